@@ -1,0 +1,104 @@
+"""What a person sees at the end of a run: a table, and plots."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from analysis.curves import plot_curves
+from analysis.label_distribution import plot_label_distribution
+from analysis.participation import plot_participation
+from analysis.run_directory import NoDataError, read_metrics, read_summary
+
+PLOTS: tuple[Callable[[Path], Path], ...] = (plot_curves, plot_label_distribution, plot_participation)
+
+
+def write_plots(run_dir: Path) -> list[Path]:
+    """Draw every plot for which the run directory holds data and return the pictures."""
+    pictures = []
+    for plot in PLOTS:
+        try:
+            pictures.append(plot(run_dir))
+        except NoDataError:
+            continue
+    return pictures
+
+
+def print_summary(run_dir: Path, console: Console) -> None:
+    """Print the outcome of a finished run as a table.
+
+    Parameters
+    ----------
+    run_dir : pathlib.Path
+        A run directory.
+    console : rich.console.Console
+        Where to print.
+
+    Raises
+    ------
+    UserError
+        If the run has no ``summary.json`` or no ``metrics.csv``.
+    """
+    summary = read_summary(run_dir)
+    metrics = read_metrics(run_dir)
+    config = summary.get("config", {})
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    rows = {
+        "method": config.get("method.name"),
+        "model": config.get("model.name"),
+        "data": _joined(config.get("dataset.name"), config.get("partition.name")),
+        "clients": config.get("clients.count"),
+        "rounds": summary.get("rounds"),
+        "final": _outcome(summary, "final"),
+        "best": _outcome(summary, "best"),
+        "time": _duration(summary.get("seconds"), summary.get("seconds_per_round")),
+        "bytes": _traffic(metrics.get("bytes_down"), metrics.get("bytes_up")),
+        "model sha256": str(summary.get("model_sha256", ""))[:12] or None,
+        "plots": run_dir / "plots" if (run_dir / "plots").is_dir() else None,
+    }
+    for name, value in rows.items():
+        if value is not None:
+            table.add_row(name, str(value))
+    console.print(table)
+
+
+def _joined(dataset: str | None, partition: str | None) -> str | None:
+    return f"{dataset}, {partition} partition" if dataset and partition else dataset
+
+
+def _outcome(summary: dict[str, Any], which: str) -> str | None:
+    accuracy, loss = summary.get(f"{which}.test_accuracy"), summary.get(f"{which}.test_loss")
+    parts = []
+    if accuracy is not None:
+        parts.append(f"test accuracy {accuracy:.2%}")
+    if loss is not None:
+        parts.append(f"test loss {loss:.4f}")
+    if parts and f"{which}.round" in summary:
+        parts.append(f"in round {summary[f'{which}.round']}")
+    return ", ".join(parts) or None
+
+
+def _duration(seconds: float | None, seconds_per_round: float | None) -> str | None:
+    if seconds is None:
+        return None
+    minutes = f" ({seconds / 60:.1f} min)" if seconds >= 120 else ""
+    per_round = f", {seconds_per_round:.3g} s per round" if seconds_per_round is not None else ""
+    return f"{seconds:.1f} s{minutes}{per_round}"
+
+
+def _traffic(down: Any, up: Any) -> str | None:
+    if down is None or up is None:
+        return None
+    return f"{_readable_bytes(down.sum())} down, {_readable_bytes(up.sum())} up"
+
+
+def _readable_bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

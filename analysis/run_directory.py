@@ -1,0 +1,95 @@
+"""Reading the files of a run directory."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common.errors import UserError
+
+
+class NoDataError(UserError):
+    """A file of the run directory is missing, or has no rows yet."""
+
+
+def read_metrics(run_dir: Path) -> pd.DataFrame:
+    """Return ``metrics.csv``, one row per round; rounds without an evaluation hold NaN.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, empty or not such a table.
+    """
+    return _read_csv(run_dir, "metrics.csv", ["round"])
+
+
+def read_clients(run_dir: Path) -> pd.DataFrame:
+    """Return ``clients.csv``, one row per round and client that took part.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, empty or not such a table.
+    """
+    return _read_csv(run_dir, "clients.csv", ["round", "client_id"])
+
+
+def read_label_distribution(run_dir: Path) -> pd.DataFrame:
+    """Return the number of examples per client and class.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per client, indexed and sorted by ``client_id``, one column per class.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, empty or not such a table.
+    """
+    table = _read_csv(run_dir, "label_distribution.csv", ["client_id", "num_examples"])
+    return table.set_index("client_id").sort_index().drop(columns="num_examples")
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """Return ``summary.json``, which a run writes when it ends.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or not such a JSON object.
+    """
+    path = _existing_file(run_dir, "summary.json")
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(summary, dict) or not isinstance(summary.get("config", {}), dict):
+        raise UserError(f"{path} is not the summary of a run")
+    return summary
+
+
+def _read_csv(run_dir: Path, name: str, columns: list[str]) -> pd.DataFrame:
+    path = _existing_file(run_dir, name)
+    try:
+        table = pd.read_csv(path)
+    except pd.errors.EmptyDataError as error:
+        raise NoDataError(f"{path} is empty") from error
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a readable CSV file: {str(error).strip()}") from error
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise UserError(f"{path} has no column {', '.join(missing)}; is this a run directory?")
+    if table.empty:
+        raise NoDataError(f"{path} has no rows")
+    return table
+
+
+def _existing_file(run_dir: Path, name: str) -> Path:
+    if not run_dir.is_dir():
+        raise UserError(f"there is no run directory {run_dir}")
+    path = run_dir / name
+    if not path.is_file():
+        raise NoDataError(f"{run_dir} has no {name}: it is no run directory, or the run has not got so far")
+    return path

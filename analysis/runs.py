@@ -1,0 +1,106 @@
+"""Finished runs side by side: how their configurations differ and which ones repeat each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.run_directory import NoDataError, read_metrics, read_summary
+from common.errors import UserError
+
+SEED_KEY = "seed"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run, seen through one metric.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The run directory.
+    config : dict
+        The resolved configuration, by dotted key.
+    rounds : int
+        Number of rounds.
+    seconds : float
+        Duration.
+    curve : pandas.Series
+        The metric by round, where it was measured.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    rounds: int
+    seconds: float
+    curve: "pd.Series[float]"
+
+    @property
+    def final(self) -> float:
+        """Return the last value of the metric."""
+        return float(self.curve.iloc[-1])
+
+    @property
+    def best(self) -> float:
+        """Return the least loss, or the greatest value of any other metric."""
+        is_loss = str(self.curve.name).endswith("loss")
+        return float(self.curve.min() if is_loss else self.curve.max())
+
+
+def load_run(run_dir: Path, metric: str) -> Run:
+    """Read one run.
+
+    Parameters
+    ----------
+    run_dir : pathlib.Path
+        A run directory.
+    metric : str
+        A column of ``metrics.csv``.
+
+    Raises
+    ------
+    UserError
+        If the run has not ended, or has no such metric.
+    """
+    summary = read_summary(run_dir)
+    metrics = read_metrics(run_dir).set_index("round")
+    if metric not in metrics:
+        raise UserError(f"{run_dir} has no metric {metric!r}; metrics: {', '.join(metrics.columns)}")
+    curve = metrics[metric].dropna()
+    if curve.empty:
+        raise NoDataError(f"{run_dir} has no value of {metric!r}")
+    return Run(
+        path=run_dir,
+        config=summary.get("config", {}),
+        rounds=int(summary.get("rounds", curve.index[-1])),
+        seconds=float(summary.get("seconds", np.nan)),
+        curve=curve,
+    )
+
+
+def differing_keys(runs: Sequence[Run]) -> list[str]:
+    """Return the sorted configuration keys whose values are not the same in all runs."""
+    keys = sorted({key for run in runs for key in run.config})
+    return [key for key in keys if len({_comparable(run.config, key) for run in runs}) > 1]
+
+
+def group_seeds(runs: Sequence[Run]) -> list[list[Run]]:
+    """Put runs whose configurations differ at most in the seed together, in the order of their first run."""
+    groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for run in runs:
+        key = tuple((name, _comparable(run.config, name)) for name in sorted(run.config) if name != SEED_KEY)
+        groups.setdefault(key, []).append(run)
+    return list(groups.values())
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and the sample standard deviation (n - 1), which is NaN for a single value."""
+    series = pd.Series(values, dtype=float)
+    return float(series.mean()), float(series.std(ddof=1))
+
+
+def _comparable(config: dict[str, Any], key: str) -> str:
+    return repr(config[key]) if key in config else ""

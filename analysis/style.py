@@ -1,0 +1,73 @@
+"""One look for all figures: sizes, colours and files, without pyplot and its global state."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+DOTS_PER_INCH = 150
+TEXT_SIZE = 10
+TITLE_SIZE = 11
+
+# The palette of Okabe and Ito, which colour-blind readers can tell apart, and three more for long legends.
+PALETTE = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#D55E00",
+    "#56B4E9",
+    "#7F3C8D",
+    "#A5761D",
+    "#666666",
+)
+METHOD_COLOURS = {
+    "fedavg": PALETTE[0],
+    "fedprox": PALETTE[1],
+    "scaffold": PALETTE[2],
+    "moon": PALETTE[3],
+    "fedadam": PALETTE[4],
+    "fedavgm": PALETTE[5],
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of ``width`` by ``height`` inches that lays itself out and draws with Agg."""
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def label_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
+    """Label both axes and apply the common look."""
+    axes.set_xlabel(x, fontsize=TEXT_SIZE)
+    axes.set_ylabel(y, fontsize=TEXT_SIZE)
+    if title:
+        axes.set_title(title, fontsize=TITLE_SIZE)
+    axes.tick_params(labelsize=TEXT_SIZE - 1)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+
+
+def integer_ticks(axis: Axis, most: int = 9) -> None:
+    """Put ticks on round integers only, such as multiples of 5 or 20."""
+    axis.set_major_locator(MaxNLocator(nbins=most, integer=True, steps=[1, 2, 5, 10]))
+
+
+def method_colours(methods: Sequence[str]) -> dict[str, str]:
+    """Return one colour per method: always the same for the known ones, the free ones in order for others."""
+    free = [colour for colour in PALETTE if colour not in METHOD_COLOURS.values()]
+    others = sorted(set(methods) - set(METHOD_COLOURS))
+    colours = {method: free[index % len(free)] for index, method in enumerate(others)}
+    return {method: METHOD_COLOURS.get(method) or colours[method] for method in methods}
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write ``figure`` as a PNG file, make its folder if need be, and return ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png")
+    return path

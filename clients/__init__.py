@@ -1,0 +1,1 @@
+"""Client halves of the methods, local training, optimisers, and the Flower ClientApp."""

@@ -1,0 +1,129 @@
+"""The Flower ClientApp: one message in, one job of one client done, one message out."""
+
+import functools
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from clients.base import Client
+from clients.worker import get_worker
+from common.config import Config, Value
+from common.errors import UserError
+from common.methods import load_method
+from common.records import CONFIG, METRICS, to_record, to_sections
+
+CLIENT_FAILED = 1000  # error codes of our own, above those of Flower
+CLIENT_MISCONFIGURED = 1001
+
+app = ClientApp()
+
+
+@functools.lru_cache(maxsize=4)
+def _parse_config(items: tuple[tuple[str, Value], ...]) -> Config:
+    return Config.from_flat(dict(items))
+
+
+def parse_run_config(run_config: Mapping[str, Value]) -> Config:
+    """Validate a Flower run configuration, once per process."""
+    return _parse_config(tuple(sorted(run_config.items())))
+
+
+def client_id_of(context: Context) -> int:
+    """Return the partition id of this node, which is the client's identity everywhere."""
+    if "partition-id" not in context.node_config:
+        raise UserError("this SuperNode has no partition id: start it with --node-config 'partition-id=0'")
+    return int(context.node_config["partition-id"])
+
+
+def make_client(context: Context) -> Client:
+    """Build the client of this node, with the state that it kept."""
+    config = parse_run_config(context.run_config)
+    method = load_method(config.method.name, config.method.parameters)
+    client_id = client_id_of(context)
+    if client_id >= config.clients.count:
+        raise UserError(
+            f"this node has partition-id {client_id}, but clients.count is {config.clients.count}:"
+            " ids go from 0 to clients.count - 1"
+        )
+    worker = get_worker(config, str(context.node_config.get("data-root", "")))
+    state = {
+        name: {key: value.to(worker.device, copy=True) for key, value in section.items()}
+        for name, section in to_sections(context.state).items()
+    }
+    return method.client_class(worker, client_id, state, dict(method.client_parameters))
+
+
+def run_train(message: Message, context: Context) -> RecordDict:
+    """Train one client for one round and keep its state."""
+    client = make_client(context)
+    sections, metrics = client.train(to_sections(message.content), message.content.config_records[CONFIG])
+    reply = RecordDict({name: to_record(section) for name, section in sections.items()})
+    reply[METRICS] = MetricRecord(dict(metrics))
+    for name, section in client.state.items():
+        context.state[name] = to_record(section)
+    return reply
+
+
+def run_evaluate(message: Message, context: Context) -> RecordDict:
+    """Evaluate on one client."""
+    metrics = make_client(context).test(to_sections(message.content), message.content.config_records[CONFIG])
+    return RecordDict({METRICS: MetricRecord(dict(metrics))})
+
+
+def run_describe(message: Message, context: Context) -> RecordDict:
+    """Tell which client this node is and what it holds."""
+    client = make_client(context)
+    description = MetricRecord(
+        {
+            "client-id": client.client_id,
+            "keeps-state": int(client.keeps_state()),
+            "label-counts": client.label_counts().tolist(),
+        }
+    )
+    return RecordDict({METRICS: description})
+
+
+def run_get_state(message: Message, context: Context) -> RecordDict:
+    """Hand out the client's state for a checkpoint."""
+    return RecordDict(dict(context.state.array_records.items()))
+
+
+def run_set_state(message: Message, context: Context) -> RecordDict:
+    """Replace the client's state by that of a checkpoint."""
+    context.state.clear()
+    for name, record in message.content.array_records.items():
+        context.state[name] = record
+    return RecordDict({CONFIG: ConfigRecord()})
+
+
+JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
+    "train": run_train,
+    "evaluate": run_evaluate,
+    "query.describe": run_describe,
+    "query.get_state": run_get_state,
+    "query.set_state": run_set_state,
+}
+
+
+def answer(message: Message, context: Context) -> Message:
+    """Do the job that a message asks for; an exception becomes an error reply with its traceback."""
+    job = JOBS[message.metadata.message_type.removesuffix(".default")]
+    try:
+        return Message(job(message, context), reply_to=message)
+    except UserError as error:
+        return Message(Error(CLIENT_MISCONFIGURED, str(error)), reply_to=message)
+    except Exception:
+        return Message(Error(CLIENT_FAILED, traceback.format_exc()), reply_to=message)
+
+
+def _register(job: str) -> Any:
+    category, _, action = job.partition(".")
+    decorator = getattr(app, category)
+    return decorator(action)(answer) if action else decorator()(answer)
+
+
+for _job in JOBS:
+    _register(_job)

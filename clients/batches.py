@@ -1,0 +1,39 @@
+"""The exact local budget: which samples make up which mini-batch of a round."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from common.config import LocalSection
+
+
+def num_steps(local: LocalSection, num_examples: int) -> int:
+    """Return the number of optimiser steps of one client in one round."""
+    return local.steps or local.epochs * math.ceil(num_examples / local.batch_size)
+
+
+def iterate_batches(
+    indices: torch.Tensor, local: LocalSection, generator: torch.Generator
+) -> Iterator[torch.Tensor]:
+    """Yield the sample indices of each mini-batch of a round.
+
+    The client walks through its shuffled data and reshuffles when they are exhausted. The last, smaller
+    batch of a pass is kept, so that every sample of an epoch is used exactly once; a client with fewer
+    samples than a batch uses all of them in each step.
+
+    Parameters
+    ----------
+    indices : Tensor
+        The client's samples, int64 of shape (num_examples,).
+    local : LocalSection
+        ``batch-size`` and exactly one of ``epochs`` and ``steps``.
+    generator : torch.Generator
+        The job's generator for the purpose ``shuffle``; on the CPU.
+    """
+    remaining = num_steps(local, len(indices))
+    while remaining:
+        order = indices[torch.randperm(len(indices), generator=generator).to(indices.device)]
+        for batch in order.split(local.batch_size)[:remaining]:
+            yield batch
+            remaining -= 1

@@ -1,0 +1,87 @@
+"""What a process keeps between jobs: the data on the device, the partition, one model and its optimiser."""
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from clients.optimizers import make_optimizer
+from common.config import Config
+from common.device import resolve_device
+from common.records import Section
+from datasets.configured import open_dataset, partition_clients
+from datasets.transforms import Normalizer
+from models.configured import build_configured_model
+from models.layers import dropout_layers
+
+# With this partition a client holds whatever training data lie in its node's own data directory.
+NODE_PARTITION = "node"
+
+
+class Worker:
+    """The resident state of one worker process; jobs of any client run on it one after the other.
+
+    Parameters
+    ----------
+    config : Config
+        The run's configuration.
+    data_root : str
+        Folder of the data if the node has its own; empty for ``dataset.root``.
+    """
+
+    def __init__(self, config: Config, data_root: str = "") -> None:
+        torch.set_num_threads(config.resources.threads_per_worker)
+        self.config = config
+        self.device = resolve_device(config.device)
+        self.dataset = open_dataset(config, data_root)
+        self.train = self.dataset.train.to(self.device)
+        self.normalizer = Normalizer(self.dataset.mean, self.dataset.std, self.device)
+        self.model = build_configured_model(config, self.dataset.input_shape, self.dataset.num_classes)
+        memory_format = torch.channels_last if config.local.channels_last else torch.preserve_format
+        self.model.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
+        if config.local.compile:
+            self.model.compile()
+        self.parameters: Section = dict(self.model.named_parameters())
+        self.buffers: Section = dict(self.model.named_buffers())
+        self.dropout_layers = dropout_layers(self.model)
+        self.optimizer = make_optimizer(self.parameters.values(), config.local)
+        self._partition: list[npt.NDArray[np.int64]] | None = None
+
+    @property
+    def state(self) -> Section:
+        """The model's parameters and buffers by name: the live tensors, not copies."""
+        return {**self.parameters, **self.buffers}
+
+    def client_indices(self, client_id: int) -> npt.NDArray[np.int64]:
+        """Return the indices of a client's training samples."""
+        if self.config.partition.name == NODE_PARTITION:
+            return np.arange(len(self.train))
+        if self._partition is None:
+            self._partition = partition_clients(self.config, self.dataset)
+        return self._partition[client_id]
+
+    @torch.no_grad()
+    def load(self, section: Mapping[str, torch.Tensor]) -> None:
+        """Copy values into the resident model, by name.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown or a shape differs.
+        """
+        state = self.state
+        for name, value in section.items():
+            if name not in state or state[name].shape != value.shape:
+                raise ValueError(
+                    f"the received array '{name}' of shape {tuple(value.shape)} does not fit model"
+                    f" '{self.config.model.name}'"
+                )
+            state[name].copy_(value)
+
+
+@functools.lru_cache(maxsize=1)
+def get_worker(config: Config, data_root: str = "") -> Worker:
+    """Return this process's worker for a run; another run's worker is let go."""
+    return Worker(config, data_root)

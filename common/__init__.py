@@ -1,0 +1,1 @@
+"""What every room may import: configuration, keyed randomness, records and errors."""

@@ -1,0 +1,363 @@
+"""The one configuration: flat dotted keys, typed and validated here, defaults in ``pyproject.toml``.
+
+Flower hands an app its run configuration as a flat mapping such as ``{"local.lr": 0.1}``. The sections
+``partition``, ``model``, ``method`` and ``participation`` are open: what stands beside ``name`` in them
+are parameters of the thing named, and that thing validates them.
+"""
+
+import difflib
+import functools
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.errors import UserError
+
+Value = bool | int | float | str
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+# Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
+RESUMABLE_DIFFERENCES = (
+    "rounds", "overrides", "device", "dataset.root", "dataset.download", "failures.timeout",
+)  # fmt: skip
+RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "checkpoint.")
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        alias_generator=lambda name: name.replace("_", "-"),
+    )
+
+
+class _OpenSection(_Section):
+    """A section whose keys beside ``name`` are parameters of the thing named."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+    @property
+    def parameters(self) -> dict[str, Value]:
+        """The keys beside ``name``, in their configuration spelling."""
+        return dict(self.model_extra or {})
+
+
+class RunSection(_Section):
+    """Where the run directory is and whether the run continues from its checkpoint."""
+
+    directory: str
+    resume: bool
+
+
+class ClientsSection(_Section):
+    """How many clients there are and which fraction trains and evaluates in a round."""
+
+    count: Positive
+    fraction: Annotated[float, Field(gt=0, le=1)]
+    evaluate_fraction: Annotated[float, Field(ge=0, le=1)]
+
+
+class LocalSection(_Section):
+    """Local training: budget, optimiser, schedule over rounds, numerical options."""
+
+    epochs: NonNegative
+    steps: NonNegative
+    batch_size: Positive
+    optimizer: str
+    learning_rate: Annotated[float, Field(gt=0, alias="lr")]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    nesterov: bool
+    weight_decay: NonNegativeFloat
+    clip_norm: NonNegativeFloat
+    scheduler: Literal["constant", "cosine", "step"]
+    scheduler_step_rounds: NonNegative
+    scheduler_gamma: Annotated[float, Field(gt=0)]
+    warmup_rounds: NonNegative
+    precision: Literal["float32", "bfloat16"]
+    channels_last: bool
+    compile: bool
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.epochs > 0) == (self.steps > 0):
+            raise ValueError("set exactly one of local.epochs and local.steps above 0")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("local.nesterov needs local.momentum above 0")
+        if self.scheduler == "step" and self.scheduler_step_rounds == 0:
+            raise ValueError("local.scheduler 'step' needs local.scheduler-step-rounds above 0")
+        return self
+
+
+class DatasetSection(_Section):
+    """Which data, where, how they are split and augmented."""
+
+    name: str
+    root: str
+    download: bool
+    image_size: NonNegative
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
+    augmentation: Literal["none", "crop-flip"]
+    crop_padding: NonNegative
+
+
+class BatchNormSection(_Section):
+    """What happens to BatchNorm's running statistics (``docs/architecture.md``)."""
+
+    policy: Literal["average", "local", "recalibrate"]
+
+
+class EvaluateSection(_Section):
+    """Central evaluation: every how many rounds, in batches of which size."""
+
+    every: Positive
+    batch_size: Positive
+
+
+class StopSection(_Section):
+    """Early stop: after ``patience`` evaluations without a better ``metric``, or at ``target`` (0: never)."""
+
+    metric: Metric
+    patience: NonNegative
+    target: NonNegativeFloat
+
+
+class RuntimeSection(_Section):
+    """Which Grid carries the messages of ``run_simulation.py``; ``workers`` 0 means as many as fit."""
+
+    name: Literal["sequential", "ray"]
+    workers: NonNegative
+
+
+class RaySection(_Section):
+    """``address`` of a Ray cluster; empty starts Ray on this machine."""
+
+    address: str
+
+
+class ResourcesSection(_Section):
+    """What one client takes of a worker."""
+
+    cpus_per_client: Annotated[float, Field(gt=0)]
+    gpus_per_client: NonNegativeFloat
+    threads_per_worker: Positive
+
+
+class FailuresSection(_Section):
+    """What a failed client does to the run."""
+
+    policy: Literal["raise", "drop"]
+    max_fraction: Annotated[float, Field(ge=0, lt=1)]
+    timeout: Annotated[float, Field(gt=0)]
+
+
+class CheckpointSection(_Section):
+    """Every how many rounds a checkpoint is committed (the last round always is)."""
+
+    every: Positive
+
+
+class Config(_Section):
+    """The whole validated configuration; attributes are the sections of the dotted keys."""
+
+    rounds: Positive
+    seed: NonNegative
+    device: str
+    overrides: str
+    run: RunSection
+    clients: ClientsSection
+    participation: _OpenSection
+    local: LocalSection
+    dataset: DatasetSection
+    partition: _OpenSection
+    model: _OpenSection
+    batch_norm: BatchNormSection
+    method: _OpenSection
+    evaluate: EvaluateSection
+    stop: StopSection
+    runtime: RuntimeSection
+    ray: RaySection
+    resources: ResourcesSection
+    failures: FailuresSection
+    checkpoint: CheckpointSection
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Value]) -> "Config":
+        """Validate a flat mapping of every dotted key.
+
+        Raises
+        ------
+        UserError
+            One line that names an unknown key's nearest neighbour, or a wrong value and what is expected.
+        """
+        values = _apply_overrides(values)
+        _check_keys(values)
+        nested: dict[str, Any] = {}
+        for key, value in values.items():
+            section, _, name = key.rpartition(".")
+            (nested.setdefault(section, {}) if section else nested)[name] = value
+        try:
+            return cls.model_validate(nested)
+        except ValidationError as error:
+            raise UserError(_describe(error)) from None
+
+    def flat(self) -> dict[str, Value]:
+        """Return the configuration as the flat mapping of dotted keys that ``from_flat`` takes."""
+        return flatten(self.model_dump(by_alias=True))
+
+    def comparable(self) -> dict[str, Value]:
+        """Return the keys that decide the result: those that a resumed run must share."""
+        ignored = set(RESUMABLE_DIFFERENCES)
+        if self.local.scheduler == "cosine":  # the schedule's length is the number of rounds
+            ignored.remove("rounds")
+        return {
+            key: value
+            for key, value in self.flat().items()
+            if key not in ignored and not key.startswith(RESUMABLE_SECTIONS)
+        }
+
+    def sha256(self) -> str:
+        """Hash the keys that decide the result."""
+        return hashlib.sha256(json.dumps(self.comparable(), sort_keys=True).encode()).hexdigest()
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
+    """Join nested keys with dots."""
+    flat: dict[str, Value] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+@functools.cache
+def default_values() -> Mapping[str, Value]:
+    """Read the defaults from ``[tool.flwr.app.config]`` of ``pyproject.toml``."""
+    with (PROJECT_ROOT / "pyproject.toml").open("rb") as file:
+        return flatten(tomllib.load(file)["tool"]["flwr"]["app"]["config"])
+
+
+def parse_toml(text: str, source: str) -> dict[str, Value]:
+    """Parse TOML into flat dotted keys; `source` names it in the error."""
+    try:
+        return flatten(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{source} is not valid TOML: {error}") from None
+
+
+def parse_assignment(assignment: str) -> tuple[str, Value]:
+    """Parse ``key=value``; the value is TOML, and text that is not TOML is a string."""
+    key, separator, text = assignment.partition("=")
+    if not separator or not key.strip():
+        raise UserError(f"--set takes key=value, not '{assignment}'")
+    try:
+        value: Value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    return key.strip(), value
+
+
+def merge(*layers: Mapping[str, Value]) -> dict[str, Value]:
+    """Lay override mappings over the defaults, later ones on top.
+
+    A layer that sets one of ``local.epochs`` and ``local.steps`` switches the other off, since the budget
+    is exactly one of them; a layer that sets both keeps both, which validation refuses.
+    """
+    merged = dict(default_values())
+    for layer in layers:
+        merged |= layer
+        for chosen, other in (("local.steps", "local.epochs"), ("local.epochs", "local.steps")):
+            if layer.get(chosen) and other not in layer:
+                merged[other] = 0
+    return merged
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or nothing if none is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def drop_inherited_defaults(section: str, parameters: Mapping[str, Value], known: Iterable[str]) -> dict[str, Value]:
+    """Drop the parameters that stand in ``pyproject.toml`` for another choice of ``<section>.name``.
+
+    ``partition.alpha`` has a default there, which must not disturb ``partition.name = "iid"``; an alpha
+    that differs from that default was set by somebody and is kept, so that it is refused as unknown.
+    """
+    known = {name.replace("_", "-") for name in known}
+    return {
+        key: value
+        for key, value in parameters.items()
+        if key in known or default_values().get(f"{section}.{key}") != value
+    }
+
+
+def _apply_overrides(values: Mapping[str, Value]) -> Mapping[str, Value]:
+    text = values.get("overrides", "")
+    if not text or not isinstance(text, str):
+        return values
+    overrides = parse_toml(text, "the value of 'overrides'")
+    if "overrides" in overrides:
+        raise UserError("'overrides' must not contain 'overrides'")
+    return {**values, **merge_budget(overrides), "overrides": ""}
+
+
+def merge_budget(layer: Mapping[str, Value]) -> dict[str, Value]:
+    """Add to `layer` the switch that ``merge`` would make between ``local.epochs`` and ``local.steps``."""
+    merged = merge(layer)
+    return {**layer, **{key: merged[key] for key in ("local.epochs", "local.steps") if _sets_budget(layer)}}
+
+
+def _sets_budget(layer: Mapping[str, Value]) -> bool:
+    return bool(layer.get("local.epochs") or layer.get("local.steps"))
+
+
+def _known_keys() -> tuple[set[str], tuple[str, ...]]:
+    """Return all fixed dotted keys and the prefixes of the open sections."""
+    keys: set[str] = set()
+    open_prefixes: list[str] = []
+    for name, field in Config.model_fields.items():
+        alias = field.alias or name
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            keys |= {f"{alias}.{inner.alias or key}" for key, inner in section.model_fields.items()}
+            if issubclass(section, _OpenSection):
+                open_prefixes.append(f"{alias}.")
+        else:
+            keys.add(alias)
+    return keys, tuple(open_prefixes)
+
+
+def _check_keys(values: Mapping[str, Value]) -> None:
+    known, open_prefixes = _known_keys()
+    for key in values:
+        if key not in known and not key.startswith(open_prefixes):
+            raise UserError(f"unknown key '{key}'{nearest(key, known | set(default_values()))}")
+    if missing := sorted(known - set(values)):
+        raise UserError(f"the configuration has no key '{missing[0]}'; start from the defaults of pyproject.toml")
+
+
+def _describe(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "value_error":
+        return str(first["msg"]).removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Input should be ")
+    return f"{key} must be {message}, not {first['input']!r}"
+
+
+METRICS: tuple[str, ...] = get_args(Metric)

@@ -1,0 +1,24 @@
+"""Which device computes."""
+
+import torch
+
+from common.errors import UserError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn the key ``device`` into a torch device; ``auto`` takes a GPU if there is one.
+
+    Raises
+    ------
+    UserError
+        If the device does not exist on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device '{name}' cannot be used here ({reason}); use 'auto', 'cpu' or 'cuda'") from None
+    return device

@@ -1,0 +1,124 @@
+"""A method = up to two files of one name: ``strategies/<name>.py`` and ``clients/<name>.py``.
+
+The half that a method does not have is FedAvg's. ``flwr:<Class>`` takes a strategy that ships with Flower.
+"""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flwr.serverapp.strategy as flower_strategies
+from flwr.serverapp.strategy import Strategy
+
+import clients
+import strategies
+from clients.base import Client
+from common.config import Value, drop_inherited_defaults, nearest
+from common.errors import UserError
+from common.parameters import class_parameters, parse_parameters
+from common.plugins import available_plugins, find_class, load_plugin, unknown_name
+from strategies.fedavg import FedAvg
+
+FLOWER_PREFIX = "flwr:"
+# Our loop hands a strategy exactly the clients that it is to address.
+_EVERYONE: dict[str, Any] = {
+    "fraction_train": 1.0,
+    "fraction_evaluate": 1.0,
+    "min_train_nodes": 1,
+    "min_evaluate_nodes": 1,
+    "min_available_nodes": 1,
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """The two halves of a method with their validated parameters."""
+
+    name: str
+    strategy_class: type[Strategy]
+    client_class: type[Client]
+    strategy_parameters: Mapping[str, Any]
+    client_parameters: Mapping[str, Any]
+
+    def make_strategy(self) -> Strategy:
+        """Build the server half."""
+        return self.strategy_class(**self.strategy_parameters)
+
+
+def available_methods() -> list[str]:
+    """List the methods that have a file in ``strategies/`` or ``clients/``."""
+    return sorted({*available_plugins(strategies, FedAvg), *available_plugins(clients, Client)} - {"base"})
+
+
+def load_method(name: str, parameters: Mapping[str, Value]) -> Method:
+    """Find both halves of a method and validate its parameters.
+
+    Raises
+    ------
+    UserError
+        Unknown method (with the nearest name), unknown parameter, or a value out of range.
+    """
+    return _load_method(name, tuple(sorted(parameters.items())))
+
+
+@functools.lru_cache(maxsize=8)
+def _load_method(name: str, items: tuple[tuple[str, Value], ...]) -> Method:
+    if name.startswith(FLOWER_PREFIX):
+        return _flower_method(name, dict(items))
+    strategy_class = _find_half(strategies, name, FedAvg)
+    client_class = _find_half(clients, name, Client)
+    if name == "base" or not (strategy_class or client_class):
+        raise unknown_name("method", name, [*available_methods(), "flwr:<Strategy>"])
+    strategy_class, client_class = strategy_class or FedAvg, client_class or Client
+    of_strategy, of_client = class_parameters(strategy_class), class_parameters(client_class)
+    declared = {**of_strategy, **of_client}
+    values = parse_parameters("method", name, declared, drop_inherited_defaults("method", dict(items), declared))
+    return Method(
+        name,
+        strategy_class,
+        client_class,
+        {key: values[key] for key in of_strategy},
+        {key: values[key] for key in of_client},
+    )
+
+
+def _find_half(package: Any, name: str, base: type[Any]) -> type[Any] | None:
+    module = load_plugin(package, name)
+    return find_class(module, base) if module else None
+
+
+def _flower_method(name: str, given: dict[str, Value]) -> Method:
+    class_name = name.removeprefix(FLOWER_PREFIX)
+    usable = [
+        key
+        for key, cls in vars(flower_strategies).items()
+        if inspect.isclass(cls) and issubclass(cls, Strategy) and cls is not Strategy and _takes_only_values(cls)
+    ]
+    if class_name not in usable:
+        known = ", ".join(FLOWER_PREFIX + key for key in usable)
+        raise UserError(
+            f"method.name: Flower has no strategy '{class_name}' that can be used by name"
+            f"{nearest(class_name, usable)} (available: {known})"
+        )
+    strategy_class = getattr(flower_strategies, class_name)
+    accepted = set(inspect.signature(strategy_class).parameters) - set(_EVERYONE)
+    parameters = {key.replace("-", "_"): value for key, value in given.items()}
+    for key in parameters:
+        if key not in accepted:
+            raise UserError(
+                f"'{name}' has no parameter 'method.{key}'{nearest(key, accepted)}"
+                f" (it has: {', '.join(sorted(accepted))})"
+            )
+    try:
+        strategy_class(**_EVERYONE, **parameters)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"'{name}' does not accept these parameters: {error}") from None
+    return Method(name, strategy_class, Client, {**_EVERYONE, **parameters}, {})
+
+
+def _takes_only_values(strategy_class: type[Strategy]) -> bool:
+    """Leave out wrappers around another strategy, tree boosters, and FedProx: its client half is not Flower's."""
+    name, signature = strategy_class.__name__, inspect.signature(strategy_class).parameters
+    return "strategy" not in signature and set(_EVERYONE) <= set(signature) and "Xgb" not in name and name != "FedProx"

@@ -1,0 +1,67 @@
+"""Parameters of a thing chosen by name: declared by its class or function, validated by pydantic."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from common.config import Value, nearest
+from common.errors import UserError
+
+
+def class_parameters(*classes: type) -> dict[str, tuple[Any, Any]]:
+    """Return the parameters that classes declare: annotated public class attributes with a default.
+
+    Returns
+    -------
+    dict[str, tuple[Any, Any]]
+        name → (annotation, default), in the order of declaration.
+    """
+    declared: dict[str, tuple[Any, Any]] = {}
+    for cls in classes:
+        hints = get_type_hints(cls, include_extras=True)
+        for name, annotation in hints.items():
+            if not name.startswith("_") and hasattr(cls, name):
+                declared[name] = (annotation, getattr(cls, name))
+    return declared
+
+
+def function_parameters(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the keyword-only parameters of `function` as name → (annotation, default)."""
+    hints = get_type_hints(function, include_extras=True)
+    return {
+        name: (hints.get(name, Any), parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def parse_parameters(
+    section: str, owner: str, declared: Mapping[str, tuple[Any, Any]], given: Mapping[str, Value]
+) -> dict[str, Any]:
+    """Validate `given` (configuration spelling) against `declared` and fill in the defaults.
+
+    Raises
+    ------
+    UserError
+        One line for an unknown parameter (with its nearest name) or a value out of range.
+    """
+    spellings = {name.replace("_", "-"): name for name in declared}
+    for key in given:
+        if key not in spellings:
+            allowed = ", ".join(f"{section}.{spelling}" for spelling in spellings) or "none"
+            raise UserError(
+                f"'{owner}' has no parameter '{section}.{key}'{nearest(key, spellings)} (it has: {allowed})"
+            )
+    fields: dict[str, Any] = dict(declared)
+    config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+    model = create_model("Parameters", __config__=config, **fields)
+    try:
+        validated = model.model_validate({spellings[key]: value for key, value in given.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]).replace("_", "-")
+        message = str(first["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+        raise UserError(f"{section}.{key} must be {message}, not {first['input']!r}") from None
+    return {name: getattr(validated, name) for name in declared}

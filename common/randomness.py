@@ -1,0 +1,35 @@
+"""Keyed randomness: (seed, purpose, keys) names one generator, whoever asks and whenever.
+
+Nothing here touches the global generators of Python, NumPy or torch.
+"""
+
+import zlib
+from typing import Literal
+
+import numpy as np
+import torch
+
+Purpose = Literal[
+    "partition", "validation", "init", "participation", "evaluation", "shuffle", "augment", "dropout", "noise"
+]
+
+
+def _sequence(seed: int, purpose: Purpose, keys: tuple[int, ...]) -> np.random.SeedSequence:
+    return np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *keys])
+
+
+def numpy_generator(seed: int, purpose: Purpose, *keys: int) -> np.random.Generator:
+    """Return the NumPy generator of ``(seed, purpose, *keys)``; keys are usually round and client id."""
+    return np.random.default_rng(_sequence(seed, purpose, keys))
+
+
+def torch_seed(seed: int, purpose: Purpose, *keys: int) -> int:
+    """Return the 63-bit seed of ``(seed, purpose, *keys)`` for ``torch.Generator.manual_seed``."""
+    return int(_sequence(seed, purpose, keys).generate_state(1, np.uint64)[0] >> 1)
+
+
+def torch_generator(
+    seed: int, purpose: Purpose, *keys: int, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """Return the torch generator of ``(seed, purpose, *keys)`` on ``device``."""
+    return torch.Generator(device=device).manual_seed(torch_seed(seed, purpose, *keys))

@@ -1,0 +1,79 @@
+"""Tensors to Flower's records and back, without needless copies.
+
+A *section* is a mapping of name → tensor. A message carries several sections by name, each as one
+``ArrayRecord``: ``"arrays"`` is the model, a method may add others such as ``"control"``.
+"""
+
+import functools
+import io
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, RecordDict
+
+Section = dict[str, torch.Tensor]
+Sections = dict[str, Section]
+
+ARRAYS = "arrays"
+CONFIG = "config"
+METRICS = "metrics"
+
+# Received payloads are read-only views of the message's bytes; nothing here writes to them.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+
+
+@functools.lru_cache(maxsize=4096)
+def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    )
+    return buffer.getvalue()
+
+
+def to_array(value: torch.Tensor | np.ndarray) -> Array:
+    """Serialise one tensor as Flower does (NumPy's ``.npy`` format), in one copy."""
+    ndarray = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+    shape = ndarray.shape
+    ndarray = np.ascontiguousarray(ndarray)
+    data = b"".join((_npy_header(ndarray.dtype.str, shape), ndarray.reshape(-1).view(np.uint8).data))
+    return Array(str(ndarray.dtype), shape, "numpy.ndarray", data)
+
+
+def to_ndarray(array: Array) -> np.ndarray:
+    """Return a read-only view of an array's bytes; anything unusual goes through Flower's own decoder."""
+    dtype = np.dtype(array.dtype)
+    count = int(np.prod(array.shape, dtype=np.int64))
+    offset = len(array.data) - count * dtype.itemsize
+    if array.stype != "numpy.ndarray" or array.data[:offset] != _npy_header(dtype.str, array.shape):
+        return array.numpy()
+    return np.frombuffer(array.data, dtype, count, offset).reshape(array.shape)
+
+
+def to_record(section: Mapping[str, torch.Tensor]) -> ArrayRecord:
+    """Serialise a section."""
+    return ArrayRecord({name: to_array(tensor) for name, tensor in section.items()})
+
+
+def to_section(record: Mapping[str, Array]) -> Section:
+    """Return a record's tensors as read-only views: copy before writing to them."""
+    return {name: torch.from_numpy(to_ndarray(array)) for name, array in record.items()}
+
+
+def to_sections(content: RecordDict) -> Sections:
+    """Return every section of a message's content."""
+    return {name: to_section(record) for name, record in content.array_records.items()}
+
+
+def num_bytes(record: Mapping[str, Array]) -> int:
+    """Count the bytes of a record's values, without headers."""
+    return sum(
+        int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize for array in record.values()
+    )
+
+
+def content_bytes(content: RecordDict) -> int:
+    """Count the bytes of all arrays of a message's content."""
+    return sum(num_bytes(record) for record in content.array_records.values())

@@ -1,0 +1,113 @@
+"""Load a data set by name."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from common.errors import UserError
+from common.randomness import numpy_generator
+from datasets.cache import entry_name, load_entry, store_entry
+from datasets.dataset import Dataset, Split
+from datasets.decoding import DecodedDataset, decode
+from datasets.sources import Source, available_datasets, find_source
+from datasets.stratified import stratified_hold_out
+
+__all__ = ["available_datasets", "load_dataset"]
+
+
+def load_dataset(
+    name: str,
+    *,
+    root: str | Path,
+    image_size: int = 0,
+    download: bool = False,
+    validation_fraction: float = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """Load a data set as uint8 tensors, decoding its files only the first time.
+
+    Parameters
+    ----------
+    name : str
+        One of `available_datasets`.
+    root : str or Path
+        The folder given to torchvision, e.g. the one that holds ``cifar-10-batches-py``; for
+        ``image-folder`` the one that holds ``train`` and ``test``.
+    image_size : int, default 0
+        Side to which images are resized (shorter side, then centre crop); 0 keeps their size.
+    download : bool, default False
+        Whether missing files may be fetched.
+    validation_fraction : float, default 0.0
+        Part of the training set to hold out, stratified by class.
+    seed : int, default 0
+        Decides which samples are held out.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown, files are missing or damaged, or the fraction is impossible.
+    """
+    source = find_source(name)
+    if image_size < 0:
+        raise UserError(
+            f"dataset.image-size must be 0 (keep the size) or a positive number, got {image_size}"
+        )
+    if not 0 <= validation_fraction < 1:
+        raise UserError(
+            f"dataset.validation-fraction must be at least 0 and less than 1, got {validation_fraction}"
+        )
+    decoded = _read(source, name, Path(root).expanduser(), image_size, download)
+    train = _split(decoded.train_inputs, decoded.train_targets)
+    validation = None
+    if validation_fraction > 0:
+        train, validation = _hold_out(train, validation_fraction, seed)
+    return Dataset(
+        name=name,
+        train=train,
+        validation=validation,
+        test=_split(decoded.test_inputs, decoded.test_targets),
+        num_classes=len(decoded.class_names),
+        class_names=decoded.class_names,
+        mean=decoded.mean,
+        std=decoded.std,
+    )
+
+
+def _read(source: Source, name: str, root: Path, image_size: int, download: bool) -> DecodedDataset:
+    if not source.paths:
+        return decode(source.read(root, download), image_size)
+    missing = [path for path in source.paths if not (root / path).exists()]
+    if not missing:
+        cached = load_entry(root, entry_name(name, image_size, root, source.paths))
+        if cached is not None:
+            return cached
+    elif not source.downloadable:
+        layout = " and ".join(f"{root / path}/<class>/*" for path in source.paths)
+        raise UserError(f"dataset {name!r}: expected {layout}, but {root / missing[0]} is missing")
+    elif not download:
+        raise UserError(
+            f"dataset {name!r}: {root / missing[0]} is missing; set dataset.root to the folder that has"
+            f" {missing[0]}, or allow the download with --set dataset.download=true"
+        )
+    raw = source.read(root, download)
+    return store_entry(root, entry_name(name, image_size, root, source.paths), raw, image_size)
+
+
+def _split(inputs: npt.NDArray[np.uint8], targets: npt.NDArray[np.int64]) -> Split:
+    return Split(torch.from_numpy(inputs), torch.from_numpy(targets))
+
+
+def _hold_out(train: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    targets = train.targets.numpy()
+    kept, held_out = stratified_hold_out(
+        targets, round(fraction * len(targets)), numpy_generator(seed, "validation")
+    )
+    if len(held_out) == 0:
+        raise UserError(f"dataset.validation-fraction {fraction} of {len(targets)} samples is none: raise it")
+    if len(np.unique(targets[kept])) < len(np.unique(targets)):
+        raise UserError(
+            f"dataset.validation-fraction {fraction} leaves a class without training samples: lower it"
+        )
+    return train.subset(kept), train.subset(held_out)

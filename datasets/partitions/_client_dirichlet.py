@@ -1,0 +1,71 @@
+"""Equal clients, each with its own class mixture (Hsu et al. 2019)."""
+
+import warnings
+
+import numpy as np
+
+from datasets.partitions._dealing import IndexArray, class_pools, deal
+from datasets.partitions._dirichlet_draws import FloatArray, log_dirichlet_weights, normalise
+
+
+def client_mixtures(
+    targets: IndexArray,
+    num_clients: int,
+    generator: np.random.Generator,
+    alpha: float,
+    alpha_is_total: bool,
+    *,
+    use_all: bool,
+) -> list[IndexArray]:
+    """Let each client draw samples without replacement from its own Dirichlet mixture of classes.
+
+    Hsu, Qi and Brown, "Measuring the Effects of Non-Identical Data Distribution for Federated Visual
+    Classification" (2019), section 3: ``q ~ Dir(alpha * p)`` with ``p`` the prior class distribution.
+
+    Parameters
+    ----------
+    targets, num_clients, generator
+        See `datasets.partitions.make_partition`.
+    alpha : float
+        Concentration.
+    alpha_is_total : bool
+        Whether ``alpha`` is multiplied by the prior, as in the paper, or applies to every class.
+    use_all : bool
+        Whether the first clients get one sample more when sizes do not divide evenly; otherwise the rest
+        is left out, with a warning.
+    """
+    pools = class_pools(targets)
+    remaining = np.array([len(pool) for pool in pools])
+    prior = remaining / remaining.sum()
+    concentration = alpha * prior if alpha_is_total else np.full(len(pools), alpha)
+    size, rest = divmod(len(targets), num_clients)
+    if rest and not use_all:
+        warnings.warn(
+            f"partition 'dirichlet': {rest} samples are left out to keep client sizes equal", stacklevel=3
+        )
+    counts = np.zeros((num_clients, len(pools)), dtype=np.int64)
+    for client in range(num_clients):
+        log_weights = log_dirichlet_weights(concentration, generator)
+        client_size = size + (use_all and client < rest)
+        counts[client] = _draw_classes(log_weights, client_size, remaining, generator)
+        remaining -= counts[client]
+    return deal(pools, counts, generator)
+
+
+def _draw_classes(
+    log_weights: FloatArray, size: int, remaining: IndexArray, generator: np.random.Generator
+) -> IndexArray:
+    """Draw ``size`` labels one by one; a class that is exhausted drops out and the rest is renormalised.
+
+    Draws are made in bulk and kept up to the first that finds its class exhausted, which has the same
+    distribution.
+    """
+    counts = np.zeros_like(remaining)
+    while (missing := size - int(counts.sum())) > 0:
+        left = remaining - counts
+        labels = generator.choice(len(left), size=missing, p=normalise(log_weights, left > 0))
+        valid = missing
+        for label in np.flatnonzero(np.bincount(labels, minlength=len(left)) > left):
+            valid = min(valid, np.flatnonzero(labels == label)[left[label]])
+        counts += np.bincount(labels[:valid], minlength=len(left))
+    return counts

@@ -1,0 +1,96 @@
+"""A fixed number of labels per client, with client sizes that differ by at most one."""
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import UserError
+from datasets.partitions._dealing import IndexArray, class_pools, deal
+from datasets.partitions._top_up import top_up
+
+
+def partition(
+    targets: IndexArray, num_clients: int, generator: np.random.Generator, *, classes_per_client: int = 2
+) -> list[IndexArray]:
+    """Give every client samples of exactly ``classes_per_client`` labels.
+
+    The label-skew setting of McMahan et al. (2017), built so that it cannot fail: label sets are random,
+    no shard straddles two labels, and client sizes differ by at most one. Samples that would break this
+    are left out, with a warning that counts them.
+
+    Parameters
+    ----------
+    targets, num_clients, generator
+        See `datasets.partitions.make_partition`.
+    classes_per_client : int, default 2
+        Number of labels that each client holds.
+    """
+    pools = [pool for pool in class_pools(targets) if len(pool) > 0]
+    if not 1 <= classes_per_client <= len(pools):
+        raise UserError(
+            f"partition.classes-per-client must lie between 1 and the number of classes ({len(pools)}),"
+            f" got {classes_per_client}"
+        )
+    labels = np.array([targets[pool[0]] for pool in pools])
+    pool_sizes = np.array([len(pool) for pool in pools])
+    owners_per_class = _owners_per_class(len(pools), num_clients, classes_per_client, generator)
+    _check_pools(labels, pool_sizes, owners_per_class)
+    owns = _assign_owners(owners_per_class, num_clients, classes_per_client, generator)
+
+    used = owners_per_class > 0
+    base = int(np.min(pool_sizes[used] // owners_per_class[used]))
+    counts = owns * base
+    top_up(counts, owns, np.where(used, pool_sizes - base * owners_per_class, 0))
+    _report_left_out(labels, used, pool_sizes, counts)
+    return deal(pools, counts, generator)
+
+
+def _owners_per_class(
+    num_classes: int, num_clients: int, classes_per_client: int, generator: np.random.Generator
+) -> IndexArray:
+    each, extra = divmod(num_clients * classes_per_client, num_classes)
+    owners = np.full(num_classes, each)
+    owners[generator.permutation(num_classes)[:extra]] += 1
+    return owners
+
+
+def _assign_owners(
+    owners_per_class: IndexArray, num_clients: int, classes_per_client: int, generator: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Let each client in turn take the classes with the most unfilled owner slots, ties at random.
+
+    Before each client the demands sum to ``classes_per_client`` times the clients left and none exceeds
+    the clients left; classes at that bound are taken first, so the invariant survives to the end.
+    """
+    demand = owners_per_class.copy()
+    owns = np.zeros((num_clients, len(demand)), dtype=bool)
+    for client in range(num_clients):
+        priority = demand + generator.random(len(demand))
+        chosen = np.argsort(-priority)[:classes_per_client]
+        owns[client, chosen] = True
+        demand[chosen] -= 1
+    return owns
+
+
+def _check_pools(labels: IndexArray, pool_sizes: IndexArray, owners_per_class: IndexArray) -> None:
+    short = np.flatnonzero(pool_sizes < owners_per_class)
+    if len(short) > 0:
+        first = short[0]
+        raise UserError(
+            f"partition 'classes': class {labels[first]} has {pool_sizes[first]} samples for"
+            f" {owners_per_class[first]} clients; lower clients.count or partition.classes-per-client"
+        )
+
+
+def _report_left_out(
+    labels: IndexArray, used: npt.NDArray[np.bool_], pool_sizes: IndexArray, counts: IndexArray
+) -> None:
+    if not used.all():
+        unused = ", ".join(str(label) for label in labels[~used])
+        warnings.warn(f"partition 'classes': no client holds the classes {unused}", stacklevel=3)
+    discarded = int(pool_sizes[used].sum() - counts.sum())
+    if discarded > 0:
+        warnings.warn(
+            f"partition 'classes': {discarded} samples are left out to keep client sizes equal", stacklevel=3
+        )

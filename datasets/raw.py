@@ -1,0 +1,33 @@
+"""What a source hands over: labels at once, images as they are decoded."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class RawSplit:
+    """A split whose images are still to be decoded.
+
+    Parameters
+    ----------
+    chunks : iterable of numpy.ndarray
+        uint8 ``(images, channels, height, width)`` in the order of ``targets``; a large set yields small
+        chunks, so that it never sits in memory as a whole.
+    targets : numpy.ndarray
+        int64 ``(samples,)``.
+    """
+
+    chunks: Iterable[npt.NDArray[np.uint8]]
+    targets: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class RawDataset:
+    """Training and test split as a source found them."""
+
+    train: RawSplit
+    test: RawSplit
+    class_names: tuple[str, ...]

@@ -1,0 +1,86 @@
+"""Architectures, found by file name: model ``hsu-cnn`` is ``build`` in ``models/hsu_cnn.py``.
+
+A model file defines ``build(input_shape, num_classes, *, <annotated parameters with defaults>)``; modules
+without ``build`` hold what several models share.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+
+from common.config import Value
+from common.parameters import function_parameters, parse_parameters
+from common.plugins import available_plugins, load_plugin, unknown_name
+from common.randomness import torch_seed
+
+__all__ = ["available_models", "build_model", "model_parameters"]
+
+_PACKAGE = sys.modules[__name__]
+
+
+def build_model(
+    name: str,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    parameters: Mapping[str, Value] | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """Build a model on the CPU, with initial weights that depend on the arguments alone.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model, one of :func:`available_models`.
+    input_shape : tuple of int
+        Shape of one example, for images (channels, height, width).
+    num_classes : int
+        Number of classes.
+    parameters : mapping of str to value, optional
+        Keyword parameters of the model in the spelling of the configuration, such as ``{"hidden": 128}``.
+    seed : int, default 0
+        Seed of the run; the global generators are left as they were.
+
+    Returns
+    -------
+    torch.nn.Module
+        The model in training mode.
+
+    Raises
+    ------
+    UserError
+        If the model or a parameter is unknown, or if the model cannot take this input.
+    """
+    build = _find_build(name)
+    keywords = parse_parameters("model", name, function_parameters(build), parameters or {})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, "init"))
+        return build(input_shape, num_classes, **keywords)
+
+
+def available_models() -> list[str]:
+    """Return the names of all models, sorted."""
+    return [name for name in available_plugins(_PACKAGE) if _load_build(name) is not None]
+
+
+def model_parameters(name: str) -> list[str]:
+    """Return the parameters of model ``name`` in the spelling of the configuration.
+
+    Raises
+    ------
+    UserError
+        If there is no such model.
+    """
+    return [parameter.replace("_", "-") for parameter in function_parameters(_find_build(name))]
+
+
+def _load_build(name: str) -> Callable[..., nn.Module] | None:
+    return getattr(load_plugin(_PACKAGE, name), "build", None)
+
+
+def _find_build(name: str) -> Callable[..., nn.Module]:
+    build = _load_build(name)
+    if build is None:
+        raise unknown_name("model", name, available_models())
+    return build

@@ -1,0 +1,41 @@
+"""BatchNorm's running statistics."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+_BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+@torch.no_grad()
+def recalibrate(
+    model: nn.Module,
+    inputs: Tensor,
+    normalizer: Callable[[Tensor], Tensor],
+    batch_size: int,
+    device: torch.device,
+    max_batches: int = 50,
+) -> None:
+    """Estimate the running mean and variance anew as plain averages over mini-batches of `inputs`.
+
+    The batches are spread evenly over the inputs and at most `max_batches` are used. Weights, and the
+    training flag of `model`, are left as they were.
+    """
+    layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not layers:
+        return
+    was_training = model.training
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # cumulative average
+    model.train()
+    num_batches = min(max_batches, -(-len(inputs) // batch_size))
+    try:
+        for batch in range(num_batches):
+            model(normalizer(inputs[batch::num_batches][:batch_size].to(device)))
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        model.train(was_training)

@@ -1,0 +1,73 @@
+"""Loss and accuracy of a model on a split."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Sums per class, so that any weighting of classes or samples can be formed from them.
+
+    Attributes
+    ----------
+    count, loss, correct : Tensor
+        float64, shape (num_classes,): samples, summed cross-entropy, and hits per true class.
+    """
+
+    count: Tensor
+    loss: Tensor
+    correct: Tensor
+
+    def mean(self, class_weights: Tensor | None = None) -> tuple[float, float]:
+        """Return (loss, accuracy) over all samples, or with classes weighted by `class_weights`.
+
+        A class without a sample has no say, whatever its weight.
+        """
+        if class_weights is None:
+            total = self.count.sum()
+            return float(self.loss.sum() / total), float(self.correct.sum() / total)
+        weights = torch.where(self.count > 0, class_weights.double().cpu(), 0.0)
+        weights = weights / weights.sum() / self.count.clamp(min=1)
+        return float((weights * self.loss).sum()), float((weights * self.correct).sum())
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    normalizer: Callable[[Tensor], Tensor],
+    num_classes: int,
+    batch_size: int,
+) -> Evaluation:
+    """Evaluate `model` on one split, in evaluation mode; its training flag is restored afterwards.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Classifier that returns logits (samples, num_classes).
+    inputs, targets : Tensor
+        The split; inputs are normalised batch by batch, on the device of the model.
+    normalizer : callable
+        Turns a batch of raw inputs into what the model takes.
+    """
+    device = next(model.parameters()).device
+    sums = torch.zeros(3, num_classes, dtype=torch.float64, device=device)
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(targets), batch_size):
+            batch_targets = targets[start : start + batch_size].to(device)
+            logits = model(normalizer(inputs[start : start + batch_size].to(device))).float()
+            losses = F.cross_entropy(logits, batch_targets, reduction="none")
+            hits = logits.argmax(dim=1) == batch_targets
+            values = torch.stack([torch.ones_like(losses), losses, hits.to(losses.dtype)]).double()
+            sums.index_add_(1, batch_targets, values)
+    finally:
+        model.train(was_training)
+    count, loss, correct = sums.cpu()
+    return Evaluation(count, loss, correct)

@@ -1,0 +1,58 @@
+"""Layers that several models share."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask can come from a generator of its own.
+
+    Local training keys its randomness by seed, round and client, so that results do not depend on which
+    worker trains a client; torch's own dropout can only draw from the global generator.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        Probability that an element is set to zero, below 1.
+
+    Attributes
+    ----------
+    generator : torch.Generator or None
+        Source of the masks, on the device of the input; None (initially) is torch's global generator.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"the dropout probability must be at least 0 and below 1, not {p}")
+        self.p = p
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop elements in training mode; in evaluation mode return ``x`` itself."""
+        if not self.training or self.p == 0:
+            return x
+        if self.generator is None:
+            return F.dropout(x, self.p)
+        # In place on uniform numbers: on a CPU this is 1.5 to 3 times as fast as F.dropout or bernoulli_ on
+        # feature maps. In float32 whatever the input, since bfloat16 numbers are too coarse to hit p.
+        scale = torch.empty_like(x, dtype=torch.float32).uniform_(generator=self.generator)
+        # floor(u + 1 - p) is 1 where u >= p; unlike ge_, torch.func.vmap batches these operations.
+        scale.add_(1 - self.p).floor_().mul_(1 / (1 - self.p))
+        return x * scale.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Return the text that ``repr`` shows in brackets."""
+        return f"p={self.p}"
+
+
+def dropout_layers(model: nn.Module) -> list[Dropout]:
+    """Return the dropout layers of ``model``, so that a caller can walk the modules once and keep them."""
+    return [module for module in model.modules() if isinstance(module, Dropout)]
+
+
+def set_dropout_generator(model: nn.Module, generator: torch.Generator | None) -> None:
+    """Let every dropout layer of ``model`` draw from ``generator``, or from torch's global one if None."""
+    for layer in dropout_layers(model):
+        layer.generator = generator

@@ -1,0 +1,163 @@
+"""Residual networks for small images.
+
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016: the basic block (section 3.3), the thin
+networks for CIFAR with shortcuts A or B (section 4.2), and ResNet-18/34 (table 1) with the stem of the thin
+ones, a 3x3 convolution of stride 1 without pooling, as is usual for 32x32 pixels. Group normalisation with
+two groups is that of Reddi et al., "Adaptive Federated Optimization", ICLR 2021; the batch statistics of
+clients differ too much for batch normalisation to work well.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.errors import UserError
+from models.classifier import Classifier
+from models.images import image_shape
+
+Norm = Literal["batch", "group"]
+Shortcut = Literal["A", "B"]
+NormFactory = Callable[[int], nn.Module]
+
+
+class ZeroPadShortcut(nn.Module):
+    """Shortcut A: subsample by the stride and append channels of zeros; it has no parameters."""
+
+    def __init__(self, extra_channels: int, stride: int) -> None:
+        super().__init__()
+        self.extra_channels = extra_channels
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the subsampled input with ``extra_channels`` more channels."""
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra_channels))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions, each followed by a normalisation, around a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: NormFactory, shortcut: Shortcut) -> None:
+        super().__init__()
+        self.conv1 = _conv(inputs, outputs, 3, stride)
+        self.norm1 = norm(outputs)
+        self.conv2 = _conv(outputs, outputs, 3)
+        self.norm2 = norm(outputs)
+        self.shortcut: nn.Module
+        if stride == 1 and inputs == outputs:
+            self.shortcut = nn.Identity()
+        elif shortcut == "A":
+            self.shortcut = ZeroPadShortcut(outputs - inputs, stride)
+        else:
+            self.shortcut = nn.Sequential(_conv(inputs, outputs, 1, stride), norm(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the block after ReLU."""
+        residual = F.relu(self.norm1(self.conv1(x)))
+        residual = self.norm2(self.conv2(residual))
+        return F.relu(residual + self.shortcut(x))
+
+
+class ResidualNetwork(Classifier):
+    """Stages of basic blocks; every stage but the first halves the image.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the input.
+    num_classes : int
+        Number of classes.
+    widths : sequence of int
+        Channels of each stage.
+    blocks : sequence of int
+        Number of blocks of each stage.
+    norm : callable
+        Makes the normalisation layer for a number of channels.
+    shortcut : {"A", "B"}
+        Shortcut where the shape changes: zero padding or a 1x1 convolution.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        norm: NormFactory,
+        shortcut: Shortcut,
+    ) -> None:
+        super().__init__()
+        self.conv1 = _conv(channels, widths[0], 3)
+        self.norm1 = norm(widths[0])
+        self.stages = nn.Sequential()
+        inputs = widths[0]
+        for index, (outputs, count) in enumerate(zip(widths, blocks, strict=True)):
+            stage = nn.Sequential()
+            for position in range(count):
+                stride = 2 if index > 0 and position == 0 else 1
+                stage.append(BasicBlock(inputs, outputs, stride, norm, shortcut))
+                inputs = outputs
+            self.stages.append(stage)
+        self.classifier = nn.Linear(inputs, num_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the channels of the last stage, averaged over the image."""
+        x = F.relu(self.norm1(self.conv1(x)))
+        x = self.stages(x)
+        return x.mean(dim=(2, 3))
+
+
+def build_residual_network(
+    model: str,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    widths: Sequence[int],
+    blocks: Sequence[int],
+    norm: Norm,
+    groups: int,
+    shortcut: Shortcut,
+) -> nn.Module:
+    """Build a residual network from configuration values.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model, for messages.
+    input_shape : tuple of int
+        Channels, height and width.
+    num_classes : int
+        Number of classes.
+    widths, blocks : sequence of int
+        Channels and number of blocks of each stage.
+    norm : {"batch", "group"}
+        Kind of normalisation; both have the same number of parameters.
+    groups : int
+        Number of groups of group normalisation, a divisor of every width.
+    shortcut : {"A", "B"}
+        Shortcut where the shape changes.
+
+    Raises
+    ------
+    UserError
+        If the groups do not divide the widths, or the images are too small for the number of stages.
+    """
+    if norm == "group" and any(width % groups for width in widths):
+        raise UserError(f"model.groups of {model!r} must divide {widths[0]} channels, not {groups}")
+    channels, _, _ = image_shape(model, input_shape, smallest=2 ** (len(widths) - 1))
+    return ResidualNetwork(
+        channels,
+        num_classes,
+        widths=widths,
+        blocks=blocks,
+        norm=nn.BatchNorm2d if norm == "batch" else lambda width: nn.GroupNorm(groups, width, eps=1e-5),
+        shortcut=shortcut,
+    )
+
+
+def _conv(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, kernel_size, stride, padding=kernel_size // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv

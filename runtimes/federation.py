@@ -1,0 +1,281 @@
+"""Run an experiment through Flower's own runtimes, on this machine, and leave nothing running.
+
+``python -m runtimes.federation experiments/x.toml`` starts a SuperLink and one SuperNode per client as
+processes that talk gRPC, submits the app to them and follows the run. With ``--simulation`` the SuperLink
+simulates the nodes in Ray actors instead.
+"""
+
+import argparse
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from common.config import (
+    PROJECT_ROOT,
+    Config,
+    Value,
+    flatten,
+    merge,
+    merge_budget,
+    parse_assignment,
+    parse_toml,
+)
+from common.errors import UserError
+from runtimes.flower_environment import (
+    CONNECTION,
+    STOP_SIGNALS,
+    FederationError,
+    FlowerProcesses,
+    flower_environment,
+    free_ports,
+    write_connection,
+)
+
+FOLLOW_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run and where: the command line, read and checked."""
+
+    app: Path
+    run_directory: Path
+    resume: bool
+    overrides: dict[str, Value]
+    nodes: int
+    data_root: Path | None
+    simulation: bool
+    cpus_per_client: int
+    gpus_per_client: float
+
+    @property
+    def log_directory(self) -> Path:
+        """The folder of the processes' logs."""
+        return self.run_directory / "federation"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    _stop_on_signals()
+    try:
+        plan = make_plan(_parser().parse_args(arguments))
+        run(plan)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except FederationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"The run completed: {plan.run_directory}")
+    return 0
+
+
+def make_plan(options: argparse.Namespace) -> Plan:
+    """Read the experiment and the app's defaults, and check them before anything starts."""
+    app = options.app_dir.resolve()
+    defaults = _app_defaults(app)
+    if options.resume and options.run_dir is None:
+        raise UserError("--resume needs --run-dir, the directory of the run to continue")
+    overrides = _overrides(options)
+    if app == PROJECT_ROOT:
+        Config.from_flat(merge(overrides))
+    nodes = overrides.get("clients.count", defaults.get("clients.count"))
+    if not isinstance(nodes, int) or nodes < 1:
+        raise UserError(f"clients.count is {nodes!r}; give the number of nodes with --supernodes")
+    run_directory = options.run_dir or Path("runs") / time.strftime("federation-%Y%m%d-%H%M%S")
+    return Plan(
+        app=app,
+        run_directory=run_directory.resolve(),
+        resume=options.resume,
+        overrides=overrides,
+        nodes=nodes,
+        data_root=options.data_root and options.data_root.resolve(),
+        simulation=options.simulation,
+        cpus_per_client=options.num_cpus,
+        gpus_per_client=options.num_gpus,
+    )
+
+
+def run(plan: Plan) -> None:
+    """Start the federation, carry the run to its end and stop everything.
+
+    Raises
+    ------
+    FederationError
+        If a process ends early, or the run does not complete, or it writes no ``summary.json``.
+    """
+    summary = plan.run_directory / "summary.json"
+    written_before = _modified(summary)
+    with tempfile.TemporaryDirectory(prefix="flower-home-") as folder:
+        home = Path(folder)
+        with FlowerProcesses(flower_environment(home), plan.log_directory) as processes:
+            _start_federation(processes, plan, home)
+            _follow(processes, _submit(processes, plan))
+            _check_completed(processes)
+    if _modified(summary) == written_before:
+        raise FederationError(f"the run completed, but wrote no {summary}")
+
+
+def _start_federation(processes: FlowerProcesses, plan: Plan, home: Path) -> None:
+    control, fleet, *node_ports = free_ports(2 + plan.nodes)
+    listen = ["--insecure", "--host", "127.0.0.1"]
+    role = ["--simulation"] if plan.simulation else ["--fleet-api-address", f"127.0.0.1:{fleet}"]
+    processes.start_service("superlink", ["flower-superlink", *listen, "--port", str(control), *role])
+    processes.wait_for_port(control)
+    write_connection(home, f"127.0.0.1:{control}")
+    if plan.simulation:
+        return
+    for node, port in enumerate(node_ports):
+        processes.start_service(
+            f"supernode-{node}",
+            [
+                *["flower-supernode", *listen, "--port", str(port), "--superlink", f"127.0.0.1:{fleet}"],
+                *["--node-config", _node_config(plan, node)],
+            ],
+        )
+
+
+def _node_config(plan: Plan, node: int) -> str:
+    data_root = f' data-root="{plan.data_root}"' if plan.data_root else ""
+    return f"partition-id={node} num-partitions={plan.nodes}{data_root}"
+
+
+def _submit(processes: FlowerProcesses, plan: Plan) -> subprocess.Popen[bytes]:
+    run_config = plan.log_directory / "run-config.toml"
+    run_config.write_text(_run_config(plan))
+    command = ["flwr", "run", str(plan.app), CONNECTION, "--stream", "--run-config", str(run_config)]
+    if plan.simulation:
+        command += [
+            "--federation-config",
+            f"num-supernodes={plan.nodes} client-resources-num-cpus={plan.cpus_per_client}"
+            f" client-resources-num-gpus={plan.gpus_per_client}",
+        ]
+    return processes.start("run", command)
+
+
+def _run_config(plan: Plan) -> str:
+    """Write the run configuration; Flower takes only declared keys, so the rest goes into ``overrides``."""
+    run_config: dict[str, Value] = {
+        "overrides": _toml(plan.overrides),
+        "run.directory": str(plan.run_directory),
+        "run.resume": plan.resume,
+    }
+    return _toml(run_config)
+
+
+def _toml(values: dict[str, Value]) -> str:
+    # JSON's strings, numbers and booleans are TOML's too.
+    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+
+
+def _follow(processes: FlowerProcesses, submission: subprocess.Popen[bytes]) -> None:
+    """Copy the run's log to the terminal until it ends."""
+    with processes.log_path("run").open("rb") as log:
+        while submission.poll() is None:
+            _copy_new_output(log)
+            processes.check_services()
+            time.sleep(FOLLOW_SECONDS)
+        _copy_new_output(log)
+    if submission.returncode:
+        raise FederationError(f"'flwr run' ended with exit code {submission.returncode}")
+
+
+def _copy_new_output(log: BinaryIO) -> None:
+    shutil.copyfileobj(log, sys.stdout.buffer)
+    sys.stdout.flush()
+
+
+def _check_completed(processes: FlowerProcesses) -> None:
+    """Ask the SuperLink how its only run ended: ``flwr run`` succeeds even if the app raised."""
+    while not (status := _run_status(processes))["status"].startswith("finished"):
+        processes.check_services()
+        time.sleep(FOLLOW_SECONDS)
+    if status["status"] != "finished:completed":
+        raise FederationError(f"the run is {status['status']}: {status['status-details']}")
+
+
+def _run_status(processes: FlowerProcesses) -> dict[str, str]:
+    command = ["flwr", "list", CONNECTION, "--format", "json"]
+    answer = subprocess.run(command, env=processes.environment, capture_output=True, text=True, check=False)
+    try:
+        status: dict[str, str] = json.loads(answer.stdout)["runs"][0]
+    except (ValueError, LookupError):
+        raise FederationError(
+            f"'flwr list' did not tell how the run ended: {answer.stdout}{answer.stderr}"
+        ) from None
+    return status
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Value]:
+    """Lay the command line over the experiment file."""
+    overrides: dict[str, Value] = {}
+    if options.experiment is not None:
+        overrides |= merge_budget(parse_toml(_read(options.experiment), str(options.experiment)))
+    overrides |= merge_budget(dict(parse_assignment(text) for text in options.set))
+    if options.supernodes is not None:
+        overrides["clients.count"] = options.supernodes
+    if options.data_root is not None:
+        overrides["dataset.root"] = str(options.data_root.resolve())
+    return overrides
+
+
+def _app_defaults(app: Path) -> dict[str, Value]:
+    path = app / "pyproject.toml"
+    try:
+        return flatten(tomllib.loads(_read(path))["tool"]["flwr"]["app"].get("config", {}))
+    except (tomllib.TOMLDecodeError, KeyError):
+        raise UserError(f"{path} describes no Flower app: it has no valid [tool.flwr.app]") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _modified(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def _stop_on_signals() -> None:
+    def stop(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in STOP_SIGNALS:
+        if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):  # as under nohup
+            signal.signal(number, stop)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m runtimes.federation", description=__doc__)
+    add = parser.add_argument
+    add("experiment", nargs="?", type=Path, metavar="EXPERIMENT.toml", help="overrides of the app's defaults")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="an override; may be repeated")
+    add("--supernodes", type=int, metavar="N", help="short for --set clients.count=N")
+    add("--run-dir", type=Path, help="where the run writes its results (default: runs/federation-<time>)")
+    add("--resume", action="store_true", help="continue the run in --run-dir from its last checkpoint")
+    add("--data-root", type=Path, help="where the server and the nodes find the data (sets dataset.root)")
+    add("--simulation", action="store_true", help="simulate the nodes in Ray actors instead of processes")
+    add("--num-cpus", type=int, default=1, help="CPUs per simulated client (default: 1)")
+    add(
+        "--num-gpus",
+        type=float,
+        default=0.0,
+        help="GPUs per simulated client, may be a fraction (default: 0)",
+    )
+    add("--app-dir", type=Path, default=PROJECT_ROOT, help="the folder of the app's pyproject.toml")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""The one module that touches Flower's internals (flwr 1.39).
+
+Messages can be made only in a process that has a task identity, and get their id from a SuperLink. Our
+own Grids carry messages without one, so they do both here.
+"""
+
+from flwr.app import Message
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+RUN_ID = 1
+SERVER_NODE_ID = 1  # flwr.common.constant.SUPERLINK_NODE_ID
+
+__all__ = ["RUN_ID", "SERVER_NODE_ID", "Run", "assume_task_identity", "set_message_id"]
+
+
+def assume_task_identity() -> None:
+    """Let this process make messages as the server of run ``RUN_ID``."""
+    TaskIdentity.task_id = 1
+    TaskIdentity.run_id = RUN_ID
+    TaskIdentity.node_id = SERVER_NODE_ID
+
+
+def set_message_id(message: Message, message_id: str) -> None:
+    """Give a message the id that its reply will refer to."""
+    message.metadata.__dict__["_message_id"] = message_id

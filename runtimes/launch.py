@@ -1,0 +1,66 @@
+"""From the command line to a finished run: configuration, Grid, ServerApp, plots, table."""
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+# Before Flower is imported: a local run tells nobody and asks nobody.
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+from common.config import Config, Value, merge, parse_assignment, parse_toml
+from common.errors import UserError
+
+
+def read_configuration(options: argparse.Namespace) -> Config:
+    """Lay defaults, experiment file and command line over each other and validate the result.
+
+    With ``--resume`` the run directory's own ``config.toml`` takes the place of the defaults.
+    """
+    layers: list[Mapping[str, Value]] = []
+    stored = Path(options.run_dir or "") / "config.toml"
+    if options.resume:
+        if not options.run_dir:
+            raise UserError("--resume needs --run-dir: the directory of the run to go on with")
+        if not stored.is_file():
+            raise UserError(f"there is no run to resume in {options.run_dir}")
+        layers.append(_read_toml(stored))
+    if options.experiment:
+        layers.append(_read_toml(options.experiment))
+    layers.append(dict(parse_assignment(assignment) for assignment in options.set))
+    if options.runtime:
+        layers.append({"runtime.name": options.runtime})
+    layers.append({"run.directory": options.run_dir or "", "run.resume": options.resume})
+    return Config.from_flat(merge(*layers))
+
+
+def launch(options: argparse.Namespace) -> int:
+    """Run the experiment of the command line; return the exit code."""
+    config = read_configuration(options)
+
+    from rich.console import Console
+
+    from analysis.report import print_summary, write_plots
+    from server.experiment import run_experiment
+    from server.progress import make_progress
+
+    with make_grid(config) as grid:
+        path = run_experiment(config, grid, make_progress())
+    write_plots(path)
+    print_summary(path, Console())
+    return 0
+
+
+def _read_toml(path: Path) -> dict[str, Value]:
+    try:
+        return parse_toml(path.read_text(), str(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
+def make_grid(config):
+    from contextlib import nullcontext
+    from clients.app import app
+    from runtimes.sequential import SequentialGrid
+    return nullcontext(SequentialGrid(app, config.clients.count, config.flat()))

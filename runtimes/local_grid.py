@@ -1,0 +1,82 @@
+"""What our Grids share: nodes that are partitions, and messages answered within ``send_and_receive``."""
+
+import itertools
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+
+from flwr.app import DEFAULT_TTL, Message, RecordDict
+from flwr.serverapp import Grid
+
+from runtimes.flower_internals import SERVER_NODE_ID, Run, assume_task_identity, set_message_id
+
+_FIRST_NODE_ID = SERVER_NODE_ID + 1
+
+
+class LocalGrid(Grid):
+    """A Grid without a SuperLink; node ids are partition ids, shifted past the server's own.
+
+    Parameters
+    ----------
+    num_clients : int
+        Number of nodes.
+    """
+
+    def __init__(self, num_clients: int) -> None:
+        assume_task_identity()
+        self.num_clients = num_clients
+        self._message_ids = itertools.count(1)
+        self._replies: dict[str, Message] = {}
+
+    @abstractmethod
+    def exchange(self, messages: list[Message]) -> Iterator[Message]:
+        """Carry messages to their clients and yield the replies as they come."""
+
+    @staticmethod
+    def client_id(node_id: int) -> int:
+        """Return the partition id of a node."""
+        return node_id - _FIRST_NODE_ID
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the ids of all nodes, in the order of their clients."""
+        return range(_FIRST_NODE_ID, _FIRST_NODE_ID + self.num_clients)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Carry the messages; the result is lazy, so that replies can be reduced and freed one by one."""
+        return self.exchange([self._stamp(message) for message in messages])
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Carry the messages now and keep the replies for ``pull_messages``."""
+        stamped = [self._stamp(message) for message in messages]
+        for reply in self.exchange(stamped):
+            self._replies[reply.metadata.reply_to_message_id] = reply
+        return [message.metadata.message_id for message in stamped]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Hand out the replies to pushed messages, once each."""
+        return [self._replies.pop(key) for key in message_ids if key in self._replies]
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Create a message; the constructor of ``Message`` does the same."""
+        return Message(content, dst_node_id, message_type, ttl=ttl or DEFAULT_TTL, group_id=group_id)
+
+    def set_run(self, run: Run) -> None:
+        """Refuse: this Grid belongs to one run, which Flower does not know."""
+        raise NotImplementedError("a local Grid carries the messages of the process that made it")
+
+    @property
+    def run(self) -> Run:
+        """Refuse, as ``set_run``."""
+        raise NotImplementedError("a local Grid carries the messages of the process that made it")
+
+    def _stamp(self, message: Message) -> Message:
+        set_message_id(message, str(next(self._message_ids)))
+        return message

@@ -1,0 +1,16 @@
+"""The Flower ServerApp."""
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from common.config import Config
+from server.experiment import run_experiment
+from server.progress import make_progress
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the experiment that the run configuration describes, on whichever Grid there is."""
+    run_experiment(Config.from_flat(context.run_config), grid, make_progress())

@@ -1,0 +1,71 @@
+"""Central evaluation of the global model."""
+
+from collections.abc import Mapping
+
+import torch
+from flwr.app import Array, ArrayRecord
+
+from common.config import Config
+from common.device import resolve_device
+from common.records import to_record, to_section
+from datasets.dataset import Dataset, Split
+from datasets.transforms import Normalizer
+from models.batch_norm import recalibrate
+from models.configured import build_configured_model
+from models.evaluation import evaluate
+
+
+class CentralEvaluation:
+    """Evaluates global models on the server's test and validation data with one resident model.
+
+    Parameters
+    ----------
+    config : Config
+        The run's configuration.
+    dataset : Dataset
+        The data set; only what is evaluated is moved to the device.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset) -> None:
+        torch.set_num_threads(config.resources.threads_per_worker)
+        self._config = config
+        self._dataset = dataset
+        device = resolve_device(config.device)
+        self._device = device
+        self.model = build_configured_model(config, dataset.input_shape, dataset.num_classes).to(device)
+        self._normalizer = Normalizer(dataset.mean, dataset.std, device)
+        self._splits: dict[str, Split] = {"test": dataset.test.to(device)}
+        if dataset.validation is not None:
+            self._splits["validation"] = dataset.validation.to(device)
+        self._recalibrates = config.batch_norm.policy == "recalibrate" and any(True for _ in self.model.buffers())
+
+    def initial_arrays(self) -> ArrayRecord:
+        """Return the initial global model."""
+        return to_record(self.model.state_dict())
+
+    def finished(self, arrays: Mapping[str, Array]) -> ArrayRecord:
+        """Return the model as it is evaluated and saved: with ``recalibrate``, buffers estimated anew."""
+        self._load(arrays)
+        return to_record(self.model.state_dict())
+
+    def __call__(self, arrays: Mapping[str, Array]) -> dict[str, float]:
+        """Return loss and accuracy on each split, as ``test_loss``, ``test_accuracy`` and so on."""
+        self._load(arrays)
+        results: dict[str, float] = {}
+        for name, split in self._splits.items():
+            sums = evaluate(
+                self.model,
+                split.inputs,
+                split.targets,
+                self._normalizer,
+                self._dataset.num_classes,
+                self._config.evaluate.batch_size,
+            )
+            results[f"{name}_loss"], results[f"{name}_accuracy"] = sums.mean()
+        return results
+
+    def _load(self, arrays: Mapping[str, Array]) -> None:
+        self.model.load_state_dict(to_section(arrays))
+        if self._recalibrates:
+            train = self._dataset.train
+            recalibrate(self.model, train.inputs, self._normalizer, self._config.evaluate.batch_size, self._device)

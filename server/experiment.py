@@ -1,0 +1,100 @@
+"""One experiment from its configuration to its finished run directory."""
+
+import logging
+from pathlib import Path
+
+from flwr.serverapp import Grid
+
+from common.config import Config, parse_toml
+from common.errors import UserError
+from common.methods import load_method
+from datasets.configured import open_dataset
+from server.checkpoint import Checkpoint, CheckpointStore
+from server.directory import discover_clients
+from server.evaluation import CentralEvaluation
+from server.participation import Participation
+from server.progress import ProgressDisplay
+from server.round_loop import RoundLoop
+from server.run_directory import RunDirectory, default_run_directory, peak_rss_mb
+
+logger = logging.getLogger("flowerbed")
+
+
+def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Path:
+    """Run an experiment on a Grid, or go on with it, and return its run directory.
+
+    Raises
+    ------
+    UserError
+        If the configuration, the data or a checkpoint does not allow it; before any training.
+    ClientFailureError, KeyboardInterrupt
+        From ``RoundLoop.run``.
+    """
+    path = Path(config.run.directory) if config.run.directory else default_run_directory(config)
+    checkpoints = CheckpointStore(path / "checkpoints")
+    checkpoint = _find_checkpoint(path, checkpoints, config) if config.run.resume else None
+    strategy = load_method(config.method.name, config.method.parameters).make_strategy()
+    participation = Participation(config)
+    dataset = open_dataset(config)
+    evaluation = CentralEvaluation(config, dataset)
+    clients = discover_clients(grid, config.clients.count, config.failures.timeout)
+
+    run_directory = RunDirectory(path, config, config.run.resume)
+    try:
+        run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
+        loop = RoundLoop(
+            config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
+        )
+        if checkpoint:
+            loop.restore(checkpoint)
+            progress.note(f"resumed after round {checkpoint.server_round} of {config.rounds}")
+        elif config.run.resume:
+            run_directory.restart()
+        loop.run()
+        _finish(loop, run_directory)
+    finally:
+        run_directory.close()
+    return path
+
+
+def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -> Checkpoint | None:
+    """Return the checkpoint to go on from; None if the run never got as far as one.
+
+    Raises
+    ------
+    UserError
+        If there is no run, or it ran with another configuration.
+    """
+    config_file = path / "config.toml"
+    if not config_file.exists():
+        raise UserError(f"there is no run to resume in {path}")
+    stored = Config.from_flat(parse_toml(config_file.read_text(), str(config_file)))
+    checkpoint = checkpoints.load_latest()
+    if checkpoint:
+        stored = Config.from_flat(checkpoint.config)
+        if checkpoint.server_round > config.rounds:
+            raise UserError(f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}")
+    old, new = stored.comparable(), config.comparable()
+    differences = [
+        f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+    if differences:
+        raise UserError(f"cannot resume {path} with another configuration: {'; '.join(differences)}")
+    return checkpoint
+
+
+def _finish(loop: RoundLoop, run_directory: RunDirectory) -> None:
+    final = loop.evaluation.finished(loop.arrays)
+    summary = {
+        "rounds": loop.server_round,
+        **{f"final.{key}": value for key, value in loop.final.items() if key != "round"},
+        **{f"best.{key}": value for key, value in loop.best.items()},
+        "stopped": loop.stopped,
+        "model_sha256": run_directory.write_model(final),
+        "seconds": loop.seconds,
+        "seconds_per_round": loop.seconds / max(1, loop.server_round),
+        "peak_rss_mb": peak_rss_mb(),
+    }
+    run_directory.write_summary(summary)

@@ -1,0 +1,105 @@
+"""What a person sees while a run goes on: a live bar on a terminal, now and then a line elsewhere."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class ProgressDisplay(Protocol):
+    """Shows the rounds of a run."""
+
+    def start(self, finished: int, total: int) -> None:
+        """Begin with `finished` of `total` rounds done."""
+
+    def show(self, row: Mapping[str, float]) -> None:
+        """Show a finished round's metrics."""
+
+    def note(self, text: str) -> None:
+        """Show a line of text."""
+
+    def stop(self) -> None:
+        """Leave the last state on the screen."""
+
+
+def make_progress() -> ProgressDisplay:
+    """Choose the display that fits the standard output."""
+    return LiveBar() if sys.stdout.isatty() else PlainLines()
+
+
+class LiveBar:
+    """A progress bar with the latest loss and accuracy."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("round"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(),
+        )
+        self._latest: dict[str, float] = {}
+
+    def start(self, finished: int, total: int) -> None:
+        """Begin with `finished` of `total` rounds done."""
+        self._task = self._progress.add_task("", total=total, completed=finished, metrics="")
+        self._progress.start()
+
+    def show(self, row: Mapping[str, float]) -> None:
+        """Show a finished round's metrics."""
+        self._latest |= row
+        self._progress.update(self._task, completed=row["round"], metrics=describe(self._latest))
+
+    def note(self, text: str) -> None:
+        """Show a line of text above the bar."""
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def stop(self) -> None:
+        """Leave the last state on the screen."""
+        self._progress.stop()
+
+
+class PlainLines:
+    """A line every few seconds, and for the first and the last round."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._last_line = -_SECONDS_BETWEEN_LINES
+        self._latest: dict[str, float] = {}
+
+    def start(self, finished: int, total: int) -> None:
+        """Begin with `finished` of `total` rounds done."""
+        self._total = total
+
+    def show(self, row: Mapping[str, float]) -> None:
+        """Print a finished round's metrics if a line is due."""
+        self._latest |= row
+        now = time.monotonic()
+        if now - self._last_line >= _SECONDS_BETWEEN_LINES or row["round"] in (0, self._total):
+            self._last_line = now
+            self.note(f"round {row['round']:.0f}/{self._total}  {describe(self._latest)}")
+
+    def note(self, text: str) -> None:
+        """Print a line of text."""
+        print(text, flush=True)
+
+    def stop(self) -> None:
+        """Nothing is left open."""
+
+
+def describe(row: Mapping[str, float]) -> str:
+    """Put the metrics that matter into one short text."""
+    labels = {
+        "train_loss": "train loss",
+        "test_loss": "test loss",
+        "test_accuracy": "test accuracy",
+        "validation_accuracy": "validation accuracy",
+    }
+    return "  ".join(f"{label} {row[key]:.4f}" for key, label in labels.items() if row.get(key) is not None)

@@ -1,0 +1,149 @@
+"""What may reach a strategy: one valid reply per client, in the order of the clients."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from flwr.app import Array, Message
+
+from common.errors import ClientFailureError, UserError
+from common.records import ARRAYS, METRICS, content_bytes, to_section
+
+MISCONFIGURED = 1001  # clients.app.CLIENT_MISCONFIGURED
+
+
+@dataclass(frozen=True)
+class ClientFailure:
+    """A client whose job failed, and why."""
+
+    client_id: int
+    reason: str
+
+
+class ReplyCheck:
+    """Checks the replies of one round, puts them in client order and keeps their metrics.
+
+    Parameters
+    ----------
+    client_ids : Mapping[int, int]
+        node id → client id.
+    cohort : Sequence[int]
+        Clients that a reply is expected from, ascending.
+    reference : Mapping[str, Array]
+        The global model: the names, shapes and dtypes that a reply's ``"arrays"`` may have.
+    tolerate : bool
+        Whether failures are collected (``failures.policy = "drop"``) instead of ending the round at once.
+    """
+
+    def __init__(
+        self, client_ids: Mapping[int, int], cohort: Sequence[int], reference: Mapping[str, Array], tolerate: bool
+    ) -> None:
+        self._client_ids = client_ids
+        self._cohort = cohort
+        self._reference = reference
+        self._tolerate = tolerate
+        self.failures: list[ClientFailure] = []
+        self.metrics: dict[int, dict[str, float]] = {}
+        self.num_bytes = 0
+
+    def in_client_order(self, replies: Iterable[Message]) -> Iterator[Message]:
+        """Yield the valid replies by ascending client id, each as soon as those before it are in.
+
+        Reductions in this order have the same bits whatever the order of arrival.
+        """
+        waiting: dict[int, Message] = {}
+        expected = iter(self._cohort)
+        current = next(expected, None)
+        settled: set[int] = set()
+        for reply in replies:
+            client_id = self._client_ids[reply.metadata.src_node_id]
+            settled.add(client_id)
+            if reason := self._fault(reply):
+                self._fail(client_id, reason)
+            else:
+                waiting[client_id] = reply
+            del reply  # whoever consumes the generator decides how long it lives
+            while current in settled:
+                if current in waiting:
+                    yield self._accept(current, waiting.pop(current))
+                current = next(expected, None)
+        while current is not None:
+            if current not in settled:
+                self._fail(current, "no reply within failures.timeout, or its node has gone")
+            elif current in waiting:
+                yield self._accept(current, waiting.pop(current))
+            current = next(expected, None)
+
+    def _accept(self, client_id: int, reply: Message) -> Message:
+        record = reply.content.metric_records[METRICS]
+        self.metrics[client_id] = {name: v for name, v in record.items() if isinstance(v, int | float)}
+        self.num_bytes += content_bytes(reply.content)
+        return reply
+
+    def _fail(self, client_id: int, reason: str) -> None:
+        failure = ClientFailure(client_id, reason)
+        self.failures.append(failure)
+        if not self._tolerate:
+            raise RoundFailed(failure)
+
+    def _fault(self, reply: Message) -> str:
+        """Return why a reply must not be averaged in; empty if it may."""
+        if reply.has_error():
+            if reply.error.code == MISCONFIGURED:
+                raise UserError(reply.error.reason)
+            return reply.error.reason
+        for name, record in reply.content.array_records.items():
+            if name == ARRAYS and (fault := self._misfit(record)):
+                return fault
+            for key, value in to_section(record).items():
+                if not _is_finite(value):
+                    return f"the reply's '{name}' has a value that is not finite in '{key}'"
+        for key, metric in reply.content.metric_records[METRICS].items():
+            if isinstance(metric, float) and not torch.isfinite(torch.tensor(metric)):
+                return f"the reply's metric '{key}' is {metric}"
+        return ""
+
+    def _misfit(self, record: Mapping[str, Array]) -> str:
+        for key, array in record.items():
+            expected = self._reference.get(key)
+            if expected is None:
+                return f"the reply has an unknown array '{key}'"
+            if (array.shape, array.dtype) != (expected.shape, expected.dtype):
+                return (
+                    f"the reply's array '{key}' is {array.dtype}{array.shape},"
+                    f" expected {expected.dtype}{expected.shape}"
+                )
+        return ""
+
+
+class RoundFailed(Exception):
+    """A reply is a failure and failures are not tolerated."""
+
+    def __init__(self, failure: ClientFailure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+
+
+def check_failures(failures: Sequence[ClientFailure], cohort_size: int, max_fraction: float, server_round: int) -> None:
+    """Refuse a round in which too many clients failed; a round without any reply is always refused.
+
+    Raises
+    ------
+    ClientFailureError
+        Names the clients and the first reason.
+    """
+    if not failures or (len(failures) < cohort_size and len(failures) <= max_fraction * cohort_size):
+        return
+    clients = ", ".join(str(failure.client_id) for failure in failures)
+    extent = "all" if len(failures) == cohort_size else f"{len(failures)} of {cohort_size}"
+    raise ClientFailureError(
+        f"round {server_round}: {extent} clients failed (failures.max-fraction = {max_fraction}; clients {clients})."
+        f" The first reason:\n{failures[0].reason}"
+    )
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    if not value.is_floating_point():
+        return True
+    # A sum is finite unless an element is not, or it overflows: only then look at each element.
+    return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())

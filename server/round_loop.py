@@ -1,0 +1,300 @@
+"""The loop over rounds. It calls only the public methods of Flower's ``Strategy``."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from common.config import Config
+from common.errors import ClientFailureError
+from common.records import CONFIG, content_bytes, to_array, to_ndarray, to_record, to_section, to_sections
+from server.checkpoint import Checkpoint, CheckpointStore
+from server.directory import ClientDirectory, CohortGrid
+from server.early_stop import EarlyStop
+from server.evaluation import CentralEvaluation
+from server.failed_job import FailedJob
+from server.interrupt import StopRequest, stop_between_rounds
+from server.participation import Participation
+from server.progress import ProgressDisplay
+from server.replies import ReplyCheck, RoundFailed, check_failures
+from server.run_directory import RunDirectory
+from server.state_codec import capture_attributes, restore_attributes
+
+Row = dict[str, Any]
+
+
+class RoundLoop:
+    """Runs the rounds of an experiment from wherever they stand.
+
+    Parameters
+    ----------
+    config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
+        The parts of an experiment, ready to use.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        grid: Grid,
+        strategy: Strategy,
+        clients: ClientDirectory,
+        participation: Participation,
+        evaluation: CentralEvaluation,
+        run_directory: RunDirectory,
+        checkpoints: CheckpointStore,
+        progress: ProgressDisplay,
+    ) -> None:
+        self.config = config
+        self.grid = grid
+        self.strategy = strategy
+        self.clients = clients
+        self.participation = participation
+        self.evaluation = evaluation
+        self.run_directory = run_directory
+        self.checkpoints = checkpoints
+        self.progress = progress
+        self.arrays = evaluation.initial_arrays()
+        self.server_round = 0
+        self.seconds = 0.0
+        self.early_stop = EarlyStop(config.stop)
+        self.best: Row = {}
+        self.final: Row = {}
+        self.stopped = ""
+        self._trained_since_checkpoint: set[int] = set()
+
+    # State on disk.
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take up a run where a checkpoint left it."""
+        self.server_round = checkpoint.server_round
+        self.arrays = to_record({name: checkpoint.arrays[name] for name in self.arrays})
+        restore_attributes(self.strategy, *checkpoint.strategy)
+        progress = checkpoint.progress
+        self.seconds = progress["seconds"]
+        self.best, self.final, self.stopped = progress["best"], progress["final"], progress["stopped"]
+        vars(self.early_stop).update(progress["early_stop"])
+        self.run_directory.cut_back(progress["offsets"])
+        self._query(
+            "set_state",
+            {
+                client_id: RecordDict({name: to_record(section) for name, section in sections.items()})
+                for client_id, sections in checkpoint.clients.items()
+            },
+        )
+
+    def commit(self) -> None:
+        """Write a checkpoint of the last finished round."""
+        states = {}
+        if self.clients.keeps_state:
+            empty = {client_id: RecordDict({CONFIG: ConfigRecord()}) for client_id in self._trained_since_checkpoint}
+            states = {client_id: to_sections(content) for client_id, content in self._query("get_state", empty).items()}
+        early_stop = {key: value for key, value in vars(self.early_stop).items() if not key.startswith("_")}
+        self.checkpoints.commit(
+            Checkpoint(
+                self.server_round,
+                to_section(self.arrays),
+                capture_attributes(self.strategy),
+                {
+                    "seconds": self.seconds,
+                    "best": self.best,
+                    "final": self.final,
+                    "stopped": self.stopped,
+                    "early_stop": early_stop,
+                    "offsets": self.run_directory.offsets(),
+                },
+                dict(self.config.flat()),
+                states,
+            )
+        )
+        self._trained_since_checkpoint.clear()
+
+    # The rounds.
+
+    def run(self) -> None:
+        """Run until the last round, an early stop, a failure, or a request to stop.
+
+        Raises
+        ------
+        ClientFailureError
+            If clients failed and the policy does not tolerate it.
+        KeyboardInterrupt
+            After a request to stop, once the current round is committed.
+        """
+        self.progress.start(self.server_round, self.config.rounds)
+        try:
+            with stop_between_rounds(self.progress.note) as request:
+                if self.server_round == 0:
+                    self._finish_round({"round": 0, **self.evaluation(self.arrays)}, time.perf_counter())
+                while self.server_round < self.config.rounds and not self.stopped:
+                    self._run_round(self.server_round + 1, request)
+        finally:
+            self.progress.stop()
+
+    def _run_round(self, server_round: int, request: StopRequest) -> None:
+        started = time.perf_counter()
+        row = self._train(server_round)
+        self.server_round = server_round
+        is_last = server_round == self.config.rounds
+        if server_round % self.config.evaluate.every == 0 or is_last:
+            row |= self.evaluation(self.arrays)
+            if self.config.clients.evaluate_fraction > 0:
+                row |= self._evaluate_on_clients(server_round)
+        self._finish_round(row, started)
+        if is_last or self.stopped or request.requested or server_round % self.config.checkpoint.every == 0:
+            self.commit()
+        if request.requested and not is_last and not self.stopped:
+            raise KeyboardInterrupt
+
+    def _train(self, server_round: int) -> Row:
+        cohort = self.participation.cohort(server_round, self.config.clients.fraction)
+        view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
+        message_config = ConfigRecord({"server-round": server_round})
+        messages = self._in_client_order(
+            self.strategy.configure_train(server_round, self.arrays, message_config, view)
+        )
+        check = self._reply_check(messages)
+        arrays, _ = self._reduce(self.strategy.aggregate_train, server_round, messages, check)
+        if arrays is not None:
+            self.arrays = conform(arrays, self.arrays)
+        for client_id, metrics in check.metrics.items():
+            self.run_directory.clients.append(
+                {
+                    "round": server_round,
+                    "client_id": client_id,
+                    "num_examples": int(metrics["num-examples"]),
+                    "steps": int(metrics["num-steps"]),
+                    "loss": metrics["train_loss"],
+                    "seconds": metrics["seconds"],
+                }
+            )
+        self._trained_since_checkpoint |= set(check.metrics)
+        return {
+            "round": server_round,
+            "train_loss": weighted_mean(check.metrics, "train_loss"),
+            "clients": len(check.metrics),
+            "failures": len(check.failures),
+            "bytes_down": sum(content_bytes(message.content) for message in messages),
+            "bytes_up": check.num_bytes,
+            "local_steps": int(sum(metrics["num-steps"] for metrics in check.metrics.values())),
+            "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
+        }
+
+    def _evaluate_on_clients(self, server_round: int) -> Row:
+        cohort = self.participation.cohort(server_round, self.config.clients.evaluate_fraction, "evaluation")
+        view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
+        message_config = ConfigRecord({"server-round": server_round})
+        messages = self._in_client_order(
+            self.strategy.configure_evaluate(server_round, self.arrays, message_config, view)
+        )
+        check = self._reply_check(messages)
+        self._reduce(self.strategy.aggregate_evaluate, server_round, messages, check)
+        return {
+            "federated_loss": weighted_mean(check.metrics, "loss"),
+            "federated_accuracy": weighted_mean(check.metrics, "accuracy"),
+        }
+
+    def _reduce(self, aggregate: Any, server_round: int, messages: list[Message], check: ReplyCheck) -> Any:
+        """Send messages and let the strategy reduce the replies; failures end the run or are counted."""
+        replies = self.grid.send_and_receive(messages, timeout=self.config.failures.timeout)
+        try:
+            result = aggregate(server_round, check.in_client_order(replies))
+        except RoundFailed as error:
+            failure = error.failure
+            job = next(m for m in messages if self._client_id(m) == failure.client_id)
+            raise ClientFailureError(
+                f"client {failure.client_id} failed in round {server_round}:\n{failure.reason.rstrip()}\n"
+                f"Run this one job again:\n  {self._record_job(failure.client_id, server_round, job)}"
+            ) from None
+        check_failures(check.failures, len(messages), self.config.failures.max_fraction, server_round)
+        for failure in check.failures:
+            reason = failure.reason.strip().splitlines()[-1]
+            self.progress.note(f"round {server_round}: dropped client {failure.client_id} ({reason})")
+        return result
+
+    def _finish_round(self, row: Row, started: float) -> None:
+        row["seconds"] = time.perf_counter() - started
+        self.seconds += row["seconds"]
+        evaluated = {key: value for key, value in row.items() if key.endswith(("_loss", "_accuracy"))}
+        if "test_accuracy" in row:
+            self.final = {"round": row["round"], **evaluated}
+            if row["round"] > 0 and row["test_accuracy"] > self.best.get("test_accuracy", -1.0):
+                self.best = dict(self.final)
+        self.run_directory.metrics.append(row)
+        self.progress.show(row)
+        if row["round"] > 0 and (reason := self.early_stop.reason(row)):
+            self.stopped = reason
+            self.progress.note(f"stopped after round {row['round']}: {reason}")
+
+    # Messages.
+
+    def _client_id(self, message: Message) -> int:
+        return self.clients.client_ids[message.metadata.dst_node_id]
+
+    def _in_client_order(self, messages: Iterable[Message]) -> list[Message]:
+        return sorted(messages, key=self._client_id)
+
+    def _reply_check(self, messages: list[Message]) -> ReplyCheck:
+        cohort = [self._client_id(message) for message in messages]
+        return ReplyCheck(
+            self.clients.client_ids, cohort, self.arrays, tolerate=self.config.failures.policy == "drop"
+        )
+
+    def _query(self, action: str, contents: Mapping[int, RecordDict]) -> dict[int, RecordDict]:
+        """Ask clients something that must not fail; return client id → content of the reply."""
+        messages = [
+            Message(content, dst_node_id=self.clients.node_ids[client_id], message_type=f"query.{action}")
+            for client_id, content in sorted(contents.items())
+        ]
+        replies = {}
+        for reply in self.grid.send_and_receive(messages, timeout=self.config.failures.timeout):
+            client_id = self.clients.client_ids[reply.metadata.src_node_id]
+            if reply.has_error():
+                raise ClientFailureError(f"client {client_id} could not answer '{action}':\n{reply.error.reason}")
+            replies[client_id] = reply.content
+        if missing := sorted(set(contents) - set(replies)):
+            raise ClientFailureError(f"no answer to '{action}' from client {missing[0]}: its node has gone")
+        return replies
+
+    def _record_job(self, client_id: int, server_round: int, message: Message) -> str:
+        """Write a failed job to the run directory and return the command that runs it again."""
+        state = {}
+        if self.clients.keeps_state:
+            answers = self._query("get_state", {client_id: RecordDict({CONFIG: ConfigRecord()})})
+            state = to_sections(answers[client_id])
+        directory = self.run_directory.path / "failures" / f"round-{server_round:06d}-client-{client_id:06d}"
+        FailedJob.from_message(
+            client_id, message.metadata.message_type, message.content, state, dict(self.config.flat())
+        ).save(directory)
+        return f"python run_simulation.py --replay {directory}"
+
+
+def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:
+    """Return a strategy's result in the order and dtypes of the global model.
+
+    Flower's own strategies average integer buffers as floats; names that a strategy left out stay.
+
+    Raises
+    ------
+    ValueError
+        If the strategy returned an unknown name or another shape.
+    """
+    for name, array in arrays.items():
+        if name not in reference or array.shape != reference[name].shape:
+            raise ValueError(f"the strategy returned '{name}' with shape {array.shape}, which the model does not have")
+    conformed = {}
+    for name, old in reference.items():
+        new = arrays.get(name, old)
+        if new.dtype != old.dtype:
+            values = to_ndarray(new)
+            new = to_array((values.round() if old.dtype.startswith(("int", "uint")) else values).astype(old.dtype))
+        conformed[name] = new
+    return ArrayRecord(conformed)
+
+
+def weighted_mean(metrics: Mapping[int, Mapping[str, float]], name: str) -> float | None:
+    """Average a client metric weighted by examples; None without clients."""
+    total = sum(row["num-examples"] for row in metrics.values())
+    return sum(row["num-examples"] * row[name] for row in metrics.values()) / total if total else None

@@ -1,0 +1,185 @@
+"""The run directory: everything about a run in files that a person or a program can read."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import Array
+from safetensors.torch import save
+
+from common.config import Config, Value
+from common.errors import UserError
+from common.files import write_atomic
+from common.records import to_ndarray, to_section
+from datasets.partition_report import write_label_distribution
+
+METRICS_COLUMNS = (
+    "round", "train_loss", "test_loss", "test_accuracy", "clients", "failures", "seconds", "bytes_down", "bytes_up",
+    "validation_loss", "validation_accuracy", "federated_loss", "federated_accuracy", "local_steps", "num_examples",
+)  # fmt: skip
+CLIENTS_COLUMNS = ("round", "client_id", "num_examples", "steps", "loss", "seconds")
+_PACKAGES = ("flwr", "torch", "torchvision", "numpy", "ray")
+
+
+class CsvLog:
+    """A CSV file that grows by whole, flushed rows and can be cut back to an earlier length.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its header is written if it is new.
+    columns : Sequence[str]
+        The columns; values that a row lacks are empty.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self._columns = columns
+        self._file = path.open("ab")
+        if self.offset == 0:
+            self._write(columns)
+
+    @property
+    def offset(self) -> int:
+        """Length of the file in bytes."""
+        return self._file.seek(0, os.SEEK_END)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write one row."""
+        self._write([_format(row.get(column)) for column in self._columns])
+
+    def cut_back(self, offset: int) -> None:
+        """Forget the rows after `offset`."""
+        self._file.truncate(offset)
+
+    def restart(self) -> None:
+        """Forget all rows."""
+        self._file.truncate(0)
+        self._write(self._columns)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, values: Sequence[str]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(values)
+        self._file.write(line.getvalue().encode())
+        self._file.flush()
+
+
+class RunDirectory:
+    """Writes the files of one run.
+
+    Parameters
+    ----------
+    path : Path
+        The directory.
+    config : Config
+        The run's configuration.
+    resume : bool
+        Whether the directory's run goes on; otherwise the directory must not hold one.
+    """
+
+    def __init__(self, path: Path, config: Config, resume: bool) -> None:
+        holds_run = (path / "config.toml").exists()
+        if holds_run and not resume:
+            raise UserError(f"{path} already holds a run: continue it with --resume or choose another --run-dir")
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.config = config
+        write_atomic(path / "config.toml", to_toml(config.flat()).encode())
+        self.metrics = CsvLog(path / "metrics.csv", METRICS_COLUMNS)
+        self.clients = CsvLog(path / "clients.csv", CLIENTS_COLUMNS)
+
+    def offsets(self) -> dict[str, int]:
+        """Return the lengths of the growing files, for a checkpoint."""
+        return {"metrics": self.metrics.offset, "clients": self.clients.offset}
+
+    def cut_back(self, offsets: Mapping[str, int]) -> None:
+        """Forget the rows that were written after a checkpoint."""
+        self.metrics.cut_back(offsets["metrics"])
+        self.clients.cut_back(offsets["clients"])
+
+    def restart(self) -> None:
+        """Forget all rows: the run never got as far as a checkpoint."""
+        for log in (self.metrics, self.clients):
+            log.restart()
+
+    def write_label_distribution(self, counts: np.ndarray, class_names: Sequence[str]) -> None:
+        """Write what each client holds: a row per client, a column per class."""
+        write_label_distribution(self.path / "label_distribution.csv", counts, class_names)
+
+    def write_model(self, arrays: Mapping[str, Array]) -> str:
+        """Write the final model as safetensors and return its hash."""
+        write_atomic(self.path / "model.safetensors", save(to_section(arrays)))
+        return model_sha256(arrays)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write ``summary.json``: the sign that the run has finished."""
+        content = {**summary, "versions": versions(), "config": self.config.flat()}
+        write_atomic(self.path / "summary.json", (json.dumps(content, indent=2) + "\n").encode())
+
+    def close(self) -> None:
+        """Close the growing files."""
+        self.metrics.close()
+        self.clients.close()
+
+
+def default_run_directory(config: Config) -> Path:
+    """Return a new directory below ``runs/``, named after the method, the data set and the time."""
+    method = config.method.name.replace(":", "-").lower()
+    base = Path("runs") / f"{method}-{config.dataset.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = (base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 1000)))
+    return next(path for path in candidates if not path.exists())
+
+
+def model_sha256(arrays: Mapping[str, Array]) -> str:
+    """Hash names, dtypes, shapes and bytes of a model in sorted name order."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        ndarray = to_ndarray(arrays[name])
+        digest.update(f"{name}|{ndarray.dtype.str}|{list(ndarray.shape)}|".encode())
+        digest.update(np.ascontiguousarray(ndarray).tobytes())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide the numbers."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_rss_mb() -> float:
+    """Return the largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def to_toml(values: Mapping[str, Value]) -> str:
+    """Write flat dotted keys as TOML, one assignment a line."""
+    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in values.items())
+
+
+def _toml_value(value: Value) -> str:
+    # JSON's booleans, numbers and strings are TOML's.
+    return json.dumps(value)
+
+
+def _format(value: Any) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

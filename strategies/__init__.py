@@ -1,0 +1,1 @@
+"""Server halves of the methods: Flower strategies, one file per method."""

@@ -1,0 +1,111 @@
+"""FedAvg's server half, and the hooks that other methods override."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from common.records import ARRAYS, CONFIG, METRICS, Section, Sections, to_record, to_section, to_sections
+from strategies.aggregation import WeightedAverage
+
+
+class FedAvg(Strategy):
+    """Weighted averaging of the clients' models (McMahan et al. 2017, Algorithm 1).
+
+    x <- sum_i p_i y_i with p_i = n_i / sum_j n_j over the clients of the round, or p_i = 1 / |S| with
+    ``weighting = "uniform"``. A method subclasses this in ``strategies/<method>.py``; its parameters are
+    annotated class attributes with a default. Whatever a strategy keeps in its attributes is checkpointed.
+
+    It addresses every node that the given Grid shows; participation is decided before.
+    """
+
+    TRANSIENT = ("global_model",)
+
+    weighting: Literal["examples", "uniform"] = "examples"
+
+    def __init__(self, **parameters: object) -> None:
+        for name, value in parameters.items():
+            setattr(self, name, value)
+        self.global_model: Section = {}
+
+    # Hooks.
+
+    def broadcast(self, server_round: int) -> Sections:
+        """Return the sections that go to every client beside the model."""
+        return {}
+
+    def weight(self, metrics: MetricRecord) -> float:
+        """Return the weight of a reply."""
+        return 1.0 if self.weighting == "uniform" else float(metrics["num-examples"])  # type: ignore[arg-type]
+
+    def update(self, averages: Sections, server_round: int) -> Section:
+        """Return the next global model from the averaged sections of the replies."""
+        return averages[ARRAYS]
+
+    # Flower's interface.
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Build one message per client of the round; all carry the same records."""
+        self.global_model = to_section(arrays)
+        sections = {name: to_record(section) for name, section in self.broadcast(server_round).items()}
+        return _address(RecordDict({ARRAYS: arrays, **sections, CONFIG: config}), MessageType.TRAIN, grid)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Reduce the replies one by one, in the order given."""
+        sections: dict[str, WeightedAverage] = {}
+        metrics = _MetricAverage()
+        for reply in replies:
+            record = reply.content.metric_records[METRICS]
+            for name, section in to_sections(reply.content).items():
+                sections.setdefault(name, WeightedAverage()).add(section, self.weight(record))
+            metrics.add(record)
+        if not sections:
+            return None, None
+        averages = {name: average.result() for name, average in sections.items()}
+        return to_record(self.update(averages, server_round)), metrics.result()
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Build one message per evaluating client."""
+        return _address(RecordDict({ARRAYS: arrays, CONFIG: config}), MessageType.EVALUATE, grid)
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Average the clients' metrics, weighted by examples."""
+        metrics = _MetricAverage()
+        for reply in replies:
+            metrics.add(reply.content.metric_records[METRICS])
+        return metrics.result()
+
+    def summary(self) -> None:
+        """Say nothing: the run directory's ``config.toml`` says all."""
+
+
+def _address(content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
+    return [Message(content, dst_node_id=node_id, message_type=message_type) for node_id in grid.get_node_ids()]
+
+
+class _MetricAverage:
+    """Example-weighted average of the scalar metrics of replies."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._weight = 0.0
+
+    def add(self, record: MetricRecord) -> None:
+        weight = float(record["num-examples"])  # type: ignore[arg-type]
+        for name, value in record.items():
+            if isinstance(value, int | float):
+                self._sums[name] = self._sums.get(name, 0.0) + weight * value
+        self._weight += weight
+
+    def result(self) -> MetricRecord | None:
+        if self._weight == 0:
+            return None
+        return MetricRecord({name: total / self._weight for name, total in self._sums.items()})

@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+from datasets.transforms import Normalizer, crop_flip
+
+
+def _reference_crop_flip(
+    inputs: torch.Tensor, generator: torch.Generator, padding: int, horizontal_flip: bool
+) -> torch.Tensor:
+    samples, channels, height, width = inputs.shape
+    offsets = torch.randint(0, 2 * padding + 1, (2, samples, 1), generator=generator)
+    mirrored = torch.zeros(samples, 1)
+    if horizontal_flip:
+        mirrored = torch.randint(0, 2, (samples, 1), generator=generator)
+    images = []
+    for index, image in enumerate(inputs):
+        canvas = torch.zeros(channels, height + 2 * padding, width + 2 * padding, dtype=inputs.dtype)
+        canvas[:, padding : padding + height, padding : padding + width] = image
+        top, left = int(offsets[0, index]), int(offsets[1, index])
+        crop = canvas[:, top : top + height, left : left + width]
+        images.append(crop.flip(-1) if mirrored[index] else crop)
+    return torch.stack(images)
+
+
+@pytest.mark.parametrize("shape", [(64, 3, 32, 32), (5, 1, 7, 4), (1, 2, 1, 1)])
+@pytest.mark.parametrize("padding", [0, 1, 4])
+@pytest.mark.parametrize("horizontal_flip", [True, False])
+def test_crop_flip_equals_per_image_reference(
+    shape: tuple[int, ...], padding: int, horizontal_flip: bool
+) -> None:
+    inputs = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for seed in range(5):
+        actual = crop_flip(inputs, torch.Generator().manual_seed(seed), padding, horizontal_flip)
+        expected = _reference_crop_flip(inputs, torch.Generator().manual_seed(seed), padding, horizontal_flip)
+        assert actual.dtype == torch.uint8
+        assert torch.equal(actual, expected)
+
+
+def test_crop_flip_reaches_every_offset_and_both_orientations() -> None:
+    inputs = torch.zeros(4000, 1, 3, 3, dtype=torch.uint8)
+    inputs[:, 0, 1, 1] = 1
+    shifted = crop_flip(inputs, torch.Generator().manual_seed(0), padding=1)
+    frequencies = shifted.sum(0, dtype=torch.float64) / len(inputs)
+    assert frequencies.sub(1 / 9).abs().max() < 0.02
+
+    mirrored = crop_flip(torch.tensor([[[[1, 2]]]] * 4000), torch.Generator().manual_seed(0), padding=0)
+    assert (mirrored[:, 0, 0, 0] == 2).double().mean().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_crop_flip_leaves_the_input_and_the_global_generator_alone() -> None:
+    inputs = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
+    before, state = inputs.clone(), torch.get_rng_state()
+    crop_flip(inputs, torch.Generator().manual_seed(0), padding=2)
+    assert torch.equal(inputs, before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_crop_flip_accepts_channels_last() -> None:
+    inputs = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
+    generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+    plain = crop_flip(inputs, generators[0], padding=2)
+    channels_last = crop_flip(inputs.contiguous(memory_format=torch.channels_last), generators[1], padding=2)
+    assert torch.equal(plain, channels_last)
+
+
+def test_normalizer_closed_form() -> None:
+    inputs = torch.tensor([[[[0, 255]], [[51, 102]]]], dtype=torch.uint8)
+    normalized = Normalizer((0.5, 0.2), (0.25, 0.1))(inputs)
+    assert normalized.dtype == torch.float32
+    expected = torch.tensor([[[[-2.0, 2.0]], [[0.0, 2.0]]]])
+    torch.testing.assert_close(normalized, expected, atol=1e-6, rtol=0)
+
+
+def test_normalizer_takes_stacked_clients_and_constant_channels() -> None:
+    inputs = torch.full((2, 4, 1, 3, 3), 255, dtype=torch.uint8)
+    normalized = Normalizer((1.0,), (0.0,))(inputs)
+    assert normalized.shape == inputs.shape
+    assert normalized.abs().max() < 1e-6
+    assert inputs.unique().tolist() == [255]

@@ -1,0 +1,68 @@
+"""What every model does with a batch."""
+
+import pytest
+import torch
+from torch import nn
+
+from models import available_models, build_model
+
+# Narrow variants of the two large models keep the tests quick; the architecture is the same.
+REDUCED = {"resnet18": {"width": 8}, "resnet34": {"width": 8}}
+
+
+def build(name, **parameters):
+    return build_model(name, (3, 32, 32), 7, {**REDUCED.get(name, {}), **parameters})
+
+
+@pytest.mark.parametrize("name", available_models())
+@pytest.mark.parametrize("training", [True, False])
+def test_logits_have_one_column_per_class(name, training):
+    model = build(name).train(training)
+
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", available_models())
+def test_model_is_features_then_classifier(name):
+    model = build(name).eval()
+    images = torch.rand(2, 3, 32, 32)
+
+    features = model.features(images)
+
+    assert isinstance(model.classifier, nn.Linear)
+    assert features.shape == (2, model.classifier.in_features)
+    torch.testing.assert_close(model.classifier(features), model(images))
+    assert list(dict(model.named_children()))[-1] == "classifier"
+
+
+@pytest.mark.parametrize("name", available_models())
+def test_memory_format_changes_nothing_but_rounding(name):
+    model = build(name).eval()
+    images = torch.rand(2, 3, 32, 32)
+    expected = model(images)
+
+    model.to(memory_format=torch.channels_last)
+
+    torch.testing.assert_close(
+        model(images.contiguous(memory_format=torch.channels_last)), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", available_models())
+def test_every_parameter_gets_a_gradient(name):
+    model = build(name)
+
+    model(torch.rand(4, 3, 32, 32)).square().sum().backward()
+
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["small-cnn", "resnet18", "resnet20", "mlp", "linear"])
+def test_digits_of_8x8_pixels_fit(name):
+    model = build_model(name, (1, 8, 8), 10, REDUCED.get(name))
+
+    assert model(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_rectangular_images_fit():
+    assert build_model("hsu-cnn", (1, 20, 32), 4)(torch.rand(2, 1, 20, 32)).shape == (2, 4)

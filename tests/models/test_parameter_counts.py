@@ -1,0 +1,47 @@
+"""Parameter counts of the papers and of their usual reproductions."""
+
+import pytest
+
+from models import build_model
+
+CIFAR = (3, 32, 32)
+MNIST = (1, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("name", "input_shape", "num_classes", "parameters", "count"),
+    [
+        ("hsu-cnn", CIFAR, 100, {}, 815_332),
+        ("hsu-cnn", CIFAR, 10, {}, 797_962),
+        ("hsu-cnn", CIFAR, 100, {"padding": 2}, 1_773_796),
+        ("hsu-cnn", CIFAR, 10, {"padding": 2}, 1_756_426),
+        ("hsu-cnn", (3, 24, 24), 100, {}, 422_116),
+        ("lenet", CIFAR, 10, {}, 62_006),
+        ("lenet", MNIST, 10, {}, 44_426),
+        ("resnet18", CIFAR, 10, {}, 11_173_962),
+        ("resnet18", CIFAR, 100, {}, 11_220_132),
+        ("resnet18", CIFAR, 10, {"norm": "group"}, 11_173_962),
+        ("resnet20", CIFAR, 10, {}, 269_722),
+        ("resnet20", CIFAR, 10, {"shortcut": "B"}, 272_474),
+        ("resnet20", CIFAR, 100, {"norm": "group"}, 275_572),
+        ("resnet20", CIFAR, 100, {"shortcut": "B", "norm": "group"}, 278_324),
+        ("resnet32", CIFAR, 10, {}, 464_154),
+        ("resnet32", CIFAR, 10, {"shortcut": "B"}, 466_906),
+        ("resnet44", CIFAR, 10, {}, 658_586),
+        ("resnet44", CIFAR, 10, {"shortcut": "B"}, 661_338),
+        ("resnet56", CIFAR, 10, {}, 853_018),
+        ("resnet56", CIFAR, 10, {"shortcut": "B"}, 855_770),
+        # 34 - 18 = 16 layers more: 1, 2, 4 and 1 further blocks of two 3x3 convolutions and two norms.
+        ("resnet34", CIFAR, 10, {}, 11_173_962 + 73_984 + 2 * 295_424 + 4 * 1_180_672 + 4_720_640),
+        # Same convolutions as torch's MNIST example: 9,216 inputs of the hidden layer on 28x28 pixels.
+        ("small-cnn", MNIST, 10, {}, 320 + 18_496 + 9_216 * 128 + 128 + 1_290),
+        ("small-cnn", (1, 8, 8), 10, {}, 320 + 18_496 + 256 * 128 + 128 + 1_290),
+        ("mlp", (1, 8, 8), 10, {}, 64 * 64 + 64 + 650),
+        ("mlp", (7,), 3, {"hidden": 5}, 40 + 18),
+        ("linear", (1, 8, 8), 10, {}, 650),
+    ],
+)
+def test_parameter_count(name, input_shape, num_classes, parameters, count):
+    model = build_model(name, input_shape, num_classes, parameters)
+
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
