@@ -9,7 +9,7 @@ import torch
 
 from clients.optimizers import make_optimizer
 from common.config import Config
-from common.device import resolve_device
+from common.device import resolve_device, to_device
 from common.records import Section
 from datasets.configured import open_dataset, partition_clients
 from datasets.transforms import Normalizer
@@ -39,8 +39,7 @@ class Worker:
         self.train = self.dataset.train.to(self.device)
         self.normalizer = Normalizer(self.dataset.mean, self.dataset.std, self.device)
         self.model = build_configured_model(config, self.dataset.input_shape, self.dataset.num_classes)
-        memory_format = torch.channels_last if config.local.channels_last else torch.preserve_format
-        self.model.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
+        to_device(self.model, self.device, config.local.channels_last)
         if config.local.compile:
             self.model.compile()
         self.parameters: Section = dict(self.model.named_parameters())

@@ -1,6 +1,7 @@
 """Which device computes."""
 
 import torch
+from torch import nn
 
 from common.errors import UserError
 
@@ -22,3 +23,9 @@ def resolve_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise UserError(f"device '{name}' cannot be used here ({reason}); use 'auto', 'cpu' or 'cuda'") from None
     return device
+
+
+def to_device(model: nn.Module, device: torch.device, channels_last: bool) -> None:
+    """Move a model to a device, with channels-last convolution weights if asked for."""
+    memory_format = torch.channels_last if channels_last else torch.preserve_format
+    model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import tomllib
 from collections.abc import Sequence
@@ -35,9 +34,7 @@ from runtimes.flower_environment import (
     STOP_SIGNALS,
     FederationError,
     FlowerProcesses,
-    flower_environment,
     free_ports,
-    write_connection,
 )
 
 FOLLOW_SECONDS = 0.2
@@ -115,23 +112,21 @@ def run(plan: Plan) -> None:
     """
     summary = plan.run_directory / "summary.json"
     written_before = _modified(summary)
-    with tempfile.TemporaryDirectory(prefix="flower-home-") as folder:
-        home = Path(folder)
-        with FlowerProcesses(flower_environment(home), plan.log_directory) as processes:
-            _start_federation(processes, plan, home)
-            _follow(processes, _submit(processes, plan))
-            _check_completed(processes)
+    with FlowerProcesses(plan.log_directory) as processes:
+        _start_federation(processes, plan)
+        _follow(processes, _submit(processes, plan))
+        _check_completed(processes)
     if _modified(summary) == written_before:
         raise FederationError(f"the run completed, but wrote no {summary}")
 
 
-def _start_federation(processes: FlowerProcesses, plan: Plan, home: Path) -> None:
+def _start_federation(processes: FlowerProcesses, plan: Plan) -> None:
     control, fleet, *node_ports = free_ports(2 + plan.nodes)
     listen = ["--insecure", "--host", "127.0.0.1"]
     role = ["--simulation"] if plan.simulation else ["--fleet-api-address", f"127.0.0.1:{fleet}"]
     processes.start_service("superlink", ["flower-superlink", *listen, "--port", str(control), *role])
     processes.wait_for_port(control)
-    write_connection(home, f"127.0.0.1:{control}")
+    processes.connect(f"127.0.0.1:{control}")
     if plan.simulation:
         return
     for node, port in enumerate(node_ports):
@@ -204,14 +199,11 @@ def _check_completed(processes: FlowerProcesses) -> None:
 
 
 def _run_status(processes: FlowerProcesses) -> dict[str, str]:
-    command = ["flwr", "list", CONNECTION, "--format", "json"]
-    answer = subprocess.run(command, env=processes.environment, capture_output=True, text=True, check=False)
+    answer = processes.ask(["flwr", "list", CONNECTION, "--format", "json"])
     try:
-        status: dict[str, str] = json.loads(answer.stdout)["runs"][0]
+        status: dict[str, str] = json.loads(answer)["runs"][0]
     except (ValueError, LookupError):
-        raise FederationError(
-            f"'flwr list' did not tell how the run ended: {answer.stdout}{answer.stderr}"
-        ) from None
+        raise FederationError(f"'flwr list' did not tell how the run ended: {answer}") from None
     return status
 
 

@@ -1,34 +1,29 @@
 """Flower's own programs as child processes: where they are, what they see, and that none outlives us.
 
-Flower 1.39's programs start further programs, partly in sessions of their own; ``docs/flower-notes.md``
-says which, and what ends them.
+Flower 1.39's programs start further programs, partly in sessions of their own, and not all of these end
+with their parent; ``docs/flower-notes.md`` says more.
 """
 
 import contextlib
-import ctypes
-import functools
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from common.errors import UserError
 
 CONNECTION = "local"
+MARK = "FLOWERBED_FEDERATION"  # in the environment of the processes that a guard may kill
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 3.0
 KILL_SECONDS = 10.0
-
-# Options of Linux's prctl(2).
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 class FederationError(Exception):
@@ -43,6 +38,7 @@ def flower_environment(home: Path) -> dict[str, str]:
         raise UserError(f"Flower is not installed for {sys.executable}; install the project's dependencies")
     return {
         **os.environ,
+        MARK: str(home),
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -56,14 +52,6 @@ def flower_environment(home: Path) -> dict[str, str]:
     }
 
 
-def write_connection(home: Path, address: str) -> None:
-    """Tell the ``flwr`` command where the SuperLink named ``CONNECTION`` listens."""
-    (home / "config.toml").write_text(
-        f'[superlink]\ndefault = "{CONNECTION}"\n\n'
-        f'[superlink.{CONNECTION}]\naddress = "{address}"\ninsecure = true\n'
-    )
-
-
 def free_ports(count: int) -> list[int]:
     """Return `count` different ports on which nothing listens now."""
     with contextlib.ExitStack() as stack:
@@ -74,37 +62,42 @@ def free_ports(count: int) -> list[int]:
 
 
 class FlowerProcesses:
-    """Processes that log to files of their own; leaving the context stops them and all they started.
+    """Processes that share a temporary ``FLWR_HOME`` and log to files of their own.
+
+    Leaving the context stops them and all that they started. So does the death of this process, even by
+    SIGKILL: a guard process waits for it.
 
     Parameters
     ----------
-    environment : dict[str, str]
-        The environment of every process.
     log_directory : Path
         Where ``<name>.log`` of every process is written.
     """
 
-    def __init__(self, environment: dict[str, str], log_directory: Path) -> None:
-        self.environment = environment
+    def __init__(self, log_directory: Path) -> None:
+        self._home = Path(tempfile.mkdtemp(prefix="flower-home-"))
         self._log_directory = log_directory
         self._services: dict[str, subprocess.Popen[bytes]] = {}
-        self._not_ours = _living_descendants()
+        self._environment = flower_environment(self._home)
 
     def __enter__(self) -> Self:
         self._log_directory.mkdir(parents=True, exist_ok=True)
-        # Orphans come to us instead of to init, so that stopping finds the detached ones too.
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        watched_end, self._lifeline = os.pipe()
+        self._guard = os.fork()
+        if self._guard == 0:
+            os.close(self._lifeline)
+            _guard_processes(watched_end, self._home)
+        os.close(watched_end)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # A second Ctrl-C must not leave processes behind.
-        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
-        self._signal_until_gone(signal.SIGTERM, GRACE_SECONDS)
-        self._signal_until_gone(signal.SIGKILL, KILL_SECONDS)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._lifeline)
+        os.waitpid(self._guard, 0)
+
+    def connect(self, address: str) -> None:
+        """Tell the ``flwr`` command where the SuperLink named ``CONNECTION`` listens."""
+        (self._home / "config.toml").write_text(
+            f'[superlink.{CONNECTION}]\naddress = "{address}"\ninsecure = true\n'
+        )
 
     def log_path(self, name: str) -> Path:
         """Return the file that holds the output of the process `name`."""
@@ -115,17 +108,29 @@ class FlowerProcesses:
         with self.log_path(name).open("wb") as log:
             return subprocess.Popen(
                 command,
-                env=self.environment,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=functools.partial(_prctl, _PR_SET_PDEATHSIG, signal.SIGKILL),
             )
 
     def start_service(self, name: str, command: Sequence[str]) -> None:
         """Start a program that has to run until the end."""
         self._services[name] = self.start(name, command)
+
+    def ask(self, command: Sequence[str]) -> str:
+        """Run a short command and return what it wrote."""
+        answer = subprocess.run(
+            command,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            start_new_session=True,  # the guard kills the whole session of what it finds
+        )
+        return answer.stdout
 
     def check_services(self) -> None:
         """Raise if a service has ended."""
@@ -145,35 +150,47 @@ class FlowerProcesses:
                 return
             time.sleep(0.1)
 
-    def _signal_until_gone(self, number: signal.Signals, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        signalled: set[int] = set()
-        while (living := self._living()) and time.monotonic() < deadline:
-            for pid in living - signalled:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-            signalled |= living
-            time.sleep(0.05)
 
-    def _living(self) -> set[int]:
-        services = {process.pid for process in self._services.values() if process.poll() is None}
-        return services | (_living_descendants() - self._not_ours)
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+def _guard_processes(lifeline: int, home: Path) -> NoReturn:
+    """Wait until the other end of `lifeline` closes, by intent or by death; then stop what uses `home`."""
+    try:
+        os.setsid()  # the terminal's Ctrl-C is for the process that we guard
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        os.read(lifeline, 1)
+        sessions: set[int] = set()
+        _signal_until_gone(home, sessions, signal.SIGTERM, GRACE_SECONDS)
+        _signal_until_gone(home, sessions, signal.SIGKILL, KILL_SECONDS)
+        shutil.rmtree(home, ignore_errors=True)
+    finally:
+        os._exit(0)
 
 
-def _living_descendants() -> set[int]:
-    """Return this process's children, their children and so on (Linux only; elsewhere nothing)."""
-    parent_of: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+def _signal_until_gone(home: Path, sessions: set[int], number: signal.Signals, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    signalled: set[int] = set()
+    while (living := _processes_of(home, sessions)) and time.monotonic() < deadline:
+        for pid in living - signalled:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        signalled |= living
+        time.sleep(0.05)
+
+
+def _processes_of(home: Path, sessions: set[int]) -> set[int]:
+    """Find the living processes in the sessions of those that bear the mark of `home`.
+
+    Every process that we start leads a session of its own, and the programs that it starts inherit the
+    mark. Some of Ray's overwrite their environment, so `sessions` remembers where they belong.
+    """
+    mark = f"{MARK}={home}\0".encode()
+    session_of: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            state, parent = stat.read_text(errors="replace").rpartition(")")[2].split()[:2]
-            if state != "Z":
-                parent_of[int(stat.parent.name)] = int(parent)
-    found = {os.getpid()}
-    while deeper := {pid for pid, parent in parent_of.items() if parent in found} - found:
-        found |= deeper
-    return found - {os.getpid()}
+            state, _parent, _group, session = (folder / "stat").read_bytes().rpartition(b")")[2].split()[:4]
+            if state == b"Z":
+                continue
+            session_of[int(folder.name)] = int(session)
+            if mark in (folder / "environ").read_bytes():
+                sessions.add(int(session))
+    return {pid for pid, session in session_of.items() if session in sessions}

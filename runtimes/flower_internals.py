@@ -4,14 +4,15 @@ Messages can be made only in a process that has a task identity, and get their i
 own Grids carry messages without one, so they do both here.
 """
 
-from flwr.app import Message
+from flwr.app import Message, RecordDict
+from flwr.app.metadata import Metadata
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 RUN_ID = 1
 SERVER_NODE_ID = 1  # flwr.common.constant.SUPERLINK_NODE_ID
 
-__all__ = ["RUN_ID", "SERVER_NODE_ID", "Run", "assume_task_identity", "set_message_id"]
+__all__ = ["RUN_ID", "SERVER_NODE_ID", "Metadata", "Run", "assume_task_identity", "rebuild_message", "set_message_id"]
 
 
 def assume_task_identity() -> None:
@@ -24,3 +25,8 @@ def assume_task_identity() -> None:
 def set_message_id(message: Message, message_id: str) -> None:
     """Give a message the id that its reply will refer to."""
     message.metadata.__dict__["_message_id"] = message_id
+
+
+def rebuild_message(content: RecordDict, metadata: Metadata) -> Message:
+    """Put a message together whose content and metadata travelled apart."""
+    return Message(content=content, metadata=metadata)  # type: ignore[call-overload, no-any-return]

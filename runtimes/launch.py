@@ -11,6 +11,7 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 from common.config import Config, Value, merge, parse_assignment, parse_toml
 from common.errors import UserError
+from runtimes.local_grid import LocalGrid
 
 
 def read_configuration(options: argparse.Namespace) -> Config:
@@ -52,15 +53,20 @@ def launch(options: argparse.Namespace) -> int:
     return 0
 
 
+def make_grid(config: Config) -> LocalGrid:
+    """Make the Grid that ``runtime.name`` asks for; Ray is imported only here and only then."""
+    if config.runtime.name == "ray":
+        from runtimes.ray import RayGrid
+
+        return RayGrid(config)
+    from clients.app import app
+    from runtimes.sequential import SequentialGrid
+
+    return SequentialGrid(app, config.clients.count, config.flat())
+
+
 def _read_toml(path: Path) -> dict[str, Value]:
     try:
         return parse_toml(path.read_text(), str(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-
-
-def make_grid(config):
-    from contextlib import nullcontext
-    from clients.app import app
-    from runtimes.sequential import SequentialGrid
-    return nullcontext(SequentialGrid(app, config.clients.count, config.flat()))

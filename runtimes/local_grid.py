@@ -3,6 +3,7 @@
 import itertools
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from typing import Self
 
 from flwr.app import DEFAULT_TTL, Message, RecordDict
 from flwr.serverapp import Grid
@@ -26,6 +27,15 @@ class LocalGrid(Grid):
         self.num_clients = num_clients
         self._message_ids = itertools.count(1)
         self._replies: dict[str, Message] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what the Grid holds."""
 
     @abstractmethod
     def exchange(self, messages: list[Message]) -> Iterator[Message]:

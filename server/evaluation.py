@@ -6,7 +6,7 @@ import torch
 from flwr.app import Array, ArrayRecord
 
 from common.config import Config
-from common.device import resolve_device
+from common.device import resolve_device, to_device
 from common.records import to_record, to_section
 from datasets.dataset import Dataset, Split
 from datasets.transforms import Normalizer
@@ -32,7 +32,8 @@ class CentralEvaluation:
         self._dataset = dataset
         device = resolve_device(config.device)
         self._device = device
-        self.model = build_configured_model(config, dataset.input_shape, dataset.num_classes).to(device)
+        self.model = build_configured_model(config, dataset.input_shape, dataset.num_classes)
+        to_device(self.model, device, config.local.channels_last)
         self._normalizer = Normalizer(dataset.mean, dataset.std, device)
         self._splits: dict[str, Split] = {"test": dataset.test.to(device)}
         if dataset.validation is not None:

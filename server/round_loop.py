@@ -127,7 +127,8 @@ class RoundLoop:
         try:
             with stop_between_rounds(self.progress.note) as request:
                 if self.server_round == 0:
-                    self._finish_round({"round": 0, **self.evaluation(self.arrays)}, time.perf_counter())
+                    started = time.perf_counter()
+                    self._finish_round({"round": 0, **self.evaluation(self.arrays)}, started)
                 while self.server_round < self.config.rounds and not self.stopped:
                     self._run_round(self.server_round + 1, request)
         finally:

@@ -187,11 +187,21 @@ def test_a_run_without_summary_fails(helper: Helper, action: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_survives_a_stopped_helper(helper: Helper, number: signal.Signals) -> None:
-    process = helper.start("--set", "act=wait", "--supernodes", "1")
+@pytest.mark.parametrize(
+    ("number", "runtime"),
+    [
+        (signal.SIGINT, ()),
+        (signal.SIGTERM, ()),
+        (signal.SIGKILL, ()),
+        (signal.SIGKILL, ("--simulation",)),  # Flower leaves a simulation running when its parent dies
+    ],
+)
+def test_nothing_survives_a_stopped_helper(
+    helper: Helper, number: signal.Signals, runtime: tuple[str, ...]
+) -> None:
+    process = helper.start("--set", "act=wait", "--supernodes", "1", *runtime)
     assert _wait_until((helper.run_directory / "started").exists, 60)
-    assert len(helper.living()) > 4  # the helper, SuperLink, SuperNode, their executors and the ServerApp
+    assert len(helper.living()) > 4  # the helper, its guard, the SuperLink, its executor, the app
 
     process.send_signal(number)
     process.communicate(timeout=30)

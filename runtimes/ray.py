@@ -1,0 +1,172 @@
+"""A Grid over long-lived Ray actors, each of which takes a fraction of the CPUs and GPUs.
+
+A round's records go into Ray's object store once, whatever the cohort. A client's state stays there as
+well and moves only if another actor trains that client next. Actors run large clients first.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from flwr.app import Error, Message, RecordDict
+
+from common.config import PROJECT_ROOT, Config, Value
+from common.errors import UserError
+from common.records import METRICS
+from runtimes.flower_internals import Metadata, rebuild_message
+from runtimes.local_grid import LocalGrid
+from runtimes.sequential import make_context
+
+try:
+    import ray
+except ImportError as error:
+    raise UserError(f"runtime.name 'ray' needs Ray ({error}): pip install 'flwr[simulation]'") from None
+
+ACTOR_FAILED = 1002
+# What a cluster's machines need not be sent.
+_NOT_SHIPPED = [".git", ".venv", ".venv-ci", "data", "runs", "tests", "docs", "benchmarks"]
+
+
+class _Actor:
+    """Runs client jobs in a process of its own; keeps the data and one model (``clients.worker``)."""
+
+    def __init__(self, run_config: dict[str, Value], num_clients: int, gpus: float) -> None:
+        from clients.app import app
+        from runtimes.flower_internals import assume_task_identity
+
+        assume_task_identity()
+        if 0 < gpus < 1:
+            _cap_gpu_memory(gpus)
+        self._app = app
+        self._run_config = run_config
+        self._num_clients = num_clients
+        self._content: tuple[Any, RecordDict] | None = None
+
+    def run(self, content: list[Any], metadata: Metadata, state: list[Any]) -> tuple[Message, RecordDict]:
+        """Do one job. References arrive in lists, so that Ray does not fetch them again for each job."""
+        if self._content is None or self._content[0] != content[0]:
+            self._content = (content[0], ray.get(content[0]))
+        message = rebuild_message(self._content[1], metadata)
+        context = make_context(
+            LocalGrid.client_id(metadata.dst_node_id), self._num_clients, self._run_config, metadata.dst_node_id
+        )
+        if state:
+            context.state = ray.get(state[0])
+        return self._app(message, context), context.state
+
+
+class RayGrid(LocalGrid):
+    """Carries messages to Ray actors.
+
+    Parameters
+    ----------
+    config : Config
+        ``resources.*`` says what an actor takes, ``runtime.workers`` how many there are (0: as many as
+        fit), ``ray.address`` which cluster; empty starts Ray on this machine.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config.clients.count)
+        _start_ray(config)
+        resources = config.resources
+        count = config.runtime.workers or _workers_that_fit(config)
+        actor = ray.remote(
+            num_cpus=resources.cpus_per_client, num_gpus=resources.gpus_per_client, max_restarts=-1
+        )(_Actor)
+        arguments = (config.flat(), config.clients.count, resources.gpus_per_client)
+        self._actors = [actor.remote(*arguments) for _ in range(min(count, config.clients.count))]
+        self._states: dict[int, Any] = {}
+        self._sizes: dict[int, float] = {}
+
+    def exchange(self, messages: list[Message]) -> Iterator[Message]:
+        """Spread the messages over the actors and yield the replies as they come."""
+        contents: dict[int, Any] = {}
+        for message in messages:
+            if id(message.content) not in contents:
+                contents[id(message.content)] = ray.put(message.content)
+        queue = sorted(messages, key=lambda message: self._sizes.get(message.metadata.dst_node_id, 0.0))
+        idle, running = list(self._actors), {}
+        while queue or running:
+            while queue and idle:
+                message, actor = queue.pop(), idle.pop()
+                reply, state = self._submit(actor, message, contents[id(message.content)])
+                running[reply] = (actor, message, state)
+            (reply,), _ = ray.wait(list(running), num_returns=1)
+            actor, message, state = running.pop(reply)
+            idle.append(actor)
+            yield self._receive(reply, state, message)
+
+    def close(self) -> None:
+        """Stop the actors, and Ray where this Grid started it."""
+        ray.shutdown()
+
+    def _submit(self, actor: Any, message: Message, content: Any) -> Any:
+        state = self._states.get(message.metadata.dst_node_id)
+        job = actor.run.options(num_returns=2)
+        return job.remote([content], message.metadata, [state] if state is not None else [])
+
+    def _receive(self, reference: Any, state: Any, message: Message) -> Message:
+        node_id = message.metadata.dst_node_id
+        try:
+            reply: Message = ray.get(reference)
+        except ray.exceptions.RayError as error:
+            return Message(Error(ACTOR_FAILED, f"the Ray worker failed: {error}"), reply_to=message)
+        if reply.has_content():
+            self._states[node_id] = state
+            metrics = reply.content.metric_records.get(METRICS, {})
+            if "num-examples" in metrics:
+                self._sizes[node_id] = metrics["num-examples"]
+        return reply
+
+
+def _start_ray(config: Config) -> None:
+    threads = str(config.resources.threads_per_worker)
+    environment = {"env_vars": {"PYTHONPATH": str(PROJECT_ROOT), "OMP_NUM_THREADS": threads}}
+    if config.ray.address:
+        environment = {
+            "env_vars": {"OMP_NUM_THREADS": threads},
+            "working_dir": str(PROJECT_ROOT),
+            "excludes": _NOT_SHIPPED,
+        }  # type: ignore[dict-item]
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    try:
+        ray.init(
+            address=config.ray.address or "local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env=environment,
+        )
+    except (ConnectionError, ValueError) as error:
+        raise UserError(f"cannot reach Ray at ray.address = '{config.ray.address}': {error}") from None
+
+
+def _workers_that_fit(config: Config) -> int:
+    """Return how many workers the resources admit, and say so if none does.
+
+    Raises
+    ------
+    UserError
+        If not even one worker fits.
+    """
+    available, resources = ray.cluster_resources(), config.resources
+    fits = [int(available.get("CPU", 0) / resources.cpus_per_client)]
+    if resources.gpus_per_client > 0:
+        per_gpu = int(1 / resources.gpus_per_client) if resources.gpus_per_client <= 1 else 1
+        gpus = available.get("GPU", 0)
+        fits.append(int(gpus) * per_gpu if resources.gpus_per_client <= 1 else int(gpus / resources.gpus_per_client))
+    if min(fits) < 1:
+        raise UserError(
+            f"no Ray worker fits: a client takes {resources.cpus_per_client} CPUs and"
+            f" {resources.gpus_per_client} GPUs, there are {available.get('CPU', 0):.0f} and"
+            f" {available.get('GPU', 0):.0f}; lower resources.cpus-per-client or resources.gpus-per-client"
+        )
+    return min(fits)
+
+
+def _cap_gpu_memory(fraction: float) -> None:
+    """Keep a client within its share of a GPU: Ray's fractions only count, they do not limit."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(fraction)

@@ -1,0 +1,28 @@
+"""Run one recorded client job again, alone and in this process: for a traceback, or under a debugger."""
+
+from pathlib import Path
+
+from flwr.app import Message
+
+from clients.app import JOBS
+from common.errors import UserError
+from common.records import METRICS, to_record
+from runtimes.flower_internals import SERVER_NODE_ID, assume_task_identity
+from runtimes.sequential import make_context
+from server.failed_job import FailedJob
+
+
+def replay(directory: Path) -> int:
+    """Run the job in `directory`; its exception, if it still has one, goes through. Return the exit code."""
+    if not (directory / "job.json").is_file():
+        raise UserError(f"{directory} holds no recorded job; the error message of a failed run names one")
+    job = FailedJob.load(directory)
+    assume_task_identity()
+    node_id = SERVER_NODE_ID + 1 + job.client_id
+    context = make_context(job.client_id, int(job.run_config["clients.count"]), job.run_config, node_id)
+    for name, section in job.state.items():
+        context.state[name] = to_record(section)
+    message = Message(job.content(), dst_node_id=node_id, message_type=job.job)
+    reply = JOBS[job.job.removesuffix(".default")](message, context)
+    print(f"client {job.client_id} finished: {dict(reply.metric_records[METRICS])}")
+    return 0
