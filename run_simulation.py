@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Run one federated experiment in this process, or on Ray.
 
-    python run_simulation.py [EXPERIMENT.toml] [--set key=value ...] [--runtime sequential|ray]
-                             [--run-dir DIR] [--resume]
+python run_simulation.py [EXPERIMENT.toml] [--set key=value ...] [--runtime sequential|ray]
+                         [--run-dir DIR] [--resume]
 """
 
 import argparse

@@ -51,7 +51,11 @@ class Client(NumPyClient):
     """
 
     def __init__(
-        self, worker: Worker, client_id: int, state: Sections | None = None, parameters: dict[str, Any] | None = None
+        self,
+        worker: Worker,
+        client_id: int,
+        state: Sections | None = None,
+        parameters: dict[str, Any] | None = None,
     ) -> None:
         self.worker = worker
         self.client_id = client_id
@@ -138,9 +142,9 @@ class Client(NumPyClient):
         Parameters
         ----------
         received : Sections
-            ``"arrays"``, the global model, and the sections that the method's server half adds. Not written to.
+            ``"arrays"``, the global model, and what the method's server half adds. Not written to.
         config : ConfigRecord
-            ``server-round``, from 1, and ``num-rounds``.
+            ``server-round``, from 1.
 
         Returns
         -------

@@ -34,6 +34,6 @@ def iterate_batches(
     remaining = num_steps(local, len(indices))
     while remaining:
         order = indices[torch.randperm(len(indices), generator=generator).to(indices.device)]
-        for batch in order.split(local.batch_size)[:remaining]:
+        for batch in torch.split(order, local.batch_size)[:remaining]:
             yield batch
             remaining -= 1

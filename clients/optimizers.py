@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from common.config import LocalSection, nearest
-from common.errors import UserError
+from common.config import LocalSection
+from common.errors import unknown_name
 
 
 def _sgd(parameters: Iterable[torch.Tensor], local: LocalSection) -> torch.optim.Optimizer:
@@ -30,7 +30,9 @@ OPTIMIZERS: dict[str, Callable[[Iterable[torch.Tensor], LocalSection], torch.opt
 
 
 def make_optimizer(parameters: Iterable[torch.Tensor], local: LocalSection) -> torch.optim.Optimizer:
-    """Build the optimiser ``local.optimizer``; weight decay is added to the gradient (SGD) or decoupled (AdamW).
+    """Build the optimiser ``local.optimizer``.
+
+    Weight decay is added to the gradient (SGD) or decoupled (AdamW; Loshchilov and Hutter 2019).
 
     Raises
     ------
@@ -38,10 +40,7 @@ def make_optimizer(parameters: Iterable[torch.Tensor], local: LocalSection) -> t
         Unknown optimiser.
     """
     if local.optimizer not in OPTIMIZERS:
-        known = ", ".join(OPTIMIZERS)
-        raise UserError(
-            f"local.optimizer: there is no '{local.optimizer}'{nearest(local.optimizer, OPTIMIZERS)} (available: {known})"
-        )
+        raise unknown_name("local.optimizer", local.optimizer, OPTIMIZERS)
     return OPTIMIZERS[local.optimizer](parameters, local)
 
 

@@ -5,7 +5,6 @@ Flower hands an app its run configuration as a flat mapping such as ``{"local.lr
 are parameters of the thing named, and that thing validates them.
 """
 
-import difflib
 import functools
 import hashlib
 import json
@@ -16,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.errors import UserError
+from common.errors import UserError, nearest
 
 Value = bool | int | float | str
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -286,13 +285,9 @@ def merge(*layers: Mapping[str, Value]) -> dict[str, Value]:
     return merged
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or nothing if none is near."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean '{matches[0]}'?" if matches else ""
-
-
-def drop_inherited_defaults(section: str, parameters: Mapping[str, Value], known: Iterable[str]) -> dict[str, Value]:
+def drop_inherited_defaults(
+    section: str, parameters: Mapping[str, Value], known: Iterable[str]
+) -> dict[str, Value]:
     """Drop the parameters that stand in ``pyproject.toml`` for another choice of ``<section>.name``.
 
     ``partition.alpha`` has a default there, which must not disturb ``partition.name = "iid"``; an alpha
@@ -348,7 +343,9 @@ def _check_keys(values: Mapping[str, Value]) -> None:
         if key not in known and not key.startswith(open_prefixes):
             raise UserError(f"unknown key '{key}'{nearest(key, known | set(default_values()))}")
     if missing := sorted(known - set(values)):
-        raise UserError(f"the configuration has no key '{missing[0]}'; start from the defaults of pyproject.toml")
+        raise UserError(
+            f"the configuration has no key '{missing[0]}'; start from the defaults of pyproject.toml"
+        )
 
 
 def _describe(error: ValidationError) -> str:

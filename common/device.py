@@ -21,7 +21,9 @@ def resolve_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"device '{name}' cannot be used here ({reason}); use 'auto', 'cpu' or 'cuda'") from None
+        raise UserError(
+            f"device '{name}' cannot be used here ({reason}); use 'auto', 'cpu' or 'cuda'"
+        ) from None
     return device
 
 

@@ -1,4 +1,7 @@
-"""The two kinds of error a person meets."""
+"""The two kinds of error a person meets, and how a misspelt name is answered."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -10,3 +13,15 @@ class UserError(Exception):
 
 class ClientFailureError(Exception):
     """A client's job failed and ``failures.policy`` says that this ends the run (exit code 1)."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or nothing if none is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def unknown_name(key: str, name: str, known: Iterable[str]) -> UserError:
+    """Build the error for a value of the key `key` that names nothing."""
+    choices = sorted(known)
+    return UserError(f"{key}: there is no '{name}'{nearest(name, choices)} (available: {', '.join(choices)})")

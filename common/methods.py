@@ -15,10 +15,10 @@ from flwr.serverapp.strategy import Strategy
 import clients
 import strategies
 from clients.base import Client
-from common.config import Value, drop_inherited_defaults, nearest
-from common.errors import UserError
+from common.config import Value, drop_inherited_defaults
+from common.errors import UserError, nearest, unknown_name
 from common.parameters import class_parameters, parse_parameters
-from common.plugins import available_plugins, find_class, load_plugin, unknown_name
+from common.plugins import available_plugins, find_class, load_plugin
 from strategies.fedavg import FedAvg
 
 FLOWER_PREFIX = "flwr:"
@@ -70,11 +70,13 @@ def _load_method(name: str, items: tuple[tuple[str, Value], ...]) -> Method:
     strategy_class = _find_half(strategies, name, FedAvg)
     client_class = _find_half(clients, name, Client)
     if name == "base" or not (strategy_class or client_class):
-        raise unknown_name("method", name, [*available_methods(), "flwr:<Strategy>"])
+        raise unknown_name("method.name", name, [*available_methods(), "flwr:<Strategy>"])
     strategy_class, client_class = strategy_class or FedAvg, client_class or Client
     of_strategy, of_client = class_parameters(strategy_class), class_parameters(client_class)
     declared = {**of_strategy, **of_client}
-    values = parse_parameters("method", name, declared, drop_inherited_defaults("method", dict(items), declared))
+    values = parse_parameters(
+        "method", name, declared, drop_inherited_defaults("method", dict(items), declared)
+    )
     return Method(
         name,
         strategy_class,
@@ -94,7 +96,10 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
     usable = [
         key
         for key, cls in vars(flower_strategies).items()
-        if inspect.isclass(cls) and issubclass(cls, Strategy) and cls is not Strategy and _takes_only_values(cls)
+        if inspect.isclass(cls)
+        and issubclass(cls, Strategy)
+        and cls is not Strategy
+        and _takes_only_values(cls)
     ]
     if class_name not in usable:
         known = ", ".join(FLOWER_PREFIX + key for key in usable)
@@ -119,6 +124,11 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
 
 
 def _takes_only_values(strategy_class: type[Strategy]) -> bool:
-    """Leave out wrappers around another strategy, tree boosters, and FedProx: its client half is not Flower's."""
+    """Leave out wrappers of strategies, tree boosters, and FedProx: Flower has no client half for it."""
     name, signature = strategy_class.__name__, inspect.signature(strategy_class).parameters
-    return "strategy" not in signature and set(_EVERYONE) <= set(signature) and "Xgb" not in name and name != "FedProx"
+    return (
+        "strategy" not in signature
+        and set(_EVERYONE) <= set(signature)
+        and "Xgb" not in name
+        and name != "FedProx"
+    )

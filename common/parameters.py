@@ -6,8 +6,8 @@ from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from common.config import Value, nearest
-from common.errors import UserError
+from common.config import Value
+from common.errors import UserError, nearest
 
 
 def class_parameters(*classes: type) -> dict[str, tuple[Any, Any]]:

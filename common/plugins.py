@@ -6,23 +6,21 @@ import pkgutil
 from types import ModuleType
 from typing import TypeVar
 
-from common.config import nearest
-from common.errors import UserError
-
 T = TypeVar("T")
 
 
 def available_plugins(package: ModuleType, base: type | None = None) -> list[str]:
-    """List the names of a package's modules, in configuration spelling.
+    """List the names of a package's modules, in configuration spelling; a leading underscore hides one.
 
     With `base`, only the modules that define a subclass of it (or `base` itself).
     """
-    names = (module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg)
-    found = []
-    for name in sorted(names):
-        if base is None or find_class(importlib.import_module(f"{package.__name__}.{name}"), base):
-            found.append(name.replace("_", "-"))
-    return found
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return [
+        name.replace("_", "-")
+        for name in names
+        if not name.startswith("_")
+        and (base is None or find_class(importlib.import_module(f"{package.__name__}.{name}"), base))
+    ]
 
 
 def load_plugin(package: ModuleType, name: str) -> ModuleType | None:
@@ -39,8 +37,3 @@ def find_class(module: ModuleType, base: type[T]) -> type[T] | None:
         if issubclass(cls, base) and cls.__module__ == module.__name__ and not inspect.isabstract(cls):
             return cls
     return None
-
-
-def unknown_name(section: str, name: str, known: list[str]) -> UserError:
-    """Build the error for a name that no file provides."""
-    return UserError(f"{section}.name: there is no '{name}'{nearest(name, known)} (available: {', '.join(known)})")

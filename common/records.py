@@ -28,7 +28,8 @@ warnings.filterwarnings("ignore", message="The given NumPy array is not writable
 def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        buffer, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        buffer,
+        {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape},
     )
     return buffer.getvalue()
 
@@ -70,7 +71,8 @@ def to_sections(content: RecordDict) -> Sections:
 def num_bytes(record: Mapping[str, Array]) -> int:
     """Count the bytes of a record's values, without headers."""
     return sum(
-        int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize for array in record.values()
+        int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize
+        for array in record.values()
     )
 
 

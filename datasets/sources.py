@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from torchvision import datasets as torchvision_datasets
 
-from common.errors import UserError
+from common.errors import UserError, unknown_name
 from datasets.image_folder import read_image_folder
-from datasets.names import unknown_name
 from datasets.raw import RawDataset, RawSplit
 from datasets.stratified import stratified_hold_out
 

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from common.config import Value
+from common.errors import unknown_name
 from common.parameters import function_parameters, parse_parameters
-from common.plugins import available_plugins, load_plugin, unknown_name
+from common.plugins import available_plugins, load_plugin
 from common.randomness import torch_seed
 
 __all__ = ["available_models", "build_model", "model_parameters"]
@@ -82,5 +83,5 @@ def _load_build(name: str) -> Callable[..., nn.Module] | None:
 def _find_build(name: str) -> Callable[..., nn.Module]:
     build = _load_build(name)
     if build is None:
-        raise unknown_name("model", name, available_models())
+        raise unknown_name("model.name", name, available_models())
     return build

@@ -1,0 +1,1 @@
+"""Flower Grids that carry messages, and the commands that start runs."""

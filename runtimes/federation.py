@@ -146,7 +146,7 @@ def _node_config(plan: Plan, node: int) -> str:
 
 def _submit(processes: FlowerProcesses, plan: Plan) -> subprocess.Popen[bytes]:
     run_config = plan.log_directory / "run-config.toml"
-    run_config.write_text(_run_config(plan))
+    run_config.write_text(_run_config(plan), encoding="utf-8")
     command = ["flwr", "run", str(plan.app), CONNECTION, "--stream", "--run-config", str(run_config)]
     if plan.simulation:
         command += [
@@ -195,7 +195,8 @@ def _check_completed(processes: FlowerProcesses) -> None:
         processes.check_services()
         time.sleep(FOLLOW_SECONDS)
     if status["status"] != "finished:completed":
-        raise FederationError(f"the run is {status['status']}: {status['status-details']}")
+        details = status["status-details"].partition("\n")[0]  # the rest stands in the log above
+        raise FederationError(f"the run is {status['status']}: {details}")
 
 
 def _run_status(processes: FlowerProcesses) -> dict[str, str]:

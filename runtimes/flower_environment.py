@@ -36,6 +36,7 @@ def flower_environment(home: Path) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     if shutil.which("flwr", path=path) is None:
         raise UserError(f"Flower is not installed for {sys.executable}; install the project's dependencies")
+    unproxied = ",".join(filter(None, ["127.0.0.1", os.environ.get("no_proxy"), os.environ.get("NO_PROXY")]))
     return {
         **os.environ,
         MARK: str(home),
@@ -47,7 +48,8 @@ def flower_environment(home: Path) -> dict[str, str]:
         # A job waits up to this long before its process starts; the default is one second.
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
         "PATH": path,
-        "NO_PROXY": ",".join(filter(None, ["127.0.0.1", os.environ.get("NO_PROXY")])),
+        "NO_PROXY": unproxied,
+        "no_proxy": unproxied,
         "PYTHONUNBUFFERED": "1",
     }
 

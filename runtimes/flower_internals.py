@@ -12,7 +12,15 @@ from flwr.supercore.task_identity import TaskIdentity
 RUN_ID = 1
 SERVER_NODE_ID = 1  # flwr.common.constant.SUPERLINK_NODE_ID
 
-__all__ = ["RUN_ID", "SERVER_NODE_ID", "Metadata", "Run", "assume_task_identity", "rebuild_message", "set_message_id"]
+__all__ = [
+    "RUN_ID",
+    "SERVER_NODE_ID",
+    "Metadata",
+    "Run",
+    "assume_task_identity",
+    "rebuild_message",
+    "set_message_id",
+]
 
 
 def assume_task_identity() -> None:

@@ -1,4 +1,4 @@
-"""What our Grids share: nodes that are partitions, and messages answered within ``send_and_receive``."""
+"""What our Grids share: nodes are partitions, and replies are made while they are pulled."""
 
 import itertools
 from abc import abstractmethod
@@ -26,7 +26,8 @@ class LocalGrid(Grid):
         assume_task_identity()
         self.num_clients = num_clients
         self._message_ids = itertools.count(1)
-        self._replies: dict[str, Message] = {}
+        self._exchanges: dict[str, Iterator[Message]] = {}
+        self._arrived: dict[str, Message] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -50,22 +51,34 @@ class LocalGrid(Grid):
         """Return the ids of all nodes, in the order of their clients."""
         return range(_FIRST_NODE_ID, _FIRST_NODE_ID + self.num_clients)
 
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Accept messages; the work is done when their replies are pulled."""
+        stamped = [self._stamp(message) for message in messages]
+        replies = self.exchange(stamped)
+        message_ids = [message.metadata.message_id for message in stamped]
+        self._exchanges |= dict.fromkeys(message_ids, replies)
+        return message_ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Wait for the next reply to one of the messages; empty if there is none left."""
+        for message_id in message_ids:
+            if message_id in self._arrived:
+                return [self._arrived.pop(message_id)]
+            for reply in self._exchanges.get(message_id, ()):
+                answered = reply.metadata.reply_to_message_id
+                del self._exchanges[answered]
+                self._arrived[answered] = reply
+                if answered == message_id or answered in message_ids:
+                    return [self._arrived.pop(answered)]
+        return []
+
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Carry the messages; the result is lazy, so that replies can be reduced and freed one by one."""
-        return self.exchange([self._stamp(message) for message in messages])
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Carry the messages now and keep the replies for ``pull_messages``."""
-        stamped = [self._stamp(message) for message in messages]
-        for reply in self.exchange(stamped):
-            self._replies[reply.metadata.reply_to_message_id] = reply
-        return [message.metadata.message_id for message in stamped]
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Hand out the replies to pushed messages, once each."""
-        return [self._replies.pop(key) for key in message_ids if key in self._replies]
+        """Carry the messages and return their replies, each when it is asked for."""
+        message_ids = list(self.push_messages(messages))
+        for _ in message_ids:
+            yield from self.pull_messages(message_ids)
 
     def create_message(
         self,

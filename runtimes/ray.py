@@ -4,6 +4,7 @@ A round's records go into Ray's object store once, whatever the cohort. A client
 well and moves only if another actor trains that client next. Actors run large clients first.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -48,7 +49,10 @@ class _Actor:
             self._content = (content[0], ray.get(content[0]))
         message = rebuild_message(self._content[1], metadata)
         context = make_context(
-            LocalGrid.client_id(metadata.dst_node_id), self._num_clients, self._run_config, metadata.dst_node_id
+            LocalGrid.client_id(metadata.dst_node_id),
+            self._num_clients,
+            self._run_config,
+            metadata.dst_node_id,
         )
         if state:
             context.state = ray.get(state[0])
@@ -85,7 +89,8 @@ class RayGrid(LocalGrid):
             if id(message.content) not in contents:
                 contents[id(message.content)] = ray.put(message.content)
         queue = sorted(messages, key=lambda message: self._sizes.get(message.metadata.dst_node_id, 0.0))
-        idle, running = list(self._actors), {}
+        idle = list(self._actors)
+        running: dict[Any, tuple[Any, Message, Any]] = {}
         while queue or running:
             while queue and idle:
                 message, actor = queue.pop(), idle.pop()
@@ -113,28 +118,28 @@ class RayGrid(LocalGrid):
             return Message(Error(ACTOR_FAILED, f"the Ray worker failed: {error}"), reply_to=message)
         if reply.has_content():
             self._states[node_id] = state
-            metrics = reply.content.metric_records.get(METRICS, {})
-            if "num-examples" in metrics:
-                self._sizes[node_id] = metrics["num-examples"]
+            metrics = reply.content.metric_records.get(METRICS)
+            if metrics and "num-examples" in metrics:
+                self._sizes[node_id] = float(metrics["num-examples"])  # type: ignore[arg-type]
         return reply
 
 
 def _start_ray(config: Config) -> None:
     threads = str(config.resources.threads_per_worker)
-    environment = {"env_vars": {"PYTHONPATH": str(PROJECT_ROOT), "OMP_NUM_THREADS": threads}}
+    environment: dict[str, Any] = {"env_vars": {"PYTHONPATH": str(PROJECT_ROOT), "OMP_NUM_THREADS": threads}}
     if config.ray.address:
         environment = {
             "env_vars": {"OMP_NUM_THREADS": threads},
             "working_dir": str(PROJECT_ROOT),
             "excludes": _NOT_SHIPPED,
-        }  # type: ignore[dict-item]
+        }
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         ray.init(
             address=config.ray.address or "local",
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             runtime_env=environment,
         )
     except (ConnectionError, ValueError) as error:
@@ -149,12 +154,15 @@ def _workers_that_fit(config: Config) -> int:
     UserError
         If not even one worker fits.
     """
-    available, resources = ray.cluster_resources(), config.resources
+    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    resources = config.resources
     fits = [int(available.get("CPU", 0) / resources.cpus_per_client)]
     if resources.gpus_per_client > 0:
         per_gpu = int(1 / resources.gpus_per_client) if resources.gpus_per_client <= 1 else 1
         gpus = available.get("GPU", 0)
-        fits.append(int(gpus) * per_gpu if resources.gpus_per_client <= 1 else int(gpus / resources.gpus_per_client))
+        fits.append(
+            int(gpus) * per_gpu if resources.gpus_per_client <= 1 else int(gpus / resources.gpus_per_client)
+        )
     if min(fits) < 1:
         raise UserError(
             f"no Ray worker fits: a client takes {resources.cpus_per_client} CPUs and"

@@ -157,7 +157,11 @@ def _stem(server_round: int) -> str:
 
 
 def _join(sections: Sections) -> Section:
-    return {f"{name}{_SEPARATOR}{key}": value for name, section in sections.items() for key, value in section.items()}
+    return {
+        f"{name}{_SEPARATOR}{key}": value
+        for name, section in sections.items()
+        for key, value in section.items()
+    }
 
 
 def _split(section: Section) -> Sections:

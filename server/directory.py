@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 from common.errors import UserError
 from common.records import CONFIG, METRICS
 from runtimes.flower_internals import Run
+from server.exchange import exchange
 
 _POLL_SECONDS = 1.0
 
@@ -46,14 +47,12 @@ def discover_clients(grid: Grid, num_clients: int, timeout: float) -> ClientDire
         If nodes are missing after `timeout` seconds, one is misconfigured, or two are the same client.
     """
     nodes = _wait_for_nodes(grid, num_clients, timeout)
-    messages = [
-        Message(RecordDict({CONFIG: ConfigRecord()}), dst_node_id=node, message_type="query.describe") for node in nodes
-    ]
+    query = RecordDict({CONFIG: ConfigRecord()})
+    messages = {node: Message(query, dst_node_id=node, message_type="query.describe") for node in nodes}
     node_ids: dict[int, int] = {}
     label_counts: dict[int, list[int]] = {}
     keeps_state = False
-    for reply in grid.send_and_receive(messages, timeout=timeout):
-        node = reply.metadata.src_node_id
+    for node, reply in exchange(grid, messages, timeout):
         if reply.has_error():
             raise UserError(reply.error.reason)
         description = reply.content.metric_records[METRICS]
@@ -75,7 +74,8 @@ def _wait_for_nodes(grid: Grid, num_clients: int, timeout: float) -> Sequence[in
         nodes = sorted(grid.get_node_ids())
         if len(nodes) > num_clients:
             raise UserError(
-                f"{len(nodes)} nodes are connected, but clients.count is {num_clients}: set it to the number of nodes"
+                f"{len(nodes)} nodes are connected, but clients.count is {num_clients}:"
+                " set it to the number of nodes"
             )
         if len(nodes) == num_clients:
             return nodes
@@ -111,7 +111,12 @@ class CohortGrid(Grid):
         return list(self._node_ids)
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         """Create a message."""
         return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
@@ -124,6 +129,8 @@ class CohortGrid(Grid):
         """Pull replies."""
         return self._grid.pull_messages(message_ids)
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
         """Push messages and wait for the replies."""
         return self._grid.send_and_receive(messages, timeout=timeout)

@@ -31,5 +31,7 @@ class EarlyStop:
         if self._stop.target and self._sign * value >= self._sign * self._stop.target:
             return f"{self._stop.metric} reached {value:.4f} (stop.target = {self._stop.target})"
         if self._stop.patience and self.evaluations_since_best >= self._stop.patience:
-            return f"{self._stop.metric} has not improved for {self._stop.patience} evaluations (stop.patience)"
+            return (
+                f"{self._stop.metric} has not improved for {self._stop.patience} evaluations (stop.patience)"
+            )
         return ""

@@ -38,7 +38,9 @@ class CentralEvaluation:
         self._splits: dict[str, Split] = {"test": dataset.test.to(device)}
         if dataset.validation is not None:
             self._splits["validation"] = dataset.validation.to(device)
-        self._recalibrates = config.batch_norm.policy == "recalibrate" and any(True for _ in self.model.buffers())
+        self._recalibrates = config.batch_norm.policy == "recalibrate" and any(
+            True for _ in self.model.buffers()
+        )
 
     def initial_arrays(self) -> ArrayRecord:
         """Return the initial global model."""
@@ -69,4 +71,6 @@ class CentralEvaluation:
         self.model.load_state_dict(to_section(arrays))
         if self._recalibrates:
             train = self._dataset.train
-            recalibrate(self.model, train.inputs, self._normalizer, self._config.evaluate.batch_size, self._device)
+            recalibrate(
+                self.model, train.inputs, self._normalizer, self._config.evaluate.batch_size, self._device
+            )

@@ -73,7 +73,9 @@ def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -
     if checkpoint:
         stored = Config.from_flat(checkpoint.config)
         if checkpoint.server_round > config.rounds:
-            raise UserError(f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}")
+            raise UserError(
+                f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"
+            )
     old, new = stored.comparable(), config.comparable()
     differences = [
         f"{key} was {old.get(key)!r} and is {new.get(key)!r}"

@@ -44,7 +44,7 @@ class FailedJob:
         cls, client_id: int, job: str, content: RecordDict, state: Sections, run_config: dict[str, Value]
     ) -> "FailedJob":
         """Take the parts out of a message's content."""
-        message_config = {key: value for key, value in content.config_records[CONFIG].items()}
+        message_config = dict(content.config_records[CONFIG])
         return cls(client_id, job, to_sections(content), message_config, state, run_config)  # type: ignore[arg-type]
 
     def content(self) -> RecordDict:

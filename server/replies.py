@@ -25,8 +25,6 @@ class ReplyCheck:
 
     Parameters
     ----------
-    client_ids : Mapping[int, int]
-        node id → client id.
     cohort : Sequence[int]
         Clients that a reply is expected from, ascending.
     reference : Mapping[str, Array]
@@ -36,9 +34,11 @@ class ReplyCheck:
     """
 
     def __init__(
-        self, client_ids: Mapping[int, int], cohort: Sequence[int], reference: Mapping[str, Array], tolerate: bool
+        self,
+        cohort: Sequence[int],
+        reference: Mapping[str, Array],
+        tolerate: bool,
     ) -> None:
-        self._client_ids = client_ids
         self._cohort = cohort
         self._reference = reference
         self._tolerate = tolerate
@@ -46,8 +46,8 @@ class ReplyCheck:
         self.metrics: dict[int, dict[str, float]] = {}
         self.num_bytes = 0
 
-    def in_client_order(self, replies: Iterable[Message]) -> Iterator[Message]:
-        """Yield the valid replies by ascending client id, each as soon as those before it are in.
+    def in_client_order(self, replies: Iterable[tuple[int, Message]]) -> Iterator[Message]:
+        """Yield the valid ones of (client id, reply) by ascending client id, each once those before it are in.
 
         Reductions in this order have the same bits whatever the order of arrival.
         """
@@ -55,8 +55,7 @@ class ReplyCheck:
         expected = iter(self._cohort)
         current = next(expected, None)
         settled: set[int] = set()
-        for reply in replies:
-            client_id = self._client_ids[reply.metadata.src_node_id]
+        for client_id, reply in replies:
             settled.add(client_id)
             if reason := self._fault(reply):
                 self._fail(client_id, reason)
@@ -84,14 +83,14 @@ class ReplyCheck:
         failure = ClientFailure(client_id, reason)
         self.failures.append(failure)
         if not self._tolerate:
-            raise RoundFailed(failure)
+            raise FailedRoundError(failure)
 
     def _fault(self, reply: Message) -> str:
         """Return why a reply must not be averaged in; empty if it may."""
         if reply.has_error():
             if reply.error.code == MISCONFIGURED:
-                raise UserError(reply.error.reason)
-            return reply.error.reason
+                raise UserError(reply.error.reason or "a client is misconfigured")
+            return reply.error.reason or "the client gave no reason"
         for name, record in reply.content.array_records.items():
             if name == ARRAYS and (fault := self._misfit(record)):
                 return fault
@@ -116,7 +115,7 @@ class ReplyCheck:
         return ""
 
 
-class RoundFailed(Exception):
+class FailedRoundError(Exception):
     """A reply is a failure and failures are not tolerated."""
 
     def __init__(self, failure: ClientFailure) -> None:
@@ -124,7 +123,9 @@ class RoundFailed(Exception):
         self.failure = failure
 
 
-def check_failures(failures: Sequence[ClientFailure], cohort_size: int, max_fraction: float, server_round: int) -> None:
+def check_failures(
+    failures: Sequence[ClientFailure], cohort_size: int, max_fraction: float, server_round: int
+) -> None:
     """Refuse a round in which too many clients failed; a round without any reply is always refused.
 
     Raises
@@ -137,7 +138,8 @@ def check_failures(failures: Sequence[ClientFailure], cohort_size: int, max_frac
     clients = ", ".join(str(failure.client_id) for failure in failures)
     extent = "all" if len(failures) == cohort_size else f"{len(failures)} of {cohort_size}"
     raise ClientFailureError(
-        f"round {server_round}: {extent} clients failed (failures.max-fraction = {max_fraction}; clients {clients})."
+        f"round {server_round}: {extent} clients failed (clients {clients};"
+        f" failures.max-fraction = {max_fraction})."
         f" The first reason:\n{failures[0].reason}"
     )
 

@@ -15,11 +15,12 @@ from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import ClientDirectory, CohortGrid
 from server.early_stop import EarlyStop
 from server.evaluation import CentralEvaluation
+from server.exchange import exchange
 from server.failed_job import FailedJob
 from server.interrupt import StopRequest, stop_between_rounds
 from server.participation import Participation
 from server.progress import ProgressDisplay
-from server.replies import ReplyCheck, RoundFailed, check_failures
+from server.replies import FailedRoundError, ReplyCheck, check_failures
 from server.run_directory import RunDirectory
 from server.state_codec import capture_attributes, restore_attributes
 
@@ -89,8 +90,14 @@ class RoundLoop:
         """Write a checkpoint of the last finished round."""
         states = {}
         if self.clients.keeps_state:
-            empty = {client_id: RecordDict({CONFIG: ConfigRecord()}) for client_id in self._trained_since_checkpoint}
-            states = {client_id: to_sections(content) for client_id, content in self._query("get_state", empty).items()}
+            empty = {
+                client_id: RecordDict({CONFIG: ConfigRecord()})
+                for client_id in self._trained_since_checkpoint
+            }
+            states = {
+                client_id: to_sections(content)
+                for client_id, content in self._query("get_state", empty).items()
+            }
         early_stop = {key: value for key, value in vars(self.early_stop).items() if not key.startswith("_")}
         self.checkpoints.commit(
             Checkpoint(
@@ -153,7 +160,7 @@ class RoundLoop:
         cohort = self.participation.cohort(server_round, self.config.clients.fraction)
         view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
         message_config = ConfigRecord({"server-round": server_round})
-        messages = self._in_client_order(
+        messages = self._by_client(
             self.strategy.configure_train(server_round, self.arrays, message_config, view)
         )
         check = self._reply_check(messages)
@@ -177,7 +184,7 @@ class RoundLoop:
             "train_loss": weighted_mean(check.metrics, "train_loss"),
             "clients": len(check.metrics),
             "failures": len(check.failures),
-            "bytes_down": sum(content_bytes(message.content) for message in messages),
+            "bytes_down": sum(content_bytes(message.content) for message in messages.values()),
             "bytes_up": check.num_bytes,
             "local_steps": int(sum(metrics["num-steps"] for metrics in check.metrics.values())),
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
@@ -187,7 +194,7 @@ class RoundLoop:
         cohort = self.participation.cohort(server_round, self.config.clients.evaluate_fraction, "evaluation")
         view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
         message_config = ConfigRecord({"server-round": server_round})
-        messages = self._in_client_order(
+        messages = self._by_client(
             self.strategy.configure_evaluate(server_round, self.arrays, message_config, view)
         )
         check = self._reply_check(messages)
@@ -197,17 +204,18 @@ class RoundLoop:
             "federated_accuracy": weighted_mean(check.metrics, "accuracy"),
         }
 
-    def _reduce(self, aggregate: Any, server_round: int, messages: list[Message], check: ReplyCheck) -> Any:
+    def _reduce(
+        self, aggregate: Any, server_round: int, messages: Mapping[int, Message], check: ReplyCheck
+    ) -> Any:
         """Send messages and let the strategy reduce the replies; failures end the run or are counted."""
-        replies = self.grid.send_and_receive(messages, timeout=self.config.failures.timeout)
+        replies = exchange(self.grid, messages, self.config.failures.timeout)
         try:
             result = aggregate(server_round, check.in_client_order(replies))
-        except RoundFailed as error:
+        except FailedRoundError as error:
             failure = error.failure
-            job = next(m for m in messages if self._client_id(m) == failure.client_id)
             raise ClientFailureError(
                 f"client {failure.client_id} failed in round {server_round}:\n{failure.reason.rstrip()}\n"
-                f"Run this one job again:\n  {self._record_job(failure.client_id, server_round, job)}"
+                f"Run this one job again:\n  {self._record_job(server_round, failure.client_id, messages)}"
             ) from None
         check_failures(check.failures, len(messages), self.config.failures.max_fraction, server_round)
         for failure in check.failures:
@@ -231,40 +239,40 @@ class RoundLoop:
 
     # Messages.
 
-    def _client_id(self, message: Message) -> int:
-        return self.clients.client_ids[message.metadata.dst_node_id]
+    def _by_client(self, messages: Iterable[Message]) -> dict[int, Message]:
+        """Return client id → message, ascending."""
+        by_client = {self.clients.client_ids[message.metadata.dst_node_id]: message for message in messages}
+        return dict(sorted(by_client.items()))
 
-    def _in_client_order(self, messages: Iterable[Message]) -> list[Message]:
-        return sorted(messages, key=self._client_id)
-
-    def _reply_check(self, messages: list[Message]) -> ReplyCheck:
-        cohort = [self._client_id(message) for message in messages]
-        return ReplyCheck(
-            self.clients.client_ids, cohort, self.arrays, tolerate=self.config.failures.policy == "drop"
-        )
+    def _reply_check(self, messages: Mapping[int, Message]) -> ReplyCheck:
+        return ReplyCheck(list(messages), self.arrays, tolerate=self.config.failures.policy == "drop")
 
     def _query(self, action: str, contents: Mapping[int, RecordDict]) -> dict[int, RecordDict]:
         """Ask clients something that must not fail; return client id → content of the reply."""
-        messages = [
-            Message(content, dst_node_id=self.clients.node_ids[client_id], message_type=f"query.{action}")
+        messages = {
+            client_id: Message(
+                content, dst_node_id=self.clients.node_ids[client_id], message_type=f"query.{action}"
+            )
             for client_id, content in sorted(contents.items())
-        ]
+        }
         replies = {}
-        for reply in self.grid.send_and_receive(messages, timeout=self.config.failures.timeout):
-            client_id = self.clients.client_ids[reply.metadata.src_node_id]
+        for client_id, reply in exchange(self.grid, messages, self.config.failures.timeout):
             if reply.has_error():
-                raise ClientFailureError(f"client {client_id} could not answer '{action}':\n{reply.error.reason}")
+                raise ClientFailureError(
+                    f"client {client_id} could not answer '{action}':\n{reply.error.reason}"
+                )
             replies[client_id] = reply.content
         if missing := sorted(set(contents) - set(replies)):
             raise ClientFailureError(f"no answer to '{action}' from client {missing[0]}: its node has gone")
         return replies
 
-    def _record_job(self, client_id: int, server_round: int, message: Message) -> str:
+    def _record_job(self, server_round: int, client_id: int, messages: Mapping[int, Message]) -> str:
         """Write a failed job to the run directory and return the command that runs it again."""
         state = {}
         if self.clients.keeps_state:
             answers = self._query("get_state", {client_id: RecordDict({CONFIG: ConfigRecord()})})
             state = to_sections(answers[client_id])
+        message = messages[client_id]
         directory = self.run_directory.path / "failures" / f"round-{server_round:06d}-client-{client_id:06d}"
         FailedJob.from_message(
             client_id, message.metadata.message_type, message.content, state, dict(self.config.flat())
@@ -284,13 +292,17 @@ def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> Arra
     """
     for name, array in arrays.items():
         if name not in reference or array.shape != reference[name].shape:
-            raise ValueError(f"the strategy returned '{name}' with shape {array.shape}, which the model does not have")
+            raise ValueError(
+                f"the strategy returned '{name}' with shape {array.shape}, which the model does not have"
+            )
     conformed = {}
     for name, old in reference.items():
         new = arrays.get(name, old)
         if new.dtype != old.dtype:
             values = to_ndarray(new)
-            new = to_array((values.round() if old.dtype.startswith(("int", "uint")) else values).astype(old.dtype))
+            new = to_array(
+                (values.round() if old.dtype.startswith(("int", "uint")) else values).astype(old.dtype)
+            )
         conformed[name] = new
     return ArrayRecord(conformed)
 

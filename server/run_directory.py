@@ -25,8 +25,9 @@ from common.records import to_ndarray, to_section
 from datasets.partition_report import write_label_distribution
 
 METRICS_COLUMNS = (
-    "round", "train_loss", "test_loss", "test_accuracy", "clients", "failures", "seconds", "bytes_down", "bytes_up",
-    "validation_loss", "validation_accuracy", "federated_loss", "federated_accuracy", "local_steps", "num_examples",
+    "round", "train_loss", "test_loss", "test_accuracy", "clients", "failures", "seconds",
+    "bytes_down", "bytes_up", "validation_loss", "validation_accuracy",
+    "federated_loss", "federated_accuracy", "local_steps", "num_examples",
 )  # fmt: skip
 CLIENTS_COLUMNS = ("round", "client_id", "num_examples", "steps", "loss", "seconds")
 _PACKAGES = ("flwr", "torch", "torchvision", "numpy", "ray")
@@ -94,7 +95,9 @@ class RunDirectory:
     def __init__(self, path: Path, config: Config, resume: bool) -> None:
         holds_run = (path / "config.toml").exists()
         if holds_run and not resume:
-            raise UserError(f"{path} already holds a run: continue it with --resume or choose another --run-dir")
+            raise UserError(
+                f"{path} already holds a run: continue it with --resume or choose another --run-dir"
+            )
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.config = config

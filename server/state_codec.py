@@ -38,7 +38,9 @@ def capture_attributes(strategy: Strategy) -> tuple[dict[str, Any], dict[str, to
     return tree, tensors
 
 
-def restore_attributes(strategy: Strategy, tree: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+def restore_attributes(
+    strategy: Strategy, tree: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+) -> None:
     """Set a strategy's attributes to what ``capture_attributes`` returned."""
     for name, node in tree.items():
         setattr(strategy, name, _decode(node, tensors))

@@ -46,5 +46,7 @@ class WeightedAverage:
         """
         if self.total_weight == 0:
             raise ValueError("no reply has a weight above 0: there is nothing to average")
-        averages = {name: (total / self.total_weight).to(self._dtypes[name]) for name, total in self._sums.items()}
+        averages = {
+            name: (total / self.total_weight).to(self._dtypes[name]) for name, total in self._sums.items()
+        }
         return averages | self._counters

@@ -88,7 +88,9 @@ class FedAvg(Strategy):
 
 
 def _address(content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
-    return [Message(content, dst_node_id=node_id, message_type=message_type) for node_id in grid.get_node_ids()]
+    return [
+        Message(content, dst_node_id=node_id, message_type=message_type) for node_id in grid.get_node_ids()
+    ]
 
 
 class _MetricAverage:

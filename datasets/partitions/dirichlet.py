@@ -1,17 +1,16 @@
 """Label skew drawn from a Dirichlet distribution, in the variants that the literature calls by one name."""
 
-import math
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from common.errors import UserError
-from datasets.names import unknown_name
 from datasets.partitions._client_dirichlet import client_mixtures
 from datasets.partitions._dealing import IndexArray
 from datasets.partitions._niid_bench import retried_dirichlet
 from datasets.partitions._repaired_dirichlet import repaired_dirichlet
 
-_VARIANTS = ("repair", "niid-bench", "plain", "hsu", "balanced")
 _NIID_BENCH_MIN_SIZE = 10
 
 
@@ -20,9 +19,9 @@ def partition(
     num_clients: int,
     generator: np.random.Generator,
     *,
-    alpha: float = 0.5,
-    variant: str = "repair",
-    min_size: int = 0,
+    alpha: Annotated[float, Field(gt=0)] = 0.5,
+    variant: Literal["repair", "niid-bench", "plain", "hsu", "balanced"] = "repair",
+    min_size: Annotated[int, Field(ge=0)] = 0,
     alpha_is_total: bool = False,
 ) -> list[IndexArray]:
     """Skew the clients' label distributions; a small ``alpha`` means much skew.
@@ -47,7 +46,7 @@ def partition(
         For ``hsu``: whether ``alpha`` is spread over the classes by their frequency, as the paper writes,
         or is the concentration of every class, as is usual in code.
     """
-    _check_parameters(variant, alpha, min_size, alpha_is_total)
+    _check_combination(variant, min_size, alpha_is_total)
     mean_size = len(targets) // num_clients
     if min_size > mean_size:
         raise UserError(
@@ -72,13 +71,7 @@ def partition(
     )
 
 
-def _check_parameters(variant: str, alpha: float, min_size: int, alpha_is_total: bool) -> None:
-    if variant not in _VARIANTS:
-        raise unknown_name("partition.variant", variant, _VARIANTS)
-    if not (alpha > 0 and math.isfinite(alpha)):
-        raise UserError(f"partition.alpha must be a positive number, got {alpha}")
-    if min_size < 0:
-        raise UserError(f"partition.min-size must be 0 (the variant's default) or positive, got {min_size}")
+def _check_combination(variant: str, min_size: int, alpha_is_total: bool) -> None:
     if min_size > 0 and variant in ("hsu", "balanced"):
         raise UserError(f"partition.min-size has no meaning for variant {variant!r}, whose sizes are equal")
     if alpha_is_total and variant != "hsu":

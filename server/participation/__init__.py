@@ -1,6 +1,6 @@
 """Which clients are called in a round; each scheme is a module here, found by its file name.
 
-A scheme module defines ``sample(num_clients, cohort_size, generator, *, <parameters>) -> array of client ids``.
+A scheme module defines ``sample(num_clients, cohort_size, generator, *, <parameters>)``, giving client ids.
 The cohort of a round depends on (seed, round) alone, never on what was drawn before.
 """
 
@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from common.config import Config, drop_inherited_defaults
+from common.errors import unknown_name
 from common.parameters import function_parameters, parse_parameters
-from common.plugins import available_plugins, load_plugin, unknown_name
+from common.plugins import available_plugins, load_plugin
 from common.randomness import Purpose, numpy_generator
 
 _PACKAGE = sys.modules[__name__]
@@ -35,7 +36,7 @@ class Participation:
         name = config.participation.name
         module = load_plugin(_PACKAGE, name)
         if module is None:
-            raise unknown_name("participation", name, available_plugins(_PACKAGE))
+            raise unknown_name("participation.name", name, available_plugins(_PACKAGE))
         self._sample: Callable[..., Sequence[int]] = module.sample
         declared = function_parameters(self._sample)
         given = drop_inherited_defaults("participation", config.participation.parameters, declared)

@@ -82,7 +82,9 @@ def test_digits_can_be_resized(tmp_path: Path) -> None:
 
 
 def test_unknown_name_offers_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"'cifar-10': did you mean 'cifar10'\? Known: cifar10, cifar100"):
+    with pytest.raises(
+        UserError, match=r"'cifar-10'; did you mean 'cifar10'\? \(available: cifar10, cifar100"
+    ):
         load_dataset("cifar-10", root=tmp_path)
 
 

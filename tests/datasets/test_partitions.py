@@ -49,8 +49,8 @@ seeds = st.integers(0, 2**32 - 1)
 
 def test_schemes_are_found_by_file_name() -> None:
     assert available_partitions() == ["classes", "dirichlet", "iid"]
-    assert partition_parameters("classes") == {"classes-per-client": 2}
-    assert partition_parameters("iid") == {"stratified": True}
+    assert partition_parameters("classes") == ["classes-per-client"]
+    assert partition_parameters("iid") == ["stratified"]
 
 
 @given(targets_strategy, st.data(), seeds, st.booleans())
@@ -281,27 +281,27 @@ def test_other_seed_other_partition() -> None:
 @pytest.mark.parametrize(
     ("name", "num_clients", "parameters", "complaint"),
     [
-        ("dirichlett", 2, {}, r"unknown partition\.name 'dirichlett': did you mean 'dirichlet'\?"),
-        ("_dealing", 2, {}, "unknown"),
-        ("dirichlet", 2, {"alpa": 1.0}, r"'alpa': did you mean 'alpha'\? Known: alpha, alpha-is-total"),
-        ("dirichlet", 2, {"alpha": 0.0}, "partition.alpha must be a positive number"),
-        ("dirichlet", 2, {"alpha": -1}, "partition.alpha must be a positive number"),
-        ("dirichlet", 2, {"alpha": float("nan")}, "partition.alpha must be a positive number"),
-        ("dirichlet", 2, {"alpha": float("inf")}, "partition.alpha must be a positive number"),
-        ("dirichlet", 2, {"alpha": "0.5"}, "partition.alpha must be a number"),
-        ("dirichlet", 2, {"alpha": True}, "partition.alpha must be a number"),
-        ("dirichlet", 2, {"variant": "niid"}, "did you mean 'niid-bench'"),
+        ("dirichlett", 2, {}, r"partition\.name: there is no 'dirichlett'; did you mean 'dirichlet'\?"),
+        ("_dealing", 2, {}, "there is no '_dealing'"),
+        ("dirichlet", 2, {"alpa": 1.0}, r"no parameter 'partition\.alpa'; did you mean 'alpha'\?"),
+        ("dirichlet", 2, {"alpha": 0.0}, "partition.alpha must be greater than 0"),
+        ("dirichlet", 2, {"alpha": -1}, "partition.alpha must be greater than 0"),
+        ("dirichlet", 2, {"alpha": float("nan")}, "partition.alpha must be"),
+        ("dirichlet", 2, {"alpha": float("inf")}, "partition.alpha must be a finite number"),
+        ("dirichlet", 2, {"alpha": "0.5"}, "partition.alpha must be a valid number"),
+        ("dirichlet", 2, {"alpha": True}, "partition.alpha must be a valid number"),
+        ("dirichlet", 2, {"variant": "niid"}, "must be 'repair', 'niid-bench'"),
         ("dirichlet", 2, {"min-size": -1}, "partition.min-size must be"),
         ("dirichlet", 2, {"min-size": 11}, "mean client size is 10"),
         ("dirichlet", 2, {"min-size": 1, "variant": "hsu"}, "no meaning"),
         ("dirichlet", 2, {"alpha-is-total": True}, "variant 'hsu' only"),
         ("classes", 2, {"classes-per-client": 3}, "between 1 and the number of classes"),
         ("classes", 2, {"classes-per-client": 0}, "between 1 and the number of classes"),
-        ("classes", 2, {"classes-per-client": 1.5}, "must be an integer"),
+        ("classes", 2, {"classes-per-client": 1.5}, "must be a valid integer"),
         ("classes", 15, {"classes-per-client": 2}, "class 0 has 10 samples for 15 clients"),
         ("iid", 21, {}, "more than the 20 training samples"),
         ("iid", 0, {}, "at least 1"),
-        ("iid", 2, {"stratified": 1}, "must be true or false"),
+        ("iid", 2, {"stratified": 1}, "must be a valid boolean"),
     ],
 )
 def test_wrong_configuration_is_one_clear_line(

@@ -1,0 +1,40 @@
+"""Messages out, replies in, over any Grid."""
+
+import time
+from collections.abc import Iterator, Mapping
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
+
+
+def exchange(grid: Grid, messages: Mapping[int, Message], timeout: float) -> Iterator[tuple[int, Message]]:
+    """Send messages and yield (key, reply) as the replies come.
+
+    Flower's own ``send_and_receive`` looks for replies every three seconds and returns them all at once;
+    this polls sooner and lets the receiver reduce and free them one by one. A reply belongs to the message
+    that it answers: an error that Flower makes for a node that has gone does not name the node.
+
+    Parameters
+    ----------
+    messages : Mapping[int, Message]
+        Any key → message, sent in this order.
+    timeout : float
+        Seconds without a new reply after which the rest is given up.
+    """
+    sent = list(grid.push_messages(messages.values()))
+    outstanding = dict(zip(sent, messages, strict=True))
+    deadline = time.monotonic() + timeout
+    pause = _SHORTEST_PAUSE
+    while outstanding and time.monotonic() < deadline:
+        arrived = False
+        for reply in grid.pull_messages(list(outstanding)):
+            arrived = True
+            yield outstanding.pop(reply.metadata.reply_to_message_id), reply
+        if arrived:
+            deadline = time.monotonic() + timeout
+            pause = _SHORTEST_PAUSE
+        elif outstanding:
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
