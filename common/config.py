@@ -258,16 +258,23 @@ def parse_toml(text: str, source: str) -> dict[str, Value]:
         raise UserError(f"{source} is not valid TOML: {error}") from None
 
 
+def to_toml(values: Mapping[str, Value]) -> str:
+    """Write flat dotted keys as TOML, one assignment a line."""
+    # JSON's strings, numbers and booleans are TOML's too.
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+
+
 def parse_assignment(assignment: str) -> tuple[str, Value]:
-    """Parse ``key=value``; the value is TOML, and text that is not TOML is a string."""
+    """Parse ``key=value``; the value is TOML, and text that is no TOML scalar is a string."""
     key, separator, text = assignment.partition("=")
     if not separator or not key.strip():
         raise UserError(f"--set takes key=value, not '{assignment}'")
+    text = text.strip()
     try:
-        value: Value = tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    return key.strip(), value
+    return key.strip(), value if isinstance(value, Value) else text
 
 
 def merge(*layers: Mapping[str, Value]) -> dict[str, Value]:
@@ -342,6 +349,8 @@ def _check_keys(values: Mapping[str, Value]) -> None:
     for key in values:
         if key not in known and not key.startswith(open_prefixes):
             raise UserError(f"unknown key '{key}'{nearest(key, known | set(default_values()))}")
+        if not isinstance(values[key], Value):
+            raise UserError(f"{key} must be true or false, a number or a string, not {values[key]!r}")
     if missing := sorted(known - set(values)):
         raise UserError(
             f"the configuration has no key '{missing[0]}'; start from the defaults of pyproject.toml"

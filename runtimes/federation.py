@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from rich.console import Console
+
+from analysis.report import print_summary
 from common.config import (
     PROJECT_ROOT,
     Config,
@@ -26,7 +29,7 @@ from common.config import (
     merge,
     merge_budget,
     parse_assignment,
-    parse_toml,
+    to_toml,
 )
 from common.errors import UserError
 from runtimes.flower_environment import (
@@ -72,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FederationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"The run completed: {plan.run_directory}")
+    if plan.app == PROJECT_ROOT:
+        print_summary(plan.run_directory, Console())
+    else:
+        print(f"The run completed: {plan.run_directory}")
     return 0
 
 
@@ -160,16 +166,11 @@ def _submit(processes: FlowerProcesses, plan: Plan) -> subprocess.Popen[bytes]:
 def _run_config(plan: Plan) -> str:
     """Write the run configuration; Flower takes only declared keys, so the rest goes into ``overrides``."""
     run_config: dict[str, Value] = {
-        "overrides": _toml(plan.overrides),
+        "overrides": to_toml(plan.overrides),
         "run.directory": str(plan.run_directory),
         "run.resume": plan.resume,
     }
-    return _toml(run_config)
-
-
-def _toml(values: dict[str, Value]) -> str:
-    # JSON's strings, numbers and booleans are TOML's too.
-    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+    return to_toml(run_config)
 
 
 def _follow(processes: FlowerProcesses, submission: subprocess.Popen[bytes]) -> None:

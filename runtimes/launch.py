@@ -40,16 +40,20 @@ def launch(options: argparse.Namespace) -> int:
     """Run the experiment of the command line; return the exit code."""
     config = read_configuration(options)
 
+    from flwr.app import Context, RecordDict
     from rich.console import Console
 
-    from analysis.report import print_summary, write_plots
-    from server.experiment import run_experiment
-    from server.progress import make_progress
+    from analysis.report import print_summary
+    from runtimes.flower_internals import RUN_ID, SERVER_NODE_ID
+    from server.app import app
+    from server.run_directory import default_run_directory
 
+    run_config = config.flat()
+    path = config.run.directory or str(default_run_directory(config))
+    run_config["run.directory"] = path
     with make_grid(config) as grid:
-        path = run_experiment(config, grid, make_progress())
-    write_plots(path)
-    print_summary(path, Console())
+        app(grid, Context(RUN_ID, SERVER_NODE_ID, {}, RecordDict(), run_config))
+    print_summary(Path(path), Console())
     return 0
 
 

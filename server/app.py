@@ -3,6 +3,7 @@
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from analysis.report import write_plots
 from common.config import Config
 from server.experiment import run_experiment
 from server.progress import make_progress
@@ -13,4 +14,4 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the experiment that the run configuration describes, on whichever Grid there is."""
-    run_experiment(Config.from_flat(context.run_config), grid, make_progress())
+    write_plots(run_experiment(Config.from_flat(context.run_config), grid, make_progress()))

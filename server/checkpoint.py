@@ -140,13 +140,19 @@ class CheckpointStore:
         return load(content)
 
     def _collect_garbage(self) -> None:
-        """Delete what no kept manifest names, left-overs of a kill included."""
-        manifests = self._manifests()
+        """Delete what no kept manifest names, left-overs of a kill and damaged manifests included."""
         kept: set[str] = set()
-        for path in manifests[:_KEPT]:
-            manifest = json.loads(path.read_text())
-            files = [*manifest["files"].values(), *manifest["clients"].values()]
+        num_kept = 0
+        for path in self._manifests():
+            try:
+                manifest = json.loads(path.read_text())
+                files = [*manifest["files"].values(), *manifest["clients"].values()]
+            except (ValueError, KeyError):
+                continue
             kept |= {path.name, *(file["name"] for file in files)}
+            num_kept += 1
+            if num_kept == _KEPT:
+                break
         for path in self.directory.iterdir():
             if path.name not in kept:
                 path.unlink(missing_ok=True)

@@ -47,7 +47,7 @@ class ReplyCheck:
         self.num_bytes = 0
 
     def in_client_order(self, replies: Iterable[tuple[int, Message]]) -> Iterator[Message]:
-        """Yield the valid ones of (client id, reply) by ascending client id, each once those before it are in.
+        """Yield the valid ones of (client id, reply) by ascending client id, each once its turn has come.
 
         Reductions in this order have the same bits whatever the order of arrival.
         """

@@ -18,7 +18,7 @@ import numpy as np
 from flwr.app import Array
 from safetensors.torch import save
 
-from common.config import Config, Value
+from common.config import Config, to_toml
 from common.errors import UserError
 from common.files import write_atomic
 from common.records import to_ndarray, to_section
@@ -172,16 +172,6 @@ def peak_rss_mb() -> float:
     """Return the largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
-
-
-def to_toml(values: Mapping[str, Value]) -> str:
-    """Write flat dotted keys as TOML, one assignment a line."""
-    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in values.items())
-
-
-def _toml_value(value: Value) -> str:
-    # JSON's booleans, numbers and strings are TOML's.
-    return json.dumps(value)
 
 
 def _format(value: Any) -> str:

@@ -1,5 +1,7 @@
 """A strategy's attributes to tensors and JSON and back: no pickle, no code."""
 
+import functools
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +35,7 @@ def capture_attributes(strategy: Strategy) -> tuple[dict[str, Any], dict[str, to
     tree = {
         name: _encode(value, name, tensors)
         for name, value in vars(strategy).items()
-        if name not in transient and not callable(value)
+        if name not in transient and not _is_function(value)
     }
     return tree, tensors
 
@@ -46,15 +48,23 @@ def restore_attributes(
         setattr(strategy, name, _decode(node, tensors))
 
 
+def _is_function(value: Any) -> bool:
+    return inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, functools.partial)
+
+
 def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
+    is_numpy = isinstance(value, np.ndarray | np.number | np.bool_)
+    # np.float64 is a float, but promotes float32 arrays as a float does not: it comes back as what it was.
+    if value is None or (isinstance(value, bool | int | float | str) and not is_numpy):
         return value
     if isinstance(value, torch.Tensor):
-        tensors[path] = value.detach().cpu().contiguous().clone()
-        return {_KIND: "tensor", "key": path}
-    if isinstance(value, np.ndarray | np.generic):
-        tensors[path] = torch.from_numpy(np.array(value))
-        return {_KIND: "ndarray" if isinstance(value, np.ndarray) else "scalar", "key": path}
+        key = _unused(path, tensors)
+        tensors[key] = value.detach().cpu().contiguous().clone()
+        return {_KIND: "tensor", "key": key}
+    if is_numpy:
+        key = _unused(path, tensors)
+        tensors[key] = torch.from_numpy(np.array(value))
+        return {_KIND: "ndarray" if isinstance(value, np.ndarray) else "scalar", "key": key}
     if isinstance(value, ArrayRecord):
         inner = {name: to_ndarray(array) for name, array in value.items()}
         return {_KIND: "ArrayRecord", "items": _encode_items(inner, path, tensors)}
@@ -67,7 +77,17 @@ def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     raise UnsupportedStateError(f"attribute '{path}' is of type {type(value).__name__}")
 
 
+def _unused(path: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    # The keys 1 and "1" of a dict have the same path.
+    return path if path not in tensors else _unused(f"{path}'", tensors)
+
+
 def _encode_items(value: Mapping[Any, Any], path: str, tensors: dict[str, torch.Tensor]) -> list[list[Any]]:
+    for key in value:
+        if not isinstance(key, str | int):
+            raise UnsupportedStateError(
+                f"attribute '{path}' has the key {key!r} of type {type(key).__name__}"
+            )
     return [[key, _encode(inner, f"{path}/{key}", tensors)] for key, inner in value.items()]
 
 
