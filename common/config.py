@@ -260,8 +260,9 @@ def parse_toml(text: str, source: str) -> dict[str, Value]:
 
 def to_toml(values: Mapping[str, Value]) -> str:
     """Write flat dotted keys as TOML, one assignment a line."""
-    # JSON's strings, numbers and booleans are TOML's too.
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+    # JSON's strings, numbers and booleans are TOML's too, save for surrogate pairs and a bare DEL.
+    lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+    return "".join(lines).replace("\x7f", "\\u007f")
 
 
 def parse_assignment(assignment: str) -> tuple[str, Value]:

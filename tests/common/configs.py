@@ -1,0 +1,6 @@
+from common.config import Config, Value, merge
+
+
+def make_config(*layers: dict[str, Value]) -> Config:
+    """The defaults with layers on top, as the command line makes them."""
+    return Config.from_flat(merge(*layers))

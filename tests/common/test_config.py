@@ -1,0 +1,324 @@
+import string
+from datetime import date
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.config import (
+    Config,
+    Value,
+    default_values,
+    drop_inherited_defaults,
+    flatten,
+    merge,
+    parse_assignment,
+    parse_toml,
+    to_toml,
+)
+from common.errors import UserError
+from tests.common.configs import make_config
+
+
+def error_of(*layers: dict[str, Value]) -> str:
+    with pytest.raises(UserError) as raised:
+        make_config(*layers)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_defaults_are_valid_and_are_those_of_pyproject() -> None:
+    config = make_config()
+    assert config.local.learning_rate == default_values()["local.lr"]
+    assert config.flat() == dict(default_values())
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("local.momentun", "local.momentum"),
+        ("clients.evaluate_fraction", "clients.evaluate-fraction"),
+        ("round", "rounds"),
+        ("loacl.lr", "local.lr"),
+        ("resources.gpus-per-clients", "resources.gpus-per-client"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest(key: str, nearest: str) -> None:
+    assert error_of({key: 1}) == f"unknown key '{key}'; did you mean '{nearest}'?"
+
+
+def test_keys_of_open_sections_are_left_to_what_they_name() -> None:
+    config = make_config({"method.anything": 3, "partition.other": "x"})
+    assert config.method.parameters == {"anything": 3}
+    assert config.partition.parameters["other"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("rounds", "ten"),
+        ("rounds", 2.5),
+        ("rounds", True),
+        ("rounds", 0),
+        ("local.nesterov", "False"),  # `type=bool` of argparse takes it for True
+        ("local.nesterov", 0),
+        ("local.lr", "0.1"),
+        ("local.lr", 0.0),
+        ("local.lr", float("nan")),
+        ("local.lr", float("inf")),
+        ("local.momentum", 1.0),
+        ("local.momentum", -0.1),
+        ("local.batch-size", 0),
+        ("clients.fraction", 0.0),
+        ("clients.fraction", 1.01),
+        ("clients.evaluate-fraction", -0.01),
+        ("dataset.validation-fraction", 1.0),
+        ("failures.max-fraction", 1.0),
+        ("failures.timeout", 0.0),
+        ("local.scheduler", "linear"),
+        ("failures.policy", "ignore"),
+        ("batch-norm.policy", "none"),
+        ("runtime.name", "Ray"),
+        ("stop.metric", "accuracy"),
+        ("seed", -1),
+        ("evaluate.every", 0),
+        ("checkpoint.every", 0),
+        ("method.name", 3),
+        ("method.mu", [1, 2]),
+        ("method.mu", date(2026, 1, 1)),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key(key: str, value: Value) -> None:
+    message = error_of({key: value})
+    assert message.startswith(f"{key} must be ")
+    assert repr(value) in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("clients.fraction", 1.0),
+        ("clients.fraction", 1),
+        ("clients.evaluate-fraction", 0.0),
+        ("local.momentum", 0.0),
+        ("failures.max-fraction", 0.0),
+    ],
+)
+def test_the_ends_of_ranges_are_valid(key: str, value: float) -> None:
+    assert make_config({key: value}).flat()[key] == value
+
+
+def test_a_literal_names_what_is_possible() -> None:
+    assert error_of({"runtime.name": "Ray"}) == "runtime.name must be 'sequential' or 'ray', not 'Ray'"
+
+
+def test_a_missing_key_is_named() -> None:
+    values = dict(default_values())
+    del values["local.lr"]
+    with pytest.raises(UserError, match=r"no key 'local\.lr'"):
+        Config.from_flat(values)
+
+
+def test_inconsistent_local_keys_are_refused() -> None:
+    assert "local.momentum" in error_of({"local.nesterov": True})
+    assert "local.scheduler-step-rounds" in error_of({"local.scheduler": "step"})
+    assert make_config({"local.nesterov": True, "local.momentum": 0.9}).local.nesterov
+    assert make_config({"local.scheduler": "step", "local.scheduler-step-rounds": 2})
+
+
+class TestBudget:
+    def test_a_layer_that_sets_one_switches_the_other_off(self) -> None:
+        assert merge({"local.steps": 7})["local.epochs"] == 0
+        assert merge({"local.steps": 7}, {"local.epochs": 3})["local.steps"] == 0
+        last = merge({"local.epochs": 3}, {"local.steps": 7})
+        assert (last["local.epochs"], last["local.steps"]) == (0, 7)
+
+    def test_other_layers_leave_the_budget_alone(self) -> None:
+        merged = merge({"local.steps": 7}, {"local.lr": 0.2})
+        assert (merged["local.epochs"], merged["local.steps"]) == (0, 7)
+
+    @pytest.mark.parametrize(
+        "layer",
+        [{"local.epochs": 1, "local.steps": 1}, {"local.epochs": 0, "local.steps": 0}, {"local.epochs": 0}],
+    )
+    def test_both_or_neither_is_refused(self, layer: dict[str, Value]) -> None:
+        assert error_of(layer) == "set exactly one of local.epochs and local.steps above 0"
+
+    def test_both_in_one_layer_are_fine_if_one_is_zero(self) -> None:
+        assert make_config({"local.epochs": 0, "local.steps": 4}).local.steps == 4
+
+
+class TestOverrides:
+    def test_they_are_applied_last(self) -> None:
+        text = "local.lr = 0.25\nmethod.mu = 0.5\n[clients]\ncount = 3"
+        config = make_config({"local.lr": 0.1, "clients.count": 9}, {"overrides": text})
+        assert config.local.learning_rate == 0.25
+        assert config.clients.count == 3
+        assert config.method.parameters == {"mu": 0.5}
+        assert config.overrides == ""
+
+    def test_they_choose_the_budget_like_any_layer(self) -> None:
+        assert make_config({"overrides": "local.steps = 5"}).local.epochs == 0
+        config = make_config({"local.steps": 5}, {"overrides": "local.epochs = 1"})
+        assert (config.local.steps, config.local.epochs) == (0, 1)
+        assert make_config({"local.steps": 5}, {"overrides": "local.lr = 1.0"}).local.steps == 5
+
+    def test_wrong_ones_are_refused(self) -> None:
+        assert "not valid TOML" in error_of({"overrides": "local.lr 0.1"})
+        assert "must not contain" in error_of({"overrides": "overrides = ''"})
+        assert "did you mean 'local.lr'" in error_of({"overrides": "local.lrr = 1.0"})
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("method.name=fedprox", ("method.name", "fedprox")),
+        ("method.name='fedprox'", ("method.name", "fedprox")),
+        ('dataset.root="a b"', ("dataset.root", "a b")),
+        ("dataset.root=/data/x=y", ("dataset.root", "/data/x=y")),
+        ("run.directory=", ("run.directory", "")),
+        ("run.directory=2026-01-01", ("run.directory", "2026-01-01")),
+        ("partition.name = iid", ("partition.name", "iid")),
+        ("method.x=[1]", ("method.x", "[1]")),
+        ("local.nesterov=true", ("local.nesterov", True)),
+        ("local.nesterov=false", ("local.nesterov", False)),
+        ("local.nesterov=False", ("local.nesterov", "False")),
+        ("rounds=10", ("rounds", 10)),
+        ("seed=1_000", ("seed", 1000)),
+        ("local.lr=1e-3", ("local.lr", 0.001)),
+        (" local.lr = 0.5 ", ("local.lr", 0.5)),
+    ],
+)
+def test_assignments_are_toml_or_text(assignment: str, expected: tuple[str, Value]) -> None:
+    key, value = parse_assignment(assignment)
+    assert (key, value) == expected
+    assert type(value) is type(expected[1])
+
+
+@pytest.mark.parametrize("assignment", ["rounds", "", "=3", "  = 3"])
+def test_an_assignment_needs_a_key_and_a_value(assignment: str) -> None:
+    with pytest.raises(UserError, match="--set takes key=value"):
+        parse_assignment(assignment)
+
+
+class TestIdentity:
+    BASE = make_config({"method.mu": 0.1})
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("rounds", 99),
+            ("device", "cpu"),
+            ("dataset.root", "/elsewhere"),
+            ("dataset.download", True),
+            ("failures.timeout", 1.0),
+            ("run.directory", "x"),
+            ("run.resume", True),
+            ("runtime.name", "ray"),
+            ("runtime.workers", 3),
+            ("ray.address", "auto"),
+            ("resources.threads-per-worker", 2),
+            ("resources.gpus-per-client", 0.5),
+            ("checkpoint.every", 1),
+        ],
+    )
+    def test_where_and_how_long_it_runs_does_not_count(self, key: str, value: Value) -> None:
+        other = make_config({"method.mu": 0.1, key: value})
+        assert other.comparable() == self.BASE.comparable()
+        assert other.sha256() == self.BASE.sha256()
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("method.mu", 0.2),
+            ("method.name", "fedprox"),
+            ("method.extra", 1),
+            ("seed", 1),
+            ("clients.count", 21),
+            ("local.lr", 0.051),
+            ("local.precision", "bfloat16"),
+            ("partition.alpha", 0.6),
+            ("model.name", "mlp"),
+            ("batch-norm.policy", "local"),
+            ("participation.name", "other"),
+            ("failures.policy", "drop"),
+        ],
+    )
+    def test_what_it_computes_does(self, key: str, value: Value) -> None:
+        other = make_config({"method.mu": 0.1, key: value})
+        assert other.comparable() != self.BASE.comparable()
+        assert other.sha256() != self.BASE.sha256()
+
+    def test_a_cosine_schedule_makes_rounds_count(self) -> None:
+        ten, twenty = (make_config({"local.scheduler": "cosine", "rounds": n}) for n in (10, 20))
+        assert ten.sha256() != twenty.sha256()
+
+    def test_the_order_of_the_keys_does_not_count(self) -> None:
+        values = make_config({"method.b": 1, "method.a": 2}).flat()
+        backwards = dict(reversed(values.items()))
+        assert Config.from_flat(backwards).sha256() == Config.from_flat(values).sha256()
+
+
+def test_inherited_defaults_are_dropped_and_set_values_kept() -> None:
+    default = default_values()["partition.alpha"]
+    assert drop_inherited_defaults("partition", {"alpha": default}, []) == {}
+    assert drop_inherited_defaults("partition", {"alpha": 0.123}, []) == {"alpha": 0.123}
+    assert drop_inherited_defaults("partition", {"alpha": default}, ["alpha"]) == {"alpha": default}
+    both = {"classes-per-client": default_values()["partition.classes-per-client"], "beta": 1}
+    assert drop_inherited_defaults("partition", both, ["classes_per_client"]) == both
+    assert drop_inherited_defaults("partition", both, []) == {"beta": 1}
+
+
+def test_flatten_joins_with_dots() -> None:
+    assert flatten({"a": {"b": {"c": 1}, "d": 2}, "e": 3}) == {"a.b.c": 1, "a.d": 2, "e": 3}
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+names = st.text(string.ascii_lowercase, min_size=1, max_size=8).filter(lambda name: name != "name")
+scalars = st.one_of(
+    st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), texts
+)
+layers = st.fixed_dictionaries(
+    {},
+    optional={
+        "rounds": st.integers(1, 10**6),
+        "seed": st.integers(0, 2**63),
+        "device": texts,
+        "dataset.root": texts,
+        "run.directory": texts,
+        "local.lr": st.floats(1e-300, 1e300),
+        "local.steps": st.integers(1, 10**6),
+        "clients.fraction": st.floats(0, 1, exclude_min=True),
+        "dataset.download": st.booleans(),
+        "method.name": texts,
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(layers, st.dictionaries(names, scalars, max_size=3))
+def test_flat_and_toml_round_trip(layer: dict[str, Value], parameters: dict[str, Value]) -> None:
+    config = make_config(layer, {f"method.{name}": value for name, value in parameters.items()})
+    flat = config.flat()
+    assert {key: flat[key] for key in layer} == layer
+    again = Config.from_flat(flat)
+    assert again == config
+    assert again.flat() == flat
+    assert again.sha256() == config.sha256()
+    read = parse_toml(to_toml(flat), "config.toml")
+    assert read == flat
+    assert {key: type(value) for key, value in read.items()} == {k: type(v) for k, v in flat.items()}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "'", '"', "\\", "a\nb\r\n", "\x00\x1f\x7f\x80", "ü😀\u2028\ufeff", "# no comment", "= []", "'''"],
+)
+def test_odd_strings_survive_toml(text: str) -> None:
+    assert parse_toml(to_toml({"dataset.root": text}), "x") == {"dataset.root": text}
+
+
+def test_bad_toml_names_its_source() -> None:
+    with pytest.raises(UserError, match=r"^my\.toml is not valid TOML"):
+        parse_toml("x = ", "my.toml")

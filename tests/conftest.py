@@ -1,0 +1,52 @@
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from clients.app import app
+from common.config import Config, Value, merge
+from runtimes.sequential import SequentialGrid
+from server.experiment import run_experiment
+from server.progress import PlainLines
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+torch.set_num_threads(1)
+warnings.filterwarnings("ignore", message="Tip: In future versions of Ray")
+
+# Small, and with everything that must not depend on order or process: dropout, augmentation, a schedule.
+SMALL_RUN: dict[str, Value] = {
+    "rounds": 3,
+    "clients.count": 6,
+    "clients.fraction": 0.5,
+    "local.epochs": 1,
+    "local.batch-size": 32,
+    "local.scheduler": "step",
+    "local.scheduler-step-rounds": 2,
+    "dataset.augmentation": "crop-flip",
+    "dataset.crop-padding": 1,
+    "checkpoint.every": 2,
+}
+
+Runner = Callable[..., Path]
+
+
+def small_config(run_directory: Path | str = "", **overrides: Value) -> Config:
+    """Build the configuration of a small run; overrides spell ``__`` for a dot and ``_`` for a dash."""
+    layer = {key.replace("__", ".").replace("_", "-"): value for key, value in overrides.items()}
+    return Config.from_flat(merge(SMALL_RUN, layer, {"run.directory": str(run_directory)}))
+
+
+@pytest.fixture
+def run_small(tmp_path: Path) -> Runner:
+    """Run a small experiment in this process; a Grid can be given, and a name of the run directory."""
+
+    def run(name: str = "run", grid_class: type[SequentialGrid] = SequentialGrid, **overrides: Value) -> Path:
+        config = small_config(tmp_path / name, **overrides)
+        grid = grid_class(app, config.clients.count, config.flat())
+        return run_experiment(config, grid, PlainLines())
+
+    return run

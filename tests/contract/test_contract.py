@@ -1,0 +1,147 @@
+"""What every method promises, checked for each one that is registered."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from flwr.app import Message
+
+from clients.base import Client
+from clients.batches import num_steps
+from common.errors import ClientFailureError
+from common.methods import available_methods
+from runtimes.replay import replay
+from runtimes.sequential import SequentialGrid
+from tests.conftest import Runner, small_config
+
+METHODS = [*available_methods(), "flwr:FedAdam", "flwr:FedAvgM", "flwr:FedMedian"]
+PARAMETERS = {"flwr:FedAvgM": {"method__server-momentum": 0.9}}
+
+pytestmark = pytest.mark.parametrize("method", METHODS)
+
+
+def model_hash(run_directory: Path) -> str:
+    return str(json.loads((run_directory / "summary.json").read_text())["model_sha256"])
+
+
+def metrics(run_directory: Path, name: str = "metrics") -> pd.DataFrame:
+    return pd.read_csv(run_directory / f"{name}.csv").drop(columns="seconds")
+
+
+def options(method: str) -> dict[str, object]:
+    return {"method__name": method, **PARAMETERS.get(method, {})}
+
+
+class Killed(BaseException):
+    """Stands for a process that dies."""
+
+
+def test_same_seed_same_bits_and_another_seed_others(method: str, run_small: Runner) -> None:
+    first = run_small("first", **options(method))
+    assert model_hash(first) == model_hash(run_small("second", **options(method)))
+    assert model_hash(first) != model_hash(run_small("third", seed=1, **options(method)))
+
+
+def test_resume_of_three_and_three_rounds_is_six(method: str, run_small: Runner) -> None:
+    whole = run_small("whole", rounds=6, **options(method))
+    run_small("parts", rounds=3, **options(method))
+    parts = run_small("parts", rounds=6, run__resume=True, **options(method))
+    assert model_hash(parts) == model_hash(whole)
+    for name in ("metrics", "clients"):
+        pd.testing.assert_frame_equal(metrics(parts, name), metrics(whole, name))
+
+
+def test_death_in_the_middle_of_a_round_loses_nothing(method: str, run_small: Runner) -> None:
+    class DyingGrid(SequentialGrid):
+        """Dies in round 4, after one of its clients has trained: past the checkpoint of round 2."""
+
+        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+            for index, reply in enumerate(super().exchange(messages)):
+                if "arrays" in messages[0].content.array_records:
+                    server_round = messages[0].content.config_records["config"]["server-round"]
+                    if server_round == 4 and index == 1:
+                        raise Killed
+                yield reply
+
+    whole = run_small("whole", rounds=5, **options(method))
+    with pytest.raises(Killed):
+        run_small("killed", DyingGrid, rounds=5, **options(method))
+    resumed = run_small("killed", rounds=5, run__resume=True, **options(method))
+    assert model_hash(resumed) == model_hash(whole)
+    pd.testing.assert_frame_equal(metrics(resumed), metrics(whole))
+
+
+@pytest.mark.parametrize("budget", [{"local__steps": 3}, {"local__epochs": 2}])
+def test_budget_is_exact(method: str, budget: dict[str, int], run_small: Runner) -> None:
+    run_directory = run_small(**budget, **options(method))
+    config = small_config(**budget, **options(method))
+    sizes = pd.read_csv(run_directory / "label_distribution.csv").set_index("client_id")["num_examples"]
+    clients = pd.read_csv(run_directory / "clients.csv")
+    assert len(clients) == 3 * 3
+    for row in clients.itertuples():
+        assert row.num_examples == sizes[row.client_id]
+        assert row.steps == num_steps(config.local, row.num_examples)
+    rows = pd.read_csv(run_directory / "metrics.csv").set_index("round")
+    assert rows["local_steps"].loc[1:].tolist() == clients.groupby("round")["steps"].sum().tolist()
+    assert rows["num_examples"].loc[1:].tolist() == clients.groupby("round")["num_examples"].sum().tolist()
+
+
+def test_a_client_that_raises_ends_the_run_loudly(
+    method: str, run_small: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(client: Client) -> None:
+        if client.server_round == 2:
+            raise ArithmeticError("planted")
+
+    monkeypatch.setattr(Client, "begin_round", fail)
+    with pytest.raises(ClientFailureError) as caught:
+        run_small(**options(method))
+    message = str(caught.value)
+    client_id = int(message.split()[1])
+    assert message.startswith(f"client {client_id} failed in round 2")
+    assert "Traceback" in message
+    assert "ArithmeticError: planted" in message
+    job = Path(message.rsplit("--replay ", 1)[1])
+    with pytest.raises(ArithmeticError, match="planted"):
+        replay(job)
+    monkeypatch.setattr(Client, "begin_round", lambda client: None)
+    assert replay(job) == 0
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_received_payload_is_never_written_to(method: str, run_small: Runner) -> None:
+    sent: list[tuple[list[Message], list[list[tuple[str, str, bytes]]]]] = []
+
+    class WatchingGrid(SequentialGrid):
+        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+            sent.append((messages, [content_bytes(message) for message in messages]))
+            return super().exchange(messages)
+
+    def content_bytes(message: Message) -> list[tuple[str, str, bytes]]:
+        # A copy: bytes that a stray in-place operation changes would change here too.
+        return [
+            (section, name, bytes(bytearray(array.data)))
+            for section, record in message.content.array_records.items()
+            for name, array in record.items()
+        ]
+
+    run_small("run", WatchingGrid, clients__evaluate_fraction=0.5, **options(method))
+    assert len(sent) == 3 * 2 + 1
+    for messages, before in sent:
+        assert [content_bytes(message) for message in messages] == before
+
+
+@pytest.mark.slow
+def test_ray_workers_give_the_same_bits(method: str, run_small: Runner, tmp_path: Path) -> None:
+    from runtimes.ray import RayGrid
+    from server.experiment import run_experiment
+    from server.progress import PlainLines
+
+    config = small_config(
+        tmp_path / "ray", runtime__workers=2, resources__cpus_per_client=0.5, **options(method)
+    )
+    with RayGrid(config) as grid:
+        run_experiment(config, grid, PlainLines())
+    assert model_hash(tmp_path / "ray") == model_hash(run_small("sequential", **options(method)))

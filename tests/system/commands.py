@@ -1,0 +1,43 @@
+"""Runs the program as a person does: as a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from common.config import PROJECT_ROOT
+from tests.conftest import SMALL_RUN
+
+
+def command(run_directory: Path, *arguments: str, **overrides: object) -> list[str]:
+    """Return the command line of a small run."""
+    settings = {**SMALL_RUN, **{key.replace("__", "."): value for key, value in overrides.items()}}
+    assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    return [sys.executable, "run_simulation.py", "--run-dir", str(run_directory), *assignments, *arguments]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    """Start a command in the project's folder."""
+    return subprocess.Popen(
+        arguments,
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def run(arguments: list[str]) -> tuple[int, str]:
+    """Run a command to its end; return exit code and output."""
+    process = start(arguments)
+    output, _ = process.communicate(timeout=240)
+    return process.returncode, output
+
+
+def summary(run_directory: Path) -> dict[str, Any]:
+    """Read a finished run's summary."""
+    content: dict[str, Any] = json.loads((run_directory / "summary.json").read_text())
+    return content

@@ -1,0 +1,48 @@
+"""The promise: same configuration, same seed, same bits, from every carrier and every time."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SMALL_RUN, Runner
+from tests.system.commands import run, summary
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+def federation(run_directory: Path, *arguments: str) -> list[str]:
+    settings = {**SMALL_RUN, "clients.count": 2, "clients.fraction": 1.0, "rounds": 2}
+    assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    return [
+        sys.executable,
+        "-m",
+        "runtimes.federation",
+        "--run-dir",
+        str(run_directory),
+        *assignments,
+        *arguments,
+    ]
+
+
+@pytest.mark.parametrize("carrier", [("--simulation",), ()], ids=["flwr-run-simulation", "grpc-processes"])
+def test_flower_runtimes_give_the_bits_of_the_sequential_one(
+    carrier: tuple[str, ...], run_small: Runner, tmp_path: Path
+) -> None:
+    expected = summary(run_small("sequential", clients__count=2, clients__fraction=1.0, rounds=2))
+    for attempt in ("first", "second"):
+        code, output = run(federation(tmp_path / attempt, *carrier))
+        assert code == 0, output
+        result = summary(tmp_path / attempt)
+        assert result["model_sha256"] == expected["model_sha256"]
+        assert result["final.test_accuracy"] == expected["final.test_accuracy"]
+
+
+def test_a_failing_client_behind_grpc_is_as_loud(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    code, output = run(
+        federation(tmp_path / "run", "--set", "dataset.name=cifar10", "--data-root", str(tmp_path / "data"))
+    )
+    assert code == 1
+    assert "cifar-10-batches-py is missing" in output
+    assert not (tmp_path / "run" / "summary.json").exists()

@@ -1,0 +1,218 @@
+"""What a person gets for wrong input, broken files and failing clients: a clear message and exit code."""
+
+import errno
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import run_simulation
+from clients.base import Client
+from common.records import Sections
+from server import checkpoint
+from tests.conftest import SMALL_RUN
+
+
+def call(*arguments: str) -> int:
+    settings = [part for key, value in SMALL_RUN.items() for part in ("--set", f"{key}={value}")]
+    return run_simulation.main([*settings, *arguments])
+
+
+def assignments(*texts: str) -> list[str]:
+    return [part for text in texts for part in ("--set", text)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (["local.lrr=0.1"], "unknown key 'local.lrr'; did you mean 'local.lr'?"),
+        (["rounds=many"], "rounds must be a valid integer, not 'many'"),
+        (["local.lr=-1"], "local.lr must be greater than 0, not -1"),
+        (["local.steps=2", "local.epochs=2"], "exactly one of local.epochs and local.steps"),
+        (["clients.count=2000"], "clients.count is 2000, more than the 1437 training samples: lower it"),
+        (["dataset.name=mnst"], "there is no 'mnst'; did you mean 'mnist'?"),
+        (["dataset.name=cifar10", "dataset.root=/nowhere"], "/nowhere/cifar-10-batches-py is missing"),
+        (["partition.name=dirichlett"], "did you mean 'dirichlet'?"),
+        (["partition.alpha=0"], "partition.alpha must be greater than 0"),
+        (["partition.name=classes", "partition.classes-per-client=11"], "number of classes (10)"),
+        (["partition.name=iid", "partition.alpha=0.1"], "'iid' has no parameter 'partition.alpha'"),
+        (["model.name=small-cn"], "did you mean 'small-cnn'?"),
+        (["model.name=hsu-cnn"], "hsu-cnn"),
+        (["method.name=fedavgg"], "did you mean 'fedavg'?"),
+        (["method.weightin=uniform"], "did you mean 'weighting'?"),
+        (["method.name=flwr:FedAdamm"], "did you mean 'FedAdam'?"),
+        (["participation.name=unifrom"], "did you mean 'uniform'?"),
+        (["local.optimizer=sdg"], "did you mean 'sgd'?"),
+        (["device=gpu"], "device 'gpu' cannot be used here"),
+    ],
+)
+def test_wrong_input_is_one_line_before_any_training(
+    settings: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--run-dir", str(tmp_path / "run"), *assignments(*settings)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert complaint in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_experiment_file_then_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = tmp_path / "experiment.toml"
+    experiment.write_text("rounds = 2\n[local]\nsteps = 3\n")
+    assert (
+        run_simulation.main([str(experiment), "--run-dir", str(tmp_path / "run"), "--set", "rounds=1"]) == 0
+    )
+    output = capsys.readouterr().out
+    assert "test accuracy" in output
+    config = json.loads((tmp_path / "run" / "summary.json").read_text())["config"]
+    assert (config["rounds"], config["local.steps"], config["local.epochs"]) == (1, 3, 0)
+    for name in ("config.toml", "metrics.csv", "clients.csv", "label_distribution.csv", "model.safetensors"):
+        assert (tmp_path / "run" / name).stat().st_size > 0
+    for plot in ("curves", "label_distribution", "participation"):
+        assert (tmp_path / "run" / "plots" / f"{plot}.png").stat().st_size > 5000
+
+
+def test_missing_experiment_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("nowhere.toml") == 2
+    assert "cannot read nowhere.toml: No such file" in capsys.readouterr().err
+
+
+def test_a_used_run_directory_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--run-dir", str(tmp_path)) == 0
+    before = (tmp_path / "metrics.csv").read_bytes()
+    assert call("--run-dir", str(tmp_path)) == 2
+    assert "already holds a run: continue it with --resume" in capsys.readouterr().err
+    assert (tmp_path / "metrics.csv").read_bytes() == before
+
+
+def test_resume_takes_the_configuration_of_the_run(tmp_path: Path) -> None:
+    assert call("--run-dir", str(tmp_path), "--set", "local.lr=0.02") == 0
+    assert run_simulation.main(["--run-dir", str(tmp_path), "--resume", "--set", "rounds=4"]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["rounds"] == 4
+    assert summary["config"]["local.lr"] == 0.02
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--set", "local.lr=0.5"], "local.lr was 0.05 and is 0.5"),
+        (["--set", "seed=1", "--set", "local.lr=0.5"], "local.lr was 0.05 and is 0.5; seed was 0 and is 1"),
+        (["--set", "rounds=2"], "has 3 rounds already, more than rounds = 2"),
+    ],
+)
+def test_resume_with_another_configuration(
+    arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--run-dir", str(tmp_path)) == 0
+    assert call("--run-dir", str(tmp_path), "--resume", *arguments) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_resume_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--resume", "--run-dir", str(tmp_path / "none")) == 2
+    assert "there is no run to resume" in capsys.readouterr().err
+    assert call("--resume") == 2
+    assert "--resume needs --run-dir" in capsys.readouterr().err
+
+
+def test_damaged_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--run-dir", str(tmp_path)) == 0
+    for path in (tmp_path / "checkpoints").glob("arrays-*"):
+        path.write_bytes(path.read_bytes()[:100])
+    assert call("--run-dir", str(tmp_path), "--resume", "--set", "rounds=4") == 2
+    error = capsys.readouterr().err
+    assert "no checkpoint in" in error
+    assert "damaged" in error
+
+
+def test_full_disk_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = checkpoint.write_atomic
+
+    def full(path: Path, content: bytes) -> None:
+        if "round-000004" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_atomic", full)
+    assert call("--run-dir", str(tmp_path / "run"), "--set", "rounds=5") == 1
+    assert "No space left on device" in capsys.readouterr().err
+    monkeypatch.setattr(checkpoint, "write_atomic", write)
+    assert call("--run-dir", str(tmp_path / "run"), "--set", "rounds=5", "--resume") == 0
+    assert call("--run-dir", str(tmp_path / "whole"), "--set", "rounds=5") == 0
+    hashes = {
+        json.loads((tmp_path / n / "summary.json").read_text())["model_sha256"] for n in ("run", "whole")
+    }
+    assert len(hashes) == 1
+
+
+def plant_failure(monkeypatch: pytest.MonkeyPatch, victims: set[int], nan: bool = False) -> None:
+    train = Client.train
+
+    def fail(client: Client, received: Sections, config: object) -> object:
+        sections, metrics = train(client, received, config)  # type: ignore[arg-type]
+        if client.client_id in victims:
+            if not nan:
+                raise RuntimeError("planted")
+            first = next(iter(sections["arrays"]))
+            sections["arrays"][first] = sections["arrays"][first].detach() * float("nan")
+        return sections, metrics
+
+    monkeypatch.setattr(Client, "train", fail)
+
+
+def test_a_failing_client_ends_the_run_with_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant_failure(monkeypatch, {0, 1, 2, 3, 4, 5})
+    assert call("--run-dir", str(tmp_path / "run")) == 1
+    error = capsys.readouterr().err
+    assert "failed in round 1" in error
+    assert "RuntimeError: planted" in error
+    assert "python run_simulation.py --replay" in error
+    replay_directory = error.rsplit("--replay ", 1)[1].strip()
+    with pytest.raises(RuntimeError, match="planted"):
+        run_simulation.main(["--replay", replay_directory])
+
+
+def test_not_a_number_is_never_averaged_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant_failure(monkeypatch, {0, 1, 2, 3, 4, 5}, nan=True)
+    assert call("--run-dir", str(tmp_path / "run")) == 1
+    assert "has a value that is not finite in 'conv1.weight'" in capsys.readouterr().err
+
+
+def test_dropped_clients_are_counted_and_weights_renormalised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--set", "failures.policy=drop", "--set", "clients.fraction=1.0", "--set", "rounds=1"]
+    plant_failure(monkeypatch, {1, 4}, nan=True)
+    assert call("--run-dir", str(tmp_path / "run"), *arguments) == 0
+    assert "dropped client 4 (the reply's 'arrays' has a value that is not finite" in capsys.readouterr().out
+    row = pd.read_csv(tmp_path / "run" / "metrics.csv").iloc[-1]
+    assert (row["clients"], row["failures"]) == (4, 2)
+    assert pd.read_csv(tmp_path / "run" / "clients.csv")["client_id"].tolist() == [0, 2, 3, 5]
+
+
+@pytest.mark.parametrize("victims", [{0, 1, 2, 3}, {0, 1, 2, 3, 4, 5}])
+def test_too_many_dropped_clients_end_the_run(
+    victims: set[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant_failure(monkeypatch, victims)
+    arguments = ["--set", "failures.policy=drop", "--set", "clients.fraction=1.0"]
+    assert call("--run-dir", str(tmp_path / "run"), *arguments) == 1
+    error = capsys.readouterr().err
+    assert ("all clients failed" if len(victims) == 6 else "4 of 6 clients failed") in error
+    assert "planted" in error
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_early_stop_at_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--run-dir", str(tmp_path / "run"), "--set", "stop.target=0.01", "--set", "rounds=50") == 0
+    assert "stopped after round 1: test_accuracy reached" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["rounds"] == 1
