@@ -29,6 +29,7 @@ from common.config import (
     merge,
     merge_budget,
     parse_assignment,
+    parse_toml,
     to_toml,
 )
 from common.errors import UserError
