@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchvision.transforms.v2 import functional as vision
 
 from common.errors import UserError
 from datasets.raw import RawDataset, RawSplit
@@ -89,6 +88,9 @@ def _decode_split(
 def _fit(images: Images, image_size: int) -> Images:
     if image_size == 0 or images.shape[2:] == (image_size, image_size):
         return images
+    # Imported here: it takes seconds, and cached images do without.
+    from torchvision.transforms.v2 import functional as vision
+
     resized = vision.resize(torch.from_numpy(np.ascontiguousarray(images)), [image_size], antialias=True)
     cropped: Images = vision.center_crop(resized, [image_size]).numpy()
     return cropped

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torchvision import datasets as torchvision_datasets
 
 from common.errors import UserError, unknown_name
 from datasets.image_folder import read_image_folder
@@ -83,37 +82,35 @@ def digits(root: Path, download: bool) -> RawDataset:
 @source("mnist", "MNIST/raw")
 def mnist(root: Path, download: bool) -> RawDataset:
     """Read MNIST: 60,000 + 10,000 grey 28x28 digits."""
-    train, test = (_open(torchvision_datasets.MNIST, root, download, train=flag) for flag in (True, False))
+    train, test = (_open("MNIST", root, download, train=flag) for flag in (True, False))
     return RawDataset(_grey(train), _grey(test), _DIGIT_NAMES)
 
 
 @source("fashion-mnist", "FashionMNIST/raw")
 def fashion_mnist(root: Path, download: bool) -> RawDataset:
     """Read Fashion-MNIST (Xiao et al. 2017): 60,000 + 10,000 grey 28x28 articles."""
-    train, test = (
-        _open(torchvision_datasets.FashionMNIST, root, download, train=flag) for flag in (True, False)
-    )
+    train, test = (_open("FashionMNIST", root, download, train=flag) for flag in (True, False))
     return RawDataset(_grey(train), _grey(test), tuple(train.classes))
 
 
 @source("cifar10", "cifar-10-batches-py")
 def cifar10(root: Path, download: bool) -> RawDataset:
     """Read CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour 32x32 images."""
-    train, test = (_open(torchvision_datasets.CIFAR10, root, download, train=flag) for flag in (True, False))
+    train, test = (_open("CIFAR10", root, download, train=flag) for flag in (True, False))
     return RawDataset(_colour(train), _colour(test), tuple(train.classes))
 
 
 @source("cifar100", "cifar-100-python")
 def cifar100(root: Path, download: bool) -> RawDataset:
     """Read CIFAR-100 (Krizhevsky 2009) with its 100 fine labels."""
-    train, test = (_open(torchvision_datasets.CIFAR100, root, download, train=flag) for flag in (True, False))
+    train, test = (_open("CIFAR100", root, download, train=flag) for flag in (True, False))
     return RawDataset(_colour(train), _colour(test), tuple(train.classes))
 
 
 @source("svhn", "train_32x32.mat", "test_32x32.mat")
 def svhn(root: Path, download: bool) -> RawDataset:
     """Read SVHN (Netzer et al. 2011), cropped digits, without the ``extra`` images."""
-    train, test = (_open(torchvision_datasets.SVHN, root, download, split=name) for name in ("train", "test"))
+    train, test = (_open("SVHN", root, download, split=name) for name in ("train", "test"))
     return RawDataset(
         RawSplit([train.data], _labels(train.labels)),
         RawSplit([test.data], _labels(test.labels)),
@@ -127,10 +124,13 @@ def image_folder(root: Path, download: bool) -> RawDataset:
     return read_image_folder(root)
 
 
-def _open(constructor: Callable[..., Any], root: Path, download: bool, **split: bool | str) -> Any:
+def _open(class_name: str, root: Path, download: bool, **split: bool | str) -> Any:
     """Open a torchvision data set, which checks (and with ``download`` fetches) its files."""
+    # Imported here: it takes seconds, and a cached data set does without.
+    from torchvision import datasets as torchvision_datasets
+
     try:
-        return constructor(root, download=download, **split)
+        return getattr(torchvision_datasets, class_name)(root, download=download, **split)
     # torchvision raises all of these for files that are missing, cut short or cannot be fetched.
     except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -139,7 +139,7 @@ def _open(constructor: Callable[..., Any], root: Path, download: bool, **split: 
             if download
             else "delete the damaged files and allow the download with --set dataset.download=true"
         )
-        raise UserError(f"cannot read {constructor.__name__} in {root} ({reason}): {advice}") from error
+        raise UserError(f"cannot read {class_name} in {root} ({reason}): {advice}") from error
 
 
 def _grey(dataset: Any) -> RawSplit:

@@ -43,7 +43,6 @@ def launch(options: argparse.Namespace) -> int:
     from flwr.app import Context, RecordDict
     from rich.console import Console
 
-    from analysis.report import print_summary
     from runtimes.flower_internals import RUN_ID, SERVER_NODE_ID
     from server.app import app
     from server.run_directory import default_run_directory
@@ -53,6 +52,9 @@ def launch(options: argparse.Namespace) -> int:
     run_config["run.directory"] = path
     with make_grid(config) as grid:
         app(grid, Context(RUN_ID, SERVER_NODE_ID, {}, RecordDict(), run_config))
+
+    from analysis.report import print_summary
+
     print_summary(Path(path), Console())
     return 0
 
