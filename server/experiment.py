@@ -1,6 +1,6 @@
 """One experiment from its configuration to its finished run directory."""
 
-import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from flwr.serverapp import Grid
@@ -13,11 +13,9 @@ from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import discover_clients
 from server.evaluation import CentralEvaluation
 from server.participation import Participation
-from server.progress import ProgressDisplay
+from server.progress import Logged, ProgressDisplay
 from server.round_loop import RoundLoop
 from server.run_directory import RunDirectory, default_run_directory, peak_rss_mb
-
-logger = logging.getLogger("flowerbed")
 
 
 def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Path:
@@ -40,8 +38,11 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
 
     run_directory = RunDirectory(path, config, config.run.resume)
+    progress = Logged(progress, run_directory.log)
     try:
         run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
+        for remark in _remarks(config, evaluation, len(dataset.train), int(clients.label_counts.sum())):
+            progress.note(remark)
         loop = RoundLoop(
             config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
         )
@@ -52,9 +53,20 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
             run_directory.restart()
         loop.run()
         _finish(loop, run_directory)
+    except BaseException as error:
+        run_directory.log(f"ended by {type(error).__name__}: {error}")
+        raise
     finally:
         run_directory.close()
     return path
+
+
+def _remarks(config: Config, evaluation: CentralEvaluation, num_samples: int, num_held: int) -> Iterator[str]:
+    """Yield what a person should know about this run before it starts."""
+    if any(True for _ in evaluation.model.buffers()):
+        yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
+    if num_held < num_samples and config.partition.name != "node":
+        yield f"the partition leaves out {num_samples - num_held} of {num_samples} training samples"
 
 
 def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -> Checkpoint | None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from rich.console import Console
@@ -37,6 +37,35 @@ class ProgressDisplay(Protocol):
 def make_progress() -> ProgressDisplay:
     """Choose the display that fits the standard output."""
     return LiveBar() if sys.stdout.isatty() else PlainLines()
+
+
+class Logged:
+    """Another display, whose notes and evaluated rounds also go to a log.
+
+    Parameters
+    ----------
+    display : ProgressDisplay
+        What a person sees.
+    log : callable
+        Takes one line.
+    """
+
+    def __init__(self, display: ProgressDisplay, log: Callable[[str], None]) -> None:
+        self._display = display
+        self._log = log
+        self.start = display.start
+        self.stop = display.stop
+
+    def show(self, row: Mapping[str, float]) -> None:
+        """Show a finished round's metrics; log them if it was evaluated."""
+        self._display.show(row)
+        if "test_accuracy" in row:
+            self._log(f"round {row['round']:.0f}  {describe(row)}")
+
+    def note(self, text: str) -> None:
+        """Show and log a line of text."""
+        self._display.note(text)
+        self._log(text)
 
 
 class LiveBar:

@@ -1,5 +1,6 @@
 """What may reach a strategy: one valid reply per client, in the order of the clients."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -98,7 +99,7 @@ class ReplyCheck:
                 if not _is_finite(value):
                     return f"the reply's '{name}' has a value that is not finite in '{key}'"
         for key, metric in reply.content.metric_records[METRICS].items():
-            if isinstance(metric, float) and not torch.isfinite(torch.tensor(metric)):
+            if isinstance(metric, float) and not math.isfinite(metric):
                 return f"the reply's metric '{key}' is {metric}"
         return ""
 
@@ -148,4 +149,4 @@ def _is_finite(value: torch.Tensor) -> bool:
     if not value.is_floating_point():
         return True
     # A sum is finite unless an element is not, or it overflows: only then look at each element.
-    return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())
+    return math.isfinite(value.sum().item()) or bool(torch.isfinite(value).all())

@@ -133,6 +133,11 @@ class RunDirectory:
         content = {**summary, "versions": versions(), "config": self.config.flat()}
         write_atomic(self.path / "summary.json", (json.dumps(content, indent=2) + "\n").encode())
 
+    def log(self, text: str) -> None:
+        """Add a line, with the time, to ``log.txt``."""
+        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
     def close(self) -> None:
         """Close the growing files."""
         self.metrics.close()

@@ -132,10 +132,11 @@ def test_left_overs_of_a_kill_are_removed(directory: Path) -> None:
     assert {path.name for path in directory.iterdir() if "000002" in path.name} == set()
 
 
-class TestKilled:
-    FIRST = {0: control(1.0), 1: control(2.0)}
-    SECOND = {1: control(3.0)}
+FIRST = {0: control(1.0), 1: control(2.0)}
+SECOND = {1: control(3.0)}
 
+
+class TestKilled:
     def fail_at(self, monkeypatch: pytest.MonkeyPatch, index: int, error: BaseException) -> None:
         """Let the write number `index` of what follows write a part of its file, and fail."""
         count = iter(range(100))
@@ -157,7 +158,7 @@ class TestKilled:
 
         with monkeypatch.context() as patch:
             patch.setattr(server.checkpoint, "write_atomic", write)
-            CheckpointStore(directory).commit(checkpoint(1, self.SECOND))
+            CheckpointStore(directory).commit(checkpoint(1, SECOND))
         assert calls[-1].suffix == ".json"  # the manifest commits, so it is last
         return len(calls)
 
@@ -168,32 +169,32 @@ class TestKilled:
     ) -> None:
         assert self.num_writes(directory.with_name("counted"), monkeypatch) == 4
         store = CheckpointStore(directory)
-        store.commit(checkpoint(1, self.FIRST))
+        store.commit(checkpoint(1, FIRST))
         with monkeypatch.context() as patch:
             self.fail_at(patch, index, error)
             with pytest.raises(type(error)):
-                store.commit(checkpoint(2, self.SECOND))
-        assert_same(latest(directory), checkpoint(1, self.FIRST))
+                store.commit(checkpoint(2, SECOND))
+        assert_same(latest(directory), checkpoint(1, FIRST))
 
         resumed = CheckpointStore(directory)
         resumed.load_latest()
-        resumed.commit(checkpoint(2, self.SECOND))
-        assert_same(latest(directory), checkpoint(2, {**self.FIRST, **self.SECOND}))
+        resumed.commit(checkpoint(2, SECOND))
+        assert_same(latest(directory), checkpoint(2, {**FIRST, **SECOND}))
         assert not [path for path in directory.iterdir() if path.name.startswith(".")]
 
     def test_after_the_manifest_the_new_one_is_in_force(
         self, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store = CheckpointStore(directory)
-        store.commit(checkpoint(1, self.FIRST))
+        store.commit(checkpoint(1, FIRST))
 
         def die(self: CheckpointStore) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(CheckpointStore, "_collect_garbage", die)
         with pytest.raises(KeyboardInterrupt):
-            store.commit(checkpoint(2, self.SECOND))
-        assert_same(latest(directory), checkpoint(2, {**self.FIRST, **self.SECOND}))
+            store.commit(checkpoint(2, SECOND))
+        assert_same(latest(directory), checkpoint(2, {**FIRST, **SECOND}))
 
 
 class TestDamage:

@@ -95,7 +95,6 @@ def assert_same(actual: Any, expected: Any) -> None:
         ConfigRecord({"lr": 0.1, "name": "x", "flag": True}),
         MetricRecord({"loss": 0.5, "counts": [1, 2]}),
     ],
-    ids=repr,
 )
 def test_data_make_the_round_trip(value: Any) -> None:
     assert_same(round_trip(value), value)
@@ -141,7 +140,7 @@ def test_functions_and_transient_attributes_are_left_out() -> None:
         ({"inner": [object()]}, "'value/inner/0' is of type object"),
         (np.random.default_rng(0), "'value' is of type Generator"),
         (nn.Linear(1, 1), "'value' is of type Linear"),  # callable, and yet no function
-        ({(1, 2): 3}, "'value' has a key of type tuple"),
+        ({(1, 2): 3}, "'value' has .* of type tuple"),
         (b"bytes", "'value' is of type bytes"),
     ],
 )

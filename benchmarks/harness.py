@@ -1,0 +1,70 @@
+"""What the benchmarks share."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clients.app import app
+from common.config import Config, Value, merge
+from datasets.raw import RawDataset, RawSplit
+from datasets.sources import source
+from runtimes.sequential import SequentialGrid
+from server.experiment import run_experiment
+
+
+class Quiet:
+    """A progress display that shows nothing."""
+
+    def start(self, finished: int, total: int) -> None:
+        """Show nothing."""
+
+    def show(self, row: object) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
+    def stop(self) -> None:
+        """Show nothing."""
+
+
+@source("benchmark-images")
+def benchmark_images(root: Path, download: bool) -> RawDataset:
+    """Make random images of CIFAR's size: the values do not change what a step costs."""
+    generator = np.random.default_rng(0)
+    splits = [
+        RawSplit([generator.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)], np.arange(count) % 10)
+        for count in (50_000, 100)
+    ]
+    return RawDataset(*splits, tuple("0123456789"))
+
+
+def make_config(**overrides: Value) -> Config:
+    """Build a configuration on random images; overrides spell ``__`` for a dot and ``_`` for a dash."""
+    layer = {key.replace("__", ".").replace("_", "-"): value for key, value in overrides.items()}
+    common: dict[str, Value] = {
+        "dataset.name": "benchmark-images",
+        "device": "cpu",
+        "checkpoint.every": 10**6,
+    }
+    return Config.from_flat(merge(common, layer))
+
+
+def run(config: Config, grid_class: type[SequentialGrid] = SequentialGrid) -> Path:
+    """Run an experiment in a temporary run directory and return it."""
+    directory = Path(tempfile.mkdtemp(prefix="benchmark-")) / "run"
+    config = Config.from_flat({**config.flat(), "run.directory": str(directory)})
+    return run_experiment(config, grid_class(app, config.clients.count, config.flat()), Quiet())
+
+
+def show(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
+    """Print a Markdown table."""
+    print(f"\n{title} (torch {torch.__version__}, {torch.get_num_threads()} thread)\n")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for row in rows:
+        print(f"| {' | '.join(str(value) for value in row)} |")
+
+
+__all__ = ["make_config", "run", "show"]

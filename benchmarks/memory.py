@@ -1,0 +1,70 @@
+"""Resident memory: flat over rounds, and independent of the number of clients but for their index arrays."""
+
+import argparse
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from flwr.app import Message
+
+from benchmarks.harness import make_config, run, show
+from runtimes.sequential import SequentialGrid
+
+SAMPLED: list[float] = []
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+class SamplingGrid(SequentialGrid):
+    """Notes the resident memory once a round."""
+
+    def exchange(self, messages: list[Message]) -> Iterator[Message]:
+        """Carry the messages."""
+        SAMPLED.append(resident_mb())
+        return super().exchange(messages)
+
+
+def measure(clients: int, rounds: int) -> None:
+    torch.set_num_threads(1)
+    config = make_config(
+        model__name="hsu-cnn", clients__count=clients, clients__fraction=5 / clients, local__steps=1,
+        local__batch_size=16, partition__name="iid", rounds=rounds, evaluate__every=20, checkpoint__every=20,
+        dataset__root=".",
+    )  # fmt: skip
+    run(config, SamplingGrid)
+    print(f"{SAMPLED[10]:.0f} {SAMPLED[-1]:.0f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, help="measure this one case in this process")
+    parser.add_argument("--rounds", type=int, default=200)
+    options = parser.parse_args()
+    if options.clients:
+        measure(options.clients, options.rounds)
+        return
+    rows: list[tuple[object, ...]] = []
+    for clients in (10, 1000):
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.memory",
+            "--clients",
+            str(clients),
+            "--rounds",
+            str(options.rounds),
+        ]
+        answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        rows.append((clients, *answer[-2:]))
+    columns = ("clients", "MB in round 10", f"MB in round {options.rounds}")
+    show("Resident memory, Hsu CNN on 50,000 images, 5 clients a round", columns, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+import math
+
+import pytest
+import torch
+
+from common.records import to_ndarray, to_section
+from datasets.configured import open_dataset
+from models.configured import build_configured_model
+from server.evaluation import CentralEvaluation
+from tests.clients.jobs import small
+from tests.strategies.messages import record
+
+BIAS = torch.tensor([0.0, 1.0, -1.0, 0.5, 2.0, -2.0, 0.25, 0.75, -0.5, 1.5])
+
+
+def linear_evaluation(**keys: object) -> CentralEvaluation:
+    config = small(model__name="linear", **keys)  # type: ignore[arg-type]
+    return CentralEvaluation(config, open_dataset(config))
+
+
+@pytest.mark.parametrize("batch_size", [1000, 100, 7])
+def test_a_model_that_always_answers_the_same(batch_size: int) -> None:
+    evaluation = linear_evaluation(evaluate__batch_size=batch_size)
+    results = evaluation(record({"classifier.weight": torch.zeros(10, 64), "classifier.bias": BIAS}))
+    targets = open_dataset(small()).test.targets
+    log_probabilities = torch.log_softmax(BIAS.double(), dim=0)
+    assert set(results) == {"test_loss", "test_accuracy"}
+    assert results["test_accuracy"] == pytest.approx((targets == 4).double().mean().item(), abs=1e-12)
+    assert results["test_loss"] == pytest.approx(-log_probabilities[targets].mean().item(), rel=1e-6)
+
+
+def test_a_model_of_zeros_has_the_loss_of_chance() -> None:
+    zeros = record({"classifier.weight": torch.zeros(10, 64), "classifier.bias": torch.zeros(10)})
+    assert linear_evaluation()(zeros)["test_loss"] == pytest.approx(math.log(10), rel=1e-6)
+
+
+def test_loss_and_accuracy_of_a_linear_model() -> None:
+    evaluation = linear_evaluation()
+    dataset = open_dataset(small())
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(10, 64, generator=generator), torch.randn(10, generator=generator)
+    pixels = (dataset.test.inputs.double() / 255 - dataset.mean[0]) / dataset.std[0]
+    logits = pixels.flatten(1) @ weight.double().T + bias.double()
+    targets = dataset.test.targets
+    losses = logits.logsumexp(1) - logits.gather(1, targets[:, None])[:, 0]
+    results = evaluation(record({"classifier.weight": weight, "classifier.bias": bias}))
+    assert results["test_loss"] == pytest.approx(losses.mean().item(), rel=1e-5)
+    assert results["test_accuracy"] == pytest.approx(
+        (logits.argmax(1) == targets).double().mean().item(), abs=1e-9
+    )
+
+
+def test_validation_data_are_evaluated_if_there_are_any() -> None:
+    evaluation = linear_evaluation(dataset__validation_fraction=0.2)
+    config = small(model__name="linear", dataset__validation_fraction=0.2)
+    validation = open_dataset(config).validation
+    assert validation is not None
+    results = evaluation(record({"classifier.weight": torch.zeros(10, 64), "classifier.bias": BIAS}))
+    expected = (validation.targets == 4).double().mean().item()
+    assert results["validation_accuracy"] == pytest.approx(expected, abs=1e-12)
+    assert set(results) == {"test_loss", "test_accuracy", "validation_loss", "validation_accuracy"}
+
+
+def test_the_initial_model_is_that_of_the_workers() -> None:
+    evaluation = linear_evaluation(seed=5)
+    config = small(model__name="linear", seed=5)
+    model = build_configured_model(config, (1, 8, 8), 10)
+    initial = to_section(evaluation.initial_arrays())
+    assert {name: value.tolist() for name, value in initial.items()} == {
+        name: value.tolist() for name, value in model.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("policy", ["average", "recalibrate"])
+def test_the_training_flag_comes_back_and_the_model_is_not_changed(
+    training: bool,
+    policy: str,
+    batch_norm_model: str,
+) -> None:
+    config = small(model__name=batch_norm_model, batch_norm__policy=policy)
+    evaluation = CentralEvaluation(config, open_dataset(config))
+    arrays = evaluation.initial_arrays()
+    before = {name: array.data for name, array in arrays.items()}
+    evaluation.model.train(training)
+    first = evaluation(arrays)
+    assert all(module.training is training for module in evaluation.model.modules())
+    assert evaluation(arrays) == first
+    assert {name: array.data for name, array in arrays.items()} == before
+
+
+def test_evaluation_uses_running_statistics_not_the_batchs(batch_norm_model: str) -> None:
+    config = small(model__name=batch_norm_model)
+    results = []
+    for batch_size in (360, 24):
+        sized = small(model__name=batch_norm_model, evaluate__batch_size=batch_size)
+        evaluation = CentralEvaluation(sized, open_dataset(config))
+        evaluation.model.train()
+        results.append(evaluation(evaluation.initial_arrays())["test_loss"])
+    assert results[0] == pytest.approx(results[1], rel=1e-5)
+
+
+def test_recalibration_estimates_the_buffers_anew(batch_norm_model: str) -> None:
+    average = small(model__name=batch_norm_model)
+    recalibrate = small(
+        model__name=batch_norm_model, batch_norm__policy="recalibrate", evaluate__batch_size=2000
+    )
+    evaluation = CentralEvaluation(recalibrate, open_dataset(recalibrate))
+    arrays = evaluation.initial_arrays()
+    finished = evaluation.finished(arrays)
+    dataset = open_dataset(recalibrate)
+    pixels = (dataset.train.inputs.double() / 255 - dataset.mean[0]) / dataset.std[0]
+    features = torch.nn.functional.conv2d(pixels, to_section(arrays)["conv.weight"].double())
+    mean = to_ndarray(finished["bn.running_mean"])
+    assert mean == pytest.approx(features.mean((0, 2, 3)).numpy(), abs=1e-4)
+    assert finished["conv.weight"].data == arrays["conv.weight"].data
+    plain = CentralEvaluation(average, open_dataset(average)).finished(arrays)
+    assert {name: array.data for name, array in plain.items()} == {n: a.data for n, a in arrays.items()}
