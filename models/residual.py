@@ -13,6 +13,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.config import Positive
 from common.errors import UserError
 from models.classifier import Classifier
 from models.images import image_shape
@@ -20,6 +21,7 @@ from models.images import image_shape
 Norm = Literal["batch", "group"]
 Shortcut = Literal["A", "B"]
 NormFactory = Callable[[int], nn.Module]
+Build = Callable[..., nn.Module]
 
 
 class ZeroPadShortcut(nn.Module):
@@ -109,41 +111,68 @@ class ResidualNetwork(Classifier):
         return x.mean(dim=(2, 3))
 
 
-def build_residual_network(
+def four_stage_build(model: str, blocks: Sequence[int]) -> Build:
+    """Return the ``build`` of a network with stages of 64, 128, 256 and 512 channels (table 1).
+
+    Parameters
+    ----------
+    model : str
+        Name of the model, for messages.
+    blocks : sequence of int
+        Number of blocks of each stage.
+    """
+
+    def build(
+        input_shape: tuple[int, ...],
+        num_classes: int,
+        *,
+        norm: Norm = "batch",
+        groups: Positive = 2,
+        width: Positive = 64,
+    ) -> nn.Module:
+        """Build the network for images; ``width`` is the number of channels of the first stage."""
+        widths = (width, 2 * width, 4 * width, 8 * width)
+        return _build(model, input_shape, num_classes, widths, blocks, norm, groups, "B")
+
+    return build
+
+
+def thin_build(model: str, depth: int) -> Build:
+    """Return the ``build`` of a network with stages of 16, 32 and 64 channels (section 4.2).
+
+    Parameters
+    ----------
+    model : str
+        Name of the model, for messages.
+    depth : int
+        Number of layers with weights, 6n + 2.
+    """
+
+    def build(
+        input_shape: tuple[int, ...],
+        num_classes: int,
+        *,
+        norm: Norm = "batch",
+        groups: Positive = 2,
+        shortcut: Shortcut = "A",
+    ) -> nn.Module:
+        """Build the network for images; ``shortcut`` "A" pads with zeros, as the paper, "B" is a 1x1 conv."""
+        blocks = [(depth - 2) // 6] * 3
+        return _build(model, input_shape, num_classes, (16, 32, 64), blocks, norm, groups, shortcut)
+
+    return build
+
+
+def _build(
     model: str,
     input_shape: tuple[int, ...],
     num_classes: int,
-    *,
     widths: Sequence[int],
     blocks: Sequence[int],
     norm: Norm,
     groups: int,
     shortcut: Shortcut,
 ) -> nn.Module:
-    """Build a residual network from configuration values.
-
-    Parameters
-    ----------
-    model : str
-        Name of the model, for messages.
-    input_shape : tuple of int
-        Channels, height and width.
-    num_classes : int
-        Number of classes.
-    widths, blocks : sequence of int
-        Channels and number of blocks of each stage.
-    norm : {"batch", "group"}
-        Kind of normalisation; both have the same number of parameters.
-    groups : int
-        Number of groups of group normalisation, a divisor of every width.
-    shortcut : {"A", "B"}
-        Shortcut where the shape changes.
-
-    Raises
-    ------
-    UserError
-        If the groups do not divide the widths, or the images are too small for the number of stages.
-    """
     if norm == "group" and any(width % groups for width in widths):
         raise UserError(f"model.groups of {model!r} must divide {widths[0]} channels, not {groups}")
     channels, _, _ = image_shape(model, input_shape, smallest=2 ** (len(widths) - 1))
