@@ -11,7 +11,8 @@ from flwr.client import NumPyClient
 from torch.nn import functional as F
 
 from clients.schedules import learning_rate
-from clients.training import Batch, train_locally
+from clients.step_weights import step_weight_norm
+from clients.training import Batch, full_gradient, train_locally
 from clients.worker import Worker
 from common.randomness import torch_generator
 from common.records import ARRAYS, Section, Sections
@@ -120,6 +121,20 @@ class Client(NumPyClient):
         """The generator of this job's dropout masks."""
         key = (self.server_round, self.client_id)
         return torch_generator(self.worker.config.seed, "dropout", *key, device=self.worker.device)
+
+    @property
+    def step_weight_norm(self) -> float:
+        """||a||_1 of this round's steps: their number, more with momentum, less with a proximal term."""
+        local = self.worker.config.local
+        momentum = local.momentum if local.optimizer == "sgd" else 0.0
+        return step_weight_norm(self.num_steps, momentum, self.learning_rate * getattr(self, "mu", 0.0))
+
+    def full_gradient(self) -> Section:
+        """Return the gradient of the mean loss over all local data at the received model.
+
+        In evaluation mode and without augmentation; weight decay is left to the optimiser.
+        """
+        return full_gradient(self)
 
     def label_counts(self) -> torch.Tensor:
         """Count the client's training samples by class."""

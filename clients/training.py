@@ -86,3 +86,25 @@ def _replace_gradients(client: "Client", params: Section) -> None:
     grads = {name: param.grad for name, param in params.items() if param.grad is not None}
     for name, grad in client.correct_gradients(params, grads).items():
         params[name].grad = grad
+
+
+def full_gradient(client: "Client") -> Section:
+    """Return the gradient of a client's mean loss over all its data, at the resident model's weights."""
+    worker = client.worker
+    names, values = list(client.params), list(client.params.values())
+    sums = [torch.zeros_like(value) for value in values]
+    batch_size = worker.config.evaluate.batch_size
+    was_training = worker.model.training
+    worker.model.eval()
+    for indices in torch.split(torch.from_numpy(client.indices).to(worker.device), batch_size):
+        batch = Batch(
+            worker.normalizer(worker.train.inputs.index_select(0, indices)),
+            worker.train.targets[indices],
+            indices,
+        )
+        grads = torch.autograd.grad(
+            client.loss(client.params, batch) * (len(batch) / client.num_examples), values
+        )
+        sums = [total + grad for total, grad in zip(sums, grads, strict=True)]
+    worker.model.train(was_training)
+    return dict(zip(names, sums, strict=True))

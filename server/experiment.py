@@ -16,6 +16,7 @@ from server.participation import Participation
 from server.progress import Logged, ProgressDisplay
 from server.round_loop import RoundLoop
 from server.run_directory import RunDirectory, default_run_directory, peak_rss_mb
+from strategies.fedavg import FedAvg
 
 
 def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Path:
@@ -35,6 +36,9 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     participation = Participation(config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
+    if isinstance(strategy, FedAvg):
+        parameter_names = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
+        strategy.begin_run(config.clients.count, parameter_names)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
 
     run_directory = RunDirectory(path, config, config.run.resume)

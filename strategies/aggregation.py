@@ -39,8 +39,8 @@ class WeightedAverage:
             self._weights[name] += weight
         self.total_weight += weight
 
-    def result(self) -> Section:
-        """Return the average in the dtypes of the replies.
+    def mean(self) -> Section:
+        """Return the average: floating tensors in float64, integer ones as they are.
 
         Raises
         ------
@@ -50,8 +50,14 @@ class WeightedAverage:
         if self.total_weight == 0:
             raise ValueError("no reply has a weight above 0: there is nothing to average")
         averages = {
-            name: (total / self._weights[name]).to(self._dtypes[name])
-            for name, total in self._sums.items()
-            if self._weights[name] > 0
+            name: total / self._weights[name] for name, total in self._sums.items() if self._weights[name] > 0
         }
         return averages | self._counters
+
+    def cast(self, section: Section) -> Section:
+        """Return `section` in the dtypes of the replies."""
+        return {name: value.to(self._dtypes.get(name, value.dtype)) for name, value in section.items()}
+
+    def result(self) -> Section:
+        """Return the average in the dtypes of the replies; errors as ``mean``."""
+        return self.cast(self.mean())

@@ -1,6 +1,6 @@
 """FedAvg's server half, and the hooks that other methods override."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -21,7 +21,7 @@ class FedAvg(Strategy):
     It addresses every node that the given Grid shows; participation is decided before.
     """
 
-    TRANSIENT = ("global_model",)
+    TRANSIENT = ("global_model", "num_replies", "num_clients", "parameter_names")
 
     weighting: Literal["examples", "uniform"] = "examples"
 
@@ -29,6 +29,14 @@ class FedAvg(Strategy):
         for name, value in parameters.items():
             setattr(self, name, value)
         self.global_model: Section = {}
+        self.num_replies = 0
+        self.num_clients = 0
+        self.parameter_names: Collection[str] = ()
+
+    def begin_run(self, num_clients: int, parameter_names: Collection[str]) -> None:
+        """Learn how many clients there are in all, and which entries of the model are trainable."""
+        self.num_clients = num_clients
+        self.parameter_names = parameter_names
 
     # Hooks.
 
@@ -40,9 +48,25 @@ class FedAvg(Strategy):
         """Return the weight of a reply."""
         return 1.0 if self.weighting == "uniform" else float(metrics["num-examples"])  # type: ignore[arg-type]
 
+    def prepare(self, sections: Sections) -> Sections:
+        """Return what of one reply is averaged: its sections, or some made from them."""
+        return sections
+
     def update(self, averages: Sections, server_round: int) -> Section:
-        """Return the next global model from the averaged sections of the replies."""
+        """Return the next global model from the averaged sections of the replies, which are in float64."""
         return averages[ARRAYS]
+
+    # What hooks may use.
+
+    def mean_change(self, averages: Sections) -> Section:
+        """Return Delta = mean of y_i - x over the trainable entries, in float64."""
+        return {name: averages[ARRAYS][name] - self.global_model[name] for name in self.parameter_names}
+
+    def stepped(self, averages: Sections, step: Section) -> Section:
+        """Return x + step for the trainable entries and the average for the rest (buffers)."""
+        return averages[ARRAYS] | {
+            name: self.global_model[name] + step[name] for name in self.parameter_names
+        }
 
     # Flower's interface.
 
@@ -62,13 +86,14 @@ class FedAvg(Strategy):
         metrics = _MetricAverage()
         for reply in replies:
             record = reply.content.metric_records[METRICS]
-            for name, section in to_sections(reply.content).items():
+            for name, section in self.prepare(to_sections(reply.content)).items():
                 sections.setdefault(name, WeightedAverage()).add(section, self.weight(record))
             metrics.add(record)
+            self.num_replies = metrics.count
         if not sections:
             return None, None
-        averages = {name: average.result() for name, average in sections.items()}
-        return to_record(self.update(averages, server_round)), metrics.result()
+        averages = {name: average.mean() for name, average in sections.items()}
+        return to_record(sections[ARRAYS].cast(self.update(averages, server_round))), metrics.result()
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -99,6 +124,7 @@ class _MetricAverage:
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
         self._weight = 0.0
+        self.count = 0
 
     def add(self, record: MetricRecord) -> None:
         weight = float(record["num-examples"])  # type: ignore[arg-type]
@@ -106,6 +132,7 @@ class _MetricAverage:
             if isinstance(value, int | float):
                 self._sums[name] = self._sums.get(name, 0.0) + weight * value
         self._weight += weight
+        self.count += 1
 
     def result(self) -> MetricRecord | None:
         if self._weight == 0:

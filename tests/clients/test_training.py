@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import clients.training
 from clients.base import Client
 from clients.batches import iterate_batches
 from clients.training import Batch
@@ -132,6 +133,35 @@ class TestIsolation:
         assert states() == before
         torch.rand(3)
         assert equal(train(worker, 0, start).model, first.model)
+
+    def test_training_sets_the_training_mode(self, batch_norm_model: str) -> None:
+        config = small(model__name=batch_norm_model)
+        start, worker = global_model(config), Worker(config)
+        expected = train(worker, 0, start)
+        worker.model.eval()
+        assert equal(train(worker, 0, start).model, expected.model)
+
+    @pytest.mark.parametrize("change", [{"seed": 1}, {"server_round": 2}, {"client_id": 1}])
+    def test_seed_round_and_client_draw_their_own_augmentation(
+        self, change: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seeds: list[int] = []
+
+        def record(inputs: torch.Tensor, generator: torch.Generator, padding: int) -> torch.Tensor:
+            assert padding == 2
+            seeds.append(generator.initial_seed())
+            return inputs
+
+        monkeypatch.setattr(clients.training, "crop_flip", record)
+        for job in ({}, change):
+            config = small(
+                seed=job.get("seed", 0),
+                dataset__augmentation="crop-flip",
+                dataset__crop_padding=2,
+                local__steps=1,
+            )
+            train(Worker(config), job.get("client_id", 0), global_model(config), job.get("server_round", 1))
+        assert len(set(seeds)) == 2
 
     @pytest.mark.parametrize("change", [{"seed": 1}, {"server_round": 2}, {"client_id": 1}])
     def test_seed_round_and_client_draw_their_own_dropout(self, change: dict[str, int]) -> None:

@@ -10,6 +10,7 @@ from flwr.app import Message
 
 from clients.base import Client
 from clients.batches import num_steps
+from clients.training import train_locally
 from common.errors import ClientFailureError
 from common.methods import available_methods
 from runtimes.replay import replay
@@ -91,11 +92,12 @@ def test_budget_is_exact(method: str, budget: dict[str, int], run_small: Runner)
 def test_a_client_that_raises_ends_the_run_loudly(
     method: str, run_small: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def fail(client: Client) -> None:
+    def fail(client: Client) -> tuple[int, float]:
         if client.server_round == 2:
             raise ArithmeticError("planted")
+        return train_locally(client)
 
-    monkeypatch.setattr(Client, "begin_round", fail)
+    monkeypatch.setattr("clients.base.train_locally", fail)
     with pytest.raises(ClientFailureError) as caught:
         run_small(**options(method))
     message = str(caught.value)
@@ -106,7 +108,7 @@ def test_a_client_that_raises_ends_the_run_loudly(
     job = Path(message.rsplit("--replay ", 1)[1])
     with pytest.raises(ArithmeticError, match="planted"):
         replay(job)
-    monkeypatch.setattr(Client, "begin_round", lambda client: None)
+    monkeypatch.undo()
     assert replay(job) == 0
     assert not (tmp_path / "run" / "summary.json").exists()
 

@@ -136,19 +136,17 @@ def test_bytes_are_those_of_the_arrays() -> None:
 def test_replies_can_be_freed_one_by_one() -> None:
     alive: list[weakref.ref[Message]] = []
 
-    def carrier() -> Any:
-        for client in range(5):
-            message = reply()
-            alive.append(weakref.ref(message))
-            yield client, message
-            del message
+    def make() -> Message:
+        message = reply()
+        alive.append(weakref.ref(message))
+        return message
 
-    most = 0
-    for message in check(list(range(5))).in_client_order(carrier()):
+    carrier = ((client, make()) for client in range(5))
+    for message in check(list(range(5))).in_client_order(carrier):
         del message
         gc.collect()
-        most = max(most, sum(reference() is not None for reference in alive))
-    assert most <= 1
+        assert not any(reference() for reference in alive)
+    assert len(alive) == 5
 
 
 class TestCheckFailures:

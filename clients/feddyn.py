@@ -1,0 +1,29 @@
+"""FedDyn's client half (Acar et al. 2021, Algorithm 1)."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from clients.base import Client
+from common.records import Section, Sections
+
+
+class FedDyn(Client):
+    """Minimises f_i(w) - <h_i, w> + (alpha / 2) ||w - x||^2; then h_i <- h_i - alpha (y_i - x)."""
+
+    alpha: Annotated[float, Field(gt=0)] = 0.01
+
+    def init_state(self) -> Sections:
+        """Return h_i = 0."""
+        return {"linear": {name: value.detach() * 0 for name, value in self.params.items()}}
+
+    def correct_gradients(self, params: Section, grads: Section) -> Section:
+        """Return the gradient of the dynamically regularised loss."""
+        linear, anchor = self.state["linear"], self.global_params
+        return {n: grad - linear[n] + self.alpha * (params[n] - anchor[n]) for n, grad in grads.items()}
+
+    def end_round(self, params: Section) -> Sections:
+        """Update h_i."""
+        linear, anchor = self.state["linear"], self.global_params
+        self.state["linear"] = {n: linear[n] - self.alpha * (params[n] - anchor[n]) for n in linear}
+        return {}

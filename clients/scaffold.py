@@ -1,0 +1,38 @@
+"""SCAFFOLD's client half (Karimireddy et al. 2020, Algorithm 1)."""
+
+from typing import Literal
+
+from clients.base import Client
+from common.records import ARRAYS, Section, Sections
+
+
+class Scaffold(Client):
+    """Corrects every gradient by c - c_i; controls start at zero, and an absent client's stays as it is.
+
+    ``option`` 2 takes c_i+ = c_i - c + (x - y) / (lr ||a||_1), where ||a||_1 is the number of steps without
+    momentum; 1 takes the gradient at x over all local data, in evaluation mode.
+    """
+
+    option: Literal[1, 2] = 2
+
+    def init_state(self) -> Sections:
+        """Return c_i = 0."""
+        return {"control": {name: value.detach() * 0 for name, value in self.params.items()}}
+
+    def begin_round(self) -> None:
+        """Prepare c - c_i and, for option 1, the gradient at x."""
+        own, server = self.state["control"], self.received["control"]
+        self.correction = {name: server[name] - own[name] for name in own}
+        self.gradient = self.full_gradient() if self.option == 1 else {}
+
+    def correct_gradients(self, params: Section, grads: Section) -> Section:
+        """Return g - c_i + c."""
+        return {name: grad + self.correction[name] for name, grad in grads.items()}
+
+    def end_round(self, params: Section) -> Sections:
+        """Replace c_i and reply with its change."""
+        old, scale = self.state["control"], self.learning_rate * self.step_weight_norm
+        start = self.received[ARRAYS]
+        new = self.gradient or {n: (start[n] - params[n]) / scale - self.correction[n] for n in old}
+        self.state["control"] = new
+        return {"control": {name: new[name] - old[name] for name in old}}

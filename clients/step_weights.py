@@ -1,0 +1,23 @@
+"""How much of each local gradient is in a client's change: x - y = lr * sum_k a_k g_k."""
+
+
+def step_weight_norm(num_steps: int, momentum: float = 0.0, damping: float = 0.0) -> float:
+    """Return ||a||_1 for SGD (Wang et al. 2020, FedNova, section 4).
+
+    A unit gradient is fed at every step to the recursion of the solver: v <- momentum v + g, and for a
+    proximal term of weight mu, g <- g + mu (w - x). With neither it is the number of steps.
+
+    Parameters
+    ----------
+    num_steps : int
+        Local steps.
+    momentum : float
+        Momentum coefficient, in PyTorch's convention.
+    damping : float
+        Learning rate times mu.
+    """
+    velocity = distance = 0.0  # of x - w, in units of the learning rate
+    for _ in range(num_steps):
+        velocity = momentum * velocity + 1.0 - damping * distance
+        distance += velocity
+    return distance

@@ -1,0 +1,45 @@
+"""What the adaptive server optimisers share (Reddi et al. 2021, Algorithm 2)."""
+
+from abc import abstractmethod
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from common.records import Section, Sections
+from strategies.fedavg import FedAvg
+
+
+class AdaptiveFedAvg(FedAvg):
+    """m <- beta1 m + (1 - beta1) Delta; v by the method; x <- x + lr_s m / (sqrt(v) + tau).
+
+    As in the paper v starts at tau^2 and there is no bias correction; ``v0_zero`` starts v at zero, as
+    Flower and others do.
+    """
+
+    server_learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    tau: Annotated[float, Field(gt=0)] = 1e-3
+    v0_zero: bool = False
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.first_moment: Section = {}
+        self.second_moment: Section = {}
+
+    @abstractmethod
+    def next_second_moment(self, moment: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
+        """Return the next v, given v and Delta^2."""
+
+    def update(self, averages: Sections, server_round: int) -> Section:
+        """Step by the scaled first moment."""
+        start = 0.0 if self.v0_zero else self.tau**2
+        step = {}
+        for name, change in self.mean_change(averages).items():
+            first = self.beta1 * self.first_moment.get(name, 0) + (1 - self.beta1) * change
+            second = self.second_moment.get(name, torch.full_like(change, start))
+            second = self.next_second_moment(second, change.square())
+            self.first_moment[name], self.second_moment[name] = first, second
+            step[name] = self.server_learning_rate * first / (second.sqrt() + self.tau)
+        return self.stepped(averages, step)

@@ -1,0 +1,29 @@
+"""FedAvgM (Hsu et al. 2019): momentum on the server."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from common.records import Section, Sections
+from strategies.fedavg import FedAvg
+
+
+class FedAvgM(FedAvg):
+    """v <- beta v + Delta; x <- x + lr_s v, or x + lr_s (Delta + beta v) with ``nesterov``."""
+
+    server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
+    beta: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.velocity: Section = {}
+
+    def update(self, averages: Sections, server_round: int) -> Section:
+        """Step along the velocity."""
+        change = self.mean_change(averages)
+        self.velocity = {name: self.beta * self.velocity.get(name, 0) + d for name, d in change.items()}
+        direction = self.velocity
+        if self.nesterov:
+            direction = {name: d + self.beta * self.velocity[name] for name, d in change.items()}
+        return self.stepped(averages, {name: self.server_learning_rate * v for name, v in direction.items()})

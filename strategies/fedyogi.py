@@ -1,0 +1,13 @@
+"""FedYogi (Reddi et al. 2021, Algorithm 2)."""
+
+import torch
+
+from strategies._adaptive import AdaptiveFedAvg
+
+
+class FedYogi(AdaptiveFedAvg):
+    """v <- v - (1 - beta2) Delta^2 sign(v - Delta^2)."""
+
+    def next_second_moment(self, moment: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
+        """Return the next v."""
+        return moment - (1 - self.beta2) * square * torch.sign(moment - square)

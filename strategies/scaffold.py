@@ -1,0 +1,38 @@
+"""SCAFFOLD's server half (Karimireddy et al. 2020, Algorithm 1, lines 16-17)."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from common.records import Section, Sections
+from strategies.fedavg import FedAvg
+
+
+class Scaffold(FedAvg):
+    """x <- x + lr_s mean(y_i - x); c <- c + (|S| / K) mean(c_i+ - c_i), K being all clients.
+
+    With all controls zero at the start, c is the mean of all c_i after every round.
+    """
+
+    server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
+    weighting: Literal["examples", "uniform"] = "uniform"
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.control: Section = {}
+
+    def broadcast(self, server_round: int) -> Sections:
+        """Send c, zero at first, in the model's precision."""
+        model = {name: self.global_model[name] for name in self.parameter_names}
+        return {
+            "control": {n: self.control.get(n, torch.zeros_like(x)).to(x.dtype) for n, x in model.items()}
+        }
+
+    def update(self, averages: Sections, server_round: int) -> Section:
+        """Step the model and the control."""
+        share = self.num_replies / self.num_clients
+        changes = averages["control"]
+        self.control = {n: share * change + self.control.get(n, 0) for n, change in changes.items()}
+        step = {n: self.server_learning_rate * d for n, d in self.mean_change(averages).items()}
+        return self.stepped(averages, step)
