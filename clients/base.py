@@ -142,8 +142,8 @@ class Client(NumPyClient):
         return torch.bincount(targets, minlength=self.worker.dataset.num_classes)
 
     def keeps_state(self) -> bool:
-        """Tell whether the client carries anything from round to round."""
-        return self.overrides("init_state") or self._keeps_batch_norm
+        """Tell whether the client may carry anything from round to round."""
+        return self.overrides("init_state") or self.overrides("end_round") or self._keeps_batch_norm
 
     def overrides(self, hook: str) -> bool:
         """Tell whether the method has a hook of its own."""
@@ -171,8 +171,7 @@ class Client(NumPyClient):
         self._receive(received, config)
         if not self.state:
             self.state = self.init_state()
-        if self._keeps_batch_norm and _BATCH_NORM in self.state:
-            self.worker.load(self.state[_BATCH_NORM])
+        self._load_batch_norm()
         self.begin_round()
         self.num_steps, loss = train_locally(self)
         with torch.no_grad():
@@ -193,6 +192,7 @@ class Client(NumPyClient):
         The model is the client's personal one if the method has it, else the global one.
         """
         self._receive(received, config)
+        self._load_batch_norm()
         self.worker.load(self.personal_model() or {})
         worker, dataset = self.worker, self.worker.dataset
         counts = self.label_counts()
@@ -211,6 +211,11 @@ class Client(NumPyClient):
     @property
     def _keeps_batch_norm(self) -> bool:
         return self.worker.config.batch_norm.policy == "local" and bool(self.worker.buffers)
+
+    def _load_batch_norm(self) -> None:
+        """Put the client's own running statistics in place of the received ones."""
+        if self._keeps_batch_norm and _BATCH_NORM in self.state:
+            self.worker.load(self.state[_BATCH_NORM])
 
     def _receive(self, received: Sections, config: ConfigRecord) -> None:
         worker = self.worker

@@ -63,6 +63,8 @@ def train_locally(client: "Client") -> tuple[int, float]:
             inputs = inputs.contiguous(memory_format=memory_format)
         batch = Batch(inputs, worker.train.targets[batch_indices], batch_indices)
 
+        for batch_norm in worker.batch_norm_layers:
+            batch_norm.train(len(batch) > 1)  # one sample has no batch statistics: the running ones serve
         worker.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=local.precision == "bfloat16"):
             loss = client.loss(params, batch)

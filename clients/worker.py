@@ -13,6 +13,7 @@ from common.device import resolve_device, to_device
 from common.records import Section
 from datasets.configured import open_dataset, partition_clients
 from datasets.transforms import Normalizer
+from models.batch_norm import batch_norm_layers
 from models.configured import build_configured_model
 from models.layers import dropout_layers
 
@@ -45,6 +46,7 @@ class Worker:
         self.parameters: Section = dict(self.model.named_parameters())
         self.buffers: Section = dict(self.model.named_buffers())
         self.dropout_layers = dropout_layers(self.model)
+        self.batch_norm_layers = batch_norm_layers(self.model)
         self.optimizer = make_optimizer(self.parameters.values(), config.local)
         self._partition: list[npt.NDArray[np.int64]] | None = None
 

@@ -11,7 +11,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -172,7 +172,7 @@ class Config(_Section):
     """The whole validated configuration; attributes are the sections of the dotted keys."""
 
     rounds: Positive
-    seed: NonNegative
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: str
     overrides: str
     run: RunSection
@@ -348,7 +348,8 @@ def _known_keys() -> tuple[set[str], tuple[str, ...]]:
 def _check_keys(values: Mapping[str, Value]) -> None:
     known, open_prefixes = _known_keys()
     for key in values:
-        if key not in known and not key.startswith(open_prefixes):
+        is_parameter = key.startswith(open_prefixes) and key.count(".") == 1
+        if key not in known and not is_parameter:
             raise UserError(f"unknown key '{key}'{nearest(key, known | set(default_values()))}")
         if not isinstance(values[key], Value):
             raise UserError(f"{key} must be true or false, a number or a string, not {values[key]!r}")
@@ -365,6 +366,3 @@ def _describe(error: ValidationError) -> str:
         return str(first["msg"]).removeprefix("Value error, ")
     message = first["msg"].removeprefix("Input should be ")
     return f"{key} must be {message}, not {first['input']!r}"
-
-
-METRICS: tuple[str, ...] = get_args(Metric)

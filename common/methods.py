@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import flwr.serverapp.strategy as flower_strategies
 from flwr.serverapp.strategy import Strategy
@@ -108,14 +108,13 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
             f"{nearest(class_name, usable)} (available: {known})"
         )
     strategy_class = getattr(flower_strategies, class_name)
-    accepted = set(inspect.signature(strategy_class).parameters) - set(_EVERYONE)
-    parameters = {key.replace("-", "_"): value for key, value in given.items()}
-    for key in parameters:
-        if key not in accepted:
-            raise UserError(
-                f"'{name}' has no parameter 'method.{key}'{nearest(key, accepted)}"
-                f" (it has: {', '.join(sorted(accepted))})"
-            )
+    hints = get_type_hints(strategy_class.__init__)
+    declared = {
+        key: (hints.get(key, Any), ... if parameter.default is parameter.empty else parameter.default)
+        for key, parameter in inspect.signature(strategy_class).parameters.items()
+        if key not in _EVERYONE
+    }
+    parameters = parse_parameters("method", name, declared, given)
     try:
         strategy_class(**_EVERYONE, **parameters)
     except (TypeError, ValueError) as error:

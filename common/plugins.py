@@ -32,8 +32,15 @@ def load_plugin(package: ModuleType, name: str) -> ModuleType | None:
 
 
 def find_class(module: ModuleType, base: type[T]) -> type[T] | None:
-    """Return the class that `module` itself defines as a subclass of `base`, if there is one."""
-    for _, cls in inspect.getmembers(module, inspect.isclass):
-        if issubclass(cls, base) and cls.__module__ == module.__name__ and not inspect.isabstract(cls):
-            return cls
-    return None
+    """Return the class that `module` itself defines as a subclass of `base`, if there is one.
+
+    Of several it is the one that has the module's name, ``FedProx`` in ``fedprox``.
+    """
+    found = [
+        cls
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if issubclass(cls, base) and cls.__module__ == module.__name__ and not inspect.isabstract(cls)
+    ]
+    name = module.__name__.rpartition(".")[2].replace("_", "")
+    found.sort(key=lambda cls: cls.__name__.lower() != name)
+    return found[0] if found else None

@@ -1,6 +1,7 @@
 """Keyed randomness: (seed, purpose, keys) names one generator, whoever asks and whenever.
 
-Nothing here touches the global generators of Python, NumPy or torch.
+Each purpose has one fixed number of keys. Nothing here touches the global generators of Python, NumPy or
+torch.
 """
 
 import zlib

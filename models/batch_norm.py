@@ -8,6 +8,11 @@ from torch import Tensor, nn
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
+def batch_norm_layers(model: nn.Module) -> list[nn.Module]:
+    """Return the BatchNorm layers of `model`."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+
+
 @torch.no_grad()
 def recalibrate(
     model: nn.Module,

@@ -1,5 +1,7 @@
 """When to stop before the last round."""
 
+import math
+
 from common.config import StopSection
 
 
@@ -23,7 +25,7 @@ class EarlyStop:
         value = row.get(self._stop.metric)
         if value is None:
             return ""
-        if self.best is None or self._sign * value > self._sign * self.best:
+        if not math.isnan(value) and (self.best is None or self._sign * value > self._sign * self.best):
             self.best = value
             self.evaluations_since_best = 0
         else:

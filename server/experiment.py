@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
 
 from common.config import Config, parse_toml
 from common.errors import UserError
@@ -16,6 +17,7 @@ from server.participation import Participation
 from server.progress import Logged, ProgressDisplay
 from server.round_loop import RoundLoop
 from server.run_directory import RunDirectory, default_run_directory, peak_rss_mb
+from server.state_codec import UnsupportedStateError, capture_attributes
 from strategies.fedavg import FedAvg
 
 
@@ -33,6 +35,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     checkpoints = CheckpointStore(path / "checkpoints")
     checkpoint = _find_checkpoint(path, checkpoints, config) if config.run.resume else None
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
+    _check_state(strategy)
     participation = Participation(config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
@@ -63,6 +66,14 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     finally:
         run_directory.close()
     return path
+
+
+def _check_state(strategy: Strategy) -> None:
+    """Refuse a strategy that could not be checkpointed, before any training."""
+    try:
+        capture_attributes(strategy)
+    except UnsupportedStateError as error:
+        raise UserError(f"{type(strategy).__name__} cannot be checkpointed: {error}") from None
 
 
 def _remarks(config: Config, evaluation: CentralEvaluation, num_samples: int, num_held: int) -> Iterator[str]:

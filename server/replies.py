@@ -98,7 +98,10 @@ class ReplyCheck:
             for key, value in to_section(record).items():
                 if not _is_finite(value):
                     return f"the reply's '{name}' has a value that is not finite in '{key}'"
-        for key, metric in reply.content.metric_records[METRICS].items():
+        records = reply.content.metric_records
+        if METRICS not in records or "num-examples" not in records[METRICS]:
+            return "the reply lacks the metric 'num-examples'"
+        for key, metric in records[METRICS].items():
             if isinstance(metric, float) and not math.isfinite(metric):
                 return f"the reply's metric '{key}' is {metric}"
         return ""

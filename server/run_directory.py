@@ -61,7 +61,7 @@ class CsvLog:
 
     def cut_back(self, offset: int) -> None:
         """Forget the rows after `offset`."""
-        self._file.truncate(offset)
+        self._file.truncate(min(offset, self.offset))
 
     def restart(self) -> None:
         """Forget all rows."""

@@ -283,7 +283,7 @@ layers = st.fixed_dictionaries(
     {},
     optional={
         "rounds": st.integers(1, 10**6),
-        "seed": st.integers(0, 2**63),
+        "seed": st.integers(0, 2**32 - 1),
         "device": texts,
         "dataset.root": texts,
         "run.directory": texts,

@@ -169,8 +169,13 @@ class TestFlowersStrategies:
 
     @pytest.mark.parametrize("key", ["etta", "fraction-train", "min-available-nodes"])
     def test_unknown_parameters_are_refused(self, key: str) -> None:
-        assert f"'flwr:FedAdam' has no parameter 'method.{key.replace('-', '_')}'" in error_of(
-            load_method, "flwr:FedAdam", {key: 1.0}
+        message = error_of(load_method, "flwr:FedAdam", {key: 1.0})
+        assert f"'flwr:FedAdam' has no parameter 'method.{key}'" in message
+
+    def test_values_of_a_wrong_type_are_refused(self) -> None:
+        assert (
+            error_of(load_method, "flwr:FedAdam", {"eta": "abc"})
+            == "method.eta must be a valid number, not 'abc'"
         )
 
 

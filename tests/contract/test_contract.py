@@ -130,7 +130,7 @@ def test_received_payload_is_never_written_to(method: str, run_small: Runner) ->
         ]
 
     run_small("run", WatchingGrid, clients__evaluate_fraction=0.5, **options(method))
-    assert len(sent) == 3 * 2 + 1
+    assert len(sent) >= 3 * 2 + 1
     for messages, before in sent:
         assert [content_bytes(message) for message in messages] == before
 

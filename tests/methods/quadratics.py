@@ -36,6 +36,7 @@ class QuadraticWorker(Worker):
         self.parameters = dict(self.model.named_parameters())
         self.buffers: Section = {}
         self.dropout_layers = []
+        self.batch_norm_layers = []
         self.optimizer = make_optimizer(self.parameters.values(), config.local)
         self.normalizer = lambda inputs: inputs  # type: ignore[assignment]
         self.train = Split(torch.zeros(sum(counts), 1), torch.zeros(sum(counts), dtype=torch.int64))
