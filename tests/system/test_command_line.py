@@ -2,13 +2,17 @@
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+import datasets
 import run_simulation
 from clients.base import Client
+from common.config import PROJECT_ROOT
 from common.records import Sections
 from server import checkpoint
 from tests.conftest import SMALL_RUN
@@ -216,3 +220,22 @@ def test_early_stop_at_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert call("--run-dir", str(tmp_path / "run"), "--set", "stop.target=0.01", "--set", "rounds=50") == 0
     assert "stopped after round 1: test_accuracy reached" in capsys.readouterr().out
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["rounds"] == 1
+
+
+def test_ray_is_needed_only_for_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "runtimes.ray", raising=False)
+    assert call("--run-dir", str(tmp_path / "run"), "--set", "rounds=1") == 0
+    assert call("--run-dir", str(tmp_path / "other"), "--runtime", "ray") == 2
+    assert "runtime.name 'ray' needs Ray" in capsys.readouterr().err
+
+
+def test_ray_is_not_imported_by_a_sequential_run() -> None:
+    program = "import sys, runtimes.launch, server.app, clients.app; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT, check=False).returncode == 0
+
+
+def test_our_datasets_package_is_the_one_that_is_imported() -> None:
+    assert Path(datasets.__file__).parent == PROJECT_ROOT / "datasets"
