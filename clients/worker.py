@@ -9,7 +9,7 @@ import torch
 
 from clients.optimizers import make_optimizer
 from common.config import Config
-from common.device import resolve_device, to_device
+from common.device import prepare_process, resolve_device, to_device
 from common.records import Section
 from datasets.configured import open_dataset, partition_clients
 from datasets.transforms import Normalizer
@@ -33,7 +33,7 @@ class Worker:
     """
 
     def __init__(self, config: Config, data_root: str = "") -> None:
-        torch.set_num_threads(config.resources.threads_per_worker)
+        prepare_process(config.resources.threads_per_worker)
         self.config = config
         self.device = resolve_device(config.device)
         self.dataset = open_dataset(config, data_root)

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-import torch
 from flwr.app import Array, ArrayRecord
 
 from common.config import Config
-from common.device import resolve_device, to_device
+from common.device import prepare_process, resolve_device, to_device
 from common.records import to_record, to_section
 from datasets.dataset import Dataset, Split
 from datasets.transforms import Normalizer
@@ -27,7 +26,7 @@ class CentralEvaluation:
     """
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
-        torch.set_num_threads(config.resources.threads_per_worker)
+        prepare_process(config.resources.threads_per_worker)
         self._config = config
         self._dataset = dataset
         device = resolve_device(config.device)

@@ -1,6 +1,7 @@
 """The run directory: everything about a run in files that a person or a program can read."""
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from flwr.app import Array
@@ -99,6 +100,7 @@ class RunDirectory:
                 f"{path} already holds a run: continue it with --resume or choose another --run-dir"
             )
         path.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_directory(path)
         self.path = path
         self.config = config
         write_atomic(path / "config.toml", to_toml(config.flat()).encode())
@@ -139,9 +141,27 @@ class RunDirectory:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
     def close(self) -> None:
-        """Close the growing files."""
+        """Close the growing files and let others have the directory."""
         self.metrics.close()
         self.clients.close()
+        self._lock.close()
+
+
+def lock_directory(path: Path) -> IO[bytes]:
+    """Lock a run directory for as long as the returned file is open; a process that dies lets go of it.
+
+    Raises
+    ------
+    UserError
+        If another process runs in it.
+    """
+    file = (path / "lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise UserError(f"another process runs in {path}: wait for it, or stop it") from None
+    return file
 
 
 def default_run_directory(config: Config) -> Path:

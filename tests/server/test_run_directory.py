@@ -16,6 +16,7 @@ from server.run_directory import (
     CsvLog,
     RunDirectory,
     default_run_directory,
+    lock_directory,
     model_sha256,
     peak_rss_mb,
 )
@@ -192,3 +193,11 @@ class TestModelHash:
 
 def test_memory_is_in_megabytes() -> None:
     assert 50 < peak_rss_mb() < 100_000
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    first = lock_directory(tmp_path)
+    with pytest.raises(UserError, match="another process runs in"):
+        lock_directory(tmp_path)
+    first.close()
+    lock_directory(tmp_path).close()
