@@ -23,7 +23,7 @@ class Run:
     path : pathlib.Path
         The run directory.
     config : dict
-        The resolved configuration, by dotted key.
+        The resolved configuration by dotted key, without ``run.*``: where a run is stored is no difference.
     rounds : int
         Number of rounds.
     seconds : float
@@ -74,7 +74,7 @@ def load_run(run_dir: Path, metric: str) -> Run:
         raise NoDataError(f"{run_dir} has no value of {metric!r}")
     return Run(
         path=run_dir,
-        config=summary.get("config", {}),
+        config={key: v for key, v in summary.get("config", {}).items() if not key.startswith("run.")},
         rounds=int(summary.get("rounds", curve.index[-1])),
         seconds=float(summary.get("seconds", np.nan)),
         curve=curve,

@@ -89,7 +89,8 @@ def make_run(tmp_path):
         write_metrics(run_dir, accuracies)
         write_clients(run_dir, [0, 1, 0, 2, 0, 1, 0, 1])
         write_label_distribution(run_dir, [[5, 0, 1], [0, 5, 1], [2, 2, 2], [1, 0, 0]])
-        write_summary(run_dir, accuracies, **{key.replace("__", "."): value for key, value in config.items()})
+        config = {"run.directory": str(run_dir)} | {key.replace("__", "."): v for key, v in config.items()}
+        write_summary(run_dir, accuracies, **config)
         return run_dir
 
     return make
