@@ -71,14 +71,14 @@ class RayGrid(LocalGrid):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config.clients.count)
-        _start_ray(config)
+        self._started_ray = start_ray(config)
         resources = config.resources
         count = config.runtime.workers or _workers_that_fit(config)
         actor = ray.remote(
             num_cpus=resources.cpus_per_client, num_gpus=resources.gpus_per_client, max_restarts=-1
         )(_Actor)
         arguments = (config.flat(), config.clients.count, resources.gpus_per_client)
-        self._actors = [actor.remote(*arguments) for _ in range(min(count, config.clients.count))]
+        self._actors: list[Any] = [actor.remote(*arguments) for _ in range(min(count, config.clients.count))]
         self._states: dict[int, Any] = {}
         self._sizes: dict[int, float] = {}
 
@@ -102,8 +102,11 @@ class RayGrid(LocalGrid):
             yield self._receive(reply, state, message)
 
     def close(self) -> None:
-        """Stop the actors, and Ray where this Grid started it."""
-        ray.shutdown()
+        """Stop the actors, and Ray if this Grid started it."""
+        for actor in self._actors:
+            ray.kill(actor)
+        if self._started_ray:
+            ray.shutdown()
 
     def _submit(self, actor: Any, message: Message, content: Any) -> Any:
         state = self._states.get(message.metadata.dst_node_id)
@@ -124,7 +127,16 @@ class RayGrid(LocalGrid):
         return reply
 
 
-def _start_ray(config: Config) -> None:
+def start_ray(config: Config) -> bool:
+    """Start Ray, or connect to ``ray.address``, unless this process has done so before; tell whether it did.
+
+    Raises
+    ------
+    UserError
+        If there is no cluster at the address.
+    """
+    if ray.is_initialized():
+        return False
     threads = str(config.resources.threads_per_worker)
     environment: dict[str, Any] = {"env_vars": {"PYTHONPATH": str(PROJECT_ROOT), "OMP_NUM_THREADS": threads}}
     if config.ray.address:
@@ -144,6 +156,7 @@ def _start_ray(config: Config) -> None:
         )
     except (ConnectionError, ValueError) as error:
         raise UserError(f"cannot reach Ray at ray.address = '{config.ray.address}': {error}") from None
+    return True
 
 
 def _workers_that_fit(config: Config) -> int:

@@ -135,7 +135,20 @@ def test_received_payload_is_never_written_to(method: str, run_small: Runner) ->
         assert [content_bytes(message) for message in messages] == before
 
 
+@pytest.fixture(scope="module")
+def ray_started() -> Iterator[None]:
+    """Start Ray once for all methods."""
+    import ray
+
+    from runtimes.ray import start_ray
+
+    start_ray(small_config())
+    yield
+    ray.shutdown()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_started")
 def test_ray_workers_give_the_same_bits(method: str, run_small: Runner, tmp_path: Path) -> None:
     from runtimes.ray import RayGrid
     from server.experiment import run_experiment
