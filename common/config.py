@@ -279,18 +279,22 @@ def parse_assignment(assignment: str) -> tuple[str, Value]:
 
 
 def merge(*layers: Mapping[str, Value]) -> dict[str, Value]:
-    """Lay override mappings over the defaults, later ones on top.
-
-    A layer that sets one of ``local.epochs`` and ``local.steps`` switches the other off, since the budget
-    is exactly one of them; a layer that sets both keeps both, which validation refuses.
-    """
+    """Lay override mappings over the defaults, later ones on top."""
     merged = dict(default_values())
     for layer in layers:
-        merged |= layer
-        for chosen, other in (("local.steps", "local.epochs"), ("local.epochs", "local.steps")):
-            if layer.get(chosen) and other not in layer:
-                merged[other] = 0
+        merged |= settle_budget(layer)
     return merged
+
+
+def settle_budget(layer: Mapping[str, Value]) -> dict[str, Value]:
+    """Let an override layer that sets one of ``local.epochs`` and ``local.steps`` switch the other off.
+
+    The budget is exactly one of them. A layer that sets both keeps both, which validation refuses.
+    """
+    for chosen, other in (("local.steps", "local.epochs"), ("local.epochs", "local.steps")):
+        if layer.get(chosen) and other not in layer:
+            return {**layer, other: 0}
+    return dict(layer)
 
 
 def drop_inherited_defaults(
@@ -316,17 +320,7 @@ def _apply_overrides(values: Mapping[str, Value]) -> Mapping[str, Value]:
     overrides = parse_toml(text, "the value of 'overrides'")
     if "overrides" in overrides:
         raise UserError("'overrides' must not contain 'overrides'")
-    return {**values, **merge_budget(overrides), "overrides": ""}
-
-
-def merge_budget(layer: Mapping[str, Value]) -> dict[str, Value]:
-    """Add to `layer` the switch that ``merge`` would make between ``local.epochs`` and ``local.steps``."""
-    merged = merge(layer)
-    return {**layer, **{key: merged[key] for key in ("local.epochs", "local.steps") if _sets_budget(layer)}}
-
-
-def _sets_budget(layer: Mapping[str, Value]) -> bool:
-    return bool(layer.get("local.epochs") or layer.get("local.steps"))
+    return {**values, **settle_budget(overrides), "overrides": ""}
 
 
 def _known_keys() -> tuple[set[str], tuple[str, ...]]:

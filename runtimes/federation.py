@@ -27,9 +27,9 @@ from common.config import (
     Value,
     flatten,
     merge,
-    merge_budget,
     parse_assignment,
     parse_toml,
+    settle_budget,
     to_toml,
 )
 from common.errors import UserError
@@ -214,8 +214,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, Value]:
     """Lay the command line over the experiment file."""
     overrides: dict[str, Value] = {}
     if options.experiment is not None:
-        overrides |= merge_budget(parse_toml(_read(options.experiment), str(options.experiment)))
-    overrides |= merge_budget(dict(parse_assignment(text) for text in options.set))
+        overrides |= settle_budget(parse_toml(_read(options.experiment), str(options.experiment)))
+    overrides |= settle_budget(dict(parse_assignment(text) for text in options.set))
     if options.supernodes is not None:
         overrides["clients.count"] = options.supernodes
     if options.data_root is not None:
