@@ -43,8 +43,9 @@ def train_locally(client: "Client") -> tuple[int, float]:
     local, device, model = config.local, worker.device, worker.model
     shuffle = torch_generator(config.seed, "shuffle", *key)
     augment = torch_generator(config.seed, "augment", *key, device=device)
+    dropout = client.dropout_generator  # one for all layers: with one each, all would draw the same numbers
     for layer in worker.dropout_layers:
-        layer.generator = client.dropout_generator
+        layer.generator = dropout
     memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
     indices = torch.from_numpy(client.indices).to(device)
     params = client.params
