@@ -11,8 +11,11 @@ import numpy as np
 import torch
 
 Purpose = Literal[
-    "partition", "validation", "init", "participation", "evaluation", "shuffle", "augment", "dropout", "noise"
-]
+    "partition", "validation", "init", "participation", "evaluation",
+    "shuffle", "augment", "dropout", "noise",
+    "personal-shuffle", "personal-augment", "personal-dropout", "personal-validation",
+    "extra-shuffle", "extra-augment",
+]  # fmt: skip
 
 
 def _sequence(seed: int, purpose: Purpose, keys: tuple[int, ...]) -> np.random.SeedSequence:

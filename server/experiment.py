@@ -8,10 +8,10 @@ from flwr.serverapp.strategy import Strategy
 
 from common.config import Config, parse_toml
 from common.errors import UserError
-from common.methods import load_method
+from common.methods import complete, load_method
 from datasets.configured import open_dataset
 from server.checkpoint import Checkpoint, CheckpointStore
-from server.directory import discover_clients
+from server.directory import ClientDirectory, discover_clients
 from server.evaluation import CentralEvaluation
 from server.participation import Participation
 from server.progress import Logged, ProgressDisplay
@@ -31,6 +31,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     ClientFailureError, KeyboardInterrupt
         From ``RoundLoop.run``.
     """
+    config = complete(config)
     path = Path(config.run.directory) if config.run.directory else default_run_directory(config)
     checkpoints = CheckpointStore(path / "checkpoints")
     checkpoint = _find_checkpoint(path, checkpoints, config) if config.run.resume else None
@@ -39,16 +40,17 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     participation = Participation(config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
-    if isinstance(strategy, FedAvg):
-        parameter_names = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
-        strategy.begin_run(config.clients.count, parameter_names)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
+    if isinstance(strategy, FedAvg):
+        trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
+        shared = [name for name in trained if name not in clients.personal_names]
+        strategy.begin_run(config.clients.count, shared)
 
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
     try:
         run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
-        for remark in _remarks(config, evaluation, len(dataset.train), int(clients.label_counts.sum())):
+        for remark in _remarks(config, evaluation, clients, len(dataset.train)):
             progress.note(remark)
         loop = RoundLoop(
             config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
@@ -76,12 +78,20 @@ def _check_state(strategy: Strategy) -> None:
         raise UserError(f"{type(strategy).__name__} cannot be checkpointed: {error}") from None
 
 
-def _remarks(config: Config, evaluation: CentralEvaluation, num_samples: int, num_held: int) -> Iterator[str]:
+def _remarks(
+    config: Config, evaluation: CentralEvaluation, clients: ClientDirectory, num_samples: int
+) -> Iterator[str]:
     """Yield what a person should know about this run before it starts."""
+    num_held = int(clients.label_counts.sum())
     if any(True for _ in evaluation.model.buffers()):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
     if num_held < num_samples and config.partition.name != "node":
         yield f"the partition leaves out {num_samples - num_held} of {num_samples} training samples"
+    if clients.personal_names:
+        yield (
+            f"{len(clients.personal_names)} of the model's {len(evaluation.initial_arrays())} arrays stay"
+            " with the clients: test_accuracy is that of a model which has them as they are initially"
+        )
 
 
 def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -> Checkpoint | None:

@@ -12,6 +12,7 @@ from common.config import Config
 from common.errors import ClientFailureError
 from common.records import CONFIG, content_bytes, to_array, to_ndarray, to_record, to_section, to_sections
 from server.checkpoint import Checkpoint, CheckpointStore
+from server.client_metrics import summarise_evaluations, weighted_mean
 from server.directory import ClientDirectory, CohortGrid
 from server.early_stop import EarlyStop
 from server.evaluation import CentralEvaluation
@@ -77,7 +78,7 @@ class RoundLoop:
         self.seconds = progress["seconds"]
         self.best, self.final, self.stopped = progress["best"], progress["final"], progress["stopped"]
         vars(self.early_stop).update(progress["early_stop"])
-        self.run_directory.cut_back(progress["offsets"])
+        self.run_directory.cut_back(progress["rows"])
         self._query(
             "set_state",
             {
@@ -110,7 +111,7 @@ class RoundLoop:
                     "final": self.final,
                     "stopped": self.stopped,
                     "early_stop": early_stop,
-                    "offsets": self.run_directory.offsets(),
+                    "rows": self.run_directory.num_rows(),
                 },
                 dict(self.config.flat()),
                 states,
@@ -148,8 +149,8 @@ class RoundLoop:
         is_last = server_round == self.config.rounds
         if server_round % self.config.evaluate.every == 0 or is_last:
             row |= self.evaluation(self.arrays)
-            if self.config.clients.evaluate_fraction > 0:
-                row |= self._evaluate_on_clients(server_round)
+            if fraction := self._evaluation_fraction(is_last):
+                row |= self._evaluate_on_clients(server_round, fraction)
         self._finish_round(row, started)
         if is_last or self.stopped or request.requested or server_round % self.config.checkpoint.every == 0:
             self.commit()
@@ -161,7 +162,7 @@ class RoundLoop:
         view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
         message_config = ConfigRecord({"server-round": server_round})
         messages = self._by_client(
-            self.strategy.configure_train(server_round, self.arrays, message_config, view)
+            self.strategy.configure_train(server_round, self._shared_arrays(), message_config, view)
         )
         check = self._reply_check(messages)
         arrays, _ = self._reduce(self.strategy.aggregate_train, server_round, messages, check)
@@ -190,19 +191,25 @@ class RoundLoop:
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
         }
 
-    def _evaluate_on_clients(self, server_round: int) -> Row:
-        cohort = self.participation.cohort(server_round, self.config.clients.evaluate_fraction, "evaluation")
+    def _evaluation_fraction(self, is_last: bool) -> float:
+        """Return which fraction of the clients evaluates; personal models are all measured at the end."""
+        fraction = self.config.clients.evaluate_fraction
+        return 1.0 if is_last and fraction == 0 and self.clients.is_personalised else fraction
+
+    def _evaluate_on_clients(self, server_round: int, fraction: float) -> Row:
+        cohort = self.participation.cohort(server_round, fraction, "evaluation")
         view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
         message_config = ConfigRecord({"server-round": server_round})
         messages = self._by_client(
-            self.strategy.configure_evaluate(server_round, self.arrays, message_config, view)
+            self.strategy.configure_evaluate(server_round, self._shared_arrays(), message_config, view)
         )
         check = self._reply_check(messages)
         self._reduce(self.strategy.aggregate_evaluate, server_round, messages, check)
-        return {
-            "federated_loss": weighted_mean(check.metrics, "loss"),
-            "federated_accuracy": weighted_mean(check.metrics, "accuracy"),
-        }
+        for client_id, metrics in check.metrics.items():
+            values = {"num_examples": int(metrics["num-examples"]), **metrics}
+            del values["num-examples"]
+            self.run_directory.evaluations.append({"round": server_round, "client_id": client_id, **values})
+        return summarise_evaluations(check.metrics)
 
     def _reduce(
         self, aggregate: Any, server_round: int, messages: Mapping[int, Message], check: ReplyCheck
@@ -226,7 +233,7 @@ class RoundLoop:
     def _finish_round(self, row: Row, started: float) -> None:
         row["seconds"] = time.perf_counter() - started
         self.seconds += row["seconds"]
-        evaluated = {key: value for key, value in row.items() if key.endswith(("_loss", "_accuracy"))}
+        evaluated = {key: value for key, value in row.items() if "_loss" in key or "_accuracy" in key}
         if "test_accuracy" in row:
             self.final = {"round": row["round"], **evaluated}
             if row["round"] > 0 and row["test_accuracy"] > self.best.get("test_accuracy", -1.0):
@@ -245,7 +252,14 @@ class RoundLoop:
         return dict(sorted(by_client.items()))
 
     def _reply_check(self, messages: Mapping[int, Message]) -> ReplyCheck:
-        return ReplyCheck(list(messages), self.arrays, tolerate=self.config.failures.policy == "drop")
+        return ReplyCheck(
+            list(messages), self._shared_arrays(), tolerate=self.config.failures.policy == "drop"
+        )
+
+    def _shared_arrays(self) -> ArrayRecord:
+        """Return what of the model travels: all but the entries that clients keep for themselves."""
+        personal = self.clients.personal_names
+        return ArrayRecord({name: array for name, array in self.arrays.items() if name not in personal})
 
     def _query(self, action: str, contents: Mapping[int, RecordDict]) -> dict[int, RecordDict]:
         """Ask clients something that must not fail; return client id → content of the reply."""
@@ -305,9 +319,3 @@ def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> Arra
             )
         conformed[name] = new
     return ArrayRecord(conformed)
-
-
-def weighted_mean(metrics: Mapping[int, Mapping[str, float]], name: str) -> float | None:
-    """Average a client metric weighted by examples; None without clients."""
-    total = sum(row["num-examples"] for row in metrics.values())
-    return sum(row["num-examples"] * row[name] for row in metrics.values()) / total if total else None

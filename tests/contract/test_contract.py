@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,7 +19,10 @@ from runtimes.sequential import SequentialGrid
 from tests.conftest import Runner, small_config
 
 METHODS = [*available_methods(), "flwr:FedAdam", "flwr:FedAvgM", "flwr:FedMedian"]
-PARAMETERS = {"flwr:FedAvgM": {"method__server-momentum": 0.9}}
+PARAMETERS = {
+    "fedbn": {"model__name": "resnet20"},
+    "flwr:FedAvgM": {"method__server-momentum": 0.9},
+}
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
 
@@ -28,11 +32,12 @@ def model_hash(run_directory: Path) -> str:
 
 
 def metrics(run_directory: Path, name: str = "metrics") -> pd.DataFrame:
-    return pd.read_csv(run_directory / f"{name}.csv").drop(columns="seconds")
+    return pd.read_csv(run_directory / f"{name}.csv").drop(columns="seconds", errors="ignore")
 
 
 def options(method: str) -> dict[str, object]:
-    return {"method__name": method, **PARAMETERS.get(method, {})}
+    # Clients evaluate, too: what they keep for themselves shows in their accuracies only.
+    return {"method__name": method, "clients__evaluate_fraction": 0.5, **PARAMETERS.get(method, {})}
 
 
 class Killed(BaseException):
@@ -50,7 +55,7 @@ def test_resume_of_three_and_three_rounds_is_six(method: str, run_small: Runner)
     run_small("parts", rounds=3, **options(method))
     parts = run_small("parts", rounds=6, run__resume=True, **options(method))
     assert model_hash(parts) == model_hash(whole)
-    for name in ("metrics", "clients"):
+    for name in ("metrics", "clients", "evaluations"):
         pd.testing.assert_frame_equal(metrics(parts, name), metrics(whole, name))
 
 
@@ -92,10 +97,10 @@ def test_budget_is_exact(method: str, budget: dict[str, int], run_small: Runner)
 def test_a_client_that_raises_ends_the_run_loudly(
     method: str, run_small: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def fail(client: Client) -> tuple[int, float]:
+    def fail(client: Client, *arguments: Any) -> tuple[int, float]:
         if client.server_round == 2:
             raise ArithmeticError("planted")
-        return train_locally(client)
+        return train_locally(client, *arguments)
 
     monkeypatch.setattr("clients.base.train_locally", fail)
     with pytest.raises(ClientFailureError) as caught:
@@ -129,7 +134,7 @@ def test_received_payload_is_never_written_to(method: str, run_small: Runner) ->
             for name, array in record.items()
         ]
 
-    run_small("run", WatchingGrid, clients__evaluate_fraction=0.5, **options(method))
+    run_small("run", WatchingGrid, **options(method))
     assert len(sent) >= 3 * 2 + 1
     for messages, before in sent:
         assert [content_bytes(message) for message in messages] == before

@@ -35,6 +35,7 @@ class QuadraticWorker(Worker):
         self.model = Point(size)
         self.parameters = dict(self.model.named_parameters())
         self.buffers: Section = {}
+        self.initial_state: Section = {}
         self.dropout_layers = []
         self.batch_norm_layers = []
         self.optimizer = make_optimizer(self.parameters.values(), config.local)
