@@ -141,27 +141,29 @@ def test_received_payload_is_never_written_to(method: str, run_small: Runner) ->
 
 
 @pytest.fixture(scope="module")
-def ray_started() -> Iterator[None]:
-    """Start Ray once for all methods."""
+def ray_actors() -> Iterator[list[Any]]:
+    """Start Ray and two workers once for all methods."""
     import ray
 
-    from runtimes.ray import start_ray
+    from runtimes.ray import make_actors, start_ray
 
-    start_ray(small_config())
-    yield
+    config = small_config(runtime__workers=2, resources__cpus_per_client=0.5)
+    start_ray(config)
+    yield make_actors(config)
     ray.shutdown()
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_started")
-def test_ray_workers_give_the_same_bits(method: str, run_small: Runner, tmp_path: Path) -> None:
+def test_ray_workers_give_the_same_bits(
+    method: str, ray_actors: list[Any], run_small: Runner, tmp_path: Path
+) -> None:
     from runtimes.ray import RayGrid
     from server.experiment import run_experiment
     from server.progress import PlainLines
 
-    config = small_config(
-        tmp_path / "ray", runtime__workers=2, resources__cpus_per_client=0.5, **options(method)
-    )
-    with RayGrid(config) as grid:
+    config = small_config(tmp_path / "ray", **options(method))
+    with RayGrid(config, ray_actors) as grid:
         run_experiment(config, grid, PlainLines())
-    assert model_hash(tmp_path / "ray") == model_hash(run_small("sequential", **options(method)))
+    sequential = run_small("sequential", **options(method))
+    assert model_hash(tmp_path / "ray") == model_hash(sequential)
+    pd.testing.assert_frame_equal(metrics(tmp_path / "ray"), metrics(sequential))
