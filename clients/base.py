@@ -10,25 +10,26 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from flwr.app import ConfigRecord
-from flwr.client import NumPyClient
 from torch.nn import functional as F
 
 from clients.batches import num_steps
+from clients.list_interface import ListInterface
 from clients.schedules import learning_rate
 from clients.step_weights import step_weight_norm
 from clients.test_data import client_test_data
 from clients.training import Batch, full_gradient, iterate_training_batches, train_locally
 from clients.worker import Worker
-from common.config import Value
+from common.config import LocalSection, Value
 from common.randomness import Purpose, torch_generator
 from common.records import ARRAYS, Section, Sections
+from common.stragglers import steps_in_time, work_share
 
 _KEPT = "kept-entries"
 
 Predictor = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Client(NumPyClient):
+class Client(ListInterface):
     """Local SGD from the global model: FedAvg (McMahan et al. 2017, Algorithm 1, ClientUpdate).
 
     A method subclasses this in ``clients/<method>.py`` and overrides hooks; its parameters are annotated
@@ -50,6 +51,8 @@ class Client(NumPyClient):
     ----------
     received : Sections
         What the server sent this round; ``global_params`` is its trainable part.
+    num_examples : int
+        Number of training samples that the client holds.
     params : Section
         The resident model's trainable tensors, live.
     batch : Batch
@@ -80,6 +83,7 @@ class Client(NumPyClient):
         for name, value in (parameters or {}).items():
             setattr(self, name, value)
         self.indices: npt.NDArray[np.int64] = worker.client_indices(client_id)
+        self.num_examples = len(self.indices)
         self.params: Section = {k: v for k, v in worker.parameters.items() if v.requires_grad}
         self.received: Sections = {}
         self.server_round = 0
@@ -188,14 +192,9 @@ class Client(NumPyClient):
         return {name: received[name] for name in self.params if name in received}
 
     @property
-    def num_examples(self) -> int:
-        """Number of training samples that the client holds."""
-        return len(self.indices)
-
-    @property
     def step_budget(self) -> int:
-        """Number of optimiser steps that the round's budget allows."""
-        return num_steps(self.worker.config.local, self.num_examples)
+        """Number of optimiser steps that the client makes in this round."""
+        return num_steps(self._budget_in_time(), self.num_examples)
 
     def generator(self, what: str, purpose: str = "", device: torch.device | str = "cpu") -> torch.Generator:
         """Return the generator of this job for ``shuffle``, ``augment`` or ``dropout``."""
@@ -256,7 +255,7 @@ class Client(NumPyClient):
         started = time.perf_counter()
         self._receive(received, config)
         self.begin_round()
-        self.num_steps, loss = train_locally(self)
+        self.num_steps, loss = train_locally(self, local=self._budget_in_time())
         with torch.no_grad():
             extra = self.end_round(self.params)
         if self._kept_names:
@@ -291,6 +290,16 @@ class Client(NumPyClient):
             metrics["personal_loss"], metrics["personal_accuracy"] = data.evaluate(predictor)
         return metrics
 
+    def _budget_in_time(self) -> LocalSection:
+        """Return the round's budget, or as much of it as a straggler manages."""
+        local = self.worker.config.local
+        share = work_share(self.worker.config, self.server_round, self.client_id)
+        if share == 1:
+            return local
+        return local.model_copy(
+            update={"epochs": 0, "steps": steps_in_time(num_steps(local, self.num_examples), share)}
+        )
+
     @functools.cached_property
     def _kept_names(self) -> list[str]:
         """Entries of the model that the client keeps: personal ones, and BatchNorm's if they are local."""
@@ -311,27 +320,3 @@ class Client(NumPyClient):
         worker.load(self.state.get(_KEPT) or self.initial(self.personal_names()))
         if not self.state:
             self.state = self.init_state()
-
-    # Flower's NumPyClient interface: the same round with the model as a list, in the order of the state.
-
-    def get_parameters(self, config: dict[str, Any]) -> list[npt.NDArray[Any]]:
-        """Return the resident model as a list of arrays."""
-        return [value.detach().cpu().numpy().copy() for value in self.worker.state.values()]
-
-    def fit(
-        self, parameters: list[npt.NDArray[Any]], config: dict[str, Any]
-    ) -> tuple[list[npt.NDArray[Any]], int, dict[str, Any]]:
-        """Train for one round on a model given as a list of arrays."""
-        _, metrics = self.train(self._named(parameters), ConfigRecord(config))
-        return self.get_parameters(config), self.num_examples, dict(metrics)
-
-    def evaluate(
-        self, parameters: list[npt.NDArray[Any]], config: dict[str, Any]
-    ) -> tuple[float, int, dict[str, Any]]:
-        """Evaluate a model given as a list of arrays."""
-        metrics = self.test(self._named(parameters), ConfigRecord(config))
-        return float(metrics["loss"]), self.num_examples, dict(metrics)
-
-    def _named(self, parameters: list[npt.NDArray[Any]]) -> Sections:
-        names = self.worker.state
-        return {ARRAYS: dict(zip(names, map(torch.from_numpy, parameters), strict=True))}

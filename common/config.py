@@ -69,6 +69,13 @@ class ClientsSection(_Section):
     evaluate_fraction: Annotated[float, Field(ge=0, le=1)]
 
 
+class StragglersSection(_Section):
+    """Clients that manage only part of a round's work, and whether their work counts."""
+
+    fraction: Annotated[float, Field(ge=0, le=1)]
+    policy: Literal["keep", "drop"]
+
+
 class LocalSection(_Section):
     """Local training: budget, optimiser, schedule over rounds, numerical options."""
 
@@ -178,6 +185,7 @@ class Config(_Section):
     run: RunSection
     clients: ClientsSection
     participation: _OpenSection
+    stragglers: StragglersSection
     local: LocalSection
     dataset: DatasetSection
     partition: _OpenSection

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 Purpose = Literal[
-    "partition", "validation", "init", "participation", "evaluation",
+    "partition", "validation", "init", "participation", "straggler", "evaluation",
     "shuffle", "augment", "dropout", "noise",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-validation",
     "extra-shuffle", "extra-augment",

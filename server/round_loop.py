@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import Strategy
 from common.config import Config
 from common.errors import ClientFailureError
 from common.records import CONFIG, content_bytes, to_array, to_ndarray, to_record, to_section, to_sections
+from common.stragglers import work_share
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.client_metrics import summarise_evaluations, weighted_mean
 from server.directory import ClientDirectory, CohortGrid
@@ -158,7 +159,9 @@ class RoundLoop:
             raise KeyboardInterrupt
 
     def _train(self, server_round: int) -> Row:
-        cohort = self.participation.cohort(server_round, self.config.clients.fraction)
+        cohort = self._in_time(
+            self.participation.cohort(server_round, self.config.clients.fraction), server_round
+        )
         view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
         message_config = ConfigRecord({"server-round": server_round})
         messages = self._by_client(
@@ -190,6 +193,12 @@ class RoundLoop:
             "local_steps": int(sum(metrics["num-steps"] for metrics in check.metrics.values())),
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
         }
+
+    def _in_time(self, cohort: list[int], server_round: int) -> list[int]:
+        """Return the clients that are called: with ``stragglers.policy = "drop"``, no stragglers."""
+        if self.config.stragglers.policy == "keep":
+            return cohort
+        return [client_id for client_id in cohort if work_share(self.config, server_round, client_id) == 1]
 
     def _evaluation_fraction(self, is_last: bool) -> float:
         """Return which fraction of the clients evaluates; personal models are all measured at the end."""

@@ -35,9 +35,24 @@ def metrics(run_directory: Path, name: str = "metrics") -> pd.DataFrame:
     return pd.read_csv(run_directory / f"{name}.csv").drop(columns="seconds", errors="ignore")
 
 
+def read_config(run_directory: Path) -> dict[str, Any]:
+    return dict(json.loads((run_directory / "summary.json").read_text())["config"])
+
+
 def options(method: str) -> dict[str, object]:
     # Clients evaluate, too: what they keep for themselves shows in their accuracies only.
     return {"method__name": method, "clients__evaluate_fraction": 0.5, **PARAMETERS.get(method, {})}
+
+
+def test_defaults_do_something(method: str, run_small: Runner) -> None:
+    """With its defaults a method ends with another model than FedAvg, or clients have models of their own."""
+    if method == "fedavg":
+        return
+    other = run_small("method", **options(method))
+    model = {key: value for key, value in read_config(other).items() if key.startswith("model.")}
+    same_model = {key.replace(".", "__").replace("-", "_"): value for key, value in model.items()}
+    average = run_small("fedavg", **{**options("fedavg"), **same_model})
+    assert model_hash(other) != model_hash(average) or "personal_accuracy" in metrics(other)
 
 
 class Killed(BaseException):
