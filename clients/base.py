@@ -14,7 +14,7 @@ from clients.schedules import learning_rate
 from clients.step_weights import step_weight_norm
 from clients.training import Batch, full_gradient, train_locally
 from clients.worker import Worker
-from common.randomness import torch_generator
+from common.randomness import numpy_generator, torch_generator
 from common.records import ARRAYS, Section, Sections
 from models.evaluation import evaluate
 
@@ -207,6 +207,28 @@ class Client(NumPyClient):
         )
         loss, accuracy = sums.mean(counts)
         return {"num-examples": self.num_examples, "loss": loss, "accuracy": accuracy}
+
+    def training_loss(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
+        """Return the mean cross-entropy of the global model on the client's training data.
+
+        In evaluation mode and without augmentation; with ``one-batch`` in `config`, on one mini-batch.
+        """
+        self._receive(received, config)
+        self._load_batch_norm()
+        worker, indices = self.worker, self.indices
+        if config["one-batch"]:
+            generator = numpy_generator(worker.config.seed, "measurement", self.server_round, self.client_id)
+            indices = generator.permutation(indices)[: worker.config.local.batch_size]
+        samples = torch.from_numpy(indices).to(worker.device)
+        sums = evaluate(
+            worker.model,
+            worker.train.inputs.index_select(0, samples),
+            worker.train.targets[samples],
+            worker.normalizer,
+            worker.dataset.num_classes,
+            worker.config.evaluate.batch_size,
+        )
+        return {"num-examples": self.num_examples, "loss": sums.mean()[0]}
 
     @property
     def _keeps_batch_norm(self) -> bool:

@@ -14,6 +14,7 @@ from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import discover_clients
 from server.evaluation import CentralEvaluation
 from server.participation import Participation
+from server.participation_report import write_participation
 from server.progress import Logged, ProgressDisplay
 from server.round_loop import RoundLoop
 from server.run_directory import RunDirectory, default_run_directory, peak_rss_mb
@@ -37,19 +38,24 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     _check_state(strategy)
     participation = Participation(config)
+    _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
     if isinstance(strategy, FedAvg):
         parameter_names = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
         strategy.begin_run(config.clients.count, parameter_names)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
+    participation.num_examples = clients.label_counts.sum(axis=1)
 
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
     try:
         run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
+        write_participation(path / "participation.csv", participation)
         for remark in _remarks(config, evaluation, len(dataset.train), int(clients.label_counts.sum())):
             progress.note(remark)
+        if participation.scheme.aggregates_uniformly:
+            progress.note(_weighting_remark(strategy, config))
         loop = RoundLoop(
             config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
         )
@@ -74,6 +80,27 @@ def _check_state(strategy: Strategy) -> None:
         capture_attributes(strategy)
     except UnsupportedStateError as error:
         raise UserError(f"{type(strategy).__name__} cannot be checkpointed: {error}") from None
+
+
+def _agree_on_weights(strategy: Strategy, participation: Participation, config: Config) -> None:
+    """Let the participation scheme have its say about the weights of replies, before any training."""
+    scheme = participation.scheme
+    if scheme.weights() is not None and not isinstance(strategy, FedAvg):
+        raise UserError(
+            f"method.name '{config.method.name}' would ignore participation.correction: Flower's strategies"
+            " weigh replies by examples only; use a method of this project, or leave the correction out"
+        )
+    told_otherwise = "weighting" in config.method.parameters
+    if scheme.aggregates_uniformly and isinstance(strategy, FedAvg) and not told_otherwise:
+        strategy.weighting = "uniform"
+
+
+def _weighting_remark(strategy: Strategy, config: Config) -> str:
+    weighting = getattr(strategy, "weighting", "Flower's, by examples as a rule")
+    return (
+        f"participation '{config.participation.name}' is defined with equal weights of the replies;"
+        f" method.weighting is '{weighting}'"
+    )
 
 
 def _remarks(config: Config, evaluation: CentralEvaluation, num_samples: int, num_held: int) -> Iterator[str]:

@@ -1,7 +1,9 @@
 """The loop over rounds. It calls only the public methods of Flower's ``Strategy``."""
 
+import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -10,7 +12,16 @@ from flwr.serverapp.strategy import Strategy
 
 from common.config import Config
 from common.errors import ClientFailureError
-from common.records import CONFIG, content_bytes, to_array, to_ndarray, to_record, to_section, to_sections
+from common.records import (
+    ARRAYS,
+    CONFIG,
+    content_bytes,
+    to_array,
+    to_ndarray,
+    to_record,
+    to_section,
+    to_sections,
+)
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import ClientDirectory, CohortGrid
 from server.early_stop import EarlyStop
@@ -77,6 +88,7 @@ class RoundLoop:
         self.seconds = progress["seconds"]
         self.best, self.final, self.stopped = progress["best"], progress["final"], progress["stopped"]
         vars(self.early_stop).update(progress["early_stop"])
+        self.participation.restore(progress.get("participation", {}))
         self.run_directory.cut_back(progress["offsets"])
         self._query(
             "set_state",
@@ -110,6 +122,7 @@ class RoundLoop:
                     "final": self.final,
                     "stopped": self.stopped,
                     "early_stop": early_stop,
+                    "participation": self.participation.state(),
                     "offsets": self.run_directory.offsets(),
                 },
                 dict(self.config.flat()),
@@ -157,13 +170,15 @@ class RoundLoop:
             raise KeyboardInterrupt
 
     def _train(self, server_round: int) -> Row:
-        cohort = self.participation.cohort(server_round, self.config.clients.fraction)
+        queries: Counter[str] = Counter()  # what asking for losses has cost
+        ask_losses = functools.partial(self._ask_losses, server_round, queries)
+        cohort = self.participation.cohort(server_round, self.config.clients.fraction, ask_losses=ask_losses)
         view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
         message_config = ConfigRecord({"server-round": server_round})
         messages = self._by_client(
             self.strategy.configure_train(server_round, self.arrays, message_config, view)
         )
-        check = self._reply_check(messages)
+        check = self._reply_check(messages, self.participation.weights(cohort))
         arrays, _ = self._reduce(self.strategy.aggregate_train, server_round, messages, check)
         if arrays is not None:
             self.arrays = conform(arrays, self.arrays)
@@ -179,16 +194,42 @@ class RoundLoop:
                 }
             )
         self._trained_since_checkpoint |= set(check.metrics)
+        self.participation.observe(
+            {client_id: metrics["train_loss"] for client_id, metrics in check.metrics.items()}
+        )
         return {
             "round": server_round,
             "train_loss": weighted_mean(check.metrics, "train_loss"),
             "clients": len(check.metrics),
-            "failures": len(check.failures),
-            "bytes_down": sum(content_bytes(message.content) for message in messages.values()),
+            "failures": len(check.failures) + queries["failures"],
+            "bytes_down": _num_bytes(messages) + queries["bytes_down"],
             "bytes_up": check.num_bytes,
             "local_steps": int(sum(metrics["num-steps"] for metrics in check.metrics.values())),
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
+            "loss_queries": queries["clients"],
         }
+
+    def _ask_losses(
+        self, server_round: int, cost: Counter[str], client_ids: Sequence[int], one_batch: bool
+    ) -> dict[int, float]:
+        """Ask clients for the loss of the global model on their training data, before a cohort is chosen.
+
+        Failures are treated as in training; the cost is added to `cost`.
+        """
+        query = RecordDict(
+            {
+                ARRAYS: self.arrays,
+                CONFIG: ConfigRecord({"server-round": server_round, "one-batch": one_batch}),
+            }
+        )
+        messages = {
+            client_id: Message(query, dst_node_id=self.clients.node_ids[client_id], message_type="query.loss")
+            for client_id in client_ids
+        }
+        check = self._reply_check(messages)
+        self._reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
+        cost.update(clients=len(messages), failures=len(check.failures), bytes_down=_num_bytes(messages))
+        return {client_id: metrics["loss"] for client_id, metrics in check.metrics.items()}
 
     def _evaluate_on_clients(self, server_round: int) -> Row:
         cohort = self.participation.cohort(server_round, self.config.clients.evaluate_fraction, "evaluation")
@@ -244,8 +285,11 @@ class RoundLoop:
         by_client = {self.clients.client_ids[message.metadata.dst_node_id]: message for message in messages}
         return dict(sorted(by_client.items()))
 
-    def _reply_check(self, messages: Mapping[int, Message]) -> ReplyCheck:
-        return ReplyCheck(list(messages), self.arrays, tolerate=self.config.failures.policy == "drop")
+    def _reply_check(
+        self, messages: Mapping[int, Message], weights: Mapping[int, float] | None = None
+    ) -> ReplyCheck:
+        tolerate = self.config.failures.policy == "drop"
+        return ReplyCheck(list(messages), self.arrays, tolerate, weights)
 
     def _query(self, action: str, contents: Mapping[int, RecordDict]) -> dict[int, RecordDict]:
         """Ask clients something that must not fail; return client id → content of the reply."""
@@ -278,6 +322,10 @@ class RoundLoop:
             client_id, message.metadata.message_type, message.content, state, dict(self.config.flat())
         ).save(directory)
         return f"python run_simulation.py --replay {directory}"
+
+
+def _num_bytes(messages: Mapping[int, Message]) -> int:
+    return sum(content_bytes(message.content) for message in messages.values())
 
 
 def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:

@@ -4,8 +4,8 @@ import warnings
 
 import numpy as np
 
+from common.dirichlet import FloatArray, log_dirichlet_weights, normalise
 from datasets.partitions._dealing import IndexArray, class_pools, deal
-from datasets.partitions._dirichlet_draws import FloatArray, log_dirichlet_weights, normalise
 
 
 def client_mixtures(

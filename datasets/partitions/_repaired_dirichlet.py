@@ -4,8 +4,8 @@ import heapq
 
 import numpy as np
 
+from common.dirichlet import log_dirichlet_weights, normalise
 from datasets.partitions._dealing import IndexArray, class_pools, deal
-from datasets.partitions._dirichlet_draws import log_dirichlet_weights, normalise
 
 
 def repaired_dirichlet(
