@@ -1,6 +1,7 @@
 """The client half of FedAvg, and the hooks that other methods override."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from clients.schedules import learning_rate
 from clients.step_weights import step_weight_norm
 from clients.training import Batch, full_gradient, train_locally
 from clients.worker import Worker
-from common.randomness import numpy_generator, torch_generator
+from common.randomness import Purpose, numpy_generator, torch_generator
 from common.records import ARRAYS, Section, Sections
+from datasets.noise import NoisyNormalizer, noise_levels
 from models.evaluation import evaluate
 
 _BATCH_NORM = "batch-norm"
@@ -129,6 +131,19 @@ class Client(NumPyClient):
         momentum = local.momentum if local.optimizer == "sgd" else 0.0
         return step_weight_norm(self.num_steps, momentum, self.learning_rate * getattr(self, "mu", 0.0))
 
+    def normalizer(self, purpose: Purpose, server_round: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return what turns raw inputs into the model's: with ``dataset.client-noise``, this client's own.
+
+        The noise is that of (`purpose`, `server_round`, client); 0 stands for what is the same in all rounds.
+        """
+        worker = self.worker
+        level = noise_levels(worker.config.dataset.client_noise, worker.config.clients.count)[self.client_id]
+        if level == 0:
+            return worker.normalizer
+        key = (server_round, self.client_id)
+        generator = torch_generator(worker.config.seed, purpose, *key, device=worker.device)
+        return NoisyNormalizer(worker.normalizer, worker.dataset.std, level[None], generator)
+
     def full_gradient(self) -> Section:
         """Return the gradient of the mean loss over all local data at the received model.
 
@@ -189,6 +204,7 @@ class Client(NumPyClient):
     def test(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
         """Evaluate on the test images of the client's classes, weighted by its training label frequencies.
 
+        With ``dataset.client-noise`` they have the client's noise, the same in all rounds.
         The model is the client's personal one if the method has it, else the global one.
         """
         self._receive(received, config)
@@ -201,7 +217,7 @@ class Client(NumPyClient):
             worker.model,
             dataset.test.inputs[held],
             dataset.test.targets[held],
-            worker.normalizer,
+            self.normalizer("noise", 0),
             dataset.num_classes,
             worker.config.evaluate.batch_size,
         )
@@ -224,7 +240,7 @@ class Client(NumPyClient):
             worker.model,
             worker.train.inputs.index_select(0, samples),
             worker.train.targets[samples],
-            worker.normalizer,
+            self.normalizer("measurement", self.server_round),
             worker.dataset.num_classes,
             worker.config.evaluate.batch_size,
         )

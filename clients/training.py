@@ -46,6 +46,7 @@ def train_locally(client: "Client") -> tuple[int, float]:
     dropout = client.dropout_generator  # one for all layers: with one each, all would draw the same numbers
     for layer in worker.dropout_layers:
         layer.generator = dropout
+    normalizer = client.normalizer("noise", client.server_round)
     memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
     indices = torch.from_numpy(client.indices).to(device)
     params = client.params
@@ -59,7 +60,7 @@ def train_locally(client: "Client") -> tuple[int, float]:
         inputs = worker.train.inputs.index_select(0, batch_indices)
         if config.dataset.augmentation == "crop-flip":
             inputs = crop_flip(inputs, augment, config.dataset.crop_padding)
-        inputs = worker.normalizer(inputs)
+        inputs = normalizer(inputs)
         if inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=memory_format)
         batch = Batch(inputs, worker.train.targets[batch_indices], batch_indices)
@@ -97,11 +98,12 @@ def full_gradient(client: "Client") -> Section:
     names, values = list(client.params), list(client.params.values())
     sums = [torch.zeros_like(value) for value in values]
     batch_size = worker.config.evaluate.batch_size
+    normalizer = client.normalizer("measurement", client.server_round)
     was_training = worker.model.training
     worker.model.eval()
     for indices in torch.split(torch.from_numpy(client.indices).to(worker.device), batch_size):
         batch = Batch(
-            worker.normalizer(worker.train.inputs.index_select(0, indices)),
+            normalizer(worker.train.inputs.index_select(0, indices)),
             worker.train.targets[indices],
             indices,
         )

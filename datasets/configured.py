@@ -9,12 +9,15 @@ from common.config import Config, DatasetSection, drop_inherited_defaults
 from common.randomness import numpy_generator
 from datasets.dataset import Dataset
 from datasets.loading import load_dataset
+from datasets.noise import check_noise
 from datasets.partitions import make_partition, partition_parameters
 
 
 def open_dataset(config: Config, data_root: str = "") -> Dataset:
     """Load the run's data set from `data_root`, by default ``dataset.root``."""
-    return _open(config.dataset, data_root or config.dataset.root, config.seed)
+    dataset = _open(config.dataset, data_root or config.dataset.root, config.seed)
+    check_noise(dataset, config.dataset.client_noise)
+    return dataset
 
 
 @functools.lru_cache(maxsize=1)
