@@ -33,8 +33,12 @@ def _open(dataset: DatasetSection, root: str, seed: int) -> Dataset:
     )
 
 
+@functools.lru_cache(maxsize=1)
 def partition_clients(config: Config, dataset: Dataset) -> list[npt.NDArray[np.int64]]:
-    """Partition the training set among the clients: a pure function of the configuration and the labels."""
+    """Partition the training set among the clients: a pure function of the configuration and the labels.
+
+    Who asks again in the same process gets the same arrays: do not write to them.
+    """
     name = config.partition.name
     return make_partition(
         name,

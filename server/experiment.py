@@ -1,6 +1,6 @@
 """One experiment from its configuration to its finished run directory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from flwr.serverapp import Grid
@@ -9,7 +9,9 @@ from flwr.serverapp.strategy import Strategy
 from common.config import Config, parse_toml
 from common.errors import UserError
 from common.methods import load_method
-from datasets.configured import open_dataset
+from datasets.configured import open_dataset, partition_clients
+from datasets.dataset import Dataset
+from datasets.partition_report import partition_sha256, write_partition
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import discover_clients
 from server.evaluation import CentralEvaluation
@@ -51,6 +53,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     progress = Logged(progress, run_directory.log)
     try:
         run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
+        partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
         for remark in _remarks(config, evaluation, len(dataset.train), int(clients.label_counts.sum())):
             progress.note(remark)
@@ -65,7 +68,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         elif config.run.resume:
             run_directory.restart()
         loop.run()
-        _finish(loop, run_directory)
+        _finish(loop, run_directory, partition_hash)
     except BaseException as error:
         run_directory.log(f"ended by {type(error).__name__}: {error}")
         raise
@@ -141,7 +144,16 @@ def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -
     return checkpoint
 
 
-def _finish(loop: RoundLoop, run_directory: RunDirectory) -> None:
+def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, str]:
+    """Store who holds which training samples; return the hash for the summary, if the server knows."""
+    if config.partition.name == "node":
+        return {}
+    partition = partition_clients(config, dataset)
+    write_partition(path, partition)
+    return {"partition_sha256": partition_sha256(partition)}
+
+
+def _finish(loop: RoundLoop, run_directory: RunDirectory, partition_hash: Mapping[str, str]) -> None:
     final = loop.evaluation.finished(loop.arrays)
     summary = {
         "rounds": loop.server_round,
@@ -149,6 +161,7 @@ def _finish(loop: RoundLoop, run_directory: RunDirectory) -> None:
         **{f"best.{key}": value for key, value in loop.best.items()},
         "stopped": loop.stopped,
         "model_sha256": run_directory.write_model(final),
+        **partition_hash,
         "seconds": loop.seconds,
         "seconds_per_round": loop.seconds / max(1, loop.server_round),
         "peak_rss_mb": peak_rss_mb(),
