@@ -73,6 +73,13 @@ def run_evaluate(message: Message, context: Context) -> RecordDict:
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 
+def run_loss(message: Message, context: Context) -> RecordDict:
+    """Tell the loss of the global model on the client's training data."""
+    client = make_client(context)
+    metrics = client.training_loss(to_sections(message.content), message.content.config_records[CONFIG])
+    return RecordDict({METRICS: MetricRecord(dict(metrics))})
+
+
 def run_describe(message: Message, context: Context) -> RecordDict:
     """Tell which client this node is and what it holds."""
     client = make_client(context)
@@ -105,6 +112,7 @@ JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
     "train": run_train,
     "evaluate": run_evaluate,
     "query.describe": run_describe,
+    "query.loss": run_loss,
     "query.get_state": run_get_state,
     "query.set_state": run_set_state,
 }

@@ -20,9 +20,11 @@ from clients.test_data import client_test_data
 from clients.training import Batch, full_gradient, iterate_training_batches, train_locally
 from clients.worker import Worker
 from common.config import LocalSection, Value
-from common.randomness import Purpose, torch_generator
+from common.randomness import Purpose, numpy_generator, torch_generator
 from common.records import ARRAYS, Section, Sections
 from common.stragglers import steps_in_time, work_share
+from datasets.noise import NoisyNormalizer, noise_levels
+from models.evaluation import evaluate
 
 _KEPT = "kept-entries"
 
@@ -209,6 +211,19 @@ class Client(ListInterface):
         momentum = local.momentum if local.optimizer == "sgd" else 0.0
         return step_weight_norm(self.num_steps, momentum, self.learning_rate * getattr(self, "mu", 0.0))
 
+    def normalizer(self, purpose: Purpose, server_round: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return what turns raw inputs into the model's: with ``dataset.client-noise``, this client's own.
+
+        The noise is that of (`purpose`, `server_round`, client); 0 stands for what is the same in all rounds.
+        """
+        worker = self.worker
+        level = noise_levels(worker.config.dataset.client_noise, worker.config.clients.count)[self.client_id]
+        if level == 0:
+            return worker.normalizer
+        key = (server_round, self.client_id)
+        generator = torch_generator(worker.config.seed, purpose, *key, device=worker.device)
+        return NoisyNormalizer(worker.normalizer, worker.dataset.std, level[None], generator)
+
     def full_gradient(self) -> Section:
         """Return the gradient of the mean loss over all local data at the resident model.
 
@@ -289,6 +304,27 @@ class Client(ListInterface):
             predictor = self.personal_predictor()
             metrics["personal_loss"], metrics["personal_accuracy"] = data.evaluate(predictor)
         return metrics
+
+    def training_loss(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
+        """Return the mean cross-entropy of the global model on the client's training data.
+
+        In evaluation mode and without augmentation; with ``one-batch`` in `config`, on one mini-batch.
+        """
+        self._receive(received, config)
+        worker, indices = self.worker, self.indices
+        if config["one-batch"]:
+            generator = numpy_generator(worker.config.seed, "measurement", self.server_round, self.client_id)
+            indices = generator.permutation(indices)[: worker.config.local.batch_size]
+        samples = torch.from_numpy(indices).to(worker.device)
+        sums = evaluate(
+            worker.model,
+            worker.train.inputs.index_select(0, samples),
+            worker.train.targets[samples],
+            self.normalizer("measurement", self.server_round),
+            worker.dataset.num_classes,
+            worker.config.evaluate.batch_size,
+        )
+        return {"num-examples": self.num_examples, "loss": sums.mean()[0]}
 
     def _budget_in_time(self) -> LocalSection:
         """Return the round's budget, or as much of it as a straggler manages."""

@@ -66,8 +66,9 @@ class KnnPer(Client):
     def _forward_all(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         worker = self.worker
         indices = torch.from_numpy(self.indices).to(worker.device)
+        normalizer = self.normalizer("measurement", 0)
         parts = [
-            self._forward(worker.normalizer(worker.train.inputs.index_select(0, some)))
+            self._forward(normalizer(worker.train.inputs.index_select(0, some)))
             for some in torch.split(indices, worker.config.evaluate.batch_size)
         ]
         features, logits = (torch.cat(values) for values in zip(*parts, strict=True))

@@ -1,5 +1,6 @@
 """The data that a client's model is tested on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ class ClientTestData:
     inputs: torch.Tensor
     targets: torch.Tensor
     class_weights: torch.Tensor | None
+    normalizer: Callable[[torch.Tensor], torch.Tensor]
 
     def evaluate(self, predictor: "Predictor") -> tuple[float, float]:
         """Return loss and accuracy of the logits that `predictor` gives, the model in evaluation mode."""
@@ -36,7 +38,7 @@ class ClientTestData:
             worker.model,
             self.inputs,
             self.targets,
-            worker.normalizer,
+            self.normalizer,
             worker.dataset.num_classes,
             worker.config.evaluate.batch_size,
             predictor,
@@ -45,7 +47,12 @@ class ClientTestData:
 
 
 def client_test_data(client: "Client") -> ClientTestData:
-    """Return the test samples of the client's classes, weighted by its training label frequencies."""
+    """Return the test samples of the client's classes, weighted by its training label frequencies.
+
+    With ``dataset.client-noise`` they have the client's noise, the same in all rounds.
+    """
     test, counts = client.worker.dataset.test, client.label_counts()
     held = torch.isin(test.targets, counts.nonzero().flatten())
-    return ClientTestData(client.worker, test.inputs[held], test.targets[held], counts)
+    return ClientTestData(
+        client.worker, test.inputs[held], test.targets[held], counts, client.normalizer("noise", 0)
+    )

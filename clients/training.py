@@ -1,13 +1,14 @@
 """The local training loop, written once for all methods."""
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from clients.batches import iterate_batches
 from clients.optimizers import reset_optimizer
 from common.config import LocalSection
+from common.randomness import Purpose
 from common.records import Section
 from datasets.transforms import crop_flip
 from models.evaluation import evaluation_mode
@@ -48,13 +49,16 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
     worker, config = client.worker, client.worker.config
     shuffle = client.generator("shuffle", purpose)
     augment = client.generator("augment", purpose, worker.device)
+    normalizer = client.normalizer(
+        cast(Purpose, f"{purpose}-noise" if purpose else "noise"), client.server_round
+    )
     memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
     indices = torch.from_numpy(client.indices).to(worker.device)
     for batch_indices in iterate_batches(indices, local, shuffle):
         inputs = worker.train.inputs.index_select(0, batch_indices)
         if config.dataset.augmentation == "crop-flip":
             inputs = crop_flip(inputs, augment, config.dataset.crop_padding)
-        inputs = worker.normalizer(inputs)
+        inputs = normalizer(inputs)
         if inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=memory_format)
         yield Batch(inputs, worker.train.targets[batch_indices], batch_indices)
@@ -139,10 +143,11 @@ def full_gradient(client: "Client") -> Section:
     names, values = list(client.params), list(client.params.values())
     sums = [torch.zeros_like(value) for value in values]
     batch_size = worker.config.evaluate.batch_size
+    normalizer = client.normalizer("measurement", client.server_round)
     with evaluation_mode(worker.model):
         for indices in torch.split(torch.from_numpy(client.indices).to(worker.device), batch_size):
             batch = Batch(
-                worker.normalizer(worker.train.inputs.index_select(0, indices)),
+                normalizer(worker.train.inputs.index_select(0, indices)),
                 worker.train.targets[indices],
                 indices,
             )

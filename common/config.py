@@ -117,6 +117,7 @@ class DatasetSection(_Section):
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
     augmentation: Literal["none", "crop-flip"]
     crop_padding: NonNegative
+    client_noise: NonNegativeFloat
 
 
 class BatchNormSection(_Section):

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 Purpose = Literal[
-    "partition", "validation", "init", "participation", "straggler", "evaluation",
+    "partition", "validation", "init", "participation", "straggler", "evaluation", "measurement",
     "shuffle", "augment", "dropout", "noise",
-    "personal-shuffle", "personal-augment", "personal-dropout", "personal-validation",
-    "extra-shuffle", "extra-augment",
+    "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
+    "extra-shuffle", "extra-augment", "extra-noise",
 ]  # fmt: skip
 
 

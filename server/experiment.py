@@ -1,6 +1,6 @@
 """One experiment from its configuration to its finished run directory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from flwr.serverapp import Grid
@@ -9,11 +9,14 @@ from flwr.serverapp.strategy import Strategy
 from common.config import Config, parse_toml
 from common.errors import UserError
 from common.methods import complete, load_method
-from datasets.configured import open_dataset
+from datasets.configured import open_dataset, partition_clients
+from datasets.dataset import Dataset
+from datasets.partition_report import partition_sha256, write_partition
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import ClientDirectory, discover_clients
 from server.evaluation import CentralEvaluation
 from server.participation import Participation
+from server.participation_report import write_participation
 from server.progress import Logged, ProgressDisplay
 from server.round_loop import RoundLoop
 from server.run_directory import RunDirectory, default_run_directory, peak_rss_mb
@@ -38,6 +41,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     _check_state(strategy)
     participation = Participation(config)
+    _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
@@ -45,13 +49,18 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
         shared = [name for name in trained if name not in clients.personal_names]
         strategy.begin_run(config.clients.count, shared)
+    participation.num_examples = clients.label_counts.sum(axis=1)
 
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
     try:
         run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
+        partition_hash = _write_partition(path / "partition.npz", config, dataset)
+        write_participation(path / "participation.csv", participation)
         for remark in _remarks(config, evaluation, clients, len(dataset.train)):
             progress.note(remark)
+        if participation.scheme.aggregates_uniformly:
+            progress.note(_weighting_remark(strategy, config))
         loop = RoundLoop(
             config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
         )
@@ -61,7 +70,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         elif config.run.resume:
             run_directory.restart()
         loop.run()
-        _finish(loop, run_directory)
+        _finish(loop, run_directory, partition_hash)
     except BaseException as error:
         run_directory.log(f"ended by {type(error).__name__}: {error}")
         raise
@@ -76,6 +85,27 @@ def _check_state(strategy: Strategy) -> None:
         capture_attributes(strategy)
     except UnsupportedStateError as error:
         raise UserError(f"{type(strategy).__name__} cannot be checkpointed: {error}") from None
+
+
+def _agree_on_weights(strategy: Strategy, participation: Participation, config: Config) -> None:
+    """Let the participation scheme have its say about the weights of replies, before any training."""
+    scheme = participation.scheme
+    if scheme.weights() is not None and not isinstance(strategy, FedAvg):
+        raise UserError(
+            f"method.name '{config.method.name}' would ignore participation.correction: Flower's strategies"
+            " weigh replies by examples only; use a method of this project, or leave the correction out"
+        )
+    told_otherwise = "weighting" in config.method.parameters
+    if scheme.aggregates_uniformly and isinstance(strategy, FedAvg) and not told_otherwise:
+        strategy.weighting = "uniform"
+
+
+def _weighting_remark(strategy: Strategy, config: Config) -> str:
+    weighting = getattr(strategy, "weighting", "Flower's, by examples as a rule")
+    return (
+        f"participation '{config.participation.name}' is defined with equal weights of the replies;"
+        f" method.weighting is '{weighting}'"
+    )
 
 
 def _remarks(
@@ -124,7 +154,16 @@ def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -
     return checkpoint
 
 
-def _finish(loop: RoundLoop, run_directory: RunDirectory) -> None:
+def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, str]:
+    """Store who holds which training samples; return the hash for the summary, if the server knows."""
+    if config.partition.name == "node":
+        return {}
+    partition = partition_clients(config, dataset)
+    write_partition(path, partition)
+    return {"partition_sha256": partition_sha256(partition)}
+
+
+def _finish(loop: RoundLoop, run_directory: RunDirectory, partition_hash: Mapping[str, str]) -> None:
     final = loop.evaluation.finished(loop.arrays)
     summary = {
         "rounds": loop.server_round,
@@ -132,6 +171,7 @@ def _finish(loop: RoundLoop, run_directory: RunDirectory) -> None:
         **{f"best.{key}": value for key, value in loop.best.items()},
         "stopped": loop.stopped,
         "model_sha256": run_directory.write_model(final),
+        **partition_hash,
         "seconds": loop.seconds,
         "seconds_per_round": loop.seconds / max(1, loop.server_round),
         "peak_rss_mb": peak_rss_mb(),

@@ -1,7 +1,9 @@
 """The loop over rounds. It calls only the public methods of Flower's ``Strategy``."""
 
+import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -10,7 +12,16 @@ from flwr.serverapp.strategy import Strategy
 
 from common.config import Config
 from common.errors import ClientFailureError
-from common.records import CONFIG, content_bytes, to_array, to_ndarray, to_record, to_section, to_sections
+from common.records import (
+    ARRAYS,
+    CONFIG,
+    content_bytes,
+    to_array,
+    to_ndarray,
+    to_record,
+    to_section,
+    to_sections,
+)
 from common.stragglers import work_share
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.client_metrics import summarise_evaluations, weighted_mean
@@ -79,6 +90,7 @@ class RoundLoop:
         self.seconds = progress["seconds"]
         self.best, self.final, self.stopped = progress["best"], progress["final"], progress["stopped"]
         vars(self.early_stop).update(progress["early_stop"])
+        self.participation.restore(progress.get("participation", {}))
         self.run_directory.cut_back(progress["rows"])
         self._query(
             "set_state",
@@ -112,6 +124,7 @@ class RoundLoop:
                     "final": self.final,
                     "stopped": self.stopped,
                     "early_stop": early_stop,
+                    "participation": self.participation.state(),
                     "rows": self.run_directory.num_rows(),
                 },
                 dict(self.config.flat()),
@@ -159,15 +172,16 @@ class RoundLoop:
             raise KeyboardInterrupt
 
     def _train(self, server_round: int) -> Row:
-        cohort = self._in_time(
-            self.participation.cohort(server_round, self.config.clients.fraction), server_round
-        )
+        queries: Counter[str] = Counter()  # what asking for losses has cost
+        ask_losses = functools.partial(self._ask_losses, server_round, queries)
+        cohort = self.participation.cohort(server_round, self.config.clients.fraction, ask_losses=ask_losses)
+        cohort = self._in_time(cohort, server_round)
         view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
         message_config = ConfigRecord({"server-round": server_round})
         messages = self._by_client(
             self.strategy.configure_train(server_round, self._shared_arrays(), message_config, view)
         )
-        check = self._reply_check(messages)
+        check = self._reply_check(messages, self.participation.weights(cohort))
         arrays, _ = self._reduce(self.strategy.aggregate_train, server_round, messages, check)
         if arrays is not None:
             self.arrays = conform(arrays, self.arrays)
@@ -183,15 +197,19 @@ class RoundLoop:
                 }
             )
         self._trained_since_checkpoint |= set(check.metrics)
+        self.participation.observe(
+            {client_id: metrics["train_loss"] for client_id, metrics in check.metrics.items()}
+        )
         return {
             "round": server_round,
             "train_loss": weighted_mean(check.metrics, "train_loss"),
             "clients": len(check.metrics),
-            "failures": len(check.failures),
-            "bytes_down": sum(content_bytes(message.content) for message in messages.values()),
+            "failures": len(check.failures) + queries["failures"],
+            "bytes_down": _num_bytes(messages) + queries["bytes_down"],
             "bytes_up": check.num_bytes,
             "local_steps": int(sum(metrics["num-steps"] for metrics in check.metrics.values())),
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
+            "loss_queries": queries["clients"] or None,
         }
 
     def _in_time(self, cohort: list[int], server_round: int) -> list[int]:
@@ -199,6 +217,28 @@ class RoundLoop:
         if self.config.stragglers.policy == "keep":
             return cohort
         return [client_id for client_id in cohort if work_share(self.config, server_round, client_id) == 1]
+
+    def _ask_losses(
+        self, server_round: int, cost: Counter[str], client_ids: Sequence[int], one_batch: bool
+    ) -> dict[int, float]:
+        """Ask clients for the loss of the global model on their training data, before a cohort is chosen.
+
+        Failures are treated as in training; the cost is added to `cost`.
+        """
+        query = RecordDict(
+            {
+                ARRAYS: self._shared_arrays(),
+                CONFIG: ConfigRecord({"server-round": server_round, "one-batch": one_batch}),
+            }
+        )
+        messages = {
+            client_id: Message(query, dst_node_id=self.clients.node_ids[client_id], message_type="query.loss")
+            for client_id in client_ids
+        }
+        check = self._reply_check(messages)
+        self._reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
+        cost.update(clients=len(messages), failures=len(check.failures), bytes_down=_num_bytes(messages))
+        return {client_id: metrics["loss"] for client_id, metrics in check.metrics.items()}
 
     def _evaluation_fraction(self, is_last: bool) -> float:
         """Return which fraction of the clients evaluates; personal models are all measured at the end."""
@@ -260,10 +300,11 @@ class RoundLoop:
         by_client = {self.clients.client_ids[message.metadata.dst_node_id]: message for message in messages}
         return dict(sorted(by_client.items()))
 
-    def _reply_check(self, messages: Mapping[int, Message]) -> ReplyCheck:
-        return ReplyCheck(
-            list(messages), self._shared_arrays(), tolerate=self.config.failures.policy == "drop"
-        )
+    def _reply_check(
+        self, messages: Mapping[int, Message], weights: Mapping[int, float] | None = None
+    ) -> ReplyCheck:
+        tolerate = self.config.failures.policy == "drop"
+        return ReplyCheck(list(messages), self._shared_arrays(), tolerate, weights)
 
     def _shared_arrays(self) -> ArrayRecord:
         """Return what of the model travels: all but the entries that clients keep for themselves."""
@@ -301,6 +342,10 @@ class RoundLoop:
             client_id, message.metadata.message_type, message.content, state, dict(self.config.flat())
         ).save(directory)
         return f"python run_simulation.py --replay {directory}"
+
+
+def _num_bytes(messages: Mapping[int, Message]) -> int:
+    return sum(content_bytes(message.content) for message in messages.values())
 
 
 def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:

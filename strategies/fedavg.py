@@ -7,7 +7,17 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from common.records import ARRAYS, CONFIG, METRICS, Section, Sections, to_record, to_section, to_sections
+from common.records import (
+    ARRAYS,
+    CONFIG,
+    METRICS,
+    PARTICIPATION_WEIGHT,
+    Section,
+    Sections,
+    to_record,
+    to_section,
+    to_sections,
+)
 from strategies.aggregation import WeightedAverage
 
 
@@ -45,8 +55,9 @@ class FedAvg(Strategy):
         return {}
 
     def weight(self, metrics: MetricRecord) -> float:
-        """Return the weight of a reply."""
-        return 1.0 if self.weighting == "uniform" else float(metrics["num-examples"])  # type: ignore[arg-type]
+        """Return the weight of a reply; a participation scheme that corrects its bias has a say in it."""
+        factor = float(metrics.get(PARTICIPATION_WEIGHT, 1.0))  # type: ignore[arg-type]
+        return factor if self.weighting == "uniform" else factor * float(metrics["num-examples"])  # type: ignore[arg-type]
 
     def prepare(self, sections: Sections) -> Sections:
         """Return what of one reply is averaged: its sections, or some made from them."""
