@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 Purpose = Literal[
-    "partition", "validation", "init", "participation", "evaluation", "shuffle", "augment", "dropout", "noise"
-]
+    "partition", "validation", "init", "participation", "evaluation", "shuffle", "augment", "dropout",
+    "noise", "privacy",
+]  # fmt: skip
 
 
 def _sequence(seed: int, purpose: Purpose, keys: tuple[int, ...]) -> np.random.SeedSequence:

@@ -14,6 +14,7 @@ from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import discover_clients
 from server.evaluation import CentralEvaluation
 from server.participation import Participation
+from server.privacy import apply_privacy, privacy_remarks, privacy_summary
 from server.progress import Logged, ProgressDisplay
 from server.round_loop import RoundLoop
 from server.run_directory import RunDirectory, default_run_directory, peak_rss_mb
@@ -42,6 +43,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     if isinstance(strategy, FedAvg):
         parameter_names = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
         strategy.begin_run(config.clients.count, parameter_names)
+    apply_privacy(config, strategy, evaluation.model)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
 
     run_directory = RunDirectory(path, config, config.run.resume)
@@ -80,6 +82,7 @@ def _remarks(config: Config, evaluation: CentralEvaluation, num_samples: int, nu
     """Yield what a person should know about this run before it starts."""
     if any(True for _ in evaluation.model.buffers()):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
+    yield from privacy_remarks(config)
     if num_held < num_samples and config.partition.name != "node":
         yield f"the partition leaves out {num_samples - num_held} of {num_samples} training samples"
 
@@ -121,6 +124,7 @@ def _finish(loop: RoundLoop, run_directory: RunDirectory) -> None:
         **{f"final.{key}": value for key, value in loop.final.items() if key != "round"},
         **{f"best.{key}": value for key, value in loop.best.items()},
         "stopped": loop.stopped,
+        **privacy_summary(loop.config, loop.strategy, loop.server_round),
         "model_sha256": run_directory.write_model(final),
         "seconds": loop.seconds,
         "seconds_per_round": loop.seconds / max(1, loop.server_round),

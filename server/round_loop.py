@@ -23,6 +23,7 @@ from server.progress import ProgressDisplay
 from server.replies import FailedRoundError, ReplyCheck, check_failures
 from server.run_directory import RunDirectory
 from server.state_codec import capture_attributes, restore_attributes
+from strategies.fedavg import FedAvg
 
 Row = dict[str, Any]
 
@@ -224,6 +225,8 @@ class RoundLoop:
         return result
 
     def _finish_round(self, row: Row, started: float) -> None:
+        if isinstance(self.strategy, FedAvg):
+            row |= self.strategy.columns(row["round"])
         row["seconds"] = time.perf_counter() - started
         self.seconds += row["seconds"]
         evaluated = {key: value for key, value in row.items() if key.endswith(("_loss", "_accuracy"))}
