@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common.config import Config
-from common.errors import ClientFailureError
+from common.errors import ClientFailureError, UserError
 from common.records import CONFIG, content_bytes, to_array, to_ndarray, to_record, to_section, to_sections
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import ClientDirectory, CohortGrid
@@ -168,6 +168,8 @@ class RoundLoop:
         arrays, _ = self._reduce(self.strategy.aggregate_train, server_round, messages, check)
         if arrays is not None:
             self.arrays = conform(arrays, self.arrays)
+        else:
+            self._stand_still(server_round, check)
         for client_id, metrics in check.metrics.items():
             self.run_directory.clients.append(
                 {
@@ -190,6 +192,16 @@ class RoundLoop:
             "local_steps": int(sum(metrics["num-steps"] for metrics in check.metrics.values())),
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
         }
+
+    def _stand_still(self, server_round: int, check: ReplyCheck) -> None:
+        """Keep the model of a round that a strategy made nothing of: only if clients failed in it."""
+        method, num_replies = self.config.method.name, len(check.metrics)
+        text = f"'{method}' made no model of the {num_replies} replies of round {server_round}"
+        if not check.failures:
+            raise UserError(
+                f"{text}: its parameters may need a larger cohort (clients.count, clients.fraction)"
+            )
+        self.progress.note(f"{text}: the model stays as it was")
 
     def _evaluate_on_clients(self, server_round: int) -> Row:
         cohort = self.participation.cohort(server_round, self.config.clients.evaluate_fraction, "evaluation")
