@@ -126,6 +126,25 @@ class BatchNormSection(_Section):
     policy: Literal["average", "local", "recalibrate"]
 
 
+class PrivacySection(_Section):
+    """Client-level central differential privacy (``strategies/privacy.py``); off by default."""
+
+    clipping: Literal["off", "fixed", "adaptive"]
+    clip_norm: Annotated[float, Field(gt=0)]
+    noise_multiplier: NonNegativeFloat
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    relation: Literal["replace-one", "zero-out"]
+    target_quantile: Annotated[float, Field(ge=0, le=1)]
+    clip_learning_rate: NonNegativeFloat
+    count_noise: NonNegativeFloat
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.noise_multiplier > 0 and self.clipping == "off":
+            raise ValueError("privacy.noise-multiplier needs privacy.clipping = 'fixed' or 'adaptive'")
+        return self
+
+
 class EvaluateSection(_Section):
     """Central evaluation: every how many rounds, in batches of which size."""
 
@@ -193,6 +212,7 @@ class Config(_Section):
     model: _OpenSection
     batch_norm: BatchNormSection
     method: _OpenSection
+    privacy: PrivacySection
     evaluate: EvaluateSection
     stop: StopSection
     runtime: RuntimeSection

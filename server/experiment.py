@@ -17,6 +17,7 @@ from server.directory import ClientDirectory, discover_clients
 from server.evaluation import CentralEvaluation
 from server.participation import Participation
 from server.participation_report import write_participation
+from server.privacy import apply_privacy, privacy_remarks, privacy_summary
 from server.progress import Logged, ProgressDisplay
 from server.round_loop import RoundLoop
 from server.run_directory import RunDirectory, default_run_directory, peak_rss_mb
@@ -49,6 +50,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
         shared = [name for name in trained if name not in clients.personal_names]
         strategy.begin_run(config.clients.count, shared)
+    apply_privacy(config, strategy, evaluation.model)
     participation.num_examples = clients.label_counts.sum(axis=1)
 
     run_directory = RunDirectory(path, config, config.run.resume)
@@ -115,6 +117,7 @@ def _remarks(
     num_held = int(clients.label_counts.sum())
     if any(True for _ in evaluation.model.buffers()):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
+    yield from privacy_remarks(config)
     if num_held < num_samples and config.partition.name != "node":
         yield f"the partition leaves out {num_samples - num_held} of {num_samples} training samples"
     if clients.personal_names:
@@ -170,6 +173,7 @@ def _finish(loop: RoundLoop, run_directory: RunDirectory, partition_hash: Mappin
         **{f"final.{key}": value for key, value in loop.final.items() if key != "round"},
         **{f"best.{key}": value for key, value in loop.best.items()},
         "stopped": loop.stopped,
+        **privacy_summary(loop.config, loop.strategy, loop.server_round),
         "model_sha256": run_directory.write_model(final),
         **partition_hash,
         "seconds": loop.seconds,

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common.config import Config
-from common.errors import ClientFailureError
+from common.errors import ClientFailureError, UserError
 from common.records import (
     ARRAYS,
     CONFIG,
@@ -36,6 +36,7 @@ from server.progress import ProgressDisplay
 from server.replies import FailedRoundError, ReplyCheck, check_failures
 from server.run_directory import RunDirectory
 from server.state_codec import capture_attributes, restore_attributes
+from strategies.fedavg import FedAvg
 
 Row = dict[str, Any]
 
@@ -185,6 +186,8 @@ class RoundLoop:
         arrays, _ = self._reduce(self.strategy.aggregate_train, server_round, messages, check)
         if arrays is not None:
             self.arrays = conform(arrays, self.arrays)
+        else:
+            self._stand_still(server_round, check)
         for client_id, metrics in check.metrics.items():
             self.run_directory.clients.append(
                 {
@@ -211,6 +214,16 @@ class RoundLoop:
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
             "loss_queries": queries["clients"] or None,
         }
+
+    def _stand_still(self, server_round: int, check: ReplyCheck) -> None:
+        """Keep the model of a round that a strategy made nothing of: only if clients failed in it."""
+        method, num_replies = self.config.method.name, len(check.metrics)
+        text = f"'{method}' made no model of the {num_replies} replies of round {server_round}"
+        if not check.failures:
+            raise UserError(
+                f"{text}: its parameters may need a larger cohort (clients.count, clients.fraction)"
+            )
+        self.progress.note(f"{text}: the model stays as it was")
 
     def _in_time(self, cohort: list[int], server_round: int) -> list[int]:
         """Return the clients that are called: with ``stragglers.policy = "drop"``, no stragglers."""
@@ -280,6 +293,8 @@ class RoundLoop:
         return result
 
     def _finish_round(self, row: Row, started: float) -> None:
+        if isinstance(self.strategy, FedAvg):
+            row |= self.strategy.columns(row["round"])
         row["seconds"] = time.perf_counter() - started
         self.seconds += row["seconds"]
         evaluated = {key: value for key, value in row.items() if "_loss" in key or "_accuracy" in key}

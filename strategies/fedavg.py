@@ -19,6 +19,7 @@ from common.records import (
     to_sections,
 )
 from strategies.aggregation import WeightedAverage
+from strategies.privacy import ClientPrivacy, PrivateMean
 
 
 class FedAvg(Strategy):
@@ -31,9 +32,11 @@ class FedAvg(Strategy):
     It addresses every node that the given Grid shows; participation is decided before.
     """
 
-    TRANSIENT = ("global_model", "num_replies", "num_clients", "parameter_names")
+    TRANSIENT = ("global_model", "num_replies", "num_clients", "parameter_names", "privacy", "round_metrics")
+    SECTIONS = frozenset({ARRAYS})  # of a reply; privacy covers the model alone
 
     weighting: Literal["examples", "uniform"] = "examples"
+    clip_norm = 0.0  # of ``privacy``, which sets it; no parameter
 
     def __init__(self, **parameters: object) -> None:
         for name, value in parameters.items():
@@ -42,6 +45,8 @@ class FedAvg(Strategy):
         self.num_replies = 0
         self.num_clients = 0
         self.parameter_names: Collection[str] = ()
+        self.privacy: ClientPrivacy | None = None
+        self.round_metrics: dict[str, float] = {}
 
     def begin_run(self, num_clients: int, parameter_names: Collection[str]) -> None:
         """Learn how many clients there are in all, and which entries of the model are trainable."""
@@ -98,13 +103,26 @@ class FedAvg(Strategy):
         for reply in replies:
             record = reply.content.metric_records[METRICS]
             for name, section in self.prepare(to_sections(reply.content)).items():
-                sections.setdefault(name, WeightedAverage()).add(section, self.weight(record))
+                if name not in sections:
+                    sections[name] = self._reduction(name, server_round)
+                sections[name].add(section, self.weight(record))
             metrics.add(record)
             self.num_replies = metrics.count
         if not sections:
             return None, None
         averages = {name: average.mean() for name, average in sections.items()}
+        if isinstance(model := sections[ARRAYS], PrivateMean):
+            self.round_metrics = model.metrics()
+            self.clip_norm = model.next_clip_norm()
         return to_record(sections[ARRAYS].cast(self.update(averages, server_round))), metrics.result()
+
+    def _reduction(self, section: str, server_round: int) -> WeightedAverage:
+        if self.privacy is None:
+            return WeightedAverage()
+        self.privacy.check_section(section)
+        return PrivateMean(
+            self.privacy, self.global_model, self.parameter_names, self.clip_norm, server_round
+        )
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -118,6 +136,11 @@ class FedAvg(Strategy):
         for reply in replies:
             metrics.add(reply.content.metric_records[METRICS])
         return metrics.result()
+
+    def columns(self, server_round: int) -> dict[str, float]:
+        """Return what the strategy adds to the metrics of a round; round 0 is the initial model."""
+        spent = {} if self.privacy is None else self.privacy.spent(server_round)
+        return {**self.round_metrics, **spent}
 
     def summary(self) -> None:
         """Say nothing: the run directory's ``config.toml`` says all."""
