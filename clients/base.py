@@ -139,7 +139,7 @@ class Client(NumPyClient):
     def label_counts(self) -> torch.Tensor:
         """Count the client's training samples by class."""
         targets = self.worker.dataset.train.targets[torch.from_numpy(self.indices)]
-        return torch.bincount(targets, minlength=self.worker.dataset.num_classes)
+        return torch.bincount(targets[targets >= 0], minlength=self.worker.dataset.num_classes)
 
     def keeps_state(self) -> bool:
         """Tell whether the client may carry anything from round to round."""
@@ -187,16 +187,22 @@ class Client(NumPyClient):
         return {ARRAYS: self.worker.state, **extra}, metrics
 
     def test(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
-        """Evaluate on the test images of the client's classes, weighted by its training label frequencies.
+        """Evaluate on the test samples of the client's classes, weighted by its training label frequencies.
 
+        A natural client has test samples of its own: these. With a label per position, the whole test set.
         The model is the client's personal one if the method has it, else the global one.
         """
         self._receive(received, config)
         self._load_batch_norm()
         self.worker.load(self.personal_model() or {})
         worker, dataset = self.worker, self.worker.dataset
-        counts = self.label_counts()
-        held = torch.isin(dataset.test.targets, counts.nonzero().flatten())
+        counts = self._test_weights()
+        held: torch.Tensor | slice = slice(None)
+        if worker.config.partition.name == "natural":
+            assert dataset.test.clients is not None
+            held = dataset.test.clients == self.client_id
+        elif counts is not None:
+            held = torch.isin(dataset.test.targets, counts.nonzero().flatten())
         sums = evaluate(
             worker.model,
             dataset.test.inputs[held],
@@ -207,6 +213,11 @@ class Client(NumPyClient):
         )
         loss, accuracy = sums.mean(counts)
         return {"num-examples": self.num_examples, "loss": loss, "accuracy": accuracy}
+
+    def _test_weights(self) -> torch.Tensor | None:
+        """Return how much each class of the test set counts; None weighs all targets alike."""
+        is_natural = self.worker.config.partition.name == "natural"
+        return None if is_natural or self.worker.dataset.target_shape else self.label_counts()
 
     @property
     def _keeps_batch_norm(self) -> bool:

@@ -11,7 +11,16 @@ import numpy as np
 import torch
 
 Purpose = Literal[
-    "partition", "validation", "init", "participation", "evaluation", "shuffle", "augment", "dropout", "noise"
+    "partition",
+    "sampling",
+    "validation",
+    "init",
+    "participation",
+    "evaluation",
+    "shuffle",
+    "augment",
+    "dropout",
+    "noise",
 ]
 
 

@@ -8,7 +8,7 @@ from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
 from common.records import to_record, to_section
 from datasets.dataset import Dataset, Split
-from datasets.transforms import Normalizer
+from datasets.transforms import make_normalizer
 from models.batch_norm import recalibrate
 from models.configured import build_configured_model
 from models.evaluation import evaluate
@@ -31,9 +31,11 @@ class CentralEvaluation:
         self._dataset = dataset
         device = resolve_device(config.device)
         self._device = device
-        self.model = build_configured_model(config, dataset.input_shape, dataset.num_classes)
+        self.model = build_configured_model(
+            config, dataset.input_shape, dataset.num_classes, dataset.target_shape
+        )
         to_device(self.model, device, config.local.channels_last)
-        self._normalizer = Normalizer(dataset.mean, dataset.std, device)
+        self._normalizer = make_normalizer(dataset, device)
         self._splits: dict[str, Split] = {"test": dataset.test.to(device)}
         if dataset.validation is not None:
             self._splits["validation"] = dataset.validation.to(device)
@@ -51,7 +53,11 @@ class CentralEvaluation:
         return to_record(self.model.state_dict())
 
     def __call__(self, arrays: Mapping[str, Array]) -> dict[str, float]:
-        """Return loss and accuracy on each split, as ``test_loss``, ``test_accuracy`` and so on."""
+        """Return loss and accuracy on each split, as ``test_loss``, ``test_accuracy`` and so on.
+
+        For data with natural clients, also the mean over these of their accuracies (``test_macro_accuracy``)
+        and its 10th and 90th percentile (``test_p10_accuracy``, ``test_p90_accuracy``).
+        """
         self._load(arrays)
         results: dict[str, float] = {}
         for name, split in self._splits.items():
@@ -62,8 +68,15 @@ class CentralEvaluation:
                 self._normalizer,
                 self._dataset.num_classes,
                 self._config.evaluate.batch_size,
+                split.clients,
             )
             results[f"{name}_loss"], results[f"{name}_accuracy"] = sums.mean()
+            if split.clients is not None:
+                held = sums.count > 0
+                accuracies = sums.correct[held] / sums.count[held]
+                results[f"{name}_macro_accuracy"] = float(accuracies.mean())
+                for percent in (10, 90):
+                    results[f"{name}_p{percent}_accuracy"] = float(accuracies.quantile(percent / 100))
         return results
 
     def _load(self, arrays: Mapping[str, Array]) -> None:

@@ -48,7 +48,8 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     progress = Logged(progress, run_directory.log)
     try:
         run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
-        for remark in _remarks(config, evaluation, len(dataset.train), int(clients.label_counts.sum())):
+        remarks = _remarks(config, evaluation, len(dataset.train), int(clients.label_counts.sum()))
+        for remark in (*dataset.remarks, *remarks):
             progress.note(remark)
         loop = RoundLoop(
             config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
