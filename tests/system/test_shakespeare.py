@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from flwr.app import ConfigRecord
+from torch.nn.functional import cross_entropy
 
 from analysis.label_distribution import plot_label_distribution
 from clients.app import app
@@ -113,10 +114,13 @@ def test_a_natural_client_is_evaluated_on_its_own_test_windows(tmp_path: Path) -
     worker = get_worker(config)
     test = worker.dataset.test
     assert test.clients is not None
+    own = test.clients == 2
     with torch.no_grad():
-        hits = worker.model(test.inputs.int()).argmax(dim=1) == test.targets
+        logits = worker.model(test.inputs[own].int())
     client = Client(worker, 2)
     arrays = {name: value.detach().clone() for name, value in worker.state.items()}
     result = client.test({"arrays": arrays}, ConfigRecord({"server-round": 1}))
-    assert result["accuracy"] == pytest.approx(hits[test.clients == 2].double().mean().item())
+    accuracy = (logits.argmax(dim=1) == test.targets[own]).double().mean().item()
+    assert result["loss"] == pytest.approx(cross_entropy(logits, test.targets[own]).item(), rel=1e-6)
+    assert result["accuracy"] == pytest.approx(accuracy)
     assert int(client.label_counts().sum()) == result["num-examples"] == len(client.indices)

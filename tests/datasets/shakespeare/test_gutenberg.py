@@ -26,7 +26,7 @@ End woes.
 dropped
 DUKE. Merchant of Syracuse,
 plead no more.
-ACT II. SCENE 1
+Act II. SCENE 1
 dropped, too
 LUCIANA. Fie.
 1595
