@@ -45,12 +45,12 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
+    apply_privacy(config, strategy, evaluation.model)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
     if isinstance(strategy, FedAvg):
         trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
         shared = [name for name in trained if name not in clients.personal_names]
         strategy.begin_run(config.clients.count, shared)
-    apply_privacy(config, strategy, evaluation.model)
     participation.num_examples = clients.label_counts.sum(axis=1)
 
     run_directory = RunDirectory(path, config, config.run.resume)
@@ -59,7 +59,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
-        for remark in _remarks(config, evaluation, clients, len(dataset.train)):
+        for remark in (*dataset.remarks, *_remarks(config, evaluation, clients, len(dataset.train))):
             progress.note(remark)
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
