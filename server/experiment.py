@@ -10,6 +10,7 @@ from common.config import Config, parse_toml
 from common.errors import UserError
 from common.methods import load_method
 from datasets.configured import open_dataset
+from models.batch_norm import batch_norm_layers
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import discover_clients
 from server.evaluation import CentralEvaluation
@@ -80,7 +81,8 @@ def _check_state(strategy: Strategy) -> None:
 
 def _remarks(config: Config, evaluation: CentralEvaluation, num_samples: int, num_held: int) -> Iterator[str]:
     """Yield what a person should know about this run before it starts."""
-    if any(True for _ in evaluation.model.buffers()):
+    yield from getattr(evaluation.model, "remarks", ())
+    if batch_norm_layers(evaluation.model):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
     yield from privacy_remarks(config)
     if num_held < num_samples and config.partition.name != "node":
