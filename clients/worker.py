@@ -46,7 +46,9 @@ class Worker:
         if config.local.compile:
             self.model.compile()
         self.parameters: Section = dict(self.model.named_parameters())
-        self.buffers: Section = dict(self.model.named_buffers())
+        # Constant tables that a model does not save do not travel either.
+        saved = self.model.state_dict()
+        self.buffers: Section = {k: v for k, v in self.model.named_buffers() if k in saved}
         self.initial_state: Section = {name: value.detach().clone() for name, value in self.state.items()}
         self.dropout_layers = dropout_layers(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)

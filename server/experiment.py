@@ -12,6 +12,7 @@ from common.methods import complete, load_method
 from datasets.configured import open_dataset, partition_clients
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
+from models.batch_norm import batch_norm_layers
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import ClientDirectory, discover_clients
 from server.evaluation import CentralEvaluation
@@ -115,7 +116,8 @@ def _remarks(
 ) -> Iterator[str]:
     """Yield what a person should know about this run before it starts."""
     num_held = int(clients.label_counts.sum())
-    if any(True for _ in evaluation.model.buffers()):
+    yield from getattr(evaluation.model, "remarks", ())
+    if batch_norm_layers(evaluation.model):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
     yield from privacy_remarks(config)
     if num_held < num_samples and config.partition.name != "node":

@@ -102,7 +102,7 @@ def test_clipping_without_noise_has_no_epsilon(
         ({"method__name": "scaffold"}, "the clients of 'scaffold' send 'control' beside the model"),
         ({"method__name": "fednova"}, "the clients of 'fednova' send 'effort' beside the model"),
         ({"method__name": "flwr:FedMedian"}, "does not cover 'flwr:FedMedian'"),
-        ({"model__name": "resnet20"}, "statistics such as 'norm1.running_mean' of model 'resnet20'"),
+        ({"model__name": "resnet20"}, "the running statistics of model 'resnet20'"),
         ({"privacy__clipping": "off"}, "privacy.noise-multiplier needs privacy.clipping"),
         ({"privacy__clip_norm": 0.0}, "privacy.clip-norm must be greater than 0"),
         ({"privacy__delta": 1.0}, "privacy.delta must be less than 1"),
