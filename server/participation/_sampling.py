@@ -40,13 +40,13 @@ def inclusion_probabilities(
 
     In the race of exponential clocks T_i ~ Exp(w_i) the first `size` are drawn, so that given all others
     item i is in with probability 1 - exp(-w_i tau), tau being the `size`-th clock of the others. The mean of
-    that over `num_draws` races has a much smaller variance than counting, and is above 0 for rare items. By
-    default there are as many races as make the error some tenths of a percent.
+    that over `num_draws` races has a much smaller variance than counting, and is above 0 for rare items. What
+    error remains is for the most part a factor common to all, and goes since the sum is known.
 
     Returns
     -------
     numpy.ndarray
-        Shape of `log_weights`; sums to about `size`.
+        Shape of `log_weights`; sums to `size`, but for values that would exceed 1.
     """
     num_items = len(log_weights)
     if size >= num_items:
@@ -64,4 +64,4 @@ def inclusion_probabilities(
         # exp overflows to infinity where a client is certain to be in, and is capped to stay silent.
         total -= np.expm1(-np.exp(np.minimum(log_weights + log_tau, 700.0))).sum(axis=0)
         done += step
-    return total / num_draws
+    return np.minimum(total * (size / total.sum()), 1.0)
