@@ -64,4 +64,5 @@ def inclusion_probabilities(
         # exp overflows to infinity where a client is certain to be in, and is capped to stay silent.
         total -= np.expm1(-np.exp(np.minimum(log_weights + log_tau, 700.0))).sum(axis=0)
         done += step
-    return np.minimum(total * (size / total.sum()), 1.0)
+    inclusion: FloatArray = np.minimum(total * (size / total.sum()), 1.0)
+    return inclusion
