@@ -17,6 +17,7 @@ from datasets.partitions._niid_bench import (
     niid_bench_label_owners,
     niid_bench_labels,
     niid_bench_quantity,
+    retried_dirichlet,
     retried_quantity,
 )
 from datasets.partitions.pachinko import COARSE_OF_FINE
@@ -90,6 +91,13 @@ class TestQuantity:
         started = time.perf_counter()
         partition("quantity", CIFAR100_TRAINING_TARGETS, 1000, beta=0.01)
         assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(("seed", "tries"), [(0, 1), (1, 2)])
+def test_niid_bench_dirichlet_is_accepted_at_the_published_try(seed: int, tries: int) -> None:
+    legacy = CountingGenerator(seed)
+    retried_dirichlet(np.arange(120) % 3, 4, 0.5, legacy, 10, masked=True)
+    assert legacy.draws == 3 * tries  # one draw a class
 
 
 def test_niid_bench_label_sets() -> None:
