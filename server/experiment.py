@@ -1,17 +1,19 @@
 """One experiment from its configuration to its finished run directory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from common.config import Config, parse_toml
+from common.config import Config, Value, default_values, differences, parse_toml
 from common.errors import UserError
 from common.methods import load_method
-from datasets.configured import open_dataset
+from datasets.configured import open_dataset, partition_clients
+from datasets.dataset import Dataset
 from server.checkpoint import Checkpoint, CheckpointStore
-from server.directory import discover_clients
+from server.directory import ClientDirectory, discover_clients
 from server.evaluation import CentralEvaluation
 from server.participation import Participation
 from server.progress import Logged, ProgressDisplay
@@ -34,15 +36,8 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     path = Path(config.run.directory) if config.run.directory else default_run_directory(config)
     checkpoints = CheckpointStore(path / "checkpoints")
     checkpoint = _find_checkpoint(path, checkpoints, config) if config.run.resume else None
-    strategy = load_method(config.method.name, config.method.parameters).make_strategy()
-    _check_state(strategy)
-    participation = Participation(config)
-    dataset = open_dataset(config)
-    evaluation = CentralEvaluation(config, dataset)
-    if isinstance(strategy, FedAvg):
-        parameter_names = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
-        strategy.begin_run(config.clients.count, parameter_names)
-    clients = discover_clients(grid, config.clients.count, config.failures.timeout)
+    parts = prepare(config, grid)
+    dataset, evaluation, clients = parts.dataset, parts.evaluation, parts.clients
 
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
@@ -51,7 +46,15 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         for remark in _remarks(config, evaluation, len(dataset.train), int(clients.label_counts.sum())):
             progress.note(remark)
         loop = RoundLoop(
-            config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
+            config,
+            grid,
+            parts.strategy,
+            clients,
+            parts.participation,
+            evaluation,
+            run_directory,
+            checkpoints,
+            progress,
         )
         if checkpoint:
             loop.restore(checkpoint)
@@ -66,6 +69,52 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     finally:
         run_directory.close()
     return path
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an experiment is made of before its first round."""
+
+    strategy: Strategy
+    participation: Participation
+    dataset: Dataset
+    evaluation: CentralEvaluation
+    clients: ClientDirectory
+
+
+def prepare(config: Config, grid: Grid) -> Parts:
+    """Make the parts of an experiment and meet its clients; nothing is written and nothing trains.
+
+    Raises
+    ------
+    UserError
+        If the configuration or the data do not allow the experiment.
+    """
+    strategy = load_method(config.method.name, config.method.parameters).make_strategy()
+    _check_state(strategy)
+    participation = Participation(config)
+    dataset = open_dataset(config)
+    evaluation = CentralEvaluation(config, dataset)
+    if isinstance(strategy, FedAvg):
+        parameter_names = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
+        strategy.begin_run(config.clients.count, parameter_names)
+    clients = discover_clients(grid, config.clients.count, config.failures.timeout)
+    return Parts(strategy, participation, dataset, evaluation, clients)
+
+
+def client_sizes(config: Config) -> list[int]:
+    """Return the number of training samples of every client."""
+    return [len(indices) for indices in partition_clients(config, open_dataset(config))]
+
+
+def read_stored_config(path: Path) -> Config:
+    """Read the ``config.toml`` of a run; keys that are younger than the run have their defaults."""
+    return stored_config(parse_toml(path.read_text(encoding="utf-8"), str(path)))
+
+
+def stored_config(values: Mapping[str, Value]) -> Config:
+    """Validate the configuration that a run stored; keys that are younger than it have their defaults."""
+    return Config.from_flat({**default_values(), **values})
 
 
 def _check_state(strategy: Strategy) -> None:
@@ -95,22 +144,16 @@ def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -
     config_file = path / "config.toml"
     if not config_file.exists():
         raise UserError(f"there is no run to resume in {path}")
-    stored = Config.from_flat(parse_toml(config_file.read_text(), str(config_file)))
+    stored = read_stored_config(config_file)
     checkpoint = checkpoints.load_latest()
     if checkpoint:
-        stored = Config.from_flat(checkpoint.config)
+        stored = stored_config(checkpoint.config)
         if checkpoint.server_round > config.rounds:
             raise UserError(
                 f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"
             )
-    old, new = stored.comparable(), config.comparable()
-    differences = [
-        f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-    ]
-    if differences:
-        raise UserError(f"cannot resume {path} with another configuration: {'; '.join(differences)}")
+    if found := differences(stored, config):
+        raise UserError(f"cannot resume {path} with another configuration: {'; '.join(found)}")
     return checkpoint
 
 
