@@ -129,10 +129,17 @@ def test_every_combination_runs_once_and_is_skipped_afterwards(
 
 
 def test_a_run_does_not_notice_what_ran_before_it(sweep: Sweeper, tmp_path: Path) -> None:
-    text = SWEEP.partition("[axes.split")[0]
-    text += '[axes.model.small]\nmodel.name = "small-cnn"\n[axes.model.flat]\nmodel.name = "mlp"\nseed = 3\n'
+    text = """
+    rounds = 2
+    [axes.model]
+    small.model.name = "small-cnn"
+    flat.model.name = "mlp"
+    [axes.data]
+    one.partition.name = "iid"
+    other = { partition.alpha = 0.3, seed = 3, method.name = "scaffold", local.lr = 0.1 }
+    """
     assert sweep(text=text) == 0
-    names = [f"{method},{model}" for method in ("fedavg", "scaffold") for model in ("small", "flat")]
+    names = ["small,one", "small,other", "flat,one", "flat,other"]
     found = hashes(tmp_path / "sweep", names)
     assert len(set(found.values())) == len(names)
     for name in reversed(names):
@@ -143,7 +150,7 @@ def test_a_run_does_not_notice_what_ran_before_it(sweep: Sweeper, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_run_of_a_sweep_has_the_bits_of_a_process_of_its_own(sweep: Sweeper, tmp_path: Path) -> None:
-    assert sweep("--only", "nc2") == 0
+    assert sweep("--only", "fedavg,iid", "--only", "scaffold,nc2") == 0
     config = tmp_path / "sweep" / "scaffold,nc2" / "config.toml"
     alone = tmp_path / "alone"
     code, output = run_process([sys.executable, "run_simulation.py", str(config), "--run-dir", str(alone)])
