@@ -15,6 +15,7 @@ SPLITS = {
     "validation": PALETTE[1],
     "test": PALETTE[0],
     "federated": PALETTE[2],
+    "personal": PALETTE[3],
 }
 # More points than this and markers would hide the line.
 MOST_MARKERS = 40

@@ -55,6 +55,7 @@ def print_summary(run_dir: Path, console: Console) -> None:
         "rounds": summary.get("rounds"),
         "final": _outcome(summary, "final"),
         "best": _outcome(summary, "best"),
+        "personal": _personal_outcome(summary),
         "time": _duration(summary.get("seconds"), summary.get("seconds_per_round")),
         "bytes": _traffic(metrics.get("bytes_down"), metrics.get("bytes_up")),
         "model sha256": str(summary.get("model_sha256", ""))[:12] or None,
@@ -80,6 +81,14 @@ def _outcome(summary: dict[str, Any], which: str) -> str | None:
     if parts and f"{which}.round" in summary:
         parts.append(f"in round {summary[f'{which}.round']}")
     return ", ".join(parts) or None
+
+
+def _personal_outcome(summary: dict[str, Any]) -> str | None:
+    """Describe the accuracies of the clients' own models at the end."""
+    labels = {"macro": "mean over clients", "worst_decile": "worst decile", "p10": "10th percentile"}
+    values = {label: summary.get(f"final.personal_accuracy_{name}") for name, label in labels.items()}
+    parts = [f"{label} {value:.2%}" for label, value in values.items() if value is not None]
+    return f"accuracy: {', '.join(parts)}" if parts else None
 
 
 def _duration(seconds: float | None, seconds_per_round: float | None) -> str | None:

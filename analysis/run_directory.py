@@ -52,6 +52,18 @@ def read_label_distribution(run_dir: Path) -> pd.DataFrame:
     return table.set_index("client_id").sort_index().drop(columns="num_examples")
 
 
+def read_participation(run_dir: Path) -> pd.DataFrame:
+    """Return what cohorts were drawn from: ``probability`` and ``inclusion``, indexed by ``client_id``.
+
+    Raises
+    ------
+    UserError
+        If the file is missing (some schemes have no such distribution), empty or not such a table.
+    """
+    table = _read_csv(run_dir, "participation.csv", ["client_id", "probability", "inclusion"])
+    return table.set_index("client_id").sort_index()
+
+
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """Return ``summary.json``, which a run writes when it ends.
 

@@ -12,7 +12,7 @@ from clients.base import Client
 from clients.worker import get_worker
 from common.config import Config, Value
 from common.errors import UserError
-from common.methods import load_method
+from common.methods import complete, load_method
 from common.records import CONFIG, METRICS, to_record, to_sections
 
 CLIENT_FAILED = 1000  # error codes of our own, above those of Flower
@@ -23,7 +23,7 @@ app = ClientApp()
 
 @functools.lru_cache(maxsize=4)
 def _parse_config(items: tuple[tuple[str, Value], ...]) -> Config:
-    return Config.from_flat(dict(items))
+    return complete(Config.from_flat(dict(items)))
 
 
 def parse_run_config(run_config: Mapping[str, Value]) -> Config:
@@ -79,6 +79,13 @@ def run_evaluate(message: Message, context: Context) -> RecordDict:
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 
+def run_loss(message: Message, context: Context) -> RecordDict:
+    """Tell the loss of the global model on the client's training data."""
+    client = make_client(context)
+    metrics = client.training_loss(to_sections(message.content), message.content.config_records[CONFIG])
+    return RecordDict({METRICS: MetricRecord(dict(metrics))})
+
+
 def run_describe(message: Message, context: Context) -> RecordDict:
     """Tell which client this node is and what it holds."""
     client = make_client(context)
@@ -86,10 +93,12 @@ def run_describe(message: Message, context: Context) -> RecordDict:
         {
             "client-id": client.client_id,
             "keeps-state": int(client.keeps_state()),
+            "is-personalised": int(client.is_personalised()),
             "label-counts": client.label_counts().tolist(),
         }
     )
-    return RecordDict({METRICS: description})
+    personal_names = ConfigRecord({"personal-names": sorted(client.personal_names())})
+    return RecordDict({METRICS: description, CONFIG: personal_names})
 
 
 def run_get_state(message: Message, context: Context) -> RecordDict:
@@ -109,6 +118,7 @@ JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
     "train": run_train,
     "evaluate": run_evaluate,
     "query.describe": run_describe,
+    "query.loss": run_loss,
     "query.get_state": run_get_state,
     "query.set_state": run_set_state,
 }

@@ -1,27 +1,37 @@
 """The client half of FedAvg, and the hooks that other methods override."""
 
+import functools
+import sys
 import time
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from flwr.app import ConfigRecord
-from flwr.client import NumPyClient
 from torch.nn import functional as F
 
+from clients.batches import num_steps
+from clients.list_interface import ListInterface
 from clients.schedules import learning_rate
 from clients.step_weights import step_weight_norm
-from clients.training import Batch, full_gradient, train_locally
+from clients.test_data import client_test_data
+from clients.training import Batch, full_gradient, iterate_training_batches, train_locally
 from clients.worker import Worker
-from common.randomness import torch_generator
+from common.config import LocalSection, Value
+from common.randomness import Purpose, numpy_generator, torch_generator
 from common.records import ARRAYS, Section, Sections
+from common.stragglers import steps_in_time, work_share
+from datasets.noise import NoisyNormalizer, noise_levels
 from models.evaluation import evaluate
 
-_BATCH_NORM = "batch-norm"
+_KEPT = "kept-entries"
+
+Predictor = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Client(NumPyClient):
+class Client(ListInterface):
     """Local SGD from the global model: FedAvg (McMahan et al. 2017, Algorithm 1, ClientUpdate).
 
     A method subclasses this in ``clients/<method>.py`` and overrides hooks; its parameters are annotated
@@ -43,13 +53,24 @@ class Client(NumPyClient):
     ----------
     received : Sections
         What the server sent this round; ``global_params`` is its trainable part.
+    num_examples : int
+        Number of training samples that the client holds.
     params : Section
         The resident model's trainable tensors, live.
+    batch : Batch
+        The mini-batch of the current step, in ``correct_gradients``.
     num_steps : int
-        Optimiser steps done this round, once training has ended.
+        Optimiser steps done so far in this round.
     learning_rate : float
         Of this round.
+    is_personal_phase : bool
+        Whether the current steps are those of ``train_personal``.
     """
+
+    DEFAULTS: ClassVar[dict[str, Value]] = {}
+    """Keys outside ``method`` for which the method has a default of its own, such as ``model.projection``."""
+
+    batch: Batch
 
     def __init__(
         self,
@@ -64,27 +85,40 @@ class Client(NumPyClient):
         for name, value in (parameters or {}).items():
             setattr(self, name, value)
         self.indices: npt.NDArray[np.int64] = worker.client_indices(client_id)
+        self.num_examples = len(self.indices)
         self.params: Section = {k: v for k, v in worker.parameters.items() if v.requires_grad}
         self.received: Sections = {}
         self.server_round = 0
         self.learning_rate = worker.config.local.learning_rate
         self.num_steps = 0
+        self.is_personal_phase = False
 
     # Hooks, in the order in which a round calls them.
+
+    def personal_names(self) -> Collection[str]:
+        """Return the entries of the model that the client keeps for itself: they are never sent.
+
+        A new client starts with those of the initial model.
+        """
+        return ()
 
     def init_state(self) -> Sections:
         """Return the state of a client that takes part for the first time."""
         return {}
 
     def begin_round(self) -> None:
-        """Prepare the round: the global model is loaded, ``received`` and ``state`` are there."""
+        """Prepare the round: the model is loaded, ``received`` and ``state`` are there."""
+
+    def trained_names(self) -> Collection[str]:
+        """Return the parameters that the next step trains; the others are frozen."""
+        return self.params
 
     def loss(self, params: Section, batch: Batch) -> torch.Tensor:
         """Return the scalar loss of a mini-batch: cross-entropy."""
         return F.cross_entropy(self.forward(params, batch.inputs), batch.targets)
 
     def correct_gradients(self, params: Section, grads: Section) -> Section:
-        """Return the gradients that the optimiser is to use."""
+        """Return the gradients that the optimiser is to use; ``batch`` is the mini-batch that they are of."""
         return grads
 
     def after_step(self, params: Section) -> None:
@@ -95,8 +129,12 @@ class Client(NumPyClient):
         return {}
 
     def personal_model(self) -> Section | None:
-        """Return the entries in which this client's own model differs from the global one, if it has one."""
+        """Return the entries in which this client's own model differs from the loaded one, if it has one."""
         return None
+
+    def personal_predictor(self) -> Predictor:
+        """Return what predicts for this client, from inputs to logits; its own model is loaded."""
+        return self.worker.model
 
     # What hooks may use.
 
@@ -106,21 +144,65 @@ class Client(NumPyClient):
             return self.worker.model(inputs)  # type: ignore[no-any-return]
         return torch.func.functional_call(self.worker.model, params, (inputs,))  # type: ignore[no-any-return]
 
+    def gradient_at(self, params: Section, batch: Batch) -> Section:
+        """Return the gradient of the loss of `batch` at `params`, which are left as they are."""
+        with torch.enable_grad():
+            leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
+            grads = torch.autograd.grad(self.loss(leaves, batch), list(leaves.values()))
+        return dict(zip(leaves, grads, strict=True))
+
+    def extra_batches(self) -> Iterator[Batch]:
+        """Yield mini-batches without end, independent of those of the round's steps."""
+        endless = self.worker.config.local.model_copy(update={"epochs": 0, "steps": sys.maxsize})
+        return iterate_training_batches(self, "extra", endless)
+
+    def train_personal(self, start: Section, **budget: int) -> Section:
+        """Train another model on the client's data and return its entries; the resident model is kept.
+
+        Hooks can tell by ``is_personal_phase`` that they are called for it.
+
+        Parameters
+        ----------
+        start : Section
+            The entries in which it differs from the resident model: those that come back.
+        **budget : int
+            ``steps`` or ``epochs`` (whichever is above 0), by default the round's budget.
+        """
+        worker = self.worker
+        kept = {name: value.detach().clone() for name, value in worker.state.items()}
+        local = worker.config.local
+        if any(budget.values()):
+            local = local.model_copy(update={"steps": 0, "epochs": 0, **budget})
+        num_steps, self.is_personal_phase = self.num_steps, True
+        try:
+            worker.load(start)
+            with torch.enable_grad():
+                train_locally(self, "personal", local)
+            return {name: worker.state[name].detach().clone() for name in start}
+        finally:
+            worker.load(kept)
+            self.num_steps, self.is_personal_phase = num_steps, False
+
+    def initial(self, names: Collection[str]) -> Section:
+        """Return entries of the run's initial model."""
+        return {name: value for name, value in self.worker.initial_state.items() if name in names}
+
     @property
     def global_params(self) -> Section:
         """The trainable part of the received global model."""
-        return {name: self.received[ARRAYS][name] for name in self.params}
+        received = self.received[ARRAYS]
+        return {name: received[name] for name in self.params if name in received}
 
     @property
-    def num_examples(self) -> int:
-        """Number of training samples that the client holds."""
-        return len(self.indices)
+    def step_budget(self) -> int:
+        """Number of optimiser steps that the client makes in this round."""
+        return num_steps(self._budget_in_time(), self.num_examples)
 
-    @property
-    def dropout_generator(self) -> torch.Generator:
-        """The generator of this job's dropout masks."""
+    def generator(self, what: str, purpose: str = "", device: torch.device | str = "cpu") -> torch.Generator:
+        """Return the generator of this job for ``shuffle``, ``augment`` or ``dropout``."""
+        name = cast(Purpose, f"{purpose}-{what}" if purpose else what)
         key = (self.server_round, self.client_id)
-        return torch_generator(self.worker.config.seed, "dropout", *key, device=self.worker.device)
+        return torch_generator(self.worker.config.seed, name, *key, device=device)
 
     @property
     def step_weight_norm(self) -> float:
@@ -129,8 +211,21 @@ class Client(NumPyClient):
         momentum = local.momentum if local.optimizer == "sgd" else 0.0
         return step_weight_norm(self.num_steps, momentum, self.learning_rate * getattr(self, "mu", 0.0))
 
+    def normalizer(self, purpose: Purpose, server_round: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return what turns raw inputs into the model's: with ``dataset.client-noise``, this client's own.
+
+        The noise is that of (`purpose`, `server_round`, client); 0 stands for what is the same in all rounds.
+        """
+        worker = self.worker
+        level = noise_levels(worker.config.dataset.client_noise, worker.config.clients.count)[self.client_id]
+        if level == 0:
+            return worker.normalizer
+        key = (server_round, self.client_id)
+        generator = torch_generator(worker.config.seed, purpose, *key, device=worker.device)
+        return NoisyNormalizer(worker.normalizer, worker.dataset.std, level[None], generator)
+
     def full_gradient(self) -> Section:
-        """Return the gradient of the mean loss over all local data at the received model.
+        """Return the gradient of the mean loss over all local data at the resident model.
 
         In evaluation mode and without augmentation; weight decay is left to the optimiser.
         """
@@ -143,7 +238,11 @@ class Client(NumPyClient):
 
     def keeps_state(self) -> bool:
         """Tell whether the client may carry anything from round to round."""
-        return self.overrides("init_state") or self.overrides("end_round") or self._keeps_batch_norm
+        return self.overrides("init_state") or self.overrides("end_round") or bool(self._kept_names)
+
+    def is_personalised(self) -> bool:
+        """Tell whether the client predicts by other means than the global model."""
+        return any(map(self.overrides, ("personal_names", "personal_model", "personal_predictor")))
 
     def overrides(self, hook: str) -> bool:
         """Tell whether the method has a hook of its own."""
@@ -157,7 +256,8 @@ class Client(NumPyClient):
         Parameters
         ----------
         received : Sections
-            ``"arrays"``, the global model, and what the method's server half adds. Not written to.
+            ``"arrays"``, the global model less ``personal_names``, and what the method's server half adds.
+            Not written to.
         config : ConfigRecord
             ``server-round``, from 1.
 
@@ -169,55 +269,82 @@ class Client(NumPyClient):
         """
         started = time.perf_counter()
         self._receive(received, config)
-        if not self.state:
-            self.state = self.init_state()
-        self._load_batch_norm()
         self.begin_round()
-        self.num_steps, loss = train_locally(self)
+        self.num_steps, loss = train_locally(self, local=self._budget_in_time())
         with torch.no_grad():
             extra = self.end_round(self.params)
-        if self._keeps_batch_norm:
-            self.state[_BATCH_NORM] = {name: value.clone() for name, value in self.worker.buffers.items()}
+        if self._kept_names:
+            self.state[_KEPT] = {name: self.worker.state[name].detach().clone() for name in self._kept_names}
         metrics: dict[str, int | float] = {
             "num-examples": self.num_examples,
             "num-steps": self.num_steps,
             "train_loss": loss,
             "seconds": time.perf_counter() - started,
         }
-        return {ARRAYS: self.worker.state, **extra}, metrics
+        personal = self.personal_names()
+        shared = {name: value for name, value in self.worker.state.items() if name not in personal}
+        return {ARRAYS: shared, **extra}, metrics
 
     def test(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
-        """Evaluate on the test images of the client's classes, weighted by its training label frequencies.
+        """Evaluate on the test data of this client (``clients.test_data``).
 
-        The model is the client's personal one if the method has it, else the global one.
+        Returns
+        -------
+        dict
+            ``loss`` and ``accuracy`` of the global model, unless parts of it are personal;
+            ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one.
         """
         self._receive(received, config)
-        self._load_batch_norm()
-        self.worker.load(self.personal_model() or {})
-        worker, dataset = self.worker, self.worker.dataset
-        counts = self.label_counts()
-        held = torch.isin(dataset.test.targets, counts.nonzero().flatten())
+        data = client_test_data(self)
+        metrics: dict[str, int | float] = {"num-examples": self.num_examples}
+        if not self.personal_names():
+            metrics["loss"], metrics["accuracy"] = data.evaluate(self.worker.model)
+        if self.is_personalised():
+            self.worker.load(self.personal_model() or {})
+            predictor = self.personal_predictor()
+            metrics["personal_loss"], metrics["personal_accuracy"] = data.evaluate(predictor)
+        return metrics
+
+    def training_loss(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
+        """Return the mean cross-entropy of the global model on the client's training data.
+
+        In evaluation mode and without augmentation; with ``one-batch`` in `config`, on one mini-batch.
+        """
+        self._receive(received, config)
+        worker, indices = self.worker, self.indices
+        if config["one-batch"]:
+            generator = numpy_generator(worker.config.seed, "measurement", self.server_round, self.client_id)
+            indices = generator.permutation(indices)[: worker.config.local.batch_size]
+        samples = torch.from_numpy(indices).to(worker.device)
         sums = evaluate(
             worker.model,
-            dataset.test.inputs[held],
-            dataset.test.targets[held],
-            worker.normalizer,
-            dataset.num_classes,
+            worker.train.inputs.index_select(0, samples),
+            worker.train.targets[samples],
+            self.normalizer("measurement", self.server_round),
+            worker.dataset.num_classes,
             worker.config.evaluate.batch_size,
         )
-        loss, accuracy = sums.mean(counts)
-        return {"num-examples": self.num_examples, "loss": loss, "accuracy": accuracy}
+        return {"num-examples": self.num_examples, "loss": sums.mean()[0]}
 
-    @property
-    def _keeps_batch_norm(self) -> bool:
-        return self.worker.config.batch_norm.policy == "local" and bool(self.worker.buffers)
+    def _budget_in_time(self) -> LocalSection:
+        """Return the round's budget, or as much of it as a straggler manages."""
+        local = self.worker.config.local
+        share = work_share(self.worker.config, self.server_round, self.client_id)
+        if share == 1:
+            return local
+        return local.model_copy(
+            update={"epochs": 0, "steps": steps_in_time(num_steps(local, self.num_examples), share)}
+        )
 
-    def _load_batch_norm(self) -> None:
-        """Put the client's own running statistics in place of the received ones."""
-        if self._keeps_batch_norm and _BATCH_NORM in self.state:
-            self.worker.load(self.state[_BATCH_NORM])
+    @functools.cached_property
+    def _kept_names(self) -> list[str]:
+        """Entries of the model that the client keeps: personal ones, and BatchNorm's if they are local."""
+        is_local = self.worker.config.batch_norm.policy == "local"
+        kept = {*self.personal_names(), *(self.worker.buffers if is_local else ())}
+        return [name for name in self.worker.state if name in kept]
 
     def _receive(self, received: Sections, config: ConfigRecord) -> None:
+        """Take what the server sent, and load the model: the global one with the client's own entries."""
         worker = self.worker
         self.received = {
             section: {name: value.to(worker.device) for name, value in values.items()}
@@ -226,27 +353,6 @@ class Client(NumPyClient):
         self.server_round = int(config["server-round"])  # type: ignore[arg-type]
         self.learning_rate = learning_rate(worker.config.local, self.server_round, worker.config.rounds)
         worker.load(self.received[ARRAYS])
-
-    # Flower's NumPyClient interface: the same round with the model as a list, in the order of the state.
-
-    def get_parameters(self, config: dict[str, Any]) -> list[npt.NDArray[Any]]:
-        """Return the resident model as a list of arrays."""
-        return [value.detach().cpu().numpy().copy() for value in self.worker.state.values()]
-
-    def fit(
-        self, parameters: list[npt.NDArray[Any]], config: dict[str, Any]
-    ) -> tuple[list[npt.NDArray[Any]], int, dict[str, Any]]:
-        """Train for one round on a model given as a list of arrays."""
-        _, metrics = self.train(self._named(parameters), ConfigRecord(config))
-        return self.get_parameters(config), self.num_examples, dict(metrics)
-
-    def evaluate(
-        self, parameters: list[npt.NDArray[Any]], config: dict[str, Any]
-    ) -> tuple[float, int, dict[str, Any]]:
-        """Evaluate a model given as a list of arrays."""
-        metrics = self.test(self._named(parameters), ConfigRecord(config))
-        return float(metrics["loss"]), self.num_examples, dict(metrics)
-
-    def _named(self, parameters: list[npt.NDArray[Any]]) -> Sections:
-        names = self.worker.state
-        return {ARRAYS: dict(zip(names, map(torch.from_numpy, parameters), strict=True))}
+        worker.load(self.state.get(_KEPT) or self.initial(self.personal_names()))
+        if not self.state:
+            self.state = self.init_state()

@@ -1,14 +1,17 @@
 """The local training loop, written once for all methods."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from clients.batches import iterate_batches
 from clients.optimizers import reset_optimizer
-from common.randomness import torch_generator
+from common.config import LocalSection
+from common.randomness import Purpose
 from common.records import Section
 from datasets.transforms import crop_flip
+from models.evaluation import evaluation_mode
 
 if TYPE_CHECKING:
     from clients.base import Client
@@ -28,65 +31,108 @@ class Batch:
         return len(self.targets)
 
 
-def train_locally(client: "Client") -> tuple[int, float]:
-    """Spend a client's local budget of one round on the worker's resident model.
+def iterate_training_batches(client: "Client", purpose: str, local: LocalSection) -> Iterator[Batch]:
+    """Yield the mini-batches of a client's budget: shuffled, augmented, normalised, on the device.
 
     Every source of randomness is keyed by (seed, purpose, round, client), so that the result does not
     depend on which worker runs the job, nor on what ran there before.
+
+    Parameters
+    ----------
+    client : Client
+        Whose data.
+    purpose : str
+        What the batches are for: empty for the round's training; others draw other batches.
+    local : LocalSection
+        The budget and the batch size.
+    """
+    worker, config = client.worker, client.worker.config
+    shuffle = client.generator("shuffle", purpose)
+    augment = client.generator("augment", purpose, worker.device)
+    normalizer = client.normalizer(
+        cast(Purpose, f"{purpose}-noise" if purpose else "noise"), client.server_round
+    )
+    memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
+    indices = torch.from_numpy(client.indices).to(worker.device)
+    for batch_indices in iterate_batches(indices, local, shuffle):
+        inputs = worker.train.inputs.index_select(0, batch_indices)
+        if config.dataset.augmentation == "crop-flip":
+            inputs = crop_flip(inputs, augment, config.dataset.crop_padding)
+        inputs = normalizer(inputs)
+        if inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=memory_format)
+        yield Batch(inputs, worker.train.targets[batch_indices], batch_indices)
+
+
+def train_locally(
+    client: "Client", purpose: str = "", local: LocalSection | None = None
+) -> tuple[int, float]:
+    """Spend a local budget on the worker's resident model.
+
+    Parameters
+    ----------
+    client : Client
+        Its hooks decide what is trained, and on which loss.
+    purpose : str
+        Empty for the round's training of the global model; see ``iterate_training_batches``.
+    local : LocalSection, optional
+        The budget, by default that of the configuration.
 
     Returns
     -------
     tuple[int, float]
         Number of optimiser steps, and the loss averaged over the samples that were processed.
     """
-    worker, config, key = client.worker, client.worker.config, (client.server_round, client.client_id)
-    local, device, model = config.local, worker.device, worker.model
-    shuffle = torch_generator(config.seed, "shuffle", *key)
-    augment = torch_generator(config.seed, "augment", *key, device=device)
-    dropout = client.dropout_generator  # one for all layers: with one each, all would draw the same numbers
+    worker, params = client.worker, client.params
+    local = local or worker.config.local
+    dropout = client.generator("dropout", purpose, worker.device)
     for layer in worker.dropout_layers:
-        layer.generator = dropout
-    memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
-    indices = torch.from_numpy(client.indices).to(device)
-    params = client.params
+        layer.generator = dropout  # one for all layers: with one each, all would draw the same numbers
     corrects_gradients = client.overrides("correct_gradients")
+    chooses_names = client.overrides("trained_names")
     reset_optimizer(worker.optimizer, client.learning_rate)
-    model.train()
+    worker.model.train()
 
     losses: list[torch.Tensor] = []
     sizes: list[int] = []
-    for batch_indices in iterate_batches(indices, local, shuffle):
-        inputs = worker.train.inputs.index_select(0, batch_indices)
-        if config.dataset.augmentation == "crop-flip":
-            inputs = crop_flip(inputs, augment, config.dataset.crop_padding)
-        inputs = worker.normalizer(inputs)
-        if inputs.dim() == 4:
-            inputs = inputs.contiguous(memory_format=memory_format)
-        batch = Batch(inputs, worker.train.targets[batch_indices], batch_indices)
-
-        for batch_norm in worker.batch_norm_layers:
-            batch_norm.train(len(batch) > 1)  # one sample has no batch statistics: the running ones serve
-        worker.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=local.precision == "bfloat16"):
-            loss = client.loss(params, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if corrects_gradients:
-            _replace_gradients(client, params)
-        if local.clip_norm > 0:
-            torch.nn.utils.clip_grad_norm_(params.values(), local.clip_norm)
-        worker.optimizer.step()
-        client.after_step(params)
-        losses.append(loss.detach())
-        sizes.append(len(batch))
+    client.num_steps = 0
+    try:
+        for batch in iterate_training_batches(client, purpose, local):
+            if chooses_names:
+                _freeze_all_but(client.trained_names(), params)
+            for batch_norm in worker.batch_norm_layers:
+                batch_norm.train(len(batch) > 1)  # one sample has no batch statistics: the running ones serve
+            worker.optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(worker.device.type, torch.bfloat16, enabled=local.precision == "bfloat16"):
+                loss = client.loss(params, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if corrects_gradients:
+                _replace_gradients(client, params, batch)
+            if local.clip_norm > 0:
+                torch.nn.utils.clip_grad_norm_(params.values(), local.clip_norm)
+            worker.optimizer.step()
+            client.num_steps += 1
+            client.after_step(params)
+            losses.append(loss.detach())
+            sizes.append(len(batch))
+    finally:
+        if chooses_names:
+            _freeze_all_but(params, params)
 
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean_loss = float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
     return len(sizes), mean_loss
 
 
+def _freeze_all_but(names: Collection[str], params: Section) -> None:
+    for name, param in params.items():
+        param.requires_grad_(name in names)
+
+
 @torch.no_grad()
-def _replace_gradients(client: "Client", params: Section) -> None:
+def _replace_gradients(client: "Client", params: Section, batch: Batch) -> None:
     grads = {name: param.grad for name, param in params.items() if param.grad is not None}
+    client.batch = batch
     for name, grad in client.correct_gradients(params, grads).items():
         params[name].grad = grad
 
@@ -97,17 +143,14 @@ def full_gradient(client: "Client") -> Section:
     names, values = list(client.params), list(client.params.values())
     sums = [torch.zeros_like(value) for value in values]
     batch_size = worker.config.evaluate.batch_size
-    was_training = worker.model.training
-    worker.model.eval()
-    for indices in torch.split(torch.from_numpy(client.indices).to(worker.device), batch_size):
-        batch = Batch(
-            worker.normalizer(worker.train.inputs.index_select(0, indices)),
-            worker.train.targets[indices],
-            indices,
-        )
-        grads = torch.autograd.grad(
-            client.loss(client.params, batch) * (len(batch) / client.num_examples), values
-        )
-        sums = [total + grad for total, grad in zip(sums, grads, strict=True)]
-    worker.model.train(was_training)
+    normalizer = client.normalizer("measurement", client.server_round)
+    with evaluation_mode(worker.model):
+        for indices in torch.split(torch.from_numpy(client.indices).to(worker.device), batch_size):
+            batch = Batch(
+                normalizer(worker.train.inputs.index_select(0, indices)),
+                worker.train.targets[indices],
+                indices,
+            )
+            loss = client.loss(client.params, batch) * (len(batch) / client.num_examples)
+            sums = [a + b for a, b in zip(sums, torch.autograd.grad(loss, values), strict=True)]
     return dict(zip(names, sums, strict=True))

@@ -45,6 +45,7 @@ class Worker:
             self.model.compile()
         self.parameters: Section = dict(self.model.named_parameters())
         self.buffers: Section = dict(self.model.named_buffers())
+        self.initial_state: Section = {name: value.detach().clone() for name, value in self.state.items()}
         self.dropout_layers = dropout_layers(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)
         self.optimizer = make_optimizer(self.parameters.values(), config.local)

@@ -69,6 +69,13 @@ class ClientsSection(_Section):
     evaluate_fraction: Annotated[float, Field(ge=0, le=1)]
 
 
+class StragglersSection(_Section):
+    """Clients that manage only part of a round's work, and whether their work counts."""
+
+    fraction: Annotated[float, Field(ge=0, le=1)]
+    policy: Literal["keep", "drop"]
+
+
 class LocalSection(_Section):
     """Local training: budget, optimiser, schedule over rounds, numerical options."""
 
@@ -111,12 +118,32 @@ class DatasetSection(_Section):
     augmentation: Literal["none", "crop-flip"]
     crop_padding: NonNegative
     natural_clients: NonNegative
+    client_noise: NonNegativeFloat
 
 
 class BatchNormSection(_Section):
     """What happens to BatchNorm's running statistics (``docs/architecture.md``)."""
 
     policy: Literal["average", "local", "recalibrate"]
+
+
+class PrivacySection(_Section):
+    """Client-level central differential privacy (``strategies/privacy.py``); off by default."""
+
+    clipping: Literal["off", "fixed", "adaptive"]
+    clip_norm: Annotated[float, Field(gt=0)]
+    noise_multiplier: NonNegativeFloat
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    relation: Literal["replace-one", "zero-out"]
+    target_quantile: Annotated[float, Field(ge=0, le=1)]
+    clip_learning_rate: NonNegativeFloat
+    count_noise: NonNegativeFloat
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.noise_multiplier > 0 and self.clipping == "off":
+            raise ValueError("privacy.noise-multiplier needs privacy.clipping = 'fixed' or 'adaptive'")
+        return self
 
 
 class EvaluateSection(_Section):
@@ -179,12 +206,14 @@ class Config(_Section):
     run: RunSection
     clients: ClientsSection
     participation: _OpenSection
+    stragglers: StragglersSection
     local: LocalSection
     dataset: DatasetSection
     partition: _OpenSection
     model: _OpenSection
     batch_norm: BatchNormSection
     method: _OpenSection
+    privacy: PrivacySection
     evaluate: EvaluateSection
     stop: StopSection
     runtime: RuntimeSection

@@ -15,7 +15,7 @@ from flwr.serverapp.strategy import Strategy
 import clients
 import strategies
 from clients.base import Client
-from common.config import Value, drop_inherited_defaults
+from common.config import Config, Value, drop_inherited_defaults
 from common.errors import UserError, nearest, unknown_name
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import available_plugins, find_class, load_plugin
@@ -42,6 +42,11 @@ class Method:
     strategy_parameters: Mapping[str, Any]
     client_parameters: Mapping[str, Any]
 
+    @property
+    def defaults(self) -> Mapping[str, Value]:
+        """Keys of the configuration for which the method has defaults of its own."""
+        return self.client_class.DEFAULTS
+
     def make_strategy(self) -> Strategy:
         """Build the server half."""
         return self.strategy_class(**self.strategy_parameters)
@@ -50,6 +55,14 @@ class Method:
 def available_methods() -> list[str]:
     """List the methods that have a file in ``strategies/`` or ``clients/``."""
     return sorted({*available_plugins(strategies, FedAvg), *available_plugins(clients, Client)} - {"base"})
+
+
+def complete(config: Config) -> Config:
+    """Fill in what the method has defaults for and the configuration does not set (``Client.DEFAULTS``)."""
+    method = load_method(config.method.name, config.method.parameters)
+    given = config.flat()
+    missing = {key: value for key, value in method.defaults.items() if key not in given}
+    return Config.from_flat({**given, **missing}) if missing else config
 
 
 def load_method(name: str, parameters: Mapping[str, Value]) -> Method:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_origin, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
@@ -22,7 +22,8 @@ def class_parameters(*classes: type) -> dict[str, tuple[Any, Any]]:
     for cls in classes:
         hints = get_type_hints(cls, include_extras=True)
         for name, annotation in hints.items():
-            if not name.startswith("_") and hasattr(cls, name):
+            is_constant = get_origin(annotation) is ClassVar
+            if not name.startswith("_") and hasattr(cls, name) and not is_constant:
                 declared[name] = (annotation, getattr(cls, name))
     return declared
 

@@ -11,8 +11,11 @@ import numpy as np
 import torch
 
 Purpose = Literal[
-    "partition", "validation", "init", "participation", "evaluation", "shuffle", "augment", "dropout", "noise"
-]
+    "partition", "validation", "init", "participation", "straggler", "evaluation", "measurement",
+    "shuffle", "augment", "dropout", "noise", "privacy",
+    "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
+    "extra-shuffle", "extra-augment", "extra-noise",
+]  # fmt: skip
 
 
 def _sequence(seed: int, purpose: Purpose, keys: tuple[int, ...]) -> np.random.SeedSequence:

@@ -19,6 +19,8 @@ Sections = dict[str, Section]
 ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
+# The metric by which the round loop tells a strategy how a client's weight is to be corrected.
+PARTICIPATION_WEIGHT = "participation-weight"
 
 # Received payloads are read-only views of the message's bytes; nothing here writes to them.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

@@ -1,12 +1,15 @@
-"""What a partition looks like: label counts per client, and a hash to compare runs by."""
+"""What a partition looks like: label counts per client, the indices, and a hash to compare runs by."""
 
 import csv
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from common.files import write_atomic
 
 IndexArray = npt.NDArray[np.int64]
 
@@ -31,3 +34,18 @@ def partition_sha256(partition: Sequence[IndexArray]) -> str:
         digest.update(len(indices).to_bytes(8, "little"))
         digest.update(np.ascontiguousarray(indices, dtype="<i8").tobytes())
     return digest.hexdigest()
+
+
+def write_partition(path: Path, partition: Sequence[IndexArray]) -> None:
+    """Write the clients' indices into the training set: ``indices``, end to end, and ``sizes``, as npz."""
+    content = io.BytesIO()
+    sizes = np.array([len(indices) for indices in partition], dtype=np.int64)
+    np.savez_compressed(content, indices=np.concatenate(partition).astype(np.int32), sizes=sizes)
+    write_atomic(path, content.getvalue())
+
+
+def read_partition(path: Path) -> list[IndexArray]:
+    """Read what ``write_partition`` wrote."""
+    with np.load(path) as content:
+        indices, sizes = content["indices"].astype(np.int64), content["sizes"]
+    return np.split(indices, np.cumsum(sizes)[:-1])

@@ -6,15 +6,17 @@ without ``build`` hold what several models share.
 
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
-from common.config import Value
+from common.config import NonNegative, Value
 from common.errors import unknown_name
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import available_plugins, load_plugin
 from common.randomness import torch_seed
+from models.classifier import add_projection, as_classifier
 
 __all__ = ["available_models", "build_model", "model_parameters"]
 
@@ -54,10 +56,14 @@ def build_model(
         If the model or a parameter is unknown, or if the model cannot take this input.
     """
     build = _find_build(name)
-    keywords = parse_parameters("model", name, function_parameters(build), parameters or {})
+    keywords = parse_parameters("model", name, _parameters(build), parameters or {})
+    projection = keywords.pop("projection")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "init"))
-        return build(input_shape, num_classes, **keywords)
+        model = build(input_shape, num_classes, **keywords)
+        if projection:
+            add_projection(as_classifier(model), projection)
+        return model
 
 
 def available_models() -> list[str]:
@@ -73,7 +79,12 @@ def model_parameters(name: str) -> list[str]:
     UserError
         If there is no such model.
     """
-    return [parameter.replace("_", "-") for parameter in function_parameters(_find_build(name))]
+    return [parameter.replace("_", "-") for parameter in _parameters(_find_build(name))]
+
+
+def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
+    """Return the parameters of a model; every model can have a projection of so many outputs (0: none)."""
+    return {**function_parameters(build), "projection": (NonNegative, 0)}
 
 
 def _load_build(name: str) -> Callable[..., nn.Module] | None:

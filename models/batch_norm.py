@@ -8,9 +8,14 @@ from torch import Tensor, nn
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
+def is_batch_norm(module: nn.Module) -> bool:
+    """Tell whether `module` is a BatchNorm layer of any kind."""
+    return isinstance(module, _BatchNorm)
+
+
 def batch_norm_layers(model: nn.Module) -> list[nn.Module]:
     """Return the BatchNorm layers of `model`."""
-    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    return [module for module in model.modules() if is_batch_norm(module)]
 
 
 @torch.no_grad()

@@ -1,28 +1,85 @@
 """The shape that every model has: features, then one linear layer called ``classifier``."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
+
+from common.errors import UserError
 
 
 class Classifier(nn.Module, ABC):
-    """A body that computes features and a linear head.
+    """A body that computes features, an optional projection of them, and a linear head.
 
-    Personalised methods split a model by name: the head is ``classifier.*``, the body everything else.
+    Personalised methods split a model by name (``models.parts``): the head is ``classifier.*``, the body
+    everything else.
 
     Attributes
     ----------
+    projection : torch.nn.Module or None
+        Between the features and the head, if :func:`add_projection` has put one there.
     classifier : torch.nn.Linear
         The last layer; it returns logits.
     """
 
     classifier: nn.Linear
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection: nn.Module | None = None
+
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
-        """Return what the classifier sees, of shape (batch, ``classifier.in_features``)."""
+        """Return the output of the last hidden layer, the features of the samples."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return what the head sees, of shape (..., ``classifier.in_features``)."""
+        features = self.features(x)
+        return features if self.projection is None else self.projection(features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits, of shape (batch, classes)."""
-        logits: Tensor = self.classifier(self.features(x))
+        """Return the logits, of shape (..., classes)."""
+        logits: Tensor = self.classifier(self.embed(x))
         return logits
+
+
+def as_classifier(model: nn.Module) -> Classifier:
+    """Return `model` itself.
+
+    Raises
+    ------
+    UserError
+        If it does not tell its features from its head.
+    """
+    if not isinstance(model, Classifier):
+        raise UserError("this needs a model that derives from models.classifier.Classifier")
+    return model
+
+
+def add_projection(model: Classifier, size: int) -> None:
+    """Put a two-layer projection between features and head (MOON; Li, He and Song 2021, section 3.2).
+
+    The hidden layer is as wide as the features; the head is replaced by one that takes `size` inputs.
+    """
+    width, old = model.classifier.in_features, model.classifier
+    model.projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, size))
+    model.classifier = nn.Linear(size, old.out_features, bias=old.bias is not None)
+
+
+class _Embedding(nn.Module):
+    """A view of a model whose forward pass is ``embed``."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.embed(x)
+
+
+def embed_with(model: Classifier, state: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Return the embedding of `x` by `model` with the entries of `state` in place of its own."""
+    renamed = {f"model.{name}": value for name, value in state.items()}
+    result: Tensor = torch.func.functional_call(_Embedding(model), renamed, (x,))
+    return result

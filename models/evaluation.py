@@ -1,6 +1,7 @@
 """Loss and accuracy of a model on a split."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,18 @@ class Evaluation:
         return float((weights * self.loss).sum()), float((weights * self.correct).sum())
 
 
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put `model` in evaluation mode and afterwards every module back in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -43,8 +56,9 @@ def evaluate(
     normalizer: Callable[[Tensor], Tensor],
     num_classes: int,
     batch_size: int,
+    predictor: Callable[[Tensor], Tensor] | None = None,
 ) -> Evaluation:
-    """Evaluate `model` on one split, in evaluation mode; its training flag is restored afterwards.
+    """Evaluate `model` on one split, in evaluation mode.
 
     Parameters
     ----------
@@ -54,20 +68,19 @@ def evaluate(
         The split; inputs are normalised batch by batch, on the device of the model.
     normalizer : callable
         Turns a batch of raw inputs into what the model takes.
+    predictor : callable, optional
+        Gives the logits in place of the model itself, which is in evaluation mode all the same.
     """
     device = next(model.parameters()).device
     sums = torch.zeros(3, num_classes, dtype=torch.float64, device=device)
-    was_training = model.training
-    model.eval()
-    try:
+    predictor = predictor or model
+    with evaluation_mode(model):
         for start in range(0, len(targets), batch_size):
             batch_targets = targets[start : start + batch_size].to(device)
-            logits = model(normalizer(inputs[start : start + batch_size].to(device))).float()
+            logits = predictor(normalizer(inputs[start : start + batch_size].to(device))).float()
             losses = F.cross_entropy(logits, batch_targets, reduction="none")
             hits = logits.argmax(dim=1) == batch_targets
             values = torch.stack([torch.ones_like(losses), losses, hits.to(losses.dtype)]).double()
             sums.index_add_(1, batch_targets, values)
-    finally:
-        model.train(was_training)
     count, loss, correct = sums.cpu()
     return Evaluation(count, loss, correct)

@@ -64,9 +64,16 @@ def _centralized(config: Config, client_sizes: Callable[[], Sequence[int]]) -> d
         raise UserError(
             "the comparator 'centralized' needs the data in one place, and partition.name is 'node'"
         )
+    if config.dataset.client_noise > 0:
+        raise UserError(
+            "the comparator 'centralized' cannot pool the data: with dataset.client-noise each client sees"
+            " its own noise"
+        )
     values = config.flat()
     for section, name in (("method", "fedavg"), ("partition", "iid"), ("participation", "uniform")):
-        values = _rename(values, section, name)
+        values = _reset(values, section) | {f"{section}.name": name}
+    # Nobody is late where there is one client, and nothing is to be kept from the server.
+    values = _reset(_reset(values, "stragglers"), "privacy")
     values |= {
         "clients.count": 1,
         "clients.fraction": 1.0,
@@ -80,15 +87,14 @@ def _centralized(config: Config, client_sizes: Callable[[], Sequence[int]]) -> d
 
 
 def _local_only(config: Config) -> dict[str, Value]:
-    values = _rename(config.flat(), "method", LOCAL_ONLY)
+    values = _reset(_reset(config.flat(), "method"), "privacy") | {"method.name": LOCAL_ONLY}
     if config.clients.evaluate_fraction == 0:  # what the clients learn shows in their own accuracy alone
         values["clients.evaluate-fraction"] = 1.0
     return values
 
 
-def _rename(values: Mapping[str, Value], section: str, name: str) -> dict[str, Value]:
-    """Choose another ``<section>.name``; the former one's parameters go, defaults come back."""
+def _reset(values: Mapping[str, Value], section: str) -> dict[str, Value]:
+    """Give a section its defaults again; parameters of what it named go."""
     prefix = f"{section}."
     kept = {key: value for key, value in values.items() if not key.startswith(prefix)}
-    defaults = {key: value for key, value in default_values().items() if key.startswith(prefix)}
-    return {**kept, **defaults, f"{prefix}name": name}
+    return kept | {key: value for key, value in default_values().items() if key.startswith(prefix)}

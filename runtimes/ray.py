@@ -11,7 +11,7 @@ from typing import Any
 
 from flwr.app import Error, Message, RecordDict
 
-from common.config import PROJECT_ROOT, Config, Value
+from common.config import PROJECT_ROOT, Config
 from common.errors import UserError
 from common.records import METRICS
 from runtimes.flower_internals import Metadata, rebuild_message
@@ -31,7 +31,7 @@ _NOT_SHIPPED = [".git", ".venv", ".venv-ci", "data", "runs", "tests", "docs", "b
 class _Actor:
     """Runs client jobs in a process of its own; keeps the data and one model (``clients.worker``)."""
 
-    def __init__(self, run_config: dict[str, Value], num_clients: int, gpus: float) -> None:
+    def __init__(self, gpus: float) -> None:
         from clients.app import app
         from runtimes.flower_internals import assume_task_identity
 
@@ -39,24 +39,25 @@ class _Actor:
         if 0 < gpus < 1:
             _cap_gpu_memory(gpus)
         self._app = app
-        self._run_config = run_config
-        self._num_clients = num_clients
-        self._content: tuple[Any, RecordDict] | None = None
+        self._fetched: dict[str, tuple[Any, Any]] = {}
 
-    def run(self, content: list[Any], metadata: Metadata, state: list[Any]) -> tuple[Message, RecordDict]:
+    def run(
+        self, run: list[Any], content: list[Any], metadata: Metadata, state: list[Any]
+    ) -> tuple[Message, RecordDict]:
         """Do one job. References arrive in lists, so that Ray does not fetch them again for each job."""
-        if self._content is None or self._content[0] != content[0]:
-            self._content = (content[0], ray.get(content[0]))
-        message = rebuild_message(self._content[1], metadata)
-        context = make_context(
-            LocalGrid.client_id(metadata.dst_node_id),
-            self._num_clients,
-            self._run_config,
-            metadata.dst_node_id,
-        )
+        run_config, num_clients = self._fetch("run", run[0])
+        message = rebuild_message(self._fetch("content", content[0]), metadata)
+        node_id = metadata.dst_node_id
+        context = make_context(LocalGrid.client_id(node_id), num_clients, run_config, node_id)
         if state:
             context.state = ray.get(state[0])
         return self._app(message, context), context.state
+
+    def _fetch(self, what: str, reference: Any) -> Any:
+        """Return the object behind a reference, which is kept until another one is asked for."""
+        if what not in self._fetched or self._fetched[what][0] != reference:
+            self._fetched[what] = (reference, ray.get(reference))
+        return self._fetched[what][1]
 
 
 class RayGrid(LocalGrid):
@@ -67,18 +68,16 @@ class RayGrid(LocalGrid):
     config : Config
         ``resources.*`` says what an actor takes, ``runtime.workers`` how many there are (0: as many as
         fit), ``ray.address`` which cluster; empty starts Ray on this machine.
+    actors : list, optional
+        Actors of ``make_actors`` that outlive this Grid; by default it makes its own and stops them.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, actors: list[Any] | None = None) -> None:
         super().__init__(config.clients.count)
         self._started_ray = start_ray(config)
-        resources = config.resources
-        count = config.runtime.workers or _workers_that_fit(config)
-        actor = ray.remote(
-            num_cpus=resources.cpus_per_client, num_gpus=resources.gpus_per_client, max_restarts=-1
-        )(_Actor)
-        arguments = (config.flat(), config.clients.count, resources.gpus_per_client)
-        self._actors: list[Any] = [actor.remote(*arguments) for _ in range(min(count, config.clients.count))]
+        self._own_actors = make_actors(config) if actors is None else []
+        self._actors = self._own_actors if actors is None else actors
+        self._run = ray.put((config.flat(), config.clients.count))
         self._states: dict[int, Any] = {}
         self._sizes: dict[int, float] = {}
 
@@ -103,7 +102,7 @@ class RayGrid(LocalGrid):
 
     def close(self) -> None:
         """Stop the actors, and Ray if this Grid started it."""
-        for actor in self._actors:
+        for actor in self._own_actors:
             ray.kill(actor)
         if self._started_ray:
             ray.shutdown()
@@ -111,7 +110,7 @@ class RayGrid(LocalGrid):
     def _submit(self, actor: Any, message: Message, content: Any) -> Any:
         state = self._states.get(message.metadata.dst_node_id)
         job = actor.run.options(num_returns=2)
-        return job.remote([content], message.metadata, [state] if state is not None else [])
+        return job.remote([self._run], [content], message.metadata, [state] if state is not None else [])
 
     def _receive(self, reference: Any, state: Any, message: Message) -> Message:
         node_id = message.metadata.dst_node_id
@@ -125,6 +124,16 @@ class RayGrid(LocalGrid):
             if metrics and "num-examples" in metrics:
                 self._sizes[node_id] = float(metrics["num-examples"])  # type: ignore[arg-type]
         return reply
+
+
+def make_actors(config: Config) -> list[Any]:
+    """Start as many actors as ``runtime.workers`` or the resources say; they serve any run on this Ray."""
+    resources = config.resources
+    count = config.runtime.workers or _workers_that_fit(config)
+    actor = ray.remote(
+        num_cpus=resources.cpus_per_client, num_gpus=resources.gpus_per_client, max_restarts=-1
+    )(_Actor)
+    return [actor.remote(resources.gpus_per_client) for _ in range(min(count, config.clients.count))]
 
 
 def start_ray(config: Config) -> bool:

@@ -18,6 +18,7 @@ from common.config import Config, Value
 from common.errors import UserError
 from common.experiment_file import SEED_AXIS, Experiment, Point, Selection
 from common.files import write_atomic
+from common.methods import complete
 from runtimes.comparators import AS_GIVEN, COMPARATORS
 from runtimes.launch import compared, configure, run
 from runtimes.sequential import SequentialGrid
@@ -112,6 +113,7 @@ def plan(experiment: Experiment, options: argparse.Namespace, directory: Path) -
             config = configure(options, point.overrides, str(directory / point.name))
             if COMPARATOR_AXIS in point.labels and point.labels[COMPARATOR_AXIS] in COMPARATORS:
                 config = compared(config, point.labels[COMPARATOR_AXIS])
+            config = complete(config)
         key = tuple(sorted((k, v) for k, v in config.flat().items() if not k.startswith("run.")))
         original = first.setdefault(key, point.name)
         planned.append(PlannedRun(point, config, original if original != point.name else ""))

@@ -1,7 +1,7 @@
 """Who is who: Flower's random node ids on one side, client ids (partition ids) on the other."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,15 +27,26 @@ class ClientDirectory:
         int64, shape (clients, classes): what the clients hold, by ascending client id.
     keeps_state : bool
         Whether clients carry state from round to round.
+    is_personalised : bool
+        Whether clients have models or predictions of their own.
+    personal_names : Collection[str]
+        Entries of the model that clients keep for themselves.
     """
 
     def __init__(
-        self, node_ids: Mapping[int, int], label_counts: npt.NDArray[np.int64], keeps_state: bool
+        self,
+        node_ids: Mapping[int, int],
+        label_counts: npt.NDArray[np.int64],
+        keeps_state: bool = False,
+        is_personalised: bool = False,
+        personal_names: Collection[str] = (),
     ) -> None:
         self.node_ids = dict(sorted(node_ids.items()))
         self.client_ids = {node: client for client, node in self.node_ids.items()}
         self.label_counts = label_counts
         self.keeps_state = keeps_state
+        self.is_personalised = is_personalised
+        self.personal_names = personal_names
 
 
 def discover_clients(grid: Grid, num_clients: int, timeout: float) -> ClientDirectory:
@@ -51,7 +62,8 @@ def discover_clients(grid: Grid, num_clients: int, timeout: float) -> ClientDire
     messages = {node: Message(query, dst_node_id=node, message_type="query.describe") for node in nodes}
     node_ids: dict[int, int] = {}
     label_counts: dict[int, list[int]] = {}
-    keeps_state = False
+    keeps_state = is_personalised = False
+    personal_names: set[str] = set()
     for node, reply in exchange(grid, messages, timeout):
         if reply.has_error():
             raise UserError(reply.error.reason)
@@ -61,11 +73,13 @@ def discover_clients(grid: Grid, num_clients: int, timeout: float) -> ClientDire
             raise UserError(f"two nodes have partition-id {client_id}: give each SuperNode its own")
         node_ids[client_id] = node
         label_counts[client_id] = description["label-counts"]  # type: ignore[assignment]
-        keeps_state = keeps_state or bool(description["keeps-state"])
+        keeps_state |= bool(description["keeps-state"])
+        is_personalised |= bool(description["is-personalised"])
+        personal_names |= set(reply.content.config_records[CONFIG]["personal-names"])  # type: ignore[arg-type]
     if missing := sorted(set(range(num_clients)) - set(node_ids)):
         raise UserError(f"no node answers for client {missing[0]} ({len(missing)} of {num_clients} missing)")
     counts = np.array([label_counts[client] for client in sorted(node_ids)], dtype=np.int64)
-    return ClientDirectory(node_ids, counts, keeps_state)
+    return ClientDirectory(node_ids, counts, keeps_state, is_personalised, personal_names)
 
 
 def _wait_for_nodes(grid: Grid, num_clients: int, timeout: float) -> Sequence[int]:

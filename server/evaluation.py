@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 
+import torch
 from flwr.app import Array, ArrayRecord
 
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
+from common.randomness import torch_generator
 from common.records import to_record, to_section
 from datasets.dataset import Dataset, Split
+from datasets.noise import NoisyNormalizer, noise_levels, noisy_images
 from datasets.transforms import Normalizer
 from models.batch_norm import recalibrate
 from models.configured import build_configured_model
@@ -16,6 +19,10 @@ from models.evaluation import evaluate
 
 class CentralEvaluation:
     """Evaluates global models on the server's test and validation data with one resident model.
+
+    With ``dataset.client-noise``, image j has the noise of client j mod K, drawn once: the mixture of
+    NIID-Bench, which evaluates on K noisy copies of the test set, for the price of one. The images are kept
+    as float32.
 
     Parameters
     ----------
@@ -37,6 +44,13 @@ class CentralEvaluation:
         self._splits: dict[str, Split] = {"test": dataset.test.to(device)}
         if dataset.validation is not None:
             self._splits["validation"] = dataset.validation.to(device)
+        self._sigma = config.dataset.client_noise
+        if self._sigma > 0:
+            noisy = self._noisy_normalizer()
+            self._splits = {
+                name: Split(noisy_images(noisy, split.inputs, config.clients.count), split.targets)
+                for name, split in self._splits.items()
+            }
         self._recalibrates = config.batch_norm.policy == "recalibrate" and any(
             True for _ in self.model.buffers()
         )
@@ -59,7 +73,7 @@ class CentralEvaluation:
                 self.model,
                 split.inputs,
                 split.targets,
-                self._normalizer,
+                self._normalizer if self._sigma == 0 else torch.Tensor.float,  # noisy ones are normalised
                 self._dataset.num_classes,
                 self._config.evaluate.batch_size,
             )
@@ -70,6 +84,12 @@ class CentralEvaluation:
         self.model.load_state_dict(to_section(arrays))
         if self._recalibrates:
             train = self._dataset.train
-            recalibrate(
-                self.model, train.inputs, self._normalizer, self._config.evaluate.batch_size, self._device
-            )
+            normalizer = self._normalizer if self._sigma == 0 else self._noisy_normalizer()
+            recalibrate(self.model, train.inputs, normalizer, self._config.evaluate.batch_size, self._device)
+
+    def _noisy_normalizer(self) -> NoisyNormalizer:
+        """Return what gives image j the noise of client j mod K: the same images whenever it is made anew."""
+        config = self._config
+        levels = noise_levels(self._sigma, config.clients.count)
+        generator = torch_generator(config.seed, "noise", 0, config.clients.count)
+        return NoisyNormalizer(self._normalizer, self._dataset.std, levels, generator)

@@ -9,13 +9,16 @@ from flwr.serverapp.strategy import Strategy
 
 from common.config import Config, Value, default_values, differences, parse_toml
 from common.errors import UserError
-from common.methods import load_method
+from common.methods import complete, load_method
 from datasets.configured import open_dataset, partition_clients
 from datasets.dataset import Dataset
+from datasets.partition_report import partition_sha256, write_partition
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import ClientDirectory, discover_clients
 from server.evaluation import CentralEvaluation
 from server.participation import Participation
+from server.participation_report import write_participation
+from server.privacy import apply_privacy, privacy_remarks, privacy_summary
 from server.progress import Logged, ProgressDisplay
 from server.round_loop import RoundLoop
 from server.run_directory import RunDirectory, default_run_directory, peak_rss_mb
@@ -33,28 +36,26 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     ClientFailureError, KeyboardInterrupt
         From ``RoundLoop.run``.
     """
+    config = complete(config)
     path = Path(config.run.directory) if config.run.directory else default_run_directory(config)
     checkpoints = CheckpointStore(path / "checkpoints")
     checkpoint = _find_checkpoint(path, checkpoints, config) if config.run.resume else None
     parts = prepare(config, grid)
-    dataset, evaluation, clients = parts.dataset, parts.evaluation, parts.clients
+    strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
+    evaluation, clients = parts.evaluation, parts.clients
 
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
     try:
         run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
-        for remark in _remarks(config, evaluation, len(dataset.train), int(clients.label_counts.sum())):
+        partition_hash = _write_partition(path / "partition.npz", config, dataset)
+        write_participation(path / "participation.csv", participation)
+        for remark in _remarks(config, evaluation, clients, len(dataset.train)):
             progress.note(remark)
+        if participation.scheme.aggregates_uniformly:
+            progress.note(_weighting_remark(strategy, config))
         loop = RoundLoop(
-            config,
-            grid,
-            parts.strategy,
-            clients,
-            parts.participation,
-            evaluation,
-            run_directory,
-            checkpoints,
-            progress,
+            config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
         )
         if checkpoint:
             loop.restore(checkpoint)
@@ -62,7 +63,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         elif config.run.resume:
             run_directory.restart()
         loop.run()
-        _finish(loop, run_directory)
+        _finish(loop, run_directory, partition_hash)
     except BaseException as error:
         run_directory.log(f"ended by {type(error).__name__}: {error}")
         raise
@@ -93,12 +94,16 @@ def prepare(config: Config, grid: Grid) -> Parts:
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     _check_state(strategy)
     participation = Participation(config)
+    _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
-    if isinstance(strategy, FedAvg):
-        parameter_names = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
-        strategy.begin_run(config.clients.count, parameter_names)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
+    if isinstance(strategy, FedAvg):
+        trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
+        shared = [name for name in trained if name not in clients.personal_names]
+        strategy.begin_run(config.clients.count, shared)
+    apply_privacy(config, strategy, evaluation.model)
+    participation.num_examples = clients.label_counts.sum(axis=1)
     return Parts(strategy, participation, dataset, evaluation, clients)
 
 
@@ -125,12 +130,42 @@ def _check_state(strategy: Strategy) -> None:
         raise UserError(f"{type(strategy).__name__} cannot be checkpointed: {error}") from None
 
 
-def _remarks(config: Config, evaluation: CentralEvaluation, num_samples: int, num_held: int) -> Iterator[str]:
+def _agree_on_weights(strategy: Strategy, participation: Participation, config: Config) -> None:
+    """Let the participation scheme have its say about the weights of replies, before any training."""
+    scheme = participation.scheme
+    if scheme.weights() is not None and not isinstance(strategy, FedAvg):
+        raise UserError(
+            f"method.name '{config.method.name}' would ignore participation.correction: Flower's strategies"
+            " weigh replies by examples only; use a method of this project, or leave the correction out"
+        )
+    told_otherwise = "weighting" in config.method.parameters
+    if scheme.aggregates_uniformly and isinstance(strategy, FedAvg) and not told_otherwise:
+        strategy.weighting = "uniform"
+
+
+def _weighting_remark(strategy: Strategy, config: Config) -> str:
+    weighting = getattr(strategy, "weighting", "Flower's, by examples as a rule")
+    return (
+        f"participation '{config.participation.name}' is defined with equal weights of the replies;"
+        f" method.weighting is '{weighting}'"
+    )
+
+
+def _remarks(
+    config: Config, evaluation: CentralEvaluation, clients: ClientDirectory, num_samples: int
+) -> Iterator[str]:
     """Yield what a person should know about this run before it starts."""
+    num_held = int(clients.label_counts.sum())
     if any(True for _ in evaluation.model.buffers()):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
+    yield from privacy_remarks(config)
     if num_held < num_samples and config.partition.name != "node":
         yield f"the partition leaves out {num_samples - num_held} of {num_samples} training samples"
+    if clients.personal_names:
+        yield (
+            f"{len(clients.personal_names)} of the model's {len(evaluation.initial_arrays())} arrays stay"
+            " with the clients: test_accuracy is that of a model which has them as they are initially"
+        )
 
 
 def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -> Checkpoint | None:
@@ -157,14 +192,25 @@ def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -
     return checkpoint
 
 
-def _finish(loop: RoundLoop, run_directory: RunDirectory) -> None:
+def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, str]:
+    """Store who holds which training samples; return the hash for the summary, if the server knows."""
+    if config.partition.name == "node":
+        return {}
+    partition = partition_clients(config, dataset)
+    write_partition(path, partition)
+    return {"partition_sha256": partition_sha256(partition)}
+
+
+def _finish(loop: RoundLoop, run_directory: RunDirectory, partition_hash: Mapping[str, str]) -> None:
     final = loop.evaluation.finished(loop.arrays)
     summary = {
         "rounds": loop.server_round,
         **{f"final.{key}": value for key, value in loop.final.items() if key != "round"},
         **{f"best.{key}": value for key, value in loop.best.items()},
         "stopped": loop.stopped,
+        **privacy_summary(loop.config, loop.strategy, loop.server_round),
         "model_sha256": run_directory.write_model(final),
+        **partition_hash,
         "seconds": loop.seconds,
         "seconds_per_round": loop.seconds / max(1, loop.server_round),
         "peak_rss_mb": peak_rss_mb(),

@@ -137,5 +137,6 @@ def describe(row: Mapping[str, float]) -> str:
         "test_loss": "test loss",
         "test_accuracy": "test accuracy",
         "validation_accuracy": "validation accuracy",
+        "personal_accuracy_macro": "personal accuracy",
     }
     return "  ".join(f"{label} {row[key]:.4f}" for key, label in labels.items() if row.get(key) is not None)

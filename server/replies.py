@@ -8,7 +8,7 @@ import torch
 from flwr.app import Array, Message
 
 from common.errors import ClientFailureError, UserError
-from common.records import ARRAYS, METRICS, content_bytes, to_section
+from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, content_bytes, to_section
 
 MISCONFIGURED = 1001  # clients.app.CLIENT_MISCONFIGURED
 
@@ -32,6 +32,8 @@ class ReplyCheck:
         The global model: the names, shapes and dtypes that a reply's ``"arrays"`` may have.
     tolerate : bool
         Whether failures are collected (``failures.policy = "drop"``) instead of ending the round at once.
+    weights : Mapping[int, float], optional
+        client id → the metric ``participation-weight`` that its reply is given.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class ReplyCheck:
         cohort: Sequence[int],
         reference: Mapping[str, Array],
         tolerate: bool,
+        weights: Mapping[int, float] | None = None,
     ) -> None:
         self._cohort = cohort
         self._reference = reference
         self._tolerate = tolerate
+        self._weights = weights or {}
         self.failures: list[ClientFailure] = []
         self.metrics: dict[int, dict[str, float]] = {}
         self.num_bytes = 0
@@ -78,6 +82,8 @@ class ReplyCheck:
         record = reply.content.metric_records[METRICS]
         self.metrics[client_id] = {name: v for name, v in record.items() if isinstance(v, int | float)}
         self.num_bytes += content_bytes(reply.content)
+        if client_id in self._weights:
+            record[PARTICIPATION_WEIGHT] = self._weights[client_id]
         return reply
 
     def _fail(self, client_id: int, reason: str) -> None:

@@ -1,7 +1,9 @@
 """The loop over rounds. It calls only the public methods of Flower's ``Strategy``."""
 
+import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -9,9 +11,20 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common.config import Config
-from common.errors import ClientFailureError
-from common.records import CONFIG, content_bytes, to_array, to_ndarray, to_record, to_section, to_sections
+from common.errors import ClientFailureError, UserError
+from common.records import (
+    ARRAYS,
+    CONFIG,
+    content_bytes,
+    to_array,
+    to_ndarray,
+    to_record,
+    to_section,
+    to_sections,
+)
+from common.stragglers import work_share
 from server.checkpoint import Checkpoint, CheckpointStore
+from server.client_metrics import summarise_evaluations, weighted_mean
 from server.directory import ClientDirectory, CohortGrid
 from server.early_stop import EarlyStop
 from server.evaluation import CentralEvaluation
@@ -23,6 +36,7 @@ from server.progress import ProgressDisplay
 from server.replies import FailedRoundError, ReplyCheck, check_failures
 from server.run_directory import RunDirectory
 from server.state_codec import capture_attributes, restore_attributes
+from strategies.fedavg import FedAvg
 
 Row = dict[str, Any]
 
@@ -77,7 +91,8 @@ class RoundLoop:
         self.seconds = progress["seconds"]
         self.best, self.final, self.stopped = progress["best"], progress["final"], progress["stopped"]
         vars(self.early_stop).update(progress["early_stop"])
-        self.run_directory.cut_back(progress["offsets"])
+        self.participation.restore(progress.get("participation", {}))
+        self.run_directory.cut_back(progress["rows"])
         self._query(
             "set_state",
             {
@@ -110,7 +125,8 @@ class RoundLoop:
                     "final": self.final,
                     "stopped": self.stopped,
                     "early_stop": early_stop,
-                    "offsets": self.run_directory.offsets(),
+                    "participation": self.participation.state(),
+                    "rows": self.run_directory.num_rows(),
                 },
                 dict(self.config.flat()),
                 states,
@@ -148,8 +164,8 @@ class RoundLoop:
         is_last = server_round == self.config.rounds
         if server_round % self.config.evaluate.every == 0 or is_last:
             row |= self.evaluation(self.arrays)
-            if self.config.clients.evaluate_fraction > 0:
-                row |= self._evaluate_on_clients(server_round)
+            if fraction := self._evaluation_fraction(is_last):
+                row |= self._evaluate_on_clients(server_round, fraction)
         self._finish_round(row, started)
         if is_last or self.stopped or request.requested or server_round % self.config.checkpoint.every == 0:
             self.commit()
@@ -157,16 +173,21 @@ class RoundLoop:
             raise KeyboardInterrupt
 
     def _train(self, server_round: int) -> Row:
-        cohort = self.participation.cohort(server_round, self.config.clients.fraction)
+        queries: Counter[str] = Counter()  # what asking for losses has cost
+        ask_losses = functools.partial(self._ask_losses, server_round, queries)
+        cohort = self.participation.cohort(server_round, self.config.clients.fraction, ask_losses=ask_losses)
+        cohort = self._in_time(cohort, server_round)
         view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
         message_config = ConfigRecord({"server-round": server_round})
         messages = self._by_client(
-            self.strategy.configure_train(server_round, self.arrays, message_config, view)
+            self.strategy.configure_train(server_round, self._shared_arrays(), message_config, view)
         )
-        check = self._reply_check(messages)
+        check = self._reply_check(messages, self.participation.weights(cohort))
         arrays, _ = self._reduce(self.strategy.aggregate_train, server_round, messages, check)
         if arrays is not None:
             self.arrays = conform(arrays, self.arrays)
+        else:
+            self._stand_still(server_round, check)
         for client_id, metrics in check.metrics.items():
             self.run_directory.clients.append(
                 {
@@ -179,30 +200,78 @@ class RoundLoop:
                 }
             )
         self._trained_since_checkpoint |= set(check.metrics)
+        self.participation.observe(
+            {client_id: metrics["train_loss"] for client_id, metrics in check.metrics.items()}
+        )
         return {
             "round": server_round,
             "train_loss": weighted_mean(check.metrics, "train_loss"),
             "clients": len(check.metrics),
-            "failures": len(check.failures),
-            "bytes_down": sum(content_bytes(message.content) for message in messages.values()),
+            "failures": len(check.failures) + queries["failures"],
+            "bytes_down": _num_bytes(messages) + queries["bytes_down"],
             "bytes_up": check.num_bytes,
             "local_steps": int(sum(metrics["num-steps"] for metrics in check.metrics.values())),
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
+            "loss_queries": queries["clients"] or None,
         }
 
-    def _evaluate_on_clients(self, server_round: int) -> Row:
-        cohort = self.participation.cohort(server_round, self.config.clients.evaluate_fraction, "evaluation")
+    def _stand_still(self, server_round: int, check: ReplyCheck) -> None:
+        """Keep the model of a round that a strategy made nothing of: only if clients failed in it."""
+        method, num_replies = self.config.method.name, len(check.metrics)
+        text = f"'{method}' made no model of the {num_replies} replies of round {server_round}"
+        if not check.failures:
+            raise UserError(
+                f"{text}: its parameters may need a larger cohort (clients.count, clients.fraction)"
+            )
+        self.progress.note(f"{text}: the model stays as it was")
+
+    def _in_time(self, cohort: list[int], server_round: int) -> list[int]:
+        """Return the clients that are called: with ``stragglers.policy = "drop"``, no stragglers."""
+        if self.config.stragglers.policy == "keep":
+            return cohort
+        return [client_id for client_id in cohort if work_share(self.config, server_round, client_id) == 1]
+
+    def _ask_losses(
+        self, server_round: int, cost: Counter[str], client_ids: Sequence[int], one_batch: bool
+    ) -> dict[int, float]:
+        """Ask clients for the loss of the global model on their training data, before a cohort is chosen.
+
+        Failures are treated as in training; the cost is added to `cost`.
+        """
+        query = RecordDict(
+            {
+                ARRAYS: self._shared_arrays(),
+                CONFIG: ConfigRecord({"server-round": server_round, "one-batch": one_batch}),
+            }
+        )
+        messages = {
+            client_id: Message(query, dst_node_id=self.clients.node_ids[client_id], message_type="query.loss")
+            for client_id in client_ids
+        }
+        check = self._reply_check(messages)
+        self._reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
+        cost.update(clients=len(messages), failures=len(check.failures), bytes_down=_num_bytes(messages))
+        return {client_id: metrics["loss"] for client_id, metrics in check.metrics.items()}
+
+    def _evaluation_fraction(self, is_last: bool) -> float:
+        """Return which fraction of the clients evaluates; personal models are all measured at the end."""
+        fraction = self.config.clients.evaluate_fraction
+        return 1.0 if is_last and fraction == 0 and self.clients.is_personalised else fraction
+
+    def _evaluate_on_clients(self, server_round: int, fraction: float) -> Row:
+        cohort = self.participation.cohort(server_round, fraction, "evaluation")
         view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
         message_config = ConfigRecord({"server-round": server_round})
         messages = self._by_client(
-            self.strategy.configure_evaluate(server_round, self.arrays, message_config, view)
+            self.strategy.configure_evaluate(server_round, self._shared_arrays(), message_config, view)
         )
         check = self._reply_check(messages)
         self._reduce(self.strategy.aggregate_evaluate, server_round, messages, check)
-        return {
-            "federated_loss": weighted_mean(check.metrics, "loss"),
-            "federated_accuracy": weighted_mean(check.metrics, "accuracy"),
-        }
+        for client_id, metrics in check.metrics.items():
+            values = {"num_examples": int(metrics["num-examples"]), **metrics}
+            del values["num-examples"]
+            self.run_directory.evaluations.append({"round": server_round, "client_id": client_id, **values})
+        return summarise_evaluations(check.metrics)
 
     def _reduce(
         self, aggregate: Any, server_round: int, messages: Mapping[int, Message], check: ReplyCheck
@@ -224,9 +293,11 @@ class RoundLoop:
         return result
 
     def _finish_round(self, row: Row, started: float) -> None:
+        if isinstance(self.strategy, FedAvg):
+            row |= self.strategy.columns(row["round"])
         row["seconds"] = time.perf_counter() - started
         self.seconds += row["seconds"]
-        evaluated = {key: value for key, value in row.items() if key.endswith(("_loss", "_accuracy"))}
+        evaluated = {key: value for key, value in row.items() if "_loss" in key or "_accuracy" in key}
         if "test_accuracy" in row:
             self.final = {"round": row["round"], **evaluated}
             if row["round"] > 0 and row["test_accuracy"] > self.best.get("test_accuracy", -1.0):
@@ -244,8 +315,16 @@ class RoundLoop:
         by_client = {self.clients.client_ids[message.metadata.dst_node_id]: message for message in messages}
         return dict(sorted(by_client.items()))
 
-    def _reply_check(self, messages: Mapping[int, Message]) -> ReplyCheck:
-        return ReplyCheck(list(messages), self.arrays, tolerate=self.config.failures.policy == "drop")
+    def _reply_check(
+        self, messages: Mapping[int, Message], weights: Mapping[int, float] | None = None
+    ) -> ReplyCheck:
+        tolerate = self.config.failures.policy == "drop"
+        return ReplyCheck(list(messages), self._shared_arrays(), tolerate, weights)
+
+    def _shared_arrays(self) -> ArrayRecord:
+        """Return what of the model travels: all but the entries that clients keep for themselves."""
+        personal = self.clients.personal_names
+        return ArrayRecord({name: array for name, array in self.arrays.items() if name not in personal})
 
     def _query(self, action: str, contents: Mapping[int, RecordDict]) -> dict[int, RecordDict]:
         """Ask clients something that must not fail; return client id → content of the reply."""
@@ -280,6 +359,10 @@ class RoundLoop:
         return f"python run_simulation.py --replay {directory}"
 
 
+def _num_bytes(messages: Mapping[int, Message]) -> int:
+    return sum(content_bytes(message.content) for message in messages.values())
+
+
 def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:
     """Return a strategy's result in the order and dtypes of the global model.
 
@@ -305,9 +388,3 @@ def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> Arra
             )
         conformed[name] = new
     return ArrayRecord(conformed)
-
-
-def weighted_mean(metrics: Mapping[int, Mapping[str, float]], name: str) -> float | None:
-    """Average a client metric weighted by examples; None without clients."""
-    total = sum(row["num-examples"] for row in metrics.values())
-    return sum(row["num-examples"] * row[name] for row in metrics.values()) / total if total else None

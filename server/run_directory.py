@@ -5,7 +5,6 @@ import fcntl
 import hashlib
 import io
 import json
-import os
 import platform
 import resource
 import sys
@@ -30,54 +29,72 @@ METRICS_COLUMNS = (
     "bytes_down", "bytes_up", "validation_loss", "validation_accuracy",
     "federated_loss", "federated_accuracy", "local_steps", "num_examples",
 )  # fmt: skip
+EVALUATIONS_COLUMNS = ("round", "client_id", "num_examples")
 CLIENTS_COLUMNS = ("round", "client_id", "num_examples", "steps", "loss", "seconds")
 _PACKAGES = ("flwr", "torch", "torchvision", "numpy", "ray")
 
 
 class CsvLog:
-    """A CSV file that grows by whole, flushed rows and can be cut back to an earlier length.
+    """A CSV file that grows by whole, flushed rows, and by a column for each new key of a row.
 
     Parameters
     ----------
     path : Path
         The file; its header is written if it is new.
     columns : Sequence[str]
-        The columns; values that a row lacks are empty.
+        The first columns; values that a row lacks are empty.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self._columns = columns
+        self._path = path
+        self._first_columns = list(columns)
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self._columns = next(csv.reader(lines[:1]), self._first_columns)
+        self.num_rows = max(0, len(lines) - 1)
         self._file = path.open("ab")
-        if self.offset == 0:
-            self._write(columns)
-
-    @property
-    def offset(self) -> int:
-        """Length of the file in bytes."""
-        return self._file.seek(0, os.SEEK_END)
+        if not lines:
+            self._write(self._columns)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row."""
+        if new := [key for key, value in row.items() if key not in self._columns and value is not None]:
+            self._add_columns(new)
         self._write([_format(row.get(column)) for column in self._columns])
+        self.num_rows += 1
 
-    def cut_back(self, offset: int) -> None:
-        """Forget the rows after `offset`."""
-        self._file.truncate(min(offset, self.offset))
+    def cut_back(self, num_rows: int) -> None:
+        """Forget the rows after the first `num_rows`."""
+        self._rewrite(self._path.read_text(encoding="utf-8").splitlines()[: 1 + num_rows])
 
     def restart(self) -> None:
         """Forget all rows."""
-        self._file.truncate(0)
-        self._write(self._columns)
+        self._columns = self._first_columns
+        self._rewrite([_csv_line(self._columns)])
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
+    def _add_columns(self, names: Sequence[str]) -> None:
+        _, *rows = self._path.read_text(encoding="utf-8").splitlines()
+        self._columns = [*self._columns, *names]
+        self._rewrite([_csv_line(self._columns), *(row + "," * len(names) for row in rows)])
+
+    def _rewrite(self, lines: Sequence[str]) -> None:
+        self._file.close()
+        write_atomic(self._path, "".join(f"{line}\n" for line in lines).encode())
+        self._file = self._path.open("ab")
+        self.num_rows = len(lines) - 1
+
     def _write(self, values: Sequence[str]) -> None:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(values)
-        self._file.write(line.getvalue().encode())
+        self._file.write(f"{_csv_line(values)}\n".encode())
         self._file.flush()
+
+
+def _csv_line(values: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return line.getvalue()
 
 
 class RunDirectory:
@@ -106,19 +123,21 @@ class RunDirectory:
         write_atomic(path / "config.toml", to_toml(config.flat()).encode())
         self.metrics = CsvLog(path / "metrics.csv", METRICS_COLUMNS)
         self.clients = CsvLog(path / "clients.csv", CLIENTS_COLUMNS)
+        self.evaluations = CsvLog(path / "evaluations.csv", EVALUATIONS_COLUMNS)
+        self._logs = {"metrics": self.metrics, "clients": self.clients, "evaluations": self.evaluations}
 
-    def offsets(self) -> dict[str, int]:
+    def num_rows(self) -> dict[str, int]:
         """Return the lengths of the growing files, for a checkpoint."""
-        return {"metrics": self.metrics.offset, "clients": self.clients.offset}
+        return {name: log.num_rows for name, log in self._logs.items()}
 
-    def cut_back(self, offsets: Mapping[str, int]) -> None:
+    def cut_back(self, num_rows: Mapping[str, int]) -> None:
         """Forget the rows that were written after a checkpoint."""
-        self.metrics.cut_back(offsets["metrics"])
-        self.clients.cut_back(offsets["clients"])
+        for name, log in self._logs.items():
+            log.cut_back(num_rows[name])
 
     def restart(self) -> None:
         """Forget all rows: the run never got as far as a checkpoint."""
-        for log in (self.metrics, self.clients):
+        for log in self._logs.values():
             log.restart()
 
     def write_label_distribution(self, counts: np.ndarray, class_names: Sequence[str]) -> None:
@@ -142,8 +161,8 @@ class RunDirectory:
 
     def close(self) -> None:
         """Close the growing files and let others have the directory."""
-        self.metrics.close()
-        self.clients.close()
+        for log in self._logs.values():
+            log.close()
         self._lock.close()
 
 

@@ -32,6 +32,10 @@ class AdaptiveFedAvg(FedAvg):
     def next_second_moment(self, moment: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
         """Return the next v, given v and Delta^2."""
 
+    def rate(self, server_round: int) -> float:
+        """Return the server's learning rate of a round, from 1."""
+        return self.server_learning_rate
+
     def update(self, averages: Sections, server_round: int) -> Section:
         """Step by the scaled first moment."""
         start = 0.0 if self.v0_zero else self.tau**2
@@ -41,5 +45,5 @@ class AdaptiveFedAvg(FedAvg):
             second = self.second_moment.get(name, torch.full_like(change, start))
             second = self.next_second_moment(second, change.square())
             self.first_moment[name], self.second_moment[name] = first, second
-            step[name] = self.server_learning_rate * first / (second.sqrt() + self.tau)
+            step[name] = self.rate(server_round) * first / (second.sqrt() + self.tau)
         return self.stepped(averages, step)

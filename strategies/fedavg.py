@@ -7,8 +7,19 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from common.records import ARRAYS, CONFIG, METRICS, Section, Sections, to_record, to_section, to_sections
+from common.records import (
+    ARRAYS,
+    CONFIG,
+    METRICS,
+    PARTICIPATION_WEIGHT,
+    Section,
+    Sections,
+    to_record,
+    to_section,
+    to_sections,
+)
 from strategies.aggregation import WeightedAverage
+from strategies.privacy import ClientPrivacy, PrivateMean
 
 
 class FedAvg(Strategy):
@@ -21,9 +32,11 @@ class FedAvg(Strategy):
     It addresses every node that the given Grid shows; participation is decided before.
     """
 
-    TRANSIENT = ("global_model", "num_replies", "num_clients", "parameter_names")
+    TRANSIENT = ("global_model", "num_replies", "num_clients", "parameter_names", "privacy", "round_metrics")
+    SECTIONS = frozenset({ARRAYS})  # of a reply; privacy covers the model alone
 
     weighting: Literal["examples", "uniform"] = "examples"
+    clip_norm = 0.0  # of ``privacy``, which sets it; no parameter
 
     def __init__(self, **parameters: object) -> None:
         for name, value in parameters.items():
@@ -32,6 +45,8 @@ class FedAvg(Strategy):
         self.num_replies = 0
         self.num_clients = 0
         self.parameter_names: Collection[str] = ()
+        self.privacy: ClientPrivacy | None = None
+        self.round_metrics: dict[str, float] = {}
 
     def begin_run(self, num_clients: int, parameter_names: Collection[str]) -> None:
         """Learn how many clients there are in all, and which entries of the model are trainable."""
@@ -45,8 +60,9 @@ class FedAvg(Strategy):
         return {}
 
     def weight(self, metrics: MetricRecord) -> float:
-        """Return the weight of a reply."""
-        return 1.0 if self.weighting == "uniform" else float(metrics["num-examples"])  # type: ignore[arg-type]
+        """Return the weight of a reply; a participation scheme that corrects its bias has a say in it."""
+        factor = float(metrics.get(PARTICIPATION_WEIGHT, 1.0))  # type: ignore[arg-type]
+        return factor if self.weighting == "uniform" else factor * float(metrics["num-examples"])  # type: ignore[arg-type]
 
     def prepare(self, sections: Sections) -> Sections:
         """Return what of one reply is averaged: its sections, or some made from them."""
@@ -87,13 +103,26 @@ class FedAvg(Strategy):
         for reply in replies:
             record = reply.content.metric_records[METRICS]
             for name, section in self.prepare(to_sections(reply.content)).items():
-                sections.setdefault(name, WeightedAverage()).add(section, self.weight(record))
+                if name not in sections:
+                    sections[name] = self._reduction(name, server_round)
+                sections[name].add(section, self.weight(record))
             metrics.add(record)
             self.num_replies = metrics.count
         if not sections:
             return None, None
         averages = {name: average.mean() for name, average in sections.items()}
+        if isinstance(model := sections[ARRAYS], PrivateMean):
+            self.round_metrics = model.metrics()
+            self.clip_norm = model.next_clip_norm()
         return to_record(sections[ARRAYS].cast(self.update(averages, server_round))), metrics.result()
+
+    def _reduction(self, section: str, server_round: int) -> WeightedAverage:
+        if self.privacy is None:
+            return WeightedAverage()
+        self.privacy.check_section(section)
+        return PrivateMean(
+            self.privacy, self.global_model, self.parameter_names, self.clip_norm, server_round
+        )
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -107,6 +136,11 @@ class FedAvg(Strategy):
         for reply in replies:
             metrics.add(reply.content.metric_records[METRICS])
         return metrics.result()
+
+    def columns(self, server_round: int) -> dict[str, float]:
+        """Return what the strategy adds to the metrics of a round; round 0 is the initial model."""
+        spent = {} if self.privacy is None else self.privacy.spent(server_round)
+        return {**self.round_metrics, **spent}
 
     def summary(self) -> None:
         """Say nothing: the run directory's ``config.toml`` says all."""

@@ -13,6 +13,7 @@ class FedNova(FedAvg):
     ``steps`` = sum_i p_i tau_i (the paper). With equal work on all clients ``norm`` is FedAvg.
     """
 
+    SECTIONS = frozenset({ARRAYS, "effort"})
     effective_steps: Literal["norm", "steps"] = "norm"
 
     def prepare(self, sections: Sections) -> Sections:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from common.records import Section, Sections
+from common.records import ARRAYS, Section, Sections
 from strategies.fedavg import FedAvg
 
 
@@ -15,6 +15,7 @@ class Scaffold(FedAvg):
     With all controls zero at the start, c is the mean of all c_i after every round.
     """
 
+    SECTIONS = frozenset({ARRAYS, "control"})
     server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
     weighting: Literal["examples", "uniform"] = "uniform"
 

@@ -1,11 +1,16 @@
 """Equal clients, each with its own class mixture (Hsu et al. 2019)."""
 
+import functools
 import warnings
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
+from common.dirichlet import FloatArray, log_dirichlet_weights, normalise
 from datasets.partitions._dealing import IndexArray, class_pools, deal
-from datasets.partitions._dirichlet_draws import FloatArray, log_dirichlet_weights, normalise
+
+Mixture = Callable[[npt.NDArray[np.bool_]], FloatArray]
 
 
 def client_mixtures(
@@ -39,31 +44,49 @@ def client_mixtures(
     prior = remaining / remaining.sum()
     concentration = alpha * prior if alpha_is_total else np.full(len(pools), alpha)
     size, rest = divmod(len(targets), num_clients)
-    if rest and not use_all:
-        warnings.warn(
-            f"partition 'dirichlet': {rest} samples are left out to keep client sizes equal", stacklevel=3
-        )
+    if not use_all:
+        warn_left_out("dirichlet", rest)
     counts = np.zeros((num_clients, len(pools)), dtype=np.int64)
     for client in range(num_clients):
         log_weights = log_dirichlet_weights(concentration, generator)
         client_size = size + (use_all and client < rest)
-        counts[client] = _draw_classes(log_weights, client_size, remaining, generator)
+        mixture = functools.partial(normalise, log_weights)
+        counts[client] = draw_classes(mixture, client_size, remaining, generator)
         remaining -= counts[client]
     return deal(pools, counts, generator)
 
 
-def _draw_classes(
-    log_weights: FloatArray, size: int, remaining: IndexArray, generator: np.random.Generator
+def warn_left_out(name: str, rest: int) -> None:
+    """Tell how many samples partition `name` leaves out, if it does."""
+    if rest:
+        warnings.warn(
+            f"partition '{name}': {rest} samples are left out to keep client sizes equal", stacklevel=4
+        )
+
+
+def draw_classes(
+    mixture: Mixture, size: int, remaining: IndexArray, generator: np.random.Generator
 ) -> IndexArray:
-    """Draw ``size`` labels one by one; a class that is exhausted drops out and the rest is renormalised.
+    """Draw ``size`` labels one by one; a class that is exhausted drops out.
 
     Draws are made in bulk and kept up to the first that finds its class exhausted, which has the same
     distribution.
+
+    Parameters
+    ----------
+    mixture : callable
+        Gives the probabilities of the classes, for a mask of those that are left.
+    size : int
+        Number of labels.
+    remaining : numpy.ndarray
+        Samples left in each class.
+    generator : numpy.random.Generator
+        Source of the draws.
     """
     counts = np.zeros_like(remaining)
     while (missing := size - int(counts.sum())) > 0:
         left = remaining - counts
-        labels = generator.choice(len(left), size=missing, p=normalise(log_weights, left > 0))
+        labels = generator.choice(len(left), size=missing, p=mixture(left > 0))
         valid = missing
         for label in np.flatnonzero(np.bincount(labels, minlength=len(left)) > left):
             valid = min(valid, np.flatnonzero(labels == label)[left[label]])

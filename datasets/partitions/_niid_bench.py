@@ -1,21 +1,24 @@
-"""The Dirichlet partition of NIID-Bench, bit for bit."""
+"""Partitions of NIID-Bench, bit for bit: Dirichlet label skew, a number of labels, quantity skew.
+
+Li et al., "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022. Clients hold the same
+samples as there, but sorted.
+"""
+
+import random
 
 import numpy as np
 
 from common.errors import UserError
 from datasets.partitions._dealing import IndexArray
 
+NIID_BENCH_MIN_SIZE = 10
 _MAX_TRIES = 1000
 
 
 def niid_bench_dirichlet(
     targets: IndexArray, num_clients: int, alpha: float, seed: int, min_size: int = 10
 ) -> list[IndexArray]:
-    """Return the partition that NIID-Bench's ``noniid-labeldir`` makes after ``numpy.random.seed(seed)``.
-
-    Li et al., "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022. Each client's
-    indices are the same as there, but sorted.
-    """
+    """Return the partition that NIID-Bench's ``noniid-labeldir`` makes after ``numpy.random.seed(seed)``."""
     return retried_dirichlet(targets, num_clients, alpha, np.random.RandomState(seed), min_size, masked=True)
 
 
@@ -90,3 +93,83 @@ def _attempt(
         client_sizes += takes
     by_owner = np.argsort(owner, kind="stable")
     return np.split(by_owner, np.cumsum(client_sizes)[:-1])
+
+
+def niid_bench_quantity(
+    num_samples: int, num_clients: int, beta: float, seed: int, min_size: int = NIID_BENCH_MIN_SIZE
+) -> list[IndexArray]:
+    """Return the partition of NIID-Bench's ``iid-diff-quantity`` after ``numpy.random.seed(seed)``."""
+    return retried_quantity(num_samples, num_clients, beta, np.random.RandomState(seed), min_size)
+
+
+def retried_quantity(
+    num_samples: int,
+    num_clients: int,
+    beta: float,
+    legacy_generator: np.random.RandomState,
+    min_size: int,
+) -> list[IndexArray]:
+    """Cut a permutation at shares drawn from a Dirichlet distribution, which is drawn until all suffice.
+
+    As published, a share must come to ``min_size`` samples before cuts are rounded down, so that a client may
+    end up with one sample less.
+
+    Raises
+    ------
+    UserError
+        If a thousand tries did not do.
+    """
+    order = legacy_generator.permutation(num_samples)
+    best = 0.0
+    for _ in range(_MAX_TRIES):
+        shares = legacy_generator.dirichlet(np.repeat(beta, num_clients))
+        shares = shares / shares.sum()
+        smallest = float(np.min(shares * num_samples))
+        if smallest >= min_size:
+            cuts = (np.cumsum(shares) * num_samples).astype(np.int64)[:-1]
+            return [np.sort(piece) for piece in np.split(order, cuts)]
+        best = max(best, smallest)
+    raise UserError(
+        f"partition 'quantity': after {_MAX_TRIES} tries the smallest client has at best {best:.0f} samples"
+        f" instead of {min_size}; use partition.variant = 'repair', or lower partition.min-size or"
+        " clients.count, or raise partition.beta"
+    )
+
+
+def niid_bench_label_owners(
+    num_classes: int, num_clients: int, classes_per_client: int, generator: random.Random
+) -> list[list[int]]:
+    """Return each client's labels in NIID-Bench's ``noniid-#label<n>``: i mod L, and others at random."""
+    owners = []
+    for client in range(num_clients):
+        labels = [client % num_classes]
+        while len(labels) < classes_per_client:
+            label = generator.randint(0, num_classes - 1)
+            if label not in labels:
+                labels.append(label)
+        owners.append(labels)
+    return owners
+
+
+def niid_bench_labels(
+    targets: IndexArray,
+    num_clients: int,
+    classes_per_client: int,
+    label_generator: random.Random,
+    legacy_generator: np.random.RandomState,
+) -> list[IndexArray]:
+    """Cut each class evenly among its owners, as ``noniid-#label<n>`` does; without its branch for n = 10.
+
+    That branch gives every client the classes 0 to 9 whatever the data set. Client sizes differ, and classes
+    without an owner are not used.
+    """
+    num_classes = int(targets.max()) + 1
+    owners = niid_bench_label_owners(num_classes, num_clients, classes_per_client, label_generator)
+    hands: list[list[IndexArray]] = [[] for _ in range(num_clients)]
+    for label in range(num_classes):
+        pool = np.flatnonzero(targets == label)
+        legacy_generator.shuffle(pool)
+        holders = [client for client, labels in enumerate(owners) if label in labels]
+        for client, piece in zip(holders, np.array_split(pool, max(1, len(holders))), strict=False):
+            hands[client].append(piece)
+    return [np.sort(np.concatenate(pieces)) for pieces in hands]

@@ -4,8 +4,8 @@ import heapq
 
 import numpy as np
 
+from common.dirichlet import log_dirichlet_weights, normalise
 from datasets.partitions._dealing import IndexArray, class_pools, deal
-from datasets.partitions._dirichlet_draws import log_dirichlet_weights, normalise
 
 
 def repaired_dirichlet(
@@ -28,7 +28,7 @@ def repaired_dirichlet(
     """
     pools = class_pools(targets)
     counts = _draw_counts(pools, num_clients, generator, alpha)
-    _repair(counts, min_size)
+    repair(counts, min_size)
     return deal(pools, counts, generator)
 
 
@@ -51,8 +51,10 @@ def _draw_counts(
     return counts
 
 
-def _repair(counts: IndexArray, min_size: int) -> None:
-    """Move samples one by one from the largest client's most frequent class to clients that lack some.
+def repair(counts: IndexArray, min_size: int) -> None:
+    """Fill the rows of a table of counts (clients, classes) up to ``min_size``, in place.
+
+    Moves samples one by one from the largest client's most frequent class to clients that lack some.
 
     While anyone is below ``min_size``, which is at most the mean, the largest is above it: no step makes
     a new client too small, so it ends.

@@ -1,17 +1,25 @@
 """A fixed number of labels per client, with client sizes that differ by at most one."""
 
+import random
 import warnings
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
 from datasets.partitions._dealing import IndexArray, class_pools, deal
+from datasets.partitions._niid_bench import niid_bench_labels
 from datasets.partitions._top_up import top_up
 
 
 def partition(
-    targets: IndexArray, num_clients: int, generator: np.random.Generator, *, classes_per_client: int = 2
+    targets: IndexArray,
+    num_clients: int,
+    generator: np.random.Generator,
+    *,
+    classes_per_client: int = 2,
+    variant: Literal["balanced", "niid-bench"] = "balanced",
 ) -> list[IndexArray]:
     """Give every client samples of exactly ``classes_per_client`` labels.
 
@@ -25,6 +33,10 @@ def partition(
         See `datasets.partitions.make_partition`.
     classes_per_client : int, default 2
         Number of labels that each client holds.
+    variant : str, default "balanced"
+        ``balanced`` is the above. ``niid-bench``: ``noniid-#label`` of Li et al. (ICDE 2022), for comparison
+        with published results: client i holds label i mod L and others at random, each class is cut evenly
+        among its owners, sizes differ.
     """
     pools = [pool for pool in class_pools(targets) if len(pool) > 0]
     if not 1 <= classes_per_client <= len(pools):
@@ -33,6 +45,16 @@ def partition(
             f" got {classes_per_client}"
         )
     labels = np.array([targets[pool[0]] for pool in pools])
+    if variant == "niid-bench":
+        parts = niid_bench_labels(
+            np.searchsorted(labels, targets),  # numbered without gaps
+            num_clients,
+            classes_per_client,
+            random.Random(int(generator.integers(2**32))),
+            np.random.RandomState(int(generator.integers(2**32))),
+        )
+        _check_hands(parts)
+        return parts
     pool_sizes = np.array([len(pool) for pool in pools])
     owners_per_class = _owners_per_class(len(pools), num_clients, classes_per_client, generator)
     _check_pools(labels, pool_sizes, owners_per_class)
@@ -80,6 +102,15 @@ def _check_pools(labels: IndexArray, pool_sizes: IndexArray, owners_per_class: I
         raise UserError(
             f"partition 'classes': class {labels[first]} has {pool_sizes[first]} samples for"
             f" {owners_per_class[first]} clients; lower clients.count or partition.classes-per-client"
+        )
+
+
+def _check_hands(parts: list[IndexArray]) -> None:
+    empty = [client for client, indices in enumerate(parts) if len(indices) == 0]
+    if empty:
+        raise UserError(
+            f"partition 'classes': client {empty[0]} gets no sample, for its labels have more owners than"
+            " samples; lower clients.count"
         )
 
 

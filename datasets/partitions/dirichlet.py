@@ -8,10 +8,8 @@ from pydantic import Field
 from common.errors import UserError
 from datasets.partitions._client_dirichlet import client_mixtures
 from datasets.partitions._dealing import IndexArray
-from datasets.partitions._niid_bench import retried_dirichlet
+from datasets.partitions._niid_bench import NIID_BENCH_MIN_SIZE, retried_dirichlet
 from datasets.partitions._repaired_dirichlet import repaired_dirichlet
-
-_NIID_BENCH_MIN_SIZE = 10
 
 
 def partition(
@@ -54,7 +52,7 @@ def partition(
             " lower it or clients.count"
         )
     if variant == "repair":
-        smallest = min_size or max(1, min(_NIID_BENCH_MIN_SIZE, len(targets) // (2 * num_clients)))
+        smallest = min_size or max(1, min(NIID_BENCH_MIN_SIZE, len(targets) // (2 * num_clients)))
         return repaired_dirichlet(targets, num_clients, generator, alpha, smallest)
     if variant in ("hsu", "balanced"):
         return client_mixtures(
@@ -66,7 +64,7 @@ def partition(
         num_clients,
         alpha,
         legacy_generator,
-        min_size or _NIID_BENCH_MIN_SIZE,
+        min_size or NIID_BENCH_MIN_SIZE,
         masked=variant == "niid-bench",
     )
 

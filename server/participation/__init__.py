@@ -1,21 +1,23 @@
 """Which clients are called in a round; each scheme is a module here, found by its file name.
 
-A scheme module defines ``sample(num_clients, cohort_size, generator, *, <parameters>)``, giving client ids.
-The cohort of a round depends on (seed, round) alone, never on what was drawn before.
+A scheme module defines a subclass of ``Scheme`` (``_scheme.py``). The cohort of a round depends on the seed
+and the round, for some schemes also on losses, never on what was drawn before.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from common.config import Config, drop_inherited_defaults
 from common.errors import unknown_name
-from common.parameters import function_parameters, parse_parameters
-from common.plugins import available_plugins, load_plugin
+from common.parameters import class_parameters, parse_parameters
+from common.plugins import available_plugins, find_class, load_plugin
 from common.randomness import Purpose, numpy_generator
+from server.participation._scheme import AskLosses, Facts, Scheme, Selection
 
 _PACKAGE = sys.modules[__name__]
+_BEFORE_THE_FIRST_ROUND = 0
 
 
 def cohort_size(num_clients: int, fraction: float) -> int:
@@ -23,29 +25,88 @@ def cohort_size(num_clients: int, fraction: float) -> int:
     return max(1, int(np.floor(fraction * num_clients + 0.5)))
 
 
+def _ask_nobody(clients: Sequence[int], one_batch: bool) -> Mapping[int, float]:
+    raise ValueError("this scheme asks clients for their losses, and there is nobody to ask")
+
+
 class Participation:
     """The participation scheme of a run.
+
+    Attributes
+    ----------
+    scheme : Scheme
+        The scheme.
+    num_examples : numpy.ndarray
+        int64, shape (clients,): training samples by client; ones until somebody knows better.
 
     Raises
     ------
     UserError
-        Unknown scheme or parameter, when it is made.
+        Unknown scheme or parameter, or one that does not fit the run, when it is made.
     """
 
     def __init__(self, config: Config) -> None:
         name = config.participation.name
-        module = load_plugin(_PACKAGE, name)
-        if module is None:
-            raise unknown_name("participation.name", name, available_plugins(_PACKAGE))
-        self._sample: Callable[..., Sequence[int]] = module.sample
-        declared = function_parameters(self._sample)
+        known = available_plugins(_PACKAGE, Scheme)
+        module = load_plugin(_PACKAGE, name) if name in known else None
+        scheme_class = find_class(module, Scheme) if module else None
+        if scheme_class is None:
+            raise unknown_name("participation.name", name, known)
+        declared = class_parameters(scheme_class)
         given = drop_inherited_defaults("participation", config.participation.parameters, declared)
-        self._parameters = parse_parameters("participation", name, declared, given)
+        self.scheme = scheme_class(**parse_parameters("participation", name, declared, given))
         self._seed = config.seed
         self._num_clients = config.clients.count
+        self.num_examples = np.ones(self._num_clients, dtype=np.int64)
+        self._known_losses: dict[int, float] = {}
+        self.scheme.prepare(
+            Facts(
+                self._num_clients,
+                cohort_size(self._num_clients, config.clients.fraction),
+                config.rounds,
+                numpy_generator(self._seed, "participation", _BEFORE_THE_FIRST_ROUND),
+            )
+        )
 
-    def cohort(self, server_round: int, fraction: float, purpose: Purpose = "participation") -> list[int]:
-        """Return the client ids of a round, ascending."""
+    def cohort(
+        self,
+        server_round: int,
+        fraction: float,
+        purpose: Purpose = "participation",
+        ask_losses: AskLosses = _ask_nobody,
+    ) -> list[int]:
+        """Return the client ids of a round, ascending; those of any other purpose are drawn uniformly."""
         size = cohort_size(self._num_clients, fraction)
         generator = numpy_generator(self._seed, purpose, server_round)
-        return sorted(int(i) for i in self._sample(self._num_clients, size, generator, **self._parameters))
+        if purpose != "participation":
+            return sorted(generator.choice(self._num_clients, size=size, replace=False).tolist())
+        selection = Selection(
+            server_round,
+            self._num_clients,
+            size,
+            generator,
+            self.num_examples,
+            self._known_losses,
+            ask_losses,
+        )
+        return sorted(int(client) for client in self.scheme.select(selection))
+
+    def weights(self, cohort: Sequence[int]) -> dict[int, float]:
+        """Return by client what its aggregation weight is to be multiplied by; empty for nothing."""
+        weights = self.scheme.weights()
+        return {} if weights is None else {client: float(weights[client]) for client in cohort}
+
+    # What is known of the past, if the scheme uses it.
+
+    def observe(self, losses: Mapping[int, float]) -> None:
+        """Take note of the training losses of a round by client id."""
+        if self.scheme.remembers_losses:
+            self._known_losses |= losses
+
+    def state(self) -> dict[str, float]:
+        """Return what a checkpoint has to keep."""
+        return {str(client): loss for client, loss in self._known_losses.items()}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Take up what ``state`` returned."""
+        self._known_losses = {int(client): loss for client, loss in state.items()}

@@ -3,7 +3,24 @@
 import numpy as np
 import numpy.typing as npt
 
+from server.participation._scheme import Facts, FloatArray, Scheme, Selection
 
-def sample(num_clients: int, cohort_size: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Draw a cohort without replacement."""
-    return generator.choice(num_clients, size=cohort_size, replace=False)
+
+class Uniform(Scheme):
+    """Draws without replacement, all clients alike."""
+
+    def prepare(self, facts: Facts) -> None:
+        """Note how many clients there are."""
+        self._num_clients, self._cohort_size = facts.num_clients, facts.cohort_size
+
+    def select(self, selection: Selection) -> npt.NDArray[np.int64]:
+        """Draw a cohort."""
+        return selection.generator.choice(selection.num_clients, size=selection.cohort_size, replace=False)
+
+    def probabilities(self) -> FloatArray:
+        """Return 1 / K."""
+        return np.full(self._num_clients, 1 / self._num_clients)
+
+    def inclusion(self) -> FloatArray:
+        """Return m / K."""
+        return np.full(self._num_clients, self._cohort_size / self._num_clients)

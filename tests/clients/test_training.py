@@ -169,7 +169,7 @@ class TestIsolation:
 
         class Drawing(Client):
             def begin_round(self) -> None:
-                drawn.append(torch.rand((), generator=self.dropout_generator).item())
+                drawn.append(torch.rand((), generator=self.generator("dropout")).item())
 
         for job in ({}, change):
             config = small(seed=job.get("seed", 0), local__steps=1)
@@ -231,15 +231,15 @@ class TestBatchNormPolicy:
         assert equal(second.client.before, self.buffers(first.model))  # type: ignore[attr-defined]
         assert second.model["bn.num_batches_tracked"].item() == 10
         assert first.client.keeps_state()
-        assert equal(first.state["batch-norm"], self.buffers(first.model))
+        assert equal(first.state["kept-entries"], self.buffers(first.model))
 
     def test_what_is_kept_is_a_copy(self, batch_norm_model: str) -> None:
         config = small(model__name=batch_norm_model, batch_norm__policy="local")
         worker, start = Worker(config), global_model(config)
         first = train(worker, 0, start)
-        kept = {name: value.clone() for name, value in first.state["batch-norm"].items()}
+        kept = {name: value.clone() for name, value in first.state["kept-entries"].items()}
         train(worker, 1, start)
-        assert equal(first.state["batch-norm"], kept)
+        assert equal(first.state["kept-entries"], kept)
 
     @pytest.mark.parametrize("policy", ["average", "recalibrate"])
     def test_otherwise_a_round_starts_with_those_of_the_server(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,7 +19,10 @@ from runtimes.sequential import SequentialGrid
 from tests.conftest import Runner, small_config
 
 METHODS = [*available_methods(), "flwr:FedAdam", "flwr:FedAvgM", "flwr:FedMedian"]
-PARAMETERS = {"flwr:FedAvgM": {"method__server-momentum": 0.9}}
+PARAMETERS = {
+    "fedbn": {"model__name": "resnet20"},
+    "flwr:FedAvgM": {"method__server-momentum": 0.9},
+}
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
 
@@ -28,11 +32,27 @@ def model_hash(run_directory: Path) -> str:
 
 
 def metrics(run_directory: Path, name: str = "metrics") -> pd.DataFrame:
-    return pd.read_csv(run_directory / f"{name}.csv").drop(columns="seconds")
+    return pd.read_csv(run_directory / f"{name}.csv").drop(columns="seconds", errors="ignore")
+
+
+def read_config(run_directory: Path) -> dict[str, Any]:
+    return dict(json.loads((run_directory / "summary.json").read_text())["config"])
 
 
 def options(method: str) -> dict[str, object]:
-    return {"method__name": method, **PARAMETERS.get(method, {})}
+    # Clients evaluate, too: what they keep for themselves shows in their accuracies only.
+    return {"method__name": method, "clients__evaluate_fraction": 0.5, **PARAMETERS.get(method, {})}
+
+
+def test_defaults_do_something(method: str, run_small: Runner) -> None:
+    """With its defaults a method ends with another model than FedAvg, or clients have models of their own."""
+    if method == "fedavg":
+        return
+    other = run_small("method", **options(method))
+    model = {key: value for key, value in read_config(other).items() if key.startswith("model.")}
+    same_model = {key.replace(".", "__").replace("-", "_"): value for key, value in model.items()}
+    average = run_small("fedavg", **{**options("fedavg"), **same_model})
+    assert model_hash(other) != model_hash(average) or "personal_accuracy" in metrics(other)
 
 
 class Killed(BaseException):
@@ -50,7 +70,7 @@ def test_resume_of_three_and_three_rounds_is_six(method: str, run_small: Runner)
     run_small("parts", rounds=3, **options(method))
     parts = run_small("parts", rounds=6, run__resume=True, **options(method))
     assert model_hash(parts) == model_hash(whole)
-    for name in ("metrics", "clients"):
+    for name in ("metrics", "clients", "evaluations"):
         pd.testing.assert_frame_equal(metrics(parts, name), metrics(whole, name))
 
 
@@ -92,10 +112,10 @@ def test_budget_is_exact(method: str, budget: dict[str, int], run_small: Runner)
 def test_a_client_that_raises_ends_the_run_loudly(
     method: str, run_small: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def fail(client: Client) -> tuple[int, float]:
+    def fail(client: Client, *arguments: Any) -> tuple[int, float]:
         if client.server_round == 2:
             raise ArithmeticError("planted")
-        return train_locally(client)
+        return train_locally(client, *arguments)
 
     monkeypatch.setattr("clients.base.train_locally", fail)
     with pytest.raises(ClientFailureError) as caught:
@@ -129,34 +149,36 @@ def test_received_payload_is_never_written_to(method: str, run_small: Runner) ->
             for name, array in record.items()
         ]
 
-    run_small("run", WatchingGrid, clients__evaluate_fraction=0.5, **options(method))
+    run_small("run", WatchingGrid, **options(method))
     assert len(sent) >= 3 * 2 + 1
     for messages, before in sent:
         assert [content_bytes(message) for message in messages] == before
 
 
 @pytest.fixture(scope="module")
-def ray_started() -> Iterator[None]:
-    """Start Ray once for all methods."""
+def ray_actors() -> Iterator[list[Any]]:
+    """Start Ray and two workers once for all methods."""
     import ray
 
-    from runtimes.ray import start_ray
+    from runtimes.ray import make_actors, start_ray
 
-    start_ray(small_config())
-    yield
+    config = small_config(runtime__workers=2, resources__cpus_per_client=0.5)
+    start_ray(config)
+    yield make_actors(config)
     ray.shutdown()
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_started")
-def test_ray_workers_give_the_same_bits(method: str, run_small: Runner, tmp_path: Path) -> None:
+def test_ray_workers_give_the_same_bits(
+    method: str, ray_actors: list[Any], run_small: Runner, tmp_path: Path
+) -> None:
     from runtimes.ray import RayGrid
     from server.experiment import run_experiment
     from server.progress import PlainLines
 
-    config = small_config(
-        tmp_path / "ray", runtime__workers=2, resources__cpus_per_client=0.5, **options(method)
-    )
-    with RayGrid(config) as grid:
+    config = small_config(tmp_path / "ray", **options(method))
+    with RayGrid(config, ray_actors) as grid:
         run_experiment(config, grid, PlainLines())
-    assert model_hash(tmp_path / "ray") == model_hash(run_small("sequential", **options(method)))
+    sequential = run_small("sequential", **options(method))
+    assert model_hash(tmp_path / "ray") == model_hash(sequential)
+    pd.testing.assert_frame_equal(metrics(tmp_path / "ray"), metrics(sequential))

@@ -3,7 +3,13 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.partition_report import label_counts, partition_sha256, write_label_distribution
+from datasets.partition_report import (
+    label_counts,
+    partition_sha256,
+    read_partition,
+    write_label_distribution,
+    write_partition,
+)
 
 
 def test_label_counts_and_csv(tmp_path: Path) -> None:
@@ -25,3 +31,12 @@ def test_hash_tells_partitions_apart() -> None:
     assert partition_sha256(one) == partition_sha256([indices.astype(np.int32) for indices in one])
     assert partition_sha256(one) != partition_sha256(one[::-1])
     assert partition_sha256(one) != partition_sha256([np.array([0]), np.array([1, 2])])
+
+
+def test_a_stored_partition_is_read_back(tmp_path: Path) -> None:
+    partition = [np.array([4, 1]), np.array([0, 2, 70000]), np.array([3])]
+    write_partition(tmp_path / "partition.npz", partition)
+    read = read_partition(tmp_path / "partition.npz")
+    assert [indices.tolist() for indices in read] == [indices.tolist() for indices in partition]
+    assert {indices.dtype for indices in read} == {np.dtype(np.int64)}
+    assert partition_sha256(read) == partition_sha256(partition)

@@ -48,8 +48,8 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def test_schemes_are_found_by_file_name() -> None:
-    assert available_partitions() == ["classes", "dirichlet", "iid"]
-    assert partition_parameters("classes") == ["classes-per-client"]
+    assert available_partitions() == ["classes", "dirichlet", "iid", "pachinko", "quantity"]
+    assert partition_parameters("classes") == ["classes-per-client", "variant"]
     assert partition_parameters("iid") == ["stratified"]
 
 

@@ -78,6 +78,30 @@ def test_epochs_are_counted_on_the_actual_sizes(
     assert (derived.local.steps, derived.local.epochs) == (expected, 0)
 
 
+def test_the_ceiling_has_no_stragglers_and_no_privacy() -> None:
+    config = federated(stragglers__fraction=0.5, privacy__clipping="fixed", privacy__noise_multiplier=0.3)
+    assert (
+        derive(config, "centralized", no_sizes).flat() == derive(federated(), "centralized", no_sizes).flat()
+    )
+    floor = derive(config, "local-only", no_sizes)
+    assert floor.stragglers.fraction == 0.5
+    assert floor.privacy.clipping == "off"
+
+
+def test_skewed_participation_leaves_no_trace() -> None:
+    config = federated(
+        participation__name="skewed", participation__gamma=0.3, participation__correction="none"
+    )
+    assert (
+        derive(config, "centralized", no_sizes).flat() == derive(federated(), "centralized", no_sizes).flat()
+    )
+
+
+def test_clients_with_different_noise_cannot_be_pooled() -> None:
+    with pytest.raises(UserError, match="each client sees its own noise"):
+        derive(federated(dataset__client_noise=0.1), "centralized", no_sizes)
+
+
 def test_local_only_keeps_everything_but_the_method() -> None:
     config = federated()
     assert changed(config, derive(config, "local-only", no_sizes)) == {

@@ -40,9 +40,19 @@ class AnsweringGrid(NodesOnly):
         return found[::-1] if self.latest_first else found
 
 
-def describes(client_id: int, counts: tuple[int, ...] = (1, 2), keeps_state: int = 0) -> Answer:
-    metrics = {"client-id": client_id, "keeps-state": keeps_state, "label-counts": list(counts)}
-    return lambda message: Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
+def describes(
+    client_id: int, counts: tuple[int, ...] = (1, 2), keeps_state: int = 0, personal: tuple[str, ...] = ()
+) -> Answer:
+    metrics = {
+        "client-id": client_id,
+        "keeps-state": keeps_state,
+        "is-personalised": int(bool(personal)),
+        "label-counts": list(counts),
+    }
+    content = RecordDict(
+        {"metrics": MetricRecord(metrics), "config": ConfigRecord({"personal-names": list(personal)})}
+    )
+    return lambda message: Message(content, reply_to=message)
 
 
 def fails(reason: str, code: int = 1001) -> Answer:
@@ -64,6 +74,12 @@ class TestDiscovery:
     def test_one_client_with_state_is_enough(self) -> None:
         answers = {2: describes(0), 3: describes(1, keeps_state=1)}
         assert discover_clients(AnsweringGrid(answers), 2, timeout=1).keeps_state
+
+    def test_personal_names_are_learnt(self) -> None:
+        answers = {2: describes(0, personal=("b", "a")), 3: describes(1, personal=("a",))}
+        directory = discover_clients(AnsweringGrid(answers), 2, timeout=1)
+        assert directory.is_personalised
+        assert set(directory.personal_names) == {"a", "b"}
 
     def test_two_nodes_of_one_partition_are_refused(self) -> None:
         with pytest.raises(UserError, match="two nodes have partition-id 1"):

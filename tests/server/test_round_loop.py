@@ -1,9 +1,15 @@
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from common.records import to_ndarray
-from server.round_loop import conform, weighted_mean
+from server.round_loop import conform
+from tests.clients.jobs import global_model
+from tests.conftest import Runner, small_config
 from tests.strategies.messages import record
 
 REFERENCE = record({"w": [1.0, 2.0], "n": torch.tensor(7), "mask": torch.tensor([True, False])})
@@ -47,7 +53,61 @@ def test_what_the_model_does_not_have_is_refused(section: dict[str, list[float]]
         conform(record(section), REFERENCE)
 
 
-def test_weighted_mean() -> None:
-    metrics = {3: {"num-examples": 1, "loss": 2.0}, 5: {"num-examples": 3, "loss": 4.0}}
-    assert weighted_mean(metrics, "loss") == 3.5
-    assert weighted_mean({}, "loss") is None
+class TestStragglers:
+    def test_kept_ones_do_less(self, run_small: Runner) -> None:
+        options = {"stragglers__fraction": 0.9, "local__steps": 20, "clients__fraction": 1.0}
+        steps = pd.read_csv(run_small("kept", **options) / "clients.csv")["steps"]
+        assert len(steps) == 3 * 6
+        assert 1 <= steps.min() < 20
+        assert steps.mean() < 15
+
+    def test_dropped_ones_are_not_called(self, run_small: Runner) -> None:
+        options = {"stragglers__fraction": 0.5, "local__steps": 20, "clients__fraction": 1.0}
+        clients = pd.read_csv(run_small("dropped", stragglers__policy="drop", **options) / "clients.csv")
+        assert 0 < len(clients) < 3 * 6
+        assert set(clients["steps"]) == {20}
+
+    def test_a_round_of_stragglers_leaves_the_model_as_it_is(self, run_small: Runner) -> None:
+        path = run_small("none", stragglers__fraction=1.0, stragglers__policy="drop")
+        rows = pd.read_csv(path / "metrics.csv")
+        assert rows["clients"].loc[1:].tolist() == [0, 0, 0]
+        assert rows["test_loss"].nunique() == 1
+
+
+class TestPersonalParts:
+    def test_only_the_shared_part_travels(self, run_small: Runner) -> None:
+        whole = pd.read_csv(run_small("whole") / "metrics.csv")
+        shared = pd.read_csv(run_small("shared", method__name="fedper") / "metrics.csv")
+        head = 4 * (128 * 10 + 10) * 3  # bytes of the head, for three clients
+        for column in ("bytes_down", "bytes_up"):
+            assert (whole[column] - shared[column]).loc[1:].tolist() == [head] * 3
+        alone = pd.read_csv(run_small("alone", method__name="local-only") / "metrics.csv")
+        assert alone["bytes_down"].loc[1:].tolist() == alone["bytes_up"].loc[1:].tolist() == [0, 0, 0]
+
+    def test_the_servers_head_stays_initial_and_the_body_does_not(self, run_small: Runner) -> None:
+        model = load_file(run_small("run", method__name="fedper") / "model.safetensors")
+        initial = global_model(small_config())
+        assert torch.equal(model["classifier.weight"], initial["classifier.weight"])
+        assert not torch.equal(model["fc1.weight"], initial["fc1.weight"])
+
+    def test_all_personal_models_are_measured_at_the_end(self, run_small: Runner) -> None:
+        path = run_small("run", method__name="fedper")
+        rows = pd.read_csv(path / "metrics.csv").set_index("round")
+        assert rows["personal_accuracy_macro"].notna().tolist() == [False, False, False, True]
+        evaluations = pd.read_csv(path / "evaluations.csv")
+        assert evaluations["client_id"].tolist() == list(range(6))
+        assert evaluations["round"].unique().tolist() == [3]
+        accuracies = evaluations["personal_accuracy"]
+        assert rows["personal_accuracy_macro"][3] == pytest.approx(accuracies.mean(), abs=1e-5)
+        assert rows["personal_accuracy_worst_decile"][3] == pytest.approx(accuracies.min(), abs=1e-5)
+        summary = json.loads((path / "summary.json").read_text())
+        assert summary["final.personal_accuracy_macro"] == pytest.approx(accuracies.mean(), abs=1e-5)
+
+    def test_a_client_that_never_trained_has_the_initial_part(self, run_small: Runner) -> None:
+        path = run_small("run", method__name="local-only", rounds=1, clients__fraction=0.2)
+        trained = set(pd.read_csv(path / "clients.csv")["client_id"])
+        losses = pd.read_csv(path / "evaluations.csv").set_index("client_id")["personal_loss"]
+        assert len(trained) == 1
+        untrained = [losses[client_id] for client_id in range(6) if client_id not in trained]
+        assert untrained == pytest.approx([2.3] * 5, abs=0.15)
+        assert len(set(untrained)) == 5  # one model, on the data of five clients

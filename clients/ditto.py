@@ -1,0 +1,46 @@
+"""Ditto (Li et al. 2021, Algorithm 1): a personal model beside the global one, tied to it by a penalty."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from clients.base import Client
+from common.config import NonNegative
+from common.errors import UserError
+from common.records import Section, Sections
+
+
+class Ditto(Client):
+    """Global model by FedAvg; v_i minimises f_i(v) + (lam / 2) ||v - x||^2, x as received this round.
+
+    v_i starts at the initial model and makes ``personal_steps`` a round, by default as many as the global
+    model does on the client. lam = 0 is local training.
+    """
+
+    lam: Annotated[float, Field(ge=0)] = 0.1
+    personal_steps: NonNegative = 0
+
+    def init_state(self) -> Sections:
+        """Return v_i: the initial model."""
+        return {"personal": self.initial(self.worker.state)}
+
+    def begin_round(self) -> None:
+        """Refuse a step so long that the penalty alone would overshoot."""
+        if self.learning_rate * self.lam >= 1:
+            raise UserError(f"ditto needs local.lr * method.lam < 1, not {self.learning_rate * self.lam:g}")
+
+    def correct_gradients(self, params: Section, grads: Section) -> Section:
+        """Add lam (v - x) to the gradients of the personal model."""
+        if not self.is_personal_phase:
+            return grads
+        anchor = self.global_params
+        return {name: grad + self.lam * (params[name] - anchor[name]) for name, grad in grads.items()}
+
+    def end_round(self, params: Section) -> Sections:
+        """Train v_i."""
+        self.state["personal"] = self.train_personal(self.state["personal"], steps=self.personal_steps)
+        return {}
+
+    def personal_model(self) -> Section:
+        """Return v_i."""
+        return self.state["personal"]

@@ -1,0 +1,7 @@
+"""FedAlt (Pillutla et al. 2022, Algorithm 2): personal and shared part of any cut, trained in turns."""
+
+from clients.fedrep import FedRep
+
+
+class FedAlt(FedRep):
+    """FedRep for any ``personal_part``, under the name of the study that compares it with FedSim."""

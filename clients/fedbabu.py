@@ -1,0 +1,26 @@
+"""FedBABU (Oh, Kim and Yun 2022): a body federated under a frozen random head, then fine-tuned per client."""
+
+from collections.abc import Collection
+
+from clients.base import Client
+from common.config import Positive
+from common.records import Section
+from models.parts import part_names
+
+
+class FedBABU(Client):
+    """Trains the body only; a client's own model is the global one after some epochs on its own data.
+
+    ``fine_tuned_part`` (``models.parts``) and ``fine_tuning_epochs`` say what is trained then, and how long.
+    """
+
+    fine_tuned_part: str = "head"
+    fine_tuning_epochs: Positive = 5
+
+    def trained_names(self) -> Collection[str]:
+        """Return the body's parameters; when fine-tuning, those of the part to tune."""
+        return part_names(self.worker.model, self.fine_tuned_part if self.is_personal_phase else "body")
+
+    def personal_model(self) -> Section:
+        """Return the fine-tuned model."""
+        return self.train_personal(self.worker.state, epochs=self.fine_tuning_epochs)

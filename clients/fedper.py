@@ -1,0 +1,16 @@
+"""FedPer (Arivazhagan et al. 2019): a shared body and a personal head, trained together."""
+
+from collections.abc import Collection
+
+from clients.base import Client
+from models.parts import part_names
+
+
+class FedPer(Client):
+    """Joint SGD on the whole model; ``personal_part`` (``models.parts``) never leaves the client."""
+
+    personal_part: str = "head"
+
+    def personal_names(self) -> Collection[str]:
+        """Return the entries of the personal part."""
+        return part_names(self.worker.model, self.personal_part)

@@ -1,0 +1,21 @@
+"""FedSAM (Qu et al. 2022, Algorithm 1; Caldarola et al. 2022): clients look for flat minima."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from clients.base import Client
+from common.records import Section
+
+
+class FedSAM(Client):
+    """Takes the gradient of the same batch at w + rho g / ||g||; a step costs two gradients."""
+
+    rho: Annotated[float, Field(ge=0)] = 0.05
+
+    def correct_gradients(self, params: Section, grads: Section) -> Section:
+        """Return the gradient at the perturbed weights."""
+        norm = torch.linalg.vector_norm(torch.stack([grad.norm() for grad in grads.values()]))
+        scale = self.rho / (norm + 1e-12)
+        return self.gradient_at({n: params[n] + scale * g for n, g in grads.items()}, self.batch)

@@ -1,0 +1,81 @@
+"""kNN-Per (Marfoq et al. 2022): the global model, mixed with the nearest neighbours in its feature space."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from clients.base import Client, Predictor
+from common.config import Positive
+from common.randomness import numpy_generator
+from models.classifier import as_classifier
+
+SMALLEST = 1e-30  # a class without neighbours has probability 0, which has no logarithm
+MIXES = torch.linspace(0, 1, 11, dtype=torch.float64)
+
+
+class KnnPer(Client):
+    """Predicts lam p_knn + (1 - lam) softmax(logits); training is FedAvg's.
+
+    p_knn(c) is proportional to the sum of exp(-distance / scale) over those of the ``neighbours`` nearest
+    training samples (Euclidean, in the features of the global model) that have class c. Each client takes the
+    lam in {0, 0.1, ..., 1} that is best on the ``validation_share`` of its samples that it leaves out of the
+    store for this; ties go to the smaller lam. ``fixed_mix`` >= 0 sets lam for all instead.
+    """
+
+    neighbours: Positive = 10
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    fixed_mix: Annotated[float, Field(ge=-1, le=1)] = -1.0
+
+    def personal_predictor(self) -> Predictor:
+        """Build the store, choose lam, and return the log-probabilities' function."""
+        features, logits, targets = self._forward_all()
+        mix = self.fixed_mix if self.fixed_mix >= 0 else self._best_mix(features, logits, targets)
+
+        def predict(inputs: torch.Tensor) -> torch.Tensor:
+            query, own_logits = self._forward(inputs)
+            neighbours = self.knn_probabilities(query, features, targets)
+            mixed = mix * neighbours + (1 - mix) * own_logits.softmax(1)
+            return mixed.clamp_min(SMALLEST).log()
+
+        return predict
+
+    def knn_probabilities(
+        self, queries: torch.Tensor, features: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """Return p_knn, float64 of shape (queries, classes)."""
+        count = min(self.neighbours, len(targets))
+        distances, nearest = torch.cdist(queries, features).topk(count, largest=False)
+        weights = torch.softmax(-distances / self.scale, dim=1)  # its shift cancels in the normalisation
+        zeros = weights.new_zeros(len(queries), self.worker.dataset.num_classes)
+        return zeros.scatter_add_(1, targets[nearest], weights)
+
+    def _best_mix(self, features: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> float:
+        size = round(self.validation_share * len(targets))
+        if not 0 < size < len(targets):
+            return 0.0
+        generator = numpy_generator(self.worker.config.seed, "personal-validation", self.client_id)
+        order = torch.from_numpy(generator.permutation(len(targets))).to(targets.device)
+        held_out, store = order[:size], order[size:]
+        neighbours = self.knn_probabilities(features[held_out], features[store], targets[store])
+        own = logits[held_out].softmax(1)
+        hits = [((m * neighbours + (1 - m) * own).argmax(1) == targets[held_out]).sum() for m in MIXES]
+        return float(MIXES[torch.stack(hits).argmax()])
+
+    def _forward_all(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        worker = self.worker
+        indices = torch.from_numpy(self.indices).to(worker.device)
+        normalizer = self.normalizer("measurement", 0)
+        parts = [
+            self._forward(normalizer(worker.train.inputs.index_select(0, some)))
+            for some in torch.split(indices, worker.config.evaluate.batch_size)
+        ]
+        features, logits = (torch.cat(values) for values in zip(*parts, strict=True))
+        return features, logits, worker.train.targets[indices]
+
+    @torch.no_grad()
+    def _forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return features and logits in float64, in evaluation mode."""
+        model = as_classifier(self.worker.model.eval())
+        return model.features(inputs).double(), model(inputs).double()

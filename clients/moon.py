@@ -1,0 +1,55 @@
+"""MOON's client half (Li, He and Song 2021, Eq. 3 and Algorithm 1)."""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from clients.base import Client
+from clients.training import Batch
+from common.config import Positive
+from common.records import ARRAYS, Section, Sections
+from models.classifier import as_classifier, embed_with
+from models.evaluation import evaluation_mode
+
+
+class Moon(Client):
+    """Adds mu l_con: z is to be near the global model's and far from the client's own previous ones'.
+
+    l_con = -log e^{cos(z, z_glob) / T} / (e^{cos(z, z_glob) / T} + sum_p e^{cos(z, z_prev_p) / T}). z is the
+    projected embedding; the other models are frozen, in evaluation mode. A client that takes part for the
+    first time has no previous model: the term is off.
+    """
+
+    DEFAULTS: ClassVar = {"model.projection": 256}
+
+    mu: Annotated[float, Field(ge=0)] = 1.0
+    temperature: Annotated[float, Field(gt=0)] = 0.5
+    previous_models: Positive = 1
+
+    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+        """Return cross-entropy plus mu l_con."""
+        previous = [self.state[name] for name in sorted(self.state) if name.startswith("previous-")]
+        if not previous or self.mu == 0:
+            return super().loss(params, batch)
+        model = as_classifier(self.worker.model)
+        z = embed_with(model, params, batch.inputs)
+        with torch.no_grad(), evaluation_mode(model):
+            anchors = [embed_with(model, s, batch.inputs) for s in (self.received[ARRAYS], *previous)]
+        loss = F.cross_entropy(model.classifier(z), batch.targets)
+        return loss + self.mu * contrastive_loss(z, anchors, self.temperature)
+
+    def end_round(self, params: Section) -> Sections:
+        """Keep the trained model, as the newest of the previous ones."""
+        for age in range(self.previous_models - 1, 0, -1):
+            if f"previous-{age - 1}" in self.state:
+                self.state[f"previous-{age}"] = self.state[f"previous-{age - 1}"]
+        self.state["previous-0"] = {n: value.detach().clone() for n, value in self.worker.state.items()}
+        return {}
+
+
+def contrastive_loss(z: torch.Tensor, anchors: list[torch.Tensor], temperature: float) -> torch.Tensor:
+    """Return the mean of -log softmax of cos(z, anchor) / T at the first anchor, the positive one."""
+    cosines = torch.stack([F.cosine_similarity(z, anchor, dim=-1) for anchor in anchors], dim=-1)
+    return F.cross_entropy(cosines / temperature, torch.zeros(len(z), dtype=torch.long, device=z.device))

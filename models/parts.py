@@ -1,0 +1,47 @@
+"""How a model is cut into a shared and a personal part, by the names of its entries."""
+
+from torch import nn
+
+from common.errors import UserError, nearest
+from models.batch_norm import is_batch_norm
+
+PARTS = ("head", "body", "batch-norm", "all")
+
+
+def part_names(model: nn.Module, part: str) -> frozenset[str]:
+    """Return the names of the parameters and buffers that belong to a part of a model.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The whole model.
+    part : str
+        ``head`` (the last layer, ``classifier``), ``body`` (all but the head), ``batch-norm`` (every
+        BatchNorm layer, found by its type and not by its name), ``all``, or modules by name, separated by
+        commas: ``fc2,classifier``.
+
+    Raises
+    ------
+    UserError
+        If the model has no such module, or none of that kind.
+    """
+    names = frozenset(model.state_dict())
+    if part == "all":
+        return names
+    if part == "body":
+        return names - part_names(model, "head")
+    if part == "batch-norm":
+        prefixes = [name for name, module in model.named_modules() if is_batch_norm(module)]
+        if not prefixes:
+            raise UserError("the model has no BatchNorm layers to keep personal: choose one that has")
+    else:
+        prefixes = ["classifier"] if part == "head" else [name.strip() for name in part.split(",")]
+    modules = dict(model.named_modules())
+    for prefix in prefixes:
+        if prefix not in modules or not prefix:
+            known = [*PARTS, *(name for name in modules if name)]
+            raise UserError(
+                f"the model has no part '{prefix}'{nearest(prefix, known)} (parts: {', '.join(PARTS)},"
+                " or names of its modules)"
+            )
+    return frozenset(name for name in names if name.startswith(tuple(f"{prefix}." for prefix in prefixes)))

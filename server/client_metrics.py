@@ -1,0 +1,35 @@
+"""Metrics of many clients in a few numbers."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+ClientMetrics = Mapping[int, Mapping[str, float]]
+_PREFIXES = {"loss": "federated_loss", "accuracy": "federated_accuracy"}
+
+
+def weighted_mean(metrics: ClientMetrics, name: str) -> float | None:
+    """Average a client metric weighted by examples; None without clients."""
+    total = sum(row["num-examples"] for row in metrics.values())
+    return sum(row["num-examples"] * row[name] for row in metrics.values()) / total if total else None
+
+
+def summarise_evaluations(metrics: ClientMetrics) -> dict[str, float | None]:
+    """Return the columns of ``metrics.csv`` that sum up what clients measured.
+
+    A client's ``loss`` and ``accuracy`` are those of the global model: ``federated_*``. Each metric is
+    averaged over the clients weighted by examples (micro). Accuracies have further columns: ``_macro``, the
+    plain mean over clients; ``_worst_decile``, the mean of the worst tenth of them, at least one; ``_p10``
+    and ``_p90``, percentiles.
+    """
+    names = sorted({name for row in metrics.values() for name in row} - {"num-examples"})
+    columns: dict[str, float | None] = {}
+    for name in names:
+        column = _PREFIXES.get(name, name)
+        columns[column] = weighted_mean(metrics, name)
+        if name.endswith("accuracy"):
+            values = np.sort([row[name] for row in metrics.values()])
+            columns[f"{column}_macro"] = float(values.mean())
+            columns[f"{column}_worst_decile"] = float(values[: max(1, len(values) // 10)].mean())
+            columns[f"{column}_p10"], columns[f"{column}_p90"] = map(float, np.quantile(values, (0.1, 0.9)))
+    return columns

@@ -1,0 +1,101 @@
+"""What every participation scheme is: one choice of clients per round."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+# (client ids, whether one mini-batch of each will do) -> loss of the current global model by client id.
+# Clients whose failure is tolerated are missing from the answer.
+AskLosses = Callable[[Sequence[int], bool], Mapping[int, float]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a scheme learns before the first round.
+
+    Attributes
+    ----------
+    num_clients, cohort_size, rounds : int
+        K, m and the number of rounds of the run.
+    generator : numpy.random.Generator
+        For what is drawn once per run.
+    """
+
+    num_clients: int
+    cohort_size: int
+    rounds: int
+    generator: np.random.Generator
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a scheme may use in one round.
+
+    Attributes
+    ----------
+    server_round, num_clients, cohort_size : int
+        The round from 1, K and m.
+    generator : numpy.random.Generator
+        The round's own: a cohort depends on (seed, round), never on what was drawn before.
+    num_examples : numpy.ndarray
+        int64, shape (clients,): the clients' training samples.
+    known_losses : Mapping[int, float]
+        client id → training loss of the last round that the client took part in.
+    ask_losses : callable
+        Asks clients for their losses, at the cost of sending them the model.
+    """
+
+    server_round: int
+    num_clients: int
+    cohort_size: int
+    generator: np.random.Generator
+    num_examples: npt.NDArray[np.int64]
+    known_losses: Mapping[int, float]
+    ask_losses: AskLosses
+
+
+class Scheme:
+    """A participation scheme; a subclass in ``server/participation/<name>.py`` is found by its file name.
+
+    Parameters of the scheme, ``participation.<parameter>``, are annotated public class attributes with a
+    default. A scheme keeps nothing of a round: what depends on the past comes with `Selection`.
+    """
+
+    # Not annotated, for they are no parameters.
+    aggregates_uniformly = False
+    """Whether the method weighs the replies of such a cohort equally, unless told otherwise."""
+    remembers_losses = False
+    """Whether ``Selection.known_losses`` is used."""
+
+    def __init__(self, **parameters: object) -> None:
+        for name, value in parameters.items():
+            setattr(self, name, value)
+
+    def prepare(self, facts: Facts) -> None:
+        """Draw what is drawn once per run.
+
+        Raises
+        ------
+        UserError
+            If a parameter does not fit the run.
+        """
+
+    def select(self, selection: Selection) -> Sequence[int] | npt.NDArray[np.int64]:
+        """Return the clients of a round, each once, in any order."""
+        raise NotImplementedError
+
+    def probabilities(self) -> FloatArray | None:
+        """Return the distribution that cohorts are drawn from, shape (clients,), if there is one."""
+        return None
+
+    def inclusion(self) -> FloatArray | None:
+        """Return each client's probability of being in a cohort, shape (clients,), if it is known."""
+        return None
+
+    def weights(self) -> FloatArray | None:
+        """Return factors of the clients' aggregation weights, shape (clients,); None for 1."""
+        return None

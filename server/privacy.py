@@ -1,0 +1,77 @@
+"""Differential privacy as a run's configuration asks for it."""
+
+from flwr.serverapp.strategy import Strategy
+from torch import nn
+
+from common.config import Config
+from common.errors import UserError
+from common.records import ARRAYS
+from server.participation import cohort_size
+from strategies.fedavg import FedAvg
+from strategies.privacy import ClientPrivacy
+
+# The scheme that draws every cohort uniformly, without replacement and anew: the one that sampling amplifies.
+_AMPLIFYING = "uniform"
+
+
+def apply_privacy(config: Config, strategy: Strategy, model: nn.Module) -> None:
+    """Give a strategy the mechanism that ``privacy.*`` describes; with ``clipping = "off"`` do nothing.
+
+    Raises
+    ------
+    UserError
+        If the method or the model would release something that the noise does not cover.
+    """
+    if config.privacy.clipping == "off":
+        return
+    name = config.method.name
+    if not isinstance(strategy, FedAvg):
+        raise UserError(
+            f"privacy.* does not cover '{name}', which reduces the replies by itself:"
+            " set privacy.clipping = 'off' or choose a method of our own, such as 'fedavg'"
+        )
+    if extra := sorted(strategy.SECTIONS - {ARRAYS}):
+        raise UserError(
+            f"the clients of '{name}' send '{extra[0]}' beside the model, which privacy.* does not cover:"
+            " set privacy.clipping = 'off' or choose a method that sends the model alone, such as 'fedavg'"
+        )
+    statistics = next((key for key, value in model.named_buffers() if value.is_floating_point()), None)
+    if statistics is not None:
+        raise UserError(
+            f"privacy.* does not cover statistics such as '{statistics}' of model '{config.model.name}':"
+            " use model.norm = 'group' where the model has it, or a model without BatchNorm"
+        )
+    strategy.privacy = ClientPrivacy(
+        config.privacy,
+        config.seed,
+        cohort_size(config.clients.count, config.clients.fraction),
+        config.clients.count,
+        amplified=config.participation.name == _AMPLIFYING,
+    )
+    strategy.clip_norm = config.privacy.clip_norm
+
+
+def privacy_remarks(config: Config) -> list[str]:
+    """Say what a person should know about the privacy of a run before it starts."""
+    privacy = config.privacy
+    if privacy.clipping == "off":
+        return []
+    remarks = ["privacy: all replies weigh the same, whatever method.weighting says"]
+    if privacy.noise_multiplier == 0:
+        remarks.append("privacy: changes are clipped, but without noise there is no privacy and no epsilon")
+    elif privacy.delta >= 1 / config.clients.count:
+        remarks.append(
+            f"privacy: delta = {privacy.delta:g} is not below 1 / clients.count: its epsilon says little"
+        )
+    if config.participation.name != _AMPLIFYING and privacy.noise_multiplier > 0:
+        remarks.append(
+            "privacy: epsilon claims no amplification by sampling, which takes uniform participation"
+        )
+    return remarks
+
+
+def privacy_summary(config: Config, strategy: Strategy, num_rounds: int) -> dict[str, float]:
+    """Return epsilon and delta of a finished run, if it had noise."""
+    privacy = strategy.privacy if isinstance(strategy, FedAvg) else None
+    spent = privacy.spent(num_rounds) if privacy else {}
+    return {**spent, "delta": config.privacy.delta} if spent else {}

@@ -1,0 +1,32 @@
+import pytest
+
+from server.client_metrics import summarise_evaluations, weighted_mean
+
+
+def test_weighted_mean() -> None:
+    metrics = {3: {"num-examples": 1, "loss": 2.0}, 5: {"num-examples": 3, "loss": 4.0}}
+    assert weighted_mean(metrics, "loss") == 3.5
+    assert weighted_mean({}, "loss") is None
+
+
+def test_twenty_clients_in_a_few_numbers() -> None:
+    metrics = {
+        i: {"num-examples": 1.0 + 9 * (i == 0), "loss": 1.0, "personal_accuracy": i / 20} for i in range(20)
+    }
+    columns = summarise_evaluations(metrics)
+    assert columns["federated_loss"] == 1.0
+    assert columns["personal_accuracy"] == pytest.approx(9.5 / 29)
+    assert columns["personal_accuracy_macro"] == pytest.approx(0.475)
+    assert columns["personal_accuracy_worst_decile"] == pytest.approx((0.0 + 0.05) / 2)
+    assert columns["personal_accuracy_p10"] == pytest.approx(0.095)
+    assert columns["personal_accuracy_p90"] == pytest.approx(0.855)
+    assert "federated_loss_macro" not in columns
+
+
+def test_the_worst_decile_of_few_clients_is_the_worst_client() -> None:
+    columns = summarise_evaluations({i: {"num-examples": 1, "accuracy": a} for i, a in enumerate((0.9, 0.2))})
+    assert columns["federated_accuracy_worst_decile"] == 0.2
+
+
+def test_without_clients_there_are_no_columns() -> None:
+    assert summarise_evaluations({}) == {}

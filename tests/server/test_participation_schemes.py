@@ -1,0 +1,338 @@
+"""What each participation scheme draws."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.config import Value
+from common.errors import UserError
+from server.participation import Participation
+from server.participation._sampling import gumbel_top, inclusion_probabilities
+from server.participation.power_of_choice import largest
+from server.participation.schedule import read_schedule
+from tests.common.configs import make_config
+
+P = np.array([0.5, 0.3, 0.2])
+INCLUSION_OF_TWO = [0.8392857143, 0.675, 0.4857142857]
+
+
+def participation(name: str, count: int = 100, seed: int = 0, **parameters: Value) -> Participation:
+    spelled = {f"participation.{key.replace('_', '-')}": value for key, value in parameters.items()}
+    return Participation(
+        make_config(
+            {"participation.name": name, "clients.count": count, "clients.fraction": 0.1, "seed": seed},
+            spelled,
+        )
+    )
+
+
+def message_of(name: str, count: int = 100, **parameters: Value) -> str:
+    with pytest.raises(UserError) as raised:
+        participation(name, count, **parameters)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+class Losses:
+    """Clients that tell the losses they are given, and remember who was asked."""
+
+    def __init__(self, losses: Mapping[int, float]) -> None:
+        self.losses = losses
+        self.asked: list[tuple[list[int], bool]] = []
+
+    def __call__(self, clients: Sequence[int], one_batch: bool) -> Mapping[int, float]:
+        self.asked.append((list(clients), one_batch))
+        return {client: self.losses[client] for client in clients if client in self.losses}
+
+
+class TestSampling:
+    @pytest.mark.parametrize(("size", "expected"), [(1, P), (2, INCLUSION_OF_TWO), (3, [1.0] * 3)])
+    def test_inclusion_of_sequential_draws(self, size: int, expected: Sequence[float]) -> None:
+        draws = gumbel_top(np.broadcast_to(np.log(P), (200_000, 3)), size, np.random.default_rng(0))
+        assert draws.shape == (200_000, size)
+        frequencies = np.bincount(draws.ravel(), minlength=3) / 200_000
+        assert frequencies == pytest.approx(expected, abs=0.005)
+        # The same distribution whatever the scale of the weights.
+        estimated = inclusion_probabilities(np.log(P) - 1000, size, np.random.default_rng(0), 200_000)
+        assert estimated == pytest.approx(expected, abs=0.003)
+
+    def test_draws_come_in_order(self) -> None:
+        first = gumbel_top(np.broadcast_to(np.log(P), (200_000, 3)), 3, np.random.default_rng(1))[:, 0]
+        assert np.bincount(first) / 200_000 == pytest.approx(P, abs=0.005)
+
+    def test_inclusion_probabilities_of_rare_clients_are_not_zero(self) -> None:
+        estimated = inclusion_probabilities(np.log([0.5, 0.5, 1e-9]), 1, np.random.default_rng(0))
+        assert estimated[2] == pytest.approx(1e-9, rel=0.05)  # counting 20,000 draws would give 0
+        # Weights far below the smallest number: the order is certain.
+        estimated = inclusion_probabilities(np.array([0.0, -2e4, -1e4]), 2, np.random.default_rng(0))
+        assert estimated.tolist() == [1.0, 0.0, 1.0]
+
+    @given(st.lists(st.floats(-1e5, 1e5), min_size=1, max_size=12), st.data(), st.integers(0, 2**32 - 1))
+    @settings(deadline=None, max_examples=50)
+    def test_invariants(self, log_weights: list[float], data: st.DataObject, seed: int) -> None:
+        size = data.draw(st.integers(1, len(log_weights)))
+        weights = np.array(log_weights)
+        drawn = gumbel_top(weights, size, np.random.default_rng(seed))
+        assert len(set(drawn.tolist())) == size
+        inclusion = inclusion_probabilities(weights, size, np.random.default_rng(seed), 500)
+        assert np.isfinite(inclusion).all()
+        assert ((inclusion >= 0) & (inclusion <= 1)).all()
+        assert inclusion.sum() == pytest.approx(size, abs=0.3)
+
+
+def test_uniform_cohorts_are_what_they_always_were() -> None:
+    scheme = participation("uniform")
+    assert scheme.cohort(1, 0.1) == [2, 8, 16, 25, 29, 41, 47, 58, 82, 98]
+    assert scheme.cohort(1, 0.1, "evaluation") == [0, 1, 13, 15, 36, 38, 54, 71, 78, 84]
+
+
+class TestSkewed:
+    def test_probabilities_are_drawn_once_and_are_a_distribution(self) -> None:
+        scheme = participation("skewed", gamma=0.1)
+        before = scheme.scheme.probabilities()
+        assert before is not None
+        cohort = scheme.cohort(5, 0.1)
+        for server_round in range(1, 30):
+            scheme.cohort(server_round, 0.1)
+        assert scheme.cohort(5, 0.1) == cohort == participation("skewed", gamma=0.1).cohort(5, 0.1)
+        after = scheme.scheme.probabilities()
+        assert after is not None
+        assert after.tolist() == before.tolist()
+        assert before.sum() == pytest.approx(1)
+
+    def test_seed_and_round_decide(self) -> None:
+        assert len({tuple(participation("skewed", seed=seed).cohort(1, 0.1)) for seed in range(10)}) == 10
+        scheme = participation("skewed")
+        assert len({tuple(scheme.cohort(server_round, 0.1)) for server_round in range(1, 30)}) == 29
+
+    @pytest.mark.parametrize("gamma", [5e-324, 1e-8, 0.05])
+    def test_tiny_gamma_always_finds_a_cohort(self, gamma: float) -> None:
+        scheme = participation("skewed", gamma=gamma)
+        for server_round in range(1, 200):
+            cohort = scheme.cohort(server_round, 0.1)
+            assert len(set(cohort)) == 10
+        p, inclusion = scheme.scheme.probabilities(), scheme.scheme.inclusion()
+        assert p is not None
+        assert inclusion is not None
+        assert p.sum() == pytest.approx(1)
+        assert inclusion.sum() == pytest.approx(10, abs=0.1)
+        if gamma < 0.01:  # sequential draws are certain
+            assert np.flatnonzero(inclusion > 0.5).tolist() == cohort
+
+    def test_large_gamma_is_uniform(self) -> None:
+        scheme = participation("skewed", gamma=1e12).scheme
+        inclusion = scheme.inclusion()
+        assert inclusion == pytest.approx(np.full(100, 0.1), abs=1e-3)
+
+    def test_cohorts_have_the_inclusion_probabilities(self) -> None:
+        scheme = participation("skewed", count=20, gamma=0.5)
+        inclusion = scheme.scheme.inclusion()
+        assert inclusion is not None
+        counts = np.zeros(20)
+        for server_round in range(1, 4001):
+            counts[scheme.cohort(server_round, 0.1)] += 1
+        assert counts / 4000 == pytest.approx(inclusion, abs=5 * math.sqrt(0.25 / 4000))
+
+    @pytest.mark.parametrize(
+        ("gamma", "low", "high"), [(0.05, 2, 20), (0.5, 25, 45), (1, 40, 65), (5, 75, 92), (1e6, 99.9, 100)]
+    )
+    def test_effective_number_of_clients(self, gamma: float, low: float, high: float) -> None:
+        numbers = []
+        for seed in range(5):
+            p = participation("skewed", gamma=gamma, seed=seed).scheme.probabilities()
+            assert p is not None
+            numbers.append(1 / (p**2).sum())
+        # E[sum p^2] = (gamma + 1) / (K gamma + 1).
+        assert low < np.mean(numbers) < high
+
+    def test_the_evaluation_cohort_stays_uniform(self) -> None:
+        cohorts = [participation(name).cohort(3, 0.2, "evaluation") for name in ("skewed", "uniform")]
+        assert cohorts[0] == cohorts[1]
+
+    def test_correction_is_the_inverse_of_inclusion(self) -> None:
+        assert participation("skewed").weights([0, 5]) == {}
+        scheme = participation("skewed", gamma=0.5, correction="inverse-inclusion")
+        inclusion = scheme.scheme.inclusion()
+        assert inclusion is not None
+        weights = scheme.weights([3, 50])
+        assert weights == {client: pytest.approx(1 / inclusion[client]) for client in (3, 50)}
+        # Cohorts, p and inclusion are those of the run without a correction.
+        plain = participation("skewed", gamma=0.5)
+        assert plain.cohort(1, 0.1) == scheme.cohort(1, 0.1)
+
+    def test_inverse_inclusion_is_unbiased(self) -> None:
+        # The Horvitz-Thompson total: sum over the cohort of y_i / pi_i has the mean sum y_i.
+        scheme = participation("skewed", count=20, gamma=1.0, correction="inverse-inclusion")
+        values = np.arange(1.0, 21.0)
+        totals = []
+        for server_round in range(1, 4001):
+            weights = scheme.weights(scheme.cohort(server_round, 0.1))
+            totals.append(sum(weight * values[client] for client, weight in weights.items()))
+        error = np.std(totals) / math.sqrt(len(totals))
+        assert abs(np.mean(totals) - values.sum()) < 5 * error
+        assert error < 0.1 * values.sum()
+
+    @pytest.mark.parametrize("gamma", [0.0, -1.0, -5])
+    def test_gamma_must_be_positive(self, gamma: float) -> None:
+        assert message_of("skewed", gamma=gamma).startswith("participation.gamma must be greater than 0")
+
+
+class TestPowerOfChoice:
+    def test_the_largest_losses_are_chosen(self) -> None:
+        assert largest({0: 0.9, 2: 1.7, 3: 0.2, 5: 1.1}, 2) == [2, 5]
+        assert largest({4: 1.0, 1: 1.0, 9: 1.0, 2: 0.5}, 2) == [1, 4]
+
+    @pytest.mark.parametrize(("variant", "one_batch"), [("pow-d", False), ("cpow-d", True)])
+    def test_candidates_are_asked(self, variant: str, one_batch: bool) -> None:
+        scheme = participation("power-of-choice", candidates=30, variant=variant)
+        losses = Losses({client: float(client % 10) for client in range(100)})
+        cohort = scheme.cohort(1, 0.1, ask_losses=losses)
+        ((candidates, asked_for_one_batch),) = losses.asked
+        assert asked_for_one_batch is one_batch
+        assert len(set(candidates)) == 30
+        assert candidates == sorted(candidates)
+        assert cohort == sorted(sorted(candidates, key=lambda client: (-(client % 10), client))[:10])
+
+    def test_candidates_are_drawn_by_their_samples(self) -> None:
+        scheme = participation("power-of-choice", count=3, candidates=2)
+        scheme.num_examples = np.array([50, 30, 20])
+        counts = np.zeros(3)
+        for server_round in range(1, 4001):
+            losses = Losses(dict.fromkeys(range(3), 1.0))
+            scheme.cohort(server_round, 0.1, ask_losses=losses)
+            counts[losses.asked[0][0]] += 1
+        assert counts / 4000 == pytest.approx(INCLUSION_OF_TWO, abs=0.04)
+
+    def test_as_many_candidates_as_places_is_weighted_random_selection(self) -> None:
+        scheme = participation("power-of-choice", count=30, candidates=3)
+        scheme.num_examples = np.arange(1, 31)
+        losses = Losses({})
+        cohorts = [scheme.cohort(server_round, 0.1, ask_losses=losses) for server_round in range(1, 2001)]
+        assert losses.asked == []
+        inclusion = inclusion_probabilities(np.log(scheme.num_examples), 3, np.random.default_rng(0))
+        counts = np.bincount(np.ravel(cohorts), minlength=30)
+        assert counts / 2000 == pytest.approx(inclusion, abs=5 * math.sqrt(0.2 / 2000))
+
+    def test_who_does_not_answer_is_not_chosen(self) -> None:
+        scheme = participation("power-of-choice", candidates=30)
+        everyone = Losses(dict.fromkeys(range(100), 1.0))
+        scheme.cohort(1, 0.1, ask_losses=everyone)
+        candidates = everyone.asked[0][0]
+        answering = Losses(dict.fromkeys(candidates[25:], 0.1))
+        assert scheme.cohort(1, 0.1, ask_losses=answering) == candidates[25:]
+
+    def test_rpow_d_remembers(self) -> None:
+        scheme = participation("power-of-choice", count=10, candidates=10, variant="rpow-d")
+        assert scheme.cohort(1, 0.2) == [0, 1]  # nothing is known: all infinite
+        scheme.observe({0: 1.0, 1: 2.0})
+        assert scheme.cohort(2, 0.2) == [2, 3]
+        scheme.observe({client: client / 10 for client in range(10)})
+        assert scheme.cohort(3, 0.2) == [8, 9]
+        scheme.observe({8: 0.05})
+        resumed = participation("power-of-choice", count=10, candidates=10, variant="rpow-d")
+        resumed.restore(json.loads(json.dumps(scheme.state())))
+        assert resumed.cohort(4, 0.2) == scheme.cohort(4, 0.2) == [7, 9]
+
+    def test_others_remember_nothing(self) -> None:
+        scheme = participation("power-of-choice")
+        scheme.observe({1: 2.0})
+        assert scheme.state() == {}
+
+    @pytest.mark.parametrize("candidates", [9, 101])
+    def test_the_number_of_candidates_must_be_possible(self, candidates: int) -> None:
+        message = message_of("power-of-choice", candidates=candidates)
+        assert message == (
+            "participation.candidates must lie between the cohort's size (10) and clients.count (100),"
+            f" got {candidates}"
+        )
+
+    def test_the_default_is_twice_the_cohort_as_far_as_there_are_clients(self) -> None:
+        losses = Losses(dict.fromkeys(range(100), 1.0))
+        participation("power-of-choice").cohort(1, 0.1, ask_losses=losses)
+        participation("power-of-choice", count=1).cohort(1, 0.1, ask_losses=losses)
+        assert [len(asked) for asked, _ in losses.asked] == [20]
+
+
+def test_loss_proportional() -> None:
+    scheme = participation("loss-proportional", count=3)
+    scheme.observe({0: 5.0, 1: 2.0})
+    # The third counts as 5: probabilities 5/12, 2/12, 5/12.
+    counts = np.zeros(3)
+    for server_round in range(1, 4001):
+        counts[scheme.cohort(server_round, 0.1)] += 1
+    assert counts / 4000 == pytest.approx([5 / 12, 2 / 12, 5 / 12], abs=0.04)
+    fresh = participation("loss-proportional")
+    assert len(set(fresh.cohort(1, 0.1))) == 10
+    fresh.observe(dict.fromkeys(range(100), 0.0))
+    assert len(set(fresh.cohort(1, 0.1))) == 10
+
+
+class TestSchedule:
+    CSV = "round,client_id,num_examples,loss\n2,7,30,0.5\n1,4,30,0.1\n2,0,30,1.5\n1,7,3,2\n"
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("clients.csv", CSV),
+            ("cohorts.json", '{"2": [7, 0], "1": [4, 7]}'),
+            ("cohorts.json", "[[7, 4], [0, 7]]"),
+        ],
+    )
+    def test_files(self, name: str, text: str, tmp_path: Path) -> None:
+        (tmp_path / name).write_text(text)
+        assert read_schedule(tmp_path / name) == {1: [4, 7], 2: [0, 7]}
+
+    def cohorts(self, path: Path, **layer: Value) -> Participation:
+        return Participation(
+            make_config(
+                {
+                    "participation.name": "schedule",
+                    "participation.file": str(path),
+                    "clients.count": 8,
+                    "rounds": 2,
+                },
+                layer,
+            )
+        )
+
+    def test_the_cohorts_are_the_files(self, tmp_path: Path) -> None:
+        path = tmp_path / "clients.csv"
+        path.write_text(self.CSV)
+        scheme = self.cohorts(path)
+        assert [scheme.cohort(server_round, 0.5) for server_round in (1, 2)] == [[4, 7], [0, 7]]
+        assert len(scheme.cohort(1, 0.5, "evaluation")) == 4
+
+    @pytest.mark.parametrize(
+        ("name", "text", "complaint"),
+        [
+            ("a.csv", CSV.replace("round", "runde"), "is no schedule"),
+            ("a.csv", CSV.replace("7", "seven"), "is no schedule"),
+            ("a.csv", "", "no cohort for round 1"),
+            ("a.json", "{", "is no schedule"),
+            ("a.json", "3", "is no schedule"),
+            ("a.json", "[[1.5], [2]]", "1.5 is no client id"),
+            ("a.json", "[[1], [true]]", "True is no client id"),
+            ("a.json", "[[1]]", "no cohort for round 2; lower rounds"),
+            ("a.json", "[[1], []]", "no cohort for round 2"),
+            ("a.json", "[[1, 1], [2]]", "names a client twice in round 1"),
+            ("a.json", "[[1], [8]]", "calls client 8 in round 2, but clients.count is 8"),
+            ("a.json", "[[1], [-1]]", "calls client -1 in round 2"),
+        ],
+    )
+    def test_what_is_wrong_is_one_line(self, name: str, text: str, complaint: str, tmp_path: Path) -> None:
+        (tmp_path / name).write_text(text)
+        with pytest.raises(UserError, match=complaint) as raised:
+            self.cohorts(tmp_path / name)
+        assert "\n" not in str(raised.value)
+
+    def test_a_file_is_needed(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"needs participation\.file"):
+            participation("schedule")
+        with pytest.raises(UserError, match="cannot read"):
+            self.cohorts(tmp_path / "missing.csv")

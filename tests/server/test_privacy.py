@@ -1,0 +1,134 @@
+"""Privacy from the configuration to the run directory."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import Message
+
+from clients.base import Client
+from clients.training import train_locally
+from common.errors import UserError
+from server.progress import PlainLines
+from strategies.privacy_accounting import Accountant
+from tests.conftest import Runner
+
+FIXED = {"privacy__clipping": "fixed", "privacy__noise_multiplier": 0.5, "privacy__clip_norm": 0.5}
+ADAPTIVE = {**FIXED, "privacy__clipping": "adaptive", "privacy__count_noise": 1.0}
+MODEL = {"model__name": "mlp", "dataset__augmentation": "none"}
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Collect the rows of all runs."""
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr(PlainLines, "show", lambda self, row: shown.append(dict(row)))
+    return shown
+
+
+def summary(run_directory: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((run_directory / "summary.json").read_text())
+    return content
+
+
+def test_epsilon_stands_in_every_row_and_in_the_summary(
+    run_small: Runner, rows: list[dict[str, Any]]
+) -> None:
+    result = summary(run_small(**FIXED, **MODEL))
+    accountant = Accountant(0.5, 3, 6, True, "replace-one", 1e-5)
+    assert [row["epsilon"] for row in rows] == [accountant.epsilon(t) for t in range(4)]
+    assert (result["epsilon"], result["delta"]) == (accountant.epsilon(3), 1e-5)
+    assert all(row["clip_norm"] == 0.5 and 0 <= row["clipped_fraction"] <= 1 for row in rows[1:])
+
+
+@pytest.mark.parametrize("method", ["fedavg", "fedadam"])
+def test_resume_has_the_same_bits_with_adaptive_clipping_and_noise(
+    method: str, run_small: Runner, rows: list[dict[str, Any]]
+) -> None:
+    options = {**ADAPTIVE, **MODEL, "method__name": method}
+    whole = summary(run_small("whole", rounds=6, **options))
+    expected = [row["clip_norm"] for row in rows[1:]]
+    assert len(set(expected)) == 6
+    rows.clear()
+    run_small("parts", rounds=3, **options)
+    parts = summary(run_small("parts", rounds=6, run__resume=True, **options))
+    assert parts["model_sha256"] == whole["model_sha256"]
+    assert [row["clip_norm"] for row in rows[1:]] == expected
+    assert parts["epsilon"] == whole["epsilon"] == rows[-1]["epsilon"]
+
+
+def test_failures_do_not_lower_the_noise(
+    run_small: Runner, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]]
+) -> None:
+    def fail_or_stand_still(client: Client) -> tuple[int, float]:
+        if client.client_id % 2:
+            raise ArithmeticError("planted")
+        _, loss = train_locally(client)
+        client.worker.load(client.received["arrays"])
+        return 1, loss
+
+    monkeypatch.setattr("clients.base.train_locally", fail_or_stand_still)
+    models: list[torch.Tensor] = []
+
+    def remember(self: Any, arrays: Any) -> dict[str, float]:
+        from common.records import to_section
+
+        models.append(torch.cat([v.double().flatten() for v in to_section(arrays).values()]))
+        return {"test_loss": 0.0, "test_accuracy": 0.0}
+
+    monkeypatch.setattr("server.evaluation.CentralEvaluation.__call__", remember)
+    run_small(
+        **FIXED, **MODEL, clients__fraction=1.0, rounds=1, failures__policy="drop", failures__max_fraction=0.5
+    )
+    assert (rows[1]["clients"], rows[1]["failures"]) == (3, 3)
+    assert (models[1] - models[0]).std().item() == pytest.approx(0.5 * 0.5 / 6, rel=0.03)
+
+
+def test_clipping_without_noise_has_no_epsilon(
+    run_small: Runner, rows: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = summary(run_small(**{**FIXED, "privacy__noise_multiplier": 0.0}, **MODEL))
+    assert "epsilon" not in result
+    assert "epsilon" not in rows[-1]
+    assert "without noise there is no privacy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method__name": "scaffold"}, "the clients of 'scaffold' send 'control' beside the model"),
+        ({"method__name": "fednova"}, "the clients of 'fednova' send 'effort' beside the model"),
+        ({"method__name": "flwr:FedMedian"}, "does not cover 'flwr:FedMedian'"),
+        ({"model__name": "resnet20"}, "statistics such as 'norm1.running_mean' of model 'resnet20'"),
+        ({"privacy__clipping": "off"}, "privacy.noise-multiplier needs privacy.clipping"),
+        ({"privacy__clip_norm": 0.0}, "privacy.clip-norm must be greater than 0"),
+        ({"privacy__delta": 1.0}, "privacy.delta must be less than 1"),
+        ({"privacy__relation": "replace"}, "privacy.relation must be 'replace-one' or 'zero-out'"),
+        ({"privacy__clipping": "adaptive"}, "privacy.count-noise above 0.25, not 0.15"),
+    ],
+)
+def test_what_privacy_does_not_cover_is_refused_before_training(
+    options: dict[str, Any], message: str, run_small: Runner, tmp_path: Path
+) -> None:
+    class NeverUsed:
+        def __init__(self, *arguments: Any) -> None:
+            pass
+
+        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+            raise AssertionError("a message was sent")
+
+    with pytest.raises(UserError, match=message) as caught:
+        run_small("refused", NeverUsed, **{**FIXED, **options})  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize("method", ["fedprox", "fedavgm", "fedyogi", "fedadagrad", "feddyn"])
+def test_methods_that_send_the_model_alone_get_it_from_the_base_class(
+    method: str, run_small: Runner, rows: list[dict[str, Any]]
+) -> None:
+    run_small(rounds=1, method__name=method, **FIXED, **MODEL)
+    assert rows[1]["clip_norm"] == 0.5
