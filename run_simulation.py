@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Run one federated experiment in this process, or on Ray.
+"""Run one federated experiment, or a sweep of them, in this process or on Ray.
 
 python run_simulation.py [EXPERIMENT.toml] [--set key=value ...] [--runtime sequential|ray]
-                         [--run-dir DIR] [--resume]
+                         [--run-dir DIR] [--resume] [--comparators] [--rounds-scale FACTOR]
 """
 
 import argparse
@@ -15,12 +15,21 @@ from common.errors import ClientFailureError, UserError
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description="Run one federated experiment.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description="Run one federated experiment, or a sweep of them.", allow_abbrev=False
+    )
     parser.add_argument("experiment", nargs="?", type=Path, help="TOML file of overrides (see experiments/)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
     parser.add_argument("--runtime", choices=["sequential", "ray"], help="short for --set runtime.name=...")
     parser.add_argument("--run-dir", metavar="DIR", help="run directory (default: a new one below runs/)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --run-dir")
+    parser.add_argument("--rounds-scale", metavar="FACTOR", type=float, help="take FACTOR times the rounds")
+    parser.add_argument("--seeds", metavar="SEED[,SEED]", default="", help="run everything once per seed")
+    comparators = parser.add_mutually_exclusive_group()
+    comparators.add_argument("--comparators", action="store_true", help="add the ceiling and the floor")
+    comparators.add_argument("--comparator", metavar="NAME", help="run centralized or local-only instead")
+    parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="some of its runs")
+    parser.add_argument("--list", action="store_true", help="list the runs of a sweep")
     parser.add_argument("--replay", metavar="DIR", type=Path, help="run one failed client job again, alone")
     return parser.parse_args(arguments)
 

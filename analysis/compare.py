@@ -1,4 +1,4 @@
-"""Compare runs: ``python -m analysis.compare RUN_DIR [RUN_DIR ...]``."""
+"""Compare runs, or lay out a sweep: ``python -m analysis.compare DIR [DIR ...]``."""
 
 import argparse
 import sys
@@ -9,7 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.comparison_plot import plot_comparison
+from analysis.pivot import Pivot, pivot_by_keys
 from analysis.runs import SEED_KEY, Run, differing_keys, group_seeds, load_run, mean_and_deviation
+from analysis.sweep import Sweep, is_sweep, read_sweep
+from analysis.sweep_plot import plot_sweep
+from analysis.sweep_report import markdown, print_pivot, title
+from analysis.sweep_table import axes_pivot, load_finished, run_rows
 from common.errors import UserError
 
 Rows = list[list[str]]
@@ -18,20 +23,69 @@ Rows = list[list[str]]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables, draw the picture, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m analysis.compare", description="Compare finished runs.")
-    parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
-    parser.add_argument("--metric", default="test_accuracy", help="column of metrics.csv (%(default)s)")
+    parser.add_argument("directories", metavar="DIR", nargs="+", type=Path, help="run or sweep directory")
+    parser.add_argument("--metric", help="column of metrics.csv (test_accuracy, or what the sweep says)")
+    parser.add_argument("--rows", metavar="NAME[,NAME]", help="axes or configuration keys that make rows")
+    parser.add_argument("--columns", metavar="NAME[,NAME]", help="axes or keys that make columns")
     parser.add_argument("--out", metavar="FILE.png", type=Path, help="also draw the curves into this file")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     options = parser.parse_args(arguments)
     try:
-        runs = [load_run(run_dir, options.metric) for run_dir in options.run_dirs]
-        _print_tables(runs, options.metric, options.markdown)
-        if options.out:
-            print(f"curves: {plot_comparison(runs, options.out)}")
+        if len(options.directories) == 1 and is_sweep(options.directories[0]):
+            _compare_sweep(read_sweep(options.directories[0]), options)
+        else:
+            _compare_runs(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _compare_sweep(sweep: Sweep, options: argparse.Namespace) -> None:
+    """Lay a sweep out by its axes; by configuration keys if rows or columns name one."""
+    rows, columns = _names(options.rows), _names(options.columns)
+    if any(name not in sweep.axes for name in (*(rows or ()), *(columns or ()))):
+        _compare_runs(options)
+        return
+    loaded = load_finished(sweep, [options.metric] if options.metric else sweep.metrics)
+    pivots = {metric: axes_pivot(sweep, runs, metric, rows, columns) for metric, runs in loaded.items()}
+    for number, (metric, pivot) in enumerate(pivots.items()):
+        _print_pivot(pivot, metric, options.markdown)
+        if options.out:
+            out = options.out if number == 0 else options.out.with_stem(f"{options.out.stem}-{metric}")
+            print(f"curves: {plot_sweep(pivot, metric, out)}")
+    if options.markdown:  # too wide for a terminal; table.csv has it as well
+        _print_table(*run_rows(sweep, loaded), True)
+
+
+def _compare_runs(options: argparse.Namespace) -> None:
+    """Compare runs by the configuration keys in which they differ; of a sweep, the finished ones."""
+    metric = options.metric or "test_accuracy"
+    runs = [load_run(path, metric) for path in _run_directories(options.directories)]
+    rows, columns = _names(options.rows), _names(options.columns)
+    if rows or columns:
+        pivot = pivot_by_keys(runs, rows or [], columns or [])
+        _print_pivot(pivot, metric, options.markdown)
+    else:
+        _print_tables(runs, metric, options.markdown)
+    if options.out:
+        print(f"curves: {plot_comparison(runs, options.out)}")
+
+
+def _run_directories(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if not is_sweep(path):
+            found.append(path)
+        elif finished := [run.path for run in read_sweep(path).finished]:
+            found += finished
+        else:
+            raise UserError(f"{path}: no run has finished yet")
+    return found
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",")] if text else None
 
 
 def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
@@ -70,25 +124,29 @@ def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     return header, rows
 
 
-def markdown(header: Sequence[str], rows: Rows) -> str:
-    """Return a table as Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
-
-
 def _print_tables(runs: Sequence[Run], metric: str, as_markdown: bool) -> None:
     tables = [run_table(runs, metric)]
     if len(group_seeds(runs)) < len(runs):
         tables.append(seed_table(runs, metric))
     for header, rows in tables:
-        if as_markdown:
-            print(markdown(header, rows), end="\n\n")
-        else:
-            table = Table(*header)
-            for row in rows:
-                table.add_row(*row)
-            Console().print(table)
+        _print_table(header, rows, as_markdown)
+
+
+def _print_table(header: Sequence[str], rows: Rows, as_markdown: bool) -> None:
+    if as_markdown:
+        print(markdown(header, rows), end="\n\n")
+    else:
+        table = Table(*header)
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+
+
+def _print_pivot(pivot: Pivot, metric: str, as_markdown: bool) -> None:
+    if as_markdown:
+        print(f"{title(pivot, metric)}:\n\n{markdown(*pivot.table(metric))}", end="\n\n")
+    else:
+        print_pivot(pivot, metric, Console())
 
 
 def _values(run: Run, keys: Sequence[str]) -> list[str]:

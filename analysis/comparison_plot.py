@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
+from analysis.mean_curve import draw_mean_curve
 from analysis.runs import SEED_KEY, Run, differing_keys, group_seeds
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, method_colours, new_figure, save
 
@@ -34,15 +33,7 @@ def plot_comparison(runs: Sequence[Run], path: Path) -> Path:
     figure = new_figure(8, 5)
     axes = figure.subplots()
     for group, (colour, line_style) in zip(groups, _line_looks(groups), strict=True):
-        # Only rounds that every seed measured: a mean over a changing set of seeds would jump.
-        curves = pd.concat([run.curve for run in group], axis=1, join="inner") * scale
-        mean = curves.mean(axis=1)
-        axes.plot(mean.index, mean, color=colour, linestyle=line_style, label=_label(group, keys))
-        if len(group) > 1:
-            deviation = curves.std(axis=1, ddof=1)
-            axes.fill_between(
-                mean.index, mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0
-            )
+        draw_mean_curve(axes, group, scale, color=colour, linestyle=line_style, label=_label(group, keys))
     integer_ticks(axes.xaxis)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=TEXT_SIZE - 1, frameon=False)

@@ -30,6 +30,8 @@ class Run:
         Duration.
     curve : pandas.Series
         The metric by round, where it was measured.
+    steps : pandas.Series or None
+        Local steps of all clients together up to each round; None if the run did not count them.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Run:
     rounds: int
     seconds: float
     curve: "pd.Series[float]"
+    steps: "pd.Series[float] | None" = None
 
     @property
     def final(self) -> float:
@@ -78,6 +81,7 @@ def load_run(run_dir: Path, metric: str) -> Run:
         rounds=int(summary.get("rounds", curve.index[-1])),
         seconds=float(summary.get("seconds", np.nan)),
         curve=curve,
+        steps=metrics["local_steps"].fillna(0).cumsum() if "local_steps" in metrics else None,
     )
 
 

@@ -31,6 +31,12 @@ def parse_run_config(run_config: Mapping[str, Value]) -> Config:
     return _parse_config(tuple(sorted(run_config.items())))
 
 
+def forget_run() -> None:
+    """Let go of the data and the model that this process keeps for a run, before it begins another."""
+    get_worker.cache_clear()
+    _parse_config.cache_clear()
+
+
 def client_id_of(context: Context) -> int:
     """Return the partition id of this node, which is the client's identity everywhere."""
     if "partition-id" not in context.node_config:
@@ -88,6 +94,7 @@ def run_describe(message: Message, context: Context) -> RecordDict:
             "client-id": client.client_id,
             "keeps-state": int(client.keeps_state()),
             "is-personalised": int(client.is_personalised()),
+            "num-examples": client.num_examples,
             "label-counts": client.label_counts().tolist(),
         }
     )

@@ -117,6 +117,7 @@ class DatasetSection(_OpenSection):
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
     augmentation: Literal["none", "crop-flip"]
     crop_padding: NonNegative
+    natural_clients: NonNegative
     client_noise: NonNegativeFloat
 
 
@@ -259,6 +260,16 @@ class Config(_Section):
     def sha256(self) -> str:
         """Hash the keys that decide the result."""
         return hashlib.sha256(json.dumps(self.comparable(), sort_keys=True).encode()).hexdigest()
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Say in which of the keys that decide the result two configurations differ."""
+    before, after = old.comparable(), new.comparable()
+    return [
+        f"{key} was {before.get(key)!r} and is {after.get(key)!r}"
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:

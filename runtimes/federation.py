@@ -28,11 +28,11 @@ from common.config import (
     flatten,
     merge,
     parse_assignment,
-    parse_toml,
     settle_budget,
     to_toml,
 )
 from common.errors import UserError
+from common.experiment_file import parse_experiment
 from runtimes.flower_environment import (
     CONNECTION,
     STOP_SIGNALS,
@@ -214,7 +214,13 @@ def _overrides(options: argparse.Namespace) -> dict[str, Value]:
     """Lay the command line over the experiment file."""
     overrides: dict[str, Value] = {}
     if options.experiment is not None:
-        overrides |= settle_budget(parse_toml(_read(options.experiment), str(options.experiment)))
+        experiment = parse_experiment(_read(options.experiment), str(options.experiment))
+        if experiment.axes:
+            raise UserError(
+                f"{options.experiment} is a sweep: run it with run_simulation.py,"
+                " or give the config.toml of one of its runs"
+            )
+        overrides |= settle_budget(experiment.overrides)
     overrides |= settle_budget(dict(parse_assignment(text) for text in options.set))
     if options.supernodes is not None:
         overrides["clients.count"] = options.supernodes

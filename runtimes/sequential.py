@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from clients.app import forget_run
 from common.config import Value
 from runtimes.flower_internals import RUN_ID
 from runtimes.local_grid import LocalGrid
@@ -42,6 +43,11 @@ class SequentialGrid(LocalGrid):
         self._client_app = client_app
         self._run_config = run_config
         self._contexts: dict[int, Context] = {}
+
+    def close(self) -> None:
+        """Forget the clients' states, and what this process keeps for the run."""
+        self._contexts.clear()
+        forget_run()
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
         """Answer the messages one after the other, each when its reply is asked for."""

@@ -1,12 +1,13 @@
 """One experiment from its configuration to its finished run directory."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from common.config import Config, parse_toml
+from common.config import Config, Value, default_values, differences, parse_toml
 from common.errors import UserError
 from common.methods import complete, load_method
 from datasets.configured import open_dataset, partition_clients
@@ -40,19 +41,9 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     path = Path(config.run.directory) if config.run.directory else default_run_directory(config)
     checkpoints = CheckpointStore(path / "checkpoints")
     checkpoint = _find_checkpoint(path, checkpoints, config) if config.run.resume else None
-    strategy = load_method(config.method.name, config.method.parameters).make_strategy()
-    _check_state(strategy)
-    participation = Participation(config)
-    _agree_on_weights(strategy, participation, config)
-    dataset = open_dataset(config)
-    evaluation = CentralEvaluation(config, dataset)
-    apply_privacy(config, strategy, evaluation.model)
-    clients = discover_clients(grid, config.clients.count, config.failures.timeout)
-    if isinstance(strategy, FedAvg):
-        trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
-        shared = [name for name in trained if name not in clients.personal_names]
-        strategy.begin_run(config.clients.count, shared)
-    participation.num_examples = clients.label_counts.sum(axis=1)
+    parts = prepare(config, grid)
+    strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
+    evaluation, clients = parts.evaluation, parts.clients
 
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
@@ -80,6 +71,56 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     finally:
         run_directory.close()
     return path
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an experiment is made of before its first round."""
+
+    strategy: Strategy
+    participation: Participation
+    dataset: Dataset
+    evaluation: CentralEvaluation
+    clients: ClientDirectory
+
+
+def prepare(config: Config, grid: Grid) -> Parts:
+    """Make the parts of an experiment and meet its clients; nothing is written and nothing trains.
+
+    Raises
+    ------
+    UserError
+        If the configuration or the data do not allow the experiment.
+    """
+    strategy = load_method(config.method.name, config.method.parameters).make_strategy()
+    _check_state(strategy)
+    participation = Participation(config)
+    _agree_on_weights(strategy, participation, config)
+    dataset = open_dataset(config)
+    evaluation = CentralEvaluation(config, dataset)
+    apply_privacy(config, strategy, evaluation.model)
+    clients = discover_clients(grid, config.clients.count, config.failures.timeout)
+    if isinstance(strategy, FedAvg):
+        trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
+        shared = [name for name in trained if name not in clients.personal_names]
+        strategy.begin_run(config.clients.count, shared)
+    participation.num_examples = clients.num_examples
+    return Parts(strategy, participation, dataset, evaluation, clients)
+
+
+def client_sizes(config: Config) -> list[int]:
+    """Return the number of training samples of every client."""
+    return [len(indices) for indices in partition_clients(config, open_dataset(config))]
+
+
+def read_stored_config(path: Path) -> Config:
+    """Read the ``config.toml`` of a run; keys that are younger than the run have their defaults."""
+    return stored_config(parse_toml(path.read_text(encoding="utf-8"), str(path)))
+
+
+def stored_config(values: Mapping[str, Value]) -> Config:
+    """Validate the configuration that a run stored; keys that are younger than it have their defaults."""
+    return Config.from_flat({**default_values(), **values})
 
 
 def _check_state(strategy: Strategy) -> None:
@@ -115,7 +156,7 @@ def _remarks(
     config: Config, evaluation: CentralEvaluation, clients: ClientDirectory, num_samples: int
 ) -> Iterator[str]:
     """Yield what a person should know about this run before it starts."""
-    num_held = int(clients.label_counts.sum())
+    num_held = int(clients.num_examples.sum())
     yield from getattr(evaluation.model, "remarks", ())
     if batch_norm_layers(evaluation.model):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
@@ -140,22 +181,16 @@ def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -
     config_file = path / "config.toml"
     if not config_file.exists():
         raise UserError(f"there is no run to resume in {path}")
-    stored = Config.from_flat(parse_toml(config_file.read_text(), str(config_file)))
+    stored = read_stored_config(config_file)
     checkpoint = checkpoints.load_latest()
     if checkpoint:
-        stored = Config.from_flat(checkpoint.config)
+        stored = stored_config(checkpoint.config)
         if checkpoint.server_round > config.rounds:
             raise UserError(
                 f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"
             )
-    old, new = stored.comparable(), config.comparable()
-    differences = [
-        f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-    ]
-    if differences:
-        raise UserError(f"cannot resume {path} with another configuration: {'; '.join(differences)}")
+    if found := differences(stored, config):
+        raise UserError(f"cannot resume {path} with another configuration: {'; '.join(found)}")
     return checkpoint
 
 

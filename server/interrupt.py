@@ -10,32 +10,58 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether somebody asked the run to stop."""
+    """Whether somebody asked to stop after the current round."""
 
     def __init__(self) -> None:
         self.requested = False
+        self.notify: Callable[[str], None] | None = None  # only while rounds run
+
+    def handle(self, signal_number: int, frame: FrameType | None) -> None:
+        """Note the first signal that comes while rounds run; end everything at once at any other."""
+        if self.requested or self.notify is None:
+            raise KeyboardInterrupt
+        self.requested = True
+        self.notify("stopping after this round; Ctrl-C again stops at once")
 
 
 @contextmanager
 def stop_between_rounds(notify: Callable[[str], None]) -> Iterator[StopRequest]:
     """Turn the first SIGINT or SIGTERM into a request that the loop honours after its current round.
 
-    Only where Python's own handlers are in force: a Flower server process has its own way to stop.
+    Only where Python's own handlers are in force: a Flower server process has its own way to stop. Inside
+    ``stop_between_runs`` the request is the one of that.
+    """
+    outer = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
+    if isinstance(outer, StopRequest) and threading.current_thread() is threading.main_thread():
+        with _notifying(outer, notify):
+            yield outer
+        return
+    with stop_between_runs() as request, _notifying(request, notify):
+        yield request
+
+
+@contextmanager
+def stop_between_runs() -> Iterator[StopRequest]:
+    """Do the same over several runs: a request that came in the last round of one is there after it.
+
+    Between the rounds of two runs the first signal ends everything at once.
     """
     request = StopRequest()
-
-    def handle(signal_number: int, frame: FrameType | None) -> None:
-        if request.requested:
-            raise KeyboardInterrupt
-        request.requested = True
-        notify("stopping after this round; Ctrl-C again stops at once")
-
     in_force = (signal.default_int_handler, signal.SIG_DFL)
     is_main = threading.current_thread() is threading.main_thread()
     taken = [number for number in _SIGNALS if is_main and signal.getsignal(number) in in_force]
-    previous = [(number, signal.signal(number, handle)) for number in taken]
+    previous = [(number, signal.signal(number, request.handle)) for number in taken]
     try:
         yield request
     finally:
         for number, handler in previous:
             signal.signal(number, handler)
+
+
+@contextmanager
+def _notifying(request: StopRequest, notify: Callable[[str], None]) -> Iterator[None]:
+    request.notify = notify
+    try:
+        yield
+    finally:
+        request.notify = None

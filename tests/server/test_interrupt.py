@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server.interrupt import stop_between_rounds
+from server.interrupt import stop_between_rounds, stop_between_runs
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +74,28 @@ def test_outside_the_main_thread_nothing_is_touched() -> None:
     thread.start()
     thread.join()
     assert entered == [False]
+
+
+def test_over_several_runs_the_request_outlives_the_run() -> None:
+    notes: list[str] = []
+    with stop_between_runs() as outer:
+        for name in ("first", "second"):
+            with stop_between_rounds(lambda text, name=name: notes.append(f"{name}: {text[:8]}")) as inner:
+                assert inner is outer
+                if name == "second":
+                    signal.raise_signal(signal.SIGINT)
+            assert outer.requested is (name == "second")
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert notes == ["second: stopping"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_between_two_runs_the_first_signal_stops(number: signal.Signals) -> None:
+    with stop_between_runs() as outer:
+        with stop_between_rounds(print):
+            pass
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        assert not outer.requested

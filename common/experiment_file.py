@@ -1,0 +1,256 @@
+"""Experiment files: overrides of the configuration, and axes that make a sweep of many runs out of them.
+
+```toml
+rounds = 2000                       # every run
+[axes.split.iid]                    # axis "split", label "iid": overrides of the runs that have it
+partition.name = "iid"
+[axes.steps.j8]
+rounds = 1000
+local.steps = 8
+[cells."iid,j8"]                    # overrides of one combination; '*' stands for any label
+local.lr = 0.05
+[report]                            # what the table shows
+metrics = ["test_accuracy"]
+[report.published]                  # the numbers to compare with, in the table's unit
+"iid,j8" = 43.81
+```
+"""
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from common.config import Value, flatten, settle_budget
+from common.errors import UserError, nearest
+
+Overrides = Mapping[str, Value]
+
+SEED_AXIS = "seed"
+DEFAULT_METRICS = ("test_accuracy",)
+_SEPARATOR = ","
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of labels.
+
+    Attributes
+    ----------
+    labels : Mapping[str, str]
+        axis → label, in the order of the axes.
+    overrides : Overrides
+        What the file, its axes and its cells set for this run.
+    """
+
+    labels: Mapping[str, str]
+    overrides: Overrides
+
+    @property
+    def name(self) -> str:
+        """The labels, joined by commas: the name of the run and of its directory."""
+        return _SEPARATOR.join(self.labels.values())
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment file says.
+
+    Attributes
+    ----------
+    overrides : Overrides
+        The overrides of every run.
+    axes : Mapping[str, Mapping[str, Overrides]]
+        axis → label → overrides; empty for a single run.
+    cells : Sequence[tuple[tuple[str, ...], Overrides]]
+        One label or pattern per axis, and the overrides of the combinations that match; later ones win.
+    metrics : Sequence[str]
+        Columns of ``metrics.csv`` that the table of a sweep shows.
+    published : Sequence[tuple[tuple[str, ...], float]]
+        Published results by labels or patterns, in the unit of the table (accuracies in per cent).
+    """
+
+    overrides: Overrides = field(default_factory=dict)
+    axes: Mapping[str, Mapping[str, Overrides]] = field(default_factory=dict)
+    cells: Sequence[tuple[tuple[str, ...], Overrides]] = ()
+    metrics: Sequence[str] = DEFAULT_METRICS
+    published: Sequence[tuple[tuple[str, ...], float]] = ()
+
+    def points(self) -> Iterator[Point]:
+        """Yield every combination of labels; the last axis changes fastest."""
+        for labels in itertools.product(*self.axes.values()):
+            overrides = dict(settle_budget(self.overrides))
+            for axis, label in zip(self.axes, labels, strict=True):
+                overrides |= settle_budget(self.axes[axis][label])
+            for pattern, layer in self.cells:
+                if _matches(pattern, labels):
+                    overrides |= settle_budget(layer)
+            yield Point(dict(zip(self.axes, labels, strict=True)), overrides)
+
+    def published_for(self, labels: Mapping[str, str]) -> float | None:
+        """Return the published number of a combination of labels, if the file has one."""
+        found = [value for pattern, value in self.published if _matches(pattern, tuple(labels.values()))]
+        return found[-1] if found else None
+
+    def with_axis(
+        self, name: str, labels: Mapping[str, Overrides], published_label: str = "*"
+    ) -> "Experiment":
+        """Return the experiment with one more axis, which changes fastest.
+
+        Published numbers are those of the label `published_label`.
+
+        Raises
+        ------
+        UserError
+            If there is such an axis, label or key already.
+        """
+        if name in self.axes:
+            raise UserError(f"the experiment has an axis '{name}' already")
+        axes = {**self.axes, name: labels}
+        _check_axes(axes, "the experiment")
+        return replace(
+            self,
+            axes=axes,
+            cells=[((*pattern, "*"), layer) for pattern, layer in self.cells],
+            published=[((*pattern, published_label), value) for pattern, value in self.published],
+        )
+
+
+def parse_experiment(text: str, source: str) -> Experiment:
+    """Parse an experiment file; `source` names it in errors.
+
+    Raises
+    ------
+    UserError
+        One line: no valid TOML, an axis without labels, a key that two axes set, an unknown label.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{source} is not valid TOML: {error}") from None
+    tables = {
+        name: _table(content.pop(name, {}), f"{source}: [{name}]") for name in ("axes", "cells", "report")
+    }
+    axes = {
+        axis: {
+            label: flatten(_table(overrides, f"{source}: [axes.{axis}.{label}]"))
+            for label, overrides in _table(labels, f"{source}: [axes.{axis}]").items()
+        }
+        for axis, labels in tables["axes"].items()
+    }
+    _check_axes(axes, source)
+    cells = [
+        (_pattern(labels, axes, source), flatten(_table(overrides, f'{source}: [cells."{labels}"]')))
+        for labels, overrides in tables["cells"].items()
+    ]
+    metrics, published = _parse_report(tables["report"], axes, source)
+    return Experiment(flatten(content), axes, cells, metrics, published)
+
+
+class Selection:
+    """A part of a sweep, as ``--only LABEL[,LABEL]`` gives it.
+
+    Labels of one axis are alternatives; of different axes, all are required. Of several selections any
+    may hold.
+
+    Parameters
+    ----------
+    texts : Sequence[str]
+        The values of ``--only``; none selects everything.
+    axes : Mapping[str, Mapping[str, Overrides]]
+        The axes of the experiment.
+    """
+
+    def __init__(self, texts: Sequence[str], axes: Mapping[str, Mapping[str, Overrides]]) -> None:
+        owner = {label: axis for axis, labels in axes.items() for label in labels}
+        self._choices: list[dict[str, set[str]]] = []
+        for text in texts:
+            choice: dict[str, set[str]] = {}
+            for label in filter(None, (part.strip() for part in text.split(_SEPARATOR))):
+                if label not in owner:
+                    raise UserError(f"--only: no axis has a label '{label}'{_suggest(label, list(owner))}")
+                choice.setdefault(owner[label], set()).add(label)
+            if not choice:
+                raise UserError(f"--only takes labels of the experiment's axes, not '{text}'")
+            self._choices.append(choice)
+
+    def __contains__(self, point: Point) -> bool:
+        return not self._choices or any(
+            all(point.labels[axis] in labels for axis, labels in choice.items()) for choice in self._choices
+        )
+
+
+def _check_axes(axes: Mapping[str, Mapping[str, Overrides]], source: str) -> None:
+    axis_of_label: dict[str, str] = {}
+    axis_of_key: dict[str, str] = {}
+    for axis, labels in axes.items():
+        if not labels:
+            raise UserError(f"{source}: axis '{axis}' has no labels: give it tables [axes.{axis}.<label>]")
+        for label, overrides in labels.items():
+            if not _LABEL.fullmatch(label):
+                raise UserError(
+                    f"{source}: axis '{axis}' has a label '{label}': take letters, digits and . _ = + -"
+                )
+            if label in axis_of_label:
+                raise UserError(
+                    f"{source}: axes '{axis_of_label[label]}' and '{axis}' both have a label '{label}':"
+                    " rename one"
+                )
+            axis_of_label[label] = axis
+            for key in settle_budget(overrides):
+                if axis_of_key.setdefault(key, axis) != axis:
+                    raise UserError(
+                        f"{source}: axes '{axis_of_key[key]}' and '{axis}' both set {key}:"
+                        " leave it to one of them, or set it in [cells]"
+                    )
+
+
+def _parse_report(
+    report: Mapping[str, Any], axes: Mapping[str, Mapping[str, Overrides]], source: str
+) -> tuple[Sequence[str], Sequence[tuple[tuple[str, ...], float]]]:
+    known = ("metrics", "published")
+    for key in report:
+        if key not in known:
+            raise UserError(f"{source}: [report] has no '{key}'{_suggest(key, known)}")
+    metrics = report.get("metrics", list(DEFAULT_METRICS))
+    if not isinstance(metrics, list) or not metrics or not all(isinstance(name, str) for name in metrics):
+        raise UserError(f"{source}: report.metrics must be a list of columns of metrics.csv, not {metrics!r}")
+    published = []
+    for labels, value in _table(report.get("published", {}), f"{source}: [report.published]").items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f"{source}: report.published: '{labels}' must be a number, not {value!r}")
+        published.append((_pattern(labels, axes, source), float(value)))
+    return metrics, published
+
+
+def _pattern(text: str, axes: Mapping[str, Mapping[str, Overrides]], source: str) -> tuple[str, ...]:
+    """Split ``"iid,j*"`` into one pattern per axis, each of which must match a label."""
+    pattern = tuple(part.strip() for part in text.split(_SEPARATOR))
+    if len(pattern) != len(axes):
+        raise UserError(
+            f"{source}: '{text}' must name one label, or *, of each axis ({', '.join(axes) or 'none'})"
+        )
+    for part, (axis, labels) in zip(pattern, axes.items(), strict=True):
+        if not any(fnmatchcase(label, part) for label in labels):
+            raise UserError(
+                f"{source}: '{text}': axis '{axis}' has no label '{part}'{_suggest(part, list(labels))}"
+            )
+    return pattern
+
+
+def _matches(pattern: Sequence[str], labels: Sequence[str]) -> bool:
+    return all(fnmatchcase(label, part) for label, part in zip(labels, pattern, strict=True))
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    return f"{nearest(name, known)} (there are: {', '.join(known)})"
+
+
+def _table(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{place} must be a table, not {value!r}")
+    return value

@@ -1,0 +1,40 @@
+"""The same experiment over a fraction of its rounds."""
+
+from collections.abc import Mapping
+
+from common.config import Value
+from common.errors import UserError
+
+
+def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]:
+    """Return the keys that change if a run takes `factor` times its rounds.
+
+    The learning rate goes through the same course: warm-up and decay are scaled with the rounds, and where
+    ``local.scheduler-step-rounds`` cannot be scaled exactly (it is at least 1), ``local.scheduler-gamma``
+    makes up for it, so that lr(t / T) stays. ``evaluate.every`` stays: an evaluation costs the same in a
+    short run as in a long one, and the last round is evaluated anyway.
+
+    Parameters
+    ----------
+    values : Mapping[str, Value]
+        A flat configuration.
+    factor : float
+        Positive.
+    """
+    if not factor > 0:
+        raise UserError(f"--rounds-scale must be greater than 0, not {factor:g}")
+    scaled: dict[str, Value] = {}
+    for key in ("rounds", "local.warmup-rounds"):
+        value = values[key]
+        if isinstance(value, int) and value > 0:
+            scaled[key] = max(1, _round_half_up(value * factor))
+    step, gamma = values["local.scheduler-step-rounds"], values["local.scheduler-gamma"]
+    if isinstance(step, int) and step > 0 and isinstance(gamma, int | float):
+        exact = step * factor
+        scaled["local.scheduler-step-rounds"] = whole = max(1, _round_half_up(exact))
+        scaled["local.scheduler-gamma"] = gamma if whole == exact else gamma ** (whole / exact)
+    return scaled
+
+
+def _round_half_up(value: float) -> int:
+    return int(value + 0.5)

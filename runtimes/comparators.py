@@ -1,0 +1,100 @@
+"""The ceiling and the floor of a federated run, derived from its configuration.
+
+``centralized`` trains one model on the union of the data with the same number of mini-batch gradients per
+round; ``local-only`` trains each client's model on its own data and averages nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from common.config import Config, Value, default_values
+from common.errors import UserError, nearest
+from server.participation import cohort_size
+
+AS_GIVEN = "as-given"
+CENTRALIZED = "centralized"
+LOCAL_ONLY = "local-only"
+COMPARATORS = (AS_GIVEN, CENTRALIZED, LOCAL_ONLY)
+
+
+def derive(config: Config, comparator: str, client_sizes: Callable[[], Sequence[int]]) -> Config:
+    """Return the configuration of a comparator; deriving it again changes nothing.
+
+    Parameters
+    ----------
+    config : Config
+        The federated run.
+    comparator : str
+        One of `COMPARATORS`.
+    client_sizes : callable
+        Gives the number of training samples of every client; asked for only if the result depends on it.
+
+    Raises
+    ------
+    UserError
+        Unknown comparator, or data that nobody can pool.
+    """
+    if comparator == AS_GIVEN:
+        return config
+    if comparator == LOCAL_ONLY:
+        return Config.from_flat(_local_only(config))
+    if comparator == CENTRALIZED:
+        return Config.from_flat(_centralized(config, client_sizes))
+    raise UserError(
+        f"there is no comparator '{comparator}'{nearest(comparator, COMPARATORS)}"
+        f" (available: {', '.join(COMPARATORS)})"
+    )
+
+
+def steps_per_round(config: Config, client_sizes: Callable[[], Sequence[int]]) -> int:
+    """Return how many mini-batch gradients the cohort of a round makes in expectation, at least 1.
+
+    With ``local.steps`` = J these are m J. With ``local.epochs`` = E a client makes E ceil(n_i / B) steps;
+    the mean over all clients is taken, which is the expectation if each is equally likely to be called.
+    """
+    cohort = cohort_size(config.clients.count, config.clients.fraction)
+    if config.local.steps:
+        return cohort * config.local.steps
+    sizes = client_sizes()
+    per_client = [config.local.epochs * -(-size // config.local.batch_size) for size in sizes]
+    return max(1, int(cohort * sum(per_client) / len(per_client) + 0.5))
+
+
+def _centralized(config: Config, client_sizes: Callable[[], Sequence[int]]) -> dict[str, Value]:
+    if config.partition.name == "node":
+        raise UserError(
+            "the comparator 'centralized' needs the data in one place, and partition.name is 'node'"
+        )
+    if config.dataset.client_noise > 0:
+        raise UserError(
+            "the comparator 'centralized' cannot pool the data: with dataset.client-noise each client sees"
+            " its own noise"
+        )
+    values = config.flat()
+    for section, name in (("method", "fedavg"), ("partition", "iid"), ("participation", "uniform")):
+        values = _reset(values, section) | {f"{section}.name": name}
+    # Nobody is late where there is one client, and nothing is to be kept from the server.
+    values = _reset(_reset(values, "stragglers"), "privacy")
+    values |= {
+        "clients.count": 1,
+        "clients.fraction": 1.0,
+        "clients.evaluate-fraction": 1.0 if config.clients.evaluate_fraction > 0 else 0.0,
+        "local.steps": steps_per_round(config, client_sizes),
+        "local.epochs": 0,
+    }
+    if config.clients.count > 1 and not config.dataset.natural_clients:
+        values["dataset.natural-clients"] = config.clients.count
+    return values
+
+
+def _local_only(config: Config) -> dict[str, Value]:
+    values = _reset(_reset(config.flat(), "method"), "privacy") | {"method.name": LOCAL_ONLY}
+    if config.clients.evaluate_fraction == 0:  # what the clients learn shows in their own accuracy alone
+        values["clients.evaluate-fraction"] = 1.0
+    return values
+
+
+def _reset(values: Mapping[str, Value], section: str) -> dict[str, Value]:
+    """Give a section its defaults again; parameters of what it named go."""
+    prefix = f"{section}."
+    kept = {key: value for key, value in values.items() if not key.startswith(prefix)}
+    return kept | {key: value for key, value in default_values().items() if key.startswith(prefix)}

@@ -1,0 +1,252 @@
+"""A sweep: the runs of an experiment file with axes, one after the other, and their table."""
+
+import argparse
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from clients.app import app
+from common.config import Config, Value
+from common.errors import UserError
+from common.experiment_file import SEED_AXIS, Experiment, Point, Selection
+from common.files import write_atomic
+from common.methods import complete
+from runtimes.comparators import AS_GIVEN, COMPARATORS
+from runtimes.launch import compared, configure, run
+from runtimes.sequential import SequentialGrid
+from runtimes.sweep_state import State, state_of
+from server.experiment import prepare
+from server.interrupt import stop_between_runs
+
+COMPARATOR_AXIS = "comparator"
+SWEEP_FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep.
+
+    Attributes
+    ----------
+    point : Point
+        Its labels and overrides.
+    config : Config
+        Its validated configuration, run directory included.
+    same_as : str
+        Name of the earlier run that has the same configuration, and is run in its place; empty if none.
+    """
+
+    point: Point
+    config: Config
+    same_as: str
+
+    @property
+    def name(self) -> str:
+        """The labels, joined by commas."""
+        return self.point.name
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return Path(self.config.run.directory)
+
+
+def launch_sweep(experiment: Experiment, options: argparse.Namespace) -> int:
+    """Run a sweep, or list it; return the exit code."""
+    directory = _directory(options)
+    experiment = add_axes(experiment, options)
+    selection = Selection(options.only, experiment.axes)
+    runs = plan(experiment, options, directory)
+    chosen = {item.same_as or item.name for item in runs if item.point in selection}
+    selected = [item for item in runs if item.name in chosen]
+    states = {item.name: state_of(item.path, item.config) for item in runs if not item.same_as}
+    console = Console()
+    if options.list:
+        _print_list([item for item in runs if item.point in selection], states, console)
+        return 0
+    _check_states(selected, states, directory, options.resume)
+    waiting = [item for item in selected if states[item.name].kind != "finished"]
+    check(waiting, console)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_description(directory / SWEEP_FILE, experiment, runs)
+    run_all(selected, states, console)
+
+    from analysis.sweep_report import write_report
+
+    write_report(directory, console)
+    return 0
+
+
+def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
+    """Add the axes that the command line asks for: comparators, then seeds."""
+    if options.comparators:
+        experiment = experiment.with_axis(COMPARATOR_AXIS, {name: {} for name in COMPARATORS}, AS_GIVEN)
+    if options.seeds:
+        try:
+            seeds = [int(text) for text in options.seeds.split(",")]
+        except ValueError:
+            raise UserError(f"--seeds takes integers with commas between, not '{options.seeds}'") from None
+        experiment = experiment.with_axis(SEED_AXIS, {f"seed{seed}": {"seed": seed} for seed in seeds})
+    return experiment
+
+
+def plan(experiment: Experiment, options: argparse.Namespace, directory: Path) -> list[PlannedRun]:
+    """Validate the configuration of every run and find those that are the same.
+
+    Raises
+    ------
+    UserError
+        One line that begins with the name of the run.
+    """
+    planned: list[PlannedRun] = []
+    first: dict[tuple[tuple[str, Value], ...], str] = {}
+    for point in experiment.points():
+        with _naming(point.name):
+            config = configure(options, point.overrides, str(directory / point.name))
+            if COMPARATOR_AXIS in point.labels and point.labels[COMPARATOR_AXIS] in COMPARATORS:
+                config = compared(config, point.labels[COMPARATOR_AXIS])
+            config = complete(config)
+        key = tuple(sorted((k, v) for k, v in config.flat().items() if not k.startswith("run.")))
+        original = first.setdefault(key, point.name)
+        planned.append(PlannedRun(point, config, original if original != point.name else ""))
+    return planned
+
+
+def check(runs: Sequence[PlannedRun], console: Console) -> None:
+    """Prepare every run as far as its first round, with its data, and train none.
+
+    Raises
+    ------
+    UserError
+        One line that begins with the name of the run.
+    """
+    with console.status("checking every configuration"):
+        for item in runs:
+            config = item.config
+            with (
+                _naming(item.name),
+                SequentialGrid(app, config.clients.count, config.flat()) as grid,
+            ):
+                prepare(config, grid)
+
+
+def run_all(runs: Sequence[PlannedRun], states: Mapping[str, State], console: Console) -> None:
+    """Run what is not finished, in order.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After a request to stop, once the current round is committed.
+    """
+    with stop_between_runs() as request:
+        for number, item in enumerate(runs, start=1):
+            state = states[item.name]
+            title = f"[{number}/{len(runs)}] {item.name}"
+            if state.kind == "finished":
+                console.print(f"{title}: {_outcome(state.summary)}, finished before", markup=False)
+                continue
+            if request.requested:
+                raise KeyboardInterrupt
+            console.print(f"{title}: {item.path}", markup=False, highlight=False, soft_wrap=True)
+            resume = {"run": item.config.run.model_copy(update={"resume": state.kind == "unfinished"})}
+            run(item.config.model_copy(update=resume), item.config.run.directory)
+    if request.requested:
+        console.print("the last run is finished: nothing is left to stop")
+
+
+def write_description(path: Path, experiment: Experiment, runs: Sequence[PlannedRun]) -> None:
+    """Write what ``analysis`` needs to know of a sweep: its axes, its runs, and what to compare them with."""
+    content = {
+        "axes": {axis: list(labels) for axis, labels in experiment.axes.items()},
+        "metrics": list(experiment.metrics),
+        "runs": {item.name: _description(experiment, item) for item in runs},
+    }
+    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _description(experiment: Experiment, item: PlannedRun) -> dict[str, Any]:
+    return {
+        "labels": dict(item.point.labels),
+        "directory": item.same_as or item.name,
+        "published": experiment.published_for(item.point.labels),
+    }
+
+
+def _directory(options: argparse.Namespace) -> Path:
+    if options.run_dir:
+        directory = Path(options.run_dir)
+        if options.resume and not directory.is_dir():
+            raise UserError(f"there is no sweep to resume in {directory}")
+        if (directory / "config.toml").exists():
+            raise UserError(f"{directory} holds a single run: choose another --run-dir for the sweep")
+        return directory
+    if options.resume:
+        raise UserError("--resume needs --run-dir: the directory of the sweep to go on with")
+    stem = options.experiment.stem if options.experiment else "sweep"
+    return Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _check_states(
+    runs: Sequence[PlannedRun], states: Mapping[str, State], directory: Path, resume: bool
+) -> None:
+    different = [item for item in runs if states[item.name].differences]
+    if different:
+        others = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
+        first = different[0].name
+        raise UserError(
+            f"{directory} holds other runs than these: {first}:"
+            f" {'; '.join(states[first].differences)}{others}; choose another --run-dir"
+        )
+    unfinished = [item.name for item in runs if states[item.name].kind == "unfinished"]
+    if unfinished and not resume:
+        others = f" and {len(unfinished) - 1} more" if len(unfinished) > 1 else ""
+        raise UserError(
+            f"{directory} holds an unfinished run, {unfinished[0]}{others}: go on with --resume or choose"
+            " another --run-dir"
+        )
+
+
+def _print_list(runs: Sequence[PlannedRun], states: Mapping[str, State], console: Console) -> None:
+    values = {item.name: item.config.flat() for item in runs}
+    keys = {key: None for flat in values.values() for key in flat if not key.startswith("run.")}
+    varying = [key for key in keys if len({repr(flat.get(key)) for flat in values.values()}) > 1]
+    table = Table(
+        Column("run", no_wrap=True), "state", Column("overrides in which they differ", overflow="fold")
+    )
+    for item in runs:
+        flat = values[item.name]
+        overrides = " ".join(f"{key}={flat[key]}" for key in varying if key in flat)
+        table.add_row(item.name, escape(_state_text(item, states)), escape(overrides))
+    console.print(table)
+
+
+def _state_text(item: PlannedRun, states: Mapping[str, State]) -> str:
+    if item.same_as:
+        return f"same as {item.same_as}"
+    state = states[item.name]
+    if state.differences:
+        return f"another configuration: {'; '.join(state.differences)}"
+    return _outcome(state.summary) if state.kind == "finished" else state.kind
+
+
+def _outcome(summary: Mapping[str, Any]) -> str:
+    accuracy = summary.get("final.test_accuracy")
+    rounds = f"{summary.get('rounds')} rounds"
+    return rounds if accuracy is None else f"{rounds}, test accuracy {accuracy:.2%}"
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say which run an error is about."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"run '{name}': {error}") from None

@@ -1,0 +1,57 @@
+"""How far a run of a sweep has come, judged by its run directory."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from common.config import Config, differences
+from common.errors import UserError
+from server.experiment import read_stored_config, stored_config
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run directory holds.
+
+    Attributes
+    ----------
+    kind : str
+        ``new``: no run; ``unfinished``: a run that stopped early; ``finished``.
+    differences : list[str]
+        Why it cannot be the run that is asked for; empty if it is.
+    summary : dict
+        Its ``summary.json``; empty if it has none.
+    """
+
+    kind: Literal["new", "unfinished", "finished"]
+    differences: list[str] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+def state_of(path: Path, config: Config) -> State:
+    """Compare a run directory with the configuration that it should have.
+
+    A finished run with fewer rounds than asked for counts as unfinished: it can go on.
+    """
+    config_file = path / "config.toml"
+    if not config_file.exists():
+        return State("new")
+    summary = _read_summary(path / "summary.json")
+    stored = stored_config(summary["config"]) if summary else read_stored_config(config_file)
+    found = differences(stored, config)
+    if not found and stored.rounds > config.rounds:
+        found = [f"rounds was {stored.rounds} and is {config.rounds}"]
+    finished = bool(summary) and stored.rounds >= config.rounds
+    return State("finished" if finished else "unfinished", found, summary)
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        stored_config(summary["config"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is not the summary of a run: delete it, or that run directory") from None
+    return dict(summary)

@@ -1,0 +1,142 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import UserError
+from common.experiment_file import Experiment, Selection, parse_experiment
+
+SWEEP = """
+rounds = 2000
+[axes.split.iid]
+partition.name = "iid"
+[axes.split.nc5]
+partition.name = "classes"
+partition.classes-per-client = 5
+[axes.steps.j4]
+local.steps = 4
+[axes.steps.j16]
+rounds = 500
+local.steps = 16
+[cells]
+"*,j16".local.lr = 0.05
+"iid,j16".local.lr = 0.07
+"nc*,j4".local.momentum = 0.9
+[report]
+metrics = ["test_accuracy", "test_loss"]
+[report.published]
+"iid,*" = 45.96
+"nc5,j16" = 22
+"""
+
+
+def test_a_file_without_axes_is_one_run() -> None:
+    experiment = parse_experiment('rounds = 3\n[local]\nlr = 0.1\n[dataset]\nname = "digits"\n', "x.toml")
+    assert experiment.axes == {}
+    assert experiment.overrides == {"rounds": 3, "local.lr": 0.1, "dataset.name": "digits"}
+    assert [(point.name, point.overrides) for point in experiment.points()] == [("", experiment.overrides)]
+
+
+def test_the_product_with_its_cells() -> None:
+    points = list(parse_experiment(SWEEP, "x.toml").points())
+    assert [point.name for point in points] == ["iid,j4", "iid,j16", "nc5,j4", "nc5,j16"]
+    assert points[0].labels == {"split": "iid", "steps": "j4"}
+    assert points[1].overrides == {
+        "rounds": 500, "partition.name": "iid", "local.steps": 16, "local.epochs": 0, "local.lr": 0.07,
+    }  # fmt: skip
+    assert [point.overrides.get("local.lr") for point in points] == [None, 0.07, None, 0.05]
+    assert [point.overrides.get("local.momentum") for point in points] == [None, None, 0.9, None]
+    assert [point.overrides["rounds"] for point in points] == [2000, 500, 2000, 500]
+
+
+def test_what_the_report_shows() -> None:
+    experiment = parse_experiment(SWEEP, "x.toml")
+    assert experiment.metrics == ["test_accuracy", "test_loss"]
+    assert [experiment.published_for(point.labels) for point in experiment.points()] == [
+        45.96, 45.96, None, 22.0,
+    ]  # fmt: skip
+
+
+def test_another_axis_keeps_cells_and_published_numbers() -> None:
+    experiment = parse_experiment(SWEEP, "x.toml").with_axis(
+        "comparator", {"as-given": {}, "other": {}}, "other"
+    )
+    points = {point.name: point for point in experiment.points()}
+    assert len(points) == 8
+    assert list(points)[:2] == ["iid,j4,as-given", "iid,j4,other"]
+    assert points["nc5,j16,other"].overrides["local.lr"] == 0.05
+    assert experiment.published_for(points["nc5,j16,other"].labels) == 22.0
+    assert experiment.published_for(points["nc5,j16,as-given"].labels) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("rounds = ", "x.toml is not valid TOML"),
+        ("axes = 3", "x.toml: [axes] must be a table, not 3"),
+        ("[axes]\nsplit = 3", "x.toml: [axes.split] must be a table, not 3"),
+        ("[axes.split]\niid = 3", "x.toml: [axes.split.iid] must be a table, not 3"),
+        ("[axes.split]", "x.toml: axis 'split' has no labels: give it tables [axes.split.<label>]"),
+        ('[axes.split."a,b"]', "axis 'split' has a label 'a,b': take letters, digits"),
+        ('[axes.split."../up"]', "axis 'split' has a label '../up'"),
+        ("[axes.a.x]\n[axes.b.x]", "axes 'a' and 'b' both have a label 'x': rename one"),
+        ("[axes.a.x]\nrounds=1\n[axes.b.y]\n[axes.b.z]\nrounds=2", "axes 'a' and 'b' both set rounds"),
+        ("[axes.a.x]\nlocal.steps=1\n[axes.b.y]\nlocal.epochs=2", "axes 'a' and 'b' both set local."),
+        ("[axes.a.x]\n[cells.xx]\nrounds=1", "x.toml: 'xx': axis 'a' has no label 'xx'; did you mean 'x'?"),
+        ("[axes.a.x]\n[cells.'x,y']\nrounds=1", "'x,y' must name one label, or *, of each axis (a)"),
+        ("[cells.x]\nrounds=1", "'x' must name one label, or *, of each axis (none)"),
+        ("[axes.a.x]\n[cells]\nx = 1", 'x.toml: [cells."x"] must be a table, not 1'),
+        ("[axes.a.x]\n[report]\nmetric = 1", "[report] has no 'metric'; did you mean 'metrics'?"),
+        ("[axes.a.x]\n[report]\nmetrics = 'x'", "report.metrics must be a list"),
+        ("[axes.a.x]\n[report.published]\nx = 'high'", "report.published: 'x' must be a number, not 'high'"),
+        ("[axes.a.x]\n[report.published]\nz = 1", "axis 'a' has no label 'z'"),
+    ],
+)
+def test_errors_are_one_line(text: str, complaint: str) -> None:
+    with pytest.raises(UserError) as raised:
+        parse_experiment(text, "x.toml")
+    assert complaint in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [
+        ([], ["iid,j4", "iid,j16", "nc5,j4", "nc5,j16"]),
+        (["iid"], ["iid,j4", "iid,j16"]),
+        (["nc5,j4"], ["nc5,j4"]),
+        (["j4,j16, nc5"], ["nc5,j4", "nc5,j16"]),
+        (["iid,j4", "nc5,j16"], ["iid,j4", "nc5,j16"]),
+    ],
+)
+def test_a_selection(only: list[str], expected: list[str]) -> None:
+    experiment = parse_experiment(SWEEP, "x.toml")
+    selection = Selection(only, experiment.axes)
+    assert [point.name for point in experiment.points() if point in selection] == expected
+
+
+@pytest.mark.parametrize(
+    ("only", "complaint"), [("j5", "no axis has a label 'j5'; did you mean"), (",", "','")]
+)
+def test_a_wrong_selection(only: str, complaint: str) -> None:
+    with pytest.raises(UserError) as raised:
+        Selection([only], parse_experiment(SWEEP, "x.toml").axes)
+    assert complaint in str(raised.value)
+
+
+def test_an_added_axis_must_be_new() -> None:
+    with pytest.raises(UserError, match="has an axis 'steps' already"):
+        parse_experiment(SWEEP, "x.toml").with_axis("steps", {"a": {}})
+    with pytest.raises(UserError, match="'steps' and 'seed' both set rounds"):
+        parse_experiment(SWEEP, "x.toml").with_axis("seed", {"a": {"rounds": 1}})
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3))
+def test_every_combination_is_there_once(sizes: list[int]) -> None:
+    axes = {f"axis{i}": {f"l{i}{j}": {f"k{i}": j} for j in range(size)} for i, size in enumerate(sizes)}
+    points = list(Experiment({}, axes).points())
+    assert len({point.name for point in points}) == len(points) == math.prod(sizes)
+    for point in points:
+        for i, (axis, label) in enumerate(point.labels.items()):
+            assert axes[axis][label][f"k{i}"] == point.overrides[f"k{i}"]

@@ -1,0 +1,54 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clients.schedules import learning_rate
+from common.errors import UserError
+from common.rounds_scale import scale_rounds
+from tests.common.configs import make_config
+
+
+def flat(**overrides: object) -> dict[str, object]:
+    keys = {key.replace("__", ".").replace("_", "-"): value for key, value in overrides.items()}
+    return make_config(keys).flat()  # type: ignore[arg-type,return-value]
+
+
+def test_rounds_and_warm_up_are_multiplied_and_evaluation_stays() -> None:
+    scaled = scale_rounds(flat(rounds=2000, local__warmup_rounds=50, evaluate__every=50), 0.1)  # type: ignore[arg-type]
+    assert scaled == {"rounds": 200, "local.warmup-rounds": 5}
+    assert all(type(value) is int for value in scaled.values())
+
+
+@pytest.mark.parametrize(("factor", "rounds"), [(0.001, 1), (0.25, 2), (0.35, 2), (0.36, 3), (1, 7), (2, 14)])
+def test_rounding_is_half_up_and_at_least_one(factor: float, rounds: int) -> None:
+    assert scale_rounds(flat(rounds=7), factor)["rounds"] == rounds  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan")])
+def test_a_factor_that_makes_no_sense(factor: float) -> None:
+    with pytest.raises(UserError, match="--rounds-scale must be greater than 0"):
+        scale_rounds(flat(), factor)  # type: ignore[arg-type]
+
+
+def test_a_whole_step_leaves_gamma_alone() -> None:
+    values = flat(local__scheduler="step", local__scheduler_step_rounds=80, local__scheduler_gamma=0.1)
+    scaled = scale_rounds(values, 0.1)  # type: ignore[arg-type]
+    assert (scaled["local.scheduler-step-rounds"], scaled["local.scheduler-gamma"]) == (8, 0.1)
+
+
+@given(st.integers(1, 40), st.floats(0.02, 3))
+def test_the_decay_over_the_run_is_kept(step: int, factor: float) -> None:
+    values = flat(local__scheduler="step", local__scheduler_step_rounds=step, local__scheduler_gamma=0.9)
+    scaled = scale_rounds(values, factor)  # type: ignore[arg-type]
+    new_step, gamma = scaled["local.scheduler-step-rounds"], scaled["local.scheduler-gamma"]
+    assert isinstance(new_step, int) and isinstance(gamma, float)  # noqa: PT018
+    assert gamma ** (1 / new_step) == pytest.approx(0.9 ** (1 / (step * factor)))
+
+
+def test_an_exponential_schedule_ends_where_the_long_one_does() -> None:
+    values = flat(
+        rounds=200, local__scheduler="step", local__scheduler_step_rounds=1, local__scheduler_gamma=0.98
+    )
+    short = make_config({**values, **scale_rounds(values, 0.1)})  # type: ignore[arg-type]
+    last = learning_rate(short.local, 21, 20) / short.local.learning_rate
+    assert last == pytest.approx(0.98**200)

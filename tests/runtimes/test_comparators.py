@@ -1,0 +1,139 @@
+from collections.abc import Sequence
+
+import pytest
+
+from common.config import Config
+from common.errors import UserError
+from runtimes.comparators import COMPARATORS, derive, steps_per_round
+from tests.common.configs import make_config
+
+
+def no_sizes() -> Sequence[int]:
+    raise AssertionError("the sizes of the clients are not needed")
+
+
+def federated(**overrides: object) -> Config:
+    layer = {
+        "clients.count": 100,
+        "clients.fraction": 0.1,
+        "partition.name": "classes",
+        "partition.classes-per-client": 5,
+        "method.name": "fedprox",
+        "method.mu": 0.3,
+        "local.steps": 4,
+        "local.lr": 0.07,
+        "evaluate.every": 5,
+        "dataset.augmentation": "crop-flip",
+    }
+    return make_config(layer | {k.replace("__", ".").replace("_", "-"): v for k, v in overrides.items()})  # type: ignore[arg-type]
+
+
+def changed(before: Config, after: Config) -> dict[str, object]:
+    old, new = before.flat(), after.flat()
+    return {key: new.get(key) for key in {*old, *new} if old.get(key) != new.get(key)}
+
+
+def test_as_given_is_the_same() -> None:
+    config = federated()
+    assert derive(config, "as-given", no_sizes) is config
+
+
+def test_centralized_holds_the_union_and_makes_as_many_gradients() -> None:
+    config = federated()
+    assert changed(config, derive(config, "centralized", no_sizes)) == {
+        "clients.count": 1,
+        "clients.fraction": 1.0,
+        "local.steps": 40,
+        "partition.name": "iid",
+        "partition.classes-per-client": 2,  # the default, which 'iid' does not inherit
+        "method.name": "fedavg",
+        "method.mu": None,
+        "dataset.natural-clients": 100,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fraction", "sizes", "epochs", "expected"),
+    [
+        (1.0, [10, 20, 33], 1, 1 + 2 + 3),  # ceil(n / 16)
+        (1.0, [10, 20, 33], 5, 30),
+        (1 / 3, [10, 20, 33], 1, 2),  # 1 client of 3, (1 + 2 + 3) / 3 steps each
+        (2 / 3, [10, 10, 33], 2, 7),  # 2 * 2 * 5 / 3 = 6.67
+        (1 / 3, [1, 1, 1], 1, 1),
+    ],
+)
+def test_epochs_are_counted_on_the_actual_sizes(
+    fraction: float, sizes: list[int], epochs: int, expected: int
+) -> None:
+    config = make_config(
+        {
+            "clients.count": 3,
+            "clients.fraction": fraction,
+            "local.epochs": epochs,
+            "local.batch-size": 16,
+        }
+    )
+    assert steps_per_round(config, lambda: sizes) == expected
+    derived = derive(config, "centralized", lambda: sizes)
+    assert (derived.local.steps, derived.local.epochs) == (expected, 0)
+
+
+def test_the_ceiling_has_no_stragglers_and_no_privacy() -> None:
+    config = federated(stragglers__fraction=0.5, privacy__clipping="fixed", privacy__noise_multiplier=0.3)
+    assert (
+        derive(config, "centralized", no_sizes).flat() == derive(federated(), "centralized", no_sizes).flat()
+    )
+    floor = derive(config, "local-only", no_sizes)
+    assert floor.stragglers.fraction == 0.5
+    assert floor.privacy.clipping == "off"
+
+
+def test_skewed_participation_leaves_no_trace() -> None:
+    config = federated(
+        participation__name="skewed", participation__gamma=0.3, participation__correction="none"
+    )
+    assert (
+        derive(config, "centralized", no_sizes).flat() == derive(federated(), "centralized", no_sizes).flat()
+    )
+
+
+def test_clients_with_different_noise_cannot_be_pooled() -> None:
+    with pytest.raises(UserError, match="each client sees its own noise"):
+        derive(federated(dataset__client_noise=0.1), "centralized", no_sizes)
+
+
+def test_local_only_keeps_everything_but_the_method() -> None:
+    config = federated()
+    assert changed(config, derive(config, "local-only", no_sizes)) == {
+        "method.name": "local-only",
+        "method.mu": None,
+        "clients.evaluate-fraction": 1.0,
+    }
+    assert (
+        derive(federated(clients__evaluate_fraction=0.2), "local-only", no_sizes).clients.evaluate_fraction
+        == 0.2
+    )
+
+
+@pytest.mark.parametrize("comparator", COMPARATORS)
+def test_deriving_twice_is_deriving_once(comparator: str) -> None:
+    once = derive(federated(), comparator, no_sizes)
+    assert derive(once, comparator, no_sizes).flat() == once.flat()
+
+
+def test_methods_and_partitions_have_one_ceiling() -> None:
+    first = derive(federated(), "centralized", no_sizes)
+    second = derive(
+        make_config({k: v for k, v in federated(partition__name="iid").flat().items() if k != "method.mu"}
+                    | {"method.name": "scaffold", "partition.classes-per-client": 2}),
+        "centralized", no_sizes,
+    )  # fmt: skip
+    assert first.flat() == second.flat()
+
+
+def test_a_wrong_comparator() -> None:
+    with pytest.raises(UserError, match="no comparator 'central'; did you mean 'centralized'"):
+        derive(federated(), "central", no_sizes)
+    config = make_config({"partition.name": "node"})
+    with pytest.raises(UserError, match="needs the data in one place"):
+        derive(config, "centralized", no_sizes)

@@ -1,0 +1,405 @@
+"""Sweeps as a person runs them: what runs, what stops it, and that runs do not disturb each other."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import clients
+import run_simulation
+from analysis import report, sweep_report
+from clients.base import Client
+from clients.worker import get_worker
+from common.methods import _load_method
+from datasets.configured import _open
+from tests.conftest import SMALL_RUN
+from tests.system.commands import run as run_process
+
+SWEEP = """
+rounds = 2
+checkpoint.every = 1
+[axes.method.fedavg]
+method.name = "fedavg"
+[axes.method.scaffold]
+method.name = "scaffold"
+[axes.split.iid]
+partition.name = "iid"
+[axes.split.nc2]
+partition.name = "classes"
+partition.classes-per-client = 2
+[cells."scaffold,*"]
+local.lr = 0.03
+[report.published]
+"fedavg,iid" = 90.5
+"""
+NAMES = ["fedavg,iid", "fedavg,nc2", "scaffold,iid", "scaffold,nc2"]
+SMALL = {key: value for key, value in SMALL_RUN.items() if key not in ("rounds", "checkpoint.every")}
+LOCAL_ONLY = """
+from clients.base import Client
+
+class LocalOnly(Client):
+    '''Stands for the method, where that does not exist.'''
+"""
+
+Sweeper = Callable[..., int]
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _python_handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the drawing, which takes longer than the runs, where a test does not look at it."""
+    monkeypatch.setattr(report, "write_plots", lambda run_directory: [])
+    if "with_plots" not in request.fixturenames:
+        monkeypatch.setattr(sweep_report, "plot_sweep", lambda pivot, metric, path: path)
+
+
+@pytest.fixture
+def with_plots() -> None:
+    """Draw the picture of the sweep."""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweeper:
+    """Run the command line on a sweep file, in ``tmp_path / "sweep"``; a key word is an override."""
+
+    def call(*arguments: str, text: str = SWEEP, directory: str = "sweep", **overrides: object) -> int:
+        file = tmp_path / "sweep.toml"
+        file.write_text(text)
+        settings = {**SMALL, **{key.replace("__", "."): value for key, value in overrides.items()}}
+        assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        return run_simulation.main(
+            [str(file), "--run-dir", str(tmp_path / directory), *assignments, *arguments]
+        )
+
+    return call
+
+
+def summary(run_directory: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((run_directory / "summary.json").read_text())
+    return content
+
+
+def hashes(directory: Path, names: list[str] = NAMES) -> dict[str, object]:
+    return {name: summary(directory / name)["model_sha256"] for name in names}
+
+
+def forget_everything() -> None:
+    for cache in (get_worker, _open, _load_method):
+        cache.cache_clear()
+
+
+@pytest.mark.usefixtures("with_plots")
+def test_every_combination_runs_once_and_is_skipped_afterwards(
+    sweep: Sweeper, tmp_path: Path, capsys: Output
+) -> None:
+    assert sweep() == 0
+    output = capsys.readouterr().out
+    directory = tmp_path / "sweep"
+    assert sorted(path.name for path in directory.iterdir() if path.is_dir()) == NAMES
+    assert summary(directory / "scaffold,nc2")["config"]["local.lr"] == 0.03  # type: ignore[index]
+    assert summary(directory / "fedavg,nc2")["config"]["local.lr"] == 0.05  # type: ignore[index]
+    assert "method \\ split" in output
+    assert "(90.5)" in output
+    table = pd.read_csv(directory / "table.csv")
+    assert table["run"].tolist() == NAMES
+    final = summary(directory / "scaffold,iid")["final.test_accuracy"]
+    assert table.set_index("run").loc["scaffold,iid", "final_test_accuracy"] == pytest.approx(final, abs=1e-5)
+    assert f"| scaffold | {100 * final:.2f} |" in (directory / "table.md").read_text()  # type: ignore[operator]
+    assert (directory / "comparison.png").stat().st_size > 10_000
+
+    written = {name: (directory / name / "metrics.csv").stat().st_mtime_ns for name in NAMES}
+    assert sweep() == 0
+    assert "[4/4] scaffold,nc2: 2 rounds, test accuracy" in capsys.readouterr().out
+    assert written == {name: (directory / name / "metrics.csv").stat().st_mtime_ns for name in NAMES}
+
+
+def test_a_run_does_not_notice_what_ran_before_it(sweep: Sweeper, tmp_path: Path) -> None:
+    text = """
+    rounds = 2
+    [axes.model]
+    small.model.name = "small-cnn"
+    flat.model.name = "mlp"
+    [axes.data]
+    one.partition.name = "iid"
+    other = { partition.alpha = 0.3, seed = 3, method.name = "scaffold", local.lr = 0.1 }
+    """
+    assert sweep(text=text) == 0
+    names = ["small,one", "small,other", "flat,one", "flat,other"]
+    found = hashes(tmp_path / "sweep", names)
+    assert len(set(found.values())) == len(names)
+    for name in reversed(names):
+        forget_everything()
+        assert sweep("--only", name, text=text, directory="alone") == 0
+    assert hashes(tmp_path / "alone", names) == found
+
+
+@pytest.mark.slow
+def test_a_run_of_a_sweep_has_the_bits_of_a_process_of_its_own(sweep: Sweeper, tmp_path: Path) -> None:
+    assert sweep("--only", "fedavg,iid", "--only", "scaffold,nc2") == 0
+    config = tmp_path / "sweep" / "scaffold,nc2" / "config.toml"
+    alone = tmp_path / "alone"
+    code, output = run_process([sys.executable, "run_simulation.py", str(config), "--run-dir", str(alone)])
+    assert code == 0, output
+    assert summary(alone)["model_sha256"] == summary(tmp_path / "sweep" / "scaffold,nc2")["model_sha256"]
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, server_round: int) -> None:
+    """Press Ctrl-C while a client of run `name` begins a round."""
+    begin_round = Client.begin_round
+
+    def begin(client: Client) -> None:
+        directory = client.worker.config.run.directory
+        if Path(directory).name == name and client.server_round == server_round and not pressed:
+            pressed.append(True)
+            signal.raise_signal(signal.SIGINT)
+        begin_round(client)
+
+    pressed: list[bool] = []
+    monkeypatch.setattr(Client, "begin_round", begin)
+
+
+def test_ctrl_c_ends_the_sweep_and_resume_goes_on(
+    sweep: Sweeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    assert sweep(directory="whole") == 0
+    interrupt(monkeypatch, "fedavg,nc2", 1)
+    assert sweep() == 130
+    directory = tmp_path / "sweep"
+    assert (directory / "fedavg,iid" / "summary.json").exists()
+    assert len(pd.read_csv(directory / "fedavg,nc2" / "metrics.csv")) == 2  # rounds 0 and 1
+    assert not (directory / "scaffold,iid").exists()
+    captured = capsys.readouterr()
+    assert "stopping after this round" in captured.out
+    assert captured.err == "stopped; go on with --resume\n"
+
+    assert sweep() == 2
+    assert "holds an unfinished run, fedavg,nc2: go on with --resume" in capsys.readouterr().err
+    assert sweep("--resume") == 0
+    assert "resumed after round 1 of 2" in capsys.readouterr().out
+    assert hashes(directory) == hashes(tmp_path / "whole")
+
+
+def test_ctrl_c_in_the_last_round_of_a_run_ends_the_sweep_too(
+    sweep: Sweeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(monkeypatch, "fedavg,iid", 2)
+    assert sweep() == 130
+    assert summary(tmp_path / "sweep" / "fedavg,iid")["rounds"] == 2
+    assert not (tmp_path / "sweep" / "fedavg,nc2").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_failing_client_ends_the_sweep(
+    sweep: Sweeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    train = Client.train
+
+    def fail(client: Client, *arguments: Any) -> Any:
+        if client.worker.config.method.name == "scaffold":
+            raise RuntimeError("planted")
+        return train(client, *arguments)
+
+    monkeypatch.setattr(Client, "train", fail)
+    assert sweep() == 1
+    assert "RuntimeError: planted" in capsys.readouterr().err
+    assert (tmp_path / "sweep" / "fedavg,nc2" / "summary.json").exists()
+    assert not (tmp_path / "sweep" / "scaffold,nc2").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (
+            "classes-per-client = 2",
+            "classes-per-client = 11",
+            "run 'fedavg,nc2': partition.classes-per-client",
+        ),
+        ('name = "scaffold"', 'name = "scafold"', "run 'scaffold,iid': method.name: there is no 'scafold'"),
+        ('"classes"', '"clases"', "run 'fedavg,nc2': partition.name: there is no 'clases'; did you mean"),
+        ("local.lr = 0.03", "local.lrr = 0.03", "run 'scaffold,iid': unknown key 'local.lrr'; did you mean"),
+        ("local.lr = 0.03", "local.lr = -1", "run 'scaffold,iid': local.lr must be greater than 0"),
+        (
+            "local.lr = 0.03",
+            'local.optimizer = "sdg"',
+            "run 'scaffold,iid': local.optimizer: there is no 'sdg'",
+        ),
+        ("local.lr = 0.03", 'model.name = "hsu-cnn"', "run 'scaffold,iid': "),
+    ],
+)
+def test_every_configuration_is_checked_before_the_first_run(
+    old: str, new: str, complaint: str, sweep: Sweeper, tmp_path: Path, capsys: Output
+) -> None:
+    assert sweep(text=SWEEP.replace(old, new)) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_other_runs_in_the_directory_are_one_error(sweep: Sweeper, capsys: Output) -> None:
+    assert sweep("--only", "fedavg") == 0
+    capsys.readouterr()
+    for arguments in ([], ["--resume"]):
+        assert sweep(*arguments, local__lr=0.2, seed=3) == 2
+        error = capsys.readouterr().err
+        assert (
+            "holds other runs than these: fedavg,iid: local.lr was 0.05 and is 0.2; seed was 0 and is 3"
+            in error
+        )
+        assert "(and 1 more); choose another --run-dir" in error
+
+
+def test_more_rounds_need_resume_and_fewer_are_refused(
+    sweep: Sweeper, tmp_path: Path, capsys: Output
+) -> None:
+    assert sweep("--only", "fedavg,iid") == 0
+    assert sweep("--only", "fedavg,iid", rounds=3) == 2
+    assert "unfinished run, fedavg,iid: go on with --resume" in capsys.readouterr().err
+    assert sweep("--only", "fedavg,iid", "--resume", rounds=3) == 0
+    assert summary(tmp_path / "sweep" / "fedavg,iid")["rounds"] == 3
+    assert sweep("--only", "fedavg,iid", "--resume") == 2
+    assert "rounds was 3 and is 2" in capsys.readouterr().err
+
+
+def test_a_part_and_the_list(sweep: Sweeper, tmp_path: Path, capsys: Output) -> None:
+    assert sweep("--only", "scaffold,iid") == 0
+    output = capsys.readouterr().out
+    assert "not finished: fedavg,iid fedavg,nc2 scaffold,nc2" in output
+    assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["scaffold,iid"]
+    before = sorted((tmp_path / "sweep").rglob("*"))
+    assert sweep("--list") == 0
+    output = capsys.readouterr().out
+    assert "2 rounds, test" in output
+    assert output.count("│ new") == 3
+    assert "partition.name=classes" in output.replace("\n", "")
+    assert sorted((tmp_path / "sweep").rglob("*")) == before
+
+
+def test_a_shorter_sweep_is_written_as_plain_numbers(sweep: Sweeper, tmp_path: Path) -> None:
+    text = SWEEP.replace("rounds = 2", "rounds = 20")
+    assert sweep("--only", "fedavg,iid", "--rounds-scale", "0.1", text=text) == 0
+    assert "rounds = 2\n" in (tmp_path / "sweep" / "fedavg,iid" / "config.toml").read_text()
+
+
+def test_seeds_are_repetitions(sweep: Sweeper, tmp_path: Path, capsys: Output) -> None:
+    assert sweep("--only", "fedavg,iid", "--seeds", "0,5") == 0
+    runs = [summary(tmp_path / "sweep" / f"fedavg,iid,seed{seed}") for seed in (0, 5)]
+    assert [run["config"]["seed"] for run in runs] == [0, 5]  # type: ignore[index]
+    values = pd.Series([100 * run["final.test_accuracy"] for run in runs])  # type: ignore[operator]
+    assert f"{values.mean():.2f} ± {values.std():.2f} (90.5)" in capsys.readouterr().out
+    assert sweep("--seeds", "a") == 2
+    assert "--seeds takes integers" in capsys.readouterr().err
+
+
+@pytest.fixture
+def local_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make sure that there is such a method: the real one if it exists."""
+    folder = tmp_path / "methods"
+    folder.mkdir()
+    (folder / "local_only.py").write_text(LOCAL_ONLY)
+    monkeypatch.setattr(clients, "__path__", [*clients.__path__, str(folder)])
+    _load_method.cache_clear()
+    yield
+    _load_method.cache_clear()
+    if not (Path(clients.__path__[0]) / "local_only.py").exists():
+        sys.modules.pop("clients.local_only", None)
+
+
+@pytest.mark.usefixtures("local_only")
+def test_comparators_share_what_is_the_same(sweep: Sweeper, tmp_path: Path, capsys: Output) -> None:
+    text = SWEEP.partition("[cells")[0]
+    assert sweep("--comparators", text=text) == 0
+    directory = tmp_path / "sweep"
+    assert sorted(path.name for path in directory.iterdir() if path.is_dir()) == [
+        "fedavg,iid,as-given",
+        "fedavg,iid,centralized",
+        "fedavg,iid,local-only",
+        "fedavg,nc2,as-given",
+        "fedavg,nc2,centralized",  # other client sizes, so another number of steps in an epoch
+        "fedavg,nc2,local-only",
+        "scaffold,iid,as-given",
+        "scaffold,nc2,as-given",
+    ]
+    table = pd.read_csv(directory / "table.csv", keep_default_na=False).set_index("run")
+    assert len(table) == 12
+    assert table.loc["scaffold,nc2,centralized", "same_as"] == "fedavg,nc2,centralized"
+    assert table.loc["scaffold,iid,local-only", "same_as"] == "fedavg,iid,local-only"
+    steps = table["local_steps"]
+    # 1437 iid samples of 6 clients in batches of 32: 8 steps each, 3 of 6 clients a round, 2 rounds.
+    assert steps["fedavg,iid,as-given"] == steps["fedavg,iid,centralized"] == 48
+    # 147 or 148 samples: 5 steps each.
+    assert steps["fedavg,nc2,as-given"] == steps["fedavg,nc2,centralized"] == 30
+    curves = [
+        pd.read_csv(directory / f"fedavg,iid,{name}" / "metrics.csv") for name in ("as-given", "centralized")
+    ]
+    assert curves[0]["round"].tolist() == curves[1]["round"].tolist()
+    capsys.readouterr()
+    assert sweep("--comparators", "--list", "--only", "scaffold,centralized", text=text) == 0
+    listed = capsys.readouterr().out
+    assert "same as" in listed
+    assert "fedavg,iid,centralized" in listed
+    assert "as-given" not in listed
+
+
+def test_one_comparator_of_a_single_run(tmp_path: Path, capsys: Output) -> None:
+    arguments = [part for key, value in SMALL_RUN.items() for part in ("--set", f"{key}={value}")]
+    run_directory = str(tmp_path / "run")
+    assert run_simulation.main([*arguments, "--run-dir", run_directory, "--comparator", "centralized"]) == 0
+    config = summary(tmp_path / "run")["config"]
+    assert (config["clients.count"], config["partition.name"]) == (1, "iid")  # type: ignore[index]
+    again = ["--run-dir", run_directory, "--resume", "--comparator", "centralized", "--set", "rounds=4"]
+    assert run_simulation.main(again) == 0
+    assert summary(tmp_path / "run")["rounds"] == 4
+    assert run_simulation.main([*arguments, "--comparator", "best"]) == 2
+    assert "there is no comparator 'best'" in capsys.readouterr().err
+
+
+def test_comparators_of_a_single_experiment(tmp_path: Path, capsys: Output) -> None:
+    arguments = [part for key, value in SMALL_RUN.items() for part in ("--set", f"{key}={value}")]
+    only = ["--comparators", "--only", "as-given,centralized"]
+    assert run_simulation.main([*arguments, "--run-dir", str(tmp_path / "all"), *only]) == 0
+    output = capsys.readouterr().out
+    assert "centralized" in output
+    assert {path.name for path in (tmp_path / "all").iterdir() if path.is_dir()} == {
+        "as-given",
+        "centralized",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--list"], "--list and --only are for sweeps"),
+        (["--only", "iid"], "--list and --only are for sweeps"),
+        (["--resume", "--comparators"], "--resume needs --run-dir: the directory of the sweep"),
+        (["--resume", "--comparators", "--run-dir", "/nowhere"], "there is no sweep to resume in /nowhere"),
+        (["--rounds-scale", "-1"], "--rounds-scale must be greater than 0"),
+    ],
+)
+def test_wrong_commands(arguments: list[str], complaint: str, capsys: Output) -> None:
+    assert run_simulation.main(arguments) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_the_directory_of_a_single_run_is_no_place_for_a_sweep(
+    sweep: Sweeper, tmp_path: Path, capsys: Output
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "config.toml").touch()
+    assert sweep() == 2
+    assert "holds a single run" in capsys.readouterr().err
