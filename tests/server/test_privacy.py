@@ -12,6 +12,8 @@ from flwr.app import Message
 from clients.base import Client
 from clients.training import train_locally
 from common.errors import UserError
+from common.methods import available_methods, load_method
+from runtimes.sequential import SequentialGrid
 from server.progress import PlainLines
 from strategies.privacy_accounting import Accountant
 from tests.conftest import Runner
@@ -124,6 +126,21 @@ def test_what_privacy_does_not_cover_is_refused_before_training(
         run_small("refused", NeverUsed, **{**FIXED, **options})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize("method", available_methods())
+def test_methods_declare_the_sections_of_their_replies(method: str, run_small: Runner) -> None:
+    sections: set[str] = set()
+
+    class Watching(SequentialGrid):
+        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+            for reply in super().exchange(messages):
+                if "arrays" in messages[0].content.array_records:
+                    sections.update(reply.content.array_records)
+                yield reply
+
+    run_small("run", Watching, rounds=1, method__name=method)
+    assert sections == load_method(method, {}).make_strategy().SECTIONS  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("method", ["fedprox", "fedavgm", "fedyogi", "fedadagrad", "feddyn"])
