@@ -89,6 +89,7 @@ def run_loss(message: Message, context: Context) -> RecordDict:
 def run_describe(message: Message, context: Context) -> RecordDict:
     """Tell which client this node is and what it holds."""
     client = make_client(context)
+    client.validate()
     description = MetricRecord(
         {
             "client-id": client.client_id,

@@ -93,7 +93,10 @@ class Client(ListInterface):
         self.num_steps = 0
         self.is_personal_phase = False
 
-    # Hooks, in the order in which a round calls them.
+    # Hooks, in the order in which a run and its rounds call them.
+
+    def validate(self) -> None:
+        """Raise a `UserError` if the method cannot work with this configuration; before any training."""
 
     def personal_names(self) -> Collection[str]:
         """Return the entries of the model that the client keeps for itself: they are never sent.
