@@ -52,7 +52,11 @@ def _compare_sweep(sweep: Sweep, options: argparse.Namespace) -> None:
     for number, (metric, pivot) in enumerate(pivots.items()):
         _print_pivot(pivot, metric, options.markdown)
         if options.out:
-            out = options.out if number == 0 else options.out.with_stem(f"{options.out.stem}-{metric}")
+            out = (
+                options.out
+                if number == 0
+                else options.out.with_stem(f"{options.out.stem}-{metric.partition('|')[0]}")
+            )
             print(f"curves: {plot_sweep(pivot, metric, out)}")
     if options.markdown:  # too wide for a terminal; table.csv has it as well
         _print_table(*run_rows(sweep, loaded), True)

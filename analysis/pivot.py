@@ -89,4 +89,9 @@ def pivot_by_keys(runs: Iterable[Run], rows: Sequence[str], columns: Sequence[st
 
 def is_accuracy(metric: str) -> bool:
     """Tell whether a metric is shown in per cent."""
-    return metric.endswith("accuracy")
+    return "accuracy" in metric
+
+
+def readable(metric: str) -> str:
+    """Return a metric as a person writes it."""
+    return metric.replace("|", " or ").replace("_", " ")

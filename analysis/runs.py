@@ -61,7 +61,7 @@ def load_run(run_dir: Path, metric: str) -> Run:
     run_dir : pathlib.Path
         A run directory.
     metric : str
-        A column of ``metrics.csv``.
+        A column of ``metrics.csv``; of ``a|b`` the first that the run has measured.
 
     Raises
     ------
@@ -70,9 +70,11 @@ def load_run(run_dir: Path, metric: str) -> Run:
     """
     summary = read_summary(run_dir)
     metrics = read_metrics(run_dir).set_index("round")
-    if metric not in metrics:
+    columns = [name for name in metric.split("|") if name in metrics]
+    if not columns:
         raise UserError(f"{run_dir} has no metric {metric!r}; metrics: {', '.join(metrics.columns)}")
-    curve = metrics[metric].dropna()
+    curves = [metrics[name].dropna().rename(metric) for name in columns]
+    curve = next((curve for curve in curves if not curve.empty), curves[0])
     if curve.empty:
         raise NoDataError(f"{run_dir} has no value of {metric!r}")
     return Run(

@@ -9,9 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.mean_curve import draw_mean_curve
-from analysis.pivot import Pivot, is_accuracy
+from analysis.pivot import Pivot, is_accuracy, readable
 from analysis.runs import Run, load_run, mean_and_deviation
-from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
+from analysis.style import (
+    PALETTE,
+    TEXT_SIZE,
+    integer_ticks,
+    label_axes,
+    method_colours,
+    new_figure,
+    save,
+)
 from common.errors import UserError
 
 LINE_STYLES = ("-", "--", ":", "-.")
@@ -55,7 +63,7 @@ def plot_sweep(pivot: Pivot, metric: str, path: Path) -> Path:
         if number % per_row:
             axes.set_ylabel("")
 
-    loss = metric.removesuffix("accuracy") + "loss"
+    loss = "|".join(name.removesuffix("accuracy") + "loss" for name in metric.split("|"))
     runs = [run for cell in pivot.cells.values() for run in cell.runs]
     has_loss = is_accuracy(metric) and any(_through(run, loss) for run in runs)
     metrics = [metric, loss] if has_loss else [metric]
@@ -81,7 +89,7 @@ class _Looks:
     def __init__(self, pivot: Pivot) -> None:
         self.rows = pivot.rows
         self.columns = pivot.columns
-        self._colours = {row: PALETTE[i % len(PALETTE)] for i, row in enumerate(pivot.rows)}
+        self._colours = _row_colours(pivot)
         # More rows than colours: the second time around, the lines are thin.
         self._widths = {row: 1.6 if i < len(PALETTE) else 0.9 for i, row in enumerate(pivot.rows)}
 
@@ -114,6 +122,19 @@ class _Looks:
 
     def marker(self, column: str) -> str:
         return MARKERS[self.columns.index(column) % len(MARKERS)]
+
+
+def _row_colours(pivot: Pivot) -> dict[str, str]:
+    """Return a colour per row; rows that are methods have the methods' own."""
+    methods = {
+        row: str(runs[0].config.get("method.name"))
+        for row in pivot.rows
+        if (runs := [run for column in pivot.columns for run in pivot.runs(row, column)])
+    }
+    if 1 < len(methods) == len(set(methods.values())):
+        colours = method_colours(list(methods.values()))
+        return {row: colours[methods[row]] if row in methods else PALETTE[-1] for row in pivot.rows}
+    return {row: PALETTE[i % len(PALETTE)] for i, row in enumerate(pivot.rows)}
 
 
 def _draw(
@@ -176,4 +197,4 @@ def _through(run: Run, metric: str) -> Run | None:
 
 
 def _unit(metric: str) -> str:
-    return metric.replace("_", " ") + (" (%)" if is_accuracy(metric) else "")
+    return readable(metric) + (" (%)" if is_accuracy(metric) else "")

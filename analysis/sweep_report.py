@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.pivot import Pivot, is_accuracy
+from analysis.pivot import Pivot, is_accuracy, readable
 from analysis.sweep import read_sweep
 from analysis.sweep_plot import plot_sweep
 from analysis.sweep_table import Loaded, Rows, axes_pivot, load_finished, run_rows
@@ -47,7 +47,7 @@ def write_report(path: Path, console: Console) -> list[Path]:
     files = [path / "table.csv", path / "table.md"]
     for number, (metric, pivot) in enumerate(pivots.items()):
         print_pivot(pivot, metric, console)
-        name = "comparison.png" if number == 0 else f"comparison-{metric}.png"
+        name = "comparison.png" if number == 0 else f"comparison-{metric.partition('|')[0]}.png"
         files.append(plot_sweep(pivot, metric, path / name))
     if waiting := [run.name for run in sweep.runs if not run.is_finished]:
         console.print(f"not finished: {' '.join(waiting)}", markup=False, highlight=False)
@@ -68,7 +68,7 @@ def print_pivot(pivot: Pivot, metric: str, console: Console) -> None:
 
 def title(pivot: Pivot, metric: str) -> str:
     """Say what the numbers of a table are."""
-    parts = [f"final {metric.replace('_', ' ')}" + (" in %" if is_accuracy(metric) else "")]
+    parts = [f"final {readable(metric)}" + (" in %" if is_accuracy(metric) else "")]
     if any(len(cell.runs) > 1 for cell in pivot.cells.values()):
         parts.append("mean ± sample standard deviation over the seeds")
     if pivot.has_published:

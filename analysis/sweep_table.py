@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from analysis.pivot import Pivot
+from analysis.pivot import Pivot, readable
 from analysis.runs import Run, load_run
 from analysis.sweep import Sweep, SweepRun
 from common.errors import UserError
@@ -70,7 +70,7 @@ def axes_pivot(
     pivot = Pivot(corner)
     for entry in sweep.runs:
         cell = pivot.at(
-            _joined(entry, rows) or metric, _joined(entry, columns) or f"final {metric.replace('_', ' ')}"
+            _joined(entry, rows) or metric, _joined(entry, columns) or f"final {readable(metric)}"
         )
         if entry.name in runs:
             cell.runs.append(runs[entry.name])

@@ -1,0 +1,121 @@
+"""Every run of every experiment file is prepared as far as its first round, on blank data of the real size."""
+
+import argparse
+import importlib.util
+import re
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import run_simulation
+from clients.app import app
+from common.config import PROJECT_ROOT, Config, merge
+from common.errors import UserError, unknown_name
+from common.experiment_file import Experiment, parse_experiment
+from datasets import configured
+from datasets.dataset import Dataset, Split
+from runtimes.sequential import SequentialGrid
+from runtimes.sweep import PlannedRun, plan
+from server.experiment import prepare
+
+FILES = sorted((PROJECT_ROOT / "experiments").rglob("*.toml"))
+# Names that an experiment may use before they exist; an empty set is what this should come to.
+ALLOWED_MISSING = {"shakespeare", "char-lstm", "natural"}
+# name → (training samples, classes, shape of an input)
+DATA = {
+    "cifar10": (50_000, 10, (3, 32, 32)),
+    "cifar100": (50_000, 100, (3, 32, 32)),
+    "shakespeare": (200_000, 80, (80,)),
+}
+LOCAL_STEPS = {"b3-participation": 80_000, "b4-heterogeneity": 80_000, "b5-shakespeare": 8_000}
+
+
+def blank_data(name: str, *, validation_fraction: float = 0.0, **options: Any) -> Dataset:
+    """Stand in for ``load_dataset``: as many samples of every class, and no memory for the inputs."""
+    if name not in DATA or (name == "shakespeare" and not importlib.util.find_spec("datasets.shakespeare")):
+        raise unknown_name("dataset.name", name, DATA)
+    size, classes, shape = DATA[name]
+    size = round(size * (1 - validation_fraction))
+    inputs = torch.zeros((1, *shape), dtype=torch.uint8).expand(size, *shape)
+    split = Split(inputs, torch.arange(size) % classes)
+    if "clients" in {field.name for field in fields(Split)}:
+        split = replace(split, clients=torch.arange(size) % 100)  # type: ignore[call-arg]
+    names = tuple(str(label) for label in range(classes))
+    channels = (0.5,) * (shape[0] if len(shape) == 3 else 0)
+    return Dataset(name, split, None, split, classes, names, channels, channels)
+
+
+@pytest.fixture(autouse=True)
+def _blank_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(configured, "load_dataset", blank_data)
+    configured._open.cache_clear()
+    yield
+    configured._open.cache_clear()
+
+
+def read(file: Path) -> Experiment:
+    return parse_experiment(file.read_text(encoding="utf-8"), file.name)
+
+
+def options(*arguments: str) -> argparse.Namespace:
+    return run_simulation.parse_arguments(["--set", "device=cpu", *arguments])
+
+
+def planned(file: Path) -> list[PlannedRun]:
+    return plan(read(file), options(), Path("runs"))
+
+
+@pytest.mark.filterwarnings("ignore:partition 'classes'")
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_configuration_is_possible(file: Path) -> None:
+    for point in read(file).points():
+        try:
+            config = Config.from_flat(merge(point.overrides, {"device": "cpu"}))
+            with SequentialGrid(app, config.clients.count, config.flat()) as grid:
+                prepare(config, grid)
+        except UserError as error:
+            missing = re.search(r"there is no '([^']+)'", str(error))
+            if not (missing and missing[1] in ALLOWED_MISSING):
+                raise AssertionError(f"{file.name}, {point.name}: {error}") from None
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_no_two_runs_of_a_file_are_the_same(file: Path) -> None:
+    runs = planned(file)
+    assert [item.name for item in runs if item.same_as] == []
+    assert len({item.name for item in runs}) == len(runs)
+
+
+@pytest.mark.parametrize("name", LOCAL_STEPS)
+def test_runs_of_one_table_have_one_budget(name: str) -> None:
+    configs = [item.config for item in planned(PROJECT_ROOT / "experiments" / "course" / f"{name}.toml")]
+    assert {c.rounds * c.local.steps * 10 for c in configs} == {LOCAL_STEPS[name]}
+    assert {round(c.clients.fraction * c.clients.count) for c in configs} == {10}
+
+
+def test_the_table_of_heterogeneity_is_the_published_one() -> None:
+    file = PROJECT_ROOT / "experiments" / "course" / "b4-heterogeneity.toml"
+    runs = {item.name: item.config for item in planned(file)}
+    assert len(runs) == 15
+    tuned = {name: (c.local.learning_rate, c.local.weight_decay) for name, c in runs.items()}
+    assert tuned["iid,j4"] == (0.1, 1e-4)
+    assert tuned["iid,j16"] == (0.05, 1e-3)
+    assert tuned["nc5,j8"] == (0.05, 1e-3)
+    assert tuned["nc1,j16"] == (0.01, 1e-3)
+    assert all(read(file).published_for(point.labels) for point in read(file).points())
+
+
+def test_a_tenth_of_the_rounds() -> None:
+    file = PROJECT_ROOT / "experiments" / "course" / "b4-heterogeneity.toml"
+    runs = plan(read(file), options("--rounds-scale", "0.1"), Path("runs"))
+    found = {item.name: (item.config.rounds, item.config.evaluate.every) for item in runs[:3]}
+    assert found == {"iid,j4": (200, 50), "iid,j8": (100, 25), "iid,j16": (50, 10)}
+
+
+def test_the_readme_names_every_file() -> None:
+    text = (PROJECT_ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
+    assert [file.name for file in FILES if f"`course/{file.name}`" not in text] == []
