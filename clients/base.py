@@ -13,10 +13,10 @@ from flwr.app import ConfigRecord
 from torch.nn import functional as F
 
 from clients.batches import num_steps
+from clients.evaluation_data import client_evaluation_data
 from clients.list_interface import ListInterface
 from clients.schedules import learning_rate
 from clients.step_weights import step_weight_norm
-from clients.test_data import client_test_data
 from clients.training import Batch, full_gradient, iterate_training_batches, train_locally
 from clients.worker import Worker
 from common.config import LocalSection, Value
@@ -299,7 +299,7 @@ class Client(ListInterface):
         return {ARRAYS: shared, **extra}, metrics
 
     def test(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
-        """Evaluate on the test data of this client (``clients.test_data``).
+        """Evaluate on the test data of this client (``clients.evaluation_data``).
 
         Returns
         -------
@@ -308,7 +308,7 @@ class Client(ListInterface):
             ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one.
         """
         self._receive(received, config)
-        data = client_test_data(self)
+        data = client_evaluation_data(self)
         metrics: dict[str, int | float] = {"num-examples": self.num_examples}
         if not self.personal_names():
             metrics["loss"], metrics["accuracy"] = data.evaluate(self.worker.model)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ClientTestData:
+class ClientEvaluationData:
     """Test samples of one client and what each class counts.
 
     Attributes
@@ -46,7 +46,7 @@ class ClientTestData:
         return sums.mean(self.class_weights)
 
 
-def client_test_data(client: "Client") -> ClientTestData:
+def client_evaluation_data(client: "Client") -> ClientEvaluationData:
     """Return the test samples of a client.
 
     A natural client has its own (``partition.name = "natural"``). Any other is tested on the samples of its
@@ -63,4 +63,4 @@ def client_test_data(client: "Client") -> ClientTestData:
         weights = client.label_counts()
         held = torch.isin(test.targets, weights.nonzero().flatten())
     normalizer = client.normalizer("noise", 0)
-    return ClientTestData(worker, test.inputs[held], test.targets[held], weights, normalizer)
+    return ClientEvaluationData(worker, test.inputs[held], test.targets[held], weights, normalizer)

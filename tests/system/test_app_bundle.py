@@ -1,0 +1,18 @@
+"""What Flower packs into an app: its patterns leave some files out."""
+
+from pathlib import PurePath
+
+from flwr.common.constant import FAB_EXCLUDE_PATTERNS
+
+from common.config import PROJECT_ROOT
+
+ROOMS = ("analysis", "clients", "common", "datasets", "models", "runtimes", "server", "strategies")
+
+
+def test_no_module_of_ours_is_left_out() -> None:
+    modules = [
+        path.relative_to(PROJECT_ROOT) for room in ROOMS for path in (PROJECT_ROOT / room).rglob("*.py")
+    ]
+    assert len(modules) > 100
+    for path in modules:
+        assert not any(PurePath("app", path).match(pattern) for pattern in FAB_EXCLUDE_PATTERNS), path
