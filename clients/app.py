@@ -89,11 +89,13 @@ def run_loss(message: Message, context: Context) -> RecordDict:
 def run_describe(message: Message, context: Context) -> RecordDict:
     """Tell which client this node is and what it holds."""
     client = make_client(context)
+    client.validate()
     description = MetricRecord(
         {
             "client-id": client.client_id,
             "keeps-state": int(client.keeps_state()),
             "is-personalised": int(client.is_personalised()),
+            "num-examples": client.num_examples,
             "label-counts": client.label_counts().tolist(),
         }
     )

@@ -93,7 +93,10 @@ class Client(ListInterface):
         self.num_steps = 0
         self.is_personal_phase = False
 
-    # Hooks, in the order in which a round calls them.
+    # Hooks, in the order in which a run and its rounds call them.
+
+    def validate(self) -> None:
+        """Raise a `UserError` if the method cannot work with this configuration; before any training."""
 
     def personal_names(self) -> Collection[str]:
         """Return the entries of the model that the client keeps for itself: they are never sent.
@@ -194,9 +197,19 @@ class Client(ListInterface):
         return {name: received[name] for name in self.params if name in received}
 
     @property
+    def budget(self) -> LocalSection:
+        """The local budget of this round, or as much of it as a straggler manages."""
+        local = self.worker.config.local
+        share = work_share(self.worker.config, self.server_round, self.client_id)
+        if share == 1:
+            return local
+        steps = steps_in_time(num_steps(local, self.num_examples), share)
+        return local.model_copy(update={"epochs": 0, "steps": steps})
+
+    @property
     def step_budget(self) -> int:
-        """Number of optimiser steps that the client makes in this round."""
-        return num_steps(self._budget_in_time(), self.num_examples)
+        """Number of optimiser steps of this round."""
+        return num_steps(self.budget, self.num_examples)
 
     def generator(self, what: str, purpose: str = "", device: torch.device | str = "cpu") -> torch.Generator:
         """Return the generator of this job for ``shuffle``, ``augment`` or ``dropout``."""
@@ -234,7 +247,7 @@ class Client(ListInterface):
     def label_counts(self) -> torch.Tensor:
         """Count the client's training samples by class."""
         targets = self.worker.dataset.train.targets[torch.from_numpy(self.indices)]
-        return torch.bincount(targets, minlength=self.worker.dataset.num_classes)
+        return torch.bincount(targets[targets >= 0], minlength=self.worker.dataset.num_classes)
 
     def keeps_state(self) -> bool:
         """Tell whether the client may carry anything from round to round."""
@@ -270,7 +283,7 @@ class Client(ListInterface):
         started = time.perf_counter()
         self._receive(received, config)
         self.begin_round()
-        self.num_steps, loss = train_locally(self, local=self._budget_in_time())
+        self.num_steps, loss = train_locally(self)
         with torch.no_grad():
             extra = self.end_round(self.params)
         if self._kept_names:
@@ -325,16 +338,6 @@ class Client(ListInterface):
             worker.config.evaluate.batch_size,
         )
         return {"num-examples": self.num_examples, "loss": sums.mean()[0]}
-
-    def _budget_in_time(self) -> LocalSection:
-        """Return the round's budget, or as much of it as a straggler manages."""
-        local = self.worker.config.local
-        share = work_share(self.worker.config, self.server_round, self.client_id)
-        if share == 1:
-            return local
-        return local.model_copy(
-            update={"epochs": 0, "steps": steps_in_time(num_steps(local, self.num_examples), share)}
-        )
 
     @functools.cached_property
     def _kept_names(self) -> list[str]:

@@ -20,14 +20,14 @@ class Ditto(Client):
     lam: Annotated[float, Field(ge=0)] = 0.1
     personal_steps: NonNegative = 0
 
-    def init_state(self) -> Sections:
-        """Return v_i: the initial model."""
-        return {"personal": self.initial(self.worker.state)}
-
-    def begin_round(self) -> None:
+    def validate(self) -> None:
         """Refuse a step so long that the penalty alone would overshoot."""
         if self.learning_rate * self.lam >= 1:
             raise UserError(f"ditto needs local.lr * method.lam < 1, not {self.learning_rate * self.lam:g}")
+
+    def init_state(self) -> Sections:
+        """Return v_i: the initial model."""
+        return {"personal": self.initial(self.worker.state)}
 
     def correct_gradients(self, params: Section, grads: Section) -> Section:
         """Add lam (v - x) to the gradients of the personal model."""

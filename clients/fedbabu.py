@@ -17,6 +17,10 @@ class FedBABU(Client):
     fine_tuned_part: str = "head"
     fine_tuning_epochs: Positive = 5
 
+    def validate(self) -> None:
+        """Refuse a part that the model does not have."""
+        part_names(self.worker.model, self.fine_tuned_part)
+
     def trained_names(self) -> Collection[str]:
         """Return the body's parameters; when fine-tuning, those of the part to tune."""
         return part_names(self.worker.model, self.fine_tuned_part if self.is_personal_phase else "body")

@@ -41,18 +41,26 @@ class ClientTestData:
             self.normalizer,
             worker.dataset.num_classes,
             worker.config.evaluate.batch_size,
-            predictor,
+            predictor=predictor,
         )
         return sums.mean(self.class_weights)
 
 
 def client_test_data(client: "Client") -> ClientTestData:
-    """Return the test samples of the client's classes, weighted by its training label frequencies.
+    """Return the test samples of a client.
 
+    A natural client has its own (``partition.name = "natural"``). Any other is tested on the samples of its
+    classes, weighted by its training label frequencies; with a label per position, on the whole test set.
     With ``dataset.client-noise`` they have the client's noise, the same in all rounds.
     """
-    test, counts = client.worker.dataset.test, client.label_counts()
-    held = torch.isin(test.targets, counts.nonzero().flatten())
-    return ClientTestData(
-        client.worker, test.inputs[held], test.targets[held], counts, client.normalizer("noise", 0)
-    )
+    worker, test = client.worker, client.worker.dataset.test
+    held: torch.Tensor | slice = slice(None)
+    weights = None
+    if worker.config.partition.name == "natural":
+        assert test.clients is not None
+        held = test.clients == client.client_id
+    elif not worker.dataset.target_shape:
+        weights = client.label_counts()
+        held = torch.isin(test.targets, weights.nonzero().flatten())
+    normalizer = client.normalizer("noise", 0)
+    return ClientTestData(worker, test.inputs[held], test.targets[held], weights, normalizer)

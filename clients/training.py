@@ -76,7 +76,7 @@ def train_locally(
     purpose : str
         Empty for the round's training of the global model; see ``iterate_training_batches``.
     local : LocalSection, optional
-        The budget, by default that of the configuration.
+        The budget, by default that of the round.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def train_locally(
         Number of optimiser steps, and the loss averaged over the samples that were processed.
     """
     worker, params = client.worker, client.params
-    local = local or worker.config.local
+    local = local or client.budget
     dropout = client.generator("dropout", purpose, worker.device)
     for layer in worker.dropout_layers:
         layer.generator = dropout  # one for all layers: with one each, all would draw the same numbers

@@ -12,7 +12,7 @@ from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
 from common.records import Section
 from datasets.configured import open_dataset, partition_clients
-from datasets.transforms import Normalizer
+from datasets.transforms import make_normalizer
 from models.batch_norm import batch_norm_layers
 from models.configured import build_configured_model
 from models.layers import dropout_layers
@@ -38,13 +38,17 @@ class Worker:
         self.device = resolve_device(config.device)
         self.dataset = open_dataset(config, data_root)
         self.train = self.dataset.train.to(self.device)
-        self.normalizer = Normalizer(self.dataset.mean, self.dataset.std, self.device)
-        self.model = build_configured_model(config, self.dataset.input_shape, self.dataset.num_classes)
+        self.normalizer = make_normalizer(self.dataset, self.device)
+        self.model = build_configured_model(
+            config, self.dataset.input_shape, self.dataset.num_classes, self.dataset.target_shape
+        )
         to_device(self.model, self.device, config.local.channels_last)
         if config.local.compile:
             self.model.compile()
         self.parameters: Section = dict(self.model.named_parameters())
-        self.buffers: Section = dict(self.model.named_buffers())
+        # Constant tables that a model does not save do not travel either.
+        saved = self.model.state_dict()
+        self.buffers: Section = {k: v for k, v in self.model.named_buffers() if k in saved}
         self.initial_state: Section = {name: value.detach().clone() for name, value in self.state.items()}
         self.dropout_layers = dropout_layers(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)

@@ -2,7 +2,8 @@
 
 Flower hands an app its run configuration as a flat mapping such as ``{"local.lr": 0.1}``. The sections
 ``partition``, ``model``, ``method`` and ``participation`` are open: what stands beside ``name`` in them
-are parameters of the thing named, and that thing validates them.
+are parameters of the thing named, and that thing validates them. ``dataset`` is open, too, beside its fixed
+keys.
 """
 
 import functools
@@ -107,10 +108,9 @@ class LocalSection(_Section):
         return self
 
 
-class DatasetSection(_Section):
-    """Which data, where, how they are split and augmented."""
+class DatasetSection(_OpenSection):
+    """Which data, where, how they are split and augmented; further keys are the named data set's own."""
 
-    name: str
     root: str
     download: bool
     image_size: NonNegative

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 Purpose = Literal[
-    "partition", "validation", "init", "participation", "straggler", "evaluation", "measurement",
+    "partition", "sampling", "validation", "init", "participation", "straggler", "evaluation", "measurement",
     "shuffle", "augment", "dropout", "noise", "privacy",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",

@@ -1,4 +1,4 @@
-"""A data set in memory: uint8 images and int64 labels, shared by all clients of a process."""
+"""A data set in memory: uint8 inputs and int64 labels, shared by all clients of a process."""
 
 from dataclasses import dataclass
 
@@ -6,33 +6,43 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+# What torch's cross-entropy leaves out by default.
+IGNORED_TARGET = -100
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their labels, in a fixed order.
+    """Inputs and their labels, in a fixed order.
 
     Parameters
     ----------
     inputs : torch.Tensor
-        uint8, ``(samples, channels, height, width)``. May be backed by a memory-mapped file.
+        uint8; images ``(samples, channels, height, width)`` or text, ``(samples, length)`` token ids. May be
+        backed by a memory-mapped file.
     targets : torch.Tensor
-        int64, ``(samples,)``.
+        int64, ``(samples,)``, or for one label per position of a text ``(samples, length)``, where
+        `IGNORED_TARGET` marks positions that do not count.
+    clients : torch.Tensor or None
+        int64, ``(samples,)``: the natural client of every sample, if the data have natural clients.
     """
 
     inputs: torch.Tensor
     targets: torch.Tensor
+    clients: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def to(self, device: torch.device | str) -> "Split":
         """Return the split on ``device``; nothing is copied when it is there already."""
-        return Split(self.inputs.to(device), self.targets.to(device))
+        clients = None if self.clients is None else self.clients.to(device)
+        return Split(self.inputs.to(device), self.targets.to(device), clients)
 
     def subset(self, indices: npt.NDArray[np.int64]) -> "Split":
         """Return a copy of the samples at ``indices``, in that order."""
         index = torch.as_tensor(indices, dtype=torch.int64, device=self.targets.device)
-        return Split(self.inputs.index_select(0, index), self.targets.index_select(0, index))
+        clients = None if self.clients is None else self.clients.index_select(0, index)
+        return Split(self.inputs.index_select(0, index), self.targets.index_select(0, index), clients)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +62,11 @@ class Dataset:
     class_names : tuple of str
         A name for each label.
     mean, std : tuple of float
-        Per-channel statistics of the canonical training images, scaled to [0, 1].
+        Per-channel statistics of the canonical training images, scaled to [0, 1]; empty for text.
+    client_names : tuple of str
+        A name for each natural client, if the data have natural clients.
+    remarks : tuple of str
+        What a person should know about how the data were read.
     """
 
     name: str
@@ -63,8 +77,20 @@ class Dataset:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    client_names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one image: ``(channels, height, width)``."""
+        """Shape of one sample: ``(channels, height, width)`` of an image, ``(length,)`` of a text."""
         return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's target: ``()`` for a label, ``(length,)`` for one label per position."""
+        return tuple(self.train.targets.shape[1:])
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the inputs are token ids, which are neither normalised nor augmented."""
+        return len(self.input_shape) == 1

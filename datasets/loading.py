@@ -1,18 +1,23 @@
 """Load a data set by name."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from common.errors import UserError
+from common.config import DatasetSection, Value
+from common.errors import UserError, nearest
+from common.parameters import function_parameters, parse_parameters
 from common.randomness import numpy_generator
 from datasets.cache import entry_name, load_entry, store_entry
 from datasets.dataset import Dataset, Split
 from datasets.decoding import DecodedDataset, decode
-from datasets.sources import Source, available_datasets, find_source
+from datasets.sources import Source, available_datasets, find_source, find_text_loader
 from datasets.stratified import stratified_hold_out
+from datasets.text import TextRequest
 
 __all__ = ["available_datasets", "load_dataset"]
 
@@ -25,8 +30,10 @@ def load_dataset(
     download: bool = False,
     validation_fraction: float = 0.0,
     seed: int = 0,
+    num_clients: int | None = None,
+    parameters: Mapping[str, Value] | None = None,
 ) -> Dataset:
-    """Load a data set as uint8 tensors, decoding its files only the first time.
+    """Load a data set as uint8 tensors; image files are decoded only the first time.
 
     Parameters
     ----------
@@ -34,22 +41,29 @@ def load_dataset(
         One of `available_datasets`.
     root : str or Path
         The folder given to torchvision, e.g. the one that holds ``cifar-10-batches-py``; for
-        ``image-folder`` the one that holds ``train`` and ``test``.
+        ``image-folder`` the one that holds ``train`` and ``test``; for ``shakespeare`` see
+        `datasets.shakespeare.layouts.read_roles`.
     image_size : int, default 0
         Side to which images are resized (shorter side, then centre crop); 0 keeps their size.
     download : bool, default False
         Whether missing files may be fetched.
     validation_fraction : float, default 0.0
-        Part of the training set to hold out, stratified by class.
+        Part of the training set to hold out: of images stratified by class, of text the end of each client's.
     seed : int, default 0
         Decides which samples are held out.
+    num_clients : int, optional
+        Number of natural clients to keep of a text, the largest; by default all.
+    parameters : mapping, optional
+        The data set's own parameters, spelled as in the configuration (``train-fraction``).
 
     Raises
     ------
     UserError
-        If the name is unknown, files are missing or damaged, or the fraction is impossible.
+        If the name or a parameter is unknown, files are missing or damaged, or a value is impossible.
     """
-    source = find_source(name)
+    text_loader = find_text_loader(name)
+    source = None if text_loader else find_source(name)
+    arguments = _arguments(name, function_parameters(text_loader) if text_loader else {}, parameters or {})
     if image_size < 0:
         raise UserError(
             f"dataset.image-size must be 0 (keep the size) or a positive number, got {image_size}"
@@ -58,6 +72,12 @@ def load_dataset(
         raise UserError(
             f"dataset.validation-fraction must be at least 0 and less than 1, got {validation_fraction}"
         )
+    if text_loader:
+        if image_size > 0:
+            raise UserError(f"dataset {name!r} is text: leave dataset.image-size at 0")
+        request = TextRequest(Path(root).expanduser(), num_clients, validation_fraction, seed)
+        return text_loader(request, **arguments)
+    assert source is not None
     decoded = _read(source, name, Path(root).expanduser(), image_size, download)
     train = _split(decoded.train_inputs, decoded.train_targets)
     validation = None
@@ -73,6 +93,18 @@ def load_dataset(
         mean=decoded.mean,
         std=decoded.std,
     )
+
+
+def _arguments(
+    name: str, declared: Mapping[str, tuple[Any, Any]], given: Mapping[str, Value]
+) -> dict[str, Any]:
+    """Validate a data set's own parameters; a misspelt key may also be meant for one that all sets have."""
+    spellings = {parameter.replace("_", "-") for parameter in declared}
+    fixed = {field.alias or key for key, field in DatasetSection.model_fields.items()}
+    for key in given:
+        if key not in spellings and (hint := nearest(key, fixed | spellings)):
+            raise UserError(f"dataset '{name}' has no parameter 'dataset.{key}'{hint}")
+    return parse_parameters("dataset", name, declared, given)
 
 
 def _read(source: Source, name: str, root: Path, image_size: int, download: bool) -> DecodedDataset:

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError, unknown_name
+from datasets.dataset import Dataset
 from datasets.image_folder import read_image_folder
 from datasets.raw import RawDataset, RawSplit
+from datasets.shakespeare import load_shakespeare
 from datasets.stratified import stratified_hold_out
 
 Reader = Callable[[Path, bool], RawDataset]
@@ -40,6 +42,10 @@ class Source:
 
 _SOURCES: dict[str, Source] = {}
 
+# Data sets of text make their splits themselves, by client. A loader is called with a `TextRequest`; its
+# keyword parameters, with their annotations and defaults, are what ``dataset.<parameter>`` may set.
+_TEXTS: dict[str, Callable[..., Dataset]] = {"shakespeare": load_shakespeare}
+
 
 def source(name: str, *paths: str, downloadable: bool = True) -> Callable[[Reader], Reader]:
     """Register the decorated reader under ``name``; see `Source` for the rest."""
@@ -53,13 +59,18 @@ def source(name: str, *paths: str, downloadable: bool = True) -> Callable[[Reade
 
 def available_datasets() -> list[str]:
     """Return the names that `load_dataset` knows."""
-    return sorted(_SOURCES)
+    return sorted([*_SOURCES, *_TEXTS])
+
+
+def find_text_loader(name: str) -> Callable[..., Dataset] | None:
+    """Return what loads the data set of text of this name; None if there is none."""
+    return _TEXTS.get(name)
 
 
 def find_source(name: str) -> Source:
     """Return the source registered under ``name``; an unknown name is a `UserError`."""
     if name not in _SOURCES:
-        raise unknown_name("dataset.name", name, _SOURCES)
+        raise unknown_name("dataset.name", name, available_datasets())
     return _SOURCES[name]
 
 

@@ -1,9 +1,11 @@
 """Augmentation and normalisation of whole batches, on the device that holds them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
+
+from datasets.dataset import Dataset
 
 
 class Normalizer:
@@ -29,6 +31,18 @@ class Normalizer:
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return float32 images from uint8 ones, ``(..., channels, height, width)``."""
         return inputs.to(torch.float32).mul_(self._scale).add_(self._shift)
+
+
+def token_ids(inputs: torch.Tensor) -> torch.Tensor:
+    """Return the uint8 token ids of a text as the integers that an embedding takes."""
+    return inputs.to(torch.int32)
+
+
+def make_normalizer(
+    dataset: Dataset, device: torch.device | str = "cpu"
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what turns raw inputs into the model's: a `Normalizer` for images, `token_ids` for text."""
+    return token_ids if dataset.is_text else Normalizer(dataset.mean, dataset.std, device)
 
 
 def crop_flip(

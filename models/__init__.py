@@ -1,18 +1,21 @@
 """Architectures, found by file name: model ``hsu-cnn`` is ``build`` in ``models/hsu_cnn.py``.
 
 A model file defines ``build(input_shape, num_classes, *, <annotated parameters with defaults>)``; modules
-without ``build`` hold what several models share.
+without ``build`` hold what several models share. ``<library>:<name>`` is a model of a library, whose
+``models/from_<library>.py`` finds its ``build``.
 """
 
+import importlib
 import sys
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
 from common.config import NonNegative, Value
-from common.errors import unknown_name
+from common.errors import UserError, unknown_name
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import available_plugins, load_plugin
 from common.randomness import torch_seed
@@ -20,6 +23,7 @@ from models.classifier import add_projection, as_classifier
 
 __all__ = ["available_models", "build_model", "model_parameters"]
 
+LIBRARIES = ("timm", "torchvision")
 _PACKAGE = sys.modules[__name__]
 
 
@@ -35,7 +39,7 @@ def build_model(
     Parameters
     ----------
     name : str
-        Name of the model, one of :func:`available_models`.
+        Name of the model, one of :func:`available_models` or ``torchvision:<name>`` or ``timm:<name>``.
     input_shape : tuple of int
         Shape of one example, for images (channels, height, width).
     num_classes : int
@@ -67,7 +71,7 @@ def build_model(
 
 
 def available_models() -> list[str]:
-    """Return the names of all models, sorted."""
+    """Return the names of all models of our own, sorted."""
     return [name for name in available_plugins(_PACKAGE) if _load_build(name) is not None]
 
 
@@ -91,8 +95,19 @@ def _load_build(name: str) -> Callable[..., nn.Module] | None:
     return getattr(load_plugin(_PACKAGE, name), "build", None)
 
 
+def _library(name: str) -> ModuleType:
+    # Imported here: a library takes a while, and most runs have a model of our own.
+    return importlib.import_module(f"{__name__}.from_{name}")
+
+
 def _find_build(name: str) -> Callable[..., nn.Module]:
+    library, separator, inner = name.partition(":")
+    if separator and library in LIBRARIES:
+        found: Callable[..., nn.Module] = _library(library).find_build(inner)
+        return found
     build = _load_build(name)
     if build is None:
-        raise unknown_name("model.name", name, available_models())
+        if name in _library("torchvision").available():
+            raise UserError(f"model.name: there is no '{name}' here; did you mean 'torchvision:{name}'?")
+        raise unknown_name("model.name", name, [*available_models(), *(f"{key}:<name>" for key in LIBRARIES)])
     return build

@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Sums per class, so that any weighting of classes or samples can be formed from them.
+    """Sums per class, or per group of samples, so that any weighting can be formed from them.
 
     Attributes
     ----------
     count, loss, correct : Tensor
-        float64, shape (num_classes,): samples, summed cross-entropy, and hits per true class.
+        float64, shape (num_classes,): targets, summed cross-entropy, and hits per true class (or per group).
     """
 
     count: Tensor
@@ -56,6 +56,7 @@ def evaluate(
     normalizer: Callable[[Tensor], Tensor],
     num_classes: int,
     batch_size: int,
+    groups: Tensor | None = None,
     predictor: Callable[[Tensor], Tensor] | None = None,
 ) -> Evaluation:
     """Evaluate `model` on one split, in evaluation mode.
@@ -63,16 +64,21 @@ def evaluate(
     Parameters
     ----------
     model : nn.Module
-        Classifier that returns logits (samples, num_classes).
+        Classifier that returns logits (samples, num_classes), or (samples, num_classes, positions) for
+        targets (samples, positions).
     inputs, targets : Tensor
-        The split; inputs are normalised batch by batch, on the device of the model.
+        The split; inputs are normalised batch by batch, on the device of the model. Negative targets are
+        padding and do not count.
     normalizer : callable
         Turns a batch of raw inputs into what the model takes.
+    groups : Tensor, optional
+        int64, shape (samples,): sum per group instead of per class.
     predictor : callable, optional
         Gives the logits in place of the model itself, which is in evaluation mode all the same.
     """
     device = next(model.parameters()).device
-    sums = torch.zeros(3, num_classes, dtype=torch.float64, device=device)
+    num_sums = num_classes if groups is None else int(groups.max()) + 1
+    sums = torch.zeros(3, num_sums, dtype=torch.float64, device=device)
     predictor = predictor or model
     with evaluation_mode(model):
         for start in range(0, len(targets), batch_size):
@@ -80,7 +86,13 @@ def evaluate(
             logits = predictor(normalizer(inputs[start : start + batch_size].to(device))).float()
             losses = F.cross_entropy(logits, batch_targets, reduction="none")
             hits = logits.argmax(dim=1) == batch_targets
-            values = torch.stack([torch.ones_like(losses), losses, hits.to(losses.dtype)]).double()
-            sums.index_add_(1, batch_targets, values)
+            counts = batch_targets >= 0  # cross_entropy gives padding no loss, and it is never a hit
+            values = torch.stack([counts.to(losses.dtype), losses, hits.to(losses.dtype)]).double()
+            if groups is None:
+                keys = batch_targets.clamp(min=0)
+            else:
+                group = groups[start : start + batch_size].to(device)
+                keys = group.view(-1, *[1] * (batch_targets.dim() - 1)).expand_as(batch_targets)
+            sums.index_add_(1, keys.flatten(), values.flatten(1))
     count, loss, correct = sums.cpu()
     return Evaluation(count, loss, correct)

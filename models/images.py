@@ -24,7 +24,7 @@ def image_shape(model: str, input_shape: tuple[int, ...], smallest: int = 1) -> 
         shape = "x".join(map(str, input_shape))
         raise UserError(
             f"model {model!r} takes images (channels, height, width), not input of shape {shape}; "
-            "use model 'mlp' or 'linear'"
+            "use model 'char-lstm' for text, else 'mlp' or 'linear'"
         )
     channels, height, width = input_shape
     if min(height, width) < smallest:

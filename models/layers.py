@@ -47,6 +47,21 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
+class StochasticDepth(Dropout):
+    """Drops whole samples of a residual branch (Huang et al. 2016), from the generator of ``Dropout``.
+
+    What is kept is divided by 1 - p, so that the mean stays.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop samples in training mode; in evaluation mode return ``x`` itself."""
+        if not self.training or self.p == 0:
+            return x
+        scale = torch.empty(len(x), *(1,) * (x.ndim - 1), device=x.device).uniform_(generator=self.generator)
+        scale.add_(1 - self.p).floor_().mul_(1 / (1 - self.p))
+        return x * scale.to(x.dtype)
+
+
 def dropout_layers(model: nn.Module) -> list[Dropout]:
     """Return the dropout layers of ``model``, so that a caller can walk the modules once and keep them."""
     return [module for module in model.modules() if isinstance(module, Dropout)]

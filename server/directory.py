@@ -25,6 +25,8 @@ class ClientDirectory:
         client id → node id.
     label_counts : ndarray
         int64, shape (clients, classes): what the clients hold, by ascending client id.
+    num_examples : ndarray
+        int64, shape (clients,): their training samples, by default one per label.
     keeps_state : bool
         Whether clients carry state from round to round.
     is_personalised : bool
@@ -40,10 +42,12 @@ class ClientDirectory:
         keeps_state: bool = False,
         is_personalised: bool = False,
         personal_names: Collection[str] = (),
+        num_examples: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.node_ids = dict(sorted(node_ids.items()))
         self.client_ids = {node: client for client, node in self.node_ids.items()}
         self.label_counts = label_counts
+        self.num_examples = label_counts.sum(axis=1) if num_examples is None else num_examples
         self.keeps_state = keeps_state
         self.is_personalised = is_personalised
         self.personal_names = personal_names
@@ -62,6 +66,7 @@ def discover_clients(grid: Grid, num_clients: int, timeout: float) -> ClientDire
     messages = {node: Message(query, dst_node_id=node, message_type="query.describe") for node in nodes}
     node_ids: dict[int, int] = {}
     label_counts: dict[int, list[int]] = {}
+    num_examples: dict[int, int] = {}
     keeps_state = is_personalised = False
     personal_names: set[str] = set()
     for node, reply in exchange(grid, messages, timeout):
@@ -73,13 +78,15 @@ def discover_clients(grid: Grid, num_clients: int, timeout: float) -> ClientDire
             raise UserError(f"two nodes have partition-id {client_id}: give each SuperNode its own")
         node_ids[client_id] = node
         label_counts[client_id] = description["label-counts"]  # type: ignore[assignment]
+        num_examples[client_id] = int(description["num-examples"])  # type: ignore[arg-type]
         keeps_state |= bool(description["keeps-state"])
         is_personalised |= bool(description["is-personalised"])
         personal_names |= set(reply.content.config_records[CONFIG]["personal-names"])  # type: ignore[arg-type]
     if missing := sorted(set(range(num_clients)) - set(node_ids)):
         raise UserError(f"no node answers for client {missing[0]} ({len(missing)} of {num_clients} missing)")
     counts = np.array([label_counts[client] for client in sorted(node_ids)], dtype=np.int64)
-    return ClientDirectory(node_ids, counts, keeps_state, is_personalised, personal_names)
+    sizes = np.array([num_examples[client] for client in sorted(node_ids)], dtype=np.int64)
+    return ClientDirectory(node_ids, counts, keeps_state, is_personalised, personal_names, sizes)
 
 
 def _wait_for_nodes(grid: Grid, num_clients: int, timeout: float) -> Sequence[int]:

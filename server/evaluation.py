@@ -11,7 +11,7 @@ from common.randomness import torch_generator
 from common.records import to_record, to_section
 from datasets.dataset import Dataset, Split
 from datasets.noise import NoisyNormalizer, noise_levels, noisy_images
-from datasets.transforms import Normalizer
+from datasets.transforms import make_normalizer
 from models.batch_norm import recalibrate
 from models.configured import build_configured_model
 from models.evaluation import evaluate
@@ -38,9 +38,11 @@ class CentralEvaluation:
         self._dataset = dataset
         device = resolve_device(config.device)
         self._device = device
-        self.model = build_configured_model(config, dataset.input_shape, dataset.num_classes)
+        self.model = build_configured_model(
+            config, dataset.input_shape, dataset.num_classes, dataset.target_shape
+        )
         to_device(self.model, device, config.local.channels_last)
-        self._normalizer = Normalizer(dataset.mean, dataset.std, device)
+        self._normalizer = make_normalizer(dataset, device)
         self._splits: dict[str, Split] = {"test": dataset.test.to(device)}
         if dataset.validation is not None:
             self._splits["validation"] = dataset.validation.to(device)
@@ -65,7 +67,11 @@ class CentralEvaluation:
         return to_record(self.model.state_dict())
 
     def __call__(self, arrays: Mapping[str, Array]) -> dict[str, float]:
-        """Return loss and accuracy on each split, as ``test_loss``, ``test_accuracy`` and so on."""
+        """Return loss and accuracy on each split, as ``test_loss``, ``test_accuracy`` and so on.
+
+        For data with natural clients, also the mean over these of their accuracies (``test_accuracy_macro``)
+        and its 10th and 90th percentile (``test_accuracy_p10``, ``test_accuracy_p90``).
+        """
         self._load(arrays)
         results: dict[str, float] = {}
         for name, split in self._splits.items():
@@ -76,8 +82,15 @@ class CentralEvaluation:
                 self._normalizer if self._sigma == 0 else torch.Tensor.float,  # noisy ones are normalised
                 self._dataset.num_classes,
                 self._config.evaluate.batch_size,
+                split.clients,
             )
             results[f"{name}_loss"], results[f"{name}_accuracy"] = sums.mean()
+            if split.clients is not None:
+                held = sums.count > 0
+                accuracies = sums.correct[held] / sums.count[held]
+                results[f"{name}_accuracy_macro"] = float(accuracies.mean())
+                for percent in (10, 90):
+                    results[f"{name}_accuracy_p{percent}"] = float(accuracies.quantile(percent / 100))
         return results
 
     def _load(self, arrays: Mapping[str, Array]) -> None:

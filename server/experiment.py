@@ -13,6 +13,7 @@ from common.methods import complete, load_method
 from datasets.configured import open_dataset, partition_clients
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
+from models.batch_norm import batch_norm_layers
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import ClientDirectory, discover_clients
 from server.evaluation import CentralEvaluation
@@ -50,7 +51,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
-        for remark in _remarks(config, evaluation, clients, len(dataset.train)):
+        for remark in (*dataset.remarks, *_remarks(config, evaluation, clients, len(dataset.train))):
             progress.note(remark)
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
@@ -97,13 +98,13 @@ def prepare(config: Config, grid: Grid) -> Parts:
     _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
+    apply_privacy(config, strategy, evaluation.model)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
     if isinstance(strategy, FedAvg):
         trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
         shared = [name for name in trained if name not in clients.personal_names]
         strategy.begin_run(config.clients.count, shared)
-    apply_privacy(config, strategy, evaluation.model)
-    participation.num_examples = clients.label_counts.sum(axis=1)
+    participation.num_examples = clients.num_examples
     return Parts(strategy, participation, dataset, evaluation, clients)
 
 
@@ -155,8 +156,9 @@ def _remarks(
     config: Config, evaluation: CentralEvaluation, clients: ClientDirectory, num_samples: int
 ) -> Iterator[str]:
     """Yield what a person should know about this run before it starts."""
-    num_held = int(clients.label_counts.sum())
-    if any(True for _ in evaluation.model.buffers()):
+    num_held = int(clients.num_examples.sum())
+    yield from getattr(evaluation.model, "remarks", ())
+    if batch_norm_layers(evaluation.model):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
     yield from privacy_remarks(config)
     if num_held < num_samples and config.partition.name != "node":

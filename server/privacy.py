@@ -12,6 +12,7 @@ from strategies.privacy import ClientPrivacy
 
 # The scheme that draws every cohort uniformly, without replacement and anew: the one that sampling amplifies.
 _AMPLIFYING = "uniform"
+_Statistics = nn.modules.batchnorm._NormBase
 
 
 def apply_privacy(config: Config, strategy: Strategy, model: nn.Module) -> None:
@@ -35,10 +36,9 @@ def apply_privacy(config: Config, strategy: Strategy, model: nn.Module) -> None:
             f"the clients of '{name}' send '{extra[0]}' beside the model, which privacy.* does not cover:"
             " set privacy.clipping = 'off' or choose a method that sends the model alone, such as 'fedavg'"
         )
-    statistics = next((key for key, value in model.named_buffers() if value.is_floating_point()), None)
-    if statistics is not None:
+    if any(isinstance(layer, _Statistics) and layer.track_running_stats for layer in model.modules()):
         raise UserError(
-            f"privacy.* does not cover statistics such as '{statistics}' of model '{config.model.name}':"
+            f"privacy.* does not cover the running statistics of model '{config.model.name}':"
             " use model.norm = 'group' where the model has it, or a model without BatchNorm"
         )
     strategy.privacy = ClientPrivacy(

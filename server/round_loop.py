@@ -219,7 +219,7 @@ class RoundLoop:
         """Keep the model of a round that a strategy made nothing of: only if clients failed in it."""
         method, num_replies = self.config.method.name, len(check.metrics)
         text = f"'{method}' made no model of the {num_replies} replies of round {server_round}"
-        if not check.failures:
+        if num_replies and not check.failures:
             raise UserError(
                 f"{text}: its parameters may need a larger cohort (clients.count, clients.fraction)"
             )

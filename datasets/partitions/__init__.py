@@ -2,9 +2,11 @@
 
 A scheme module has one public function ``partition(targets, num_clients, generator, *, ...)`` whose keyword
 parameters, with their annotations and defaults, are what ``partition.<parameter>`` may set. It returns one
-int64 index array per client, sorted and disjoint. Modules with a leading underscore are helpers.
+int64 index array per client, sorted and disjoint. A scheme with a fourth parameter ``natural_clients`` is
+also given the natural client of every sample, or None. Modules with a leading underscore are helpers.
 """
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 
@@ -39,6 +41,7 @@ def make_partition(
     num_clients: int,
     generator: np.random.Generator,
     parameters: Mapping[str, Value],
+    natural_clients: IndexArray | None = None,
 ) -> list[IndexArray]:
     """Distribute the samples over clients.
 
@@ -54,6 +57,8 @@ def make_partition(
         The only source of randomness.
     parameters : mapping
         The scheme's parameters, spelled as in the configuration (``classes-per-client``).
+    natural_clients : numpy.ndarray, optional
+        The natural client of every training sample, if the data have any.
 
     Returns
     -------
@@ -73,6 +78,8 @@ def make_partition(
         raise UserError(
             f"clients.count is {num_clients}, more than the {len(targets)} training samples: lower it"
         )
+    if "natural_clients" in inspect.signature(scheme).parameters:
+        return scheme(np.asarray(targets), num_clients, generator, natural_clients, **arguments)
     return scheme(np.asarray(targets), num_clients, generator, **arguments)
 
 

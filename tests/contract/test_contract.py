@@ -112,10 +112,10 @@ def test_budget_is_exact(method: str, budget: dict[str, int], run_small: Runner)
 def test_a_client_that_raises_ends_the_run_loudly(
     method: str, run_small: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def fail(client: Client, *arguments: Any) -> tuple[int, float]:
+    def fail(client: Client, *arguments: Any, **local: Any) -> tuple[int, float]:
         if client.server_round == 2:
             raise ArithmeticError("planted")
-        return train_locally(client, *arguments)
+        return train_locally(client, *arguments, **local)
 
     monkeypatch.setattr("clients.base.train_locally", fail)
     with pytest.raises(ClientFailureError) as caught:

@@ -22,6 +22,7 @@ def test_available_datasets() -> None:
         "fashion-mnist",
         "image-folder",
         "mnist",
+        "shakespeare",
         "svhn",
     ]
 

@@ -48,7 +48,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def test_schemes_are_found_by_file_name() -> None:
-    assert available_partitions() == ["classes", "dirichlet", "iid", "pachinko", "quantity"]
+    assert available_partitions() == ["classes", "dirichlet", "iid", "natural", "pachinko", "quantity"]
     assert partition_parameters("classes") == ["classes-per-client", "variant"]
     assert partition_parameters("iid") == ["stratified"]
 
@@ -272,7 +272,7 @@ def test_retried_variants(variant: str) -> None:
 
 
 def test_other_seed_other_partition() -> None:
-    for name in available_partitions():
+    for name in set(available_partitions()) - {"natural"}:
         first = partition(name, CIFAR100_TRAINING_TARGETS, 10, seed=0)
         second = partition(name, CIFAR100_TRAINING_TARGETS, 10, seed=1)
         assert not all(map(np.array_equal, first, second))
@@ -310,3 +310,22 @@ def test_wrong_configuration_is_one_clear_line(
     with pytest.raises(UserError, match=complaint) as caught:
         make_partition(name, np.repeat([0, 1], 10), num_clients, np.random.default_rng(0), parameters)
     assert "\n" not in str(caught.value)
+
+
+@given(st.lists(st.integers(0, 4), min_size=5, max_size=60), seeds)
+def test_natural_gives_every_client_its_own(drawn: list[int], seed: int) -> None:
+    clients = np.array([*range(5), *drawn])
+    parts = make_partition(
+        "natural", np.zeros(len(clients), dtype=np.int64), 5, np.random.default_rng(seed), {}, clients
+    )
+    assert_well_formed(parts, len(clients), 5)
+    assert sum(sizes(parts)) == len(clients)
+    for client, indices in enumerate(parts):
+        assert (clients[indices] == client).all()
+
+
+def test_natural_without_natural_clients_says_what_to_do() -> None:
+    with pytest.raises(UserError, match="such as dataset 'shakespeare'"):
+        partition("natural", np.arange(4), 2)
+    with pytest.raises(UserError, match=r"clients.count is 3, but the data have 2"):
+        make_partition("natural", np.zeros(4), 3, np.random.default_rng(0), {}, np.array([0, 0, 1, 1]))

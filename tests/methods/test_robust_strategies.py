@@ -32,9 +32,9 @@ RUN: dict[str, Any] = {
 }
 
 
-def flip_and_scale(client: Client) -> tuple[int, float]:
+def flip_and_scale(client: Client, *budget: Any, **local: Any) -> tuple[int, float]:
     """Train honestly, but for client 3 turn the update round and make it ten times as long."""
-    result = train_locally(client)
+    result = train_locally(client, *budget, **local)
     if client.client_id == 3:
         with torch.no_grad():
             for name, value in client.params.items():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import build_model
-from models.layers import Dropout, dropout_layers, set_dropout_generator
+from models.layers import Dropout, StochasticDepth, dropout_layers, set_dropout_generator
 
 
 def generator(seed):
@@ -109,3 +109,15 @@ def test_model_with_generator_can_be_copied():
     images = torch.rand(4, 1, 8, 8)
 
     assert torch.equal(copy.deepcopy(model)(images), model(images))
+
+
+def test_stochastic_depth_drops_whole_samples():
+    layer = StochasticDepth(0.25)
+    layer.generator = generator(0)
+    dropped = layer(torch.ones(20_000, 2, 3))
+
+    assert torch.equal(dropped, dropped[:, :1, :1].expand_as(dropped))
+    assert set(dropped.flatten().tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.015)
+    assert dropout_layers(torch.nn.Sequential(layer)) == [layer]
+    assert layer.eval()(dropped) is dropped

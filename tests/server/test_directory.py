@@ -47,6 +47,7 @@ def describes(
         "client-id": client_id,
         "keeps-state": keeps_state,
         "is-personalised": int(bool(personal)),
+        "num-examples": sum(counts),
         "label-counts": list(counts),
     }
     content = RecordDict(

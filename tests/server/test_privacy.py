@@ -12,6 +12,8 @@ from flwr.app import Message
 from clients.base import Client
 from clients.training import train_locally
 from common.errors import UserError
+from common.methods import available_methods, load_method
+from runtimes.sequential import SequentialGrid
 from server.progress import PlainLines
 from strategies.privacy_accounting import Accountant
 from tests.conftest import Runner
@@ -102,7 +104,7 @@ def test_clipping_without_noise_has_no_epsilon(
         ({"method__name": "scaffold"}, "the clients of 'scaffold' send 'control' beside the model"),
         ({"method__name": "fednova"}, "the clients of 'fednova' send 'effort' beside the model"),
         ({"method__name": "flwr:FedMedian"}, "does not cover 'flwr:FedMedian'"),
-        ({"model__name": "resnet20"}, "statistics such as 'norm1.running_mean' of model 'resnet20'"),
+        ({"model__name": "resnet20"}, "the running statistics of model 'resnet20'"),
         ({"privacy__clipping": "off"}, "privacy.noise-multiplier needs privacy.clipping"),
         ({"privacy__clip_norm": 0.0}, "privacy.clip-norm must be greater than 0"),
         ({"privacy__delta": 1.0}, "privacy.delta must be less than 1"),
@@ -124,6 +126,21 @@ def test_what_privacy_does_not_cover_is_refused_before_training(
         run_small("refused", NeverUsed, **{**FIXED, **options})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize("method", available_methods())
+def test_methods_declare_the_sections_of_their_replies(method: str, run_small: Runner) -> None:
+    sections: set[str] = set()
+
+    class Watching(SequentialGrid):
+        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+            for reply in super().exchange(messages):
+                if "arrays" in messages[0].content.array_records:
+                    sections.update(reply.content.array_records)
+                yield reply
+
+    run_small("run", Watching, rounds=1, method__name=method)
+    assert sections == load_method(method, {}).make_strategy().SECTIONS  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("method", ["fedprox", "fedavgm", "fedyogi", "fedadagrad", "feddyn"])

@@ -1,0 +1,86 @@
+"""What a reader of plays returns, and blocks of speech as both plain-text layouts have them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import UserError
+
+Block = tuple[int, list[str]]
+
+
+@dataclass
+class Role:
+    """Everything that one role speaks, in the order of the text.
+
+    Attributes
+    ----------
+    play, name : str
+        Which role of which play.
+    speeches : list of list of str
+        The lines of each speech, without line ends.
+    """
+
+    play: str
+    name: str
+    speeches: list[list[str]] = field(default_factory=list)
+
+
+class Cast:
+    """Collects the roles of several plays in order of their first appearance."""
+
+    def __init__(self) -> None:
+        self._roles: dict[tuple[str, str], Role] = {}
+
+    @property
+    def roles(self) -> list[Role]:
+        """All roles so far."""
+        return list(self._roles.values())
+
+    def role(self, play: str, name: str) -> Role:
+        """Return a role of a play, a new one if it has not appeared yet; case makes no difference."""
+        key = (play, name.upper())
+        return self._roles.setdefault(key, Role(*key))
+
+    def add_speech(self, play: str, name: str, lines: list[str]) -> None:
+        """Add a speech; a role that is announced and says nothing is a role, too."""
+        role = self.role(play, name)
+        if lines:
+            role.speeches.append(lines)
+
+
+def read_text(path: Path) -> str:
+    """Read a text file with universal line ends; bytes that are not UTF-8 become unknown characters."""
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def read_blocks(path: Path) -> Iterator[Block]:
+    """Yield the blocks of a file that blank lines separate: 1-based number of the first line, and lines."""
+    lines: list[str] = []
+    for number, line in enumerate([*read_text(path).split("\n"), ""], start=1):
+        if line.strip():
+            lines.append(line)
+        elif lines:
+            yield number - len(lines), lines
+            lines = []
+
+
+def split_speech(path: Path, block: Block) -> tuple[str, list[str]]:
+    """Split a block into the speaker, who stands before a colon in its first line, and the lines spoken.
+
+    Raises
+    ------
+    UserError
+        If the first line does not end with a colon.
+    """
+    number, (header, *spoken) = block
+    speaker = header.strip().removesuffix(":")
+    if not speaker or not header.rstrip().endswith(":"):
+        raise UserError(
+            f"{path}, line {number}: expected 'SPEAKER:' at the start of a speech, not {header[:40]!r};"
+            " blocks are separated by empty lines, and headings start with '# '"
+        )
+    return speaker, spoken
