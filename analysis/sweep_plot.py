@@ -179,7 +179,7 @@ def _draw_final(axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, l
         )
         colours = [str(looks.line(row, column)["color"]) for row in pivot.rows]
         axes.scatter(positions + shift, means, c=colours, marker=looks.marker(column), s=25, zorder=2)
-    long = max(map(len, pivot.rows)) * len(pivot.rows) > 30
+    long = max(map(len, pivot.rows)) * len(pivot.rows) > 40
     axes.set_xticks(positions, pivot.rows, rotation=45 if long else 0, ha="right" if long else "center")
     axes.set_xlim(-0.5, len(positions) - 0.5)
     axes.grid(axis="y", alpha=0.3)
@@ -197,4 +197,4 @@ def _through(run: Run, metric: str) -> Run | None:
 
 
 def _unit(metric: str) -> str:
-    return readable(metric) + (" (%)" if is_accuracy(metric) else "")
+    return readable(metric).replace(" or ", "\nor ") + (" (%)" if is_accuracy(metric) else "")

@@ -17,7 +17,8 @@ from datasets.partitions import make_partition, partition_parameters
 def open_dataset(config: Config, data_root: str = "") -> Dataset:
     """Load the run's data set from `data_root`, by default ``dataset.root``."""
     # A node with data of its own keeps all of its natural clients: they are one client of the run.
-    num_clients = None if config.partition.name == "node" else config.clients.count
+    natural_clients = config.dataset.natural_clients or config.clients.count
+    num_clients = None if config.partition.name == "node" else natural_clients
     dataset = _open(config.dataset, data_root or config.dataset.root, config.seed, num_clients)
     check_noise(dataset, config.dataset.client_noise)
     return dataset

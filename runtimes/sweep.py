@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from server.experiment import prepare
 from server.interrupt import stop_between_runs
 
 COMPARATOR_AXIS = "comparator"
+OWN_ACCURACY = "personal_accuracy|federated_accuracy"
 SWEEP_FILE = "sweep.json"
 
 
@@ -89,6 +90,8 @@ def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
     """Add the axes that the command line asks for: comparators, then seeds."""
     if options.comparators:
         experiment = experiment.with_axis(COMPARATOR_AXIS, {name: {} for name in COMPARATORS}, AS_GIVEN)
+        if OWN_ACCURACY not in experiment.metrics:  # the floor shows in the clients' own accuracy alone
+            experiment = replace(experiment, metrics=[*experiment.metrics, OWN_ACCURACY])
     if options.seeds:
         try:
             seeds = [int(text) for text in options.seeds.split(",")]

@@ -1,4 +1,4 @@
-"""Every run of every experiment file is prepared up to its first round, on blank data of the real size."""
+"""Every run of every experiment file is prepared as far as its first round, on blank data of real size."""
 
 import argparse
 import importlib.util

@@ -14,7 +14,8 @@ from clients.app import app
 from clients.base import Client
 from clients.worker import get_worker
 from common.config import Config, merge
-from datasets.configured import open_dataset
+from datasets.configured import open_dataset, partition_clients
+from runtimes.comparators import derive
 from runtimes.sequential import SequentialGrid
 from server.evaluation import CentralEvaluation
 from server.experiment import run_experiment
@@ -124,3 +125,15 @@ def test_a_natural_client_is_evaluated_on_its_own_test_windows(tmp_path: Path) -
     assert result["loss"] == pytest.approx(cross_entropy(logits, test.targets[own]).item(), rel=1e-6)
     assert result["accuracy"] == pytest.approx(accuracy)
     assert int(client.label_counts().sum()) == result["num-examples"] == len(client.indices)
+
+
+@pytest.mark.parametrize("partition", ["natural", "iid"])
+def test_the_ceiling_holds_the_windows_of_the_same_roles(tmp_path: Path, partition: str) -> None:
+    config = configure(tmp_path, clients__count=2, partition__name=partition)
+    ceiling = derive(config, "centralized", lambda: [])
+    federated, pooled = open_dataset(config), open_dataset(ceiling)
+    assert len(pooled.client_names) == 2
+    assert torch.equal(pooled.train.inputs, federated.train.inputs)
+    assert torch.equal(pooled.test.inputs, federated.test.inputs)
+    (everything,) = partition_clients(ceiling, pooled)
+    assert sorted(everything) == list(range(len(pooled.train)))
