@@ -3,7 +3,7 @@
 import functools
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -11,11 +11,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common.config import Config
-from common.errors import ClientFailureError, UserError
+from common.errors import UserError
 from common.records import (
     ARRAYS,
     CONFIG,
-    content_bytes,
     to_array,
     to_ndarray,
     to_record,
@@ -25,20 +24,20 @@ from common.records import (
 from common.stragglers import work_share
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.client_metrics import summarise_evaluations, weighted_mean
-from server.directory import ClientDirectory, CohortGrid
+from server.directory import ClientDirectory
 from server.early_stop import EarlyStop
 from server.evaluation import CentralEvaluation
-from server.exchange import exchange
-from server.failed_job import FailedJob
 from server.interrupt import StopRequest, stop_between_rounds
+from server.messenger import Messenger, num_bytes
 from server.participation import Participation
 from server.progress import ProgressDisplay
-from server.replies import FailedRoundError, ReplyCheck, check_failures
+from server.replies import ReplyCheck
 from server.run_directory import RunDirectory
 from server.state_codec import capture_attributes, restore_attributes
 from strategies.fedavg import FedAvg
 
 Row = dict[str, Any]
+Configure = Callable[[int, ArrayRecord, ConfigRecord, Grid], Iterable[Message]]
 
 
 class RoundLoop:
@@ -63,7 +62,6 @@ class RoundLoop:
         progress: ProgressDisplay,
     ) -> None:
         self.config = config
-        self.grid = grid
         self.strategy = strategy
         self.clients = clients
         self.participation = participation
@@ -71,6 +69,7 @@ class RoundLoop:
         self.run_directory = run_directory
         self.checkpoints = checkpoints
         self.progress = progress
+        self.messenger = Messenger(config, grid, clients, run_directory, progress)
         self.arrays = evaluation.initial_arrays()
         self.server_round = 0
         self.seconds = 0.0
@@ -93,7 +92,7 @@ class RoundLoop:
         vars(self.early_stop).update(progress["early_stop"])
         self.participation.restore(progress.get("participation", {}))
         self.run_directory.cut_back(progress["rows"])
-        self._query(
+        self.messenger.query(
             "set_state",
             {
                 client_id: RecordDict({name: to_record(section) for name, section in sections.items()})
@@ -111,7 +110,7 @@ class RoundLoop:
             }
             states = {
                 client_id: to_sections(content)
-                for client_id, content in self._query("get_state", empty).items()
+                for client_id, content in self.messenger.query("get_state", empty).items()
             }
         early_stop = {key: value for key, value in vars(self.early_stop).items() if not key.startswith("_")}
         self.checkpoints.commit(
@@ -177,13 +176,9 @@ class RoundLoop:
         ask_losses = functools.partial(self._ask_losses, server_round, queries)
         cohort = self.participation.cohort(server_round, self.config.clients.fraction, ask_losses=ask_losses)
         cohort = self._in_time(cohort, server_round)
-        view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
-        message_config = ConfigRecord({"server-round": server_round})
-        messages = self._by_client(
-            self.strategy.configure_train(server_round, self._shared_arrays(), message_config, view)
-        )
+        messages = self._build(self.strategy.configure_train, server_round, cohort)
         check = self._reply_check(messages, self.participation.weights(cohort))
-        arrays, _ = self._reduce(self.strategy.aggregate_train, server_round, messages, check)
+        arrays, _ = self.messenger.reduce(self.strategy.aggregate_train, server_round, messages, check)
         if arrays is not None:
             self.arrays = conform(arrays, self.arrays)
         else:
@@ -208,7 +203,7 @@ class RoundLoop:
             "train_loss": weighted_mean(check.metrics, "train_loss"),
             "clients": len(check.metrics),
             "failures": len(check.failures) + queries["failures"],
-            "bytes_down": _num_bytes(messages) + queries["bytes_down"],
+            "bytes_down": num_bytes(messages) + queries["bytes_down"],
             "bytes_up": check.num_bytes,
             "local_steps": int(sum(metrics["num-steps"] for metrics in check.metrics.values())),
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
@@ -244,13 +239,10 @@ class RoundLoop:
                 CONFIG: ConfigRecord({"server-round": server_round, "one-batch": one_batch}),
             }
         )
-        messages = {
-            client_id: Message(query, dst_node_id=self.clients.node_ids[client_id], message_type="query.loss")
-            for client_id in client_ids
-        }
+        messages = self.messenger.address("query.loss", dict.fromkeys(client_ids, query))
         check = self._reply_check(messages)
-        self._reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
-        cost.update(clients=len(messages), failures=len(check.failures), bytes_down=_num_bytes(messages))
+        self.messenger.reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
+        cost.update(clients=len(messages), failures=len(check.failures), bytes_down=num_bytes(messages))
         return {client_id: metrics["loss"] for client_id, metrics in check.metrics.items()}
 
     def _evaluation_fraction(self, is_last: bool) -> float:
@@ -260,37 +252,31 @@ class RoundLoop:
 
     def _evaluate_on_clients(self, server_round: int, fraction: float) -> Row:
         cohort = self.participation.cohort(server_round, fraction, "evaluation")
-        view = CohortGrid(self.grid, [self.clients.node_ids[client_id] for client_id in cohort])
-        message_config = ConfigRecord({"server-round": server_round})
-        messages = self._by_client(
-            self.strategy.configure_evaluate(server_round, self._shared_arrays(), message_config, view)
-        )
+        messages = self._build(self.strategy.configure_evaluate, server_round, cohort)
         check = self._reply_check(messages)
-        self._reduce(self.strategy.aggregate_evaluate, server_round, messages, check)
+        self.messenger.reduce(self.strategy.aggregate_evaluate, server_round, messages, check)
         for client_id, metrics in check.metrics.items():
             values = {"num_examples": int(metrics["num-examples"]), **metrics}
             del values["num-examples"]
             self.run_directory.evaluations.append({"round": server_round, "client_id": client_id, **values})
         return summarise_evaluations(check.metrics)
 
-    def _reduce(
-        self, aggregate: Any, server_round: int, messages: Mapping[int, Message], check: ReplyCheck
-    ) -> Any:
-        """Send messages and let the strategy reduce the replies; failures end the run or are counted."""
-        replies = exchange(self.grid, messages, self.config.failures.timeout)
-        try:
-            result = aggregate(server_round, check.in_client_order(replies))
-        except FailedRoundError as error:
-            failure = error.failure
-            raise ClientFailureError(
-                f"client {failure.client_id} failed in round {server_round}:\n{failure.reason.rstrip()}\n"
-                f"Run this one job again:\n  {self._record_job(server_round, failure.client_id, messages)}"
-            ) from None
-        check_failures(check.failures, len(messages), self.config.failures.max_fraction, server_round)
-        for failure in check.failures:
-            reason = failure.reason.strip().splitlines()[-1]
-            self.progress.note(f"round {server_round}: dropped client {failure.client_id} ({reason})")
-        return result
+    def _build(self, configure: Configure, server_round: int, cohort: Sequence[int]) -> dict[int, Message]:
+        """Let the strategy build the messages for a cohort, which is all that it sees of the Grid."""
+        config = ConfigRecord({"server-round": server_round})
+        view = self.messenger.view(cohort)
+        return self.messenger.by_client(configure(server_round, self._shared_arrays(), config, view))
+
+    def _reply_check(
+        self, messages: Mapping[int, Message], weights: Mapping[int, float] | None = None
+    ) -> ReplyCheck:
+        tolerate = self.config.failures.policy == "drop"
+        return ReplyCheck(list(messages), self._shared_arrays(), tolerate, weights)
+
+    def _shared_arrays(self) -> ArrayRecord:
+        """Return what of the model travels: all but the entries that clients keep for themselves."""
+        personal = self.clients.personal_names
+        return ArrayRecord({name: array for name, array in self.arrays.items() if name not in personal})
 
     def _finish_round(self, row: Row, started: float) -> None:
         if isinstance(self.strategy, FedAvg):
@@ -307,60 +293,6 @@ class RoundLoop:
         if row["round"] > 0 and (reason := self.early_stop.reason(row)):
             self.stopped = reason
             self.progress.note(f"stopped after round {row['round']}: {reason}")
-
-    # Messages.
-
-    def _by_client(self, messages: Iterable[Message]) -> dict[int, Message]:
-        """Return client id → message, ascending."""
-        by_client = {self.clients.client_ids[message.metadata.dst_node_id]: message for message in messages}
-        return dict(sorted(by_client.items()))
-
-    def _reply_check(
-        self, messages: Mapping[int, Message], weights: Mapping[int, float] | None = None
-    ) -> ReplyCheck:
-        tolerate = self.config.failures.policy == "drop"
-        return ReplyCheck(list(messages), self._shared_arrays(), tolerate, weights)
-
-    def _shared_arrays(self) -> ArrayRecord:
-        """Return what of the model travels: all but the entries that clients keep for themselves."""
-        personal = self.clients.personal_names
-        return ArrayRecord({name: array for name, array in self.arrays.items() if name not in personal})
-
-    def _query(self, action: str, contents: Mapping[int, RecordDict]) -> dict[int, RecordDict]:
-        """Ask clients something that must not fail; return client id → content of the reply."""
-        messages = {
-            client_id: Message(
-                content, dst_node_id=self.clients.node_ids[client_id], message_type=f"query.{action}"
-            )
-            for client_id, content in sorted(contents.items())
-        }
-        replies = {}
-        for client_id, reply in exchange(self.grid, messages, self.config.failures.timeout):
-            if reply.has_error():
-                raise ClientFailureError(
-                    f"client {client_id} could not answer '{action}':\n{reply.error.reason}"
-                )
-            replies[client_id] = reply.content
-        if missing := sorted(set(contents) - set(replies)):
-            raise ClientFailureError(f"no answer to '{action}' from client {missing[0]}: its node has gone")
-        return replies
-
-    def _record_job(self, server_round: int, client_id: int, messages: Mapping[int, Message]) -> str:
-        """Write a failed job to the run directory and return the command that runs it again."""
-        state = {}
-        if self.clients.keeps_state:
-            answers = self._query("get_state", {client_id: RecordDict({CONFIG: ConfigRecord()})})
-            state = to_sections(answers[client_id])
-        message = messages[client_id]
-        directory = self.run_directory.path / "failures" / f"round-{server_round:06d}-client-{client_id:06d}"
-        FailedJob.from_message(
-            client_id, message.metadata.message_type, message.content, state, dict(self.config.flat())
-        ).save(directory)
-        return f"python run_simulation.py --replay {directory}"
-
-
-def _num_bytes(messages: Mapping[int, Message]) -> int:
-    return sum(content_bytes(message.content) for message in messages.values())
 
 
 def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:

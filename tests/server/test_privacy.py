@@ -139,7 +139,8 @@ def test_methods_declare_the_sections_of_their_replies(method: str, run_small: R
                     sections.update(reply.content.array_records)
                 yield reply
 
-    run_small("run", Watching, rounds=1, method__name=method)
+    model = "resnet20" if method == "fedbn" else "mlp"
+    run_small("run", Watching, rounds=1, method__name=method, model__name=model)
     assert sections == load_method(method, {}).make_strategy().SECTIONS  # type: ignore[attr-defined]
 
 
