@@ -8,7 +8,7 @@ what they name.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Checkpoint:
     config : dict
         The flat configuration.
     clients : dict[int, Sections]
-        client id → state.
+        client id → state, when it was read; a commit takes the states beside the checkpoint.
     """
 
     server_round: int
@@ -65,15 +65,21 @@ class CheckpointStore:
         self.directory = directory
         self._client_files: dict[str, dict[str, str]] = {}
 
-    def commit(self, checkpoint: Checkpoint) -> None:
+    def commit(self, checkpoint: Checkpoint, changed: Iterable[tuple[int, Sections]] = ()) -> None:
         """Write a checkpoint; a kill before the manifest appears leaves the previous one in force.
 
-        ``checkpoint.clients`` holds the clients whose state changed; the others' files are carried over.
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+            Everything but the clients' states.
+        changed : iterable of (client id, state)
+            The states that changed since the last commit, written one by one as they come; the files of the
+            other clients are carried over.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         stem = _stem(checkpoint.server_round)
         tree, tensors = checkpoint.strategy
-        for client_id, sections in checkpoint.clients.items():
+        for client_id, sections in changed:
             name = f"client-{client_id:06d}-{stem}.safetensors"
             self._client_files[str(client_id)] = self._write(name, _join(sections))
         manifest = {

@@ -1,6 +1,6 @@
 """Between the round loop and the Grid: messages by client id, and what becomes of failures."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -89,32 +89,33 @@ class Messenger:
             self._progress.note(f"round {server_round}: dropped client {failure.client_id} ({reason})")
         return result
 
-    def query(self, action: str, contents: Mapping[int, RecordDict]) -> dict[int, RecordDict]:
-        """Ask clients something that must not fail; return client id → content of the reply.
+    def query(self, action: str, contents: Mapping[int, RecordDict]) -> Iterator[tuple[int, RecordDict]]:
+        """Ask clients something that must not fail; yield client id and content of each reply as it comes.
 
         Raises
         ------
         ClientFailureError
             If a client does not answer, or with an error.
         """
-        replies = {}
+        missing = set(contents)
         messages = self.address(f"query.{action}", contents)
         for client_id, reply in exchange(self._grid, messages, self._config.failures.timeout):
             if reply.has_error():
                 raise ClientFailureError(
                     f"client {client_id} could not answer '{action}':\n{reply.error.reason}"
                 )
-            replies[client_id] = reply.content
-        if missing := sorted(set(contents) - set(replies)):
-            raise ClientFailureError(f"no answer to '{action}' from client {missing[0]}: its node has gone")
-        return replies
+            missing.remove(client_id)
+            yield client_id, reply.content
+        if missing:
+            raise ClientFailureError(f"no answer to '{action}' from client {min(missing)}: its node has gone")
 
     def _record_job(self, server_round: int, client_id: int, messages: Mapping[int, Message]) -> str:
         """Write a failed job to the run directory and return the command that runs it again."""
         state = {}
         if self._clients.keeps_state:
-            answers = self.query("get_state", {client_id: RecordDict({CONFIG: ConfigRecord()})})
-            state = to_sections(answers[client_id])
+            question = {client_id: RecordDict({CONFIG: ConfigRecord()})}
+            ((_, answer),) = self.query("get_state", question)
+            state = to_sections(answer)
         message = messages[client_id]
         name = f"round-{server_round:06d}-client-{client_id:06d}"
         directory = self._run_directory.path / "failures" / name

@@ -92,26 +92,17 @@ class RoundLoop:
         vars(self.early_stop).update(progress["early_stop"])
         self.participation.restore(progress.get("participation", {}))
         self.run_directory.cut_back(progress["rows"])
-        self.messenger.query(
-            "set_state",
-            {
-                client_id: RecordDict({name: to_record(section) for name, section in sections.items()})
-                for client_id, sections in checkpoint.clients.items()
-            },
-        )
+        states = {
+            client_id: RecordDict({name: to_record(section) for name, section in sections.items()})
+            for client_id, sections in checkpoint.clients.items()
+        }
+        deque(self.messenger.query("set_state", states), maxlen=0)
 
     def commit(self) -> None:
         """Write a checkpoint of the last finished round."""
-        states = {}
-        if self.clients.keeps_state:
-            empty = {
-                client_id: RecordDict({CONFIG: ConfigRecord()})
-                for client_id in self._trained_since_checkpoint
-            }
-            states = {
-                client_id: to_sections(content)
-                for client_id, content in self.messenger.query("get_state", empty).items()
-            }
+        trained = self._trained_since_checkpoint if self.clients.keeps_state else ()
+        question = {client_id: RecordDict({CONFIG: ConfigRecord()}) for client_id in trained}
+        answers = self.messenger.query("get_state", question)
         early_stop = {key: value for key, value in vars(self.early_stop).items() if not key.startswith("_")}
         self.checkpoints.commit(
             Checkpoint(
@@ -128,8 +119,8 @@ class RoundLoop:
                     "rows": self.run_directory.num_rows(),
                 },
                 dict(self.config.flat()),
-                states,
-            )
+            ),
+            ((client_id, to_sections(content)) for client_id, content in answers),
         )
         self._trained_since_checkpoint.clear()
 

@@ -24,6 +24,10 @@ def checkpoint(server_round: int, clients: dict[int, Sections] | None = None) ->
     )
 
 
+def commit(store: CheckpointStore, saved: Checkpoint) -> None:
+    store.commit(saved, saved.clients.items())
+
+
 def control(value: float) -> Sections:
     return {"control": {"w": torch.tensor([value])}, "head": {"layer.b": torch.tensor([[value, -value]])}}
 
@@ -70,7 +74,7 @@ def test_what_was_committed_is_loaded(directory: Path) -> None:
     saved = checkpoint(4, {0: control(1.0), 123: control(2.0)})
     saved.arrays["transposed"] = torch.arange(6.0).view(2, 3).t()
     saved.arrays["empty"] = torch.zeros(0, 3)
-    CheckpointStore(directory).commit(saved)
+    commit(CheckpointStore(directory), saved)
     assert_same(latest(directory), saved)
 
 
@@ -83,33 +87,33 @@ def test_there_may_be_none(directory: Path) -> None:
 def test_the_newest_counts(directory: Path) -> None:
     store = CheckpointStore(directory)
     for server_round in (2, 9, 10, 100):
-        store.commit(checkpoint(server_round))
+        commit(store, checkpoint(server_round))
         assert_same(latest(directory), checkpoint(server_round))
 
 
 def test_states_of_clients_that_did_not_train_are_carried_over(directory: Path) -> None:
     store = CheckpointStore(directory)
-    store.commit(checkpoint(1, {0: control(1.0), 1: control(10.0)}))
+    commit(store, checkpoint(1, {0: control(1.0), 1: control(10.0)}))
     for server_round in range(2, 8):
-        store.commit(checkpoint(server_round, {1: control(10.0 * server_round)}))
+        commit(store, checkpoint(server_round, {1: control(10.0 * server_round)}))
         expected = checkpoint(server_round, {0: control(1.0), 1: control(10.0 * server_round)})
         assert_same(latest(directory), expected)
     assert (directory / "client-000000-round-000001.safetensors").exists()
 
 
 def test_they_are_carried_over_by_a_resumed_run_too(directory: Path) -> None:
-    CheckpointStore(directory).commit(checkpoint(1, {0: control(1.0)}))
+    commit(CheckpointStore(directory), checkpoint(1, {0: control(1.0)}))
     for server_round in range(2, 6):
         resumed = CheckpointStore(directory)
         resumed.load_latest()
-        resumed.commit(checkpoint(server_round, {1: control(server_round)}))
+        commit(resumed, checkpoint(server_round, {1: control(server_round)}))
         assert_same(latest(directory), checkpoint(server_round, {0: control(1.0), 1: control(server_round)}))
 
 
 def test_only_what_the_last_two_name_is_kept(directory: Path) -> None:
     store = CheckpointStore(directory)
     for server_round in range(1, 6):
-        store.commit(checkpoint(server_round, {server_round % 2: control(server_round)}))
+        commit(store, checkpoint(server_round, {server_round % 2: control(server_round)}))
     assert sorted(path.name for path in directory.iterdir()) == [
         "arrays-round-000004.safetensors",
         "arrays-round-000005.safetensors",
@@ -125,10 +129,10 @@ def test_only_what_the_last_two_name_is_kept(directory: Path) -> None:
 
 def test_left_overs_of_a_kill_are_removed(directory: Path) -> None:
     store = CheckpointStore(directory)
-    store.commit(checkpoint(1))
+    commit(store, checkpoint(1))
     (directory / ".arrays-round-000002.safetensors.99.tmp").write_bytes(b"part")
     (directory / "arrays-round-000002.safetensors").write_bytes(b"never named")
-    store.commit(checkpoint(3))
+    commit(store, checkpoint(3))
     assert {path.name for path in directory.iterdir() if "000002" in path.name} == set()
 
 
@@ -158,7 +162,7 @@ class TestKilled:
 
         with monkeypatch.context() as patch:
             patch.setattr(server.checkpoint, "write_atomic", write)
-            CheckpointStore(directory).commit(checkpoint(1, SECOND))
+            commit(CheckpointStore(directory), checkpoint(1, SECOND))
         assert calls[-1].suffix == ".json"  # the manifest commits, so it is last
         return len(calls)
 
@@ -169,16 +173,16 @@ class TestKilled:
     ) -> None:
         assert self.num_writes(directory.with_name("counted"), monkeypatch) == 4
         store = CheckpointStore(directory)
-        store.commit(checkpoint(1, FIRST))
+        commit(store, checkpoint(1, FIRST))
         with monkeypatch.context() as patch:
             self.fail_at(patch, index, error)
             with pytest.raises(type(error)):
-                store.commit(checkpoint(2, SECOND))
+                commit(store, checkpoint(2, SECOND))
         assert_same(latest(directory), checkpoint(1, FIRST))
 
         resumed = CheckpointStore(directory)
         resumed.load_latest()
-        resumed.commit(checkpoint(2, SECOND))
+        commit(resumed, checkpoint(2, SECOND))
         assert_same(latest(directory), checkpoint(2, {**FIRST, **SECOND}))
         assert not [path for path in directory.iterdir() if path.name.startswith(".")]
 
@@ -186,14 +190,14 @@ class TestKilled:
         self, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store = CheckpointStore(directory)
-        store.commit(checkpoint(1, FIRST))
+        commit(store, checkpoint(1, FIRST))
 
         def die(self: CheckpointStore) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(CheckpointStore, "_collect_garbage", die)
         with pytest.raises(KeyboardInterrupt):
-            store.commit(checkpoint(2, SECOND))
+            commit(store, checkpoint(2, SECOND))
         assert_same(latest(directory), checkpoint(2, {**FIRST, **SECOND}))
 
 
@@ -201,8 +205,8 @@ class TestDamage:
     @pytest.fixture
     def two(self, directory: Path) -> Path:
         store = CheckpointStore(directory)
-        store.commit(checkpoint(1, {0: control(1.0)}))
-        store.commit(checkpoint(2, {0: control(2.0)}))
+        commit(store, checkpoint(1, {0: control(1.0)}))
+        commit(store, checkpoint(2, {0: control(2.0)}))
         return directory
 
     FILES = (
@@ -224,9 +228,9 @@ class TestDamage:
         assert_same(resumed.load_latest(), checkpoint(1, {0: control(1.0)}))
         # A different interval: the damaged manifest is not overwritten but newer than the next one.
         (two / "round-000002.json").rename(two / "round-000005.json")
-        resumed.commit(checkpoint(2, {0: control(7.0)}))
+        commit(resumed, checkpoint(2, {0: control(7.0)}))
         assert_same(latest(two), checkpoint(2, {0: control(7.0)}))
-        resumed.commit(checkpoint(3))
+        commit(resumed, checkpoint(3))
         assert_same(latest(two), checkpoint(3, {0: control(7.0)}))
         assert not (two / "round-000005.json").exists()
 
@@ -243,7 +247,7 @@ class TestDamage:
 
 
 def test_a_manifest_is_plain_json_and_nothing_is_pickled(directory: Path) -> None:
-    CheckpointStore(directory).commit(checkpoint(3, {0: control(1.0)}))
+    commit(CheckpointStore(directory), checkpoint(3, {0: control(1.0)}))
     manifest = json.loads((directory / "round-000003.json").read_text())
     assert manifest["round"] == 3
     assert manifest["config"]["local.lr"] == 0.1
