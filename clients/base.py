@@ -13,7 +13,7 @@ from flwr.app import ConfigRecord
 from torch.nn import functional as F
 
 from clients.batches import num_steps
-from clients.evaluation_data import client_evaluation_data
+from clients.evaluation_data import client_evaluation_data, evaluate_global_model
 from clients.list_interface import ListInterface
 from clients.schedules import learning_rate
 from clients.step_weights import step_weight_norm
@@ -308,13 +308,12 @@ class Client(ListInterface):
             ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one.
         """
         self._receive(received, config)
-        data = client_evaluation_data(self)
         metrics: dict[str, int | float] = {"num-examples": self.num_examples}
         if not self.personal_names():
-            metrics["loss"], metrics["accuracy"] = data.evaluate(self.worker.model)
+            metrics["loss"], metrics["accuracy"] = evaluate_global_model(self, received[ARRAYS])
         if self.is_personalised():
             self.worker.load(self.personal_model() or {})
-            predictor = self.personal_predictor()
+            data, predictor = client_evaluation_data(self), self.personal_predictor()
             metrics["personal_loss"], metrics["personal_accuracy"] = data.evaluate(predictor)
         return metrics
 

@@ -1,4 +1,4 @@
-"""The data that a client's model is tested on."""
+"""The data that a client's models are tested on, and the global model's results on them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from models.evaluation import evaluate
+from common.records import Section
+from models.evaluation import Evaluation, evaluate
 
 if TYPE_CHECKING:
     from clients.base import Client, Predictor
@@ -55,12 +56,60 @@ def client_evaluation_data(client: "Client") -> ClientEvaluationData:
     """
     worker, test = client.worker, client.worker.dataset.test
     held: torch.Tensor | slice = slice(None)
-    weights = None
-    if worker.config.partition.name == "natural":
+    if _is_natural(worker):
         assert test.clients is not None
         held = test.clients == client.client_id
     elif not worker.dataset.target_shape:
-        weights = client.label_counts()
-        held = torch.isin(test.targets, weights.nonzero().flatten())
+        held = torch.isin(test.targets, client.label_counts().nonzero().flatten())
     normalizer = client.normalizer("noise", 0)
-    return ClientEvaluationData(worker, test.inputs[held], test.targets[held], weights, normalizer)
+    return ClientEvaluationData(
+        worker, test.inputs[held], test.targets[held], _class_weights(client), normalizer
+    )
+
+
+def evaluate_global_model(client: "Client", arrays: Section) -> tuple[float, float]:
+    """Return loss and accuracy of the global model, which is loaded, on a client's test data.
+
+    One pass over the whole test set serves all clients that this worker evaluates on the same `arrays`,
+    unless each of them sees the data or the model in a way of its own.
+    """
+    worker = client.worker
+    if worker.config.dataset.client_noise or worker.config.batch_norm.policy == "local":
+        return client_evaluation_data(client).evaluate(worker.model)
+    cached = worker.global_evaluation
+    if cached is None or not _same_memory(cached[0], arrays):
+        cached = worker.global_evaluation = (arrays, _evaluate_test_set(worker))
+    sums = cached[1]
+    if _is_natural(worker):
+        total = sums.count[client.client_id]
+        return float(sums.loss[client.client_id] / total), float(sums.correct[client.client_id] / total)
+    return sums.mean(_class_weights(client))
+
+
+def _evaluate_test_set(worker: "Worker") -> Evaluation:
+    """Return sums per class, or per natural client."""
+    test = worker.dataset.test
+    return evaluate(
+        worker.model,
+        test.inputs,
+        test.targets,
+        worker.normalizer,
+        worker.dataset.num_classes,
+        worker.config.evaluate.batch_size,
+        groups=test.clients if _is_natural(worker) else None,
+    )
+
+
+def _is_natural(worker: "Worker") -> bool:
+    return worker.config.partition.name == "natural"
+
+
+def _class_weights(client: "Client") -> torch.Tensor | None:
+    one_label_each = not _is_natural(client.worker) and not client.worker.dataset.target_shape
+    return client.label_counts() if one_label_each else None
+
+
+def _same_memory(first: Section, second: Section) -> bool:
+    return first.keys() == second.keys() and all(
+        first[name].data_ptr() == second[name].data_ptr() for name in first
+    )

@@ -41,6 +41,7 @@ class ListInterface(NumPyClient):
         self, parameters: list[npt.NDArray[Any]], config: dict[str, Any]
     ) -> tuple[float, int, dict[str, Any]]:
         """Evaluate a model given as a list of arrays."""
+        self.worker.global_evaluation = None  # the caller may have written to the arrays since the last time
         metrics = self.test(self._named(parameters), ConfigRecord(config))
         loss = metrics["loss"] if "loss" in metrics else metrics["personal_loss"]
         return float(loss), self.num_examples, dict(metrics)

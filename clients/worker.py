@@ -15,6 +15,7 @@ from datasets.configured import open_dataset, partition_clients
 from datasets.transforms import make_normalizer
 from models.batch_norm import batch_norm_layers
 from models.configured import build_configured_model
+from models.evaluation import Evaluation
 from models.layers import dropout_layers
 
 # With this partition a client holds whatever training data lie in its node's own data directory.
@@ -53,6 +54,8 @@ class Worker:
         self.dropout_layers = dropout_layers(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)
         self.optimizer = make_optimizer(self.parameters.values(), config.local)
+        # The arrays of a global model and its results on the test set (``clients.evaluation_data``).
+        self.global_evaluation: tuple[Section, Evaluation] | None = None
         self._partition: list[npt.NDArray[np.int64]] | None = None
 
     @property

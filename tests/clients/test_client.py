@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 
+import clients.evaluation_data
 from clients.app import CLIENT_FAILED, CLIENT_MISCONFIGURED, app
 from clients.base import Client
 from clients.worker import Worker, get_worker
@@ -82,6 +85,24 @@ class TestTest:
         assert metrics["num-examples"] == len(indices)
         assert metrics["accuracy"] == pytest.approx(frequencies[4], abs=1e-9)
         assert metrics["loss"] == pytest.approx(-(frequencies * log_probabilities).sum(), rel=1e-6)
+
+    def test_one_pass_over_the_test_set_serves_all_clients(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        passes: list[int] = []
+        evaluate = clients.evaluation_data.evaluate
+
+        def counting(*arguments: Any, **options: Any) -> Any:
+            passes.append(1)
+            return evaluate(*arguments, **options)
+
+        monkeypatch.setattr(clients.evaluation_data, "evaluate", counting)
+        worker, model = Worker(small()), global_model(small())
+        together = [Client(worker, client_id).test({"arrays": model}, ROUND) for client_id in range(6)]
+        assert len(passes) == 1
+        alone = [Client(Worker(small()), client_id).test({"arrays": model}, ROUND) for client_id in range(6)]
+        assert together == alone
+        other = {name: value.clone() + 0.1 for name, value in model.items()}
+        assert Client(worker, 0).test({"arrays": other}, ROUND) != together[0]
+        assert Client(worker, 0).test({"arrays": model}, ROUND) == together[0]
 
     def test_the_training_flag_comes_back(self) -> None:
         worker = Worker(small())
