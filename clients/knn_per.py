@@ -7,6 +7,7 @@ from pydantic import Field
 
 from clients.base import Client, Predictor
 from common.config import Positive
+from common.errors import UserError
 from common.randomness import numpy_generator
 from models.classifier import as_classifier
 
@@ -27,6 +28,11 @@ class KnnPer(Client):
     scale: Annotated[float, Field(gt=0)] = 1.0
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     fixed_mix: Annotated[float, Field(ge=-1, le=1)] = -1.0
+
+    def validate(self) -> None:
+        """Refuse data with a label per position: the store holds one label per sample."""
+        if self.worker.dataset.target_shape:
+            raise UserError("knn-per needs one label per sample: set dataset.task = 'next-character'")
 
     def personal_predictor(self) -> Predictor:
         """Build the store, choose lam, and return the log-probabilities' function."""

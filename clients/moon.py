@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from clients.base import Client
 from clients.training import Batch
 from common.config import Positive
+from common.errors import UserError
 from common.records import ARRAYS, Section, Sections
 from models.classifier import as_classifier, embed_with
 from models.evaluation import evaluation_mode
@@ -27,6 +28,11 @@ class Moon(Client):
     mu: Annotated[float, Field(ge=0)] = 1.0
     temperature: Annotated[float, Field(gt=0)] = 0.5
     previous_models: Positive = 1
+
+    def validate(self) -> None:
+        """Refuse data with a label per position: l_con compares one representation per sample."""
+        if self.worker.dataset.target_shape:
+            raise UserError("moon needs one label per sample: set dataset.task = 'next-character'")
 
     def loss(self, params: Section, batch: Batch) -> torch.Tensor:
         """Return cross-entropy plus mu l_con."""

@@ -26,7 +26,7 @@ class TextClassifier(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (batch, classes), or (batch, classes, positions) as cross-entropy takes them."""
-        logits: Tensor = self.classifier(self.features(x))
+        logits: Tensor = self.classifier(self.embed(x))
         return logits.transpose(1, 2) if self.every_position else logits
 
 

@@ -47,6 +47,16 @@ def test_head_is_the_last_linear_layer() -> None:
         assert torch.equal(model(tokens), logits.transpose(1, 2) if every_position else logits)
 
 
+@pytest.mark.parametrize("every_position", [False, True])
+def test_a_projection_lies_between_features_and_head(every_position: bool) -> None:
+    tokens = torch.randint(0, 5, (2, 4), generator=torch.Generator().manual_seed(0))
+    model = build_model("char-lstm", (4,), 5, {**SMALL, "projection": 7})
+    assert isinstance(model, CharLstm)
+    model.every_position = every_position
+    logits = model.classifier(model.embed(tokens))
+    assert torch.equal(model(tokens), logits.transpose(1, 2) if every_position else logits)
+
+
 def test_last_position_is_the_end_of_every_position_and_nothing_looks_ahead() -> None:
     tokens = torch.tensor([[1, 2, 3, 4]])
     model = small()

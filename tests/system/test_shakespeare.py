@@ -14,6 +14,7 @@ from clients.app import app
 from clients.base import Client
 from clients.worker import get_worker
 from common.config import Config, merge
+from common.errors import UserError
 from datasets.configured import open_dataset, partition_clients
 from runtimes.comparators import derive
 from runtimes.sequential import SequentialGrid
@@ -137,3 +138,17 @@ def test_the_ceiling_holds_the_windows_of_the_same_roles(tmp_path: Path, partiti
     assert torch.equal(pooled.test.inputs, federated.test.inputs)
     (everything,) = partition_clients(ceiling, pooled)
     assert sorted(everything) == list(range(len(pooled.train)))
+
+
+def test_moon_and_its_projection_on_text(tmp_path: Path) -> None:
+    run_directory = run(configure(tmp_path, method__name="moon", clients__fraction=1.0, local__lr=0.5))
+    metrics = pd.read_csv(run_directory / "metrics.csv")
+    assert metrics["test_loss"].iloc[-1] < metrics["test_loss"][0]
+
+
+@pytest.mark.parametrize("method", ["moon", "knn-per"])
+def test_methods_that_need_one_label_per_sample_say_so(tmp_path: Path, method: str) -> None:
+    task = {"dataset__task": "every-character", "dataset__test_stride": 0}
+    with pytest.raises(UserError, match="one label per sample"):
+        run(configure(tmp_path, method__name=method, **task))
+    assert not (tmp_path / "run").exists()
