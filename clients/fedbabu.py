@@ -1,5 +1,6 @@
 """FedBABU (Oh, Kim and Yun 2022): a body federated under a frozen random head, then fine-tuned per client."""
 
+import functools
 from collections.abc import Collection
 
 from clients.base import Client
@@ -21,9 +22,15 @@ class FedBABU(Client):
         """Refuse a part that the model does not have."""
         part_names(self.worker.model, self.fine_tuned_part)
 
+    @functools.cached_property
+    def parts(self) -> tuple[Collection[str], Collection[str]]:
+        """Return what is trained for the global and for the client's own model."""
+        model = self.worker.model
+        return part_names(model, "body"), part_names(model, self.fine_tuned_part)
+
     def trained_names(self) -> Collection[str]:
         """Return the body's parameters; when fine-tuning, those of the part to tune."""
-        return part_names(self.worker.model, self.fine_tuned_part if self.is_personal_phase else "body")
+        return self.parts[self.is_personal_phase]
 
     def personal_model(self) -> Section:
         """Return the fine-tuned model."""

@@ -96,10 +96,12 @@ def train_locally(
     losses: list[torch.Tensor] = []
     sizes: list[int] = []
     client.num_steps = 0
+    trained: Collection[str] = params
     try:
         for batch in iterate_training_batches(client, purpose, local):
-            if chooses_names:
-                _freeze_all_but(client.trained_names(), params)
+            if chooses_names and (names := client.trained_names()) is not trained:
+                trained = names
+                _freeze_all_but(trained, params)
             for batch_norm in worker.batch_norm_layers:
                 batch_norm.train(len(batch) > 1)  # one sample has no batch statistics: the running ones serve
             worker.optimizer.zero_grad(set_to_none=True)
