@@ -263,6 +263,8 @@ class RoundLoop:
 
     def _build(self, configure: Configure, server_round: int, cohort: Sequence[int]) -> dict[int, Message]:
         """Let the strategy build the messages for a cohort, which is all that it sees of the Grid."""
+        if not cohort:  # all were stragglers; Flower's own strategies would wait for a node to appear
+            return {}
         config = ConfigRecord({"server-round": server_round})
         view = self.messenger.view(cohort)
         return self.messenger.by_client(configure(server_round, self._shared_arrays(), config, view))

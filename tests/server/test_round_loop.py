@@ -67,8 +67,11 @@ class TestStragglers:
         assert 0 < len(clients) < 3 * 6
         assert set(clients["steps"]) == {20}
 
-    def test_a_round_of_stragglers_leaves_the_model_as_it_is(self, run_small: Runner) -> None:
-        path = run_small("none", stragglers__fraction=1.0, stragglers__policy="drop")
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("method", ["fedavg", "flwr:FedMedian", "flwr:FedAdam"])
+    def test_a_round_of_stragglers_leaves_the_model_as_it_is(self, run_small: Runner, method: str) -> None:
+        options = {"stragglers__fraction": 1.0, "stragglers__policy": "drop"}
+        path = run_small("none", method__name=method, **options)
         rows = pd.read_csv(path / "metrics.csv")
         assert rows["clients"].loc[1:].tolist() == [0, 0, 0]
         assert rows["test_loss"].nunique() == 1
