@@ -106,6 +106,19 @@ class TestPersonalParts:
         summary = json.loads((path / "summary.json").read_text())
         assert summary["final.personal_accuracy_macro"] == pytest.approx(accuracies.mean(), abs=1e-5)
 
+    @pytest.mark.parametrize("metric", ["test_accuracy", "train_loss"])
+    def test_a_run_that_stops_early_is_evaluated_at_its_end(self, run_small: Runner, metric: str) -> None:
+        target = {"test_accuracy": 0.01, "train_loss": 9.0}[metric]
+        stop = {"stop__metric": metric, "stop__target": target, "evaluate__every": 2}
+        path = run_small("run", method__name="ditto", rounds=5, **stop)
+        rows = pd.read_csv(path / "metrics.csv").set_index("round")
+        last = rows.index[-1]
+        assert last < 5
+        assert rows["personal_accuracy_macro"].notna().tolist() == [False] * last + [True]
+        summary = json.loads((path / "summary.json").read_text())
+        assert summary["stopped"]
+        assert summary["final.test_accuracy"] == pytest.approx(rows["test_accuracy"][last], abs=1e-5)
+
     def test_a_client_that_never_trained_has_the_initial_part(self, run_small: Runner) -> None:
         path = run_small("run", method__name="local-only", rounds=1, clients__fraction=0.2)
         trained = set(pd.read_csv(path / "clients.csv")["client_id"])
