@@ -1,5 +1,6 @@
 """The data that a client's models are tested on, and the global model's results on them."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,13 +25,15 @@ class ClientEvaluationData:
         The samples.
     class_weights : torch.Tensor or None
         How much each class counts; None counts samples.
+    make_normalizer : callable
+        Makes what turns the inputs into the model's: anew for each model, so that all see the same noise.
     """
 
     worker: "Worker"
     inputs: torch.Tensor
     targets: torch.Tensor
     class_weights: torch.Tensor | None
-    normalizer: Callable[[torch.Tensor], torch.Tensor]
+    make_normalizer: Callable[[], Callable[[torch.Tensor], torch.Tensor]]
 
     def evaluate(self, predictor: "Predictor") -> tuple[float, float]:
         """Return loss and accuracy of the logits that `predictor` gives, the model in evaluation mode."""
@@ -39,7 +42,7 @@ class ClientEvaluationData:
             worker.model,
             self.inputs,
             self.targets,
-            self.normalizer,
+            self.make_normalizer(),
             worker.dataset.num_classes,
             worker.config.evaluate.batch_size,
             predictor=predictor,
@@ -61,9 +64,9 @@ def client_evaluation_data(client: "Client") -> ClientEvaluationData:
         held = test.clients == client.client_id
     elif not worker.dataset.target_shape:
         held = torch.isin(test.targets, client.label_counts().nonzero().flatten())
-    normalizer = client.normalizer("noise", 0)
+    make_normalizer = functools.partial(client.normalizer, "noise", 0)
     return ClientEvaluationData(
-        worker, test.inputs[held], test.targets[held], _class_weights(client), normalizer
+        worker, test.inputs[held], test.targets[held], _class_weights(client), make_normalizer
     )
 
 

@@ -222,6 +222,13 @@ class Config(_Section):
     failures: FailuresSection
     checkpoint: CheckpointSection
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        stops = self.stop.patience > 0 or self.stop.target > 0
+        if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
+            raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
+        return self
+
     @classmethod
     def from_flat(cls, values: Mapping[str, Value]) -> "Config":
         """Validate a flat mapping of every dotted key.

@@ -98,7 +98,7 @@ def prepare(config: Config, grid: Grid) -> Parts:
     _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
-    apply_privacy(config, strategy, evaluation.model)
+    apply_privacy(config, strategy, evaluation.model, participation.scheme)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
     if isinstance(strategy, FedAvg):
         trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]

@@ -7,6 +7,7 @@ from common.config import Config
 from common.errors import UserError
 from common.records import ARRAYS
 from server.participation import cohort_size
+from server.participation._scheme import Scheme
 from strategies.fedavg import FedAvg
 from strategies.privacy import ClientPrivacy
 
@@ -15,13 +16,14 @@ _AMPLIFYING = "uniform"
 _Statistics = nn.modules.batchnorm._NormBase
 
 
-def apply_privacy(config: Config, strategy: Strategy, model: nn.Module) -> None:
+def apply_privacy(config: Config, strategy: Strategy, model: nn.Module, scheme: Scheme) -> None:
     """Give a strategy the mechanism that ``privacy.*`` describes; with ``clipping = "off"`` do nothing.
 
     Raises
     ------
     UserError
-        If the method or the model would release something that the noise does not cover.
+        If the method or the model would release something that the noise does not cover, or the
+        participation scheme does not go with it.
     """
     if config.privacy.clipping == "off":
         return
@@ -41,6 +43,7 @@ def apply_privacy(config: Config, strategy: Strategy, model: nn.Module) -> None:
             f"privacy.* does not cover the running statistics of model '{config.model.name}':"
             " use model.norm = 'group' where the model has it, or a model without BatchNorm"
         )
+    _check_scheme(config, scheme)
     strategy.privacy = ClientPrivacy(
         config.privacy,
         config.seed,
@@ -49,6 +52,26 @@ def apply_privacy(config: Config, strategy: Strategy, model: nn.Module) -> None:
         amplified=config.participation.name == _AMPLIFYING,
     )
     strategy.clip_norm = config.privacy.clip_norm
+
+
+def _check_scheme(config: Config, scheme: Scheme) -> None:
+    name = config.participation.name
+    if scheme.weights() is not None:
+        raise UserError(
+            "privacy.* lets all replies weigh the same, which participation.correction would change:"
+            " leave one of them out"
+        )
+    if not scheme.keeps_cohort_size:
+        raise UserError(
+            "privacy.* divides by one planned size of all cohorts, which participation"
+            f" '{name}' does not have: set privacy.clipping = 'off' or choose another participation.name"
+        )
+    # What one client did would reach later cohorts through the losses, and with them other clients' changes.
+    if scheme.remembers_losses and config.privacy.noise_multiplier > 0:
+        raise UserError(
+            f"privacy.* has no epsilon for participation '{name}', whose cohorts depend on losses of earlier"
+            " rounds: choose another participation.name, such as 'uniform'"
+        )
 
 
 def privacy_remarks(config: Config) -> list[str]:

@@ -152,14 +152,22 @@ class RoundLoop:
         row = self._train(server_round)
         self.server_round = server_round
         is_last = server_round == self.config.rounds
-        if server_round % self.config.evaluate.every == 0 or is_last:
+        is_evaluated = is_last or server_round % self.config.evaluate.every == 0
+        if is_evaluated:
             row |= self.evaluation(self.arrays)
-            if fraction := self._evaluation_fraction(is_last):
-                row |= self._evaluate_on_clients(server_round, fraction)
+        if reason := self.early_stop.reason(row):
+            self.stopped, is_last = reason, True
+            if not is_evaluated:  # train_loss may stop a run in any round; its final model is evaluated
+                is_evaluated = True
+                row |= self.evaluation(self.arrays)
+        if is_evaluated and (fraction := self._evaluation_fraction(is_last)):
+            row |= self._evaluate_on_clients(server_round, fraction)
         self._finish_round(row, started)
-        if is_last or self.stopped or request.requested or server_round % self.config.checkpoint.every == 0:
+        if self.stopped:
+            self.progress.note(f"stopped after round {server_round}: {self.stopped}")
+        if is_last or request.requested or server_round % self.config.checkpoint.every == 0:
             self.commit()
-        if request.requested and not is_last and not self.stopped:
+        if request.requested and not is_last:
             raise KeyboardInterrupt
 
     def _train(self, server_round: int) -> Row:
@@ -237,7 +245,7 @@ class RoundLoop:
         return {client_id: metrics["loss"] for client_id, metrics in check.metrics.items()}
 
     def _evaluation_fraction(self, is_last: bool) -> float:
-        """Return which fraction of the clients evaluates; personal models are all measured at the end."""
+        """Return which fraction of clients evaluates; if none does, all do so at the end if personalised."""
         fraction = self.config.clients.evaluate_fraction
         return 1.0 if is_last and fraction == 0 and self.clients.is_personalised else fraction
 
@@ -254,6 +262,8 @@ class RoundLoop:
 
     def _build(self, configure: Configure, server_round: int, cohort: Sequence[int]) -> dict[int, Message]:
         """Let the strategy build the messages for a cohort, which is all that it sees of the Grid."""
+        if not cohort:  # all were stragglers; Flower's own strategies would wait for a node to appear
+            return {}
         config = ConfigRecord({"server-round": server_round})
         view = self.messenger.view(cohort)
         return self.messenger.by_client(configure(server_round, self._shared_arrays(), config, view))
@@ -281,9 +291,6 @@ class RoundLoop:
                 self.best = dict(self.final)
         self.run_directory.metrics.append(row)
         self.progress.show(row)
-        if row["round"] > 0 and (reason := self.early_stop.reason(row)):
-            self.stopped = reason
-            self.progress.note(f"stopped after round {row['round']}: {reason}")
 
 
 def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:

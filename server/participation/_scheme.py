@@ -70,6 +70,8 @@ class Scheme:
     """Whether the method weighs the replies of such a cohort equally, unless told otherwise."""
     remembers_losses = False
     """Whether ``Selection.known_losses`` is used."""
+    keeps_cohort_size = True
+    """Whether every cohort has the size that ``clients.fraction`` plans."""
 
     def __init__(self, **parameters: object) -> None:
         for name, value in parameters.items():

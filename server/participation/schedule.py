@@ -17,6 +17,8 @@ class Schedule(Scheme):
     JSON: ``{"1": [4, 7], "2": [0, 7], ...}``, or the list ``[[4, 7], [0, 7], ...]`` that begins with round 1.
     """
 
+    keeps_cohort_size = False
+
     file: str = ""
 
     def prepare(self, facts: Facts) -> None:

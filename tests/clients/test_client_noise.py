@@ -10,6 +10,7 @@ from flwr.app import ConfigRecord
 
 import clients.base
 from clients.base import Client
+from clients.knn_per import KnnPer
 from clients.worker import Worker
 from common.errors import UserError
 from common.records import to_section
@@ -84,6 +85,13 @@ def test_a_clients_evaluation_has_its_own_noise() -> None:
     assert noisy[0] == plain[0]
     assert noisy == losses(worker, server_round=2)
     assert noisy[5] - plain[5] > noisy[2] - plain[2] > 0
+
+
+def test_the_global_model_and_the_clients_own_see_the_same_noise() -> None:
+    worker = noisy_worker(model__name="linear")
+    client = KnnPer(worker, 5, {}, {"fixed_mix": 0.0})  # predicts as the global model does
+    result = client.test({"arrays": global_model(worker.config)}, ConfigRecord({"server-round": 1}))
+    assert result["personal_loss"] == pytest.approx(result["loss"], rel=1e-5)
 
 
 def test_measurements_have_noise_that_is_not_the_trainings() -> None:

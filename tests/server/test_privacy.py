@@ -109,6 +109,15 @@ def test_clipping_without_noise_has_no_epsilon(
         ({"privacy__clip_norm": 0.0}, "privacy.clip-norm must be greater than 0"),
         ({"privacy__delta": 1.0}, "privacy.delta must be less than 1"),
         ({"privacy__relation": "replace"}, "privacy.relation must be 'replace-one' or 'zero-out'"),
+        ({"participation__name": "loss-proportional"}, "no epsilon for participation 'loss-proportional'"),
+        (
+            {"participation__name": "power-of-choice", "participation__variant": "rpow-d"},
+            "no epsilon for participation 'power-of-choice'",
+        ),
+        (
+            {"participation__name": "skewed", "participation__correction": "inverse-inclusion"},
+            "which participation.correction would change",
+        ),
         ({"privacy__clipping": "adaptive"}, "privacy.count-noise above 0.25, not 0.15"),
     ],
 )
@@ -125,6 +134,15 @@ def test_what_privacy_does_not_cover_is_refused_before_training(
     with pytest.raises(UserError, match=message) as caught:
         run_small("refused", NeverUsed, **{**FIXED, **options})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "refused").exists()
+
+
+def test_cohorts_of_a_file_have_no_planned_size(run_small: Runner, tmp_path: Path) -> None:
+    # The mean would be divided by clients.fraction's cohort, which a schedule does not heed.
+    (tmp_path / "cohorts.json").write_text("[[0, 1], [2, 3], [4, 5]]")
+    schedule = {"participation__name": "schedule", "participation__file": str(tmp_path / "cohorts.json")}
+    with pytest.raises(UserError, match="one planned size of all cohorts"):
+        run_small("refused", **schedule, **FIXED, **MODEL)
     assert not (tmp_path / "refused").exists()
 
 

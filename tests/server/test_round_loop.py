@@ -67,8 +67,11 @@ class TestStragglers:
         assert 0 < len(clients) < 3 * 6
         assert set(clients["steps"]) == {20}
 
-    def test_a_round_of_stragglers_leaves_the_model_as_it_is(self, run_small: Runner) -> None:
-        path = run_small("none", stragglers__fraction=1.0, stragglers__policy="drop")
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("method", ["fedavg", "flwr:FedMedian", "flwr:FedAdam"])
+    def test_a_round_of_stragglers_leaves_the_model_as_it_is(self, run_small: Runner, method: str) -> None:
+        options = {"stragglers__fraction": 1.0, "stragglers__policy": "drop"}
+        path = run_small("none", method__name=method, **options)
         rows = pd.read_csv(path / "metrics.csv")
         assert rows["clients"].loc[1:].tolist() == [0, 0, 0]
         assert rows["test_loss"].nunique() == 1
@@ -102,6 +105,19 @@ class TestPersonalParts:
         assert rows["personal_accuracy_worst_decile"][3] == pytest.approx(accuracies.min(), abs=1e-5)
         summary = json.loads((path / "summary.json").read_text())
         assert summary["final.personal_accuracy_macro"] == pytest.approx(accuracies.mean(), abs=1e-5)
+
+    @pytest.mark.parametrize("metric", ["test_accuracy", "train_loss"])
+    def test_a_run_that_stops_early_is_evaluated_at_its_end(self, run_small: Runner, metric: str) -> None:
+        target = {"test_accuracy": 0.01, "train_loss": 9.0}[metric]
+        stop = {"stop__metric": metric, "stop__target": target, "evaluate__every": 2}
+        path = run_small("run", method__name="ditto", rounds=5, **stop)
+        rows = pd.read_csv(path / "metrics.csv").set_index("round")
+        last = rows.index[-1]
+        assert last < 5
+        assert rows["personal_accuracy_macro"].notna().tolist() == [False] * last + [True]
+        summary = json.loads((path / "summary.json").read_text())
+        assert summary["stopped"]
+        assert summary["final.test_accuracy"] == pytest.approx(rows["test_accuracy"][last], abs=1e-5)
 
     def test_a_client_that_never_trained_has_the_initial_part(self, run_small: Runner) -> None:
         path = run_small("run", method__name="local-only", rounds=1, clients__fraction=0.2)
