@@ -21,11 +21,14 @@ class HolderAverage(WeightedAverage):
     ----------
     reference : Mapping[str, Tensor]
         The server's entries: their shapes and dtypes, and the values of elements that nobody sends.
+    keeps : bool, default True
+        Whether elements of an entry that nobody sends have the reference's values in the mean, or 0.
     """
 
-    def __init__(self, reference: Mapping[str, Tensor]) -> None:
+    def __init__(self, reference: Mapping[str, Tensor], keeps: bool = True) -> None:
         super().__init__()
         self._reference = reference
+        self._keeps = keeps
         self._parts: Section = {}  # weights of entries that are sent in part
         self.num_holders: dict[str, int] = {}
 
@@ -57,11 +60,19 @@ class HolderAverage(WeightedAverage):
         averages = {}
         for name, total in self._sums.items():
             if name in self._parts:
-                weights, old = self._parts[name], self._reference[name].double()
+                weights, old = self._parts[name], self._reference[name].double() * self._keeps
                 averages[name] = torch.where(weights > 0, total / weights, old)
             elif self._weights[name] > 0:
                 averages[name] = total / self._weights[name]
         return averages
+
+    def sums(self) -> Section:
+        """Return the weighted sums in float64 of the entries that somebody sent."""
+        return dict(self._sums)
+
+    def weight(self, name: str) -> Tensor:
+        """Return the sum of the weights of an entry, of a shape that broadcasts to the entry's."""
+        return self._parts.get(name, torch.tensor(self._weights[name], dtype=torch.float64))
 
     def held(self) -> Section:
         """Return for each entry that was only sent in parts which elements somebody sent, as bool tensors."""

@@ -129,7 +129,7 @@ class HeteroAvg(InCo):
         return messages
 
     def _reduction(self, section: str, server_round: int) -> WeightedAverage:
-        average = HolderAverage(self.global_model)
+        average = HolderAverage(self.global_model, keeps=section == ARRAYS)
         if section == ARRAYS:
             self._average = average
         return average
