@@ -13,7 +13,7 @@ from clients.worker import get_worker
 from common.config import Config, Value
 from common.errors import UserError
 from common.methods import complete, load_method
-from common.records import CONFIG, METRICS, to_record, to_sections
+from common.records import CONFIG, METRICS, SIZE, to_record, to_sections
 
 CLIENT_FAILED = 1000  # error codes of our own, above those of Flower
 CLIENT_MISCONFIGURED = 1001
@@ -44,8 +44,8 @@ def client_id_of(context: Context) -> int:
     return int(context.node_config["partition-id"])
 
 
-def make_client(context: Context) -> Client:
-    """Build the client of this node, with the state that it kept."""
+def make_client(context: Context, message: Message | None = None) -> Client:
+    """Build the client of this node, with the state that it kept and a model of the message's size."""
     config = parse_run_config(context.run_config)
     method = load_method(config.method.name, config.method.parameters)
     client_id = client_id_of(context)
@@ -55,6 +55,8 @@ def make_client(context: Context) -> Client:
             " ids go from 0 to clients.count - 1"
         )
     worker = get_worker(config, str(context.node_config.get("data-root", "")))
+    if message is not None:
+        worker = worker.sized(str(message.content.config_records[CONFIG].get(SIZE, "")))
     state = {
         name: {key: value.to(worker.device, copy=True) for key, value in section.items()}
         for name, section in to_sections(context.state).items()
@@ -64,7 +66,7 @@ def make_client(context: Context) -> Client:
 
 def run_train(message: Message, context: Context) -> RecordDict:
     """Train one client for one round and keep its state."""
-    client = make_client(context)
+    client = make_client(context, message)
     sections, metrics = client.train(to_sections(message.content), message.content.config_records[CONFIG])
     reply = RecordDict({name: to_record(section) for name, section in sections.items()})
     reply[METRICS] = MetricRecord(dict(metrics))
@@ -75,13 +77,14 @@ def run_train(message: Message, context: Context) -> RecordDict:
 
 def run_evaluate(message: Message, context: Context) -> RecordDict:
     """Evaluate on one client."""
-    metrics = make_client(context).test(to_sections(message.content), message.content.config_records[CONFIG])
+    client = make_client(context, message)
+    metrics = client.test(to_sections(message.content), message.content.config_records[CONFIG])
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 
 def run_loss(message: Message, context: Context) -> RecordDict:
     """Tell the loss of the global model on the client's training data."""
-    client = make_client(context)
+    client = make_client(context, message)
     metrics = client.training_loss(to_sections(message.content), message.content.config_records[CONFIG])
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 

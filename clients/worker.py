@@ -1,11 +1,13 @@
 """What a process keeps between jobs: the data on the device, the partition, one model and its optimiser."""
 
+import copy
 import functools
 from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from clients.optimizers import make_optimizer
 from common.config import Config
@@ -17,6 +19,7 @@ from models.batch_norm import batch_norm_layers
 from models.configured import build_configured_model
 from models.evaluation import Evaluation
 from models.layers import dropout_layers
+from models.submodels import as_splittable
 
 # With this partition a client holds whatever training data lie in its node's own data directory.
 NODE_PARTITION = "node"
@@ -40,11 +43,21 @@ class Worker:
         self.dataset = open_dataset(config, data_root)
         self.train = self.dataset.train.to(self.device)
         self.normalizer = make_normalizer(self.dataset, self.device)
-        self.model = build_configured_model(
-            config, self.dataset.input_shape, self.dataset.num_classes, self.dataset.target_shape
+        self._partition: list[npt.NDArray[np.int64]] | None = None
+        self._sized: dict[str, Worker] = {}
+        self._adopt(self._build())
+
+    def _build(self) -> nn.Module:
+        dataset = self.dataset
+        return build_configured_model(
+            self.config, dataset.input_shape, dataset.num_classes, dataset.target_shape
         )
-        to_device(self.model, self.device, config.local.channels_last)
-        if config.local.compile:
+
+    def _adopt(self, model: nn.Module) -> None:
+        """Make a model with its initial weights the resident one."""
+        self.model = model
+        to_device(self.model, self.device, self.config.local.channels_last)
+        if self.config.local.compile:
             self.model.compile()
         self.parameters: Section = dict(self.model.named_parameters())
         # Constant tables that a model does not save do not travel either.
@@ -53,10 +66,22 @@ class Worker:
         self.initial_state: Section = {name: value.detach().clone() for name, value in self.state.items()}
         self.dropout_layers = dropout_layers(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)
-        self.optimizer = make_optimizer(self.parameters.values(), config.local)
+        self.optimizer = make_optimizer(self.parameters.values(), self.config.local)
         # The arrays of a global model and its results on the test set (``clients.evaluation_data``).
         self.global_evaluation: tuple[Section, Evaluation] | None = None
-        self._partition: list[npt.NDArray[np.int64]] | None = None
+
+    def sized(self, size: str) -> "Worker":
+        """Return the worker with a resident sub-model of a size; it shares everything else with this one.
+
+        There is one per size, made when it is first asked for; the empty size is the whole model's.
+        """
+        if not size:
+            return self
+        if size not in self._sized:
+            other = copy.copy(self)
+            other._adopt(as_splittable(self._build()).submodel(size))
+            self._sized[size] = other
+        return self._sized[size]
 
     @property
     def state(self) -> Section:

@@ -121,6 +121,14 @@ class DatasetSection(_OpenSection):
     client_noise: NonNegativeFloat
 
 
+class ModelSection(_OpenSection):
+    """The architecture, and the sizes in which clients have it (``models/submodels.py``)."""
+
+    sizes: str
+    size_assignment: Literal["contiguous", "shuffled", "dynamic"]
+    size_file: str
+
+
 class BatchNormSection(_Section):
     """What happens to BatchNorm's running statistics (``docs/architecture.md``)."""
 
@@ -210,7 +218,7 @@ class Config(_Section):
     local: LocalSection
     dataset: DatasetSection
     partition: _OpenSection
-    model: _OpenSection
+    model: ModelSection
     batch_norm: BatchNormSection
     method: _OpenSection
     privacy: PrivacySection

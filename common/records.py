@@ -21,6 +21,8 @@ CONFIG = "config"
 METRICS = "metrics"
 # The metric by which the round loop tells a strategy how a client's weight is to be corrected.
 PARTICIPATION_WEIGHT = "participation-weight"
+# The entry of a message's config by which a client learns the size of its sub-model.
+SIZE = "size"
 
 # Received payloads are read-only views of the message's bytes; nothing here writes to them.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from flwr.app import Array, ArrayRecord
+from torch import nn
 
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
@@ -15,6 +16,9 @@ from datasets.transforms import make_normalizer
 from models.batch_norm import recalibrate
 from models.configured import build_configured_model
 from models.evaluation import evaluate
+from models.submodels import Selection, SubModels, as_splittable, parse_sizes
+
+_OF_SIZES = ("_loss", "_accuracy")  # what is told of every sub-model
 
 
 class CentralEvaluation:
@@ -53,6 +57,7 @@ class CentralEvaluation:
                 name: Split(noisy_images(noisy, split.inputs, config.clients.count), split.targets)
                 for name, split in self._splits.items()
             }
+        self._submodels = self._make_submodels(config.model.sizes)
         self._recalibrates = config.batch_norm.policy == "recalibrate" and any(
             True for _ in self.model.buffers()
         )
@@ -63,20 +68,36 @@ class CentralEvaluation:
 
     def finished(self, arrays: Mapping[str, Array]) -> ArrayRecord:
         """Return the model as it is evaluated and saved: with ``recalibrate``, buffers estimated anew."""
-        self._load(arrays)
+        self._load(self.model, to_section(arrays))
         return to_record(self.model.state_dict())
 
     def __call__(self, arrays: Mapping[str, Array]) -> dict[str, float]:
         """Return loss and accuracy on each split, as ``test_loss``, ``test_accuracy`` and so on.
 
         For data with natural clients, also the mean over these of their accuracies (``test_accuracy_macro``)
-        and its 10th and 90th percentile (``test_accuracy_p10``, ``test_accuracy_p90``).
+        and its 10th and 90th percentile (``test_accuracy_p10``, ``test_accuracy_p90``). With ``model.sizes``,
+        also those of each sub-model (``test_accuracy_<size>``) and their mean (``test_accuracy_mean``).
         """
-        self._load(arrays)
+        state = to_section(arrays)
+        self._load(self.model, state)
+        results = self._evaluate(self.model)
+        by_size: dict[str, dict[str, float]] = {}
+        for size, (model, selection) in self._submodels.items():
+            if model is not None:
+                self._load(model, selection.take(state))
+            own = results if model is None else self._evaluate(model)
+            by_size[size] = {key: own[key] for key in results if key.endswith(_OF_SIZES)}
+        for key in results if by_size else ():
+            if key.endswith(_OF_SIZES):
+                values = {f"{key}_{size}": own[key] for size, own in by_size.items()}
+                results = {**results, f"{key}_mean": sum(values.values()) / len(values), **values}
+        return results
+
+    def _evaluate(self, model: nn.Module) -> dict[str, float]:
         results: dict[str, float] = {}
         for name, split in self._splits.items():
             sums = evaluate(
-                self.model,
+                model,
                 split.inputs,
                 split.targets,
                 self._normalizer if self._sigma == 0 else torch.Tensor.float,  # noisy ones are normalised
@@ -93,12 +114,26 @@ class CentralEvaluation:
                     results[f"{name}_accuracy_p{percent}"] = float(accuracies.quantile(percent / 100))
         return results
 
-    def _load(self, arrays: Mapping[str, Array]) -> None:
-        self.model.load_state_dict(to_section(arrays))
+    def _make_submodels(self, sizes: str) -> dict[str, tuple[nn.Module | None, Selection]]:
+        """Return for each size its model, None for the whole, and what of the whole it holds."""
+        if not sizes:
+            return {}
+        names = parse_sizes(self.model, sizes)
+        submodels = SubModels(self.model, names)
+        made: dict[str, tuple[nn.Module | None, Selection]] = {}
+        for size in dict.fromkeys(names):
+            model = None if submodels.is_whole(size) else as_splittable(self.model).submodel(size)
+            if model is not None:
+                to_device(model, self._device, self._config.local.channels_last)
+            made[size] = (model, submodels.selection(size))
+        return made
+
+    def _load(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+        model.load_state_dict(state)
         if self._recalibrates:
             train = self._dataset.train
             normalizer = self._normalizer if self._sigma == 0 else self._noisy_normalizer()
-            recalibrate(self.model, train.inputs, normalizer, self._config.evaluate.batch_size, self._device)
+            recalibrate(model, train.inputs, normalizer, self._config.evaluate.batch_size, self._device)
 
     def _noisy_normalizer(self) -> NoisyNormalizer:
         """Return what gives image j the noise of client j mod K: the same images whenever it is made anew."""

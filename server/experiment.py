@@ -14,6 +14,7 @@ from datasets.configured import open_dataset, partition_clients
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
 from models.batch_norm import batch_norm_layers
+from models.population import Population
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import ClientDirectory, discover_clients
 from server.evaluation import CentralEvaluation
@@ -23,6 +24,7 @@ from server.privacy import apply_privacy, privacy_remarks, privacy_summary
 from server.progress import Logged, ProgressDisplay
 from server.round_loop import RoundLoop
 from server.run_directory import RunDirectory, default_run_directory, peak_rss_mb
+from server.sizes import introduce, size_remarks, write_sizes
 from server.state_codec import UnsupportedStateError, capture_attributes
 from strategies.fedavg import FedAvg
 
@@ -51,7 +53,10 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
+        write_sizes(path / "sizes.csv", parts.population)
         for remark in (*dataset.remarks, *_remarks(config, evaluation, clients, len(dataset.train))):
+            progress.note(remark)
+        for remark in size_remarks(evaluation.model, parts.population):
             progress.note(remark)
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
@@ -82,6 +87,7 @@ class Parts:
     dataset: Dataset
     evaluation: CentralEvaluation
     clients: ClientDirectory
+    population: Population | None
 
 
 def prepare(config: Config, grid: Grid) -> Parts:
@@ -105,7 +111,8 @@ def prepare(config: Config, grid: Grid) -> Parts:
         shared = [name for name in trained if name not in clients.personal_names]
         strategy.begin_run(config.clients.count, shared)
     participation.num_examples = clients.num_examples
-    return Parts(strategy, participation, dataset, evaluation, clients)
+    population = introduce(config, strategy, evaluation.model, clients)
+    return Parts(strategy, participation, dataset, evaluation, clients, population)
 
 
 def client_sizes(config: Config) -> list[int]:

@@ -9,6 +9,7 @@ from common.records import ARRAYS
 from server.participation import cohort_size
 from server.participation._scheme import Scheme
 from strategies.fedavg import FedAvg
+from strategies.heteroavg import HeteroAvg
 from strategies.privacy import ClientPrivacy
 
 # The scheme that draws every cohort uniformly, without replacement and anew: the one that sampling amplifies.
@@ -32,6 +33,11 @@ def apply_privacy(config: Config, strategy: Strategy, model: nn.Module, scheme: 
         raise UserError(
             f"privacy.* does not cover '{name}', which reduces the replies by itself:"
             " set privacy.clipping = 'off' or choose a method of our own, such as 'fedavg'"
+        )
+    if isinstance(strategy, HeteroAvg):
+        raise UserError(
+            f"privacy.* does not cover '{name}', whose clients have models of several sizes:"
+            " set privacy.clipping = 'off' or choose a method for one size, such as 'fedavg'"
         )
     if extra := sorted(strategy.SECTIONS - {ARRAYS}):
         raise UserError(

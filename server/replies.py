@@ -28,8 +28,8 @@ class ReplyCheck:
     ----------
     cohort : Sequence[int]
         Clients that a reply is expected from, ascending.
-    reference : Mapping[str, Array]
-        The global model: the names, shapes and dtypes that a reply's ``"arrays"`` may have.
+    references : Mapping[int, Mapping[str, Array]]
+        client id → the model that it was sent: the names, shapes and dtypes that its ``"arrays"`` may have.
     tolerate : bool
         Whether failures are collected (``failures.policy = "drop"``) instead of ending the round at once.
     weights : Mapping[int, float], optional
@@ -39,12 +39,12 @@ class ReplyCheck:
     def __init__(
         self,
         cohort: Sequence[int],
-        reference: Mapping[str, Array],
+        references: Mapping[int, Mapping[str, Array]],
         tolerate: bool,
         weights: Mapping[int, float] | None = None,
     ) -> None:
         self._cohort = cohort
-        self._reference = reference
+        self._references = references
         self._tolerate = tolerate
         self._weights = weights or {}
         self.failures: list[ClientFailure] = []
@@ -62,7 +62,7 @@ class ReplyCheck:
         settled: set[int] = set()
         for client_id, reply in replies:
             settled.add(client_id)
-            if reason := self._fault(reply):
+            if reason := self._fault(client_id, reply):
                 self._fail(client_id, reason)
             else:
                 waiting[client_id] = reply
@@ -92,14 +92,14 @@ class ReplyCheck:
         if not self._tolerate:
             raise FailedRoundError(failure)
 
-    def _fault(self, reply: Message) -> str:
+    def _fault(self, client_id: int, reply: Message) -> str:
         """Return why a reply must not be averaged in; empty if it may."""
         if reply.has_error():
             if reply.error.code == MISCONFIGURED:
                 raise UserError(reply.error.reason or "a client is misconfigured")
             return reply.error.reason or "the client gave no reason"
         for name, record in reply.content.array_records.items():
-            if name == ARRAYS and (fault := self._misfit(record)):
+            if name == ARRAYS and (fault := self._misfit(client_id, record)):
                 return fault
             for key, value in to_section(record).items():
                 if not _is_finite(value):
@@ -112,9 +112,10 @@ class ReplyCheck:
                 return f"the reply's metric '{key}' is {metric}"
         return ""
 
-    def _misfit(self, record: Mapping[str, Array]) -> str:
+    def _misfit(self, client_id: int, record: Mapping[str, Array]) -> str:
+        reference = self._references.get(client_id, {})
         for key, array in record.items():
-            expected = self._reference.get(key)
+            expected = reference.get(key)
             if expected is None:
                 return f"the reply has an unknown array '{key}'"
             if (array.shape, array.dtype) != (expected.shape, expected.dtype):

@@ -238,7 +238,11 @@ class RoundLoop:
                 CONFIG: ConfigRecord({"server-round": server_round, "one-batch": one_batch}),
             }
         )
-        messages = self.messenger.address("query.loss", dict.fromkeys(client_ids, query))
+        if isinstance(self.strategy, FedAvg):
+            view = self.messenger.view(client_ids)
+            messages = self.messenger.by_client(self.strategy.address(query, "query.loss", view))
+        else:
+            messages = self.messenger.address("query.loss", dict.fromkeys(client_ids, query))
         check = self._reply_check(messages)
         self.messenger.reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
         cost.update(clients=len(messages), failures=len(check.failures), bytes_down=num_bytes(messages))
@@ -272,7 +276,11 @@ class RoundLoop:
         self, messages: Mapping[int, Message], weights: Mapping[int, float] | None = None
     ) -> ReplyCheck:
         tolerate = self.config.failures.policy == "drop"
-        return ReplyCheck(list(messages), self._shared_arrays(), tolerate, weights)
+        sent: dict[int, Mapping[str, Array]] = {
+            client_id: message.content.array_records.get(ARRAYS, {})
+            for client_id, message in messages.items()
+        }
+        return ReplyCheck(list(messages), sent, tolerate, weights)
 
     def _shared_arrays(self) -> ArrayRecord:
         """Return what of the model travels: all but the entries that clients keep for themselves."""

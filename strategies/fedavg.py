@@ -1,7 +1,7 @@
 """FedAvg's server half, and the hooks that other methods override."""
 
 from collections.abc import Collection, Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -32,7 +32,14 @@ class FedAvg(Strategy):
     It addresses every node that the given Grid shows; participation is decided before.
     """
 
-    TRANSIENT = ("global_model", "num_replies", "num_clients", "parameter_names", "privacy", "round_metrics")
+    TRANSIENT: ClassVar[tuple[str, ...]] = (
+        "global_model",
+        "num_replies",
+        "num_clients",
+        "parameter_names",
+        "privacy",
+        "round_metrics",
+    )
     SECTIONS = frozenset({ARRAYS})  # of a reply; privacy covers the model alone
 
     weighting: Literal["examples", "uniform"] = "examples"
@@ -72,6 +79,22 @@ class FedAvg(Strategy):
         """Return the next global model from the averaged sections of the replies, which are in float64."""
         return averages[ARRAYS]
 
+    def begin_reply(self, reply: Message) -> None:
+        """Learn whose reply is prepared and averaged next."""
+
+    def accumulate(
+        self, name: str, average: WeightedAverage, section: Section, metrics: MetricRecord
+    ) -> None:
+        """Add a section of the reply at hand, called `name`, to its average."""
+        average.add(section, self.weight(metrics))
+
+    def address(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
+        """Return one message with this content per node of the Grid."""
+        return [
+            Message(content, dst_node_id=node_id, message_type=message_type)
+            for node_id in grid.get_node_ids()
+        ]
+
     # What hooks may use.
 
     def mean_change(self, averages: Sections) -> Section:
@@ -92,7 +115,7 @@ class FedAvg(Strategy):
         """Build one message per client of the round; all carry the same records."""
         self.global_model = to_section(arrays)
         sections = {name: to_record(section) for name, section in self.broadcast(server_round).items()}
-        return _address(RecordDict({ARRAYS: arrays, **sections, CONFIG: config}), MessageType.TRAIN, grid)
+        return self.address(RecordDict({ARRAYS: arrays, **sections, CONFIG: config}), MessageType.TRAIN, grid)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -102,10 +125,11 @@ class FedAvg(Strategy):
         metrics = _MetricAverage()
         for reply in replies:
             record = reply.content.metric_records[METRICS]
+            self.begin_reply(reply)
             for name, section in self.prepare(to_sections(reply.content)).items():
                 if name not in sections:
                     sections[name] = self._reduction(name, server_round)
-                sections[name].add(section, self.weight(record))
+                self.accumulate(name, sections[name], section, record)
             metrics.add(record)
             self.num_replies = metrics.count
         if not sections:
@@ -128,7 +152,7 @@ class FedAvg(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Build one message per evaluating client."""
-        return _address(RecordDict({ARRAYS: arrays, CONFIG: config}), MessageType.EVALUATE, grid)
+        return self.address(RecordDict({ARRAYS: arrays, CONFIG: config}), MessageType.EVALUATE, grid)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Average the clients' metrics, weighted by examples."""
@@ -144,12 +168,6 @@ class FedAvg(Strategy):
 
     def summary(self) -> None:
         """Say nothing: the run directory's ``config.toml`` says all."""
-
-
-def _address(content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
-    return [
-        Message(content, dst_node_id=node_id, message_type=message_type) for node_id in grid.get_node_ids()
-    ]
 
 
 class _MetricAverage:

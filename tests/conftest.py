@@ -8,9 +8,11 @@ import torch
 
 from clients.app import app
 from common.config import Config, Value, merge
+from common.methods import load_method
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.progress import PlainLines
+from strategies.heteroavg import HeteroAvg
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
@@ -38,6 +40,25 @@ def small_config(run_directory: Path | str = "", **overrides: Value) -> Config:
     """Build the configuration of a small run; overrides spell ``__`` for a dot and ``_`` for a dash."""
     layer = {key.replace("__", ".").replace("_", "-"): value for key, value in overrides.items()}
     return Config.from_flat(merge(SMALL_RUN, layer, {"run.directory": str(run_directory)}))
+
+
+# A small model with two sub-models, one of which has a block less.
+SIZES: dict[str, Value] = {
+    "model__name": "stage-resnet",
+    "model__blocks": "1-1-1-2",
+    "model__width": 2,
+    "model__sizes": "1,1-1-1-2",
+}
+
+
+def model_for(method: str) -> dict[str, Value]:
+    """Return the keys of a small model for a method that does not work with every one."""
+    if method == "fedbn":
+        return {"model__name": "resnet20"}
+    if method.startswith("flwr:"):
+        return {}
+    strategy_class = load_method(method, {}).strategy_class
+    return dict(SIZES) if issubclass(strategy_class, HeteroAvg) else {}
 
 
 @pytest.fixture

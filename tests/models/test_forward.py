@@ -8,7 +8,7 @@ from models import available_models, build_model
 
 IMAGE_MODELS = [name for name in available_models() if name != "char-lstm"]
 # Narrow variants of the two large models keep the tests quick; the architecture is the same.
-REDUCED = {"resnet18": {"width": 8}, "resnet34": {"width": 8}}
+REDUCED = {"resnet18": {"width": 8}, "resnet34": {"width": 8}, "stage-resnet": {"width": 8}}
 
 
 def build(name, **parameters):

@@ -190,7 +190,7 @@ CORRECTED = {
 
 def test_the_correction_reaches_the_average() -> None:
     replies = [(1, make_reply({"w": [1.0]}, 100)), (4, make_reply({"w": [3.0]}, 300))]
-    check = ReplyCheck([1, 4], record({"w": [0.0]}), False, {1: 6.0, 4: 1.0})
+    check = ReplyCheck([1, 4], dict.fromkeys([1, 4], record({"w": [0.0]})), False, {1: 6.0, 4: 1.0})
     strategy = FedAvg()
     strategy.configure_train(1, record({"w": [0.0]}), ConfigRecord(), NodesOnly([1, 4]))
     arrays, _ = strategy.aggregate_train(1, check.in_client_order(replies))

@@ -16,7 +16,7 @@ from common.methods import available_methods, load_method
 from runtimes.sequential import SequentialGrid
 from server.progress import PlainLines
 from strategies.privacy_accounting import Accountant
-from tests.conftest import Runner
+from tests.conftest import Runner, model_for
 
 FIXED = {"privacy__clipping": "fixed", "privacy__noise_multiplier": 0.5, "privacy__clip_norm": 0.5}
 ADAPTIVE = {**FIXED, "privacy__clipping": "adaptive", "privacy__count_noise": 1.0}
@@ -103,6 +103,7 @@ def test_clipping_without_noise_has_no_epsilon(
     [
         ({"method__name": "scaffold"}, "the clients of 'scaffold' send 'control' beside the model"),
         ({"method__name": "fednova"}, "the clients of 'fednova' send 'effort' beside the model"),
+        ({"method__name": "heteroavg"}, "does not cover 'heteroavg', whose clients have models of several"),
         ({"method__name": "flwr:FedMedian"}, "does not cover 'flwr:FedMedian'"),
         ({"model__name": "resnet20"}, "the running statistics of model 'resnet20'"),
         ({"privacy__clipping": "off"}, "privacy.noise-multiplier needs privacy.clipping"),
@@ -157,8 +158,7 @@ def test_methods_declare_the_sections_of_their_replies(method: str, run_small: R
                     sections.update(reply.content.array_records)
                 yield reply
 
-    model = "resnet20" if method == "fedbn" else "mlp"
-    run_small("run", Watching, rounds=1, method__name=method, model__name=model)
+    run_small("run", Watching, rounds=1, method__name=method, **{"model__name": "mlp", **model_for(method)})
     assert sections == load_method(method, {}).make_strategy().SECTIONS  # type: ignore[attr-defined]
 
 

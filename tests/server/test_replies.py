@@ -24,7 +24,7 @@ def error_reply(reason: str | None = "Traceback ...\nValueError: x", code: int =
 
 
 def check(cohort: list[int], tolerate: bool = False) -> ReplyCheck:
-    return ReplyCheck(cohort, REFERENCE, tolerate)
+    return ReplyCheck(cohort, dict.fromkeys(cohort, REFERENCE), tolerate)
 
 
 NAN, INF = float("nan"), float("inf")

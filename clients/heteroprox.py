@@ -1,0 +1,13 @@
+"""HeteroProx's client half: FedProx on the client's sub-model (Chan et al., ICLR 2024, section 5.1)."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from clients.fedprox import FedProx
+
+
+class HeteroProx(FedProx):
+    """FedProx with mu / 2 = 0.05; only entries that the client holds are drawn to their received values."""
+
+    mu: Annotated[float, Field(ge=0)] = 0.1

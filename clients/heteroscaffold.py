@@ -1,0 +1,26 @@
+"""HeteroSCAFFOLD's client half: SCAFFOLD on the client's sub-model, in the form of NIID-Bench."""
+
+from clients.scaffold import Scaffold
+from common.records import Section
+
+
+class HeteroScaffold(Scaffold):
+    """Each optimiser step is followed by w <- w - lr (c - c_i); K lr is taken for the work done.
+
+    So it goes with any optimiser, as in NIID-Bench. With Adam or momentum lr is not what a unit gradient
+    moves the weights by: the controls then estimate gradients in that optimiser's units only.
+    """
+
+    def correct_gradients(self, params: Section, grads: Section) -> Section:
+        """Return the gradients as they are."""
+        return grads
+
+    def after_step(self, params: Section) -> None:
+        """Subtract lr (c - c_i)."""
+        for name, correction in self.correction.items():
+            params[name].data.sub_(correction, alpha=self.learning_rate)
+
+    @property
+    def step_weight_norm(self) -> float:
+        """The number of steps."""
+        return float(self.num_steps)

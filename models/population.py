@@ -1,0 +1,108 @@
+"""Which client has which size of a model."""
+
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+from common.errors import UserError
+from common.randomness import numpy_generator
+
+Assignment = Literal["contiguous", "shuffled", "dynamic"]
+
+
+class Population:
+    """The sizes of a run's clients.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        Sizes, one per group of clients; a size that comes twice has twice as many clients.
+    num_clients : int
+        Number of clients.
+    assignment : str
+        ``contiguous``: floor(N / groups) clients each in the order of their ids, what remains goes to the
+        last group (Chan et al., ICLR 2024, section 5.1). ``shuffled``: groups of the same sizes, clients at
+        random. ``dynamic``: every client's group is drawn anew in each round, all groups being equally likely
+        (HeteroFL).
+    seed : int
+        Seed of the run.
+    fixed : sequence of str, optional
+        The clients' sizes themselves, in place of an assignment.
+
+    Raises
+    ------
+    UserError
+        If there are fewer clients than groups, or not one fixed size per client.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[str],
+        num_clients: int,
+        assignment: Assignment = "contiguous",
+        seed: int = 0,
+        fixed: Sequence[str] | None = None,
+    ) -> None:
+        self.groups = tuple(groups)
+        self.is_dynamic = assignment == "dynamic" and fixed is None
+        self._seed = seed
+        self._num_clients = num_clients
+        if fixed is not None:
+            if len(fixed) != num_clients:
+                raise UserError(
+                    f"model.size-file names {len(fixed)} clients, but clients.count is {num_clients}"
+                )
+            self._sizes = list(fixed)
+            return
+        if num_clients < len(self.groups):
+            raise UserError(
+                f"model.sizes has {len(self.groups)} entries for clients.count = {num_clients}:"
+                " shorten the list, or take more clients"
+            )
+        quota = num_clients // len(self.groups)
+        last = len(self.groups) - 1
+        self._sizes = [self.groups[min(client // quota, last)] for client in range(num_clients)]
+        if assignment == "shuffled":
+            order = numpy_generator(seed, "sizes", 0).permutation(num_clients)
+            self._sizes = [self._sizes[position] for position in order]
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The distinct sizes, in the order in which they were listed."""
+        return tuple(dict.fromkeys(self.groups))
+
+    def of_clients(self, server_round: int = 0) -> list[str]:
+        """Return every client's size in a round, by ascending client id."""
+        if not self.is_dynamic:
+            return list(self._sizes)
+        generator = numpy_generator(self._seed, "sizes", server_round)
+        return [self.groups[group] for group in generator.integers(len(self.groups), size=self._num_clients)]
+
+
+def read_sizes(text: str, source: str) -> list[str]:
+    """Read clients' sizes from a JSON list, or from CSV lines ``client_id,size`` as in a run's ``sizes.csv``.
+
+    Raises
+    ------
+    UserError
+        If it is neither, or a client is missing or named twice.
+    """
+    if text.lstrip().startswith("["):
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"model.size-file: {source} is no JSON list: {error}") from None
+        return [str(value) for value in values]
+    sizes: dict[int, str] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        client, _, size = line.partition(",")
+        if client == "client_id":
+            continue
+        if not client.isdecimal() or not size or int(client) in sizes:
+            raise UserError(
+                f"model.size-file: {source} has the line '{line}': write client_id,size once each"
+            )
+        sizes[int(client)] = size.strip()
+    if sorted(sizes) != list(range(len(sizes))):
+        raise UserError(f"model.size-file: {source} must name the clients 0 to {len(sizes) - 1}, each once")
+    return [sizes[client] for client in sorted(sizes)]

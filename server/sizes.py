@@ -1,0 +1,110 @@
+"""Sub-models as a run's configuration asks for them."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from flwr.serverapp.strategy import Strategy
+from torch import nn
+
+from common.config import Config
+from common.errors import UserError
+from common.files import write_atomic
+from models.population import Population, read_sizes
+from models.submodels import SubModels, as_splittable, parse_sizes
+from server.directory import ClientDirectory
+from strategies.heteroavg import HeteroAvg
+
+
+def make_population(config: Config, model: nn.Module) -> Population | None:
+    """Return the sizes of the run's clients; None if all train the whole model.
+
+    Raises
+    ------
+    UserError
+        If ``model.sizes`` or ``model.size-file`` is impossible.
+    """
+    section = config.model
+    if not section.sizes:
+        if section.size_file:
+            raise UserError("model.size-file needs model.sizes: the list of the sizes that are in it")
+        return None
+    groups = parse_sizes(model, section.sizes)
+    fixed = None
+    if section.size_file:
+        fixed = [
+            as_splittable(model).size_name(size) for size in _read(section.size_file, config.clients.count)
+        ]
+        if unknown := sorted(set(fixed) - set(groups)):
+            raise UserError(f"model.size-file has the size '{unknown[0]}', which is not in model.sizes")
+    return Population(groups, config.clients.count, section.size_assignment, config.seed, fixed)
+
+
+def introduce(
+    config: Config, strategy: Strategy, model: nn.Module, clients: ClientDirectory
+) -> Population | None:
+    """Tell a strategy which sizes its clients have; return them.
+
+    Raises
+    ------
+    UserError
+        If the method is for models of one size and there are several, or the other way round.
+    """
+    population = make_population(config, model)
+    name = config.method.name
+    if not isinstance(strategy, HeteroAvg):
+        if population is not None:
+            raise UserError(
+                f"method.name '{name}' is for clients that all train the whole model: leave model.sizes"
+                " empty, or choose a method for several sizes such as 'heteroavg'"
+            )
+        return None
+    if population is None:
+        raise UserError(
+            f"method.name '{name}' is for clients with models of several sizes: set model.sizes, such as"
+            " model.name = 'stage-resnet' with model.sizes = '1,2,3,4,5'"
+        )
+    if population.is_dynamic and clients.keeps_state:
+        raise UserError(
+            f"clients of '{name}' keep tensors of their size between rounds: model.size-assignment cannot be"
+            " 'dynamic'"
+        )
+    strategy.meet(population, SubModels(model, population.sizes), clients.client_ids)
+    return population
+
+
+def size_remarks(model: nn.Module, population: Population | None) -> Iterator[str]:
+    """Say how many clients have which size, and whether something of the server model is never trained."""
+    if population is None:
+        return
+    submodels = SubModels(model, population.sizes)
+    for size in population.sizes:
+        share = f"{submodels.num_values(size)} values"
+        if not population.is_dynamic:
+            share = f"{population.of_clients().count(size)} clients, {share}"
+        yield f"size '{size}': {share}"
+    if missing := submodels.missing():
+        yield f"no size holds '{missing[0]}' ({len(missing)} entries of the server model stay as they are)"
+
+
+def write_sizes(path: Path, population: Population | None) -> None:
+    """Write ``client_id,size`` for every client, unless sizes change from round to round."""
+    if population is None or population.is_dynamic:
+        return
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["client_id", "size"])
+    writer.writerows(enumerate(population.of_clients()))
+    write_atomic(path, table.getvalue().encode())
+
+
+def _read(path: str, num_clients: int) -> list[str]:
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"model.size-file: cannot read {path}: {error.strerror}") from None
+    sizes = read_sizes(text, path)
+    if len(sizes) != num_clients:
+        raise UserError(f"model.size-file names {len(sizes)} clients, but clients.count is {num_clients}")
+    return sizes

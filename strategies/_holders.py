@@ -1,0 +1,109 @@
+"""Averages over the clients that hold an entry: what clients with sub-models of several sizes send."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from common.records import Section
+from models.submodels import Indices, Selection, mesh
+from strategies.aggregation import WeightedAverage
+
+
+class HolderAverage(WeightedAverage):
+    """Weighted average, element by element, over the replies that have the element.
+
+    Sums are kept in float64, one tensor per entry of the server's, beside which entries that are sent in part
+    have a second one for the weights; it has one element where those of a whole dimension are alike. Counters
+    are averaged like everything else.
+
+    Parameters
+    ----------
+    reference : Mapping[str, Tensor]
+        The server's entries: their shapes and dtypes, and the values of elements that nobody sends.
+    keeps : bool, default True
+        Whether elements of an entry that nobody sends have the reference's values in the mean, or 0.
+    """
+
+    def __init__(self, reference: Mapping[str, Tensor], keeps: bool = True) -> None:
+        super().__init__()
+        self._reference = reference
+        self._keeps = keeps
+        self._parts: Section = {}  # weights of entries that are sent in part
+        self.num_holders: dict[str, int] = {}
+
+    def add(self, section: Mapping[str, Tensor], weight: float, held: Selection | None = None) -> None:
+        """Add one reply's section, with what of the server's entries it is; None is all of them."""
+        for name, value in section.items():
+            indices = () if held is None else held.indices[name]
+            if name not in self._sums:
+                self._sums[name] = torch.zeros(self._reference[name].shape, dtype=torch.float64)
+                self._weights[name] = 0.0
+            if not indices and name not in self._parts:
+                self._sums[name].add_(value, alpha=weight)
+                self._weights[name] += weight
+            else:
+                self._add_part(name, value, weight, indices)
+            self.num_holders[name] = self.num_holders.get(name, 0) + 1
+        self.total_weight += weight
+
+    def mean(self) -> Section:
+        """Return the averages in float64 of the entries that somebody sent.
+
+        Raises
+        ------
+        ValueError
+            If all weights are zero.
+        """
+        if self.total_weight == 0:
+            raise ValueError("no reply has a weight above 0: there is nothing to average")
+        averages = {}
+        for name, total in self._sums.items():
+            if name in self._parts:
+                weights, old = self._parts[name], self._reference[name].double() * self._keeps
+                averages[name] = torch.where(weights > 0, total / weights, old)
+            elif self._weights[name] > 0:
+                averages[name] = total / self._weights[name]
+        return averages
+
+    def sums(self) -> Section:
+        """Return the weighted sums in float64 of the entries that somebody sent."""
+        return dict(self._sums)
+
+    def weight(self, name: str) -> Tensor:
+        """Return the sum of the weights of an entry, of a shape that broadcasts to the entry's."""
+        return self._parts.get(name, torch.tensor(self._weights[name], dtype=torch.float64))
+
+    def held(self) -> Section:
+        """Return for each entry that was only sent in parts which elements somebody sent, as bool tensors."""
+        return {
+            name: (weights > 0).expand(self._reference[name].shape) for name, weights in self._parts.items()
+        }
+
+    def cast(self, section: Section) -> Section:
+        """Return `section` in the dtypes of the server's entries."""
+        return {name: value.to(self._reference[name].dtype) for name, value in section.items()}
+
+    def _add_part(self, name: str, value: Tensor, weight: float, indices: Indices) -> None:
+        shape = self._reference[name].shape
+        if name not in self._parts or _is_coarser(self._parts[name].shape, indices):
+            old = self._parts.get(name, torch.tensor(self._weights.get(name, 0.0), dtype=torch.float64))
+            kept = [1] * len(shape) if name not in self._parts else list(self._parts[name].shape)
+            wanted = [
+                shape[d] if d < len(indices) and indices[d] is not None else kept[d]
+                for d in range(len(shape))
+            ]
+            self._parts[name] = old.expand(wanted).clone()
+        weights = self._parts[name]
+        if not indices:
+            self._sums[name].add_(value, alpha=weight)
+            weights.add_(weight)
+            return
+        key = mesh(indices)
+        self._sums[name][key] = self._sums[name][key].add_(value, alpha=weight)
+        weights[key] += weight
+
+
+def _is_coarser(shape: torch.Size, indices: Indices) -> bool:
+    """Tell whether a tensor of weights has one element along a dimension of which only a part is sent."""
+    return any(index is not None and shape[d] == 1 for d, index in enumerate(indices))

@@ -1,0 +1,163 @@
+"""HeteroAvg: averaging models of several sizes (Chan et al., ICLR 2024, section 3 and equation 44)."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from pydantic import Field
+
+from common.records import ARRAYS, CONFIG, SIZE, Section, Sections, to_array, to_ndarray
+from models.population import Population
+from models.submodels import Selection, SubModels, take
+from strategies._holders import HolderAverage
+from strategies._inco import InCo
+from strategies.aggregation import WeightedAverage
+
+
+class HeteroAvg(InCo):
+    """x[l] <- mean of y_i[l] over the clients of the round that hold the entry l; what nobody holds stays.
+
+    The mean is over holders alone: an entry that one client of the round has becomes that client's. Clients
+    weigh the same as in the authors' code, or with ``weighting = "examples"`` by n_i among the holders.
+    ``delta_divisor`` divides every change, as that code does by the epochs for transformers. Buffers of
+    BatchNorm are averaged, too: variances stay at least 0, a counter rises by its mean change, rounded down.
+
+    Attributes
+    ----------
+    population : Population
+        Sizes of the clients.
+    submodels : SubModels
+        What each size holds.
+    """
+
+    TRANSIENT = (
+        *InCo.TRANSIENT,
+        "population",
+        "submodels",
+        "held",
+        "_clients",
+        "_average",
+        "_cache",
+        "_round",
+    )
+
+    weighting: Literal["examples", "uniform"] = "uniform"
+    delta_divisor: Annotated[float, Field(gt=0)] = 1.0
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.population: Population | None = None
+        self.submodels: SubModels | None = None
+        self.held: Selection | None = None
+        self._clients: Mapping[int, int] = {}
+        self._average: HolderAverage | None = None
+        self._round = 0
+        self._cache: tuple[int, dict[str, Selection]] = (0, {})
+
+    def meet(self, population: Population, submodels: SubModels, clients: Mapping[int, int]) -> None:
+        """Learn the sizes of the clients, what each size holds, and node id → client id."""
+        self.population, self.submodels, self._clients = population, submodels, clients
+
+    # Hooks.
+
+    def selection(self, size: str, server_round: int) -> Selection:
+        """Return what of the server's entries the clients of a size hold in a round."""
+        assert self.submodels is not None
+        return self.submodels.selection(size)
+
+    def values(self, averages: Sections) -> Section:
+        """Return what the held entries of the model would become by the method's own rule, in float64."""
+        return averages[ARRAYS]
+
+    # What hooks may use.
+
+    def part(self, section: Section) -> Section:
+        """Return of a section of the server's what the client of the reply at hand holds."""
+        return section if self.held is None else self.held.take(section)
+
+    # FedAvg's hooks.
+
+    def update(self, averages: Sections, server_round: int) -> Section:
+        """Return the next model: held entries by the method's rule and after InCo, the others as they are."""
+        start, values = self.global_model, dict(self.values(averages))
+        if self.delta_divisor != 1:
+            values = {
+                name: start[name] + (value - start[name]) / self.delta_divisor
+                for name, value in values.items()
+            }
+        if self.inco:
+            assert self._average is not None
+            changes = {name: value - start[name] for name, value in values.items()}
+            for name, change in self.apply_inco(changes, self._average.held()).items():
+                if change is not changes[name]:
+                    values[name] = start[name] + change
+        for name, value in values.items():
+            if not start[name].is_floating_point():
+                values[name] = start[name] + (value - start[name]).trunc()
+            elif name.endswith("running_var"):
+                values[name] = value.clamp(min=0)
+        return start | values
+
+    def begin_reply(self, reply: Message) -> None:
+        """Look up what the client that replied holds."""
+        self.held = self._selection_of(reply.metadata.src_node_id, self._round)
+
+    def accumulate(
+        self, name: str, average: WeightedAverage, section: Section, metrics: MetricRecord
+    ) -> None:
+        """Add a section to the averages of what the client holds."""
+        assert isinstance(average, HolderAverage)
+        average.add(section, self.weight(metrics), self.held)
+
+    def address(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
+        """Return one message per node, with the size of its sub-model and only the entries that it holds."""
+        if self.population is None:
+            return super().address(content, message_type, grid)
+        config = content.config_records[CONFIG]
+        self._round = int(config["server-round"])  # type: ignore[arg-type]
+        contents: dict[str, RecordDict] = {}
+        messages = []
+        for node_id in grid.get_node_ids():
+            size = self._size_of(node_id, self._round)
+            if size not in contents:
+                selection = self._selection(size, self._round)
+                records = {name: cut(record, selection) for name, record in content.array_records.items()}
+                contents[size] = RecordDict({**records, CONFIG: ConfigRecord({**config, SIZE: size})})
+            messages.append(Message(contents[size], dst_node_id=node_id, message_type=message_type))
+        return messages
+
+    def _reduction(self, section: str, server_round: int) -> WeightedAverage:
+        average = HolderAverage(self.global_model, keeps=section == ARRAYS)
+        if section == ARRAYS:
+            self._average = average
+        return average
+
+    def _size_of(self, node_id: int, server_round: int) -> str:
+        assert self.population is not None
+        return self.population.of_clients(server_round)[self._clients[node_id]]
+
+    def _selection_of(self, node_id: int, server_round: int) -> Selection | None:
+        if self.population is None:
+            return None
+        return self._selection(self._size_of(node_id, server_round), server_round)
+
+    def _selection(self, size: str, server_round: int) -> Selection:
+        if self._cache[0] != server_round:
+            self._cache = (server_round, {})
+        if size not in self._cache[1]:
+            self._cache[1][size] = self.selection(size, server_round)
+        return self._cache[1][size]
+
+
+def cut(record: ArrayRecord, selection: Selection) -> ArrayRecord:
+    """Return of a serialised section what a selection holds; whole entries are not serialised anew."""
+    parts = {}
+    for name, array in record.items():
+        if name in selection.indices:
+            indices = selection.indices[name]
+            parts[name] = (
+                array if not indices else to_array(take(torch.from_numpy(to_ndarray(array)), indices))
+            )
+    return ArrayRecord(parts)

@@ -1,0 +1,7 @@
+"""HeteroMOON's server half: that of HeteroAvg."""
+
+from strategies.heteroavg import HeteroAvg
+
+
+class HeteroMoon(HeteroAvg):
+    """Averages over holders what clients trained with MOON's contrastive term; mu = 0 is HeteroAvg."""

@@ -1,0 +1,7 @@
+"""HeteroProx's server half: that of HeteroAvg."""
+
+from strategies.heteroavg import HeteroAvg
+
+
+class HeteroProx(HeteroAvg):
+    """Averages over holders what clients trained with FedProx's proximal term; mu = 0 is HeteroAvg."""

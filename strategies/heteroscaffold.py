@@ -1,0 +1,65 @@
+"""HeteroSCAFFOLD's server half (Chan et al., ICLR 2024, section 5.1; Karimireddy et al. 2020)."""
+
+import torch
+from flwr.app import MetricRecord
+
+from common.records import ARRAYS, Section, Sections
+from strategies._holders import HolderAverage
+from strategies.aggregation import WeightedAverage
+from strategies.heteroavg import HeteroAvg
+
+CONTROL = "control"
+
+
+class HeteroScaffold(HeteroAvg):
+    """c[l] <- c[l] + (1 / N_l) sum_i (c_i+ - c_i)[l], N_l being all clients of the run whose size holds l.
+
+    With all controls zero at the start, c[l] is the mean of those N_l clients' c_i[l] after every round. The
+    model is HeteroAvg's, and InCo works on its change alone.
+    """
+
+    SECTIONS = frozenset({ARRAYS, CONTROL})
+    TRANSIENT = (*HeteroAvg.TRANSIENT, "_changes")
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.control: Section = {}
+        self._changes: HolderAverage | None = None
+
+    def broadcast(self, server_round: int) -> Sections:
+        """Send c, zero at first, in the model's precision."""
+        model = {name: self.global_model[name] for name in self.parameter_names}
+        return {CONTROL: {n: self.control.get(n, torch.zeros_like(x)).to(x.dtype) for n, x in model.items()}}
+
+    def accumulate(
+        self, name: str, average: WeightedAverage, section: Section, metrics: MetricRecord
+    ) -> None:
+        """Add up changes of controls with equal weights, whatever those of the models are."""
+        if name != CONTROL:
+            super().accumulate(name, average, section, metrics)
+            return
+        assert isinstance(average, HolderAverage)
+        self._changes = average
+        average.add(section, 1.0, self.held)
+
+    def update(self, averages: Sections, server_round: int) -> Section:
+        """Step the model and the control."""
+        assert self._changes is not None
+        owners = self._owners()
+        for name, total in self._changes.sums().items():
+            old = self.control.get(name, torch.zeros_like(total))
+            self.control[name] = old + total / owners.weight(name).clamp(min=1)
+        return super().update(averages, server_round)
+
+    def _owners(self) -> HolderAverage:
+        """Return, as weights, how many clients of the run hold each element."""
+        model = {name: self.global_model[name] for name in self.parameter_names}
+        owners = HolderAverage(model)
+        if self.population is None:
+            owners.add(model, self.num_clients)
+            return owners
+        clients = self.population.of_clients()
+        for size in self.population.sizes:
+            selection = self._selection(size, self._round)
+            owners.add(selection.take(model), clients.count(size), selection)
+        return owners
