@@ -19,8 +19,7 @@ class Moon(Client):
     """Adds mu l_con: z is to be near the global model's and far from the client's own previous ones'.
 
     l_con = -log e^{cos(z, z_glob) / T} / (e^{cos(z, z_glob) / T} + sum_p e^{cos(z, z_prev_p) / T}). z is the
-    projected embedding; the other models are frozen, in evaluation mode. A client that takes part for the
-    first time has no previous model: the term is off.
+    projected embedding; the other models are frozen. At a client's first round the term is off.
     """
 
     DEFAULTS: ClassVar = {"model.projection": 256}
