@@ -305,11 +305,14 @@ class Client(ListInterface):
         -------
         dict
             ``loss`` and ``accuracy`` of the global model, unless parts of it are personal;
-            ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one.
+            ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one. Neither
+            of a client that has no test data.
         """
         self._receive(received, config)
         data = client_evaluation_data(self)
         metrics: dict[str, int | float] = {"num-examples": self.num_examples}
+        if not len(data.targets):
+            return metrics
         if not self.personal_names():
             metrics["loss"], metrics["accuracy"] = data.evaluate(self.worker.model)
         if self.is_personalised():
