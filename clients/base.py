@@ -173,7 +173,7 @@ class Client(ListInterface):
         """
         worker = self.worker
         kept = {name: value.detach().clone() for name, value in worker.state.items()}
-        local = worker.config.local
+        local = self.budget
         if any(budget.values()):
             local = local.model_copy(update={"steps": 0, "epochs": 0, **budget})
         num_steps, self.is_personal_phase = self.num_steps, True
