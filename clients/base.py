@@ -173,7 +173,7 @@ class Client(ListInterface):
         """
         worker = self.worker
         kept = {name: value.detach().clone() for name, value in worker.state.items()}
-        local = worker.config.local
+        local = self.budget
         if any(budget.values()):
             local = local.model_copy(update={"steps": 0, "epochs": 0, **budget})
         num_steps, self.is_personal_phase = self.num_steps, True
@@ -305,10 +305,13 @@ class Client(ListInterface):
         -------
         dict
             ``loss`` and ``accuracy`` of the global model, unless parts of it are personal;
-            ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one.
+            ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one. Neither
+            of a client that has no test data.
         """
         self._receive(received, config)
         metrics: dict[str, int | float] = {"num-examples": self.num_examples}
+        if not len(data.targets):
+            return metrics
         if not self.personal_names():
             metrics["loss"], metrics["accuracy"] = evaluate_global_model(self, received[ARRAYS])
         if self.is_personalised():

@@ -1,5 +1,6 @@
 """Flower's ``NumPyClient`` interface: a round with the model as a list, in the order of its state."""
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -43,7 +44,7 @@ class ListInterface(NumPyClient):
         """Evaluate a model given as a list of arrays."""
         self.worker.global_evaluation = None  # the caller may have written to the arrays since the last time
         metrics = self.test(self._named(parameters), ConfigRecord(config))
-        loss = metrics["loss"] if "loss" in metrics else metrics["personal_loss"]
+        loss = metrics.get("loss", metrics.get("personal_loss", math.nan))
         return float(loss), self.num_examples, dict(metrics)
 
     def _named(self, parameters: list[npt.NDArray[Any]]) -> Sections:

@@ -20,8 +20,9 @@ def summarise_evaluations(metrics: ClientMetrics) -> dict[str, float | None]:
     A client's ``loss`` and ``accuracy`` are those of the global model: ``federated_*``. Each metric is
     averaged over the clients weighted by examples (micro). Accuracies have further columns: ``_macro``, the
     plain mean over clients; ``_worst_decile``, the mean of the worst tenth of them, at least one; ``_p10``
-    and ``_p90``, percentiles.
+    and ``_p90``, percentiles. Clients that measured nothing, for want of test data, have no say.
     """
+    metrics = {client_id: row for client_id, row in metrics.items() if set(row) > {"num-examples"}}
     names = sorted({name for row in metrics.values() for name in row} - {"num-examples"})
     columns: dict[str, float | None] = {}
     for name in names:

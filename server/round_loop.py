@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.records import (
     ARRAYS,
     CONFIG,
+    METRICS,
     to_array,
     to_ndarray,
     to_record,
@@ -257,12 +258,17 @@ class RoundLoop:
         cohort = self.participation.cohort(server_round, fraction, "evaluation")
         messages = self._build(self.strategy.configure_evaluate, server_round, cohort)
         check = self._reply_check(messages)
-        self.messenger.reduce(self.strategy.aggregate_evaluate, server_round, messages, check)
+        self.messenger.reduce(self._aggregate_evaluate, server_round, messages, check)
         for client_id, metrics in check.metrics.items():
             values = {"num_examples": int(metrics["num-examples"]), **metrics}
             del values["num-examples"]
             self.run_directory.evaluations.append({"round": server_round, "client_id": client_id, **values})
         return summarise_evaluations(check.metrics)
+
+    def _aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> None:
+        """Show the strategy what clients measured; those without test data have measured nothing."""
+        measured = (reply for reply in replies if len(reply.content.metric_records[METRICS]) > 1)
+        self.strategy.aggregate_evaluate(server_round, measured)
 
     def _build(self, configure: Configure, server_round: int, cohort: Sequence[int]) -> dict[int, Message]:
         """Let the strategy build the messages for a cohort, which is all that it sees of the Grid."""

@@ -6,6 +6,7 @@ from flwr.app import ConfigRecord
 from torch import nn
 
 from clients.base import Client
+from clients.ditto import Ditto
 from clients.knn_per import KnnPer
 from clients.training import Batch
 from clients.worker import Worker
@@ -137,6 +138,19 @@ class TestDitto:
         federation.clients[0].state = {"personal": {"w": torch.tensor([1.0], dtype=torch.float64)}}
         federation.round()
         assert federation.clients[0].state["personal"]["w"].tolist() == close(1.17)
+
+    def test_a_straggler_is_late_with_its_own_model_too(self) -> None:
+        worker = Worker(small(local__steps=20, stragglers__fraction=0.999))
+        batches: list[bool] = []
+
+        class Counting(Ditto):
+            def after_step(self, params: Section) -> None:
+                batches.append(self.is_personal_phase)
+
+        result = train(worker, 0, global_model(worker.config), client_class=Counting)
+        steps = int(result.metrics["num-steps"])
+        assert steps < 20
+        assert batches == [False] * steps + [True] * steps
 
     def test_a_step_that_overshoots_is_refused(self) -> None:
         federation = Federation("ditto", [(1, 4)], [1], local={"local.lr": 0.5}, lam=2.0)

@@ -28,5 +28,11 @@ def test_the_worst_decile_of_few_clients_is_the_worst_client() -> None:
     assert columns["federated_accuracy_worst_decile"] == 0.2
 
 
+def test_clients_without_test_data_have_no_say() -> None:
+    columns = summarise_evaluations({0: {"num-examples": 9}, 1: {"num-examples": 1, "accuracy": 0.5}})
+    assert columns["federated_accuracy"] == columns["federated_accuracy_macro"] == 0.5
+    assert summarise_evaluations({0: {"num-examples": 9}}) == {}
+
+
 def test_without_clients_there_are_no_columns() -> None:
     assert summarise_evaluations({}) == {}

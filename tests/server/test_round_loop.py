@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from common.records import to_ndarray
 from server.round_loop import conform
 from tests.clients.jobs import global_model
 from tests.conftest import Runner, small_config
+from tests.datasets.folders import write_image_folder
 from tests.strategies.messages import record
 
 REFERENCE = record({"w": [1.0, 2.0], "n": torch.tensor(7), "mask": torch.tensor([True, False])})
@@ -75,6 +77,27 @@ class TestStragglers:
         rows = pd.read_csv(path / "metrics.csv")
         assert rows["clients"].loc[1:].tolist() == [0, 0, 0]
         assert rows["test_loss"].nunique() == 1
+
+
+@pytest.mark.parametrize("method", ["ditto", "flwr:FedMedian"])
+def test_a_client_whose_classes_are_not_tested_measures_nothing(
+    method: str, run_small: Runner, tmp_path: Path
+) -> None:
+    write_image_folder(tmp_path / "data", {"a": 9, "b": 9, "c": 9}, {"a": 3, "b": 3})
+    (tmp_path / "data" / "test" / "c").mkdir()
+    path = run_small(
+        method__name=method,
+        model__name="linear",
+        dataset__name="image-folder",
+        dataset__root=str(tmp_path / "data"),
+        partition__name="classes",
+        partition__classes_per_client=1,
+        clients__count=3,
+        clients__evaluate_fraction=1.0,
+    )
+    measured = pd.read_csv(path / "evaluations.csv").groupby("round")["loss"].count()
+    assert measured.tolist() == [2, 2, 2]
+    assert pd.read_csv(path / "metrics.csv")["federated_accuracy"].loc[1:].between(0, 1).all()
 
 
 class TestPersonalParts:
