@@ -1,0 +1,89 @@
+"""The partition ``hetero-fixed`` of InCo Aggregation: one realisation, whatever the method and the seed."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from common.errors import UserError
+from datasets.partition_report import read_partition
+from datasets.partitions._dealing import IndexArray
+from datasets.partitions._niid_bench import NIID_BENCH_MIN_SIZE, niid_bench_dirichlet
+
+
+def partition(
+    targets: IndexArray,
+    num_clients: int,
+    generator: np.random.Generator,
+    *,
+    alpha: Annotated[float, Field(gt=0)] = 0.5,
+    legacy_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0,
+    min_size: Annotated[int, Field(ge=0)] = NIID_BENCH_MIN_SIZE,
+    file: str = "",
+    all_samples: bool = True,
+) -> list[IndexArray]:
+    """Return the partition of a file, or else that of ``hetero`` with a seed that is not the run's.
+
+    Parameters
+    ----------
+    targets, num_clients, generator
+        See `datasets.partitions.make_partition`; nothing is drawn from the generator.
+    alpha, legacy_seed
+        Of the partition that is generated.
+    min_size : int, default 10
+        Smallest client that is accepted.
+    file : str, default ""
+        ``partition.npz`` of a run, or JSON: a list of lists of sample indices, one per client.
+    all_samples : bool, default True
+        Whether a file has to hold every sample. The authors' Fashion-MNIST runs use the file of CIFAR-10,
+        which leaves out 10,000 samples.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or does not fit the data and the clients.
+    """
+    if not file:
+        return niid_bench_dirichlet(targets, num_clients, alpha, legacy_seed, min_size)
+    parts = _read(file)
+    if len(parts) != num_clients:
+        raise _misfit(file, f"it has {len(parts)} clients, and clients.count is {num_clients}")
+    indices = np.concatenate(parts)
+    if indices.size and not 0 <= indices.min() <= indices.max() < len(targets):
+        raise _misfit(file, f"its indices do not go from 0 to {len(targets) - 1}, the data's last sample")
+    if len(np.unique(indices)) != len(indices):
+        raise _misfit(file, "a sample is in it twice")
+    if all_samples and len(indices) != len(targets):
+        missing = len(targets) - len(indices)
+        raise _misfit(file, f"it leaves out {missing} samples (partition.all-samples = false allows that)")
+    smallest = min(map(len, parts))
+    if smallest < max(1, min_size):
+        raise _misfit(file, f"its smallest client has {smallest} samples (partition.min-size is {min_size})")
+    return [np.sort(part) for part in parts]
+
+
+def _read(file: str) -> list[IndexArray]:
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise UserError(f"partition.file: there is no file '{file}'")
+    try:
+        if path.suffix == ".npz":
+            return read_partition(path)
+        return [_indices(part) for part in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise UserError(
+            f"partition.file: '{file}' is no partition.npz and no JSON list of lists: {error}"
+        ) from None
+
+
+def _indices(values: Any) -> IndexArray:
+    array = np.array(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError("a client's indices are a list of whole numbers")
+    return array.astype(np.int64)
+
+
+def _misfit(file: str, reason: str) -> UserError:
+    return UserError(f"partition.file: '{file}' does not fit: {reason}")

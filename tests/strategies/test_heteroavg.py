@@ -1,0 +1,222 @@
+"""HeteroAvg on hand-made replies: buffers, missing layers, InCo's place."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+
+from common.records import Section, to_record, to_section, to_sections
+from models import build_model
+from models.population import Population
+from models.submodels import SubModels, as_splittable
+from strategies.heteroavg import HeteroAvg
+from tests.methods.sized import Points
+from tests.strategies.messages import NodesOnly
+
+SIZES = ("resnet10", "1-1-1-2", "w0.5")
+
+
+class Server:
+    """A HeteroAvg whose clients 0, 1, ... are the nodes 11, 12, ..."""
+
+    def __init__(self, model: Any, sizes: Sequence[str], **parameters: Any) -> None:
+        self.model = model
+        self.state: Section = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self.strategy = HeteroAvg(**parameters)
+        self.strategy.begin_run(len(sizes), [name for name, _ in model.named_parameters()])
+        population = Population(sizes, len(sizes), fixed=sizes)
+        self.nodes = {client + 11: client for client in range(len(sizes))}
+        self.strategy.meet(population, SubModels(model, population.sizes), self.nodes)
+
+    def send(self, server_round: int = 1) -> list[Message]:
+        config = ConfigRecord({"server-round": server_round})
+        grid = NodesOnly(self.nodes)
+        return list(self.strategy.configure_train(server_round, to_record(self.state), config, grid))
+
+    def aggregate(self, messages: Sequence[Message], models: Sequence[Section]) -> Section:
+        replies = []
+        for message, model in zip(messages, models, strict=True):
+            content = RecordDict({"arrays": to_record(model), "metrics": MetricRecord({"num-examples": 10})})
+            replies.append(Message(content, reply_to=message))
+        arrays, _ = self.strategy.aggregate_train(1, replies)
+        assert arrays is not None
+        return to_section(arrays)
+
+
+def received(message: Message) -> Section:
+    return to_sections(message.content)["arrays"]
+
+
+def resnet(**parameters: Any) -> Any:
+    return build_model("stage-resnet", (1, 8, 8), 4, {"width": 4, "blocks": "1-1-1-2", **parameters})
+
+
+def changed(section: Mapping[str, torch.Tensor], amount: float = 0.01) -> Section:
+    """A model after local training: every entry moved, by an amount that depends on its place."""
+    moved = {}
+    for index, (name, value) in enumerate(section.items()):
+        step = amount * (1 + index % 3)
+        moved[name] = value + (step if value.is_floating_point() else 3)
+    return moved
+
+
+def test_every_client_gets_its_part_and_its_size() -> None:
+    server = Server(resnet(), SIZES)
+    for message, size in zip(server.send(), SIZES, strict=True):
+        submodel = as_splittable(server.model).submodel(size)
+        assert message.content.config_records["config"]["size"] == size
+        part = received(message)
+        assert list(part) == list(submodel.state_dict())
+        assert all(torch.equal(part[name], value) for name, value in submodel.state_dict().items())
+
+
+def test_clients_of_one_size_share_a_message_and_whole_entries_are_not_copied() -> None:
+    server = Server(resnet(), ("resnet10", "resnet10", "1-1-1-2"))
+    arrays = to_record(server.state)
+    messages = list(
+        server.strategy.configure_train(1, arrays, ConfigRecord({"server-round": 1}), NodesOnly(server.nodes))
+    )
+    first, second, third = (message.content.array_records["arrays"] for message in messages)
+    assert first is second
+    assert first["conv1.weight"].data is third["conv1.weight"].data is arrays["conv1.weight"].data
+
+
+def test_o12_buffers() -> None:
+    class WithBuffers(Points):
+        def __init__(self) -> None:
+            super().__init__({"w": [0.0]})
+            self.register_buffer("num_batches_tracked", torch.tensor(7))
+            self.register_buffer("running_var", torch.tensor([0.6, 1.0]))
+
+        def submodel(self, size: str) -> Any:
+            return WithBuffers()
+
+    server = Server(WithBuffers(), ["all"] * 3)
+    messages = server.send()
+    replies = [
+        {
+            **received(message),
+            "num_batches_tracked": torch.tensor(7 + steps),
+            "running_var": torch.tensor(var),
+        }
+        for message, steps, var in zip(
+            messages, (35, 40, 41), ([0.1, 1.5], [-0.3, 2.0], [-0.1, 2.5]), strict=True
+        )
+    ]
+    model = server.aggregate(messages, replies)
+    assert model["num_batches_tracked"].item() == 45
+    assert model["num_batches_tracked"].dtype == torch.int64
+    assert model["running_var"].tolist() == [0.0, 2.0]
+
+
+@pytest.mark.parametrize("inco", [False, True])
+def test_o13_a_layer_without_holder_is_bit_identical(inco: bool) -> None:
+    server = Server(resnet(), ("resnet10", "resnet10"), inco=inco)
+    messages = server.send()
+    model = server.aggregate(messages, [changed(received(message)) for message in messages])
+    missing = {name for name in server.state if name.startswith("layer4.1.")}
+    assert len(missing) == 12
+    for name, value in server.state.items():
+        assert torch.equal(model[name], value) == (name in missing), name
+        assert model[name].dtype == value.dtype
+
+
+@pytest.mark.parametrize("inco", [False, True])
+def test_m13_identical_changes_of_all_holders_are_the_change(inco: bool) -> None:
+    server = Server(resnet(), SIZES, inco=inco)
+    messages = server.send()
+    after = changed(server.state)
+    parts = [
+        server.strategy.submodels.selection(size).take(after)  # type: ignore[union-attr]
+        for size in SIZES
+    ]
+    model = server.aggregate(messages, parts)
+    targets = {"layer4.1.conv1.weight", "layer4.1.conv2.weight"} if inco else set()
+    for name, value in after.items():
+        assert torch.allclose(model[name], value, rtol=1e-6, atol=1e-7) == (name not in targets), name
+
+
+def test_m14_sending_everything_twice_changes_nothing() -> None:
+    once = Server(resnet(), SIZES)
+    messages = once.send()
+    models = [changed(received(message), 0.01 * (i + 1)) for i, message in enumerate(messages)]
+    expected = once.aggregate(messages, models)
+    twice = Server(resnet(), [size for size in SIZES for _ in range(2)])
+    model = twice.aggregate(twice.send(), [model for model in models for _ in range(2)])
+    for name, value in expected.items():
+        torch.testing.assert_close(model[name], value, rtol=1e-6, atol=1e-7)
+
+
+def test_m19_untrained_parts_put_together_are_the_model() -> None:
+    server = Server(resnet(), SIZES)
+    messages = server.send()
+    model = server.aggregate(messages, [received(message) for message in messages])
+    assert all(torch.equal(model[name], value) for name, value in server.state.items())
+
+
+def test_m21_a_narrow_client_changes_nothing_outside_its_channels() -> None:
+    server = Server(resnet(), ("w0.5",))
+    messages = server.send()
+    model = server.aggregate(messages, [changed(received(messages[0]))])
+    old = server.state["layer2.0.conv1.weight"]
+    inside = torch.zeros_like(old, dtype=torch.bool)
+    inside[:4, :2] = True
+    new = model["layer2.0.conv1.weight"]
+    assert torch.equal(new[~inside], old[~inside])
+    assert (new[inside] != old[inside]).all()
+
+
+def test_m6_inco_changes_its_targets_alone_and_within_the_clip() -> None:
+    plain, inco = Server(resnet(), SIZES), Server(resnet(), SIZES, inco=True)
+    models = [changed(received(message), 0.2 * (i + 1)) for i, message in enumerate(plain.send())]
+    expected, model = plain.aggregate(plain.send(), models), inco.aggregate(inco.send(), models)
+    targets = {"layer4.1.conv1.weight", "layer4.1.conv2.weight"}
+    for name, value in expected.items():
+        assert torch.equal(model[name], value) == (name not in targets), name
+    for name in targets:
+        assert (model[name] - plain.state[name]).abs().max() <= 0.1 + 1e-6
+    assert inco.strategy.columns(1)["inco_theta"] > 0
+    assert "inco_theta" not in plain.strategy.columns(1)
+
+
+def test_m1_a_server_of_the_smallest_size_has_no_targets() -> None:
+    sizes = ("resnet10", "w0.5")
+    plain, inco = (Server(resnet(blocks="resnet10"), sizes, inco=flag) for flag in (False, True))
+    models = [changed(received(message)) for message in plain.send()]
+    expected, model = plain.aggregate(plain.send(), models), inco.aggregate(inco.send(), models)
+    assert all(torch.equal(model[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("optimise", [True, False])
+def test_m24_what_nobody_covers_stays_with_inco_too(optimise: bool) -> None:
+    server = Server(resnet(), ("w0.5", "w0.5"), inco=True, inco_optimise=optimise)
+    messages = server.send()
+    model = server.aggregate(messages, [changed(received(message)) for message in messages])
+    for name in ("layer4.1.conv1.weight", "layer4.1.conv2.weight"):
+        old, new = server.state[name], model[name]
+        assert torch.equal(new[16:], old[16:])
+        assert torch.equal(new[:, 16:], old[:, 16:])
+        assert (new[:16, :16] != old[:16, :16]).any()
+
+
+def test_inco_sees_the_mean_change_of_the_holders(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, torch.Tensor] = {}
+
+    def remember(self: HeteroAvg, updates: Section, held: Section | None = None) -> Section:
+        seen.update(updates)
+        return {name: update * 2 if name == "conv1.weight" else update for name, update in updates.items()}
+
+    monkeypatch.setattr(HeteroAvg, "apply_inco", remember)
+    server = Server(resnet(), ("resnet10", "1-1-1-2"), inco=True)
+    messages = server.send()
+    models = [
+        changed(received(message), amount) for message, amount in zip(messages, (0.1, 0.3), strict=True)
+    ]
+    model = server.aggregate(messages, models)
+    assert seen["conv1.weight"].dtype == torch.float64
+    torch.testing.assert_close(
+        seen["conv1.weight"], torch.full_like(seen["conv1.weight"], 0.2), rtol=0, atol=1e-7
+    )
+    torch.testing.assert_close(model["conv1.weight"], server.state["conv1.weight"] + 0.4)
