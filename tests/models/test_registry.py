@@ -46,6 +46,7 @@ def test_available_models_are_the_files_that_define_build():
         "resnet44",
         "resnet56",
         "small-cnn",
+        "vit-small",
     ]
 
 
