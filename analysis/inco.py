@@ -68,7 +68,7 @@ def plot_inco(run_dir: Path) -> Path:
     panels = figure.subplots(2, 2)
     for axes, (column, title) in zip(panels.flat, _MAPS.items(), strict=False):
         table = layers.pivot_table(index="layer", columns="round", values=column).loc[order]
-        _draw_map(axes, table, title, limits=None if column == "theta" else (0, 1))
+        _draw_map(axes, table, title, is_balance=column == "beta_positive")
     shares = layer_table(layers)["rounds_positive"]
     axes = panels.flat[3]
     axes.barh(range(len(order)), 100 * shares, color=PALETTE[0])
@@ -80,8 +80,10 @@ def plot_inco(run_dir: Path) -> Path:
     return save(figure, run_dir / "plots" / "inco.png")
 
 
-def _draw_map(axes: Axes, table: pd.DataFrame, title: str, limits: tuple[float, float] | None) -> None:
-    low, high = limits or (0.0, float(np.nanmax(table.to_numpy())) or 1.0)
+def _draw_map(axes: Axes, table: pd.DataFrame, title: str, is_balance: bool) -> None:
+    """Draw layers against rounds; a balance is a share whose neutral value is one half."""
+    deviation = max(0.05, float(np.nanmax(np.abs(table.to_numpy() - 0.5))))
+    largest = float(np.nanmax(table.to_numpy())) or 1.0
     # Rounds have equal widths, whichever were recorded.
     rounds = range(int(table.columns.min()), int(table.columns.max()) + 1)
     table = table.reindex(columns=rounds)
@@ -89,7 +91,8 @@ def _draw_map(axes: Axes, table: pd.DataFrame, title: str, limits: tuple[float, 
         table,
         aspect="auto",
         interpolation="nearest",
-        norm=Normalize(low, high),
+        norm=Normalize(0.5 - deviation, 0.5 + deviation) if is_balance else Normalize(0, largest),
+        cmap="RdBu_r" if is_balance else "viridis",
         extent=(rounds[0] - 0.5, rounds[-1] + 0.5, len(table) - 0.5, -0.5),
     )
     _name_layers(axes, list(table.index))

@@ -20,6 +20,7 @@ from matplotlib.colors import Normalize
 from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import load_file
+from scipy.stats import wasserstein_distance
 
 from analysis.run_directory import update_files
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
@@ -33,6 +34,8 @@ MOST_PANELS = 12
 _PANELS_IN_A_ROW = 3
 # What lies beyond these quantiles of all rounds together is not drawn.
 _SHOWN = (0.001, 0.999)
+# From this share on a title tells how many entries have no update.
+_TOLD = 0.01
 
 
 def read_updates(run_dir: Path, layers: str = "") -> dict[int, dict[str, npt.NDArray[np.floating]]]:
@@ -67,6 +70,9 @@ def read_updates(run_dir: Path, layers: str = "") -> dict[int, dict[str, npt.NDA
 def smoothness(updates: Updates) -> pd.DataFrame:
     """Return two numbers for how smooth the distributions of each layer are over rounds.
 
+    Entries that are zero in a round are left out: those that no sample can reach, such as all but the centre
+    of 3x3 kernels on feature maps of one pixel.
+
     Returns
     -------
     pandas.DataFrame
@@ -77,13 +83,15 @@ def smoothness(updates: Updates) -> pd.DataFrame:
     """
     rows = {}
     for layer in _layers(updates):
-        values = [of_round[layer].ravel() for of_round in updates.values() if layer in of_round]
+        values = list(_moved(updates, layer).values())
+        if not values:
+            continue
         edges = _edges(values)
         variations = [
             np.abs(np.diff(_probabilities(value, edges), prepend=0, append=0)).sum() for value in values
         ]
         distances = [
-            np.abs(np.sort(a) - np.sort(b)).mean() / max(np.std([a, b]), np.finfo(float).tiny)
+            wasserstein_distance(a, b) / max(np.concatenate([a, b]).std(), np.finfo(float).tiny)
             for a, b in itertools.pairwise(values)
         ]
         rows[layer] = {
@@ -112,7 +120,7 @@ def update_similarity(first: Updates, second: Updates) -> pd.DataFrame:
 
 
 def plot_updates(run_dir: Path, layers: str = "", out: Path | None = None) -> Path:
-    """Draw the distribution of each layer's update, a curve per recorded round.
+    """Draw the distribution of each layer's update, a curve per recorded round, without entries of zero.
 
     Parameters
     ----------
@@ -137,7 +145,12 @@ def plot_updates(run_dir: Path, layers: str = "", out: Path | None = None) -> Pa
     panels = figure.subplots(rows, columns, squeeze=False)
     scale = Normalize(min(updates), max(max(updates), min(updates) + 1))
     for axes, name, title in zip(panels.flat, names, short_names(names), strict=False):
-        values = {number: of_round[name].ravel() for number, of_round in updates.items() if name in of_round}
+        values = _moved(updates, name)
+        if not values:
+            label_axes(axes, "update", "density", f"{title}: all zero")
+            continue
+        size = sum(updates[server_round][name].size for server_round in values)
+        zeros = 1 - sum(map(len, values.values())) / size
         edges = _edges(list(values.values()))
         for server_round, value in values.items():
             density = _probabilities(value, edges) / np.diff(edges)
@@ -148,7 +161,7 @@ def plot_updates(run_dir: Path, layers: str = "", out: Path | None = None) -> Pa
                 linewidth=1,
             )
         axes.ticklabel_format(style="sci", scilimits=(0, 0), axis="both")
-        label_axes(axes, "update", "density", title)
+        label_axes(axes, "update", "density", title if zeros < _TOLD else f"{title} ({zeros:.0%} zero)")
     for axes in panels.flat[len(names) :]:
         axes.remove()
     bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=panels, label="round", shrink=0.8)
@@ -176,6 +189,12 @@ def plot_update_similarity(similarity: pd.DataFrame, path: Path) -> Path:
     integer_ticks(axes.xaxis)
     label_axes(axes, "round", "CKA of both runs' updates")
     return save(axes.get_figure(), path)  # type: ignore[arg-type]
+
+
+def _moved(updates: Updates, layer: str) -> dict[int, npt.NDArray[np.floating]]:
+    """Return round → the entries of a layer's update that are not zero, if there are any."""
+    values = {number: of_round[layer].ravel() for number, of_round in updates.items() if layer in of_round}
+    return {number: value[value != 0] for number, value in values.items() if value.any()}
 
 
 def _layers(updates: Updates) -> list[str]:

@@ -37,16 +37,30 @@ def test_reading(make_run):
 
 
 def test_smoothness_by_hand():
-    # Between the quantiles of both rounds together, a hundred bins: half the values at either end.
-    two = np.array([0.0] * 500 + [1.0] * 500)
-    table = smoothness({1: {"a": two}, 2: {"a": two + 0.0}, 5: {"a": 1 - two}})
+    # Between the quantiles of all rounds together, a hundred bins: half the values at either end.
+    two = np.array([1.0] * 500 + [2.0] * 500)
+    table = smoothness({1: {"a": two}, 2: {"a": two[::-1]}})
     assert table.loc["a", "total_variation"] == pytest.approx(4 * 0.5)
     assert table.loc["a", "distance"] == 0
     shifted = smoothness({1: {"a": two}, 2: {"a": two + 2}})
     assert shifted.loc["a", "distance"] == pytest.approx(2 / np.sqrt(0.25 + 1))
-    flat = np.linspace(0, 1, 100_000)
+    flat = np.linspace(1, 2, 100_000)
     assert smoothness({1: {"a": flat}}).loc["a", "total_variation"] == pytest.approx(2 / 100, rel=0.05)
     assert np.isnan(smoothness({1: {"a": flat}}).loc["a", "distance"])
+
+
+def test_entries_without_an_update_are_left_out(make_run):
+    two = np.array([1.0] * 500 + [2.0] * 500)
+    sparse = np.concatenate([np.zeros(8000), two])
+    first, second = ({1: {"a": value}, 2: {"a": 2 * value}, 3: {"a": 0 * value}} for value in (two, sparse))
+    assert smoothness(first).equals(smoothness(second))
+    assert smoothness({1: {"a": np.zeros(3)}}).empty
+    run_dir = write_updates(make_run())
+    update = {CONV: np.zeros((2, 2), dtype=np.float32), NORM: np.float32([0, 1, 2])}
+    save_file(update, run_dir / "updates" / "round-000040.safetensors")
+    for server_round in (41, 42):
+        (run_dir / "updates" / f"round-{server_round:06d}.safetensors").unlink()
+    assert plot_updates(run_dir)
 
 
 def test_similarity_has_outputs_as_samples():
