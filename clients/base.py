@@ -309,6 +309,7 @@ class Client(ListInterface):
             of a client that has no test data.
         """
         self._receive(received, config)
+        data = client_evaluation_data(self)
         metrics: dict[str, int | float] = {"num-examples": self.num_examples}
         if not len(data.targets):
             return metrics
@@ -316,7 +317,7 @@ class Client(ListInterface):
             metrics["loss"], metrics["accuracy"] = evaluate_global_model(self, received[ARRAYS])
         if self.is_personalised():
             self.worker.load(self.personal_model() or {})
-            data, predictor = client_evaluation_data(self), self.personal_predictor()
+            predictor = self.personal_predictor()
             metrics["personal_loss"], metrics["personal_accuracy"] = data.evaluate(predictor)
         return metrics
 
