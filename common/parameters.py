@@ -22,7 +22,7 @@ def class_parameters(*classes: type) -> dict[str, tuple[Any, Any]]:
     for cls in classes:
         hints = get_type_hints(cls, include_extras=True)
         for name, annotation in hints.items():
-            is_constant = get_origin(annotation) is ClassVar
+            is_constant = ClassVar in (annotation, get_origin(annotation))
             if not name.startswith("_") and hasattr(cls, name) and not is_constant:
                 declared[name] = (annotation, getattr(cls, name))
     return declared

@@ -49,6 +49,7 @@ class ReplyCheck:
         self._weights = weights or {}
         self.failures: list[ClientFailure] = []
         self.metrics: dict[int, dict[str, float]] = {}
+        self.worked: set[int] = set()  # did their job and may have new state, even if the reply is refused
         self.num_bytes = 0
 
     def in_client_order(self, replies: Iterable[tuple[int, Message]]) -> Iterator[Message]:
@@ -62,6 +63,8 @@ class ReplyCheck:
         settled: set[int] = set()
         for client_id, reply in replies:
             settled.add(client_id)
+            if not reply.has_error():
+                self.worked.add(client_id)
             if reason := self._fault(client_id, reply):
                 self._fail(client_id, reason)
             else:

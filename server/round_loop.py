@@ -194,7 +194,7 @@ class RoundLoop:
                     "seconds": metrics["seconds"],
                 }
             )
-        self._trained_since_checkpoint |= set(check.metrics)
+        self._trained_since_checkpoint |= check.worked
         self.participation.observe(
             {client_id: metrics["train_loss"] for client_id, metrics in check.metrics.items()}
         )

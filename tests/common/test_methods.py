@@ -108,6 +108,10 @@ class TestMethods:
         assert strategy is not method.make_strategy()
         assert load_method("fedavg", {}).make_strategy().weighting == "examples"  # type: ignore[attr-defined]
 
+    def test_constants_of_a_class_are_no_parameters(self) -> None:
+        assert "DEFAULTS" not in load_method("moon", {}).client_parameters
+        assert "method.DEFAULTS" not in error_of(load_method, "moon", {"temprature": 1.0})
+
     def test_a_literal_is_checked(self) -> None:
         message = error_of(load_method, "fedavg", {"weighting": "uniformly"})
         assert message == "method.weighting must be 'examples' or 'uniform', not 'uniformly'"

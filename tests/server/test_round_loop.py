@@ -1,13 +1,17 @@
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from flwr.app import Message
 from safetensors.torch import load_file
 
-from common.records import to_ndarray
+from common.records import CONFIG, METRICS, to_ndarray
+from runtimes.sequential import SequentialGrid
 from server.round_loop import conform
 from tests.clients.jobs import global_model
 from tests.conftest import Runner, small_config
@@ -98,6 +102,25 @@ def test_a_client_whose_classes_are_not_tested_measures_nothing(
     measured = pd.read_csv(path / "evaluations.csv").groupby("round")["loss"].count()
     assert measured.tolist() == [2, 2, 2]
     assert pd.read_csv(path / "metrics.csv")["federated_accuracy"].loc[1:].between(0, 1).all()
+
+
+def test_the_state_of_a_client_whose_reply_is_refused_is_in_the_checkpoint(run_small: Runner) -> None:
+    class Spoiling(SequentialGrid):
+        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+            for index, reply in enumerate(super().exchange(messages)):
+                metrics = reply.content.metric_records.get(METRICS, {})
+                if index == 0 and "train_loss" in metrics:
+                    server_round = messages[0].content.config_records[CONFIG]["server-round"]
+                    metrics["train_loss"] = metrics["train_loss"] if server_round > 2 else math.nan
+                yield reply
+
+    options = {"method__name": "fedper", "clients__fraction": 1.0, "failures__policy": "drop"}
+    whole = run_small("whole", Spoiling, rounds=4, **options)
+    run_small("parts", Spoiling, rounds=2, **options)
+    parts = run_small("parts", Spoiling, rounds=4, run__resume=True, **options)
+    assert pd.read_csv(whole / "metrics.csv")["failures"].tolist()[1:] == [1, 1, 0, 0]
+    first, second = (load_file(path / "model.safetensors") for path in (whole, parts))
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 class TestPersonalParts:
