@@ -13,6 +13,7 @@ from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.progress import PlainLines
 from strategies.heteroavg import HeteroAvg
+from strategies.heterofl import HeteroFL
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
@@ -48,6 +49,7 @@ SIZES: dict[str, Value] = {
     "model__blocks": "1-1-1-2",
     "model__width": 2,
     "model__sizes": "1,1-1-1-2",
+    "local__batch_size": 128,
 }
 
 
@@ -58,6 +60,8 @@ def model_for(method: str) -> dict[str, Value]:
     if method.startswith("flwr:"):
         return {}
     strategy_class = load_method(method, {}).strategy_class
+    if issubclass(strategy_class, HeteroFL):
+        return {**SIZES, "model__width": 4, "model__sizes": "a,b", "batch_norm__policy": "recalibrate"}
     return dict(SIZES) if issubclass(strategy_class, HeteroAvg) else {}
 
 

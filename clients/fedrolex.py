@@ -1,0 +1,19 @@
+"""FedRolex's client half (Alam et al., NeurIPS 2022): that of HeteroFL."""
+
+from torch import nn
+
+from clients.heterofl import HeteroFL
+from common.errors import UserError
+
+
+class FedRolex(HeteroFL):
+    """Local training of HeteroFL on the channels of the round."""
+
+    def validate(self) -> None:
+        """Refuse what HeteroFL refuses, and layers in which it matters which channels are neighbours."""
+        super().validate()
+        if any(isinstance(module, nn.GroupNorm) for module in self.worker.model.modules()):
+            raise UserError(
+                "'fedrolex' shifts channels, which group normalisation does not bear:"
+                " use model.norm = 'batch'"
+            )

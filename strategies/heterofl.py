@@ -1,0 +1,32 @@
+"""HeteroFL's server half (Diao, Ding and Tarokh, ICLR 2021, section 3 and Algorithm 1)."""
+
+from common.records import ARRAYS, Sections
+from models.submodels import Indices, Selection
+from strategies.heteroavg import HeteroAvg
+
+CLASSES = "classes"
+HEAD = ("classifier.weight", "classifier.bias")
+
+
+class HeteroFL(HeteroAvg):
+    """Every element becomes the mean over the clients that hold it; elements that nobody holds stay.
+
+    A client holds the leading channels of each layer. Of the classifier it has a say in the rows of those
+    classes alone that are among its samples.
+    """
+
+    SECTIONS = frozenset({ARRAYS, CLASSES})
+
+    def prepare(self, sections: Sections) -> Sections:
+        """Return the model without the classifier's rows of other classes."""
+        arrays, own = sections[ARRAYS], sections[CLASSES]["held"]
+        if own.all():
+            return {ARRAYS: arrays}
+        rows = own.nonzero().flatten()
+        held: dict[str, Indices] = dict.fromkeys(arrays, ()) if self.held is None else dict(self.held.indices)
+        head = {name: arrays[name] for name in HEAD if name in arrays}
+        for name, value in head.items():
+            columns = held[name][1:] or (None,) * (value.ndim - 1)
+            held[name] = (rows, *columns)
+        self.held = Selection(held)
+        return {ARRAYS: arrays | {name: value[rows] for name, value in head.items()}}
