@@ -5,6 +5,7 @@ import pytest
 from common.config import Config
 from common.errors import UserError
 from runtimes.comparators import COMPARATORS, derive, steps_per_round
+from runtimes.launch import compared
 from tests.common.configs import make_config
 
 
@@ -119,6 +120,12 @@ def test_local_only_keeps_everything_but_the_method() -> None:
 def test_deriving_twice_is_deriving_once(comparator: str) -> None:
     once = derive(federated(), comparator, no_sizes)
     assert derive(once, comparator, no_sizes).flat() == once.flat()
+
+
+@pytest.mark.parametrize("comparator", COMPARATORS)
+def test_a_comparator_has_the_model_of_the_run(comparator: str) -> None:
+    config = make_config({"method.name": "moon", "local.epochs": 0, "local.steps": 4})
+    assert compared(config, comparator).model.parameters["projection"] == 256
 
 
 def test_methods_and_partitions_have_one_ceiling() -> None:
