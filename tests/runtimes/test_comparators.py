@@ -116,6 +116,12 @@ def test_local_only_keeps_everything_but_the_method() -> None:
     )
 
 
+@pytest.mark.parametrize(("metric", "patience"), [("test_accuracy", 0), ("train_loss", 3)])
+def test_local_only_has_no_patience_with_a_model_that_stays_as_it_is(metric: str, patience: int) -> None:
+    config = federated(stop__metric=metric, stop__patience=3)
+    assert derive(config, "local-only", no_sizes).stop.patience == patience
+
+
 @pytest.mark.parametrize("comparator", COMPARATORS)
 def test_deriving_twice_is_deriving_once(comparator: str) -> None:
     once = derive(federated(), comparator, no_sizes)
