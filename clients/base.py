@@ -17,7 +17,13 @@ from clients.evaluation_data import client_evaluation_data, evaluate_global_mode
 from clients.list_interface import ListInterface
 from clients.schedules import learning_rate
 from clients.step_weights import step_weight_norm
-from clients.training import Batch, full_gradient, iterate_training_batches, train_locally
+from clients.training import (
+    Batch,
+    allow_batch_statistics,
+    full_gradient,
+    iterate_training_batches,
+    train_locally,
+)
 from clients.worker import Worker
 from common.config import LocalSection, Value
 from common.randomness import Purpose, numpy_generator, torch_generator
@@ -148,10 +154,18 @@ class Client(ListInterface):
         return torch.func.functional_call(self.worker.model, params, (inputs,))  # type: ignore[no-any-return]
 
     def gradient_at(self, params: Section, batch: Batch) -> Section:
-        """Return the gradient of the loss of `batch` at `params`, which are left as they are."""
+        """Return the gradient of the loss of `batch` at `params`, which are left as they are.
+
+        So are BatchNorm's running statistics: those of other weights are not the model's.
+        """
+        worker = self.worker
+        statistics = {name: value.clone() for name, value in worker.buffers.items()}
+        if worker.model.training:
+            allow_batch_statistics(worker.batch_norm_layers, batch)
         with torch.enable_grad():
             leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
             grads = torch.autograd.grad(self.loss(leaves, batch), list(leaves.values()))
+        worker.load(statistics)
         return dict(zip(leaves, grads, strict=True))
 
     def extra_batches(self) -> Iterator[Batch]:

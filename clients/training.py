@@ -1,9 +1,10 @@
 """The local training loop, written once for all methods."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
 import torch
+from torch import nn
 
 from clients.batches import iterate_batches
 from clients.optimizers import reset_optimizer
@@ -102,8 +103,7 @@ def train_locally(
             if chooses_names and (names := client.trained_names()) is not trained:
                 trained = names
                 _freeze_all_but(trained, params)
-            for batch_norm in worker.batch_norm_layers:
-                batch_norm.train(len(batch) > 1)  # one sample has no batch statistics: the running ones serve
+            allow_batch_statistics(worker.batch_norm_layers, batch)
             worker.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(worker.device.type, torch.bfloat16, enabled=local.precision == "bfloat16"):
                 loss = client.loss(params, batch)
@@ -124,6 +124,12 @@ def train_locally(
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean_loss = float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
     return len(sizes), mean_loss
+
+
+def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch) -> None:
+    """Let layers use the statistics of a batch; one sample has none, and the running ones serve."""
+    for layer in batch_norm_layers:
+        layer.train(len(batch) > 1)
 
 
 def _freeze_all_but(names: Collection[str], params: Section) -> None:

@@ -90,6 +90,8 @@ def _local_only(config: Config) -> dict[str, Value]:
     values = _reset(_reset(config.flat(), "method"), "privacy") | {"method.name": LOCAL_ONLY}
     if config.clients.evaluate_fraction == 0:  # what the clients learn shows in their own accuracy alone
         values["clients.evaluate-fraction"] = 1.0
+    if config.stop.metric != "train_loss":  # the global model never improves: patience would end the run
+        values["stop.patience"] = 0
     return values
 
 

@@ -69,10 +69,12 @@ def configure(
 
 
 def compared(config: Config, comparator: str) -> Config:
-    """Return the configuration of a comparator of a run."""
+    """Return the configuration of a comparator of a run, with the run's model."""
+    from common.methods import complete
     from runtimes.comparators import derive
     from server.experiment import client_sizes
 
+    config = complete(config)  # a projection that the method brings along is part of the model
     return derive(config, comparator, lambda: client_sizes(config))
 
 

@@ -257,6 +257,37 @@ class TestBatchNormPolicy:
         assert not result.client.keeps_state()
 
 
+class TestGradientElsewhere:
+    def test_it_leaves_the_running_statistics_alone(self, batch_norm_model: str) -> None:
+        config = small(model__name=batch_norm_model)
+
+        class Curious(Client):
+            def correct_gradients(self, params: Section, grads: Section) -> Section:
+                self.gradient_at({name: value + 1 for name, value in params.items()}, self.batch)
+                return grads
+
+        start = global_model(config)
+        curious = train(Worker(config), 0, start, client_class=Curious)
+        assert equal(curious.model, train(Worker(config), 0, start).model)
+
+    def test_one_sample_has_no_batch_statistics(self, batch_norm_model: str) -> None:
+        config = small(model__name=batch_norm_model)
+        seen: list[tuple[int, bool]] = []
+
+        class Recording(Client):
+            def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+                seen.append((len(batch), self.worker.batch_norm_layers[0].training))
+                return super().loss(params, batch)
+
+            def correct_gradients(self, params: Section, grads: Section) -> Section:
+                batch = self.batch
+                self.gradient_at(params, Batch(batch.inputs[:1], batch.targets[:1], batch.indices[:1]))
+                return grads
+
+        train(Worker(config), 0, global_model(config), client_class=Recording)
+        assert seen == [(16, True), (1, False)] * 5
+
+
 class TestBudget:
     class Recording(Client):
         """Notes the samples of each batch."""

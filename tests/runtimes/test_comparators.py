@@ -5,6 +5,7 @@ import pytest
 from common.config import Config
 from common.errors import UserError
 from runtimes.comparators import COMPARATORS, derive, steps_per_round
+from runtimes.launch import compared
 from tests.common.configs import make_config
 
 
@@ -115,10 +116,22 @@ def test_local_only_keeps_everything_but_the_method() -> None:
     )
 
 
+@pytest.mark.parametrize(("metric", "patience"), [("test_accuracy", 0), ("train_loss", 3)])
+def test_local_only_has_no_patience_with_a_model_that_stays_as_it_is(metric: str, patience: int) -> None:
+    config = federated(stop__metric=metric, stop__patience=3)
+    assert derive(config, "local-only", no_sizes).stop.patience == patience
+
+
 @pytest.mark.parametrize("comparator", COMPARATORS)
 def test_deriving_twice_is_deriving_once(comparator: str) -> None:
     once = derive(federated(), comparator, no_sizes)
     assert derive(once, comparator, no_sizes).flat() == once.flat()
+
+
+@pytest.mark.parametrize("comparator", COMPARATORS)
+def test_a_comparator_has_the_model_of_the_run(comparator: str) -> None:
+    config = make_config({"method.name": "moon", "local.epochs": 0, "local.steps": 4})
+    assert compared(config, comparator).model.parameters["projection"] == 256
 
 
 def test_methods_and_partitions_have_one_ceiling() -> None:
