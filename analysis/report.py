@@ -8,11 +8,21 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.curves import plot_curves
+from analysis.inco import plot_inco
 from analysis.label_distribution import plot_label_distribution
 from analysis.participation import plot_participation
 from analysis.run_directory import NoDataError, read_metrics, read_summary
+from analysis.similarity import plot_similarity
+from analysis.updates import plot_updates
 
-PLOTS: tuple[Callable[[Path], Path], ...] = (plot_curves, plot_label_distribution, plot_participation)
+PLOTS: tuple[Callable[[Path], Path], ...] = (
+    plot_curves,
+    plot_label_distribution,
+    plot_participation,
+    plot_similarity,
+    plot_updates,
+    plot_inco,
+)
 
 
 def write_plots(run_dir: Path) -> list[Path]:

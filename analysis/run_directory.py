@@ -64,6 +64,46 @@ def read_participation(run_dir: Path) -> pd.DataFrame:
     return table.set_index("client_id").sort_index()
 
 
+def read_layers(run_dir: Path) -> pd.DataFrame:
+    """Return ``layers.csv``: what InCo did, one row per round and target.
+
+    Raises
+    ------
+    UserError
+        If the file is missing (only runs with ``method.inco`` have it), empty or not such a table.
+    """
+    return _read_csv(
+        run_dir, "layers.csv", ["round", "layer", "theta", "beta_positive", "layer_beta", "clipped"]
+    )
+
+
+def read_similarities(run_dir: Path) -> pd.DataFrame:
+    """Return ``similarity/``: one row per ``round``, ``layer`` and pair of clients, with their ``cka``.
+
+    Raises
+    ------
+    UserError
+        If there is none (``analysis.similarity-rounds`` asks for it), or one is not such a table.
+    """
+    tables = []
+    for server_round, path in _of_rounds(run_dir, "similarity", "csv", "analysis.similarity-rounds"):
+        table = _read_csv(path.parent, path.name, ["layer", "client_a", "client_b", "cka"])
+        table.insert(0, "round", server_round)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def update_files(run_dir: Path) -> dict[int, Path]:
+    """Return round → file of ``updates/``, ascending: changes of the server model by name of the entry.
+
+    Raises
+    ------
+    UserError
+        If there is none (``analysis.update-rounds`` asks for it).
+    """
+    return dict(_of_rounds(run_dir, "updates", "safetensors", "analysis.update-rounds"))
+
+
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """Return ``summary.json``, which a run writes when it ends.
 
@@ -80,6 +120,15 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     if not isinstance(summary, dict) or not isinstance(summary.get("config", {}), dict):
         raise UserError(f"{path} is not the summary of a run")
     return summary
+
+
+def _of_rounds(run_dir: Path, folder: str, suffix: str, key: str) -> list[tuple[int, Path]]:
+    if not run_dir.is_dir():
+        raise UserError(f"there is no run directory {run_dir}")
+    paths = sorted((run_dir / folder).glob(f"round-*.{suffix}"))
+    if not paths:
+        raise NoDataError(f"{run_dir} has no {folder}: runs with {key} do")
+    return [(int(path.stem.removeprefix("round-")), path) for path in paths]
 
 
 def _read_csv(run_dir: Path, name: str, columns: list[str]) -> pd.DataFrame:

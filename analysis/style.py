@@ -58,6 +58,15 @@ def integer_ticks(axis: Axis, most: int = 9) -> None:
     axis.set_major_locator(MaxNLocator(nbins=most, integer=True, steps=[1, 2, 5, 10]))
 
 
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return names of layers as labels: without ``.weight`` and a module that is around all of them."""
+    short = [name.removesuffix(".weight") for name in names]
+    outer, _, _ = short[0].partition(".")
+    inner = [name.removeprefix(f"{outer}.") for name in short]
+    is_around_all = all(name.startswith(f"{outer}.") for name in short)
+    return inner if is_around_all and not any(name[0].isdigit() for name in inner) else short
+
+
 def method_colours(methods: Sequence[str]) -> dict[str, str]:
     """Return one colour per method: always the same for the known ones, the free ones in order for others."""
     free = [colour for colour in PALETTE if colour not in METHOD_COLOURS.values()]

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.errors import UserError, nearest
+from common.round_list import RoundList
 
 Value = bool | int | float | str
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +26,7 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 RESUMABLE_DIFFERENCES = (
     "rounds", "overrides", "device", "dataset.root", "dataset.download", "failures.timeout",
 )  # fmt: skip
-RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "checkpoint.")
+RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "checkpoint.", "analysis.")
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -204,6 +205,21 @@ class CheckpointSection(_Section):
     every: Positive
 
 
+class AnalysisSection(_Section):
+    """What is written down for ``analysis/`` in which rounds (``server/recorder.py``)."""
+
+    similarity_rounds: str
+    images: Annotated[int, Field(ge=4)]
+    update_rounds: str
+    update_layers: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        RoundList(self.similarity_rounds, "analysis.similarity-rounds")
+        RoundList(self.update_rounds, "analysis.update-rounds")
+        return self
+
+
 class Config(_Section):
     """The whole validated configuration; attributes are the sections of the dotted keys."""
 
@@ -229,6 +245,7 @@ class Config(_Section):
     resources: ResourcesSection
     failures: FailuresSection
     checkpoint: CheckpointSection
+    analysis: AnalysisSection
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Value]) -> "Config":

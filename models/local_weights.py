@@ -45,7 +45,7 @@ def load_weights(
     UserError
         If the file cannot be read or does not fit.
     """
-    state = _read(path)
+    state = read_state(path)
     if not any(key.startswith(_BODY) for key in state):
         state = _in_our_names(convert(state), model.head_name)
     target = model.state_dict()
@@ -77,7 +77,14 @@ def load_weights(
     model.load_state_dict(fitted, strict=False)
 
 
-def _read(path: str) -> State:
+def read_state(path: str) -> State:
+    """Read a file's tensors; prefixes that training scripts add are taken off.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it is not a mapping of names to tensors.
+    """
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"model.weights: there is no file '{path}'")

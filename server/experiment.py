@@ -22,6 +22,7 @@ from server.participation import Participation
 from server.participation_report import write_participation
 from server.privacy import apply_privacy, privacy_remarks, privacy_summary
 from server.progress import Logged, ProgressDisplay
+from server.recorder import Recorder
 from server.round_loop import RoundLoop
 from server.run_directory import RunDirectory, default_run_directory, peak_rss_mb
 from server.sizes import introduce, size_remarks, write_sizes
@@ -46,6 +47,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     parts = prepare(config, grid)
     strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
     evaluation, clients = parts.evaluation, parts.clients
+    recorder = Recorder(config, evaluation.model, dataset, clients)
 
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
@@ -60,6 +62,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
             progress.note(remark)
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
+        recorder.watch(strategy, run_directory)
         loop = RoundLoop(
             config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
         )

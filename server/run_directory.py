@@ -126,6 +126,11 @@ class RunDirectory:
         self.evaluations = CsvLog(path / "evaluations.csv", EVALUATIONS_COLUMNS)
         self._logs = {"metrics": self.metrics, "clients": self.clients, "evaluations": self.evaluations}
 
+    def add_log(self, name: str, columns: Sequence[str]) -> CsvLog:
+        """Return a further growing file, ``<name>.csv``, that is cut back with the others."""
+        self._logs[name] = CsvLog(self.path / f"{name}.csv", columns)
+        return self._logs[name]
+
     def num_rows(self) -> dict[str, int]:
         """Return the lengths of the growing files, for a checkpoint."""
         return {name: log.num_rows for name, log in self._logs.items()}
@@ -133,7 +138,7 @@ class RunDirectory:
     def cut_back(self, num_rows: Mapping[str, int]) -> None:
         """Forget the rows that were written after a checkpoint."""
         for name, log in self._logs.items():
-            log.cut_back(num_rows[name])
+            log.cut_back(num_rows.get(name, 0))
 
     def restart(self) -> None:
         """Forget all rows: the run never got as far as a checkpoint."""

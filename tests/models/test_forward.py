@@ -7,8 +7,13 @@ from torch import nn
 from models import available_models, build_model
 
 IMAGE_MODELS = [name for name in available_models() if name != "char-lstm"]
-# Narrow variants of the two large models keep the tests quick; the architecture is the same.
-REDUCED = {"resnet18": {"width": 8}, "resnet34": {"width": 8}, "stage-resnet": {"width": 8}}
+# Narrow variants of the large models keep the tests quick; the architecture is the same.
+REDUCED = {
+    "resnet18": {"width": 8},
+    "resnet34": {"width": 8},
+    "stage-resnet": {"width": 8},
+    "vit-small": {"depth": 2, "width": 24, "heads": 2, "patch-size": 8},
+}
 
 
 def build(name, **parameters):

@@ -39,6 +39,13 @@ MNIST = (1, 28, 28)
         ("mlp", (1, 8, 8), 10, {}, 64 * 64 + 64 + 650),
         ("mlp", (7,), 3, {"hidden": 5}, 40 + 18),
         ("linear", (1, 8, 8), 10, {}, 650),
+        # Chan et al. 2024, table 8; timm's vit_small_patch16_224 has 22,050,664 with 1000 classes.
+        ("vit-small", (3, 224, 224), 10, {"depth": 8}, 14_571_658),
+        ("vit-small", (3, 224, 224), 10, {"depth": 9}, 16_346_122),
+        ("vit-small", (3, 224, 224), 10, {"depth": 10}, 18_120_586),
+        ("vit-small", (3, 224, 224), 10, {"depth": 11}, 19_895_050),
+        ("vit-small", (3, 224, 224), 10, {}, 21_669_514),
+        ("vit-small", (3, 224, 224), 1000, {}, 22_050_664),
     ],
 )
 def test_parameter_count(name, input_shape, num_classes, parameters, count):

@@ -47,6 +47,7 @@ def test_available_models_are_the_files_that_define_build():
         "resnet56",
         "small-cnn",
         "stage-resnet",
+        "vit-small",
     ]
 
 

@@ -116,7 +116,7 @@ def test_blocks_of_another_width_are_left_alone():
     assert inco_targets(entries) == {"stage.2.conv.weight": "stage.0.conv.weight"}
 
 
-@pytest.mark.parametrize("name", ["mlp", "hsu-cnn", "small-cnn", "linear", "torchvision:vgg11"])
+@pytest.mark.parametrize("name", ["mlp", "hsu-cnn", "small-cnn", "linear"])
 def test_models_without_such_layers_are_refused(name):
     model = build_model(name, (3, 32, 32), 10)
     with pytest.raises(UserError, match="such as 'resnet18' or 'vit-small': this one has neither"):
