@@ -167,7 +167,9 @@ def as_splittable(model: nn.Module) -> Splittable:
         If it has no sub-models.
     """
     if not isinstance(model, Splittable):
-        raise UserError("model.sizes: this model cannot be cut into sub-models; 'stage-resnet' can")
+        raise UserError(
+            "model.sizes: this model cannot be cut into sub-models; 'stage-resnet' and 'vit-small' can"
+        )
     return model
 
 

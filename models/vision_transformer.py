@@ -5,7 +5,6 @@ the largest one, and all the rest of it. So an entry ``blocks.<b>.*`` belongs to
 and every other entry to all.
 """
 
-import copy
 from collections.abc import Iterable
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from common.errors import UserError
 from models.classifier import Classifier
 from models.layers import Dropout
+from models.submodels import Splittable, keep_blocks
 
 _EPSILON = 1e-6
 _BLOCKS = "blocks."
@@ -97,7 +97,7 @@ class PatchEmbedding(nn.Module):
         return tokens
 
 
-class VisionTransformer(Classifier):
+class VisionTransformer(Splittable):
     """A class token, learned positions, blocks, a normalisation; the features are the class token's.
 
     Weights are those of timm: linear layers from a normal distribution of standard deviation 0.02, cut at two
@@ -174,9 +174,7 @@ class VisionTransformer(Classifier):
 
     def submodel(self, size: str) -> Classifier:
         """Return a copy with the first blocks only, all else being there."""
-        smaller = copy.deepcopy(self)
-        del smaller.blocks[int(size.removeprefix("depth")) :]
-        return smaller
+        return keep_blocks(self, {"blocks": int(size.removeprefix("depth"))})
 
 
 def names_of_depth(names: Iterable[str], depth: int) -> list[str]:

@@ -162,7 +162,7 @@ def test_a_projection_goes_with_the_depths() -> None:
 
 
 def test_other_models_have_no_submodels() -> None:
-    with pytest.raises(UserError, match="cannot be cut into sub-models; 'stage-resnet' can"):
+    with pytest.raises(UserError, match="cannot be cut into sub-models; 'stage-resnet' and"):
         parse_sizes(build_model("mlp", (1, 8, 8), 10), "1")
 
 

@@ -138,6 +138,17 @@ def test_losses_are_asked_of_sub_models(run_small: Runner) -> None:
     assert rows["loss_queries"].dropna().tolist() == [6, 6, 6]
 
 
+def test_transformers_split_by_layers_go_through_inco(run_small: Runner) -> None:
+    keys: dict[str, Any] = {
+        "method__name": "heteroavg", "method__inco": True, "method__delta_divisor": 2.0, "rounds": 1,
+        "model__name": "vit-small", "model__depth": 3, "model__width": 8, "model__heads": 2,
+        "model__patch_size": 4, "model__sizes": "1,2,depth3",
+    }  # fmt: skip
+    rows = pd.read_csv(run_small(**keys) / "metrics.csv")
+    assert {"test_accuracy_depth1", "test_accuracy_depth2", "test_accuracy_depth3"} <= set(rows)
+    assert rows["inco_theta"].iloc[1] > 0
+
+
 def test_sizes_of_a_file_are_those_of_another_run(run_small: Runner, tmp_path: Path) -> None:
     shuffled = run_small("shuffled", model__size_assignment="shuffled", rounds=1, **HETERO)
     again = run_small("again", model__size_file=str(shuffled / "sizes.csv"), rounds=1, **HETERO)
