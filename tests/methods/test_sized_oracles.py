@@ -32,11 +32,10 @@ def wells(**minima: float) -> Loss:
     return loss
 
 
-def federation(method: str, steps: tuple[int, ...] = (2, 3, 4), **parameters: float) -> SizedFederation:
+def federation(method: str, steps: tuple[int, ...] = (2, 3, 4), **parameters: float | str) -> SizedFederation:
     losses = [wells(w=5), wells(w=-1, v=2), wells(w=2, v=-3)]
-    return SizedFederation(
-        method, {"w": [1.0], "v": [4.0]}, ["w", "wv", "wv"], losses, steps, local=LR, **parameters
-    )
+    values, sizes = {"w": [1.0], "v": [4.0]}, ["w", "wv", "wv"]
+    return SizedFederation(method, values, sizes, losses, steps, [10, 20, 50], LR, **parameters)
 
 
 @pytest.mark.parametrize(("weighting", "w", "v"), [("uniform", 7 / 3, 4.5), ("examples", 3.1, 5.0)])
@@ -100,6 +99,15 @@ def test_m27_the_control_is_the_mean_over_the_owners() -> None:
             ]
             expected = torch.stack(own).mean(0)
             torch.testing.assert_close(run.strategy.control[name], expected, rtol=0, atol=1e-12)  # type: ignore[attr-defined]
+
+
+def test_with_one_size_scaffold_is_that_of_one_size() -> None:
+    quadratics: list[tuple[float, float]] = [(1.0, 1.0), (2.0, -1.0), (1.0, 3.0)]
+    plain = Federation("scaffold", quadratics, [2, 3, 4], start=[0.5], local=LR)
+    losses = [quadratic(h, b) for h, b in quadratics]
+    sized = SizedFederation("heteroscaffold", {"w": [0.5]}, ["w"] * 3, losses, [2, 3, 4], local=LR)
+    for cohort in ([0, 1], [1, 2], [0, 2], [0, 1, 2]):
+        assert sized.run_round(cohort)["w"].tolist() == pytest.approx(plain.round(cohort), abs=1e-12)
 
 
 @pytest.mark.parametrize(("method", "parameters"), [("heteroprox", {"mu": 0.0}), ("heteromoon", {"mu": 0.0})])

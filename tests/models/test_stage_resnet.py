@@ -124,6 +124,22 @@ def test_the_scaler_acts_in_training_only_and_batch_norm_undoes_it(training: boo
     torch.testing.assert_close(narrow(images), with_scaler, atol=1e-2 if training else 0, rtol=0)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_scaler_stands_between_every_convolution_and_its_norm(training: bool) -> None:
+    narrow = small().submodel("w0.25").train(training)
+    outputs: list[torch.Tensor] = []
+    inputs: list[torch.Tensor] = []
+    for module in narrow.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _, __, output: outputs.append(output))
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    narrow(torch.rand(8, 3, 32, 32))
+    assert len(outputs) == len(inputs) == 28
+    for output, given in zip(outputs, inputs, strict=True):
+        torch.testing.assert_close(given, output * 4 if training else output)
+
+
 def test_sizes_have_one_name_each() -> None:
     model = small()
     sizes = parse_sizes(model, "1, resnet14,2-2-2-2,1-1-1-2 ,5,b,w.25")
