@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from common.errors import UserError, nearest
 from common.round_list import RoundList
@@ -31,6 +31,8 @@ RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "checkpoint.", "
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
+# A list of rounds; a single one comes as a number.
+Rounds = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"]
 
 
@@ -208,9 +210,9 @@ class CheckpointSection(_Section):
 class AnalysisSection(_Section):
     """What is written down for ``analysis/`` in which rounds (``server/recorder.py``)."""
 
-    similarity_rounds: str
+    similarity_rounds: Rounds
     images: Annotated[int, Field(ge=4)]
-    update_rounds: str
+    update_rounds: Rounds
     update_layers: str
 
     @model_validator(mode="after")

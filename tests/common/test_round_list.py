@@ -34,3 +34,9 @@ def test_anything_else_is_refused_by_the_configuration(text):
     for key in ("analysis.similarity-rounds", "analysis.update-rounds"):
         with pytest.raises(UserError, match=f"{key} must list rounds such as"):
             Config.from_flat(merge({key: text}))
+
+
+def test_one_round_may_be_a_number():
+    assert Config.from_flat(merge({"analysis.update-rounds": 3})).analysis.update_rounds == "3"
+    with pytest.raises(UserError, match=r"analysis.update-rounds must be"):
+        Config.from_flat(merge({"analysis.update-rounds": True}))
