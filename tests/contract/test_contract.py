@@ -1,7 +1,8 @@
 """What every method promises, checked for each one that is registered."""
 
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from flwr.app import Message
 
+from clients.app import app
 from clients.base import Client
 from clients.batches import num_steps
 from clients.training import train_locally
@@ -16,6 +18,8 @@ from common.errors import ClientFailureError
 from common.methods import available_methods
 from runtimes.replay import replay
 from runtimes.sequential import SequentialGrid
+from server.experiment import run_experiment
+from server.progress import PlainLines
 from tests.conftest import Runner, model_for, small_config
 
 METHODS = [*available_methods(), "flwr:FedAdam", "flwr:FedAvgM", "flwr:FedMedian"]
@@ -48,11 +52,11 @@ def options(method: str) -> dict[str, object]:
     }
 
 
-def test_defaults_do_something(method: str, run_small: Runner) -> None:
+def test_defaults_do_something(method: str, reference: Callable[[str], Path], run_small: Runner) -> None:
     """With its defaults a method ends with another model than FedAvg, or clients have models of their own."""
     if method == "fedavg":
         return
-    other = run_small("method", **options(method))
+    other = reference(method)
     model = {key: value for key, value in read_config(other).items() if key.startswith("model.")}
     model["model.sizes"] = ""  # FedAvg's clients all train the whole model
     same_model = {key.replace(".", "__").replace("-", "_"): value for key, value in model.items()}
@@ -60,14 +64,29 @@ def test_defaults_do_something(method: str, run_small: Runner) -> None:
     assert model_hash(other) != model_hash(average) or "personal_accuracy" in metrics(other)
 
 
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the run of three rounds that several tests compare others with; each method has one."""
+
+    @functools.cache
+    def run(method: str) -> Path:
+        config = small_config(tmp_path_factory.mktemp("reference") / "run", **options(method))
+        grid = SequentialGrid(app, config.clients.count, config.flat())
+        return run_experiment(config, grid, PlainLines())
+
+    return run
+
+
 class Killed(BaseException):
     """Stands for a process that dies."""
 
 
-def test_same_seed_same_bits_and_another_seed_others(method: str, run_small: Runner) -> None:
-    first = run_small("first", **options(method))
-    assert model_hash(first) == model_hash(run_small("second", **options(method)))
-    assert model_hash(first) != model_hash(run_small("third", seed=1, **options(method)))
+def test_same_seed_same_bits_and_another_seed_others(
+    method: str, reference: Callable[[str], Path], run_small: Runner
+) -> None:
+    first = model_hash(reference(method))
+    assert first == model_hash(run_small("second", **options(method)))
+    assert first != model_hash(run_small("third", seed=1, **options(method)))
 
 
 def test_resume_of_three_and_three_rounds_is_six(method: str, run_small: Runner) -> None:
@@ -175,15 +194,13 @@ def ray_actors() -> Iterator[list[Any]]:
 
 @pytest.mark.slow
 def test_ray_workers_give_the_same_bits(
-    method: str, ray_actors: list[Any], run_small: Runner, tmp_path: Path
+    method: str, ray_actors: list[Any], reference: Callable[[str], Path], tmp_path: Path
 ) -> None:
     from runtimes.ray import RayGrid
-    from server.experiment import run_experiment
-    from server.progress import PlainLines
 
     config = small_config(tmp_path / "ray", **options(method))
     with RayGrid(config, ray_actors) as grid:
         run_experiment(config, grid, PlainLines())
-    sequential = run_small("sequential", **options(method))
+    sequential = reference(method)
     assert model_hash(tmp_path / "ray") == model_hash(sequential)
     pd.testing.assert_frame_equal(metrics(tmp_path / "ray"), metrics(sequential))
