@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from clients.app import app
 from common.config import Config, Value
-from common.errors import UserError
+from common.errors import ClientFailureError, UserError
 from common.experiment_file import SEED_AXIS, Experiment, Point, Selection
 from common.files import write_atomic
 from common.methods import complete
@@ -78,11 +78,15 @@ def launch_sweep(experiment: Experiment, options: argparse.Namespace) -> int:
     check(waiting, console)
     directory.mkdir(parents=True, exist_ok=True)
     write_description(directory / SWEEP_FILE, experiment, runs)
-    run_all(selected, states, console)
+    failed = run_all(selected, states, console)
 
     from analysis.sweep_report import write_report
 
-    write_report(directory, console)
+    if len(failed) < len(selected):
+        write_report(directory, console)
+    if failed:
+        count = f"{len(failed)} of {len(selected)} runs failed"
+        raise ClientFailureError(f"{count}: {', '.join(failed)}; --resume tries again")
     return 0
 
 
@@ -141,14 +145,20 @@ def check(runs: Sequence[PlannedRun], console: Console) -> None:
                 prepare(config, grid)
 
 
-def run_all(runs: Sequence[PlannedRun], states: Mapping[str, State], console: Console) -> None:
-    """Run what is not finished, in order.
+def run_all(runs: Sequence[PlannedRun], states: Mapping[str, State], console: Console) -> list[str]:
+    """Run what is not finished, in order; one that fails, such as by diverging, does not stop the others.
+
+    Returns
+    -------
+    list of str
+        The names of the runs that failed.
 
     Raises
     ------
     KeyboardInterrupt
         After a request to stop, once the current round is committed.
     """
+    failed: list[str] = []
     with stop_between_runs() as request:
         for number, item in enumerate(runs, start=1):
             state = states[item.name]
@@ -160,9 +170,14 @@ def run_all(runs: Sequence[PlannedRun], states: Mapping[str, State], console: Co
                 raise KeyboardInterrupt
             console.print(f"{title}: {item.path}", markup=False, highlight=False, soft_wrap=True)
             resume = {"run": item.config.run.model_copy(update={"resume": state.kind == "unfinished"})}
-            run(item.config.model_copy(update=resume), item.config.run.directory)
+            try:
+                run(item.config.model_copy(update=resume), item.config.run.directory)
+            except ClientFailureError as error:
+                failed.append(item.name)
+                console.print(f"{title} failed, the others go on: {error}", markup=False, soft_wrap=True)
     if request.requested:
         console.print("the last run is finished: nothing is left to stop")
+    return failed
 
 
 def write_description(path: Path, experiment: Experiment, runs: Sequence[PlannedRun]) -> None:

@@ -204,21 +204,29 @@ def test_ctrl_c_in_the_last_round_of_a_run_ends_the_sweep_too(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_failing_client_ends_the_sweep(
+def test_a_run_that_fails_is_named_and_the_others_go_on(
     sweep: Sweeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     train = Client.train
 
     def fail(client: Client, *arguments: Any) -> Any:
-        if client.worker.config.method.name == "scaffold":
+        if client.worker.config.partition.name == "iid":
             raise RuntimeError("planted")
         return train(client, *arguments)
 
     monkeypatch.setattr(Client, "train", fail)
     assert sweep() == 1
-    assert "RuntimeError: planted" in capsys.readouterr().err
-    assert (tmp_path / "sweep" / "fedavg,nc2" / "summary.json").exists()
-    assert not (tmp_path / "sweep" / "scaffold,nc2").exists()
+    output = capsys.readouterr()
+    assert "RuntimeError: planted" in output.out
+    assert "2 of 4 runs failed: fedavg,iid, scaffold,iid; --resume" in output.err
+    assert "method \\ split" in output.out
+    finished = {name: (tmp_path / "sweep" / name / "summary.json").exists() for name in NAMES}
+    assert finished == {name: name.endswith("nc2") for name in NAMES}
+
+    assert sweep("--only", "iid", "--resume") == 1
+    monkeypatch.setattr(Client, "train", train)
+    assert sweep("--resume") == 0
+    assert (tmp_path / "sweep" / "scaffold,iid" / "summary.json").exists()
 
 
 @pytest.mark.parametrize(
