@@ -13,7 +13,7 @@ from clients.worker import get_worker
 from common.config import Config, Value
 from common.errors import UserError
 from common.methods import complete, load_method
-from common.records import CONFIG, METRICS, SIZE, to_record, to_sections
+from common.records import CONFIG, METRICS, SIZE, is_finite, to_record, to_sections
 
 CLIENT_FAILED = 1000  # error codes of our own, above those of Flower
 CLIENT_MISCONFIGURED = 1001
@@ -65,9 +65,13 @@ def make_client(context: Context, message: Message | None = None) -> Client:
 
 
 def run_train(message: Message, context: Context) -> RecordDict:
-    """Train one client for one round and keep its state."""
+    """Train one client for one round and keep its state, unless that has gone bad."""
     client = make_client(context, message)
     sections, metrics = client.train(to_sections(message.content), message.content.config_records[CONFIG])
+    for name, section in client.state.items():
+        for key, value in section.items():
+            if not is_finite(value):
+                raise FloatingPointError(f"the client's state '{name}' is no longer finite in '{key}'")
     reply = RecordDict({name: to_record(section) for name, section in sections.items()})
     reply[METRICS] = MetricRecord(dict(metrics))
     for name, section in client.state.items():

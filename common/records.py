@@ -6,6 +6,7 @@ A *section* is a mapping of name → tensor. A message carries several sections 
 
 import functools
 import io
+import math
 import warnings
 from collections.abc import Mapping
 
@@ -83,3 +84,11 @@ def num_bytes(record: Mapping[str, Array]) -> int:
 def content_bytes(content: RecordDict) -> int:
     """Count the bytes of all arrays of a message's content."""
     return sum(num_bytes(record) for record in content.array_records.values())
+
+
+def is_finite(value: torch.Tensor) -> bool:
+    """Tell whether no element is infinite or NaN."""
+    if not value.is_floating_point():
+        return True
+    # A sum is finite unless an element is not, or it overflows: only then look at each element.
+    return math.isfinite(value.sum().item()) or bool(torch.isfinite(value).all())

@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from flwr.app import Array, Message
 
 from common.errors import ClientFailureError, UserError
-from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, content_bytes, to_section
+from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, content_bytes, is_finite, to_section
 
 MISCONFIGURED = 1001  # clients.app.CLIENT_MISCONFIGURED
 
@@ -105,7 +104,7 @@ class ReplyCheck:
             if name == ARRAYS and (fault := self._misfit(client_id, record)):
                 return fault
             for key, value in to_section(record).items():
-                if not _is_finite(value):
+                if not is_finite(value):
                     return f"the reply's '{name}' has a value that is not finite in '{key}'"
         records = reply.content.metric_records
         if METRICS not in records or "num-examples" not in records[METRICS]:
@@ -156,10 +155,3 @@ def check_failures(
         f" failures.max-fraction = {max_fraction})."
         f" The first reason:\n{failures[0].reason}"
     )
-
-
-def _is_finite(value: torch.Tensor) -> bool:
-    if not value.is_floating_point():
-        return True
-    # A sum is finite unless an element is not, or it overflows: only then look at each element.
-    return math.isfinite(value.sum().item()) or bool(torch.isfinite(value).all())

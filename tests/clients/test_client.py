@@ -223,6 +223,23 @@ class TestApp:
         reply = self.ask("query.get_state", RecordDict({"config": ConfigRecord()}), context=context)
         assert len(reply.content) == 0
 
+    def test_state_that_is_not_finite_is_a_failure_and_the_earlier_one_stays(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        value = torch.tensor([1.0])
+
+        def end_round(client: Client, params: Section) -> dict[str, Section]:
+            client.state["head"] = {"weight": value.clone()}
+            return {}
+
+        monkeypatch.setattr(Client, "end_round", end_round)
+        context = make_context(0, 6, self.CONFIG.flat(), 2)
+        assert not self.ask("train", self.content(), context=context).has_error()
+        value.fill_(torch.inf)
+        reply = self.ask("train", self.content(), context=context)
+        assert "the client's state 'head' is no longer finite in 'weight'" in str(reply.error.reason)
+        assert to_section(context.state.array_records["head"])["weight"].tolist() == [1.0]
+
     def test_an_exception_is_an_error_reply_with_its_traceback(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(client: Client) -> None:
             raise ArithmeticError("planted")
