@@ -1,5 +1,6 @@
 """The pictures of a sweep: curves by rounds and by local steps, and final values by label."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -157,9 +158,10 @@ def _draw(
 
 
 def _draw_final(axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, looks: _Looks) -> None:
-    """Draw the final values against the rows, a line per column."""
+    """Draw the final values against the rows; lines join the labels of a quantity that rises or falls."""
     scale = 100 if is_accuracy(metric) else 1
     positions = np.arange(len(pivot.rows))
+    ordered = _is_quantity(pivot.rows)
     for number, column in enumerate(columns):
         values = []
         for row in pivot.rows:
@@ -172,7 +174,7 @@ def _draw_final(axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, l
             means,
             yerr=np.nan_to_num(deviations),
             color="black",
-            linestyle=LINE_STYLES[pivot.columns.index(column) % len(LINE_STYLES)],
+            linestyle=LINE_STYLES[pivot.columns.index(column) % len(LINE_STYLES)] if ordered else "none",
             linewidth=0.8,
             capsize=2,
             zorder=1,
@@ -184,6 +186,14 @@ def _draw_final(axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, l
     axes.set_xlim(-0.5, len(positions) - 0.5)
     axes.grid(axis="y", alpha=0.3)
     label_axes(axes, pivot.corner.partition(" \\ ")[0], f"final {_unit(metric)}")
+
+
+def _is_quantity(labels: Sequence[str]) -> bool:
+    """Tell whether each label but the first or last, such as "iid", holds a number, in order."""
+    numbers = [re.findall(r"\d+(?:\.\d+)?", label) for label in labels]
+    inner = [float(found[0]) for found in numbers if found]
+    whole = len(inner) == len(labels) or (len(inner) == len(labels) - 1 and not (numbers[0] and numbers[-1]))
+    return whole and (inner == sorted(inner) or inner == sorted(inner, reverse=True))
 
 
 def _through(run: Run, metric: str) -> Run | None:

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.compare import main
 from analysis.sweep import is_sweep, read_sweep
-from analysis.sweep_plot import plot_sweep
+from analysis.sweep_plot import _is_quantity, plot_sweep
 from analysis.sweep_report import write_report
 from analysis.sweep_table import axes_pivot, load_finished
 from common.errors import UserError
@@ -175,3 +175,18 @@ def test_errors(sweep_dir, tmp_path, capsys):
     (empty / "iid" / "config.toml").touch()
     assert main([str(empty)]) == 2
     assert "no run has finished yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["iid", "nc50", "nc10", "nc5"], True),
+        (["uniform", "gamma5", "gamma0.5"], True),
+        (["alpha0.1", "alpha1", "iid"], True),
+        (["fedavg", "scaffold"], False),
+        (["resnet10", "resnet50", "resnet18"], False),
+        (["nc1", "iid", "nc5"], False),
+    ],
+)
+def test_lines_join_quantities_only(labels: list[str], expected: bool) -> None:
+    assert _is_quantity(labels) is expected
