@@ -22,6 +22,7 @@ from clients.training import (
     allow_batch_statistics,
     full_gradient,
     iterate_training_batches,
+    mixed_precision,
     train_locally,
 )
 from clients.worker import Worker
@@ -164,7 +165,9 @@ class Client(ListInterface):
             allow_batch_statistics(worker.batch_norm_layers, batch)
         with torch.enable_grad():
             leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-            grads = torch.autograd.grad(self.loss(leaves, batch), list(leaves.values()))
+            with mixed_precision(worker.device, worker.config.local):
+                loss = self.loss(leaves, batch)
+            grads = torch.autograd.grad(loss, list(leaves.values()))
         worker.load(statistics)
         return dict(zip(leaves, grads, strict=True))
 

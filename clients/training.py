@@ -105,7 +105,7 @@ def train_locally(
                 _freeze_all_but(trained, params)
             allow_batch_statistics(worker.batch_norm_layers, batch)
             worker.optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(worker.device.type, torch.bfloat16, enabled=local.precision == "bfloat16"):
+            with mixed_precision(worker.device, local):
                 loss = client.loss(params, batch)
             loss.backward()  # type: ignore[no-untyped-call]
             if corrects_gradients:
@@ -124,6 +124,11 @@ def train_locally(
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean_loss = float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
     return len(sizes), mean_loss
+
+
+def mixed_precision(device: torch.device, local: LocalSection) -> torch.autocast:
+    """Return the context in which a training loss is computed: bfloat16 where that is safe, if asked for."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=local.precision == "bfloat16")
 
 
 def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch) -> None:

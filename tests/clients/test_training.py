@@ -270,6 +270,22 @@ class TestGradientElsewhere:
         curious = train(Worker(config), 0, start, client_class=Curious)
         assert equal(curious.model, train(Worker(config), 0, start).model)
 
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_it_has_the_precision_of_training(self, precision: str) -> None:
+        config = small(local__precision=precision)
+        seen: list[torch.dtype] = []
+
+        class Recording(Client):
+            def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+                seen.append(self.forward(params, batch.inputs).dtype)
+                return super().loss(params, batch)
+
+            def correct_gradients(self, params: Section, grads: Section) -> Section:
+                return self.gradient_at(params, self.batch)
+
+        train(Worker(config), 0, global_model(config), client_class=Recording)
+        assert seen == [getattr(torch, precision)] * 10
+
     def test_one_sample_has_no_batch_statistics(self, batch_norm_model: str) -> None:
         config = small(model__name=batch_norm_model)
         seen: list[tuple[int, bool]] = []
