@@ -9,6 +9,7 @@ from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, Record
 from flwr.clientapp import ClientApp
 
 from clients.base import Client
+from clients.plain_sgd import require_plain_sgd
 from clients.worker import get_worker
 from common.config import Config, Value
 from common.errors import UserError
@@ -97,6 +98,8 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     """Tell which client this node is and what it holds."""
     client = make_client(context)
     client.validate()
+    if client.assumes_sgd():
+        require_plain_sgd(client.worker.config.local, client.worker.config.method.name)
     description = MetricRecord(
         {
             "client-id": client.client_id,

@@ -105,6 +105,10 @@ class Client(ListInterface):
     def validate(self) -> None:
         """Raise a `UserError` if the method cannot work with this configuration; before any training."""
 
+    def assumes_sgd(self) -> bool:
+        """Tell whether the method's formulas hold for unclipped SGD only, as ``mean_gradient`` does."""
+        return False
+
     def personal_names(self) -> Collection[str]:
         """Return the entries of the model that the client keeps for itself: they are never sent.
 
@@ -239,7 +243,17 @@ class Client(ListInterface):
         """||a||_1 of this round's steps: their number, more with momentum, less with a proximal term."""
         local = self.worker.config.local
         momentum = local.momentum if local.optimizer == "sgd" else 0.0
-        return step_weight_norm(self.num_steps, momentum, self.learning_rate * getattr(self, "mu", 0.0))
+        damping = self.learning_rate * getattr(self, "mu", 0.0)
+        return step_weight_norm(self.num_steps, momentum, damping, local.nesterov)
+
+    def mean_gradient(self, correction: Section) -> Section:
+        """Return (x - y) / (lr ||a||_1) - `correction`: the mean gradient of the round's unclipped SGD steps.
+
+        `correction` is what ``correct_gradients`` added to each of them.
+        """
+        scale = self.learning_rate * self.step_weight_norm
+        start = self.received[ARRAYS]
+        return {name: (start[name] - self.params[name]) / scale - correction[name] for name in correction}
 
     def normalizer(self, purpose: Purpose, server_round: int) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return what turns raw inputs into the model's: with ``dataset.client-noise``, this client's own.

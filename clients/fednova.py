@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 
 from clients.fedprox import FedProx
+from clients.plain_sgd import require_plain_sgd
 from common.records import Section, Sections
 
 
@@ -13,6 +14,10 @@ class FedNova(FedProx):
     """Local SGD with momentum and, for mu > 0, FedProx's proximal term; replies with ||a_i||_1."""
 
     mu: Annotated[float, Field(ge=0)] = 0.0
+
+    def validate(self) -> None:
+        """Refuse steps whose ||a_i||_1 is not known; clipping spoils only the proximal term's part of it."""
+        require_plain_sgd(self.worker.config.local, "fednova", allow_clipping=self.mu == 0)
 
     def end_round(self, params: Section) -> Sections:
         """Reply with the norm of the step weights, and the number of steps."""

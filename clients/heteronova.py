@@ -5,3 +5,6 @@ from clients.fednova import FedNova
 
 class HeteroNova(FedNova):
     """Replies with a_i = ||a_i||_1; without momentum, and for AdamW, that is the number of local steps."""
+
+    def validate(self) -> None:
+        """Take any optimiser."""

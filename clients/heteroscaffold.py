@@ -11,6 +11,10 @@ class HeteroScaffold(Scaffold):
     moves the weights by: the controls then estimate gradients in that optimiser's units only.
     """
 
+    def assumes_sgd(self) -> bool:
+        """Return False: the correction does not pass through the optimiser."""
+        return False
+
     def correct_gradients(self, params: Section, grads: Section) -> Section:
         """Return the gradients as they are."""
         return grads

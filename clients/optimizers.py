@@ -1,16 +1,21 @@
 """Local optimisers by name."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
+from clients.lamb import LAMB
+from clients.lars import LARS
 from common.config import LocalSection
 from common.errors import unknown_name
 
+Groups = list[dict[str, Any]]
 
-def _sgd(parameters: Iterable[torch.Tensor], local: LocalSection) -> torch.optim.Optimizer:
+
+def _sgd(groups: Groups, local: LocalSection) -> torch.optim.Optimizer:
     return torch.optim.SGD(
-        parameters,
+        groups,
         lr=local.learning_rate,
         momentum=local.momentum,
         nesterov=local.nesterov,
@@ -19,20 +24,52 @@ def _sgd(parameters: Iterable[torch.Tensor], local: LocalSection) -> torch.optim
     )
 
 
-def _adamw(parameters: Iterable[torch.Tensor], local: LocalSection) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=local.learning_rate, weight_decay=local.weight_decay, fused=True)
+def _adamw(groups: Groups, local: LocalSection) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        groups,
+        lr=local.learning_rate,
+        betas=(local.beta1, local.beta2),
+        eps=local.epsilon or 1e-8,
+        weight_decay=local.weight_decay,
+        fused=True,
+    )
 
 
-OPTIMIZERS: dict[str, Callable[[Iterable[torch.Tensor], LocalSection], torch.optim.Optimizer]] = {
+def _lars(groups: Groups, local: LocalSection) -> torch.optim.Optimizer:
+    return LARS(
+        groups,
+        lr=local.learning_rate,
+        momentum=local.momentum,
+        weight_decay=local.weight_decay,
+        trust_coefficient=local.trust_coefficient,
+        eps=local.epsilon,
+    )
+
+
+def _lamb(groups: Groups, local: LocalSection) -> torch.optim.Optimizer:
+    return LAMB(
+        groups,
+        lr=local.learning_rate,
+        betas=(local.beta1, local.beta2),
+        eps=local.epsilon or 1e-6,
+        weight_decay=local.weight_decay,
+        bias_correction=local.bias_correction,
+    )
+
+
+OPTIMIZERS: dict[str, Callable[[Groups, LocalSection], torch.optim.Optimizer]] = {
     "sgd": _sgd,
     "adamw": _adamw,
+    "lars": _lars,
+    "lamb": _lamb,
 }
+LAYER_WISE = ("lars", "lamb")
 
 
 def make_optimizer(parameters: Iterable[torch.Tensor], local: LocalSection) -> torch.optim.Optimizer:
     """Build the optimiser ``local.optimizer``.
 
-    Weight decay is added to the gradient (SGD) or decoupled (AdamW; Loshchilov and Hutter 2019).
+    Weight decay is added to the gradient (SGD, LARS) or decoupled (AdamW, Loshchilov and Hutter 2019; LAMB).
 
     Raises
     ------
@@ -41,11 +78,32 @@ def make_optimizer(parameters: Iterable[torch.Tensor], local: LocalSection) -> t
     """
     if local.optimizer not in OPTIMIZERS:
         raise unknown_name("local.optimizer", local.optimizer, OPTIMIZERS)
-    return OPTIMIZERS[local.optimizer](parameters, local)
+    return OPTIMIZERS[local.optimizer](parameter_groups(parameters, local), local)
+
+
+def parameter_groups(parameters: Iterable[torch.Tensor], local: LocalSection) -> Groups:
+    """Return one group of all parameters, or those of ``local.weight-decay-exclude`` in one of their own.
+
+    Biases and the parameters of normalisations are those with fewer than two dimensions. Their group has no
+    weight decay, and the layer-wise optimisers do not scale its rate.
+    """
+    parameters = list(parameters)
+    exclude = local.weight_decay_exclude
+    if exclude == "none" or (exclude == "auto" and local.optimizer not in LAYER_WISE):
+        return [{"params": parameters}]
+    with_decay = [param for param in parameters if param.dim() > 1]
+    without = [param for param in parameters if param.dim() <= 1]
+    groups: Groups = [{"params": with_decay}, {"params": without, "weight_decay": 0.0, "adapt": False}]
+    return [group for group in groups if group["params"]]
 
 
 def reset_optimizer(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Make the worker's optimiser new for the next job: no momentum, and the round's learning rate."""
     optimizer.state.clear()
+    set_learning_rate(optimizer, learning_rate)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the rate of the next steps."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate

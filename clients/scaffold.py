@@ -3,17 +3,21 @@
 from typing import Literal
 
 from clients.base import Client
-from common.records import ARRAYS, Section, Sections
+from common.records import Section, Sections
 
 
 class Scaffold(Client):
     """Corrects every gradient by c - c_i; controls start at zero, and an absent client's stays as it is.
 
-    ``option`` 2 takes c_i+ = c_i - c + (x - y) / (lr ||a||_1), where ||a||_1 is the number of steps without
-    momentum; 1 takes the gradient at x over all local data, in evaluation mode.
+    ``option`` 2: c_i+ = c_i - c + (x - y) / (lr ||a||_1), where ||a||_1 is the number of steps without
+    momentum; 1: the gradient at x over all local data, in evaluation mode.
     """
 
     option: Literal[1, 2] = 2
+
+    def assumes_sgd(self) -> bool:
+        """Tell whether it is option 2."""
+        return self.option == 2
 
     def init_state(self) -> Sections:
         """Return c_i = 0."""
@@ -31,8 +35,6 @@ class Scaffold(Client):
 
     def end_round(self, params: Section) -> Sections:
         """Replace c_i and reply with its change."""
-        old, scale = self.state["control"], self.learning_rate * self.step_weight_norm
-        start = self.received[ARRAYS]
-        new = self.gradient or {n: (start[n] - params[n]) / scale - self.correction[n] for n in old}
+        old, new = self.state["control"], self.gradient or self.mean_gradient(self.correction)
         self.state["control"] = new
         return {"control": {name: new[name] - old[name] for name in old}}

@@ -1,7 +1,9 @@
 """How much of each local gradient is in a client's change: x - y = lr * sum_k a_k g_k."""
 
 
-def step_weight_norm(num_steps: int, momentum: float = 0.0, damping: float = 0.0) -> float:
+def step_weight_norm(
+    num_steps: int, momentum: float = 0.0, damping: float = 0.0, nesterov: bool = False
+) -> float:
     """Return ||a||_1 for SGD (Wang et al. 2020, FedNova, section 4).
 
     A unit gradient is fed at every step to the recursion of the solver: v <- momentum v + g, and for a
@@ -15,9 +17,12 @@ def step_weight_norm(num_steps: int, momentum: float = 0.0, damping: float = 0.0
         Momentum coefficient, in PyTorch's convention.
     damping : float
         Learning rate times mu.
+    nesterov : bool
+        Whether a step is g + momentum v in place of v.
     """
     velocity = distance = 0.0  # of x - w, in units of the learning rate
     for _ in range(num_steps):
-        velocity = momentum * velocity + 1.0 - damping * distance
-        distance += velocity
+        gradient = 1.0 - damping * distance
+        velocity = momentum * velocity + gradient
+        distance += gradient + momentum * velocity if nesterov else velocity
     return distance

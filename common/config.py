@@ -91,6 +91,12 @@ class LocalSection(_Section):
     momentum: Annotated[float, Field(ge=0, lt=1)]
     nesterov: bool
     weight_decay: NonNegativeFloat
+    weight_decay_exclude: Literal["auto", "none", "norm-bias"]
+    beta1: Annotated[float, Field(ge=0, lt=1)]
+    beta2: Annotated[float, Field(ge=0, lt=1)]
+    epsilon: NonNegativeFloat
+    bias_correction: bool
+    trust_coefficient: Annotated[float, Field(gt=0)]
     clip_norm: NonNegativeFloat
     scheduler: Literal["constant", "cosine", "step"]
     scheduler_step_rounds: NonNegative
@@ -106,6 +112,8 @@ class LocalSection(_Section):
             raise ValueError("set exactly one of local.epochs and local.steps above 0")
         if self.nesterov and self.momentum == 0:
             raise ValueError("local.nesterov needs local.momentum above 0")
+        if self.nesterov and self.optimizer == "lars":
+            raise ValueError("local.nesterov is for local.optimizer = 'sgd', not 'lars'")
         if self.scheduler == "step" and self.scheduler_step_rounds == 0:
             raise ValueError("local.scheduler 'step' needs local.scheduler-step-rounds above 0")
         return self

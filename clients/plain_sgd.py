@@ -1,0 +1,23 @@
+"""The check for methods whose formulas hold for SGD only."""
+
+from common.config import LocalSection
+from common.errors import UserError
+
+
+def require_plain_sgd(local: LocalSection, method: str, allow_clipping: bool = False) -> None:
+    """Refuse local steps other than x - y = lr * sum_k a_k g_k.
+
+    Momentum is covered by the weights a_k (``clients.step_weights``).
+
+    Raises
+    ------
+    UserError
+        If the optimiser is not SGD, or if gradients are clipped.
+    """
+    if local.optimizer != "sgd":
+        raise UserError(
+            f"'{method}' computes with steps of plain SGD, and local.optimizer is '{local.optimizer}':"
+            " set it to 'sgd'"
+        )
+    if local.clip_norm > 0 and not allow_clipping:
+        raise UserError(f"'{method}' computes with unclipped gradients: set local.clip-norm to 0")
