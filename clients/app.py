@@ -9,6 +9,7 @@ from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, Record
 from flwr.clientapp import ClientApp
 
 from clients.base import Client
+from clients.sampling import check_course
 from clients.worker import get_worker
 from common.config import Config, Value
 from common.errors import UserError
@@ -93,6 +94,7 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     """Tell which client this node is and what it holds."""
     client = make_client(context)
     client.validate()
+    check_course(client)
     description = MetricRecord(
         {
             "client-id": client.client_id,
