@@ -372,7 +372,7 @@ class Client(ListInterface):
         dict
             ``loss`` and ``accuracy`` of the global model, unless parts of it are personal;
             ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one. Neither
-            of a client that has no test data.
+            of a client that has no test data. Of long-tailed data also what ``ClassReport`` tells.
         """
         self._receive(received, config)
         data = client_evaluation_data(self)
@@ -380,11 +380,10 @@ class Client(ListInterface):
         if not len(data.targets):
             return metrics
         if not self.personal_names():
-            metrics["loss"], metrics["accuracy"] = evaluate_global_model(self, received[ARRAYS])
+            metrics |= evaluate_global_model(self, received[ARRAYS])
         if self.is_personalised():
             self.worker.load(self.personal_model() or {})
-            predictor = self.personal_predictor()
-            metrics["personal_loss"], metrics["personal_accuracy"] = data.evaluate(predictor)
+            metrics |= data.measure(self.personal_predictor(), "personal_")
         return metrics
 
     def training_loss(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:

@@ -73,6 +73,7 @@ class ClientsSection(_Section):
     count: Positive
     fraction: Annotated[float, Field(gt=0, le=1)]
     evaluate_fraction: Annotated[float, Field(ge=0, le=1)]
+    test_data: Literal["class-weighted", "training-distribution"]
 
 
 class StragglersSection(_Section):
@@ -160,6 +161,10 @@ class DatasetSection(_OpenSection):
     crop_padding: NonNegative
     natural_clients: NonNegative
     client_noise: NonNegativeFloat
+    imbalance_factor: Annotated[float, Field(gt=0, le=1)]
+    imbalance_profile: Literal["exponential", "step"]
+    imbalance_seed: Annotated[int, Field(ge=-1, lt=2**32)]
+    normalization: Literal["dataset", "imagenet"]
 
 
 class ModelSection(_OpenSection):
@@ -196,11 +201,13 @@ class PrivacySection(_Section):
 
 
 class EvaluateSection(_Section):
-    """Central evaluation: every how many rounds, or local steps, in batches of which size."""
+    """Evaluation: every how many rounds, or local steps, in batches of which size; groups of classes."""
 
     every: Positive
     every_steps: NonNegative
     batch_size: Positive
+    groups: Literal["auto", "none", "cumulative", "counts"]
+    mask: Literal["train-counts", "test-counts", "none"]
 
 
 class StopSection(_Section):
@@ -315,6 +322,13 @@ class Config(_Section):
         if not every:
             return server_round % self.evaluate.every == 0
         return course.first_step(server_round + 1) // every > course.first_step(server_round) // every
+
+    @property
+    def class_groups(self) -> Literal["none", "cumulative", "counts"]:
+        """The rule for head, middle and tail classes: ``auto`` is one for long-tailed data only."""
+        if self.evaluate.groups != "auto":
+            return self.evaluate.groups
+        return "cumulative" if self.dataset.imbalance_factor < 1 else "none"
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Value]) -> "Config":

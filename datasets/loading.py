@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,16 @@ from common.randomness import numpy_generator
 from datasets.cache import entry_name, load_entry, store_entry
 from datasets.dataset import Dataset, Split
 from datasets.decoding import DecodedDataset, decode
+from datasets.long_tail import LongTail
 from datasets.sources import Source, available_datasets, find_source, find_text_loader
 from datasets.stratified import stratified_hold_out
 from datasets.text import TextRequest
 
 __all__ = ["available_datasets", "load_dataset"]
+
+# Per-channel statistics on [0, 1] that torchvision's pre-trained models are normalised with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def load_dataset(
@@ -31,6 +36,8 @@ def load_dataset(
     validation_fraction: float = 0.0,
     seed: int = 0,
     num_clients: int | None = None,
+    long_tail: LongTail | None = None,
+    normalization: Literal["dataset", "imagenet"] = "dataset",
     parameters: Mapping[str, Value] | None = None,
 ) -> Dataset:
     """Load a data set as uint8 tensors; image files are decoded only the first time.
@@ -53,6 +60,11 @@ def load_dataset(
         Decides which samples are held out.
     num_clients : int, optional
         Number of natural clients to keep of a text, the largest; by default all.
+    long_tail : LongTail, optional
+        Makes the training set of images a long-tailed one, before samples are held out of it; statistics of
+        the pixels stay those of the whole set.
+    normalization : str, default "dataset"
+        Whether `Dataset.mean` and `Dataset.std` are the training set's own or those of ImageNet.
     parameters : mapping, optional
         The data set's own parameters, spelled as in the configuration (``train-fraction``).
 
@@ -75,14 +87,19 @@ def load_dataset(
     if text_loader:
         if image_size > 0:
             raise UserError(f"dataset {name!r} is text: leave dataset.image-size at 0")
+        if long_tail:
+            raise UserError(f"dataset.imbalance-factor is for images, and {name!r} is text: leave it at 1")
         request = TextRequest(Path(root).expanduser(), num_clients, validation_fraction, seed)
         return text_loader(request, **arguments)
     assert source is not None
     decoded = _read(source, name, Path(root).expanduser(), image_size, download)
     train = _split(decoded.train_inputs, decoded.train_targets)
+    if long_tail:
+        train = train.subset(long_tail.indices(decoded.train_targets, len(decoded.class_names), seed))
     validation = None
     if validation_fraction > 0:
         train, validation = _hold_out(train, validation_fraction, seed)
+    mean, std = _statistics(decoded, normalization)
     return Dataset(
         name=name,
         train=train,
@@ -90,9 +107,19 @@ def load_dataset(
         test=_split(decoded.test_inputs, decoded.test_targets),
         num_classes=len(decoded.class_names),
         class_names=decoded.class_names,
-        mean=decoded.mean,
-        std=decoded.std,
+        mean=mean,
+        std=std,
     )
+
+
+def _statistics(
+    decoded: DecodedDataset, normalization: Literal["dataset", "imagenet"]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if normalization == "dataset":
+        return decoded.mean, decoded.std
+    if len(decoded.mean) != len(IMAGENET_MEAN):
+        raise UserError("dataset.normalization 'imagenet' needs colour images: set it to 'dataset'")
+    return IMAGENET_MEAN, IMAGENET_STD
 
 
 def _arguments(
