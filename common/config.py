@@ -144,6 +144,9 @@ class BatchNormSection(_Section):
     """What happens to BatchNorm's running statistics (``docs/architecture.md``)."""
 
     policy: Literal["average", "local", "recalibrate"]
+    batches: Positive
+    batch_size: NonNegative
+    augmented: bool
 
 
 class PrivacySection(_Section):
