@@ -10,6 +10,7 @@ from flwr.clientapp import ClientApp
 
 from clients.base import Client
 from clients.plain_sgd import require_plain_sgd
+from clients.sampling import check_course
 from clients.worker import get_worker
 from common.config import Config, Value
 from common.errors import UserError
@@ -96,6 +97,7 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     client.validate()
     if client.assumes_sgd():
         require_plain_sgd(client.worker.config.local, client.worker.config.method.name)
+    check_course(client)
     description = MetricRecord(
         {
             "client-id": client.client_id,

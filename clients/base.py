@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from clients.batches import num_steps
 from clients.evaluation_data import client_evaluation_data, evaluate_global_model
 from clients.list_interface import ListInterface
-from clients.schedules import learning_rate
+from clients.schedules import learning_rate, step_factor, varies_by_step
 from clients.step_weights import step_weight_norm
 from clients.training import (
     Batch,
@@ -68,13 +68,18 @@ class Client(ListInterface):
     num_steps : int
         Optimiser steps done so far in this round.
     learning_rate : float
-        Of this round.
+        Of this round; of its first step, if it changes within a round; ``mean_rate`` is the mean.
+    num_samples : int
+        Samples of the mini-batches of the last budget that was spent.
     is_personal_phase : bool
         Whether the current steps are those of ``train_personal``.
     """
 
     DEFAULTS: ClassVar[dict[str, Value]] = {}
     """Keys outside ``method`` for which the method has a default of its own, such as ``model.projection``."""
+
+    NEEDS_ONE_RATE: ClassVar[bool] = False
+    """Whether the method computes with the learning rate of the round, which must then not change in it."""
 
     batch: Batch
 
@@ -95,8 +100,9 @@ class Client(ListInterface):
         self.params: Section = {k: v for k, v in worker.parameters.items() if v.requires_grad}
         self.received: Sections = {}
         self.server_round = 0
-        self.learning_rate = worker.config.local.learning_rate
+        self.learning_rate = self.mean_rate = worker.config.local.learning_rate
         self.num_steps = 0
+        self.num_samples = 0
         self.is_personal_phase = False
 
     # Hooks, in the order in which a run and its rounds call them.
@@ -121,6 +127,10 @@ class Client(ListInterface):
 
     def begin_round(self) -> None:
         """Prepare the round: the model is loaded, ``received`` and ``state`` are there."""
+
+    def initial_optimizer(self) -> Section:
+        """Return what the round's optimiser begins with (``clients.optimizers.optimizer_state``)."""
+        return {}
 
     def trained_names(self) -> Collection[str]:
         """Return the parameters that the next step trains; the others are frozen."""
@@ -218,11 +228,34 @@ class Client(ListInterface):
     def budget(self) -> LocalSection:
         """The local budget of this round, or as much of it as a straggler manages."""
         local = self.worker.config.local
+        if local.steps and (local.phases or local.total_steps):
+            local = local.model_copy(update={"steps": local.course().steps(self.server_round)})
         share = work_share(self.worker.config, self.server_round, self.client_id)
         if share == 1:
             return local
         steps = steps_in_time(num_steps(local, self.num_examples), share)
         return local.model_copy(update={"epochs": 0, "steps": steps})
+
+    @property
+    def first_step(self) -> int:
+        """Local steps of this client before this round, if it was in every round and never late."""
+        return self._steps_before(self.server_round)
+
+    def _steps_before(self, server_round: int) -> int:
+        local = self.worker.config.local
+        if local.steps:
+            return local.course().first_step(server_round)
+        return (server_round - 1) * num_steps(local, self.num_examples)
+
+    def step_rates(self, count: int) -> list[float]:
+        """Return the learning rates of the first `count` local steps of this round."""
+        local, num_rounds = self.worker.config.local, self.worker.config.rounds
+        rate = learning_rate(local, self.server_round, num_rounds)
+        if not varies_by_step(local):
+            return [rate] * count
+        total = local.total_steps or self._steps_before(num_rounds + 1)
+        first = self.first_step
+        return [rate * step_factor(local, step, total) for step in range(first, first + count)]
 
     @property
     def step_budget(self) -> int:
@@ -319,6 +352,8 @@ class Client(ListInterface):
         metrics: dict[str, int | float] = {
             "num-examples": self.num_examples,
             "num-steps": self.num_steps,
+            "num-samples": self.num_samples,
+            "learning-rate": self.mean_rate,
             "train_loss": loss,
             "seconds": time.perf_counter() - started,
         }
@@ -385,7 +420,7 @@ class Client(ListInterface):
             for section, values in received.items()
         }
         self.server_round = int(config["server-round"])  # type: ignore[arg-type]
-        self.learning_rate = learning_rate(worker.config.local, self.server_round, worker.config.rounds)
+        self.learning_rate = self.mean_rate = self.step_rates(1)[0]
         worker.load(self.received[ARRAYS])
         worker.load(self.state.get(_KEPT) or self.initial(self.personal_names()))
         if not self.state:

@@ -13,6 +13,7 @@ from common.records import Section, Sections
 class FedNova(FedProx):
     """Local SGD with momentum and, for mu > 0, FedProx's proximal term; replies with ||a_i||_1."""
 
+    NEEDS_ONE_RATE = True
     mu: Annotated[float, Field(ge=0)] = 0.0
 
     def validate(self) -> None:

@@ -9,6 +9,9 @@ from clients.lamb import LAMB
 from clients.lars import LARS
 from common.config import LocalSection
 from common.errors import unknown_name
+from common.records import Section
+
+_OF = "/"  # between a quantity that an optimiser keeps and the parameter that it is of
 
 Groups = list[dict[str, Any]]
 
@@ -104,6 +107,23 @@ def reset_optimizer(optimizer: torch.optim.Optimizer, learning_rate: float) -> N
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the rate of the next steps."""
+    """Take the next steps at this rate."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, params: Section) -> Section:
+    """Return what an optimiser keeps of each parameter: ``<quantity>/<name>`` → a copy of the tensor."""
+    return {
+        f"{quantity}{_OF}{name}": value.detach().clone()
+        for name, param in params.items()
+        for quantity, value in optimizer.state.get(param, {}).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, params: Section, state: Section) -> None:
+    """Give a new optimiser what ``optimizer_state`` returned, in copies."""
+    for key, value in state.items():
+        quantity, _, name = key.partition(_OF)
+        optimizer.state[params[name]][quantity] = value.clone()

@@ -1,4 +1,4 @@
-"""Learning rates as functions of the round."""
+"""Learning rates as functions of the round and of the local step."""
 
 import math
 
@@ -12,6 +12,7 @@ def learning_rate(local: LocalSection, server_round: int, num_rounds: int) -> fl
     lr (1 + cos(pi t / T)) / 2 (Loshchilov and Hutter 2017, Eq. 5, one period down to zero); ``step``
     multiplies by ``scheduler-gamma`` every ``scheduler-step-rounds`` rounds. During the first W =
     ``warmup-rounds`` rounds the rate is also multiplied by (t + 1) / W (Goyal et al. 2017, gradual warm-up).
+    With every new phase of ``phases`` it is multiplied by ``phase-gamma``.
 
     Parameters
     ----------
@@ -24,6 +25,8 @@ def learning_rate(local: LocalSection, server_round: int, num_rounds: int) -> fl
     """
     elapsed = server_round - 1
     rate = local.learning_rate
+    if local.phases:
+        rate *= local.phase_gamma ** local.course().phase(server_round)
     if local.scheduler == "cosine":
         rate *= (1 + math.cos(math.pi * elapsed / num_rounds)) / 2
     elif local.scheduler == "step":
@@ -31,3 +34,33 @@ def learning_rate(local: LocalSection, server_round: int, num_rounds: int) -> fl
     if elapsed < local.warmup_rounds:
         rate *= (elapsed + 1) / local.warmup_rounds
     return rate
+
+
+def varies_by_step(local: LocalSection) -> bool:
+    """Tell whether the learning rate may change within a round."""
+    return local.warmup_steps > 0 or local.scheduler == "cosine-steps"
+
+
+def step_factor(local: LocalSection, step: int, total_steps: int) -> float:
+    """Return what the round's rate is multiplied by in a local step.
+
+    A linear warm-up from ``warmup-lr`` (the rate of the very first step) to ``lr`` over W = ``warmup-steps``
+    steps: (start + (lr - start) min(t, W) / W) / lr (Gu et al. 2023, code). A decay in the midst of it scales
+    what remains. ``cosine-steps`` is (1 + cos(pi t / T)) / 2.
+
+    Parameters
+    ----------
+    local : LocalSection
+        The keys ``local.*``.
+    step : int
+        Local step t of this worker since the start of the run, from 0.
+    total_steps : int
+        T, the length of the schedule in local steps.
+    """
+    factor = 1.0
+    if step < local.warmup_steps:
+        start = local.warmup_lr / local.learning_rate
+        factor = start + (1 - start) * (step / local.warmup_steps)
+    if local.scheduler == "cosine-steps":
+        factor *= (1 + math.cos(math.pi * step / total_steps)) / 2
+    return factor

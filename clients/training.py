@@ -1,15 +1,18 @@
 """The local training loop, written once for all methods."""
 
+import math
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 
-from clients.batches import iterate_batches
-from clients.optimizers import reset_optimizer
+from clients.batches import iterate_batches, num_steps
+from clients.optimizers import load_optimizer_state, reset_optimizer, set_learning_rate
+from clients.sampling import iterate_stream
+from clients.schedules import varies_by_step
 from common.config import LocalSection
-from common.randomness import Purpose
+from common.randomness import Purpose, torch_seed
 from common.records import Section
 from datasets.transforms import crop_flip
 from models.evaluation import evaluation_mode
@@ -54,8 +57,16 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         cast(Purpose, f"{purpose}-noise" if purpose else "noise"), client.server_round
     )
     memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
-    indices = torch.from_numpy(client.indices).to(worker.device)
-    for batch_indices in iterate_batches(indices, local, shuffle):
+    goes_on = local.sampling != "client" and not purpose  # batches of the run, not of the round
+    if goes_on:
+        stream = iterate_stream(client, local)
+    else:
+        indices = torch.from_numpy(client.indices).to(worker.device)
+        stream = iterate_batches(indices, local, shuffle)
+    for index, batch_indices in enumerate(stream):
+        if goes_on:
+            key = (client.first_step + index, client.client_id)
+            augment.manual_seed(torch_seed(config.seed, "step-augment", *key))
         inputs = worker.train.inputs.index_select(0, batch_indices)
         if config.dataset.augmentation == "crop-flip":
             inputs = crop_flip(inputs, augment, config.dataset.crop_padding)
@@ -92,6 +103,13 @@ def train_locally(
     corrects_gradients = client.overrides("correct_gradients")
     chooses_names = client.overrides("trained_names")
     reset_optimizer(worker.optimizer, client.learning_rate)
+    rate_varies = not purpose and varies_by_step(local)
+    if rate_varies:
+        rates = client.step_rates(num_steps(local, client.num_examples))
+        client.mean_rate = math.fsum(rates) / len(rates)
+    goes_on = not purpose and local.sampling != "client"
+    if not purpose:
+        load_optimizer_state(worker.optimizer, params, client.initial_optimizer())
     worker.model.train()
 
     losses: list[torch.Tensor] = []
@@ -103,6 +121,11 @@ def train_locally(
             if chooses_names and (names := client.trained_names()) is not trained:
                 trained = names
                 _freeze_all_but(trained, params)
+            if rate_varies:
+                set_learning_rate(worker.optimizer, rates[client.num_steps])
+            if goes_on and worker.dropout_layers:
+                key = (client.first_step + client.num_steps, client.client_id)
+                dropout.manual_seed(torch_seed(worker.config.seed, "step-dropout", *key))
             allow_batch_statistics(worker.batch_norm_layers, batch)
             worker.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(worker.device.type, torch.bfloat16, enabled=local.precision == "bfloat16"):
@@ -121,6 +144,7 @@ def train_locally(
         if chooses_names:
             _freeze_all_but(params, params)
 
+    client.num_samples = sum(sizes)
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean_loss = float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
     return len(sizes), mean_loss

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from common.errors import UserError, nearest
+from common.phases import Phases
 from common.round_list import RoundList
 
 Value = bool | int | float | str
@@ -33,6 +34,7 @@ NonNegative = Annotated[int, Field(ge=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 # A list of rounds; a single one comes as a number.
 Rounds = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+PhaseList = Rounds  # one phase without a number of steps is a number, too
 Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"]
 
 
@@ -98,13 +100,41 @@ class LocalSection(_Section):
     bias_correction: bool
     trust_coefficient: Annotated[float, Field(gt=0)]
     clip_norm: NonNegativeFloat
-    scheduler: Literal["constant", "cosine", "step"]
+    scheduler: Literal["constant", "cosine", "cosine-steps", "step"]
     scheduler_step_rounds: NonNegative
     scheduler_gamma: Annotated[float, Field(gt=0)]
     warmup_rounds: NonNegative
     precision: Literal["float32", "bfloat16"]
     channels_last: bool
     compile: bool
+    sampling: Literal["client", "shard", "shuffle", "replacement"]
+    steps_per_epoch: NonNegative
+    total_steps: NonNegative
+    phases: PhaseList
+    phase_gamma: Annotated[float, Field(gt=0)]
+    warmup_steps: NonNegative
+    warmup_lr: NonNegativeFloat
+
+    def course(self) -> Phases:
+        """Return the local steps of each round, if they are counted (``local.steps``)."""
+        return Phases.parse(self.steps, self.phases, self.total_steps)
+
+    @model_validator(mode="after")
+    def _steps_are_counted(self) -> Self:
+        given = {"phases": self.phases, "total-steps": self.total_steps}
+        given["sampling"] = self.sampling in ("shuffle", "replacement")
+        for key, value in given.items():
+            if value and self.steps == 0:
+                raise ValueError(
+                    f"local.{key} needs local.steps, a budget in steps, in place of local.epochs"
+                )
+        if self.warmup_steps and self.warmup_rounds:
+            raise ValueError("set one of local.warmup-steps and local.warmup-rounds, not both")
+        if self.warmup_lr > self.learning_rate:
+            raise ValueError("local.warmup-lr must not be above local.lr, where the warm-up ends")
+        if self.steps:
+            self.course()
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -265,6 +295,12 @@ class Config(_Section):
         stops = self.stop.patience > 0 or self.stop.target > 0
         if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
             raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
+        if self.local.total_steps and self.local.course().steps(self.rounds) == 0:
+            enough = self.local.course().num_rounds(self.local.total_steps)
+            raise ValueError(
+                f"local.total-steps = {self.local.total_steps} are done after {enough} rounds: set rounds to"
+                f" {enough}, not {self.rounds}"
+            )
         return self
 
     @classmethod
@@ -294,7 +330,10 @@ class Config(_Section):
     def comparable(self) -> dict[str, Value]:
         """Return the keys that decide the result: those that a resumed run must share."""
         ignored = set(RESUMABLE_DIFFERENCES)
-        if self.local.scheduler == "cosine":  # the schedule's length is the number of rounds
+        # The schedule's length is the number of rounds.
+        if self.local.scheduler == "cosine" or (
+            self.local.scheduler == "cosine-steps" and not self.local.total_steps
+        ):
             ignored.remove("rounds")
         return {
             key: value

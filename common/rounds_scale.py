@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from common.config import Value
 from common.errors import UserError
+from common.phases import Phases
 
 
 def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]:
@@ -12,7 +13,8 @@ def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]
     The learning rate goes through the same course: warm-up and decay are scaled with the rounds, and where
     ``local.scheduler-step-rounds`` cannot be scaled exactly (it is at least 1), ``local.scheduler-gamma``
     makes up for it, so that lr(t / T) stays. ``evaluate.every`` stays: an evaluation costs the same in a
-    short run as in a long one, and the last round is evaluated anyway.
+    short run as in a long one, and the last round is evaluated anyway. With ``local.total-steps`` the rounds
+    are as many as it takes to make what becomes of these.
 
     Parameters
     ----------
@@ -24,16 +26,27 @@ def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]
     if not factor > 0:
         raise UserError(f"--rounds-scale must be greater than 0, not {factor:g}")
     scaled: dict[str, Value] = {}
-    for key in ("rounds", "local.warmup-rounds"):
+    for key in ("rounds", "local.warmup-rounds", "local.warmup-steps", "local.total-steps"):
         value = values[key]
         if isinstance(value, int) and value > 0:
             scaled[key] = max(1, _round_half_up(value * factor))
+    if phases := str(values["local.phases"]):
+        scaled["local.phases"] = _scaled_phases(phases, factor)
+    if total := scaled.get("local.total-steps"):
+        course = Phases.parse(int(values["local.steps"]), str(scaled.get("local.phases", "")), int(total))
+        scaled["rounds"] = course.num_rounds(int(total))
     step, gamma = values["local.scheduler-step-rounds"], values["local.scheduler-gamma"]
     if isinstance(step, int) and step > 0 and isinstance(gamma, int | float):
         exact = step * factor
         scaled["local.scheduler-step-rounds"] = whole = max(1, _round_half_up(exact))
         scaled["local.scheduler-gamma"] = gamma if whole == exact else gamma ** (whole / exact)
     return scaled
+
+
+def _scaled_phases(phases: str, factor: float) -> str:
+    """Begin the phases earlier or later; the steps in a round stay."""
+    parts = [part.partition(":") for part in phases.split(",")]
+    return ",".join(f"{_round_half_up(int(start) * factor)}{colon}{steps}" for start, colon, steps in parts)
 
 
 def _round_half_up(value: float) -> int:

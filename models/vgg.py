@@ -2,8 +2,8 @@
 
 The lists of layers are configurations A, B, D and E of Simonyan and Zisserman, "Very Deep Convolutional
 Networks for Large-Scale Image Recognition", ICLR 2015, table 1. Smooth activation, average pooling and a
-single linear layer on top are those of Gu et al., "Why (and When) does Local SGD Generalize Better than SGD?",
-ICLR 2023.
+single linear layer on top are those of Gu et al., "Why (and When) does Local SGD Generalize Better than
+SGD?", ICLR 2023.
 """
 
 from collections.abc import Callable, Sequence

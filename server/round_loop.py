@@ -208,6 +208,8 @@ class RoundLoop:
             "local_steps": int(sum(metrics["num-steps"] for metrics in check.metrics.values())),
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
             "loss_queries": queries["clients"] or None,
+            "samples": int(sum(metrics.get("num-samples", 0) for metrics in check.metrics.values())),
+            "learning_rate": next((metrics.get("learning-rate") for metrics in check.metrics.values()), None),
         }
 
     def _stand_still(self, server_round: int, check: ReplyCheck) -> None:

@@ -1,0 +1,40 @@
+"""Local SGD's client half (Yu et al. 2019; Lin, Stich et al. 2020): workers with optimisers of their own."""
+
+from typing import Literal
+
+from clients.base import Client
+from clients.optimizers import optimizer_state
+from common.records import Section, Sections
+
+OPTIMIZER = "optimizer"
+
+
+class LocalSGD(Client):
+    """Local steps whose optimiser survives the round.
+
+    ``momentum`` says what becomes of what the optimiser keeps (momentum buffers, Adam's moments) when models
+    are averaged: ``average``, it is averaged as well (Yu et al. 2019); ``keep``, each worker goes on with its
+    own (Gu et al. 2023, code); ``reset``, it begins anew.
+    """
+
+    momentum: Literal["average", "keep", "reset"] = "average"
+
+    def keeps_state(self) -> bool:
+        """Tell whether the worker keeps its optimiser's state for itself."""
+        return self.momentum == "keep" or bool(self._kept_names)
+
+    def initial_optimizer(self) -> Section:
+        """Return the worker's own state of the optimiser, or the average."""
+        if self.momentum == "reset":
+            return {}
+        return (self.state if self.momentum == "keep" else self.received).get(OPTIMIZER, {})
+
+    def end_round(self, params: Section) -> Sections:
+        """Keep the optimiser's state, or send it to be averaged."""
+        if self.momentum == "reset":
+            return {}
+        kept = optimizer_state(self.worker.optimizer, params)
+        if self.momentum == "average":
+            return {OPTIMIZER: kept}
+        self.state[OPTIMIZER] = kept
+        return {}

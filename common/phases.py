@@ -1,0 +1,97 @@
+"""Local steps that change in the course of a run: phases of post-local SGD and an exact total."""
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+
+_PHASE = re.compile(r"(\d+)(?::(\d+))?")
+
+
+@dataclass(frozen=True)
+class Phases:
+    """How many local steps each worker makes in each round, as a pure function of the round.
+
+    A phase ends with the last round that its nominal length has room for, so that borders lie between rounds:
+    R_1 = s_1 // J_1 and R_i = R_{i-1} + (s_i - s_{i-1}) // J_i rounds are done at its end, s_i being the
+    local step at which phase i + 1 is to begin (Gu et al. 2023, code of Local SGD for CIFAR).
+
+    Attributes
+    ----------
+    steps_per_round : tuple of int
+        J of each phase.
+    last_rounds : tuple of int
+        R of each phase but the last, which has no end.
+    total_steps : int
+        Local steps of a worker in the whole run: the last round does what is left of them; 0: no limit.
+    """
+
+    steps_per_round: tuple[int, ...]
+    last_rounds: tuple[int, ...] = ()
+    total_steps: int = 0
+
+    @classmethod
+    def parse(cls, steps: int, text: str, total_steps: int = 0) -> "Phases":
+        """Read the phases after the first one, ``"3000:600,3600"``: from which step on how many a round.
+
+        Parameters
+        ----------
+        steps : int
+            Local steps in a round of the first phase.
+        text : str
+            ``start`` or ``start:steps`` of each further phase, separated by commas; without ``:steps`` those
+            of the phase before it. Empty: one phase.
+        total_steps : int
+            See the attribute.
+
+        Raises
+        ------
+        ValueError
+            If it is no such list, or a phase would have no round.
+        """
+        all_steps, starts = [steps], [0]
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            match = _PHASE.fullmatch(part)
+            if not match or int(match[1]) <= starts[-1] or match[2] == "0":
+                raise ValueError(
+                    "local.phases must list local steps in ascending order, each with the steps in a round"
+                    f" from there on, such as '3000:600,3600:100', not '{text}'"
+                )
+            starts.append(int(match[1]))
+            all_steps.append(int(match[2] or all_steps[-1]))
+        last_rounds = [0]
+        for (start, end), in_a_round in zip(pairwise(starts), all_steps, strict=False):
+            if end - start < in_a_round:
+                raise ValueError(
+                    f"local.phases: the phase from local step {start} to {end} has no room for a round of"
+                    f" {in_a_round} steps, so it would be skipped"
+                )
+            last_rounds.append(last_rounds[-1] + (end - start) // in_a_round)
+        return cls(tuple(all_steps), tuple(last_rounds[1:]), total_steps)
+
+    def phase(self, server_round: int) -> int:
+        """Return the phase of a round, from 0; rounds count from 1."""
+        return sum(server_round > last for last in self.last_rounds)
+
+    def first_step(self, server_round: int) -> int:
+        """Return how many local steps a worker has made before a round."""
+        before = [min(last, server_round - 1) for last in (0, *self.last_rounds)] + [server_round - 1]
+        done = sum(
+            (end - start) * steps
+            for (start, end), steps in zip(pairwise(before), self.steps_per_round, strict=True)
+        )
+        return min(done, self.total_steps) if self.total_steps else done
+
+    def steps(self, server_round: int) -> int:
+        """Return the local steps of a round: J of its phase, or what is left of the total."""
+        return self.first_step(server_round + 1) - self.first_step(server_round)
+
+    def num_rounds(self, num_steps: int) -> int:
+        """Return how many rounds it takes to make so many local steps, the last one perhaps a short one."""
+        rounds, done = 0, 0
+        for end, steps in zip((*self.last_rounds, None), self.steps_per_round, strict=True):
+            needed = -(-(num_steps - done) // steps)
+            if end is None or needed <= end - rounds:
+                return rounds + needed
+            done += (end - rounds) * steps
+            rounds = end
+        return rounds

@@ -1,0 +1,53 @@
+"""What Local SGD's server halves share: equal workers, and optimisers that are averaged with the models."""
+
+from typing import ClassVar, Literal
+
+import torch
+from flwr.app import MetricRecord
+
+from common.records import ARRAYS, Section, Sections
+from strategies.aggregation import WeightedAverage
+from strategies.fedavg import FedAvg
+
+OPTIMIZER = "optimizer"
+
+
+class Workers(FedAvg):
+    """x <- (1/K) sum_k y_k; what optimisers keep is averaged likewise if the workers send it."""
+
+    SECTIONS = frozenset({ARRAYS, OPTIMIZER})
+    TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "learning_rate", "optimizer_dtypes")
+
+    weighting: Literal["examples", "uniform"] = "uniform"
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.optimizer: Section = {}
+        self.optimizer_dtypes: dict[str, torch.dtype] = {}
+        self.learning_rate = 0.0  # the mean of the round's local steps
+
+    def broadcast(self, server_round: int) -> Sections:
+        """Send the average of the optimisers, if there is one."""
+        return {OPTIMIZER: self.optimizer} if self.optimizer else {}
+
+    def prepare(self, sections: Sections) -> Sections:
+        """Take note of the precision of what the optimisers keep."""
+        self.optimizer_dtypes = {name: value.dtype for name, value in sections.get(OPTIMIZER, {}).items()}
+        return sections
+
+    def accumulate(
+        self, name: str, average: WeightedAverage, section: Section, metrics: MetricRecord
+    ) -> None:
+        """Take note of the workers' learning rate, which is the same for all."""
+        self.learning_rate = float(metrics["learning-rate"])  # type: ignore[arg-type]
+        super().accumulate(name, average, section, metrics)
+
+    def update(self, averages: Sections, server_round: int) -> Section:
+        """Keep the average of the optimisers and step from x to the next model."""
+        mean = averages.get(OPTIMIZER, {})
+        self.optimizer = {name: value.to(self.optimizer_dtypes[name]) for name, value in mean.items()}
+        return self.outer_step(averages, server_round)
+
+    def outer_step(self, averages: Sections, server_round: int) -> Section:
+        """Return the next model; by itself the mean of the workers'."""
+        return averages[ARRAYS]

@@ -1,0 +1,58 @@
+"""Local SGD's server half: the mean of the workers, and optimisers of the outer loop."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from common.errors import UserError
+from common.records import Section, Sections
+from strategies._workers import Workers
+from strategies.fedadam import FedAdam
+from strategies.fedavg import FedAvg
+from strategies.fedavgm import FedAvgM
+
+
+class LocalSGD(Workers):
+    """Local SGD (Yu et al. 2019; Lin, Stich et al. 2020), with an outer optimiser if one is named.
+
+    It takes Delta = mean_k y_k - x for a step: ``momentum`` as in FedAvgM, ``nesterov`` as in DiLoCo
+    (Douillard et al. 2023, rate 0.7, momentum 0.9), ``adam`` as in FedAdam (Reddi et al. 2021, beta1 being
+    ``outer_momentum``).
+    """
+
+    outer_optimizer: Literal["none", "momentum", "nesterov", "adam"] = "none"
+    outer_learning_rate: Annotated[float, Field(gt=0)] = 1.0
+    outer_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    outer_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    outer_tau: Annotated[float, Field(gt=0)] = 1e-3
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        if self.outer_optimizer == "none" and (given := [name for name in parameters if self._is_set(name)]):
+            key = given[0].replace("_", "-")
+            raise UserError(f"method.{key} needs method.outer-optimizer = 'momentum', 'nesterov' or 'adam'")
+        self.outer_state: dict[str, Section] = {}
+
+    def _is_set(self, name: str) -> bool:
+        return name.startswith("outer_") and getattr(self, name) != getattr(type(self), name)
+
+    def outer_step(self, averages: Sections, server_round: int) -> Section:
+        """Step by the outer optimiser."""
+        if self.outer_optimizer == "none":
+            return super().outer_step(averages, server_round)
+        outer = self._outer()
+        outer.global_model, outer.parameter_names = self.global_model, self.parameter_names
+        vars(outer).update(self.outer_state)
+        model = outer.update(averages, server_round)
+        names = ("velocity", "first_moment", "second_moment")
+        self.outer_state = {name: vars(outer)[name] for name in names if name in vars(outer)}
+        return model
+
+    def _outer(self) -> FedAvg:
+        rate, momentum = self.outer_learning_rate, self.outer_momentum
+        if self.outer_optimizer == "adam":
+            return FedAdam(
+                server_learning_rate=rate, beta1=momentum, beta2=self.outer_beta2, tau=self.outer_tau
+            )
+        is_nesterov = self.outer_optimizer == "nesterov"
+        return FedAvgM(server_learning_rate=rate, beta=momentum, nesterov=is_nesterov)

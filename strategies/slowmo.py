@@ -1,0 +1,36 @@
+"""SlowMo's server half (Wang et al. 2020, Algorithm 1)."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from common.records import ARRAYS, Section, Sections
+from strategies._workers import Workers
+
+
+class SlowMo(Workers):
+    """u <- beta u + (x - mean_k y_k) / lr; x <- x - alpha lr u, with u = 0 at the start.
+
+    beta is ``slow_momentum``, alpha is ``slow_learning_rate``, lr is the workers' rate, the mean over the
+    round's steps where it changes. u is in units of gradients, so that its effect shrinks with the rate. BMUF
+    is alpha = 1.
+    """
+
+    slow_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.7
+    slow_learning_rate: Annotated[float, Field(gt=0)] = 1.0
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.slow_buffer: Section = {}
+
+    def outer_step(self, averages: Sections, server_round: int) -> Section:
+        """Step along the slow momentum; at a rate of zero nobody has moved, and nothing is done."""
+        rate = self.learning_rate
+        if rate == 0:
+            return averages[ARRAYS]
+        change = self.mean_change(averages)
+        self.slow_buffer = {
+            name: self.slow_momentum * self.slow_buffer.get(name, 0) - d / rate for name, d in change.items()
+        }
+        step = {name: -self.slow_learning_rate * rate * u for name, u in self.slow_buffer.items()}
+        return self.stepped(averages, step)
