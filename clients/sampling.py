@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from clients.batches import num_steps
-from clients.schedules import varies_by_step
+from clients.schedules import gradual_warmup_steps, varies_by_step
 from common.config import Config, LocalSection
 from common.errors import UserError
 from common.randomness import Purpose, torch_generator
@@ -74,6 +74,8 @@ def check_course(client: "Client") -> None:
             f"method.name '{config.method.name}' computes with one learning rate per round:"
             " leave out local.warmup-steps, local.warmup-epochs and schedulers over steps"
         )
+    if local.scheduler == "polynomial-steps":
+        check_warmup(client)
     if local.sampling not in ("shuffle", "replacement"):
         return
     if config.partition.name == "node":
@@ -87,6 +89,17 @@ def check_course(client: "Client") -> None:
         raise UserError(
             f"local.sampling 'shuffle' deals {needed} samples per epoch (clients.count x local.batch-size x"
             f" local.steps-per-epoch), but there are {num_samples}"
+        )
+
+
+def check_warmup(client: "Client") -> None:
+    """Refuse a polynomial decay that would begin after the end of the run."""
+    local, total = client.worker.config.local, client.total_steps
+    epoch = math.ceil(client.num_examples / local.batch_size)
+    warm = local.warmup_steps or gradual_warmup_steps(local, epoch)
+    if warm >= total:
+        raise UserError(
+            f"the warm-up takes {warm} of the {total} local steps of the run: shorten it, or raise rounds"
         )
 
 
