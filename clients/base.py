@@ -1,6 +1,7 @@
 """The client half of FedAvg, and the hooks that other methods override."""
 
 import functools
+import math
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from clients.batches import num_steps
 from clients.evaluation_data import client_evaluation_data, evaluate_global_model
 from clients.list_interface import ListInterface
-from clients.schedules import learning_rate, step_factor, varies_by_step
+from clients.schedules import gradual_warmup_steps, learning_rate, step_factor, varies_by_step
 from clients.step_weights import step_weight_norm
 from clients.training import (
     Batch,
@@ -244,6 +245,12 @@ class Client(ListInterface):
         """Local steps of this client before this round, if it was in every round and never late."""
         return self._steps_before(self.server_round)
 
+    @property
+    def total_steps(self) -> int:
+        """Local steps of this client in the whole run, if it is in every round and never late."""
+        config = self.worker.config
+        return config.local.total_steps or self._steps_before(config.rounds + 1)
+
     def _steps_before(self, server_round: int) -> int:
         local = self.worker.config.local
         if local.steps:
@@ -256,9 +263,9 @@ class Client(ListInterface):
         rate = learning_rate(local, self.server_round, num_rounds)
         if not varies_by_step(local):
             return [rate] * count
-        total = local.total_steps or self._steps_before(num_rounds + 1)
-        first = self.first_step
-        return [rate * step_factor(local, step, total) for step in range(first, first + count)]
+        gradual = gradual_warmup_steps(local, math.ceil(self.num_examples / local.batch_size))
+        steps = range(self.first_step, self.first_step + count)
+        return [rate * step_factor(local, step, self.total_steps, gradual) for step in steps]
 
     @property
     def step_budget(self) -> int:

@@ -11,6 +11,8 @@ class HeteroScaffold(Scaffold):
     moves the weights by: the controls then estimate gradients in that optimiser's units only.
     """
 
+    NEEDS_ONE_RATE = True
+
     def assumes_sgd(self) -> bool:
         """Return False: the correction does not pass through the optimiser."""
         return False

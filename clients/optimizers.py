@@ -107,12 +107,6 @@ def reset_optimizer(optimizer: torch.optim.Optimizer, learning_rate: float) -> N
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the rate of the next steps."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Take the next steps at this rate."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from clients.batches import num_steps
+from clients.schedules import gradual_warmup_steps, varies_by_step
 from common.config import Config, LocalSection
 from common.errors import UserError
 from common.randomness import Purpose, torch_generator
@@ -68,12 +69,13 @@ def steps_per_epoch(config: Config, num_samples: int) -> int:
 def check_course(client: "Client") -> None:
     """Refuse a course of local steps that the data or the method do not allow, before any training."""
     config, local = client.worker.config, client.worker.config.local
-    varies = local.warmup_steps > 0 or local.scheduler == "cosine-steps"
-    if varies and client.NEEDS_ONE_RATE:
+    if varies_by_step(local) and (client.NEEDS_ONE_RATE or client.assumes_sgd()):
         raise UserError(
             f"method.name '{config.method.name}' computes with one learning rate per round:"
-            " leave out local.warmup-steps and the scheduler 'cosine-steps'"
+            " leave out local.warmup-steps, local.warmup-epochs and schedulers over steps"
         )
+    if local.scheduler == "polynomial-steps":
+        check_warmup(client)
     if local.sampling not in ("shuffle", "replacement"):
         return
     if config.partition.name == "node":
@@ -87,6 +89,17 @@ def check_course(client: "Client") -> None:
         raise UserError(
             f"local.sampling 'shuffle' deals {needed} samples per epoch (clients.count x local.batch-size x"
             f" local.steps-per-epoch), but there are {num_samples}"
+        )
+
+
+def check_warmup(client: "Client") -> None:
+    """Refuse a polynomial decay that would begin after the end of the run."""
+    local, total = client.worker.config.local, client.total_steps
+    epoch = math.ceil(client.num_examples / local.batch_size)
+    warm = local.warmup_steps or gradual_warmup_steps(local, epoch)
+    if warm >= total:
+        raise UserError(
+            f"the warm-up takes {warm} of the {total} local steps of the run: shorten it, or raise rounds"
         )
 
 

@@ -13,7 +13,6 @@ class Scaffold(Client):
     momentum; 1: the gradient at x over all local data, in evaluation mode.
     """
 
-    NEEDS_ONE_RATE = True
     option: Literal[1, 2] = 2
 
     def assumes_sgd(self) -> bool:

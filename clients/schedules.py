@@ -12,7 +12,7 @@ def learning_rate(local: LocalSection, server_round: int, num_rounds: int) -> fl
     lr (1 + cos(pi t / T)) / 2 (Loshchilov and Hutter 2017, Eq. 5, one period down to zero); ``step``
     multiplies by ``scheduler-gamma`` every ``scheduler-step-rounds`` rounds. During the first W =
     ``warmup-rounds`` rounds the rate is also multiplied by (t + 1) / W (Goyal et al. 2017, gradual warm-up).
-    With every new phase of ``phases`` it is multiplied by ``phase-gamma``.
+    With every new phase of ``phases`` it is multiplied by ``phase-gamma``, and by ``batch_factor``.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def learning_rate(local: LocalSection, server_round: int, num_rounds: int) -> fl
         Length of the schedule in rounds.
     """
     elapsed = server_round - 1
-    rate = local.learning_rate
+    rate = local.learning_rate * batch_factor(local)
     if local.phases:
         rate *= local.phase_gamma ** local.course().phase(server_round)
     if local.scheduler == "cosine":
@@ -38,15 +38,35 @@ def learning_rate(local: LocalSection, server_round: int, num_rounds: int) -> fl
 
 def varies_by_step(local: LocalSection) -> bool:
     """Tell whether the learning rate may change within a round."""
-    return local.warmup_steps > 0 or local.scheduler == "cosine-steps"
+    return local.warmup_steps > 0 or local.warmup_epochs > 0 or local.scheduler.endswith("-steps")
 
 
-def step_factor(local: LocalSection, step: int, total_steps: int) -> float:
+def batch_factor(local: LocalSection) -> float:
+    """Return what ``lr``, the rate for the reference batch size, is multiplied by for the actual one.
+
+    B / B_ref (``linear``; Goyal et al. 2017), its square root (``sqrt``; You et al. 2020), or 1.
+    """
+    ratio = local.batch_size / local.reference_batch_size
+    return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[local.lr_scaling]
+
+
+def gradual_warmup_steps(local: LocalSection, steps_per_epoch: int) -> int:
+    """Return the local steps that ``warmup-epochs`` take; with ``sqrt`` scaling B / B_ref times as long.
+
+    That is the rule of You et al. 2020; with ``linear`` scaling the warm-up keeps its length in epochs.
+    """
+    ratio = local.batch_size / local.reference_batch_size if local.lr_scaling == "sqrt" else 1.0
+    return int(local.warmup_epochs * ratio * steps_per_epoch + 0.5)
+
+
+def step_factor(local: LocalSection, step: int, total_steps: int, gradual: int = 0) -> float:
     """Return what the round's rate is multiplied by in a local step.
 
     A linear warm-up from ``warmup-lr`` (the rate of the very first step) to ``lr`` over W = ``warmup-steps``
     steps: (start + (lr - start) min(t, W) / W) / lr (Gu et al. 2023, code). A decay in the midst of it scales
-    what remains. ``cosine-steps`` is (1 + cos(pi t / T)) / 2.
+    what remains. During the W = `gradual` steps of ``warmup-epochs`` it is (t + 1) / W (You et al. 2020).
+    ``cosine-steps`` is (1 + cos(pi t / T)) / 2, ``polynomial-steps`` (1 - (t - W) / (T - W))^power after the
+    warm-up (LARS: power 2, LAMB: 1).
 
     Parameters
     ----------
@@ -56,11 +76,19 @@ def step_factor(local: LocalSection, step: int, total_steps: int) -> float:
         Local step t of this worker since the start of the run, from 0.
     total_steps : int
         T, the length of the schedule in local steps.
+    gradual : int
+        W of ``warmup-epochs``; see ``gradual_warmup_steps``.
     """
     factor = 1.0
     if step < local.warmup_steps:
         start = local.warmup_lr / local.learning_rate
         factor = start + (1 - start) * (step / local.warmup_steps)
+    if step < gradual:
+        factor = (step + 1) / gradual
     if local.scheduler == "cosine-steps":
         factor *= (1 + math.cos(math.pi * step / total_steps)) / 2
+    elif local.scheduler == "polynomial-steps":
+        warm = gradual or local.warmup_steps
+        if step >= warm:
+            factor *= (1 - (step - warm) / (total_steps - warm)) ** local.scheduler_power
     return factor

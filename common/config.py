@@ -101,10 +101,14 @@ class LocalSection(_Section):
     bias_correction: bool
     trust_coefficient: Annotated[float, Field(gt=0)]
     clip_norm: NonNegativeFloat
-    scheduler: Literal["constant", "cosine", "cosine-steps", "step"]
+    scheduler: Literal["constant", "cosine", "cosine-steps", "polynomial-steps", "step"]
     scheduler_step_rounds: NonNegative
     scheduler_gamma: Annotated[float, Field(gt=0)]
+    scheduler_power: Annotated[float, Field(gt=0)]
     warmup_rounds: NonNegative
+    warmup_epochs: NonNegativeFloat
+    lr_scaling: Literal["none", "linear", "sqrt"]
+    reference_batch_size: Positive
     precision: Literal["float32", "bfloat16"]
     channels_last: bool
     compile: bool
@@ -129,8 +133,10 @@ class LocalSection(_Section):
                 raise ValueError(
                     f"local.{key} needs local.steps, a budget in steps, in place of local.epochs"
                 )
-        if self.warmup_steps and self.warmup_rounds:
-            raise ValueError("set one of local.warmup-steps and local.warmup-rounds, not both")
+        if (self.warmup_steps > 0) + (self.warmup_rounds > 0) + (self.warmup_epochs > 0) > 1:
+            raise ValueError(
+                "set one of local.warmup-steps, local.warmup-rounds and local.warmup-epochs, not several"
+            )
         if self.warmup_lr > self.learning_rate:
             raise ValueError("local.warmup-lr must not be above local.lr, where the warm-up ends")
         if self.steps:
@@ -179,6 +185,9 @@ class BatchNormSection(_Section):
     """What happens to BatchNorm's running statistics (``docs/architecture.md``)."""
 
     policy: Literal["average", "local", "recalibrate"]
+    batches: Positive
+    batch_size: NonNegative
+    augmented: bool
 
 
 class PrivacySection(_Section):
@@ -359,7 +368,7 @@ class Config(_Section):
         ignored = set(RESUMABLE_DIFFERENCES)
         # The schedule's length is the number of rounds.
         if self.local.scheduler == "cosine" or (
-            self.local.scheduler == "cosine-steps" and not self.local.total_steps
+            self.local.scheduler.endswith("-steps") and not self.local.total_steps
         ):
             ignored.remove("rounds")
         return {

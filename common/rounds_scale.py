@@ -30,6 +30,8 @@ def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]
         value = values[key]
         if isinstance(value, int) and value > 0:
             scaled[key] = max(1, _round_half_up(value * factor))
+    if epochs := values["local.warmup-epochs"]:
+        scaled["local.warmup-epochs"] = float(epochs) * factor
     if phases := str(values["local.phases"]):
         scaled["local.phases"] = _scaled_phases(phases, factor)
     if total := scaled.get("local.total-steps"):

@@ -29,8 +29,10 @@ def recalibrate(
 ) -> None:
     """Estimate the running mean and variance anew as plain averages over mini-batches of `inputs`.
 
-    The batches are spread evenly over the inputs and at most `max_batches` are used. Weights, and the
-    training flag of `model`, are left as they were.
+    The mean is that of the batches' means, the variance that of their unbiased variances: what the means
+    differ by does not count (Gu et al. 2023, code). The batches are spread evenly over the inputs and at most
+    `max_batches` are used. Weights, momenta and the training flag of `model` are left as they were, and the
+    old statistics do not matter.
     """
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not layers:

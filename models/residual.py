@@ -19,29 +19,49 @@ from models.classifier import Classifier
 from models.images import image_shape
 
 Norm = Literal["batch", "group"]
-Shortcut = Literal["A", "B"]
+Shortcut = Literal["A", "A-centred", "B"]
+Activation = Literal["relu", "silu"]
+Initialisation = Literal["fan-out", "fan-in"]
+Nonlinearity = Callable[[Tensor], Tensor]
 NormFactory = Callable[[int], nn.Module]
 Build = Callable[..., nn.Module]
+ACTIVATIONS: dict[str, Nonlinearity] = {"relu": F.relu, "silu": F.silu}
 
 
 class ZeroPadShortcut(nn.Module):
-    """Shortcut A: subsample by the stride and append channels of zeros; it has no parameters."""
+    """Shortcut A: subsample by the stride and add channels of zeros; it has no parameters.
 
-    def __init__(self, extra_channels: int, stride: int) -> None:
+    They come after the others or, if `centred`, half of them before: that of the code of Gu et al.,
+    "Why (and When) does Local SGD Generalize Better than SGD?", ICLR 2023.
+    """
+
+    def __init__(self, extra_channels: int, stride: int, centred: bool = False) -> None:
         super().__init__()
         self.extra_channels = extra_channels
         self.stride = stride
+        self.centred = centred
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the subsampled input with ``extra_channels`` more channels."""
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra_channels))
+        before = self.extra_channels // 2 if self.centred else 0
+        padding = (0, 0, 0, 0, before, self.extra_channels - before)
+        return F.pad(x[:, :, :: self.stride, :: self.stride], padding)
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions, each followed by a normalisation, around a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, norm: NormFactory, shortcut: Shortcut) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        norm: NormFactory,
+        shortcut: Shortcut,
+        activation: Nonlinearity = F.relu,
+    ) -> None:
         super().__init__()
+        self.activation = activation
         self.conv1 = _conv(inputs, outputs, 3, stride)
         self.norm1 = norm(outputs)
         self.conv2 = _conv(outputs, outputs, 3)
@@ -49,16 +69,16 @@ class BasicBlock(nn.Module):
         self.shortcut: nn.Module
         if stride == 1 and inputs == outputs:
             self.shortcut = nn.Identity()
-        elif shortcut == "A":
-            self.shortcut = ZeroPadShortcut(outputs - inputs, stride)
+        elif shortcut in ("A", "A-centred"):
+            self.shortcut = ZeroPadShortcut(outputs - inputs, stride, centred=shortcut == "A-centred")
         else:
             self.shortcut = nn.Sequential(_conv(inputs, outputs, 1, stride), norm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the output of the block after ReLU."""
-        residual = F.relu(self.norm1(self.conv1(x)))
+        """Return the output of the block after the activation."""
+        residual = self.activation(self.norm1(self.conv1(x)))
         residual = self.norm2(self.conv2(residual))
-        return F.relu(residual + self.shortcut(x))
+        return self.activation(residual + self.shortcut(x))
 
 
 class ResidualNetwork(Classifier):
@@ -76,8 +96,10 @@ class ResidualNetwork(Classifier):
         Number of blocks of each stage.
     norm : callable
         Makes the normalisation layer for a number of channels.
-    shortcut : {"A", "B"}
+    shortcut : {"A", "A-centred", "B"}
         Shortcut where the shape changes: zero padding or a 1x1 convolution.
+    activation : callable
+        Elementwise nonlinearity.
     """
 
     def __init__(
@@ -89,8 +111,10 @@ class ResidualNetwork(Classifier):
         blocks: Sequence[int],
         norm: NormFactory,
         shortcut: Shortcut,
+        activation: Nonlinearity = F.relu,
     ) -> None:
         super().__init__()
+        self.activation = activation
         self.conv1 = _conv(channels, widths[0], 3)
         self.norm1 = norm(widths[0])
         self.stages = nn.Sequential()
@@ -99,14 +123,14 @@ class ResidualNetwork(Classifier):
             stage = nn.Sequential()
             for position in range(count):
                 stride = 2 if index > 0 and position == 0 else 1
-                stage.append(BasicBlock(inputs, outputs, stride, norm, shortcut))
+                stage.append(BasicBlock(inputs, outputs, stride, norm, shortcut, activation))
                 inputs = outputs
             self.stages.append(stage)
         self.classifier = nn.Linear(inputs, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the channels of the last stage, averaged over the image."""
-        x = F.relu(self.norm1(self.conv1(x)))
+        x = self.activation(self.norm1(self.conv1(x)))
         x = self.stages(x)
         return x.mean(dim=(2, 3))
 
@@ -155,10 +179,22 @@ def thin_build(model: str, depth: int) -> Build:
         norm: Norm = "batch",
         groups: Positive = 2,
         shortcut: Shortcut = "A",
+        activation: Activation = "relu",
+        initialisation: Initialisation = "fan-out",
     ) -> nn.Module:
-        """Build the network for images; ``shortcut`` "A" pads with zeros, as the paper, "B" is a 1x1 conv."""
+        """Build the network for images; ``shortcut`` "A" pads with zeros, as the paper, "B" is a 1x1 conv.
+
+        Those of Gu et al. (ICLR 2023) have the shortcut "A-centred" and the initialisation "fan-in"; with
+        group normalisation also 8 groups and the activation "silu".
+        """
         blocks = [(depth - 2) // 6] * 3
-        return _build(model, input_shape, num_classes, (16, 32, 64), blocks, norm, groups, shortcut)
+        widths = (16, 32, 64)
+        network = _build(
+            model, input_shape, num_classes, widths, blocks, norm, groups, shortcut, ACTIVATIONS[activation]
+        )
+        if initialisation == "fan-in":
+            _initialise_by_fan_in(network)
+        return network
 
     return build
 
@@ -172,7 +208,8 @@ def _build(
     norm: Norm,
     groups: int,
     shortcut: Shortcut,
-) -> nn.Module:
+    activation: Nonlinearity = F.relu,
+) -> ResidualNetwork:
     if norm == "group" and any(width % groups for width in widths):
         raise UserError(f"model.groups of {model!r} must divide {widths[0]} channels, not {groups}")
     channels, _, _ = image_shape(model, input_shape, smallest=2 ** (len(widths) - 1))
@@ -183,7 +220,17 @@ def _build(
         blocks=blocks,
         norm=nn.BatchNorm2d if norm == "batch" else lambda width: nn.GroupNorm(groups, width, eps=1e-5),
         shortcut=shortcut,
+        activation=activation,
     )
+
+
+def _initialise_by_fan_in(network: ResidualNetwork) -> None:
+    """Draw convolutions from N(0, 2 / fan-in) and the head from N(0, 0.01^2) (Gu et al. 2023, code)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+    nn.init.normal_(network.classifier.weight, std=0.01)
+    nn.init.zeros_(network.classifier.bias)
 
 
 def _conv(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:

@@ -1,6 +1,6 @@
 """Central evaluation of the global model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from flwr.app import Array, ArrayRecord
@@ -13,7 +13,7 @@ from common.records import to_record, to_section
 from datasets.configured import global_class_groups
 from datasets.dataset import Dataset, Split
 from datasets.noise import NoisyNormalizer, noise_levels, noisy_images
-from datasets.transforms import make_normalizer
+from datasets.transforms import crop_flip, make_normalizer
 from models.batch_norm import recalibrate
 from models.class_report import group_accuracies
 from models.configured import build_configured_model
@@ -138,9 +138,25 @@ class CentralEvaluation:
     def _load(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         model.load_state_dict(state)
         if self._recalibrates:
-            train = self._dataset.train
-            normalizer = self._normalizer if self._sigma == 0 else self._noisy_normalizer()
-            recalibrate(model, train.inputs, normalizer, self._config.evaluate.batch_size, self._device)
+            options = self._config.batch_norm
+            recalibrate(
+                model,
+                self._dataset.train.inputs,
+                self._recalibration_normalizer(),
+                options.batch_size or self._config.evaluate.batch_size,
+                self._device,
+                options.batches,
+            )
+
+    def _recalibration_normalizer(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return what makes inputs of training images: the same ones in every round."""
+        normalizer = self._normalizer if self._sigma == 0 else self._noisy_normalizer()
+        config = self._config
+        if not config.batch_norm.augmented or config.dataset.augmentation == "none":
+            return normalizer
+        generator = torch_generator(config.seed, "recalibration", device=self._device)
+        padding = config.dataset.crop_padding
+        return lambda images: normalizer(crop_flip(images, generator, padding))
 
     def _noisy_normalizer(self) -> NoisyNormalizer:
         """Return what gives image j the noise of client j mod K: the same images whenever it is made anew."""

@@ -1,6 +1,8 @@
+from typing import ClassVar
+
 import pytest
 
-from clients.schedules import learning_rate
+from clients.schedules import batch_factor, gradual_warmup_steps, learning_rate, step_factor
 from common.config import LocalSection, Value
 from tests.common.configs import make_config
 
@@ -39,3 +41,54 @@ def test_warm_up_multiplies_the_schedule() -> None:
     assert learning_rate(with_warm_up, 1, 4) == pytest.approx(0.05, rel=1e-12)
     assert learning_rate(with_warm_up, 2, 4) == pytest.approx(0.1 * (1 + 2**-0.5) / 2, rel=1e-12)
     assert learning_rate(with_warm_up, 3, 4) == pytest.approx(0.05, rel=1e-12)
+
+
+class TestLargeBatches:
+    """The rule of You et al. 2020 as in the course's specification, 5.12 and 8.1."""
+
+    rule: ClassVar[dict[str, Value]] = {
+        "lr": 0.01,
+        "batch_size": 512,
+        "lr_scaling": "sqrt",
+        "reference_batch_size": 64,
+        "warmup_epochs": 0.3125 / 8,
+        "scheduler": "polynomial-steps",
+    }
+
+    @pytest.mark.parametrize(
+        ("step", "expected"),
+        [
+            (0, 0.0010101525),
+            (27, 0.0282842712),
+            (28, 0.0282842712),
+            (6600, 0.0141721979),
+            (13199, 0.0000021473),
+        ],
+    )
+    def test_rates(self, step: int, expected: float) -> None:
+        section = local(**self.rule)
+        warm_up = gradual_warmup_steps(section, 88)
+        rate = learning_rate(section, 1, 150) * step_factor(section, step, 150 * 88, warm_up)
+        assert warm_up == 28
+        assert rate == pytest.approx(expected, abs=5e-11)
+
+    def test_rate_and_warm_up_grow_with_the_batch(self) -> None:
+        sizes = [64 * 2**power for power in range(9)]
+        sections = [local(**{**self.rule, "batch_size": size}) for size in sizes]
+        assert [batch_factor(section) for section in sections] == pytest.approx(
+            [1, 1.414, 2, 2.828, 4, 5.657, 8, 11.31, 16], rel=1e-3
+        )
+        # In thousandths of an epoch.
+        assert [gradual_warmup_steps(section, 1000) for section in sections] == [
+            39, 78, 156, 313, 625, 1250, 2500, 5000, 10000,
+        ]  # fmt: skip
+
+    def test_linear_scaling_keeps_the_warm_up(self) -> None:
+        section = local(**{**self.rule, "lr_scaling": "linear", "warmup_epochs": 5.0})
+        assert batch_factor(section) == 8
+        assert gradual_warmup_steps(section, 100) == 500
+
+    def test_power_two(self) -> None:
+        section = local(scheduler="polynomial-steps", scheduler_power=2.0)
+        factors = [step_factor(section, step, 4) for step in range(5)]
+        assert factors == pytest.approx([1, 9 / 16, 1 / 4, 1 / 16, 0], abs=1e-15)

@@ -68,6 +68,8 @@ def test_step_weight_norms() -> None:
     momentum = [step_weight_norm(tau, momentum=0.9) for tau in (1, 2, 3, 4)]
     assert momentum == pytest.approx([1, 2.9, 5.61, 9.049], abs=1e-12)
     # The recursion against the closed form (tau - rho (1 - rho^tau) / (1 - rho)) / (1 - rho).
+    nesterov = [step_weight_norm(tau, momentum=0.9, nesterov=True) for tau in (1, 2, 3)]
+    assert nesterov == pytest.approx([1.9, 1.9 + 2.71, 1.9 + 2.71 + 3.439], abs=1e-12)
     ten = step_weight_norm(10, momentum=0.9)
     assert ten == pytest.approx((10 - 0.9 * (1 - 0.9**10) / 0.1) / 0.1, abs=1e-12)
     assert step_weight_norm(3, damping=0.05) == pytest.approx(2.8525, abs=1e-12)

@@ -31,6 +31,11 @@ MNIST = (1, 28, 28)
         ("resnet44", CIFAR, 10, {"shortcut": "B"}, 661_338),
         ("resnet56", CIFAR, 10, {}, 853_018),
         ("resnet56", CIFAR, 10, {"shortcut": "B"}, 855_770),
+        ("resnet110", CIFAR, 10, {}, 1_727_962),
+        ("vgg11", CIFAR, 10, {}, 9_225_610),
+        ("vgg13", CIFAR, 10, {}, 9_410_122),
+        ("vgg16", CIFAR, 10, {}, 14_719_818),
+        ("vgg19", CIFAR, 10, {}, 20_029_514),
         # 34 - 18 = 16 layers more: 1, 2, 4 and 1 further blocks of two 3x3 convolutions and two norms.
         ("resnet34", CIFAR, 10, {}, 11_173_962 + 73_984 + 2 * 295_424 + 4 * 1_180_672 + 4_720_640),
         # Same convolutions as torch's MNIST example: 9,216 inputs of the hidden layer on 28x28 pixels.

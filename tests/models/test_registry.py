@@ -39,6 +39,7 @@ def test_available_models_are_the_files_that_define_build():
         "lenet",
         "linear",
         "mlp",
+        "resnet110",
         "resnet18",
         "resnet20",
         "resnet32",
@@ -47,6 +48,10 @@ def test_available_models_are_the_files_that_define_build():
         "resnet56",
         "small-cnn",
         "stage-resnet",
+        "vgg11",
+        "vgg13",
+        "vgg16",
+        "vgg19",
         "vit-small",
     ]
 

@@ -21,6 +21,25 @@ def test_zero_pad_shortcut_subsamples_and_appends_zero_channels():
     assert padded.tolist() == [[[[0, 2], [8, 10]], [[0, 0], [0, 0]]]]
 
 
+def test_centred_zero_pad_shortcut():
+    """O-12 of the Local SGD specification."""
+    images = torch.arange(32.0).reshape(1, 2, 4, 4)
+
+    padded = ZeroPadShortcut(extra_channels=2, stride=2, centred=True)(images)
+
+    assert padded.shape == (1, 4, 2, 2)
+    assert padded[0, :, 0, 0].tolist() == [0, 0, 16, 0]
+    assert padded[0, :, 1, 1].tolist() == [0, 10, 26, 0]
+
+
+def test_initialisation_by_fan_in():
+    model = build_model("resnet20", (3, 32, 32), 10, {"initialisation": "fan-in", "shortcut": "B"})
+    conv = model.stages[2][0].conv1.weight  # 32 -> 64 channels, so fan-in and fan-out differ
+    assert conv.std().item() == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.05)
+    assert model.classifier.weight.std().item() == pytest.approx(0.01, rel=0.15)
+    assert not model.classifier.bias.any()
+
+
 @pytest.mark.parametrize(("name", "depth"), [("resnet18", 18), ("resnet34", 34), ("resnet20", 20)])
 def test_depth_is_in_the_name(name, depth):
     convolutions = modules_of(build_model(name, (3, 32, 32), 10), nn.Conv2d)
@@ -52,7 +71,7 @@ def test_group_normalisation_replaces_every_batch_normalisation():
     ("parameters", "message"),
     [
         ({"norm": "layer"}, "model.norm must be 'batch' or 'group'"),
-        ({"shortcut": "C"}, "model.shortcut must be 'A' or 'B'"),
+        ({"shortcut": "C"}, "model.shortcut must be 'A', 'A-centred' or 'B'"),
         ({"norm": "group", "groups": 3}, "must divide 16 channels"),
         ({"norm": "group", "groups": 0}, "must be greater than 0"),
     ],

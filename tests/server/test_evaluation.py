@@ -116,3 +116,23 @@ def test_recalibration_estimates_the_buffers_anew(batch_norm_model: str) -> None
     assert finished["conv.weight"].data == arrays["conv.weight"].data
     plain = CentralEvaluation(average, open_dataset(average)).finished(arrays)
     assert {name: array.data for name, array in plain.items()} == {n: a.data for n, a in arrays.items()}
+
+
+def test_recalibration_on_as_many_batches_as_told(batch_norm_model: str) -> None:
+    keys = {"model__name": batch_norm_model, "batch_norm__policy": "recalibrate"}
+    options = [
+        {"batch_norm__batches": 50},
+        {"batch_norm__batches": 2},
+        {"batch_norm__batches": 2, "batch_norm__batch_size": 16},
+        {"dataset__augmentation": "crop-flip", "dataset__crop_padding": 2},
+        {"dataset__augmentation": "crop-flip", "dataset__crop_padding": 2, "batch_norm__augmented": True},
+    ]
+    means = []
+    for option in options:
+        config = small(**keys, **option)
+        evaluation = CentralEvaluation(config, open_dataset(config))
+        arrays = evaluation.initial_arrays()
+        means.append(to_ndarray(evaluation.finished(arrays)["bn.running_mean"]).tolist())
+        assert means[-1] == to_ndarray(evaluation.finished(arrays)["bn.running_mean"]).tolist()
+    assert means[3] == means[0]
+    assert len({tuple(mean) for mean in means}) == 4

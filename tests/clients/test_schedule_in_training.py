@@ -1,0 +1,62 @@
+"""Schedules over local steps, as training meets them."""
+
+import pytest
+
+from clients.base import Client
+from clients.worker import Worker
+from common.config import Value
+from common.errors import UserError
+from tests.clients.jobs import small
+from tests.conftest import Runner
+
+LARGE_BATCH: dict[str, Value] = {
+    "clients__count": 1,
+    "local__scheduler": "polynomial-steps",
+    "local__lr_scaling": "sqrt",
+    "local__batch_size": 256,
+    "local__warmup_epochs": 0.25,
+}
+
+
+def test_the_rates_of_a_run_are_those_of_the_rule() -> None:
+    worker = Worker(small(rounds=2, local__steps=4, **LARGE_BATCH))
+    rates = []
+    for server_round in (1, 2):
+        client = Client(worker, 0)
+        client.server_round = server_round
+        rates += client.step_rates(4)
+    # 1437 samples make an epoch of 6 steps, and the warm-up takes 6 of 8: lr is 0.1 sqrt(256 / 64).
+    assert rates == pytest.approx([0.2 * share for share in (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1, 1 / 2)])
+
+
+def test_a_warm_up_longer_than_the_run_is_refused(run_small: Runner) -> None:
+    with pytest.raises(UserError, match=r"the warm-up takes 48 of the 18 local steps of the run"):
+        run_small(**{**LARGE_BATCH, "local__warmup_epochs": 2.0})
+
+
+def test_several_warm_ups_are_refused() -> None:
+    with pytest.raises(UserError, match=r"set one of local\.warmup-steps"):
+        small(local__warmup_epochs=0.5, local__warmup_rounds=1)
+
+
+@pytest.mark.parametrize("optimizer", ["lars", "lamb", "adamw"])
+def test_one_worker_that_keeps_its_optimizer_is_one_long_run(optimizer: str, run_small: Runner) -> None:
+    """K = 1: rounds are nothing but pauses, whatever the optimiser."""
+    keys = {
+        "method__name": "localsgd",
+        "method__momentum": "keep",
+        "local__sampling": "shard",
+        "local__optimizer": optimizer,
+        "local__lr": 0.01,
+        "local__momentum": 0.9,
+        "clients__count": 1,
+        "clients__fraction": 1.0,
+        "model__name": "linear",
+        "dataset__augmentation": "none",
+        "local__scheduler": "polynomial-steps",
+    }
+    hashes = set()
+    for rounds, steps in ((6, 2), (2, 6)):
+        path = run_small(f"{rounds}", rounds=rounds, local__steps=steps, **keys)
+        hashes.add((path / "model.safetensors").read_bytes())
+    assert len(hashes) == 1
