@@ -36,6 +36,23 @@ Rounds = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) 
 Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"]
 
 
+def fractions(text: str) -> list[float]:
+    """Parse ``0.5,0.75``: fractions of a run, between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the text is no such list.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(0 < value < 1 for value in values):
+        raise ValueError(f"local.milestones must be fractions of the run such as '0.5,0.75', not '{text}'")
+    return sorted(values)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -92,10 +109,11 @@ class LocalSection(_Section):
     nesterov: bool
     weight_decay: NonNegativeFloat
     clip_norm: NonNegativeFloat
-    scheduler: Literal["constant", "cosine", "step"]
+    scheduler: Literal["constant", "cosine", "step", "milestones"]
     scheduler_step_rounds: NonNegative
     scheduler_gamma: Annotated[float, Field(gt=0)]
     warmup_rounds: NonNegative
+    milestones: str
     precision: Literal["float32", "bfloat16"]
     channels_last: bool
     compile: bool
@@ -108,6 +126,8 @@ class LocalSection(_Section):
             raise ValueError("local.nesterov needs local.momentum above 0")
         if self.scheduler == "step" and self.scheduler_step_rounds == 0:
             raise ValueError("local.scheduler 'step' needs local.scheduler-step-rounds above 0")
+        if self.scheduler == "milestones":
+            fractions(self.milestones)
         return self
 
 
@@ -122,6 +142,10 @@ class DatasetSection(_OpenSection):
     crop_padding: NonNegative
     natural_clients: NonNegative
     client_noise: NonNegativeFloat
+    binarize: bool
+    feature_noise: Annotated[float, Field(ge=0, le=1)]
+    feature_noise_overflow: Literal["wrap", "clip"]
+    feature_noise_clients: NonNegative
 
 
 class ModelSection(_OpenSection):
@@ -285,6 +309,8 @@ class Config(_Section):
         ignored = set(RESUMABLE_DIFFERENCES)
         if self.local.scheduler == "cosine":  # the schedule's length is the number of rounds
             ignored.remove("rounds")
+        if self.local.scheduler == "milestones":  # they are fractions of it
+            ignored.discard("rounds")
         return {
             key: value
             for key, value in self.flat().items()

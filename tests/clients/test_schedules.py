@@ -2,6 +2,7 @@ import pytest
 
 from clients.schedules import learning_rate
 from common.config import LocalSection, Value
+from common.errors import UserError
 from tests.common.configs import make_config
 
 
@@ -39,3 +40,16 @@ def test_warm_up_multiplies_the_schedule() -> None:
     assert learning_rate(with_warm_up, 1, 4) == pytest.approx(0.05, rel=1e-12)
     assert learning_rate(with_warm_up, 2, 4) == pytest.approx(0.1 * (1 + 2**-0.5) / 2, rel=1e-12)
     assert learning_rate(with_warm_up, 3, 4) == pytest.approx(0.05, rel=1e-12)
+
+
+def test_milestones_halve_the_rate_after_a_half_and_three_quarters() -> None:
+    section = local(lr=0.01, scheduler="milestones", scheduler_gamma=0.5)
+    rates = [learning_rate(section, server_round, 16) for server_round in range(1, 17)]
+    assert rates == pytest.approx([0.01] * 8 + [0.005] * 4 + [0.0025] * 4)
+    assert learning_rate(section, 8, 15) == pytest.approx(0.005)  # R // 2
+
+
+@pytest.mark.parametrize("milestones", ["", "half", "0.5,1.5"])
+def test_milestones_are_fractions(milestones: str) -> None:
+    with pytest.raises(UserError, match="fractions of the run"):
+        local(scheduler="milestones", milestones=milestones)
