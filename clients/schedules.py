@@ -2,7 +2,7 @@
 
 import math
 
-from common.config import LocalSection
+from common.config import LocalSection, fractions
 
 
 def learning_rate(local: LocalSection, server_round: int, num_rounds: int) -> float:
@@ -13,6 +13,7 @@ def learning_rate(local: LocalSection, server_round: int, num_rounds: int) -> fl
     multiplies by ``scheduler-gamma`` every ``scheduler-step-rounds`` rounds. During the first W =
     ``warmup-rounds`` rounds the rate is also multiplied by (t + 1) / W (Goyal et al. 2017, gradual warm-up).
     With every new phase of ``phases`` it is multiplied by ``phase-gamma``, and by ``batch_factor``.
+    ``milestones`` multiplies by ``scheduler-gamma`` after floor(f T) rounds for each fraction f.
 
     Parameters
     ----------
@@ -31,6 +32,9 @@ def learning_rate(local: LocalSection, server_round: int, num_rounds: int) -> fl
         rate *= (1 + math.cos(math.pi * elapsed / num_rounds)) / 2
     elif local.scheduler == "step":
         rate *= local.scheduler_gamma ** (elapsed // local.scheduler_step_rounds)
+    elif local.scheduler == "milestones":
+        passed = sum(elapsed >= math.floor(f * num_rounds + 1e-9) for f in fractions(local.milestones))
+        rate *= local.scheduler_gamma**passed
     if elapsed < local.warmup_rounds:
         rate *= (elapsed + 1) / local.warmup_rounds
     return rate

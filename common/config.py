@@ -38,6 +38,23 @@ PhaseList = Rounds  # one phase without a number of steps is a number, too
 Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"]
 
 
+def fractions(text: str) -> list[float]:
+    """Parse ``0.5,0.75``: fractions of a run, between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the text is no such list.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(0 < value < 1 for value in values):
+        raise ValueError(f"local.milestones must be fractions of the run such as '0.5,0.75', not '{text}'")
+    return sorted(values)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -101,7 +118,7 @@ class LocalSection(_Section):
     bias_correction: bool
     trust_coefficient: Annotated[float, Field(gt=0)]
     clip_norm: NonNegativeFloat
-    scheduler: Literal["constant", "cosine", "cosine-steps", "polynomial-steps", "step"]
+    scheduler: Literal["constant", "cosine", "cosine-steps", "polynomial-steps", "step", "milestones"]
     scheduler_step_rounds: NonNegative
     scheduler_gamma: Annotated[float, Field(gt=0)]
     scheduler_power: Annotated[float, Field(gt=0)]
@@ -109,6 +126,7 @@ class LocalSection(_Section):
     warmup_epochs: NonNegativeFloat
     lr_scaling: Literal["none", "linear", "sqrt"]
     reference_batch_size: Positive
+    milestones: str
     precision: Literal["float32", "bfloat16"]
     channels_last: bool
     compile: bool
@@ -153,6 +171,8 @@ class LocalSection(_Section):
             raise ValueError("local.nesterov is for local.optimizer = 'sgd', not 'lars'")
         if self.scheduler == "step" and self.scheduler_step_rounds == 0:
             raise ValueError("local.scheduler 'step' needs local.scheduler-step-rounds above 0")
+        if self.scheduler == "milestones":
+            fractions(self.milestones)
         return self
 
 
@@ -171,6 +191,10 @@ class DatasetSection(_OpenSection):
     imbalance_profile: Literal["exponential", "step"]
     imbalance_seed: Annotated[int, Field(ge=-1, lt=2**32)]
     normalization: Literal["dataset", "imagenet"]
+    binarize: bool
+    feature_noise: Annotated[float, Field(ge=0, le=1)]
+    feature_noise_overflow: Literal["wrap", "clip"]
+    feature_noise_clients: NonNegative
 
 
 class ModelSection(_OpenSection):
@@ -371,6 +395,8 @@ class Config(_Section):
             self.local.scheduler.endswith("-steps") and not self.local.total_steps
         ):
             ignored.remove("rounds")
+        if self.local.scheduler == "milestones":  # they are fractions of it
+            ignored.discard("rounds")
         return {
             key: value
             for key, value in self.flat().items()

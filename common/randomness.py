@@ -16,7 +16,7 @@ Purpose = Literal[
     "label-noise", "recalibration",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",
-    "deal", "shard", "replacement", "step-augment", "step-dropout",
+    "deal", "shard", "replacement", "step-augment", "step-dropout", "feature-noise",
 ]  # fmt: skip
 
 

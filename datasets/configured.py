@@ -1,15 +1,19 @@
 """The data of a run, as its configuration asks for them."""
 
 import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from common.config import Config, DatasetSection, Value, drop_inherited_defaults
 from common.errors import UserError
 from common.randomness import numpy_generator
 from datasets.class_groups import IndexArray, count_groups, cumulative_groups
-from datasets.dataset import Dataset
+from datasets.dataset import Dataset, Split
+from datasets.feature_noise import Donors, add_feature_noise, draw_donors, noise_images, subtract
 from datasets.loading import load_dataset
 from datasets.local_tests import (
     LocalTests,
@@ -38,6 +42,8 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
     dataset = _open(config.dataset, data_root or config.dataset.root, config.seed, num_clients)
     check_noise(dataset, config.dataset.client_noise)
     _check_reports(config, dataset)
+    if config.dataset.feature_noise > 0:
+        return _noisy(dataset, config.dataset, _Scheme.of(config))
     return dataset
 
 
@@ -63,7 +69,25 @@ def _open(dataset: DatasetSection, root: str, seed: int, num_clients: int | None
             f"dataset.augmentation '{dataset.augmentation}' is for images, and {dataset.name!r} is text:"
             " set it to 'none'"
         )
-    return loaded
+    return _binarized(loaded) if dataset.binarize else loaded
+
+
+def _binarized(dataset: Dataset) -> Dataset:
+    """Return a data set whose labels are the classes modulo 2."""
+    if dataset.is_text:
+        raise UserError(f"dataset.binarize is for images, and {dataset.name!r} is text: set it to false")
+
+    def binary(split: Split) -> Split:
+        return replace(split, targets=split.targets % 2, classes=split.targets)
+
+    return replace(
+        dataset,
+        train=binary(dataset.train),
+        validation=None if dataset.validation is None else binary(dataset.validation),
+        test=binary(dataset.test),
+        num_classes=2,
+        class_names=("even class", "odd class"),
+    )
 
 
 @functools.lru_cache(maxsize=1)
@@ -72,20 +96,91 @@ def partition_clients(config: Config, dataset: Dataset) -> list[npt.NDArray[np.i
 
     Who asks again in the same process gets the same arrays: do not write to them.
     """
-    name, train = config.partition.name, dataset.train
-    return make_partition(
-        name,
-        _labels(name, dataset),
-        config.clients.count,
-        numpy_generator(config.seed, "partition"),
-        _parameters(config),
-        None if train.clients is None else train.clients.numpy(),
+    return _Scheme.of(config).deal(dataset, dataset.train, numpy_generator(config.seed, "partition"))
+
+
+@dataclass(frozen=True)
+class _Scheme:
+    """How a run deals samples to clients."""
+
+    name: str
+    parameters: tuple[tuple[str, Value], ...]
+    num_clients: int
+    seed: int
+
+    @classmethod
+    def of(cls, config: Config) -> "_Scheme":
+        given = tuple(sorted(config.partition.parameters.items()))
+        return cls(config.partition.name, given, config.clients.count, config.seed)
+
+    def deal(self, dataset: Dataset, split: Split, generator: np.random.Generator) -> list[IndexArray]:
+        return make_partition(
+            self.name,
+            _labels(self.name, dataset, split),
+            self.num_clients,
+            generator,
+            drop_inherited_defaults("partition", dict(self.parameters), partition_parameters(self.name)),
+            None if split.clients is None else split.clients.numpy(),
+            None if split.classes is None else split.classes.numpy(),
+        )
+
+
+@functools.lru_cache(maxsize=1)
+def _noisy(dataset: Dataset, section: DatasetSection, scheme: _Scheme) -> Dataset:
+    """Return a data set with feature noise in all of its splits (``datasets.feature_noise``)."""
+    scheme, partition, donors = _donors(dataset, section, scheme)
+    rho, overflow = section.feature_noise, section.feature_noise_overflow
+    images = noise_images(dataset.train.inputs, donors, rho, overflow)
+
+    def noisy(split: Split, parts: list[IndexArray]) -> Split:
+        return replace(split, inputs=add_feature_noise(split.inputs, parts, images, rho, overflow))
+
+    def dealt(split: Split, key: int) -> Split:
+        return noisy(split, scheme.deal(dataset, split, numpy_generator(scheme.seed, "feature-noise", key)))
+
+    validation = None if dataset.validation is None else dealt(dataset.validation, 2)
+    return replace(
+        dataset, train=noisy(dataset.train, partition), validation=validation, test=dealt(dataset.test, 1)
     )
 
 
-def _labels(partition: str, dataset: Dataset) -> npt.NDArray[np.int64]:
-    """Return the label of every training sample; samples with many labels count as of one class."""
-    targets = dataset.train.targets.numpy()
+def _donors(
+    dataset: Dataset, section: DatasetSection, scheme: _Scheme
+) -> tuple[_Scheme, list[IndexArray], Donors]:
+    """Return who has which noise: the scheme, its partition of the training set, and whose images are it."""
+    if dataset.is_text:
+        raise UserError(f"dataset.feature-noise is for images, and {dataset.name!r} is text: set it to 0")
+    if scheme.name == "node":
+        raise UserError("dataset.feature-noise takes images of other clients: not with partition 'node'")
+    if section.feature_noise_clients:
+        iid: tuple[tuple[str, Value], ...] = (("heterogeneity", 0.0),)
+        scheme = _Scheme("feature", iid, section.feature_noise_clients, scheme.seed)
+    partition = scheme.deal(dataset, dataset.train, numpy_generator(scheme.seed, "partition"))
+    return scheme, partition, draw_donors(partition, numpy_generator(scheme.seed, "feature-noise", 0))
+
+
+def noise_examples(config: Config, magnitudes: Sequence[float]) -> torch.Tensor:
+    """Return one training image of each client with its feature noise at several magnitudes.
+
+    Returns
+    -------
+    torch.Tensor
+        uint8, shape (magnitudes, clients, channels, height, width).
+    """
+    clean = open_dataset(
+        config.model_copy(update={"dataset": config.dataset.model_copy(update={"feature_noise": 0.0})})
+    )
+    _, partition, donors = _donors(clean, config.dataset, _Scheme.of(config))
+    inputs, overflow = clean.train.inputs, config.dataset.feature_noise_overflow
+    chosen = inputs[torch.tensor([int(part[0]) for part in partition])]
+    return torch.stack(
+        [subtract(chosen, noise_images(inputs, donors, rho, overflow), rho, overflow) for rho in magnitudes]
+    )
+
+
+def _labels(partition: str, dataset: Dataset, split: Split) -> npt.NDArray[np.int64]:
+    """Return the label of every sample; samples with many labels count as of one class."""
+    targets = split.targets.numpy()
     if targets.ndim == 1:
         return targets
     if partition not in ("iid", "natural"):

@@ -24,11 +24,14 @@ class Split:
         `IGNORED_TARGET` marks positions that do not count.
     clients : torch.Tensor or None
         int64, ``(samples,)``: the natural client of every sample, if the data have natural clients.
+    classes : torch.Tensor or None
+        int64, ``(samples,)``: the class that every label was made from, with ``dataset.binarize``.
     """
 
     inputs: torch.Tensor
     targets: torch.Tensor
     clients: torch.Tensor | None = None
+    classes: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -36,13 +39,17 @@ class Split:
     def to(self, device: torch.device | str) -> "Split":
         """Return the split on ``device``; nothing is copied when it is there already."""
         clients = None if self.clients is None else self.clients.to(device)
-        return Split(self.inputs.to(device), self.targets.to(device), clients)
+        classes = None if self.classes is None else self.classes.to(device)
+        return Split(self.inputs.to(device), self.targets.to(device), clients, classes)
 
     def subset(self, indices: npt.NDArray[np.int64]) -> "Split":
         """Return a copy of the samples at ``indices``, in that order."""
         index = torch.as_tensor(indices, dtype=torch.int64, device=self.targets.device)
         clients = None if self.clients is None else self.clients.index_select(0, index)
-        return Split(self.inputs.index_select(0, index), self.targets.index_select(0, index), clients)
+        classes = None if self.classes is None else self.classes.index_select(0, index)
+        return Split(
+            self.inputs.index_select(0, index), self.targets.index_select(0, index), clients, classes
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,9 +62,10 @@ def build_model(
     build = _find_build(name)
     keywords = parse_parameters("model", name, _parameters(build), parameters or {})
     projection = keywords.pop("projection")
+    num_outputs = max(num_classes, keywords.pop("outputs"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "init"))
-        model = build(input_shape, num_classes, **keywords)
+        model = build(input_shape, num_outputs, **keywords)
         if projection:
             add_projection(as_classifier(model), projection)
         return model
@@ -87,8 +88,11 @@ def model_parameters(name: str) -> list[str]:
 
 
 def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
-    """Return the parameters of a model; every model can have a projection of so many outputs (0: none)."""
-    return {**function_parameters(build), "projection": (NonNegative, 0)}
+    """Return the parameters of a model.
+
+    Every model can have a projection of so many outputs (0: none), and more logits than there are classes.
+    """
+    return {**function_parameters(build), "projection": (NonNegative, 0), "outputs": (NonNegative, 0)}
 
 
 def _load_build(name: str) -> Callable[..., nn.Module] | None:

@@ -3,7 +3,8 @@
 A scheme module has one public function ``partition(targets, num_clients, generator, *, ...)`` whose keyword
 parameters, with their annotations and defaults, are what ``partition.<parameter>`` may set. It returns one
 int64 index array per client, sorted and disjoint. A scheme with a fourth parameter ``natural_clients`` is
-also given the natural client of every sample, or None. Modules with a leading underscore are helpers.
+also given the natural client of every sample, or None; one with ``classes`` the class that every label was
+made from (``dataset.binarize``), or the label itself. Modules with a leading underscore are helpers.
 """
 
 import inspect
@@ -42,6 +43,7 @@ def make_partition(
     generator: np.random.Generator,
     parameters: Mapping[str, Value],
     natural_clients: IndexArray | None = None,
+    classes: IndexArray | None = None,
 ) -> list[IndexArray]:
     """Distribute the samples over clients.
 
@@ -59,6 +61,8 @@ def make_partition(
         The scheme's parameters, spelled as in the configuration (``classes-per-client``).
     natural_clients : numpy.ndarray, optional
         The natural client of every training sample, if the data have any.
+    classes : numpy.ndarray, optional
+        The class that every label was made from, if that is not the label itself.
 
     Returns
     -------
@@ -80,6 +84,9 @@ def make_partition(
         )
     if "natural_clients" in inspect.signature(scheme).parameters:
         return scheme(np.asarray(targets), num_clients, generator, natural_clients, **arguments)
+    if "classes" in inspect.signature(scheme).parameters:
+        classes = np.asarray(targets if classes is None else classes)
+        return scheme(np.asarray(targets), num_clients, generator, classes, **arguments)
     return scheme(np.asarray(targets), num_clients, generator, **arguments)
 
 

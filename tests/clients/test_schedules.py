@@ -4,6 +4,7 @@ import pytest
 
 from clients.schedules import batch_factor, gradual_warmup_steps, learning_rate, step_factor
 from common.config import LocalSection, Value
+from common.errors import UserError
 from tests.common.configs import make_config
 
 
@@ -92,3 +93,16 @@ class TestLargeBatches:
         section = local(scheduler="polynomial-steps", scheduler_power=2.0)
         factors = [step_factor(section, step, 4) for step in range(5)]
         assert factors == pytest.approx([1, 9 / 16, 1 / 4, 1 / 16, 0], abs=1e-15)
+
+
+def test_milestones_halve_the_rate_after_a_half_and_three_quarters() -> None:
+    section = local(lr=0.01, scheduler="milestones", scheduler_gamma=0.5)
+    rates = [learning_rate(section, server_round, 16) for server_round in range(1, 17)]
+    assert rates == pytest.approx([0.01] * 8 + [0.005] * 4 + [0.0025] * 4)
+    assert learning_rate(section, 8, 15) == pytest.approx(0.005)  # R // 2
+
+
+@pytest.mark.parametrize("milestones", ["", "half", "0.5,1.5"])
+def test_milestones_are_fractions(milestones: str) -> None:
+    with pytest.raises(UserError, match="fractions of the run"):
+        local(scheduler="milestones", milestones=milestones)

@@ -42,6 +42,17 @@ MNIST = (1, 28, 28)
         ("small-cnn", MNIST, 10, {}, 320 + 18_496 + 9_216 * 128 + 128 + 1_290),
         ("small-cnn", (1, 8, 8), 10, {}, 320 + 18_496 + 256 * 128 + 128 + 1_290),
         ("mlp", (1, 8, 8), 10, {}, 64 * 64 + 64 + 650),
+        # The SimpleCNN of Bao et al. 2024.
+        ("strided-cnn", MNIST, 10, {"layers": 1, "width": 10}, 19_870),
+        ("strided-cnn", MNIST, 10, {"layers": 2, "width": 10}, 22_380),
+        ("strided-cnn", MNIST, 10, {"layers": 3, "width": 10}, 17_600),
+        ("strided-cnn", MNIST, 62, {"layers": 1, "width": 20}, 243_622),
+        ("strided-cnn", MNIST, 62, {"layers": 3, "width": 20}, 152_162),
+        ("strided-cnn", CIFAR, 10, {"layers": 1}, 105_450),
+        ("strided-cnn", CIFAR, 10, {"layers": 2}, 145_490),
+        ("strided-cnn", CIFAR, 10, {}, 174_370),
+        ("strided-cnn", (3, 64, 64), 2, {}, 164_122),
+        ("torchvision:resnet18", CIFAR, 2, {"outputs": 1000}, 11_689_512),
         ("mlp", (7,), 3, {"hidden": 5}, 40 + 18),
         ("linear", (1, 8, 8), 10, {}, 650),
         # Chan et al. 2024, table 8; timm's vit_small_patch16_224 has 22,050,664 with 1000 classes.

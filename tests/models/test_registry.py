@@ -48,6 +48,7 @@ def test_available_models_are_the_files_that_define_build():
         "resnet56",
         "small-cnn",
         "stage-resnet",
+        "strided-cnn",
         "vgg11",
         "vgg13",
         "vgg16",
@@ -63,8 +64,8 @@ def test_a_new_file_is_a_new_model(plugin):
 
 
 def test_parameters_are_listed_in_configuration_spelling(plugin):
-    assert model_parameters(plugin) == ["hidden-units", "projection"]
-    assert model_parameters("linear") == ["projection"]
+    assert model_parameters(plugin) == ["hidden-units", "projection", "outputs"]
+    assert model_parameters("linear") == ["projection", "outputs"]
 
 
 def test_unknown_model_names_the_nearest():

@@ -1,0 +1,28 @@
+"""Clients that hold a share of the data at random and the rest in order of a label."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from common.errors import UserError
+from datasets.partitions._dealing import IndexArray
+
+
+def deal_pools(shared: IndexArray, sorted_pools: Sequence[IndexArray], num_clients: int) -> list[IndexArray]:
+    """Give client k the k-th of equal, contiguous pieces of every pool; what remains of a pool is left out.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Indices by client: first those of `shared`, then those of the sorted pools in turn.
+    """
+    pools = [shared, *sorted_pools]
+    sizes = [len(pool) // num_clients for pool in pools]
+    if sum(sizes) == 0:
+        raise UserError(
+            f"the partition would leave {num_clients} clients without samples: lower clients.count"
+        )
+    return [
+        np.concatenate([pool[k * size : (k + 1) * size] for pool, size in zip(pools, sizes, strict=True)])
+        for k in range(num_clients)
+    ]
