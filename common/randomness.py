@@ -12,7 +12,7 @@ import torch
 
 Purpose = Literal[
     "partition", "sampling", "validation", "init", "participation", "straggler", "evaluation", "measurement",
-    "sizes", "shuffle", "augment", "dropout", "noise", "privacy",
+    "sizes", "shuffle", "augment", "dropout", "noise", "privacy", "sse-c", "local-head",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",
 ]  # fmt: skip
