@@ -1,11 +1,12 @@
 """Fixed classifier heads: the dense equiangular tight frame, and SSE-C, its sparse kin.
 
-SSE-C (Xiao et al., FedLoGe, ICLR 2024) is a dense frame of which a random share of the entries is set to zero,
+SSE-C (Xiao et al., FedLoGe, ICLR 2024) is a dense frame of which a random share of entries is set to zero,
 and whose rows are then made equiangular and equally long again under that mask. Heads are kept as a linear
 layer keeps them, one row per class: (classes, features).
 """
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from common.errors import UserError
 
 # Where the derivative of arccos would grow without bound.
 LARGEST_COSINE = 0.99999
+
+HeadKind = Literal["sse-c", "dense-etf", "sparse-random", "dense-random", "learnable"]
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 

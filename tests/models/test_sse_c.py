@@ -115,7 +115,7 @@ def test_end_of_the_construction(num_classes: int, zeros: int, ideal: float, off
 
 
 def test_a_class_without_any_weight_is_refused() -> None:
-    with pytest.raises(UserError, match="sparsity of 0.95"):
+    with pytest.raises(UserError, match="leaves no weight to a class"):
         make_sse_c(4, 5, generator(), sparsity=0.95, steps=1)
 
 
