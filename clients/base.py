@@ -161,6 +161,10 @@ class Client(ListInterface):
         """Return what predicts for this client, from inputs to logits; its own model is loaded."""
         return self.worker.model
 
+    def personal_predictors(self) -> dict[str, Predictor]:
+        """Return what predicts for this client by name; the empty one is ``personal_predictor``."""
+        return {"": self.personal_predictor()}
+
     # What hooks may use.
 
     def forward(self, params: Section, inputs: torch.Tensor) -> torch.Tensor:
@@ -378,8 +382,9 @@ class Client(ListInterface):
         -------
         dict
             ``loss`` and ``accuracy`` of the global model, unless parts of it are personal;
-            ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one. Neither
-            of a client that has no test data. Of long-tailed data also what ``ClassReport`` tells.
+            ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one, and
+            ``personal_<name>_accuracy`` of its further ``personal_predictors``. Neither of a client that has
+            no test data. Of long-tailed data also what ``ClassReport`` tells.
         """
         self._receive(received, config)
         data = client_evaluation_data(self)
@@ -390,7 +395,8 @@ class Client(ListInterface):
             metrics |= evaluate_global_model(self, received[ARRAYS])
         if self.is_personalised():
             self.worker.load(self.personal_model() or {})
-            metrics |= data.measure(self.personal_predictor(), "personal_")
+            for name, predictor in self.personal_predictors().items():
+                metrics |= data.measure(predictor, f"personal_{name}_" if name else "personal_")
         return metrics
 
     def training_loss(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:

@@ -9,15 +9,18 @@ from torch import nn
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
 from common.randomness import torch_generator
-from common.records import to_record, to_section
+from common.records import Section, to_record, to_section
 from datasets.configured import global_class_groups
 from datasets.dataset import Dataset, Split
 from datasets.noise import NoisyNormalizer, noise_levels, noisy_images
 from datasets.transforms import crop_flip, make_normalizer
 from models.batch_norm import recalibrate
 from models.class_report import group_accuracies
+from models.classifier import Classifier
 from models.configured import build_configured_model
 from models.evaluation import evaluate
+from models.realignment import HEAD
+from models.shared_body import SharedBody
 from models.submodels import Selection, SubModels, as_splittable, parse_sizes
 
 _OF_SIZES = ("_loss", "_accuracy")  # what is told of every sub-model
@@ -75,17 +78,20 @@ class CentralEvaluation:
         self._load(self.model, to_section(arrays))
         return to_record(self.model.state_dict())
 
-    def __call__(self, arrays: Mapping[str, Array]) -> dict[str, float]:
+    def __call__(
+        self, arrays: Mapping[str, Array], variants: Mapping[str, Mapping[str, torch.Tensor]] | None = None
+    ) -> dict[str, float]:
         """Return loss and accuracy on each split, as ``test_loss``, ``test_accuracy`` and so on.
 
         For data with natural clients, also the mean over these of their accuracies (``test_accuracy_macro``)
         and its 10th and 90th percentile (``test_accuracy_p10``, ``test_accuracy_p90``). With ``model.sizes``,
         also those of each sub-model (``test_accuracy_<size>``) and their mean (``test_accuracy_mean``). Of
         long-tailed data, also the accuracies over head, middle and tail classes (``test_accuracy_head``).
+        `variants` of the model, each given by the entries in which it differs, add ``test_accuracy_<name>``.
         """
         state = to_section(arrays)
         self._load(self.model, state)
-        results = self._evaluate(self.model)
+        results = self._evaluate_variants(state, variants) if variants else self._evaluate(self.model)
         by_size: dict[str, dict[str, float]] = {}
         for size, (model, selection) in self._submodels.items():
             if model is not None:
@@ -96,6 +102,25 @@ class CentralEvaluation:
             if key.endswith(_OF_SIZES):
                 values = {f"{key}_{size}": own[key] for size, own in by_size.items()}
                 results = {**results, f"{key}_mean": sum(values.values()) / len(values), **values}
+        return results
+
+    def _evaluate_variants(
+        self, state: Section, variants: Mapping[str, Mapping[str, torch.Tensor]]
+    ) -> dict[str, float]:
+        """Return results of the loaded model and of its variants; heads alone share one pass of the body."""
+        one_label_each = not self._dataset.target_shape
+        shared = SharedBody(self.model) if isinstance(self.model, Classifier) and one_label_each else None
+        results = self._evaluate(shared or self.model)
+        head = {name: value for name, value in state.items() if name.startswith(HEAD)}
+        for name, entries in variants.items():
+            if shared and all(entry.startswith(HEAD) for entry in entries):
+                self.model.load_state_dict({**head, **entries}, strict=False)
+                shared.replay()
+                own = self._evaluate(shared)
+            else:
+                self._load(self.model, {**state, **entries})
+                own = self._evaluate(self.model)
+            results |= {f"{key}_{name}": value for key, value in own.items()}
         return results
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:

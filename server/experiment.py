@@ -10,6 +10,7 @@ from flwr.serverapp.strategy import Strategy
 from common.config import Config, Value, default_values, differences, parse_toml
 from common.errors import UserError
 from common.methods import complete, load_method
+from common.records import to_section
 from datasets.configured import open_dataset, partition_clients
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
@@ -113,6 +114,7 @@ def prepare(config: Config, grid: Grid) -> Parts:
         trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
         shared = [name for name in trained if name not in clients.personal_names]
         strategy.begin_run(config.clients.count, shared)
+        strategy.initial_model(to_section(evaluation.initial_arrays()), config.seed)  # may refuse the model
     participation.num_examples = clients.num_examples
     population = introduce(config, strategy, evaluation.model, clients)
     return Parts(strategy, participation, dataset, evaluation, clients, population)

@@ -71,7 +71,7 @@ class RoundLoop:
         self.checkpoints = checkpoints
         self.progress = progress
         self.messenger = Messenger(config, grid, clients, run_directory, progress)
-        self.arrays = evaluation.initial_arrays()
+        self.arrays = initial_arrays(config, strategy, evaluation)
         self.server_round = 0
         self.seconds = 0.0
         self.early_stop = EarlyStop(config.stop)
@@ -142,7 +142,7 @@ class RoundLoop:
             with stop_between_rounds(self.progress.note) as request:
                 if self.server_round == 0:
                     started = time.perf_counter()
-                    self._finish_round({"round": 0, **self.evaluation(self.arrays)}, started)
+                    self._finish_round({"round": 0, **self._evaluate_centrally()}, started)
                 while self.server_round < self.config.rounds and not self.stopped:
                     self._run_round(self.server_round + 1, request)
         finally:
@@ -155,12 +155,12 @@ class RoundLoop:
         is_last = server_round == self.config.rounds
         is_evaluated = self.config.evaluates(server_round)
         if is_evaluated:
-            row |= self.evaluation(self.arrays)
+            row |= self._evaluate_centrally()
         if reason := self.early_stop.reason(row):
             self.stopped, is_last = reason, True
             if not is_evaluated:  # train_loss may stop a run in any round; its final model is evaluated
                 is_evaluated = True
-                row |= self.evaluation(self.arrays)
+                row |= self._evaluate_centrally()
         if is_evaluated and (fraction := self._evaluation_fraction(is_last)):
             row |= self._evaluate_on_clients(server_round, fraction)
         self._finish_round(row, started)
@@ -251,6 +251,12 @@ class RoundLoop:
         cost.update(clients=len(messages), failures=len(check.failures), bytes_down=num_bytes(messages))
         return {client_id: metrics["loss"] for client_id, metrics in check.metrics.items()}
 
+    def _evaluate_centrally(self) -> dict[str, float]:
+        """Evaluate the global model, and its variants if the method has any."""
+        if not isinstance(self.strategy, FedAvg):
+            return self.evaluation(self.arrays)
+        return self.evaluation(self.arrays, self.strategy.variants(to_section(self.arrays)))
+
     def _evaluation_fraction(self, is_last: bool) -> float:
         """Return which fraction of clients evaluates; if none does, all do so at the end if personalised."""
         fraction = self.config.clients.evaluate_fraction
@@ -315,6 +321,14 @@ def _without_groups(reply: Message) -> Message:
     for name in [name for name in record if name.endswith(OF_GROUPS)]:
         del record[name]
     return reply
+
+
+def initial_arrays(config: Config, strategy: Strategy, evaluation: CentralEvaluation) -> ArrayRecord:
+    """Return the model that a run starts from; a method may put something of its own into it."""
+    arrays = evaluation.initial_arrays()
+    if not isinstance(strategy, FedAvg):
+        return arrays
+    return to_record(strategy.initial_model(to_section(arrays), config.seed))
 
 
 def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:

@@ -62,6 +62,14 @@ class FedAvg(Strategy):
 
     # Hooks.
 
+    def initial_model(self, model: Section, seed: int) -> Section:
+        """Return the model that the run starts from, given the configured one with its initial weights."""
+        return model
+
+    def variants(self, model: Section) -> dict[str, Section]:
+        """Return further global models to evaluate centrally: name → the entries that differ from `model`."""
+        return {}
+
     def broadcast(self, server_round: int) -> Sections:
         """Return the sections that go to every client beside the model."""
         return {}

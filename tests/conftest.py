@@ -1,6 +1,6 @@
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -75,3 +75,11 @@ def run_small(tmp_path: Path) -> Runner:
         return run_experiment(config, grid, PlainLines())
 
     return run
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what runs leave in the user's cache out of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOWERBED_CACHE", str(tmp_path_factory.mktemp("user-cache")))
+        yield

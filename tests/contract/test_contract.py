@@ -25,6 +25,7 @@ from tests.conftest import Runner, model_for, small_config
 METHODS = [*available_methods(), "flwr:FedAdam", "flwr:FedAvgM", "flwr:FedMedian"]
 PARAMETERS = {
     "flwr:FedAvgM": {"method__server-momentum": 0.9},
+    "fedloge": {"method__head_steps": 50},
 }
 
 pytestmark = pytest.mark.parametrize("method", METHODS)

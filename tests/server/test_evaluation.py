@@ -136,3 +136,24 @@ def test_recalibration_on_as_many_batches_as_told(batch_norm_model: str) -> None
         assert means[-1] == to_ndarray(evaluation.finished(arrays)["bn.running_mean"]).tolist()
     assert means[3] == means[0]
     assert len({tuple(mean) for mean in means}) == 4
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet20"])
+def test_variants_of_the_head_are_evaluated_like_whole_models(name: str) -> None:
+    config = small(model__name=name, evaluate__batch_size=100)
+    evaluation = CentralEvaluation(config, open_dataset(config))
+    state = to_section(evaluation.initial_arrays())
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(state["classifier.weight"].shape, generator=generator)
+    body = next(name for name in state if name.endswith("weight"))
+    variants = {
+        "other": {"classifier.weight": weight},
+        "same": {},
+        "body": {body: -state[body]},
+    }
+    results = evaluation(record(state), variants)
+    assert {key: results[key] for key in ("test_loss", "test_accuracy")} == evaluation(record(state))
+    for variant, entries in variants.items():
+        alone = evaluation(record({**state, **entries}))
+        assert {key: results[f"{key}_{variant}"] for key in alone} == alone
+    assert results["test_loss_other"] != results["test_loss"] == results["test_loss_same"]

@@ -1,0 +1,133 @@
+"""FedLoGe's client half (Xiao et al., "FedLoGe: Joint Local and Generic Federated Learning under
+Long-tailed Data", ICLR 2024).
+"""
+
+import functools
+import math
+from collections.abc import Collection
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from clients.base import Client, Predictor
+from clients.evaluation_data import client_evaluation_data
+from clients.optimizers import make_optimizer
+from clients.training import Batch
+from common.errors import UserError
+from common.randomness import torch_generator
+from common.records import Section, Sections
+from models.classifier import as_classifier, embed_with
+from models.parts import part_names
+from models.realignment import BiasOf, Inference, head_of_model, logits, mask_classes, personal_logits
+from models.sse_c import HeadKind
+
+Scale = Annotated[float, Field(ge=0)]
+
+
+class FedLoGe(Client):
+    """Trains the backbone under the model's frozen head, and two heads on its detached features.
+
+    In every step psi, which goes to the server, and phi_k, which never leaves the client, see the features
+    of the same forward pass. Their optimisers are like the backbone's, their learning rates the round's times
+    ``global_head_lr_scale`` and ``local_head_lr_scale``. The client predicts with both, realigned as
+    ``inference`` says (``models.realignment``); ``mask`` keeps it from predicting classes that it does not
+    have, by its training or its test samples.
+    """
+
+    head: HeadKind = "sse-c"
+    inference: Inference = "code"
+    paper_bias: BiasOf = "global"
+    mask: Literal["none", "train-counts", "local-test-counts"] = "none"
+    global_head_lr_scale: Scale = 1.0
+    local_head_lr_scale: Scale = 1.0
+
+    def validate(self) -> None:
+        """Refuse data with a label per position: heads and realignment are for one label per sample."""
+        if self.worker.dataset.target_shape:
+            raise UserError("fedloge needs one label per sample: set dataset.task = 'next-character'")
+
+    def init_state(self) -> Sections:
+        """Return phi_k: a new linear layer, another one for each client and the same whenever it is made."""
+        model_head = head_of_model(self.worker.state)
+        bound = 1 / math.sqrt(model_head["weight"].shape[1])  # as torch initialises weight and bias
+        generator = torch_generator(self.worker.config.seed, "local-head", self.client_id)
+        head = {
+            name: torch.empty(value.shape, dtype=value.dtype).uniform_(-bound, bound, generator=generator)
+            for name, value in model_head.items()
+        }
+        return {"local-head": {name: value.to(self.worker.device) for name, value in head.items()}}
+
+    def begin_round(self) -> None:
+        """Make both heads ready to train, with optimisers that know nothing of earlier rounds."""
+        local = self.worker.config.local
+        self._optimizers = []
+        self._heads: list[Section] = []
+        for head, scale in (
+            (self.received["head"], self.global_head_lr_scale),
+            (self.state["local-head"], self.local_head_lr_scale),
+        ):
+            leaves = {name: value.detach().clone().requires_grad_() for name, value in head.items()}
+            rate = local.model_copy(update={"learning_rate": self.learning_rate * scale})
+            self._heads.append(leaves)
+            self._optimizers.append(make_optimizer(leaves.values(), rate))
+
+    @functools.cached_property
+    def _backbone(self) -> Collection[str]:
+        return part_names(self.worker.model, "body")
+
+    def trained_names(self) -> Collection[str]:
+        """Return the backbone, unless the model's head is to learn, too."""
+        return self.params if self.head == "learnable" else self._backbone
+
+    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+        """Return the sum of three cross-entropies, of which only the first has a gradient in the model."""
+        model = as_classifier(self.worker.model)
+        is_own = params is self.params
+        features = model.embed(batch.inputs) if is_own else embed_with(model, params, batch.inputs)
+        heads = (features, head_of_model(params)), *((features.detach(), head) for head in self._heads)
+        losses = [F.cross_entropy(logits(head, seen), batch.targets) for seen, head in heads]
+        return torch.stack(losses).sum()
+
+    def after_step(self, params: Section) -> None:
+        """Step psi and phi_k."""
+        for optimizer in self._optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def end_round(self, params: Section) -> Sections:
+        """Keep phi_k and send psi."""
+        global_head, self.state["local-head"] = (
+            {name: value.detach() for name, value in head.items()} for head in self._heads
+        )
+        return {"head": global_head}
+
+    def personal_predictor(self) -> Predictor:
+        """Return the realigned prediction."""
+        return self._predictor(self.inference)
+
+    def personal_predictors(self) -> dict[str, Predictor]:
+        """Return the prediction after realignment and, as ``unaligned``, before."""
+        return {"": self.personal_predictor(), "unaligned": self._predictor("log")}
+
+    def _predictor(self, inference: Inference) -> Predictor:
+        model = as_classifier(self.worker.model)
+        global_head, local_head = self.received["head"], self.state["local-head"]
+        present = self._present_classes()
+
+        def predict(inputs: torch.Tensor) -> torch.Tensor:
+            values = personal_logits(model.embed(inputs), global_head, local_head, inference, self.paper_bias)
+            return values if present is None else mask_classes(values, present)
+
+        return predict
+
+    def _present_classes(self) -> torch.Tensor | None:
+        if self.mask == "none":
+            return None
+        if self.mask == "train-counts":
+            counts = self.label_counts()
+        else:
+            targets = client_evaluation_data(self).targets
+            counts = torch.bincount(targets, minlength=self.worker.dataset.num_classes)
+        return (counts > 0).to(self.worker.device)

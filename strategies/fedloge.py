@@ -1,0 +1,115 @@
+"""FedLoGe's server half (Xiao et al., "FedLoGe: Joint Local and Generic Federated Learning under
+Long-tailed Data", ICLR 2024).
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+from pydantic import Field
+
+from common.config import NonNegative
+from common.randomness import torch_generator
+from common.records import ARRAYS, CONFIG, Section, Sections, to_record
+from models.head_cache import HeadSpec, cached_sse_c
+from models.realignment import (
+    HEAD,
+    WEIGHT,
+    head_of_model,
+    model_entries,
+    realign_globally,
+    without_bias,
+)
+from models.sse_c import HeadKind, dense_etf, random_mask
+from strategies.fedavg import FedAvg
+
+
+class FedLoGe(FedAvg):
+    """Averages the backbone, trained under a frozen head, and the global head psi beside it.
+
+    The model's own head is SSE-C (``models.sse_c``): made before the first round, sent with the model, never
+    averaged. psi starts as the model's initial head. ``head`` takes another one in SSE-C's place, an
+    ablation: a dense frame of norm ``head_norm``, the model's initial head with or without the mask, or one
+    that is trained and averaged like everything else. Central evaluation adds psi (``global_head``) and psi
+    realigned to rows of norm ``kappa`` (``realigned``), of norm 1, and without its bias (GA-FR).
+    """
+
+    SECTIONS = frozenset({ARRAYS, "head"})
+
+    head: HeadKind = "sse-c"
+    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.6
+    head_norm: Annotated[float, Field(gt=0)] = 0.1
+    head_steps: NonNegative = 10_000
+    head_learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    head_bias: Literal["zeros", "linear-default"] = "zeros"
+    kappa: Annotated[float, Field(gt=0)] = 1.7
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.global_head: Section = {}
+
+    def initial_model(self, model: Section, seed: int) -> Section:
+        """Put the fixed head into the model; the one that it had is where psi starts."""
+        self.global_head = {name: value.clone() for name, value in head_of_model(model).items()}
+        head = dict(self.global_head)
+        head[WEIGHT] = self._fixed_weight(head[WEIGHT], seed).to(head[WEIGHT].dtype)
+        is_initial = self.head == "learnable" or self.head_bias == "linear-default"
+        return {**model, **model_entries(head if is_initial else without_bias(head))}
+
+    def _fixed_weight(self, initial: torch.Tensor, seed: int) -> torch.Tensor:
+        num_classes, num_features = initial.shape
+        if self.head == "sse-c":
+            return cached_sse_c(
+                HeadSpec(
+                    num_classes,
+                    num_features,
+                    self.sparsity,
+                    self.head_norm,
+                    self.head_steps,
+                    self.head_learning_rate,
+                    seed,
+                )
+            )
+        generator = torch_generator(seed, "sse-c")
+        if self.head == "dense-etf":
+            return self.head_norm * dense_etf(num_classes, num_features, generator)
+        if self.head == "sparse-random":
+            return initial * random_mask(num_classes, num_features, self.sparsity, generator)
+        return initial
+
+    def variants(self, model: Section) -> dict[str, Section]:
+        """Return psi as it is and realigned, in the place of the model's head."""
+        realigned = realign_globally(self.global_head, self.kappa)
+        heads = {
+            "global_head": self.global_head,
+            "realigned": realigned,
+            "realigned_unit_norm": realign_globally(self.global_head, 1.0),
+            "realigned_without_bias": without_bias(realigned),
+        }
+        return {name: model_entries(head) for name, head in heads.items()}
+
+    def broadcast(self, server_round: int) -> Sections:
+        """Send psi."""
+        return {"head": self.global_head}
+
+    def prepare(self, sections: Sections) -> Sections:
+        """Leave out the fixed head, which stays as it is to the last bit."""
+        if self.head == "learnable":
+            return sections
+        model = {name: value for name, value in sections[ARRAYS].items() if not name.startswith(HEAD)}
+        return {**sections, ARRAYS: model}
+
+    def update(self, averages: Sections, server_round: int) -> Section:
+        """Take the means of the backbones and of psi."""
+        old = self.global_head
+        self.global_head = {name: value.to(old[name].dtype) for name, value in averages["head"].items()}
+        return averages[ARRAYS]
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send psi too, which personalised predictions take."""
+        content = RecordDict({ARRAYS: arrays, "head": to_record(self.global_head), CONFIG: config})
+        return self.address(content, MessageType.EVALUATE, grid)

@@ -1,0 +1,277 @@
+"""Closed-form numbers and relations of FedLoGe."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from torch import Tensor, nn
+
+from clients.fedloge import FedLoGe
+from clients.training import Batch
+from clients.worker import Worker
+from common.errors import UserError
+from common.records import ARRAYS, METRICS, Section, Sections, to_record, to_section
+from models.classifier import Classifier
+from runtimes.flower_internals import assume_task_identity
+from strategies.fedloge import FedLoGe as FedLoGeServer
+from tests.clients.jobs import small
+from tests.methods.federation import LossWorker
+
+
+class TwoLayers(Classifier):
+    """h = V x without bias, then the head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(2, 2, bias=False)
+        self.classifier = nn.Linear(2, 2)
+        with torch.no_grad():
+            self.body.weight.copy_(torch.eye(2))
+            self.classifier.weight.copy_(0.1 * torch.eye(2))
+            self.classifier.bias.zero_()
+
+    def features(self, x: Tensor) -> Tensor:
+        features: Tensor = self.body(x)
+        return features
+
+
+def tensor(*values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def close(actual: Tensor, *expected: Any) -> None:
+    torch.testing.assert_close(actual, tensor(*expected), atol=1e-6, rtol=0)
+
+
+def test_two_batches() -> None:
+    config = small(local__lr=0.1, local__momentum=0.5)
+    client = FedLoGe(LossWorker(config, [1], TwoLayers().double()), 0)
+    psi = {"weight": tensor((0.2, -0.1), (0, 0.3)), "bias": tensor(0, 0)}
+    phi = {"weight": tensor((0, 0), (0, 0)), "bias": tensor(0, 0)}
+    client.received, client.state = {"head": psi}, {"local-head": phi}
+    client.begin_round()
+    trained = [value for name, value in client.params.items() if name in client.trained_names()]
+    optimizer = torch.optim.SGD(trained, lr=0.1, momentum=0.5)
+
+    def step(inputs: Tensor, targets: Sequence[int]) -> float:
+        optimizer.zero_grad()
+        loss = client.loss(client.params, Batch(inputs, torch.tensor(targets), torch.arange(len(targets))))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        client.after_step(client.params)
+        return loss.item()
+
+    assert step(tensor((1, 2)), [0]) == pytest.approx(0.744397 + 1.037488 + 0.693147, abs=1e-6)
+    close(client.params["body.weight"].detach(), (1.00525, 0.0105), (-0.00525, 0.9895))
+    heads = [{name: value.detach() for name, value in head.items()} for head in client._heads]
+    close(heads[0]["weight"], (0.264566, 0.029131), (-0.064566, 0.170869))
+    close(heads[0]["bias"], 0.064566, -0.064566)
+    close(heads[1]["weight"], (0.05, 0.1), (-0.05, -0.1))
+    close(heads[1]["bias"], 0.05, -0.05)
+    assert step(tensor((2, 0), (0, 1)), [0, 1]) == pytest.approx(0.621294 + 0.531403 + 0.704277, abs=1e-6)
+    close(client.params["body.weight"].detach(), (1.012371, 0.013372), (-0.012371, 0.986628))
+    sent = client.end_round(client.params)["head"]
+    kept = client.state["local-head"]
+    close(sent["weight"], (0.327917, 0.068891), (-0.127917, 0.131109))
+    close(sent["bias"], 0.087528, -0.087528)
+    close(kept["weight"], (0.117504, 0.121369), (-0.117504, -0.121369))
+    close(kept["bias"], 0.067581, -0.067581)
+    close(client.params["classifier.weight"].detach(), (0.1, 0), (0, 0.1))
+    assert psi["weight"][1, 1] == 0.3  # what was received stays as it was
+    assert not phi["weight"].any()
+
+
+def reply(client_id: int, num_examples: int, sections: Sections) -> Message:
+    content = RecordDict({name: to_record(section) for name, section in sections.items()})
+    content[METRICS] = MetricRecord({"num-examples": num_examples})
+    return Message(content, dst_node_id=client_id + 2, message_type="train")
+
+
+def aggregate(replies: Sequence[tuple[int, float, float, int]]) -> tuple[Section, Section]:
+    """Aggregate clients of one number each: (examples, weight, running mean, counter)."""
+    assume_task_identity()
+    server = FedLoGeServer()
+    model = server.initial_model(
+        {"classifier.weight": torch.eye(3, 4), "classifier.bias": torch.zeros(3)}, seed=0
+    )
+    messages = [
+        reply(
+            index,
+            num_examples,
+            {
+                ARRAYS: {
+                    **model,
+                    "body.weight": torch.tensor(weight),
+                    "norm.running_mean": torch.tensor(mean),
+                    "norm.num_batches_tracked": torch.tensor(counter),
+                },
+                "head": {"weight": torch.full((3, 4), weight), "bias": torch.full((3,), weight)},
+            },
+        )
+        for index, (num_examples, weight, mean, counter) in enumerate(replies)
+    ]
+    arrays, _ = server.aggregate_train(1, messages)
+    assert arrays is not None
+    return to_section(arrays), server.global_head
+
+
+THREE = [(30, 1.0, 0.1, 20), (10, 2.0, 0.5, 10), (60, 4.0, 0.2, 40)]
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FedLoGeServer, "head_steps", 20)
+
+
+def test_aggregation_with_the_clients_own_weights() -> None:
+    model, head = aggregate(THREE)
+    assert model["body.weight"].item() == pytest.approx(2.9)
+    assert model["norm.running_mean"].item() == pytest.approx(0.2)
+    assert model["norm.num_batches_tracked"].item() == 40  # ours: the largest client's, not a mean
+    assert not any(name.startswith("classifier") for name in model)  # it stays as it was
+    torch.testing.assert_close(head["weight"], torch.full((3, 4), 2.9))
+
+
+def test_order_copies_and_scale_of_the_weights_do_not_matter() -> None:
+    expected = aggregate(THREE)
+    others = (
+        THREE[::-1],
+        [client for client in THREE for _ in range(2)],
+        [(7 * examples, *rest) for examples, *rest in THREE],
+    )
+    for replies in others:
+        torch.testing.assert_close(aggregate(replies), expected)  # type: ignore[arg-type]
+    (only,) = (aggregate(THREE[1:2]),)
+    assert only[0]["body.weight"] == 2.0
+    assert torch.equal(only[1]["weight"], torch.full((3, 4), 2.0))
+
+
+def federation(rounds: int = 1, clients: Sequence[int] = (0, 1), **keys: Any) -> tuple[Section, Section, Any]:
+    """Run rounds of clients on digits; return the model, psi and the local heads."""
+    method = {name.removeprefix("method__"): keys.pop(name) for name in list(keys) if "method__" in name}
+    shift = keys.pop("shift", {})
+    config = small(**{"local__momentum": 0.5, **keys})
+    worker = Worker(config)
+    assume_task_identity()
+    server = FedLoGeServer(**{k: v for k, v in method.items() if hasattr(FedLoGeServer, k)})
+    model = server.initial_model({name: v.clone() for name, v in worker.state.items()}, config.seed)
+    states: dict[int, Sections] = {}
+    for server_round in range(1, rounds + 1):
+        messages = []
+        for client_id in clients:
+            of_client = {k: v for k, v in method.items() if hasattr(FedLoGe, k)}
+            client = FedLoGe(worker, client_id, states.get(client_id), of_client)
+            if client_id in shift:
+                client.state = client.init_state()
+                client.state["local-head"]["weight"] += shift[client_id]
+            received = {ARRAYS: model, **server.broadcast(server_round)}
+            sections, metrics = client.train(received, ConfigRecord({"server-round": server_round}))
+            states[client_id] = client.state
+            messages.append(reply(client_id, int(metrics["num-examples"]), sections))
+        arrays, _ = server.aggregate_train(server_round, messages)
+        assert arrays is not None
+        model = {**model, **to_section(arrays)}
+    return model, server.global_head, {k: state["local-head"] for k, state in states.items()}
+
+
+def same(first: Section, second: Section) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_fixed_head_is_the_same_to_the_last_bit_after_any_number_of_rounds() -> None:
+    start = FedLoGeServer().initial_model(Worker(small()).state, 0)
+    model, _, _ = federation(rounds=2, local__weight_decay=0.01)
+    assert torch.equal(model["classifier.weight"], start["classifier.weight"])
+    assert int((model["classifier.weight"] == 0).sum()) == int(0.6 * 64 * 10)
+    assert not model["classifier.bias"].any()
+    assert not torch.equal(model["fc1.weight"], start["fc1.weight"])
+
+
+def test_the_heads_do_not_touch_the_backbone() -> None:
+    model, psi, phi = federation()
+    frozen, old_psi, old_phi = federation(method__global_head_lr_scale=0.0, method__local_head_lr_scale=0.0)
+    assert same(model, frozen)
+    assert not same(psi, old_psi)
+    assert same(old_phi[0], FedLoGe(Worker(small()), 0).init_state()["local-head"])
+    assert not same(phi[0], old_phi[0])
+    start = Worker(small()).state
+    torch.testing.assert_close(old_psi["weight"], start["classifier.weight"])
+
+
+def test_a_local_head_matters_to_its_client_alone() -> None:
+    model, psi, phi = federation()
+    other_model, other_psi, other_phi = federation(shift={1: 0.5})
+    assert same(model, other_model)
+    assert same(psi, other_psi)
+    assert same(phi[0], other_phi[0])
+    assert not same(phi[1], other_phi[1])
+
+
+def test_local_heads_differ_between_clients_and_are_the_same_whenever_made() -> None:
+    worker = Worker(small())
+    heads = [FedLoGe(worker, client_id).init_state()["local-head"] for client_id in (0, 1, 0)]
+    assert same(heads[0], heads[2])
+    assert not same(heads[0], heads[1])
+    assert heads[0]["weight"].norm(dim=1).mean().item() == pytest.approx(3**-0.5, abs=0.05)
+
+
+def test_any_fixed_head_takes_the_same_path() -> None:
+    model, *_ = federation(local__steps=2)
+    for head in ("dense-etf", "sparse-random", "dense-random", "learnable"):
+        other, *_ = federation(local__steps=2, method__head=head)
+        assert not torch.equal(other["fc1.weight"], model["fc1.weight"])
+    dense, *_ = federation(local__steps=2, method__head="dense-etf")
+    torch.testing.assert_close(dense["classifier.weight"].norm(dim=1), torch.full((10,), 0.1))
+    start = Worker(small()).state["classifier.weight"]
+    assert not torch.equal(other["classifier.weight"], start)
+    fixed, *_ = federation(local__steps=2, method__head="dense-random")
+    assert torch.equal(fixed["classifier.weight"], start)
+
+
+def test_a_head_of_zeros_gives_the_backbone_no_gradient() -> None:
+    worker = Worker(small(model__name="resnet20", local__steps=1))
+    start = {name: value.clone() for name, value in worker.state.items()}
+    start["classifier.weight"] = torch.zeros_like(start["classifier.weight"])
+    head = {"weight": torch.zeros(10, 64), "bias": torch.zeros(10)}
+    client = FedLoGe(worker, 0)
+    sections, _ = client.train({ARRAYS: start, "head": head}, ConfigRecord({"server-round": 1}))
+    moved = {name for name, value in sections[ARRAYS].items() if not torch.equal(value, start[name])}
+    assert moved
+    assert all("running" in name or "num_batches" in name for name in moved)
+    assert sections["head"]["weight"].any()
+
+
+def test_evaluation_changes_nothing_and_a_new_client_can_predict() -> None:
+    worker = Worker(small())
+    server = FedLoGeServer()
+    model = server.initial_model({name: v.clone() for name, v in worker.state.items()}, 0)
+    received = {ARRAYS: model, "head": server.global_head}
+    before = {section: {k: v.clone() for k, v in values.items()} for section, values in received.items()}
+    client = FedLoGe(worker, 3, parameters={"mask": "train-counts"})
+    first, second = (client.test(received, ConfigRecord({"server-round": 1})) for _ in range(2))
+    assert first == second
+    assert all(same(before[section], received[section]) for section in before)
+    assert {"personal_accuracy", "personal_unaligned_accuracy", "accuracy"} <= set(first)
+
+
+@pytest.mark.parametrize("mask", ["train-counts", "local-test-counts"])
+def test_masked_classes_are_never_predicted(mask: str) -> None:
+    worker = Worker(small(partition__name="classes"))
+    server = FedLoGeServer()
+    model = server.initial_model({name: v.clone() for name, v in worker.state.items()}, 0)
+    client = FedLoGe(worker, 0, parameters={"mask": mask})
+    client._receive({ARRAYS: model, "head": server.global_head}, ConfigRecord({"server-round": 1}))
+    worker.model.eval()
+    present = client.label_counts() > 0
+    assert 0 < int(present.sum()) < 10
+    for predictor in client.personal_predictors().values():
+        logits = predictor(torch.randn(64, 1, 8, 8))
+        assert (logits[:, ~present] == -torch.inf).all()
+        assert torch.isfinite(logits[:, present]).all()
+
+
+def test_a_model_with_too_few_features_is_refused() -> None:
+    with pytest.raises(UserError, match="9 features for 10 classes"):
+        FedLoGeServer().initial_model(Worker(small(model__hidden=9)).state, 0)
