@@ -1,6 +1,4 @@
-"""FedLoGe's server half (Xiao et al., "FedLoGe: Joint Local and Generic Federated Learning under
-Long-tailed Data", ICLR 2024).
-"""
+"""FedLoGe's server half (Xiao et al., "FedLoGe: Joint Local and Generic Federated Learning ...", ICLR 2024)."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal
