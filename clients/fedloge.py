@@ -1,4 +1,4 @@
-"""FedLoGe's client half (Xiao et al., "FedLoGe: Joint Local and Generic Federated Learning ...", ICLR 2024)."""
+"""FedLoGe's client half (Xiao et al., ICLR 2024)."""
 
 import functools
 import math

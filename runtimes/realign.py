@@ -39,8 +39,8 @@ def realign(run_directory: Path, assignments: Sequence[str] = ()) -> int:
     run_directory : Path
         Of a run with a checkpoint.
     assignments : sequence of str
-        ``key=value`` of ``method.kappa``, ``method.paper-bias``, ``method.inference``, of what is measured, or
-        of where to compute.
+        ``key=value`` of ``method.kappa``, ``method.paper-bias``, ``method.inference``, of what is measured,
+        or of where to compute.
 
     Raises
     ------

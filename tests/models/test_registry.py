@@ -58,8 +58,8 @@ def test_a_new_file_is_a_new_model(plugin):
 
 
 def test_parameters_are_listed_in_configuration_spelling(plugin):
-    assert model_parameters(plugin) == ["hidden-units", "projection"]
-    assert model_parameters("linear") == ["projection"]
+    assert model_parameters(plugin) == ["hidden-units", "projection", "embedding"]
+    assert model_parameters("linear") == ["projection", "embedding"]
 
 
 def test_unknown_model_names_the_nearest():
