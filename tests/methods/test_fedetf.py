@@ -114,5 +114,5 @@ def test_another_width_of_the_projection() -> None:
     assert model["classifier.weight"].shape == (10, 12)
     with pytest.raises(UserError, match="8 features for 10 classes"):
         worker_and_model(model__projection=8)
-    with pytest.raises(UserError, match="takes no model"):
+    with pytest.raises(UserError, match="has no outputs of its own"):
         worker_and_model(method__variant="etf-dr", model__projection=12)
