@@ -30,6 +30,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     comparators.add_argument("--comparator", metavar="NAME", help="run centralized or local-only instead")
     parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="some of its runs")
     parser.add_argument("--list", action="store_true", help="list the runs of a sweep")
+    parser.add_argument("--realign", metavar="DIR", type=Path, help="realign the heads of a run of FedLoGe")
     parser.add_argument("--replay", metavar="DIR", type=Path, help="run one failed client job again, alone")
     return parser.parse_args(arguments)
 
@@ -42,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from runtimes.replay import replay
 
             return replay(options.replay)
+        if options.realign:
+            from runtimes.realign import realign
+
+            return realign(options.realign, options.set)
         from runtimes.launch import launch
 
         return launch(options)

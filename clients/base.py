@@ -4,7 +4,7 @@ import functools
 import math
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -325,6 +325,11 @@ class Client(ListInterface):
         """Count the client's training samples by class."""
         targets = self.worker.dataset.train.targets[torch.from_numpy(self.indices)]
         return torch.bincount(targets[targets >= 0], minlength=self.worker.dataset.num_classes)
+
+    @classmethod
+    def defaults(cls, parameters: Mapping[str, Any]) -> Mapping[str, Value]:
+        """Return ``DEFAULTS``, or others that depend on the method's own parameters."""
+        return cls.DEFAULTS
 
     def keeps_state(self) -> bool:
         """Tell whether the client may carry anything from round to round."""

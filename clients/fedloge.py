@@ -1,18 +1,15 @@
-"""FedLoGe's client half (Xiao et al., "FedLoGe: Joint Local and Generic Federated Learning under
-Long-tailed Data", ICLR 2024).
-"""
+"""FedLoGe's client half (Xiao et al., ICLR 2024)."""
 
 import functools
 import math
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch.nn import functional as F
 
 from clients.base import Client, Predictor
-from clients.evaluation_data import client_evaluation_data
 from clients.optimizers import make_optimizer
 from clients.training import Batch
 from common.errors import UserError
@@ -20,7 +17,7 @@ from common.randomness import torch_generator
 from common.records import Section, Sections
 from models.classifier import as_classifier, embed_with
 from models.parts import part_names
-from models.realignment import BiasOf, Inference, head_of_model, logits, mask_classes, personal_logits
+from models.realignment import BiasOf, Inference, head_of_model, logits, personal_logits
 from models.sse_c import HeadKind
 
 Scale = Annotated[float, Field(ge=0)]
@@ -32,14 +29,12 @@ class FedLoGe(Client):
     In every step psi, which goes to the server, and phi_k, which never leaves the client, see the features
     of the same forward pass. Their optimisers are like the backbone's, their learning rates the round's times
     ``global_head_lr_scale`` and ``local_head_lr_scale``. The client predicts with both, realigned as
-    ``inference`` says (``models.realignment``); ``mask`` keeps it from predicting classes that it does not
-    have, by its training or its test samples.
+    ``inference`` says (``models.realignment``).
     """
 
     head: HeadKind = "sse-c"
     inference: Inference = "code"
     paper_bias: BiasOf = "global"
-    mask: Literal["none", "train-counts", "local-test-counts"] = "none"
     global_head_lr_scale: Scale = 1.0
     local_head_lr_scale: Scale = 1.0
 
@@ -114,20 +109,6 @@ class FedLoGe(Client):
     def _predictor(self, inference: Inference) -> Predictor:
         model = as_classifier(self.worker.model)
         global_head, local_head = self.received["head"], self.state["local-head"]
-        present = self._present_classes()
-
-        def predict(inputs: torch.Tensor) -> torch.Tensor:
-            values = personal_logits(model.embed(inputs), global_head, local_head, inference, self.paper_bias)
-            return values if present is None else mask_classes(values, present)
-
-        return predict
-
-    def _present_classes(self) -> torch.Tensor | None:
-        if self.mask == "none":
-            return None
-        if self.mask == "train-counts":
-            counts = self.label_counts()
-        else:
-            targets = client_evaluation_data(self).targets
-            counts = torch.bincount(targets, minlength=self.worker.dataset.num_classes)
-        return (counts > 0).to(self.worker.device)
+        return lambda inputs: personal_logits(
+            model.embed(inputs), global_head, local_head, inference, self.paper_bias
+        )

@@ -45,7 +45,7 @@ class Method:
     @property
     def defaults(self) -> Mapping[str, Value]:
         """Keys of the configuration for which the method has defaults of its own."""
-        return self.client_class.DEFAULTS
+        return self.client_class.defaults(self.client_parameters)
 
     def make_strategy(self) -> Strategy:
         """Build the server half."""

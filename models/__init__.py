@@ -19,7 +19,7 @@ from common.errors import UserError, unknown_name
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import available_plugins, load_plugin
 from common.randomness import torch_seed
-from models.classifier import add_projection, as_classifier
+from models.classifier import Embedding, add_projection, as_classifier, normalize_embedding
 
 __all__ = ["available_models", "build_model", "model_parameters"]
 
@@ -61,12 +61,14 @@ def build_model(
     """
     build = _find_build(name)
     keywords = parse_parameters("model", name, _parameters(build), parameters or {})
-    projection = keywords.pop("projection")
+    projection, embedding = keywords.pop("projection"), keywords.pop("embedding")
     num_outputs = max(num_classes, keywords.pop("outputs"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "init"))
         model = build(input_shape, num_outputs, **keywords)
-        if projection:
+        if embedding != "plain":
+            normalize_embedding(as_classifier(model), embedding, projection)
+        elif projection:
             add_projection(as_classifier(model), projection)
         return model
 
@@ -88,11 +90,12 @@ def model_parameters(name: str) -> list[str]:
 
 
 def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
-    """Return the parameters of a model.
+    """Return the parameters of a model, with those that every model has.
 
-    Every model can have a projection of so many outputs (0: none), and more logits than there are classes.
+    A projection of so many outputs (0: none), more logits than classes, and what the head sees.
     """
-    return {**function_parameters(build), "projection": (NonNegative, 0), "outputs": (NonNegative, 0)}
+    common = {"projection": (NonNegative, 0), "outputs": (NonNegative, 0), "embedding": (Embedding, "plain")}
+    return {**function_parameters(build), **common}
 
 
 def _load_build(name: str) -> Callable[..., nn.Module] | None:

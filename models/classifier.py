@@ -2,11 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from common.errors import UserError
+
+Embedding = Literal["plain", "normalized", "batch-normalized"]
 
 
 class Classifier(nn.Module, ABC):
@@ -65,6 +69,65 @@ def add_projection(model: Classifier, size: int) -> None:
     width, old = model.classifier.in_features, model.classifier
     model.projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, size))
     model.classifier = nn.Linear(size, old.out_features, bias=old.bias is not None)
+
+
+class NormalizedProjection(nn.Module):
+    """A linear layer whose output is brought to length 1 and multiplied by a learnable temperature.
+
+    FedETF (Li et al. 2023, section 4): on a frame of unit vectors, logits are temperature times cosines.
+    """
+
+    def __init__(self, inputs: int, outputs: int, temperature: float = 10.0) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+        self.temperature = nn.Parameter(torch.tensor(temperature))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the scaled directions, (samples, outputs)."""
+        directions: Tensor = self.temperature * F.normalize(self.linear(features), dim=-1)
+        return directions
+
+
+class BatchNormalized(nn.Module):
+    """BatchNorm over the features, whose output is brought to length 1."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(inputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the directions, (samples, features)."""
+        return F.normalize(self.norm(features), dim=-1)
+
+
+def normalize_embedding(model: Classifier, kind: Embedding, size: int = 0) -> None:
+    """Put a projection of unit vectors between features and head.
+
+    Parameters
+    ----------
+    model : Classifier
+        Its head is replaced if its number of inputs changes.
+    kind : {"normalized", "batch-normalized"}
+        Which.
+    size : int
+        Outputs of ``normalized``; 0: as many as there are features.
+
+    Raises
+    ------
+    UserError
+        If `size` is given and the projection cannot change the number of outputs.
+    """
+    width, old = model.classifier.in_features, model.classifier
+    if kind == "batch-normalized":
+        if size:
+            raise UserError(
+                "model.embedding 'batch-normalized' has no outputs of its own: model.projection = 0"
+            )
+        model.projection = BatchNormalized(width)
+        return
+    model.projection = NormalizedProjection(width, size or width)
+    if size and size != width:
+        model.classifier = nn.Linear(size, old.out_features, bias=old.bias is not None)
 
 
 class _Embedding(nn.Module):

@@ -1,6 +1,6 @@
 """Realignment of trained heads without training or data (FedLoGe, ICLR 2024: GA-FR and LA-FR).
 
-A head is a section with the ``weight`` (classes, features) of a linear layer and, if it has one, its ``bias``.
+A head is a section with the ``weight`` (classes, features) of a linear layer and its ``bias``, if any.
 Nothing here writes to a head.
 """
 
@@ -91,12 +91,3 @@ def personal_logits(
     else:
         realigned, added = realign_locally(global_head, local_head, "global"), local_head
     return logits(realigned, features) + logits(added, features)
-
-
-def mask_classes(values: Tensor, present: Tensor) -> Tensor:
-    """Return logits (samples, classes) that are -infinity for classes that are not `present`.
-
-    The authors overwrite the weights by -1e10, which is the same for features that are not negative and
-    not all zero, and promotes the class for others.
-    """
-    return values.masked_fill(~present, -torch.inf)

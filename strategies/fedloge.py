@@ -1,6 +1,4 @@
-"""FedLoGe's server half (Xiao et al., "FedLoGe: Joint Local and Generic Federated Learning under
-Long-tailed Data", ICLR 2024).
-"""
+"""FedLoGe's server half (Xiao et al., ICLR 2024)."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -15,7 +13,6 @@ from common.randomness import torch_generator
 from common.records import ARRAYS, CONFIG, Section, Sections, to_record
 from models.head_cache import HeadSpec, cached_sse_c
 from models.realignment import (
-    HEAD,
     WEIGHT,
     head_of_model,
     model_entries,
@@ -23,10 +20,10 @@ from models.realignment import (
     without_bias,
 )
 from models.sse_c import HeadKind, dense_etf, random_mask
-from strategies.fedavg import FedAvg
+from strategies._fixed_head import FixedHead
 
 
-class FedLoGe(FedAvg):
+class FedLoGe(FixedHead):
     """Averages the backbone, trained under a frozen head, and the global head psi beside it.
 
     The model's own head is SSE-C (``models.sse_c``): made before the first round, sent with the model, never
@@ -79,6 +76,11 @@ class FedLoGe(FedAvg):
             return initial * random_mask(num_classes, num_features, self.sparsity, generator)
         return initial
 
+    @property
+    def trains_head(self) -> bool:
+        """Whether the model's own head is averaged like the rest."""
+        return self.head == "learnable"
+
     def variants(self, model: Section) -> dict[str, Section]:
         """Return psi as it is and realigned, in the place of the model's head."""
         realigned = realign_globally(self.global_head, self.kappa)
@@ -93,13 +95,6 @@ class FedLoGe(FedAvg):
     def broadcast(self, server_round: int) -> Sections:
         """Send psi."""
         return {"head": self.global_head}
-
-    def prepare(self, sections: Sections) -> Sections:
-        """Leave out the fixed head, which stays as it is to the last bit."""
-        if self.head == "learnable":
-            return sections
-        model = {name: value for name, value in sections[ARRAYS].items() if not name.startswith(HEAD)}
-        return {**sections, ARRAYS: model}
 
     def update(self, averages: Sections, server_round: int) -> Section:
         """Take the means of the backbones and of psi."""

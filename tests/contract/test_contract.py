@@ -25,7 +25,8 @@ from tests.conftest import Runner, model_for, small_config
 METHODS = [*available_methods(), "flwr:FedAdam", "flwr:FedAvgM", "flwr:FedMedian"]
 PARAMETERS = {
     "flwr:FedAvgM": {"method__server-momentum": 0.9},
-    "fedloge": {"method__head_steps": 50},
+    "fedloge": {"model__name": "mlp", "method__head_steps": 20},
+    "fedetf": {"model__name": "mlp", "method__alternation_epochs": 1},
 }
 
 pytestmark = pytest.mark.parametrize("method", METHODS)

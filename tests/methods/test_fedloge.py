@@ -249,27 +249,11 @@ def test_evaluation_changes_nothing_and_a_new_client_can_predict() -> None:
     model = server.initial_model({name: v.clone() for name, v in worker.state.items()}, 0)
     received = {ARRAYS: model, "head": server.global_head}
     before = {section: {k: v.clone() for k, v in values.items()} for section, values in received.items()}
-    client = FedLoGe(worker, 3, parameters={"mask": "train-counts"})
+    client = FedLoGe(worker, 3)
     first, second = (client.test(received, ConfigRecord({"server-round": 1})) for _ in range(2))
     assert first == second
     assert all(same(before[section], received[section]) for section in before)
     assert {"personal_accuracy", "personal_unaligned_accuracy", "accuracy"} <= set(first)
-
-
-@pytest.mark.parametrize("mask", ["train-counts", "local-test-counts"])
-def test_masked_classes_are_never_predicted(mask: str) -> None:
-    worker = Worker(small(partition__name="classes"))
-    server = FedLoGeServer()
-    model = server.initial_model({name: v.clone() for name, v in worker.state.items()}, 0)
-    client = FedLoGe(worker, 0, parameters={"mask": mask})
-    client._receive({ARRAYS: model, "head": server.global_head}, ConfigRecord({"server-round": 1}))
-    worker.model.eval()
-    present = client.label_counts() > 0
-    assert 0 < int(present.sum()) < 10
-    for predictor in client.personal_predictors().values():
-        logits = predictor(torch.randn(64, 1, 8, 8))
-        assert (logits[:, ~present] == -torch.inf).all()
-        assert torch.isfinite(logits[:, present]).all()
 
 
 def test_a_model_with_too_few_features_is_refused() -> None:

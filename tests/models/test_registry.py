@@ -64,8 +64,8 @@ def test_a_new_file_is_a_new_model(plugin):
 
 
 def test_parameters_are_listed_in_configuration_spelling(plugin):
-    assert model_parameters(plugin) == ["hidden-units", "projection", "outputs"]
-    assert model_parameters("linear") == ["projection", "outputs"]
+    assert model_parameters(plugin) == ["hidden-units", "projection", "outputs", "embedding"]
+    assert model_parameters("linear") == ["projection", "outputs", "embedding"]
 
 
 def test_unknown_model_names_the_nearest():

@@ -1,0 +1,122 @@
+"""FedETF's client half (Li et al., ICCV 2023), and the port of dot regression in FedLoGe's repository."""
+
+import functools
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+import torch
+from torch.nn import functional as F
+
+from clients.base import Client
+from clients.training import Batch
+from common.config import NonNegative, Positive, Value
+from common.errors import UserError
+from common.records import Section
+from models.classifier import as_classifier, embed_with
+from models.parts import part_names
+from models.realignment import HEAD, WEIGHT
+
+Variant = Literal["fedetf", "etf-dr"]
+
+
+class FedETF(Client):
+    """Trains features towards a frozen equiangular tight frame.
+
+    ``fedetf``: cross-entropy of temperature x cosine + log n_k, n_k being the client's class counts, after a
+    normalised projection. The client's own model is fine-tuned: everything but the frame for
+    ``fine_tuning_epochs``, then ``alternations`` times the frame and the projection for
+    ``alternation_epochs`` each, on plain cross-entropy (the authors' code: as many epochs as in training,
+    then 20 times 3 and 3, with learning rates of their own).
+
+    ``etf-dr``: dot regression of the normalised features onto the frame, weighted by the classes of the
+    mini-batch. The BatchNorm before it is part of the model and averaged with it, evaluated with running
+    statistics, and applied once; in FedLoGe's repository it is none of these.
+    """
+
+    variant: Variant = "fedetf"
+    fine_tuning_epochs: NonNegative = 1
+    alternations: NonNegative = 1
+    alternation_epochs: Positive = 3
+    _phase: str = "body"
+
+    @classmethod
+    def defaults(cls, parameters: Mapping[str, Any]) -> Mapping[str, Value]:
+        """Return the projection that goes with the variant."""
+        return {"model.embedding": "batch-normalized" if parameters["variant"] == "etf-dr" else "normalized"}
+
+    def validate(self) -> None:
+        """Refuse data with a label per position, and a model without unit vectors before its head."""
+        if self.worker.dataset.target_shape:
+            raise UserError("fedetf needs one label per sample: set dataset.task = 'next-character'")
+        expected = self.defaults({"variant": self.variant})["model.embedding"]
+        given = self.worker.config.model.parameters.get("embedding", "plain")
+        if given != expected:
+            raise UserError(
+                f"method.variant '{self.variant}' needs model.embedding = '{expected}', not '{given}'"
+            )
+
+    @functools.cached_property
+    def _phases(self) -> dict[str, Collection[str]]:
+        model = self.worker.model
+        return {
+            "body": part_names(model, "body"),
+            "frame": part_names(model, "head"),
+            "projection": part_names(model, "projection.linear") if self.variant == "fedetf" else (),
+        }
+
+    @functools.cached_property
+    def _log_counts(self) -> torch.Tensor:
+        return self.label_counts().float().log().to(self.worker.device)  # -infinity: the class is out
+
+    def trained_names(self) -> Collection[str]:
+        """Return everything but the frame; when fine-tuning, what its phase trains."""
+        return self._phases[self._phase]
+
+    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+        """Return the loss of the variant."""
+        if self.variant == "fedetf":
+            logits = self.forward(params, batch.inputs)
+            if self._phase == "body":
+                logits = logits + self._log_counts
+            return F.cross_entropy(logits, batch.targets)
+        model = as_classifier(self.worker.model)
+        is_own = params is self.params
+        units = model.embed(batch.inputs) if is_own else embed_with(model, params, batch.inputs)
+        return dot_regression(units, params[f"{HEAD}{WEIGHT}"], batch.targets)
+
+    def personal_model(self) -> Section:
+        """Return the fine-tuned model; ``etf-dr`` has none."""
+        if self.variant == "etf-dr":
+            return {}
+        model: Section = {name: value.detach().clone() for name, value in self.worker.state.items()}
+        if self.fine_tuning_epochs:
+            model = self.train_personal(model, epochs=self.fine_tuning_epochs)
+        try:
+            for _ in range(self.alternations):
+                for self._phase in ("frame", "projection"):
+                    model = self.train_personal(model, epochs=self.alternation_epochs)
+        finally:
+            self._phase = "body"
+        return model
+
+
+def dot_regression(units: torch.Tensor, frame: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the dot-regression loss (Yang et al. 2022), half the mean of (<u, m> - ||m||)^2.
+
+    m is the frame's row of the sample's class times sqrt(g / n_c), n_c the class's samples in the batch and
+    g the mean of that over the classes in it.
+
+    Parameters
+    ----------
+    units : Tensor
+        (samples, features), of length 1.
+    frame : Tensor
+        (classes, features).
+    targets : Tensor
+        int64, (samples,).
+    """
+    counts = torch.bincount(targets, minlength=len(frame))
+    per_class = len(targets) / (counts > 0).sum()
+    goals = frame[targets] * (per_class / counts[targets]).sqrt()[:, None]
+    errors: torch.Tensor = (units * goals).sum(dim=1) - goals.norm(dim=1)
+    return errors.square().mean() / 2

@@ -1,0 +1,113 @@
+"""Realign the heads of a finished run, without any training, in all published forms."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+from rich.table import Table
+
+from common.config import Config, Value, parse_assignment
+from common.errors import UserError
+from common.files import write_atomic
+from models.realignment import Inference
+from runtimes.launch import make_grid
+from server.checkpoint import CheckpointStore
+from server.client_metrics import summarise_evaluations
+from server.experiment import read_stored_config, stored_config
+from server.realignment import Realigned, evaluate_checkpoint
+from server.run_directory import lock_directory
+
+INFERENCE = "method.inference"
+# What realignment takes; and keys that say where it computes.
+_CHANGEABLE = (INFERENCE, "method.kappa", "method.paper-bias", "class-groups", "device", "dataset.root")
+_CHANGEABLE_SECTIONS = ("evaluate.", "runtime.", "resources.", "ray.")
+
+
+def realign(run_directory: Path, assignments: Sequence[str] = ()) -> int:
+    """Evaluate the last checkpoint of a run of FedLoGe with realigned heads; return the exit code.
+
+    Every published form of the personalised prediction is evaluated on all clients, or the one that
+    ``method.inference`` among the assignments names. Writes ``realignment.csv``, a row per form and client,
+    and ``realignment.json`` to the run directory, and nothing else.
+
+    Parameters
+    ----------
+    run_directory : Path
+        Of a run with a checkpoint.
+    assignments : sequence of str
+        ``key=value`` of ``method.kappa``, ``method.paper-bias``, ``method.inference``, of what is measured,
+        or of where to compute.
+
+    Raises
+    ------
+    UserError
+        If there is no such run, or a key may not be changed.
+    """
+    overrides = dict(parse_assignment(assignment) for assignment in assignments)
+    for key in overrides:
+        if key not in _CHANGEABLE and not key.startswith(_CHANGEABLE_SECTIONS):
+            raise UserError(f"--realign does not take {key}: it may change {', '.join(_CHANGEABLE)}")
+    if not (run_directory / "config.toml").is_file():
+        raise UserError(f"there is no run in {run_directory}")
+    with lock_directory(run_directory):
+        checkpoint = CheckpointStore(run_directory / "checkpoints").load_latest()
+        if checkpoint is None:
+            raise UserError(f"{run_directory} has no checkpoint: the run has not got so far")
+        stored = read_stored_config(run_directory / "config.toml").flat()
+        forms = [str(overrides[INFERENCE])] if INFERENCE in overrides else list(get_args(Inference))
+        results: dict[str, Realigned] = {}
+        for form in forms:
+            config = _configure(stored, {**overrides, INFERENCE: form})
+            with make_grid(config) as grid:
+                results[form] = evaluate_checkpoint(config, grid, checkpoint)
+        _write(run_directory, checkpoint.server_round, results)
+    _print(results)
+    return 0
+
+
+def _configure(stored: Mapping[str, Value], overrides: Mapping[str, Value]) -> Config:
+    if (name := stored["method.name"]) != "fedloge":
+        raise UserError(f"--realign is for runs of 'fedloge', and this one is of '{name}'")
+    return stored_config({**stored, **overrides})
+
+
+def _write(run_directory: Path, server_round: int, results: Mapping[str, Realigned]) -> None:
+    rows = [
+        {"inference": form, "client_id": client_id, **metrics}
+        for form, result in results.items()
+        for client_id, metrics in result.clients.items()
+    ]
+    table = io.StringIO()
+    writer = csv.DictWriter(
+        table, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(run_directory / "realignment.csv", table.getvalue().encode())
+    first = next(iter(results.values()))
+    summary = {
+        "round": server_round,
+        "central": first.central,
+        "clients": {form: summarise_evaluations(result.clients) for form, result in results.items()},
+    }
+    write_atomic(run_directory / "realignment.json", (json.dumps(summary, indent=2) + "\n").encode())
+
+
+def _print(results: Mapping[str, Realigned]) -> None:
+    central = next(iter(results.values())).central
+    table = Table("global model", "accuracy")
+    for key, value in central.items():
+        if key.startswith("test_accuracy"):
+            table.add_row(key.removeprefix("test_accuracy").strip("_") or "fixed head", f"{value:.2%}")
+    personal = Table("inference", "mean over clients", "worst decile")
+    for form, result in results.items():
+        columns = summarise_evaluations(result.clients)
+        values = (columns.get(f"personal_accuracy_{name}") for name in ("macro", "worst_decile"))
+        personal.add_row(form, *("" if value is None else f"{value:.2%}" for value in values))
+    console = Console()
+    console.print(table)
+    console.print(personal)

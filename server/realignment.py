@@ -1,0 +1,103 @@
+"""Evaluation of a run's last checkpoint, with the clients' own predictions, without any training."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from common.config import Config
+from common.errors import ClientFailureError, UserError
+from common.methods import load_method
+from common.records import METRICS, to_record
+from server.checkpoint import Checkpoint
+from server.client_metrics import ClientMetrics
+from server.directory import CohortGrid
+from server.exchange import exchange
+from server.experiment import prepare
+from server.state_codec import restore_attributes
+from strategies.fedloge import FedLoGe
+
+
+@dataclass(frozen=True)
+class Realigned:
+    """What the realigned heads of a run achieve.
+
+    Attributes
+    ----------
+    central : dict
+        Loss and accuracy of the global model and its variants, as ``metrics.csv`` names them.
+    clients : dict
+        client id → what it measured, as in ``evaluations.csv``.
+    """
+
+    central: dict[str, float]
+    clients: ClientMetrics
+
+
+def evaluate_checkpoint(config: Config, grid: Grid, checkpoint: Checkpoint) -> Realigned:
+    """Realign the heads that a checkpoint of FedLoGe holds, on the server and on all clients.
+
+    Parameters
+    ----------
+    config : Config
+        The run's configuration; what realignment takes (``method.inference``, ``method.kappa``, ...) may
+        be another than the run had.
+    grid : Grid
+        With one node per client, in any state.
+    checkpoint : Checkpoint
+        Of the run.
+
+    Raises
+    ------
+    UserError
+        If the run has another method.
+    ClientFailureError
+        If a client cannot evaluate.
+    """
+    parts = prepare(config, grid)
+    strategy, clients = parts.strategy, parts.clients
+    if not isinstance(strategy, FedLoGe):
+        raise UserError(f"realignment is for runs of 'fedloge', and this one is of '{config.method.name}'")
+    restore_attributes(strategy, *checkpoint.strategy)
+    # The checkpoint holds the parameters, too: those that are asked for now go before.
+    vars(strategy).update(load_method(config.method.name, config.method.parameters).strategy_parameters)
+    central = parts.evaluation(to_record(checkpoint.arrays), strategy.variants(checkpoint.arrays))
+    states = {
+        client_id: Message(
+            RecordDict({name: to_record(section) for name, section in sections.items()}),
+            dst_node_id=clients.node_ids[client_id],
+            message_type="query.set_state",
+        )
+        for client_id, sections in checkpoint.clients.items()
+    }
+    deque(_ask(config, grid, states), maxlen=0)
+    messages = strategy.configure_evaluate(
+        checkpoint.server_round,
+        to_record(checkpoint.arrays),
+        ConfigRecord({"server-round": checkpoint.server_round}),
+        CohortGrid(grid, clients.node_ids.values()),
+    )
+    by_client = {clients.client_ids[message.metadata.dst_node_id]: message for message in messages}
+    measured = {
+        client_id: {
+            name: value
+            for name, value in content.metric_records[METRICS].items()
+            if isinstance(value, int | float)
+        }
+        for client_id, content in _ask(config, grid, by_client)
+    }
+    return Realigned(central, dict(sorted(measured.items())))
+
+
+def _ask(config: Config, grid: Grid, messages: Mapping[int, Message]) -> Iterator[tuple[int, RecordDict]]:
+    """Yield client id and content of each reply."""
+    missing = set(messages)
+    for client_id, reply in exchange(grid, messages, config.failures.timeout):
+        if reply.has_error():
+            raise ClientFailureError(f"client {client_id} could not answer:\n{reply.error.reason}")
+        missing.remove(client_id)
+        yield client_id, reply.content
+    if missing:
+        raise ClientFailureError(f"no answer from client {min(missing)}: its node has gone")
