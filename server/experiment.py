@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
@@ -112,6 +113,7 @@ def prepare(config: Config, grid: Grid) -> Parts:
     if isinstance(strategy, FedAvg):
         trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
         shared = [name for name in trained if name not in clients.personal_names]
+        strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
         strategy.begin_run(config.clients.count, shared)
     participation.num_examples = clients.num_examples
     population = introduce(config, strategy, evaluation.model, clients)
