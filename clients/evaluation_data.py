@@ -171,7 +171,7 @@ def _draws_samples(worker: "Worker") -> bool:
 
 
 def _is_natural(worker: "Worker") -> bool:
-    return worker.config.partition.name == "natural"
+    return worker.config.partition.name == "natural" and worker.dataset.test.clients is not None
 
 
 def _class_weights(client: "Client") -> torch.Tensor | None:

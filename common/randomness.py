@@ -14,6 +14,7 @@ Purpose = Literal[
     "partition", "sampling", "validation", "init", "participation", "straggler", "evaluation", "measurement",
     "sizes", "shuffle", "augment", "dropout", "noise", "privacy", "long-tail", "local-test",
     "label-noise", "recalibration", "sse-c", "local-head",
+    "auxiliary", "federated-features",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout", "feature-noise",

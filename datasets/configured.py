@@ -38,7 +38,10 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
             " with partition 'node' each has its own: leave it at 1"
         )
     natural_clients = config.dataset.natural_clients or config.clients.count
-    num_clients = None if config.partition.name == "node" else natural_clients
+    keeps_all = config.partition.name == "node"
+    if config.dataset.name == "image-folder" and not config.dataset.natural_clients:
+        keeps_all |= config.partition.name != "natural"  # users are not asked for
+    num_clients = None if keeps_all else natural_clients
     dataset = _open(config.dataset, data_root or config.dataset.root, config.seed, num_clients)
     check_noise(dataset, config.dataset.client_noise)
     _check_reports(config, dataset)

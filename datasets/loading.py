@@ -1,6 +1,6 @@
 """Load a data set by name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from common.randomness import numpy_generator
 from datasets.cache import entry_name, load_entry, store_entry
 from datasets.dataset import Dataset, Split
 from datasets.decoding import DecodedDataset, decode
+from datasets.image_lists import ImageLists, list_parameters, read_image_lists
 from datasets.long_tail import LongTail
 from datasets.sources import Source, available_datasets, find_source, find_text_loader
 from datasets.stratified import stratified_hold_out
@@ -48,7 +49,8 @@ def load_dataset(
         One of `available_datasets`.
     root : str or Path
         The folder given to torchvision, e.g. the one that holds ``cifar-10-batches-py``; for
-        ``image-folder`` the one that holds ``train`` and ``test``; for ``shakespeare`` see
+        ``image-folder`` the one that holds ``train`` and ``test``, or what lists of images name; for
+        ``shakespeare`` see
         `datasets.shakespeare.layouts.read_roles`.
     image_size : int, default 0
         Side to which images are resized (shorter side, then centre crop); 0 keeps their size.
@@ -59,7 +61,8 @@ def load_dataset(
     seed : int, default 0
         Decides which samples are held out.
     num_clients : int, optional
-        Number of natural clients to keep of a text, the largest; by default all.
+        Number of natural clients to keep of a text, or of images listed with users, the largest; by default
+        all.
     long_tail : LongTail, optional
         Makes the training set of images a long-tailed one, before samples are held out of it; statistics of
         the pixels stay those of the whole set.
@@ -75,7 +78,7 @@ def load_dataset(
     """
     text_loader = find_text_loader(name)
     source = None if text_loader else find_source(name)
-    arguments = _arguments(name, function_parameters(text_loader) if text_loader else {}, parameters or {})
+    arguments = _arguments(name, _declared(name, text_loader), parameters or {})
     if image_size < 0:
         raise UserError(
             f"dataset.image-size must be 0 (keep the size) or a positive number, got {image_size}"
@@ -92,8 +95,15 @@ def load_dataset(
         request = TextRequest(Path(root).expanduser(), num_clients, validation_fraction, seed)
         return text_loader(request, **arguments)
     assert source is not None
-    decoded = _read(source, name, Path(root).expanduser(), image_size, download)
-    train = _split(decoded.train_inputs, decoded.train_targets)
+    folder = Path(root).expanduser()
+    lists = _image_lists(folder, num_clients, **arguments)
+    if lists is None:
+        decoded = _read(source, name, folder, image_size, download)
+    else:
+        decoded = _read_listed(lists, name, folder, image_size, list(arguments.values()))
+    owners = (None, None) if lists is None else (lists.client_ids(lists.train), lists.client_ids(lists.test))
+    train = _split(decoded.train_inputs, decoded.train_targets, owners[0])
+    test = _split(decoded.test_inputs, decoded.test_targets, owners[1])
     if long_tail:
         train = train.subset(long_tail.indices(decoded.train_targets, len(decoded.class_names), seed))
     validation = None
@@ -104,11 +114,12 @@ def load_dataset(
         name=name,
         train=train,
         validation=validation,
-        test=_split(decoded.test_inputs, decoded.test_targets),
+        test=test,
         num_classes=len(decoded.class_names),
         class_names=decoded.class_names,
         mean=mean,
         std=std,
+        client_names=lists.client_names if lists else (),
     )
 
 
@@ -154,8 +165,40 @@ def _read(source: Source, name: str, root: Path, image_size: int, download: bool
     return store_entry(root, entry_name(name, image_size, root, source.paths), raw, image_size)
 
 
-def _split(inputs: npt.NDArray[np.uint8], targets: npt.NDArray[np.int64]) -> Split:
-    return Split(torch.from_numpy(inputs), torch.from_numpy(targets))
+def _declared(name: str, text_loader: Callable[..., Dataset] | None) -> dict[str, tuple[Any, Any]]:
+    """Return the data set's own parameters with their annotations and defaults."""
+    if text_loader:
+        return function_parameters(text_loader)
+    return function_parameters(list_parameters) if name == "image-folder" else {}
+
+
+def _image_lists(
+    root: Path, num_clients: int | None, list_file: str = "", test_list_file: str = ""
+) -> ImageLists | None:
+    """Read the lists of images, if there are any; relative ones lie below `root`."""
+    if bool(list_file) != bool(test_list_file):
+        raise UserError("dataset.list-file and dataset.test-list-file go together: set both, or none")
+    if not list_file:
+        return None
+    lists = read_image_lists(root / list_file, root / test_list_file)
+    return lists.keep_largest(num_clients) if num_clients and lists.client_names else lists
+
+
+def _read_listed(
+    lists: ImageLists, name: str, root: Path, image_size: int, list_files: Sequence[str]
+) -> DecodedDataset:
+    raw = lists.raw(root)
+    entry = entry_name(name, image_size, root, [*list_files, *lists.train.paths, *lists.test.paths])
+    return load_entry(root, entry) or store_entry(root, entry, raw, image_size)
+
+
+def _split(
+    inputs: npt.NDArray[np.uint8],
+    targets: npt.NDArray[np.int64],
+    clients: npt.NDArray[np.int64] | None = None,
+) -> Split:
+    owners = None if clients is None else torch.from_numpy(clients)
+    return Split(torch.from_numpy(inputs), torch.from_numpy(targets), owners)
 
 
 def _hold_out(train: Split, fraction: float, seed: int) -> tuple[Split, Split]:

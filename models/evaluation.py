@@ -106,7 +106,10 @@ def logits_of(
     batch_size: int,
     predictor: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Return float32 logits (samples, classes), of the model in evaluation mode; parameters as `evaluate`."""
+    """Return float32 logits (samples, classes), of the model in evaluation mode; parameters as `evaluate`.
+
+    A `predictor` may return something else, such as features.
+    """
     device = next(model.parameters()).device
     predictor = predictor or model
     with evaluation_mode(model):

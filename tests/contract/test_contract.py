@@ -27,6 +27,11 @@ PARAMETERS = {
     "flwr:FedAvgM": {"method__server-momentum": 0.9},
     "fedloge": {"model__name": "mlp", "method__head_steps": 20},
     "fedetf": {"model__name": "mlp", "method__alternation_epochs": 1},
+    "creff": {
+        "method__features_per_class": 2,
+        "method__matching_steps": 2,
+        "method__retraining_steps": 2,
+    },
 }
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
