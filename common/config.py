@@ -166,6 +166,7 @@ class DatasetSection(_OpenSection):
     crop_padding: NonNegative
     natural_clients: NonNegative
     client_noise: NonNegativeFloat
+    label_noise: Annotated[float, Field(ge=0, lt=1)]
 
 
 class ModelSection(_OpenSection):
