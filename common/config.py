@@ -206,9 +206,10 @@ class PrivacySection(_Section):
 
 
 class EvaluateSection(_Section):
-    """Central evaluation: every how many rounds, in batches of which size."""
+    """Central evaluation: every how many rounds, or local steps, in batches of which size."""
 
     every: Positive
+    every_steps: NonNegative
     batch_size: Positive
 
 
@@ -302,6 +303,8 @@ class Config(_Section):
         stops = self.stop.patience > 0 or self.stop.target > 0
         if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
             raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
+        if self.evaluate.every_steps and self.local.steps == 0:
+            raise ValueError("evaluate.every-steps needs local.steps, a budget in steps")
         if self.local.total_steps and self.local.course().steps(self.rounds) == 0:
             enough = self.local.course().num_rounds(self.local.total_steps)
             raise ValueError(
@@ -309,6 +312,19 @@ class Config(_Section):
                 f" {enough}, not {self.rounds}"
             )
         return self
+
+    def evaluates(self, server_round: int) -> bool:
+        """Tell whether the model is evaluated centrally after a round.
+
+        With ``evaluate.every-steps`` = n after the rounds in which a worker's n-th, 2 n-th, ... step falls.
+        The last round is, and so is the last one of each phase.
+        """
+        every, course = self.evaluate.every_steps, self.local.course()
+        if server_round in (self.rounds, *course.last_rounds):
+            return True
+        if not every:
+            return server_round % self.evaluate.every == 0
+        return course.first_step(server_round + 1) // every > course.first_step(server_round) // every
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Value]) -> "Config":

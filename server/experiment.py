@@ -171,6 +171,12 @@ def _remarks(
     if batch_norm_layers(evaluation.model):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
     yield from privacy_remarks(config)
+    made = config.local.course().first_step(config.rounds + 1)
+    if made < config.local.total_steps:
+        yield (
+            f"{config.rounds} rounds make {made} of local.total-steps = {config.local.total_steps}:"
+            f" rounds = {config.local.course().num_rounds(config.local.total_steps)} would make all"
+        )
     if num_held < num_samples and config.partition.name != "node":
         yield f"the partition leaves out {num_samples - num_held} of {num_samples} training samples"
     if clients.personal_names:

@@ -153,7 +153,7 @@ class RoundLoop:
         row = self._train(server_round)
         self.server_round = server_round
         is_last = server_round == self.config.rounds
-        is_evaluated = is_last or server_round % self.config.evaluate.every == 0
+        is_evaluated = self.config.evaluates(server_round)
         if is_evaluated:
             row |= self.evaluation(self.arrays)
         if reason := self.early_stop.reason(row):

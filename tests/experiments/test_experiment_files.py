@@ -118,4 +118,4 @@ def test_a_tenth_of_the_rounds() -> None:
 
 def test_the_readme_names_every_file() -> None:
     text = (PROJECT_ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
-    assert [file.name for file in FILES if f"`course/{file.name}`" not in text] == []
+    assert [file.name for file in FILES if f"`{file.parent.name}/{file.name}`" not in text] == []
