@@ -20,6 +20,7 @@ from common.parameters import function_parameters, parse_parameters
 from common.plugins import available_plugins, load_plugin
 from common.randomness import torch_seed
 from models.classifier import add_projection, as_classifier
+from models.run_weights import load_run_weights
 
 __all__ = ["available_models", "build_model", "model_parameters"]
 
@@ -62,12 +63,16 @@ def build_model(
     build = _find_build(name)
     keywords = parse_parameters("model", name, _parameters(build), parameters or {})
     projection = keywords.pop("projection")
+    of_its_own = "weights" in function_parameters(build)
+    weights = "" if of_its_own else keywords.pop("weights")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "init"))
         model = build(input_shape, num_classes, **keywords)
         if projection:
             add_projection(as_classifier(model), projection)
-        return model
+    if weights:
+        load_run_weights(model, name, weights)
+    return model
 
 
 def available_models() -> list[str]:
@@ -87,8 +92,13 @@ def model_parameters(name: str) -> list[str]:
 
 
 def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
-    """Return the parameters of a model; every model can have a projection of so many outputs (0: none)."""
-    return {**function_parameters(build), "projection": (NonNegative, 0)}
+    """Return the parameters of a model.
+
+    Every model can have a projection of so many outputs (0: none), and initial weights from a file.
+    """
+    of_its_own = function_parameters(build)
+    common = {"projection": (NonNegative, 0), "weights": of_its_own.get("weights", (str, ""))}
+    return {**of_its_own, **common}
 
 
 def _load_build(name: str) -> Callable[..., nn.Module] | None:
