@@ -73,6 +73,8 @@ class Client(ListInterface):
         Of this round; of its first step, if it changes within a round; ``mean_rate`` is the mean.
     num_samples : int
         Samples of the mini-batches of the last budget that was spent.
+    training_metrics : dict
+        What ``clients.training_metrics`` measured in the last budget that was spent.
     is_personal_phase : bool
         Whether the current steps are those of ``train_personal``.
     """
@@ -105,6 +107,8 @@ class Client(ListInterface):
         self.learning_rate = self.mean_rate = worker.config.local.learning_rate
         self.num_steps = 0
         self.num_samples = 0
+        self.logits: torch.Tensor | None = None
+        self.training_metrics: dict[str, float] = {}
         self.is_personal_phase = False
 
     # Hooks, in the order in which a run and its rounds call them.
@@ -170,8 +174,13 @@ class Client(ListInterface):
     def forward(self, params: Section, inputs: torch.Tensor) -> torch.Tensor:
         """Return the logits of the model with `params`; the resident model itself if they are its own."""
         if params is self.params:
-            return self.worker.model(inputs)  # type: ignore[no-any-return]
+            return self.noted(self.worker.model(inputs))
         return torch.func.functional_call(self.worker.model, params, (inputs,))  # type: ignore[no-any-return]
+
+    def noted(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the logits of a step, from which the training accuracy is measured."""
+        self.logits = logits.detach()
+        return logits
 
     def gradient_at(self, params: Section, batch: Batch) -> Section:
         """Return the gradient of the loss of `batch` at `params`, which are left as they are.
@@ -277,7 +286,7 @@ class Client(ListInterface):
         return num_steps(self.budget, self.num_examples)
 
     def generator(self, what: str, purpose: str = "", device: torch.device | str = "cpu") -> torch.Generator:
-        """Return the generator of this job for ``shuffle``, ``augment`` or ``dropout``."""
+        """Return the generator of this job for ``shuffle``, ``augment``, ``dropout`` or ``label-noise``."""
         name = cast(Purpose, f"{purpose}-{what}" if purpose else what)
         key = (self.server_round, self.client_id)
         return torch_generator(self.worker.config.seed, name, *key, device=device)
@@ -366,6 +375,7 @@ class Client(ListInterface):
         self._receive(received, config)
         self.begin_round()
         self.num_steps, loss = train_locally(self)
+        measured = self.training_metrics
         with torch.no_grad():
             extra = self.end_round(self.params)
         if self._kept_names:
@@ -376,6 +386,7 @@ class Client(ListInterface):
             "num-samples": self.num_samples,
             "learning-rate": self.mean_rate,
             "train_loss": loss,
+            **measured,
             "seconds": time.perf_counter() - started,
         }
         personal = self.personal_names()

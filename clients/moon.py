@@ -42,7 +42,7 @@ class Moon(Client):
         z = embed_with(model, params, batch.inputs)
         with torch.no_grad(), evaluation_mode(model):
             anchors = [embed_with(model, s, batch.inputs) for s in (self.received[ARRAYS], *previous)]
-        loss = F.cross_entropy(model.classifier(z), batch.targets)
+        loss = F.cross_entropy(self.noted(model.classifier(z)), batch.targets)
         return loss + self.mu * contrastive_loss(z, anchors, self.temperature)
 
     def end_round(self, params: Section) -> Sections:

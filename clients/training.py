@@ -11,9 +11,11 @@ from clients.batches import iterate_batches, num_steps
 from clients.optimizers import load_optimizer_state, reset_optimizer, set_learning_rate
 from clients.sampling import iterate_stream
 from clients.schedules import varies_by_step
+from clients.training_metrics import TrainingMetrics
 from common.config import LocalSection
 from common.randomness import Purpose, torch_seed
 from common.records import Section
+from datasets.label_noise import corrupt_labels
 from datasets.transforms import crop_flip
 from models.evaluation import evaluation_mode
 
@@ -22,13 +24,23 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """One mini-batch on the device: normalised inputs, integer targets, and the samples' indices."""
+    """One mini-batch on the device: normalised inputs, integer targets, and the samples' indices.
 
-    __slots__ = ("indices", "inputs", "targets")
+    ``labels`` are the true ones where the targets are noisy, otherwise the same.
+    """
 
-    def __init__(self, inputs: torch.Tensor, targets: torch.Tensor, indices: torch.Tensor) -> None:
+    __slots__ = ("indices", "inputs", "labels", "targets")
+
+    def __init__(
+        self,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        indices: torch.Tensor,
+        labels: torch.Tensor | None = None,
+    ) -> None:
         self.inputs = inputs
         self.targets = targets
+        self.labels = targets if labels is None else labels
         self.indices = indices
 
     def __len__(self) -> int:
@@ -57,6 +69,9 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
     normalizer = client.normalizer(
         cast(Purpose, f"{purpose}-noise" if purpose else "noise"), client.server_round
     )
+    label_noise = config.dataset.label_noise
+    if label_noise > 0:
+        corruption = client.generator("label-noise", purpose, worker.device)
     memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
     goes_on = local.sampling != "client" and not purpose  # batches of the run, not of the round
     if goes_on:
@@ -74,7 +89,13 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         inputs = normalizer(inputs)
         if inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=memory_format)
-        yield Batch(inputs, worker.train.targets[batch_indices], batch_indices)
+        targets = labels = worker.train.targets[batch_indices]
+        if label_noise > 0:
+            if goes_on:
+                key = (client.first_step + index, client.client_id)
+                corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *key))
+            targets = corrupt_labels(labels, label_noise, worker.dataset.num_classes, corruption)
+        yield Batch(inputs, targets, batch_indices, labels)
 
 
 def train_locally(
@@ -114,6 +135,7 @@ def train_locally(
         load_optimizer_state(worker.optimizer, params, client.initial_optimizer())
     worker.model.train()
 
+    metrics = TrainingMetrics(worker.config.dataset.label_noise, worker.dataset.num_classes)
     losses: list[torch.Tensor] = []
     sizes: list[int] = []
     client.num_steps = 0
@@ -131,8 +153,11 @@ def train_locally(
             allow_batch_statistics(worker.batch_norm_layers, batch)
             for parameter in worker.parameters.values():
                 parameter.grad = None  # as the optimiser's ``zero_grad``, which costs more than a small step
+            client.logits = None
             with mixed_precision(worker.device, local):
                 loss = client.loss(params, batch)
+            if client.logits is not None:
+                metrics.add(client.logits, batch.labels)
             loss.backward()  # type: ignore[no-untyped-call]
             if corrects_gradients:
                 _replace_gradients(client, params, batch)
@@ -148,6 +173,8 @@ def train_locally(
             _freeze_all_but(params, params)
 
     client.num_samples = sum(sizes)
+    client.logits = None
+    client.training_metrics = metrics.results()
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean_loss = float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
     return len(sizes), mean_loss

@@ -195,6 +195,7 @@ class DatasetSection(_OpenSection):
     feature_noise: Annotated[float, Field(ge=0, le=1)]
     feature_noise_overflow: Literal["wrap", "clip"]
     feature_noise_clients: NonNegative
+    label_noise: Annotated[float, Field(ge=0, lt=1)]
 
 
 class ModelSection(_OpenSection):

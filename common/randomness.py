@@ -13,8 +13,8 @@ import torch
 Purpose = Literal[
     "partition", "sampling", "validation", "init", "participation", "straggler", "evaluation", "measurement",
     "sizes", "shuffle", "augment", "dropout", "noise", "privacy", "long-tail", "local-test",
-    "label-noise", "recalibration", "sse-c", "local-head",
-    "auxiliary", "federated-features",
+    "recalibration", "sse-c", "local-head", "auxiliary", "federated-features",
+    "label-noise", "step-label-noise", "personal-label-noise", "extra-label-noise",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout", "feature-noise",

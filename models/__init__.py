@@ -20,6 +20,7 @@ from common.parameters import function_parameters, parse_parameters
 from common.plugins import available_plugins, load_plugin
 from common.randomness import torch_seed
 from models.classifier import Embedding, add_projection, as_classifier, normalize_embedding
+from models.run_weights import load_run_weights
 
 __all__ = ["available_models", "build_model", "model_parameters"]
 
@@ -63,6 +64,8 @@ def build_model(
     keywords = parse_parameters("model", name, _parameters(build), parameters or {})
     projection, embedding = keywords.pop("projection"), keywords.pop("embedding")
     num_outputs = max(num_classes, keywords.pop("outputs"))
+    of_its_own = "weights" in function_parameters(build)
+    weights = "" if of_its_own else keywords.pop("weights")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "init"))
         model = build(input_shape, num_outputs, **keywords)
@@ -70,7 +73,9 @@ def build_model(
             normalize_embedding(as_classifier(model), embedding, projection)
         elif projection:
             add_projection(as_classifier(model), projection)
-        return model
+    if weights:
+        load_run_weights(model, name, weights)
+    return model
 
 
 def available_models() -> list[str]:
@@ -92,10 +97,17 @@ def model_parameters(name: str) -> list[str]:
 def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
     """Return the parameters of a model, with those that every model has.
 
-    A projection of so many outputs (0: none), more logits than classes, and what the head sees.
+    A projection of so many outputs (0: none), more logits than classes, what the head sees, and initial
+    weights from a file.
     """
-    common = {"projection": (NonNegative, 0), "outputs": (NonNegative, 0), "embedding": (Embedding, "plain")}
-    return {**function_parameters(build), **common}
+    of_its_own = function_parameters(build)
+    common = {
+        "projection": (NonNegative, 0),
+        "outputs": (NonNegative, 0),
+        "embedding": (Embedding, "plain"),
+        "weights": of_its_own.get("weights", (str, "")),
+    }
+    return {**of_its_own, **common}
 
 
 def _load_build(name: str) -> Callable[..., nn.Module] | None:

@@ -20,6 +20,13 @@ def weighted_mean(metrics: ClientMetrics, name: str) -> float | None:
     return sum(row["num-examples"] * row[name] for row in rows) / total if total else None
 
 
+def summarise_training(metrics: ClientMetrics) -> dict[str, float | None]:
+    """Return what all clients measured while they trained (``train_*``), averaged weighted by examples."""
+    names = [{name for name in row if name.startswith("train_")} for row in metrics.values()]
+    shared = set.intersection(*names) if names else set()
+    return {name: weighted_mean(metrics, name) for name in sorted(shared - {"train_loss"})}
+
+
 def summarise_evaluations(metrics: ClientMetrics) -> dict[str, float | None]:
     """Return the columns of ``metrics.csv`` that sum up what clients measured.
 

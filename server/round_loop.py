@@ -26,7 +26,7 @@ from common.records import (
 )
 from common.stragglers import work_share
 from server.checkpoint import Checkpoint, CheckpointStore
-from server.client_metrics import OF_GROUPS, summarise_evaluations, weighted_mean
+from server.client_metrics import OF_GROUPS, summarise_evaluations, summarise_training, weighted_mean
 from server.directory import ClientDirectory
 from server.early_stop import EarlyStop
 from server.evaluation import CentralEvaluation
@@ -210,6 +210,7 @@ class RoundLoop:
             "local_steps": int(sum(metrics["num-steps"] for metrics in check.metrics.values())),
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
             "loss_queries": queries["clients"] or None,
+            **summarise_training(check.metrics),
             "samples": int(sum(metrics.get("num-samples", 0) for metrics in check.metrics.values())),
             "learning_rate": next((metrics.get("learning-rate") for metrics in check.metrics.values()), None),
         }

@@ -64,8 +64,9 @@ def test_a_new_file_is_a_new_model(plugin):
 
 
 def test_parameters_are_listed_in_configuration_spelling(plugin):
-    assert model_parameters(plugin) == ["hidden-units", "projection", "outputs", "embedding"]
-    assert model_parameters("linear") == ["projection", "outputs", "embedding"]
+    common = ["projection", "outputs", "embedding", "weights"]
+    assert model_parameters(plugin) == ["hidden-units", *common]
+    assert model_parameters("linear") == common
 
 
 def test_unknown_model_names_the_nearest():
@@ -88,7 +89,7 @@ def test_unknown_parameter_names_the_nearest_and_the_allowed():
 
 
 def test_model_without_parameters_says_so():
-    assert "it has: model.projection" in error_of("linear", (4,), 2, {"hidden": 3})
+    assert "it has: model.projection, model.weights" in error_of("linear", (4,), 2, {"hidden": 3})
 
 
 @pytest.mark.parametrize("value", ["64", 64.0, True, None])

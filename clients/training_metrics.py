@@ -1,0 +1,52 @@
+"""What local training measures beside its loss, from the logits that it has anyway."""
+
+import torch
+
+from datasets.label_noise import expected_loss, expected_loss_floor
+
+
+class TrainingMetrics:
+    """Running sums over the mini-batches of a round, each at the weights of its own step.
+
+    Parameters
+    ----------
+    label_noise : float
+        ``dataset.label-noise``; above 0 the expected loss over the noisy labels is measured, too.
+    num_classes : int
+        Number of classes.
+    """
+
+    def __init__(self, label_noise: float, num_classes: int) -> None:
+        self._label_noise = label_noise
+        self._num_classes = num_classes
+        self._hits: list[torch.Tensor] = []
+        self._losses: list[torch.Tensor] = []
+        self._counts: list[torch.Tensor] = []
+
+    @torch.no_grad()
+    def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """Take in a mini-batch with its true labels; negative ones are padding."""
+        self._hits.append((logits.argmax(dim=1) == labels).sum())
+        self._counts.append((labels >= 0).sum())
+        if self._label_noise > 0:
+            losses = expected_loss(logits.float(), labels.clamp(min=0), self._label_noise)
+            self._losses.append((losses * (labels >= 0)).sum())
+
+    def results(self) -> dict[str, float]:
+        """Return ``train_accuracy`` and, with label noise, ``train_expected_loss`` and ``train_excess_loss``.
+
+        The excess is what the expected loss is above its floor, the entropy of the noisy label. Nothing of
+        a method that computes its loss without `Client.forward`.
+        """
+        if not self._hits:
+            return {}
+        count = int(torch.stack(self._counts).sum())
+        if count == 0:
+            return {}
+        results = {"train_accuracy": int(torch.stack(self._hits).sum()) / count}
+        if self._losses:
+            expected = float(torch.stack(self._losses).double().sum()) / count
+            results["train_expected_loss"] = expected
+            floor = expected_loss_floor(self._label_noise, self._num_classes)
+            results["train_excess_loss"] = expected - floor
+        return results

@@ -1,0 +1,70 @@
+"""Label noise in local training, and the training accuracy."""
+
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clients.base import Client
+from clients.training import Batch, iterate_training_batches
+from clients.worker import Worker
+from common.config import Config
+from tests.clients.jobs import equal, global_model, small, train
+from tests.conftest import Runner
+
+
+def batches(config: Config, server_round: int = 1, client_id: int = 0, purpose: str = "") -> list[Batch]:
+    client = Client(Worker(config), client_id)
+    client.server_round = server_round
+    return list(iterate_training_batches(client, purpose, config.local))
+
+
+def flips(config: Config, **keys: int) -> list[bool]:
+    return [flip for batch in batches(config, **keys) for flip in (batch.targets != batch.labels).tolist()]
+
+
+def test_noise_is_keyed_by_round_and_client_and_leaves_the_batches_alone() -> None:
+    noisy, clean = small(dataset__label_noise=0.4), small()
+    for first, second in zip(batches(noisy), batches(clean), strict=True):
+        assert torch.equal(first.inputs, second.inputs)
+        assert torch.equal(first.labels, second.targets)
+    assert flips(noisy) == flips(noisy)
+    assert len({tuple(flips(noisy, server_round=r, client_id=c)) for r in (1, 2) for c in (0, 1)}) == 4
+    assert any(flips(noisy))
+    assert not any(flips(clean))
+
+
+@pytest.mark.parametrize("sampling", ["shard", "replacement"])
+def test_noise_of_a_stream_depends_on_the_step_alone(sampling: str) -> None:
+    keys = {"dataset__label_noise": 0.4, "local__sampling": sampling}
+    whole = flips(small(local__steps=4, **keys))
+    halves = [flips(small(local__steps=2, **keys), server_round=r) for r in (1, 2)]
+    assert whole == halves[0] + halves[1]
+
+
+def test_training_sees_noisy_labels_and_measures_on_true_ones() -> None:
+    config = small(dataset__label_noise=0.5, model__name="linear", local__steps=1, local__batch_size=64)
+    start = global_model(config)
+    worker = Worker(config)
+    result = train(worker, 0, start)
+    (batch,) = batches(config)
+    logits = batch.inputs.flatten(1) @ start["classifier.weight"].T + start["classifier.bias"]
+    assert result.metrics["train_loss"] == pytest.approx(
+        F.cross_entropy(logits, batch.targets).item(), rel=1e-5
+    )
+    accuracy = (logits.argmax(1) == batch.labels).double().mean().item()
+    assert result.metrics["train_accuracy"] == pytest.approx(accuracy)
+    log_p = torch.log_softmax(logits, 1)
+    true = log_p.gather(1, batch.labels[:, None])[:, 0]
+    expected = -(0.5 * true + 0.5 / 9 * (log_p.sum(1) - true)).mean().item()
+    assert result.metrics["train_expected_loss"] == pytest.approx(expected, rel=1e-5)
+    assert not equal(result.model, train(Worker(small(model__name="linear")), 0, start).model)
+
+
+@pytest.mark.parametrize("method", ["fedavg", "moon", "fedsam", "localsgd"])
+def test_training_accuracy_of_methods(method: str, run_small: Runner) -> None:
+    path = run_small(rounds=2, method__name=method, model__name="mlp", dataset__label_noise=0.1)
+    metrics = pd.read_csv(path / "metrics.csv")
+    assert metrics["train_accuracy"][1:].between(0, 1).all()
+    assert metrics["train_accuracy"].isna()[0]
+    assert (metrics["train_excess_loss"][1:] > 0).all()
