@@ -97,6 +97,13 @@ class StragglersSection(_Section):
     policy: Literal["keep", "drop"]
 
 
+class ClockSection(_Section):
+    """How clients differ in speed on a virtual clock (``common/clock.py``)."""
+
+    spread: NonNegativeFloat
+    jitter: NonNegativeFloat
+
+
 class LocalSection(_Section):
     """Local training: budget, optimiser, schedule over rounds, numerical options."""
 
@@ -257,6 +264,7 @@ class Config(_Section):
     clients: ClientsSection
     participation: _OpenSection
     stragglers: StragglersSection
+    clock: ClockSection
     local: LocalSection
     dataset: DatasetSection
     partition: _OpenSection

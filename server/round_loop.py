@@ -10,6 +10,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from common.clock import synchronous_seconds
 from common.config import Config
 from common.errors import UserError
 from common.records import (
@@ -174,7 +175,11 @@ class RoundLoop:
     def _train(self, server_round: int) -> Row:
         queries: Counter[str] = Counter()  # what asking for losses has cost
         ask_losses = functools.partial(self._ask_losses, server_round, queries)
-        cohort = self.participation.cohort(server_round, self.config.clients.fraction, ask_losses=ask_losses)
+        cohort = self.strategy.cohort(server_round) if isinstance(self.strategy, FedAvg) else None
+        if cohort is None:
+            cohort = self.participation.cohort(
+                server_round, self.config.clients.fraction, ask_losses=ask_losses
+            )
         cohort = self._in_time(cohort, server_round)
         messages = self._build(self.strategy.configure_train, server_round, cohort)
         check = self._reply_check(messages, self.participation.weights(cohort))
@@ -208,6 +213,7 @@ class RoundLoop:
             "local_steps": int(sum(metrics["num-steps"] for metrics in check.metrics.values())),
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
             "loss_queries": queries["clients"] or None,
+            "virtual_seconds": synchronous_seconds(self.config, server_round, cohort),
         }
 
     def _stand_still(self, server_round: int, check: ReplyCheck) -> None:
