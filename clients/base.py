@@ -27,7 +27,7 @@ from clients.training import (
 from clients.worker import Worker
 from common.config import LocalSection, Value
 from common.randomness import Purpose, numpy_generator, torch_generator
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, LOCAL_STEPS, Section, Sections
 from common.stragglers import steps_in_time, work_share
 from datasets.noise import NoisyNormalizer, noise_levels
 from models.evaluation import evaluate
@@ -95,6 +95,7 @@ class Client(ListInterface):
         self.params: Section = {k: v for k, v in worker.parameters.items() if v.requires_grad}
         self.received: Sections = {}
         self.server_round = 0
+        self.assigned_steps = 0  # of this round, if the server decides them
         self.learning_rate = worker.config.local.learning_rate
         self.num_steps = 0
         self.is_personal_phase = False
@@ -214,6 +215,8 @@ class Client(ListInterface):
     def budget(self) -> LocalSection:
         """The local budget of this round, or as much of it as a straggler manages."""
         local = self.worker.config.local
+        if self.assigned_steps:
+            local = local.model_copy(update={"epochs": 0, "steps": self.assigned_steps})
         share = work_share(self.worker.config, self.server_round, self.client_id)
         if share == 1:
             return local
@@ -371,6 +374,7 @@ class Client(ListInterface):
             for section, values in received.items()
         }
         self.server_round = int(config["server-round"])  # type: ignore[arg-type]
+        self.assigned_steps = int(config.get(LOCAL_STEPS, 0))  # type: ignore[arg-type]
         self.learning_rate = learning_rate(worker.config.local, self.server_round, worker.config.rounds)
         worker.load(self.received[ARRAYS])
         worker.load(self.state.get(_KEPT) or self.initial(self.personal_names()))

@@ -104,6 +104,24 @@ class ClockSection(_Section):
     jitter: NonNegativeFloat
 
 
+class StepsSection(_Section):
+    """Local steps that change from round to round (``server/local_steps.py``)."""
+
+    rule: Literal["fixed", "adacomm", "qsr", "linear", "doubling", "plateau"]
+    min: Positive
+    max: Positive
+    interval: Positive
+    total: NonNegative
+    coefficient: Annotated[float, Field(gt=0)]
+    direction: Literal["up", "down"]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"steps.min = {self.min} must not be above steps.max = {self.max}")
+        return self
+
+
 class LocalSection(_Section):
     """Local training: budget, optimiser, schedule over rounds, numerical options."""
 
@@ -265,6 +283,7 @@ class Config(_Section):
     participation: _OpenSection
     stragglers: StragglersSection
     clock: ClockSection
+    steps: StepsSection
     local: LocalSection
     dataset: DatasetSection
     partition: _OpenSection
@@ -286,6 +305,10 @@ class Config(_Section):
         stops = self.stop.patience > 0 or self.stop.target > 0
         if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
             raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
+        if (self.steps.rule != "fixed" or self.steps.total) and self.local.steps == 0:
+            raise ValueError(f"steps.rule '{self.steps.rule}' needs local.steps, with which it begins")
+        if self.steps.rule == "plateau" and self.dataset.validation_fraction == 0:
+            raise ValueError("steps.rule 'plateau' looks at the loss of dataset.validation-fraction above 0")
         return self
 
     @classmethod
@@ -318,6 +341,8 @@ class Config(_Section):
         if self.local.scheduler == "cosine":  # the schedule's length is the number of rounds
             ignored.remove("rounds")
         if self.local.scheduler == "milestones":  # they are fractions of it
+            ignored.discard("rounds")
+        if self.steps.rule in ("linear", "doubling") and not self.steps.total:
             ignored.discard("rounds")
         return {
             key: value
