@@ -29,7 +29,7 @@ from clients.training import (
 from clients.worker import Worker
 from common.config import LocalSection, Value
 from common.randomness import Purpose, numpy_generator, torch_generator
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, LOCAL_STEPS, Section, Sections
 from common.stragglers import steps_in_time, work_share
 from datasets.noise import NoisyNormalizer, noise_levels
 from models.evaluation import evaluate
@@ -104,6 +104,7 @@ class Client(ListInterface):
         self.params: Section = {k: v for k, v in worker.parameters.items() if v.requires_grad}
         self.received: Sections = {}
         self.server_round = 0
+        self.assigned_steps = 0  # of this round, if the server decides them
         self.learning_rate = self.mean_rate = worker.config.local.learning_rate
         self.num_steps = 0
         self.num_samples = 0
@@ -247,6 +248,8 @@ class Client(ListInterface):
         local = self.worker.config.local
         if local.steps and (local.phases or local.total_steps):
             local = local.model_copy(update={"steps": local.course().steps(self.server_round)})
+        if self.assigned_steps:
+            local = local.model_copy(update={"epochs": 0, "steps": self.assigned_steps})
         share = work_share(self.worker.config, self.server_round, self.client_id)
         if share == 1:
             return local
@@ -453,6 +456,7 @@ class Client(ListInterface):
             for section, values in received.items()
         }
         self.server_round = int(config["server-round"])  # type: ignore[arg-type]
+        self.assigned_steps = int(config.get(LOCAL_STEPS, 0))  # type: ignore[arg-type]
         self.learning_rate = self.mean_rate = self.step_rates(1)[0]
         worker.load(self.received[ARRAYS])
         worker.load(self.state.get(_KEPT) or self.initial(self.personal_names()))

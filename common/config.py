@@ -100,6 +100,31 @@ class StragglersSection(_Section):
     policy: Literal["keep", "drop"]
 
 
+class ClockSection(_Section):
+    """How clients differ in speed on a virtual clock (``common/clock.py``)."""
+
+    spread: NonNegativeFloat
+    jitter: NonNegativeFloat
+
+
+class StepsSection(_Section):
+    """Local steps that change from round to round (``server/local_steps.py``)."""
+
+    rule: Literal["fixed", "adacomm", "qsr", "linear", "doubling", "plateau"]
+    min: Positive
+    max: Positive
+    interval: Positive
+    total: NonNegative
+    coefficient: Annotated[float, Field(gt=0)]
+    direction: Literal["up", "down"]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"steps.min = {self.min} must not be above steps.max = {self.max}")
+        return self
+
+
 class LocalSection(_Section):
     """Local training: budget, optimiser, schedule over rounds, numerical options."""
 
@@ -313,6 +338,8 @@ class Config(_Section):
     clients: ClientsSection
     participation: _OpenSection
     stragglers: StragglersSection
+    clock: ClockSection
+    steps: StepsSection
     local: LocalSection
     dataset: DatasetSection
     partition: _OpenSection
@@ -342,6 +369,12 @@ class Config(_Section):
                 f"local.total-steps = {self.local.total_steps} are done after {enough} rounds: set rounds to"
                 f" {enough}, not {self.rounds}"
             )
+        if (self.steps.rule != "fixed" or self.steps.total) and self.local.steps == 0:
+            raise ValueError(f"steps.rule '{self.steps.rule}' needs local.steps, with which it begins")
+        if (self.steps.rule != "fixed" or self.steps.total) and (self.local.phases or self.local.total_steps):
+            raise ValueError("steps.* and local.phases or local.total-steps both decide the local steps")
+        if self.steps.rule == "plateau" and self.dataset.validation_fraction == 0:
+            raise ValueError("steps.rule 'plateau' looks at the loss of dataset.validation-fraction above 0")
         return self
 
     def evaluates(self, server_round: int) -> bool:
@@ -401,6 +434,8 @@ class Config(_Section):
         ):
             ignored.remove("rounds")
         if self.local.scheduler == "milestones":  # they are fractions of it
+            ignored.discard("rounds")
+        if self.steps.rule in ("linear", "doubling") and not self.steps.total:
             ignored.discard("rounds")
         return {
             key: value

@@ -18,6 +18,7 @@ Purpose = Literal[
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout", "feature-noise",
+    "clock", "clock-speed", "clock-jitter",
 ]  # fmt: skip
 
 

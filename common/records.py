@@ -24,6 +24,8 @@ METRICS = "metrics"
 PARTICIPATION_WEIGHT = "participation-weight"
 # The entry of a message's config by which a client learns the size of its sub-model.
 SIZE = "size"
+# The entry by which it learns how many local steps to make, if that changes from round to round.
+LOCAL_STEPS = "local-steps"
 
 # Received payloads are read-only views of the message's bytes; nothing here writes to them.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

@@ -17,6 +17,7 @@ from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
 from models.batch_norm import batch_norm_layers
 from models.population import Population
+from server.asynchronous import start_clock
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import ClientDirectory, discover_clients
 from server.evaluation import CentralEvaluation
@@ -119,6 +120,7 @@ def prepare(config: Config, grid: Grid) -> Parts:
         strategy.initial_model(to_section(evaluation.initial_arrays()), config.seed)  # may refuse the model
     participation.num_examples = clients.num_examples
     population = introduce(config, strategy, evaluation.model, clients)
+    start_clock(config, strategy, clients)
     return Parts(strategy, participation, dataset, evaluation, clients, population)
 
 

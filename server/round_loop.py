@@ -10,11 +10,13 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from common.clock import synchronous_seconds
 from common.config import Config
 from common.errors import UserError
 from common.records import (
     ARRAYS,
     CONFIG,
+    LOCAL_STEPS,
     METRICS,
     array_records,
     record_of,
@@ -31,6 +33,7 @@ from server.directory import ClientDirectory
 from server.early_stop import EarlyStop
 from server.evaluation import CentralEvaluation
 from server.interrupt import StopRequest, stop_between_rounds
+from server.local_steps import LocalSteps
 from server.messenger import Messenger, num_bytes
 from server.participation import Participation
 from server.progress import ProgressDisplay
@@ -77,6 +80,7 @@ class RoundLoop:
         self.server_round = 0
         self.seconds = 0.0
         self.early_stop = EarlyStop(config.stop)
+        self.local_steps = LocalSteps(config)
         self.best: Row = {}
         self.final: Row = {}
         self.stopped = ""
@@ -94,6 +98,7 @@ class RoundLoop:
         self.best, self.final, self.stopped = progress["best"], progress["final"], progress["stopped"]
         vars(self.early_stop).update(progress["early_stop"])
         self.participation.restore(progress.get("participation", {}))
+        self.local_steps.restore(progress.get("local_steps", {}))
         self.run_directory.cut_back(progress["rows"])
         states = {
             client_id: RecordDict({name: to_record(section) for name, section in sections.items()})
@@ -119,6 +124,7 @@ class RoundLoop:
                     "stopped": self.stopped,
                     "early_stop": early_stop,
                     "participation": self.participation.state(),
+                    "local_steps": self.local_steps.state(),
                     "rows": self.run_directory.num_rows(),
                 },
                 dict(self.config.flat()),
@@ -158,7 +164,8 @@ class RoundLoop:
         is_evaluated = self.config.evaluates(server_round)
         if is_evaluated:
             row |= self._evaluate_centrally()
-        if reason := self.early_stop.reason(row):
+        budget_spent = self.local_steps.observe(row.get("steps"), row)
+        if reason := self.early_stop.reason(row) or budget_spent:
             self.stopped, is_last = reason, True
             if not is_evaluated:  # train_loss may stop a run in any round; its final model is evaluated
                 is_evaluated = True
@@ -176,9 +183,14 @@ class RoundLoop:
     def _train(self, server_round: int) -> Row:
         queries: Counter[str] = Counter()  # what asking for losses has cost
         ask_losses = functools.partial(self._ask_losses, server_round, queries)
-        cohort = self.participation.cohort(server_round, self.config.clients.fraction, ask_losses=ask_losses)
+        cohort = self.strategy.cohort(server_round) if isinstance(self.strategy, FedAvg) else None
+        if cohort is None:
+            cohort = self.participation.cohort(
+                server_round, self.config.clients.fraction, ask_losses=ask_losses
+            )
         cohort = self._in_time(cohort, server_round)
-        messages = self._build(self.strategy.configure_train, server_round, cohort)
+        steps = self.local_steps.decide(server_round)
+        messages = self._build(self.strategy.configure_train, server_round, cohort, steps)
         check = self._reply_check(messages, self.participation.weights(cohort))
         arrays, _ = self.messenger.reduce(self.strategy.aggregate_train, server_round, messages, check)
         if arrays is not None:
@@ -213,6 +225,8 @@ class RoundLoop:
             **summarise_training(check.metrics),
             "samples": int(sum(metrics.get("num-samples", 0) for metrics in check.metrics.values())),
             "learning_rate": next((metrics.get("learning-rate") for metrics in check.metrics.values()), None),
+            "steps": steps,
+            "virtual_seconds": synchronous_seconds(self.config, server_round, cohort),
         }
 
     def _stand_still(self, server_round: int, check: ReplyCheck) -> None:
@@ -281,11 +295,15 @@ class RoundLoop:
         measured = (reply for reply in replies if len(reply.content.metric_records[METRICS]) > 1)
         self.strategy.aggregate_evaluate(server_round, map(_without_groups, measured))
 
-    def _build(self, configure: Configure, server_round: int, cohort: Sequence[int]) -> dict[int, Message]:
+    def _build(
+        self, configure: Configure, server_round: int, cohort: Sequence[int], steps: int | None = None
+    ) -> dict[int, Message]:
         """Let the strategy build the messages for a cohort, which is all that it sees of the Grid."""
         if not cohort:  # all were stragglers; Flower's own strategies would wait for a node to appear
             return {}
         config = ConfigRecord({"server-round": server_round})
+        if steps is not None:
+            config[LOCAL_STEPS] = steps
         view = self.messenger.view(cohort)
         return self.messenger.by_client(configure(server_round, self._shared_arrays(), config, view))
 

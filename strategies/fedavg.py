@@ -75,6 +75,10 @@ class FedAvg(Strategy):
         """Return further global models to evaluate centrally: name → the entries that differ from `model`."""
         return {}
 
+    def cohort(self, server_round: int) -> list[int] | None:
+        """Return the clients of a round if the method chooses them; None leaves that to the scheme."""
+        return None
+
     def broadcast(self, server_round: int) -> Sections:
         """Return the sections that go to every client beside the model."""
         return {}

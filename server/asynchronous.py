@@ -1,0 +1,34 @@
+"""The virtual clock of asynchronous methods, as a run's configuration asks for it."""
+
+from flwr.serverapp.strategy import Strategy
+
+from common.clock import ClientSpeeds
+from common.config import Config
+from common.errors import UserError
+from server.directory import ClientDirectory
+from server.participation import cohort_size
+from strategies._asynchronous import Asynchronous
+
+
+def start_clock(config: Config, strategy: Strategy, clients: ClientDirectory) -> None:
+    """Tell an asynchronous strategy who its clients are and how fast; do nothing for any other.
+
+    Raises
+    ------
+    UserError
+        If something is configured that has no meaning without rounds.
+    """
+    if not isinstance(strategy, Asynchronous):
+        return
+    name = config.method.name
+    if config.participation.name != "uniform":
+        raise UserError(
+            f"method.name '{name}' is asynchronous: clients take part when they have finished, so leave"
+            " participation.name at 'uniform'"
+        )
+    if config.privacy.clipping != "off":
+        raise UserError(f"privacy.* does not cover '{name}', whose updates mix models of several rounds")
+    if config.stragglers.policy == "drop":
+        raise UserError(f"'{name}' waits for nobody: stragglers.policy must be 'keep'; see clock.spread")
+    concurrency = cohort_size(config.clients.count, config.clients.fraction)
+    strategy.meet(ClientSpeeds(config), clients.client_ids, concurrency, config.seed)

@@ -1,0 +1,159 @@
+"""Asynchronous methods on a virtual clock: who arrives when, and which version of the model it began with."""
+
+import heapq
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+from pydantic import Field
+
+from common.clock import ClientSpeeds
+from common.errors import UserError
+from common.randomness import numpy_generator
+from common.records import ARRAYS, CONFIG, Section, to_record, to_section
+from strategies.fedavg import FedAvg
+
+Staleness = Literal["constant", "polynomial", "hinge"]
+
+
+class Asynchronous(FedAvg):
+    """The discrete-event queue of an asynchronous method; one round is one update of the server's model.
+
+    A client that begins a job takes the current version of the model with it, and its job is computed when it
+    arrives: so a round sends to each arriving client the version that it began with, and the clients of a
+    round are those whose replies the update is made of. Who arrives when depends on the seed and the
+    configuration alone. Between rounds the server keeps the versions that are in flight, at most one per
+    client in flight.
+
+    Attributes
+    ----------
+    now : float
+        Virtual seconds since the start of the run.
+    in_flight : list of list
+        A heap of [virtual time of arrival, client id, version that it began with].
+    arrived : dict
+        client id → version that it began with, of the round at hand.
+    versions : dict
+        version → the model; the version of the initial model is 0.
+    """
+
+    TRANSIENT = (*FedAvg.TRANSIENT, "_speeds", "_clients", "_concurrency", "_seed", "_stale")
+
+    staleness: Staleness = "polynomial"
+    staleness_exponent: Annotated[float, Field(ge=0)] = 0.5
+    hinge_slope: Annotated[float, Field(ge=0)] = 10.0
+    hinge_bound: Annotated[float, Field(ge=0)] = 4.0
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.now = 0.0
+        self.num_started = 0
+        self.in_flight: list[list[float | int]] = []
+        self.arrived: dict[int, int] = {}
+        self.versions: dict[int, Section] = {}
+        self._speeds: ClientSpeeds | None = None
+        self._clients: Mapping[int, int] = {}
+        self._concurrency = 1
+        self._seed = 0
+        self._stale = 0
+
+    def meet(self, speeds: ClientSpeeds, clients: Mapping[int, int], concurrency: int, seed: int) -> None:
+        """Learn the clients' speeds, node id → client id, and how many clients work at the same time.
+
+        Raises
+        ------
+        UserError
+            If an update needs more clients than there are.
+        """
+        self._speeds, self._clients, self._concurrency, self._seed = speeds, clients, concurrency, seed
+        if self.num_arrivals > len(clients):
+            raise UserError(
+                f"method.buffer-size is {self.num_arrivals}, and a client counts once per buffer: set it"
+                f" to at most clients.count, which is {len(clients)}"
+            )
+
+    @property
+    def num_arrivals(self) -> int:
+        """Number of arrivals that an update is made of."""
+        return 1
+
+    def discount(self, staleness: int) -> float:
+        """Return s(d): what a reply counts whose model is d versions old (Xie et al. 2019, section 5.2)."""
+        if self.staleness == "polynomial":
+            return float((staleness + 1) ** -self.staleness_exponent)
+        if self.staleness == "hinge" and staleness > self.hinge_bound:
+            return 1 / (self.hinge_slope * (staleness - self.hinge_bound) + 1)
+        return 1.0
+
+    # The clock.
+
+    def cohort(self, server_round: int) -> list[int]:
+        """Let the clock run until an update is due; return the clients that have arrived, ascending."""
+        version, before = server_round - 1, self.now
+        self.arrived = {}
+        while len(self.in_flight) < self._concurrency and self._start(version):
+            pass
+        while len(self.arrived) < self.num_arrivals:
+            self.now, client_id, begun = heapq.heappop(self.in_flight)
+            self.arrived[int(client_id)] = int(begun)
+            if len(self.arrived) < self.num_arrivals:
+                self._start(version)
+        ages = [version - begun for begun in self.arrived.values()]
+        self.round_metrics = {
+            "virtual_seconds": self.now - before,
+            "staleness": sum(ages) / len(ages),
+            "staleness_max": float(max(ages)),
+        }
+        return sorted(self.arrived)
+
+    def _start(self, version: int) -> bool:
+        """Let an idle client begin, if there is one; a client that has arrived waits for the next update."""
+        assert self._speeds is not None
+        busy = {int(client_id) for _, client_id, _ in self.in_flight} | self.arrived.keys()
+        idle = [client_id for client_id in range(len(self._clients)) if client_id not in busy]
+        if not idle:
+            return False
+        generator = numpy_generator(self._seed, "clock", self.num_started)
+        client_id = idle[int(generator.integers(len(idle)))]
+        arrival = self.now + self._speeds.job(client_id, self.num_started)
+        heapq.heappush(self.in_flight, [arrival, client_id, version])
+        self.num_started += 1
+        return True
+
+    # What hooks may use.
+
+    def staleness_of(self, reply: Message) -> int:
+        """Return how many versions old the model is that a reply began with."""
+        newest = max(self.versions)
+        return newest - self.arrived[self._clients[reply.metadata.src_node_id]]
+
+    def start_of(self, reply: Message) -> Section:
+        """Return the model that a reply began with."""
+        return self.versions[self.arrived[self._clients[reply.metadata.src_node_id]]]
+
+    # FedAvg's hooks.
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send to each client that arrives in this round the version that it began with."""
+        version = server_round - 1
+        self.global_model = to_section(arrays)
+        self.versions[version] = self.global_model
+        needed = {version, *self.arrived.values(), *(int(begun) for _, _, begun in self.in_flight)}
+        self.versions = {number: self.versions[number] for number in sorted(needed)}
+        contents = {
+            begun: RecordDict(
+                {ARRAYS: arrays if begun == version else to_record(self.versions[begun]), CONFIG: config}
+            )
+            for begun in sorted(set(self.arrived.values()))
+        }
+        return [
+            Message(
+                contents[self.arrived[self._clients[node_id]]],
+                dst_node_id=node_id,
+                message_type=MessageType.TRAIN,
+            )
+            for node_id in grid.get_node_ids()
+        ]

@@ -1,0 +1,33 @@
+"""FedAsync's server half (Xie, Koyejo and Gupta 2019, Algorithm 1)."""
+
+from typing import Annotated
+
+from flwr.app import Message
+from pydantic import Field
+
+from common.records import ARRAYS, Section, Sections
+from strategies._asynchronous import Asynchronous
+
+
+class FedAsync(Asynchronous):
+    """x <- (1 - a s(d)) x + a s(d) y on each arrival of a y that is d versions old; ``mixing`` is a."""
+
+    TRANSIENT = (*Asynchronous.TRANSIENT, "_stale")
+
+    mixing: Annotated[float, Field(gt=0, le=1)] = 0.6
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self._stale = 0
+
+    def begin_reply(self, reply: Message) -> None:
+        """Look up how old the model is that the client began with."""
+        self._stale = self.staleness_of(reply)
+
+    def update(self, averages: Sections, server_round: int) -> Section:
+        """Mix the one reply of the round into the model; counters are the reply's."""
+        share, old = self.mixing * self.discount(self._stale), self.global_model
+        return {
+            name: (1 - share) * old[name] + share * new if new.is_floating_point() else new
+            for name, new in averages[ARRAYS].items()
+        }

@@ -1,0 +1,56 @@
+"""FedBuff (Nguyen et al. 2022, Algorithm 1): updates from a buffer of changes of several versions."""
+
+from typing import Annotated, Literal
+
+from flwr.app import Message
+from pydantic import Field
+
+from common.records import ARRAYS, Section, Sections
+from strategies._asynchronous import Asynchronous
+
+
+class FedBuff(Asynchronous):
+    """x <- x + lr_s / Q sum_i s(d_i) (y_i - x_i): y_i began with the version x_i, which is d_i versions old.
+
+    Q is ``buffer_size``. With ``weighting = "examples"`` clients weigh n_i / sum_j n_j instead of 1 / Q.
+    """
+
+    TRANSIENT = (*Asynchronous.TRANSIENT, "_start_model", "_discount")
+
+    buffer_size: Annotated[int, Field(ge=1)] = 10
+    server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
+    weighting: Literal["examples", "uniform"] = "uniform"
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self._start_model: Section = {}
+        self._discount = 1.0
+
+    @property
+    def num_arrivals(self) -> int:
+        """Q."""
+        return self.buffer_size
+
+    def begin_reply(self, reply: Message) -> None:
+        """Look up what the client began with."""
+        self._start_model, self._discount = self.start_of(reply), self.discount(self.staleness_of(reply))
+
+    def prepare(self, sections: Sections) -> Sections:
+        """Return the discounted change in float64; counters are the reply's."""
+        start = self._start_model
+        changes = {
+            name: self._discount * (value.double() - start[name]) if value.is_floating_point() else value
+            for name, value in sections[ARRAYS].items()
+        }
+        return {ARRAYS: changes}
+
+    def update(self, averages: Sections, server_round: int) -> Section:
+        """Step along the mean change; variances of BatchNorm stay at least 0."""
+        stepped = {}
+        for name, value in averages[ARRAYS].items():
+            stepped[name] = value
+            if value.is_floating_point():
+                old = self.global_model[name]
+                new = old + self.server_learning_rate * value
+                stepped[name] = (new.clamp(min=0) if name.endswith("running_var") else new).to(old.dtype)
+        return stepped

@@ -1,0 +1,111 @@
+"""Rules for the number of local steps, and runs that follow them."""
+
+import pandas as pd
+import pytest
+
+from common.config import Config, Value, merge
+from common.errors import UserError
+from server.local_steps import LocalSteps, adacomm, doubling, linear, quadratic_rule
+from tests.conftest import Runner
+
+
+def configured(**values: Value) -> Config:
+    given = {key.replace("__", ".").replace("_", "-"): value for key, value in values.items()}
+    return Config.from_flat(merge({"local.steps": 16, "rounds": 10, "local.lr": 0.1}, given))
+
+
+def test_adacomm() -> None:
+    assert [adacomm(loss, 2.5, 16) for loss in (2.5, 1.6, 1.0, 0.4)] == [16, 13, 11, 7]
+    ratios = ((2.5, 1), (1.0, 10), (0.4, 100))
+    assert [adacomm(loss, 2.5, 16, factor) for loss, factor in ratios] == [16, 32, 64]
+
+
+def test_quadratic_rule() -> None:
+    assert [quadratic_rule(rate, 4, 0.2) for rate in (0.1, 0.05, 0.02, 0.01)] == [4, 16, 100, 400]
+    assert quadratic_rule(1.0, 4, 0.2) == 4
+
+
+def test_schedules() -> None:
+    assert [doubling(done / 10, 4, 64) for done in range(11)] == [4, 4, 8, 8, 16, 16, 32, 32, 64, 64, 64]
+    assert [linear(done / 4, 4, 64) for done in range(5)] == [4, 19, 34, 49, 64]
+
+
+def decide_all(config: Config, rows: list[dict[str, float]]) -> list[int | None]:
+    local_steps, found = LocalSteps(config), []
+    for server_round, row in enumerate(rows, start=1):
+        found.append(local_steps.decide(server_round))
+        if local_steps.observe(found[-1], row):
+            break
+        restored = LocalSteps(config)
+        restored.restore(local_steps.state())
+        local_steps = restored
+    return found
+
+
+def losses(*values: float, name: str = "train_loss") -> list[dict[str, float]]:
+    return [{"train_loss": 1.0, name: value} for value in values]
+
+
+def test_adacomm_in_a_run() -> None:
+    """Round r looks at the loss of round r - 1; where that is no lower, J is halved down to its bound."""
+    config = configured(steps__rule="adacomm")
+    assert decide_all(config, losses(2.5, 1.6, 1.0, 1.0, 1.0, 1.0)) == [16, 8, 4, 4, 4, 4]
+    config = configured(steps__rule="adacomm", steps__interval=2, steps__min=1)
+    assert decide_all(config, losses(2.5, 1.6, 1.6, 1.0, 1.0, 0.4)) == [16, 16, 13, 13, 11, 11]
+
+
+def test_quadratic_rule_in_a_run() -> None:
+    config = configured(
+        steps__rule="qsr", steps__max=50, local__steps=4, local__scheduler="step",
+        local__scheduler_step_rounds=1, local__scheduler_gamma=0.5,
+    )  # fmt: skip
+    assert decide_all(config, losses(*[1.0] * 4)) == [4, 16, 50, 50]
+
+
+@pytest.mark.parametrize(
+    ("direction", "expected"),
+    [("up", [4] * 6 + [8] * 3 + [16]), ("down", [16, 16, 8, 8, 4, 4, 4, 4])],
+)
+def test_schedules_over_the_budget(direction: str, expected: list[int]) -> None:
+    config = configured(steps__rule="doubling", steps__total=64, steps__direction=direction, steps__max=16)
+    assert decide_all(config, losses(*[1.0] * 30)) == expected
+
+
+def test_plateau() -> None:
+    config = configured(steps__rule="plateau", dataset__validation_fraction=0.1)
+    rows = losses(1.0, 0.9, 0.8, 0.9, 1.0, 1.0, name="validation_loss")
+    assert decide_all(config, rows) == [16, 16, 16, 32, 32, 16]
+
+
+def test_a_total_alone_ends_the_run() -> None:
+    assert decide_all(configured(steps__total=40), losses(*[1.0] * 9)) == [16, 16, 8]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        ({"local__epochs": 1, "local__steps": 0, "steps__rule": "qsr"}, "needs local.steps"),
+        ({"steps__rule": "plateau"}, "validation-fraction"),
+        ({"steps__min": 65}, "must not be above"),
+    ],
+)
+def test_bad_combinations(overrides: dict[str, Value], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        configured(**overrides)
+
+
+def test_clients_make_as_many_steps_and_resume_is_exact(run_small: Runner) -> None:
+    values: dict[str, Value] = {
+        "model__name": "linear", "steps__rule": "adacomm", "steps__min": 1, "steps__total": 20,
+        "local__steps": 6, "local__epochs": 0, "local__scheduler": "constant",
+    }  # fmt: skip
+    whole = run_small("whole", rounds=20, **values)
+    rows, clients = (pd.read_csv(whole / f"{name}.csv") for name in ("metrics", "clients"))
+    steps = rows["steps"].loc[1:]
+    assert steps.iloc[0] == 6
+    assert steps.nunique() > 1
+    assert steps.sum() == 20
+    assert clients.groupby("round")["steps"].unique().map(list).tolist() == [[step] for step in steps]
+    run_small("parts", rounds=3, **values)
+    parts = run_small("parts", rounds=20, run__resume=True, **values)
+    assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()

@@ -1,0 +1,217 @@
+"""FedAsync and FedBuff: updates with the numbers of the specification, and the virtual clock."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from flwr.app import ConfigRecord
+from safetensors.torch import load_file
+
+from common.clock import ClientSpeeds, synchronous_seconds
+from common.config import Config, Value, merge
+from common.errors import UserError
+from common.methods import load_method
+from common.records import to_section
+from server.state_codec import capture_attributes, restore_attributes
+from strategies._asynchronous import Asynchronous
+from tests.conftest import Runner
+from tests.strategies.messages import NodesOnly, make_reply, record
+
+DOUBLE = torch.float64
+
+
+def configured(count: int = 6, **values: Value) -> Config:
+    given = {key.replace("__", ".").replace("_", "-"): value for key, value in values.items()}
+    return Config.from_flat(merge({"clients.count": count}, given))
+
+
+def make(
+    method: str, concurrency: int = 6, config: Config | None = None, **parameters: Value
+) -> Asynchronous:
+    config = config or configured()
+    given = {key.replace("_", "-"): value for key, value in parameters.items()}
+    strategy = load_method(method, given).make_strategy()
+    assert isinstance(strategy, Asynchronous)
+    clients = {client_id + 2: client_id for client_id in range(config.clients.count)}
+    strategy.begin_run(config.clients.count, ["w"])
+    strategy.meet(ClientSpeeds(config), clients, concurrency, config.seed)
+    return strategy
+
+
+def update(strategy: Asynchronous, replies: list[tuple[float, int]], x: float = 1.0) -> float:
+    """Let replies of (y - start, staleness) arrive at a server whose model is x; every version is x, too."""
+    newest = 9
+    model = {"w": torch.tensor([x], dtype=DOUBLE)}
+    strategy.global_model = model
+    strategy.versions = {newest - d: model for d in {0, *(d for _, d in replies)}}
+    strategy.arrived = {client: newest - d for client, (_, d) in enumerate(replies)}
+    messages = []
+    for client, (change, _) in enumerate(replies):
+        reply = make_reply({"w": model["w"] + change}, num_examples=client + 1)
+        reply.metadata.__dict__["_src_node_id"] = client + 2
+        messages.append(reply)
+    arrays, _ = strategy.aggregate_train(newest + 1, messages)
+    assert arrays is not None
+    return float(to_section(arrays)["w"])
+
+
+@pytest.mark.parametrize(
+    ("staleness", "expected"),
+    [
+        ("constant", [2.2] * 5),
+        ("polynomial", [2.2, 1.8485281374, 1.5366563146, 1.4898979486, 1.4]),
+        ("hinge", [2.2, 2.2, 2.2, 1.1090909091, 1.0292682927]),
+    ],
+)
+def test_fedasync(staleness: str, expected: list[float]) -> None:
+    strategy = make("fedasync", staleness=staleness)
+    found = [update(strategy, [(2.0, d)]) for d in (0, 1, 4, 5, 8)]
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_fedbuff() -> None:
+    replies = [(0.2, 0), (-0.1, 1), (0.4, 3)]
+    assert update(make("fedbuff", buffer_size=3), replies) == pytest.approx(1.1097631073, abs=1e-9)
+    halved = update(make("fedbuff", buffer_size=3, server_learning_rate=0.5), replies)
+    assert halved == pytest.approx(1 + 0.1097631073 / 2, abs=1e-9)
+    by_examples = update(make("fedbuff", buffer_size=3, weighting="examples"), replies)
+    assert by_examples == pytest.approx(1 + (0.2 - 2 * 0.1 / 2**0.5 + 3 * 0.4 / 2) / 6, abs=1e-9)
+
+
+def run_clock(strategy: Asynchronous, rounds: int) -> list[dict[int, int]]:
+    """Return by round client id → staleness."""
+    found = []
+    for server_round in range(1, rounds + 1):
+        cohort = strategy.cohort(server_round)
+        grid = NodesOnly([client_id + 2 for client_id in cohort])
+        arrays = record({"w": [float(server_round - 1)]})
+        for message in strategy.configure_train(server_round, arrays, ConfigRecord(), grid):
+            # The model's value is its version here.
+            sent = to_section(message.content.array_records["arrays"])["w"]
+            assert int(sent) == strategy.arrived[message.metadata.dst_node_id - 2]
+        found.append({client_id: server_round - 1 - strategy.arrived[client_id] for client_id in cohort})
+        assert cohort == sorted(strategy.arrived)
+    return found
+
+
+def test_equal_clients_take_turns() -> None:
+    """All begin with version 0 and arrive at time 1, in the order of their ids; then all again."""
+    strategy = make("fedasync")
+    rounds = run_clock(strategy, 12)
+    assert rounds == [{0: 0}, {1: 1}, {2: 2}, {3: 3}, {4: 4}, {5: 5}] + [{k: 5} for k in range(6)]
+    assert strategy.now == 2
+
+
+def test_a_buffer_of_everyone_is_synchronous() -> None:
+    strategy = make("fedbuff", buffer_size=6)
+    assert run_clock(strategy, 4) == [dict.fromkeys(range(6), 0)] * 4
+    assert strategy.now == 4
+
+
+@pytest.mark.parametrize(("method", "concurrency"), [("fedasync", 3), ("fedbuff", 2), ("fedbuff", 6)])
+def test_the_clock(method: str, concurrency: int) -> None:
+    config = configured(clock__spread=1.0, clock__jitter=0.5)
+    parameters: dict[str, Value] = {"buffer_size": 4} if method == "fedbuff" else {}
+    strategy = make(method, concurrency, config, **parameters)
+    times = []
+    for server_round in range(1, 60):
+        before = strategy.now
+        (stale,) = run_clock_from(strategy, server_round)
+        assert len(stale) == strategy.num_arrivals
+        assert len(strategy.in_flight) <= concurrency
+        assert len(strategy.versions) <= concurrency + strategy.num_arrivals + 1
+        assert strategy.columns(server_round)["virtual_seconds"] == strategy.now - before
+        times.append(strategy.now)
+    assert times == sorted(times)
+    again = make(method, concurrency, config, **parameters)
+    run_clock(again, 59)
+    assert again.now == strategy.now
+
+
+def run_clock_from(strategy: Asynchronous, server_round: int) -> list[dict[int, int]]:
+    cohort = strategy.cohort(server_round)
+    grid = NodesOnly([client_id + 2 for client_id in cohort])
+    list(strategy.configure_train(server_round, record({"w": [0.0]}), ConfigRecord(), grid))
+    return [strategy.arrived]
+
+
+def test_faster_clients_arrive_more_often() -> None:
+    config = configured(clock__spread=1.0)
+    strategy = make("fedasync", config=config)
+    counts = np.zeros(6)
+    for arrived in run_clock(strategy, 600):
+        counts[list(arrived)] += 1
+    speeds = 1 / ClientSpeeds(config).seconds_per_job
+    np.testing.assert_allclose(counts / counts.sum(), speeds / speeds.sum(), atol=0.01)
+
+
+def test_a_restored_clock_goes_on() -> None:
+    config = configured(clock__spread=1.0, clock__jitter=1.0)
+    whole, first, second = (make("fedbuff", 4, config, buffer_size=3) for _ in range(3))
+    rounds = run_clock(whole, 20)
+    assert run_clock(first, 10) == rounds[:10]
+    restore_attributes(second, *capture_attributes(first))
+    found = []
+    for server_round in range(11, 21):
+        arrived = run_clock_from(second, server_round)[0]
+        found.append({client_id: server_round - 1 - arrived[client_id] for client_id in sorted(arrived)})
+    assert found == rounds[10:]
+
+
+def test_the_median_client_needs_one_second() -> None:
+    speeds = ClientSpeeds(configured(1001, clock__spread=0.5, clock__jitter=2.0))
+    assert np.median(speeds.seconds_per_job) == pytest.approx(1, abs=0.1)
+    assert np.log(speeds.seconds_per_job).std() == pytest.approx(0.5, abs=0.05)
+    jobs = [speeds.job(0, number) / speeds.seconds_per_job[0] for number in range(400)]
+    assert min(jobs) >= 1
+    assert np.mean(jobs) == pytest.approx(3, abs=0.4)
+
+
+def test_a_synchronous_round_waits_for_the_slowest() -> None:
+    assert synchronous_seconds(configured(), 1, [0, 1]) is None
+    config = configured(clock__spread=0.5)
+    speeds = ClientSpeeds(config).seconds_per_job
+    assert synchronous_seconds(config, 7, [1, 4]) == max(speeds[1], speeds[4])
+
+
+def test_a_buffer_larger_than_the_federation_is_refused() -> None:
+    with pytest.raises(UserError, match=r"buffer-size is 10.*clients.count, which is 6"):
+        make("fedbuff")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        ({"participation__name": "skewed"}, "participation.name at 'uniform'"),
+        ({"privacy__clipping": "fixed"}, "does not cover 'fedasync'"),
+        ({"stragglers__policy": "drop"}, "waits for nobody"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(overrides: dict[str, Any], match: str, run_small: Runner) -> None:
+    with pytest.raises(UserError, match=match):
+        run_small(method__name="fedasync", model__name="linear", **overrides)
+
+
+def final_model(run_directory: Path) -> dict[str, torch.Tensor]:
+    return load_file(run_directory / "model.safetensors")
+
+
+def test_buffered_runs_of_everyone_are_fedavg(run_small: Callable[..., Path]) -> None:
+    """Without staleness x + mean(y - x) is mean(y)."""
+    common: dict[str, Value] = {"clients__fraction": 1.0, "model__name": "linear"}
+    buffered = run_small("b", method__name="fedbuff", **{"method__buffer-size": 6}, **common)
+    average = run_small("a", method__name="fedavg", method__weighting="uniform", **common)
+    for name, value in final_model(average).items():
+        torch.testing.assert_close(final_model(buffered)[name], value, rtol=1e-6, atol=1e-6)
+    rows = pd.read_csv(buffered / "metrics.csv")
+    assert rows["virtual_seconds"].dropna().tolist() == [1, 1, 1]
+    assert rows["staleness"].dropna().tolist() == [0, 0, 0]
+
+
+def test_a_run_with_a_clock_tells_virtual_seconds(run_small: Callable[..., Path]) -> None:
+    rows = pd.read_csv(run_small(model__name="linear", clock__spread=1.0) / "metrics.csv")
+    assert (rows["virtual_seconds"].loc[1:] > 0).all()
