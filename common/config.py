@@ -283,7 +283,11 @@ class Config(_Section):
     def comparable(self) -> dict[str, Value]:
         """Return the keys that decide the result: those that a resumed run must share."""
         ignored = set(RESUMABLE_DIFFERENCES)
-        if self.local.scheduler == "cosine":  # the schedule's length is the number of rounds
+        # The schedule's length is the number of rounds; ScaleFL distils after a share of them.
+        distils_later = (
+            self.method.name == "scalefl" and self.method.parameters.get("distillation-start") != 0
+        )
+        if self.local.scheduler == "cosine" or distils_later:
             ignored.remove("rounds")
         return {
             key: value

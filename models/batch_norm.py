@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from models.early_exits import MultiExit
+
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
@@ -29,8 +31,8 @@ def recalibrate(
 ) -> None:
     """Estimate the running mean and variance anew as plain averages over mini-batches of `inputs`.
 
-    The batches are spread evenly over the inputs and at most `max_batches` are used. Weights, and the
-    training flag of `model`, are left as they were.
+    The batches are spread evenly over the inputs and at most `max_batches` are used, those of early exits
+    included. Weights, and the training flag of `model`, are left as they were.
     """
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not layers:
@@ -41,10 +43,11 @@ def recalibrate(
         layer.reset_running_stats()
         layer.momentum = None  # cumulative average
     model.train()
+    run = model.outputs if isinstance(model, MultiExit) else model
     num_batches = min(max_batches, -(-len(inputs) // batch_size))
     try:
         for batch in range(num_batches):
-            model(normalizer(inputs[batch::num_batches][:batch_size].to(device)))
+            run(normalizer(inputs[batch::num_batches][:batch_size].to(device)))
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
