@@ -73,7 +73,7 @@ class MultiExit(Splittable):
 
     @abstractmethod
     def outputs(self, x: Tensor) -> list[Tensor]:
-        """Return the logits of every head in ascending depth; the last are those of the model's forward pass."""
+        """Return the logits of every head in ascending depth; the last are the model's own."""
 
 
 def level_and_width(text: str, num_levels: int) -> tuple[int, float] | None:

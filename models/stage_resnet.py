@@ -168,8 +168,8 @@ class StageResNet(MultiExit):
     def size_name(self, text: str) -> str:
         """Return the name of a size.
 
-        That is ``resnet14`` (or ``2``), ``1-1-2-2``, a width ``w0.5`` (or ``b``), or the part up to a head and
-        its width ``d2w0.7``, which is the only kind that a model with early exits has.
+        That is ``resnet14`` (or ``2``), ``1-1-2-2``, a width ``w0.5`` (or ``b``), or ``d2w0.7``: the part up
+        to a head, and its width. A model with early exits has no others than these.
         """
         if found := level_and_width(text, self.num_levels):
             level, rate = found
@@ -196,7 +196,7 @@ class StageResNet(MultiExit):
         known = [*DEPTHS, *LEVELS]
         raise UserError(
             f"model.sizes: there is no size '{text}'{nearest(text, known)} (sizes: resnet10 to resnet26 or"
-            " 1 to 5, blocks per stage such as 1-1-2-2, widths such as w0.5, or a to e; with model.exits d1w0.7)"
+            " 1 to 5, blocks per stage such as 1-1-2-2, widths such as w0.5, or a to e)"
         )
 
     def submodel(self, size: str) -> Classifier:
