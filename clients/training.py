@@ -11,7 +11,7 @@ from clients.optimizers import reset_optimizer
 from common.config import LocalSection
 from common.randomness import Purpose
 from common.records import Section
-from datasets.transforms import crop_flip
+from datasets.transforms import crop_flip, cutout, resized_crop_flip
 from models.evaluation import evaluation_mode
 
 if TYPE_CHECKING:
@@ -59,7 +59,11 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         inputs = worker.train.inputs.index_select(0, batch_indices)
         if config.dataset.augmentation == "crop-flip":
             inputs = crop_flip(inputs, augment, config.dataset.crop_padding)
+        elif config.dataset.augmentation == "resized-crop-flip":
+            inputs = resized_crop_flip(inputs, augment)
         inputs = normalizer(inputs)
+        if config.dataset.cutout > 0:
+            inputs = cutout(inputs, augment, config.dataset.cutout)
         if inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=memory_format)
         yield Batch(inputs, worker.train.targets[batch_indices], batch_indices)

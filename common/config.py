@@ -118,8 +118,10 @@ class DatasetSection(_OpenSection):
     download: bool
     image_size: NonNegative
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
-    augmentation: Literal["none", "crop-flip"]
+    augmentation: Literal["none", "crop-flip", "resized-crop-flip"]
     crop_padding: NonNegative
+    cutout: NonNegative
+    normalization: Literal["data", "half", "none"]
     natural_clients: NonNegative
     client_noise: NonNegativeFloat
 

@@ -1,6 +1,7 @@
 """The data of a run, as its configuration asks for them."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,12 +38,20 @@ def _open(dataset: DatasetSection, root: str, seed: int, num_clients: int | None
         num_clients=num_clients,
         parameters=dataset.parameters,
     )
-    if loaded.is_text and dataset.augmentation != "none":
-        raise UserError(
-            f"dataset.augmentation '{dataset.augmentation}' is for images, and {dataset.name!r} is text:"
-            " set it to 'none'"
-        )
-    return loaded
+    for key, value, off in (
+        ("augmentation", dataset.augmentation, "none"),
+        ("cutout", dataset.cutout, 0),
+        ("normalization", dataset.normalization, "data"),
+    ):
+        if loaded.is_text and value != off:
+            raise UserError(
+                f"dataset.{key} '{value}' is for images, and {dataset.name!r} is text: set it to '{off}'"
+            )
+    if dataset.normalization == "data":
+        return loaded
+    mean, std = (0.5, 0.5) if dataset.normalization == "half" else (0.0, 1.0)
+    channels = len(loaded.mean)
+    return replace(loaded, mean=(mean,) * channels, std=(std,) * channels)
 
 
 @functools.lru_cache(maxsize=1)

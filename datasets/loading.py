@@ -41,7 +41,8 @@ def load_dataset(
         One of `available_datasets`.
     root : str or Path
         The folder given to torchvision, e.g. the one that holds ``cifar-10-batches-py``; for
-        ``image-folder`` the one that holds ``train`` and ``test``; for ``shakespeare`` see
+        ``image-folder`` the one that holds ``train`` and ``test``, for ``cinic10`` the one that holds
+        ``CINIC-10/train`` and ``CINIC-10/test``; for ``shakespeare`` see
         `datasets.shakespeare.layouts.read_roles`.
     image_size : int, default 0
         Side to which images are resized (shorter side, then centre crop); 0 keeps their size.
@@ -83,6 +84,7 @@ def load_dataset(
     validation = None
     if validation_fraction > 0:
         train, validation = _hold_out(train, validation_fraction, seed)
+    mean, std = source.statistics or (decoded.mean, decoded.std)
     return Dataset(
         name=name,
         train=train,
@@ -90,8 +92,8 @@ def load_dataset(
         test=_split(decoded.test_inputs, decoded.test_targets),
         num_classes=len(decoded.class_names),
         class_names=decoded.class_names,
-        mean=decoded.mean,
-        std=decoded.std,
+        mean=mean,
+        std=std,
     )
 
 
