@@ -97,8 +97,8 @@ def resized_crop_flip(
     """Enlarge a random part of every image to the whole, and mirror half of them.
 
     The usual augmentation for ImageNet (Szegedy et al. 2015, section 6): a part has a share of the area that
-    is uniform in `scale` and an aspect ratio that is log-uniform in `ratio`. Sides longer than the image's are
-    cut to it, where torchvision draws again. Interpolation is bilinear.
+    is uniform in `scale` and an aspect ratio that is log-uniform in `ratio`. Sides longer than the image's
+    are cut to it, where torchvision draws again. Interpolation is bilinear.
 
     Parameters
     ----------

@@ -33,5 +33,5 @@ def test_a_missing_archive_is_told_in_one_line(tmp_path: Path) -> None:
 def test_other_classes_are_refused(tmp_path: Path) -> None:
     wrong = dict.fromkeys((*CLASSES[:-1], "tractor"), 1)
     write_image_folder(tmp_path / "CINIC-10", wrong, wrong)
-    with pytest.raises(UserError, match="is not CINIC-10's: .* 'tractor' is one too many or missing"):
+    with pytest.raises(UserError, match=r"is not CINIC-10's: .* 'tractor' is one too many or missing"):
         load_dataset("cinic10", root=tmp_path)

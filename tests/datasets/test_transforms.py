@@ -82,7 +82,7 @@ def test_normalizer_takes_stacked_clients_and_constant_channels() -> None:
 @pytest.mark.parametrize("shape", [(40, 3, 32, 32), (40, 1, 5, 9)])
 @pytest.mark.parametrize("side", [16, 3, 1])
 def test_cutout_hides_one_square_as_far_as_it_is_inside(shape: tuple[int, ...], side: int) -> None:
-    samples, channels, height, width = shape
+    samples, _, height, width = shape
     inputs = torch.rand(shape, generator=torch.Generator().manual_seed(1)) + 1
     centres = torch.Generator().manual_seed(0)
     rows, columns = (torch.randint(0, length, (samples, 1), generator=centres) for length in (height, width))
