@@ -16,7 +16,7 @@ from common.config import LocalSection
 from common.randomness import Purpose, torch_seed
 from common.records import Section
 from datasets.label_noise import corrupt_labels
-from datasets.transforms import crop_flip
+from datasets.transforms import crop_flip, cutout, resized_crop_flip
 from models.evaluation import evaluation_mode
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         The budget and the batch size.
     """
     worker, config = client.worker, client.worker.config
-    augments = config.dataset.augmentation == "crop-flip"
+    augmentation = config.dataset.augmentation
+    augments = augmentation != "none" or config.dataset.cutout > 0
     if augments:
         augment = client.generator("augment", purpose, worker.device)
     normalizer = client.normalizer(
@@ -81,12 +82,16 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         stream = iterate_batches(indices, local, client.generator("shuffle", purpose))
     for index, batch_indices in enumerate(stream):
         inputs = worker.train.inputs.index_select(0, batch_indices)
-        if augments:
-            if goes_on:
-                key = (client.first_step + index, client.client_id)
-                augment.manual_seed(torch_seed(config.seed, "step-augment", *key))
+        if augments and goes_on:
+            key = (client.first_step + index, client.client_id)
+            augment.manual_seed(torch_seed(config.seed, "step-augment", *key))
+        if augmentation == "crop-flip":
             inputs = crop_flip(inputs, augment, config.dataset.crop_padding)
+        elif augmentation == "resized-crop-flip":
+            inputs = resized_crop_flip(inputs, augment)
         inputs = normalizer(inputs)
+        if config.dataset.cutout > 0:
+            inputs = cutout(inputs, augment, config.dataset.cutout)
         if inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=memory_format)
         targets = labels = worker.train.targets[batch_indices]

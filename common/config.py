@@ -208,14 +208,15 @@ class DatasetSection(_OpenSection):
     download: bool
     image_size: NonNegative
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
-    augmentation: Literal["none", "crop-flip"]
+    augmentation: Literal["none", "crop-flip", "resized-crop-flip"]
     crop_padding: NonNegative
+    cutout: NonNegative
     natural_clients: NonNegative
     client_noise: NonNegativeFloat
     imbalance_factor: Annotated[float, Field(gt=0, le=1)]
     imbalance_profile: Literal["exponential", "step"]
     imbalance_seed: Annotated[int, Field(ge=-1, lt=2**32)]
-    normalization: Literal["dataset", "imagenet"]
+    normalization: Literal["dataset", "imagenet", "half", "none"]
     binarize: bool
     feature_noise: Annotated[float, Field(ge=0, le=1)]
     feature_noise_overflow: Literal["wrap", "clip"]
@@ -428,10 +429,12 @@ class Config(_Section):
     def comparable(self) -> dict[str, Value]:
         """Return the keys that decide the result: those that a resumed run must share."""
         ignored = set(RESUMABLE_DIFFERENCES)
-        # The schedule's length is the number of rounds.
-        if self.local.scheduler == "cosine" or (
-            self.local.scheduler.endswith("-steps") and not self.local.total_steps
-        ):
+        # The schedule's length is the number of rounds; ScaleFL distils after a share of them.
+        distils_later = (
+            self.method.name == "scalefl" and self.method.parameters.get("distillation-start") != 0
+        )
+        by_step = self.local.scheduler.endswith("-steps") and not self.local.total_steps
+        if self.local.scheduler == "cosine" or by_step or distils_later:
             ignored.remove("rounds")
         if self.local.scheduler == "milestones":  # they are fractions of it
             ignored.discard("rounds")

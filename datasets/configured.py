@@ -67,11 +67,15 @@ def _open(dataset: DatasetSection, root: str, seed: int, num_clients: int | None
         normalization=dataset.normalization,
         parameters=dataset.parameters,
     )
-    if loaded.is_text and dataset.augmentation != "none":
-        raise UserError(
-            f"dataset.augmentation '{dataset.augmentation}' is for images, and {dataset.name!r} is text:"
-            " set it to 'none'"
-        )
+    for key, value, off in (
+        ("augmentation", dataset.augmentation, "none"),
+        ("cutout", dataset.cutout, 0),
+        ("normalization", dataset.normalization, "dataset"),
+    ):
+        if loaded.is_text and value != off:
+            raise UserError(
+                f"dataset.{key} '{value}' is for images, and {dataset.name!r} is text: set it to '{off}'"
+            )
     return _binarized(loaded) if dataset.binarize else loaded
 
 

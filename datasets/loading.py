@@ -26,6 +26,7 @@ __all__ = ["available_datasets", "load_dataset"]
 # Per-channel statistics on [0, 1] that torchvision's pre-trained models are normalised with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+Normalization = Literal["dataset", "imagenet", "half", "none"]
 
 
 def load_dataset(
@@ -38,7 +39,7 @@ def load_dataset(
     seed: int = 0,
     num_clients: int | None = None,
     long_tail: LongTail | None = None,
-    normalization: Literal["dataset", "imagenet"] = "dataset",
+    normalization: Normalization = "dataset",
     parameters: Mapping[str, Value] | None = None,
 ) -> Dataset:
     """Load a data set as uint8 tensors; image files are decoded only the first time.
@@ -50,7 +51,7 @@ def load_dataset(
     root : str or Path
         The folder given to torchvision, e.g. the one that holds ``cifar-10-batches-py``; for
         ``image-folder`` the one that holds ``train`` and ``test``, or what lists of images name; for
-        ``shakespeare`` see
+        ``cinic10`` the one that holds ``CINIC-10/train`` and ``CINIC-10/test``; for ``shakespeare`` see
         `datasets.shakespeare.layouts.read_roles`.
     image_size : int, default 0
         Side to which images are resized (shorter side, then centre crop); 0 keeps their size.
@@ -67,7 +68,8 @@ def load_dataset(
         Makes the training set of images a long-tailed one, before samples are held out of it; statistics of
         the pixels stay those of the whole set.
     normalization : str, default "dataset"
-        Whether `Dataset.mean` and `Dataset.std` are the training set's own or those of ImageNet.
+        What `Dataset.mean` and `Dataset.std` are: the training set's own, those of ImageNet, 0.5 and 0.5, or 0
+        and 1.
     parameters : mapping, optional
         The data set's own parameters, spelled as in the configuration (``train-fraction``).
 
@@ -109,7 +111,7 @@ def load_dataset(
     validation = None
     if validation_fraction > 0:
         train, validation = _hold_out(train, validation_fraction, seed)
-    mean, std = _statistics(decoded, normalization)
+    mean, std = _statistics(source, decoded, normalization)
     return Dataset(
         name=name,
         train=train,
@@ -124,11 +126,15 @@ def load_dataset(
 
 
 def _statistics(
-    decoded: DecodedDataset, normalization: Literal["dataset", "imagenet"]
+    source: Source, decoded: DecodedDataset, normalization: Normalization
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    channels = len(decoded.mean)
     if normalization == "dataset":
-        return decoded.mean, decoded.std
-    if len(decoded.mean) != len(IMAGENET_MEAN):
+        return source.statistics or (decoded.mean, decoded.std)
+    if normalization != "imagenet":
+        mean, std = (0.5, 0.5) if normalization == "half" else (0.0, 1.0)
+        return (mean,) * channels, (std,) * channels
+    if channels != len(IMAGENET_MEAN):
         raise UserError("dataset.normalization 'imagenet' needs colour images: set it to 'dataset'")
     return IMAGENET_MEAN, IMAGENET_STD
 

@@ -1,5 +1,6 @@
 """Augmentation and normalisation of whole batches, on the device that holds them."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -85,3 +86,72 @@ def crop_flip(
     places = rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]
     places = places.view(samples, 1, height * width).expand(samples, channels, height * width)
     return padded.reshape(samples, channels, -1).gather(2, places).view(inputs.shape)
+
+
+def resized_crop_flip(
+    inputs: torch.Tensor,
+    generator: torch.Generator,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> torch.Tensor:
+    """Enlarge a random part of every image to the whole, and mirror half of them.
+
+    The usual augmentation for ImageNet (Szegedy et al. 2015, section 6): a part has a share of the area that
+    is uniform in `scale` and an aspect ratio that is log-uniform in `ratio`. Sides longer than the image's
+    are cut to it, where torchvision draws again. Interpolation is bilinear.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor
+        ``(samples, channels, height, width)``, before normalisation.
+    generator : torch.Generator
+        Source of the parts; as in `crop_flip`.
+    scale, ratio : tuple of float
+        Smallest and largest share of the area, and aspect ratio.
+
+    Returns
+    -------
+    torch.Tensor
+        New float32 images of the same shape.
+    """
+    samples = len(inputs)
+    draws = torch.rand(5, samples, generator=generator, device=generator.device).to(inputs.device)
+    area = scale[0] + (scale[1] - scale[0]) * draws[0]
+    aspect = torch.exp(math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * draws[1])
+    width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    # In the coordinates of the grid an image goes from -1 to 1.
+    places = torch.zeros(samples, 2, 3, device=inputs.device)
+    places[:, 0, 0] = torch.where(draws[4] < 0.5, -width, width)
+    places[:, 1, 1] = height
+    places[:, 0, 2], places[:, 1, 2] = (1 - width) * (2 * draws[2] - 1), (1 - height) * (2 * draws[3] - 1)
+    grid = functional.affine_grid(places, list(inputs.shape), align_corners=False)
+    return functional.grid_sample(inputs.to(torch.float32), grid, padding_mode="border", align_corners=False)
+
+
+def cutout(inputs: torch.Tensor, generator: torch.Generator, side: int) -> torch.Tensor:
+    """Put zeros into a square of every image (DeVries and Taylor 2017).
+
+    Its centre (y, x) is uniform over the image; rows y - side // 2 to y - side // 2 + side - 1 and columns
+    likewise, as far as they are in the image, become 0.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor
+        ``(samples, channels, height, width)``, normalised: zero is the mean.
+    generator : torch.Generator
+        Source of the centres; as in `crop_flip`.
+    side : int
+        Side of the square in pixels.
+
+    Returns
+    -------
+    torch.Tensor
+        New images.
+    """
+    samples, _, height, width = inputs.shape
+    hidden = []
+    for length in (height, width):
+        centre = torch.randint(0, length, (samples, 1), generator=generator, device=generator.device)
+        offset = torch.arange(length, device=inputs.device) - centre.to(inputs.device) + side // 2
+        hidden.append((offset >= 0) & (offset < side))
+    return inputs.masked_fill((hidden[0][:, :, None] & hidden[1][:, None, :])[:, None], 0)

@@ -11,6 +11,7 @@ from torch import nn
 from common.config import Config
 from common.errors import UserError
 from common.files import write_atomic
+from models.early_exits import MultiExit
 from models.population import Population, read_sizes
 from models.submodels import SubModels, as_splittable, parse_sizes
 from server.directory import ClientDirectory
@@ -51,8 +52,10 @@ def introduce(
     UserError
         If the method is for models of one size and there are several, or the other way round.
     """
-    population = make_population(config, model)
     name = config.method.name
+    if isinstance(model, MultiExit) and model.num_levels > 1 and not getattr(strategy, "trains_exits", False):
+        raise UserError(f"'{name}' does not train early exits: leave model.exits empty, or use 'scalefl'")
+    population = make_population(config, model)
     if not isinstance(strategy, HeteroAvg):
         if population is not None:
             raise UserError(

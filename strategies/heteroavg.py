@@ -1,7 +1,7 @@
 """HeteroAvg: averaging models of several sizes (Chan et al., ICLR 2024, section 3 and equation 44)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -42,6 +42,8 @@ class HeteroAvg(InCo):
         "_cache",
         "_round",
     )
+
+    trains_exits: ClassVar[bool] = False  # whether the clients train early exits
 
     weighting: Literal["examples", "uniform"] = "uniform"
     delta_divisor: Annotated[float, Field(gt=0)] = 1.0

@@ -18,6 +18,7 @@ def test_available_datasets() -> None:
     assert available_datasets() == [
         "cifar10",
         "cifar100",
+        "cinic10",
         "digits",
         "fashion-mnist",
         "image-folder",

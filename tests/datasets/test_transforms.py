@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from datasets.transforms import Normalizer, crop_flip
+from datasets.transforms import Normalizer, crop_flip, cutout, resized_crop_flip
 
 
 def _reference_crop_flip(
@@ -77,3 +77,47 @@ def test_normalizer_takes_stacked_clients_and_constant_channels() -> None:
     assert normalized.shape == inputs.shape
     assert normalized.abs().max() < 1e-6
     assert inputs.unique().tolist() == [255]
+
+
+@pytest.mark.parametrize("shape", [(40, 3, 32, 32), (40, 1, 5, 9)])
+@pytest.mark.parametrize("side", [16, 3, 1])
+def test_cutout_hides_one_square_as_far_as_it_is_inside(shape: tuple[int, ...], side: int) -> None:
+    samples, _, height, width = shape
+    inputs = torch.rand(shape, generator=torch.Generator().manual_seed(1)) + 1
+    centres = torch.Generator().manual_seed(0)
+    rows, columns = (torch.randint(0, length, (samples, 1), generator=centres) for length in (height, width))
+    actual = cutout(inputs, torch.Generator().manual_seed(0), side)
+    for image, before, y, x in zip(actual, inputs, rows.flatten(), columns.flatten(), strict=True):
+        top, left = int(y) - side // 2, int(x) - side // 2
+        expected = before.clone()
+        expected[:, max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)] = 0
+        assert torch.equal(image, expected)
+    assert (inputs >= 1).all()
+
+
+def test_a_resized_crop_of_everything_is_the_image_or_its_mirror_image() -> None:
+    inputs = torch.randint(0, 256, (200, 3, 6, 6), generator=torch.Generator().manual_seed(0))
+    moved = resized_crop_flip(inputs, torch.Generator().manual_seed(1), scale=(1, 1), ratio=(1, 1))
+    plain = [torch.allclose(a, b.float(), atol=1e-3) for a, b in zip(moved, inputs, strict=True)]
+    mirror = [torch.allclose(a, b.float().flip(-1), atol=1e-3) for a, b in zip(moved, inputs, strict=True)]
+    assert all(a != b for a, b in zip(plain, mirror, strict=True))
+    assert 70 < sum(mirror) < 130
+
+
+def test_resized_crops_are_parts_of_the_area_and_ratio_asked_for() -> None:
+    rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    inputs = torch.stack([rows, columns]).expand(500, 2, 32, 32)
+    moved = resized_crop_flip(inputs, torch.Generator().manual_seed(0))
+    assert moved.dtype == torch.float32
+    height = moved[:, 0].amax((1, 2)) - moved[:, 0].amin((1, 2))
+    width = moved[:, 1].amax((1, 2)) - moved[:, 1].amin((1, 2))
+    # Between the outermost of 32 pixel centres lie 31 / 32 of a side, less where the border cuts.
+    assert moved.min() >= 0
+    assert moved.max() <= 31
+    area, ratio = height * width / 31**2, width / height
+    assert 0.06 < area.min() < 0.12
+    assert area.max() > 0.9
+    assert 0.70 < ratio.min() < 0.8
+    assert 1.25 < ratio.max() < 1.45
+    assert area.mean().item() == pytest.approx(0.54, abs=0.04)
+    assert (moved[:, 1, 0, 0] > moved[:, 1, 0, -1]).double().mean().item() == pytest.approx(0.5, abs=0.1)

@@ -15,7 +15,7 @@ import run_simulation
 from clients.app import app
 from common.config import PROJECT_ROOT, Config, merge
 from common.errors import UserError, unknown_name
-from common.experiment_file import Experiment, parse_experiment
+from common.experiment_file import Experiment, Point, parse_experiment
 from datasets import configured
 from datasets.dataset import Dataset, Split
 from runtimes.sequential import SequentialGrid
@@ -29,11 +29,16 @@ ALLOWED_MISSING: set[str] = set()
 DATA = {
     "cifar10": (50_000, 10, (3, 32, 32)),
     "cifar100": (50_000, 100, (3, 32, 32)),
+    "cinic10": (90_000, 10, (3, 32, 32)),
+    "fashion-mnist": (60_000, 10, (1, 32, 32)),
+    "svhn": (73_257, 10, (3, 32, 32)),
     "shakespeare": (200_000, 80, (80,)),
 }
 # Of runs that differ in these alone, files but the first are checked by their first run: large models take time.
 DATA_NUMBERS = ("partition.alpha", "dataset.imbalance-factor")
 _PREPARED: set[frozenset[Any]] = set()
+# Sizes of the models do not matter here, and some take seconds to build.
+SMALL = {"model.width": 8}
 LOCAL_STEPS = {"b3-participation": 80_000, "b4-heterogeneity": 80_000, "b5-shakespeare": 8_000}
 
 
@@ -73,16 +78,28 @@ def planned(file: Path) -> list[PlannedRun]:
     return plan(read(file), options(), Path("runs"))
 
 
+def covering(experiment: Experiment) -> list[Point]:
+    """Return combinations in which every label comes at least once: in large tables, methods are alike."""
+    points, chosen = {point.name: point for point in experiment.points()}, {}
+    for number in range(max((len(labels) for labels in experiment.axes.values()), default=1)):
+        labels = [list(axis)[number % len(axis)] for axis in experiment.axes.values()]
+        chosen[",".join(labels)] = points[",".join(labels)]
+    return list(chosen.values())
+
+
 @pytest.mark.filterwarnings("ignore:partition 'classes'")
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_configuration_is_possible(file: Path) -> None:
-    for index, point in enumerate(read(file).points()):
+    experiment = read(file)
+    of_inco = file.parent.name == "inco"
+    for index, point in enumerate(covering(experiment) if of_inco else experiment.points()):
         alike = frozenset(item for item in point.overrides.items() if item[0] not in DATA_NUMBERS)
         if index > 0 and alike in _PREPARED:
             continue
         _PREPARED.add(alike)
+        small = SMALL | ({"model.heads": 2} if point.overrides.get("model.name") == "vit-small" else {})
         try:
-            config = Config.from_flat(merge(point.overrides, {"device": "cpu"}))
+            config = Config.from_flat(merge(point.overrides, {"device": "cpu"}, small if of_inco else {}))
             with SequentialGrid(app, config.clients.count, config.flat()) as grid:
                 prepare(config, grid)
         except UserError as error:
@@ -126,4 +143,26 @@ def test_a_tenth_of_the_rounds() -> None:
 
 def test_the_readme_names_every_file() -> None:
     text = (PROJECT_ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
-    assert [file.name for file in FILES if f"`{file.parent.name}/{file.name}`" not in text] == []
+    names = [f"{file.parent.name}/{file.name}" for file in FILES]
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "published", "keys"),
+    [
+        ("table2-resnet", "incoprox,cifar10,alpha0.5", 74.5, {"method.inco": True, "dataset.cutout": 16}),
+        ("table2-resnet", "heteromoon,fashion-mnist,alpha1.0", 88.3, {"rounds": 100, "local.epochs": 5}),
+        ("table2-resnet", "heteronova,svhn,alpha0.5", 84.4, {"dataset.normalization": "half"}),
+        ("table2-vit", "incoscaffold,cinic10,alpha1.0", 86.5, {"method.delta-divisor": 5.0, "rounds": 200}),
+        ("table3-hetero-splitting", "inco-scalefl,cifar10,alpha0.5", 73.8, {"model.exits": "6,8,10"}),
+        ("figure8-ablation", "without-o,alpha1.0", 69, {"method.inco-optimise": False, "method.inco": True}),
+    ],
+)
+def test_tables_of_inco_are_the_published_ones(
+    name: str, run: str, published: float, keys: dict[str, Any]
+) -> None:
+    experiment = read(PROJECT_ROOT / "experiments" / "inco" / f"{name}.toml")
+    point = next(point for point in experiment.points() if point.name == run)
+    assert experiment.published_for(point.labels) == published
+    assert {key: point.overrides[key] for key in keys} == keys
+    assert point.overrides["clients.count"] == 100

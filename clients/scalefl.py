@@ -1,0 +1,79 @@
+"""ScaleFL's client half (Ilhan, Su and Liu, CVPR 2023, section 3.4): all exits, taught by the last one."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from clients.base import Client
+from clients.training import Batch
+from common.errors import UserError
+from common.records import Section
+from models.early_exits import MultiExit, outputs_with
+
+
+class ScaleFL(Client):
+    """Weighted mean of the heads' cross-entropies and of distillation from the client's last head.
+
+    ``gamma`` weighs the distillation, which begins after the share ``distillation_start`` of the rounds. The
+    authors' code has gamma = 0 unless it is told otherwise, and 0.05 in its example for BERT.
+    """
+
+    gamma: Annotated[float, Field(ge=0)] = 0.05
+    temperature: Annotated[float, Field(gt=0)] = 3.0
+    distillation_start: Annotated[float, Field(ge=0, le=1)] = 0.25
+
+    def validate(self) -> None:
+        """Refuse models that cannot have early exits."""
+        config = self.worker.config
+        if not isinstance(self.worker.model, MultiExit):
+            raise UserError(
+                f"'{config.method.name}' needs a model with early exits, which '{config.model.name}' cannot"
+                " have: use model.name = 'stage-resnet' with model.exits such as '6,8,10'"
+            )
+
+    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+        """Return the loss over all heads that the client holds."""
+        model = self.worker.model
+        assert isinstance(model, MultiExit)
+        own = params is self.params
+        outputs = model.outputs(batch.inputs) if own else outputs_with(model, params, batch.inputs)
+        gamma = self.gamma if self._distils() else 0.0
+        return multi_exit_loss(outputs, batch.targets, gamma, self.temperature)
+
+    def _distils(self) -> bool:
+        # The authors count rounds from 0.
+        return self.server_round - 1 > self.distillation_start * self.worker.config.rounds
+
+
+def multi_exit_loss(
+    outputs: Sequence[Tensor], targets: Tensor, gamma: float, temperature: float
+) -> torch.Tensor:
+    """Return ScaleFL's loss, with the mean over samples and classes that its code takes.
+
+    sum_j j (CE(y_j) + gamma T^2 mean KL(softmax(y_m / T) || softmax(y_j / T))) / (m (m + 1) / 2), j = 1..m;
+    gradients flow into the teacher y_m, too.
+
+    Parameters
+    ----------
+    outputs : sequence of Tensor
+        y_1, ..., y_m: logits (samples, classes) by ascending depth.
+    targets : Tensor
+        int64, shape (samples,).
+    gamma : float
+        Weight of the distillation.
+    temperature : float
+        T.
+    """
+    total = torch.zeros((), dtype=outputs[-1].dtype, device=outputs[-1].device)
+    teacher = F.softmax(outputs[-1] / temperature, dim=1)
+    for depth, logits in enumerate(outputs, start=1):
+        term = F.cross_entropy(logits, targets)
+        if gamma > 0 and depth < len(outputs):
+            student = F.log_softmax(logits / temperature, dim=1)
+            term = term + gamma * temperature**2 * F.kl_div(student, teacher, reduction="none").mean()
+        total = total + depth * term
+    return total / (len(outputs) * (len(outputs) + 1) / 2)
