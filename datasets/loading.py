@@ -68,8 +68,8 @@ def load_dataset(
         Makes the training set of images a long-tailed one, before samples are held out of it; statistics of
         the pixels stay those of the whole set.
     normalization : str, default "dataset"
-        What `Dataset.mean` and `Dataset.std` are: the training set's own, those of ImageNet, 0.5 and 0.5, or 0
-        and 1.
+        What `Dataset.mean` and `Dataset.std` are: the training set's own, those of ImageNet, 0.5 and 0.5, or
+        0 and 1.
     parameters : mapping, optional
         The data set's own parameters, spelled as in the configuration (``train-fraction``).
 

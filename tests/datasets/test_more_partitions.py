@@ -194,7 +194,7 @@ def test_relations_that_hold_for_every_scheme(name: str) -> None:
     targets = CIFAR100_TRAINING_TARGETS[::5]
     first, again, other = (partition(name, targets, 10, seed) for seed in (0, 0, 1))
     assert all(map(np.array_equal, first, again))
-    assert all(map(np.array_equal, first, other)) == (name == "hetero-fixed")
+    assert all(map(np.array_equal, first, other)) == (name in ("fed-lt", "hetero-fixed"))
     assert_well_formed(first, len(targets), 10)
     counts = label_counts(targets, first, 100)
     assert counts.sum(axis=1).tolist() == sizes(first)

@@ -49,7 +49,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 def test_schemes_are_found_by_file_name() -> None:
     assert available_partitions() == [
-        "classes", "dirichlet", "fed-lt", "feature", "hetero", "hetero-fixed", "homo", "iid", "natural",
+        "classes", "dirichlet", "feature", "fed-lt", "hetero", "hetero-fixed", "homo", "iid", "natural",
         "pachinko", "quantity", "sorted-labels",
     ]  # fmt: skip
     assert partition_parameters("classes") == ["classes-per-client", "variant"]
