@@ -75,7 +75,7 @@ def test_failures_do_not_lower_the_noise(
     monkeypatch.setattr("clients.base.train_locally", fail_or_stand_still)
     models: list[torch.Tensor] = []
 
-    def remember(self: Any, arrays: Any) -> dict[str, float]:
+    def remember(self: Any, arrays: Any, *variants: Any) -> dict[str, float]:
         from common.records import to_section
 
         models.append(torch.cat([v.double().flatten() for v in to_section(arrays).values()]))
