@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from analysis.class_accuracy import plot_class_accuracy
 from analysis.curves import plot_curves
 from analysis.inco import plot_inco
 from analysis.label_distribution import plot_label_distribution
@@ -18,6 +19,7 @@ from analysis.updates import plot_updates
 PLOTS: tuple[Callable[[Path], Path], ...] = (
     plot_curves,
     plot_label_distribution,
+    plot_class_accuracy,
     plot_participation,
     plot_similarity,
     plot_updates,

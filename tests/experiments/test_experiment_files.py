@@ -34,7 +34,7 @@ DATA = {
     "svhn": (73_257, 10, (3, 32, 32)),
     "shakespeare": (200_000, 80, (80,)),
 }
-# Of runs that differ in these alone, files but the first are checked by their first run: it takes time.
+# Of files whose runs differ in these alone, all but one are checked by their first run: it takes time.
 DATA_NUMBERS = ("partition.alpha", "dataset.imbalance-factor")
 _PREPARED: set[frozenset[Any]] = set()
 # Sizes of the models do not matter here, and some take seconds to build.
