@@ -38,7 +38,7 @@ class FeatureFile:
     def relative_variances(self) -> Array:
         """Variance / mean^2, 0 where both are 0."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio: Array = self.variances / self.means**2
+            ratio: Array = np.divide(self.variances, self.means**2)
         ratio[(self.variances == 0) & (self.means == 0)] = 0
         return ratio
 
@@ -69,7 +69,8 @@ def read_features(run_dir: Path, server_round: int | None = None) -> FeatureFile
 
 def class_counts(run_dir: Path) -> Array:
     """Return the number of training samples of each class over all clients, (classes,)."""
-    return read_label_distribution(run_dir).to_numpy(dtype=np.float64).sum(axis=0)
+    counts: Array = read_label_distribution(run_dir).to_numpy(dtype=np.float64).sum(axis=0)
+    return counts
 
 
 def spearman(first: Array, second: Array) -> float:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from analysis.command import draw_command
 from analysis.features import Array, class_counts, local_head_norms, spearman
-from analysis.run_directory import NoDataError, read_classes, read_label_distribution
+from analysis.run_directory import NoDataError, read_heads, read_label_distribution
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
 
 # Realigned heads have norms that are given, and so has a fixed one.
@@ -27,7 +27,7 @@ MOST_CLIENTS = 4
 
 def norms_by_round(run_dir: Path) -> tuple[str, pd.DataFrame]:
     """Return the name of the learnt head and its norms, a row per round and a column per class."""
-    classes = read_classes(run_dir)
+    classes = read_heads(run_dir)
     head = next(name for name in LEARNT if name in set(classes["head"]))
     table = classes[classes["head"] == head].pivot_table(index="round", columns="class", values="norm")
     return head, table

@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from analysis.class_accuracy import plot_class_accuracy
 from analysis.curves import plot_curves
 from analysis.feature_degeneration import plot_feature_degeneration
+from analysis.head_accuracy import plot_head_accuracy
 from analysis.head_norms import plot_head_norms
 from analysis.inco import plot_inco
 from analysis.label_distribution import plot_label_distribution
@@ -29,7 +29,7 @@ PLOTS: tuple[Callable[[Path], Path], ...] = (
     plot_neural_collapse,
     plot_head_norms,
     plot_feature_degeneration,
-    plot_class_accuracy,
+    plot_head_accuracy,
 )
 
 

@@ -117,15 +117,15 @@ def read_neural_collapse(run_dir: Path) -> pd.DataFrame:
     )
 
 
-def read_classes(run_dir: Path) -> pd.DataFrame:
-    """Return ``classes.csv``: ``norm`` and test ``accuracy`` by ``round``, ``head``, ``class``.
+def read_heads(run_dir: Path) -> pd.DataFrame:
+    """Return ``heads.csv``: ``norm`` and test ``accuracy`` by ``round``, ``head``, ``class``.
 
     Raises
     ------
     UserError
         If the file is missing (``analysis.feature-rounds`` asks for it), empty or not such a table.
     """
-    return _read_csv(run_dir, "classes.csv", ["round", "head", "class", "norm", "accuracy"])
+    return _read_csv(run_dir, "heads.csv", ["round", "head", "class", "norm", "accuracy"])
 
 
 def feature_files(run_dir: Path) -> dict[int, Path]:

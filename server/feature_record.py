@@ -37,7 +37,7 @@ _PRUNED = 1 - 0.9
 
 
 class FeatureRecord:
-    """Writes ``neural_collapse.csv``, ``classes.csv`` and ``features/`` of a run.
+    """Writes ``neural_collapse.csv``, ``heads.csv`` and ``features/`` of a run.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class FeatureRecord:
         """Open the files."""
         self._folder = run_directory.path / "features"
         self._rounds = run_directory.add_log("neural_collapse", ("round",))
-        self._classes = run_directory.add_log("classes", ("round", "head", "class", "norm", "accuracy"))
+        self._classes = run_directory.add_log("heads", ("round", "head", "class", "norm", "accuracy"))
 
     def write(self, server_round: int, state: Section, variants: Mapping[str, Section]) -> None:
         """Record a global model, and variants of it that differ in the head alone."""

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from analysis import class_accuracy, feature_degeneration, head_norms, neural_collapse
-from analysis.class_accuracy import class_accuracies
+from analysis import feature_degeneration, head_accuracy, head_norms, neural_collapse
 from analysis.features import class_counts, read_features, spearman
+from analysis.head_accuracy import class_accuracies
 from analysis.head_norms import client_table, frequent_and_rare, norms_by_round
 from analysis.neural_collapse import angle_matrix
 from analysis.report import write_plots
@@ -16,7 +16,7 @@ from common.errors import UserError
 from tests.analysis.conftest import picture_is_drawn
 
 COUNTS = [[60, 20, 0, 5, 1], [40, 10, 8, 0, 0]]
-PICTURES = ("neural_collapse", "head_norms", "feature_degeneration", "class_accuracy")
+PICTURES = ("neural_collapse", "head_norms", "feature_degeneration", "head_accuracy")
 
 
 def write_features(run_dir):
@@ -30,7 +30,7 @@ def write_features(run_dir):
         for head in ("classifier", "global_head", "realigned_unit_norm")
         for c, norm in enumerate([1, 2, 3, 4, 5] if r == 1 else [9, 7, 5, 3, 1])
     ]
-    pd.DataFrame(rows).to_csv(run_dir / "classes.csv", index=False)
+    pd.DataFrame(rows).to_csv(run_dir / "heads.csv", index=False)
     values = {
         name: [0.5, 0.25] for name in ("nc1", "nc2_norms", "nc2_angles", "nc3", "nc4", "nc3_global_head")
     }
@@ -87,14 +87,14 @@ def test_features_of_a_round(make_run):
     with pytest.raises(UserError, match="no features of round 3, but of 1, 2"):
         read_features(run_dir, 3)
     assert feature_degeneration.main([str(run_dir), "--class", "7"]) == 2
-    assert class_accuracy.main([str(run_dir), "--round", "7"]) == 2
+    assert head_accuracy.main([str(run_dir), "--round", "7"]) == 2
     server_round, table = class_accuracies(run_dir)
     assert (server_round, list(table)) == (2, ["classifier", "global_head"])
 
 
 def test_runs_without_features(make_run, capsys):
     run_dir = make_run()
-    for module in (neural_collapse, head_norms, feature_degeneration, class_accuracy):
+    for module in (neural_collapse, head_norms, feature_degeneration, head_accuracy):
         assert module.main([str(run_dir)]) == 2
         assert "error" in capsys.readouterr().err
     with pytest.raises(NoDataError):

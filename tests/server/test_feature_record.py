@@ -36,7 +36,7 @@ def test_features_heads_and_accuracies(run_small: Runner) -> None:
     torch.testing.assert_close(found["means"], statistics.means.float())
     torch.testing.assert_close(found["variances"], statistics.variances.float())
     assert torch.equal(found["head/classifier"], state["classifier.weight"])
-    classes = pd.read_csv(run / "classes.csv").query("round == 3")
+    classes = pd.read_csv(run / "heads.csv").query("round == 3")
     metrics = pd.read_csv(run / "metrics.csv").iloc[-1]
     counts = torch.bincount(dataset.test.targets, minlength=10).numpy()
     for head, column in (("classifier", "test_accuracy"), ("realigned", "test_accuracy_realigned")):
@@ -64,7 +64,7 @@ def test_methods_with_one_head_and_with_personal_ones(run_small: Runner) -> None
     for method in ("fedavg", "fedper"):
         options = {"model__name": "mlp", "method__name": method, "analysis__feature_rounds": "1"}
         run = run_small(method, **options, rounds=1)
-        assert set(pd.read_csv(run / "classes.csv")["head"]) == {"classifier"}
+        assert set(pd.read_csv(run / "heads.csv")["head"]) == {"classifier"}
 
 
 def test_a_wrong_list_of_rounds() -> None:

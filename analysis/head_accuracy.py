@@ -1,6 +1,6 @@
 """Test accuracy by class, of every head that a run has (FedLoGe, ICLR 2024).
 
-``python -m analysis.class_accuracy RUN_DIR [--round N]`` draws it.
+``python -m analysis.head_accuracy RUN_DIR [--round N]`` draws it.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.command import draw_command
 from analysis.features import class_counts
-from analysis.run_directory import read_classes
+from analysis.run_directory import read_heads
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
 from common.errors import UserError
 
@@ -34,7 +34,7 @@ def class_accuracies(run_dir: Path, server_round: int | None = None) -> tuple[in
     UserError
         If the run has recorded no classes, or none of that round.
     """
-    classes = read_classes(run_dir)
+    classes = read_heads(run_dir)
     chosen = int(classes["round"].max()) if server_round is None else server_round
     rows = classes[(classes["round"] == chosen) & ~classes["head"].isin(_LEFT_OUT)]
     if rows.empty:
@@ -44,13 +44,13 @@ def class_accuracies(run_dir: Path, server_round: int | None = None) -> tuple[in
     return chosen, table[list(dict.fromkeys(rows["head"]))]
 
 
-def plot_class_accuracy(run_dir: Path, server_round: int | None = None) -> Path:
+def plot_head_accuracy(run_dir: Path, server_round: int | None = None) -> Path:
     """Draw a bar per class and head, classes with most training samples first, and the numbers of samples.
 
     Returns
     -------
     pathlib.Path
-        The picture, ``plots/class_accuracy.png``.
+        The picture, ``plots/head_accuracy.png``.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def plot_class_accuracy(run_dir: Path, server_round: int | None = None) -> Path:
     right.tick_params(labelsize=TEXT_SIZE - 1)
     right.spines["top"].set_visible(False)
     figure.legend(loc="outside right upper", fontsize=TEXT_SIZE - 1, frameon=False)
-    return save(figure, run_dir / "plots" / "class_accuracy.png")
+    return save(figure, run_dir / "plots" / "head_accuracy.png")
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -88,9 +88,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the picture of a run and return the exit code."""
     return draw_command(
-        "class_accuracy",
+        "head_accuracy",
         "Draw the test accuracy by class of every head of a run.",
-        lambda options: plot_class_accuracy(options.run_dir, options.round),
+        lambda options: plot_head_accuracy(options.run_dir, options.round),
         arguments,
         _add_options,
     )
