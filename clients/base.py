@@ -330,7 +330,7 @@ class Client(ListInterface):
             ``loss`` and ``accuracy`` of the global model, unless parts of it are personal;
             ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one, and
             ``personal_<name>_accuracy`` of its further ``personal_predictors``. Neither of a client that has
-            no test data.
+            no test data. Of long-tailed data also what ``ClassReport`` tells.
         """
         self._receive(received, config)
         data = client_evaluation_data(self)
@@ -338,12 +338,11 @@ class Client(ListInterface):
         if not len(data.targets):
             return metrics
         if not self.personal_names():
-            metrics["loss"], metrics["accuracy"] = evaluate_global_model(self, received[ARRAYS])
+            metrics |= evaluate_global_model(self, received[ARRAYS])
         if self.is_personalised():
             self.worker.load(self.personal_model() or {})
             for name, predictor in self.personal_predictors().items():
-                prefix = f"personal_{name}_" if name else "personal_"
-                metrics[f"{prefix}loss"], metrics[f"{prefix}accuracy"] = data.evaluate(predictor)
+                metrics |= data.measure(predictor, f"personal_{name}_" if name else "personal_")
         return metrics
 
     def training_loss(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:

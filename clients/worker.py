@@ -67,8 +67,8 @@ class Worker:
         self.dropout_layers = dropout_layers(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)
         self.optimizer = make_optimizer(self.parameters.values(), self.config.local)
-        # The arrays of a global model and its results on the test set (``clients.evaluation_data``).
-        self.global_evaluation: tuple[Section, Evaluation] | None = None
+        # The arrays of a global model and its sums, or logits, on the test set (``clients.evaluation_data``).
+        self.global_evaluation: tuple[Section, Evaluation | torch.Tensor] | None = None
 
     def sized(self, size: str) -> "Worker":
         """Return the worker with a resident sub-model of a size; it shares everything else with this one.

@@ -71,6 +71,7 @@ class ClientsSection(_Section):
     count: Positive
     fraction: Annotated[float, Field(gt=0, le=1)]
     evaluate_fraction: Annotated[float, Field(ge=0, le=1)]
+    test_data: Literal["class-weighted", "training-distribution"]
 
 
 class StragglersSection(_Section):
@@ -122,6 +123,10 @@ class DatasetSection(_OpenSection):
     crop_padding: NonNegative
     natural_clients: NonNegative
     client_noise: NonNegativeFloat
+    imbalance_factor: Annotated[float, Field(gt=0, le=1)]
+    imbalance_profile: Literal["exponential", "step"]
+    imbalance_seed: Annotated[int, Field(ge=-1, lt=2**32)]
+    normalization: Literal["dataset", "imagenet"]
 
 
 class ModelSection(_OpenSection):
@@ -158,10 +163,12 @@ class PrivacySection(_Section):
 
 
 class EvaluateSection(_Section):
-    """Central evaluation: every how many rounds, in batches of which size."""
+    """Evaluation: every how many rounds, in batches of which size; what is told of groups of classes."""
 
     every: Positive
     batch_size: Positive
+    groups: Literal["auto", "none", "cumulative", "counts"]
+    mask: Literal["train-counts", "test-counts", "none"]
 
 
 class StopSection(_Section):
@@ -257,6 +264,13 @@ class Config(_Section):
         if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
             raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
         return self
+
+    @property
+    def class_groups(self) -> Literal["none", "cumulative", "counts"]:
+        """The rule for head, middle and tail classes: ``auto`` is one for long-tailed data only."""
+        if self.evaluate.groups != "auto":
+            return self.evaluate.groups
+        return "cumulative" if self.dataset.imbalance_factor < 1 else "none"
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Value]) -> "Config":

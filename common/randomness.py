@@ -12,7 +12,8 @@ import torch
 
 Purpose = Literal[
     "partition", "sampling", "validation", "init", "participation", "straggler", "evaluation", "measurement",
-    "sizes", "shuffle", "augment", "dropout", "noise", "privacy", "sse-c", "local-head",
+    "sizes", "shuffle", "augment", "dropout", "noise", "privacy", "long-tail", "local-test",
+    "auxiliary", "federated-features", "sse-c", "local-head",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",
 ]  # fmt: skip

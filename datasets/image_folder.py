@@ -63,9 +63,10 @@ def _image_files(folder: Path) -> list[Path]:
 def _raw_split(files_of_class: Sequence[Sequence[Path]]) -> RawSplit:
     counts = [len(files) for files in files_of_class]
     targets = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-    return RawSplit(_decoded([path for files in files_of_class for path in files]), targets)
+    return RawSplit(decoded_files([path for files in files_of_class for path in files]), targets)
 
 
-def _decoded(files: Sequence[Path]) -> Iterator[npt.NDArray[np.uint8]]:
+def decoded_files(files: Sequence[Path]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the pixels of image files one by one, each ``(1, 3, height, width)``."""
     for path in files:
         yield decode_image(path)[None]

@@ -1,8 +1,8 @@
 """Load a data set by name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,17 @@ from common.randomness import numpy_generator
 from datasets.cache import entry_name, load_entry, store_entry
 from datasets.dataset import Dataset, Split
 from datasets.decoding import DecodedDataset, decode
+from datasets.image_lists import ImageLists, list_parameters, read_image_lists
+from datasets.long_tail import LongTail
 from datasets.sources import Source, available_datasets, find_source, find_text_loader
 from datasets.stratified import stratified_hold_out
 from datasets.text import TextRequest
 
 __all__ = ["available_datasets", "load_dataset"]
+
+# Per-channel statistics on [0, 1] that torchvision's pre-trained models are normalised with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def load_dataset(
@@ -31,6 +37,8 @@ def load_dataset(
     validation_fraction: float = 0.0,
     seed: int = 0,
     num_clients: int | None = None,
+    long_tail: LongTail | None = None,
+    normalization: Literal["dataset", "imagenet"] = "dataset",
     parameters: Mapping[str, Value] | None = None,
 ) -> Dataset:
     """Load a data set as uint8 tensors; image files are decoded only the first time.
@@ -41,7 +49,8 @@ def load_dataset(
         One of `available_datasets`.
     root : str or Path
         The folder given to torchvision, e.g. the one that holds ``cifar-10-batches-py``; for
-        ``image-folder`` the one that holds ``train`` and ``test``; for ``shakespeare`` see
+        ``image-folder`` the one that holds ``train`` and ``test``, or what lists of images name; for
+        ``shakespeare`` see
         `datasets.shakespeare.layouts.read_roles`.
     image_size : int, default 0
         Side to which images are resized (shorter side, then centre crop); 0 keeps their size.
@@ -52,7 +61,13 @@ def load_dataset(
     seed : int, default 0
         Decides which samples are held out.
     num_clients : int, optional
-        Number of natural clients to keep of a text, the largest; by default all.
+        Number of natural clients to keep of a text, or of images listed with users, the largest; by default
+        all.
+    long_tail : LongTail, optional
+        Makes the training set of images a long-tailed one, before samples are held out of it; statistics of
+        the pixels stay those of the whole set.
+    normalization : str, default "dataset"
+        Whether `Dataset.mean` and `Dataset.std` are the training set's own or those of ImageNet.
     parameters : mapping, optional
         The data set's own parameters, spelled as in the configuration (``train-fraction``).
 
@@ -63,7 +78,7 @@ def load_dataset(
     """
     text_loader = find_text_loader(name)
     source = None if text_loader else find_source(name)
-    arguments = _arguments(name, function_parameters(text_loader) if text_loader else {}, parameters or {})
+    arguments = _arguments(name, _declared(name, text_loader), parameters or {})
     if image_size < 0:
         raise UserError(
             f"dataset.image-size must be 0 (keep the size) or a positive number, got {image_size}"
@@ -75,24 +90,47 @@ def load_dataset(
     if text_loader:
         if image_size > 0:
             raise UserError(f"dataset {name!r} is text: leave dataset.image-size at 0")
+        if long_tail:
+            raise UserError(f"dataset.imbalance-factor is for images, and {name!r} is text: leave it at 1")
         request = TextRequest(Path(root).expanduser(), num_clients, validation_fraction, seed)
         return text_loader(request, **arguments)
     assert source is not None
-    decoded = _read(source, name, Path(root).expanduser(), image_size, download)
-    train = _split(decoded.train_inputs, decoded.train_targets)
+    folder = Path(root).expanduser()
+    lists = _image_lists(folder, num_clients, **arguments)
+    if lists is None:
+        decoded = _read(source, name, folder, image_size, download)
+    else:
+        decoded = _read_listed(lists, name, folder, image_size, list(arguments.values()))
+    owners = (None, None) if lists is None else (lists.client_ids(lists.train), lists.client_ids(lists.test))
+    train = _split(decoded.train_inputs, decoded.train_targets, owners[0])
+    test = _split(decoded.test_inputs, decoded.test_targets, owners[1])
+    if long_tail:
+        train = train.subset(long_tail.indices(decoded.train_targets, len(decoded.class_names), seed))
     validation = None
     if validation_fraction > 0:
         train, validation = _hold_out(train, validation_fraction, seed)
+    mean, std = _statistics(decoded, normalization)
     return Dataset(
         name=name,
         train=train,
         validation=validation,
-        test=_split(decoded.test_inputs, decoded.test_targets),
+        test=test,
         num_classes=len(decoded.class_names),
         class_names=decoded.class_names,
-        mean=decoded.mean,
-        std=decoded.std,
+        mean=mean,
+        std=std,
+        client_names=lists.client_names if lists else (),
     )
+
+
+def _statistics(
+    decoded: DecodedDataset, normalization: Literal["dataset", "imagenet"]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if normalization == "dataset":
+        return decoded.mean, decoded.std
+    if len(decoded.mean) != len(IMAGENET_MEAN):
+        raise UserError("dataset.normalization 'imagenet' needs colour images: set it to 'dataset'")
+    return IMAGENET_MEAN, IMAGENET_STD
 
 
 def _arguments(
@@ -127,8 +165,40 @@ def _read(source: Source, name: str, root: Path, image_size: int, download: bool
     return store_entry(root, entry_name(name, image_size, root, source.paths), raw, image_size)
 
 
-def _split(inputs: npt.NDArray[np.uint8], targets: npt.NDArray[np.int64]) -> Split:
-    return Split(torch.from_numpy(inputs), torch.from_numpy(targets))
+def _declared(name: str, text_loader: Callable[..., Dataset] | None) -> dict[str, tuple[Any, Any]]:
+    """Return the data set's own parameters with their annotations and defaults."""
+    if text_loader:
+        return function_parameters(text_loader)
+    return function_parameters(list_parameters) if name == "image-folder" else {}
+
+
+def _image_lists(
+    root: Path, num_clients: int | None, list_file: str = "", test_list_file: str = ""
+) -> ImageLists | None:
+    """Read the lists of images, if there are any; relative ones lie below `root`."""
+    if bool(list_file) != bool(test_list_file):
+        raise UserError("dataset.list-file and dataset.test-list-file go together: set both, or none")
+    if not list_file:
+        return None
+    lists = read_image_lists(root / list_file, root / test_list_file)
+    return lists.keep_largest(num_clients) if num_clients and lists.client_names else lists
+
+
+def _read_listed(
+    lists: ImageLists, name: str, root: Path, image_size: int, list_files: Sequence[str]
+) -> DecodedDataset:
+    raw = lists.raw(root)
+    entry = entry_name(name, image_size, root, [*list_files, *lists.train.paths, *lists.test.paths])
+    return load_entry(root, entry) or store_entry(root, entry, raw, image_size)
+
+
+def _split(
+    inputs: npt.NDArray[np.uint8],
+    targets: npt.NDArray[np.int64],
+    clients: npt.NDArray[np.int64] | None = None,
+) -> Split:
+    owners = None if clients is None else torch.from_numpy(clients)
+    return Split(torch.from_numpy(inputs), torch.from_numpy(targets), owners)
 
 
 def _hold_out(train: Split, fraction: float, seed: int) -> tuple[Split, Split]:

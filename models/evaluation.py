@@ -96,3 +96,38 @@ def evaluate(
             sums.index_add_(1, keys.flatten(), values.flatten(1))
     count, loss, correct = sums.cpu()
     return Evaluation(count, loss, correct)
+
+
+@torch.no_grad()
+def logits_of(
+    model: nn.Module,
+    inputs: Tensor,
+    normalizer: Callable[[Tensor], Tensor],
+    batch_size: int,
+    predictor: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Return float32 logits (samples, classes), of the model in evaluation mode; parameters as `evaluate`.
+
+    A `predictor` may return something else, such as features.
+    """
+    device = next(model.parameters()).device
+    predictor = predictor or model
+    with evaluation_mode(model):
+        parts = [predictor(normalizer(part.to(device))).float() for part in torch.split(inputs, batch_size)]
+    return torch.cat(parts)
+
+
+def tally(logits: Tensor, targets: Tensor) -> Evaluation:
+    """Return the sums per class of logits (samples, classes) for targets (samples,).
+
+    The loss is infinite for targets whose logit is minus infinity.
+    """
+    classes = logits.shape[1]
+    losses = F.cross_entropy(logits, targets, reduction="none").double().cpu()
+    hits = (logits.argmax(dim=1) == targets).double().cpu()
+    labels = targets.cpu()
+    return Evaluation(
+        torch.bincount(labels, minlength=classes).double(),
+        torch.bincount(labels, losses, minlength=classes),
+        torch.bincount(labels, hits, minlength=classes),
+    )

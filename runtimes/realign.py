@@ -23,7 +23,7 @@ from server.run_directory import lock_directory
 
 INFERENCE = "method.inference"
 # What realignment takes; and keys that say where it computes.
-_CHANGEABLE = (INFERENCE, "method.kappa", "method.paper-bias", "class-groups", "device", "dataset.root")
+_CHANGEABLE = (INFERENCE, "method.kappa", "method.paper-bias", "device", "dataset.root")
 _CHANGEABLE_SECTIONS = ("evaluate.", "runtime.", "resources.", "ray.")
 
 

@@ -4,14 +4,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from models.class_report import GROUP_NAMES
+
 ClientMetrics = Mapping[int, Mapping[str, float]]
-_PREFIXES = {"loss": "federated_loss", "accuracy": "federated_accuracy"}
+_OF_GLOBAL_MODEL = ("loss", "accuracy", "macro_f1", "weighted_f1")
+_ACCURACIES = ("accuracy", "accuracy_masked")
+# Groups differ from client to client, and not every client has a sample of each.
+OF_GROUPS = tuple(f"_{group}" for group in GROUP_NAMES)
 
 
 def weighted_mean(metrics: ClientMetrics, name: str) -> float | None:
     """Average a client metric weighted by examples; None without clients."""
-    total = sum(row["num-examples"] for row in metrics.values())
-    return sum(row["num-examples"] * row[name] for row in metrics.values()) / total if total else None
+    rows = [row for row in metrics.values() if name in row]
+    total = sum(row["num-examples"] for row in rows)
+    return sum(row["num-examples"] * row[name] for row in rows) / total if total else None
 
 
 def summarise_evaluations(metrics: ClientMetrics) -> dict[str, float | None]:
@@ -20,16 +26,21 @@ def summarise_evaluations(metrics: ClientMetrics) -> dict[str, float | None]:
     A client's ``loss`` and ``accuracy`` are those of the global model: ``federated_*``. Each metric is
     averaged over the clients weighted by examples (micro). Accuracies have further columns: ``_macro``, the
     plain mean over clients; ``_worst_decile``, the mean of the worst tenth of them, at least one; ``_p10``
-    and ``_p90``, percentiles. Clients that measured nothing, for want of test data, have no say.
+    and ``_p90``, percentiles. Accuracies of groups of classes (``accuracy_head``) are plain means over the
+    clients that have test samples of the group. Clients that measured nothing, for want of test data, have no
+    say.
     """
     metrics = {client_id: row for client_id, row in metrics.items() if set(row) > {"num-examples"}}
     names = sorted({name for row in metrics.values() for name in row} - {"num-examples"})
     columns: dict[str, float | None] = {}
     for name in names:
-        column = _PREFIXES.get(name, name)
+        column = f"federated_{name}" if name.startswith(_OF_GLOBAL_MODEL) else name
+        values = np.sort([row[name] for row in metrics.values() if name in row])
+        if name.endswith(OF_GROUPS):
+            columns[column] = float(values.mean())
+            continue
         columns[column] = weighted_mean(metrics, name)
-        if name.endswith("accuracy"):
-            values = np.sort([row[name] for row in metrics.values()])
+        if name.endswith(_ACCURACIES):
             columns[f"{column}_macro"] = float(values.mean())
             columns[f"{column}_worst_decile"] = float(values[: max(1, len(values) // 10)].mean())
             columns[f"{column}_p10"], columns[f"{column}_p90"] = map(float, np.quantile(values, (0.1, 0.9)))

@@ -10,10 +10,12 @@ from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
 from common.randomness import torch_generator
 from common.records import Section, to_record, to_section
+from datasets.configured import global_class_groups
 from datasets.dataset import Dataset, Split
 from datasets.noise import NoisyNormalizer, noise_levels, noisy_images
 from datasets.transforms import make_normalizer
 from models.batch_norm import recalibrate
+from models.class_report import group_accuracies
 from models.classifier import Classifier
 from models.configured import build_configured_model
 from models.evaluation import evaluate
@@ -60,6 +62,8 @@ class CentralEvaluation:
                 name: Split(noisy_images(noisy, split.inputs, config.clients.count), split.targets)
                 for name, split in self._splits.items()
             }
+        groups = global_class_groups(config, dataset)
+        self._groups = None if groups is None else torch.from_numpy(groups)
         self._submodels = self._make_submodels(config.model.sizes)
         self._recalibrates = config.batch_norm.policy == "recalibrate" and any(
             True for _ in self.model.buffers()
@@ -81,7 +85,8 @@ class CentralEvaluation:
 
         For data with natural clients, also the mean over these of their accuracies (``test_accuracy_macro``)
         and its 10th and 90th percentile (``test_accuracy_p10``, ``test_accuracy_p90``). With ``model.sizes``,
-        also those of each sub-model (``test_accuracy_<size>``) and their mean (``test_accuracy_mean``).
+        also those of each sub-model (``test_accuracy_<size>``) and their mean (``test_accuracy_mean``). Of
+        long-tailed data, also the accuracies over head, middle and tail classes (``test_accuracy_head``).
         `variants` of the model, each given by the entries in which it differs, add ``test_accuracy_<name>``.
         """
         state = to_section(arrays)
@@ -131,6 +136,8 @@ class CentralEvaluation:
                 split.clients,
             )
             results[f"{name}_loss"], results[f"{name}_accuracy"] = sums.mean()
+            if self._groups is not None:
+                results |= group_accuracies(f"{name}_accuracy", sums, self._groups)
             if split.clients is not None:
                 held = sums.count > 0
                 accuracies = sums.correct[held] / sums.count[held]

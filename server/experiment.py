@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
@@ -113,6 +114,7 @@ def prepare(config: Config, grid: Grid) -> Parts:
     if isinstance(strategy, FedAvg):
         trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
         shared = [name for name in trained if name not in clients.personal_names]
+        strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
         strategy.begin_run(config.clients.count, shared)
         strategy.initial_model(to_section(evaluation.initial_arrays()), config.seed)  # may refuse the model
     participation.num_examples = clients.num_examples

@@ -24,7 +24,7 @@ from common.records import (
 )
 from common.stragglers import work_share
 from server.checkpoint import Checkpoint, CheckpointStore
-from server.client_metrics import summarise_evaluations, weighted_mean
+from server.client_metrics import OF_GROUPS, summarise_evaluations, weighted_mean
 from server.directory import ClientDirectory
 from server.early_stop import EarlyStop
 from server.evaluation import CentralEvaluation
@@ -274,7 +274,7 @@ class RoundLoop:
     def _aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> None:
         """Show the strategy what clients measured; those without test data have measured nothing."""
         measured = (reply for reply in replies if len(reply.content.metric_records[METRICS]) > 1)
-        self.strategy.aggregate_evaluate(server_round, measured)
+        self.strategy.aggregate_evaluate(server_round, map(_without_groups, measured))
 
     def _build(self, configure: Configure, server_round: int, cohort: Sequence[int]) -> dict[int, Message]:
         """Let the strategy build the messages for a cohort, which is all that it sees of the Grid."""
@@ -319,6 +319,14 @@ def initial_arrays(config: Config, strategy: Strategy, evaluation: CentralEvalua
     if not isinstance(strategy, FedAvg):
         return arrays
     return to_record(strategy.initial_model(to_section(arrays), config.seed))
+
+
+def _without_groups(reply: Message) -> Message:
+    """Take out what not all clients measure: Flower's own strategies want the same metrics of all."""
+    record = reply.content.metric_records[METRICS]
+    for name in [name for name in record if name.endswith(OF_GROUPS)]:
+        del record[name]
+    return reply
 
 
 def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:

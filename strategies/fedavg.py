@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import ClassVar, Literal
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
@@ -37,6 +38,8 @@ class FedAvg(Strategy):
         "num_replies",
         "num_clients",
         "parameter_names",
+        "seed",
+        "label_counts",
         "privacy",
         "round_metrics",
     )
@@ -52,6 +55,8 @@ class FedAvg(Strategy):
         self.num_replies = 0
         self.num_clients = 0
         self.parameter_names: Collection[str] = ()
+        self.seed = 0
+        self.label_counts = torch.zeros(0, 0, dtype=torch.int64)  # (clients, classes)
         self.privacy: ClientPrivacy | None = None
         self.round_metrics: dict[str, float] = {}
 

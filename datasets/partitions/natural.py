@@ -21,8 +21,8 @@ def partition(
     """
     if natural_clients is None:
         raise UserError(
-            "partition 'natural' needs data that come from clients, such as dataset 'shakespeare': choose"
-            " another partition.name, or another data set"
+            "partition 'natural' needs data that come from clients, such as dataset 'shakespeare' or images"
+            " with a dataset.list-file that names users: choose another partition.name, or another data set"
         )
     pools = class_pools(natural_clients)
     if len(pools) != num_clients or not all(map(len, pools)):

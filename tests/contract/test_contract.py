@@ -25,6 +25,11 @@ from tests.conftest import Runner, model_for, small_config
 METHODS = [*available_methods(), "flwr:FedAdam", "flwr:FedAvgM", "flwr:FedMedian"]
 PARAMETERS = {
     "flwr:FedAvgM": {"method__server-momentum": 0.9},
+    "creff": {
+        "method__features_per_class": 2,
+        "method__matching_steps": 2,
+        "method__retraining_steps": 2,
+    },
     "fedloge": {"model__name": "mlp", "method__head_steps": 20},
     "fedetf": {"model__name": "mlp", "method__alternation_epochs": 1},
 }

@@ -49,7 +49,8 @@ seeds = st.integers(0, 2**32 - 1)
 
 def test_schemes_are_found_by_file_name() -> None:
     assert available_partitions() == [
-        "classes", "dirichlet", "hetero", "hetero-fixed", "homo", "iid", "natural", "pachinko", "quantity",
+        "classes", "dirichlet", "fed-lt", "hetero", "hetero-fixed", "homo", "iid", "natural", "pachinko",
+        "quantity",
     ]  # fmt: skip
     assert partition_parameters("classes") == ["classes-per-client", "variant"]
     assert partition_parameters("iid") == ["stratified"]
@@ -274,7 +275,7 @@ def test_retried_variants(variant: str) -> None:
 
 
 def test_other_seed_other_partition() -> None:
-    for name in set(available_partitions()) - {"natural", "hetero-fixed"}:
+    for name in set(available_partitions()) - {"natural", "hetero-fixed", "fed-lt"}:
         first = partition(name, CIFAR100_TRAINING_TARGETS, 10, seed=0)
         second = partition(name, CIFAR100_TRAINING_TARGETS, 10, seed=1)
         assert not all(map(np.array_equal, first, second))

@@ -36,3 +36,40 @@ def test_clients_without_test_data_have_no_say() -> None:
 
 def test_without_clients_there_are_no_columns() -> None:
     assert summarise_evaluations({}) == {}
+
+
+def test_accuracies_of_groups_are_means_over_the_clients_that_have_them() -> None:
+    groups = {
+        "head": ((6, 7), (1, 2), (25, 40)),
+        "middle": ((2, 3), (0, 1), (5, 15)),
+        "tail": (None, (0, 1), (0, 5)),
+    }
+    metrics = {
+        client: {"num-examples": size, "personal_accuracy": hits / size}
+        | {
+            f"personal_accuracy_{name}": values[client][0] / values[client][1]  # type: ignore[index]
+            for name, values in groups.items()
+            if values[client]
+        }
+        for client, (hits, size) in enumerate(((8, 10), (1, 4), (30, 60)))
+    }
+    columns = summarise_evaluations(metrics)
+    assert columns["personal_accuracy_macro"] == pytest.approx(0.516667, abs=1e-6)
+    assert columns["personal_accuracy"] == pytest.approx(0.527027, abs=1e-6)
+    assert columns["personal_accuracy_head"] == pytest.approx(0.660714, abs=1e-6)
+    assert columns["personal_accuracy_middle"] == pytest.approx(0.333333, abs=1e-6)
+    assert columns["personal_accuracy_tail"] == 0
+    assert "personal_accuracy_tail_macro" not in columns
+
+
+def test_what_is_told_of_the_global_model_beside_its_accuracy() -> None:
+    metrics = {
+        0: {"num-examples": 1, "accuracy_masked": 0.5, "macro_f1": 0.25, "accuracy_masked_tail": 0.1},
+        1: {"num-examples": 3, "accuracy_masked": 0.9, "macro_f1": 0.75},
+    }
+    columns = summarise_evaluations(metrics)
+    assert columns["federated_accuracy_masked"] == pytest.approx(0.8)
+    assert columns["federated_accuracy_masked_macro"] == pytest.approx(0.7)
+    assert columns["federated_accuracy_masked_worst_decile"] == 0.5
+    assert columns["federated_macro_f1"] == pytest.approx(0.625)
+    assert columns["federated_accuracy_masked_tail"] == 0.1

@@ -1,0 +1,38 @@
+"""Balanced softmax (Ren et al. 2020) and logit adjustment (Menon et al. 2021) as the clients' loss."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from clients.base import Client
+from clients.class_prior import log_prior
+from clients.training import Batch
+from common.errors import UserError
+from common.records import Section
+
+
+class BalancedSoftmax(Client):
+    """Cross-entropy of z + tau log v; predictions use z alone.
+
+    ``prior`` says what the class counts v are of: the client's own data (``local``) or all clients'
+    (``global``, which the server tells). With ``local``, classes that a client lacks are not unlearnt there.
+    """
+
+    tau: Annotated[float, Field(ge=0)] = 1.0
+    prior: Literal["local", "global"] = "local"
+
+    def validate(self) -> None:
+        """Refuse data with a label per position: their classes are not counted."""
+        if self.worker.dataset.target_shape:
+            raise UserError("balanced-softmax needs one label per sample")
+
+    def begin_round(self) -> None:
+        """Take the class counts."""
+        counts = self.label_counts() if self.prior == "local" else self.received["class-counts"]["counts"]
+        self.shift = log_prior(counts, self.tau).to(self.worker.device)
+
+    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+        """Return the cross-entropy of the shifted logits."""
+        return F.cross_entropy(self.forward(params, batch.inputs) + self.shift, batch.targets)

@@ -1,0 +1,40 @@
+"""CReFF's client half (Shang et al., IJCAI 2022, Algorithm 1): class gradients at the re-trained head."""
+
+import torch
+
+from clients.base import Client
+from clients.class_gradients import class_gradients
+from common.errors import UserError
+from common.records import Section, Sections
+from models.classifier import as_classifier
+from models.evaluation import logits_of
+
+
+class CReFF(Client):
+    """FedAvg's training, and beside it the gradients that the server makes federated features from.
+
+    The received model has the re-trained head, at which each class's mean gradient over the client's data is
+    taken, in evaluation mode and without augmentation. Training then starts from the averaged head.
+    """
+
+    def validate(self) -> None:
+        """Refuse models without a head, and data with a label per position."""
+        as_classifier(self.worker.model)
+        if self.worker.dataset.target_shape:
+            raise UserError("creff needs one label per sample")
+
+    def begin_round(self) -> None:
+        """Take the gradients, then load the averaged head."""
+        worker = self.worker
+        model = as_classifier(worker.model)
+        samples = torch.from_numpy(self.indices).to(worker.device)
+        inputs, targets = worker.train.inputs.index_select(0, samples), worker.train.targets[samples]
+        normalizer = self.normalizer("measurement", self.server_round)
+        features = logits_of(model, inputs, normalizer, worker.config.evaluate.batch_size, model.embed)
+        self.gradients = class_gradients(features, targets, model.classifier)
+        worker.load(self.received["averaged-head"])
+
+    def end_round(self, params: Section) -> Sections:
+        """Send the gradients and which classes they are of."""
+        held = (self.label_counts() > 0).float()
+        return {"class-gradients": {"weight": self.gradients, "held": held}}

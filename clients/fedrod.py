@@ -1,0 +1,78 @@
+"""FedRoD's client half (Chen and Chao, ICLR 2022): a generic head for balance, a personal one beside it."""
+
+from typing import Literal
+
+import torch
+from torch.nn import functional as F
+
+from clients.base import Client, Predictor
+from clients.class_prior import log_prior
+from clients.optimizers import make_optimizer, reset_optimizer
+from clients.training import Batch
+from common.errors import UserError
+from common.records import Section, Sections
+from models.classifier import as_classifier
+
+
+class FedRoD(Client):
+    """Body and generic head minimise balanced softmax; a personal linear head learns what that leaves.
+
+    The personal head h_P sees the same features, detached, and minimises the cross-entropy of h_P(z) + h_G(z)
+    with h_G(z) detached, in the same steps and with an optimiser of the same kind. The client predicts with
+    the sum. This is the paper's linear personal head. It starts at zero: a client that has never trained
+    predicts as the generic model does.
+    """
+
+    head_aggregation: Literal["examples", "class-wise"] = "examples"
+
+    def validate(self) -> None:
+        """Refuse models without a head, and data with a label per position."""
+        as_classifier(self.worker.model)
+        if self.worker.dataset.target_shape:
+            raise UserError("fedrod needs one label per sample")
+
+    def init_state(self) -> Sections:
+        """Return a personal head of zeros."""
+        head = as_classifier(self.worker.model).classifier
+        bias = torch.zeros(head.out_features, device=self.worker.device)
+        return {"personal-head": {"weight": torch.zeros_like(head.weight), "bias": bias}}
+
+    def begin_round(self) -> None:
+        """Take up the personal head and count the classes."""
+        self.shift = log_prior(self.label_counts()).to(self.worker.device)
+        self.head = {
+            name: value.clone().requires_grad_() for name, value in self.state["personal-head"].items()
+        }
+        self.head_optimizer = make_optimizer(self.head.values(), self.worker.config.local)
+        reset_optimizer(self.head_optimizer, self.learning_rate)
+
+    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+        """Return both losses; neither has a gradient in the other's parameters."""
+        model = as_classifier(self.worker.model)
+        features = model.embed(batch.inputs)
+        generic = model.classifier(features)
+        personal = F.linear(features.detach(), self.head["weight"], self.head["bias"]) + generic.detach()
+        return F.cross_entropy(generic + self.shift, batch.targets) + F.cross_entropy(personal, batch.targets)
+
+    def after_step(self, params: Section) -> None:
+        """Step the personal head."""
+        self.head_optimizer.step()
+        self.head_optimizer.zero_grad(set_to_none=True)
+
+    def end_round(self, params: Section) -> Sections:
+        """Keep the personal head; for class-wise aggregation tell the class counts."""
+        self.state["personal-head"] = {name: value.detach() for name, value in self.head.items()}
+        if self.head_aggregation == "class-wise":
+            return {"class-counts": {"counts": self.label_counts().double()}}
+        return {}
+
+    def personal_predictor(self) -> Predictor:
+        """Return the sum of both heads' logits."""
+        model, head = as_classifier(self.worker.model), self.state["personal-head"]
+
+        def predict(inputs: torch.Tensor) -> torch.Tensor:
+            features = model.embed(inputs)
+            logits: torch.Tensor = model.classifier(features)
+            return logits + F.linear(features, head["weight"], head["bias"])
+
+        return predict

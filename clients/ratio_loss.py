@@ -1,0 +1,93 @@
+"""Ratio loss (Wang et al., AAAI 2021): classes weigh by what the global model's gradients say about them."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from clients.base import Client
+from clients.class_gradients import class_gradients
+from clients.training import Batch
+from common.config import NonNegativeFloat, Positive
+from common.errors import UserError
+from common.randomness import numpy_generator
+from common.records import Section
+from datasets.dataset import Split
+from models.classifier import as_classifier
+from models.evaluation import logits_of
+
+
+class RatioLoss(Client):
+    """Cross-entropy times alpha + beta R_y, where R is the class ratio of the received global model.
+
+    The ratio is estimated on an auxiliary set, the same for all clients: up to ``auxiliary_samples`` of each
+    class, from the validation data, or without such from all training data. In the paper the server's monitor
+    does this; here each client does, with the same result. ``largest_ratio`` bounds R (0: not), since a class
+    of which the others' gradients vanish has an unbounded one; the bound is ours.
+    """
+
+    alpha: NonNegativeFloat = 1.0
+    beta: NonNegativeFloat = 0.1
+    auxiliary_samples: Positive = 10
+    largest_ratio: Annotated[float, Field(ge=0)] = 100.0
+
+    def validate(self) -> None:
+        """Refuse data without a set that all clients know, and with a label per position."""
+        as_classifier(self.worker.model)
+        if self.worker.config.partition.name == "node" or self.worker.dataset.target_shape:
+            raise UserError(
+                "ratio-loss needs one label per sample, and an auxiliary set that all clients know: choose"
+                " another partition than 'node', or another method"
+            )
+
+    def begin_round(self) -> None:
+        """Estimate the ratios at the received model."""
+        ratios = class_ratios(*self._auxiliary_features(), as_classifier(self.worker.model).classifier)
+        self.class_weights = self.alpha + self.beta * ratios.clamp(max=self.largest_ratio or None)
+
+    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+        """Return the mean of (alpha + beta R_y) times the cross-entropy."""
+        losses = F.cross_entropy(self.forward(params, batch.inputs), batch.targets, reduction="none")
+        return (self.class_weights[batch.targets] * losses).mean()
+
+    def _auxiliary_features(self) -> tuple[torch.Tensor, torch.Tensor]:
+        worker, data = self.worker, self._auxiliary_set()
+        model = as_classifier(worker.model)
+        normalizer = self.normalizer("measurement", self.server_round)
+        batch_size = worker.config.evaluate.batch_size
+        return logits_of(model, data.inputs, normalizer, batch_size, model.embed), data.targets.to(
+            worker.device
+        )
+
+    def _auxiliary_set(self) -> Split:
+        worker = self.worker
+        source = worker.dataset.validation or worker.dataset.train
+        order = numpy_generator(worker.config.seed, "auxiliary").permutation(len(source))
+        targets = source.targets[torch.from_numpy(order)]
+        one_hot = F.one_hot(targets, worker.dataset.num_classes)
+        rank = (one_hot.cumsum(0) * one_hot).sum(1)  # of each sample within its class, from 1
+        return source.subset(order[(rank <= self.auxiliary_samples).numpy()])
+
+
+def class_ratios(features: torch.Tensor, targets: torch.Tensor, head: torch.nn.Linear) -> torch.Tensor:
+    """Return R_p = |mean_i (C - 1) g_pi(p) / sum_{j != p} g_pi(j)|, of shape (classes,).
+
+    g_pi(j) is the gradient of class j's mean loss in the weight that links feature i to class p. Links at
+    which the other classes have no gradient do not count.
+
+    Parameters
+    ----------
+    features : torch.Tensor
+        (samples, d).
+    targets : torch.Tensor
+        int64, (samples,).
+    head : torch.nn.Linear
+        From d features to the classes.
+    """
+    gradients = class_gradients(features, targets, head)
+    own = gradients.diagonal(dim1=0, dim2=1).T  # (classes, d)
+    others = gradients.sum(dim=0) - own
+    counts = others != 0
+    links = torch.where(counts, (len(own) - 1) * own / torch.where(counts, others, 1.0), 0.0)
+    return (links.sum(dim=1) / counts.sum(dim=1).clamp(min=1)).abs()

@@ -1,0 +1,18 @@
+"""The server half of balanced softmax: tells clients how many samples of each class there are in all."""
+
+from typing import Literal
+
+from common.records import Sections
+from strategies.fedavg import FedAvg
+
+
+class BalancedSoftmax(FedAvg):
+    """FedAvg that sends the class counts of all clients together, if ``prior`` is ``global``."""
+
+    prior: Literal["local", "global"] = "local"
+
+    def broadcast(self, server_round: int) -> Sections:
+        """Return the counts."""
+        if self.prior == "local":
+            return {}
+        return {"class-counts": {"counts": self.label_counts.sum(dim=0)}}

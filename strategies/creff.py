@@ -1,0 +1,152 @@
+"""CReFF's server half: classifier re-training with federated features (Shang et al., IJCAI 2022)."""
+
+from typing import Annotated
+
+import torch
+from flwr.app import MetricRecord
+from pydantic import Field
+from torch.nn import functional as F
+
+from common.config import NonNegative, Positive
+from common.randomness import torch_generator
+from common.records import ARRAYS, Section, Sections
+from strategies.aggregation import WeightedAverage
+from strategies.class_wise import HEAD, head_entries
+from strategies.fedavg import FedAvg
+
+_GRADIENTS = "class-gradients"
+
+
+class CReFF(FedAvg):
+    """Learns features of every class that have the clients' gradients, and re-trains the head on them.
+
+    The global model is the averaged body with the re-trained head; clients train from the averaged head,
+    which travels beside it (Algorithm 1). Features start as normal noise and are kept from round to round.
+    They are matched row by row of the head's weight, by 1 - cos, to the mean over the clients that hold the
+    class.
+    """
+
+    SECTIONS = frozenset({ARRAYS, _GRADIENTS})
+
+    features_per_class: Positive = 100
+    matching_steps: NonNegative = 100
+    matching_learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    retraining_steps: NonNegative = 300
+    retraining_learning_rate: Annotated[float, Field(gt=0)] = 0.01
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.head: Section = {}
+        self.features = torch.zeros(0)
+        self.seen = torch.zeros(0, dtype=torch.bool)
+
+    def broadcast(self, server_round: int) -> Sections:
+        """Send the averaged head."""
+        return {"averaged-head": self.head or self._head_of(self.global_model)}
+
+    def accumulate(
+        self, name: str, average: WeightedAverage, section: Section, metrics: MetricRecord
+    ) -> None:
+        """Let all clients that hold a class count alike for its gradients."""
+        if name == _GRADIENTS:
+            average.add(section, 1.0)
+        else:
+            super().accumulate(name, average, section, metrics)
+
+    def update(self, averages: Sections, server_round: int) -> Section:
+        """Match the features to the gradients and re-train the averaged head on them."""
+        model, gradients = averages[ARRAYS], averages[_GRADIENTS]
+        retrained = self._head_of(self.global_model)  # at which clients took the gradients
+        self.head = {name: model[name].to(retrained[name].dtype) for name in retrained}
+        held = gradients["held"] > 0
+        self._begin(len(held), retrained[f"{HEAD}weight"].shape[1])
+        targets = (gradients["weight"][held] / gradients["held"][held, None, None]).float()
+        self.features[held] = match_features(
+            self.features[held],
+            held.nonzero().flatten(),
+            targets,
+            retrained,
+            self.matching_steps,
+            self.matching_learning_rate,
+        )
+        self.seen = self.seen | held
+        new = retrain_head(
+            self.head,
+            self.features[self.seen],
+            self.seen.nonzero().flatten(),
+            self.retraining_steps,
+            self.retraining_learning_rate,
+        )
+        return model | {name: value.double() for name, value in new.items()}
+
+    def _begin(self, classes: int, size: int) -> None:
+        if len(self.features):
+            self.features, self.seen = self.features.clone(), self.seen.clone()
+            return
+        generator = torch_generator(self.seed, "federated-features")
+        self.features = torch.randn(classes, self.features_per_class, size, generator=generator)
+        self.seen = torch.zeros(classes, dtype=torch.bool)
+
+    def _head_of(self, model: Section) -> Section:
+        return {name: model[name].clone() for name in head_entries(model)}
+
+
+def feature_gradients(features: torch.Tensor, labels: torch.Tensor, head: Section) -> torch.Tensor:
+    """Return the gradient of each class's mean cross-entropy in the head's weight: (labels, classes, d).
+
+    Parameters
+    ----------
+    features : torch.Tensor
+        (labels, samples, d).
+    labels : torch.Tensor
+        int64, (labels,): the class of each group of features.
+    head : Section
+        The weight, (classes, d), and perhaps the bias.
+    """
+    errors = _logits(features, head).softmax(dim=-1)
+    errors = errors - F.one_hot(labels, errors.shape[-1])[:, None]
+    return torch.einsum("lsp,lsd->lpd", errors, features) / features.shape[1]
+
+
+def gradient_distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Return the sum of 1 - cos over the rows of both gradients (..., d)."""
+    return (1 - F.cosine_similarity(first, second, dim=-1)).sum()
+
+
+def match_features(
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    targets: torch.Tensor,
+    head: Section,
+    steps: int,
+    learning_rate: float,
+) -> torch.Tensor:
+    """Return features after so many gradient steps on the distance of their gradients to the targets."""
+    features = features.clone().requires_grad_()
+    for _ in range(steps):
+        with torch.enable_grad():
+            distance = gradient_distance(feature_gradients(features, labels, head), targets)
+        (gradient,) = torch.autograd.grad(distance, features)
+        with torch.no_grad():
+            features -= learning_rate * gradient
+    return features.detach()
+
+
+def retrain_head(
+    head: Section, features: torch.Tensor, labels: torch.Tensor, steps: int, learning_rate: float
+) -> Section:
+    """Return the head after so many steps on the cross-entropy of all features (labels, samples, d)."""
+    trained = {name: value.clone().requires_grad_() for name, value in head.items()}
+    inputs, targets = features.flatten(0, 1), labels.repeat_interleave(features.shape[1])
+    for _ in range(steps):
+        with torch.enable_grad():
+            loss = F.cross_entropy(_logits(inputs, trained), targets)
+        gradients = torch.autograd.grad(loss, list(trained.values()))
+        with torch.no_grad():
+            for value, gradient in zip(trained.values(), gradients, strict=True):
+                value -= learning_rate * gradient
+    return {name: value.detach() for name, value in trained.items()}
+
+
+def _logits(features: torch.Tensor, head: Section) -> torch.Tensor:
+    return F.linear(features, head[f"{HEAD}weight"], head.get(f"{HEAD}bias"))

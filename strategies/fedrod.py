@@ -1,0 +1,34 @@
+"""FedRoD's server half (Chen and Chao, ICLR 2022): FedAvg, or a class-wise average of the generic head."""
+
+from typing import Literal
+
+from common.records import ARRAYS, Section, Sections
+from strategies.class_wise import class_wise_mean, head_entries, scaled_rows
+from strategies.fedavg import FedAvg
+
+
+class FedRoD(FedAvg):
+    """Averages body and generic head; personal heads never leave the clients.
+
+    With ``head_aggregation = "class-wise"``, as in the code of FedLoGe, each row of the generic head weighs
+    the clients by n_k n_kc; a class that no client of the round has is averaged as the body is.
+    """
+
+    SECTIONS = frozenset({ARRAYS, "class-counts", "scaled-head"})
+    head_aggregation: Literal["examples", "class-wise"] = "examples"
+
+    def prepare(self, sections: Sections) -> Sections:
+        """Add the head's rows times the class counts."""
+        if "class-counts" not in sections:
+            return sections
+        model, counts = sections[ARRAYS], sections["class-counts"]["counts"]
+        head = {name: model[name] for name in head_entries(model)}
+        return {**sections, "scaled-head": scaled_rows(head, counts)}
+
+    def update(self, averages: Sections, server_round: int) -> Section:
+        """Return the averages, with the head's rows by class."""
+        model = averages[ARRAYS]
+        if "scaled-head" not in averages:
+            return model
+        counts = averages["class-counts"]["counts"]
+        return model | class_wise_mean(averages["scaled-head"], counts, model)

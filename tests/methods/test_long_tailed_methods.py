@@ -1,0 +1,290 @@
+"""Closed-form numbers and relations of the methods for long-tailed data."""
+
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import ConfigRecord
+from torch import nn
+from torch.nn import functional as F
+
+from clients.balanced_softmax import BalancedSoftmax
+from clients.base import Client
+from clients.class_gradients import class_gradients
+from clients.class_prior import log_prior
+from clients.creff import CReFF as CReFFClient
+from clients.fedrod import FedRoD
+from clients.ratio_loss import RatioLoss, class_ratios
+from clients.training import Batch
+from clients.worker import Worker
+from common.errors import UserError
+from common.records import Section
+from strategies.class_wise import class_wise_mean, scaled_rows
+from strategies.creff import (
+    CReFF,
+    feature_gradients,
+    gradient_distance,
+    match_features,
+    retrain_head,
+)
+from tests.clients.jobs import equal, global_model, small, train
+from tests.methods.quadratics import Federation
+
+ROUND = ConfigRecord({"server-round": 1})
+LR = {"local.lr": 0.1}
+LINEAR = {"model__name": "linear", "partition__alpha": 0.2}
+
+
+def head_of(features: int, classes: int) -> nn.Linear:
+    head = nn.Linear(features, classes)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        head.weight.normal_(generator=generator)
+        head.bias.normal_(generator=generator)
+    return head
+
+
+class TestBalancedSoftmax:
+    def test_published_losses(self) -> None:
+        shift = log_prior(torch.tensor([100, 10, 1]))
+        losses = [F.cross_entropy(torch.ones(3) + shift, torch.tensor(y)).item() for y in range(3)]
+        assert losses == pytest.approx([0.104360, 2.406945, 4.709530], abs=1e-6)
+
+    def test_counts_and_frequencies_are_the_same(self) -> None:
+        counts, z = torch.tensor([6, 3, 1]), torch.tensor([0.2, -1.0, 0.4])
+        for tau in (0.0, 0.5, 2.0):
+            first = F.cross_entropy(z + log_prior(counts, tau), torch.tensor(1))
+            second = F.cross_entropy(z + log_prior(counts / 10, tau), torch.tensor(1))
+            assert first.item() == pytest.approx(second.item(), abs=1e-6)
+
+    def test_without_strength_it_is_fedavg(self) -> None:
+        config = small(**LINEAR)  # type: ignore[arg-type]
+        start = global_model(config)
+
+        class Plain(BalancedSoftmax):
+            tau = 0.0
+
+        plain = train(Worker(config), 0, start, client_class=Plain)
+        assert equal(plain.model, train(Worker(config), 0, start).model)
+
+    def test_absent_classes_are_not_unlearnt(self) -> None:
+        config = small(**LINEAR)  # type: ignore[arg-type]
+        start = global_model(config)
+        result = train(Worker(config), 0, start, client_class=BalancedSoftmax)
+        absent = result.client.label_counts() == 0
+        assert absent.any()
+        change = (result.model["classifier.weight"] - start["classifier.weight"]).abs().sum(1)
+        assert (change[absent] == 0).all()
+        assert (change[~absent] > 0).all()
+
+    def test_the_prior_of_all_clients_comes_from_the_server(self) -> None:
+        worker = Worker(small(**LINEAR))  # type: ignore[arg-type]
+        client = BalancedSoftmax(worker, 0, {}, {"prior": "global"})
+        received = {"arrays": global_model(worker.config), "class-counts": {"counts": torch.arange(1, 11)}}
+        client.train(received, ROUND)
+        assert torch.equal(client.shift, log_prior(torch.arange(1, 11)))
+
+
+class TestFedRoD:
+    def client(self, **keys: Any) -> FedRoD:
+        worker = Worker(small(**LINEAR, local__steps=1, **keys))
+        client = FedRoD(worker, 0)
+        client._receive({"arrays": global_model(worker.config)}, ROUND)
+        client.begin_round()
+        return client
+
+    def test_no_loss_has_a_gradient_in_the_others_parameters(self) -> None:
+        client = self.client()
+        worker = client.worker
+        inputs, targets = torch.randn(4, 1, 8, 8), client.label_counts().argmax().repeat(4)
+        client.loss(client.params, Batch(inputs, targets, torch.arange(4))).backward()  # type: ignore[no-untyped-call]
+        z, head = inputs.flatten(1), worker.model.classifier
+        shifted = head(z).detach() + client.shift
+        balanced = (shifted.softmax(1) - F.one_hot(targets, 10)).T @ z / 4
+        torch.testing.assert_close(head.weight.grad, balanced)
+        residual = (head(z).detach().softmax(1) - F.one_hot(targets, 10)).T @ z / 4
+        torch.testing.assert_close(client.head["weight"].grad, residual)
+
+    def test_the_global_model_is_that_of_balanced_softmax(self) -> None:
+        config = small(**LINEAR, local__momentum=0.5)  # type: ignore[arg-type]
+        start = global_model(config)
+        rod = train(Worker(config), 0, start, client_class=FedRoD)
+        assert equal(rod.model, train(Worker(config), 0, start, client_class=BalancedSoftmax).model)
+        assert set(rod.sections) == {"arrays"}
+        assert rod.state["personal-head"]["weight"].abs().sum() > 0
+
+    def test_a_client_that_has_never_trained_predicts_as_the_generic_model(self) -> None:
+        worker = Worker(small(**LINEAR))  # type: ignore[arg-type]
+        metrics = FedRoD(worker, 0).test({"arrays": global_model(worker.config)}, ROUND)
+        assert metrics["personal_accuracy"] == pytest.approx(metrics["accuracy"], abs=1e-6)
+        assert metrics["personal_loss"] == pytest.approx(metrics["loss"], rel=1e-5)
+
+    def test_the_personal_head_goes_on_where_it_was(self) -> None:
+        config = small(**LINEAR)  # type: ignore[arg-type]
+        start = global_model(config)
+        first = train(Worker(config), 0, start, client_class=FedRoD)
+        kept = first.state["personal-head"]["weight"].clone()
+        second = train(Worker(config), 0, start, 2, first.state, client_class=FedRoD)
+        assert not torch.equal(second.state["personal-head"]["weight"], kept)
+        assert torch.equal(first.state["personal-head"]["weight"], kept)
+
+
+def test_class_wise_weights() -> None:
+    rows = [torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [6.0]])]
+    counts = [torch.tensor([20, 10]), torch.tensor([0, 10])]
+    weights = torch.tensor([30.0, 10.0]) / 40
+    scaled = sum(
+        w * scaled_rows({"classifier.weight": r}, c)["classifier.weight"]
+        for w, r, c in zip(weights, rows, counts, strict=True)
+    )
+    mean_counts = sum(w * c for w, c in zip(weights, counts, strict=True))
+    fallback = {"classifier.weight": torch.full((2, 1), 9.0, dtype=torch.float64)}
+    result = class_wise_mean({"classifier.weight": scaled}, mean_counts, fallback)["classifier.weight"]
+    assert result.flatten().tolist() == pytest.approx([1.0, 0.75 * 2 + 0.25 * 6])  # weights 1, 0; 0.75, 0.25
+    none = class_wise_mean({"classifier.weight": scaled * 0}, mean_counts * 0, fallback)
+    assert none["classifier.weight"].flatten().tolist() == [9.0, 9.0]
+
+
+class TestRatioLoss:
+    def test_class_gradients_are_those_of_autograd(self) -> None:
+        head = head_of(5, 4)
+        features = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
+        targets = torch.arange(12) % 3  # class 3 has none
+        gradients = class_gradients(features, targets, head)
+        for label in range(3):
+            loss = F.cross_entropy(head(features[targets == label]), targets[targets == label])
+            (expected,) = torch.autograd.grad(loss, head.weight)
+            torch.testing.assert_close(gradients[label], expected)
+        assert (gradients[3] == 0).all()
+
+    def test_ratios_of_two_classes(self) -> None:
+        head = nn.Linear(2, 2, bias=False)
+        with torch.no_grad():
+            head.weight.zero_()
+        features = torch.tensor([[1.0, 2.0], [4.0, 0.0]])
+        # Row 0: own gradient -(1, 2) / 2, the other class's (4, 0) / 2, which has none of the second link.
+        ratios = class_ratios(features, torch.tensor([0, 1]), head)
+        assert ratios.tolist() == pytest.approx([0.25, (4 + 0) / 2])
+
+    def test_a_class_that_is_fitted_well_weighs_less(self) -> None:
+        head = head_of(3, 3)
+        features = torch.rand(30, 3, generator=torch.Generator().manual_seed(2))
+        targets = torch.arange(30) % 3
+        before = class_ratios(features, targets, head)
+        with torch.no_grad():
+            head.bias[0] += 3.0
+        assert class_ratios(features, targets, head)[0] < before[0]
+
+    def test_without_beta_it_is_alpha_times_cross_entropy(self) -> None:
+        config = small(**LINEAR)  # type: ignore[arg-type]
+        start = global_model(config)
+
+        class Plain(RatioLoss):
+            beta = 0.0
+
+        result = train(Worker(config), 0, start, client_class=Plain)
+        for name, value in train(Worker(config), 0, start).model.items():
+            torch.testing.assert_close(result.model[name], value)
+
+    def test_all_clients_see_the_same_ratios_of_a_balanced_set(self) -> None:
+        worker, model = Worker(small(**LINEAR)), global_model(small(**LINEAR))  # type: ignore[arg-type]
+        weights = []
+        for client_id in (0, 3):
+            client = RatioLoss(worker, client_id)
+            client._receive({"arrays": model}, ROUND)
+            client.begin_round()
+            weights.append(client.class_weights)
+            assert client._auxiliary_set().targets.bincount().tolist() == [10] * 10
+        assert torch.equal(*weights)
+        assert (weights[0] > 1).all()
+
+    def test_nodes_with_data_of_their_own_are_refused(self) -> None:
+        with pytest.raises(UserError, match="an auxiliary set that all clients know"):
+            RatioLoss(Worker(small(partition__name="node")), 0).validate()
+
+
+class TestCReFF:
+    HEAD = "classifier."
+
+    def section(self, head: nn.Linear) -> Section:
+        return {f"{self.HEAD}{name}": value.detach() for name, value in head.named_parameters()}
+
+    def test_features_have_the_gradients_of_real_samples(self) -> None:
+        head = head_of(4, 3)
+        features = torch.randn(3, 7, 4, generator=torch.Generator().manual_seed(0))
+        labels = torch.tensor([0, 1, 2])
+        real = class_gradients(features.flatten(0, 1), labels.repeat_interleave(7), head)
+        torch.testing.assert_close(feature_gradients(features, labels, self.section(head)), real)
+        assert gradient_distance(real, 3 * real).item() == pytest.approx(0, abs=1e-5)
+        assert gradient_distance(real, -real).item() == pytest.approx(2 * 9, abs=1e-4)
+
+    def test_matching_brings_gradients_closer(self) -> None:
+        head, labels = self.section(head_of(4, 3)), torch.tensor([0, 2])
+        generator = torch.Generator().manual_seed(0)
+        targets = feature_gradients(torch.randn(2, 9, 4, generator=generator) + 1, labels, head)
+        start = torch.randn(2, 5, 4, generator=generator)
+        before = start.clone()
+        found = match_features(start, labels, targets, head, 100, 0.1)
+        assert torch.equal(start, before)
+        far = gradient_distance(feature_gradients(start, labels, head), targets)
+        assert gradient_distance(feature_gradients(found, labels, head), targets) < 0.3 * far
+        assert torch.equal(match_features(start, labels, targets, head, 0, 0.1), start)
+
+    def test_a_step_of_retraining_is_a_gradient_step(self) -> None:
+        head = head_of(4, 3)
+        features = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+        new = retrain_head(self.section(head), features, torch.tensor([0, 2]), 1, 0.5)
+        loss = F.cross_entropy(head(features.flatten(0, 1)), torch.tensor([0] * 5 + [2] * 5))
+        gradients = torch.autograd.grad(loss, list(head.parameters()))
+        for (name, value), gradient in zip(head.named_parameters(), gradients, strict=True):
+            torch.testing.assert_close(new[f"{self.HEAD}{name}"], (value - 0.5 * gradient).detach())
+
+    def test_gradients_are_taken_at_the_retrained_head_and_training_starts_from_the_averaged(self) -> None:
+        config = small(**LINEAR)  # type: ignore[arg-type]
+        model = global_model(config)
+        averaged = {name: value * 0.5 for name, value in model.items()}
+        client = CReFFClient(Worker(config), 0)
+        sections, _ = client.train({"arrays": model, "averaged-head": averaged}, ROUND)
+        plain = train(Worker(config), 0, averaged)
+        assert equal({k: v.detach() for k, v in sections["arrays"].items()}, plain.model)
+        held = client.label_counts() > 0
+        assert sections["class-gradients"]["held"].tolist() == held.float().tolist()
+        worker, head = client.worker, nn.Linear(64, 10)
+        head.load_state_dict({name.removeprefix(self.HEAD): value for name, value in model.items()})
+        indices = torch.from_numpy(client.indices)
+        z = worker.normalizer(worker.train.inputs[indices]).flatten(1)
+        expected = class_gradients(z, worker.train.targets[indices], head)
+        torch.testing.assert_close(sections["class-gradients"]["weight"], expected)
+
+    def test_the_server_averages_gradients_over_the_clients_that_hold_a_class(self) -> None:
+        strategy = CReFF(features_per_class=3, matching_steps=0, retraining_steps=0, weighting="examples")
+        strategy.global_model = {"classifier.weight": torch.ones(3, 2)}
+        averages = {
+            "arrays": {"classifier.weight": torch.full((3, 2), 2.0, dtype=torch.float64)},
+            "class-gradients": {
+                "weight": torch.ones(3, 3, 2, dtype=torch.float64),
+                "held": torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64),
+            },
+        }
+        model = strategy.update(averages, 1)
+        assert torch.equal(model["classifier.weight"], averages["arrays"]["classifier.weight"])
+        assert strategy.seen.tolist() == [True, True, False]
+        assert strategy.features.shape == (3, 3, 2)
+        assert torch.equal(
+            strategy.broadcast(2)["averaged-head"]["classifier.weight"], torch.full((3, 2), 2.0)
+        )
+
+
+def test_fedprox_with_the_unsquared_norm() -> None:
+    federation = Federation("fedprox", [(0.0, 0.0)], [1], start=[0.0], local=LR, mu=0.01, form="norm")
+    client: Client = federation.clients[0]
+    client.received = {"arrays": {"w": torch.zeros(2, dtype=torch.float64)}}
+    client.params = {"w": torch.zeros(2, dtype=torch.float64)}
+    zero = {"w": torch.zeros(2, dtype=torch.float64)}
+    params = {"w": torch.tensor([1.0, 2.0], dtype=torch.float64)}
+    assert client.correct_gradients(params, zero)["w"].tolist() == pytest.approx(
+        [0.004472, 0.008944], abs=1e-6
+    )
+    assert client.correct_gradients(zero, zero)["w"].tolist() == [0.0, 0.0]
+    client.form = "squared"  # type: ignore[attr-defined]
+    assert client.correct_gradients(params, zero)["w"].tolist() == pytest.approx([0.01, 0.02])
