@@ -57,10 +57,11 @@ def plot_feature_degeneration(run_dir: Path, label: int = -1, server_round: int 
     axes = figure.subplots()
     right = axes.twinx()
     if zero.any():
-        axes.fill_between(
-            range(size), 0, 1, where=zero, step="mid", transform=axes.get_xaxis_transform(),
-            color="0.85", linewidth=0, label="weight of the head is zero",
+        right.fill_between(
+            range(size), 0, 1, where=zero, step="mid", transform=right.get_xaxis_transform(),
+            color="0.88", linewidth=0,
         )  # fmt: skip
+        axes.fill_between([], [], color="0.88", label="weight of the head is zero")
     finite = ratios[np.isfinite(ratios)]
     highest = float(np.quantile(finite, _HIGHEST_QUANTILE)) if len(finite) else 1.0
     right.scatter(range(size), np.minimum(ratios[order], highest), s=6, color=PALETTE[1], alpha=0.7)
