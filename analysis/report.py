@@ -9,8 +9,12 @@ from rich.table import Table
 
 from analysis.class_accuracy import plot_class_accuracy
 from analysis.curves import plot_curves
+from analysis.feature_degeneration import plot_feature_degeneration
+from analysis.head_accuracy import plot_head_accuracy
+from analysis.head_norms import plot_head_norms
 from analysis.inco import plot_inco
 from analysis.label_distribution import plot_label_distribution
+from analysis.neural_collapse import plot_neural_collapse
 from analysis.participation import plot_participation
 from analysis.run_directory import NoDataError, read_metrics, read_summary
 from analysis.similarity import plot_similarity
@@ -24,6 +28,10 @@ PLOTS: tuple[Callable[[Path], Path], ...] = (
     plot_similarity,
     plot_updates,
     plot_inco,
+    plot_neural_collapse,
+    plot_head_norms,
+    plot_feature_degeneration,
+    plot_head_accuracy,
 )
 
 

@@ -117,6 +117,41 @@ def update_files(run_dir: Path) -> dict[int, Path]:
     return dict(_of_rounds(run_dir, "updates", "safetensors", "analysis.update-rounds"))
 
 
+def read_neural_collapse(run_dir: Path) -> pd.DataFrame:
+    """Return ``neural_collapse.csv``: measures of the features of the test images, one row per ``round``.
+
+    Raises
+    ------
+    UserError
+        If the file is missing (``analysis.feature-rounds`` asks for it), empty or not such a table.
+    """
+    return _read_csv(
+        run_dir, "neural_collapse.csv", ["round", "nc1", "nc2_norms", "nc2_angles", "nc3", "nc4"]
+    )
+
+
+def read_heads(run_dir: Path) -> pd.DataFrame:
+    """Return ``heads.csv``: ``norm`` and test ``accuracy`` by ``round``, ``head``, ``class``.
+
+    Raises
+    ------
+    UserError
+        If the file is missing (``analysis.feature-rounds`` asks for it), empty or not such a table.
+    """
+    return _read_csv(run_dir, "heads.csv", ["round", "head", "class", "norm", "accuracy"])
+
+
+def feature_files(run_dir: Path) -> dict[int, Path]:
+    """Return round → file of ``features/``, ascending: class means and variances, and heads.
+
+    Raises
+    ------
+    UserError
+        If there is none (``analysis.feature-rounds`` asks for it).
+    """
+    return dict(_of_rounds(run_dir, "features", "safetensors", "analysis.feature-rounds"))
+
+
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """Return ``summary.json``, which a run writes when it ends.
 

@@ -15,6 +15,7 @@ from common.records import Section
 from models.classifier import as_classifier, embed_with
 from models.parts import part_names
 from models.realignment import HEAD, WEIGHT
+from models.sse_c import check_frame
 
 Variant = Literal["fedetf", "etf-dr"]
 
@@ -45,9 +46,11 @@ class FedETF(Client):
         return {"model.embedding": "batch-normalized" if parameters["variant"] == "etf-dr" else "normalized"}
 
     def validate(self) -> None:
-        """Refuse data with a label per position, and a model without unit vectors before its head."""
+        """Refuse data with a label per position, and a model that does not go with the frame."""
         if self.worker.dataset.target_shape:
             raise UserError("fedetf needs one label per sample: set dataset.task = 'next-character'")
+        classifier = as_classifier(self.worker.model).classifier
+        check_frame(classifier.out_features, classifier.in_features)
         expected = self.defaults({"variant": self.variant})["model.embedding"]
         given = self.worker.config.model.parameters.get("embedding", "plain")
         if given != expected:

@@ -18,7 +18,7 @@ from common.records import Section, Sections
 from models.classifier import as_classifier, embed_with
 from models.parts import part_names
 from models.realignment import BiasOf, Inference, head_of_model, logits, personal_logits
-from models.sse_c import HeadKind
+from models.sse_c import HeadKind, check_frame
 
 Scale = Annotated[float, Field(ge=0)]
 
@@ -39,9 +39,12 @@ class FedLoGe(Client):
     local_head_lr_scale: Scale = 1.0
 
     def validate(self) -> None:
-        """Refuse data with a label per position: heads and realignment are for one label per sample."""
+        """Refuse data with a label per position, and a model with too few features for the head."""
         if self.worker.dataset.target_shape:
             raise UserError("fedloge needs one label per sample: set dataset.task = 'next-character'")
+        if self.head in ("sse-c", "dense-etf"):
+            classifier = as_classifier(self.worker.model).classifier
+            check_frame(classifier.out_features, classifier.in_features)
 
     def init_state(self) -> Sections:
         """Return phi_k: a new linear layer, another one for each client and the same whenever it is made."""

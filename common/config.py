@@ -320,11 +320,13 @@ class AnalysisSection(_Section):
     images: Annotated[int, Field(ge=4)]
     update_rounds: Rounds
     update_layers: str
+    feature_rounds: Rounds
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         RoundList(self.similarity_rounds, "analysis.similarity-rounds")
         RoundList(self.update_rounds, "analysis.update-rounds")
+        RoundList(self.feature_rounds, "analysis.feature-rounds")
         return self
 
 

@@ -33,13 +33,24 @@ def dense_etf(num_classes: int, num_features: int, generator: torch.Generator) -
     UserError
         If there are less features than classes, or a single class.
     """
+    check_frame(num_classes, num_features)
+    uniform = torch.rand(num_features, num_classes, dtype=torch.float64, generator=generator)
+    return frame(torch.linalg.qr(uniform).Q)
+
+
+def check_frame(num_classes: int, num_features: int) -> None:
+    """Refuse a head for which there is no equiangular tight frame.
+
+    Raises
+    ------
+    UserError
+        If there are less features than classes, or a single class.
+    """
     if num_features < num_classes or num_classes < 2:
         raise UserError(
             f"an equiangular tight frame needs at least 2 classes and as many features as classes: the head"
             f" has {num_features} features for {num_classes} classes; use a wider model, or model.projection"
         )
-    uniform = torch.rand(num_features, num_classes, dtype=torch.float64, generator=generator)
-    return frame(torch.linalg.qr(uniform).Q)
 
 
 def frame(basis: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from rich.table import Table
 from common.config import Config, Value, parse_assignment
 from common.errors import UserError
 from common.files import write_atomic
+from models.class_report import GROUP_NAMES
 from models.realignment import Inference
 from runtimes.launch import make_grid
 from server.checkpoint import CheckpointStore
@@ -22,8 +23,10 @@ from server.realignment import Realigned, evaluate_checkpoint
 from server.run_directory import lock_directory
 
 INFERENCE = "method.inference"
+HEADS = ("global_head", "realigned", "realigned_unit_norm", "realigned_without_bias")
+_PERSONAL = ("macro", "worst_decile", "masked_macro", "masked_worst_decile")
 # What realignment takes; and keys that say where it computes.
-_CHANGEABLE = (INFERENCE, "method.kappa", "method.paper-bias", "class-groups", "device", "dataset.root")
+_CHANGEABLE = (INFERENCE, "method.kappa", "method.paper-bias", "device", "dataset.root")
 _CHANGEABLE_SECTIONS = ("evaluate.", "runtime.", "resources.", "ray.")
 
 
@@ -99,15 +102,19 @@ def _write(run_directory: Path, server_round: int, results: Mapping[str, Realign
 
 def _print(results: Mapping[str, Realigned]) -> None:
     central = next(iter(results.values())).central
-    table = Table("global model", "accuracy")
-    for key, value in central.items():
-        if key.startswith("test_accuracy"):
-            table.add_row(key.removeprefix("test_accuracy").strip("_") or "fixed head", f"{value:.2%}")
-    personal = Table("inference", "mean over clients", "worst decile")
+    groups = [
+        group for group in ("", *(f"_{name}" for name in GROUP_NAMES)) if f"test_accuracy{group}" in central
+    ]
+    table = Table("global model", *(group.strip("_") or "test accuracy" for group in groups))
+    for head in ("", *HEADS):
+        suffix = f"_{head}" if head else ""
+        values = (central[f"test_accuracy{group}{suffix}"] for group in groups)
+        table.add_row(head.replace("_", " ") or "fixed head", *(f"{value:.2%}" for value in values))
+    personal = Table("inference", *(f"{name.replace('_', ' ')}" for name in _PERSONAL))
     for form, result in results.items():
         columns = summarise_evaluations(result.clients)
-        values = (columns.get(f"personal_accuracy_{name}") for name in ("macro", "worst_decile"))
-        personal.add_row(form, *("" if value is None else f"{value:.2%}" for value in values))
+        found = (columns.get(f"personal_accuracy_{name}") for name in _PERSONAL)
+        personal.add_row(form, *("" if value is None else f"{value:.2%}" for value in found))
     console = Console()
     console.print(table)
     console.print(personal)

@@ -11,7 +11,6 @@ from flwr.serverapp.strategy import Strategy
 from common.config import Config, Value, default_values, differences, parse_toml
 from common.errors import UserError
 from common.methods import complete, load_method
-from common.records import to_section
 from datasets.configured import open_dataset, partition_clients
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
@@ -117,7 +116,6 @@ def prepare(config: Config, grid: Grid) -> Parts:
         shared = [name for name in trained if name not in clients.personal_names]
         strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
         strategy.begin_run(config.clients.count, shared)
-        strategy.initial_model(to_section(evaluation.initial_arrays()), config.seed)  # may refuse the model
     participation.num_examples = clients.num_examples
     population = introduce(config, strategy, evaluation.model, clients)
     start_clock(config, strategy, clients)

@@ -32,7 +32,9 @@ from datasets.transforms import make_normalizer
 from models.classifier import as_classifier
 from models.representations import layer_outputs, layers_to_compare
 from server.directory import ClientDirectory
+from server.feature_record import FeatureRecord
 from server.run_directory import RunDirectory
+from strategies.fedavg import FedAvg
 
 _SIZE = "size"  # in a message's configuration: which sub-model the client has
 
@@ -67,6 +69,8 @@ class Recorder:
         self._section = config.analysis
         self._similarity_rounds = RoundList(self._section.similarity_rounds, "analysis.similarity-rounds")
         self._update_rounds = RoundList(self._section.update_rounds, "analysis.update-rounds")
+        self._feature_rounds = RoundList(self._section.feature_rounds, "analysis.feature-rounds")
+        self._features = FeatureRecord(config, model, dataset) if self._feature_rounds else None
         self._client_ids = clients.client_ids
         self._start: Mapping[str, Array] = {}
         self._sizes: dict[int, str] = {}
@@ -91,8 +95,10 @@ class Recorder:
         """See from now on what goes into a strategy and what comes out of it, and write it down."""
         path, configure, aggregate = run_directory.path, strategy.configure_train, strategy.aggregate_train
         diagnostics = getattr(strategy, "layers", None) if getattr(strategy, "inco", False) else None
-        if not (self._similarity_rounds or self._update_rounds or diagnostics):
+        if not (self._similarity_rounds or self._update_rounds or self._features or diagnostics):
             return
+        if self._features:
+            self._features.open(run_directory)
         layers = run_directory.add_log("layers", ("round", "layer")) if diagnostics else None
 
         def configure_train(
@@ -114,6 +120,10 @@ class Recorder:
             arrays, metrics = aggregate(server_round, replies)
             if arrays is not None and server_round in self._update_rounds:
                 self._write_update(arrays, _file(path, "updates", server_round, "safetensors"))
+            if arrays is not None and self._features and server_round in self._feature_rounds:
+                state = to_section({**self._start, **arrays})
+                variants = strategy.variants(state) if isinstance(strategy, FedAvg) else {}
+                self._features.write(server_round, state, variants)
             if layers and diagnostics:
                 for layer, values in diagnostics(server_round).items():
                     layers.append({"round": server_round, "layer": layer, **values})

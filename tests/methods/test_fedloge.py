@@ -257,5 +257,9 @@ def test_evaluation_changes_nothing_and_a_new_client_can_predict() -> None:
 
 
 def test_a_model_with_too_few_features_is_refused() -> None:
+    worker = Worker(small(model__hidden=9))
+    with pytest.raises(UserError, match="9 features for 10 classes"):
+        FedLoGe(worker, 0).validate()
+    FedLoGe(worker, 0, parameters={"head": "dense-random"}).validate()
     with pytest.raises(UserError, match="9 features for 10 classes"):
         FedLoGeServer().initial_model(Worker(small(model__hidden=9)).state, 0)
