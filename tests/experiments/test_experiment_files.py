@@ -29,6 +29,7 @@ ALLOWED_MISSING: set[str] = set()
 DATA = {
     "cifar10": (50_000, 10, (3, 32, 32)),
     "cifar100": (50_000, 100, (3, 32, 32)),
+    "digits": (1_437, 10, (1, 8, 8)),
     "shakespeare": (200_000, 80, (80,)),
 }
 LOCAL_STEPS = {"b3-participation": 80_000, "b4-heterogeneity": 80_000, "b5-shakespeare": 8_000}
