@@ -69,7 +69,8 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         cast(Purpose, f"{purpose}-noise" if purpose else "noise"), client.server_round
     )
     label_noise = config.dataset.label_noise
-    corruption = client.generator("label-noise", purpose, worker.device)
+    if label_noise > 0:
+        corruption = client.generator("label-noise", purpose, worker.device)
     memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
     goes_on = local.sampling != "client" and not purpose  # batches of the run, not of the round
     if goes_on:
@@ -81,7 +82,6 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         if goes_on:
             key = (client.first_step + index, client.client_id)
             augment.manual_seed(torch_seed(config.seed, "step-augment", *key))
-            corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *key))
         inputs = worker.train.inputs.index_select(0, batch_indices)
         if config.dataset.augmentation == "crop-flip":
             inputs = crop_flip(inputs, augment, config.dataset.crop_padding)
@@ -90,6 +90,8 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
             inputs = inputs.contiguous(memory_format=memory_format)
         targets = labels = worker.train.targets[batch_indices]
         if label_noise > 0:
+            if goes_on:
+                corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *key))
             targets = corrupt_labels(labels, label_noise, worker.dataset.num_classes, corruption)
         yield Batch(inputs, targets, batch_indices, labels)
 
