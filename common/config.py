@@ -263,6 +263,8 @@ class AnalysisSection(_Section):
     images: Annotated[int, Field(ge=4)]
     update_rounds: Rounds
     update_layers: str
+    sharpness_images: NonNegative
+    sharpness_probes: Positive
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -13,7 +13,7 @@ import torch
 Purpose = Literal[
     "partition", "sampling", "validation", "init", "participation", "straggler", "evaluation", "measurement",
     "sizes", "shuffle", "augment", "dropout", "noise", "privacy",
-    "recalibration", "label-noise", "step-label-noise", "personal-label-noise", "extra-label-noise",
+    "recalibration", "probe", "label-noise", "step-label-noise", "personal-label-noise", "extra-label-noise",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout",

@@ -16,6 +16,7 @@ from datasets.transforms import crop_flip, make_normalizer
 from models.batch_norm import recalibrate
 from models.configured import build_configured_model
 from models.evaluation import evaluate
+from models.sharpness import hessian_trace
 from models.submodels import Selection, SubModels, as_splittable, parse_sizes
 
 _OF_SIZES = ("_loss", "_accuracy")  # what is told of every sub-model
@@ -76,11 +77,14 @@ class CentralEvaluation:
 
         For data with natural clients, also the mean over these of their accuracies (``test_accuracy_macro``)
         and its 10th and 90th percentile (``test_accuracy_p10``, ``test_accuracy_p90``). With ``model.sizes``,
-        also those of each sub-model (``test_accuracy_<size>``) and their mean (``test_accuracy_mean``).
+        also those of each sub-model (``test_accuracy_<size>``) and their mean (``test_accuracy_mean``). With
+        ``analysis.sharpness-images``, also the ``sharpness`` of the training loss.
         """
         state = to_section(arrays)
         self._load(self.model, state)
         results = self._evaluate(self.model)
+        if self._config.analysis.sharpness_images:
+            results["sharpness"] = self._sharpness()
         by_size: dict[str, dict[str, float]] = {}
         for size, (model, selection) in self._submodels.items():
             if model is not None:
@@ -113,6 +117,19 @@ class CentralEvaluation:
                 for percent in (10, 90):
                     results[f"{name}_accuracy_p{percent}"] = float(accuracies.quantile(percent / 100))
         return results
+
+    def _sharpness(self) -> float:
+        """Estimate the trace of the Hessian of the training loss, on the same images in every round."""
+        options, train = self._config.analysis, self._dataset.train
+        chosen = torch.linspace(0, len(train) - 1, min(options.sharpness_images, len(train))).long()
+        return hessian_trace(
+            self.model,
+            self._normalizer(train.inputs[chosen].to(self._device)),
+            train.targets[chosen].to(self._device),
+            self._config.evaluate.batch_size,
+            options.sharpness_probes,
+            torch_generator(self._config.seed, "probe"),
+        )
 
     def _make_submodels(self, sizes: str) -> dict[str, tuple[nn.Module | None, Selection]]:
         """Return for each size its model, None for the whole, and what of the whole it holds."""

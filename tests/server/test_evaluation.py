@@ -136,3 +136,13 @@ def test_recalibration_on_as_many_batches_as_told(batch_norm_model: str) -> None
         assert means[-1] == to_ndarray(evaluation.finished(arrays)["bn.running_mean"]).tolist()
     assert means[3] == means[0]
     assert len({tuple(mean) for mean in means}) == 4
+
+
+def test_sharpness_is_measured_if_asked_for() -> None:
+    config = small(model__name="linear", analysis__sharpness_images=50, analysis__sharpness_probes=2)
+    evaluation = CentralEvaluation(config, open_dataset(config))
+    arrays = evaluation.initial_arrays()
+    first = evaluation(arrays)
+    assert first["sharpness"] > 0
+    assert evaluation(arrays) == first
+    assert "sharpness" not in linear_evaluation()(arrays)
