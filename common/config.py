@@ -321,6 +321,8 @@ class AnalysisSection(_Section):
     update_rounds: Rounds
     update_layers: str
     feature_rounds: Rounds
+    sharpness_images: NonNegative
+    sharpness_probes: Positive
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -13,7 +13,7 @@ import torch
 Purpose = Literal[
     "partition", "sampling", "validation", "init", "participation", "straggler", "evaluation", "measurement",
     "sizes", "shuffle", "augment", "dropout", "noise", "privacy", "long-tail", "local-test",
-    "recalibration", "sse-c", "local-head", "auxiliary", "federated-features",
+    "recalibration", "probe", "sse-c", "local-head", "auxiliary", "federated-features",
     "label-noise", "step-label-noise", "personal-label-noise", "extra-label-noise",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",

@@ -21,6 +21,7 @@ from models.configured import build_configured_model
 from models.evaluation import Evaluation, evaluate
 from models.realignment import HEAD
 from models.shared_body import SharedBody
+from models.sharpness import hessian_trace
 from models.submodels import Selection, SubModels, as_splittable, parse_sizes
 
 _OF_SIZES = ("_loss", "_accuracy")  # what is told of every sub-model
@@ -89,10 +90,13 @@ class CentralEvaluation:
         also those of each sub-model (``test_accuracy_<size>``) and their mean (``test_accuracy_mean``). Of
         long-tailed data, also the accuracies over head, middle and tail classes (``test_accuracy_head``).
         `variants` of the model, each given by the entries in which it differs, add ``test_accuracy_<name>``.
+        With ``analysis.sharpness-images``, also the ``sharpness`` of the training loss.
         """
         state = to_section(arrays)
         self._load(self.model, state)
+        sharpness = {"sharpness": self._sharpness()} if self._config.analysis.sharpness_images else {}
         results = self._evaluate_variants(state, variants) if variants else self._evaluate(self.model)
+        results |= sharpness
         of_global_model = self._test_sums
         by_size: dict[str, dict[str, float]] = {}
         for size, (model, selection) in self._submodels.items():
@@ -168,6 +172,19 @@ class CentralEvaluation:
                 for percent in (10, 90):
                     results[f"{name}_accuracy_p{percent}"] = float(accuracies.quantile(percent / 100))
         return results
+
+    def _sharpness(self) -> float:
+        """Estimate the trace of the Hessian of the training loss, on the same images in every round."""
+        options, train = self._config.analysis, self._dataset.train
+        chosen = torch.linspace(0, len(train) - 1, min(options.sharpness_images, len(train))).long()
+        return hessian_trace(
+            self.model,
+            self._normalizer(train.inputs[chosen].to(self._device)),
+            train.targets[chosen].to(self._device),
+            self._config.evaluate.batch_size,
+            options.sharpness_probes,
+            torch_generator(self._config.seed, "probe"),
+        )
 
     def _make_submodels(self, sizes: str) -> dict[str, tuple[nn.Module | None, Selection]]:
         """Return for each size its model, None for the whole, and what of the whole it holds."""

@@ -52,3 +52,8 @@ def test_an_exponential_schedule_ends_where_the_long_one_does() -> None:
     short = make_config({**values, **scale_rounds(values, 0.1)})  # type: ignore[arg-type]
     last = learning_rate(short.local, 21, 20) / short.local.learning_rate
     assert last == pytest.approx(0.98**200)
+
+
+def test_a_warm_up_in_epochs_is_scaled_exactly() -> None:
+    scaled = scale_rounds(flat(rounds=150, local__warmup_epochs=0.25), 0.1)  # type: ignore[arg-type]
+    assert scaled == {"rounds": 15, "local.warmup-epochs": 0.025}

@@ -32,6 +32,8 @@ DATA = {
     "cinic10": (90_000, 10, (3, 32, 32)),
     "fashion-mnist": (60_000, 10, (1, 32, 32)),
     "svhn": (73_257, 10, (3, 32, 32)),
+    "image-folder": (1_281_167, 1000, (3, 224, 224)),
+    "digits": (1_437, 10, (1, 8, 8)),
     "shakespeare": (200_000, 80, (80,)),
 }
 # Of files whose runs differ in these alone, all but one are checked by their first run: it takes time.

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -51,9 +52,5 @@ def test_a_run_goes_on_from_the_model_of_another(run_small: Runner) -> None:
     keys = {"rounds": 1, "model__name": "linear"}
     first = run_small("first", **keys)
     second = run_small("second", model__weights=str(first / "model.safetensors"), **keys)
-    last, initial = (
-        (path / "metrics.csv").read_text().splitlines()[row].split(",")
-        for path, row in ((first, 2), (second, 1))
-    )
-    column = (first / "metrics.csv").read_text().split(",").index("test_loss")
-    assert last[column] == initial[column]
+    last, initial = (pd.read_csv(path / "metrics.csv")["test_loss"] for path in (first, second))
+    assert last[1] == initial[0]

@@ -157,3 +157,13 @@ def test_variants_of_the_head_are_evaluated_like_whole_models(name: str) -> None
         alone = evaluation(record({**state, **entries}))
         assert {key: results[f"{key}_{variant}"] for key in alone} == alone
     assert results["test_loss_other"] != results["test_loss"] == results["test_loss_same"]
+
+
+def test_sharpness_is_measured_if_asked_for() -> None:
+    config = small(model__name="linear", analysis__sharpness_images=50, analysis__sharpness_probes=2)
+    evaluation = CentralEvaluation(config, open_dataset(config))
+    arrays = evaluation.initial_arrays()
+    first = evaluation(arrays)
+    assert first["sharpness"] > 0
+    assert evaluation(arrays) == first
+    assert "sharpness" not in linear_evaluation()(arrays)
