@@ -160,10 +160,11 @@ class PrivacySection(_Section):
 
 
 class EvaluateSection(_Section):
-    """Central evaluation: every how many rounds, in batches of which size."""
+    """Central evaluation: every how many rounds, in batches of which size, all of them or the full ones."""
 
     every: Positive
     batch_size: Positive
+    drop_last: bool
 
 
 class StopSection(_Section):

@@ -16,6 +16,7 @@ from common.records import (
     ARRAYS,
     CONFIG,
     METRICS,
+    SIZE,
     to_array,
     to_ndarray,
     to_record,
@@ -263,7 +264,7 @@ class RoundLoop:
             values = {"num_examples": int(metrics["num-examples"]), **metrics}
             del values["num-examples"]
             self.run_directory.evaluations.append({"round": server_round, "client_id": client_id, **values})
-        return summarise_evaluations(check.metrics)
+        return summarise_evaluations(check.metrics, _sizes(messages))
 
     def _aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> None:
         """Show the strategy what clients measured; those without test data have measured nothing."""
@@ -305,6 +306,12 @@ class RoundLoop:
                 self.best = dict(self.final)
         self.run_directory.metrics.append(row)
         self.progress.show(row)
+
+
+def _sizes(messages: Mapping[int, Message]) -> dict[int, str]:
+    """Return the size of the sub-model that each client was sent, empty for the whole model."""
+    records = {client_id: message.content.config_records for client_id, message in messages.items()}
+    return {client_id: str(record.get(CONFIG, {}).get(SIZE, "")) for client_id, record in records.items()}
 
 
 def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:

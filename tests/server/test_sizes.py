@@ -132,6 +132,15 @@ def test_m16_training_on_a_cpu_moves_every_parameter(run_small: Runner) -> None:
             assert not torch.equal(sent["classifier.weight"], back["classifier.weight"])
 
 
+def test_m16_steps_of_no_length_move_no_parameter(run_small: Runner) -> None:
+    run_small("run", Watching, rounds=1, clients__fraction=1.0, local__lr=1e-60, **HETERO)
+    for message, reply in Watching.last.exchanged:  # type: ignore[attr-defined]
+        if "arrays" in message.content.array_records:
+            sent, back = (to_sections(content)["arrays"] for content in (message.content, reply.content))
+            moved = {name for name in sent if not torch.equal(sent[name], back[name])}
+            assert moved == {name for name in sent if name.endswith(("_mean", "_var", "_tracked"))}
+
+
 def test_losses_are_asked_of_sub_models(run_small: Runner) -> None:
     run_directory = run_small(participation__name="power-of-choice", **HETERO)
     rows = pd.read_csv(run_directory / "metrics.csv")
@@ -242,3 +251,24 @@ def test_a_worker_keeps_one_model_per_size() -> None:
     with torch.no_grad():
         small.parameters["conv1.weight"].add_(1)
     assert torch.equal(worker.state["conv1.weight"], section["conv1.weight"])
+
+
+@pytest.mark.parametrize("split", ["blocks", "widths"])
+def test_clients_measure_their_own_sub_model(split: str, run_small: Runner) -> None:
+    keys = {**HETERO, "clients__evaluate_fraction": 1.0, "rounds": 1, "local__steps": 2}
+    if split == "widths":
+        keys |= {"model__sizes": "w0.5,w1", "model__norm": "group", "model__width": 4}
+    # One client per size, with all classes: its test data are the test set.
+    keys |= {"clients__count": 2, "clients__fraction": 1.0, "partition__name": "iid"}
+    run_directory = run_small("run", **keys)
+    row = pd.read_csv(run_directory / "metrics.csv").iloc[-1]
+    evaluations = pd.read_csv(run_directory / "evaluations.csv").set_index("client_id")
+    sizes = pd.read_csv(run_directory / "sizes.csv").set_index("client_id")["size"]
+    assert sizes.nunique() == 2
+    for client, size in sizes.items():
+        assert row[f"federated_accuracy_{size}"] == pytest.approx(
+            evaluations.loc[client, "accuracy"], rel=1e-5
+        )
+        # Classes are weighted by the client's labels, which iid data have in the test set's proportions.
+        assert row[f"federated_loss_{size}"] == pytest.approx(row[f"test_loss_{size}"], rel=0.05)
+    assert abs(evaluations["loss"].diff().iloc[-1]) > 1e-4
