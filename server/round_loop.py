@@ -311,7 +311,10 @@ class RoundLoop:
 def _sizes(messages: Mapping[int, Message]) -> dict[int, str]:
     """Return the size of the sub-model that each client was sent, empty for the whole model."""
     records = {client_id: message.content.config_records for client_id, message in messages.items()}
-    return {client_id: str(record.get(CONFIG, {}).get(SIZE, "")) for client_id, record in records.items()}
+    return {
+        client_id: str(record[CONFIG].get(SIZE, "")) if CONFIG in record else ""
+        for client_id, record in records.items()
+    }
 
 
 def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:

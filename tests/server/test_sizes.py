@@ -171,6 +171,23 @@ def test_sizes_of_a_file_are_those_of_another_run(run_small: Runner, tmp_path: P
     )
 
 
+def test_two_systems_given_the_same_files_have_the_same_clients(run_small: Runner) -> None:
+    first = run_small("first", model__size_assignment="shuffled", rounds=1, **HETERO)
+    files = {
+        "model__size_file": str(first / "sizes.csv"),
+        "partition__name": "hetero-fixed",
+        "partition__file": str(first / "partition.npz"),
+    }
+    same = run_small("same", rounds=1, **files, **HETERO)
+    for key in ("partition_sha256", "model_sha256"):
+        assert summary(same)[key] == summary(first)[key]
+    # Another seed and another method leave both files' content as it is.
+    other = run_small("other", rounds=1, seed=7, **files, **{**HETERO, "method__name": "heteroprox"})
+    assert (other / "sizes.csv").read_text() == (first / "sizes.csv").read_text()
+    assert summary(other)["partition_sha256"] == summary(first)["partition_sha256"]
+    assert summary(other)["model_sha256"] != summary(first)["model_sha256"]
+
+
 def test_dynamic_sizes_change_and_resume(run_small: Runner) -> None:
     keys = {**HETERO, "model__size_assignment": "dynamic"}
     whole = run_small("whole", rounds=4, **keys)

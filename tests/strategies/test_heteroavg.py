@@ -1,6 +1,8 @@
 """HeteroAvg on hand-made replies: buffers, missing layers, InCo's place."""
 
-from collections.abc import Mapping, Sequence
+import gc
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -321,3 +323,36 @@ def test_inco_sees_the_mean_change_of_the_holders(monkeypatch: pytest.MonkeyPatc
         seen["conv1.weight"], torch.full_like(seen["conv1.weight"], 0.2), rtol=0, atol=1e-7
     )
     torch.testing.assert_close(model["conv1.weight"], server.state["conv1.weight"] + 0.4)
+
+
+@pytest.mark.parametrize("num_clients", [3, 12])
+def test_one_accumulator_per_entry_whatever_the_cohort(num_clients: int) -> None:
+    server = Server(resnet(), [SIZES[i % 3] for i in range(num_clients)], inco=True)
+    messages = server.send()
+    alive: list[weakref.ref[Message]] = []
+
+    def replies() -> Iterator[Message]:
+        for message in messages:
+            gc.collect()
+            assert sum(reference() is not None for reference in alive) <= 1  # the one that was just averaged
+            content = RecordDict(
+                {
+                    "arrays": to_record(changed(received(message))),
+                    "metrics": MetricRecord({"num-examples": 10}),
+                }
+            )
+            reply = Message(content, reply_to=message)
+            alive.append(weakref.ref(reply))
+            yield reply
+            del reply, content
+
+    arrays, _ = server.strategy.aggregate_train(1, replies())
+    average = server.strategy._average
+    assert arrays is not None
+    assert average is not None
+    assert {name: value.shape for name, value in average._sums.items()} == {
+        name: value.shape for name, value in server.state.items()
+    }
+    # Weights of entries that are sent in part: one per kernel, channel or row.
+    counts = {name: weights.numel() for name, weights in average._parts.items()}
+    assert sum(counts.values()) < sum(value.numel() for value in server.state.values()) / 5
