@@ -243,6 +243,16 @@ def test_impossible_runs_are_refused_in_one_line(options: dict[str, Any], messag
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("method", ["heteroavg", "heterofl", "fedrolex", "scalefl"])
+@pytest.mark.parametrize("sizes", ["w0.5,1", "a,b", "resnet10", "d1w0.5"])
+def test_transformers_are_not_made_narrower(method: str, sizes: str) -> None:
+    vit = {"model__name": "vit-small", "model__depth": 2, "model__width": 8, "model__heads": 2}
+    with pytest.raises(UserError) as caught:
+        prepare_run({"method__name": method, "model__patch_size": 4, "model__sizes": sizes, **vit})
+    assert "model.sizes: there is no size '" in str(caught.value)
+    assert "numbers of blocks from 1 to 2; a transformer cannot be made narrower" in str(caught.value)
+
+
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "sizes.json"
     for sizes, message in (
