@@ -199,6 +199,19 @@ def test_dynamic_sizes_change_and_resume(run_small: Runner) -> None:
     assert summary(fixed)["model_sha256"] != summary(whole)["model_sha256"]
 
 
+def test_five_sizes_resume_exactly(run_small: Runner) -> None:
+    keys: dict[str, Any] = {
+        "method__name": "heteroscaffold", "method__inco": True, "model__name": "stage-resnet",
+        "model__width": 2, "model__sizes": "1,2,3,4,5", "clients__count": 5, "clients__fraction": 0.6,
+        "local__steps": 1, "evaluate__every": 3,
+    }  # fmt: skip
+    whole = run_small("whole", rounds=3, **keys)
+    run_small("parts", rounds=1, **keys)
+    parts = run_small("parts", rounds=3, run__resume=True, **keys)
+    assert summary(parts)["model_sha256"] == summary(whole)["model_sha256"]
+    assert summary(parts)["final.test_loss_resnet22"] == summary(whole)["final.test_loss_resnet22"]
+
+
 def test_what_nobody_trains_is_said(run_small: Runner, capsys: pytest.CaptureFixture[str]) -> None:
     run_directory = run_small(rounds=1, **{**HETERO, "model__sizes": "1"})
     output = capsys.readouterr().out
