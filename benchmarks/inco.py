@@ -1,14 +1,27 @@
-"""InCo on the server against the average before it: a ResNet-26, ten replies of five sizes."""
+"""InCo on the server against the average before it, and against a round with training.
 
+A ResNet-26 and ten replies of five sizes. Rounds are measured in seconds of CPU time of this process, in
+which clients train one after the other: other work on the machine matters less to them.
+"""
+
+import argparse
+import itertools
+import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from torch import nn
 
-from benchmarks.harness import show
+from benchmarks.harness import Quiet, make_config, show
+from clients.app import app
+from common.config import Config
 from common.device import prepare_process
 from common.records import Section
 from models.residual import ResidualNetwork
+from runtimes.sequential import SequentialGrid
+from server.experiment import run_experiment
 from strategies._inco import InCoOptions, apply_inco
 from strategies._inco_targets import inco_targets
 from strategies.aggregation import WeightedAverage
@@ -40,8 +53,50 @@ def average(replies: list[Section]) -> Section:
     return mean.mean()
 
 
+class Clock(Quiet):
+    """Notes the CPU time at the end of every round."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def show(self, row: object) -> None:
+        """Look at the clock."""
+        self.times.append(time.process_time())
+
+
+def seconds_per_round(inco: bool, steps: int, rounds: int) -> list[float]:
+    """Return the CPU time of each of some rounds, without evaluation, checkpoint and the first round."""
+    config = make_config(
+        method__name="heteroavg", method__inco=inco, model__name="stage-resnet", model__sizes="1,2,3,4,5",
+        clients__count=10, clients__fraction=1.0, partition__name="iid", dataset__root=".",
+        local__steps=steps, local__batch_size=64, local__optimizer="adamw", local__lr=0.001,
+        rounds=rounds + 2, evaluate__every=10**6,
+    )  # fmt: skip
+    clock = Clock()
+    directory = Path(tempfile.mkdtemp(prefix="benchmark-")) / "run"
+    config = Config.from_flat({**config.flat(), "run.directory": str(directory)})
+    run_experiment(config, SequentialGrid(app, config.clients.count, config.flat()), clock)
+    times = clock.times[1:-1]  # from the end of round 1 to that of the last but one
+    return [end - start for start, end in itertools.pairwise(times)]
+
+
+def show_rounds(steps: int, rounds: int) -> None:
+    plain, inco = (statistics.median(seconds_per_round(flag, steps, rounds)) for flag in (False, True))
+    rows: list[tuple[object, ...]] = [
+        ("HeteroAvg", f"{plain:.2f}", ""),
+        ("InCoAvg", f"{inco:.2f}", f"{inco / plain:.3f}"),
+    ]
+    title = f"Rounds of 10 clients with {steps} steps of 64 images, CPU seconds, median of {rounds}"
+    show(title, ("method", "s", "ratio"), rows)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=4, help="local steps of a client; the paper has 40")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
     prepare_process(1)
+    show_rounds(options.steps, options.rounds)
     replies = [state(blocks) for blocks in SIZES for _ in range(2)]
     updates = average(replies)
     targets = inco_targets({name: tuple(value.shape) for name, value in updates.items()})

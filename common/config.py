@@ -268,6 +268,7 @@ class EvaluateSection(_Section):
     batch_size: Positive
     groups: Literal["auto", "none", "cumulative", "counts"]
     mask: Literal["train-counts", "test-counts", "none"]
+    drop_last: bool
 
 
 class StopSection(_Section):

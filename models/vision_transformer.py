@@ -168,7 +168,8 @@ class VisionTransformer(Splittable):
         number = text.removeprefix("depth")
         if not number.isdecimal() or not 1 <= int(number) <= len(self.blocks):
             raise UserError(
-                f"model.sizes: there is no size '{text}': give numbers of blocks from 1 to {len(self.blocks)}"
+                f"model.sizes: there is no size '{text}': give numbers of blocks from 1 to"
+                f" {len(self.blocks)}; a transformer cannot be made narrower"
             )
         return f"depth{int(number)}"
 

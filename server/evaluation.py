@@ -8,6 +8,7 @@ from torch import nn
 
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
+from common.errors import UserError
 from common.randomness import torch_generator
 from common.records import Section, to_record, to_section
 from datasets.configured import global_class_groups
@@ -56,6 +57,10 @@ class CentralEvaluation:
         self._splits: dict[str, Split] = {"test": dataset.test.to(device)}
         if dataset.validation is not None:
             self._splits["validation"] = dataset.validation.to(device)
+        if config.evaluate.drop_last:
+            self._splits = {
+                name: _full_batches(split, config.evaluate.batch_size) for name, split in self._splits.items()
+            }
         self._sigma = config.dataset.client_noise
         if self._sigma > 0:
             noisy = self._noisy_normalizer()
@@ -229,3 +234,13 @@ class CentralEvaluation:
         levels = noise_levels(self._sigma, config.clients.count)
         generator = torch_generator(config.seed, "noise", 0, config.clients.count)
         return NoisyNormalizer(self._normalizer, self._dataset.std, levels, generator)
+
+
+def _full_batches(split: Split, batch_size: int) -> Split:
+    kept = len(split) - len(split) % batch_size
+    if not kept:
+        raise UserError(
+            f"evaluate.drop-last leaves none of {len(split)} samples: lower evaluate.batch-size, {batch_size}"
+        )
+    clients = None if split.clients is None else split.clients[:kept]
+    return Split(split.inputs[:kept], split.targets[:kept], clients)

@@ -18,6 +18,7 @@ from common.records import (
     CONFIG,
     LOCAL_STEPS,
     METRICS,
+    SIZE,
     array_records,
     record_of,
     to_array,
@@ -288,7 +289,7 @@ class RoundLoop:
             values = {"num_examples": int(metrics["num-examples"]), **metrics}
             del values["num-examples"]
             self.run_directory.evaluations.append({"round": server_round, "client_id": client_id, **values})
-        return summarise_evaluations(check.metrics)
+        return summarise_evaluations(check.metrics, _sizes(messages))
 
     def _aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> None:
         """Show the strategy what clients measured; those without test data have measured nothing."""
@@ -352,6 +353,15 @@ def initial_arrays(config: Config, strategy: Strategy, evaluation: CentralEvalua
     if not isinstance(strategy, FedAvg):
         return arrays
     return to_record(strategy.initial_model(to_section(arrays), config.seed))
+
+
+def _sizes(messages: Mapping[int, Message]) -> dict[int, str]:
+    """Return the size of the sub-model that each client was sent, empty for the whole model."""
+    records = {client_id: message.content.config_records for client_id, message in messages.items()}
+    return {
+        client_id: str(record[CONFIG].get(SIZE, "")) if CONFIG in record else ""
+        for client_id, record in records.items()
+    }
 
 
 def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:

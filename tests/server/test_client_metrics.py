@@ -73,3 +73,23 @@ def test_what_is_told_of_the_global_model_beside_its_accuracy() -> None:
     assert columns["federated_accuracy_masked_worst_decile"] == 0.5
     assert columns["federated_macro_f1"] == pytest.approx(0.625)
     assert columns["federated_accuracy_masked_tail"] == 0.1
+
+
+def test_columns_of_sizes() -> None:
+    metrics = {
+        0: {"num-examples": 1.0, "accuracy": 0.2, "loss": 3.0},
+        1: {"num-examples": 3.0, "accuracy": 0.6, "loss": 1.0},
+        2: {"num-examples": 4.0, "accuracy": 0.9, "loss": 0.5},
+        3: {"num-examples": 9.0},  # has no test data
+    }
+    columns = summarise_evaluations(metrics, {0: "w0.5", 1: "w0.5", 2: "w1", 3: "w0.25"})
+    assert columns["federated_accuracy_w0.5"] == pytest.approx(0.5)
+    assert columns["federated_loss_w0.5"] == pytest.approx(1.5)
+    assert (columns["federated_accuracy_w1"], columns["federated_loss_w1"]) == (0.9, 0.5)
+    assert columns["federated_accuracy"] == pytest.approx(0.7)
+    assert "federated_accuracy_w0.25" not in columns
+    plain = summarise_evaluations(metrics)
+    assert plain == summarise_evaluations(metrics, dict.fromkeys(metrics, ""))
+    assert set(columns) - set(plain) == {
+        f"federated_{metric}_{size}" for metric in ("accuracy", "loss") for size in ("w0.5", "w1")
+    }

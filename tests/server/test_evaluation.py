@@ -3,8 +3,10 @@ import math
 import pytest
 import torch
 
+from common.errors import UserError
 from common.records import to_ndarray, to_section
 from datasets.configured import open_dataset
+from datasets.dataset import Dataset, Split
 from models.configured import build_configured_model
 from server.evaluation import CentralEvaluation
 from tests.clients.jobs import small
@@ -167,3 +169,30 @@ def test_sharpness_is_measured_if_asked_for() -> None:
     assert first["sharpness"] > 0
     assert evaluation(arrays) == first
     assert "sharpness" not in linear_evaluation()(arrays)
+
+
+def test_o29_only_full_batches_count_if_asked() -> None:
+    config = small(model__name="linear", evaluate__batch_size=100, evaluate__drop_last=True)
+    dataset = open_dataset(config)
+    arrays = record({"classifier.weight": torch.zeros(10, 64), "classifier.bias": BIAS})
+    of_full = CentralEvaluation(config, dataset)(arrays)["test_accuracy"]
+    assert len(dataset.test) == 360
+    assert of_full == pytest.approx((dataset.test.targets[:300] == 4).double().mean().item(), abs=1e-12)
+    assert of_full != linear_evaluation(evaluate__batch_size=100)(arrays)["test_accuracy"]
+    with pytest.raises(UserError, match=r"drop-last leaves none of 360 samples: lower evaluate\.batch-size"):
+        linear_evaluation(evaluate__batch_size=512, evaluate__drop_last=True)
+
+
+@pytest.mark.parametrize(("drop_last", "percent"), [(True, 71.957237), (False, 71.0)])
+def test_o29_counts_of_cifar10s_size(drop_last: bool, percent: float) -> None:
+    # The model answers 0: 7,000 of the first 9,728 images are of class 0, and 100 of the others.
+    labels = torch.ones(10_000, dtype=torch.int64)
+    labels[:7000] = labels[9728:9828] = 0
+    split = Split(torch.zeros(10_000, 1, 1, 1, dtype=torch.uint8), labels)
+    dataset = Dataset("blank", split, None, split, 10, ("",) * 10, (0.0,), (1.0,))
+    config = small(model__name="linear", evaluate__batch_size=512, evaluate__drop_last=drop_last)
+    bias = torch.zeros(10).index_fill(0, torch.tensor(0), 1.0)
+    arrays = record({"classifier.weight": torch.zeros(10, 1), "classifier.bias": bias})
+    assert 100 * CentralEvaluation(config, dataset)(arrays)["test_accuracy"] == pytest.approx(
+        percent, abs=1e-6
+    )

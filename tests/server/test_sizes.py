@@ -132,6 +132,15 @@ def test_m16_training_on_a_cpu_moves_every_parameter(run_small: Runner) -> None:
             assert not torch.equal(sent["classifier.weight"], back["classifier.weight"])
 
 
+def test_m16_steps_of_no_length_move_no_parameter(run_small: Runner) -> None:
+    run_small("run", Watching, rounds=1, clients__fraction=1.0, local__lr=1e-60, **HETERO)
+    for message, reply in Watching.last.exchanged:  # type: ignore[attr-defined]
+        if "arrays" in message.content.array_records:
+            sent, back = (to_sections(content)["arrays"] for content in (message.content, reply.content))
+            moved = {name for name in sent if not torch.equal(sent[name], back[name])}
+            assert moved == {name for name in sent if name.endswith(("_mean", "_var", "_tracked"))}
+
+
 def test_losses_are_asked_of_sub_models(run_small: Runner) -> None:
     run_directory = run_small(participation__name="power-of-choice", **HETERO)
     rows = pd.read_csv(run_directory / "metrics.csv")
@@ -162,6 +171,23 @@ def test_sizes_of_a_file_are_those_of_another_run(run_small: Runner, tmp_path: P
     )
 
 
+def test_two_systems_given_the_same_files_have_the_same_clients(run_small: Runner) -> None:
+    first = run_small("first", model__size_assignment="shuffled", rounds=1, **HETERO)
+    files = {
+        "model__size_file": str(first / "sizes.csv"),
+        "partition__name": "hetero-fixed",
+        "partition__file": str(first / "partition.npz"),
+    }
+    same = run_small("same", rounds=1, **files, **HETERO)
+    for key in ("partition_sha256", "model_sha256"):
+        assert summary(same)[key] == summary(first)[key]
+    # Another seed and another method leave both files' content as it is.
+    other = run_small("other", rounds=1, seed=7, **files, **{**HETERO, "method__name": "heteroprox"})
+    assert (other / "sizes.csv").read_text() == (first / "sizes.csv").read_text()
+    assert summary(other)["partition_sha256"] == summary(first)["partition_sha256"]
+    assert summary(other)["model_sha256"] != summary(first)["model_sha256"]
+
+
 def test_dynamic_sizes_change_and_resume(run_small: Runner) -> None:
     keys = {**HETERO, "model__size_assignment": "dynamic"}
     whole = run_small("whole", rounds=4, **keys)
@@ -171,6 +197,19 @@ def test_dynamic_sizes_change_and_resume(run_small: Runner) -> None:
     assert not (whole / "sizes.csv").exists()
     fixed = run_small("fixed", rounds=4, **HETERO)
     assert summary(fixed)["model_sha256"] != summary(whole)["model_sha256"]
+
+
+def test_five_sizes_resume_exactly(run_small: Runner) -> None:
+    keys: dict[str, Any] = {
+        "method__name": "heteroscaffold", "method__inco": True, "model__name": "stage-resnet",
+        "model__width": 2, "model__sizes": "1,2,3,4,5", "clients__count": 5, "clients__fraction": 0.6,
+        "local__steps": 1, "evaluate__every": 3,
+    }  # fmt: skip
+    whole = run_small("whole", rounds=3, **keys)
+    run_small("parts", rounds=1, **keys)
+    parts = run_small("parts", rounds=3, run__resume=True, **keys)
+    assert summary(parts)["model_sha256"] == summary(whole)["model_sha256"]
+    assert summary(parts)["final.test_loss_resnet22"] == summary(whole)["final.test_loss_resnet22"]
 
 
 def test_what_nobody_trains_is_said(run_small: Runner, capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,6 +256,16 @@ def test_impossible_runs_are_refused_in_one_line(options: dict[str, Any], messag
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("method", ["heteroavg", "heterofl", "fedrolex", "scalefl"])
+@pytest.mark.parametrize("sizes", ["w0.5,1", "a,b", "resnet10", "d1w0.5"])
+def test_transformers_are_not_made_narrower(method: str, sizes: str) -> None:
+    vit = {"model__name": "vit-small", "model__depth": 2, "model__width": 8, "model__heads": 2}
+    with pytest.raises(UserError) as caught:
+        prepare_run({"method__name": method, "model__patch_size": 4, "model__sizes": sizes, **vit})
+    assert "model.sizes: there is no size '" in str(caught.value)
+    assert "numbers of blocks from 1 to 2; a transformer cannot be made narrower" in str(caught.value)
+
+
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "sizes.json"
     for sizes, message in (
@@ -242,3 +291,24 @@ def test_a_worker_keeps_one_model_per_size() -> None:
     with torch.no_grad():
         small.parameters["conv1.weight"].add_(1)
     assert torch.equal(worker.state["conv1.weight"], section["conv1.weight"])
+
+
+@pytest.mark.parametrize("split", ["blocks", "widths"])
+def test_clients_measure_their_own_sub_model(split: str, run_small: Runner) -> None:
+    keys = {**HETERO, "clients__evaluate_fraction": 1.0, "rounds": 1, "local__steps": 2}
+    if split == "widths":
+        keys |= {"model__sizes": "w0.5,w1", "model__norm": "group", "model__width": 4}
+    # One client per size, with all classes: its test data are the test set.
+    keys |= {"clients__count": 2, "clients__fraction": 1.0, "partition__name": "iid"}
+    run_directory = run_small("run", **keys)
+    row = pd.read_csv(run_directory / "metrics.csv").iloc[-1]
+    evaluations = pd.read_csv(run_directory / "evaluations.csv").set_index("client_id")
+    sizes = pd.read_csv(run_directory / "sizes.csv").set_index("client_id")["size"]
+    assert sizes.nunique() == 2
+    for client, size in sizes.items():
+        assert row[f"federated_accuracy_{size}"] == pytest.approx(
+            evaluations.loc[client, "accuracy"], rel=1e-5
+        )
+        # Classes are weighted by the client's labels, which iid data have in the test set's proportions.
+        assert row[f"federated_loss_{size}"] == pytest.approx(row[f"test_loss_{size}"], rel=0.05)
+    assert abs(evaluations["loss"].diff().iloc[-1]) > 1e-4

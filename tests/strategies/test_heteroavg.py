@@ -1,16 +1,20 @@
 """HeteroAvg on hand-made replies: buffers, missing layers, InCo's place."""
 
-from collections.abc import Mapping, Sequence
+import gc
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from torch import nn
 
 from common.records import Section, to_record, to_section, to_sections
 from models import build_model
+from models.classifier import Classifier
 from models.population import Population
-from models.submodels import SubModels, as_splittable
+from models.submodels import Splittable, SubModels, as_splittable
 from strategies.heteroavg import HeteroAvg
 from tests.methods.sized import Points
 from tests.strategies.messages import NodesOnly
@@ -123,9 +127,10 @@ def test_o13_a_layer_without_holder_is_bit_identical(inco: bool) -> None:
         assert model[name].dtype == value.dtype
 
 
+@pytest.mark.parametrize("weighting", ["uniform", "examples"])
 @pytest.mark.parametrize("inco", [False, True])
-def test_m13_identical_changes_of_all_holders_are_the_change(inco: bool) -> None:
-    server = Server(resnet(), SIZES, inco=inco)
+def test_m13_identical_changes_of_all_holders_are_the_change(inco: bool, weighting: str) -> None:
+    server = Server(resnet(), SIZES, inco=inco, weighting=weighting)
     messages = server.send()
     after = changed(server.state)
     parts = [
@@ -181,6 +186,104 @@ def test_m6_inco_changes_its_targets_alone_and_within_the_clip() -> None:
     assert "inco_theta" not in plain.strategy.columns(1)
 
 
+def test_m2_clients_of_the_largest_size_average_but_inco_still_mixes() -> None:
+    plain, inco = (Server(resnet(), ("1-1-1-2",) * 3, inco=flag) for flag in (False, True))
+    models = [changed(received(message), 0.01 * (i + 1)) for i, message in enumerate(plain.send())]
+    average, model = plain.aggregate(plain.send(), models), inco.aggregate(inco.send(), models)
+    for name, value in average.items():
+        if value.is_floating_point():
+            expected = torch.stack([client[name] for client in models]).double().mean(0).float()
+            torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-7)
+    mixed = {name for name, value in average.items() if not torch.equal(model[name], value)}
+    assert mixed == {"layer4.1.conv1.weight", "layer4.1.conv2.weight"}
+
+
+@pytest.mark.parametrize("inco", [False, True])
+def test_m11_the_order_of_the_clients_changes_rounding_alone(inco: bool) -> None:
+    server = Server(resnet(), SIZES, inco=inco)
+    messages = server.send()
+    models = [changed(received(message), 0.01 * (i + 1)) for i, message in enumerate(messages)]
+    expected = server.aggregate(messages, models)
+    for order in ([2, 1, 0], [1, 2, 0]):
+        messages = server.send()
+        model = server.aggregate([messages[i] for i in order], [models[i] for i in order])
+        for name, value in expected.items():
+            torch.testing.assert_close(model[name], value, rtol=1e-6, atol=1e-7)
+
+
+class Entries(Splittable):
+    """A model of entries with dotted names, all zero; a size names those that it holds by a prefix."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        super().__init__()
+        self.shapes = shapes
+        for name, shape in shapes.items():
+            module: nn.Module = self
+            *path, last = name.split(".")
+            for part in path:
+                if part not in dict(module.named_children()):
+                    module.add_module(part, nn.Module())
+                module = module.get_submodule(part)
+            module.register_parameter(last, nn.Parameter(torch.zeros(shape, dtype=torch.float64)))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def size_name(self, text: str) -> str:
+        return text
+
+    def submodel(self, size: str) -> Classifier:
+        return Entries({name: shape for name, shape in self.shapes.items() if name.startswith(size)})
+
+
+def kernel(entries: Mapping[tuple[int, int], float]) -> torch.Tensor:
+    values = torch.zeros(1, 1, 3, 3, dtype=torch.float64)
+    for place, value in entries.items():
+        values[(0, 0, *place)] = value
+    return values
+
+
+def test_o14_two_clients_and_inco_in_one_round() -> None:
+    first, second = "layer1.0.conv2.weight", "layer1.1.conv1.weight"
+    shape = (1, 1, 3, 3)
+    server = Server(Entries({first: shape, second: shape}), ("layer1.0", "layer1"), inco=True)
+    a = {first: kernel({(0, 0): 0.02})}
+    b = {first: kernel({(0, 0): 0.04}), second: kernel({(0, 0): -0.01, (1, 1): 0.02})}
+    model = server.aggregate(server.send(), [a, b])
+    assert model[first][0, 0, 0, 0].item() == pytest.approx(0.03, abs=1e-12)
+    assert model[first].count_nonzero() == 1
+    found = model[second][0, 0]
+    assert [found[0, 0].item(), found[1, 1].item()] == pytest.approx([-0.00298237, 0.02341630], abs=1e-8)
+    assert found.count_nonzero() == 2
+    diagnostics = server.strategy.layers(1)[second]
+    assert diagnostics["theta"] == pytest.approx(0.33329630, abs=1e-8)
+    assert (diagnostics["norm"], diagnostics["layer_beta"]) == pytest.approx((0.02236068, -0.0003), abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("divisor", "norm1", "norm2"),
+    [
+        (5.0, [0.02, -0.04, 0.04, 0.02], [0.05671951, 0.01371557, -0.01371557, 0.03855457]),
+        (1.0, [0.1, -0.2, 0.2, 0.1], [0.1, 0.06857739, -0.06857739, 0.1]),
+    ],
+)
+def test_o15_a_transformer_block_and_the_divisor(
+    divisor: float, norm1: list[float], norm2: list[float]
+) -> None:
+    names = [f"blocks.0.{name}.weight" for name in ("norm1", "attention.qkv", "norm2")]
+    shapes = {name: (12, 4) if "qkv" in name else (4,) for name in names}
+    server = Server(Entries(shapes), ("blocks",), inco=True, delta_divisor=divisor)
+    raw = {
+        names[0]: torch.tensor([0.1, -0.2, 0.2, 0.1], dtype=torch.float64),
+        names[1]: torch.full((12, 4), 0.3, dtype=torch.float64),
+        names[2]: torch.tensor([0.3, 0.1, -0.1, 0.2], dtype=torch.float64),
+    }
+    model = server.aggregate(server.send(), [raw])
+    assert model[names[0]].tolist() == pytest.approx(norm1, abs=1e-12)
+    assert model[names[2]].tolist() == pytest.approx(norm2, abs=1e-8)
+    assert model[names[1]].flatten().tolist() == pytest.approx([0.3 / divisor] * 48, abs=1e-12)
+
+
 def test_m1_a_server_of_the_smallest_size_has_no_targets() -> None:
     sizes = ("resnet10", "w0.5")
     plain, inco = (Server(resnet(blocks="resnet10"), sizes, inco=flag) for flag in (False, True))
@@ -220,3 +323,36 @@ def test_inco_sees_the_mean_change_of_the_holders(monkeypatch: pytest.MonkeyPatc
         seen["conv1.weight"], torch.full_like(seen["conv1.weight"], 0.2), rtol=0, atol=1e-7
     )
     torch.testing.assert_close(model["conv1.weight"], server.state["conv1.weight"] + 0.4)
+
+
+@pytest.mark.parametrize("num_clients", [3, 12])
+def test_one_accumulator_per_entry_whatever_the_cohort(num_clients: int) -> None:
+    server = Server(resnet(), [SIZES[i % 3] for i in range(num_clients)], inco=True)
+    messages = server.send()
+    alive: list[weakref.ref[Message]] = []
+
+    def replies() -> Iterator[Message]:
+        for message in messages:
+            gc.collect()
+            assert sum(reference() is not None for reference in alive) <= 1  # the one that was just averaged
+            content = RecordDict(
+                {
+                    "arrays": to_record(changed(received(message))),
+                    "metrics": MetricRecord({"num-examples": 10}),
+                }
+            )
+            reply = Message(content, reply_to=message)
+            alive.append(weakref.ref(reply))
+            yield reply
+            del reply, content
+
+    arrays, _ = server.strategy.aggregate_train(1, replies())
+    average = server.strategy._average
+    assert arrays is not None
+    assert average is not None
+    assert {name: value.shape for name, value in average._sums.items()} == {
+        name: value.shape for name, value in server.state.items()
+    }
+    # Weights of entries that are sent in part: one per kernel, channel or row.
+    counts = {name: weights.numel() for name, weights in average._parts.items()}
+    assert sum(counts.values()) < sum(value.numel() for value in server.state.values()) / 5

@@ -131,6 +131,24 @@ def test_m19_untrained_windows_put_together_are_the_model(direction: str, server
     assert all(torch.equal(model[name], value) for name, value in server.state.items())
 
 
+@pytest.mark.parametrize("strategy", [HeteroFL(), FedRolex(), FedRolex(direction="paper")])
+@pytest.mark.parametrize("server_round", [1, 4])
+def test_m18_with_all_rates_1_it_is_uniform_averaging(strategy: HeteroFL, server_round: int) -> None:
+    server = WidthServer(resnet(), ("w1", "w1"), strategy)
+    messages = server.send(server_round)
+    generator = torch.Generator().manual_seed(0)
+    whole = [
+        {name: torch.rand(value.shape, generator=generator) for name, value in server.state.items()}
+        for _ in messages
+    ]
+    held = strategy.selection("w1", server_round)
+    model = server.combine([held.take(state) for state in whole], [[True] * 4] * 2, messages)
+    for name, value in server.state.items():
+        if value.is_floating_point():
+            expected = (whole[0][name].double() + whole[1][name].double()) / 2
+            torch.testing.assert_close(model[name], expected.float(), rtol=1e-6, atol=0)
+
+
 def test_m18_a_permuted_model_computes_the_same() -> None:
     server = WidthServer(resnet(), ("w1",), FedRolex())
     part = to_sections(server.send(4)[0].content)["arrays"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from common.config import Value
 from tests.conftest import SMALL_RUN, Runner
 from tests.system.commands import run, summary
 
@@ -37,6 +38,30 @@ def test_flower_runtimes_give_the_bits_of_the_sequential_one(
         assert code == 0, output
         same = ["model_sha256", *(key for key in expected if key.startswith("final."))]
         assert {key: summary(path)[key] for key in same} == {key: expected[key] for key in same}
+
+
+@pytest.mark.parametrize("carrier", [("--simulation",), ()], ids=["flwr-run-simulation", "grpc-processes"])
+def test_five_sizes_give_the_same_bits_on_every_carrier(
+    carrier: tuple[str, ...], run_small: Runner, tmp_path: Path
+) -> None:
+    # Flower starts a process for each message: one round, and no state to ask for.
+    options: dict[str, Value] = {
+        "method.name": "heteroavg", "method.inco": True, "clients.count": 5, "clients.fraction": 1.0,
+        "rounds": 1, "local.batch-size": 128,
+        "model.name": "stage-resnet", "model.width": 2, "model.sizes": "1,2,3,4,5",
+    }  # fmt: skip
+    keys = {key.replace(".", "__").replace("-", "_"): value for key, value in options.items()}
+    expected = summary(run_small("sequential", **keys))
+    assignments = [part for key, value in options.items() for part in ("--set", f"{key}={_toml(value)}")]
+    code, output = run(federation(tmp_path / "run", *carrier, *assignments))
+    assert code == 0, output
+    same = ["model_sha256", *(key for key in expected if key.startswith("final."))]
+    assert len(same) > 2 * 5
+    assert {key: summary(tmp_path / "run")[key] for key in same} == {key: expected[key] for key in same}
+
+
+def _toml(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def test_a_failing_client_behind_grpc_is_as_loud(tmp_path: Path) -> None:
