@@ -166,6 +166,7 @@ class BatchNormSection(_Section):
     """What happens to BatchNorm's running statistics (``docs/architecture.md``)."""
 
     policy: Literal["average", "local", "recalibrate"]
+    batches: Positive
 
 
 class PrivacySection(_Section):

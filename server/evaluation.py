@@ -133,7 +133,14 @@ class CentralEvaluation:
         if self._recalibrates:
             train = self._dataset.train
             normalizer = self._normalizer if self._sigma == 0 else self._noisy_normalizer()
-            recalibrate(model, train.inputs, normalizer, self._config.evaluate.batch_size, self._device)
+            recalibrate(
+                model,
+                train.inputs,
+                normalizer,
+                self._config.evaluate.batch_size,
+                self._device,
+                self._config.batch_norm.batches,
+            )
 
     def _noisy_normalizer(self) -> NoisyNormalizer:
         """Return what gives image j the noise of client j mod K: the same images whenever it is made anew."""
