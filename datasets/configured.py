@@ -17,13 +17,16 @@ from datasets.loading import load_dataset
 from datasets.noise import check_noise
 from datasets.partitions import IndexArray, make_partition, partition_parameters
 
+_NO_NOISE = {"feature_noise": 0.0, "feature_noise_overflow": "wrap", "feature_noise_clients": 0}
+
 
 def open_dataset(config: Config, data_root: str = "") -> Dataset:
     """Load the run's data set from `data_root`, by default ``dataset.root``."""
     # A node with data of its own keeps all of its natural clients: they are one client of the run.
     natural_clients = config.dataset.natural_clients or config.clients.count
     num_clients = None if config.partition.name == "node" else natural_clients
-    dataset = _open(config.dataset, data_root or config.dataset.root, config.seed, num_clients)
+    clean = config.dataset.model_copy(update=_NO_NOISE)  # runs with noise of any kind share the clean data
+    dataset = _open(clean, data_root or config.dataset.root, config.seed, num_clients)
     check_noise(dataset, config.dataset.client_noise)
     if config.dataset.feature_noise > 0:
         return _noisy(dataset, config.dataset, _Scheme.of(config))
@@ -146,9 +149,7 @@ def noise_examples(config: Config, magnitudes: Sequence[float]) -> torch.Tensor:
     torch.Tensor
         uint8, shape (magnitudes, clients, channels, height, width).
     """
-    clean = open_dataset(
-        config.model_copy(update={"dataset": config.dataset.model_copy(update={"feature_noise": 0.0})})
-    )
+    clean = open_dataset(config.model_copy(update={"dataset": config.dataset.model_copy(update=_NO_NOISE)}))
     _, partition, donors = _donors(clean, config.dataset, _Scheme.of(config))
     inputs, overflow = clean.train.inputs, config.dataset.feature_noise_overflow
     chosen = inputs[torch.tensor([int(part[0]) for part in partition])]
