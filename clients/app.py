@@ -13,7 +13,7 @@ from clients.worker import get_worker
 from common.config import Config, Value
 from common.errors import UserError
 from common.methods import complete, load_method
-from common.records import CONFIG, METRICS, SIZE, to_record, to_sections
+from common.records import CONFIG, METRICS, SIZE, Sections, to_record, to_sections
 
 CLIENT_FAILED = 1000  # error codes of our own, above those of Flower
 CLIENT_MISCONFIGURED = 1001
@@ -68,6 +68,19 @@ def run_train(message: Message, context: Context) -> RecordDict:
     """Train one client for one round and keep its state."""
     client = make_client(context, message)
     sections, metrics = client.train(to_sections(message.content), message.content.config_records[CONFIG])
+    return _with_state(client, context, sections, metrics)
+
+
+def run_prelude(message: Message, context: Context) -> RecordDict:
+    """Tell what the server asks for before a round and keep the client's state."""
+    client = make_client(context, message)
+    answer = client.answer_prelude(to_sections(message.content), message.content.config_records[CONFIG])
+    return _with_state(client, context, *answer)
+
+
+def _with_state(
+    client: Client, context: Context, sections: Sections, metrics: Mapping[str, int | float]
+) -> RecordDict:
     reply = RecordDict({name: to_record(section) for name, section in sections.items()})
     reply[METRICS] = MetricRecord(dict(metrics))
     for name, section in client.state.items():
@@ -124,6 +137,7 @@ JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
     "evaluate": run_evaluate,
     "query.describe": run_describe,
     "query.loss": run_loss,
+    "query.prelude": run_prelude,
     "query.get_state": run_get_state,
     "query.set_state": run_set_state,
 }

@@ -1,6 +1,7 @@
 """The client half of FedAvg, and the hooks that other methods override."""
 
 import functools
+import itertools
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -116,6 +117,13 @@ class Client(ListInterface):
         """Return the state of a client that takes part for the first time."""
         return {}
 
+    def prelude(self) -> Sections:
+        """Return what the server asks for before a round (``FedAvg.asks``), at the received model.
+
+        It may replace ``state``.
+        """
+        return {}
+
     def begin_round(self) -> None:
         """Prepare the round: the model is loaded, ``received`` and ``state`` are there."""
 
@@ -168,6 +176,15 @@ class Client(ListInterface):
             grads = torch.autograd.grad(self.loss(leaves, batch), list(leaves.values()))
         worker.load(statistics)
         return dict(zip(leaves, grads, strict=True))
+
+    def mean_gradient(self, num_batches: int) -> Section:
+        """Return the mean gradient of fresh mini-batches at the resident model; weight decay is left out."""
+        self.worker.model.train()
+        gradients = [
+            self.gradient_at(self.params, batch)
+            for batch in itertools.islice(self.extra_batches(), num_batches)
+        ]
+        return {name: torch.stack([g[name] for g in gradients]).mean(dim=0) for name in gradients[0]}
 
     def extra_batches(self) -> Iterator[Batch]:
         """Yield mini-batches without end, independent of those of the round's steps."""
@@ -337,6 +354,13 @@ class Client(ListInterface):
             predictor = self.personal_predictor()
             metrics["personal_loss"], metrics["personal_accuracy"] = data.evaluate(predictor)
         return metrics
+
+    def answer_prelude(
+        self, received: Sections, config: ConfigRecord
+    ) -> tuple[Sections, dict[str, int | float]]:
+        """Return the sections of ``prelude`` and the number of examples; nothing is trained."""
+        self._receive(received, config)
+        return self.prelude(), {"num-examples": self.num_examples}
 
     def training_loss(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
         """Return the mean cross-entropy of the global model on the client's training data.

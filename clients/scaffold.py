@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from clients.base import Client
+from clients._initial_control import InitialControl
 from common.records import ARRAYS, Section, Sections
 
 
-class Scaffold(Client):
+class Scaffold(InitialControl):
     """Corrects every gradient by c - c_i; controls start at zero, and an absent client's stays as it is.
 
     ``option`` 2 takes c_i+ = c_i - c + (x - y) / (lr ||a||_1), where ||a||_1 is the number of steps without
