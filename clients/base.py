@@ -180,6 +180,9 @@ class Client(ListInterface):
     def mean_gradient(self, num_batches: int) -> Section:
         """Return the mean gradient of fresh mini-batches at the resident model; weight decay is left out."""
         self.worker.model.train()
+        dropout = self.generator("dropout", "extra", self.worker.device)
+        for layer in self.worker.dropout_layers:
+            layer.generator = dropout
         gradients = [
             self.gradient_at(self.params, batch)
             for batch in itertools.islice(self.extra_batches(), num_batches)

@@ -15,7 +15,7 @@ Purpose = Literal[
     "sizes", "shuffle", "augment", "dropout", "noise", "privacy",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",
-    "feature-noise", "clock", "clock-speed", "clock-jitter",
+    "extra-dropout", "feature-noise", "clock", "clock-speed", "clock-jitter",
 ]  # fmt: skip
 
 

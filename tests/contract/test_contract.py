@@ -25,6 +25,7 @@ from tests.conftest import Runner, model_for, small_config
 METHODS = [*available_methods(), "flwr:FedAdam", "flwr:FedAvgM", "flwr:FedMedian"]
 PARAMETERS = {
     "flwr:FedAvgM": {"method__server-momentum": 0.9},
+    "episode": {"method__clip-norm": 1.0, "method__gradient-batches": 1},
     "fedasync": {"clock__spread": 0.5},
     "fedbuff": {"method__buffer-size": 3, "clock__spread": 0.5, "clock__jitter": 0.5},
 }
