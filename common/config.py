@@ -134,6 +134,7 @@ class LocalSection(_Section):
     nesterov: bool
     weight_decay: NonNegativeFloat
     clip_norm: NonNegativeFloat
+    clip_decay: bool
     scheduler: Literal["constant", "cosine", "step", "milestones"]
     scheduler_step_rounds: NonNegative
     scheduler_gamma: Annotated[float, Field(gt=0)]
