@@ -106,6 +106,10 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     """Tell which client this node is and what it holds."""
     client = make_client(context)
     client.validate()
+    loss = client.worker.config.local.loss
+    if loss != "cross-entropy" and client.overrides("loss"):
+        name = client.worker.config.method.name
+        raise UserError(f"method.name '{name}' has a loss of its own: local.loss must be 'cross-entropy'")
     description = MetricRecord(
         {
             "client-id": client.client_id,

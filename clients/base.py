@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from flwr.app import ConfigRecord
-from torch.nn import functional as F
 
 from clients.batches import num_steps
 from clients.evaluation_data import client_evaluation_data, evaluate_global_model
 from clients.list_interface import ListInterface
+from clients.losses import LOSSES
 from clients.schedules import learning_rate
 from clients.step_weights import step_weight_norm
 from clients.training import (
@@ -132,8 +132,8 @@ class Client(ListInterface):
         return self.params
 
     def loss(self, params: Section, batch: Batch) -> torch.Tensor:
-        """Return the scalar loss of a mini-batch: cross-entropy."""
-        return F.cross_entropy(self.forward(params, batch.inputs), batch.targets)
+        """Return the scalar loss of a mini-batch: ``local.loss``, by default cross-entropy."""
+        return LOSSES[self.worker.config.local.loss](self.forward(params, batch.inputs), batch.targets)
 
     def correct_gradients(self, params: Section, grads: Section) -> Section:
         """Return the gradients that the optimiser is to use; ``batch`` is the mini-batch that they are of."""

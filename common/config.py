@@ -135,6 +135,7 @@ class LocalSection(_Section):
     weight_decay: NonNegativeFloat
     clip_norm: NonNegativeFloat
     clip_decay: bool
+    loss: Literal["cross-entropy", "hinge"]
     scheduler: Literal["constant", "cosine", "step", "milestones"]
     scheduler_step_rounds: NonNegative
     scheduler_gamma: Annotated[float, Field(gt=0)]
