@@ -32,8 +32,8 @@ def plot_comparison(runs: Sequence[Run], path: Path) -> Path:
     scale = 100 if is_accuracy else 1
     figure = new_figure(8, 5)
     axes = figure.subplots()
-    for group, (colour, line_style) in zip(groups, _line_looks(groups), strict=True):
-        draw_mean_curve(axes, group, scale, color=colour, linestyle=line_style, label=_label(group, keys))
+    for group, (colour, line_style) in zip(groups, line_looks(groups), strict=True):
+        draw_mean_curve(axes, group, scale, color=colour, linestyle=line_style, label=run_label(group, keys))
     integer_ticks(axes.xaxis)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=TEXT_SIZE - 1, frameon=False)
@@ -41,7 +41,7 @@ def plot_comparison(runs: Sequence[Run], path: Path) -> Path:
     return save(figure, path)
 
 
-def _line_looks(groups: Sequence[Sequence[Run]]) -> list[tuple[str, str]]:
+def line_looks(groups: Sequence[Sequence[Run]]) -> list[tuple[str, str]]:
     """Return colour and line style per group: colours tell methods apart, or groups if all use one method."""
     methods = [str(group[0].config.get("method.name", "")) for group in groups]
     if len(set(methods)) == 1:
@@ -58,7 +58,8 @@ def _line_looks(groups: Sequence[Sequence[Run]]) -> list[tuple[str, str]]:
     return looks
 
 
-def _label(group: Sequence[Run], keys: Sequence[str]) -> str:
+def run_label(group: Sequence[Run], keys: Sequence[str]) -> str:
+    """Return what a group of repetitions is called: its values of the keys that differ."""
     config = group[0].config
     ordered = sorted(keys, key=lambda key: key != "method.name")
     parts = [

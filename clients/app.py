@@ -15,7 +15,7 @@ from clients.worker import get_worker
 from common.config import Config, Value
 from common.errors import UserError
 from common.methods import complete, load_method
-from common.records import CONFIG, METRICS, SIZE, is_finite, to_record, to_sections
+from common.records import CONFIG, METRICS, SIZE, Sections, is_finite, to_record, to_sections
 
 CLIENT_FAILED = 1000  # error codes of our own, above those of Flower
 CLIENT_MISCONFIGURED = 1001
@@ -78,6 +78,19 @@ def run_train(message: Message, context: Context) -> RecordDict:
     """Train one client for one round and keep its state, unless that has gone bad."""
     client = make_client(context, message)
     sections, metrics = client.train(to_sections(message.content), message.content.config_records[CONFIG])
+    return _with_state(client, context, sections, metrics)
+
+
+def run_prelude(message: Message, context: Context) -> RecordDict:
+    """Tell what the server asks for before a round and keep the client's state."""
+    client = make_client(context, message)
+    answer = client.answer_prelude(to_sections(message.content), message.content.config_records[CONFIG])
+    return _with_state(client, context, *answer)
+
+
+def _with_state(
+    client: Client, context: Context, sections: Sections, metrics: Mapping[str, int | float]
+) -> RecordDict:
     for name, section in client.state.items():
         for key, value in section.items():
             if not is_finite(value):
@@ -110,6 +123,10 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     if client.assumes_sgd():
         require_plain_sgd(client.worker.config.local, client.worker.config.method.name)
     check_course(client)
+    loss = client.worker.config.local.loss
+    if loss != "cross-entropy" and client.overrides("loss"):
+        name = client.worker.config.method.name
+        raise UserError(f"method.name '{name}' has a loss of its own: local.loss must be 'cross-entropy'")
     description = MetricRecord(
         {
             "client-id": client.client_id,
@@ -141,6 +158,7 @@ JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
     "evaluate": run_evaluate,
     "query.describe": run_describe,
     "query.loss": run_loss,
+    "query.prelude": run_prelude,
     "query.get_state": run_get_state,
     "query.set_state": run_set_state,
 }

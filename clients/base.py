@@ -1,6 +1,7 @@
 """The client half of FedAvg, and the hooks that other methods override."""
 
 import functools
+import itertools
 import math
 import sys
 import time
@@ -11,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from flwr.app import ConfigRecord
-from torch.nn import functional as F
 
 from clients.batches import num_steps
 from clients.evaluation_data import client_evaluation_data, evaluate_global_model
 from clients.list_interface import ListInterface
+from clients.losses import LOSSES
 from clients.schedules import gradual_warmup_steps, learning_rate, step_factor, varies_by_step
 from clients.step_weights import step_weight_norm
 from clients.training import (
@@ -118,7 +119,7 @@ class Client(ListInterface):
         """Raise a `UserError` if the method cannot work with this configuration; before any training."""
 
     def assumes_sgd(self) -> bool:
-        """Tell whether the method's formulas hold for unclipped SGD only, as ``mean_gradient`` does."""
+        """Tell whether the method's formulas hold for unclipped SGD only, as ``gradient_of_steps`` does."""
         return False
 
     def personal_names(self) -> Collection[str]:
@@ -130,6 +131,13 @@ class Client(ListInterface):
 
     def init_state(self) -> Sections:
         """Return the state of a client that takes part for the first time."""
+        return {}
+
+    def prelude(self) -> Sections:
+        """Return what the server asks for before a round (``FedAvg.asks``), at the received model.
+
+        It may replace ``state``.
+        """
         return {}
 
     def begin_round(self) -> None:
@@ -144,8 +152,8 @@ class Client(ListInterface):
         return self.params
 
     def loss(self, params: Section, batch: Batch) -> torch.Tensor:
-        """Return the scalar loss of a mini-batch: cross-entropy."""
-        return F.cross_entropy(self.forward(params, batch.inputs), batch.targets)
+        """Return the scalar loss of a mini-batch: ``local.loss``, by default cross-entropy."""
+        return LOSSES[self.worker.config.local.loss](self.forward(params, batch.inputs), batch.targets)
 
     def correct_gradients(self, params: Section, grads: Section) -> Section:
         """Return the gradients that the optimiser is to use; ``batch`` is the mini-batch that they are of."""
@@ -199,6 +207,18 @@ class Client(ListInterface):
             grads = torch.autograd.grad(loss, list(leaves.values()))
         worker.load(statistics)
         return dict(zip(leaves, grads, strict=True))
+
+    def mean_gradient(self, num_batches: int) -> Section:
+        """Return the mean gradient of fresh mini-batches at the resident model; weight decay is left out."""
+        self.worker.model.train()
+        dropout = self.generator("dropout", "extra", self.worker.device)
+        for layer in self.worker.dropout_layers:
+            layer.generator = dropout
+        gradients = [
+            self.gradient_at(self.params, batch)
+            for batch in itertools.islice(self.extra_batches(), num_batches)
+        ]
+        return {name: torch.stack([g[name] for g in gradients]).mean(dim=0) for name in gradients[0]}
 
     def extra_batches(self) -> Iterator[Batch]:
         """Yield mini-batches without end, independent of those of the round's steps."""
@@ -302,7 +322,7 @@ class Client(ListInterface):
         damping = self.learning_rate * getattr(self, "mu", 0.0)
         return step_weight_norm(self.num_steps, momentum, damping, local.nesterov)
 
-    def mean_gradient(self, correction: Section) -> Section:
+    def gradient_of_steps(self, correction: Section) -> Section:
         """Return (x - y) / (lr ||a||_1) - `correction`: the mean gradient of the round's unclipped SGD steps.
 
         `correction` is what ``correct_gradients`` added to each of them.
@@ -419,6 +439,13 @@ class Client(ListInterface):
             for name, predictor in self.personal_predictors().items():
                 metrics |= data.measure(predictor, f"personal_{name}_" if name else "personal_")
         return metrics
+
+    def answer_prelude(
+        self, received: Sections, config: ConfigRecord
+    ) -> tuple[Sections, dict[str, int | float]]:
+        """Return the sections of ``prelude`` and the number of examples; nothing is trained."""
+        self._receive(received, config)
+        return self.prelude(), {"num-examples": self.num_examples}
 
     def training_loss(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
         """Return the mean cross-entropy of the global model on the client's training data.

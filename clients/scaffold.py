@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from clients.base import Client
+from clients._initial_control import InitialControl
 from common.records import Section, Sections
 
 
-class Scaffold(Client):
+class Scaffold(InitialControl):
     """Corrects every gradient by c - c_i; controls start at zero, and an absent client's stays as it is.
 
     ``option`` 2: c_i+ = c_i - c + (x - y) / (lr ||a||_1), where ||a||_1 is the number of steps without
@@ -35,6 +35,6 @@ class Scaffold(Client):
 
     def end_round(self, params: Section) -> Sections:
         """Replace c_i and reply with its change."""
-        old, new = self.state["control"], self.gradient or self.mean_gradient(self.correction)
+        old, new = self.state["control"], self.gradient or self.gradient_of_steps(self.correction)
         self.state["control"] = new
         return {"control": {name: new[name] - old[name] for name in old}}

@@ -167,7 +167,7 @@ def train_locally(
             if corrects_gradients:
                 _replace_gradients(client, params, batch)
             if local.clip_norm > 0:
-                torch.nn.utils.clip_grad_norm_(params.values(), local.clip_norm)
+                _clip_gradients(params, local)
             worker.optimizer.step()
             client.num_steps += 1
             client.after_step(params)
@@ -199,6 +199,18 @@ def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch)
 def _freeze_all_but(names: Collection[str], params: Section) -> None:
     for name, param in params.items():
         param.requires_grad_(name in names)
+
+
+@torch.no_grad()
+def _clip_gradients(params: Section, local: LocalSection) -> None:
+    """Clip the norm of the gradient, with ``clip-decay`` that of the gradient with weight decay."""
+    decay = local.weight_decay if local.clip_decay else 0.0
+    decayed = [(param.grad, param) for param in params.values() if decay and param.grad is not None]
+    for grad, param in decayed:
+        grad.add_(param, alpha=decay)
+    torch.nn.utils.clip_grad_norm_(params.values(), local.clip_norm)
+    for grad, param in decayed:  # the optimiser adds it again
+        grad.sub_(param, alpha=decay)
 
 
 @torch.no_grad()

@@ -143,6 +143,8 @@ class LocalSection(_Section):
     bias_correction: bool
     trust_coefficient: Annotated[float, Field(gt=0)]
     clip_norm: NonNegativeFloat
+    clip_decay: bool
+    loss: Literal["cross-entropy", "hinge"]
     scheduler: Literal["constant", "cosine", "cosine-steps", "polynomial-steps", "step", "milestones"]
     scheduler_step_rounds: NonNegative
     scheduler_gamma: Annotated[float, Field(gt=0)]

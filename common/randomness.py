@@ -17,8 +17,8 @@ Purpose = Literal[
     "label-noise", "step-label-noise", "personal-label-noise", "extra-label-noise",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",
-    "deal", "shard", "replacement", "step-augment", "step-dropout", "feature-noise",
-    "clock", "clock-speed", "clock-jitter",
+    "deal", "shard", "replacement", "step-augment", "step-dropout", "extra-dropout",
+    "feature-noise", "clock", "clock-speed", "clock-jitter",
 ]  # fmt: skip
 
 

@@ -28,6 +28,8 @@ from datasets.partition_report import label_counts
 from datasets.partitions import make_partition, partition_parameters
 from datasets.partitions.fed_lt import PUBLISHED_ALPHA, PUBLISHED_SEED, generator_after
 
+_NO_NOISE = {"feature_noise": 0.0, "feature_noise_overflow": "wrap", "feature_noise_clients": 0}
+
 
 def open_dataset(config: Config, data_root: str = "") -> Dataset:
     """Load the run's data set from `data_root`, by default ``dataset.root``."""
@@ -42,7 +44,8 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
     if config.dataset.name == "image-folder" and not config.dataset.natural_clients:
         keeps_all |= config.partition.name != "natural"  # users are not asked for
     num_clients = None if keeps_all else natural_clients
-    dataset = _open(config.dataset, data_root or config.dataset.root, config.seed, num_clients)
+    clean = config.dataset.model_copy(update=_NO_NOISE)  # runs with noise of any kind share the clean data
+    dataset = _open(clean, data_root or config.dataset.root, config.seed, num_clients)
     check_noise(dataset, config.dataset.client_noise)
     _check_reports(config, dataset)
     if config.dataset.feature_noise > 0:
@@ -174,9 +177,7 @@ def noise_examples(config: Config, magnitudes: Sequence[float]) -> torch.Tensor:
     torch.Tensor
         uint8, shape (magnitudes, clients, channels, height, width).
     """
-    clean = open_dataset(
-        config.model_copy(update={"dataset": config.dataset.model_copy(update={"feature_noise": 0.0})})
-    )
+    clean = open_dataset(config.model_copy(update={"dataset": config.dataset.model_copy(update=_NO_NOISE)}))
     _, partition, donors = _donors(clean, config.dataset, _Scheme.of(config))
     inputs, overflow = clean.train.inputs, config.dataset.feature_noise_overflow
     chosen = inputs[torch.tensor([int(part[0]) for part in partition])]

@@ -20,6 +20,7 @@ from server.asynchronous import start_clock
 from server.checkpoint import Checkpoint, CheckpointStore
 from server.directory import ClientDirectory, discover_clients
 from server.evaluation import CentralEvaluation
+from server.feature_noise import write_noise_examples
 from server.participation import Participation
 from server.participation_report import write_participation
 from server.privacy import apply_privacy, privacy_remarks, privacy_summary
@@ -58,6 +59,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
         write_sizes(path / "sizes.csv", parts.population)
+        write_noise_examples(path / "feature_noise.npz", config)
         for remark in (*dataset.remarks, *_remarks(config, evaluation, clients, len(dataset.train))):
             progress.note(remark)
         for remark in size_remarks(evaluation.model, parts.population):

@@ -191,6 +191,7 @@ class RoundLoop:
             )
         cohort = self._in_time(cohort, server_round)
         steps = self.local_steps.decide(server_round)
+        self._prelude(server_round, cohort, steps, queries)
         messages = self._build(self.strategy.configure_train, server_round, cohort, steps)
         check = self._reply_check(messages, self.participation.weights(cohort))
         arrays, _ = self.messenger.reduce(self.strategy.aggregate_train, server_round, messages, check)
@@ -219,7 +220,7 @@ class RoundLoop:
             "clients": len(check.metrics),
             "failures": len(check.failures) + queries["failures"],
             "bytes_down": num_bytes(messages) + queries["bytes_down"],
-            "bytes_up": check.num_bytes,
+            "bytes_up": check.num_bytes + queries["bytes_up"],
             "local_steps": int(sum(metrics["num-steps"] for metrics in check.metrics.values())),
             "num_examples": int(sum(metrics["num-examples"] for metrics in check.metrics.values())),
             "loss_queries": queries["clients"] or None,
@@ -229,6 +230,23 @@ class RoundLoop:
             "steps": steps,
             "virtual_seconds": synchronous_seconds(self.config, server_round, cohort),
         }
+
+    def _prelude(
+        self, server_round: int, cohort: Sequence[int], steps: int | None, cost: Counter[str]
+    ) -> None:
+        """Ask clients for what the strategy has to know before the round; the cost is added to `cost`."""
+        if not isinstance(self.strategy, FedAvg) or not (asked := self.strategy.asks(server_round, cohort)):
+            return
+        strategy = self.strategy
+
+        def ask(_: int, arrays: ArrayRecord, config: ConfigRecord, view: Grid) -> list[Message]:
+            return strategy.address(RecordDict({ARRAYS: arrays, CONFIG: config}), "query.prelude", view)
+
+        messages = self._build(ask, server_round, asked, steps)
+        check = self._reply_check(messages)
+        self.messenger.reduce(strategy.hear, server_round, messages, check)
+        self._trained_since_checkpoint |= check.worked
+        cost.update(failures=len(check.failures), bytes_down=num_bytes(messages), bytes_up=check.num_bytes)
 
     def _stand_still(self, server_round: int, check: ReplyCheck) -> None:
         """Keep the model of a round that a strategy made nothing of: only if clients failed in it."""

@@ -1,6 +1,6 @@
 """FedAvg's server half, and the hooks that other methods override."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -79,6 +79,13 @@ class FedAvg(Strategy):
         """Return the clients of a round if the method chooses them; None leaves that to the scheme."""
         return None
 
+    def asks(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
+        """Return the clients that are asked for ``Client.prelude`` before a round; none as a rule."""
+        return ()
+
+    def learn(self, means: Sections) -> None:
+        """Learn the means over clients of the sections that they were asked for, in the model's precision."""
+
     def broadcast(self, server_round: int) -> Sections:
         """Return the sections that go to every client beside the model."""
         return {}
@@ -123,6 +130,14 @@ class FedAvg(Strategy):
         return averages[ARRAYS] | {
             name: self.global_model[name] + step[name] for name in self.parameter_names
         }
+
+    def hear(self, server_round: int, replies: Iterable[Message]) -> None:
+        """Average the answers of the clients that were asked, one by one; all weigh the same."""
+        sections: dict[str, WeightedAverage] = {}
+        for reply in replies:
+            for name, section in to_sections(reply.content).items():
+                sections.setdefault(name, WeightedAverage()).add(section, 1.0)
+        self.learn({name: average.result() for name, average in sections.items()})
 
     # Flower's interface.
 

@@ -6,10 +6,10 @@ import torch
 from pydantic import Field
 
 from common.records import ARRAYS, Section, Sections
-from strategies.fedavg import FedAvg
+from strategies._initial_control import InitialControl
 
 
-class Scaffold(FedAvg):
+class Scaffold(InitialControl):
     """x <- x + lr_s mean(y_i - x); c <- c + (|S| / K) mean(c_i+ - c_i), K being all clients.
 
     With all controls zero at the start, c is the mean of all c_i after every round.
@@ -18,10 +18,6 @@ class Scaffold(FedAvg):
     SECTIONS = frozenset({ARRAYS, "control"})
     server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
     weighting: Literal["examples", "uniform"] = "uniform"
-
-    def __init__(self, **parameters: object) -> None:
-        super().__init__(**parameters)
-        self.control: Section = {}
 
     def broadcast(self, server_round: int) -> Sections:
         """Send c, zero at first, in the model's precision."""

@@ -32,6 +32,7 @@ PARAMETERS = {
         "method__matching_steps": 2,
         "method__retraining_steps": 2,
     },
+    "episode": {"method__clip-norm": 1.0, "method__gradient-batches": 1},
     "fedasync": {"clock__spread": 0.5},
     "fedbuff": {"method__buffer-size": 3, "clock__spread": 0.5, "clock__jitter": 0.5},
     # From a share of the rounds on it distils; a run with more rounds would be another one.

@@ -1,0 +1,45 @@
+"""Repetitions of a run in one curve: the median as a line, the smallest and the largest value as a band.
+
+As the figures of Bao, Crawshaw and Liu (ICML 2024) show their seeds.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+
+_MARGIN = 0.05
+_BAND_ALPHA = 0.25
+
+
+def band(curves: Sequence["pd.Series[float]"]) -> pd.DataFrame:
+    """Return ``median``, ``low`` and ``high`` over repetitions, at every index that all of them have."""
+    table = pd.concat(list(curves), axis=1, join="inner")
+    return pd.DataFrame({"median": table.median(axis=1), "low": table.min(axis=1), "high": table.max(axis=1)})
+
+
+def limits(bands: Sequence[pd.DataFrame]) -> tuple[float, float]:
+    """Return limits that leave 5 % below all bands, and 5 % of what is then shown above them."""
+    low = float(min(table["low"].min() for table in bands))
+    high = float(max(table["high"].max() for table in bands))
+    low -= _MARGIN * (high - low)
+    return low, high + _MARGIN * (high - low)
+
+
+def final_text(curves: Sequence["pd.Series[float]"], digits: int = 4) -> str:
+    """Return "mean +/- half-width" of the last values: the largest less the mean, as the authors print it."""
+    last = [float(curve.iloc[-1]) for curve in curves]
+    mean = float(np.mean(last))
+    return f"{mean:.{digits}f}" + (f" +/- {max(last) - mean:.{digits}f}" if len(last) > 1 else "")
+
+
+def draw_band(axes: Axes, table: pd.DataFrame, x: npt.ArrayLike, **style: Any) -> None:
+    """Draw the median against `x`, one value per row, and the band around it."""
+    axes.plot(x, table["median"], linewidth=1.5, **style)
+    if (table["low"] < table["high"]).any():
+        axes.fill_between(
+            x, table["low"], table["high"], color=style.get("color"), alpha=_BAND_ALPHA, linewidth=0
+        )

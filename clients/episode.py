@@ -1,0 +1,61 @@
+"""EPISODE's client half (Crawshaw, Bao and Liu 2023, Algorithm 1)."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from clients.base import Client
+from common.errors import UserError
+from common.records import Section, Sections
+
+
+class Episode(Client):
+    """Corrects every gradient by G - L_i, and clips all steps of a round or none, as ||G|| decides.
+
+    L_i is the client's gradient at the global model on fresh mini-batches, G its mean over the cohort. If
+    ||G|| is above ``clip_norm`` (gamma / eta of the paper), every step has the length lr clip_norm. Norms
+    and steps include weight decay. ``gradient_batches`` mini-batches make L_i; 0: as many as the round has
+    steps, as is meant in the code of Bao et al. (2024), which takes 1.
+    """
+
+    clip_norm: Annotated[float, Field(ge=0)] = 0.0
+    gradient_batches: Annotated[int, Field(ge=0)] = 0
+
+    def validate(self) -> None:
+        """Refuse what would make steps of another length."""
+        local = self.worker.config.local
+        if local.optimizer != "sgd" or local.momentum > 0 or local.clip_norm > 0:
+            raise UserError(
+                "method 'episode' clips by method.clip-norm and takes local.optimizer = 'sgd' without"
+                " local.momentum and local.clip-norm"
+            )
+
+    def init_state(self) -> Sections:
+        """Return a gradient of 0, until the server has asked for it."""
+        return {"gradient": {name: value.detach() * 0 for name, value in self.params.items()}}
+
+    def prelude(self) -> Sections:
+        """Return L_i."""
+        self.state["gradient"] = self.mean_gradient(self.gradient_batches or self.step_budget)
+        return {"gradient": self.state["gradient"]}
+
+    def begin_round(self) -> None:
+        """Prepare G - L_i, and decide whether steps are clipped."""
+        own, mean = self.state["gradient"], self.received["gradient"]
+        self.correction = {name: mean[name] - own[name] for name in own}
+        self.clips = 0 < self.clip_norm < _norm(mean)
+
+    def correct_gradients(self, params: Section, grads: Section) -> Section:
+        """Return what makes the optimiser's step, weight decay included, the clipped one."""
+        corrected = {name: grad + self.correction[name] for name, grad in grads.items()}
+        if not self.clips:
+            return corrected
+        decay = self.worker.config.local.weight_decay
+        direction = {name: grad + decay * params[name] for name, grad in corrected.items()}
+        scale = self.clip_norm / (1e-10 + _norm(direction))
+        return {name: scale * value - decay * params[name] for name, value in direction.items()}
+
+
+def _norm(section: Section) -> float:
+    return float(torch.stack([value.double().pow(2).sum() for value in section.values()]).sum().sqrt())

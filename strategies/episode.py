@@ -1,0 +1,31 @@
+"""EPISODE's server half (Crawshaw, Bao and Liu 2023, Algorithm 1)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from common.records import ARRAYS, Section, Sections
+from strategies.fedavg import FedAvg
+
+
+class Episode(FedAvg):
+    """Averages the cohort's gradients at the global model before a round, and the models after it."""
+
+    TRANSIENT = (*FedAvg.TRANSIENT, "gradient")
+    SECTIONS = frozenset({ARRAYS, "gradient"})
+    weighting: Literal["examples", "uniform"] = "uniform"
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.gradient: Section = {}
+
+    def asks(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
+        """Ask the cohort for its gradients."""
+        return cohort
+
+    def learn(self, means: Sections) -> None:
+        """Keep G."""
+        self.gradient = means["gradient"]
+
+    def broadcast(self, server_round: int) -> Sections:
+        """Send G."""
+        return {"gradient": self.gradient}
