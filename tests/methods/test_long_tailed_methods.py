@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from flwr.app import ConfigRecord, Message
+from flwr.app import ConfigRecord, Message, MetricRecord
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
@@ -22,6 +22,7 @@ from clients.worker import Worker
 from common.errors import UserError
 from common.records import Section, to_sections
 from runtimes.sequential import SequentialGrid
+from strategies.aggregation import WeightedAverage
 from strategies.class_wise import class_wise_mean, scaled_rows
 from strategies.creff import (
     CReFF,
@@ -110,7 +111,7 @@ class TestFedRoD:
         torch.testing.assert_close(client.head["weight"].grad, residual)
 
     def test_the_global_model_is_that_of_balanced_softmax(self) -> None:
-        config = small(**LINEAR, local__momentum=0.5)  # type: ignore[arg-type]
+        config = small(partition__alpha=0.2, local__momentum=0.5)  # a model with a body
         start = global_model(config)
         rod = train(Worker(config), 0, start, client_class=FedRoD)
         assert equal(rod.model, train(Worker(config), 0, start, client_class=BalancedSoftmax).model)
@@ -274,6 +275,11 @@ class TestCReFF:
         assert torch.equal(model["classifier.weight"], averages["arrays"]["classifier.weight"])
         assert strategy.seen.tolist() == [True, True, False]
         assert strategy.features.shape == (3, 3, 2)
+        average = WeightedAverage()
+        for size, value in ((1, 3.0), (9, 1.0)):
+            metrics = MetricRecord({"num-examples": size})
+            strategy.accumulate("class-gradients", average, {"weight": torch.tensor([value])}, metrics)
+        assert average.mean()["weight"].tolist() == [2.0]
         assert torch.equal(
             strategy.broadcast(2)["averaged-head"]["classifier.weight"], torch.full((3, 2), 2.0)
         )
