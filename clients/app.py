@@ -22,6 +22,9 @@ CLIENT_MISCONFIGURED = 1001
 
 app = ClientApp()
 
+# The run configuration that this process was last given, and what it says.
+_latest: list[tuple[Mapping[str, Value], Config]] = []
+
 
 @functools.lru_cache(maxsize=4)
 def _parse_config(items: tuple[tuple[str, Value], ...]) -> Config:
@@ -30,13 +33,18 @@ def _parse_config(items: tuple[tuple[str, Value], ...]) -> Config:
 
 def parse_run_config(run_config: Mapping[str, Value]) -> Config:
     """Validate a Flower run configuration, once per process."""
-    return _parse_config(tuple(sorted(run_config.items())))
+    if _latest and _latest[0][0] is run_config:
+        return _latest[0][1]
+    config = _parse_config(tuple(sorted(run_config.items())))
+    _latest[:] = [(run_config, config)]
+    return config
 
 
 def forget_run() -> None:
     """Let go of the data and the model that this process keeps for a run, before it begins another."""
     get_worker.cache_clear()
     _parse_config.cache_clear()
+    _latest.clear()
 
 
 def client_id_of(context: Context) -> int:

@@ -307,6 +307,8 @@ class Client(ListInterface):
         The noise is that of (`purpose`, `server_round`, client); 0 stands for what is the same in all rounds.
         """
         worker = self.worker
+        if worker.config.dataset.client_noise == 0:
+            return worker.normalizer
         level = noise_levels(worker.config.dataset.client_noise, worker.config.clients.count)[self.client_id]
         if level == 0:
             return worker.normalizer

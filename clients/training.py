@@ -63,8 +63,9 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         The budget and the batch size.
     """
     worker, config = client.worker, client.worker.config
-    shuffle = client.generator("shuffle", purpose)
-    augment = client.generator("augment", purpose, worker.device)
+    augments = config.dataset.augmentation == "crop-flip"
+    if augments:
+        augment = client.generator("augment", purpose, worker.device)
     normalizer = client.normalizer(
         cast(Purpose, f"{purpose}-noise" if purpose else "noise"), client.server_round
     )
@@ -77,13 +78,13 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         stream = iterate_stream(client, local)
     else:
         indices = torch.from_numpy(client.indices).to(worker.device)
-        stream = iterate_batches(indices, local, shuffle)
+        stream = iterate_batches(indices, local, client.generator("shuffle", purpose))
     for index, batch_indices in enumerate(stream):
-        if goes_on:
-            key = (client.first_step + index, client.client_id)
-            augment.manual_seed(torch_seed(config.seed, "step-augment", *key))
         inputs = worker.train.inputs.index_select(0, batch_indices)
-        if config.dataset.augmentation == "crop-flip":
+        if augments:
+            if goes_on:
+                key = (client.first_step + index, client.client_id)
+                augment.manual_seed(torch_seed(config.seed, "step-augment", *key))
             inputs = crop_flip(inputs, augment, config.dataset.crop_padding)
         inputs = normalizer(inputs)
         if inputs.dim() == 4:
@@ -91,6 +92,7 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         targets = labels = worker.train.targets[batch_indices]
         if label_noise > 0:
             if goes_on:
+                key = (client.first_step + index, client.client_id)
                 corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *key))
             targets = corrupt_labels(labels, label_noise, worker.dataset.num_classes, corruption)
         yield Batch(inputs, targets, batch_indices, labels)
@@ -117,7 +119,8 @@ def train_locally(
     """
     worker, params = client.worker, client.params
     local = local or client.budget
-    dropout = client.generator("dropout", purpose, worker.device)
+    if worker.dropout_layers:
+        dropout = client.generator("dropout", purpose, worker.device)
     for layer in worker.dropout_layers:
         layer.generator = dropout  # one for all layers: with one each, all would draw the same numbers
     corrects_gradients = client.overrides("correct_gradients")
@@ -132,7 +135,7 @@ def train_locally(
         load_optimizer_state(worker.optimizer, params, client.initial_optimizer())
     worker.model.train()
 
-    metrics = TrainingMetrics(worker.config.dataset.label_noise, worker.dataset.num_classes)
+    metrics = TrainingMetrics(worker.config.dataset.label_noise)
     losses: list[torch.Tensor] = []
     sizes: list[int] = []
     client.num_steps = 0
@@ -148,7 +151,8 @@ def train_locally(
                 key = (client.first_step + client.num_steps, client.client_id)
                 dropout.manual_seed(torch_seed(worker.config.seed, "step-dropout", *key))
             allow_batch_statistics(worker.batch_norm_layers, batch)
-            worker.optimizer.zero_grad(set_to_none=True)
+            for parameter in worker.parameters.values():
+                parameter.grad = None  # as the optimiser's ``zero_grad``, which costs more than a small step
             with torch.autocast(worker.device.type, torch.bfloat16, enabled=local.precision == "bfloat16"):
                 client.logits = None
                 loss = client.loss(params, batch)

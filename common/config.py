@@ -348,6 +348,10 @@ class Config(_Section):
         except ValidationError as error:
             raise UserError(_describe(error)) from None
 
+    def __hash__(self) -> int:
+        """Hash a few keys: processes look up what they keep for a run by its configuration, at every job."""
+        return hash((self.seed, self.rounds, self.run.directory))
+
     def flat(self) -> dict[str, Value]:
         """Return the configuration as the flat mapping of dotted keys that ``from_flat`` takes."""
         return flatten(self.model_dump(by_alias=True))

@@ -6,6 +6,7 @@ A *section* is a mapping of name → tensor. A message carries several sections 
 
 import functools
 import io
+import math
 import warnings
 from collections.abc import Mapping
 
@@ -38,28 +39,47 @@ def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
+@functools.lru_cache(maxsize=4096)
+def _layout(dtype: str, shape: tuple[int, ...]) -> tuple[np.dtype, int, bytes]:
+    """Return NumPy's dtype, the number of values and the header of an array."""
+    numpy_dtype = np.dtype(dtype)
+    return numpy_dtype, math.prod(shape), _npy_header(numpy_dtype.str, shape)
+
+
+@functools.lru_cache(maxsize=64)
+def _dtype_name(dtype: np.dtype) -> str:
+    return str(dtype)
+
+
 def to_array(value: torch.Tensor | np.ndarray) -> Array:
     """Serialise one tensor as Flower does (NumPy's ``.npy`` format), in one copy."""
     ndarray = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
     shape = ndarray.shape
     ndarray = np.ascontiguousarray(ndarray)
     data = b"".join((_npy_header(ndarray.dtype.str, shape), ndarray.reshape(-1).view(np.uint8).data))
-    return Array(str(ndarray.dtype), shape, "numpy.ndarray", data)
+    return Array(_dtype_name(ndarray.dtype), shape, "numpy.ndarray", data)
 
 
 def to_ndarray(array: Array) -> np.ndarray:
     """Return a read-only view of an array's bytes; anything unusual goes through Flower's own decoder."""
-    dtype = np.dtype(array.dtype)
-    count = int(np.prod(array.shape, dtype=np.int64))
+    dtype, count, header = _layout(array.dtype, array.shape)
     offset = len(array.data) - count * dtype.itemsize
-    if array.stype != "numpy.ndarray" or array.data[:offset] != _npy_header(dtype.str, array.shape):
+    if array.stype != "numpy.ndarray" or array.data[:offset] != header:
         return array.numpy()
     return np.frombuffer(array.data, dtype, count, offset).reshape(array.shape)
 
 
 def to_record(section: Mapping[str, torch.Tensor]) -> ArrayRecord:
     """Serialise a section."""
-    return ArrayRecord({name: to_array(tensor) for name, tensor in section.items()})
+    return record_of({name: to_array(tensor) for name, tensor in section.items()})
+
+
+def record_of(arrays: Mapping[str, Array]) -> ArrayRecord:
+    """Return a record that holds these arrays; the constructor of ``ArrayRecord`` copies each of them."""
+    record = ArrayRecord()
+    for name, array in arrays.items():
+        record[name] = array
+    return record
 
 
 def to_section(record: Mapping[str, Array]) -> Section:
@@ -69,17 +89,20 @@ def to_section(record: Mapping[str, Array]) -> Section:
 
 def to_sections(content: RecordDict) -> Sections:
     """Return every section of a message's content."""
-    return {name: to_section(record) for name, record in content.array_records.items()}
+    return {name: to_section(record) for name, record in array_records(content).items()}
+
+
+def array_records(content: RecordDict) -> dict[str, ArrayRecord]:
+    """Return the sections of a message as they travel; Flower's own property costs many times as much."""
+    return {name: record for name, record in content.items() if isinstance(record, ArrayRecord)}
 
 
 def num_bytes(record: Mapping[str, Array]) -> int:
     """Count the bytes of a record's values, without headers."""
-    return sum(
-        int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize
-        for array in record.values()
-    )
+    layouts = (_layout(array.dtype, array.shape) for array in record.values())
+    return sum(count * dtype.itemsize for dtype, count, _ in layouts)
 
 
 def content_bytes(content: RecordDict) -> int:
     """Count the bytes of all arrays of a message's content."""
-    return sum(num_bytes(record) for record in content.array_records.values())
+    return sum(num_bytes(record) for record in array_records(content).values())

@@ -81,6 +81,11 @@ def _centralized(config: Config, client_sizes: Callable[[], Sequence[int]]) -> d
         "local.steps": steps_per_round(config, client_sizes),
         "local.epochs": 0,
     }
+    cohort = cohort_size(config.clients.count, config.clients.fraction)
+    for key in ("local.total-steps", "local.warmup-steps", "local.steps-per-epoch", "evaluate.every-steps"):
+        values[key] = cohort * int(values[key])
+    parts = [part.split(":") for part in config.local.phases.split(",") if part.strip()]
+    values["local.phases"] = ",".join(":".join(str(cohort * int(n)) for n in part) for part in parts)
     if config.clients.count > 1 and not config.dataset.natural_clients:
         values["dataset.natural-clients"] = config.clients.count
     return values

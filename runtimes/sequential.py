@@ -21,7 +21,7 @@ def make_context(client_id: int, num_clients: int, run_config: Mapping[str, Valu
         node_id=node_id,
         node_config={"partition-id": client_id, "num-partitions": num_clients},
         state=RecordDict(),
-        run_config=dict(run_config),
+        run_config=run_config if isinstance(run_config, dict) else dict(run_config),
     )
 
 
@@ -41,7 +41,7 @@ class SequentialGrid(LocalGrid):
     def __init__(self, client_app: ClientApp, num_clients: int, run_config: Mapping[str, Value]) -> None:
         super().__init__(num_clients)
         self._client_app = client_app
-        self._run_config = run_config
+        self._run_config = dict(run_config)  # one for all contexts
         self._contexts: dict[int, Context] = {}
 
     def close(self) -> None:

@@ -127,4 +127,8 @@ class Messenger:
 
 def num_bytes(messages: Mapping[int, Message]) -> int:
     """Count the bytes of all arrays of messages."""
-    return sum(content_bytes(message.content) for message in messages.values())
+    counted: dict[int, int] = {}  # by identity: most often all messages share their content
+    for message in messages.values():
+        if id(message.content) not in counted:
+            counted[id(message.content)] = content_bytes(message.content)
+    return sum(counted[id(message.content)] for message in messages.values())

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from flwr.app import Array, Message
+from flwr.app import Array, Message, MetricRecord
 
 from common.errors import ClientFailureError, UserError
-from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, content_bytes, to_section
+from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, array_records, content_bytes, to_section
 
 MISCONFIGURED = 1001  # clients.app.CLIENT_MISCONFIGURED
 
@@ -101,16 +101,16 @@ class ReplyCheck:
             if reply.error.code == MISCONFIGURED:
                 raise UserError(reply.error.reason or "a client is misconfigured")
             return reply.error.reason or "the client gave no reason"
-        for name, record in reply.content.array_records.items():
+        for name, record in array_records(reply.content).items():
             if name == ARRAYS and (fault := self._misfit(client_id, record)):
                 return fault
             for key, value in to_section(record).items():
                 if not _is_finite(value):
                     return f"the reply's '{name}' has a value that is not finite in '{key}'"
-        records = reply.content.metric_records
-        if METRICS not in records or "num-examples" not in records[METRICS]:
+        metrics = reply.content.get(METRICS)
+        if not isinstance(metrics, MetricRecord) or "num-examples" not in metrics:
             return "the reply lacks the metric 'num-examples'"
-        for key, metric in records[METRICS].items():
+        for key, metric in metrics.items():
             if isinstance(metric, float) and not math.isfinite(metric):
                 return f"the reply's metric '{key}' is {metric}"
         return ""

@@ -16,6 +16,8 @@ from common.records import (
     ARRAYS,
     CONFIG,
     METRICS,
+    array_records,
+    record_of,
     to_array,
     to_ndarray,
     to_record,
@@ -286,7 +288,7 @@ class RoundLoop:
     ) -> ReplyCheck:
         tolerate = self.config.failures.policy == "drop"
         sent: dict[int, Mapping[str, Array]] = {
-            client_id: message.content.array_records.get(ARRAYS, {})
+            client_id: array_records(message.content).get(ARRAYS, {})
             for client_id, message in messages.items()
         }
         return ReplyCheck(list(messages), sent, tolerate, weights)
@@ -294,7 +296,7 @@ class RoundLoop:
     def _shared_arrays(self) -> ArrayRecord:
         """Return what of the model travels: all but the entries that clients keep for themselves."""
         personal = self.clients.personal_names
-        return ArrayRecord({name: array for name, array in self.arrays.items() if name not in personal})
+        return record_of({name: array for name, array in self.arrays.items() if name not in personal})
 
     def _finish_round(self, row: Row, started: float) -> None:
         if isinstance(self.strategy, FedAvg):
@@ -334,4 +336,4 @@ def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> Arra
                 (values.round() if old.dtype.startswith(("int", "uint")) else values).astype(old.dtype)
             )
         conformed[name] = new
-    return ArrayRecord(conformed)
+    return record_of(conformed)

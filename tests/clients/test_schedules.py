@@ -2,7 +2,13 @@ from typing import ClassVar
 
 import pytest
 
-from clients.schedules import batch_factor, gradual_warmup_steps, learning_rate, step_factor
+from clients.schedules import (
+    batch_factor,
+    gradual_warmup_steps,
+    learning_rate,
+    step_factor,
+    varies_by_step,
+)
 from common.config import LocalSection, Value
 from tests.common.configs import make_config
 
@@ -92,3 +98,37 @@ class TestLargeBatches:
         section = local(scheduler="polynomial-steps", scheduler_power=2.0)
         factors = [step_factor(section, step, 4) for step in range(5)]
         assert factors == pytest.approx([1, 9 / 16, 1 / 4, 1 / 16, 0], abs=1e-15)
+
+
+def by_steps(section: LocalSection, count: int, total: int = 0) -> list[float]:
+    return [section.learning_rate * step_factor(section, step, total) for step in range(count)]
+
+
+def test_warm_up_by_steps() -> None:
+    # The authors' code for four workers: from 0.1 to 4 x 0.1 in six local steps.
+    rates = by_steps(local(lr=0.4, warmup_lr=0.1, warmup_steps=6), 9)
+    assert rates == pytest.approx([0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.4, 0.4], rel=1e-12)
+    assert by_steps(local(lr=0.1, warmup_lr=0.1, warmup_steps=6), 3) == [0.1] * 3
+    assert not varies_by_step(local(lr=0.32))
+
+
+def test_a_decay_in_the_midst_of_the_warm_up_scales_the_rest() -> None:
+    section = local(lr=0.4, warmup_lr=0.1, warmup_steps=6, steps=3, epochs=0, phases="3:1", phase_gamma=0.1)
+    course = section.course()
+    rounds = [1, 1, 1, 2, 3, 4, 5, 6]  # one of three steps, then of one
+    rates = [learning_rate(section, r, 9) * step_factor(section, t, 0) for t, r in enumerate(rounds)]
+    assert [course.first_step(r) for r in (1, 2, 3, 6)] == [0, 3, 4, 7]
+    assert rates == pytest.approx([0.1, 0.15, 0.2, 0.025, 0.03, 0.035, 0.04, 0.04], rel=1e-12)
+
+
+def test_every_phase_has_its_rate() -> None:
+    section = local(lr=0.32, steps=4, epochs=0, phases="24:6,48:12", phase_gamma=0.1)
+    rates = [learning_rate(section, server_round, 12) for server_round in (1, 6, 7, 10, 11, 12)]
+    assert rates == pytest.approx([0.32, 0.32, 0.032, 0.032, 0.0032, 0.0032], rel=1e-12)
+
+
+def test_one_cosine_over_all_local_steps() -> None:
+    rates = by_steps(local(scheduler="cosine-steps"), 151, 150)
+    chosen = [rates[step] for step in (0, 1, 50, 75, 149, 150)]
+    assert chosen == pytest.approx([0.1, 0.0999890342, 0.075, 0.05, 0.0000109658, 0.0], abs=5e-11)
+    assert varies_by_step(local(scheduler="cosine-steps"))

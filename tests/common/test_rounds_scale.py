@@ -57,3 +57,17 @@ def test_an_exponential_schedule_ends_where_the_long_one_does() -> None:
 def test_a_warm_up_in_epochs_is_scaled_exactly() -> None:
     scaled = scale_rounds(flat(rounds=150, local__warmup_epochs=0.25), 0.1)  # type: ignore[arg-type]
     assert scaled == {"rounds": 15, "local.warmup-epochs": 0.025}
+
+
+def test_phases_and_totals_are_multiplied_and_rounds_follow() -> None:
+    values = flat(
+        rounds=413, local__epochs=0, local__steps=64, local__total_steps=26400, local__warmup_steps=1320,
+    )  # fmt: skip
+    scaled = scale_rounds(values, 0.1)  # type: ignore[arg-type]
+    assert scaled == {"rounds": 42, "local.warmup-steps": 132, "local.total-steps": 2640}
+    values = flat(
+        rounds=3005, local__epochs=0, local__steps=1, local__phases="3000:600", local__total_steps=6000
+    )
+    scaled = scale_rounds(values, 0.5)  # type: ignore[arg-type]
+    assert scaled == {"rounds": 1503, "local.phases": "1500:600", "local.total-steps": 3000}
+    assert make_config({**values, **scaled}).local.course().steps(1503) == 300  # type: ignore[arg-type]

@@ -150,3 +150,15 @@ def test_a_wrong_comparator() -> None:
     config = make_config({"partition.name": "node"})
     with pytest.raises(UserError, match="needs the data in one place"):
         derive(config, "centralized", no_sizes)
+
+
+def test_the_course_of_local_steps_becomes_that_of_all_workers() -> None:
+    course = {"local.steps": 2, "local.epochs": 0, "local.phases": "24:6,48", "local.total-steps": 100}
+    course |= {"local.warmup-steps": 5, "local.sampling": "shuffle", "evaluate.every-steps": 12, "rounds": 25}
+    config = make_config({**course, "clients.count": 4, "clients.fraction": 1.0, "method.name": "localsgd"})  # type: ignore[dict-item]
+    pooled = derive(config, "centralized", no_sizes)
+    assert (pooled.local.phases, pooled.local.steps, pooled.evaluate.every_steps) == ("96:24,192", 8, 48)
+    for server_round in range(1, 26):
+        assert pooled.local.course().steps(server_round) == 4 * config.local.course().steps(server_round)
+    assert pooled.local.warmup_steps == 20
+    assert derive(pooled, "centralized", no_sizes) == pooled
