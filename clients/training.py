@@ -140,7 +140,7 @@ def train_locally(
         load_optimizer_state(worker.optimizer, params, client.initial_optimizer())
     worker.model.train()
 
-    metrics = TrainingMetrics(worker.config.dataset.label_noise, worker.dataset.num_classes)
+    metrics = TrainingMetrics(worker.config.dataset.label_noise)
     losses: list[torch.Tensor] = []
     sizes: list[int] = []
     client.num_steps = 0
