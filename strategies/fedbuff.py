@@ -12,12 +12,13 @@ from strategies._asynchronous import Asynchronous
 class FedBuff(Asynchronous):
     """x <- x + lr_s / Q sum_i s(d_i) (y_i - x_i): y_i began with the version x_i, which is d_i versions old.
 
-    Q is ``buffer_size``. With ``weighting = "examples"`` clients weigh n_i / sum_j n_j instead of 1 / Q.
+    Q is ``buffer_size``; 0: 10, or fewer if fewer clients work at the same time. With ``weighting =
+    "examples"`` clients weigh n_i / sum_j n_j instead of 1 / Q.
     """
 
     TRANSIENT = (*Asynchronous.TRANSIENT, "_start_model", "_discount")
 
-    buffer_size: Annotated[int, Field(ge=1)] = 10
+    buffer_size: Annotated[int, Field(ge=0)] = 0
     server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
     weighting: Literal["examples", "uniform"] = "uniform"
 
@@ -29,7 +30,7 @@ class FedBuff(Asynchronous):
     @property
     def num_arrivals(self) -> int:
         """Q."""
-        return self.buffer_size
+        return self.buffer_size or min(10, self._concurrency)
 
     def begin_reply(self, reply: Message) -> None:
         """Look up what the client began with."""

@@ -180,7 +180,7 @@ def test_a_synchronous_round_waits_for_the_slowest() -> None:
 
 def test_a_buffer_larger_than_the_federation_is_refused() -> None:
     with pytest.raises(UserError, match=r"buffer-size is 10.*clients.count, which is 6"):
-        make("fedbuff")
+        make("fedbuff", buffer_size=10)
 
 
 @pytest.mark.parametrize(
