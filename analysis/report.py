@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from analysis.class_accuracy import plot_class_accuracy
 from analysis.curves import plot_curves
 from analysis.feature_degeneration import plot_feature_degeneration
 from analysis.head_accuracy import plot_head_accuracy
@@ -22,6 +23,7 @@ from analysis.updates import plot_updates
 PLOTS: tuple[Callable[[Path], Path], ...] = (
     plot_curves,
     plot_label_distribution,
+    plot_class_accuracy,
     plot_participation,
     plot_similarity,
     plot_updates,

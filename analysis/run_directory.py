@@ -77,6 +77,19 @@ def read_layers(run_dir: Path) -> pd.DataFrame:
     )
 
 
+def read_classes(run_dir: Path) -> pd.DataFrame:
+    """Return ``classes.csv``: the global model's accuracy on each class, one row per round and class.
+
+    Raises
+    ------
+    UserError
+        If the file is missing (only runs on long-tailed data, or with ``evaluate.groups``, have it), empty or
+        not such a table.
+    """
+    columns = ["round", "class", "group", "train_examples", "test_accuracy"]
+    return _read_csv(run_dir, "classes.csv", columns)
+
+
 def read_similarities(run_dir: Path) -> pd.DataFrame:
     """Return ``similarity/``: one row per ``round``, ``layer`` and pair of clients, with their ``cka``.
 

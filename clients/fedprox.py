@@ -12,7 +12,7 @@ from common.records import Section
 class FedProx(Client):
     """Adds mu (w - x) to the gradient, before weight decay and momentum; mu = 0 is FedAvg.
 
-    With ``form = "norm"`` the penalty is mu ||w - x||, as in the code of FedLoGe; its gradient at x is zero.
+    With ``form = "norm"`` the penalty is mu ||w - x||, as in the code of FedLoGe.
     """
 
     mu: Annotated[float, Field(ge=0)] = 0.01
@@ -20,10 +20,12 @@ class FedProx(Client):
 
     def correct_gradients(self, params: Section, grads: Section) -> Section:
         """Return the gradient of the penalised loss."""
-        anchor = self.global_params
-        changes = {name: params[name] - anchor[name] for name in grads}
-        scale: float | torch.Tensor = self.mu
-        if self.form == "norm":
-            squares = [change.square().sum() for change in changes.values()]
-            scale = self.mu / torch.stack(squares).sum().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+        changes = {name: params[name] - anchor for name, anchor in self.global_params.items()}
+        scale = self.mu if self.form == "squared" else self.mu / norm(changes)
         return {name: grad + scale * changes[name] for name, grad in grads.items()}
+
+
+def norm(section: Section) -> torch.Tensor:
+    """Return the Euclidean norm of all entries together; not below the smallest number, to divide by."""
+    squares = torch.stack([value.square().sum() for value in section.values()])
+    return squares.sum().sqrt().clamp_min(torch.finfo(squares.dtype).tiny)

@@ -102,9 +102,7 @@ def _write(run_directory: Path, server_round: int, results: Mapping[str, Realign
 
 def _print(results: Mapping[str, Realigned]) -> None:
     central = next(iter(results.values())).central
-    groups = [
-        group for group in ("", *(f"_{name}" for name in GROUP_NAMES)) if f"test_accuracy{group}" in central
-    ]
+    groups = ["", *(f"_{name}" for name in GROUP_NAMES if f"test_accuracy_{name}" in central)]
     table = Table("global model", *(group.strip("_") or "test accuracy" for group in groups))
     for head in ("", *HEADS):
         suffix = f"_{head}" if head else ""

@@ -15,10 +15,10 @@ from datasets.dataset import Dataset, Split
 from datasets.noise import NoisyNormalizer, noise_levels, noisy_images
 from datasets.transforms import make_normalizer
 from models.batch_norm import recalibrate
-from models.class_report import group_accuracies
+from models.class_report import GROUP_NAMES, group_accuracies
 from models.classifier import Classifier
 from models.configured import build_configured_model
-from models.evaluation import evaluate
+from models.evaluation import Evaluation, evaluate
 from models.realignment import HEAD
 from models.shared_body import SharedBody
 from models.submodels import Selection, SubModels, as_splittable, parse_sizes
@@ -64,6 +64,7 @@ class CentralEvaluation:
             }
         groups = global_class_groups(config, dataset)
         self._groups = None if groups is None else torch.from_numpy(groups)
+        self._test_sums: Evaluation | None = None
         self._submodels = self._make_submodels(config.model.sizes)
         self._recalibrates = config.batch_norm.policy == "recalibrate" and any(
             True for _ in self.model.buffers()
@@ -92,6 +93,7 @@ class CentralEvaluation:
         state = to_section(arrays)
         self._load(self.model, state)
         results = self._evaluate_variants(state, variants) if variants else self._evaluate(self.model)
+        of_global_model = self._test_sums
         by_size: dict[str, dict[str, float]] = {}
         for size, (model, selection) in self._submodels.items():
             if model is not None:
@@ -102,6 +104,7 @@ class CentralEvaluation:
             if key.endswith(_OF_SIZES):
                 values = {f"{key}_{size}": own[key] for size, own in by_size.items()}
                 results = {**results, f"{key}_mean": sum(values.values()) / len(values), **values}
+        self._test_sums = of_global_model
         return results
 
     def _evaluate_variants(
@@ -111,6 +114,7 @@ class CentralEvaluation:
         one_label_each = not self._dataset.target_shape
         shared = SharedBody(self.model) if isinstance(self.model, Classifier) and one_label_each else None
         results = self._evaluate(shared or self.model)
+        of_model = self._test_sums
         head = {name: value for name, value in state.items() if name.startswith(HEAD)}
         for name, entries in variants.items():
             if shared and all(entry.startswith(HEAD) for entry in entries):
@@ -121,7 +125,25 @@ class CentralEvaluation:
                 self._load(self.model, {**state, **entries})
                 own = self._evaluate(self.model)
             results |= {f"{key}_{name}": value for key, value in own.items()}
+        self._test_sums = of_model
         return results
+
+    def class_rows(self) -> list[dict[str, int | float | str]]:
+        """Return what the last global model scored on each class of the test set, if groups are reported."""
+        sums = self._test_sums
+        if self._groups is None or sums is None:
+            return []
+        trained = torch.bincount(self._dataset.train.targets, minlength=self._dataset.num_classes)
+        return [
+            {
+                "class": name,
+                "group": GROUP_NAMES[int(self._groups[label])],
+                "train_examples": int(trained[label]),
+                "test_accuracy": float(sums.correct[label] / sums.count[label]),
+            }
+            for label, name in enumerate(self._dataset.class_names)
+            if sums.count[label] > 0
+        ]
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
         results: dict[str, float] = {}
@@ -137,6 +159,7 @@ class CentralEvaluation:
             )
             results[f"{name}_loss"], results[f"{name}_accuracy"] = sums.mean()
             if self._groups is not None:
+                self._test_sums = sums if name == "test" else self._test_sums
                 results |= group_accuracies(f"{name}_accuracy", sums, self._groups)
             if split.clients is not None:
                 held = sums.count > 0

@@ -309,6 +309,8 @@ class RoundLoop:
             self.final = {"round": row["round"], **evaluated}
             if row["round"] > 0 and row["test_accuracy"] > self.best.get("test_accuracy", -1.0):
                 self.best = dict(self.final)
+            for class_row in self.evaluation.class_rows():
+                self.run_directory.classes.append({"round": row["round"], **class_row})
         self.run_directory.metrics.append(row)
         self.progress.show(row)
 

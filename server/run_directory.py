@@ -31,6 +31,7 @@ METRICS_COLUMNS = (
 )  # fmt: skip
 EVALUATIONS_COLUMNS = ("round", "client_id", "num_examples")
 CLIENTS_COLUMNS = ("round", "client_id", "num_examples", "steps", "loss", "seconds")
+CLASSES_COLUMNS = ("round", "class", "group", "train_examples", "test_accuracy")
 _PACKAGES = ("flwr", "torch", "torchvision", "numpy", "ray")
 
 
@@ -125,6 +126,8 @@ class RunDirectory:
         self.clients = CsvLog(path / "clients.csv", CLIENTS_COLUMNS)
         self.evaluations = CsvLog(path / "evaluations.csv", EVALUATIONS_COLUMNS)
         self._logs = {"metrics": self.metrics, "clients": self.clients, "evaluations": self.evaluations}
+        if config.class_groups != "none":
+            self.classes = self.add_log("classes", CLASSES_COLUMNS)
 
     def add_log(self, name: str, columns: Sequence[str]) -> CsvLog:
         """Return a further growing file, ``<name>.csv``, that is cut back with the others."""

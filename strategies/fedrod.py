@@ -14,8 +14,13 @@ class FedRoD(FedAvg):
     the clients by n_k n_kc; a class that no client of the round has is averaged as the body is.
     """
 
-    SECTIONS = frozenset({ARRAYS, "class-counts", "scaled-head"})
+    TRANSIENT = (*FedAvg.TRANSIENT, "SECTIONS")
     head_aggregation: Literal["examples", "class-wise"] = "examples"
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        if self.head_aggregation == "class-wise":
+            self.SECTIONS = frozenset({ARRAYS, "class-counts"})
 
     def prepare(self, sections: Sections) -> Sections:
         """Add the head's rows times the class counts."""

@@ -169,3 +169,10 @@ def test_a_whole_run(method: str, run_small: Runner, tmp_path: Path) -> None:
     rows = pd.read_csv(run / "evaluations.csv")
     name = "personal_accuracy_tail" if method == "fedper" else "accuracy_tail"
     assert rows[name].mean() == pytest.approx(last[f"{prefix}_accuracy_tail"], abs=1e-5)
+    classes = pd.read_csv(run / "classes.csv")
+    assert len(classes) == 2 * 10
+    assert classes["train_examples"].iloc[:2].tolist() == [142, 111]
+    final = classes[(classes["round"] == 1) & (classes["group"] == "head")]
+    sizes = open_dataset(long_tailed()).test.targets.bincount()[: len(final)]
+    expected = (final["test_accuracy"].to_numpy() * sizes.numpy()).sum() / sizes.sum().item()
+    assert last["test_accuracy_head"] == pytest.approx(expected, abs=1e-5)

@@ -31,7 +31,7 @@ DATA = {
     "cifar100": (50_000, 100, (3, 32, 32)),
     "shakespeare": (200_000, 80, (80,)),
 }
-# Of runs that differ in these alone, files but the first are checked by their first run: large models take time.
+# Of files whose runs differ in these alone, all but one are checked by their first run: building takes time.
 DATA_NUMBERS = ("partition.alpha", "dataset.imbalance-factor")
 _PREPARED: set[frozenset[Any]] = set()
 LOCAL_STEPS = {"b3-participation": 80_000, "b4-heterogeneity": 80_000, "b5-shakespeare": 8_000}

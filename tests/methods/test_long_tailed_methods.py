@@ -1,10 +1,12 @@
 """Closed-form numbers and relations of the methods for long-tailed data."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from flwr.app import ConfigRecord
+from flwr.app import ConfigRecord, Message
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,7 +20,8 @@ from clients.ratio_loss import RatioLoss, class_ratios
 from clients.training import Batch
 from clients.worker import Worker
 from common.errors import UserError
-from common.records import Section
+from common.records import Section, to_sections
+from runtimes.sequential import SequentialGrid
 from strategies.class_wise import class_wise_mean, scaled_rows
 from strategies.creff import (
     CReFF,
@@ -28,6 +31,7 @@ from strategies.creff import (
     retrain_head,
 )
 from tests.clients.jobs import equal, global_model, small, train
+from tests.conftest import Runner
 from tests.methods.quadratics import Federation
 
 ROUND = ConfigRecord({"server-round": 1})
@@ -288,3 +292,28 @@ def test_fedprox_with_the_unsquared_norm() -> None:
     assert client.correct_gradients(zero, zero)["w"].tolist() == [0.0, 0.0]
     client.form = "squared"  # type: ignore[attr-defined]
     assert client.correct_gradients(params, zero)["w"].tolist() == pytest.approx([0.01, 0.02])
+
+
+def test_fedrod_with_a_class_wise_head(run_small: Runner) -> None:
+    """A run in which rows of the head weigh clients by their class counts, against the replies themselves."""
+    replies: list[Any] = []
+
+    class Watching(SequentialGrid):
+        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+            for reply in super().exchange(messages):
+                if "class-counts" in reply.content.array_records:
+                    replies.append(to_sections(reply.content))
+                yield reply
+
+    options = {"method__name": "fedrod", "model__name": "linear", "rounds": 2, "checkpoint__every": 1}
+    run = run_small("run", Watching, method__head_aggregation="class-wise", **options)
+    final = load_file(run / "model.safetensors")
+    counts = torch.stack([reply["class-counts"]["counts"] for reply in replies[-3:]])
+    weights = counts * counts.sum(1, keepdim=True)
+    weights = weights / weights.sum(0)
+    rows = torch.stack([reply["arrays"]["classifier.weight"].double() for reply in replies[-3:]])
+    expected = (weights[:, :, None] * rows).sum(0).float()
+    held = counts.sum(0) > 0
+    torch.testing.assert_close(final["classifier.weight"][held], expected[held])
+    with pytest.raises(UserError, match="privacy"):
+        run_small("private", method__head_aggregation="class-wise", privacy__clipping="fixed", **options)

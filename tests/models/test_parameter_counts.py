@@ -3,6 +3,7 @@
 import pytest
 
 from models import build_model
+from models.batch_norm import batch_norm_layers
 
 CIFAR = (3, 32, 32)
 MNIST = (1, 28, 28)
@@ -52,3 +53,17 @@ def test_parameter_count(name, input_shape, num_classes, parameters, count):
     model = build_model(name, input_shape, num_classes, parameters)
 
     assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "tensors", "batch_norms"),
+    [("resnet18", 11_168_832, 60, 20), ("resnet34", 21_276_992, 108, 36)],
+)
+def test_bodies_of_the_residual_networks(name, parameters, tensors, batch_norms):
+    model = build_model(name, CIFAR, 100, {})
+    body = {key: value for key, value in model.named_parameters() if not key.startswith("classifier.")}
+
+    assert sum(value.numel() for value in body.values()) == parameters
+    assert len(body) == tensors
+    assert len(batch_norm_layers(model)) == batch_norms
+    assert sum(value.numel() for value in model.classifier.parameters()) == 51_300

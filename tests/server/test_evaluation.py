@@ -137,3 +137,13 @@ def test_variants_of_the_head_are_evaluated_like_whole_models(name: str) -> None
         alone = evaluation(record({**state, **entries}))
         assert {key: results[f"{key}_{variant}"] for key in alone} == alone
     assert results["test_loss_other"] != results["test_loss"] == results["test_loss_same"]
+
+
+def test_accuracies_by_class_are_those_of_the_model_and_not_of_a_variant() -> None:
+    config = small(model__name="linear", evaluate__groups="cumulative")
+    evaluation = CentralEvaluation(config, open_dataset(config))
+    state = to_section(evaluation.initial_arrays())
+    evaluation(record(state))
+    alone = evaluation.class_rows()
+    evaluation(record(state), {"other": {"classifier.weight": -state["classifier.weight"]}})
+    assert evaluation.class_rows() == alone
