@@ -5,7 +5,6 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -13,13 +12,11 @@ from rich.table import Table
 from common.config import Config, Value, parse_assignment
 from common.errors import UserError
 from common.files import write_atomic
-from models.class_report import GROUP_NAMES
-from models.realignment import Inference
 from runtimes.launch import make_grid
 from server.checkpoint import CheckpointStore
 from server.client_metrics import summarise_evaluations
 from server.experiment import read_stored_config, stored_config
-from server.realignment import Realigned, evaluate_checkpoint
+from server.realignment import FORMS, GROUPS, Realigned, evaluate_checkpoint
 from server.run_directory import lock_directory
 
 INFERENCE = "method.inference"
@@ -61,7 +58,7 @@ def realign(run_directory: Path, assignments: Sequence[str] = ()) -> int:
         if checkpoint is None:
             raise UserError(f"{run_directory} has no checkpoint: the run has not got so far")
         stored = read_stored_config(run_directory / "config.toml").flat()
-        forms = [str(overrides[INFERENCE])] if INFERENCE in overrides else list(get_args(Inference))
+        forms = [str(overrides[INFERENCE])] if INFERENCE in overrides else list(FORMS)
         results: dict[str, Realigned] = {}
         for form in forms:
             config = _configure(stored, {**overrides, INFERENCE: form})
@@ -102,9 +99,7 @@ def _write(run_directory: Path, server_round: int, results: Mapping[str, Realign
 
 def _print(results: Mapping[str, Realigned]) -> None:
     central = next(iter(results.values())).central
-    groups = [
-        group for group in ("", *(f"_{name}" for name in GROUP_NAMES)) if f"test_accuracy{group}" in central
-    ]
+    groups = ["", *(f"_{name}" for name in GROUPS if f"test_accuracy_{name}" in central)]
     table = Table("global model", *(group.strip("_") or "test accuracy" for group in groups))
     for head in ("", *HEADS):
         suffix = f"_{head}" if head else ""

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -11,6 +12,8 @@ from common.config import Config
 from common.errors import ClientFailureError, UserError
 from common.methods import load_method
 from common.records import METRICS, to_record
+from models.class_report import GROUP_NAMES
+from models.realignment import Inference
 from server.checkpoint import Checkpoint
 from server.client_metrics import ClientMetrics
 from server.directory import CohortGrid
@@ -18,6 +21,10 @@ from server.exchange import exchange
 from server.experiment import prepare
 from server.state_codec import restore_attributes
 from strategies.fedloge import FedLoGe
+
+FORMS: tuple[str, ...] = get_args(Inference)
+"""The published forms of the personalised prediction."""
+GROUPS = GROUP_NAMES
 
 
 @dataclass(frozen=True)

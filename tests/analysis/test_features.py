@@ -10,13 +10,14 @@ from analysis.features import class_counts, read_features, spearman
 from analysis.head_accuracy import class_accuracies
 from analysis.head_norms import client_table, frequent_and_rare, norms_by_round
 from analysis.neural_collapse import angle_matrix
-from analysis.report import write_plots
+from analysis.report import PLOTS
 from analysis.run_directory import NoDataError
 from common.errors import UserError
 from tests.analysis.conftest import picture_is_drawn
 
 COUNTS = [[60, 20, 0, 5, 1], [40, 10, 8, 0, 0]]
 PICTURES = ("neural_collapse", "head_norms", "feature_degeneration", "head_accuracy")
+MODULES = (neural_collapse, head_norms, feature_degeneration, head_accuracy)
 
 
 def write_features(run_dir):
@@ -52,10 +53,12 @@ def write_features(run_dir):
 
 def test_pictures(make_run, capsys):
     run_dir = write_features(make_run())
-    assert {f"{name}.png" for name in PICTURES} <= {path.name for path in write_plots(run_dir)}
-    assert all(picture_is_drawn(run_dir / "plots" / f"{name}.png") for name in PICTURES)
-    assert feature_degeneration.main([str(run_dir), "--class", "0", "--round", "1"]) == 0
-    assert "feature_degeneration.png" in capsys.readouterr().out
+    for module, name in zip(MODULES, PICTURES, strict=True):
+        options = ["--class", "0", "--round", "1"] if name == "feature_degeneration" else []
+        assert module.main([str(run_dir), *options]) == 0
+        assert picture_is_drawn(run_dir / "plots" / f"{name}.png")
+        assert f"{name}.png" in capsys.readouterr().out
+        assert getattr(module, f"plot_{name}") in PLOTS
 
 
 def test_norms_follow_the_counts(make_run):

@@ -196,3 +196,13 @@ def test_o29_counts_of_cifar10s_size(drop_last: bool, percent: float) -> None:
     assert 100 * CentralEvaluation(config, dataset)(arrays)["test_accuracy"] == pytest.approx(
         percent, abs=1e-6
     )
+
+
+def test_accuracies_by_class_are_those_of_the_model_and_not_of_a_variant() -> None:
+    config = small(model__name="linear", evaluate__groups="cumulative")
+    evaluation = CentralEvaluation(config, open_dataset(config))
+    state = to_section(evaluation.initial_arrays())
+    evaluation(record(state))
+    alone = evaluation.class_rows()
+    evaluation(record(state), {"other": {"classifier.weight": -state["classifier.weight"]}})
+    assert evaluation.class_rows() == alone
