@@ -85,6 +85,17 @@ class CentralEvaluation:
         self._load(self.model, to_section(arrays))
         return to_record(self.model.state_dict())
 
+    @property
+    def recalibrates_sizes(self) -> bool:
+        """Whether sub-models are evaluated with statistics of their own."""
+        return self._recalibrates and bool(self._submodels)
+
+    def recalibrated(self, arrays: Mapping[str, Array], size: str) -> ArrayRecord:
+        """Return a sub-model of a size with buffers estimated anew."""
+        model = self._submodels[size][0] or self.model
+        self._load(model, to_section(arrays))
+        return to_record(model.state_dict())
+
     def __call__(
         self, arrays: Mapping[str, Array], variants: Mapping[str, Mapping[str, torch.Tensor]] | None = None
     ) -> dict[str, float]:

@@ -301,6 +301,8 @@ class RoundLoop:
     def _evaluate_on_clients(self, server_round: int, fraction: float) -> Row:
         cohort = self.participation.cohort(server_round, fraction, "evaluation")
         messages = self._build(self.strategy.configure_evaluate, server_round, cohort)
+        if self.evaluation.recalibrates_sizes:
+            self._recalibrate(messages)
         check = self._reply_check(messages)
         self.messenger.reduce(self._aggregate_evaluate, server_round, messages, check)
         for client_id, metrics in check.metrics.items():
@@ -308,6 +310,16 @@ class RoundLoop:
             del values["num-examples"]
             self.run_directory.evaluations.append({"round": server_round, "client_id": client_id, **values})
         return summarise_evaluations(check.metrics, _sizes(messages))
+
+    def _recalibrate(self, messages: Mapping[int, Message]) -> None:
+        """Give the sub-models in messages the statistics that they would be evaluated with here."""
+        done: set[int] = set()  # clients of one size share a content
+        sizes = _sizes(messages)
+        for client_id, message in messages.items():
+            if id(message.content) not in done:
+                done.add(id(message.content))
+                arrays = message.content.array_records[ARRAYS]
+                message.content[ARRAYS] = self.evaluation.recalibrated(arrays, sizes[client_id])
 
     def _aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> None:
         """Show the strategy what clients measured; those without test data have measured nothing."""
