@@ -30,7 +30,7 @@ from clients.training import (
 from clients.worker import Worker
 from common.config import LocalSection, Value
 from common.randomness import Purpose, numpy_generator, torch_generator
-from common.records import ARRAYS, LOCAL_STEPS, Section, Sections
+from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, Section, Sections
 from common.stragglers import steps_in_time, work_share
 from datasets.noise import NoisyNormalizer, noise_levels
 from models.evaluation import evaluate
@@ -106,6 +106,7 @@ class Client(ListInterface):
         self.received: Sections = {}
         self.server_round = 0
         self.assigned_steps = 0  # of this round, if the server decides them
+        self.assigned_first_step = 0  # how many came before
         self.learning_rate = self.mean_rate = worker.config.local.learning_rate
         self.num_steps = 0
         self.num_samples = 0
@@ -279,13 +280,14 @@ class Client(ListInterface):
     @property
     def first_step(self) -> int:
         """Local steps of this client before this round, if it was in every round and never late."""
-        return self._steps_before(self.server_round)
+        return self.assigned_first_step if self.assigned_steps else self._steps_before(self.server_round)
 
     @property
     def total_steps(self) -> int:
         """Local steps of this client in the whole run, if it is in every round and never late."""
         config = self.worker.config
-        return config.local.total_steps or self._steps_before(config.rounds + 1)
+        total = config.steps.total or config.local.total_steps
+        return total or self._steps_before(config.rounds + 1)
 
     def _steps_before(self, server_round: int) -> int:
         local = self.worker.config.local
@@ -484,6 +486,7 @@ class Client(ListInterface):
         }
         self.server_round = int(config["server-round"])  # type: ignore[arg-type]
         self.assigned_steps = int(config.get(LOCAL_STEPS, 0))  # type: ignore[arg-type]
+        self.assigned_first_step = int(config.get(FIRST_STEP, 0))  # type: ignore[arg-type]
         self.learning_rate = self.mean_rate = self.step_rates(1)[0]
         worker.load(self.received[ARRAYS])
         worker.load(self.state.get(_KEPT) or self.initial(self.personal_names()))

@@ -369,6 +369,8 @@ class Config(_Section):
         stops = self.stop.patience > 0 or self.stop.target > 0
         if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
             raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
+        if self.steps.rule != "fixed" or self.steps.total:
+            self._check_decided_steps()
         if self.evaluate.every_steps and self.local.steps == 0:
             raise ValueError("evaluate.every-steps needs local.steps, a budget in steps")
         if self.local.total_steps and self.local.course().steps(self.rounds) == 0:
@@ -384,6 +386,22 @@ class Config(_Section):
         if self.steps.rule == "plateau" and self.dataset.validation_fraction == 0:
             raise ValueError("steps.rule 'plateau' looks at the loss of dataset.validation-fraction above 0")
         return self
+
+    def _check_decided_steps(self) -> None:
+        """Refuse what needs to know the steps of rounds to come where the server decides them as it goes."""
+        course = {"local.phases": self.local.phases, "local.total-steps": self.local.total_steps}
+        course["evaluate.every-steps"] = self.evaluate.every_steps
+        for key, value in course.items():
+            if value:
+                raise ValueError(
+                    f"{key} does not go with steps.rule and steps.total, which decide as they go"
+                )
+        by_rate = self.steps.rule in ("adacomm", "qsr")
+        if self.local.scheduler.endswith("-steps") and (by_rate or not self.steps.total):
+            raise ValueError(
+                f"local.scheduler '{self.local.scheduler}' needs steps.total with steps.rule,"
+                " and a rule that does not look at the rate"
+            )
 
     def evaluates(self, server_round: int) -> bool:
         """Tell whether the model is evaluated centrally after a round.

@@ -26,6 +26,8 @@ PARTICIPATION_WEIGHT = "participation-weight"
 SIZE = "size"
 # The entry by which it learns how many local steps to make, if that changes from round to round.
 LOCAL_STEPS = "local-steps"
+# And how many came before them.
+FIRST_STEP = "first-step"
 
 # Received payloads are read-only views of the message's bytes; nothing here writes to them.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

@@ -64,6 +64,11 @@ class LocalSteps:
         """Whether every round has the budget that ``local.*`` says."""
         return self._config.steps.rule == "fixed" and not self._config.steps.total
 
+    @property
+    def done(self) -> int:
+        """Local steps of a client so far, if it was in every round."""
+        return self._done
+
     def decide(self, server_round: int) -> int | None:
         """Return the local steps of a round; None leaves them to ``local.*``."""
         if self.is_fixed:

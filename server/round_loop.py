@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.records import (
     ARRAYS,
     CONFIG,
+    FIRST_STEP,
     LOCAL_STEPS,
     METRICS,
     SIZE,
@@ -335,6 +336,7 @@ class RoundLoop:
         config = ConfigRecord({"server-round": server_round})
         if steps is not None:
             config[LOCAL_STEPS] = steps
+            config[FIRST_STEP] = self.local_steps.done
         view = self.messenger.view(cohort)
         return self.messenger.by_client(configure(server_round, self._shared_arrays(), config, view))
 

@@ -36,6 +36,7 @@ class LossWorker(Worker):
         self.batch_norm_layers = []
         self.optimizer = make_optimizer(self.parameters.values(), config.local)
         self.normalizer = lambda inputs: inputs  # type: ignore[assignment]
+        self.dataset = SimpleNamespace(num_classes=2)  # type: ignore[assignment]
         self.train = Split(torch.zeros(sum(counts), 1), torch.zeros(sum(counts), dtype=torch.int64))
         ends = np.cumsum(counts)
         self._partition = [np.arange(end - count, end) for count, end in zip(counts, ends, strict=True)]

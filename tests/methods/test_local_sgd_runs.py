@@ -95,6 +95,14 @@ def test_resume_within_a_phase_and_across_borders(run_small: Runner) -> None:
     assert rows["learning_rate"].tolist()[1:7] == pytest.approx(means, rel=1e-5)
 
 
+def test_streams_go_on_where_the_server_decides_the_steps(run_small: Runner) -> None:
+    """One worker is its optimiser whatever the rule makes of the rounds."""
+    options = {**WORKERS, **MOMENTUM, "clients__count": 1, "local__scheduler": "cosine-steps"}
+    fixed = run_small("fixed", rounds=12, **options, local__total_steps=12)
+    ruled = {**options, "steps__rule": "doubling", "steps__min": 1, "steps__max": 4, "steps__total": 12}
+    assert model_hash(run_small("ruled", rounds=20, **ruled)) == model_hash(fixed)
+
+
 def test_a_last_round_that_is_left_out_is_told(run_small: Runner) -> None:
     log = run_small(rounds=2, **WORKERS, local__total_steps=3) / "log.txt"
     assert "2 rounds make 2 of local.total-steps = 3: rounds = 3 would make all" in log.read_text()
