@@ -17,7 +17,6 @@ from clients.batches import num_steps
 from clients.evaluation_data import client_evaluation_data, evaluate_global_model
 from clients.list_interface import ListInterface
 from clients.losses import LOSSES
-from clients.schedules import gradual_warmup_steps, learning_rate, step_factor, varies_by_step
 from clients.step_weights import step_weight_norm
 from clients.training import (
     Batch,
@@ -31,6 +30,7 @@ from clients.worker import Worker
 from common.config import LocalSection, Value
 from common.randomness import Purpose, numpy_generator, torch_generator
 from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, Section, Sections
+from common.schedules import gradual_warmup_steps, learning_rate, step_factor, varies_by_step
 from common.stragglers import steps_in_time, work_share
 from datasets.noise import NoisyNormalizer, noise_levels
 from models.evaluation import evaluate

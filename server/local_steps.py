@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from clients.schedules import learning_rate
 from common.config import Config
+from common.schedules import learning_rate
 
 _ROUNDING = 1e-9
 

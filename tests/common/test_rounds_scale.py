@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.schedules import learning_rate
 from common.errors import UserError
 from common.rounds_scale import scale_rounds
+from common.schedules import learning_rate
 from tests.common.configs import make_config
 
 

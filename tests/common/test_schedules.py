@@ -2,15 +2,15 @@ from typing import ClassVar
 
 import pytest
 
-from clients.schedules import (
+from common.config import LocalSection, Value
+from common.errors import UserError
+from common.schedules import (
     batch_factor,
     gradual_warmup_steps,
     learning_rate,
     step_factor,
     varies_by_step,
 )
-from common.config import LocalSection, Value
-from common.errors import UserError
 from tests.common.configs import make_config
 
 
