@@ -43,7 +43,7 @@ class FedETF(Client):
     @classmethod
     def defaults(cls, parameters: Mapping[str, Any]) -> Mapping[str, Value]:
         """Return the projection that goes with the variant."""
-        return {"model.embedding": "batch-normalized" if parameters["variant"] == "etf-dr" else "normalized"}
+        return {"model.features": "batch-normalized" if parameters["variant"] == "etf-dr" else "normalized"}
 
     def validate(self) -> None:
         """Refuse data with a label per position, and a model that does not go with the frame."""
@@ -51,11 +51,11 @@ class FedETF(Client):
             raise UserError("fedetf needs one label per sample: set dataset.task = 'next-character'")
         classifier = as_classifier(self.worker.model).classifier
         check_frame(classifier.out_features, classifier.in_features)
-        expected = self.defaults({"variant": self.variant})["model.embedding"]
-        given = self.worker.config.model.parameters.get("embedding", "plain")
+        expected = self.defaults({"variant": self.variant})["model.features"]
+        given = self.worker.config.model.parameters.get("features", "plain")
         if given != expected:
             raise UserError(
-                f"method.variant '{self.variant}' needs model.embedding = '{expected}', not '{given}'"
+                f"method.variant '{self.variant}' needs model.features = '{expected}', not '{given}'"
             )
 
     @functools.cached_property

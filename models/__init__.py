@@ -19,7 +19,7 @@ from common.errors import UserError, unknown_name
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import available_plugins, load_plugin
 from common.randomness import torch_seed
-from models.classifier import Embedding, add_projection, as_classifier, normalize_embedding
+from models.classifier import FeatureKind, add_projection, as_classifier, normalize_features
 from models.run_weights import load_run_weights
 
 __all__ = ["available_models", "build_model", "model_parameters"]
@@ -62,15 +62,15 @@ def build_model(
     """
     build = _find_build(name)
     keywords = parse_parameters("model", name, _parameters(build), parameters or {})
-    projection, embedding = keywords.pop("projection"), keywords.pop("embedding")
+    projection, features = keywords.pop("projection"), keywords.pop("features")
     num_outputs = max(num_classes, keywords.pop("outputs"))
     of_its_own = "weights" in function_parameters(build)
     weights = "" if of_its_own else keywords.pop("weights")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "init"))
         model = build(input_shape, num_outputs, **keywords)
-        if embedding != "plain":
-            normalize_embedding(as_classifier(model), embedding, projection)
+        if features != "plain":
+            normalize_features(as_classifier(model), features, projection)
         elif projection:
             add_projection(as_classifier(model), projection)
     if weights:
@@ -104,7 +104,7 @@ def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
     common = {
         "projection": (NonNegative, 0),
         "outputs": (NonNegative, 0),
-        "embedding": (Embedding, "plain"),
+        "features": (FeatureKind, "plain"),
         "weights": of_its_own.get("weights", (str, "")),
     }
     return {**of_its_own, **common}

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from common.errors import UserError
 
-Embedding = Literal["plain", "normalized", "batch-normalized"]
+FeatureKind = Literal["plain", "normalized", "batch-normalized"]
 
 
 class Classifier(nn.Module, ABC):
@@ -100,7 +100,7 @@ class BatchNormalized(nn.Module):
         return F.normalize(self.norm(features), dim=-1)
 
 
-def normalize_embedding(model: Classifier, kind: Embedding, size: int = 0) -> None:
+def normalize_features(model: Classifier, kind: FeatureKind, size: int = 0) -> None:
     """Put a projection of unit vectors between features and head.
 
     Parameters
@@ -121,7 +121,7 @@ def normalize_embedding(model: Classifier, kind: Embedding, size: int = 0) -> No
     if kind == "batch-normalized":
         if size:
             raise UserError(
-                "model.embedding 'batch-normalized' has no outputs of its own: model.projection = 0"
+                "model.features 'batch-normalized' has no outputs of its own: model.projection = 0"
             )
         model.projection = BatchNormalized(width)
         return

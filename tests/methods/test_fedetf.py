@@ -102,10 +102,10 @@ def test_fine_tuning_in_phases() -> None:
 
 
 def test_a_model_without_unit_vectors_is_refused() -> None:
-    config = small(method__name="fedetf", model__embedding="plain")
+    config = small(method__name="fedetf", model__features="plain")
     with pytest.raises(UserError, match=r"needs model\.embedding = 'normalized', not 'plain'"):
         FedETF(Worker(complete(config)), 0).validate()
-    assert complete(small(method__name="fedetf")).model.parameters["embedding"] == "normalized"
+    assert complete(small(method__name="fedetf")).model.parameters["features"] == "normalized"
     assert complete(small(method__name="moon")).model.parameters["projection"] == 256
 
 

@@ -64,7 +64,7 @@ def test_a_new_file_is_a_new_model(plugin):
 
 
 def test_parameters_are_listed_in_configuration_spelling(plugin):
-    common = ["projection", "outputs", "embedding", "weights"]
+    common = ["projection", "outputs", "features", "weights"]
     assert model_parameters(plugin) == ["hidden-units", *common]
     assert model_parameters("linear") == common
 
@@ -89,7 +89,8 @@ def test_unknown_parameter_names_the_nearest_and_the_allowed():
 
 
 def test_model_without_parameters_says_so():
-    assert "it has: model.projection, model.weights" in error_of("linear", (4,), 2, {"hidden": 3})
+    message = error_of("linear", (4,), 2, {"hidden": 3})
+    assert "it has: model.projection, model.outputs, model.features, model.weights" in message
 
 
 @pytest.mark.parametrize("value", ["64", 64.0, True, None])
