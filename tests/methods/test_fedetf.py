@@ -103,7 +103,7 @@ def test_fine_tuning_in_phases() -> None:
 
 def test_a_model_without_unit_vectors_is_refused() -> None:
     config = small(method__name="fedetf", model__features="plain")
-    with pytest.raises(UserError, match=r"needs model\.embedding = 'normalized', not 'plain'"):
+    with pytest.raises(UserError, match=r"needs model\.features = 'normalized', not 'plain'"):
         FedETF(Worker(complete(config)), 0).validate()
     assert complete(small(method__name="fedetf")).model.parameters["features"] == "normalized"
     assert complete(small(method__name="moon")).model.parameters["projection"] == 256
