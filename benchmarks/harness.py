@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from clients.app import app
-from common.config import Config, Value, merge
+from common.config import Config, merge
+from common.sections import Value
 from datasets.raw import RawDataset, RawSplit
 from datasets.sources import source
 from runtimes.sequential import SequentialGrid

@@ -12,10 +12,11 @@ from clients.base import Client
 from clients.plain_sgd import require_plain_sgd
 from clients.sampling import check_course
 from clients.worker import get_worker
-from common.config import Config, Value
+from common.config import Config
 from common.errors import UserError
 from common.methods import complete, load_method
 from common.records import CONFIG, METRICS, SIZE, Sections, is_finite, to_record, to_sections
+from common.sections import Value
 
 CLIENT_FAILED = 1000  # error codes of our own, above those of Flower
 CLIENT_MISCONFIGURED = 1001

@@ -27,10 +27,10 @@ from clients.training import (
     train_locally,
 )
 from clients.worker import Worker
-from common.config import LocalSection, Value
 from common.randomness import Purpose, numpy_generator, torch_generator
 from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, Section, Sections
 from common.schedules import gradual_warmup_steps, learning_rate, step_factor, varies_by_step
+from common.sections import LocalSection, Value
 from common.stragglers import steps_in_time, work_share
 from datasets.noise import NoisyNormalizer, noise_levels
 from models.evaluation import evaluate

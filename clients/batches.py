@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from common.config import LocalSection
+from common.sections import LocalSection
 
 
 def num_steps(local: LocalSection, num_examples: int) -> int:

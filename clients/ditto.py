@@ -5,9 +5,9 @@ from typing import Annotated
 from pydantic import Field
 
 from clients.base import Client
-from common.config import NonNegative
 from common.errors import UserError
 from common.records import Section, Sections
+from common.sections import NonNegative
 
 
 class Ditto(Client):

@@ -4,8 +4,8 @@ import functools
 from collections.abc import Collection
 
 from clients.base import Client
-from common.config import Positive
 from common.records import Section
+from common.sections import Positive
 from models.parts import part_names
 
 

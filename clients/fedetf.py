@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from clients.base import Client
 from clients.training import Batch
-from common.config import NonNegative, Positive, Value
 from common.errors import UserError
 from common.records import Section
+from common.sections import NonNegative, Positive, Value
 from models.classifier import as_classifier, embed_with
 from models.parts import part_names
 from models.realignment import HEAD, WEIGHT

@@ -6,9 +6,9 @@ import torch
 from pydantic import Field
 
 from clients.base import Client, Predictor
-from common.config import Positive
 from common.errors import UserError
 from common.randomness import numpy_generator
+from common.sections import Positive
 from models.classifier import as_classifier
 
 SMALLEST = 1e-30  # a class without neighbours has probability 0, which has no logarithm

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from clients.base import Client
 from clients.training import Batch
-from common.config import Positive
 from common.errors import UserError
 from common.records import ARRAYS, Section, Sections
+from common.sections import Positive
 from models.classifier import as_classifier, embed_with
 from models.evaluation import evaluation_mode
 

@@ -7,9 +7,9 @@ import torch
 
 from clients.lamb import LAMB
 from clients.lars import LARS
-from common.config import LocalSection
 from common.errors import unknown_name
 from common.records import Section
+from common.sections import LocalSection
 
 _OF = "/"  # between a quantity that an optimiser keeps and the parameter that it is of
 

@@ -1,7 +1,7 @@
 """The check for methods whose formulas hold for SGD only."""
 
-from common.config import LocalSection
 from common.errors import UserError
+from common.sections import LocalSection
 
 
 def require_plain_sgd(local: LocalSection, method: str, allow_clipping: bool = False) -> None:

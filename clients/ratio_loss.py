@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from clients.base import Client
 from clients.class_gradients import class_gradients
 from clients.training import Batch
-from common.config import NonNegativeFloat, Positive
 from common.errors import UserError
 from common.randomness import numpy_generator
 from common.records import Section
+from common.sections import NonNegativeFloat, Positive
 from datasets.dataset import Split
 from models.classifier import as_classifier
 from models.evaluation import logits_of

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from clients.batches import num_steps
-from common.config import Config, LocalSection
+from common.config import Config
 from common.errors import UserError
 from common.randomness import Purpose, torch_generator
 from common.schedules import gradual_warmup_steps, varies_by_step
+from common.sections import LocalSection
 
 if TYPE_CHECKING:
     from clients.base import Client

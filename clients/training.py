@@ -11,10 +11,10 @@ from clients.batches import iterate_batches, num_steps
 from clients.optimizers import load_optimizer_state, reset_optimizer, set_learning_rate
 from clients.sampling import iterate_stream
 from clients.training_metrics import TrainingMetrics
-from common.config import LocalSection
 from common.randomness import Purpose, torch_seed
 from common.records import Section
 from common.schedules import varies_by_step
+from common.sections import LocalSection
 from datasets.label_noise import corrupt_labels
 from datasets.transforms import crop_flip, cutout, resized_crop_flip
 from models.evaluation import evaluation_mode

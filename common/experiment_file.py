@@ -24,8 +24,9 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from common.config import Value, flatten, settle_budget
+from common.config import flatten, settle_budget
 from common.errors import UserError, nearest
+from common.sections import Value
 
 Overrides = Mapping[str, Value]
 

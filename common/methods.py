@@ -15,10 +15,11 @@ from flwr.serverapp.strategy import Strategy
 import clients
 import strategies
 from clients.base import Client
-from common.config import Config, Value, drop_inherited_defaults
+from common.config import Config, drop_inherited_defaults
 from common.errors import UserError, nearest, unknown_name
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import available_plugins, find_class, load_plugin
+from common.sections import Value
 from strategies.fedavg import FedAvg
 
 FLOWER_PREFIX = "flwr:"

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, get_origin, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from common.config import Value
 from common.errors import UserError, nearest
+from common.sections import Value
 
 
 def class_parameters(*classes: type) -> dict[str, tuple[Any, Any]]:

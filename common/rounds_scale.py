@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from common.config import Value
 from common.errors import UserError
 from common.phases import Phases
+from common.sections import Value
 
 
 def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]:

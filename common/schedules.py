@@ -2,7 +2,7 @@
 
 import math
 
-from common.config import LocalSection, fractions
+from common.sections import LocalSection, fractions
 
 
 def learning_rate(local: LocalSection, server_round: int, num_rounds: int) -> float:

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from common.config import Config, DatasetSection, Value, drop_inherited_defaults
+from common.config import Config, drop_inherited_defaults
 from common.errors import UserError
 from common.randomness import numpy_generator
+from common.sections import DatasetSection, Value
 from datasets.class_groups import IndexArray, count_groups, cumulative_groups
 from datasets.dataset import Dataset, Split
 from datasets.feature_noise import Donors, add_feature_noise, draw_donors, noise_images, subtract

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from common.config import DatasetSection, Value
 from common.errors import UserError, nearest
 from common.parameters import function_parameters, parse_parameters
 from common.randomness import numpy_generator
+from common.sections import DatasetSection, Value
 from datasets.cache import entry_name, load_entry, store_entry
 from datasets.dataset import Dataset, Split
 from datasets.decoding import DecodedDataset, decode

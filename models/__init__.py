@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.config import NonNegative, Value
 from common.errors import UserError, unknown_name
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import available_plugins, load_plugin
 from common.randomness import torch_seed
+from common.sections import NonNegative, Value
 from models.classifier import FeatureKind, add_projection, as_classifier, normalize_features
 from models.run_weights import load_run_weights
 

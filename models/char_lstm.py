@@ -7,7 +7,7 @@ has one bias vector where torch's has two.
 
 from torch import Tensor, nn
 
-from common.config import Positive
+from common.sections import Positive
 from models.text import TextClassifier, check_text
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.config import Positive
 from common.errors import UserError, nearest
+from common.sections import Positive
 from models.images import image_shape
 from models.layers import Dropout, StochasticDepth, set_dropout_generator
 from models.library import LibraryClassifier, Norm, check_input, replace_layers, use_group_norm

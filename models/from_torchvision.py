@@ -16,8 +16,8 @@ from torchvision import models as zoo
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 from torchvision.ops import StochasticDepth as TorchvisionStochasticDepth
 
-from common.config import Positive
 from common.errors import UserError, nearest
+from common.sections import Positive
 from models.images import image_shape
 from models.layers import Dropout, StochasticDepth
 from models.library import (

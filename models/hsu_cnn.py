@@ -8,7 +8,7 @@ dropout.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.config import NonNegative
+from common.sections import NonNegative
 from models.classifier import Classifier
 from models.images import image_shape
 

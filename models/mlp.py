@@ -5,7 +5,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.config import Positive
+from common.sections import Positive
 from models.classifier import Classifier
 
 

@@ -13,8 +13,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.config import Positive
 from common.errors import UserError
+from common.sections import Positive
 from models.classifier import Classifier
 from models.images import image_shape
 

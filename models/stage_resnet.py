@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.config import Positive
 from common.errors import UserError, nearest
+from common.sections import Positive
 from models.classifier import Classifier
 from models.early_exits import ExitHead, MultiExit, Scaler, level_and_width
 from models.images import image_shape

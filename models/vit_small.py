@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from common.config import Positive
 from common.errors import UserError
+from common.sections import Positive
 from models.images import image_shape
 from models.transformer_weights import load_transformer_weights
 from models.vision_transformer import VisionTransformer

@@ -6,8 +6,9 @@ round; ``local-only`` trains each client's model on its own data and averages no
 
 from collections.abc import Callable, Mapping, Sequence
 
-from common.config import Config, Value, default_values
+from common.config import Config, default_values
 from common.errors import UserError, nearest
+from common.sections import Value
 from server.participation import cohort_size
 
 AS_GIVEN = "as-given"

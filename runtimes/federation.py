@@ -21,18 +21,10 @@ from typing import BinaryIO
 from rich.console import Console
 
 from analysis.report import print_summary
-from common.config import (
-    PROJECT_ROOT,
-    Config,
-    Value,
-    flatten,
-    merge,
-    parse_assignment,
-    settle_budget,
-    to_toml,
-)
+from common.config import PROJECT_ROOT, Config, flatten, merge, parse_assignment, settle_budget, to_toml
 from common.errors import UserError
 from common.experiment_file import parse_experiment
+from common.sections import Value
 from runtimes.flower_environment import (
     CONNECTION,
     STOP_SIGNALS,

@@ -9,9 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from common.config import Config, Value, parse_assignment
+from common.config import Config, parse_assignment
 from common.errors import UserError
 from common.files import write_atomic
+from common.sections import Value
 from runtimes.launch import make_grid
 from server.checkpoint import CheckpointStore
 from server.client_metrics import summarise_evaluations

@@ -14,11 +14,12 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from clients.app import app
-from common.config import Config, Value
+from common.config import Config
 from common.errors import ClientFailureError, UserError
 from common.experiment_file import SEED_AXIS, Experiment, Point, Selection
 from common.files import write_atomic
 from common.methods import complete
+from common.sections import Value
 from runtimes.comparators import AS_GIVEN, COMPARATORS
 from runtimes.launch import compared, configure, run
 from runtimes.sequential import SequentialGrid

@@ -2,7 +2,7 @@
 
 import math
 
-from common.config import StopSection
+from common.sections import StopSection
 
 
 class EarlyStop:

@@ -8,9 +8,10 @@ import torch
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from common.config import Config, Value, default_values, differences, parse_toml
+from common.config import Config, default_values, differences, parse_toml
 from common.errors import UserError
 from common.methods import complete, load_method
+from common.sections import Value
 from datasets.configured import open_dataset, partition_clients
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition

@@ -7,9 +7,9 @@ from pathlib import Path
 from flwr.app import ConfigRecord, RecordDict
 from safetensors.torch import load_file, save
 
-from common.config import Value
 from common.files import write_atomic
 from common.records import CONFIG, Section, Sections, to_record, to_sections
+from common.sections import Value
 
 
 @dataclass

@@ -7,9 +7,9 @@ from flwr.app import MetricRecord
 from pydantic import Field
 from torch.nn import functional as F
 
-from common.config import NonNegative, Positive
 from common.randomness import torch_generator
 from common.records import ARRAYS, Section, Sections
+from common.sections import NonNegative, Positive
 from strategies.aggregation import WeightedAverage
 from strategies.class_wise import HEAD, head_entries
 from strategies.fedavg import FedAvg

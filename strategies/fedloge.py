@@ -8,9 +8,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from pydantic import Field
 
-from common.config import NonNegative
 from common.randomness import torch_generator
 from common.records import ARRAYS, CONFIG, Section, Sections, to_record
+from common.sections import NonNegative
 from models.head_cache import HeadSpec, cached_sse_c
 from models.realignment import (
     WEIGHT,

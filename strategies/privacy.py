@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping
 
 import torch
 
-from common.config import PrivacySection
 from common.errors import UserError
 from common.randomness import torch_generator
 from common.records import ARRAYS, Section
+from common.sections import PrivacySection
 from strategies.aggregation import WeightedAverage
 from strategies.privacy_accounting import Accountant
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from clients.app import app
-from common.config import Config, Value, merge
+from common.config import Config, merge
 from common.methods import load_method
+from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.progress import PlainLines

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from common.config import Value
 from common.errors import UserError, unknown_name
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import available_plugins, load_plugin
+from common.sections import Value
 
 __all__ = ["available_partitions", "make_partition", "partition_parameters"]
 

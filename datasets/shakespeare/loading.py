@@ -8,9 +8,9 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from common.config import NonNegative, Positive
 from common.errors import UserError
 from common.randomness import numpy_generator
+from common.sections import NonNegative, Positive
 from datasets.dataset import Dataset, Split
 from datasets.shakespeare.clients import ClientUnit, client_key, client_text, group_by_client
 from datasets.shakespeare.layouts import Edition, read_roles

@@ -7,8 +7,9 @@ from flwr.app import ConfigRecord
 
 from clients.base import Client
 from clients.worker import Worker
-from common.config import Config, Value
+from common.config import Config
 from common.records import Section, Sections
+from common.sections import Value
 from tests.common.configs import make_config
 
 SMALL: dict[str, Value] = {

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.batches import iterate_batches, num_steps
-from common.config import LocalSection
+from common.sections import LocalSection
 from tests.common.configs import make_config
 
 LOCAL = make_config().local

@@ -11,8 +11,8 @@ import clients.evaluation_data
 from clients.app import CLIENT_FAILED, CLIENT_MISCONFIGURED, app
 from clients.base import Client
 from clients.worker import Worker, get_worker
-from common.config import Value
 from common.records import Section, to_record, to_section
+from common.sections import Value
 from datasets.configured import open_dataset, partition_clients
 from runtimes.flower_internals import assume_task_identity
 from runtimes.sequential import make_context

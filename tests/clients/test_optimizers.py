@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from clients.optimizers import make_optimizer, parameter_groups, reset_optimizer
-from common.config import LocalSection, Value
 from common.errors import UserError
+from common.sections import LocalSection, Value
 from models import build_model
 from tests.common.configs import make_config
 

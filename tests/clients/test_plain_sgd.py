@@ -2,8 +2,8 @@
 
 import pytest
 
-from common.config import Value
 from common.errors import UserError
+from common.sections import Value
 from tests.conftest import Runner
 
 OTHERS: list[dict[str, Value]] = [{"local__optimizer": name} for name in ("adamw", "lars", "lamb")]

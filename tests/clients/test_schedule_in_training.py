@@ -4,8 +4,8 @@ import pytest
 
 from clients.base import Client
 from clients.worker import Worker
-from common.config import Value
 from common.errors import UserError
+from common.sections import Value
 from tests.clients.jobs import small
 from tests.conftest import Runner
 

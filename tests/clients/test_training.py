@@ -11,9 +11,10 @@ from clients.base import Client
 from clients.batches import iterate_batches
 from clients.training import Batch
 from clients.worker import Worker
-from common.config import Config, Value
+from common.config import Config
 from common.randomness import torch_generator
 from common.records import Section, Sections, to_record, to_section
+from common.sections import Value
 from datasets.configured import open_dataset, partition_clients
 from datasets.transforms import Normalizer
 from models.configured import build_configured_model

@@ -1,4 +1,5 @@
-from common.config import Config, Value, merge
+from common.config import Config, merge
+from common.sections import Value
 
 
 def make_config(*layers: dict[str, Value]) -> Config:

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from common.config import (
     Config,
-    Value,
     default_values,
     drop_inherited_defaults,
     flatten,
@@ -17,6 +16,7 @@ from common.config import (
     to_toml,
 )
 from common.errors import UserError
+from common.sections import Value
 from tests.common.configs import make_config
 
 

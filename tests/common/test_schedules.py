@@ -2,7 +2,6 @@ from typing import ClassVar
 
 import pytest
 
-from common.config import LocalSection, Value
 from common.errors import UserError
 from common.schedules import (
     batch_factor,
@@ -11,6 +10,7 @@ from common.schedules import (
     step_factor,
     varies_by_step,
 )
+from common.sections import LocalSection, Value
 from tests.common.configs import make_config
 
 

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import Config, Value, merge
+from common.config import Config, merge
 from common.errors import UserError
+from common.sections import Value
 from datasets import configured
 from datasets.configured import noise_examples, open_dataset, partition_clients
 from datasets.dataset import Dataset, Split

@@ -12,9 +12,10 @@ from clients.base import Client
 from clients.optimizers import make_optimizer
 from clients.training import Batch
 from clients.worker import Worker
-from common.config import Config, Value, merge
+from common.config import Config, merge
 from common.methods import Method, load_method
 from common.records import ARRAYS, METRICS, Section, to_record, to_section, to_sections
+from common.sections import Value
 from datasets.dataset import Split
 from runtimes.flower_internals import assume_task_identity
 from strategies.fedavg import FedAvg

@@ -7,8 +7,8 @@ from torch import nn
 
 from clients.base import Client
 from clients.training import Batch
-from common.config import Value
 from common.records import Section
+from common.sections import Value
 from tests.methods.federation import Loss, LossFederation
 
 

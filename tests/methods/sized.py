@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from common.config import Value
+from common.sections import Value
 from models.classifier import Classifier
 from models.population import Population
 from models.submodels import Splittable, SubModels

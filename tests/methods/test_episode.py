@@ -6,9 +6,9 @@ import pytest
 import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
-from common.config import Value
 from common.errors import UserError
 from common.records import METRICS, to_record
+from common.sections import Value
 from tests.methods.quadratics import Federation
 from tests.strategies.messages import make_message
 

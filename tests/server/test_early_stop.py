@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from common.config import Value
+from common.sections import Value
 from server.early_stop import EarlyStop
 from tests.common.configs import make_config
 

@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from common.config import Config, Value, merge
+from common.config import Config, merge
 from common.errors import UserError
+from common.sections import Value
 from server.local_steps import LocalSteps, adacomm, doubling, linear, quadratic_rule
 from tests.conftest import Runner
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import Value
 from common.errors import UserError
+from common.sections import Value
 from server.participation import Participation
 from server.participation._sampling import gumbel_top, inclusion_probabilities
 from server.participation.power_of_choice import largest

@@ -12,10 +12,11 @@ from flwr.app import ConfigRecord
 from safetensors.torch import load_file
 
 from common.clock import ClientSpeeds, synchronous_seconds
-from common.config import Config, Value, merge
+from common.config import Config, merge
 from common.errors import UserError
 from common.methods import load_method
 from common.records import to_section
+from common.sections import Value
 from server.state_codec import capture_attributes, restore_attributes
 from strategies._asynchronous import Asynchronous
 from tests.conftest import Runner

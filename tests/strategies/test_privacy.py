@@ -7,9 +7,10 @@ import pytest
 import torch
 from flwr.app import ConfigRecord
 
-from common.config import PrivacySection, default_values
+from common.config import default_values
 from common.errors import UserError
 from common.records import Section, to_section
+from common.sections import PrivacySection
 from server.state_codec import capture_attributes
 from strategies.fedavg import FedAvg
 from strategies.fedavgm import FedAvgM

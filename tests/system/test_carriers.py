@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import Value
+from common.sections import Value
 from tests.conftest import SMALL_RUN, Runner
 from tests.system.commands import run, summary
 

@@ -1,0 +1,317 @@
+"""The sections of the configuration: types and limits of keys, and what does not go together within one."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from common.phases import Phases
+from common.round_list import RoundList
+
+Value = bool | int | float | str
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+# A list of rounds; a single one comes as a number.
+Rounds = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+PhaseList = Rounds  # one phase without a number of steps is a number, too
+Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"]
+
+
+def fractions(text: str) -> list[float]:
+    """Parse ``0.5,0.75``: fractions of a run, between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the text is no such list.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(0 < value < 1 for value in values):
+        raise ValueError(f"local.milestones must be fractions of the run such as '0.5,0.75', not '{text}'")
+    return sorted(values)
+
+
+class Section(BaseModel):
+    """Fixed keys, spelled with dashes."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        alias_generator=lambda name: name.replace("_", "-"),
+    )
+
+
+class OpenSection(Section):
+    """A section whose keys beside ``name`` are parameters of the thing named."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+    @property
+    def parameters(self) -> dict[str, Value]:
+        """The keys beside ``name``, in their configuration spelling."""
+        return dict(self.model_extra or {})
+
+
+class RunSection(Section):
+    """Where the run directory is and whether the run continues from its checkpoint."""
+
+    directory: str
+    resume: bool
+
+
+class ClientsSection(Section):
+    """How many clients there are and which fraction trains and evaluates in a round."""
+
+    count: Positive
+    fraction: Annotated[float, Field(gt=0, le=1)]
+    evaluate_fraction: Annotated[float, Field(ge=0, le=1)]
+    test_data: Literal["class-weighted", "training-distribution"]
+
+
+class StragglersSection(Section):
+    """Clients that manage only part of a round's work, and whether their work counts."""
+
+    fraction: Annotated[float, Field(ge=0, le=1)]
+    policy: Literal["keep", "drop"]
+
+
+class ClockSection(Section):
+    """How clients differ in speed on a virtual clock (``common/clock.py``)."""
+
+    spread: NonNegativeFloat
+    jitter: NonNegativeFloat
+
+
+class StepsSection(Section):
+    """Local steps that change from round to round (``server/local_steps.py``)."""
+
+    rule: Literal["fixed", "adacomm", "qsr", "linear", "doubling", "plateau"]
+    min: Positive
+    max: Positive
+    interval: Positive
+    total: NonNegative
+    coefficient: Annotated[float, Field(gt=0)]
+    direction: Literal["up", "down"]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"steps.min = {self.min} must not be above steps.max = {self.max}")
+        return self
+
+
+class LocalSection(Section):
+    """Local training: budget, optimiser, schedule over rounds, numerical options."""
+
+    epochs: NonNegative
+    steps: NonNegative
+    batch_size: Positive
+    optimizer: str
+    learning_rate: Annotated[float, Field(gt=0, alias="lr")]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    nesterov: bool
+    weight_decay: NonNegativeFloat
+    weight_decay_exclude: Literal["auto", "none", "norm-bias"]
+    beta1: Annotated[float, Field(ge=0, lt=1)]
+    beta2: Annotated[float, Field(ge=0, lt=1)]
+    epsilon: NonNegativeFloat
+    bias_correction: bool
+    trust_coefficient: Annotated[float, Field(gt=0)]
+    clip_norm: NonNegativeFloat
+    clip_decay: bool
+    loss: Literal["cross-entropy", "hinge"]
+    scheduler: Literal["constant", "cosine", "cosine-steps", "polynomial-steps", "step", "milestones"]
+    scheduler_step_rounds: NonNegative
+    scheduler_gamma: Annotated[float, Field(gt=0)]
+    scheduler_power: Annotated[float, Field(gt=0)]
+    warmup_rounds: NonNegative
+    warmup_epochs: NonNegativeFloat
+    lr_scaling: Literal["none", "linear", "sqrt"]
+    reference_batch_size: Positive
+    milestones: str
+    precision: Literal["float32", "bfloat16"]
+    channels_last: bool
+    compile: bool
+    sampling: Literal["client", "shard", "shuffle", "replacement"]
+    steps_per_epoch: NonNegative
+    total_steps: NonNegative
+    phases: PhaseList
+    phase_gamma: Annotated[float, Field(gt=0)]
+    warmup_steps: NonNegative
+    warmup_lr: NonNegativeFloat
+
+    def course(self) -> Phases:
+        """Return the local steps of each round, if they are counted (``local.steps``)."""
+        return Phases.parse(self.steps, self.phases, self.total_steps)
+
+    @model_validator(mode="after")
+    def _steps_are_counted(self) -> Self:
+        given = {"phases": self.phases, "total-steps": self.total_steps}
+        given["sampling"] = self.sampling in ("shuffle", "replacement")
+        for key, value in given.items():
+            if value and self.steps == 0:
+                raise ValueError(
+                    f"local.{key} needs local.steps, a budget in steps, in place of local.epochs"
+                )
+        if (self.warmup_steps > 0) + (self.warmup_rounds > 0) + (self.warmup_epochs > 0) > 1:
+            raise ValueError(
+                "set one of local.warmup-steps, local.warmup-rounds and local.warmup-epochs, not several"
+            )
+        if self.warmup_lr > self.learning_rate:
+            raise ValueError("local.warmup-lr must not be above local.lr, where the warm-up ends")
+        if self.steps:
+            self.course()
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.epochs > 0) == (self.steps > 0):
+            raise ValueError("set exactly one of local.epochs and local.steps above 0")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("local.nesterov needs local.momentum above 0")
+        if self.nesterov and self.optimizer == "lars":
+            raise ValueError("local.nesterov is for local.optimizer = 'sgd', not 'lars'")
+        if self.scheduler == "step" and self.scheduler_step_rounds == 0:
+            raise ValueError("local.scheduler 'step' needs local.scheduler-step-rounds above 0")
+        if self.scheduler == "milestones":
+            fractions(self.milestones)
+        return self
+
+
+class DatasetSection(OpenSection):
+    """Which data, where, how they are split and augmented; further keys are the named data set's own."""
+
+    root: str
+    download: bool
+    image_size: NonNegative
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
+    augmentation: Literal["none", "crop-flip", "resized-crop-flip"]
+    crop_padding: NonNegative
+    cutout: NonNegative
+    natural_clients: NonNegative
+    client_noise: NonNegativeFloat
+    imbalance_factor: Annotated[float, Field(gt=0, le=1)]
+    imbalance_profile: Literal["exponential", "step"]
+    imbalance_seed: Annotated[int, Field(ge=-1, lt=2**32)]
+    normalization: Literal["dataset", "imagenet", "half", "none"]
+    binarize: bool
+    feature_noise: Annotated[float, Field(ge=0, le=1)]
+    feature_noise_overflow: Literal["wrap", "clip"]
+    feature_noise_clients: NonNegative
+    label_noise: Annotated[float, Field(ge=0, lt=1)]
+
+
+class ModelSection(OpenSection):
+    """The architecture, and the sizes in which clients have it (``models/submodels.py``)."""
+
+    sizes: str
+    size_assignment: Literal["contiguous", "shuffled", "dynamic"]
+    size_file: str
+
+
+class BatchNormSection(Section):
+    """What happens to BatchNorm's running statistics (``docs/architecture.md``)."""
+
+    policy: Literal["average", "local", "recalibrate"]
+    batches: Positive
+    batch_size: NonNegative
+    augmented: bool
+
+
+class PrivacySection(Section):
+    """Client-level central differential privacy (``strategies/privacy.py``); off by default."""
+
+    clipping: Literal["off", "fixed", "adaptive"]
+    clip_norm: Annotated[float, Field(gt=0)]
+    noise_multiplier: NonNegativeFloat
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    relation: Literal["replace-one", "zero-out"]
+    target_quantile: Annotated[float, Field(ge=0, le=1)]
+    clip_learning_rate: NonNegativeFloat
+    count_noise: NonNegativeFloat
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.noise_multiplier > 0 and self.clipping == "off":
+            raise ValueError("privacy.noise-multiplier needs privacy.clipping = 'fixed' or 'adaptive'")
+        return self
+
+
+class EvaluateSection(Section):
+    """Evaluation: every how many rounds, or local steps, in batches of which size; groups of classes."""
+
+    every: Positive
+    every_steps: NonNegative
+    batch_size: Positive
+    groups: Literal["auto", "none", "cumulative", "counts"]
+    mask: Literal["train-counts", "test-counts", "none"]
+    drop_last: bool
+
+
+class StopSection(Section):
+    """Early stop: after ``patience`` evaluations without a better ``metric``, or at ``target`` (0: never)."""
+
+    metric: Metric
+    patience: NonNegative
+    target: NonNegativeFloat
+
+
+class RuntimeSection(Section):
+    """Which Grid carries the messages of ``run_simulation.py``; ``workers`` 0 means as many as fit."""
+
+    name: Literal["sequential", "ray"]
+    workers: NonNegative
+
+
+class RaySection(Section):
+    """``address`` of a Ray cluster; empty starts Ray on this machine."""
+
+    address: str
+
+
+class ResourcesSection(Section):
+    """What one client takes of a worker."""
+
+    cpus_per_client: Annotated[float, Field(gt=0)]
+    gpus_per_client: NonNegativeFloat
+    threads_per_worker: Positive
+
+
+class FailuresSection(Section):
+    """What a failed client does to the run."""
+
+    policy: Literal["raise", "drop"]
+    max_fraction: Annotated[float, Field(ge=0, lt=1)]
+    timeout: Annotated[float, Field(gt=0)]
+
+
+class CheckpointSection(Section):
+    """Every how many rounds a checkpoint is committed (the last round always is)."""
+
+    every: Positive
+
+
+class AnalysisSection(Section):
+    """What is written down for ``analysis/`` in which rounds (``server/recorder.py``)."""
+
+    similarity_rounds: Rounds
+    images: Annotated[int, Field(ge=4)]
+    update_rounds: Rounds
+    update_layers: str
+    feature_rounds: Rounds
+    sharpness_images: NonNegative
+    sharpness_probes: Positive
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        RoundList(self.similarity_rounds, "analysis.similarity-rounds")
+        RoundList(self.update_rounds, "analysis.update-rounds")
+        RoundList(self.feature_rounds, "analysis.feature-rounds")
+        return self
