@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from common.records import Section
-from datasets.configured import client_class_groups, local_tests
+from datasets.client_tests import client_class_groups, local_tests
 from models.class_report import ClassReport
 from models.evaluation import Evaluation, evaluate, logits_of, tally
 

@@ -13,7 +13,8 @@ from clients.optimizers import make_optimizer
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
 from common.records import Section
-from datasets.configured import open_dataset, partition_clients
+from datasets.configured import open_dataset
+from datasets.scheme import partition_clients
 from datasets.transforms import make_normalizer
 from models.batch_norm import batch_norm_layers
 from models.configured import build_configured_model

@@ -11,7 +11,7 @@ from common.device import prepare_process, resolve_device, to_device
 from common.errors import UserError
 from common.randomness import torch_generator
 from common.records import Section, to_record, to_section
-from datasets.configured import global_class_groups
+from datasets.client_tests import global_class_groups
 from datasets.dataset import Dataset, Split
 from datasets.noise import NoisyNormalizer, noise_levels, noisy_images
 from datasets.transforms import crop_flip, make_normalizer

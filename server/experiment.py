@@ -12,9 +12,10 @@ from common.config import Config, default_values, differences, parse_toml
 from common.errors import UserError
 from common.methods import complete, load_method
 from common.sections import Value
-from datasets.configured import open_dataset, partition_clients
+from datasets.configured import open_dataset
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
+from datasets.scheme import partition_clients
 from models.batch_norm import batch_norm_layers
 from models.population import Population
 from server.asynchronous import start_clock

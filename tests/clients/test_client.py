@@ -13,7 +13,8 @@ from clients.base import Client
 from clients.worker import Worker, get_worker
 from common.records import Section, to_record, to_section
 from common.sections import Value
-from datasets.configured import open_dataset, partition_clients
+from datasets.configured import open_dataset
+from datasets.scheme import partition_clients
 from runtimes.flower_internals import assume_task_identity
 from runtimes.sequential import make_context
 from tests.clients.jobs import equal, global_model, small, train

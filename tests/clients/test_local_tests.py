@@ -13,13 +13,8 @@ from clients.worker import Worker
 from common.config import Config
 from common.errors import UserError
 from common.records import Section
-from datasets.configured import (
-    client_class_groups,
-    client_label_counts,
-    global_class_groups,
-    local_tests,
-    open_dataset,
-)
+from datasets.client_tests import client_class_groups, client_label_counts, global_class_groups, local_tests
+from datasets.configured import open_dataset
 from server.evaluation import CentralEvaluation
 from tests.clients.jobs import global_model, small
 from tests.conftest import Runner

@@ -15,7 +15,8 @@ from common.config import Config
 from common.randomness import torch_generator
 from common.records import Section, Sections, to_record, to_section
 from common.sections import Value
-from datasets.configured import open_dataset, partition_clients
+from datasets.configured import open_dataset
+from datasets.scheme import partition_clients
 from datasets.transforms import Normalizer
 from models.configured import build_configured_model
 from tests.clients.jobs import Result, equal, global_model, small, train

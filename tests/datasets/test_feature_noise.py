@@ -13,11 +13,13 @@ from common.config import Config, merge
 from common.errors import UserError
 from common.sections import Value
 from datasets import configured
-from datasets.configured import noise_examples, open_dataset, partition_clients
+from datasets.configured import open_clean_dataset, open_dataset
 from datasets.dataset import Dataset, Split
 from datasets.feature_noise import Donors, Overflow, add_feature_noise, draw_donors, noise_images, subtract
+from datasets.noisy_clients import noise_examples
 from datasets.partitions import make_partition
 from datasets.partitions.feature import feature_partition
+from datasets.scheme import partition_clients
 
 CLASSES = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5])
 ORDER = np.array([11, 4, 7, 0, 13, 2, 9, 6, 15, 8, 1, 10, 3, 12, 5, 14])
@@ -186,7 +188,7 @@ def test_every_sample_has_the_noise_of_its_client(overflow: Overflow) -> None:
     noisy, clean = open_dataset(run), open_dataset(config(binarize=True, validation_fraction=0.1))
     assert noisy.validation is not None
     assert clean.validation is not None
-    examples = noise_examples(run, (0.0, 0.25))
+    examples = noise_examples(open_clean_dataset(run), run, (0.0, 0.25))
     parts = partition_clients(run, noisy)
     first = torch.tensor([int(part[0]) for part in parts])
     assert torch.equal(examples[0], clean.train.inputs[first])
@@ -210,7 +212,7 @@ def test_no_noise_leaves_every_byte() -> None:
 @pytest.mark.usefixtures("_images")
 def test_pseudo_clients_of_parallel_sgd() -> None:
     run = config(feature_noise=0.125, feature_noise_clients=8, partition__name="iid", clients__count=1)
-    assert len(noise_examples(run, (0.0,))[0]) == 8
+    assert len(noise_examples(open_clean_dataset(run), run, (0.0,))[0]) == 8
     assert len(partition_clients(run, open_dataset(run))[0]) == 200
     with pytest.raises(UserError, match="feature-noise-clients"):
         open_dataset(config(feature_noise=0.125, clients__count=1))

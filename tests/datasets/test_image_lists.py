@@ -8,8 +8,9 @@ from clients.base import Client
 from clients.worker import Worker
 from common.errors import UserError
 from datasets import load_dataset
-from datasets.configured import open_dataset, partition_clients
+from datasets.configured import open_dataset
 from datasets.image_lists import read_image_list
+from datasets.scheme import partition_clients
 from tests.clients.jobs import small
 from tests.datasets.folders import write_image
 

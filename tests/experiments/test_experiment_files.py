@@ -16,7 +16,7 @@ from clients.app import app
 from common.config import PROJECT_ROOT, Config, merge
 from common.errors import UserError, unknown_name
 from common.experiment_file import Experiment, Point, parse_experiment
-from datasets import configured
+from datasets import configured, noisy_clients
 from datasets.dataset import Dataset, Split
 from runtimes.sequential import SequentialGrid
 from runtimes.sweep import PlannedRun, plan
@@ -62,7 +62,7 @@ def blank_data(name: str, *, validation_fraction: float = 0.0, **options: Any) -
 @pytest.fixture(autouse=True)
 def _blank_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(configured, "load_dataset", blank_data)
-    monkeypatch.setattr(configured, "add_feature_noise", lambda inputs, *noise: inputs)
+    monkeypatch.setattr(noisy_clients, "add_feature_noise", lambda inputs, *noise: inputs)
     configured._open.cache_clear()
     yield
     configured._open.cache_clear()

@@ -15,7 +15,8 @@ from clients.base import Client
 from clients.worker import get_worker
 from common.config import Config, merge
 from common.errors import UserError
-from datasets.configured import open_dataset, partition_clients
+from datasets.configured import open_dataset
+from datasets.scheme import partition_clients
 from runtimes.comparators import derive
 from runtimes.sequential import SequentialGrid
 from server.evaluation import CentralEvaluation
