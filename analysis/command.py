@@ -1,6 +1,7 @@
-"""The frame of commands that draw one picture of one run."""
+"""The frame of the commands ``python -m analysis.<name>``."""
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +9,21 @@ from pathlib import Path
 from common.errors import UserError
 
 Draw = Callable[[argparse.Namespace], Path]
+
+
+def command(main: Callable[[Sequence[str] | None], None]) -> Callable[..., int]:
+    """Let a command return its exit code: 0, or 2 after one line that says what is wrong."""
+
+    @functools.wraps(main)
+    def run(arguments: Sequence[str] | None = None) -> int:
+        try:
+            main(arguments)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        return 0
+
+    return run
 
 
 def draw_command(
@@ -21,9 +37,9 @@ def draw_command(
     parser = argparse.ArgumentParser(prog=f"python -m analysis.{name}", description=description)
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
     add_options(parser)
-    try:
+
+    @command
+    def run(arguments: Sequence[str] | None) -> None:
         print(draw(parser.parse_args(arguments)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run(arguments)

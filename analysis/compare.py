@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from analysis.command import command
 from analysis.comparison_plot import plot_comparison
 from analysis.pivot import Pivot, pivot_by_keys
 from analysis.runs import SEED_KEY, Run, differing_keys, group_seeds, load_run, mean_and_deviation
@@ -20,8 +21,9 @@ from common.errors import UserError
 Rows = list[list[str]]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables, draw the picture, and return the exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables and draw the picture."""
     parser = argparse.ArgumentParser(prog="python -m analysis.compare", description="Compare finished runs.")
     parser.add_argument("directories", metavar="DIR", nargs="+", type=Path, help="run or sweep directory")
     parser.add_argument("--metric", help="column of metrics.csv (test_accuracy, or what the sweep says)")
@@ -30,15 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", metavar="FILE.png", type=Path, help="also draw the curves into this file")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     options = parser.parse_args(arguments)
-    try:
-        if len(options.directories) == 1 and is_sweep(options.directories[0]):
-            _compare_sweep(read_sweep(options.directories[0]), options)
-        else:
-            _compare_runs(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if len(options.directories) == 1 and is_sweep(options.directories[0]):
+        _compare_sweep(read_sweep(options.directories[0]), options)
+    else:
+        _compare_runs(options)
 
 
 def _compare_sweep(sweep: Sweep, options: argparse.Namespace) -> None:

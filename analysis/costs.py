@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 
+from analysis.command import command
 from analysis.comparison_plot import line_looks, run_label
 from analysis.median_band import band, draw_band, final_text, limits
 from analysis.run_directory import read_clients, read_metrics
@@ -143,8 +144,9 @@ def _load(directories: Sequence[Path], metric: str) -> list[Run]:
     return [load_run(path, metric) for path in paths]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, draw the picture, and return the exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table and draw the picture."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.costs", description="Rounds, bytes, local steps and time against accuracy."
     )
@@ -153,19 +155,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--target", type=float, help="count costs until the metric is as good as this")
     parser.add_argument("--out", metavar="FILE.png", type=Path, help="also draw the curves into this file")
     options = parser.parse_args(arguments)
-    try:
-        runs = _load(options.directories, options.metric)
-        header, rows = cost_table(runs, options.target)
-        printed = Table(*header)
-        for row in rows:
-            printed.add_row(*row)
-        Console().print(printed)
-        if options.out:
-            print(plot_costs(runs, options.out))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    runs = _load(options.directories, options.metric)
+    header, rows = cost_table(runs, options.target)
+    printed = Table(*header)
+    for row in rows:
+        printed.add_row(*row)
+    Console().print(printed)
+    if options.out:
+        print(plot_costs(runs, options.out))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from analysis.command import command
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
 from analysis.two_clients import CUBIC, RELU, Array, Problem, Setting, Trained, accuracy, draw, scores, train
 from common.errors import UserError
@@ -168,8 +169,9 @@ def _learned(weights: Array, setting: Setting) -> np.ndarray:
     return np.asarray((positive & negative).all(axis=1))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, print the table, draw the pictures, and return the exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, print the table, draw the pictures."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.feature_learning",
         description="Two clients with feature noise: what local steps learn that parallel SGD does not.",
@@ -181,26 +183,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rho", type=float, help="magnitude of the feature noise (0.85)")
     options = parser.parse_args(arguments)
     is_cubic = options.activation == "cubic"
-    try:
-        setting = CUBIC if is_cubic else RELU
-        if options.rho is not None:
-            setting = Setting(**{**vars(setting), "rho": options.rho})
-        periods = _periods(options.periods) if options.periods else PERIODS if is_cubic else RELU_PERIODS
-        num_runs = options.seeds if options.seeds is not None else 10 if is_cubic else 4
-        if num_runs < 1:
-            raise UserError(f"--seeds must be at least 1, got {num_runs}")
-        problem = draw(range(num_runs), setting)
-        outcomes = {period: outcome(problem, period) for period in periods}
-        found = table(outcomes)
-        _print(found)
-        if options.out:
-            for picture in _draw_all(outcomes, options.out):
-                print(picture)
-            found.to_csv(options.out / "table.csv")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    setting = CUBIC if is_cubic else RELU
+    if options.rho is not None:
+        setting = Setting(**{**vars(setting), "rho": options.rho})
+    periods = _periods(options.periods) if options.periods else PERIODS if is_cubic else RELU_PERIODS
+    num_runs = options.seeds if options.seeds is not None else 10 if is_cubic else 4
+    if num_runs < 1:
+        raise UserError(f"--seeds must be at least 1, got {num_runs}")
+    problem = draw(range(num_runs), setting)
+    outcomes = {period: outcome(problem, period) for period in periods}
+    found = table(outcomes)
+    _print(found)
+    if options.out:
+        for picture in _draw_all(outcomes, options.out):
+            print(picture)
+        found.to_csv(options.out / "table.csv")
 
 
 def _draw_all(outcomes: Mapping[int, Outcome], folder: Path) -> list[Path]:

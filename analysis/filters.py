@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 
+from analysis.command import command
 from analysis.run_directory import NoDataError
 from analysis.style import label_axes, new_figure, save
 from common.errors import UserError
@@ -85,23 +86,19 @@ def _in_order(model: dict[str, npt.NDArray[np.floating]]) -> list[npt.NDArray[np
     return [model[name] for name in sorted(model, key=lambda name: (not name.startswith(stems), name))]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the shares, draw the picture, and return the exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the shares and draw the picture."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.filters", description="The filters of the first layer as pictures."
     )
     parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
     parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw into this file")
     options = parser.parse_args(arguments)
-    try:
-        for run_dir in options.run_dirs:
-            print(f"{run_dir}: {clear_share(first_filters(run_dir)):.1%} of the filters are clear")
-        if options.out:
-            print(plot_filters(options.run_dirs, options.out))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    for run_dir in options.run_dirs:
+        print(f"{run_dir}: {clear_share(first_filters(run_dir)):.1%} of the filters are clear")
+    if options.out:
+        print(plot_filters(options.run_dirs, options.out))
 
 
 if __name__ == "__main__":

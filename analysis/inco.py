@@ -15,9 +15,9 @@ from matplotlib.colors import Normalize
 from rich.console import Console
 from rich.table import Column, Table
 
+from analysis.command import command
 from analysis.run_directory import read_layers
 from analysis.style import PALETTE, integer_ticks, label_axes, new_figure, save, short_names
-from common.errors import UserError
 
 _MAPS = {
     "theta": "mean theta",
@@ -119,26 +119,22 @@ def _order(layers: pd.DataFrame) -> list[str]:
     return order
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table of a run, draw its picture and return the exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table of a run and draw its picture."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.inco", description="What InCo did to each layer of a run."
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
     options = parser.parse_args(arguments)
-    try:
-        table = layer_table(read_layers(options.run_dir))
-        picture = plot_inco(options.run_dir)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    table = layer_table(read_layers(options.run_dir))
+    picture = plot_inco(options.run_dir)
     printed = Table(Column("layer", no_wrap=True), "rounds", *_MAPS.values(), _BARS)
     for name, (_, row) in zip(short_names(list(table.index)), table.iterrows(), strict=True):
         values = (f"{row[column]:.3f}" for column in (*_MAPS, "rounds_positive"))
         printed.add_row(name, str(int(row["rounds"])), *values)
     Console().print(printed)
     print(picture)
-    return 0
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from analysis.command import draw_command
 from analysis.run_directory import NoDataError
 from analysis.style import TEXT_SIZE, new_figure, save
-from common.errors import UserError
 
 _GAP = 2  # black pixels between images
 _MOST_CLIENTS = 16
@@ -82,18 +82,17 @@ def _readable(rho: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the picture and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.noisy_images", description="Images of a run with feature noise."
+    return draw_command(
+        "noisy_images",
+        "Images of a run with feature noise.",
+        lambda options: plot_noisy_images(options.run_dir, options.out),
+        arguments,
+        _add_options,
     )
-    parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw into this file")
-    options = parser.parse_args(arguments)
-    try:
-        print(plot_noisy_images(options.run_dir, options.out))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":

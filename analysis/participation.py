@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.command import command
 from analysis.run_directory import NoDataError, read_clients, read_label_distribution, read_participation
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
 
@@ -129,11 +130,11 @@ def _draw_counts(axes: Axes, counts: "pd.Series[int]", expected: np.ndarray | No
     axes.legend(fontsize=TEXT_SIZE, frameon=False, loc="upper right")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare the participation of runs and return the exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compare the participation of runs."""
     # Imported here: drawing one run needs none of it.
     from analysis.participation_comparison import compare_participation
-    from common.errors import UserError
 
     parser = argparse.ArgumentParser(
         prog="python -m analysis.participation",
@@ -149,12 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         " several gammas, the final metric against gamma into FILE-gamma.png",
     )
     options = parser.parse_args(arguments)
-    try:
-        compare_participation(options.run_dirs, options.metric, options.out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    compare_participation(options.run_dirs, options.metric, options.out)
 
 
 if __name__ == "__main__":

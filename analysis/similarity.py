@@ -15,6 +15,7 @@ from matplotlib.image import AxesImage
 from rich.console import Console
 from rich.table import Table
 
+from analysis.command import command
 from analysis.run_directory import NoDataError, read_metrics, read_similarities
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
 from common.errors import UserError
@@ -168,8 +169,9 @@ def _accuracy(run_dir: Path) -> "pd.Series[float]":
     return metrics["test_accuracy"].dropna() if "test_accuracy" in metrics else pd.Series(dtype=float)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare the similarities of runs and return the exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compare the similarities of runs."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.similarity",
         description="Compare how alike the clients' models of runs are, layer by layer.",
@@ -177,14 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
     parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw the comparison into this file")
     options = parser.parse_args(arguments)
-    try:
-        picture = compare_similarities(options.run_dirs, options.out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    picture = compare_similarities(options.run_dirs, options.out)
     if picture:
         print(picture)
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from analysis.command import command
 from analysis.label_noise_toy import Setting, Trajectory, simulate, theory
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
 from common.errors import UserError
@@ -17,8 +18,9 @@ CELLS = ((8, 1), (8, 5), (8, 20), (8, 100), (1, 1))
 Results = dict[tuple[int, int], tuple[Trajectory, Trajectory]]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate, print the table, draw the picture, and return the exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Simulate, print the table and draw the picture."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.toy_sharpness",
         description="Sharpness against steps for K workers and H local steps, simulated and in theory.",
@@ -28,17 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repetitions", type=int, default=Setting.repetitions, help="runs (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    try:
-        setting = _setting(options.steps, options.repetitions)
-        results = {(k, h): (simulate(k, h, setting, options.seed), theory(k, h, setting)) for k, h in CELLS}
-        _print(results)
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "toy-sharpness.csv").write_text(_csv(results), encoding="utf-8")
-        print(f"curves: {plot_sharpness(results, options.out / 'toy-sharpness.png')}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    setting = _setting(options.steps, options.repetitions)
+    results = {(k, h): (simulate(k, h, setting, options.seed), theory(k, h, setting)) for k, h in CELLS}
+    _print(results)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "toy-sharpness.csv").write_text(_csv(results), encoding="utf-8")
+    print(f"curves: {plot_sharpness(results, options.out / 'toy-sharpness.png')}")
 
 
 def plot_sharpness(results: Results, path: Path) -> Path:

@@ -22,6 +22,7 @@ from rich.table import Table
 from safetensors.numpy import load_file
 from scipy.stats import wasserstein_distance
 
+from analysis.command import command
 from analysis.run_directory import update_files
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
 from common.cka import linear_cka
@@ -222,8 +223,9 @@ def _probabilities(
     return np.histogram(values, edges)[0] / values.size
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw the updates of one run, or compare those of two, and return the exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw the updates of one run, or compare those of two."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.updates",
         description="Distributions of the server's updates of one run, or how alike those of two runs are.",
@@ -233,23 +235,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--layers", default="", help="patterns of names of entries, separated by commas")
     parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw into this file")
     options = parser.parse_args(arguments)
-    try:
-        updates = read_updates(options.run_dir, options.layers)
-        if options.other is None:
-            _print(smoothness(updates), "layer")
-            picture = plot_updates(options.run_dir, options.layers, options.out) if options.out else None
-        else:
-            similarity = update_similarity(updates, read_updates(options.other, options.layers))
-            if similarity.empty:
-                raise UserError("the runs have no recorded round and layer in common")
-            _print(similarity.mean().to_frame("mean CKA"), "layer")
-            picture = plot_update_similarity(similarity, options.out) if options.out else None
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    updates = read_updates(options.run_dir, options.layers)
+    if options.other is None:
+        _print(smoothness(updates), "layer")
+        picture = plot_updates(options.run_dir, options.layers, options.out) if options.out else None
+    else:
+        similarity = update_similarity(updates, read_updates(options.other, options.layers))
+        if similarity.empty:
+            raise UserError("the runs have no recorded round and layer in common")
+        _print(similarity.mean().to_frame("mean CKA"), "layer")
+        picture = plot_update_similarity(similarity, options.out) if options.out else None
     if picture:
         print(picture)
-    return 0
 
 
 def _print(table: pd.DataFrame, index: str) -> None:
