@@ -1,6 +1,7 @@
-"""Vector operations over lists of tensors, for optimisers: a few kernels for all of them, and no waiting."""
+"""Optimisers that step with vector operations over lists of tensors: a few kernels for all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -13,3 +14,23 @@ def norms(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 def scale_(tensors: Sequence[torch.Tensor], factors: torch.Tensor) -> None:
     """Multiply each tensor by its own factor in place; `factors` has shape (tensors,)."""
     torch._foreach_mul_(list(tensors), list(factors.unbind()))
+
+
+class ForeachOptimizer(torch.optim.Optimizer):
+    """Makes the step of a group for all of its parameters at once, in ``_step``."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Make one step; parameters without a gradient stay as they are, and so does what is kept of them."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [param for param in group["params"] if param.grad is not None]
+            if params:
+                self._step(params, [param.grad for param in params], group)
+        return loss
+
+    def _step(self, params: list[torch.Tensor], grads: list[torch.Tensor], group: dict[str, Any]) -> None:
+        raise NotImplementedError

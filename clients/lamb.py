@@ -1,14 +1,13 @@
 """LAMB: layer-wise adaptive moments for large batches (You et al. 2020, ICLR, Algorithm 2)."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from clients.foreach import norms, scale_
+from clients.foreach import ForeachOptimizer, norms, scale_
 
 
-class LAMB(torch.optim.Optimizer):
+class LAMB(ForeachOptimizer):
     """Adam's direction with decoupled decay, scaled for every tensor w to the norm of w.
 
     r = m_hat / (sqrt(v_hat) + eps) + wd w; w <- w - lr ||w|| / ||r|| r, where the ratio is 1 if a norm is
@@ -49,21 +48,7 @@ class LAMB(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Make one step; parameters without a gradient stay as they are, and so does their count of steps."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            params = [param for param in group["params"] if param.grad is not None]
-            if params:
-                self._step(params, group)
-        return loss
-
-    def _step(self, params: list[torch.Tensor], group: dict[str, Any]) -> None:
-        grads: list[torch.Tensor] = [param.grad for param in params if param.grad is not None]
+    def _step(self, params: list[torch.Tensor], grads: list[torch.Tensor], group: dict[str, Any]) -> None:
         states = [self._state_of(param) for param in params]
         first = [state["exp_avg"] for state in states]
         second = [state["exp_avg_sq"] for state in states]

@@ -1,14 +1,13 @@
 """LARS: layer-wise adaptive rate scaling for large batches (You, Gitman and Ginsburg 2017)."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from clients.foreach import norms, scale_
+from clients.foreach import ForeachOptimizer, norms, scale_
 
 
-class LARS(torch.optim.Optimizer):
+class LARS(ForeachOptimizer):
     """SGD with momentum whose rate is scaled for every tensor w with gradient g (Algorithm 1 of the paper).
 
     lam = trust ||w|| / (||g|| + wd ||w|| + eps), or 1 if a norm is zero;
@@ -48,21 +47,7 @@ class LARS(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Make one step; parameters without a gradient stay as they are."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            params = [param for param in group["params"] if param.grad is not None]
-            if params:
-                self._step(params, group)
-        return loss
-
-    def _step(self, params: list[torch.Tensor], group: dict[str, Any]) -> None:
-        grads: list[torch.Tensor] = [param.grad for param in params if param.grad is not None]
+    def _step(self, params: list[torch.Tensor], grads: list[torch.Tensor], group: dict[str, Any]) -> None:
         for param in params:
             if "momentum_buffer" not in self.state[param]:
                 self.state[param]["momentum_buffer"] = torch.zeros_like(param)
