@@ -34,10 +34,15 @@ class Quiet:
 @source("benchmark-images")
 def benchmark_images(root: Path, download: bool) -> RawDataset:
     """Make random images of CIFAR's size: the values do not change what a step costs."""
+    return random_images((3, 32, 32), 50_000)
+
+
+def random_images(shape: tuple[int, ...], num_training: int) -> RawDataset:
+    """Make a data set of random images of ten classes, with 100 test images."""
     generator = np.random.default_rng(0)
     splits = [
-        RawSplit([generator.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)], np.arange(count) % 10)
-        for count in (50_000, 100)
+        RawSplit([generator.integers(0, 256, (count, *shape), dtype=np.uint8)], np.arange(count) % 10)
+        for count in (num_training, 100)
     ]
     return RawDataset(*splits, tuple("0123456789"))
 

@@ -10,10 +10,8 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.harness import make_config, run, show
-from datasets.raw import RawDataset, RawSplit
+from benchmarks.harness import make_config, random_images, run, show
+from datasets.raw import RawDataset
 from datasets.sources import source
 
 WARM_UP = 50
@@ -22,12 +20,7 @@ WARM_UP = 50
 @source("benchmark-points")
 def benchmark_points(root: Path, download: bool) -> RawDataset:
     """Make small random images, so that rounds cost more than steps."""
-    generator = np.random.default_rng(0)
-    splits = [
-        RawSplit([generator.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)], np.arange(count) % 10)
-        for count in (5_000, 100)
-    ]
-    return RawDataset(*splits, tuple("0123456789"))
+    return random_images((1, 8, 8), 5_000)
 
 
 def processor_seconds(rounds: int, clients: int, method: str, sampling: str) -> float:
