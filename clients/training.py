@@ -75,6 +75,7 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         corruption = client.generator("label-noise", purpose, worker.device)
     memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
     goes_on = local.sampling != "client" and not purpose  # batches of the run, not of the round
+    first_step = client.first_step if goes_on else 0
     if goes_on:
         stream = iterate_stream(client, local)
     else:
@@ -82,9 +83,9 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         stream = iterate_batches(indices, local, client.generator("shuffle", purpose))
     for index, batch_indices in enumerate(stream):
         inputs = worker.train.inputs.index_select(0, batch_indices)
+        step_key = (first_step + index, client.client_id)
         if augments and goes_on:
-            key = (client.first_step + index, client.client_id)
-            augment.manual_seed(torch_seed(config.seed, "step-augment", *key))
+            augment.manual_seed(torch_seed(config.seed, "step-augment", *step_key))
         if augmentation == "crop-flip":
             inputs = crop_flip(inputs, augment, config.dataset.crop_padding)
         elif augmentation == "resized-crop-flip":
@@ -97,8 +98,7 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         targets = labels = worker.train.targets[batch_indices]
         if label_noise > 0:
             if goes_on:
-                key = (client.first_step + index, client.client_id)
-                corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *key))
+                corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *step_key))
             targets = corrupt_labels(labels, label_noise, worker.dataset.num_classes, corruption)
         yield Batch(inputs, targets, batch_indices, labels)
 

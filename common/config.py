@@ -170,22 +170,24 @@ class Config(Section):
     def comparable(self) -> dict[str, Value]:
         """Return the keys that decide the result: those that a resumed run must share."""
         ignored = set(RESUMABLE_DIFFERENCES)
-        # The schedule's length is the number of rounds; ScaleFL distils after a share of them.
-        distils_later = (
-            self.method.name == "scalefl" and self.method.parameters.get("distillation-start") != 0
-        )
-        by_step = self.local.scheduler.endswith("-steps") and not self.local.total_steps
-        if self.local.scheduler == "cosine" or by_step or distils_later:
+        if self._depends_on_rounds():
             ignored.remove("rounds")
-        if self.local.scheduler == "milestones":  # they are fractions of it
-            ignored.discard("rounds")
-        if self.steps.rule in ("linear", "doubling") and not self.steps.total:
-            ignored.discard("rounds")
         return {
             key: value
             for key, value in self.flat().items()
             if key not in ignored and not key.startswith(RESUMABLE_SECTIONS)
         }
+
+    def _depends_on_rounds(self) -> bool:
+        """Tell whether the number of rounds decides what happens in each of them."""
+        scheduler, steps = self.local.scheduler, self.steps
+        return (
+            scheduler in ("cosine", "milestones")
+            or (scheduler.endswith("-steps") and not self.local.total_steps)
+            or (steps.rule in ("linear", "doubling") and not steps.total)
+            # ScaleFL distils after a share of them.
+            or (self.method.name == "scalefl" and self.method.parameters.get("distillation-start") != 0)
+        )
 
     def sha256(self) -> str:
         """Hash the keys that decide the result."""

@@ -1,5 +1,6 @@
 """Local steps that change in the course of a run: phases of post-local SGD and an exact total."""
 
+import functools
 import re
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,6 +31,7 @@ class Phases:
     total_steps: int = 0
 
     @classmethod
+    @functools.lru_cache(maxsize=64)  # asked in every round by every client
     def parse(cls, steps: int, text: str, total_steps: int = 0) -> "Phases":
         """Read the phases after the first one, ``"3000:600,3600"``: from which step on how many a round.
 

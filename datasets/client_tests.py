@@ -18,7 +18,7 @@ from datasets.local_tests import (
 )
 from datasets.partition_report import label_counts
 from datasets.partitions.fed_lt import PUBLISHED_ALPHA, PUBLISHED_SEED, generator_after
-from datasets.scheme import partition_clients, scheme_parameters
+from datasets.scheme import Scheme, partition_clients
 
 
 @functools.lru_cache(maxsize=1)
@@ -38,7 +38,7 @@ def local_tests(config: Config, dataset: Dataset) -> LocalTests:
     """
     if config.partition.name == "fed-lt":
         generator = numpy_generator(config.seed, "partition")
-        parameters = scheme_parameters(config)
+        parameters = Scheme.of(config).arguments()
         legacy = generator_after(
             dataset.train.targets.numpy(),
             config.clients.count,

@@ -39,6 +39,10 @@ class Scheme:
         given = tuple(sorted(config.partition.parameters.items()))
         return cls(config.partition.name, given, config.clients.count, config.seed)
 
+    def arguments(self) -> dict[str, Value]:
+        """Return the parameters ``partition.*`` that are meant for the scheme."""
+        return drop_inherited_defaults("partition", dict(self.parameters), partition_parameters(self.name))
+
     def deal(self, dataset: Dataset, split: Split, generator: np.random.Generator) -> list[IndexArray]:
         """Deal the samples of a split to the clients."""
         return make_partition(
@@ -46,16 +50,10 @@ class Scheme:
             labels_of(self.name, dataset, split),
             self.num_clients,
             generator,
-            drop_inherited_defaults("partition", dict(self.parameters), partition_parameters(self.name)),
+            self.arguments(),
             None if split.clients is None else split.clients.numpy(),
             None if split.classes is None else split.classes.numpy(),
         )
-
-
-def scheme_parameters(config: Config) -> dict[str, Value]:
-    """Return the parameters ``partition.*`` that are meant for the run's scheme."""
-    name = config.partition.name
-    return drop_inherited_defaults("partition", config.partition.parameters, partition_parameters(name))
 
 
 def labels_of(partition: str, dataset: Dataset, split: Split) -> npt.NDArray[np.int64]:

@@ -38,7 +38,7 @@ class Asynchronous(FedAvg):
         version → the model; the version of the initial model is 0.
     """
 
-    TRANSIENT = (*FedAvg.TRANSIENT, "_speeds", "_clients", "_concurrency", "_seed", "_stale")
+    TRANSIENT = (*FedAvg.TRANSIENT, "_speeds", "_clients", "_concurrency", "_seed")
 
     staleness: Staleness = "polynomial"
     staleness_exponent: Annotated[float, Field(ge=0)] = 0.5
@@ -56,7 +56,6 @@ class Asynchronous(FedAvg):
         self._clients: Mapping[int, int] = {}
         self._concurrency = 1
         self._seed = 0
-        self._stale = 0
 
     def meet(self, speeds: ClientSpeeds, clients: Mapping[int, int], concurrency: int, seed: int) -> None:
         """Learn the clients' speeds, node id → client id, and how many clients work at the same time.
