@@ -286,8 +286,7 @@ class Client(ListInterface):
     def total_steps(self) -> int:
         """Local steps of this client in the whole run, if it is in every round and never late."""
         config = self.worker.config
-        total = config.steps.total or config.local.total_steps
-        return total or self._steps_before(config.rounds + 1)
+        return config.local.total_steps or self._steps_before(config.rounds + 1)
 
     def _steps_before(self, server_round: int) -> int:
         local = self.worker.config.local

@@ -85,37 +85,33 @@ class Config(Section):
         stops = self.stop.patience > 0 or self.stop.target > 0
         if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
             raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
-        if self.steps.rule != "fixed" or self.steps.total:
+        if self.steps.rule != "fixed":
             self._check_decided_steps()
-        if self.evaluate.every_steps and self.local.steps == 0:
-            raise ValueError("evaluate.every-steps needs local.steps, a budget in steps")
-        if self.local.total_steps and self.local.course().steps(self.rounds) == 0:
+        elif self.local.total_steps and self.local.course().steps(self.rounds) == 0:
             enough = self.local.course().num_rounds(self.local.total_steps)
             raise ValueError(
                 f"local.total-steps = {self.local.total_steps} are done after {enough} rounds: set rounds to"
                 f" {enough}, not {self.rounds}"
             )
-        if (self.steps.rule != "fixed" or self.steps.total) and self.local.steps == 0:
-            raise ValueError(f"steps.rule '{self.steps.rule}' needs local.steps, with which it begins")
-        if (self.steps.rule != "fixed" or self.steps.total) and (self.local.phases or self.local.total_steps):
-            raise ValueError("steps.* and local.phases or local.total-steps both decide the local steps")
-        if self.steps.rule == "plateau" and self.dataset.validation_fraction == 0:
-            raise ValueError("steps.rule 'plateau' looks at the loss of dataset.validation-fraction above 0")
+        if self.evaluate.every_steps and self.local.steps == 0:
+            raise ValueError("evaluate.every-steps needs local.steps, a budget in steps")
         return self
 
     def _check_decided_steps(self) -> None:
         """Refuse what needs to know the steps of rounds to come where the server decides them as it goes."""
-        course = {"local.phases": self.local.phases, "local.total-steps": self.local.total_steps}
-        course["evaluate.every-steps"] = self.evaluate.every_steps
+        rule = self.steps.rule
+        course = {"local.phases": self.local.phases, "evaluate.every-steps": self.evaluate.every_steps}
         for key, value in course.items():
             if value:
-                raise ValueError(
-                    f"{key} does not go with steps.rule and steps.total, which decide as they go"
-                )
-        by_rate = self.steps.rule in ("adacomm", "qsr")
-        if self.local.scheduler.endswith("-steps") and (by_rate or not self.steps.total):
+                raise ValueError(f"{key} does not go with steps.rule '{rule}', which decides as it goes")
+        if self.local.steps == 0:
+            raise ValueError(f"steps.rule '{rule}' needs local.steps, with which it begins")
+        if rule == "plateau" and self.dataset.validation_fraction == 0:
+            raise ValueError("steps.rule 'plateau' looks at the loss of dataset.validation-fraction above 0")
+        by_rate = rule in ("adacomm", "qsr")
+        if self.local.scheduler.endswith("-steps") and (by_rate or not self.local.total_steps):
             raise ValueError(
-                f"local.scheduler '{self.local.scheduler}' needs steps.total with steps.rule,"
+                f"local.scheduler '{self.local.scheduler}' needs local.total-steps with steps.rule,"
                 " and a rule that does not look at the rate"
             )
 
@@ -184,7 +180,7 @@ class Config(Section):
         return (
             scheduler in ("cosine", "milestones")
             or (scheduler.endswith("-steps") and not self.local.total_steps)
-            or (steps.rule in ("linear", "doubling") and not steps.total)
+            or (steps.rule in ("linear", "doubling") and not self.local.total_steps)
             # ScaleFL distils after a share of them.
             or (self.method.name == "scalefl" and self.method.parameters.get("distillation-start") != 0)
         )

@@ -14,7 +14,7 @@ def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]
     ``local.scheduler-step-rounds`` cannot be scaled exactly (it is at least 1), ``local.scheduler-gamma``
     makes up for it, so that lr(t / T) stays. ``evaluate.every`` stays: an evaluation costs the same in a
     short run as in a long one, and the last round is evaluated anyway. With ``local.total-steps`` the rounds
-    are as many as it takes to make what becomes of these.
+    are as many as it takes to make what becomes of these, unless ``steps.rule`` decides how many that is.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]
         scaled["local.warmup-epochs"] = float(epochs) * factor
     if phases := str(values["local.phases"]):
         scaled["local.phases"] = _scaled_phases(phases, factor)
-    if total := scaled.get("local.total-steps"):
+    if (total := scaled.get("local.total-steps")) and values["steps.rule"] == "fixed":
         course = Phases.parse(int(values["local.steps"]), str(scaled.get("local.phases", "")), int(total))
         scaled["rounds"] = course.num_rounds(int(total))
     step, gamma = values["local.scheduler-step-rounds"], values["local.scheduler-gamma"]

@@ -96,7 +96,6 @@ class StepsSection(Section):
     min: Positive
     max: Positive
     interval: Positive
-    total: NonNegative
     coefficient: Annotated[float, Field(gt=0)]
     direction: Literal["up", "down"]
 

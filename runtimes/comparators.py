@@ -4,6 +4,7 @@
 round; ``local-only`` trains each client's model on its own data and averages nothing.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from common.config import Config, default_values
@@ -15,6 +16,14 @@ AS_GIVEN = "as-given"
 CENTRALIZED = "centralized"
 LOCAL_ONLY = "local-only"
 COMPARATORS = (AS_GIVEN, CENTRALIZED, LOCAL_ONLY)
+
+
+_COUNTED_IN_STEPS = (
+    "local.total-steps",
+    "local.warmup-steps",
+    "local.steps-per-epoch",
+    "evaluate.every-steps",
+)
 
 
 def derive(config: Config, comparator: str, client_sizes: Callable[[], Sequence[int]]) -> Config:
@@ -83,8 +92,11 @@ def _centralized(config: Config, client_sizes: Callable[[], Sequence[int]]) -> d
         "local.epochs": 0,
     }
     cohort = cohort_size(config.clients.count, config.clients.fraction)
-    for key in ("local.total-steps", "local.warmup-steps", "local.steps-per-epoch", "evaluate.every-steps"):
+    for key in _COUNTED_IN_STEPS:
         values[key] = cohort * int(values[key])
+    if config.steps.rule != "fixed":
+        values |= {"steps.min": cohort * config.steps.min, "steps.max": cohort * config.steps.max}
+        values["steps.coefficient"] = math.sqrt(cohort) * config.steps.coefficient  # it is squared
     parts = [part.split(":") for part in config.local.phases.split(",") if part.strip()]
     values["local.phases"] = ",".join(":".join(str(cohort * int(n)) for n in part) for part in parts)
     if config.clients.count > 1 and not config.dataset.natural_clients:

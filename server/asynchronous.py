@@ -30,5 +30,9 @@ def start_clock(config: Config, strategy: Strategy, clients: ClientDirectory) ->
         raise UserError(f"privacy.* does not cover '{name}', whose updates mix models of several rounds")
     if config.stragglers.policy == "drop":
         raise UserError(f"'{name}' waits for nobody: stragglers.policy must be 'keep'; see clock.spread")
+    if config.steps.rule != "fixed":
+        raise UserError(
+            f"clients of '{name}' share no rounds to decide local steps for: leave steps.rule at 'fixed'"
+        )
     concurrency = cohort_size(config.clients.count, config.clients.fraction)
     strategy.meet(ClientSpeeds(config), clients.client_ids, concurrency, config.seed)

@@ -180,7 +180,7 @@ def _remarks(
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
     yield from privacy_remarks(config)
     made = config.local.course().first_step(config.rounds + 1)
-    if made < config.local.total_steps:
+    if config.steps.rule == "fixed" and made < config.local.total_steps:
         yield (
             f"{config.rounds} rounds make {made} of local.total-steps = {config.local.total_steps}:"
             f" rounds = {config.local.course().num_rounds(config.local.total_steps)} would make all"

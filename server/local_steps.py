@@ -1,4 +1,4 @@
-"""Local steps that are decided round by round, within a total budget (``steps.*``)."""
+"""Local steps that are decided round by round (``steps.*``), within ``local.total-steps``."""
 
 import math
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class LocalSteps:
     Parameters
     ----------
     config : Config
-        The run's configuration: ``steps.*``, and ``local.steps``, with which the rules begin.
+        The run's configuration: ``steps.*``, ``local.steps``, with which the rules begin, and their total.
     """
 
     def __init__(self, config: Config) -> None:
@@ -62,7 +62,7 @@ class LocalSteps:
     @property
     def is_fixed(self) -> bool:
         """Whether every round has the budget that ``local.*`` says."""
-        return self._config.steps.rule == "fixed" and not self._config.steps.total
+        return self._config.steps.rule == "fixed"
 
     @property
     def done(self) -> int:
@@ -76,7 +76,8 @@ class LocalSteps:
         section = self._config.steps
         if (server_round - 1) % section.interval == 0:
             self._current = self._bounded(self._rule(server_round))
-        return min(self._current, section.total - self._done) if section.total else self._current
+        total = self._config.local.total_steps
+        return min(self._current, total - self._done) if total else self._current
 
     def observe(self, num_steps: int | None, row: Mapping[str, Any]) -> str:
         """Take note of a round's steps and results; return why the run ends here, if it does."""
@@ -87,8 +88,10 @@ class LocalSteps:
         self._first_loss = self._first_loss or self._loss
         if (measured := row.get("validation_loss")) is not None:
             self._measured = [*self._measured[-2:], float(measured)]
-        total = self._config.steps.total
-        return f"all steps.total = {total} local steps are done" if total and self._done >= total else ""
+        total = self._config.local.total_steps
+        return (
+            f"all local.total-steps = {total} local steps are done" if total and self._done >= total else ""
+        )
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint has to keep."""
@@ -104,7 +107,8 @@ class LocalSteps:
         if section.rule == "qsr":
             return quadratic_rule(rate, config.local.steps, section.coefficient)
         if section.rule in ("linear", "doubling"):
-            progress = self._done / section.total if section.total else (server_round - 1) / config.rounds
+            total = config.local.total_steps
+            progress = self._done / total if total else (server_round - 1) / config.rounds
             progress = 1 - progress if section.direction == "down" else progress
             return (linear if section.rule == "linear" else doubling)(progress, section.min, section.max)
         if section.rule == "adacomm" and self._first_loss:
@@ -123,5 +127,4 @@ class LocalSteps:
         return self._current
 
     def _bounded(self, steps: int) -> int:
-        section = self._config.steps
-        return steps if section.rule == "fixed" else min(max(steps, section.min), section.max)
+        return min(max(steps, self._config.steps.min), self._config.steps.max)

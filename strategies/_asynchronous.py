@@ -136,7 +136,10 @@ class Asynchronous(FedAvg):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send to each client that arrives in this round the version that it began with."""
+        """Send to each client that arrives in this round the version that it began with.
+
+        To the client it is the round of that version: its learning rate, phase and batches are of that time.
+        """
         version = server_round - 1
         self.global_model = to_section(arrays)
         self.versions[version] = self.global_model
@@ -144,7 +147,10 @@ class Asynchronous(FedAvg):
         self.versions = {number: self.versions[number] for number in sorted(needed)}
         contents = {
             begun: RecordDict(
-                {ARRAYS: arrays if begun == version else to_record(self.versions[begun]), CONFIG: config}
+                {
+                    ARRAYS: arrays if begun == version else to_record(self.versions[begun]),
+                    CONFIG: ConfigRecord({**config, "server-round": begun + 1}),
+                }
             )
             for begun in sorted(set(self.arrived.values()))
         }

@@ -86,7 +86,10 @@ def test_rounds_and_steps_add_up(parts: list[tuple[int, int]], total: int) -> No
         ({"local.steps": 4, "local.total-steps": 9, "rounds": 4}, "set rounds to 3"),
         ({"local.warmup-steps": 4, "local.warmup-rounds": 4}, "not several"),
         ({"local.steps": 4, "steps.rule": "qsr", "local.phases": "9:2"}, "local.phases does not go with"),
-        ({"local.steps": 4, "steps.rule": "linear", "local.scheduler": "cosine-steps"}, "needs steps.total"),
+        (
+            {"local.steps": 4, "steps.rule": "linear", "local.scheduler": "cosine-steps"},
+            "needs local.total-steps",
+        ),
         ({"local.warmup-lr": 1.0, "local.lr": 0.5}, "must not be above local.lr"),
     ],
 )

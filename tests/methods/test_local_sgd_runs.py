@@ -99,7 +99,7 @@ def test_streams_go_on_where_the_server_decides_the_steps(run_small: Runner) -> 
     """One worker is its optimiser whatever the rule makes of the rounds."""
     options = {**WORKERS, **MOMENTUM, "clients__count": 1, "local__scheduler": "cosine-steps"}
     fixed = run_small("fixed", rounds=12, **options, local__total_steps=12)
-    ruled = {**options, "steps__rule": "doubling", "steps__min": 1, "steps__max": 4, "steps__total": 12}
+    ruled = {**options, "steps__rule": "doubling", "steps__min": 1, "steps__max": 4, "local__total_steps": 12}
     assert model_hash(run_small("ruled", rounds=20, **ruled)) == model_hash(fixed)
 
 

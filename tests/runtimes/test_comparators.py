@@ -6,6 +6,7 @@ from common.config import Config
 from common.errors import UserError
 from runtimes.comparators import COMPARATORS, derive, steps_per_round
 from runtimes.launch import compared
+from server.local_steps import LocalSteps
 from tests.common.configs import make_config
 
 
@@ -162,3 +163,22 @@ def test_the_course_of_local_steps_becomes_that_of_all_workers() -> None:
         assert pooled.local.course().steps(server_round) == 4 * config.local.course().steps(server_round)
     assert pooled.local.warmup_steps == 20
     assert derive(pooled, "centralized", no_sizes) == pooled
+
+
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [("doubling", {}), ("qsr", {"local.scheduler": "step", "local.scheduler-step-rounds": 1})],
+)
+def test_rules_for_the_local_steps_decide_as_many_for_the_pooled_data(
+    rule: str, options: dict[str, object]
+) -> None:
+    course = {"local.steps": 2, "local.epochs": 0, "local.total-steps": 100, "steps.rule": rule, "rounds": 25}
+    workers = {"clients.count": 4, "clients.fraction": 1.0, "steps.min": 1, "steps.max": 16}
+    config = make_config({**course, **workers, **options})  # type: ignore[dict-item]
+    decided = [LocalSteps(each) for each in (config, derive(config, "centralized", no_sizes))]
+    for server_round in range(1, 8):
+        of_workers, pooled = (steps.decide(server_round) for steps in decided)
+        assert of_workers is not None
+        assert pooled == 4 * of_workers
+        for steps, count in zip(decided, (of_workers, pooled), strict=True):
+            steps.observe(count, {"train_loss": 1.0})

@@ -5,6 +5,7 @@ import pytest
 
 from common.config import Config, merge
 from common.errors import UserError
+from common.rounds_scale import scale_rounds
 from common.sections import Value
 from server.local_steps import LocalSteps, adacomm, doubling, linear, quadratic_rule
 from tests.conftest import Runner
@@ -12,7 +13,9 @@ from tests.conftest import Runner
 
 def configured(**values: Value) -> Config:
     given = {key.replace("__", ".").replace("_", "-"): value for key, value in values.items()}
-    return Config.from_flat(merge({"local.steps": 16, "rounds": 10, "local.lr": 0.1}, given))
+    return Config.from_flat(
+        merge({"local.epochs": 0, "local.steps": 16, "rounds": 10, "local.lr": 0.1}, given)
+    )
 
 
 def test_adacomm() -> None:
@@ -68,7 +71,9 @@ def test_quadratic_rule_in_a_run() -> None:
     [("up", [4] * 6 + [8] * 3 + [16]), ("down", [16, 16, 8, 8, 4, 4, 4, 4])],
 )
 def test_schedules_over_the_budget(direction: str, expected: list[int]) -> None:
-    config = configured(steps__rule="doubling", steps__total=64, steps__direction=direction, steps__max=16)
+    config = configured(
+        steps__rule="doubling", local__total_steps=64, steps__direction=direction, steps__max=16
+    )
     assert decide_all(config, losses(*[1.0] * 30)) == expected
 
 
@@ -78,8 +83,14 @@ def test_plateau() -> None:
     assert decide_all(config, rows) == [16, 16, 16, 32, 32, 16]
 
 
-def test_a_total_alone_ends_the_run() -> None:
-    assert decide_all(configured(steps__total=40), losses(*[1.0] * 9)) == [16, 16, 8]
+def test_the_total_ends_the_run() -> None:
+    config = configured(steps__rule="linear", steps__min=16, local__total_steps=40, steps__max=16)
+    assert decide_all(config, losses(*[1.0] * 9)) == [16, 16, 8]
+
+
+def test_scaled_rounds_keep_the_rule_and_scale_its_budget() -> None:
+    values = configured(steps__rule="doubling", local__total_steps=640, rounds=100).flat()
+    assert scale_rounds(values, 0.1) == {"rounds": 10, "local.total-steps": 64}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +108,7 @@ def test_bad_combinations(overrides: dict[str, Value], match: str) -> None:
 
 def test_clients_make_as_many_steps_and_resume_is_exact(run_small: Runner) -> None:
     values: dict[str, Value] = {
-        "model__name": "linear", "steps__rule": "adacomm", "steps__min": 1, "steps__total": 20,
+        "model__name": "linear", "steps__rule": "adacomm", "steps__min": 1, "local__total_steps": 20,
         "local__steps": 6, "local__epochs": 0, "local__scheduler": "constant",
     }  # fmt: skip
     whole = run_small("whole", rounds=20, **values)

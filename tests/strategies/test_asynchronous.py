@@ -94,6 +94,7 @@ def run_clock(strategy: Asynchronous, rounds: int) -> list[dict[int, int]]:
             # The model's value is its version here.
             sent = to_section(message.content.array_records["arrays"])["w"]
             assert int(sent) == strategy.arrived[message.metadata.dst_node_id - 2]
+            assert message.content.config_records["config"]["server-round"] == int(sent) + 1
         found.append({client_id: server_round - 1 - strategy.arrived[client_id] for client_id in cohort})
         assert cohort == sorted(strategy.arrived)
     return found
@@ -190,6 +191,7 @@ def test_a_buffer_larger_than_the_federation_is_refused() -> None:
         ({"participation__name": "skewed"}, "participation.name at 'uniform'"),
         ({"privacy__clipping": "fixed"}, "does not cover 'fedasync'"),
         ({"stragglers__policy": "drop"}, "waits for nobody"),
+        ({"steps__rule": "qsr", "local__steps": 2, "local__epochs": 0}, "steps.rule at 'fixed'"),
     ],
 )
 def test_what_has_no_meaning_is_refused(overrides: dict[str, Any], match: str, run_small: Runner) -> None:
@@ -211,6 +213,20 @@ def test_buffered_runs_of_everyone_are_fedavg(run_small: Callable[..., Path]) ->
     rows = pd.read_csv(buffered / "metrics.csv")
     assert rows["virtual_seconds"].dropna().tolist() == [1, 1, 1]
     assert rows["staleness"].dropna().tolist() == [0, 0, 0]
+
+
+def test_the_learning_rate_is_that_of_the_round_in_which_a_client_began(run_small: Runner) -> None:
+    """Six equal clients take turns: the first six arrivals began in round 1, the next ones later."""
+    options: dict[str, Value] = {
+        "clients__fraction": 1.0,
+        "model__name": "linear",
+        "method__name": "fedasync",
+    }
+    options |= {"local__scheduler": "step", "local__scheduler_step_rounds": 1, "local__scheduler_gamma": 0.5}
+    rows = pd.read_csv(run_small(rounds=8, local__lr=0.1, **options) / "metrics.csv").loc[1:]
+    began = rows["round"] - rows["staleness"]
+    assert began.tolist() == [1] * 6 + [2, 3]
+    assert rows["learning_rate"].tolist() == pytest.approx((0.1 * 0.5 ** (began - 1)).tolist())
 
 
 def test_a_run_with_a_clock_tells_virtual_seconds(run_small: Callable[..., Path]) -> None:
