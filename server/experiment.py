@@ -120,7 +120,7 @@ def prepare(config: Config, grid: Grid) -> Parts:
         shared = [name for name in trained if name not in clients.personal_names]
         strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
         strategy.begin_run(config.clients.count, shared)
-    participation.num_examples = clients.num_examples
+    participation.meet(clients.num_examples, clients.label_counts)
     population = introduce(config, strategy, evaluation.model, clients)
     start_clock(config, strategy, clients)
     return Parts(strategy, participation, dataset, evaluation, clients, population)

@@ -57,7 +57,7 @@ def apply_privacy(config: Config, strategy: Strategy, model: nn.Module, scheme: 
         config.clients.count,
         amplified=config.participation.name == _AMPLIFYING,
     )
-    strategy.clip_norm = config.privacy.clip_norm
+    strategy.privacy_clip_norm = config.privacy.clip_norm
 
 
 def _check_scheme(config: Config, scheme: Scheme) -> None:
@@ -71,6 +71,11 @@ def _check_scheme(config: Config, scheme: Scheme) -> None:
         raise UserError(
             "privacy.* divides by one planned size of all cohorts, which participation"
             f" '{name}' does not have: set privacy.clipping = 'off' or choose another participation.name"
+        )
+    if scheme.looks_at_labels:
+        raise UserError(
+            f"privacy.* has no epsilon for participation '{name}', whose cohorts tell of the clients' labels:"
+            " choose another participation.name, such as 'uniform'"
         )
     # What one client did would reach later cohorts through the losses, and with them other clients' changes.
     if scheme.remembers_losses and config.privacy.noise_multiplier > 0:

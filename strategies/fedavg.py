@@ -46,7 +46,7 @@ class FedAvg(Strategy):
     SECTIONS = frozenset({ARRAYS})  # of a reply; privacy covers the model alone
 
     weighting: Literal["examples", "uniform"] = "examples"
-    clip_norm = 0.0  # of ``privacy``, which sets it; no parameter
+    privacy_clip_norm = 0.0  # no parameter: ``privacy`` sets and adapts it
 
     def __init__(self, **parameters: object) -> None:
         for name, value in parameters.items():
@@ -169,7 +169,7 @@ class FedAvg(Strategy):
         averages = {name: average.mean() for name, average in sections.items()}
         if isinstance(model := sections[ARRAYS], PrivateMean):
             self.round_metrics = model.metrics()
-            self.clip_norm = model.next_clip_norm()
+            self.privacy_clip_norm = model.next_clip_norm()
         return to_record(sections[ARRAYS].cast(self.update(averages, server_round))), metrics.result()
 
     def _reduction(self, section: str, server_round: int) -> WeightedAverage:
@@ -177,7 +177,7 @@ class FedAvg(Strategy):
             return WeightedAverage()
         self.privacy.check_section(section)
         return PrivateMean(
-            self.privacy, self.global_model, self.parameter_names, self.clip_norm, server_round
+            self.privacy, self.global_model, self.parameter_names, self.privacy_clip_norm, server_round
         )
 
     def configure_evaluate(

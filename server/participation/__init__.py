@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from common.config import Config, drop_inherited_defaults
 from common.errors import unknown_name
@@ -67,6 +68,11 @@ class Participation:
                 numpy_generator(self._seed, "participation", _BEFORE_THE_FIRST_ROUND),
             )
         )
+
+    def meet(self, num_examples: npt.NDArray[np.int64], label_counts: npt.NDArray[np.int64]) -> None:
+        """Learn the clients' training samples: their number, and that of each class, (clients, classes)."""
+        self.num_examples = num_examples
+        self.scheme.meet(label_counts)
 
     def cohort(
         self,

@@ -70,6 +70,8 @@ class Scheme:
     """Whether the method weighs the replies of such a cohort equally, unless told otherwise."""
     remembers_losses = False
     """Whether ``Selection.known_losses`` is used."""
+    looks_at_labels = False
+    """Whether cohorts depend on the clients' labels (``meet``)."""
     keeps_cohort_size = True
     """Whether every cohort has the size that ``clients.fraction`` plans."""
 
@@ -85,6 +87,9 @@ class Scheme:
         UserError
             If a parameter does not fit the run.
         """
+
+    def meet(self, label_counts: npt.NDArray[np.int64]) -> None:
+        """Learn how many training samples of each class the clients have: int64, shape (clients, classes)."""
 
     def select(self, selection: Selection) -> Sequence[int] | npt.NDArray[np.int64]:
         """Return the clients of a round, each once, in any order."""

@@ -35,7 +35,7 @@ class Rounds:
         self.strategy = strategy or FedAvg()
         self.strategy.begin_run(cohort, [name for name, value in start.items() if value.is_floating_point()])
         self.strategy.privacy = ClientPrivacy(section(**values), 7, cohort, 100, amplified=True)
-        self.strategy.clip_norm = values.get("clip_norm", 1.0)
+        self.strategy.privacy_clip_norm = values.get("clip_norm", 1.0)
         self.model = start
         self.server_round = 0
 
@@ -130,10 +130,10 @@ def test_adaptive_norm_follows_the_closed_form_to_the_quantile(quantile: float, 
             "clipped_fraction": pytest.approx(1 - below),
         }
         expected *= math.exp(-0.2 * (below - quantile))
-        assert rounds.strategy.clip_norm == pytest.approx(expected, rel=1e-12)
+        assert rounds.strategy.privacy_clip_norm == pytest.approx(expected, rel=1e-12)
     # Between the norms around the quantile, up to one step: that is where the fraction crosses it.
     low, high = (2.0, 3.0) if quantile == 0.5 else (0.98, 9.0)
-    assert low * math.exp(-0.2) < rounds.strategy.clip_norm < high * math.exp(0.2)
+    assert low * math.exp(-0.2) < rounds.strategy.privacy_clip_norm < high * math.exp(0.2)
 
 
 def test_count_noise_moves_the_norm_as_its_deviation_says() -> None:
@@ -143,10 +143,10 @@ def test_count_noise_moves_the_norm_as_its_deviation_says() -> None:
     )
     logs = []
     for _ in range(150):
-        before = rounds.strategy.clip_norm = 1.0
+        before = rounds.strategy.privacy_clip_norm = 1.0
         rounds.model = start
         rounds.round(*[{"w": vector(0.5)}] * 10, *[{"w": vector(2.0)}] * 10)
-        logs.append(math.log(rounds.strategy.clip_norm / before))
+        logs.append(math.log(rounds.strategy.privacy_clip_norm / before))
     noise = torch.tensor(logs)
     # sigma_b = 20 / 20, on a count of 20.
     assert noise.std().item() == pytest.approx(0.05, rel=0.2)
@@ -156,7 +156,7 @@ def test_count_noise_moves_the_norm_as_its_deviation_says() -> None:
 def test_missing_replies_count_half_and_half() -> None:
     rounds = Rounds({"w": vector(0.0)}, 4, clipping="adaptive", clip_learning_rate=1.0, clip_norm=1.0)
     rounds.round({"w": vector(0.5)}, {"w": vector(0.5)})
-    assert rounds.strategy.clip_norm == pytest.approx(math.exp(-(0.75 - 0.5)))
+    assert rounds.strategy.privacy_clip_norm == pytest.approx(math.exp(-(0.75 - 0.5)))
 
 
 def test_adaptive_clipping_splits_the_noise() -> None:
@@ -182,7 +182,7 @@ def test_the_clip_norm_is_state_and_the_mechanism_is_not() -> None:
     rounds = Rounds({"w": vector(0.0)}, 1, clipping="adaptive")
     rounds.round({"w": vector(10.0)})
     tree, _ = capture_attributes(rounds.strategy)
-    assert tree["clip_norm"] == rounds.strategy.clip_norm == pytest.approx(math.exp(0.1))
+    assert tree["privacy_clip_norm"] == rounds.strategy.privacy_clip_norm == pytest.approx(math.exp(0.1))
     assert "privacy" not in tree
 
 

@@ -1,0 +1,44 @@
+"""Minibatch SGD's client half (Woodworth et al. 2020): one large-batch step per round."""
+
+import torch
+
+from clients.base import Client
+from common.errors import UserError
+from common.records import Section, Sections
+
+
+class MinibatchSgd(Client):
+    """Computes the gradients of all its mini-batches at the global model and makes one step with their mean.
+
+    So a round of J local steps has the gradients and the communication of Local SGD with J steps.
+    """
+
+    NEEDS_ONE_RATE = True
+
+    def validate(self) -> None:
+        """Refuse what would make other steps."""
+        local = self.worker.config.local
+        if local.optimizer != "sgd" or local.momentum > 0 or local.clip_norm > 0:
+            raise UserError(
+                "method 'minibatch-sgd' makes one step of plain SGD per round: it takes local.optimizer ="
+                " 'sgd' without local.momentum, and clips by method.clip-norm, not local.clip-norm"
+            )
+
+    def begin_round(self) -> None:
+        """Begin the mean."""
+        self._sum = {name: torch.zeros_like(value) for name, value in self.params.items()}
+        self._last = self.step_budget - 1
+
+    def correct_gradients(self, params: Section, grads: Section) -> Section:
+        """Return the mean gradient in the last step, before it what undoes the optimiser's weight decay."""
+        self._sum = {name: self._sum[name] + grad for name, grad in grads.items()}
+        if self.num_steps == self._last:
+            return {name: total / (self._last + 1) for name, total in self._sum.items()}
+        groups = self.worker.optimizer.param_groups
+        decays = {id(value): group["weight_decay"] for group in groups for value in group["params"]}
+        return {name: -decays[id(params[name])] * params[name] for name in grads}
+
+    def end_round(self, params: Section) -> Sections:
+        """Forget the mean."""
+        self._sum = {}
+        return {}

@@ -1,0 +1,64 @@
+"""Clients whose labels are like those of a target population are called more often."""
+
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from common.dirichlet import log_dirichlet_weights
+from common.errors import UserError
+from server.participation._sampling import gumbel_top
+from server.participation._scheme import Facts, FloatArray, Scheme, Selection
+
+_LEAST = 1e-8
+
+
+class Target(Scheme):
+    """Draws cohorts without replacement from p_i proportional to exp(-sharpness KL(P_i || t)).
+
+    P_i is the label distribution of client i, the target t a mixture of all of them with weights from
+    Dir(alpha), drawn once (code of Bao, Crawshaw and Liu, ICML 2024). A client without data is called last.
+    """
+
+    looks_at_labels = True
+
+    alpha: Annotated[float, Field(gt=0)] = 1.0
+    sharpness: Annotated[float, Field(ge=0)] = 5.0
+
+    def prepare(self, facts: Facts) -> None:
+        """Draw the mixture."""
+        log_weights = log_dirichlet_weights(np.full(facts.num_clients, self.alpha), facts.generator)
+        self._mixture = np.exp(log_weights - np.logaddexp.reduce(log_weights))
+
+    def meet(self, label_counts: npt.NDArray[np.int64]) -> None:
+        """Compute p."""
+        sizes = label_counts.sum(axis=1)
+        if not sizes.any():
+            raise UserError("participation.name 'target' needs data with a label per sample")
+        labels = label_counts / np.maximum(sizes, 1)[:, np.newaxis]
+        log_weights = -self.sharpness * divergence(labels, target(labels, self._mixture * (sizes > 0)))
+        log_weights[sizes == 0] = -np.inf
+        self._log_p = log_weights - np.logaddexp.reduce(log_weights)
+
+    def select(self, selection: Selection) -> npt.NDArray[np.int64]:
+        """Draw a cohort."""
+        return gumbel_top(self._log_p, selection.cohort_size, selection.generator)
+
+    def probabilities(self) -> FloatArray:
+        """Return p."""
+        probabilities: FloatArray = np.exp(self._log_p)
+        return probabilities
+
+
+def target(labels: FloatArray, mixture: FloatArray) -> FloatArray:
+    """Return t, the mean of label distributions, shape (clients, classes), by the weights `mixture`."""
+    mean: FloatArray = mixture @ labels / mixture.sum()
+    return mean
+
+
+def divergence(labels: FloatArray, target: FloatArray) -> FloatArray:
+    """Return KL(P_i || t) = sum_c P_i(c) log(P_i(c) / t(c)) by client; t and the ratio are at least 1e-8."""
+    ratios = labels / np.maximum(target, _LEAST)
+    total: FloatArray = (labels * np.log(np.maximum(ratios, _LEAST))).sum(axis=1)
+    return total
