@@ -10,7 +10,7 @@ from common.errors import UserError, nearest
 from common.sections import Positive
 from models.images import image_shape
 from models.layers import Dropout, StochasticDepth, set_dropout_generator
-from models.library import LibraryClassifier, Norm, check_input, replace_layers, use_group_norm
+from models.library import LibraryClassifier, Norm, check_input, replace_layers, use_norm
 from models.local_weights import load_weights
 
 PREFIX = "timm:"
@@ -50,8 +50,7 @@ def find_build(name: str) -> Callable[..., nn.Module]:
         channels, height, width = image_shape(full_name, input_shape)
         model = _make(timm, name, channels, height, width, num_classes)
         head = _linear_head(model, full_name)
-        if norm == "group":
-            use_group_norm(model, full_name, groups)
+        use_norm(model, full_name, norm, groups)
         replace_layers(model, _keyed)
         classifier = LibraryClassifier(model, head)
         check_input(classifier, full_name, (channels, height, width))

@@ -26,7 +26,7 @@ from models.library import (
     check_input,
     replace_layers,
     take_channels,
-    use_group_norm,
+    use_norm,
 )
 from models.local_weights import State, load_weights
 
@@ -74,8 +74,7 @@ def find_build(name: str) -> Callable[..., nn.Module]:
         channels, height, width = image_shape(full_name, input_shape)
         model = _make(name, full_name, height, width, num_classes)
         take_channels(model, full_name, channels)
-        if norm == "group":
-            use_group_norm(model, full_name, groups)
+        use_norm(model, full_name, norm, groups)
         replace_layers(model, _keyed)
         classifier = LibraryClassifier(model, _linear_head(model))
         check_input(classifier, full_name, (channels, height, width))

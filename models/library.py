@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from common.errors import UserError
 from models.classifier import Classifier
 
-Norm = Literal["batch", "group"]
+Norm = Literal["batch", "group", "none"]
 
 # Sides that a message proposes when a model cannot take the images.
 _SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 299)
@@ -61,8 +61,8 @@ def replace_layers(model: nn.Module, replacement: Callable[[nn.Module], nn.Modul
             _replace(model, name, new)
 
 
-def use_group_norm(model: nn.Module, model_name: str, groups: int) -> None:
-    """Put group normalisation in the place of each BatchNorm; models without any stay as they are.
+def use_norm(model: nn.Module, model_name: str, norm: Norm, groups: int) -> None:
+    """Put group normalisation, or nothing, in the place of each BatchNorm; models without stay as they are.
 
     Raises
     ------
@@ -73,18 +73,19 @@ def use_group_norm(model: nn.Module, model_name: str, groups: int) -> None:
     def replacement(layer: nn.Module) -> nn.Module | None:
         if not isinstance(layer, nn.BatchNorm2d):
             return None
-        if layer.num_features % groups:
+        if norm == "group" and layer.num_features % groups:
             raise UserError(
                 f"model.groups of '{model_name}' must divide {layer.num_features} channels, not {groups}"
             )
-        norm = nn.GroupNorm(groups, layer.num_features, eps=1e-5)
+        new = nn.Identity() if norm == "none" else nn.GroupNorm(groups, layer.num_features, eps=1e-5)
         if not hasattr(layer, "act"):
-            return norm
+            return new
         return nn.Sequential(
-            norm, layer.get_submodule("drop"), layer.get_submodule("act")
+            new, layer.get_submodule("drop"), layer.get_submodule("act")
         )  # timm's BatchNorm with an activation in it
 
-    replace_layers(model, replacement)
+    if norm != "batch":
+        replace_layers(model, replacement)
 
 
 def take_channels(model: nn.Module, model_name: str, channels: int) -> None:

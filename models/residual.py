@@ -18,7 +18,7 @@ from common.sections import Positive
 from models.classifier import Classifier
 from models.images import image_shape
 
-Norm = Literal["batch", "group"]
+Norm = Literal["batch", "group", "none"]
 Shortcut = Literal["A", "A-centred", "B"]
 Activation = Literal["relu", "silu"]
 Initialisation = Literal["fan-out", "fan-in"]
@@ -210,18 +210,32 @@ def _build(
     shortcut: Shortcut,
     activation: Nonlinearity = F.relu,
 ) -> ResidualNetwork:
-    if norm == "group" and any(width % groups for width in widths):
-        raise UserError(f"model.groups of {model!r} must divide {widths[0]} channels, not {groups}")
     channels, _, _ = image_shape(model, input_shape, smallest=2 ** (len(widths) - 1))
     return ResidualNetwork(
         channels,
         num_classes,
         widths=widths,
         blocks=blocks,
-        norm=nn.BatchNorm2d if norm == "batch" else lambda width: nn.GroupNorm(groups, width, eps=1e-5),
+        norm=norm_factory(model, norm, groups),
         shortcut=shortcut,
         activation=activation,
     )
+
+
+def norm_factory(model: str, norm: Norm, groups: int) -> NormFactory:
+    """Return what makes the normalisation layer of a model, named for messages, for a number of channels."""
+
+    def group_norm(channels: int) -> nn.Module:
+        if channels % groups:
+            raise UserError(f"model.groups of '{model}' must divide {channels} channels, not {groups}")
+        return nn.GroupNorm(groups, channels, eps=1e-5)
+
+    factories: dict[Norm, NormFactory] = {
+        "batch": nn.BatchNorm2d,
+        "group": group_norm,
+        "none": lambda channels: nn.Identity(),
+    }
+    return factories[norm]
 
 
 def _initialise_by_fan_in(network: ResidualNetwork) -> None:

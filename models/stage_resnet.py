@@ -20,7 +20,7 @@ from common.sections import Positive
 from models.classifier import Classifier
 from models.early_exits import ExitHead, MultiExit, Scaler, level_and_width
 from models.images import image_shape
-from models.residual import Norm, NormFactory
+from models.residual import Norm, NormFactory, norm_factory
 from models.submodels import keep_blocks
 
 NUM_STAGES = 4
@@ -280,7 +280,7 @@ def build(
     width : int, default 64
         Channels of the first stage; each stage has twice those of the one before.
     norm, groups
-        ``batch``, or ``group`` with so many groups.
+        ``batch``, ``group`` with so many groups, or ``none``.
     exits : str, default ""
         Numbers of blocks behind which there is an early exit, such as ``6,8,10`` of twelve.
     """
@@ -296,7 +296,7 @@ def build(
         num_classes,
         widths=[width * 2**stage for stage in range(NUM_STAGES)],
         blocks=counts,
-        norm=nn.BatchNorm2d if norm == "batch" else lambda channels: _group_norm(groups, channels),
+        norm=norm_factory("stage-resnet", norm, groups),
         exits=_exit_blocks(exits, sum(counts)),
     )
 
@@ -311,12 +311,6 @@ def _exit_blocks(text: str, num_blocks: int) -> list[int]:
             f" {num_blocks}, behind which there is an early exit, such as 6,8,10, not '{text}'"
         )
     return exits
-
-
-def _group_norm(groups: int, channels: int) -> nn.GroupNorm:
-    if channels % groups:
-        raise UserError(f"model.groups of 'stage-resnet' must divide {channels} channels, not {groups}")
-    return nn.GroupNorm(groups, channels, eps=1e-5)
 
 
 def _conv(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:

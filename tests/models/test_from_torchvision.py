@@ -154,6 +154,15 @@ def test_group_normalisation_takes_the_place_of_batch_normalisation():
     assert not batch_norm_layers(build("squeezenet1_1", norm="group"))
 
 
+def test_a_network_without_normalisation():
+    """ResNet-18 as in the code of Bao et al. (2024) without BatchNorm: every such layer is the identity."""
+    model = build("resnet18", norm="none", outputs=1000)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 11_679_912
+    assert not list(model.buffers())
+    with_norm = build("resnet18", outputs=1000)
+    assert sum(parameter.numel() for parameter in with_norm.parameters()) == 11_689_512
+
+
 def test_dropout_probabilities_are_kept():
     assert [layer.p for layer in dropout_layers(build("mobilenet_v3_small"))] == [0.2]
     rates = [layer.p for layer in dropout_layers(build("efficientnet_b0")) if type(layer) is not Dropout]

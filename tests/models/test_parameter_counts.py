@@ -22,6 +22,7 @@ MNIST = (1, 28, 28)
         ("resnet18", CIFAR, 10, {}, 11_173_962),
         ("resnet18", CIFAR, 100, {}, 11_220_132),
         ("resnet18", CIFAR, 10, {"norm": "group"}, 11_173_962),
+        ("resnet18", CIFAR, 10, {"norm": "none"}, 11_164_362),
         ("resnet20", CIFAR, 10, {}, 269_722),
         ("resnet20", CIFAR, 10, {"shortcut": "B"}, 272_474),
         ("resnet20", CIFAR, 100, {"norm": "group"}, 275_572),
