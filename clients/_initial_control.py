@@ -1,6 +1,7 @@
 """SCAFFOLD's controls may begin with gradients instead of zeros: the client half."""
 
 from clients.base import Client
+from clients.optimizers import weight_decays
 from common.records import Sections
 
 
@@ -8,6 +9,13 @@ class InitialControl(Client):
     """Tells its first control before the first round, if the server asks for it."""
 
     def prelude(self) -> Sections:
-        """Begin with c_i = the mean of as many mini-batch gradients as the round has steps."""
-        self.state["control"] = self.mean_gradient(self.step_budget)
+        """Begin with c_i = the mean of as many mini-batch gradients as the round has steps.
+
+        With weight decay, as the controls of later rounds, which are made of steps.
+        """
+        decays = weight_decays(self.worker.optimizer, self.params)
+        self.state["control"] = {
+            name: gradient + decays[name] * self.params[name].detach()
+            for name, gradient in self.mean_gradient(self.step_budget).items()
+        }
         return {"control": self.state["control"]}

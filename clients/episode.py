@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 
 from clients.base import Client
+from clients.optimizers import weight_decays
 from common.errors import UserError
 from common.records import Section, Sections
 
@@ -51,10 +52,10 @@ class Episode(Client):
         corrected = {name: grad + self.correction[name] for name, grad in grads.items()}
         if not self.clips:
             return corrected
-        decay = self.worker.config.local.weight_decay
-        direction = {name: grad + decay * params[name] for name, grad in corrected.items()}
+        decays = weight_decays(self.worker.optimizer, params)
+        direction = {name: grad + decays[name] * params[name] for name, grad in corrected.items()}
         scale = self.clip_norm / (1e-10 + _norm(direction))
-        return {name: scale * value - decay * params[name] for name, value in direction.items()}
+        return {name: scale * value - decays[name] * params[name] for name, value in direction.items()}
 
 
 def _norm(section: Section) -> float:

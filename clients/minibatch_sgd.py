@@ -3,6 +3,7 @@
 import torch
 
 from clients.base import Client
+from clients.optimizers import weight_decays
 from common.errors import UserError
 from common.records import Section, Sections
 
@@ -34,9 +35,8 @@ class MinibatchSgd(Client):
         self._sum = {name: self._sum[name] + grad for name, grad in grads.items()}
         if self.num_steps == self._last:
             return {name: total / (self._last + 1) for name, total in self._sum.items()}
-        groups = self.worker.optimizer.param_groups
-        decays = {id(value): group["weight_decay"] for group in groups for value in group["params"]}
-        return {name: -decays[id(params[name])] * params[name] for name in grads}
+        decays = weight_decays(self.worker.optimizer, params)
+        return {name: -decays[name] * params[name] for name in grads}
 
     def end_round(self, params: Section) -> Sections:
         """Forget the mean."""

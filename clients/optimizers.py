@@ -100,6 +100,14 @@ def parameter_groups(parameters: Iterable[torch.Tensor], local: LocalSection) ->
     return [group for group in groups if group["params"]]
 
 
+def weight_decays(optimizer: torch.optim.Optimizer, params: Section) -> dict[str, float]:
+    """Return the weight decay that an optimiser gives each parameter, by name."""
+    decays = {
+        id(param): group["weight_decay"] for group in optimizer.param_groups for param in group["params"]
+    }
+    return {name: float(decays[id(param)]) for name, param in params.items()}
+
+
 def reset_optimizer(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Make the worker's optimiser new for the next job: no momentum, and the round's learning rate."""
     optimizer.state.clear()

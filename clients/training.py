@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from clients.batches import iterate_batches, num_steps
-from clients.optimizers import load_optimizer_state, reset_optimizer, set_learning_rate
+from clients.optimizers import load_optimizer_state, reset_optimizer, set_learning_rate, weight_decays
 from clients.sampling import iterate_stream
 from clients.training_metrics import TrainingMetrics
 from common.randomness import Purpose, torch_seed
@@ -16,7 +16,7 @@ from common.records import Section
 from common.schedules import varies_by_step
 from common.sections import LocalSection
 from datasets.label_noise import corrupt_labels
-from datasets.transforms import crop_flip, cutout, resized_crop_flip
+from datasets.transforms import augmented, is_augmented
 from models.evaluation import evaluation_mode
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         The budget and the batch size.
     """
     worker, config = client.worker, client.worker.config
-    augmentation = config.dataset.augmentation
-    augments = augmentation != "none" or config.dataset.cutout > 0
-    if augments:
+    if augments := is_augmented(config.dataset):
         augment = client.generator("augment", purpose, worker.device)
     normalizer = client.normalizer(
         cast(Purpose, f"{purpose}-noise" if purpose else "noise"), client.server_round
@@ -86,13 +84,7 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         step_key = (first_step + index, client.client_id)
         if augments and goes_on:
             augment.manual_seed(torch_seed(config.seed, "step-augment", *step_key))
-        if augmentation == "crop-flip":
-            inputs = crop_flip(inputs, augment, config.dataset.crop_padding)
-        elif augmentation == "resized-crop-flip":
-            inputs = resized_crop_flip(inputs, augment)
-        inputs = normalizer(inputs)
-        if config.dataset.cutout > 0:
-            inputs = cutout(inputs, augment, config.dataset.cutout)
+        inputs = augmented(inputs, normalizer, config.dataset, augment) if augments else normalizer(inputs)
         if inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=memory_format)
         targets = labels = worker.train.targets[batch_indices]
@@ -140,7 +132,7 @@ def train_locally(
         load_optimizer_state(worker.optimizer, params, client.initial_optimizer())
     worker.model.train()
 
-    metrics = TrainingMetrics(worker.config.dataset.label_noise)
+    metrics = TrainingMetrics(worker.config.dataset.label_noise, worker.dataset.num_classes)
     losses: list[torch.Tensor] = []
     sizes: list[int] = []
     client.num_steps = 0
@@ -167,7 +159,7 @@ def train_locally(
             if corrects_gradients:
                 _replace_gradients(client, params, batch)
             if local.clip_norm > 0:
-                _clip_gradients(params, local)
+                _clip_gradients(params, local, worker.optimizer)
             worker.optimizer.step()
             client.num_steps += 1
             client.after_step(params)
@@ -202,14 +194,18 @@ def _freeze_all_but(names: Collection[str], params: Section) -> None:
 
 
 @torch.no_grad()
-def _clip_gradients(params: Section, local: LocalSection) -> None:
+def _clip_gradients(params: Section, local: LocalSection, optimizer: torch.optim.Optimizer) -> None:
     """Clip the norm of the gradient, with ``clip-decay`` that of the gradient with weight decay."""
-    decay = local.weight_decay if local.clip_decay else 0.0
-    decayed = [(param.grad, param) for param in params.values() if decay and param.grad is not None]
-    for grad, param in decayed:
+    decays = weight_decays(optimizer, params) if local.clip_decay else {}
+    decayed = [
+        (param.grad, param, decay)
+        for name, decay in decays.items()
+        if decay and (param := params[name]).grad is not None
+    ]
+    for grad, param, decay in decayed:
         grad.add_(param, alpha=decay)
     torch.nn.utils.clip_grad_norm_(params.values(), local.clip_norm)
-    for grad, param in decayed:  # the optimiser adds it again
+    for grad, param, decay in decayed:  # the optimiser adds it again
         grad.sub_(param, alpha=decay)
 
 

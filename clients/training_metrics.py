@@ -12,11 +12,13 @@ class TrainingMetrics:
     ----------
     label_noise : float
         ``dataset.label-noise``; above 0 the expected loss over the noisy labels is measured, too.
+    num_classes : int
+        Number of labels, which may be less than that of logits.
     """
 
-    def __init__(self, label_noise: float) -> None:
+    def __init__(self, label_noise: float, num_classes: int) -> None:
         self._label_noise = label_noise
-        self._num_classes = 0
+        self._num_classes = num_classes
         self._hits: list[torch.Tensor] = []
         self._losses: list[torch.Tensor] = []
         self._counts: list[torch.Tensor] = []
@@ -27,8 +29,7 @@ class TrainingMetrics:
         self._hits.append((logits.argmax(dim=1) == labels).sum())
         self._counts.append((labels >= 0).sum())
         if self._label_noise > 0:
-            self._num_classes = logits.shape[1]
-            losses = expected_loss(logits.float(), labels.clamp(min=0), self._label_noise)
+            losses = expected_loss(logits.float(), labels.clamp(min=0), self._label_noise, self._num_classes)
             self._losses.append((losses * (labels >= 0)).sum())
 
     def results(self) -> dict[str, float]:

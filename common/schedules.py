@@ -6,14 +6,23 @@ from common.sections import LocalSection, fractions
 
 
 def learning_rate(local: LocalSection, server_round: int, num_rounds: int) -> float:
-    """Return the learning rate of a round.
+    """Return the learning rate of a round: that of ``decayed_rate``, with warm-up.
+
+    During the first W = ``warmup-rounds`` rounds it is multiplied by t / W, rounds t counting from 1 (Goyal
+    et al. 2017, gradual warm-up).
+    """
+    rate = decayed_rate(local, server_round, num_rounds)
+    return rate * (server_round / local.warmup_rounds) if server_round < local.warmup_rounds else rate
+
+
+def decayed_rate(local: LocalSection, server_round: int, num_rounds: int) -> float:
+    """Return the learning rate of a round as if there were no warm-up.
 
     With t = ``server_round - 1`` and T = ``num_rounds``: ``constant`` keeps lr; ``cosine`` is
     lr (1 + cos(pi t / T)) / 2 (Loshchilov and Hutter 2017, Eq. 5, one period down to zero); ``step``
-    multiplies by ``scheduler-gamma`` every ``scheduler-step-rounds`` rounds. During the first W =
-    ``warmup-rounds`` rounds the rate is also multiplied by (t + 1) / W (Goyal et al. 2017, gradual warm-up).
-    With every new phase of ``phases`` it is multiplied by ``phase-gamma``, and by ``batch_factor``.
-    ``milestones`` multiplies by ``scheduler-gamma`` after floor(f T) rounds for each fraction f.
+    multiplies by ``scheduler-gamma`` every ``scheduler-step-rounds`` rounds; ``milestones`` multiplies by it
+    after floor(f T) rounds for each fraction f. With every new phase of ``phases`` the rate is multiplied by
+    ``phase-gamma``, and always by ``batch_factor``.
 
     Parameters
     ----------
@@ -35,8 +44,6 @@ def learning_rate(local: LocalSection, server_round: int, num_rounds: int) -> fl
     elif local.scheduler == "milestones":
         passed = sum(elapsed >= math.floor(f * num_rounds + 1e-9) for f in fractions(local.milestones))
         rate *= local.scheduler_gamma**passed
-    if elapsed < local.warmup_rounds:
-        rate *= (elapsed + 1) / local.warmup_rounds
     return rate
 
 
@@ -66,11 +73,11 @@ def gradual_warmup_steps(local: LocalSection, steps_per_epoch: int) -> int:
 def step_factor(local: LocalSection, step: int, total_steps: int, gradual: int = 0) -> float:
     """Return what the round's rate is multiplied by in a local step.
 
-    A linear warm-up from ``warmup-lr`` (the rate of the very first step) to ``lr`` over W = ``warmup-steps``
-    steps: (start + (lr - start) min(t, W) / W) / lr (Gu et al. 2023, code). A decay in the midst of it scales
-    what remains. During the W = `gradual` steps of ``warmup-epochs`` it is (t + 1) / W (You et al. 2020).
-    ``cosine-steps`` is (1 + cos(pi t / T)) / 2, ``polynomial-steps`` (1 - (t - W) / (T - W))^power after the
-    warm-up (LARS: power 2, LAMB: 1).
+    A linear warm-up from ``warmup-lr`` (the rate of the very first step) to lr, which includes
+    ``batch_factor``, over W = ``warmup-steps`` steps: (start + (lr - start) min(t, W) / W) / lr (Gu et al.
+    2023, code). A decay in the midst of it scales what remains. During the W = `gradual` steps of
+    ``warmup-epochs`` it is (t + 1) / W (You et al. 2020). ``cosine-steps`` is (1 + cos(pi t / T)) / 2,
+    ``polynomial-steps`` (1 - (t - W) / (T - W))^power after the warm-up (LARS: power 2, LAMB: 1).
 
     Parameters
     ----------
@@ -85,7 +92,7 @@ def step_factor(local: LocalSection, step: int, total_steps: int, gradual: int =
     """
     factor = 1.0
     if step < local.warmup_steps:
-        start = local.warmup_lr / local.learning_rate
+        start = local.warmup_lr / (local.learning_rate * batch_factor(local))
         factor = start + (1 - start) * (step / local.warmup_steps)
     if step < gradual:
         factor = (step + 1) / gradual

@@ -163,7 +163,7 @@ class LocalSection(Section):
             raise ValueError(
                 "set one of local.warmup-steps, local.warmup-rounds and local.warmup-epochs, not several"
             )
-        if self.warmup_lr > self.learning_rate:
+        if self.warmup_lr > self.learning_rate and self.lr_scaling == "none":
             raise ValueError("local.warmup-lr must not be above local.lr, where the warm-up ends")
         if self.steps:
             self.course()
@@ -175,8 +175,13 @@ class LocalSection(Section):
             raise ValueError("set exactly one of local.epochs and local.steps above 0")
         if self.nesterov and self.momentum == 0:
             raise ValueError("local.nesterov needs local.momentum above 0")
-        if self.nesterov and self.optimizer == "lars":
-            raise ValueError("local.nesterov is for local.optimizer = 'sgd', not 'lars'")
+        if self.nesterov and self.optimizer != "sgd":
+            raise ValueError(f"local.nesterov is for local.optimizer = 'sgd', not '{self.optimizer}'")
+        if self.clip_decay and self.optimizer in ("adamw", "lamb"):
+            raise ValueError(
+                f"local.clip-decay clips gradients with weight decay, which '{self.optimizer}' does not add"
+                " to them: set it to false"
+            )
         if self.scheduler == "step" and self.scheduler_step_rounds == 0:
             raise ValueError("local.scheduler 'step' needs local.scheduler-step-rounds above 0")
         if self.scheduler == "milestones":

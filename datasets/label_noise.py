@@ -33,7 +33,9 @@ def corrupt_labels(
     return torch.where(flips & (targets >= 0), (targets + shifts) % num_classes, targets)
 
 
-def expected_loss(logits: torch.Tensor, targets: torch.Tensor, probability: float) -> torch.Tensor:
+def expected_loss(
+    logits: torch.Tensor, targets: torch.Tensor, probability: float, num_classes: int = 0
+) -> torch.Tensor:
     """Return each sample's cross-entropy in expectation over its noisy label: the shape of `targets`.
 
     Parameters
@@ -44,10 +46,12 @@ def expected_loss(logits: torch.Tensor, targets: torch.Tensor, probability: floa
         True labels, none of them negative.
     probability : float
         p of ``corrupt_labels``.
+    num_classes : int
+        C of ``corrupt_labels``, the first of the logits; 0: all of them.
     """
-    losses = -F.log_softmax(logits, dim=1)
+    losses = -F.log_softmax(logits, dim=1)[:, : num_classes or None]
     of_true = losses.gather(1, targets.unsqueeze(1)).squeeze(1)
-    others = (losses.sum(dim=1) - of_true) / (logits.shape[1] - 1)
+    others = (losses.sum(dim=1) - of_true) / (losses.shape[1] - 1)
     return (1 - probability) * of_true + probability * others
 
 

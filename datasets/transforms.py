@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
+from common.sections import DatasetSection
 from datasets.dataset import Dataset
 
 
@@ -44,6 +45,26 @@ def make_normalizer(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return what turns raw inputs into the model's: a `Normalizer` for images, `token_ids` for text."""
     return token_ids if dataset.is_text else Normalizer(dataset.mean, dataset.std, device)
+
+
+def is_augmented(options: DatasetSection) -> bool:
+    """Tell whether training images are augmented."""
+    return options.augmentation != "none" or options.cutout > 0
+
+
+def augmented(
+    inputs: torch.Tensor,
+    normalizer: Callable[[torch.Tensor], torch.Tensor],
+    options: DatasetSection,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Return images as training sees them: ``dataset.augmentation``, normalised, ``dataset.cutout``."""
+    if options.augmentation == "crop-flip":
+        inputs = crop_flip(inputs, generator, options.crop_padding)
+    elif options.augmentation == "resized-crop-flip":
+        inputs = resized_crop_flip(inputs, generator)
+    inputs = normalizer(inputs)
+    return cutout(inputs, generator, options.cutout) if options.cutout > 0 else inputs
 
 
 def crop_flip(

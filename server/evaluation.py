@@ -14,7 +14,7 @@ from common.records import Section, to_record, to_section
 from datasets.client_tests import global_class_groups
 from datasets.dataset import Dataset, Split
 from datasets.noise import NoisyNormalizer, noise_levels, noisy_images
-from datasets.transforms import crop_flip, make_normalizer
+from datasets.transforms import augmented, is_augmented, make_normalizer
 from models.batch_norm import recalibrate
 from models.class_report import GROUP_NAMES, group_accuracies
 from models.classifier import Classifier
@@ -233,11 +233,10 @@ class CentralEvaluation:
         """Return what makes inputs of training images: the same ones in every round."""
         normalizer = self._normalizer if self._sigma == 0 else self._noisy_normalizer()
         config = self._config
-        if not config.batch_norm.augmented or config.dataset.augmentation == "none":
+        if not config.batch_norm.augmented or not is_augmented(config.dataset):
             return normalizer
         generator = torch_generator(config.seed, "recalibration", device=self._device)
-        padding = config.dataset.crop_padding
-        return lambda images: normalizer(crop_flip(images, generator, padding))
+        return lambda images: augmented(images, normalizer, config.dataset, generator)
 
     def _noisy_normalizer(self) -> NoisyNormalizer:
         """Return what gives image j the noise of client j mod K: the same images whenever it is made anew."""

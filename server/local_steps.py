@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.config import Config
-from common.schedules import learning_rate
+from common.schedules import batch_factor, decayed_rate
 
 _ROUNDING = 1e-9
 
@@ -83,9 +83,10 @@ class LocalSteps:
         """Take note of a round's steps and results; return why the run ends here, if it does."""
         if num_steps is None:
             return ""
-        self._done += num_steps
-        self._loss = float(row["train_loss"])
-        self._first_loss = self._first_loss or self._loss
+        if row["train_loss"] is not None:  # somebody has trained
+            self._done += num_steps
+            self._loss = float(row["train_loss"])
+            self._first_loss = self._first_loss or self._loss
         if (measured := row.get("validation_loss")) is not None:
             self._measured = [*self._measured[-2:], float(measured)]
         total = self._config.local.total_steps
@@ -103,7 +104,7 @@ class LocalSteps:
 
     def _rule(self, server_round: int) -> int:
         config, section = self._config, self._config.steps
-        rate = learning_rate(config.local, server_round, config.rounds)
+        rate = decayed_rate(config.local, server_round, config.rounds)
         if section.rule == "qsr":
             return quadratic_rule(rate, config.local.steps, section.coefficient)
         if section.rule in ("linear", "doubling"):
@@ -112,7 +113,7 @@ class LocalSteps:
             progress = 1 - progress if section.direction == "down" else progress
             return (linear if section.rule == "linear" else doubling)(progress, section.min, section.max)
         if section.rule == "adacomm" and self._first_loss:
-            factor = config.local.learning_rate / rate
+            factor = config.local.learning_rate * batch_factor(config.local) / rate
             steps = adacomm(self._loss, self._first_loss, config.local.steps, factor)
             # Where the rate has not fallen, J falls: by half if the loss does not make it.
             if factor == self._last_factor and steps >= self._current:

@@ -192,7 +192,7 @@ class RoundLoop:
             )
         cohort = self._in_time(cohort, server_round)
         steps = self.local_steps.decide(server_round)
-        self._prelude(server_round, cohort, steps, queries)
+        cohort = self._prelude(server_round, cohort, steps, queries)
         messages = self._build(self.strategy.configure_train, server_round, cohort, steps)
         check = self._reply_check(messages, self.participation.weights(cohort))
         arrays, _ = self.messenger.reduce(self.strategy.aggregate_train, server_round, messages, check)
@@ -233,11 +233,14 @@ class RoundLoop:
         }
 
     def _prelude(
-        self, server_round: int, cohort: Sequence[int], steps: int | None, cost: Counter[str]
-    ) -> None:
-        """Ask clients for what the strategy has to know before the round; the cost is added to `cost`."""
+        self, server_round: int, cohort: list[int], steps: int | None, cost: Counter[str]
+    ) -> list[int]:
+        """Ask clients for what the strategy has to know before the round; the cost is added to `cost`.
+
+        Return the cohort without those that failed to answer.
+        """
         if not isinstance(self.strategy, FedAvg) or not (asked := self.strategy.asks(server_round, cohort)):
-            return
+            return cohort
         strategy = self.strategy
 
         def ask(_: int, arrays: ArrayRecord, config: ConfigRecord, view: Grid) -> list[Message]:
@@ -248,6 +251,8 @@ class RoundLoop:
         self.messenger.reduce(strategy.hear, server_round, messages, check)
         self._trained_since_checkpoint |= check.worked
         cost.update(failures=len(check.failures), bytes_down=num_bytes(messages), bytes_up=check.num_bytes)
+        failed = {failure.client_id for failure in check.failures}
+        return [client_id for client_id in cohort if client_id not in failed]
 
     def _stand_still(self, server_round: int, check: ReplyCheck) -> None:
         """Keep the model of a round that a strategy made nothing of: only if clients failed in it."""

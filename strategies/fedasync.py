@@ -28,6 +28,6 @@ class FedAsync(Asynchronous):
         """Mix the one reply of the round into the model; counters are the reply's."""
         share, old = self.mixing * self.discount(self._stale), self.global_model
         return {
-            name: (1 - share) * old[name] + share * new if new.is_floating_point() else new
+            name: (1 - share) * old[name].double() + share * new if new.is_floating_point() else new
             for name, new in averages[ARRAYS].items()
         }

@@ -1,5 +1,7 @@
 """Label noise in local training, and the training accuracy."""
 
+import math
+
 import pandas as pd
 import pytest
 import torch
@@ -40,6 +42,22 @@ def test_noise_of_a_stream_depends_on_the_step_alone(sampling: str) -> None:
     whole = flips(small(local__steps=4, **keys))
     halves = [flips(small(local__steps=2, **keys), server_round=r) for r in (1, 2)]
     assert whole == halves[0] + halves[1]
+
+
+def test_the_excess_loss_counts_labels_not_logits() -> None:
+    """The noise has ten labels to choose from, however many logits there are."""
+    options = {"dataset__label_noise": 0.5, "model__name": "linear", "local__steps": 1}
+    config = small(model__outputs=30, **options)
+    start = global_model(config)
+    result = train(Worker(config), 0, start)
+    (batch,) = batches(config)
+    logits = batch.inputs.flatten(1) @ start["classifier.weight"].T + start["classifier.bias"]
+    log_p = torch.log_softmax(logits, 1)[:, :10]
+    true = log_p.gather(1, batch.labels[:, None])[:, 0]
+    expected = -(0.5 * true + 0.5 / 9 * (log_p.sum(1) - true)).mean().item()
+    assert result.metrics["train_expected_loss"] == pytest.approx(expected, rel=1e-5)
+    floor = math.log(2) + 0.5 * math.log(9)
+    assert result.metrics["train_excess_loss"] == pytest.approx(expected - floor, rel=1e-4)
 
 
 def test_training_sees_noisy_labels_and_measures_on_true_ones() -> None:

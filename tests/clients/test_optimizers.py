@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clients.optimizers import make_optimizer, parameter_groups, reset_optimizer
+from clients.optimizers import make_optimizer, parameter_groups, reset_optimizer, weight_decays
 from common.errors import UserError
 from common.sections import LocalSection, Value
 from models import build_model
@@ -73,12 +73,34 @@ def test_a_reset_sets_the_learning_rate() -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_every_key_reaches_the_optimizer(name: str) -> None:
-    section = local(optimizer=name, momentum=0.3, nesterov=True, weight_decay=0.07)
+    section = local(optimizer=name, momentum=0.3, nesterov=name == "sgd", weight_decay=0.07)
     optimizer = make_optimizer([torch.zeros(1, requires_grad=True)], section)
     (group,) = optimizer.param_groups
     assert (group["lr"], group["weight_decay"]) == (0.1, 0.07)
     if name == "sgd":
         assert (group["momentum"], group["nesterov"], group["dampening"]) == (0.3, True, 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "match"),
+    [
+        (
+            {"optimizer": "adamw", "momentum": 0.9, "nesterov": True},
+            "for local.optimizer = 'sgd', not 'adamw'",
+        ),
+        ({"optimizer": "lamb", "clip_norm": 1.0, "clip_decay": True}, "which 'lamb' does not add"),
+    ],
+)
+def test_what_an_optimizer_would_ignore_is_refused(keys: dict[str, Value], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        local(**keys)
+
+
+def test_decays_by_name() -> None:
+    params = {"w": torch.zeros(2, 2, requires_grad=True), "b": torch.zeros(2, requires_grad=True)}
+    for exclude, expected in (("none", 0.07), ("norm-bias", 0.0)):
+        optimizer = make_optimizer(params.values(), local(weight_decay=0.07, weight_decay_exclude=exclude))
+        assert weight_decays(optimizer, params) == {"w": 0.07, "b": expected}
 
 
 def test_an_unknown_optimizer_names_the_nearest() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import clients.training
+import datasets.transforms
 from clients.base import Client
 from clients.batches import iterate_batches
 from clients.training import Batch
@@ -154,7 +154,7 @@ class TestIsolation:
             seeds.append(generator.initial_seed())
             return inputs
 
-        monkeypatch.setattr(clients.training, "crop_flip", record)
+        monkeypatch.setattr(datasets.transforms, "crop_flip", record)
         for job in ({}, change):
             config = small(
                 seed=job.get("seed", 0),

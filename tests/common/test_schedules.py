@@ -123,6 +123,9 @@ def test_warm_up_by_steps() -> None:
     rates = by_steps(local(lr=0.4, warmup_lr=0.1, warmup_steps=6), 9)
     assert rates == pytest.approx([0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.4, 0.4], rel=1e-12)
     assert by_steps(local(lr=0.1, warmup_lr=0.1, warmup_steps=6), 3) == [0.1] * 3
+    scaled = local(lr=0.1, warmup_lr=0.2, warmup_steps=4, batch_size=256, lr_scaling="linear")
+    rates = [learning_rate(scaled, 1, 9) * step_factor(scaled, step, 9) for step in range(6)]
+    assert rates == pytest.approx([0.2, 0.25, 0.3, 0.35, 0.4, 0.4])
     assert not varies_by_step(local(lr=0.32))
 
 

@@ -15,11 +15,15 @@ from tests.methods.quadratics import Federation
         (1e9, 0.5, (0.65, -2.3)),
     ],
 )
+@pytest.mark.parametrize("exclude", ["none", "norm-bias"])
 def test_the_clipped_step_includes_weight_decay(
-    clip_norm: float, decay: float, expected: tuple[float, float]
+    clip_norm: float, decay: float, expected: tuple[float, float], exclude: str
 ) -> None:
+    """A vector counts as a bias: without decay its steps are those for a decay of 0."""
     local = {"local.lr": 0.1, "local.clip-norm": clip_norm, "local.weight-decay": decay}
-    local["local.clip-decay"] = True
+    local |= {"local.clip-decay": True, "local.weight-decay-exclude": exclude}
+    if exclude == "norm-bias" and decay:
+        expected = (0.85, -2.2) if clip_norm == 2.5 else (0.7, -2.4)
     start, target = [1.0, -2.0], (-2.0, -6.0)
     found = Federation("fedavg", [(1.0, target)], [1], start, local=local).round()
     assert found == pytest.approx(expected, abs=1e-6)

@@ -123,6 +123,27 @@ def one_step(correction: tuple[float, float], clip_norm: float, decay: float, no
     return federation.round()
 
 
+def test_the_clipped_step_leaves_out_a_decay_that_is_excluded() -> None:
+    local: dict[str, Value] = {**LR, "local.weight-decay": 0.5, "local.weight-decay-exclude": "norm-bias"}
+    federation = Federation("episode", [(1.0, (-2.0, -6.0))], [1], [1.0, -2.0], local=local, clip_norm=2.5)
+    zero = torch.zeros(2, dtype=torch.float64)
+    federation.strategy.gradient = {"w": zero + 1e6}  # type: ignore[attr-defined]
+    federation.clients[0].state = {"gradient": {"w": zero + 1e6}}
+    assert federation.round() == pytest.approx((0.85, -2.2), abs=1e-6)
+
+
+def test_initial_controls_have_weight_decay_like_later_ones() -> None:
+    """With a decay the losses are those with h / 2 (w - b)^2 + decay / 2 w^2, controls included."""
+    decayed = AskingFederation(
+        "scaffold", THREE, [2] * 3, [2.0], local={**LR, "local.weight-decay": 0.5}, initialise=True
+    )
+    shifted = [(h + 0.5, h * b / (h + 0.5)) for h, b in THREE]
+    plain = AskingFederation("scaffold", shifted, [2] * 3, [2.0], local=LR, initialise=True)
+    for cohort in ([0, 2], [1, 2], [0, 1]):
+        assert decayed.round(cohort) == pytest.approx(plain.round(cohort), abs=1e-12)
+        assert decayed.controls() == pytest.approx(plain.controls(), abs=1e-12)
+
+
 def test_episode_takes_gradients_at_the_global_model() -> None:
     federation = AskingFederation("episode", TWO, [2, 2], local=LR)
     federation.round()

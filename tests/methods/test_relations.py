@@ -90,7 +90,12 @@ def reduce(method: str, start: Section, replies: list[tuple[Section, int]]) -> S
     sent = strategy.configure_train(1, to_record(start), ConfigRecord({"server-round": 1}), grid)
     messages = [
         Message(
-            RecordDict({ARRAYS: to_record(model), "metrics": MetricRecord({"num-examples": examples})}),
+            RecordDict(
+                {
+                    ARRAYS: to_record(model),
+                    "metrics": MetricRecord({"num-examples": examples, "learning-rate": 0.1}),
+                }
+            ),
             reply_to=message,
         )
         for (model, examples), message in zip(replies, sent, strict=True)

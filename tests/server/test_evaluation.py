@@ -128,6 +128,8 @@ def test_recalibration_on_as_many_batches_as_told(batch_norm_model: str) -> None
         {"batch_norm__batches": 2, "batch_norm__batch_size": 16},
         {"dataset__augmentation": "crop-flip", "dataset__crop_padding": 2},
         {"dataset__augmentation": "crop-flip", "dataset__crop_padding": 2, "batch_norm__augmented": True},
+        {"dataset__augmentation": "resized-crop-flip", "batch_norm__augmented": True},
+        {"dataset__cutout": 4, "batch_norm__augmented": True},
     ]
     means = []
     for option in options:
@@ -137,7 +139,7 @@ def test_recalibration_on_as_many_batches_as_told(batch_norm_model: str) -> None
         means.append(to_ndarray(evaluation.finished(arrays)["bn.running_mean"]).tolist())
         assert means[-1] == to_ndarray(evaluation.finished(arrays)["bn.running_mean"]).tolist()
     assert means[3] == means[0]
-    assert len({tuple(mean) for mean in means}) == 4
+    assert len({tuple(mean) for mean in means}) == 6
 
 
 @pytest.mark.parametrize("name", ["mlp", "resnet20"])

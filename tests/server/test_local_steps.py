@@ -58,6 +58,21 @@ def test_adacomm_in_a_run() -> None:
     assert decide_all(config, losses(2.5, 1.6, 1.6, 1.0, 1.0, 0.4)) == [16, 16, 13, 13, 11, 11]
 
 
+def test_adacomm_looks_at_the_decay_of_the_rate_alone() -> None:
+    """Neither warm-up nor the factor of the batch size is a change of it."""
+    config = configured(
+        steps__rule="adacomm", local__batch_size=256, local__lr_scaling="sqrt", local__warmup_rounds=4,
+        local__scheduler="step", local__scheduler_step_rounds=2, local__scheduler_gamma=0.25,
+    )  # fmt: skip
+    assert decide_all(config, losses(2.5, 2.5, 2.5, 2.5)) == [16, 8, 32, 16]
+
+
+def test_a_round_in_which_nobody_trained_changes_nothing() -> None:
+    config = configured(steps__rule="adacomm", local__total_steps=40)
+    nobody = {"train_loss": None}
+    assert decide_all(config, [*losses(2.5), nobody, *losses(2.5), nobody]) == [16, 8, 4, 4]  # type: ignore[list-item]
+
+
 def test_quadratic_rule_in_a_run() -> None:
     config = configured(
         steps__rule="qsr", steps__max=50, local__steps=4, local__scheduler="step",

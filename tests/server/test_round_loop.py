@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from flwr.app import Message
+from flwr.app import Error, Message
 from safetensors.torch import load_file
 
 from common.records import CONFIG, METRICS, to_ndarray
@@ -121,6 +121,25 @@ def test_the_state_of_a_client_whose_reply_is_refused_is_in_the_checkpoint(run_s
     assert pd.read_csv(whole / "metrics.csv")["failures"].tolist()[1:] == [1, 1, 0, 0]
     first, second = (load_file(path / "model.safetensors") for path in (whole, parts))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_who_does_not_answer_before_a_round_is_not_in_it(run_small: Runner) -> None:
+    """EPISODE would train such a client with a gradient that it does not have."""
+
+    class Spoiling(SequentialGrid):
+        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+            for index, reply in enumerate(super().exchange(messages)):
+                if messages[0].metadata.message_type == "query.prelude" and index == 0:
+                    yield Message(Error(0, "gone"), reply_to=messages[0])
+                else:
+                    yield reply
+
+    options = {"method__name": "episode", "model__name": "linear", "clients__fraction": 1.0}
+    path = run_small("run", Spoiling, failures__policy="drop", local__optimizer="sgd", **options)
+    rows = pd.read_csv(path / "metrics.csv").loc[1:]
+    assert rows["failures"].tolist() == [1, 1, 1]
+    assert rows["clients"].tolist() == [5, 5, 5]
+    assert 0 not in pd.read_csv(path / "clients.csv")["client_id"].tolist()
 
 
 class TestPersonalParts:
