@@ -108,22 +108,27 @@ class Config(Section):
             raise ValueError(f"steps.rule '{rule}' needs local.steps, with which it begins")
         if rule == "plateau" and self.dataset.validation_fraction == 0:
             raise ValueError("steps.rule 'plateau' looks at the loss of dataset.validation-fraction above 0")
-        by_rate = rule in ("adacomm", "qsr")
-        if self.local.scheduler.endswith("-steps") and (by_rate or not self.local.total_steps):
+        if self.local.scheduler.endswith("-steps") and not self.local.total_steps:
             raise ValueError(
-                f"local.scheduler '{self.local.scheduler}' needs local.total-steps with steps.rule,"
-                " and a rule that does not look at the rate"
+                f"local.scheduler '{self.local.scheduler}' needs local.total-steps with steps.rule '{rule}'"
+            )
+        if rule in ("adacomm", "qsr") and self.local.warmup_epochs:
+            raise ValueError(
+                f"steps.rule '{rule}' looks at the rate: count its warm-up in local.warmup-steps"
             )
 
     def evaluates(self, server_round: int) -> bool:
         """Tell whether the model is evaluated centrally after a round.
 
-        With ``evaluate.every-steps`` = n after the rounds in which a worker's n-th, 2 n-th, ... step falls.
-        The last round is, and so is the last one of each phase.
+        With ``evaluate.every-steps`` = n after the rounds in which a worker's n-th, 2 n-th, ... step falls,
+        with ``evaluate.count`` after so many that divide the run evenly. The last round is, and so is the
+        last one of each phase.
         """
         every, course = self.evaluate.every_steps, self.local.course()
         if server_round in (self.rounds, *course.last_rounds):
             return True
+        if self.evaluate.count:
+            return server_round in evenly_spread(self.rounds, self.evaluate.count)
         if not every:
             return server_round % self.evaluate.every == 0
         return course.first_step(server_round + 1) // every > course.first_step(server_round) // every
@@ -188,6 +193,15 @@ class Config(Section):
     def sha256(self) -> str:
         """Hash the keys that decide the result."""
         return hashlib.sha256(json.dumps(self.comparable(), sort_keys=True).encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=8)  # asked in every round
+def evenly_spread(num_rounds: int, count: int) -> frozenset[int]:
+    """Return 1 + round((i + 1) (R - 1) / E) for i = 0, ..., E - 1, halves to even, each once.
+
+    The evaluations of Bao, Crawshaw and Liu (ICML 2024, code).
+    """
+    return frozenset(1 + round((index + 1) * (num_rounds - 1) / count) for index in range(count))
 
 
 def differences(old: Config, new: Config) -> list[str]:

@@ -96,10 +96,13 @@ def step_factor(local: LocalSection, step: int, total_steps: int, gradual: int =
         factor = start + (1 - start) * (step / local.warmup_steps)
     if step < gradual:
         factor = (step + 1) / gradual
+    return factor * decay_factor(local, step, total_steps, gradual or local.warmup_steps)
+
+
+def decay_factor(local: LocalSection, step: int, total_steps: int, warm_up: int) -> float:
+    """Return the part of ``step_factor`` that is not warm-up, which takes `warm_up` steps."""
     if local.scheduler == "cosine-steps":
-        factor *= (1 + math.cos(math.pi * step / total_steps)) / 2
-    elif local.scheduler == "polynomial-steps":
-        warm = gradual or local.warmup_steps
-        if step >= warm:
-            factor *= (1 - (step - warm) / (total_steps - warm)) ** local.scheduler_power
-    return factor
+        return (1 + math.cos(math.pi * step / total_steps)) / 2
+    if local.scheduler == "polynomial-steps" and step >= warm_up:
+        return float((1 - (step - warm_up) / (total_steps - warm_up)) ** local.scheduler_power)
+    return 1.0

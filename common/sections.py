@@ -253,10 +253,17 @@ class EvaluateSection(Section):
 
     every: Positive
     every_steps: NonNegative
+    count: NonNegative
     batch_size: Positive
     groups: Literal["auto", "none", "cumulative", "counts"]
     mask: Literal["train-counts", "test-counts", "none"]
     drop_last: bool
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.count and self.every_steps:
+            raise ValueError("set one of evaluate.count and evaluate.every-steps, not both")
+        return self
 
 
 class StopSection(Section):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.config import Config
-from common.schedules import batch_factor, decayed_rate
+from common.schedules import batch_factor, decay_factor, decayed_rate
 
 _ROUNDING = 1e-9
 
@@ -104,7 +104,9 @@ class LocalSteps:
 
     def _rule(self, server_round: int) -> int:
         config, section = self._config, self._config.steps
-        rate = decayed_rate(config.local, server_round, config.rounds)
+        local = config.local
+        rate = decayed_rate(local, server_round, config.rounds)
+        rate *= decay_factor(local, self._done, local.total_steps, local.warmup_steps)
         if section.rule == "qsr":
             return quadratic_rule(rate, config.local.steps, section.coefficient)
         if section.rule in ("linear", "doubling"):

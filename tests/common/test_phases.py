@@ -90,6 +90,7 @@ def test_rounds_and_steps_add_up(parts: list[tuple[int, int]], total: int) -> No
             {"local.steps": 4, "steps.rule": "linear", "local.scheduler": "cosine-steps"},
             "needs local.total-steps",
         ),
+        ({"evaluate.count": 4, "evaluate.every-steps": 4, "local.steps": 4}, "not both"),
         ({"local.warmup-lr": 1.0, "local.lr": 0.5}, "must not be above local.lr"),
     ],
 )
@@ -118,3 +119,18 @@ def test_evaluation_by_steps_is_as_frequent_in_every_phase() -> None:
 def test_every_round_of_old_stays() -> None:
     config = make_config({"evaluate.every": 4, "rounds": 10})
     assert [r for r in range(1, 11) if config.evaluates(r)] == [4, 8, 10]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "expected"),
+    [
+        (16, list(range(1, 16))),  # of 20 only 15 differ
+        (64, [3, 6, 9, 13, 16, 19, 22, 25, 28, 32, 35, 38, 41, 44, 47, 50, 54, 57, 60, 63]),
+    ],
+)
+def test_evaluations_that_divide_the_run_evenly(rounds: int, expected: list[int]) -> None:
+    """O-19 of the specification of the studies of Local SGD, whose rounds count from 0."""
+    config = make_config({"rounds": rounds, "evaluate.count": 20})
+    assert [r - 1 for r in range(1, rounds + 1) if config.evaluates(r)] == expected
+    longer = make_config({"rounds": 3072, "evaluate.count": 20})
+    assert [r - 1 for r in range(1, 500) if longer.evaluates(r)] == [154, 307, 461]

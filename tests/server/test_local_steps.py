@@ -1,5 +1,7 @@
 """Rules for the number of local steps, and runs that follow them."""
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -90,6 +92,21 @@ def test_schedules_over_the_budget(direction: str, expected: list[int]) -> None:
         steps__rule="doubling", local__total_steps=64, steps__direction=direction, steps__max=16
     )
     assert decide_all(config, losses(*[1.0] * 30)) == expected
+
+
+def test_quadratic_rule_with_a_rate_that_falls_by_steps() -> None:
+    """With one cosine over 40 steps: lr / lr_0 is 1, then (1 + cos(pi t / 40)) / 2; its warm-up does not count."""
+    config = configured(
+        steps__rule="qsr", steps__min=1, steps__max=30, local__steps=4, local__scheduler="cosine-steps",
+        local__total_steps=40, local__warmup_steps=4,
+    )  # fmt: skip
+    expected, done = [], 0
+    while done < 40:
+        rate = 0.1 * (1 + math.cos(math.pi * done / 40)) / 2
+        expected.append(min(max(4, int((0.2 / rate) ** 2)), 30, 40 - done))
+        done += expected[-1]
+    assert decide_all(config, losses(*[1.0] * 40)) == expected
+    assert len(set(expected)) > 2
 
 
 def test_plateau() -> None:
