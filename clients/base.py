@@ -305,6 +305,12 @@ class Client(ListInterface):
         return [rate * step_factor(local, step, self.total_steps, gradual) for step in steps]
 
     @property
+    def step_rate(self) -> float:
+        """Learning rate of the step at hand."""
+        rate: float = self.worker.optimizer.param_groups[0]["lr"]
+        return rate
+
+    @property
     def step_budget(self) -> int:
         """Number of optimiser steps of this round."""
         return num_steps(self.budget, self.num_examples)

@@ -63,7 +63,7 @@ class FedETF(Client):
         model = self.worker.model
         return {
             "body": part_names(model, "body"),
-            "frame": part_names(model, "head"),
+            "frame": [name for name in part_names(model, "head") if name.endswith(WEIGHT)],
             "projection": part_names(model, "projection.linear") if self.variant == "fedetf" else (),
         }
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from clients.base import Client, Predictor
-from clients.optimizers import make_optimizer
+from clients.optimizers import make_optimizer, set_learning_rate
 from clients.training import Batch
 from common.errors import UserError
 from common.randomness import torch_generator
@@ -27,9 +27,9 @@ class FedLoGe(Client):
     """Trains the backbone under the model's frozen head, and two heads on its detached features.
 
     In every step psi, which goes to the server, and phi_k, which never leaves the client, see the features
-    of the same forward pass. Their optimisers are like the backbone's, their learning rates the round's times
-    ``global_head_lr_scale`` and ``local_head_lr_scale``. The client predicts with both, realigned as
-    ``inference`` says (``models.realignment``).
+    of the same forward pass. Their optimisers are like the backbone's, their learning rates the step's times
+    ``global_head_lr_scale`` and ``local_head_lr_scale``; ``local.clip-norm`` clips the backbone's gradient
+    alone. The client predicts with both, realigned as ``inference`` says (``models.realignment``).
     """
 
     head: HeadKind = "sse-c"
@@ -59,17 +59,12 @@ class FedLoGe(Client):
 
     def begin_round(self) -> None:
         """Make both heads ready to train, with optimisers that know nothing of earlier rounds."""
-        local = self.worker.config.local
         self._optimizers = []
         self._heads: list[Section] = []
-        for head, scale in (
-            (self.received["head"], self.global_head_lr_scale),
-            (self.state["local-head"], self.local_head_lr_scale),
-        ):
+        for head in (self.received["head"], self.state["local-head"]):
             leaves = {name: value.detach().clone().requires_grad_() for name, value in head.items()}
-            rate = local.model_copy(update={"learning_rate": self.learning_rate * scale})
             self._heads.append(leaves)
-            self._optimizers.append(make_optimizer(leaves.values(), rate))
+            self._optimizers.append(make_optimizer(leaves.values(), self.worker.config.local))
 
     @functools.cached_property
     def _backbone(self) -> Collection[str]:
@@ -90,7 +85,9 @@ class FedLoGe(Client):
 
     def after_step(self, params: Section) -> None:
         """Step psi and phi_k."""
-        for optimizer in self._optimizers:
+        scales = (self.global_head_lr_scale, self.local_head_lr_scale)
+        for optimizer, scale in zip(self._optimizers, scales, strict=True):
+            set_learning_rate(optimizer, self.step_rate * scale)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 

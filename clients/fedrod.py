@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from clients.base import Client, Predictor
 from clients.class_prior import log_prior
-from clients.optimizers import make_optimizer, reset_optimizer
+from clients.optimizers import make_optimizer, set_learning_rate
 from clients.training import Batch
 from common.errors import UserError
 from common.records import Section, Sections
@@ -44,7 +44,6 @@ class FedRoD(Client):
             name: value.clone().requires_grad_() for name, value in self.state["personal-head"].items()
         }
         self.head_optimizer = make_optimizer(self.head.values(), self.worker.config.local)
-        reset_optimizer(self.head_optimizer, self.learning_rate)
 
     def loss(self, params: Section, batch: Batch) -> torch.Tensor:
         """Return both losses; neither has a gradient in the other's parameters."""
@@ -56,6 +55,7 @@ class FedRoD(Client):
 
     def after_step(self, params: Section) -> None:
         """Step the personal head."""
+        set_learning_rate(self.head_optimizer, self.step_rate)
         self.head_optimizer.step()
         self.head_optimizer.zero_grad(set_to_none=True)
 

@@ -57,8 +57,9 @@ def summarise_evaluations(
             columns[column] = float(values.mean())
             continue
         columns[column] = weighted_mean(metrics, name)
-        if name.endswith(_ACCURACIES):
+        if name.endswith((*_ACCURACIES, "_f1")):
             columns[f"{column}_macro"] = float(values.mean())
+        if name.endswith(_ACCURACIES):
             columns[f"{column}_worst_decile"] = float(values[: max(1, len(values) // 10)].mean())
             columns[f"{column}_p10"], columns[f"{column}_p90"] = map(float, np.quantile(values, (0.1, 0.9)))
     by_size: dict[str, dict[int, Mapping[str, float]]] = {}

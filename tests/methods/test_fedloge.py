@@ -200,6 +200,16 @@ def test_the_heads_do_not_touch_the_backbone() -> None:
     torch.testing.assert_close(old_psi["weight"], start["classifier.weight"])
 
 
+@pytest.mark.parametrize("schedule", [{}, {"local__warmup_steps": 9}, {"local__scheduler": "cosine-steps"}])
+def test_the_heads_follow_the_rate_of_each_step(schedule: dict[str, Any]) -> None:
+    """psi begins as the model's head, so where that learns, too, they get the same gradients."""
+    options = {**schedule, "rounds": 2, "method__head": "learnable", "local__weight_decay": 0.01}
+    model, psi, phi = federation(**options, local__steps=4)
+    torch.testing.assert_close(psi["weight"], model["classifier.weight"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(psi["bias"], model["classifier.bias"], rtol=1e-5, atol=1e-6)
+    assert not same(phi[0], FedLoGe(Worker(small()), 0).init_state()["local-head"])
+
+
 def test_a_local_head_matters_to_its_client_alone() -> None:
     model, psi, phi = federation()
     other_model, other_psi, other_phi = federation(shift={1: 0.5})

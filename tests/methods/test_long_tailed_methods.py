@@ -300,6 +300,17 @@ def test_fedprox_with_the_unsquared_norm() -> None:
     assert client.correct_gradients(params, zero)["w"].tolist() == pytest.approx([0.01, 0.02])
 
 
+def test_fedrods_personal_head_follows_the_rate_of_each_step() -> None:
+    """A warm-up begins at a rate of 0: in one step nothing moves, in two the head does."""
+    moved = []
+    for steps in (1, 2):
+        config = small(local__steps=steps, local__warmup_steps=9)
+        client = FedRoD(Worker(config), 0)
+        client.train({"arrays": global_model(config)}, ConfigRecord({"server-round": 1}))
+        moved.append(bool(client.state["personal-head"]["weight"].any()))
+    assert moved == [False, True]
+
+
 def test_fedrod_with_a_class_wise_head(run_small: Runner) -> None:
     """A run in which rows of the head weigh clients by their class counts, against the replies themselves."""
     replies: list[Any] = []

@@ -72,6 +72,7 @@ def test_what_is_told_of_the_global_model_beside_its_accuracy() -> None:
     assert columns["federated_accuracy_masked_macro"] == pytest.approx(0.7)
     assert columns["federated_accuracy_masked_worst_decile"] == 0.5
     assert columns["federated_macro_f1"] == pytest.approx(0.625)
+    assert columns["federated_macro_f1_macro"] == pytest.approx(0.5)
     assert columns["federated_accuracy_masked_tail"] == 0.1
 
 

@@ -95,7 +95,7 @@ def test_schedules_over_the_budget(direction: str, expected: list[int]) -> None:
 
 
 def test_quadratic_rule_with_a_rate_that_falls_by_steps() -> None:
-    """With one cosine over 40 steps: lr / lr_0 is 1, then (1 + cos(pi t / 40)) / 2; its warm-up does not count."""
+    """With one cosine over 40 steps: lr is lr_0 (1 + cos(pi t / 40)) / 2; its warm-up does not count."""
     config = configured(
         steps__rule="qsr", steps__min=1, steps__max=30, local__steps=4, local__scheduler="cosine-steps",
         local__total_steps=40, local__warmup_steps=4,
