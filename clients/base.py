@@ -16,7 +16,7 @@ from flwr.app import ConfigRecord
 from clients.batches import num_steps
 from clients.evaluation_data import client_evaluation_data, evaluate_global_model
 from clients.list_interface import ListInterface
-from clients.losses import LOSSES
+from clients.losses import Loss, make_loss
 from clients.step_weights import step_weight_norm
 from clients.training import (
     Batch,
@@ -154,7 +154,11 @@ class Client(ListInterface):
 
     def loss(self, params: Section, batch: Batch) -> torch.Tensor:
         """Return the scalar loss of a mini-batch: ``local.loss``, by default cross-entropy."""
-        return LOSSES[self.worker.config.local.loss](self.forward(params, batch.inputs), batch.targets)
+        return self._loss(self.forward(params, batch.inputs), batch.targets)
+
+    @functools.cached_property
+    def _loss(self) -> Loss:
+        return make_loss(self.worker.config.local, self.label_counts)
 
     def correct_gradients(self, params: Section, grads: Section) -> Section:
         """Return the gradients that the optimiser is to use; ``batch`` is the mini-batch that they are of."""

@@ -125,7 +125,10 @@ class LocalSection(Section):
     trust_coefficient: Annotated[float, Field(gt=0)]
     clip_norm: NonNegativeFloat
     clip_decay: bool
-    loss: Literal["cross-entropy", "hinge"]
+    loss: Literal["cross-entropy", "hinge", "focal", "ldam"]
+    focal_gamma: NonNegativeFloat
+    ldam_margin: NonNegativeFloat
+    ldam_scale: Annotated[float, Field(gt=0)]
     scheduler: Literal["constant", "cosine", "cosine-steps", "polynomial-steps", "step", "milestones"]
     scheduler_step_rounds: NonNegative
     scheduler_gamma: Annotated[float, Field(gt=0)]
