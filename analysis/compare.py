@@ -20,6 +20,8 @@ from common.errors import UserError
 
 Rows = list[list[str]]
 
+_KINDS = ("final", "last ten", "best")
+
 
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -92,13 +94,12 @@ def _names(text: str | None) -> list[str] | None:
 def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     """Return header and rows of a table with one row per run."""
     keys = differing_keys(runs)
-    header = ["run", *keys, f"final {metric}", f"best {metric}", "rounds", "seconds"]
+    header = ["run", *keys, *(f"{kind} {metric}" for kind in _KINDS), "rounds", "seconds"]
     rows = [
         [
             run.path.resolve().name,
             *_values(run, keys),
-            f"{run.final:.4f}",
-            f"{run.best:.4f}",
+            *(f"{value:.4f}" for value in (run.final, run.last_ten, run.best)),
             str(run.rounds),
             f"{run.seconds:.1f}",
         ]
@@ -110,12 +111,13 @@ def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
 def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     """Return header and rows of a table with one row per configuration: mean and deviation over the seeds."""
     keys = [key for key in differing_keys(runs) if key != SEED_KEY]
-    header = [*keys, "seeds", f"final {metric}", f"best {metric}", "rounds", "seconds"]
+    header = [*keys, "seeds", *(f"{kind} {metric}" for kind in _KINDS), "rounds", "seconds"]
     rows = [
         [
             *_values(group[0], keys),
             str(len(group)),
             _mean_text([run.final for run in group], 4),
+            _mean_text([run.last_ten for run in group], 4),
             _mean_text([run.best for run in group], 4),
             str(group[0].rounds),
             _mean_text([run.seconds for run in group], 1),

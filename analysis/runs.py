@@ -47,6 +47,12 @@ class Run:
         return float(self.curve.iloc[-1])
 
     @property
+    def last_ten(self) -> float:
+        """Return the mean of the last ten measurements; that of the initial model counts if it is alone."""
+        trained = self.curve[self.curve.index > 0]
+        return float((trained if len(trained) else self.curve).iloc[-10:].mean())
+
+    @property
     def best(self) -> float:
         """Return the least loss, or the greatest value of any other metric."""
         is_loss = str(self.curve.name).endswith("loss")

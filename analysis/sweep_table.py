@@ -83,7 +83,7 @@ def run_rows(sweep: Sweep, loaded: Loaded) -> tuple[list[str], Rows]:
     """Return header and rows of a table with one row per finished run, numbers in full."""
     header = ["run", *sweep.axes]
     for metric in loaded:
-        header += [f"final_{metric}", f"best_{metric}"]
+        header += [f"{kind}_{metric}" for kind in ("final", "last_ten", "best")]
     header += ["rounds", "local_steps", "seconds", "same_as"]
     rows = []
     for entry in sweep.runs:
@@ -93,7 +93,8 @@ def run_rows(sweep: Sweep, loaded: Loaded) -> tuple[list[str], Rows]:
             continue
         row = [entry.name, *(entry.labels[axis] for axis in sweep.axes)]
         for run in found:
-            row += [f"{run.final:.6g}", f"{run.best:.6g}"] if run else ["", ""]
+            values = (run.final, run.last_ten, run.best) if run else ()
+            row += [f"{value:.6g}" for value in values] or [""] * 3
         steps = "" if known.steps is None else str(int(known.steps.iloc[-1]))
         same_as = entry.path.name if entry.path.name != entry.name else ""
         rows.append([*row, str(known.rounds), steps, f"{known.seconds:.1f}", same_as])

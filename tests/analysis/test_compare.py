@@ -38,19 +38,30 @@ def test_run_table(runs):
     header, rows = run_table(runs, "test_accuracy")
 
     assert header[:4] == ["run", "method.mu", "method.name", "seed"]
-    assert header[4:] == ["final test_accuracy", "best test_accuracy", "rounds", "seconds"]
+    assert header[4:] == [
+        "final test_accuracy", "last ten test_accuracy", "best test_accuracy", "rounds", "seconds",
+    ]  # fmt: skip
     assert rows == [
-        ["a", "-", "fedavg", "0", "0.6000", "0.6000", "2", "150.0"],
-        ["b", "-", "fedavg", "1", "0.8000", "0.8000", "2", "150.0"],
-        ["c", "0.1", "fedprox", "0", "0.7000", "0.9000", "2", "150.0"],
+        ["a", "-", "fedavg", "0", "0.6000", "0.5500", "0.6000", "2", "150.0"],
+        ["b", "-", "fedavg", "1", "0.8000", "0.8000", "0.8000", "2", "150.0"],
+        ["c", "0.1", "fedprox", "0", "0.7000", "0.8000", "0.9000", "2", "150.0"],
     ]
 
 
 def test_seed_table(runs):
     _, rows = seed_table(runs, "test_accuracy")
 
-    assert rows[0] == ["-", "fedavg", "2", "0.7000 ± 0.1414", "0.7000 ± 0.1414", "2", "150.0 ± 0.0"]
-    assert rows[1] == ["0.1", "fedprox", "1", "0.7000", "0.9000", "2", "150.0"]
+    assert rows[0] == [
+        "-",
+        "fedavg",
+        "2",
+        "0.7000 ± 0.1414",
+        "0.6750 ± 0.1768",
+        "0.7000 ± 0.1414",
+        "2",
+        "150.0 ± 0.0",
+    ]
+    assert rows[1] == ["0.1", "fedprox", "1", "0.7000", "0.8000", "0.9000", "2", "150.0"]
 
 
 def test_best_loss_is_the_least(run_dirs):
@@ -70,7 +81,7 @@ def test_command_prints_both_tables_and_draws(run_dirs, tmp_path, capsys):
     assert main([*map(str, run_dirs), "--out", str(out), "--markdown"]) == 0
 
     text = capsys.readouterr().out
-    assert "| c | 0.1 | fedprox | 0 | 0.7000 | 0.9000 | 2 | 150.0 |" in text
+    assert "| c | 0.1 | fedprox | 0 | 0.7000 | 0.8000 | 0.9000 | 2 | 150.0 |" in text
     assert "0.7000 ± 0.1414" in text
     assert picture_is_drawn(out)
 
