@@ -103,7 +103,7 @@ def test_clients_may_be_swapped():
     assert (first[..., 0] != first[..., 1]).any()
 
 
-@pytest.mark.parametrize("setting", [CUBIC, RELU])
+@pytest.mark.parametrize("setting", [CUBIC, replace(CUBIC, rho=0.5), RELU])
 def test_the_gradient_is_that_of_the_loss(setting):
     problem = draw([3], replace(setting, dimension=6, filters=4, samples=5, initial_deviation=0.7))
     weights = np.repeat(problem.weights[:, None], 2, axis=1)

@@ -127,7 +127,7 @@ def test_the_state_of_a_client_whose_reply_is_refused_is_in_the_checkpoint(run_s
 
 @pytest.mark.parametrize("policy", ["local", "recalibrate"])
 def test_evaluation_changes_nothing(policy: str, run_small: Runner, batch_norm_model: str) -> None:
-    options = {"batch_norm__policy": policy, "method__name": "ditto", "model__name": batch_norm_model}
+    options = {"batch_norm__policy": policy, "method__name": "scaffold", "model__name": batch_norm_model}
     options |= {"local__epochs": 0, "local__steps": 3}
     often = {"evaluate__every": 1, "clients__evaluate_fraction": 1.0}
     first = load_file(run_small("often", **options, **often) / "model.safetensors")
