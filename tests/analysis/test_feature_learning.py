@@ -33,7 +33,58 @@ def test_only_local_steps_learn_the_signal():
     assert local.test_accuracy.min() == 1
 
 
-@pytest.mark.parametrize("setting", [replace(CUBIC, rho=0.0), replace(CUBIC, sigma=0.05)])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("period", "train_accuracy", "test_accuracy", "solved", "learned"),
+    [
+        (10, 1.0, 0.506, 0, 1),
+        (25, 1.0, 0.756, 5, 7),
+        (50, 1.0, 0.951, 9, 9),
+        (300, 0.95, 0.900, 8, 8),
+    ],
+)
+def test_more_local_steps_learn_the_signal_in_more_runs(
+    period, train_accuracy, test_accuracy, solved, learned
+):
+    result = outcome(draw(range(10)), period, record=False)
+    assert result.train_accuracy.mean() == pytest.approx(train_accuracy, abs=0.02)
+    assert (result.solved.sum(), result.learned.sum()) == (solved, learned)
+    assert result.test_accuracy.mean() == pytest.approx(test_accuracy, abs=0.02)
+
+
+@pytest.mark.slow
+def test_smoothed_relu_learns_both_signs_of_both_features_by_local_steps():
+    parallel, local = (outcome(draw([0], RELU), period, record=False) for period in (1, 300))
+    np.testing.assert_allclose(parallel.test_accuracy, [[0.444, 0.890]], atol=0.02)
+    assert not parallel.learned.any()
+    assert local.test_accuracy.min() == 1
+    assert local.learned.all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "cubic", "relu"),
+    [
+        ([[3, 3], [0, 0], [-3, -3], [0, 0]], True, True),
+        ([[3, 0], [0, 3], [0, -3], [-3, 0]], True, True),
+        ([[3, 0], [0, 3], [0, 3], [3, 0]], True, False),  # filters that count negatively have to be negative
+        ([[-3, 0], [0, -3], [0, 3], [3, 0]], True, False),
+        ([[3, 3], [0, 0], [-3, 0], [0, 0]], True, False),  # one sign of one feature is missing
+        ([[3, 0], [0, 0], [-3, -3], [0, 0]], False, False),
+        ([[1, 1], [0, 0], [-3, -3], [0, 0]], True, False),  # above 0.5, not above 2
+        ([[0.4, 3], [0, 0], [0, 0], [0, 0]], False, False),
+    ],
+)
+def test_what_counts_as_a_learned_feature(weights, cubic, relu):
+    """Filters by features; with the smoothed ReLU, the second half of the filters counts negatively."""
+    for setting, expected in ((CUBIC, cubic), (RELU, relu)):
+        setting = replace(setting, dimension=2, filters=4, samples=1, test_samples=1, steps=0)
+        problem = replace(draw([0], setting), weights=np.array([weights], dtype=float))
+        assert outcome(problem, 1, record=False).learned.tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    "setting", [replace(CUBIC, rho=0.0), replace(CUBIC, sigma=0.05), replace(CUBIC, sigma=0.05, rho=0.5)]
+)
 def test_without_noise_of_either_kind_parallel_steps_learn_it_too(setting):
     result = outcome(draw([0], setting), 1, record=False)
     assert result.test_accuracy.min() == 1
@@ -52,7 +103,7 @@ def test_clients_may_be_swapped():
     assert (first[..., 0] != first[..., 1]).any()
 
 
-@pytest.mark.parametrize("setting", [CUBIC, RELU])
+@pytest.mark.parametrize("setting", [CUBIC, replace(CUBIC, rho=0.5), RELU])
 def test_the_gradient_is_that_of_the_loss(setting):
     problem = draw([3], replace(setting, dimension=6, filters=4, samples=5, initial_deviation=0.7))
     weights = np.repeat(problem.weights[:, None], 2, axis=1)

@@ -123,6 +123,9 @@ def test_a_shard_is_passed_through_whole() -> None:
 def test_as_many_whole_steps_as_the_data_allow() -> None:
     config = small(clients__count=32, local__batch_size=128, local__sampling="shuffle")
     assert steps_per_epoch(config, 50_000) == 12
+    assert steps_per_epoch(config, 50_000) * 32 * 128 == 49_152  # samples of an epoch
+    imagenet = small(clients__count=256, local__batch_size=32, local__sampling="shuffle")
+    assert steps_per_epoch(imagenet, 1_281_167) == 156
     assert steps_per_epoch(small(local__steps_per_epoch=9), 50_000) == 9
 
 

@@ -16,10 +16,10 @@ from datasets import configured
 from datasets.configured import open_clean_dataset, open_dataset
 from datasets.dataset import Dataset, Split
 from datasets.feature_noise import Donors, Overflow, add_feature_noise, draw_donors, noise_images, subtract
-from datasets.noisy_clients import noise_examples
+from datasets.noisy_clients import donors_of, noise_examples
 from datasets.partitions import make_partition
 from datasets.partitions.feature import feature_partition
-from datasets.scheme import partition_clients
+from datasets.scheme import Scheme, partition_clients
 
 CLASSES = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5])
 ORDER = np.array([11, 4, 7, 0, 13, 2, 9, 6, 15, 8, 1, 10, 3, 12, 5, 14])
@@ -75,6 +75,34 @@ def test_partitions_by_heterogeneity_are_disjoint_and_equal(num_clients: int, q:
         parts = make_partition(name, targets, num_clients, generator, {"heterogeneity": q}, classes=classes)
         assert len({len(part) for part in parts}) == 1
         assert len(np.unique(np.concatenate(parts))) == sum(map(len, parts)) >= 60 - 3 * num_clients
+
+
+def test_without_heterogeneity_classes_differ_by_sampling_noise() -> None:
+    """Against a hypergeometric distribution: 6,250 of 50,000 samples, 5,000 of each class."""
+    classes = np.arange(50_000) % 10
+    deal = functools.partial(make_partition, "feature", classes % 2, 8, np.random.default_rng(0))
+    histograms = np.array(
+        [np.bincount(classes[part], minlength=10) for part in deal({"heterogeneity": 0.0}, classes=classes)]
+    )
+    scores = (histograms - 625) / np.sqrt(6250 * 0.1 * 0.9 * (50_000 - 6250) / (50_000 - 1))
+    assert np.abs(scores).max() < 4.5
+    # Margins are fixed: 7 x 9 degrees of freedom, within four standard deviations; a stratified deal has 0.
+    assert (scores**2).sum() * 0.9 * 7 / 8 == pytest.approx(7 * 9, abs=4 * np.sqrt(2 * 7 * 9))
+
+
+@pytest.mark.parametrize("heterogeneity", [0.25, 0.5, 1.0])
+def test_labels_are_unbalanced_by_the_random_part_alone(heterogeneity: float) -> None:
+    classes = np.arange(50_000) % 10
+    order = np.random.default_rng(1).permutation(50_000)
+    parts = feature_partition(order, classes % 2, classes, 8, heterogeneity)
+    shared = round((1 - heterogeneity) * 50_000) // 8
+    first, rest = (
+        np.array([np.bincount(classes[p] % 2, minlength=2) for p in pieces])
+        for pieces in ([part[:shared] for part in parts], [part[shared:] for part in parts])
+    )
+    labels = np.bincount(classes[order[: round(heterogeneity * 50_000)]] % 2)
+    assert rest.tolist() == [(labels // 8).tolist()] * 8
+    assert (np.ptp(first, axis=0) > 0).all() == (shared > 0)
 
 
 def test_sorted_labels_of_ten_equal_classes() -> None:
@@ -203,6 +231,45 @@ def test_every_sample_has_the_noise_of_its_client(overflow: Overflow) -> None:
     assert torch.equal(open_dataset(run).train.inputs, noisy.train.inputs)
 
 
+def bearers(before: Split, after: Split, noise: torch.Tensor, run: Config) -> list[int]:
+    """Count the samples that have the noise of each client and no other's, and last the clean ones."""
+    rho, overflow = run.dataset.feature_noise, run.dataset.feature_noise_overflow
+    candidates = [*(subtract(before.inputs, image, rho, overflow) for image in noise), before.inputs]
+    same = torch.stack([(after.inputs == one).flatten(1).all(1) for one in candidates])
+    assert (same.sum(0) == 1).all()
+    return [int(count) for count in same.sum(1)]
+
+
+@pytest.mark.usefixtures("_images")
+@pytest.mark.parametrize("overflow", ["wrap", "clip"])
+@pytest.mark.parametrize("parallel", [False, True])
+def test_every_split_has_the_noise_images_of_the_clients(overflow: Overflow, parallel: bool) -> None:
+    keys: dict[str, Value] = {"binarize": True, "validation_fraction": 0.1}
+    if parallel:
+        keys |= {"feature_noise_clients": 3, "partition__name": "iid", "clients__count": 1}
+    run = config(feature_noise=0.25, feature_noise_overflow=overflow, **keys)
+    noisy, clean = open_dataset(run), open_clean_dataset(run)
+    _, _, donors = donors_of(clean, run.dataset, Scheme.of(run))
+    images = noise_images(clean.train.inputs, donors, 0.25, overflow)
+    assert noisy.validation is not None
+    assert clean.validation is not None
+    found = [
+        bearers(before, after, images, run)
+        for before, after in (
+            (clean.train, noisy.train),
+            (clean.validation, noisy.validation),
+            (clean.test, noisy.test),
+        )
+    ]
+    num_clients = 3 if parallel else 4
+    for counts_, size in zip(found, (200, 40, 80), strict=True):
+        *shares, remainder = counts_
+        assert len(shares) == num_clients
+        assert len(set(shares)) == 1
+        assert sum(shares) + remainder == size
+        assert remainder < 3 * num_clients  # of a random pool and one per label
+
+
 @pytest.mark.usefixtures("_images")
 def test_no_noise_leaves_every_byte() -> None:
     dataset = open_dataset(config(feature_noise=0.0))
@@ -214,6 +281,17 @@ def test_pseudo_clients_of_parallel_sgd() -> None:
     run = config(feature_noise=0.125, feature_noise_clients=8, partition__name="iid", clients__count=1)
     assert len(noise_examples(open_clean_dataset(run), run, (0.0,))[0]) == 8
     assert len(partition_clients(run, open_dataset(run))[0]) == 200
+    run = config(
+        feature_noise=0.125, feature_noise_clients=4, partition__name="iid", clients__count=1, binarize=True
+    )
+    clean = open_clean_dataset(run)
+    assert clean.train.classes is not None
+    _, parts, _ = donors_of(clean, run.dataset, Scheme.of(run))
+    assert [len(part) for part in parts] == [50] * 4
+    # Dealt at random: sorted ones would see at most two of the ten classes per label, and 20 samples of one.
+    histograms = np.array([np.bincount(clean.train.classes.numpy()[part], minlength=10) for part in parts])
+    assert histograms.min() > 0
+    assert histograms.max() < 13
     with pytest.raises(UserError, match="feature-noise-clients"):
         open_dataset(config(feature_noise=0.125, clients__count=1))
 

@@ -124,6 +124,26 @@ def test_runs_of_one_table_have_one_budget(name: str) -> None:
     assert {round(c.clients.fraction * c.clients.count) for c in configs} == {10}
 
 
+def test_local_sgd_processes_as_many_mini_batches_with_any_workers_and_steps() -> None:
+    """All workers together: 150 epochs of 45,000 images at batch 64; the last round does what is left."""
+    expected = {
+        (2, 4): (13200, 4), (2, 8): (6600, 8), (2, 16): (3300, 16), (2, 32): (1650, 32), (2, 64): (825, 64),
+        (4, 4): (6600, 4), (4, 8): (3300, 8), (4, 16): (1650, 16), (4, 32): (825, 32), (4, 64): (413, 32),
+        (8, 4): (3300, 4), (8, 8): (1650, 8), (8, 16): (825, 16), (8, 32): (413, 16), (8, 64): (207, 16),
+    }  # fmt: skip
+    runs = planned(PROJECT_ROOT / "experiments" / "course" / "a2-localsgd.toml")
+    found = {}
+    for item in runs:
+        config, course = item.config, item.config.local.course()
+        workers, steps = config.clients.count, config.local.steps
+        assert item.name == f"k{workers},j{steps}"
+        assert workers * config.local.total_steps == 150 * -(-45_000 // config.local.batch_size)
+        assert config.rounds == course.num_rounds(config.local.total_steps)
+        found[workers, steps] = config.rounds, course.steps(config.rounds)
+    assert found == expected
+    assert len(runs) == 15
+
+
 def test_the_table_of_heterogeneity_is_the_published_one() -> None:
     file = PROJECT_ROOT / "experiments" / "course" / "b4-heterogeneity.toml"
     runs = {item.name: item.config for item in planned(file)}

@@ -6,10 +6,13 @@ import pytest
 import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
+from clients.base import Client
+from clients.training import Batch
 from common.errors import UserError
-from common.records import METRICS, to_record
+from common.records import METRICS, Section, to_record
 from common.sections import Value
-from tests.methods.quadratics import Federation
+from tests.methods.federation import LossFederation
+from tests.methods.quadratics import Federation, Point
 from tests.strategies.messages import make_message
 
 LR: dict[str, Value] = {"local.lr": 0.1}
@@ -149,6 +152,34 @@ def test_episode_takes_gradients_at_the_global_model() -> None:
     federation.round()
     assert [float(client.state["gradient"]["w"]) for client in federation.clients] == close(-1.0, 3.0)
     assert federation.strategy.gradient["w"].tolist() == close(1.0)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "num_batches"),
+    [
+        ("scaffold", {"initialise": True}, 4),
+        ("episode", {}, 4),
+        ("episode", {"gradient_batches": 1}, 1),
+        ("episode", {"gradient_batches": 6}, 6),
+    ],
+)
+def test_the_mini_batches_of_an_extra_gradient(
+    method: str, parameters: dict[str, Value], num_batches: int
+) -> None:
+    """As many as the round has local steps, unless told; the gradient of the n-th mini-batch is n here."""
+    sizes: list[int] = []
+
+    def loss(client: Client, params: Section, batch: Batch) -> torch.Tensor:
+        sizes.append(len(batch))
+        return len(sizes) * params["w"].sum()
+
+    local: dict[str, Value] = {**LR, "local.batch-size": 3}
+    federation = LossFederation(method, [loss], [4], lambda: Point([0.0]), [5], local, **parameters)
+    config = ConfigRecord({"server-round": 1})
+    sections, _ = federation.clients[0].answer_prelude({"arrays": federation.model}, config)
+    assert sizes == [3, 2, 3, 2, 3, 2][:num_batches]  # a pass over five samples has two mini-batches
+    (section,) = sections.values()
+    assert section["w"].tolist() == close((num_batches + 1) / 2)
 
 
 def test_episode_refuses_momentum() -> None:

@@ -123,3 +123,27 @@ def test_only_averaged_buffers_travel(run_small: Runner) -> None:
     }
     keep, average = (sent[kind][["bytes_down", "bytes_up"]].iloc[1:].to_numpy().tolist() for kind in sent)
     assert average == [[keep[0][0], 2 * keep[0][1]], [2 * keep[1][0], 2 * keep[1][1]]]
+
+
+@pytest.mark.parametrize(
+    ("keys", "first", "later", "up"),
+    [
+        ({"method__name": "localsgd", "method__momentum": "keep"}, 1, 1, 1),
+        ({"method__name": "localsgd", "method__momentum": "average"}, 1, 2, 2),
+        (
+            {"method__name": "slowmo", "method__momentum": "keep"},
+            1,
+            1,
+            1,
+        ),  # the slow buffer stays where it is
+        ({"method__name": "slowmo"}, 1, 2, 2),
+    ],
+    ids=str,
+)
+def test_bytes_are_those_of_models_and_of_averaged_buffers(
+    run_small: Runner, keys: dict[str, str], first: int, later: int, up: int
+) -> None:
+    rows = pd.read_csv(run_small(rounds=3, **{**WORKERS, "local__momentum": 0.9, **keys}) / "metrics.csv")
+    one = 4 * 4 * (64 * 64 + 64 + 64 * 10 + 10)  # four workers, float32, a hidden layer of 64
+    assert rows["bytes_down"].tolist()[1:] == [first * one, later * one, later * one]
+    assert rows["bytes_up"].tolist()[1:] == [up * one] * 3

@@ -19,6 +19,22 @@ def test_fedprox_pulls_towards_the_global_model() -> None:
         assert federation.round() == close(expected)
 
 
+@pytest.mark.parametrize(("mu", "expected"), [(0.0, (-0.16, -0.264)), (1.0, (-0.15, -0.2505))])
+def test_fedprox_on_two_quadratics(mu: float, expected: tuple[float, float]) -> None:
+    federation = Federation("fedprox", [(1.0, 1.0), (3.0, -1.0)], [2, 2], local=LR, mu=mu)
+    assert [federation.round()[0] for _ in range(2)] == close(*expected)
+
+
+@pytest.mark.parametrize("form", ["squared", "norm"])
+@pytest.mark.parametrize("mu", [0.01, 1.0, 50.0])
+def test_the_first_step_of_fedprox_has_no_distance_yet(mu: float, form: str) -> None:
+    quadratics = [(1.0, 1.0), (3.0, -1.0)]
+    plain = Federation("fedavg", quadratics, [1, 1], local=LR)
+    proximal = Federation("fedprox", quadratics, [1, 1], local=LR, mu=mu, form=form)
+    for _ in range(4):
+        assert proximal.round() == plain.round()
+
+
 def test_fedprox_gradient_is_mu_times_the_distance() -> None:
     federation = Federation("fedprox", [(0, 0)], [1], start=[0.0, 0.0], mu=0.3)
     client = federation.clients[0]

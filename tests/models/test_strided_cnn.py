@@ -1,4 +1,4 @@
-"""The heads of the strided CNN."""
+"""The heads and the activations of the strided CNN."""
 
 import pytest
 import torch
@@ -18,3 +18,20 @@ def test_a_fixed_head_sums_a_block_of_features_per_class():
     features = torch.arange(64.0)
     blocks = torch.stack([features[:21].sum(), features[21:42].sum(), features[42:63].sum()])
     assert torch.equal(model.classifier(features), blocks)
+
+
+@pytest.mark.parametrize("negative", [(0, 1), (1, 2), (2,)])
+def test_a_relu_follows_every_convolution(negative):
+    """What a convolution makes negative is lost, even if the next one would turn its sign back."""
+    model = build_model("strided-cnn", (1, 8, 8), 2, {"layers": 3, "width": 1})
+    images = torch.arange(1.0, 65).view(1, 1, 8, 8)
+    with torch.no_grad():
+        for convolution in model.convolutions:
+            convolution.weight.zero_()
+            convolution.weight[:, :, 2, 2] = 1
+            convolution.bias.zero_()
+        # Identities with strides 2, 1, 2, the last of which doubles the channels.
+        assert model.features(images).tolist() == [2 * images[0, 0, ::4, ::4].flatten().tolist()]
+        for layer in negative:
+            model.convolutions[layer].weight.neg_()
+        assert not model.features(images).any()

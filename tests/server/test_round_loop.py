@@ -10,7 +10,9 @@ import torch
 from flwr.app import Error, Message
 from safetensors.torch import load_file
 
+from clients.worker import Worker
 from common.records import CONFIG, METRICS, to_ndarray
+from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from server.round_loop import conform
 from tests.clients.jobs import global_model
@@ -140,6 +142,54 @@ def test_who_does_not_answer_before_a_round_is_not_in_it(run_small: Runner) -> N
     assert rows["failures"].tolist() == [1, 1, 1]
     assert rows["clients"].tolist() == [5, 5, 5]
     assert 0 not in pd.read_csv(path / "clients.csv")["client_id"].tolist()
+
+
+@pytest.mark.parametrize("policy", ["local", "recalibrate"])
+def test_evaluation_changes_nothing(policy: str, run_small: Runner, batch_norm_model: str) -> None:
+    options = {"batch_norm__policy": policy, "method__name": "scaffold", "model__name": batch_norm_model}
+    options |= {"local__epochs": 0, "local__steps": 3}
+    often = {"evaluate__every": 1, "clients__evaluate_fraction": 1.0}
+    first = load_file(run_small("often", **options, **often) / "model.safetensors")
+    second = load_file(run_small("once", **options, evaluate__every=9) / "model.safetensors")
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("policy", ["average", "recalibrate"])
+@pytest.mark.parametrize("optimizer", [{"local__momentum": 0.9}, {"local__optimizer": "adamw"}], ids=str)
+def test_a_learning_rate_of_zero_freezes_the_parameters(
+    policy: str, optimizer: dict[str, Value], run_small: Runner, batch_norm_model: str
+) -> None:
+    """The first local step of a warm-up from 0, with weight decay; statistics of BatchNorm change alone."""
+    steps: dict[str, Value] = {"local__epochs": 0, "local__steps": 1, "local__weight_decay": 0.1}
+    warmup: dict[str, Value] = {"local__warmup_steps": 5, "local__warmup_lr": 0.0}
+    run = {"rounds": 1, "model__name": batch_norm_model, "batch_norm__policy": policy, **steps, **optimizer}
+    initial = Worker(small_config(**run)).initial_state
+    frozen = load_file(run_small("frozen", **run, **warmup) / "model.safetensors")
+    trained = load_file(run_small("trained", **run) / "model.safetensors")
+    changed = [name for name in initial if not torch.equal(frozen[name], initial[name])]
+    assert changed == ["bn.running_mean", "bn.running_var", "bn.num_batches_tracked"]
+    assert not any(torch.equal(trained[name], initial[name]) for name in initial)
+
+
+@pytest.mark.parametrize("method", ["fedavg", "scaffold", "localsgd"])
+def test_the_numbers_of_the_clients_do_not_matter(method: str, run_small: Runner, tmp_path: Path) -> None:
+    """With the same data for each, in steps that use all of them."""
+    shares = np.split(np.random.default_rng(0).permutation(1437), [100, 300, 600, 1000])
+    options = {
+        "method__name": method, "model__name": "mlp", "clients__count": 5, "clients__fraction": 1.0,
+        "partition__name": "hetero-fixed", "dataset__augmentation": "none", "local__batch_size": 2000,
+        "local__epochs": 0, "local__steps": 3, "local__lr": 0.5,
+    }  # fmt: skip
+    models = []
+    for order in ([0, 1, 2, 3, 4], [3, 0, 4, 2, 1]):
+        file = tmp_path / f"{order[0]}.json"
+        file.write_text(json.dumps([shares[client].tolist() for client in order]))
+        models.append(
+            load_file(run_small(file.stem, partition__file=str(file), **options) / "model.safetensors")
+        )
+    for name, value in models[0].items():
+        torch.testing.assert_close(models[1][name], value, rtol=1e-6, atol=1e-6)
 
 
 class TestPersonalParts:

@@ -20,6 +20,7 @@ from common.sections import Value
 from server.state_codec import capture_attributes, restore_attributes
 from strategies._asynchronous import Asynchronous
 from tests.conftest import Runner
+from tests.methods.quadratics import Federation
 from tests.strategies.messages import NodesOnly, make_reply, record
 
 DOUBLE = torch.float64
@@ -43,16 +44,21 @@ def make(
     return strategy
 
 
-def update(strategy: Asynchronous, replies: list[tuple[float, int]], x: float = 1.0) -> float:
-    """Let replies of (y - start, staleness) arrive at a server whose model is x; every version is x, too."""
+def update(
+    strategy: Asynchronous, replies: list[tuple[float, int]], x: float = 1.0, drift: float = 0.0
+) -> float:
+    """Let replies of (y - start, staleness) arrive at a server whose model is x.
+
+    The version that is d updates old has the value x + d `drift`.
+    """
     newest = 9
-    model = {"w": torch.tensor([x], dtype=DOUBLE)}
-    strategy.global_model = model
-    strategy.versions = {newest - d: model for d in {0, *(d for _, d in replies)}}
+    models = {d: {"w": torch.tensor([x + d * drift], dtype=DOUBLE)} for d in {0, *(d for _, d in replies)}}
+    strategy.global_model = models[0]
+    strategy.versions = {newest - d: model for d, model in models.items()}
     strategy.arrived = {client: newest - d for client, (_, d) in enumerate(replies)}
     messages = []
-    for client, (change, _) in enumerate(replies):
-        reply = make_reply({"w": model["w"] + change}, num_examples=client + 1)
+    for client, (change, d) in enumerate(replies):
+        reply = make_reply({"w": models[d]["w"] + change}, num_examples=client + 1)
         reply.metadata.__dict__["_src_node_id"] = client + 2
         messages.append(reply)
     arrays, _ = strategy.aggregate_train(newest + 1, messages)
@@ -70,17 +76,44 @@ def update(strategy: Asynchronous, replies: list[tuple[float, int]], x: float = 
 )
 def test_fedasync(staleness: str, expected: list[float]) -> None:
     strategy = make("fedasync", staleness=staleness)
-    found = [update(strategy, [(2.0, d)]) for d in (0, 1, 4, 5, 8)]
-    assert found == pytest.approx(expected, abs=1e-9)
+    for drift in (0.0, 0.7):  # y = 3, whatever the version was that a client began with
+        found = [update(strategy, [(2.0 - d * drift, d)], drift=drift) for d in (0, 1, 4, 5, 8)]
+        assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_fedbuff() -> None:
     replies = [(0.2, 0), (-0.1, 1), (0.4, 3)]
-    assert update(make("fedbuff", buffer_size=3), replies) == pytest.approx(1.1097631073, abs=1e-9)
+    for drift in (0.0, 0.7):  # changes are relative to the versions that the clients began with
+        found = update(make("fedbuff", buffer_size=3), replies, drift=drift)
+        assert found == pytest.approx(1.1097631073, abs=1e-9)
     halved = update(make("fedbuff", buffer_size=3, server_learning_rate=0.5), replies)
     assert halved == pytest.approx(1 + 0.1097631073 / 2, abs=1e-9)
     by_examples = update(make("fedbuff", buffer_size=3, weighting="examples"), replies)
     assert by_examples == pytest.approx(1 + (0.2 - 2 * 0.1 / 2**0.5 + 3 * 0.4 / 2) / 6, abs=1e-9)
+
+
+def test_a_reply_that_counts_whole_is_the_model() -> None:
+    whole = make("fedasync", mixing=1.0, staleness="constant")
+    assert [update(whole, [(2.0 - 0.7 * d, d)], drift=0.7) for d in (0, 3, 8)] == [3.0] * 3
+    assert update(make("fedbuff", buffer_size=1), [(2.0, 0)]) == pytest.approx(3.0, abs=1e-15)
+
+
+@pytest.mark.parametrize(("concurrency", "expected"), [(30, 10), (10, 10), (6, 6)])
+def test_the_buffer_holds_ten_or_everyone_who_works(concurrency: int, expected: int) -> None:
+    strategy = make("fedbuff", concurrency, configured(30))
+    assert strategy.num_arrivals == expected
+    assert len(strategy.cohort(1)) == expected
+
+
+def test_fedasync_pulls_its_clients_back_by_default() -> None:
+    method = load_method("fedasync", {})
+    worker = Federation("fedavg", [(0.0, 0.0)], [1]).clients[0].worker
+    client = method.client_class(worker, 0, {}, dict(method.client_parameters))
+    client.received = {"arrays": {"w": torch.tensor([1.0], dtype=DOUBLE)}}
+    gradients = client.correct_gradients(
+        {"w": torch.tensor([4.0], dtype=DOUBLE)}, {"w": torch.tensor([0.5], dtype=DOUBLE)}
+    )
+    assert gradients["w"].tolist() == pytest.approx([0.5 + 0.005 * 3])
 
 
 def run_clock(strategy: Asynchronous, rounds: int) -> list[dict[int, int]]:
@@ -171,6 +204,13 @@ def test_the_median_client_needs_one_second() -> None:
     jobs = [speeds.job(0, number) / speeds.seconds_per_job[0] for number in range(400)]
     assert min(jobs) >= 1
     assert np.mean(jobs) == pytest.approx(3, abs=0.4)
+
+
+def test_jitter_is_exponential() -> None:
+    speeds = ClientSpeeds(configured(clock__jitter=2.0))
+    delays = np.sort([speeds.job(3, number) - speeds.seconds_per_job[3] for number in range(1000)])
+    distances = np.abs(1 - np.exp(-delays / 2) - (np.arange(1000) + 0.5) / 1000)
+    assert distances.max() < 1.63 / np.sqrt(1000)  # Kolmogorov and Smirnov, at the level 0.01
 
 
 def test_a_synchronous_round_waits_for_the_slowest() -> None:
