@@ -2,22 +2,18 @@
 
 import functools
 import itertools
-import math
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from flwr.app import ConfigRecord
 
-from clients.batches import num_steps
 from clients.evaluation_data import client_evaluation_data, evaluate_global_model
+from clients.job import Job
 from clients.list_interface import ListInterface
 from clients.losses import Loss, make_loss
-from clients.step_weights import step_weight_norm
 from clients.training import (
     Batch,
     allow_batch_statistics,
@@ -26,13 +22,9 @@ from clients.training import (
     mixed_precision,
     train_locally,
 )
-from clients.worker import Worker
-from common.randomness import Purpose, numpy_generator, torch_generator
-from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, Section, Sections
-from common.schedules import gradual_warmup_steps, learning_rate, step_factor, varies_by_step
-from common.sections import LocalSection, Value
-from common.stragglers import steps_in_time, work_share
-from datasets.noise import NoisyNormalizer, noise_levels
+from common.randomness import numpy_generator
+from common.records import ARRAYS, Section, Sections
+from common.sections import Value
 from models.evaluation import evaluate
 
 _KEPT = "kept-entries"
@@ -40,44 +32,17 @@ _KEPT = "kept-entries"
 Predictor = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Client(ListInterface):
+class Client(Job, ListInterface):
     """Local SGD from the global model: FedAvg (McMahan et al. 2017, Algorithm 1, ClientUpdate).
 
     A method subclasses this in ``clients/<method>.py`` and overrides hooks; its parameters are annotated
-    class attributes with a default. Hooks are pure tensor code over name → tensor mappings.
-
-    Parameters
-    ----------
-    worker : Worker
-        Data, model and configuration of this process.
-    client_id : int
-        The partition id.
-    state : Sections
-        What the client kept from its earlier rounds; empty at first. Hooks replace entries, they never
-        write into the tensors.
-    parameters : dict, optional
-        The method's parameters, set as attributes.
+    class attributes with a default. Hooks are pure tensor code over name → tensor mappings, and use what
+    ``clients.job`` tells of the job at hand.
 
     Attributes
     ----------
-    received : Sections
-        What the server sent this round; ``global_params`` is its trainable part.
-    num_examples : int
-        Number of training samples that the client holds.
-    params : Section
-        The resident model's trainable tensors, live.
     batch : Batch
         The mini-batch of the current step, in ``correct_gradients``.
-    num_steps : int
-        Optimiser steps done so far in this round.
-    learning_rate : float
-        Of this round; of its first step, if it changes within a round; ``mean_rate`` is the mean.
-    num_samples : int
-        Samples of the mini-batches of the last budget that was spent.
-    training_metrics : dict
-        What ``clients.training_metrics`` measured in the last budget that was spent.
-    is_personal_phase : bool
-        Whether the current steps are those of ``train_personal``.
     """
 
     DEFAULTS: ClassVar[dict[str, Value]] = {}
@@ -87,32 +52,6 @@ class Client(ListInterface):
     """Whether the method computes with the learning rate of the round, which must then not change in it."""
 
     batch: Batch
-
-    def __init__(
-        self,
-        worker: Worker,
-        client_id: int,
-        state: Sections | None = None,
-        parameters: dict[str, Any] | None = None,
-    ) -> None:
-        self.worker = worker
-        self.client_id = client_id
-        self.state: Sections = state if state is not None else {}
-        for name, value in (parameters or {}).items():
-            setattr(self, name, value)
-        self.indices: npt.NDArray[np.int64] = worker.client_indices(client_id)
-        self.num_examples = len(self.indices)
-        self.params: Section = {k: v for k, v in worker.parameters.items() if v.requires_grad}
-        self.received: Sections = {}
-        self.server_round = 0
-        self.assigned_steps = 0  # of this round, if the server decides them
-        self.assigned_first_step = 0  # how many came before
-        self.learning_rate = self.mean_rate = worker.config.local.learning_rate
-        self.num_steps = 0
-        self.num_samples = 0
-        self.logits: torch.Tensor | None = None
-        self.training_metrics: dict[str, float] = {}
-        self.is_personal_phase = False
 
     # Hooks, in the order in which a run and its rounds call them.
 
@@ -257,117 +196,12 @@ class Client(ListInterface):
             worker.load(kept)
             self.num_steps, self.is_personal_phase = num_steps, False
 
-    def initial(self, names: Collection[str]) -> Section:
-        """Return entries of the run's initial model."""
-        return {name: value for name, value in self.worker.initial_state.items() if name in names}
-
-    @property
-    def global_params(self) -> Section:
-        """The trainable part of the received global model."""
-        received = self.received[ARRAYS]
-        return {name: received[name] for name in self.params if name in received}
-
-    @property
-    def budget(self) -> LocalSection:
-        """The local budget of this round, or as much of it as a straggler manages."""
-        local = self.worker.config.local
-        if local.steps and (local.phases or local.total_steps):
-            local = local.model_copy(update={"steps": local.course().steps(self.server_round)})
-        if self.assigned_steps:
-            local = local.model_copy(update={"epochs": 0, "steps": self.assigned_steps})
-        share = work_share(self.worker.config, self.server_round, self.client_id)
-        if share == 1:
-            return local
-        steps = steps_in_time(num_steps(local, self.num_examples), share)
-        return local.model_copy(update={"epochs": 0, "steps": steps})
-
-    @property
-    def first_step(self) -> int:
-        """Local steps of this client before this round, if it was in every round and never late."""
-        return self.assigned_first_step if self.assigned_steps else self._steps_before(self.server_round)
-
-    @property
-    def total_steps(self) -> int:
-        """Local steps of this client in the whole run, if it is in every round and never late."""
-        config = self.worker.config
-        return config.local.total_steps or self._steps_before(config.rounds + 1)
-
-    def _steps_before(self, server_round: int) -> int:
-        local = self.worker.config.local
-        if local.steps:
-            return local.course().first_step(server_round)
-        return (server_round - 1) * num_steps(local, self.num_examples)
-
-    def step_rates(self, count: int) -> list[float]:
-        """Return the learning rates of the first `count` local steps of this round."""
-        local, num_rounds = self.worker.config.local, self.worker.config.rounds
-        rate = learning_rate(local, self.server_round, num_rounds)
-        if not varies_by_step(local):
-            return [rate] * count
-        gradual = gradual_warmup_steps(local, math.ceil(self.num_examples / local.batch_size))
-        steps = range(self.first_step, self.first_step + count)
-        return [rate * step_factor(local, step, self.total_steps, gradual) for step in steps]
-
-    @property
-    def step_rate(self) -> float:
-        """Learning rate of the step at hand."""
-        rate: float = self.worker.optimizer.param_groups[0]["lr"]
-        return rate
-
-    @property
-    def step_budget(self) -> int:
-        """Number of optimiser steps of this round."""
-        return num_steps(self.budget, self.num_examples)
-
-    def generator(self, what: str, purpose: str = "", device: torch.device | str = "cpu") -> torch.Generator:
-        """Return the generator of this job for ``shuffle``, ``augment``, ``dropout`` or ``label-noise``."""
-        name = cast(Purpose, f"{purpose}-{what}" if purpose else what)
-        key = (self.server_round, self.client_id)
-        return torch_generator(self.worker.config.seed, name, *key, device=device)
-
-    @property
-    def step_weight_norm(self) -> float:
-        """||a||_1 of this round's steps: their number, more with momentum, less with a proximal term."""
-        local = self.worker.config.local
-        momentum = local.momentum if local.optimizer == "sgd" else 0.0
-        damping = self.learning_rate * getattr(self, "mu", 0.0)
-        return step_weight_norm(self.num_steps, momentum, damping, local.nesterov)
-
-    def gradient_of_steps(self, correction: Section) -> Section:
-        """Return (x - y) / (lr ||a||_1) - `correction`: the mean gradient of the round's unclipped SGD steps.
-
-        `correction` is what ``correct_gradients`` added to each of them.
-        """
-        scale = self.learning_rate * self.step_weight_norm
-        start = self.received[ARRAYS]
-        return {name: (start[name] - self.params[name]) / scale - correction[name] for name in correction}
-
-    def normalizer(self, purpose: Purpose, server_round: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return what turns raw inputs into the model's: with ``dataset.client-noise``, this client's own.
-
-        The noise is that of (`purpose`, `server_round`, client); 0 stands for what is the same in all rounds.
-        """
-        worker = self.worker
-        if worker.config.dataset.client_noise == 0:
-            return worker.normalizer
-        level = noise_levels(worker.config.dataset.client_noise, worker.config.clients.count)[self.client_id]
-        if level == 0:
-            return worker.normalizer
-        key = (server_round, self.client_id)
-        generator = torch_generator(worker.config.seed, purpose, *key, device=worker.device)
-        return NoisyNormalizer(worker.normalizer, worker.dataset.std, level[None], generator)
-
     def full_gradient(self) -> Section:
         """Return the gradient of the mean loss over all local data at the resident model.
 
         In evaluation mode and without augmentation; weight decay is left to the optimiser.
         """
         return full_gradient(self)
-
-    def label_counts(self) -> torch.Tensor:
-        """Count the client's training samples by class."""
-        targets = self.worker.dataset.train.targets[torch.from_numpy(self.indices)]
-        return torch.bincount(targets[targets >= 0], minlength=self.worker.dataset.num_classes)
 
     @classmethod
     def defaults(cls, parameters: Mapping[str, Any]) -> Mapping[str, Value]:
@@ -493,10 +327,7 @@ class Client(ListInterface):
             section: {name: value.to(worker.device) for name, value in values.items()}
             for section, values in received.items()
         }
-        self.server_round = int(config["server-round"])  # type: ignore[arg-type]
-        self.assigned_steps = int(config.get(LOCAL_STEPS, 0))  # type: ignore[arg-type]
-        self.assigned_first_step = int(config.get(FIRST_STEP, 0))  # type: ignore[arg-type]
-        self.learning_rate = self.mean_rate = self.step_rates(1)[0]
+        self.begin(config)
         worker.load(self.received[ARRAYS])
         worker.load(self.state.get(_KEPT) or self.initial(self.personal_names()))
         if not self.state:

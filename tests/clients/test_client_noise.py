@@ -8,7 +8,7 @@ import pytest
 import torch
 from flwr.app import ConfigRecord
 
-import clients.base
+import clients.job
 from clients.base import Client
 from clients.knn_per import KnnPer
 from clients.worker import Worker
@@ -67,7 +67,7 @@ def test_without_noise_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None
     def fail(*arguments: object) -> None:
         raise AssertionError("made a noisy normalizer")
 
-    monkeypatch.setattr(clients.base, "NoisyNormalizer", fail)
+    monkeypatch.setattr(clients.job, "NoisyNormalizer", fail)
     worker = Worker(small())
     assert Client(worker, 5).normalizer("noise", 1) is worker.normalizer
 
