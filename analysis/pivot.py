@@ -59,6 +59,12 @@ class Pivot:
         cell = self.cells.get((row, column))
         return cell.runs if cell else []
 
+    def finished(self) -> "Pivot":
+        """Return the same table without the labels of which no run has finished."""
+        rows = [row for row in self.rows if any(self.runs(row, column) for column in self.columns)]
+        columns = [column for column in self.columns if any(self.runs(row, column) for row in self.rows)]
+        return Pivot(self.corner, rows, columns, self.cells)
+
     def table(self, metric: str) -> tuple[list[str], list[list[str]]]:
         """Return header and rows as text; accuracies in per cent."""
         scale, digits = (100, 2) if is_accuracy(metric) else (1, 4)

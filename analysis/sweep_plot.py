@@ -46,8 +46,8 @@ def plot_sweep(pivot: Pivot, metric: str, path: Path) -> Path:
     path : pathlib.Path
         The PNG file to write.
     """
-    looks = _Looks(pivot)
-    columns = [column for column in pivot.columns if any(pivot.runs(row, column) for row in pivot.rows)]
+    pivot = pivot.finished()
+    looks, columns = _Looks(pivot), pivot.columns
     per_row = min(len(columns), MOST_PANELS_IN_A_ROW)
     facet_rows = -(-len(columns) // per_row)
     width = max(3, per_row) * _PANEL[0] + _LEGEND_INCHES
@@ -128,13 +128,14 @@ class _Looks:
 def _row_colours(pivot: Pivot) -> dict[str, str]:
     """Return a colour per row; rows that are methods have the methods' own."""
     methods = {
-        row: str(runs[0].config.get("method.name"))
+        row: str(
+            next(run for column in pivot.columns for run in pivot.runs(row, column)).config.get("method.name")
+        )
         for row in pivot.rows
-        if (runs := [run for column in pivot.columns for run in pivot.runs(row, column)])
     }
     if 1 < len(methods) == len(set(methods.values())):
         colours = method_colours(list(methods.values()))
-        return {row: colours[methods[row]] if row in methods else PALETTE[-1] for row in pivot.rows}
+        return {row: colours[methods[row]] for row in pivot.rows}
     return {row: PALETTE[i % len(PALETTE)] for i, row in enumerate(pivot.rows)}
 
 
@@ -181,7 +182,7 @@ def _draw_final(axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, l
         )
         colours = [str(looks.line(row, column)["color"]) for row in pivot.rows]
         axes.scatter(positions + shift, means, c=colours, marker=looks.marker(column), s=25, zorder=2)
-    long = max(map(len, pivot.rows)) * len(pivot.rows) > 40
+    long = max(map(len, pivot.rows)) * len(pivot.rows) > 30
     axes.set_xticks(positions, pivot.rows, rotation=45 if long else 0, ha="right" if long else "center")
     axes.set_xlim(-0.5, len(positions) - 0.5)
     axes.grid(axis="y", alpha=0.3)

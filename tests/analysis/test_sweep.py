@@ -191,3 +191,12 @@ def test_errors(sweep_dir, tmp_path, capsys):
 )
 def test_lines_join_quantities_only(labels: list[str], expected: bool) -> None:
     assert _is_quantity(labels) is expected
+
+
+def test_labels_without_a_finished_run_are_not_drawn(sweep_dir):
+    sweep = read_sweep(sweep_dir)
+    runs = load_finished(sweep, ["test_accuracy"])["test_accuracy"]
+    only = {name: run for name, run in runs.items() if name.startswith("iid,j4")}
+    shown = axes_pivot(sweep, only, "test_accuracy", ["split"], ["steps"]).finished()
+    assert (shown.rows, shown.columns) == (["iid"], ["j4"])
+    assert len(shown.runs("iid", "j4")) == 2
