@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional as F
 
+from clients._tuned_head import tuned_head
 from clients.base import Client, Predictor
 from clients.optimizers import make_optimizer, set_learning_rate
 from clients.training import Batch
@@ -17,7 +18,7 @@ from common.randomness import torch_generator
 from common.records import Section, Sections
 from models.classifier import as_classifier, embed_with
 from models.parts import part_names
-from models.realignment import BiasOf, Inference, head_of_model, logits, personal_logits
+from models.realignment import BiasOf, Inference, head_of_model, logits, personal_logits, realign_globally
 from models.sse_c import HeadKind, check_frame
 
 Scale = Annotated[float, Field(ge=0)]
@@ -29,7 +30,9 @@ class FedLoGe(Client):
     In every step psi, which goes to the server, and phi_k, which never leaves the client, see the features
     of the same forward pass. Their optimisers are like the backbone's, their learning rates the step's times
     ``global_head_lr_scale`` and ``local_head_lr_scale``; ``local.clip-norm`` clips the backbone's gradient
-    alone. The client predicts with both, realigned as ``inference`` says (``models.realignment``).
+    alone. The client predicts with both, realigned as ``inference`` says (``models.realignment``). With
+    ``fine_tuning_epochs`` it is also measured with psi, realigned to rows of norm ``kappa`` and then trained
+    on its data, plus phi_k: the authors' test of new clients.
     """
 
     head: HeadKind = "sse-c"
@@ -37,6 +40,8 @@ class FedLoGe(Client):
     paper_bias: BiasOf = "global"
     global_head_lr_scale: Scale = 1.0
     local_head_lr_scale: Scale = 1.0
+    fine_tuning_epochs: Annotated[int, Field(ge=0)] = 0
+    kappa: Annotated[float, Field(gt=0)] = 1.7
 
     def validate(self) -> None:
         """Refuse data with a label per position, and a model with too few features for the head."""
@@ -103,8 +108,17 @@ class FedLoGe(Client):
         return self._predictor(self.inference)
 
     def personal_predictors(self) -> dict[str, Predictor]:
-        """Return the prediction after realignment and, as ``unaligned``, before."""
-        return {"": self.personal_predictor(), "unaligned": self._predictor("log")}
+        """Return the prediction after realignment, before it (``unaligned``), and ``fine_tuned`` if asked."""
+        predictors = {"": self.personal_predictor(), "unaligned": self._predictor("log")}
+        if self.fine_tuning_epochs:
+            predictors["fine_tuned"] = self._fine_tuned_predictor()
+        return predictors
+
+    def _fine_tuned_predictor(self) -> Predictor:
+        model, local_head = as_classifier(self.worker.model), self.state["local-head"]
+        realigned = realign_globally(self.received["head"], self.kappa)
+        tuned = tuned_head(self, realigned, self.fine_tuning_epochs)
+        return lambda inputs: personal_logits(model.embed(inputs), tuned, local_head, "log")
 
     def _predictor(self, inference: Inference) -> Predictor:
         model = as_classifier(self.worker.model)

@@ -24,7 +24,9 @@ INFERENCE = "method.inference"
 HEADS = ("global_head", "realigned", "realigned_unit_norm", "realigned_without_bias")
 _PERSONAL = ("macro", "worst_decile", "masked_macro", "masked_worst_decile")
 # What realignment takes; and keys that say where it computes.
-_CHANGEABLE = (INFERENCE, "method.kappa", "method.paper-bias", "device", "dataset.root")
+_CHANGEABLE = (
+    INFERENCE, "method.kappa", "method.paper-bias", "method.fine-tuning-epochs", "device", "dataset.root",
+)  # fmt: skip
 _CHANGEABLE_SECTIONS = ("evaluate.", "runtime.", "resources.", "ray.")
 
 
@@ -40,7 +42,8 @@ def realign(run_directory: Path, assignments: Sequence[str] = ()) -> int:
     run_directory : Path
         Of a run with a checkpoint.
     assignments : sequence of str
-        ``key=value`` of ``method.kappa``, ``method.paper-bias``, ``method.inference``, of what is measured,
+        ``key=value`` of ``method.kappa``, ``method.paper-bias``, ``method.inference``,
+        ``method.fine-tuning-epochs``, of what is measured,
         or of where to compute.
 
     Raises
@@ -98,6 +101,11 @@ def _write(run_directory: Path, server_round: int, results: Mapping[str, Realign
     write_atomic(run_directory / "realignment.json", (json.dumps(summary, indent=2) + "\n").encode())
 
 
+def _add(table: Table, label: str, columns: Mapping[str, float | None], metric: str) -> None:
+    found = (columns.get(f"{metric}_{name}") for name in _PERSONAL)
+    table.add_row(label, *("" if value is None else f"{value:.2%}" for value in found))
+
+
 def _print(results: Mapping[str, Realigned]) -> None:
     central = next(iter(results.values())).central
     groups = ["", *(f"_{name}" for name in GROUPS if f"test_accuracy_{name}" in central)]
@@ -109,8 +117,9 @@ def _print(results: Mapping[str, Realigned]) -> None:
     personal = Table("inference", *(f"{name.replace('_', ' ')}" for name in _PERSONAL))
     for form, result in results.items():
         columns = summarise_evaluations(result.clients)
-        found = (columns.get(f"personal_accuracy_{name}") for name in _PERSONAL)
-        personal.add_row(form, *("" if value is None else f"{value:.2%}" for value in found))
+        _add(personal, form, columns, "personal_accuracy")
+    if "personal_fine_tuned_accuracy" in columns:  # of all forms the same
+        _add(personal, "global head, fine-tuned, + local head", columns, "personal_fine_tuned_accuracy")
     console = Console()
     console.print(table)
     console.print(personal)

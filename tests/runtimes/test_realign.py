@@ -50,6 +50,19 @@ def test_another_norm_and_one_form(run_small: Runner) -> None:
     assert set(pd.read_csv(run / "realignment.csv")["inference"]) == {"paper"}
 
 
+def test_new_clients_tune_the_realigned_head_on_a_fixed_body(
+    run_small: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_small(**KEYS, rounds=1, clients__fraction=1.0)
+    before = files(run)
+    assert realign(run, ["method.fine-tuning-epochs=1", "method.inference=log"]) == 0
+    assert files(run) == before
+    assert "fine-tuned" in capsys.readouterr().out
+    table = pd.read_csv(run / "realignment.csv")
+    assert table["personal_fine_tuned_accuracy"].between(0, 1).all()
+    assert (table["personal_fine_tuned_loss"] != table["personal_unaligned_loss"]).all()
+
+
 def test_what_cannot_be_realigned(run_small: Runner, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no run in"):
         realign(tmp_path / "nothing")

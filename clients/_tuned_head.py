@@ -1,0 +1,36 @@
+"""A head that a client trains by itself, on a body that stays as it is."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from clients.optimizers import make_optimizer
+from clients.training import iterate_training_batches
+from common.records import Section
+from models.classifier import as_classifier
+from models.evaluation import evaluation_mode
+from models.realignment import logits
+
+if TYPE_CHECKING:
+    from clients.base import Client
+
+
+def tuned_head(client: "Client", head: Section, epochs: int) -> Section:
+    """Return a copy of a head after so many epochs on the client's training data.
+
+    With the optimiser and the rate of ``local.*``; the body is in evaluation mode and gets no gradient.
+    """
+    model = as_classifier(client.worker.model)
+    local = client.worker.config.local.model_copy(update={"steps": 0, "epochs": epochs})
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in head.items()}
+    optimizer = make_optimizer(leaves.values(), local)
+    with torch.enable_grad(), evaluation_mode(model):
+        for batch in iterate_training_batches(client, "personal", local):
+            with torch.no_grad():
+                features = model.embed(batch.inputs)
+            optimizer.zero_grad(set_to_none=True)
+            loss = F.cross_entropy(logits(leaves, features), batch.targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    return {name: value.detach() for name, value in leaves.items()}
