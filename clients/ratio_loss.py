@@ -1,5 +1,6 @@
 """Ratio loss (Wang et al., AAAI 2021): classes weigh by what the global model's gradients say about them."""
 
+import math
 from typing import Annotated
 
 import torch
@@ -44,7 +45,7 @@ class RatioLoss(Client):
     def begin_round(self) -> None:
         """Estimate the ratios at the received model."""
         ratios = class_ratios(*self._auxiliary_features(), as_classifier(self.worker.model).classifier)
-        self.class_weights = self.alpha + self.beta * ratios.clamp(max=self.largest_ratio or None)
+        self.class_weights = self.alpha + self.beta * ratios.clamp(max=self.largest_ratio or math.inf)
 
     def loss(self, params: Section, batch: Batch) -> torch.Tensor:
         """Return the mean of (alpha + beta R_y) times the cross-entropy."""

@@ -13,7 +13,7 @@ from analysis.neural_collapse import angle_matrix
 from analysis.report import PLOTS
 from analysis.run_directory import NoDataError
 from common.errors import UserError
-from tests.analysis.conftest import picture_is_drawn
+from tests.analysis.conftest import picture_is_drawn, write_label_distribution
 
 COUNTS = [[60, 20, 0, 5, 1], [40, 10, 8, 0, 0]]
 PICTURES = ("neural_collapse", "head_norms", "feature_degeneration", "head_accuracy")
@@ -78,6 +78,46 @@ def test_local_heads_of_the_last_checkpoint(make_run):
     assert row["absent"] == pytest.approx(1)
     assert row["present"] == pytest.approx(2 * (6 + 3 + 2 + 1) / 4)
     assert row["spearman_all"] == pytest.approx(1)
+
+
+def test_a_fifth_of_ten_classes_are_frequent(make_run):
+    norms = pd.DataFrame([[1.0, 2, 4, 8, 16, 32, 64, 128, 256, 512]], index=[3])
+    counts = np.array([10.0, 90, 20, 80, 30, 70, 40, 60, 50, 5])
+    row = frequent_and_rare(norms, counts).loc[3]
+    assert (row["frequent"], row["rare"]) == ((2 + 8) / 2, (1 + 512) / 2)
+
+
+def test_absent_classes_have_no_say_among_the_present_ones(make_run):
+    run_dir = make_run()
+    held = np.array([50, 40, 30, 20, 10, 0, 0, 0, 0, 0])
+    norms = np.array([9, 8, 5, 6, 7, 1, 2, 3, 2.5, 1.5], dtype=np.float32)
+    write_label_distribution(run_dir, [held])
+    (run_dir / "checkpoints").mkdir()
+    save_file(
+        {"local-head::weight": np.diag(norms)},
+        run_dir / "checkpoints" / "client-000000-round-000001.safetensors",
+    )
+    row = client_table(run_dir).loc[0]
+    # Ranks 5, 4, 1, 2, 3 against 5, 4, 3, 2, 1.
+    assert row["spearman_present"] == pytest.approx(1 - 6 * (4 + 4) / (5 * 24))
+    assert row["spearman_all"] == pytest.approx(pd.Series(norms).corr(pd.Series(held), method="spearman"))
+    assert row["spearman_all"] > 0.85
+    assert row["absent"] == pytest.approx(2)
+
+
+def test_zero_weights_are_counted_in_the_half_with_the_largest_means(make_run, monkeypatch):
+    run_dir = make_run()
+    means = np.array([[5, 1, 7, 3, 8, 2, 6, 4]], dtype=np.float32)
+    head = np.ones((1, 8), dtype=np.float32)
+    head[0, [6, 0, 7, 3, 1]] = 0  # the third, fourth, fifth, sixth and last
+    (run_dir / "features").mkdir()
+    tensors = {"means": means, "variances": means, "head/classifier": head, "counts": means}
+    save_file(tensors, run_dir / "features" / "round-000001.safetensors")
+    figures = []
+    monkeypatch.setattr(feature_degeneration, "save", lambda figure, path: figures.append(figure) or path)
+    feature_degeneration.plot_feature_degeneration(run_dir)
+    title = figures[0].axes[0].get_title(loc="left") or figures[0].axes[0].get_title()
+    assert "2 of 5 zero weights in the first half" in title
 
 
 def test_features_of_a_round(make_run):

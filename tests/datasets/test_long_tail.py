@@ -113,6 +113,11 @@ def test_impossible_long_tails(keys: dict[str, object], complaint: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_statistics_of_imagenet() -> None:
+    assert IMAGENET_MEAN == (0.485, 0.456, 0.406)
+    assert IMAGENET_STD == (0.229, 0.224, 0.225)
+
+
 @pytest.mark.parametrize(("name", "total"), [("cifar10", 12_406), ("cifar100", 10_847)])
 def test_published_sets(canonical_root: Path, name: str, total: int) -> None:
     dataset = load_dataset(name, root=canonical_root, long_tail=LongTail(0.01), normalization="imagenet")

@@ -28,6 +28,20 @@ def test_dot_regression() -> None:
     assert loss.item() == pytest.approx(0.2186534, abs=1e-7)
 
 
+def test_the_gradient_of_dot_regression() -> None:
+    directions = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 1, 0]], dtype=torch.float64)
+    units, targets = F.normalize(directions, dim=1).requires_grad_(), torch.tensor([0, 0, 0, 1])
+    dot_regression(units, FRAME, targets).backward()  # type: ignore[no-untyped-call]
+    scales = torch.tensor([0.816497, 1.414214, 1], dtype=torch.float64)  # e; class 2 is not in the batch
+    dots = torch.tensor([0.666667, -0.333333, 0.235702, 1.154701], dtype=torch.float64)
+    norms = torch.tensor([0.816497, 0.816497, 0.816497, 1.414214], dtype=torch.float64)
+    goals = (scales[:, None] * FRAME)[targets]
+    torch.testing.assert_close(goals.norm(dim=1), norms, atol=1e-6, rtol=0)
+    torch.testing.assert_close((units * goals).sum(dim=1).detach(), dots, atol=1e-6, rtol=0)
+    assert units.grad is not None
+    torch.testing.assert_close(units.grad, (dots - norms)[:, None] * goals / 4, atol=1e-6, rtol=0)
+
+
 def test_dot_regression_is_zero_on_the_frame() -> None:
     targets = torch.tensor([0, 2, 2, 1])
     assert dot_regression(FRAME[targets], FRAME, targets).item() == pytest.approx(0, abs=1e-12)

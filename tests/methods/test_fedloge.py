@@ -7,6 +7,7 @@ import pytest
 import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import Tensor, nn
+from torch.nn import functional
 
 from clients.fedloge import FedLoGe
 from clients.training import Batch
@@ -14,6 +15,7 @@ from clients.worker import Worker
 from common.errors import UserError
 from common.records import ARRAYS, METRICS, Section, Sections, to_record, to_section
 from models.classifier import Classifier
+from models.realignment import head_of_model
 from runtimes.flower_internals import assume_task_identity
 from strategies.fedloge import FedLoGe as FedLoGeServer
 from tests.clients.jobs import small
@@ -45,7 +47,15 @@ def close(actual: Tensor, *expected: Any) -> None:
     torch.testing.assert_close(actual, tensor(*expected), atol=1e-6, rtol=0)
 
 
-def test_two_batches() -> None:
+def test_two_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    terms: list[float] = []
+    cross_entropy = functional.cross_entropy
+
+    def noted(*arguments: Any, **keywords: Any) -> Tensor:
+        terms.append(cross_entropy(*arguments, **keywords).item())
+        return cross_entropy(*arguments, **keywords)
+
+    monkeypatch.setattr(functional, "cross_entropy", noted)
     config = small(local__lr=0.1, local__momentum=0.5)
     client = FedLoGe(LossWorker(config, [1], TwoLayers().double()), 0)
     psi = {"weight": tensor((0.2, -0.1), (0, 0.3)), "bias": tensor(0, 0)}
@@ -64,6 +74,7 @@ def test_two_batches() -> None:
         return loss.item()
 
     assert step(tensor((1, 2)), [0]) == pytest.approx(0.744397 + 1.037488 + 0.693147, abs=1e-6)
+    assert terms == pytest.approx([0.744397, 1.037488, 0.693147], abs=1e-6)  # backbone, psi, phi
     close(client.params["body.weight"].detach(), (1.00525, 0.0105), (-0.00525, 0.9895))
     heads = [{name: value.detach() for name, value in head.items()} for head in client._heads]
     close(heads[0]["weight"], (0.264566, 0.029131), (-0.064566, 0.170869))
@@ -71,6 +82,7 @@ def test_two_batches() -> None:
     close(heads[1]["weight"], (0.05, 0.1), (-0.05, -0.1))
     close(heads[1]["bias"], 0.05, -0.05)
     assert step(tensor((2, 0), (0, 1)), [0, 1]) == pytest.approx(0.621294 + 0.531403 + 0.704277, abs=1e-6)
+    assert terms[3:] == pytest.approx([0.621294, 0.531403, 0.704277], abs=1e-6)
     close(client.params["body.weight"].detach(), (1.012371, 0.013372), (-0.012371, 0.986628))
     sent = client.end_round(client.params)["head"]
     kept = client.state["local-head"]
@@ -187,6 +199,43 @@ def test_the_fixed_head_is_the_same_to_the_last_bit_after_any_number_of_rounds()
     assert int((model["classifier.weight"] == 0).sum()) == int(0.6 * 64 * 10)
     assert not model["classifier.bias"].any()
     assert not torch.equal(model["fc1.weight"], start["fc1.weight"])
+
+
+def test_a_random_bias_of_the_fixed_head_is_that_of_a_linear_layer_and_stays() -> None:
+    config = small(local__weight_decay=0.01)
+    start = FedLoGeServer(head_bias="linear-default").initial_model(Worker(config).state, 0)
+    bias = start["classifier.bias"]
+    assert 0.5 / 8 < bias.abs().max() <= 1 / 8  # 64 features
+    assert (bias > 0).any()
+    assert (bias < 0).any()
+    model, *_ = federation(rounds=2, local__weight_decay=0.01, method__head_bias="linear-default")
+    assert torch.equal(model["classifier.weight"], start["classifier.weight"])
+    assert torch.equal(model["classifier.bias"], bias)
+    received = {ARRAYS: start, "head": head_of_model(start)}
+    sections, _ = FedLoGe(Worker(config), 0).train(received, ConfigRecord({"server-round": 1}))
+    assert torch.equal(sections[ARRAYS]["classifier.weight"], start["classifier.weight"])
+    assert torch.equal(sections[ARRAYS]["classifier.bias"], bias)
+    wide = FedLoGeServer(head_bias="linear-default").initial_model(Worker(small(model__hidden=512)).state, 0)
+    assert 0.5 * 512**-0.5 < wide["classifier.bias"].abs().max() <= 512**-0.5
+
+
+def test_variants_of_the_global_head() -> None:
+    server = FedLoGeServer(kappa=5.0)
+    psi = {"weight": tensor((3, 0), (0.8, 0.6)), "bias": tensor(0, 0.3)}
+    server.global_head = {name: value.clone() for name, value in psi.items()}
+    expected = {
+        "global_head": (psi["weight"], psi["bias"]),
+        "realigned": (tensor((5, 0), (4, 3)), psi["bias"]),
+        "realigned_unit_norm": (tensor((1, 0), (0.8, 0.6)), psi["bias"]),
+        "realigned_without_bias": (tensor((5, 0), (4, 3)), tensor(0, 0)),
+    }
+    variants = server.variants({})
+    assert set(variants) == set(expected)
+    for name, (weight, bias) in expected.items():
+        assert set(variants[name]) == {"classifier.weight", "classifier.bias"}
+        torch.testing.assert_close(variants[name]["classifier.weight"], weight)
+        torch.testing.assert_close(variants[name]["classifier.bias"], bias)
+    assert same(server.global_head, psi)
 
 
 def test_the_heads_do_not_touch_the_backbone() -> None:

@@ -1,6 +1,8 @@
 """Closed-form numbers and relations of the methods for long-tailed data."""
 
+import math
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +22,9 @@ from clients.ratio_loss import RatioLoss, class_ratios
 from clients.training import Batch
 from clients.worker import Worker
 from common.errors import UserError
-from common.records import Section, to_sections
+from common.records import Section, to_section, to_sections
+from datasets.dataset import Split
+from models.classifier import Classifier
 from runtimes.sequential import SequentialGrid
 from strategies.aggregation import WeightedAverage
 from strategies.class_wise import class_wise_mean, scaled_rows
@@ -31,13 +35,28 @@ from strategies.creff import (
     match_features,
     retrain_head,
 )
+from strategies.fedrod import FedRoD as FedRoDServer
 from tests.clients.jobs import equal, global_model, small, train
 from tests.conftest import Runner
+from tests.methods.federation import LossWorker
 from tests.methods.quadratics import Federation
+from tests.strategies.messages import make_reply
 
 ROUND = ConfigRecord({"server-round": 1})
 LR = {"local.lr": 0.1}
 LINEAR = {"model__name": "linear", "partition__alpha": 0.2}
+
+
+class Plain(Classifier):
+    """Two features, which are the inputs, and two classes, which are equally likely."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(2, 2, bias=False)
+        nn.init.zeros_(self.classifier.weight)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return x
 
 
 def head_of(features: int, classes: int) -> nn.Linear:
@@ -150,6 +169,25 @@ def test_class_wise_weights() -> None:
     assert none["classifier.weight"].flatten().tolist() == [9.0, 9.0]
 
 
+def test_rows_of_classes_that_no_client_has_are_averaged_as_the_body_is() -> None:
+    strategy = FedRoDServer(head_aggregation="class-wise")
+    replies = [
+        make_reply(
+            {"fc.weight": [value], "classifier.weight": 2 * [[value]], "classifier.bias": 2 * [value]},
+            size,
+            {"class-counts": {"counts": [size, 0.0]}},
+        )
+        for size, value in ((30, 1.0), (10, 5.0))
+    ]
+    arrays, _ = strategy.aggregate_train(1, replies)
+    assert arrays is not None
+    model = to_section(arrays)
+    of_present = (30 * 30 * 1.0 + 10 * 10 * 5.0) / (30 * 30 + 10 * 10)
+    assert model["fc.weight"].tolist() == [2.0]
+    assert model["classifier.weight"].flatten().tolist() == pytest.approx([of_present, 2.0])
+    assert model["classifier.bias"].tolist() == pytest.approx([of_present, 2.0])
+
+
 class TestRatioLoss:
     def test_class_gradients_are_those_of_autograd(self) -> None:
         head = head_of(5, 4)
@@ -170,6 +208,31 @@ class TestRatioLoss:
         # Row 0: own gradient -(1, 2) / 2, the other class's (4, 0) / 2, which has none of the second link.
         ratios = class_ratios(features, torch.tensor([0, 1]), head)
         assert ratios.tolist() == pytest.approx([0.25, (4 + 0) / 2])
+
+    @pytest.mark.parametrize(
+        ("parameters", "weights"),
+        [
+            ({}, (1.025, 1.2)),  # of the ratios 0.25 and 2
+            ({"alpha": 0.5, "beta": 0.4}, (0.6, 1.3)),
+            ({"alpha": 0.5, "beta": 0.4, "largest_ratio": 1.5}, (0.6, 1.1)),
+            ({"alpha": 0.0, "beta": 1.0}, (0.25, 2.0)),
+            ({"alpha": 0.0, "beta": 1.0, "largest_ratio": 0.0}, (0.25, 2.0)),
+        ],
+    )
+    def test_the_loss_is_the_cross_entropy_times_alpha_and_beta_times_the_ratio(
+        self, parameters: dict[str, float], weights: tuple[float, float]
+    ) -> None:
+        worker = LossWorker(small(), [2], Plain())
+        inputs, labels = torch.tensor([[1.0, 2.0], [4.0, 0.0]]), torch.tensor([0, 1])
+        worker.dataset = SimpleNamespace(  # type: ignore[assignment]
+            num_classes=2, train=Split(inputs, labels), validation=None
+        )
+        client = RatioLoss(worker, 0, {}, dict(parameters))
+        client.begin_round()
+        targets = torch.tensor([0, 1, 1])
+        batch = Batch(torch.tensor([[1.0, 0.0], [0.0, 3.0], [2.0, 2.0]]), targets, torch.arange(3))
+        expected = math.log(2) * (weights[0] + 2 * weights[1]) / 3
+        assert client.loss(client.params, batch).item() == pytest.approx(expected, rel=1e-5)
 
     def test_a_class_that_is_fitted_well_weighs_less(self) -> None:
         head = head_of(3, 3)
@@ -261,6 +324,29 @@ class TestCReFF:
         expected = class_gradients(z, worker.train.targets[indices], head)
         torch.testing.assert_close(sections["class-gradients"]["weight"], expected)
 
+    def test_features_are_matched_to_the_mean_over_the_clients_that_hold_a_class(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[torch.Tensor] = []
+
+        def match(features: torch.Tensor, labels: torch.Tensor, *others: Any) -> torch.Tensor:
+            seen.extend((labels, others[0]))
+            return features
+
+        monkeypatch.setattr("strategies.creff.match_features", match)
+        strategy = CReFF(features_per_class=3, retraining_steps=0)
+        strategy.global_model = {"classifier.weight": torch.ones(3, 2)}
+        # Of four clients one holds class 0 and three hold class 2.
+        gradients = torch.arange(18, dtype=torch.float64).view(3, 3, 2)
+        held = torch.tensor([0.25, 0, 0.75], dtype=torch.float64)
+        averages = {
+            "arrays": {"classifier.weight": torch.ones(3, 2, dtype=torch.float64)},
+            "class-gradients": {"weight": gradients * held[:, None, None], "held": held},
+        }
+        strategy.update(averages, 1)
+        assert seen[0].tolist() == [0, 2]
+        torch.testing.assert_close(seen[1], gradients[[0, 2]].float())
+
     def test_the_server_averages_gradients_over_the_clients_that_hold_a_class(self) -> None:
         strategy = CReFF(features_per_class=3, matching_steps=0, retraining_steps=0, weighting="examples")
         strategy.global_model = {"classifier.weight": torch.ones(3, 2)}
@@ -309,6 +395,19 @@ def test_fedrods_personal_head_follows_the_rate_of_each_step() -> None:
         client.train({"arrays": global_model(config)}, ConfigRecord({"server-round": 1}))
         moved.append(bool(client.state["personal-head"]["weight"].any()))
     assert moved == [False, True]
+
+
+@pytest.mark.parametrize(("form", "value"), [("norm", 0.0223607), ("squared", 0.025)])
+def test_the_proximal_term_is_the_integral_of_its_gradient(form: str, value: float) -> None:
+    federation = Federation("fedprox", [(0.0, 0.0)], [1], start=[0.0], local=LR, mu=0.01, form=form)
+    client: Client = federation.clients[0]
+    zero, end = torch.zeros(2, dtype=torch.float64), torch.tensor([1.0, 2.0], dtype=torch.float64)
+    client.received, client.params = {"arrays": {"w": zero}}, {"w": zero}
+    # From w_g to w along a line; the midpoint rule is exact for both forms.
+    gradients = [
+        client.correct_gradients({"w": t * end}, {"w": zero})["w"] for t in (0.125, 0.375, 0.625, 0.875)
+    ]
+    assert sum(float(gradient @ end) / 4 for gradient in gradients) == pytest.approx(value, abs=1e-6)
 
 
 def test_fedrod_with_a_class_wise_head(run_small: Runner) -> None:

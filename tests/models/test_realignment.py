@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from common.records import Section
+from models.class_report import ClassReport, mask_logits
 from models.realignment import (
     Inference,
     logits,
@@ -69,10 +70,11 @@ def test_global_realignment_keeps_directions_and_takes_norms() -> None:
     assert torch.isfinite(realign_globally(head([[0, 0]], [1]))["weight"]).all()
 
 
-def test_the_norm_decides_nothing_without_a_bias() -> None:
+def test_the_norm_decides_nothing_without_a_bias_or_with_equal_ones() -> None:
     psi, _ = random_heads()
     features = torch.randn(200, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    for bias_matters, base in ((False, without_bias(psi)), (True, psi)):
+    equal = {**psi, "bias": torch.full((5,), 0.7, dtype=torch.float64)}
+    for bias_matters, base in ((False, without_bias(psi)), (False, equal), (True, psi)):
         small, large = (logits(realign_globally(base, kappa), features).argmax(1) for kappa in (0.5, 5.0))
         assert (not torch.equal(small, large)) is bias_matters
 
@@ -95,6 +97,32 @@ def test_local_realignment() -> None:
 def test_published_forms(inference: Inference, bias: str, expected: tuple[float, ...]) -> None:
     result = personal_logits(ONE, PSI, PHI, inference, bias)  # type: ignore[arg-type]
     torch.testing.assert_close(result, values(*expected))
+
+
+def test_without_the_class_that_it_predicts_another_is_predicted() -> None:
+    result = personal_logits(ONE, PSI, PHI, "code")
+    allowed = torch.tensor([True, False, True])
+    assert result.argmax(1).tolist() == [1]
+    assert mask_logits(result, allowed).argmax(1).tolist() == [0]
+    report = ClassReport(torch.zeros(3, dtype=torch.int64), allowed)
+    measured = report.measure(result, torch.tensor([0]))
+    assert (measured["accuracy"], measured["accuracy_masked"]) == (0, 1)
+
+
+@pytest.mark.parametrize("inference", ["code", "readme", "paper", "log"])
+def test_masked_logits_predict_as_heads_with_masked_rows(inference: Inference) -> None:
+    psi, phi = random_heads()
+    features = torch.randn(300, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    allowed = torch.tensor([False, True, True, False, True])
+    rows = [{**head, "weight": head["weight"].clone()} for head in (psi, phi)]
+    for head in rows:
+        head["weight"][~allowed] = -1e10  # as in the authors' code
+    for seen, agrees in ((features.relu(), True), (features, False)):
+        seen = seen[(seen != 0).any(dim=1)]
+        ours = mask_logits(personal_logits(seen, psi, phi, inference), allowed).argmax(1)
+        theirs = personal_logits(seen, *rows, inference).argmax(1)
+        assert allowed[ours].all()
+        assert torch.equal(ours, theirs) is agrees  # features with a sign promote what is masked
 
 
 def test_local_realignment_scales_and_permutes_with_the_local_head() -> None:

@@ -110,10 +110,32 @@ def test_steps_are_those_of_torch() -> None:
 def test_end_of_the_construction(
     num_classes: int, steps: int, zeros: int, ideal: float, off: float, norm: float
 ) -> None:
+    before = random_mask(num_classes, 512, 0.6, generator())
+    assert int((before == 0).sum()) == zeros
     head = make_sse_c(num_classes, 512, generator(), steps=steps)
     assert int((head == 0).sum()) == zeros
+    torch.testing.assert_close(head.norm(dim=1), torch.full((num_classes,), norm), atol=0.0005, rtol=0)
     assert angles(head).mean().item() == pytest.approx(ideal, abs=off)
     assert head.norm(dim=1).mean().item() == pytest.approx(norm, abs=0.0005)
+
+
+def test_start_of_the_construction() -> None:
+    for num_classes, lowest, highest in ((10, 1.15, 1.4), (100, 26.75, 27.45)):
+        source = generator()
+        dense = dense_etf(num_classes, 512, source)
+        start = dense * random_mask(num_classes, 512, 0.6, source)
+        assert start.norm(dim=1).mean().item() == pytest.approx(0.4**0.5, abs=0.02)
+        assert lowest < sse_c_loss(start, 0.1)[0].item() < highest
+
+
+@pytest.mark.slow  # all of the steps
+def test_end_of_the_whole_construction() -> None:
+    head = make_sse_c(10, 512, generator())
+    assert int((head == 0).sum()) == 3072
+    assert -1.68105 < sse_c_loss(head.double(), 0.1)[0].item() < -1.68055
+    assert 96.3775 < angles(head).mean().item() < 96.3794
+    assert 0.0035 < angles(head).var(correction=0).item() < 0.0085
+    torch.testing.assert_close(head.norm(dim=1), torch.full((10,), 0.1006), atol=0.0005, rtol=0)
 
 
 def test_a_class_without_any_weight_is_refused() -> None:
@@ -145,6 +167,33 @@ def test_a_second_process_does_not_optimise_again(count_makes: Callable[[], int]
     cached_sse_c(replace(SPEC, norm=0.2))
     cached_sse_c(replace(SPEC, seed=1))
     assert count_makes() == 3
+
+
+def test_what_is_kept_is_what_is_asked_for(count_makes: Callable[[], int]) -> None:
+    specs = (
+        SPEC,
+        replace(SPEC, num_classes=4, num_features=9),
+        replace(SPEC, sparsity=0.25),
+        replace(SPEC, norm=0.3),
+        replace(SPEC, steps=3),
+        replace(SPEC, learning_rate=0.01),
+        replace(SPEC, seed=7),
+    )
+    heads = []
+    for spec in specs:
+        expected = make_sse_c(
+            spec.num_classes,
+            spec.num_features,
+            generator(spec.seed),
+            sparsity=spec.sparsity,
+            norm=spec.norm,
+            steps=spec.steps,
+            learning_rate=spec.learning_rate,
+        )
+        assert torch.equal(cached_sse_c(spec), expected)
+        heads.append(expected)
+    assert count_makes() == len(specs)
+    assert not any(torch.equal(heads[0], head) for head in heads[1:])
 
 
 @pytest.mark.parametrize("content", [b"", b"no head", b"\x00" * 64])

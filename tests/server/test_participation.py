@@ -24,6 +24,14 @@ def test_the_cohort_is_rounded_half_up_and_never_empty(
     assert cohort_size(num_clients, fraction) == expected  # int(0.29 * 100) is 28
 
 
+@pytest.mark.parametrize(
+    ("num_clients", "fraction", "expected"), [(40, 0.3, 12), (100, 0.3, 30), (40, 0.2, 8), (3, 0.1, 1)]
+)
+def test_the_cohorts_of_fedloge(num_clients: int, fraction: float, expected: int) -> None:
+    assert cohort_size(num_clients, fraction) == expected
+    assert len(participation(count=num_clients).cohort(1, fraction)) == expected
+
+
 def test_no_client_is_drawn_twice() -> None:
     scheme = participation()
     for server_round in range(1, 50):
