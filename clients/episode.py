@@ -57,6 +57,11 @@ class Episode(Client):
         scale = self.clip_norm / (1e-10 + _norm(direction))
         return {name: scale * value - decays[name] * params[name] for name, value in direction.items()}
 
+    def end_round(self, params: Section) -> Sections:
+        """Tell whether the steps were clipped."""
+        self.training_metrics["train_clipped_fraction"] = float(self.clips)
+        return {}
+
 
 def _norm(section: Section) -> float:
     return float(torch.stack([value.double().pow(2).sum() for value in section.values()]).sum().sqrt())

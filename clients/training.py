@@ -159,7 +159,7 @@ def train_locally(
             if corrects_gradients:
                 _replace_gradients(client, params, batch)
             if local.clip_norm > 0:
-                _clip_gradients(params, local, worker.optimizer)
+                metrics.add_clipping(_clip_gradients(params, local, worker.optimizer))
             worker.optimizer.step()
             client.num_steps += 1
             client.after_step(params)
@@ -194,8 +194,11 @@ def _freeze_all_but(names: Collection[str], params: Section) -> None:
 
 
 @torch.no_grad()
-def _clip_gradients(params: Section, local: LocalSection, optimizer: torch.optim.Optimizer) -> None:
-    """Clip the norm of the gradient, with ``clip-decay`` that of the gradient with weight decay."""
+def _clip_gradients(params: Section, local: LocalSection, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    """Clip the norm of the gradient, with ``clip-decay`` that of the gradient with weight decay.
+
+    Return whether it was above ``clip-norm``.
+    """
     decays = weight_decays(optimizer, params) if local.clip_decay else {}
     decayed = [
         (param.grad, param, decay)
@@ -204,9 +207,10 @@ def _clip_gradients(params: Section, local: LocalSection, optimizer: torch.optim
     ]
     for grad, param, decay in decayed:
         grad.add_(param, alpha=decay)
-    torch.nn.utils.clip_grad_norm_(params.values(), local.clip_norm)
+    norm = torch.nn.utils.clip_grad_norm_(params.values(), local.clip_norm)
     for grad, param, decay in decayed:  # the optimiser adds it again
         grad.sub_(param, alpha=decay)
+    return norm > local.clip_norm
 
 
 @torch.no_grad()

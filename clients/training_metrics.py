@@ -22,6 +22,7 @@ class TrainingMetrics:
         self._hits: list[torch.Tensor] = []
         self._losses: list[torch.Tensor] = []
         self._counts: list[torch.Tensor] = []
+        self._clipped: list[torch.Tensor] = []
 
     @torch.no_grad()
     def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
@@ -32,15 +33,24 @@ class TrainingMetrics:
             losses = expected_loss(logits.float(), labels.clamp(min=0), self._label_noise, self._num_classes)
             self._losses.append((losses * (labels >= 0)).sum())
 
+    def add_clipping(self, is_clipped: torch.Tensor) -> None:
+        """Take note whether the gradient of a step was clipped."""
+        self._clipped.append(is_clipped)
+
     def results(self) -> dict[str, float]:
         """Return ``train_accuracy`` and, with label noise, ``train_expected_loss`` and ``train_excess_loss``.
 
-        The excess is what the expected loss is above its floor, the entropy of the noisy label. Nothing of
-        a method that computes its loss without `Client.forward`.
+        The excess is what the expected loss is above its floor, the entropy of the noisy label. None of these
+        of a method that computes its loss without `Client.forward`. ``train_clipped_fraction`` is the share
+        of the steps whose gradient was clipped.
         """
-        if not self._hits:
-            return {}
-        count = int(torch.stack(self._counts).sum())
+        results = self._of_logits()
+        if self._clipped:
+            results["train_clipped_fraction"] = float(torch.stack(self._clipped).double().mean())
+        return results
+
+    def _of_logits(self) -> dict[str, float]:
+        count = int(torch.stack(self._counts).sum()) if self._counts else 0
         if count == 0:
             return {}
         results = {"train_accuracy": int(torch.stack(self._hits).sum()) / count}

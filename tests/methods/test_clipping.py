@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from common.sections import Value
 from tests.methods.quadratics import Federation
 
 
@@ -34,3 +35,24 @@ def test_every_clipped_step_is_as_long() -> None:
     start = torch.tensor([1.0, -2.0], dtype=torch.float64)
     found = Federation("fedavg", [(1.0, (-2.0, -6.0))], [1], start.tolist(), local=local).round()
     assert float(torch.dist(torch.tensor(found, dtype=torch.float64), start)) == pytest.approx(1e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("start", "clip_norm", "expected"), [(5.0, 10.0, 0.0), (5.0, 5.0, 0.0), (4.2, 4.0, 0.5), (5.0, 1.0, 1.0)]
+)
+def test_the_share_of_clipped_steps_is_told(start: float, clip_norm: float, expected: float) -> None:
+    """The gradient is w: from 4.2 the first step is clipped, and from 3.8 the second is not."""
+    local: dict[str, Value] = {"local.lr": 0.1, "local.clip-norm": clip_norm}
+    federation = Federation("fedavg", [(1.0, 0.0)], [2], [start], local=local)
+    federation.round()
+    assert federation.clients[0].training_metrics["train_clipped_fraction"] == expected
+
+
+@pytest.mark.parametrize(("clip_norm", "expected"), [(0.0, 0.0), (2.5, 1.0), (3.5, 0.0)])
+def test_episode_tells_whether_a_round_was_clipped(clip_norm: float, expected: float) -> None:
+    federation = Federation("episode", [(1.0, 0.0)], [2], [5.0], local={"local.lr": 0.1}, clip_norm=clip_norm)
+    gradient = {"w": torch.tensor([3.0], dtype=torch.float64)}
+    federation.strategy.gradient = gradient  # type: ignore[attr-defined]
+    federation.clients[0].state = {"gradient": gradient}
+    federation.round()
+    assert federation.clients[0].training_metrics["train_clipped_fraction"] == expected
