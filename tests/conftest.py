@@ -21,6 +21,13 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 torch.set_num_threads(1)
 warnings.filterwarnings("ignore", message="Tip: In future versions of Ray")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests, so that none is left over when the other process is done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 # Small, and with everything that must not depend on order or process: dropout, augmentation, a schedule.
 SMALL_RUN: dict[str, Value] = {
     "rounds": 3,
