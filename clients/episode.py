@@ -7,7 +7,7 @@ from pydantic import Field
 
 from clients.base import Client
 from clients.optimizers import weight_decays
-from common.errors import UserError
+from clients.plain_sgd import require_own_clipping
 from common.records import Section, Sections
 
 
@@ -25,12 +25,7 @@ class Episode(Client):
 
     def validate(self) -> None:
         """Refuse what would make steps of another length."""
-        local = self.worker.config.local
-        if local.optimizer != "sgd" or local.momentum > 0 or local.clip_norm > 0:
-            raise UserError(
-                "method 'episode' clips by method.clip-norm and takes local.optimizer = 'sgd' without"
-                " local.momentum and local.clip-norm"
-            )
+        require_own_clipping(self.worker.config.local, "episode")
 
     def init_state(self) -> Sections:
         """Return a gradient of 0, until the server has asked for it."""

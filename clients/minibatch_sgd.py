@@ -4,7 +4,7 @@ import torch
 
 from clients.base import Client
 from clients.optimizers import weight_decays
-from common.errors import UserError
+from clients.plain_sgd import require_own_clipping
 from common.records import Section, Sections
 
 
@@ -18,12 +18,7 @@ class MinibatchSgd(Client):
 
     def validate(self) -> None:
         """Refuse what would make other steps."""
-        local = self.worker.config.local
-        if local.optimizer != "sgd" or local.momentum > 0 or local.clip_norm > 0:
-            raise UserError(
-                "method 'minibatch-sgd' makes one step of plain SGD per round: it takes local.optimizer ="
-                " 'sgd' without local.momentum, and clips by method.clip-norm, not local.clip-norm"
-            )
+        require_own_clipping(self.worker.config.local, "minibatch-sgd")
 
     def begin_round(self) -> None:
         """Begin the mean."""

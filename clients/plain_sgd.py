@@ -21,3 +21,18 @@ def require_plain_sgd(local: LocalSection, method: str, allow_clipping: bool = F
         )
     if local.clip_norm > 0 and not allow_clipping:
         raise UserError(f"'{method}' computes with unclipped gradients: set local.clip-norm to 0")
+
+
+def require_own_clipping(local: LocalSection, method: str) -> None:
+    """Refuse what would make steps of another length than a method that clips by itself computes.
+
+    Raises
+    ------
+    UserError
+        If the optimiser is not SGD without momentum, or if gradients are clipped elsewhere.
+    """
+    if local.optimizer != "sgd" or local.momentum > 0 or local.clip_norm > 0:
+        raise UserError(
+            f"method '{method}' clips by method.clip-norm and takes local.optimizer = 'sgd' without"
+            " local.momentum and local.clip-norm"
+        )

@@ -103,20 +103,17 @@ class LocalSteps:
         vars(self).update(state)
 
     def _rule(self, server_round: int) -> int:
-        config, section = self._config, self._config.steps
-        local = config.local
-        rate = decayed_rate(local, server_round, config.rounds)
-        rate *= decay_factor(local, self._done, local.total_steps, local.warmup_steps)
+        local, section = self._config.local, self._config.steps
         if section.rule == "qsr":
-            return quadratic_rule(rate, config.local.steps, section.coefficient)
+            return quadratic_rule(self._rate(server_round), local.steps, section.coefficient)
         if section.rule in ("linear", "doubling"):
-            total = config.local.total_steps
-            progress = self._done / total if total else (server_round - 1) / config.rounds
+            total = local.total_steps
+            progress = self._done / total if total else (server_round - 1) / self._config.rounds
             progress = 1 - progress if section.direction == "down" else progress
             return (linear if section.rule == "linear" else doubling)(progress, section.min, section.max)
         if section.rule == "adacomm" and self._first_loss:
-            factor = config.local.learning_rate * batch_factor(config.local) / rate
-            steps = adacomm(self._loss, self._first_loss, config.local.steps, factor)
+            factor = local.learning_rate * batch_factor(local) / self._rate(server_round)
+            steps = adacomm(self._loss, self._first_loss, local.steps, factor)
             # Where the rate has not fallen, J falls: by half if the loss does not make it.
             if factor == self._last_factor and steps >= self._current:
                 steps = self._current // 2
@@ -128,6 +125,12 @@ class LocalSteps:
                 self._measured = self._measured[-1:]
                 return self._current * 2 if third < second else self._current // 2
         return self._current
+
+    def _rate(self, server_round: int) -> float:
+        """Return the learning rate with which a round begins, as if there were no warm-up."""
+        local = self._config.local
+        rate = decayed_rate(local, server_round, self._config.rounds)
+        return rate * decay_factor(local, self._done, local.total_steps, local.warmup_steps)
 
     def _bounded(self, steps: int) -> int:
         return min(max(steps, self._config.steps.min), self._config.steps.max)
