@@ -40,6 +40,7 @@ class Episode(Client):
         """Prepare G - L_i, and decide whether steps are clipped."""
         own, mean = self.state["gradient"], self.received["gradient"]
         self.correction = {name: mean[name] - own[name] for name in own}
+        self._decays = weight_decays(self.worker.optimizer, self.params)
         self.clips = 0 < self.clip_norm < _norm(mean)
 
     def correct_gradients(self, params: Section, grads: Section) -> Section:
@@ -47,7 +48,7 @@ class Episode(Client):
         corrected = {name: grad + self.correction[name] for name, grad in grads.items()}
         if not self.clips:
             return corrected
-        decays = weight_decays(self.worker.optimizer, params)
+        decays = self._decays
         direction = {name: grad + decays[name] * params[name] for name, grad in corrected.items()}
         scale = self.clip_norm / (1e-10 + _norm(direction))
         return {name: scale * value - decays[name] * params[name] for name, value in direction.items()}

@@ -24,14 +24,14 @@ class MinibatchSgd(Client):
         """Begin the mean."""
         self._sum = {name: torch.zeros_like(value) for name, value in self.params.items()}
         self._last = self.step_budget - 1
+        self._decays = weight_decays(self.worker.optimizer, self.params)
 
     def correct_gradients(self, params: Section, grads: Section) -> Section:
         """Return the mean gradient in the last step, before it what undoes the optimiser's weight decay."""
         self._sum = {name: self._sum[name] + grad for name, grad in grads.items()}
         if self.num_steps == self._last:
             return {name: total / (self._last + 1) for name, total in self._sum.items()}
-        decays = weight_decays(self.worker.optimizer, params)
-        return {name: -decays[name] * params[name] for name in grads}
+        return {name: -self._decays[name] * params[name] for name in grads}
 
     def end_round(self, params: Section) -> Sections:
         """Forget the mean."""

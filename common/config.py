@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from common.errors import UserError, nearest
+from common.schedules import batch_factor
 from common.sections import (
     AnalysisSection,
     BatchNormSection,
@@ -93,6 +94,8 @@ class Config(Section):
                 f"local.total-steps = {self.local.total_steps} are done after {enough} rounds: set rounds to"
                 f" {enough}, not {self.rounds}"
             )
+        if self.local.warmup_lr > self.local.learning_rate * batch_factor(self.local):
+            raise ValueError("local.warmup-lr must not be above local.lr (as scaled), where the warm-up ends")
         if self.evaluate.every_steps and self.local.steps == 0:
             raise ValueError("evaluate.every-steps needs local.steps, a budget in steps")
         return self

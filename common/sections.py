@@ -166,8 +166,6 @@ class LocalSection(Section):
             raise ValueError(
                 "set one of local.warmup-steps, local.warmup-rounds and local.warmup-epochs, not several"
             )
-        if self.warmup_lr > self.learning_rate and self.lr_scaling == "none":
-            raise ValueError("local.warmup-lr must not be above local.lr, where the warm-up ends")
         if self.steps:
             self.course()
         return self

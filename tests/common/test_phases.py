@@ -92,6 +92,10 @@ def test_rounds_and_steps_add_up(parts: list[tuple[int, int]], total: int) -> No
         ),
         ({"evaluate.count": 4, "evaluate.every-steps": 4, "local.steps": 4}, "not both"),
         ({"local.warmup-lr": 1.0, "local.lr": 0.5}, "must not be above local.lr"),
+        (
+            {"local.warmup-lr": 0.7, "local.lr": 0.5, "local.lr-scaling": "linear", "local.batch-size": 64},
+            "must not be above local.lr",
+        ),
     ],
 )
 def test_one_line_says_what_is_wrong(keys: dict[str, object], message: str) -> None:
