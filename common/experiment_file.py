@@ -18,14 +18,14 @@ metrics = ["test_accuracy"]
 
 import itertools
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from common.config import flatten, settle_budget
-from common.errors import UserError, nearest
+from common.errors import UserError, nearest, shown
+from common.reading import parse_toml_tables
 from common.sections import Value
 
 Overrides = Mapping[str, Value]
@@ -33,6 +33,8 @@ Overrides = Mapping[str, Value]
 SEED_AXIS = "seed"
 DEFAULT_METRICS = ("test_accuracy",)
 _SEPARATOR = ","
+_LARGEST = 1e300  # of a published number
+_METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+|-]*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 
 
@@ -129,27 +131,24 @@ def parse_experiment(text: str, source: str) -> Experiment:
     UserError
         One line: no valid TOML, an axis without labels, a key that two axes set, an unknown label.
     """
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{source} is not valid TOML: {error}") from None
+    content = parse_toml_tables(text, source)
     tables = {
         name: _table(content.pop(name, {}), f"{source}: [{name}]") for name in ("axes", "cells", "report")
     }
     axes = {
         axis: {
-            label: flatten(_table(overrides, f"{source}: [axes.{axis}.{label}]"))
+            label: _flat(overrides, f"{source}: [axes.{axis}.{label}]")
             for label, overrides in _table(labels, f"{source}: [axes.{axis}]").items()
         }
         for axis, labels in tables["axes"].items()
     }
     _check_axes(axes, source)
     cells = [
-        (_pattern(labels, axes, source), flatten(_table(overrides, f'{source}: [cells."{labels}"]')))
+        (_pattern(labels, axes, source), _flat(overrides, f'{source}: [cells."{labels}"]'))
         for labels, overrides in tables["cells"].items()
     ]
     metrics, published = _parse_report(tables["report"], axes, source)
-    return Experiment(flatten(content), axes, cells, metrics, published)
+    return Experiment(flatten(content, source), axes, cells, metrics, published)
 
 
 class Selection:
@@ -218,14 +217,21 @@ def _parse_report(
         if key not in known:
             raise UserError(f"{source}: [report] has no '{key}'{_suggest(key, known)}")
     metrics = report.get("metrics", list(DEFAULT_METRICS))
-    if not isinstance(metrics, list) or not metrics or not all(isinstance(name, str) for name in metrics):
-        raise UserError(f"{source}: report.metrics must be a list of columns of metrics.csv, not {metrics!r}")
+    if not isinstance(metrics, list) or not metrics or not all(map(_is_metric, metrics)):
+        raise UserError(
+            f"{source}: report.metrics must be a list of columns of metrics.csv, not {shown(metrics)}"
+        )
     published = []
     for labels, value in _table(report.get("published", {}), f"{source}: [report.published]").items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UserError(f"{source}: report.published: '{labels}' must be a number, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+            raise UserError(f"{source}: report.published: '{labels}' must be a number, not {shown(value)}")
         published.append((_pattern(labels, axes, source), float(value)))
     return metrics, published
+
+
+def _is_metric(name: object) -> bool:
+    """Whether a name may be a column, or some that are tried in turn; pictures are named after it."""
+    return isinstance(name, str) and _METRIC.fullmatch(name) is not None
 
 
 def _pattern(text: str, axes: Mapping[str, Mapping[str, Overrides]], source: str) -> tuple[str, ...]:
@@ -251,7 +257,11 @@ def _suggest(name: str, known: Sequence[str]) -> str:
     return f"{nearest(name, known)} (there are: {', '.join(known)})"
 
 
+def _flat(value: Any, place: str) -> Overrides:
+    return flatten(_table(value, place), place)
+
+
 def _table(value: Any, place: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise UserError(f"{place} must be a table, not {value!r}")
+        raise UserError(f"{place} must be a table, not {shown(value)}")
     return value

@@ -12,6 +12,7 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 from common.config import Config, merge, parse_assignment, parse_toml
 from common.errors import UserError
 from common.experiment_file import Experiment, Overrides, parse_experiment
+from common.reading import read_text
 from common.rounds_scale import scale_rounds
 from runtimes.local_grid import LocalGrid
 
@@ -124,11 +125,3 @@ def make_grid(config: Config) -> LocalGrid:
     from runtimes.sequential import SequentialGrid
 
     return SequentialGrid(app, config.clients.count, config.flat())
-
-
-def read_text(path: Path) -> str:
-    """Read a file that somebody named."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None

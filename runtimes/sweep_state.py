@@ -1,12 +1,12 @@
 """How far a run of a sweep has come, judged by its run directory."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from common.config import Config, differences
 from common.errors import UserError
+from common.reading import parse_json, read_text
 from server.experiment import read_stored_config, stored_config
 
 
@@ -50,8 +50,8 @@ def _read_summary(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = parse_json(read_text(path), str(path))
         stored_config(summary["config"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (UserError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not the summary of a run: delete it, or that run directory") from None
     return dict(summary)

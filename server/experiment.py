@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import Strategy
 from common.config import Config, default_values, differences, parse_toml
 from common.errors import UserError
 from common.methods import complete, load_method
+from common.reading import read_text
 from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
@@ -133,7 +134,7 @@ def client_sizes(config: Config) -> list[int]:
 
 def read_stored_config(path: Path) -> Config:
     """Read the ``config.toml`` of a run; keys that are younger than the run have their defaults."""
-    return stored_config(parse_toml(path.read_text(encoding="utf-8"), str(path)))
+    return stored_config(parse_toml(read_text(path), str(path)))
 
 
 def stored_config(values: Mapping[str, Value]) -> Config:

@@ -1,0 +1,51 @@
+"""The frame of every command line: one line for what is wrong, no traceback for a closed pipe."""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import NoReturn, TextIO
+
+from common.errors import UserError, one_line
+from common.reading import check_arguments
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of arguments whose complaints are one line, and none of which takes a shortened option."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False, **options})  # type: ignore[arg-type]
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
+        """Parse arguments that are text."""
+        check_arguments(sys.argv[1:] if args is None else args)
+        return super().parse_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what the command line prints as its one line."""
+        raise UserError(f"{message} (--help lists the options)")
+
+
+def show_warnings_as_lines() -> None:
+    """Let a warning reach a person as a sentence, without the file and the line of code that it is from."""
+    warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be text
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {one_line(str(message))}", file=file or sys.stderr, flush=True)
+
+
+def leave_closed_pipe() -> None:
+    """Let nobody notice that standard output has no reader any more, as in ``... | head``."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
