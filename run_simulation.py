@@ -9,20 +9,25 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from common.command_line import Parser, leave_closed_pipe, show_warnings_as_lines
 from common.errors import ClientFailureError, UserError, print_error
-from common.reading import expand_user
+from common.files import expanded
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(description="Run one federated experiment, or a sweep of them.")
-    parser.add_argument("experiment", nargs="?", type=expand_user, help="TOML file of overrides (see experiments/)")
+    parser.add_argument("experiment", nargs="?", type=_path, help="TOML file of overrides (see experiments/)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
     parser.add_argument("--runtime", choices=["sequential", "ray"], help="short for --set runtime.name=...")
-    parser.add_argument("--run-dir", metavar="DIR", type=_run_directory, help="run directory (default: a new one below runs/)")
-    parser.add_argument("--resume", action="store_true", help="go on from --run-dir's last checkpoint, if any")
+    parser.add_argument(
+        "--run-dir", metavar="DIR", type=_run_directory, help="run directory (default: a new one below runs/)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from --run-dir's last checkpoint, if any"
+    )
     parser.add_argument("--rounds-scale", metavar="FACTOR", type=float, help="take FACTOR times the rounds")
     parser.add_argument("--seeds", metavar="SEED[,SEED]", default="", help="run everything once per seed")
     comparators = parser.add_mutually_exclusive_group()
@@ -30,13 +35,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     comparators.add_argument("--comparator", metavar="NAME", help="run centralized or local-only instead")
     parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="some of its runs")
     parser.add_argument("--list", action="store_true", help="list the runs of a sweep")
-    parser.add_argument("--realign", metavar="DIR", type=expand_user, help="realign the heads of a run of FedLoGe")
-    parser.add_argument("--replay", metavar="DIR", type=expand_user, help="run one failed client job again, alone")
+    parser.add_argument("--realign", metavar="DIR", type=_path, help="realign the heads of a run of FedLoGe")
+    parser.add_argument("--replay", metavar="DIR", type=_path, help="run one failed client job again, alone")
     return parser.parse_args(arguments)
 
 
+def _path(text: str) -> Path:
+    return expanded(text, "the command line")
+
+
 def _run_directory(text: str) -> str:
-    return str(expand_user(text)) if text else ""
+    return str(_path(text)) if text else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from analysis.command import command
@@ -16,6 +15,7 @@ from analysis.sweep import Sweep, is_sweep, read_sweep
 from analysis.sweep_plot import plot_sweep
 from analysis.sweep_report import markdown, print_pivot, title
 from analysis.sweep_table import axes_pivot, load_finished, run_rows
+from common.command_line import make_console
 from common.errors import UserError
 
 Rows = list[list[str]]
@@ -142,14 +142,14 @@ def _print_table(header: Sequence[str], rows: Rows, as_markdown: bool) -> None:
         table = Table(*header)
         for row in rows:
             table.add_row(*row)
-        Console().print(table)
+        make_console().print(table)
 
 
 def _print_pivot(pivot: Pivot, metric: str, as_markdown: bool) -> None:
     if as_markdown:
         print(f"{title(pivot, metric)}:\n\n{markdown(*pivot.table(metric))}", end="\n\n")
     else:
-        print_pivot(pivot, metric, Console())
+        print_pivot(pivot, metric, make_console())
 
 
 def _values(run: Run, keys: Sequence[str]) -> list[str]:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
-from rich.console import Console
 from rich.table import Table
 
 from analysis.command import command
@@ -23,6 +22,7 @@ from analysis.run_directory import read_clients, read_metrics
 from analysis.runs import SEED_KEY, Run, differing_keys, group_seeds, load_run
 from analysis.style import TEXT_SIZE, label_axes, new_figure, save
 from analysis.sweep import is_sweep, read_sweep
+from common.command_line import make_console
 from common.errors import UserError
 
 # Column of `read_costs` → label of an axis and of a column.
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     printed = Table(*header)
     for row in rows:
         printed.add_row(*row)
-    Console().print(printed)
+    make_console().print(printed)
     if options.out:
         print(plot_costs(runs, options.out))
 

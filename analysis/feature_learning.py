@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from analysis.command import command
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
 from analysis.two_clients import CUBIC, RELU, Array, Problem, Setting, Trained, accuracy, draw, scores, train
+from common.command_line import make_console
 from common.errors import UserError
 
 PERIODS = (1, 10, 25, 50, 100, 300, 2400)
@@ -227,7 +227,7 @@ def _print(found: pd.DataFrame) -> None:
     for period, row in found.iterrows():
         texts = (f"{value:.3f}" if "accuracy" in str(name) else f"{value:.0f}" for name, value in row.items())
         printed.add_row(str(period), *texts)
-    Console().print(printed)
+    make_console().print(printed)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from rich.console import Console
 from rich.table import Column, Table
 
 from analysis.command import command
 from analysis.run_directory import read_layers
 from analysis.style import PALETTE, integer_ticks, label_axes, new_figure, save, short_names
+from common.command_line import make_console
 
 _MAPS = {
     "theta": "mean theta",
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, (_, row) in zip(short_names(list(table.index)), table.iterrows(), strict=True):
         values = (f"{row[column]:.3f}" for column in (*_MAPS, "rounds_positive"))
         printed.add_row(name, str(int(row["rounds"])), *values)
-    Console().print(printed)
+    make_console().print(printed)
     print(picture)
 
 

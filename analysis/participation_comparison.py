@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from analysis.comparison_plot import plot_comparison
@@ -15,6 +14,7 @@ from analysis.participation import effective_number, gini, num_seen, participati
 from analysis.run_directory import NoDataError, read_participation
 from analysis.runs import SEED_KEY, Run, differing_keys, load_run, mean_and_deviation
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
+from common.command_line import make_console
 
 # Probabilities of a very skewed distribution reach down to 1e-70: below this all are nothing.
 SMALLEST_PROBABILITY = 1e-6
@@ -37,7 +37,7 @@ def compare_participation(run_dirs: Sequence[Path], metric: str, out: Path | Non
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    make_console().print(table)
     if out is None:
         return []
     short = [_with_short_config(run) for run in _by_gamma(runs)]

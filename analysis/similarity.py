@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
-from rich.console import Console
 from rich.table import Table
 
 from analysis.command import command
 from analysis.run_directory import NoDataError, read_metrics, read_similarities
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
+from common.command_line import make_console
 from common.errors import UserError
 
 MOST_HEAT_MAPS = 6
@@ -125,7 +125,7 @@ def _print_means(means: dict[Path, pd.DataFrame], layers: list[str]) -> None:
     printed = Table("run", "round", *short_names(layers))
     for run_dir, table in means.items():
         printed.add_row(run_dir.name, str(table.index[-1]), *(f"{value:.3f}" for value in table.iloc[-1]))
-    Console().print(printed)
+    make_console().print(printed)
 
 
 def _finish_layers(axes: Axes, layers: list[str]) -> None:

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from analysis.command import command
 from analysis.label_noise_toy import Setting, Trajectory, simulate, theory
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
+from common.command_line import make_console
 from common.errors import UserError
 
 CELLS = ((8, 1), (8, 5), (8, 20), (8, 100), (1, 1))
@@ -65,7 +65,7 @@ def _print(results: Results) -> None:
     table = Table("K", "H", "simulated", "theory", title="sharpness at the end")
     for (k, h), (simulated, predicted) in results.items():
         table.add_row(str(k), str(h), f"{simulated.final:.2f}", f"{predicted.final:.2f}")
-    Console().print(table)
+    make_console().print(table)
 
 
 def _csv(results: Results) -> str:

@@ -17,7 +17,6 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import load_file
 from scipy.stats import wasserstein_distance
@@ -26,6 +25,7 @@ from analysis.command import command
 from analysis.run_directory import update_files
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
 from common.cka import linear_cka
+from common.command_line import make_console
 from common.errors import UserError
 
 Updates = Mapping[int, Mapping[str, npt.NDArray[np.floating]]]
@@ -253,7 +253,7 @@ def _print(table: pd.DataFrame, index: str) -> None:
     printed = Table(index, *table.columns)
     for name, row in table.iterrows():
         printed.add_row(str(name), *(f"{value:.4f}" for value in row))
-    Console().print(printed)
+    make_console().print(printed)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,12 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
+from rich.console import Console
+
 from common.errors import UserError, one_line
 from common.reading import check_arguments
+
+_WIDTH_OF_FILES = 10_000
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,3 +53,10 @@ def _show_warning(
 def leave_closed_pipe() -> None:
     """Let nobody notice that standard output has no reader any more, as in ``... | head``."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def make_console() -> Console:
+    """Return a console as wide as the terminal; into a pipe or a file no table is cut or wrapped."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return Console()
+    return Console(width=_WIDTH_OF_FILES)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -158,7 +158,7 @@ class Config(Section):
         UserError
             One line that names an unknown key's nearest neighbour, or a wrong value and what is expected.
         """
-        values = _apply_overrides(values)
+        values = _expanded(values)
         _check_keys(values)
         nested: dict[str, Any] = {}
         for key, value in values.items():
@@ -205,11 +205,13 @@ class Config(Section):
 
 
 @functools.lru_cache(maxsize=8)  # asked in every round
-def evenly_spread(num_rounds: int, count: int) -> frozenset[int]:
+def evenly_spread(num_rounds: int, count: int) -> Container[int]:
     """Return 1 + round((i + 1) (R - 1) / E) for i = 0, ..., E - 1, halves to even, each once.
 
     The evaluations of Bao, Crawshaw and Liu (ICML 2024, code).
     """
+    if count >= 2 * num_rounds:  # steps of at most a half: every round
+        return range(1, num_rounds + 1)
     return frozenset(1 + round((index + 1) * (num_rounds - 1) / count) for index in range(count))
 
 
@@ -284,11 +286,26 @@ def parse_assignment(assignment: str) -> tuple[str, Value]:
     return key.strip(), value if isinstance(value, Value) else text
 
 
+def read_assignments(assignments: Iterable[str]) -> dict[str, Value]:
+    """Parse the ``key=value`` of ``--set``; what ``overrides`` holds counts as set, too.
+
+    Raises
+    ------
+    UserError
+        If one is no assignment, or sets what an option of its own is for.
+    """
+    values = _expanded(dict(map(parse_assignment, assignments)))
+    for key, option in (("run.directory", "--run-dir"), ("run.resume", "--resume")):
+        if key in values:
+            raise UserError(f"--set does not take {key}: use {option}")
+    return values
+
+
 def merge(*layers: Mapping[str, Value]) -> dict[str, Value]:
     """Lay override mappings over the defaults, later ones on top."""
     merged = dict(default_values())
     for layer in layers:
-        merged |= settle_budget(layer)
+        merged |= settle_budget(_expanded(layer))
     return merged
 
 
@@ -319,10 +336,11 @@ def drop_inherited_defaults(
     }
 
 
-def _apply_overrides(values: Mapping[str, Value]) -> Mapping[str, Value]:
+def _expanded(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return a layer with the keys that its ``overrides`` hold, which come last."""
     text = values.get("overrides", "")
     if not text or not isinstance(text, str):
-        return values
+        return dict(values)
     overrides = parse_toml(text, "the value of 'overrides'")
     if "overrides" in overrides:
         raise UserError("'overrides' must not contain 'overrides'")
@@ -364,7 +382,7 @@ def _check_value(key: str, value: object) -> None:
     if type(value) is int and not -(2**63) <= value < 2**63:
         raise UserError(f"{key} is too large a number: {_TOO_LARGE}")
     if isinstance(value, str) and not is_text(value):
-        raise UserError(f"{key} is not UTF-8 text: {value!r}")
+        raise UserError(f"{key} is not UTF-8 text, or holds a zero byte: {shown(value)}")
 
 
 def _describe(error: ValidationError) -> str:
@@ -373,4 +391,6 @@ def _describe(error: ValidationError) -> str:
     if first["type"] == "value_error":
         return str(first["msg"]).removeprefix("Value error, ")
     message = first["msg"].removeprefix("Input should be ")
+    if key == "local.epochs" and isinstance(first["input"], float):
+        message = "a whole number (for a part of an epoch set local.steps instead)"
     return f"{key} must be {message}, not {shown(first['input'])}"

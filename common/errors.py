@@ -59,4 +59,3 @@ def shown(value: object, length: int = 80) -> str:
     except (ValueError, RecursionError):  # an integer of thousands of digits, or nesting as deep
         return "that"
     return text if len(text) <= length else f"{text[: length - 3]}..."
-

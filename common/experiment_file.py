@@ -17,8 +17,9 @@ metrics = ["test_accuracy"]
 """
 
 import itertools
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -33,6 +34,7 @@ Overrides = Mapping[str, Value]
 SEED_AXIS = "seed"
 DEFAULT_METRICS = ("test_accuracy",)
 _SEPARATOR = ","
+_MOST_RUNS, _LONGEST_NAME = 100_000, 200
 _LARGEST = 1e300  # of a published number
 _METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+|-]*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
@@ -48,10 +50,13 @@ class Point:
         axis → label, in the order of the axes.
     overrides : Overrides
         What the file, its axes and its cells set for this run.
+    own : frozenset of str
+        The keys that its labels and cells set; what else there is goes for all runs.
     """
 
     labels: Mapping[str, str]
     overrides: Overrides
+    own: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -86,13 +91,39 @@ class Experiment:
     def points(self) -> Iterator[Point]:
         """Yield every combination of labels; the last axis changes fastest."""
         for labels in itertools.product(*self.axes.values()):
-            overrides = dict(settle_budget(self.overrides))
-            for axis, label in zip(self.axes, labels, strict=True):
-                overrides |= settle_budget(self.axes[axis][label])
-            for pattern, layer in self.cells:
-                if _matches(pattern, labels):
-                    overrides |= settle_budget(layer)
-            yield Point(dict(zip(self.axes, labels, strict=True)), overrides)
+            layers = [self.axes[axis][label] for axis, label in zip(self.axes, labels, strict=True)]
+            layers += [layer for pattern, layer in self.cells if _matches(pattern, labels)]
+            own: dict[str, Value] = {}
+            for layer in layers:
+                own |= settle_budget(layer)
+            yield Point(
+                dict(zip(self.axes, labels, strict=True)), settle_budget(self.overrides) | own, frozenset(own)
+            )
+
+    def check_assignments(self, keys: Iterable[str], selection: "Selection") -> None:
+        """Refuse ``--set`` of what the labels of an axis set: it would win for all of them.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            The keys that the command line sets.
+        selection : Selection
+            The runs that are asked for: labels of others do not count.
+
+        Raises
+        ------
+        UserError
+            One line that names the key and the axis.
+        """
+        used = {axis: {p.labels[axis] for p in self.points() if p in selection} for axis in self.axes}
+        for key in keys:
+            for axis, labels in self.axes.items():
+                setting = [name for name in used[axis] if key in settle_budget(labels[name])]
+                if setting:
+                    raise UserError(
+                        f"--set {key}: the axis '{axis}' sets it ('{min(setting)}'), and its labels would no"
+                        " longer say what ran: leave it out, edit the file, or select others with --only"
+                    )
 
     def published_for(self, labels: Mapping[str, str]) -> float | None:
         """Return the published number of a combination of labels, if the file has one."""
@@ -170,12 +201,10 @@ class Selection:
         self._choices: list[dict[str, set[str]]] = []
         for text in texts:
             choice: dict[str, set[str]] = {}
-            for label in filter(None, (part.strip() for part in text.split(_SEPARATOR))):
+            for label in (part.strip() for part in text.split(_SEPARATOR)):
                 if label not in owner:
                     raise UserError(f"--only: no axis has a label '{label}'{_suggest(label, list(owner))}")
                 choice.setdefault(owner[label], set()).add(label)
-            if not choice:
-                raise UserError(f"--only takes labels of the experiment's axes, not '{text}'")
             self._choices.append(choice)
 
     def __contains__(self, point: Point) -> bool:
@@ -207,6 +236,23 @@ def _check_axes(axes: Mapping[str, Mapping[str, Overrides]], source: str) -> Non
                         f"{source}: axes '{axis_of_key[key]}' and '{axis}' both set {key}:"
                         " leave it to one of them, or set it in [cells]"
                     )
+                if key.startswith("run."):
+                    raise UserError(
+                        f"{source}: axis '{axis}' sets {key}, which a sweep decides: leave it out"
+                    )
+    if axes:
+        _check_number_of_runs(axes, source)
+
+
+def _check_number_of_runs(axes: Mapping[str, Mapping[str, Overrides]], source: str) -> None:
+    number = math.prod(map(len, axes.values()))
+    if number > _MOST_RUNS:
+        raise UserError(f"{source}: the axes make {number} runs, more than {_MOST_RUNS}: split the sweep")
+    length = sum(max(map(len, labels)) + 1 for labels in axes.values()) - 1
+    if length > _LONGEST_NAME:
+        raise UserError(
+            f"{source}: a run's folder is named after its labels, here by {length} characters: shorten them"
+        )
 
 
 def _parse_report(

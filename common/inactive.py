@@ -1,7 +1,7 @@
 """Keys of features that are switched off: set to anything but their default, they would be ignored silently.
 
-Each row of ``SWITCHES`` says when keys matter and which key decides that. What a person sets although it does not
-matter is an error that names both; what a stored or derived configuration still holds is set back.
+Each row of ``SWITCHES`` says when keys matter and which key decides that. What a person sets although it does
+not matter is an error that names both; what a stored or derived configuration still holds is set back.
 """
 
 from collections.abc import Callable, Mapping

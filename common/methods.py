@@ -17,6 +17,7 @@ import strategies
 from clients.base import Client
 from common.config import Config, drop_inherited_defaults
 from common.errors import UserError, nearest, unknown_name
+from common.flower_limits import FIXED, LIMITS
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import available_plugins, find_class, load_plugin
 from common.sections import Value
@@ -124,9 +125,12 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
     strategy_class = getattr(flower_strategies, class_name)
     hints = get_type_hints(strategy_class.__init__)
     declared = {
-        key: (hints.get(key, Any), ... if parameter.default is parameter.empty else parameter.default)
+        key: (
+            LIMITS.get(key, hints.get(key, Any)),
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
         for key, parameter in inspect.signature(strategy_class).parameters.items()
-        if key not in _EVERYONE
+        if key not in _EVERYONE and key not in FIXED
     }
     parameters = parse_parameters("method", name, declared, given)
     try:

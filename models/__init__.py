@@ -66,7 +66,9 @@ def build_model(
     projection, features = keywords.pop("projection"), keywords.pop("features")
     outputs = keywords.pop("outputs")
     if 0 < outputs < num_classes:
-        raise UserError(f"model.outputs = {outputs} is below the data's {num_classes} classes: raise it, or 0")
+        raise UserError(
+            f"model.outputs = {outputs} is below the data's {num_classes} classes: raise it, or 0"
+        )
     num_outputs = max(num_classes, outputs)
     of_its_own = "weights" in function_parameters(build)
     weights = "" if of_its_own else keywords.pop("weights")
@@ -125,7 +127,7 @@ def _is_large(input_shape: Sequence[int], values: Iterable[Any]) -> bool:
 def _check_size(asks: str, build: Callable[[], nn.Module]) -> None:
     """Refuse a model that is larger than memory before its weights are drawn, if torch can say so.
 
-    Without weights on a device, a model of any size is made at once; one that cannot be made so is not checked.
+    Without values, a model of any size is made at once; one that cannot be made without them is not checked.
     """
     try:
         with torch.device("meta"):

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from rich.console import Console
-
 from analysis.report import print_summary
+from common.command_line import make_console
 from common.config import PROJECT_ROOT, Config, flatten, merge, parse_assignment, settle_budget, to_toml
 from common.errors import UserError
 from common.experiment_file import parse_experiment
-from common.reading import parse_toml_tables, read_text
+from common.files import read_text
+from common.reading import parse_toml_tables
 from common.sections import Value
 from runtimes.flower_environment import (
     CONNECTION,
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if plan.app == PROJECT_ROOT:
-        print_summary(plan.run_directory, Console())
+        print_summary(plan.run_directory, make_console())
     else:
         print(f"The run completed: {plan.run_directory}")
     return 0

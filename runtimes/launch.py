@@ -1,38 +1,47 @@
 """From the command line to finished runs: configuration, Grid, ServerApp, plots, table."""
 
 import argparse
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # Before Flower is imported: a local run tells nobody and asks nobody.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
-from common.config import Config, merge, parse_assignment, parse_toml
+from common.command_line import make_console
+from common.config import Config, merge, parse_toml, read_assignments
 from common.errors import UserError
 from common.experiment_file import Experiment, Overrides, parse_experiment
-from common.reading import read_text
+from common.files import read_text
+from common.inactive import check_active, set_back
 from common.rounds_scale import scale_rounds
 from runtimes.local_grid import LocalGrid
+
+CONFIG_FILE = "config.toml"
 
 
 def read_configuration(options: argparse.Namespace) -> Config:
     """Lay defaults, experiment file and command line over each other and validate the result.
 
-    With ``--resume`` the run directory's own ``config.toml`` takes the place of the defaults.
+    With ``--resume`` the run directory's own ``config.toml``, if there is one, replaces the defaults.
     """
     layers: list[Overrides] = []
-    stored = Path(options.run_dir or "") / "config.toml"
-    if options.resume:
-        if not options.run_dir:
-            raise UserError("--resume needs --run-dir: the directory of the run to go on with")
-        if not stored.is_file():
-            raise UserError(f"there is no run to resume in {options.run_dir}")
+    if options.resume and not options.run_dir:
+        raise UserError("--resume needs --run-dir: the directory of the run to resume, or to start")
+    stored = Path(options.run_dir or "") / CONFIG_FILE
+    if options.resume and stored.is_file():
         if options.rounds_scale is not None and not options.experiment:
             raise UserError("--resume keeps the rounds of the run: change them with --set rounds=...")
         layers.append(parse_toml(read_text(stored), str(stored)))
-    return configure(options, read_experiment(options).overrides, options.run_dir or "", layers)
+    return configure(
+        options,
+        read_experiment(options).overrides,
+        read_assignments(options.set),
+        options.run_dir or "",
+        layers,
+    )
 
 
 def read_experiment(options: argparse.Namespace) -> Experiment:
@@ -43,7 +52,11 @@ def read_experiment(options: argparse.Namespace) -> Experiment:
 
 
 def configure(
-    options: argparse.Namespace, overrides: Overrides, run_directory: str, stored: Sequence[Overrides] = ()
+    options: argparse.Namespace,
+    overrides: Overrides,
+    assignments: Overrides,
+    run_directory: str,
+    stored: Sequence[Overrides] = (),
 ) -> Config:
     """Lay the command line over the overrides of one run and validate the result.
 
@@ -53,19 +66,31 @@ def configure(
         The command line.
     overrides : Overrides
         What the experiment file sets for this run.
+    assignments : Overrides
+        What ``--set`` sets for it.
     run_directory : str
         Where it runs; empty for a new directory below ``runs/``.
     stored : sequence of Overrides
         What takes the place of the defaults.
+
+    Raises
+    ------
+    InapplicableKeyError
+        If a key is set that has no effect.
+    UserError
+        If the configuration is not valid.
     """
-    layers = [*stored, overrides]
+    layers = [overrides]
     if options.rounds_scale is not None:
         layers.append(scale_rounds(merge(overrides), options.rounds_scale))
-    layers.append(dict(parse_assignment(assignment) for assignment in options.set))
+    layers.append(assignments)
     if options.runtime:
         layers.append({"runtime.name": options.runtime})
-    layers.append({"run.directory": run_directory, "run.resume": options.resume})
-    config = Config.from_flat(merge(*layers))
+    run_layer: Overrides = {"run.directory": run_directory, "run.resume": options.resume}
+    values = Config.from_flat(merge(*stored, *layers, run_layer)).flat()
+    given = {key for layer in layers for key in layer}
+    check_active({**set_back(values), **{key: value for key, value in values.items() if key in given}})
+    config = Config.from_flat(set_back(values))
     return compared(config, options.comparator) if options.comparator else config
 
 
@@ -73,10 +98,10 @@ def compared(config: Config, comparator: str) -> Config:
     """Return the configuration of a comparator of a run, with the run's model."""
     from common.methods import complete
     from runtimes.comparators import derive
-    from server.experiment import client_sizes
+    from server.experiment import client_sizes, has_natural_clients
 
     config = complete(config)  # a projection that the method brings along is part of the model
-    return derive(config, comparator, lambda: client_sizes(config))
+    return derive(config, comparator, lambda: client_sizes(config), lambda: has_natural_clients(config))
 
 
 def launch(options: argparse.Namespace) -> int:
@@ -90,17 +115,33 @@ def launch(options: argparse.Namespace) -> int:
         raise UserError("--list and --only are for sweeps: experiment files with axes, or --comparators")
     config = read_configuration(options)
 
-    from rich.console import Console
-
-    from server.run_directory import default_run_directory
-
-    path = config.run.directory or str(default_run_directory(config))
-    run(config, path)
-
     from analysis.report import print_summary
+    from server.run_directory import check_writable, default_run_directory
 
-    print_summary(Path(path), Console())
+    path = Path(config.run.directory or default_run_directory(config))
+    check_writable(path)
+    with saying_how_to_resume(path):
+        run(config, str(path))
+    print_summary(path, make_console())
     return 0
+
+
+@contextlib.contextmanager
+def saying_how_to_resume(directory: Path) -> Iterator[None]:
+    """Add to what ends a run, or a sweep, from outside whether anything was committed and how to resume."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError) as error:
+        error.add_note(how_to_resume(directory))
+        raise
+
+
+def how_to_resume(directory: Path) -> str:
+    """Say what was committed in the directory of a run or a sweep, and how to resume."""
+    committed = any(directory.glob("**/checkpoints/round-*.json"))
+    if committed:
+        return f"what was committed is kept: resume with --run-dir {directory} --resume"
+    return f"nothing was committed yet: --run-dir {directory} --resume starts it from the beginning"
 
 
 def run(config: Config, run_directory: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from common.config import Config, differences
 from common.errors import UserError
-from common.reading import parse_json, read_text
+from common.files import read_json
 from server.experiment import read_stored_config, stored_config
 
 
@@ -50,7 +50,7 @@ def _read_summary(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        summary = parse_json(read_text(path), str(path))
+        summary = read_json(path)
         stored_config(summary["config"])
     except (UserError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not the summary of a run: delete it, or that run directory") from None

@@ -10,9 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from common.errors import UserError
-from common.files import write_atomic
+from common.files import read_json, write_atomic
 from common.records import CONFIG, Section, Sections, to_record, to_sections
-from common.reading import parse_json, read_text
 from common.sections import Value
 
 
@@ -83,7 +82,7 @@ class FailedJob:
             If a file is missing, or is not what ``save`` wrote.
         """
         file = directory / "job.json"
-        description = _checked(parse_json(read_text(file), str(file)), file)
+        description = _checked(read_json(file), file)
 
         def read(kind: str) -> Sections:
             return {

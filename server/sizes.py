@@ -10,8 +10,7 @@ from torch import nn
 
 from common.config import Config
 from common.errors import UserError
-from common.files import write_atomic
-from common.reading import expand_user, read_text
+from common.files import expanded, read_text, write_atomic
 from models.early_exits import MultiExit
 from models.population import Population, read_sizes
 from models.submodels import SubModels, as_splittable, parse_sizes
@@ -104,7 +103,7 @@ def write_sizes(path: Path, population: Population | None) -> None:
 
 
 def _read(path: str, num_clients: int) -> list[str]:
-    sizes = read_sizes(read_text(expand_user(path), "model.size-file"), path)
+    sizes = read_sizes(read_text(expanded(path, "model.size-file"), "model.size-file"), path)
     if len(sizes) != num_clients:
         raise UserError(f"model.size-file names {len(sizes)} clients, but clients.count is {num_clients}")
     return sizes

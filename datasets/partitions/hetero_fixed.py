@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from common.errors import UserError
-from common.reading import expand_user, parse_json, read_text
+from common.files import expanded, read_json
 from datasets.partition_report import DAMAGED_NPZ, read_partition
 from datasets.partitions._dealing import IndexArray
 from datasets.partitions._niid_bench import NIID_BENCH_MIN_SIZE, niid_bench_dirichlet
@@ -64,13 +64,13 @@ def partition(
 
 
 def _read(file: str) -> list[IndexArray]:
-    path = expand_user(file)
+    path = expanded(file, "partition.file")
     if not path.is_file():
         raise UserError(f"partition.file: there is no file '{file}'")
     try:
         if path.suffix == ".npz":
             return [_indices(part) for part in read_partition(path)]
-        content = parse_json(read_text(path), "it")
+        content = read_json(path)
         if not isinstance(content, list):
             raise ValueError("it is no list")
         return [_indices(part) for part in content]

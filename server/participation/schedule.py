@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.reading import expand_user, read_text
+from common.files import expanded, read_text
 from server.participation._scheme import Facts, Scheme, Selection
 
 
@@ -28,7 +28,7 @@ class Schedule(Scheme):
             raise UserError(
                 "participation 'schedule' needs participation.file: a clients.csv of another run, or JSON"
             )
-        path = expand_user(self.file)
+        path = expanded(self.file, "participation.file")
         self._cohorts = read_schedule(path)
         _check(self._cohorts, path, facts)
 
