@@ -44,7 +44,7 @@ def check_cohort(method: str, parameters: Mapping[str, Any], cohort_size: int) -
     needed = _FACTOR.get(method, 0) * malicious + 3
     if malicious and cohort_size < needed:
         raise UserError(
-            f"method.num-malicious-nodes = {malicious} of '{method}' needs at least {needed} clients: {cohort}"
+            f"method.num-malicious-nodes = {malicious} of '{method}' needs {needed} clients or more: {cohort}"
         )
     if selected > cohort_size - malicious:
         raise UserError(

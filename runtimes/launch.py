@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.experiment_file import Experiment, Overrides, parse_experiment
 from common.files import read_text
 from common.inactive import check_active, set_back
+from common.plugins import all_folders
 from common.rounds_scale import scale_rounds
 from runtimes.local_grid import LocalGrid
 
@@ -86,8 +87,11 @@ def configure(
     layers.append(assignments)
     if options.runtime:
         layers.append({"runtime.name": options.runtime})
+    if options.plugins:
+        layers.append({"plugins": ",".join(options.plugins)})
     run_layer: Overrides = {"run.directory": run_directory, "run.resume": options.resume}
-    values = Config.from_flat(merge(*stored, *layers, run_layer)).flat()
+    folders: Overrides = {"plugins": all_folders(merge(*stored, *layers)["plugins"])}
+    values = Config.from_flat(merge(*stored, *layers, run_layer, folders)).flat()
     given = {key for layer in layers for key in layer}
     check_active({**set_back(values), **{key: value for key, value in values.items() if key in given}})
     config = Config.from_flat(set_back(values))

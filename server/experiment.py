@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.files import expanded, read_text
 from common.flower_limits import check_cohort
 from common.methods import complete, load_method
+from common.plugins import use_folders
 from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
@@ -117,6 +118,7 @@ def prepare(config: Config, grid: Grid) -> Parts:
     UserError
         If the configuration or the data do not allow the experiment.
     """
+    use_folders(config.plugins)
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     _check_state(strategy)
     participation = Participation(config)
@@ -149,14 +151,18 @@ def has_natural_clients(config: Config) -> bool:
     return open_dataset(config).train.clients is not None
 
 
-def read_stored_config(path: Path) -> Config:
-    """Read the ``config.toml`` of a run; keys that are younger than the run have their defaults."""
-    return stored_config(parse_toml(read_text(path), str(path)))
+def read_stored_config(path: Path, plugins: str | None = None) -> Config:
+    """Read the ``config.toml`` of a run; see ``stored_config``."""
+    return stored_config(parse_toml(read_text(path), str(path)), plugins)
 
 
-def stored_config(values: Mapping[str, Value]) -> Config:
-    """Validate the configuration that a run stored; keys that are younger than it have their defaults."""
-    return Config.from_flat({**default_values(), **values})
+def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Config:
+    """Validate the configuration that a run stored; keys that are younger than it have their defaults.
+
+    The plug-in folders are those of the run, or now `plugins`.
+    """
+    moved = {} if plugins is None else {"plugins": plugins}
+    return Config.from_flat({**default_values(), **values, **moved})
 
 
 def _check_state(strategy: Strategy) -> None:
@@ -231,11 +237,11 @@ def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -
                 " choose another --run-dir"
             )
         return None
-    stored = read_stored_config(config_file)
+    stored = read_stored_config(config_file, config.plugins)
     if checkpoint is None:
         _check_nothing_is_lost(path, stored)
     else:
-        stored = stored_config(checkpoint.config)
+        stored = stored_config(checkpoint.config, config.plugins)
         if checkpoint.server_round > config.rounds:
             raise UserError(
                 f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"
