@@ -100,14 +100,14 @@ class Experiment:
                 dict(zip(self.axes, labels, strict=True)), settle_budget(self.overrides) | own, frozenset(own)
             )
 
-    def check_assignments(self, keys: Iterable[str], selection: "Selection") -> None:
+    def check_assignments(self, keys: Iterable[str], selection: "LabelFilter") -> None:
         """Refuse ``--set`` of what the labels of an axis set: it would win for all of them.
 
         Parameters
         ----------
         keys : iterable of str
             The keys that the command line sets.
-        selection : Selection
+        selection : LabelFilter
             The runs that are asked for: labels of others do not count.
 
         Raises
@@ -182,7 +182,7 @@ def parse_experiment(text: str, source: str) -> Experiment:
     return Experiment(flatten(content, source), axes, cells, metrics, published)
 
 
-class Selection:
+class LabelFilter:
     """A part of a sweep, as ``--only LABEL[,LABEL]`` gives it.
 
     Labels of one axis are alternatives; of different axes, all are required. Of several selections any

@@ -37,7 +37,7 @@ def fractions(text: str) -> list[float]:
     return sorted(values)
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """Fixed keys, spelled with dashes."""
 
     model_config = ConfigDict(
@@ -49,7 +49,7 @@ class Section(BaseModel):
     )
 
 
-class OpenSection(Section):
+class OpenSection(ConfigSection):
     """A section whose keys beside ``name`` are parameters of the thing named."""
 
     model_config = ConfigDict(extra="allow")
@@ -61,14 +61,14 @@ class OpenSection(Section):
         return dict(self.model_extra or {})
 
 
-class RunSection(Section):
+class RunSection(ConfigSection):
     """Where the run directory is and whether the run continues from its checkpoint."""
 
     directory: str
     resume: bool
 
 
-class ClientsSection(Section):
+class ClientsSection(ConfigSection):
     """How many clients there are and which fraction trains and evaluates in a round."""
 
     count: Annotated[int, Field(gt=0, le=MOST_CLIENTS)]
@@ -77,7 +77,7 @@ class ClientsSection(Section):
     test_data: Literal["class-weighted", "training-distribution"]
 
 
-class StragglersSection(Section):
+class StragglersSection(ConfigSection):
     """Clients that manage only part of a round's work, and whether their work counts."""
 
     fraction: Annotated[float, Field(ge=0, le=1)]
@@ -92,14 +92,14 @@ class StragglersSection(Section):
         return self
 
 
-class ClockSection(Section):
+class ClockSection(ConfigSection):
     """How clients differ in speed on a virtual clock (``common/clock.py``)."""
 
     spread: NonNegativeFloat
     jitter: NonNegativeFloat
 
 
-class StepsSection(Section):
+class StepsSection(ConfigSection):
     """Local steps that change from round to round (``server/local_steps.py``)."""
 
     rule: Literal["fixed", "adacomm", "qsr", "linear", "doubling", "plateau"]
@@ -116,7 +116,7 @@ class StepsSection(Section):
         return self
 
 
-class LocalSection(Section):
+class LocalSection(ConfigSection):
     """Local training: budget, optimiser, schedule over rounds, numerical options."""
 
     epochs: NonNegative
@@ -224,14 +224,14 @@ class DatasetSection(OpenSection):
 
 
 class ModelSection(OpenSection):
-    """The architecture, and the sizes in which clients have it (``models/submodels.py``)."""
+    """The architecture, and the sizes in which clients have it (``models/sizes/submodels.py``)."""
 
     sizes: str
     size_assignment: Literal["contiguous", "shuffled", "dynamic"]
     size_file: str
 
 
-class BatchNormSection(Section):
+class BatchNormSection(ConfigSection):
     """What happens to BatchNorm's running statistics (``docs/architecture.md``)."""
 
     policy: Literal["average", "local", "recalibrate"]
@@ -240,8 +240,8 @@ class BatchNormSection(Section):
     augmented: bool
 
 
-class PrivacySection(Section):
-    """Client-level central differential privacy (``strategies/privacy.py``); off by default."""
+class PrivacySection(ConfigSection):
+    """Client-level central differential privacy (``strategies/_privacy.py``); off by default."""
 
     clipping: Literal["off", "fixed", "adaptive"]
     clip_norm: Annotated[float, Field(gt=0)]
@@ -259,7 +259,7 @@ class PrivacySection(Section):
         return self
 
 
-class EvaluateSection(Section):
+class EvaluateSection(ConfigSection):
     """Evaluation: every how many rounds, or local steps, in batches of which size; groups of classes."""
 
     every: Positive
@@ -277,7 +277,7 @@ class EvaluateSection(Section):
         return self
 
 
-class StopSection(Section):
+class StopSection(ConfigSection):
     """Early stop: after ``patience`` evaluations without a better ``metric``, or at ``target`` (0: never)."""
 
     metric: Metric
@@ -293,20 +293,20 @@ class StopSection(Section):
         return self
 
 
-class RuntimeSection(Section):
+class RuntimeSection(ConfigSection):
     """Which Grid carries the messages of ``run_simulation.py``; ``workers`` 0 means as many as fit."""
 
     name: Literal["sequential", "ray"]
     workers: NonNegative
 
 
-class RaySection(Section):
+class RaySection(ConfigSection):
     """``address`` of a Ray cluster; empty starts Ray on this machine."""
 
     address: str
 
 
-class ResourcesSection(Section):
+class ResourcesSection(ConfigSection):
     """What one client takes of a worker."""
 
     cpus_per_client: Annotated[float, Field(gt=0)]
@@ -314,7 +314,7 @@ class ResourcesSection(Section):
     threads_per_worker: Annotated[int, Field(gt=0, le=1024)]
 
 
-class FailuresSection(Section):
+class FailuresSection(ConfigSection):
     """What a failed client does to the run."""
 
     policy: Literal["raise", "drop"]
@@ -322,14 +322,14 @@ class FailuresSection(Section):
     timeout: Annotated[float, Field(gt=0, le=1e8)]
 
 
-class CheckpointSection(Section):
+class CheckpointSection(ConfigSection):
     """Every how many rounds a checkpoint is committed (the last round always is)."""
 
     every: Positive
 
 
-class AnalysisSection(Section):
-    """What is written down for ``analysis/`` in which rounds (``server/recorder.py``)."""
+class AnalysisSection(ConfigSection):
+    """What is written down for ``analysis/`` in which rounds (``server/records/recorder.py``)."""
 
     similarity_rounds: Rounds
     images: Annotated[int, Field(ge=4)]

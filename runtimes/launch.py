@@ -100,7 +100,7 @@ def configure(
 
 def compared(config: Config, comparator: str) -> Config:
     """Return the configuration of a comparator of a run, with the run's model."""
-    from common.methods import complete
+    from clients.registry import complete
     from runtimes.comparators import derive
     from server.experiment import client_sizes, has_natural_clients
 
@@ -120,7 +120,7 @@ def launch(options: argparse.Namespace) -> int:
     config = read_configuration(options)
 
     from analysis.report import print_summary
-    from server.run_directory import check_writable, default_run_directory
+    from server.records.run_directory import check_writable, default_run_directory
 
     path = Path(config.run.directory or default_run_directory(config))
     check_writable(path)
@@ -152,7 +152,7 @@ def run(config: Config, run_directory: str) -> None:
     """Run one experiment in this process, or on Ray, to its end."""
     from flwr.app import Context, RecordDict
 
-    from runtimes.flower_internals import RUN_ID, SERVER_NODE_ID
+    from common.flower import RUN_ID, SERVER_NODE_ID
     from server.app import app
 
     run_config = config.flat() | {"run.directory": run_directory}

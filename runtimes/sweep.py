@@ -14,12 +14,12 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from clients.app import app
+from clients.registry import complete
 from common.command_line import make_console
 from common.config import Config, read_assignments, settle_budget
 from common.errors import ClientFailureError, UserError
-from common.experiment_file import SEED_AXIS, Experiment, Overrides, Point, Selection
+from common.experiment_file import SEED_AXIS, Experiment, LabelFilter, Overrides, Point
 from common.files import write_atomic
-from common.methods import complete
 from common.sections import Value
 from runtimes.comparators import AS_GIVEN, COMPARATORS
 from runtimes.launch import compared, configure, run, saying_how_to_resume
@@ -28,7 +28,7 @@ from runtimes.shared_keys import SharedKeys
 from runtimes.sweep_state import State, state_of
 from server.experiment import prepare
 from server.interrupt import stop_between_runs
-from server.run_directory import check_writable
+from server.records.run_directory import check_writable
 
 COMPARATOR_AXIS = "comparator"
 OWN_ACCURACY = "personal_accuracy|federated_accuracy"
@@ -69,7 +69,7 @@ def launch_sweep(experiment: Experiment, options: argparse.Namespace) -> int:
     console = make_console()
     directory = _directory(options)
     experiment = add_axes(experiment, options)
-    selection = Selection(options.only, experiment.axes)
+    selection = LabelFilter(options.only, experiment.axes)
     runs = plan(experiment, options, directory, selection)
     chosen = {item.same_as or item.name for item in runs if item.point in selection}
     selected = [item for item in runs if item.name in chosen]
@@ -88,7 +88,7 @@ def launch_sweep(experiment: Experiment, options: argparse.Namespace) -> int:
         write_description(directory / SWEEP_FILE, experiment, runs)
         failed = run_all(selected, states, console)
 
-    from analysis.sweep_report import write_report
+    from analysis.comparison.sweep_report import write_report
 
     if len(failed) < len(selected):
         write_report(directory, console)
@@ -116,7 +116,7 @@ def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
 
 
 def plan(
-    experiment: Experiment, options: argparse.Namespace, directory: Path, selection: Selection | None = None
+    experiment: Experiment, options: argparse.Namespace, directory: Path, selection: LabelFilter | None = None
 ) -> list[PlannedRun]:
     """Validate the configuration of every run and find those that are the same.
 
@@ -127,7 +127,7 @@ def plan(
     UserError
         One line that begins with the name of the run, or names the axis that ``--set`` would overrule.
     """
-    selection = selection or Selection((), experiment.axes)
+    selection = selection or LabelFilter((), experiment.axes)
     assignments = read_assignments(options.set)
     given = {**settle_budget(assignments), **({"runtime.name": options.runtime} if options.runtime else {})}
     experiment.check_assignments(given, selection)

@@ -7,7 +7,7 @@ from common.command_line import show_warnings_as_lines
 from common.config import Config
 from common.inactive import check_active
 from server.experiment import run_experiment
-from server.progress import make_progress
+from server.records.progress import make_progress
 
 app = ServerApp()
 

@@ -1,10 +1,10 @@
 """Parameters of what a configuration names, validated without data, so that a sweep can sort them."""
 
+from clients.registry import complete
 from common.config import Config, drop_inherited_defaults
 from common.errors import InapplicableKeyError
-from common.methods import complete
+from datasets.partition_scheme import PartitionScheme
 from datasets.partitions import parse_arguments
-from datasets.scheme import Scheme
 from models import model_parameters
 from server.participation import Participation
 
@@ -19,7 +19,7 @@ def check_parameters(config: Config) -> None:
     """
     complete(config)
     Participation(config)
-    partition = Scheme.of(config)
+    partition = PartitionScheme.of(config)
     parse_arguments(partition.name, partition.arguments())
     known = model_parameters(config.model.name)
     for key in drop_inherited_defaults("model", config.model.parameters, known):

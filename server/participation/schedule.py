@@ -8,10 +8,10 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import expanded, read_text
-from server.participation._scheme import Facts, Scheme, Selection
+from server.participation._scheme import Facts, ParticipationScheme, SelectionContext
 
 
-class Schedule(Scheme):
+class Schedule(ParticipationScheme):
     """Takes the cohort of each round from ``participation.file``; ``clients.fraction`` does not matter.
 
     The file is CSV with the columns ``round`` and ``client_id``, such as the ``clients.csv`` of any run, or
@@ -32,7 +32,7 @@ class Schedule(Scheme):
         self._cohorts = read_schedule(path)
         _check(self._cohorts, path, facts)
 
-    def select(self, selection: Selection) -> list[int]:
+    def select(self, selection: SelectionContext) -> list[int]:
         """Look the cohort up."""
         return self._cohorts[selection.server_round]
 

@@ -14,9 +14,9 @@ import datasets
 import run_simulation
 from clients.base import Client
 from common.config import PROJECT_ROOT
-from common.records import Sections
+from common.records import Payload
 from runtimes import launch
-from server import checkpoint
+from server.checkpoints import checkpoint
 from server.round_loop import RoundLoop
 from tests.conftest import SMALL_RUN
 
@@ -242,7 +242,7 @@ def test_full_disk_keeps_the_last_checkpoint(
 def plant_failure(monkeypatch: pytest.MonkeyPatch, victims: set[int], nan: bool = False) -> None:
     train = Client.train
 
-    def fail(client: Client, received: Sections, config: object) -> object:
+    def fail(client: Client, received: Payload, config: object) -> object:
         sections, metrics = train(client, received, config)  # type: ignore[arg-type]
         if client.client_id in victims:
             if not nan:
