@@ -5,7 +5,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from flwr.app import ConfigRecord
@@ -20,9 +20,11 @@ from clients.training import (
     full_gradient,
     iterate_training_batches,
     mixed_precision,
+    seed_steps,
     train_locally,
 )
-from common.randomness import numpy_generator
+from common.global_generators import seeded_globally
+from common.randomness import numpy_generator, torch_seed
 from common.records import ARRAYS, Section, Sections
 from common.sections import Value
 from models.evaluation import evaluate
@@ -30,6 +32,23 @@ from models.evaluation import evaluate
 _KEPT = "kept-entries"
 
 Predictor = Callable[[torch.Tensor], torch.Tensor]
+Result = TypeVar("Result")
+
+
+def _seeded(
+    job: Callable[["Client", Sections, ConfigRecord], Result],
+) -> Callable[["Client", Sections, ConfigRecord], Result]:
+    """Let a job draw from global generators that are seeded for this client in this round."""
+
+    @functools.wraps(job)
+    def run(client: "Client", received: Sections, config: ConfigRecord) -> Result:
+        worker, key = client.worker, (int(config["server-round"]), client.client_id)  # type: ignore[arg-type]
+        with seeded_globally(
+            torch_seed(worker.config.seed, "job", *key), worker.device, worker.own_generators
+        ):
+            return job(client, received, config)
+
+    return run
 
 
 class Client(Job, ListInterface):
@@ -155,9 +174,7 @@ class Client(Job, ListInterface):
     def mean_gradient(self, num_batches: int) -> Section:
         """Return the mean gradient of fresh mini-batches at the resident model; weight decay is left out."""
         self.worker.model.train()
-        dropout = self.generator("dropout", "extra", self.worker.device)
-        for layer in self.worker.dropout_layers:
-            layer.generator = dropout
+        seed_steps(self, "extra")
         gradients = [
             self.gradient_at(self.params, batch)
             for batch in itertools.islice(self.extra_batches(), num_batches)
@@ -222,6 +239,7 @@ class Client(Job, ListInterface):
 
     # One round.
 
+    @_seeded
     def train(self, received: Sections, config: ConfigRecord) -> tuple[Sections, dict[str, int | float]]:
         """Train for one round.
 
@@ -261,6 +279,7 @@ class Client(Job, ListInterface):
         shared = {name: value for name, value in self.worker.state.items() if name not in personal}
         return {ARRAYS: shared, **extra}, metrics
 
+    @_seeded
     def test(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
         """Evaluate on the test data of this client (``clients.evaluation_data``).
 
@@ -285,6 +304,7 @@ class Client(Job, ListInterface):
                 metrics |= data.measure(predictor, f"personal_{name}_" if name else "personal_")
         return metrics
 
+    @_seeded
     def answer_prelude(
         self, received: Sections, config: ConfigRecord
     ) -> tuple[Sections, dict[str, int | float]]:
@@ -292,6 +312,7 @@ class Client(Job, ListInterface):
         self._receive(received, config)
         return self.prelude(), {"num-examples": self.num_examples}
 
+    @_seeded
     def training_loss(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
         """Return the mean cross-entropy of the global model on the client's training data.
 
