@@ -10,7 +10,7 @@ from analysis.plots.label_distribution import plot_label_distribution
 from analysis.plots.participation import plot_participation
 from analysis.style import new_figure
 from tests.analysis.conftest import picture_is_drawn, write_clients, write_label_distribution
-from tests.analysis.test_participation import write_participation
+from tests.analysis.plots.test_participation import write_participation
 
 
 @given(st.integers(1, 5 * MOST_DRAWN))
