@@ -1,21 +1,20 @@
-"""The client half of FedAvg, and the hooks that other methods override."""
+"""The client half of FedAvg: what hooks may use, and one round."""
 
 import functools
 import itertools
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from flwr.app import ConfigRecord
 
-from clients.evaluation_data import client_evaluation_data, evaluate_global_model
-from clients.job import Job
-from clients.list_interface import ListInterface
-from clients.losses import Loss, make_loss
-from clients.training import (
-    Batch,
+from clients.hooks import Hooks
+from clients.local.batches import Batch
+from clients.local.evaluation import client_evaluation_data, evaluate_global_model
+from clients.local.numpy_client import ListInterface
+from clients.local.training import (
     allow_batch_statistics,
     full_gradient,
     iterate_training_batches,
@@ -25,136 +24,38 @@ from clients.training import (
 )
 from common.global_generators import seeded_globally
 from common.randomness import numpy_generator, torch_seed
-from common.records import ARRAYS, Section, Sections
-from common.sections import Value
-from models.evaluation import evaluate
+from common.records import ARRAYS, Payload, Tensors
+from models.measures.evaluation import evaluate
 
 _KEPT = "kept-entries"
-
-Predictor = Callable[[torch.Tensor], torch.Tensor]
 Result = TypeVar("Result")
 
 
 def _seeded(
-    job: Callable[["Client", Sections, ConfigRecord], Result],
-) -> Callable[["Client", Sections, ConfigRecord], Result]:
+    job: Callable[["Client", Payload, ConfigRecord], Result],
+) -> Callable[["Client", Payload, ConfigRecord], Result]:
     """Let a job draw from global generators that are seeded for this client in this round."""
 
     @functools.wraps(job)
-    def run(client: "Client", received: Sections, config: ConfigRecord) -> Result:
-        worker, key = client.worker, (int(config["server-round"]), client.client_id)  # type: ignore[arg-type]
-        with seeded_globally(
-            torch_seed(worker.config.seed, "job", *key), worker.device, worker.own_generators
-        ):
+    def run(client: "Client", received: Payload, config: ConfigRecord) -> Result:
+        worker, server_round = client.worker, int(config["server-round"])  # type: ignore[arg-type]
+        seed = torch_seed(worker.config.seed, "job", server_round, client.client_id)
+        with seeded_globally(seed, worker.device, worker.own_generators):
             return job(client, received, config)
 
     return run
 
 
-class Client(Job, ListInterface):
+class Client(Hooks, ListInterface):
     """Local SGD from the global model: FedAvg (McMahan et al. 2017, Algorithm 1, ClientUpdate).
 
-    A method subclasses this in ``clients/<method>.py`` and overrides hooks; its parameters are annotated
-    class attributes with a default. Hooks are pure tensor code over name → tensor mappings, and use what
-    ``clients.job`` tells of the job at hand.
-
-    Attributes
-    ----------
-    batch : Batch
-        The mini-batch of the current step, in ``correct_gradients``.
+    A method subclasses this in ``clients/<method>.py`` and overrides hooks (``clients/hooks.py``); its
+    parameters are annotated class attributes with a default.
     """
 
-    DEFAULTS: ClassVar[dict[str, Value]] = {}
-    """Keys outside ``method`` for which the method has a default of its own, such as ``model.projection``."""
+    # What hooks may use, beside ``forward`` and what ``clients.local.job`` knows of the job.
 
-    NEEDS_ONE_RATE: ClassVar[bool] = False
-    """Whether the method computes with the learning rate of the round, which must then not change in it."""
-
-    batch: Batch
-
-    # Hooks, in the order in which a run and its rounds call them.
-
-    def validate(self) -> None:
-        """Raise a `UserError` if the method cannot work with this configuration; before any training."""
-
-    def assumes_sgd(self) -> bool:
-        """Tell whether the method's formulas hold for unclipped SGD only, as ``gradient_of_steps`` does."""
-        return False
-
-    def personal_names(self) -> Collection[str]:
-        """Return the entries of the model that the client keeps for itself: they are never sent.
-
-        A new client starts with those of the initial model.
-        """
-        return ()
-
-    def init_state(self) -> Sections:
-        """Return the state of a client that takes part for the first time."""
-        return {}
-
-    def prelude(self) -> Sections:
-        """Return what the server asks for before a round (``FedAvg.asks``), at the received model.
-
-        It may replace ``state``.
-        """
-        return {}
-
-    def begin_round(self) -> None:
-        """Prepare the round: the model is loaded, ``received`` and ``state`` are there."""
-
-    def initial_optimizer(self) -> Section:
-        """Return what the round's optimiser begins with (``clients.optimizers.optimizer_state``)."""
-        return {}
-
-    def trained_names(self) -> Collection[str]:
-        """Return the parameters that the next step trains; the others are frozen."""
-        return self.params
-
-    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
-        """Return the scalar loss of a mini-batch: ``local.loss``, by default cross-entropy."""
-        return self._loss(self.forward(params, batch.inputs), batch.targets)
-
-    @functools.cached_property
-    def _loss(self) -> Loss:
-        return make_loss(self.worker.config.local, self.label_counts)
-
-    def correct_gradients(self, params: Section, grads: Section) -> Section:
-        """Return the gradients that the optimiser is to use; ``batch`` is the mini-batch that they are of."""
-        return grads
-
-    def after_step(self, params: Section) -> None:
-        """Act after an optimiser step."""
-
-    def end_round(self, params: Section) -> Sections:
-        """Update ``state`` and return the sections that go to the server beside the model."""
-        return {}
-
-    def personal_model(self) -> Section | None:
-        """Return the entries in which this client's own model differs from the loaded one, if it has one."""
-        return None
-
-    def personal_predictor(self) -> Predictor:
-        """Return what predicts for this client, from inputs to logits; its own model is loaded."""
-        return self.worker.model
-
-    def personal_predictors(self) -> dict[str, Predictor]:
-        """Return what predicts for this client by name; the empty one is ``personal_predictor``."""
-        return {"": self.personal_predictor()}
-
-    # What hooks may use.
-
-    def forward(self, params: Section, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the logits of the model with `params`; the resident model itself if they are its own."""
-        if params is self.params:
-            return self.noted(self.worker.model(inputs))
-        return torch.func.functional_call(self.worker.model, params, (inputs,))  # type: ignore[no-any-return]
-
-    def noted(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the logits of a step, from which the training accuracy is measured."""
-        self.logits = logits.detach()
-        return logits
-
-    def gradient_at(self, params: Section, batch: Batch) -> Section:
+    def gradient_at(self, params: Tensors, batch: Batch) -> Tensors:
         """Return the gradient of the loss of `batch` at `params`, which are left as they are.
 
         So are BatchNorm's running statistics: those of other weights are not the model's.
@@ -171,7 +72,7 @@ class Client(Job, ListInterface):
         worker.load(statistics)
         return dict(zip(leaves, grads, strict=True))
 
-    def mean_gradient(self, num_batches: int) -> Section:
+    def mean_gradient(self, num_batches: int) -> Tensors:
         """Return the mean gradient of fresh mini-batches at the resident model; weight decay is left out."""
         self.worker.model.train()
         seed_steps(self, "extra")
@@ -186,14 +87,14 @@ class Client(Job, ListInterface):
         endless = self.worker.config.local.model_copy(update={"epochs": 0, "steps": sys.maxsize})
         return iterate_training_batches(self, "extra", endless)
 
-    def train_personal(self, start: Section, **budget: int) -> Section:
+    def train_personal(self, start: Tensors, **budget: int) -> Tensors:
         """Train another model on the client's data and return its entries; the resident model is kept.
 
         Hooks can tell by ``is_personal_phase`` that they are called for it.
 
         Parameters
         ----------
-        start : Section
+        start : Tensors
             The entries in which it differs from the resident model: those that come back.
         **budget : int
             ``steps`` or ``epochs`` (whichever is above 0), by default the round's budget.
@@ -213,17 +114,12 @@ class Client(Job, ListInterface):
             worker.load(kept)
             self.num_steps, self.is_personal_phase = num_steps, False
 
-    def full_gradient(self) -> Section:
+    def full_gradient(self) -> Tensors:
         """Return the gradient of the mean loss over all local data at the resident model.
 
         In evaluation mode and without augmentation; weight decay is left to the optimiser.
         """
         return full_gradient(self)
-
-    @classmethod
-    def defaults(cls, parameters: Mapping[str, Any]) -> Mapping[str, Value]:
-        """Return ``DEFAULTS``, or others that depend on the method's own parameters."""
-        return cls.DEFAULTS
 
     def keeps_state(self) -> bool:
         """Tell whether the client may carry anything from round to round."""
@@ -233,19 +129,15 @@ class Client(Job, ListInterface):
         """Tell whether the client predicts by other means than the global model."""
         return any(map(self.overrides, ("personal_names", "personal_model", "personal_predictor")))
 
-    def overrides(self, hook: str) -> bool:
-        """Tell whether the method has a hook of its own."""
-        return getattr(type(self), hook) is not getattr(Client, hook)
-
     # One round.
 
     @_seeded
-    def train(self, received: Sections, config: ConfigRecord) -> tuple[Sections, dict[str, int | float]]:
+    def train(self, received: Payload, config: ConfigRecord) -> tuple[Payload, dict[str, int | float]]:
         """Train for one round.
 
         Parameters
         ----------
-        received : Sections
+        received : Payload
             ``"arrays"``, the global model less ``personal_names``, and what the method's server half adds.
             Not written to.
         config : ConfigRecord
@@ -253,7 +145,7 @@ class Client(Job, ListInterface):
 
         Returns
         -------
-        tuple[Sections, dict]
+        tuple[Payload, dict]
             The reply's sections (``"arrays"`` are the live tensors of the resident model: serialise them
             before the next job) and its metrics.
         """
@@ -280,8 +172,8 @@ class Client(Job, ListInterface):
         return {ARRAYS: shared, **extra}, metrics
 
     @_seeded
-    def test(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
-        """Evaluate on the test data of this client (``clients.evaluation_data``).
+    def test(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
+        """Evaluate on the test data of this client (``clients.local.evaluation``).
 
         Returns
         -------
@@ -306,14 +198,14 @@ class Client(Job, ListInterface):
 
     @_seeded
     def answer_prelude(
-        self, received: Sections, config: ConfigRecord
-    ) -> tuple[Sections, dict[str, int | float]]:
+        self, received: Payload, config: ConfigRecord
+    ) -> tuple[Payload, dict[str, int | float]]:
         """Return the sections of ``prelude`` and the number of examples; nothing is trained."""
         self._receive(received, config)
         return self.prelude(), {"num-examples": self.num_examples}
 
     @_seeded
-    def training_loss(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
+    def training_loss(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
         """Return the mean cross-entropy of the global model on the client's training data.
 
         In evaluation mode and without augmentation; with ``one-batch`` in `config`, on one mini-batch.
@@ -341,7 +233,7 @@ class Client(Job, ListInterface):
         kept = {*self.personal_names(), *(self.worker.buffers if is_local else ())}
         return [name for name in self.worker.state if name in kept]
 
-    def _receive(self, received: Sections, config: ConfigRecord) -> None:
+    def _receive(self, received: Payload, config: ConfigRecord) -> None:
         """Take what the server sent, and load the model: the global one with the client's own entries."""
         worker = self.worker
         self.received = {

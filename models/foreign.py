@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.global_generators import Generator, seeded_globally
-from models.layers import Dropout
+from models.architectures.layers import Dropout
 
 _LIBRARIES = ("torch", "torchvision", "timm")
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)

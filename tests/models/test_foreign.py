@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from models.architectures.layers import Dropout
 from models.foreign import check_keyed, key_recurrent_dropout, own_generators
-from models.layers import Dropout
 from tests.models.random_models import KINDS, Between
 
 MODULE_GENERATOR = torch.Generator()

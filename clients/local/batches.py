@@ -1,0 +1,63 @@
+"""Mini-batches, and the exact local budget: which samples make up which of them."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from common.sections import LocalSection
+
+
+class Batch:
+    """One mini-batch on the device: normalised inputs, integer targets, and the samples' indices.
+
+    ``labels`` are the true ones where the targets are noisy, otherwise the same.
+    """
+
+    __slots__ = ("indices", "inputs", "labels", "targets")
+
+    def __init__(
+        self,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        indices: torch.Tensor,
+        labels: torch.Tensor | None = None,
+    ) -> None:
+        self.inputs = inputs
+        self.targets = targets
+        self.labels = targets if labels is None else labels
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+def num_steps(local: LocalSection, num_examples: int) -> int:
+    """Return the number of optimiser steps of one client in one round."""
+    return local.steps or local.epochs * math.ceil(num_examples / local.batch_size)
+
+
+def iterate_batches(
+    indices: torch.Tensor, local: LocalSection, generator: torch.Generator
+) -> Iterator[torch.Tensor]:
+    """Yield the sample indices of each mini-batch of a round.
+
+    The client walks through its shuffled data and reshuffles when they are exhausted. The last, smaller
+    batch of a pass is kept, so that every sample of an epoch is used exactly once; a client with fewer
+    samples than a batch uses all of them in each step.
+
+    Parameters
+    ----------
+    indices : Tensor
+        The client's samples, int64 of shape (num_examples,).
+    local : LocalSection
+        ``batch-size`` and exactly one of ``epochs`` and ``steps``.
+    generator : torch.Generator
+        The job's generator for the purpose ``shuffle``; on the CPU.
+    """
+    remaining = num_steps(local, len(indices))
+    while remaining:
+        order = indices[torch.randperm(len(indices), generator=generator).to(indices.device)]
+        for batch in torch.split(order, local.batch_size)[:remaining]:
+            yield batch
+            remaining -= 1
