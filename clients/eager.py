@@ -18,7 +18,6 @@ WRAPPERS = ("torch._compile", "torch.optim.optimizer")
 WRAPPED = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
 
 
-@functools.cache
 def eager(optimizer: type[Optimizer]) -> type[Optimizer]:
     """Return a subclass of an optimiser of torch's whose methods do not import torch's compiler.
 
