@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from clients.eager import WRAPPED, eager, unwrapped
-from clients.lamb import LAMB
-from clients.lars import LARS
+from clients.local.lamb import LAMB
+from clients.local.lars import LARS
 
 CASES = [
     (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01, "fused": True}),
@@ -115,7 +115,7 @@ def test_a_compiled_model_trains_with_them() -> None:
 
 RUN = """
 import sys, torch, run_simulation
-from clients.optimizers import OPTIMIZERS
+from clients.local.optimizers import OPTIMIZERS
 from common.config import Config, merge
 small = ["rounds=1", "clients.count=2", "local.epochs=0", "local.steps=1", "clients.evaluate-fraction=0.5"]
 settings = [part for text in small for part in ("--set", text)]
