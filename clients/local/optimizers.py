@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from clients.eager import eager
+from clients.local.eager import eager
 from clients.local.lamb import LAMB
 from clients.local.lars import LARS
 from common.errors import unknown_name

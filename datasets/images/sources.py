@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from common.errors import UserError, unknown_name
 from datasets.dataset import Dataset
-from datasets.digits import read_digits
+from datasets.images.digits import read_digits
 from datasets.images.image_folder import read_image_folder
 from datasets.images.raw import RawDataset, RawSplit
 from datasets.shakespeare import load_shakespeare

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from clients.eager import WRAPPED, eager, unwrapped
+from clients.local.eager import WRAPPED, eager, unwrapped
 from clients.local.lamb import LAMB
 from clients.local.lars import LARS
 
@@ -97,7 +97,7 @@ def wrappers(function: object) -> list[str]:
 
 @pytest.mark.parametrize("name", WRAPPED)
 def test_torch_has_the_wrappers_that_are_left_out(name: str) -> None:
-    """Where this fails torch has changed: look whether ``clients/eager.py`` is still needed."""
+    """Where this fails torch has changed: look whether ``clients/local/eager.py`` is still needed."""
     wrapper = "_use_grad" if name == "step" else "inner"
     assert wrapper in wrappers(getattr(torch.optim.SGD, name))
     assert wrapper not in wrappers(getattr(eager(torch.optim.SGD), name))
@@ -134,6 +134,6 @@ print("imported:", *(name for name in ("torch._dynamo", "sklearn", "ray") if nam
 
 def test_a_run_imports_neither_the_compiler_nor_scikit_learn(tmp_path: Path) -> None:
     command = [sys.executable, "-c", RUN, str(tmp_path / "run")]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     assert answer.splitlines()[-1] == "imported:"

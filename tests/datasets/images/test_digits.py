@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-import datasets.digits
-from datasets.digits import read_digits
+import datasets.images.digits
+from datasets.images.digits import read_digits
 
 
 @pytest.mark.parametrize("has_moved", [False, True])
 def test_they_are_those_of_scikit_learn(has_moved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if has_moved:
-        monkeypatch.setattr(datasets.digits, "_path", lambda: None)
+        monkeypatch.setattr(datasets.images.digits, "_path", lambda: None)
     images, labels = read_digits()
     bunch = load_digits()
     assert np.array_equal(images, bunch.images)
@@ -20,6 +20,6 @@ def test_they_are_those_of_scikit_learn(has_moved: bool, monkeypatch: pytest.Mon
 
 
 def test_the_installed_scikit_learn_has_the_file_where_it_is_read() -> None:
-    path = datasets.digits._path()
+    path = datasets.images.digits._path()
     assert path is not None
     assert path.name == "digits.csv.gz"
