@@ -15,15 +15,17 @@ from clients.base import Client
 from clients.batches import num_steps
 from clients.training import train_locally
 from common.errors import ClientFailureError
-from common.methods import available_methods
+from common.methods import available_flower_strategies, available_methods
 from runtimes.replay import replay
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.progress import PlainLines
 from tests.conftest import Runner, model_for, small_config
 
-METHODS = [*available_methods(), "flwr:FedAdam", "flwr:FedAvgM", "flwr:FedMedian"]
+METHODS = [*available_methods(), *available_flower_strategies()]
 PARAMETERS = {
+    "flwr:MultiKrum": {"method__num-nodes-to-select": 2},
+    "flwr:QFedAvg": {"method__client-learning-rate": 0.1},
     "flwr:FedAvgM": {"method__server-momentum": 0.9},
     "fedloge": {"model__name": "mlp", "method__head_steps": 20},
     "fedetf": {"model__name": "mlp", "method__alternation_epochs": 1},
