@@ -23,24 +23,24 @@ from common.records import (
     record_of,
     to_array,
     to_ndarray,
+    to_payload,
     to_record,
-    to_section,
-    to_sections,
+    to_tensors,
 )
 from common.stragglers import work_share
-from server.checkpoint import Checkpoint, CheckpointStore
-from server.client_metrics import summarise_evaluations, summarise_training, weighted_mean
-from server.directory import ClientDirectory
+from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from server.checkpoints.state_codec import capture_attributes, restore_attributes
 from server.early_stop import EarlyStop
 from server.evaluation import CentralEvaluation
 from server.interrupt import StopRequest, stop_between_rounds
 from server.local_steps import LocalSteps
-from server.messenger import Messenger, num_bytes
+from server.messages.directory import ClientDirectory
+from server.messages.messenger import Messenger, num_bytes
+from server.messages.replies import ReplyCheck
 from server.participation import Participation
-from server.progress import ProgressDisplay
-from server.replies import ReplyCheck
-from server.run_directory import RunDirectory
-from server.state_codec import capture_attributes, restore_attributes
+from server.records.client_metrics import summarise_evaluations, summarise_training, weighted_mean
+from server.records.progress import ProgressDisplay
+from server.records.run_directory import RunDirectory
 from strategies.fedavg import FedAvg
 
 Row = dict[str, Any]
@@ -116,7 +116,7 @@ class RoundLoop:
         self.checkpoints.commit(
             Checkpoint(
                 self.server_round,
-                to_section(self.arrays),
+                to_tensors(self.arrays),
                 capture_attributes(self.strategy),
                 {
                     "seconds": self.seconds,
@@ -130,7 +130,7 @@ class RoundLoop:
                 },
                 dict(self.config.flat()),
             ),
-            ((client_id, to_sections(content)) for client_id, content in answers),
+            ((client_id, to_payload(content)) for client_id, content in answers),
         )
         self._trained_since_checkpoint.clear()
 
@@ -291,7 +291,7 @@ class RoundLoop:
 
     def _evaluate_centrally(self) -> dict[str, float]:
         """Evaluate the global model, and its variants if the method has any."""
-        return self.evaluation(self.arrays, self.strategy.variants(to_section(self.arrays)))
+        return self.evaluation(self.arrays, self.strategy.variants(to_tensors(self.arrays)))
 
     def _evaluation_fraction(self, is_last: bool) -> float:
         """Return which fraction of clients evaluates; if none does, all do so at the end if personalised."""
@@ -371,7 +371,7 @@ class RoundLoop:
 
 def initial_arrays(config: Config, strategy: FedAvg, evaluation: CentralEvaluation) -> ArrayRecord:
     """Return the model that a run starts from; a method may put something of its own into it."""
-    return to_record(strategy.initial_model(to_section(evaluation.initial_arrays()), config.seed))
+    return to_record(strategy.initial_model(to_tensors(evaluation.initial_arrays()), config.seed))
 
 
 def _sizes(messages: Mapping[int, Message]) -> dict[int, str]:

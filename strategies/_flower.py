@@ -10,8 +10,8 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common.errors import UserError
-from common.records import ARRAYS, METRICS, Section, record_of, to_record, to_section
-from strategies.aggregation import WeightedAverage
+from common.records import ARRAYS, METRICS, Tensors, record_of, to_record, to_tensors
+from strategies._aggregation import WeightedAverage
 from strategies.fedavg import FedAvg, data_of
 
 # Our loop hands a strategy exactly the clients that it is to address.
@@ -67,7 +67,7 @@ class FlowerStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Let the Flower strategy build messages with the parameters, and add the other entries."""
-        self.global_model = to_section(arrays)
+        self.global_model = to_tensors(arrays)
         messages = self.inner.configure_train(server_round, self._parameters(arrays), config, grid)
         return _completed(messages, arrays)
 
@@ -124,8 +124,8 @@ class FlowerStrategy(FedAvg):
                 record[name] = arrays[name]
         return record
 
-    def _others(self, arrays: Mapping[str, Array]) -> Section:
-        return to_section({name: arrays[name] for name in arrays if name not in self.parameter_names})
+    def _others(self, arrays: Mapping[str, Array]) -> Tensors:
+        return to_tensors({name: arrays[name] for name in arrays if name not in self.parameter_names})
 
 
 class _Parameters(ArrayRecord):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.methods import available_flower_strategies
+from clients.registry import available_flower_strategies
 from common.sections import Value
 from tests.conftest import Runner
 

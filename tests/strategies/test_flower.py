@@ -9,9 +9,9 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp.strategy import QFedAvg
 
+from clients.registry import available_flower_strategies, load_method
 from common.errors import UserError
-from common.methods import available_flower_strategies, load_method
-from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, Section, to_section
+from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, Tensors, to_tensors
 from strategies._flower import EVERYONE, FlowerStrategy
 from tests.strategies.messages import NodesOnly, make_reply, record
 
@@ -38,7 +38,7 @@ def run_round(
     replies: tuple[Mapping[str, Any], ...] = REPLIES,
     server_round: int = 1,
     **metrics: Any,
-) -> Section:
+) -> Tensors:
     """Run one round in which clients reply with these models; metrics are lists, a value per client."""
     list(strategy.configure_train(server_round, model, ConfigRecord(), NodesOnly([2, 3])))
     messages = []
@@ -47,7 +47,7 @@ def run_round(
         messages.append(make_reply(reply, examples, train_loss=0.5 + index, **own))
     arrays, _ = strategy.aggregate_train(server_round, messages)
     assert arrays is not None
-    return to_section(arrays)
+    return to_tensors(arrays)
 
 
 def test_a_message_has_the_whole_model_in_its_order() -> None:
@@ -128,7 +128,7 @@ class TestQFedAvg:
         ]
         arrays, _ = flowers.aggregate_train(1, replies)
         assert arrays is not None
-        for name, value in to_section(arrays).items():
+        for name, value in to_tensors(arrays).items():
             np.testing.assert_allclose(own[name].numpy(), value.numpy(), rtol=1e-6)
 
     def test_q_of_zero_is_the_weighted_mean(self) -> None:
@@ -146,7 +146,7 @@ class TestQFedAvg:
         ]
         arrays, _ = strategy.aggregate_train(2, replies)
         assert arrays is not None
-        twice = to_section(arrays)
+        twice = to_tensors(arrays)
         for name in PARAMETERS:
             np.testing.assert_allclose(weighted[name].numpy(), twice[name].numpy(), rtol=1e-6)
 
