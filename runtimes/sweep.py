@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from clients.app import app
 from common.config import Config
 from common.errors import ClientFailureError, UserError
-from common.experiment_file import SEED_AXIS, Experiment, Point, Selection
+from common.experiment_file import Experiment, Point, Selection
 from common.files import write_atomic
 from common.methods import complete
 from common.sections import Value
@@ -102,7 +102,7 @@ def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
             seeds = [int(text) for text in options.seeds.split(",")]
         except ValueError:
             raise UserError(f"--seeds takes integers with commas between, not '{options.seeds}'") from None
-        experiment = experiment.with_axis(SEED_AXIS, {f"seed{seed}": {"seed": seed} for seed in seeds})
+        experiment = experiment.with_seeds(seeds)
     return experiment
 
 
