@@ -22,6 +22,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from common.config import PROJECT_ROOT, flatten, settle_budget
 from common.errors import UserError, nearest
+from common.files import read_text
 from common.sections import NonNegativeFloat, Section, Value
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
@@ -114,7 +115,7 @@ class QueueFile(Section):
     give_up: GiveUp | None = None
     code: str = ""
     checkpoint_minutes: NonNegativeFloat = 5.0
-    entries: dict[str, Entry] = Field(min_length=1)
+    entries: dict[str, Entry]
 
     @property
     def path(self) -> Path:
@@ -144,10 +145,8 @@ def read_queue_file(path: Path, directory: str = "", overrides: dict[str, Value]
         One line that names the file and the key.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path} is not valid TOML: {error}") from None
     if directory:
         content["directory"] = directory
@@ -165,6 +164,8 @@ def _inherit(content: dict[str, Any], overrides: dict[str, Value]) -> None:
     entries, common = content.get("entries"), content.get("set", {})
     if not isinstance(entries, dict) or not isinstance(common, dict):
         return
+    if not entries:
+        raise ValueError("entries must have at least one entry, such as [entries.mine]")
     for name, entry in entries.items():
         if not _NAME.fullmatch(name):
             raise ValueError(f"entries: '{name}' names a folder: take letters, digits and . _ = + -")

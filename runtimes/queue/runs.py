@@ -15,6 +15,7 @@ from typing import Any
 from common.config import Config, merge, to_toml
 from common.errors import UserError
 from common.experiment_file import Experiment, Overrides, Selection, parse_experiment
+from common.files import read_text
 from runtimes.queue.file import Entry, GiveUp, QueueFile
 
 _TIMED_ROUNDS = 50  # of which the mean time is taken for the rounds to come
@@ -119,11 +120,8 @@ def _experiment(entry: Entry) -> Experiment:
         raise UserError(f"code: there is no run_simulation.py in {entry.code_directory}")
     experiment = Experiment()
     if entry.experiment:
-        path = entry.code_directory / entry.experiment
-        try:
-            experiment = parse_experiment(path.read_text(encoding="utf-8"), entry.experiment)
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"experiment: cannot read {path}: {error}") from None
+        text = read_text(entry.code_directory / entry.experiment, "experiment")
+        experiment = parse_experiment(text, entry.experiment)
     return experiment.with_seeds(entry.seeds) if entry.seeds else experiment
 
 
