@@ -59,6 +59,7 @@ def wait_for_stop():
         print("stopped; go on with --resume")
         sys.exit(130)
     signal.signal(signal.SIGTERM, handle)
+    (path / "ready").touch()
     while True:
         time.sleep(0.02)
 
@@ -280,9 +281,8 @@ def test_a_signal_ends_the_run_gently_and_the_queue(folder: Folder, number: sign
     script = "begin(4); row(1, 0.5); wait_for_stop()"
     folder.write(f"[entries.a]\nset.script = {json.dumps(script)}\n[entries.b]\n")
     queue = folder.start()
-    wait_for(lambda: (folder.runs / "a" / "metrics.csv").exists() and folder.states()["a"][0] == "running")
+    wait_for(lambda: (folder.runs / "a" / "ready").exists() and folder.states()["a"][0] == "running")
     assert folder.states()["a"][1].startswith("round 1 of 4, expected end ")
-    time.sleep(0.2)  # the stand-in takes the signal from now on
     queue.send_signal(number)
     output, _ = queue.communicate(timeout=30)
     assert queue.returncode == 130, output
@@ -294,7 +294,7 @@ def test_two_queues_on_one_file(folder: Folder, capsys: Output) -> None:
     script = "begin(4); row(1, 0.5); wait_for_stop()"
     folder.write(f"[entries.a]\nset.script = {json.dumps(script)}\n")
     queue = folder.start()
-    wait_for((folder.runs / "a" / "metrics.csv").exists)
+    wait_for((folder.runs / "a" / "ready").exists)
     assert main([str(folder.file)]) == 2
     assert "another queue works in" in capsys.readouterr().err
     assert main([str(folder.file), "--status"]) == 0
@@ -308,9 +308,8 @@ def test_what_a_killed_queue_left_is_ended_before_anything_starts(folder: Folder
     script = "begin(4); options.resume and sys.exit(0); row(1, 0.5); wait_for_stop()"
     folder.write(f"[entries.a]\nset.script = {json.dumps(script)}\n")
     queue = folder.start()
-    wait_for((folder.runs / "a" / "metrics.csv").exists)
+    wait_for((folder.runs / "a" / "ready").exists)
     wait_for(lambda: Records(folder.runs).running()[1])
-    time.sleep(0.2)
     queue.kill()
     queue.communicate(timeout=30)
     assert folder.states()["a"][0] == "running", "its run does not notice"
