@@ -23,13 +23,13 @@ from pydantic import Field, ValidationError, model_validator
 from common.config import PROJECT_ROOT, flatten, settle_budget
 from common.errors import UserError, nearest
 from common.files import read_text
-from common.sections import NonNegativeFloat, Section, Value
+from common.sections import ConfigSection, NonNegativeFloat, Value
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 _INHERITED = ("give-up", "code", "checkpoint-minutes")
 
 
-class GiveUp(Section):
+class GiveUp(ConfigSection):
     """When a run shows too little to be worth its whole budget.
 
     Attributes
@@ -54,7 +54,7 @@ class GiveUp(Section):
         return self
 
 
-class Entry(Section):
+class Entry(ConfigSection):
     """One command line of ``run_simulation.py``, which is one run or several.
 
     Attributes
@@ -96,7 +96,7 @@ class Entry(Section):
         return flatten(self.set)
 
 
-class QueueFile(Section):
+class QueueFile(ConfigSection):
     """A whole file; what stands outside of the entries holds for all of them.
 
     Attributes
@@ -210,7 +210,7 @@ def _describe(error: ValidationError) -> str:
 
 
 def _known_keys(place: list[str]) -> list[str]:
-    model: type[Section] = QueueFile
+    model: type[ConfigSection] = QueueFile
     if "give-up" in place[:-1]:
         model = GiveUp
     elif len(place) > 1:

@@ -14,7 +14,7 @@ from typing import Any
 
 from common.config import Config, merge, to_toml
 from common.errors import UserError
-from common.experiment_file import Experiment, Overrides, Selection, parse_experiment
+from common.experiment_file import Experiment, LabelFilter, Overrides, parse_experiment
 from common.files import read_text
 from runtimes.queue.file import Entry, GiveUp, QueueFile
 
@@ -102,7 +102,7 @@ def runs_of(file: QueueFile) -> list[Run]:
 def _runs_of_entry(name: str, entry: Entry, directory: Path) -> Iterator[Run]:
     try:
         experiment = _experiment(entry)
-        selection = Selection(entry.only, experiment.axes)
+        selection = LabelFilter(entry.only, experiment.axes)
         points = [point for point in experiment.points() if point in selection]
         if not points:
             raise UserError(f"no run has all of the labels {', '.join(entry.only)}")
