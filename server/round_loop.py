@@ -86,6 +86,7 @@ class RoundLoop:
         self.final: Row = {}
         self.stopped = ""
         self._trained_since_checkpoint: set[int] = set()
+        self._committed_at = time.monotonic()
 
     # State on disk.
 
@@ -133,6 +134,7 @@ class RoundLoop:
             ((client_id, to_payload(content)) for client_id, content in answers),
         )
         self._trained_since_checkpoint.clear()
+        self._committed_at = time.monotonic()
 
     # The rounds.
 
@@ -176,10 +178,15 @@ class RoundLoop:
         self._finish_round(row, started)
         if self.stopped:
             self.progress.note(f"stopped after round {server_round}: {self.stopped}")
-        if is_last or request.requested or server_round % self.config.checkpoint.every == 0:
+        if is_last or request.requested or self._is_checkpoint_due():
             self.commit()
         if request.requested and not is_last:
             raise KeyboardInterrupt
+
+    def _is_checkpoint_due(self) -> bool:
+        checkpoint = self.config.checkpoint
+        minutes = (time.monotonic() - self._committed_at) / 60
+        return self.server_round % checkpoint.every == 0 or 0 < checkpoint.minutes <= minutes
 
     def _train(self, server_round: int) -> Row:
         queries: Counter[str] = Counter()  # what asking for losses has cost
