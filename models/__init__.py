@@ -2,11 +2,10 @@
 
 A model file defines ``build(input_shape, num_classes, *, <annotated parameters with defaults>)``; modules
 without ``build`` hold what several models share. ``<library>:<name>`` is a model of a library, whose
-``models/from_<library>.py`` finds its ``build``.
+``models/architectures/from_<library>.py`` finds its ``build``.
 """
 
 import importlib
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -14,7 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+import models.architectures
 from common.errors import UnknownNameError, UserError
+from common.global_generators import seeded_globally
 from common.memory import physical_bytes, within_memory
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import MODEL, available_plugins, find_function, load_plugin, names, unknown
@@ -26,7 +27,7 @@ from models.weights.run_weights import load_run_weights
 __all__ = ["available_models", "build_model", "model_parameters"]
 
 LIBRARIES = ("timm", "torchvision")
-_PACKAGE = sys.modules[__name__]
+_PACKAGE = models.architectures
 
 
 def build_model(
@@ -73,10 +74,10 @@ def build_model(
     of_its_own = "weights" in function_parameters(build)
     weights = "" if of_its_own else keywords.pop("weights")
     asks = f"model.name '{name}' with these model.* keys and inputs of shape {tuple(input_shape)}"
-    with within_memory(asks), torch.random.fork_rng(devices=[]):
+    with within_memory(asks):
         if _is_large(input_shape, keywords.values()):
             _check_size(asks, lambda: build(input_shape, num_outputs, **keywords))
-        torch.manual_seed(torch_seed(seed, "init"))
+    with within_memory(asks), seeded_globally(torch_seed(seed, "init")):
         model = build(input_shape, num_outputs, **keywords)
         if features != "plain":
             normalize_features(as_classifier(model), features, projection)
@@ -146,7 +147,7 @@ def _has_build(name: str) -> bool:
 
 def _library(name: str) -> ModuleType:
     # Imported here: a library takes a while, and most runs have a model of our own.
-    return importlib.import_module(f"{__name__}.from_{name}")
+    return importlib.import_module(f"{_PACKAGE.__name__}.from_{name}")
 
 
 def _find_build(name: str) -> Callable[..., nn.Module]:

@@ -1,9 +1,7 @@
-"""From the command line to finished runs: configuration, Grid, ServerApp, plots, table."""
+"""From the command line to a finished run or sweep, its plots and its table."""
 
 import argparse
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # Before Flower is imported: a local run tells nobody and asks nobody.
@@ -11,14 +9,11 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 from common.command_line import make_console
-from common.config import Config, merge, parse_toml, read_assignments
+from common.config import Config, parse_toml, read_assignments
 from common.errors import UserError
 from common.experiment_file import Experiment, Overrides, parse_experiment
 from common.files import read_text
-from common.inactive import check_active, set_back
-from common.plugins import all_folders
-from common.rounds_scale import scale_rounds
-from runtimes.local_grid import LocalGrid
+from runtimes.run import configure, run, saying_how_to_resume
 
 CONFIG_FILE = "config.toml"
 
@@ -52,62 +47,6 @@ def read_experiment(options: argparse.Namespace) -> Experiment:
     return parse_experiment(read_text(options.experiment), str(options.experiment))
 
 
-def configure(
-    options: argparse.Namespace,
-    overrides: Overrides,
-    assignments: Overrides,
-    run_directory: str,
-    stored: Sequence[Overrides] = (),
-) -> Config:
-    """Lay the command line over the overrides of one run and validate the result.
-
-    Parameters
-    ----------
-    options : argparse.Namespace
-        The command line.
-    overrides : Overrides
-        What the experiment file sets for this run.
-    assignments : Overrides
-        What ``--set`` sets for it.
-    run_directory : str
-        Where it runs; empty for a new directory below ``runs/``.
-    stored : sequence of Overrides
-        What takes the place of the defaults.
-
-    Raises
-    ------
-    InapplicableKeyError
-        If a key is set that has no effect.
-    UserError
-        If the configuration is not valid.
-    """
-    layers = [overrides]
-    if options.rounds_scale is not None:
-        layers.append(scale_rounds(merge(overrides), options.rounds_scale))
-    layers.append(assignments)
-    if options.runtime:
-        layers.append({"runtime.name": options.runtime})
-    if options.plugins:
-        layers.append({"plugins": ",".join(options.plugins)})
-    run_layer: Overrides = {"run.directory": run_directory, "run.resume": options.resume}
-    folders: Overrides = {"plugins": all_folders(merge(*stored, *layers)["plugins"])}
-    values = Config.from_flat(merge(*stored, *layers, run_layer, folders)).flat()
-    given = {key for layer in layers for key in layer}
-    check_active({**set_back(values), **{key: value for key, value in values.items() if key in given}})
-    config = Config.from_flat(set_back(values))
-    return compared(config, options.comparator) if options.comparator else config
-
-
-def compared(config: Config, comparator: str) -> Config:
-    """Return the configuration of a comparator of a run, with the run's model."""
-    from clients.registry import complete
-    from runtimes.comparators import derive
-    from server.experiment import client_sizes, has_natural_clients
-
-    config = complete(config)  # a projection that the method brings along is part of the model
-    return derive(config, comparator, lambda: client_sizes(config), lambda: has_natural_clients(config))
-
-
 def launch(options: argparse.Namespace) -> int:
     """Run the experiment of the command line, or its sweep; return the exit code."""
     experiment = read_experiment(options)
@@ -128,45 +67,3 @@ def launch(options: argparse.Namespace) -> int:
         run(config, str(path))
     print_summary(path, make_console())
     return 0
-
-
-@contextlib.contextmanager
-def saying_how_to_resume(directory: Path) -> Iterator[None]:
-    """Add to what ends a run, or a sweep, from outside whether anything was committed and how to resume."""
-    try:
-        yield
-    except (KeyboardInterrupt, OSError) as error:
-        error.add_note(how_to_resume(directory))
-        raise
-
-
-def how_to_resume(directory: Path) -> str:
-    """Say what was committed in the directory of a run or a sweep, and how to resume."""
-    committed = any(directory.glob("**/checkpoints/round-*.json"))
-    if committed:
-        return f"what was committed is kept: resume with --run-dir {directory} --resume"
-    return f"nothing was committed yet: --run-dir {directory} --resume starts it from the beginning"
-
-
-def run(config: Config, run_directory: str) -> None:
-    """Run one experiment in this process, or on Ray, to its end."""
-    from flwr.app import Context, RecordDict
-
-    from common.flower import RUN_ID, SERVER_NODE_ID
-    from server.app import app
-
-    run_config = config.flat() | {"run.directory": run_directory}
-    with make_grid(config) as grid:
-        app(grid, Context(RUN_ID, SERVER_NODE_ID, {}, RecordDict(), run_config))
-
-
-def make_grid(config: Config) -> LocalGrid:
-    """Make the Grid that ``runtime.name`` asks for; Ray is imported only here and only then."""
-    if config.runtime.name == "ray":
-        from runtimes.ray import RayGrid
-
-        return RayGrid(config)
-    from clients.app import app
-    from runtimes.sequential import SequentialGrid
-
-    return SequentialGrid(app, config.clients.count, config.flat())

@@ -18,11 +18,11 @@ from clients.registry import complete
 from common.command_line import make_console
 from common.config import Config, read_assignments, settle_budget
 from common.errors import ClientFailureError, UserError
-from common.experiment_file import SEED_AXIS, Experiment, LabelFilter, Overrides, Point
+from common.experiment_file import Experiment, LabelFilter, Overrides, Point
 from common.files import write_atomic
 from common.sections import Value
 from runtimes.comparators import AS_GIVEN, COMPARATORS
-from runtimes.launch import compared, configure, run, saying_how_to_resume
+from runtimes.run import compared, configure, run, saying_how_to_resume
 from runtimes.sequential import SequentialGrid
 from runtimes.shared_keys import SharedKeys
 from runtimes.sweep_state import State, state_of
@@ -111,7 +111,7 @@ def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
             raise UserError(f"--seeds takes integers with commas between, not '{options.seeds}'") from None
         if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
             raise UserError(f"--seeds names {twice[0]} twice: a repetition needs a seed of its own")
-        experiment = experiment.with_axis(SEED_AXIS, {f"seed{seed}": {"seed": seed} for seed in seeds})
+        experiment = experiment.with_seeds(seeds)
     return experiment
 
 

@@ -9,8 +9,8 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import nn
 
 from clients.base import Client
+from clients.local.batches import Batch
 from clients.local.optimizers import make_optimizer
-from clients.local.training import Batch
 from clients.local.worker import Worker
 from clients.registry import Method, load_method
 from common.config import Config, merge
@@ -34,6 +34,7 @@ class LossWorker(Worker):
         self.buffers = {}
         self.initial_state = {name: value.detach().clone() for name, value in self.parameters.items()}
         self.dropout_layers = []
+        self.own_generators = []
         self.batch_norm_layers = []
         self.optimizer = make_optimizer(self.parameters.values(), config.local)
         self.normalizer = lambda inputs: inputs  # type: ignore[assignment]
