@@ -14,7 +14,7 @@ from clients.training import Batch
 from clients.worker import Worker
 from common.config import Config, merge
 from common.methods import Method, load_method
-from common.records import ARRAYS, METRICS, Section, to_record, to_section, to_sections
+from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, Section, to_record, to_section, to_sections
 from common.sections import Value
 from datasets.dataset import Split
 from runtimes.flower_internals import assume_task_identity
@@ -86,6 +86,7 @@ class LossFederation:
         strategy = self.method.make_strategy()
         assert isinstance(strategy, FedAvg)
         strategy.begin_run(len(losses), list(self.model))
+        strategy.client_examples = torch.tensor(counts)
         self.strategy = strategy
         self.replies: dict[int, Section] = {}
         self.server_round = 0
@@ -97,8 +98,10 @@ class LossFederation:
 
         return WithLoss(worker, client_id, {}, dict(self.method.client_parameters))
 
-    def run_round(self, cohort: Sequence[int] | None = None) -> Section:
-        """Run one round and return the global model."""
+    def run_round(
+        self, cohort: Sequence[int] | None = None, corrections: Mapping[int, float] | None = None
+    ) -> Section:
+        """Run one round, perhaps with a participation scheme's corrections of weights; return the model."""
         self.server_round += 1
         cohort = range(len(self.clients)) if cohort is None else cohort
         config = ConfigRecord({"server-round": self.server_round})
@@ -108,6 +111,8 @@ class LossFederation:
         for client_id, message in zip(cohort, messages, strict=True):
             sections, metrics = self.clients[client_id].train(to_sections(message.content), config)
             content = RecordDict({name: to_record(section) for name, section in sections.items()})
+            if corrections:
+                metrics[PARTICIPATION_WEIGHT] = corrections[client_id]
             content[METRICS] = MetricRecord(dict(metrics))
             self.replies[client_id] = {n: value.detach().clone() for n, value in sections[ARRAYS].items()}
             replies.append(Message(content, reply_to=message))
