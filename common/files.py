@@ -1,7 +1,16 @@
-"""Writing files so that a kill at any moment leaves the old or the new content, never a part."""
+"""Files: written so that a kill leaves the old or the new content, read so that nothing hangs."""
 
+import errno
+import json
 import os
+import stat
 from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+
+# No text that a person names is larger; a sparse file can pretend to be.
+_MOST_TEXT = 2**30
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -25,3 +34,84 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def expanded(path: str | Path, key: str) -> Path:
+    """Return a path that a person gave, with ``~`` written out; `key` is the configuration's name for it."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # a user whom the system does not know
+        raise UserError(f"{key}: cannot use the path '{path}': {error}") from None
+
+
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """Read a file; a pipe or a device is refused unopened, since reading it might never end.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, it is of another kind or has more than `most` bytes, or it cannot be read.
+    """
+    try:
+        status = path.stat()
+    except ValueError as error:  # a null character in the name
+        raise OSError(errno.EINVAL, str(error)) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, f"it is {kind_of(status.st_mode)}, not a file")
+    if most is not None and status.st_size > most:
+        raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than {most}")
+    return path.read_bytes()
+
+
+def kind_of(mode: int) -> str:
+    """Name what the mode of a path says that it is."""
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "no regular file")
+
+
+def read_text(path: Path, key: str = "") -> str:
+    """Read a text file that somebody named; a byte order mark does not count.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    key : str, default ""
+        What of the configuration names it, for the message.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it is not UTF-8.
+    """
+    prefix = f"{key}: " if key else ""
+    try:
+        return read_regular(path, _MOST_TEXT).decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{prefix}cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{prefix}cannot read {path}: it is not UTF-8 text (see byte {error.start}): save it as UTF-8"
+        ) from None
+
+
+def read_json(path: Path, key: str = "") -> Any:
+    """Read a JSON file that somebody named.
+
+    Raises
+    ------
+    UserError
+        As `read_text`, and if it is not JSON.
+    """
+    text = read_text(path, key)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        prefix = f"{key}: " if key else ""
+        raise UserError(f"{prefix}{path} is not valid JSON: {error}") from None
