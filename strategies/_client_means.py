@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from flwr.app import MetricRecord
 
-from common.records import Section
-from strategies.aggregation import WeightedAverage
+from common.records import Tensors
+from strategies._aggregation import WeightedAverage
 from strategies.fedavg import FedAvg
 
 
@@ -31,7 +31,7 @@ class ClientMean(FedAvg):
         self._changes = WeightedAverage()
 
     def accumulate(
-        self, name: str, average: WeightedAverage, section: Section, metrics: MetricRecord
+        self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
         """Add up changes with the clients' own weights."""
         if name != self.CHANGES:
@@ -40,7 +40,7 @@ class ClientMean(FedAvg):
         self._changes = average
         average.add(section, self.client_weight(metrics))
 
-    def moved(self, mean: Section, changes: Section, factor: float = 1.0) -> Section:
+    def moved(self, mean: Tensors, changes: Tensors, factor: float = 1.0) -> Tensors:
         """Return s after a round, from s before it, in which entries that are missing are zero.
 
         `factor` times `changes` is the average of s_i+ - s_i over the cohort.

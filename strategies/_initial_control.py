@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from flwr.app import MetricRecord
 
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 from strategies._client_means import ClientMean
 
 
@@ -19,7 +19,7 @@ class InitialControl(ClientMean):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self.control: Section = {}
+        self.control: Tensors = {}
 
     def asks(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
         """Ask everyone once."""
@@ -29,7 +29,7 @@ class InitialControl(ClientMean):
         """Return the client's own weight: everyone is asked, so that there is nothing to correct."""
         return self.client_weight(metrics)
 
-    def learn(self, means: Sections, weight: float) -> None:
+    def learn(self, means: Payload, weight: float) -> None:
         """Begin with the mean of all controls; those of clients that failed to answer are zero."""
         share = weight / self.total_weight
         self.control = {name: share * value for name, value in means["control"].items()}

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
 from strategies._client_means import ClientMean
 
 
@@ -21,14 +21,14 @@ class FedDyn(ClientMean):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self.linear: Section = {}
+        self.linear: Tensors = {}
 
-    def prepare(self, sections: Sections) -> Sections:
+    def prepare(self, sections: Payload) -> Payload:
         """Add what h is averaged from, which has other weights than the model."""
         model = sections[ARRAYS]
         return {ARRAYS: model, self.CHANGES: {name: model[name] for name in self.parameter_names}}
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step the model and h."""
         change, trained = self.mean_change(averages), averages[self.CHANGES]
         changes = {name: value - self.global_model[name] for name, value in trained.items()}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.records import Section, to_sections
+from common.records import Tensors, to_payload
 from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from strategies.fedavg import FedAvg
@@ -79,8 +79,8 @@ SCHEMES: list[dict[str, Value]] = [
 
 
 def mean_over_clients(
-    states: Mapping[int, Section], weights: torch.Tensor, holders: Mapping[str, list[int]]
-) -> Section:
+    states: Mapping[int, Tensors], weights: torch.Tensor, holders: Mapping[str, list[int]]
+) -> Tensors:
     """The weighted mean over the clients that hold an entry; those without a state have zeros."""
     means = {}
     for name, clients in holders.items():
@@ -118,7 +118,7 @@ def test_the_state_is_the_mean_of_all_clients_states_after_every_round(
     def compare(self: FedAvg, server_round: int) -> dict[str, float]:
         if server_round > 0:
             states = {
-                grids[0].client_id(node): to_sections(context.state).get(STATE[method], {})
+                grids[0].client_id(node): to_payload(context.state).get(STATE[method], {})
                 for node, context in grids[0]._contexts.items()
             }
             everyone = range(self.num_clients)
@@ -164,7 +164,7 @@ def test_the_state_is_the_mean_of_all_clients_states_after_every_round(
 
 def fail_in_round_two(monkeypatch: pytest.MonkeyPatch) -> None:
     from clients.base import Client
-    from clients.training import train_locally
+    from clients.local.training import train_locally
 
     failed: list[int] = []
 
