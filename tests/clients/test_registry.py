@@ -89,8 +89,8 @@ class TestNames:
 
     def test_plugins(self) -> None:
         assert "fedavg" in available_plugins(strategies)
-        assert "aggregation" in available_plugins(strategies)
-        assert "aggregation" not in available_plugins(strategies, FedAvg)
+        assert "registry" in available_plugins(clients)
+        assert "registry" not in available_plugins(clients, Client)
         assert load_plugin(strategies, "no-such-file") is None
         module = load_plugin(strategies, "fedavg")
         assert module is not None
@@ -117,7 +117,19 @@ class TestMethods:
         assert message == "method.weighting must be 'examples' or 'uniform', not 'uniformly'"
 
     @pytest.mark.parametrize(
-        "name", ["fedavgg", "base", "app", "worker", "aggregation", "__init__", "", "os", "fedavg.fedavg"]
+        "name",
+        [
+            "fedavgg",
+            "base",
+            "app",
+            "hooks",
+            "registry",
+            "_aggregation",
+            "__init__",
+            "",
+            "os",
+            "fedavg.fedavg",
+        ],
     )
     def test_unknown_ones_are_refused(self, name: str) -> None:
         message = error_of(load_method, name, {})
@@ -130,7 +142,7 @@ class TestMethods:
     def test_every_available_method_loads(self) -> None:
         names = available_methods()
         assert "fedavg" in names
-        assert not {"base", "app", "worker", "aggregation"} & set(names)
+        assert not {"base", "app", "hooks", "registry", "local"} & set(names)
         for name in names:
             assert load_method(name, {}).make_strategy() is not None
 
@@ -242,3 +254,9 @@ class TestAddedFiles:
         method = load_method("added-server-only", {})
         assert method.client_class is Client
         assert method.client_parameters == {}
+
+
+def test_what_has_no_underscore_is_a_method() -> None:
+    assert available_plugins(strategies) == available_plugins(strategies, FedAvg)
+    machinery = {"app", "base", "hooks", "registry", "local"}
+    assert set(available_plugins(clients)) - machinery == set(available_plugins(clients, Client)) - {"base"}
