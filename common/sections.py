@@ -305,9 +305,10 @@ class FailuresSection(ConfigSection):
 
 
 class CheckpointSection(ConfigSection):
-    """Every how many rounds a checkpoint is committed (the last round always is)."""
+    """Every how many rounds, and minutes, a checkpoint is committed (the last round always is)."""
 
     every: Positive
+    minutes: NonNegativeFloat
 
 
 class AnalysisSection(ConfigSection):

@@ -34,6 +34,7 @@ class LossWorker(Worker):
         self.buffers = {}
         self.initial_state = {name: value.detach().clone() for name, value in self.parameters.items()}
         self.dropout_layers = []
+        self.own_generators = []
         self.batch_norm_layers = []
         self.optimizer = make_optimizer(self.parameters.values(), config.local)
         self.normalizer = lambda inputs: inputs  # type: ignore[assignment]
