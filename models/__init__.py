@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import nn
 
 import models.architectures
 from common.errors import UnknownNameError, UserError
+from common.global_generators import seeded_globally
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import MODEL, available_plugins, find_function, load_plugin, names, unknown
 from common.randomness import torch_seed
@@ -66,8 +66,7 @@ def build_model(
     num_outputs = max(num_classes, keywords.pop("outputs"))
     of_its_own = "weights" in function_parameters(build)
     weights = "" if of_its_own else keywords.pop("weights")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, "init"))
+    with seeded_globally(torch_seed(seed, "init")):
         model = build(input_shape, num_outputs, **keywords)
         if features != "plain":
             normalize_features(as_classifier(model), features, projection)

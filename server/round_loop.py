@@ -12,6 +12,8 @@ from flwr.serverapp import Grid
 from common.clock import synchronous_seconds
 from common.config import Config
 from common.errors import UserError
+from common.global_generators import seeded_globally
+from common.randomness import torch_seed
 from common.records import (
     ARRAYS,
     CONFIG,
@@ -155,7 +157,9 @@ class RoundLoop:
                     started = time.perf_counter()
                     self._finish_round({"round": 0, **self._evaluate_centrally()}, started)
                 while self.server_round < self.config.rounds and not self.stopped:
-                    self._run_round(self.server_round + 1, request)
+                    server_round = self.server_round + 1
+                    with seeded_globally(torch_seed(self.config.seed, "round", server_round)):
+                        self._run_round(server_round, request)
         finally:
             self.progress.stop()
 
@@ -253,7 +257,7 @@ class RoundLoop:
             return strategy.address(RecordDict({ARRAYS: arrays, CONFIG: config}), "query.prelude", view)
 
         messages = self._build(ask, server_round, asked, steps)
-        check = self._reply_check(messages)
+        check = self._reply_check(messages, self.participation.weights(asked))
         self.messenger.reduce(strategy.hear, server_round, messages, check)
         self._trained_since_checkpoint |= check.worked
         cost.update(failures=len(check.failures), bytes_down=num_bytes(messages), bytes_up=check.num_bytes)
