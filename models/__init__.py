@@ -90,8 +90,8 @@ def build_model(
 
 def available_models() -> list[str]:
     """Return the names of all models of our own and of the plug-ins, sorted."""
-    own = available_plugins(_PACKAGE)
-    return sorted({*filter(_has_build, own), *(set(names(MODEL)) - set(own))})
+    helpers = {name for name in available_plugins(_PACKAGE) if not _has_build(name)}
+    return [name for name in names(MODEL) if name not in helpers]
 
 
 def model_parameters(name: str) -> list[str]:

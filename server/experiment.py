@@ -132,6 +132,7 @@ def prepare(config: Config, grid: Grid) -> Parts:
     trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
     shared = [name for name in trained if name not in clients.personal_names]
     strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
+    strategy.client_examples = torch.from_numpy(clients.num_examples)
     strategy.begin_run(config.clients.count, shared)
     participation.meet(clients.num_examples, clients.label_counts)
     population = introduce(config, strategy, evaluation.model, clients)

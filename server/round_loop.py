@@ -257,7 +257,7 @@ class RoundLoop:
             return strategy.address(RecordDict({ARRAYS: arrays, CONFIG: config}), "query.prelude", view)
 
         messages = self._build(ask, server_round, asked, steps)
-        check = self._reply_check(messages)
+        check = self._reply_check(messages, self.participation.weights(asked))
         self.messenger.reduce(strategy.hear, server_round, messages, check)
         self._trained_since_checkpoint |= check.worked
         cost.update(failures=len(check.failures), bytes_down=num_bytes(messages), bytes_up=check.num_bytes)
