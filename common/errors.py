@@ -44,6 +44,10 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+class DivergedError(ClientFailureError):
+    """The server's model, or what a method keeps, is no longer finite (exit code 1)."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or nothing if none is near.
 
