@@ -43,7 +43,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--describe",
         nargs="*",
         metavar="NAME",
-        help="say what there is to choose, or what a name or key means",
+        help="say what there is to choose, or what a name means",
     )
     parser.add_argument("--schema", action="store_true", help="print a JSON schema of experiment files")
     parser.add_argument("--realign", metavar="DIR", type=_path, help="realign the heads of a run of FedLoGe")

@@ -51,8 +51,8 @@ class DivergedError(ClientFailureError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or nothing if none is near.
 
-    Of dotted keys the same last part in another section is nearer than anything else, then initials (``lr`` is
-    the ``learning-rate`` of some section), then what is alike in the same section, then what is alike.
+    Of dotted keys the same last part in another section is nearest, then initials (``lr`` is the
+    ``learning-rate`` of some section), then what is alike in the same section, then what is alike.
     """
     choices = list(known)
     section, _, last = name.rpartition(".")
