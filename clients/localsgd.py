@@ -1,5 +1,6 @@
 """Local SGD's client half (Yu et al. 2019; Lin, Stich et al. 2020): workers with optimisers of their own."""
 
+from collections.abc import Collection
 from typing import Literal
 
 from clients.base import Client
@@ -19,9 +20,9 @@ class LocalSGD(Client):
 
     momentum: Literal["average", "keep", "reset"] = "average"
 
-    def keeps_state(self) -> bool:
-        """Tell whether the worker keeps its optimiser's state for itself."""
-        return self.momentum == "keep" or bool(self._kept_names)
+    def keeps(self) -> Collection[str]:
+        """Return what the worker keeps for itself: its optimiser's state, or nothing."""
+        return (OPTIMIZER,) if self.momentum == "keep" else ()
 
     def initial_optimizer(self) -> Tensors:
         """Return the worker's own state of the optimiser, or the average."""
