@@ -26,7 +26,7 @@ from server.checkpoints.state_codec import UnsupportedStateError, capture_attrib
 from server.evaluation import CentralEvaluation
 from server.messages.directory import ClientDirectory, discover_clients
 from server.participation import Participation, cohort_size
-from server.privacy import apply_privacy, privacy_remarks, privacy_summary
+from server.privacy import apply_privacy, check_private_state, privacy_remarks, privacy_summary
 from server.records.feature_noise import write_noise_examples
 from server.records.participation_report import write_participation
 from server.records.progress import Logged, ProgressDisplay
@@ -129,6 +129,7 @@ def prepare(config: Config, grid: Grid) -> Parts:
     evaluation = CentralEvaluation(config, dataset)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
+    check_private_state(config, participation.scheme, clients.keeps_state)
     trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
     shared = [name for name in trained if name not in clients.personal_names]
     strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
