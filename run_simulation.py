@@ -2,7 +2,7 @@
 """Run one federated experiment, or a sweep of them, in this process or on Ray.
 
 python run_simulation.py [EXPERIMENT.toml] [--set key=value ...] [--runtime sequential|ray]
-                         [--run-dir DIR] [--resume] [--comparators] [--rounds-scale FACTOR]
+                         [--plugins DIR] [--run-dir DIR] [--resume] [--comparators] [--rounds-scale FACTOR]
 """
 
 import argparse
@@ -20,6 +20,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("experiment", nargs="?", type=Path, help="TOML file of overrides (see experiments/)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
+    parser.add_argument(
+        "--plugins", action="append", default=[], metavar="DIR", help="folder of your own code"
+    )
     parser.add_argument("--runtime", choices=["sequential", "ray"], help="short for --set runtime.name=...")
     parser.add_argument("--run-dir", metavar="DIR", help="run directory (default: a new one below runs/)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --run-dir")

@@ -15,6 +15,7 @@ from clients.worker import get_worker
 from common.config import Config
 from common.errors import UserError
 from common.methods import complete, load_method
+from common.plugins import use_folders
 from common.records import CONFIG, METRICS, SIZE, Sections, is_finite, to_record, to_sections
 from common.sections import Value
 
@@ -37,6 +38,7 @@ def parse_run_config(run_config: Mapping[str, Value]) -> Config:
     if _latest and _latest[0][0] is run_config:
         return _latest[0][1]
     config = _parse_config(tuple(sorted(run_config.items())))
+    use_folders(config.plugins)
     _latest[:] = [(run_config, config)]
     return config
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from common.errors import UserError, nearest
+from common.plugins import use_folders
 from common.schedules import batch_factor
 from common.sections import (
     AnalysisSection,
@@ -47,7 +48,7 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
 RESUMABLE_DIFFERENCES = (
-    "rounds", "overrides", "device", "dataset.root", "dataset.download", "failures.timeout",
+    "rounds", "overrides", "plugins", "device", "dataset.root", "dataset.download", "failures.timeout",
 )  # fmt: skip
 RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "checkpoint.", "analysis.")
 
@@ -59,6 +60,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: str
     overrides: str
+    plugins: str
     run: RunSection
     clients: ClientsSection
     participation: OpenSection
@@ -145,7 +147,7 @@ class Config(Section):
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Value]) -> "Config":
-        """Validate a flat mapping of every dotted key.
+        """Validate a flat mapping of every dotted key, and look for names in its ``plugins`` from now on.
 
         Raises
         ------
@@ -153,6 +155,7 @@ class Config(Section):
             One line that names an unknown key's nearest neighbour, or a wrong value and what is expected.
         """
         values = _apply_overrides(values)
+        use_folders(values.get("plugins", ""))
         _check_keys(values)
         nested: dict[str, Any] = {}
         for key, value in values.items():

@@ -11,6 +11,10 @@ class UserError(Exception):
     """
 
 
+class UnknownNameError(UserError):
+    """A name in the configuration that names nothing."""
+
+
 class ClientFailureError(Exception):
     """A client's job failed and ``failures.policy`` says that this ends the run (exit code 1)."""
 
@@ -21,7 +25,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{matches[0]}'?" if matches else ""
 
 
-def unknown_name(key: str, name: str, known: Iterable[str]) -> UserError:
+def unknown_name(key: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Build the error for a value of the key `key` that names nothing."""
     choices = sorted(known)
-    return UserError(f"{key}: there is no '{name}'{nearest(name, choices)} (available: {', '.join(choices)})")
+    available = ", ".join(choices)
+    return UnknownNameError(f"{key}: there is no '{name}'{nearest(name, choices)} (available: {available})")

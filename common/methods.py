@@ -5,9 +5,11 @@ The half that a method does not have is FedAvg's. ``flwr:<Class>`` takes a strat
 
 import functools
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
 
 import flwr.serverapp.strategy as flower_strategies
 from flwr.serverapp.strategy import Strategy
@@ -16,11 +18,26 @@ import clients
 import strategies
 from clients.base import Client
 from common.config import Config, drop_inherited_defaults
-from common.errors import UserError, nearest, unknown_name
+from common.errors import UserError, nearest
 from common.parameters import class_parameters, parse_parameters
-from common.plugins import available_plugins, find_class, load_plugin
+from common.plugins import (
+    CLIENT_HALF,
+    SERVER_HALF,
+    Found,
+    Kind,
+    available_plugins,
+    class_of,
+    find,
+    find_class,
+    folders,
+    names,
+    unknown,
+    where,
+)
 from common.sections import Value
 from strategies.fedavg import FedAvg
+
+T = TypeVar("T")
 
 FLOWER_PREFIX = "flwr:"
 # Our loop hands a strategy exactly the clients that it is to address.
@@ -55,7 +72,9 @@ class Method:
 
 def available_methods() -> list[str]:
     """List the methods that have a file in ``strategies/`` or ``clients/``."""
-    return sorted({*available_plugins(strategies, FedAvg), *available_plugins(clients, Client)} - {"base"})
+    own = {*available_plugins(strategies), *available_plugins(clients)}
+    methods = {*available_plugins(strategies, FedAvg), *available_plugins(clients, Client)} - {"base"}
+    return sorted(methods | ({*names(CLIENT_HALF), *names(SERVER_HALF)} - own))
 
 
 def complete(config: Config) -> Config:
@@ -74,17 +93,16 @@ def load_method(name: str, parameters: Mapping[str, Value]) -> Method:
     UserError
         Unknown method (with the nearest name), unknown parameter, or a value out of range.
     """
-    return _load_method(name, tuple(sorted(parameters.items())))
+    return _load_method(name, tuple(sorted(parameters.items())), tuple(folders()))
 
 
 @functools.lru_cache(maxsize=8)
-def _load_method(name: str, items: tuple[tuple[str, Value], ...]) -> Method:
+def _load_method(name: str, items: tuple[tuple[str, Value], ...], _searched: tuple[Path, ...] = ()) -> Method:
     if name.startswith(FLOWER_PREFIX):
         return _flower_method(name, dict(items))
-    strategy_class = _find_half(strategies, name, FedAvg)
-    client_class = _find_half(clients, name, Client)
+    strategy_class, client_class = _find_halves(name)
     if name == "base" or not (strategy_class or client_class):
-        raise unknown_name("method.name", name, [*available_methods(), "flwr:<Strategy>"])
+        raise unknown(CLIENT_HALF, name, [*available_methods(), "flwr:<Strategy>"])
     strategy_class, client_class = strategy_class or FedAvg, client_class or Client
     of_strategy, of_client = class_parameters(strategy_class), class_parameters(client_class)
     declared = {**of_strategy, **of_client}
@@ -100,9 +118,35 @@ def _load_method(name: str, items: tuple[tuple[str, Value], ...]) -> Method:
     )
 
 
-def _find_half(package: Any, name: str, base: type[Any]) -> type[Any] | None:
-    module = load_plugin(package, name)
-    return find_class(module, base) if module else None
+def _find_halves(name: str) -> tuple[type[Strategy] | None, type[Client] | None]:
+    """Return the server's and the client's half of a method, as far as it has them."""
+    server, client = find(SERVER_HALF, name), find(CLIENT_HALF, name)
+    if ":" in name and server:
+        return _halves_of_object(name, server)
+    strategy_class, client_class = _half(SERVER_HALF, server, FedAvg), _half(CLIENT_HALF, client, Client)
+    if strategy_class and client_class and server and client and server.origin != client.origin:
+        places = " and in ".join(found.origin or "the project" for found in (server, client))
+        raise UserError(f"method.name: there is a method '{name}' in {places}: rename one of them")
+    return strategy_class, client_class
+
+
+def _halves_of_object(name: str, found: Found) -> tuple[type[Strategy] | None, type[Client] | None]:
+    """Return the half that ``package.module:Name`` names, and the other one if its module defines it."""
+    strategy_class, client_class = class_of(found, FedAvg), class_of(found, Client)
+    if not (strategy_class or client_class):
+        raise UserError(f"method.name: '{name}' is no subclass of FedAvg nor of Client")
+    if found.is_module:
+        return strategy_class, client_class
+    module = sys.modules[found.thing.__module__]
+    return strategy_class or find_class(module, FedAvg), client_class or find_class(module, Client)
+
+
+def _half(kind: Kind, found: Found | None, base: type[T]) -> type[T] | None:
+    """Return the class of a half; a plug-in must define one, a file of the project may be a helper."""
+    cls = class_of(found, base) if found else None
+    if found and found.origin and cls is None:
+        raise UserError(f"{kind.key}: {where(found.thing)} defines no subclass of {base.__name__}")
+    return cls
 
 
 def _flower_method(name: str, given: dict[str, Value]) -> Method:

@@ -1,12 +1,286 @@
-"""Things found by file name: ``name`` in the configuration is ``<package>/<name>.py`` with ``-`` as ``_``."""
+"""Everything that is chosen by name, and where names are found.
 
+A name is that of a file, with ``-`` as ``_``: in the project's own folder of its kind; in the folder of that
+kind in one of the user's plug-in folders (``plugins``, ``--plugins``, ``FLOWERBED_PLUGINS``); among the entry
+points ``flowerbed.<folder>`` of installed packages; or ``package.module:name`` says where it is.
+"""
+
+import functools
 import importlib
+import importlib.util
 import inspect
+import os
 import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from common.errors import UnknownNameError, UserError, nearest, unknown_name
+from common.plugin_modules import guarded, has_module, import_from, import_module
 
 T = TypeVar("T")
+
+ENVIRONMENT_VARIABLE = "FLOWERBED_PLUGINS"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of thing that is chosen by name.
+
+    Attributes
+    ----------
+    title : str
+        What messages call it.
+    key : str
+        The key of the configuration that names one.
+    package : str
+        The project's own folder of them, as a package; modules with a leading underscore are helpers.
+    folder : str
+        Their folder in a plug-in folder.
+    function : str
+        What a module must define; empty where it is a subclass of a base class.
+    """
+
+    title: str
+    key: str
+    package: str
+    folder: str
+    function: str = ""
+
+    @property
+    def group(self) -> str:
+        """The group of entry points by which installed packages offer them."""
+        return f"flowerbed.{self.folder}"
+
+
+CLIENT_HALF = Kind("client half of a method", "method.name", "clients", "clients")
+SERVER_HALF = Kind("server half of a method", "method.name", "strategies", "strategies")
+PARTICIPATION = Kind("participation scheme", "participation.name", "server.participation", "participation")
+PARTITION = Kind("partition", "partition.name", "datasets.partitions", "partitions", "partition")
+MODEL = Kind("model", "model.name", "models", "models", "build")
+
+KINDS = (CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, MODEL)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name stands for.
+
+    Attributes
+    ----------
+    thing : Any
+        A module, or the object that ``package.module:name`` or an entry point names.
+    origin : str
+        ``""`` for the project, else the plug-in folder, package or module that it comes from.
+    """
+
+    thing: Any
+    origin: str
+
+    @property
+    def is_module(self) -> bool:
+        """Whether a function or class is still to be looked up in it."""
+        return isinstance(self.thing, ModuleType)
+
+
+# Where plug-ins are looked for
+
+_folders: list[Path] = []
+
+
+def use_folders(text: object) -> None:
+    """Make the folders of the key ``plugins``, separated by commas, those in which this process looks."""
+    _folders[:] = split_folders(text) if isinstance(text, str) else []
+
+
+def folders() -> list[Path]:
+    """Return the plug-in folders of this process, those of the environment included, each once."""
+    given = os.environ.get(ENVIRONMENT_VARIABLE, "").replace(os.pathsep, ",")
+    return list(dict.fromkeys([*_folders, *split_folders(given)]))
+
+
+def split_folders(text: str) -> list[Path]:
+    """Return the absolute paths in a list that commas separate."""
+    return [Path(part).expanduser().resolve() for part in map(str.strip, text.split(",")) if part]
+
+
+def all_folders(given: object) -> str:
+    """Return the value of ``plugins`` for every process of a run, wherever it runs: absolute, and complete.
+
+    Raises
+    ------
+    UserError
+        If a folder is not there, or has no plug-ins.
+    """
+    use_folders(given)
+    for folder in folders():
+        _check_folder(folder)
+    return ",".join(map(str, folders()))
+
+
+def _check_folder(folder: Path) -> None:
+    known = [kind.folder for kind in KINDS]
+    if not folder.is_dir():
+        raise UserError(f"plugins: there is no folder {folder}; --plugins names others")
+    inner = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if not set(inner) & set(known):
+        hints = (nearest(name, known) for name in inner if not name.startswith((".", "_")))
+        raise UserError(
+            f"plugins: {folder} has none of the folders {', '.join(known)}{next(filter(None, hints), '')}"
+        )
+
+
+# Finding by name
+
+
+def names(kind: Kind) -> list[str]:
+    """List the names of a kind, in configuration spelling; nothing is imported but the kind's package."""
+    listed = [*_own(kind), *(name for _, name in _in_folders(kind)), *(point.name for point in _points(kind))]
+    return sorted({name.replace("_", "-") for name in listed})
+
+
+def find(kind: Kind, name: str) -> Found | None:
+    """Import what a name stands for; None if there is nothing.
+
+    Raises
+    ------
+    UserError
+        If there are several, or importing it fails.
+    """
+    if ":" in name:
+        return _named_object(kind, name)
+    module = name.replace("-", "_")
+    found: list[tuple[str, Callable[[], Any]]] = []
+    if module in _own(kind):
+        found.append(("", lambda: import_module(f"{kind.package}.{module}")))
+    for folder, own in _in_folders(kind):
+        if own == module:
+            found.append((str(folder), functools.partial(import_from, folder, f"{kind.folder}.{module}")))
+    points = (point for point in _points(kind) if point.name.replace("-", "_") == module)
+    found += [(f"package {point.dist.name if point.dist else point.module}", point.load) for point in points]
+    if len(found) > 1:
+        places = " and in ".join(origin or f"the project's {kind.folder}/" for origin, _ in found)
+        raise UserError(f"{kind.key}: there is a {kind.title} '{name}' in {places}: rename one of them")
+    return Found(guarded(f"'{name}' of {found[0][0]}", found[0][1]), found[0][0]) if found else None
+
+
+def find_function(kind: Kind, name: str) -> Callable[..., Any]:
+    """Return the function that a name of a kind stands for.
+
+    Raises
+    ------
+    UserError
+        If there is none, with the nearest name and all there are.
+    """
+    found = find(kind, name)
+    if found is None:
+        raise unknown(kind, name)
+    function = getattr(found.thing, kind.function, None) if found.is_module else found.thing
+    if function is None and not found.origin:  # a helper of the project's
+        raise unknown(kind, name)
+    if not callable(function):
+        raise UserError(f"{kind.key}: {where(found.thing)} defines no function '{kind.function}'")
+    result: Callable[..., Any] = function
+    return result
+
+
+def find_subclass(kind: Kind, name: str, base: type[T]) -> type[T]:
+    """Return the subclass of `base` that a name of a kind stands for.
+
+    Raises
+    ------
+    UserError
+        If there is none, with the nearest name and all there are.
+    """
+    found = find(kind, name)
+    if found is None:
+        raise unknown(kind, name)
+    cls = class_of(found, base)
+    if cls is None and not found.origin:
+        raise unknown(kind, name)
+    if cls is None:
+        raise UserError(f"{kind.key}: {where(found.thing)} defines no subclass of {base.__name__}")
+    return cls
+
+
+def class_of(found: Found, base: type[T]) -> type[T] | None:
+    """Return the subclass of `base` that was found, or that the module found defines."""
+    if found.is_module:
+        return find_class(found.thing, base)
+    is_class = inspect.isclass(found.thing) and issubclass(found.thing, base)
+    return found.thing if is_class else None
+
+
+def unknown(kind: Kind, name: str, known: Iterable[str] | None = None) -> UnknownNameError:
+    """Build the error for a name of a kind that names nothing; `known` are the names there are."""
+    error = unknown_name(kind.key, name, names(kind) if known is None else known)
+    missing = ", ".join(str(folder) for folder in folders() if not folder.is_dir())
+    return UnknownNameError(f"{error}; this machine has no {missing}") if missing else error
+
+
+def _own(kind: Kind) -> list[str]:
+    if kind.package in sys.modules:
+        return _modules(list(sys.modules[kind.package].__path__))
+    package = importlib.util.find_spec(kind.package)
+    return _modules(package.submodule_search_locations or []) if package else []
+
+
+def _in_folders(kind: Kind) -> Iterator[tuple[Path, str]]:
+    for folder in folders():
+        for module in _modules([str(folder / kind.folder)]):
+            yield folder, module
+
+
+def _modules(path: list[str]) -> list[str]:
+    found = (module.name for module in pkgutil.iter_modules(path))
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+@functools.cache
+def _points(kind: Kind) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=kind.group))
+
+
+def _named_object(kind: Kind, name: str) -> Found:
+    """Return what ``package.module:name`` stands for; the module may also lie in a plug-in folder."""
+    module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in f"{module_name}.{attribute}".split(".")):
+        raise UserError(f"{kind.key} must be a name or package.module:name, not '{name}'")
+    holders = [folder for folder in folders() if has_module(folder, module_name)]
+    if _is_importable(module_name):
+        module, origin = import_module(module_name), module_name
+    elif holders:
+        module, origin = import_from(holders[0], module_name), str(holders[0])
+    else:
+        raise UserError(
+            f"{kind.key} '{name}': there is no module '{module_name}' on this machine: install it, or put its"
+            " folder on PYTHONPATH"
+        )
+    try:
+        return Found(functools.reduce(getattr, attribute.split("."), module), origin)
+    except AttributeError:
+        raise UserError(
+            f"{kind.key}: {where(module)} has no '{attribute}'{nearest(attribute, vars(module))}"
+        ) from None
+
+
+def _is_importable(module_name: str) -> bool:
+    try:
+        return importlib.util.find_spec(module_name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def where(thing: Any) -> str:
+    """Return the file of a module, or what else it is."""
+    return str(getattr(thing, "__file__", None) or thing)
+
+
+# Modules of a package of the project
 
 
 def available_plugins(package: ModuleType, base: type | None = None) -> list[str]:
@@ -14,12 +288,10 @@ def available_plugins(package: ModuleType, base: type | None = None) -> list[str
 
     With `base`, only the modules that define a subclass of it (or `base` itself).
     """
-    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
     return [
         name.replace("_", "-")
-        for name in names
-        if not name.startswith("_")
-        and (base is None or find_class(importlib.import_module(f"{package.__name__}.{name}"), base))
+        for name in _modules(list(package.__path__))
+        if base is None or find_class(importlib.import_module(f"{package.__name__}.{name}"), base)
     ]
 
 

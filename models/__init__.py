@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.errors import UserError, unknown_name
+from common.errors import UnknownNameError, UserError
 from common.parameters import function_parameters, parse_parameters
-from common.plugins import available_plugins, load_plugin
+from common.plugins import MODEL, available_plugins, find_function, load_plugin, names, unknown
 from common.randomness import torch_seed
 from common.sections import NonNegative, Value
 from models.classifier import FeatureKind, add_projection, as_classifier, normalize_features
@@ -79,8 +79,9 @@ def build_model(
 
 
 def available_models() -> list[str]:
-    """Return the names of all models of our own, sorted."""
-    return [name for name in available_plugins(_PACKAGE) if _load_build(name) is not None]
+    """Return the names of all models of our own and of the plug-ins, sorted."""
+    own = available_plugins(_PACKAGE)
+    return sorted({*filter(_has_build, own), *(set(names(MODEL)) - set(own))})
 
 
 def model_parameters(name: str) -> list[str]:
@@ -110,8 +111,8 @@ def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
     return {**of_its_own, **common}
 
 
-def _load_build(name: str) -> Callable[..., nn.Module] | None:
-    return getattr(load_plugin(_PACKAGE, name), "build", None)
+def _has_build(name: str) -> bool:
+    return hasattr(load_plugin(_PACKAGE, name), MODEL.function)
 
 
 def _library(name: str) -> ModuleType:
@@ -124,9 +125,12 @@ def _find_build(name: str) -> Callable[..., nn.Module]:
     if separator and library in LIBRARIES:
         found: Callable[..., nn.Module] = _library(library).find_build(inner)
         return found
-    build = _load_build(name)
-    if build is None:
+    try:
+        return find_function(MODEL, name)
+    except UnknownNameError:
         if name in _library("torchvision").available():
-            raise UserError(f"model.name: there is no '{name}' here; did you mean 'torchvision:{name}'?")
-        raise unknown_name("model.name", name, [*available_models(), *(f"{key}:<name>" for key in LIBRARIES)])
-    return build
+            raise UserError(
+                f"model.name: there is no '{name}' here; did you mean 'torchvision:{name}'?"
+            ) from None
+        known = [*available_models(), *(f"{key}:<name>" for key in LIBRARIES)]
+        raise unknown(MODEL, name, known) from None

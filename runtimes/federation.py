@@ -24,6 +24,7 @@ from analysis.report import print_summary
 from common.config import PROJECT_ROOT, Config, flatten, merge, parse_assignment, settle_budget, to_toml
 from common.errors import UserError
 from common.experiment_file import parse_experiment
+from common.plugins import all_folders
 from common.sections import Value
 from runtimes.flower_environment import (
     CONNECTION,
@@ -83,6 +84,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         raise UserError("--resume needs --run-dir, the directory of the run to continue")
     overrides = _overrides(options)
     if app == PROJECT_ROOT:
+        overrides["plugins"] = all_folders(overrides.get("plugins", ""))
         Config.from_flat(merge(overrides))
     nodes = overrides.get("clients.count", defaults.get("clients.count"))
     if not isinstance(nodes, int) or nodes < 1:
@@ -214,6 +216,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, Value]:
             )
         overrides |= settle_budget(experiment.overrides)
     overrides |= settle_budget(dict(parse_assignment(text) for text in options.set))
+    if options.plugins:
+        overrides["plugins"] = ",".join(options.plugins)
     if options.supernodes is not None:
         overrides["clients.count"] = options.supernodes
     if options.data_root is not None:
@@ -254,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("experiment", nargs="?", type=Path, metavar="EXPERIMENT.toml", help="overrides of the app's defaults")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="an override; may be repeated")
+    add("--plugins", action="append", default=[], metavar="DIR", help="folder of your own code; repeatable")
     add("--supernodes", type=int, metavar="N", help="short for --set clients.count=N")
     add("--run-dir", type=Path, help="where the run writes its results (default: runs/federation-<time>)")
     add("--resume", action="store_true", help="continue the run in --run-dir from its last checkpoint")

@@ -12,6 +12,7 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 from common.config import Config, merge, parse_assignment, parse_toml
 from common.errors import UserError
 from common.experiment_file import Experiment, Overrides, parse_experiment
+from common.plugins import all_folders
 from common.rounds_scale import scale_rounds
 from runtimes.local_grid import LocalGrid
 
@@ -64,6 +65,9 @@ def configure(
     if options.runtime:
         layers.append({"runtime.name": options.runtime})
     layers.append({"run.directory": run_directory, "run.resume": options.resume})
+    if options.plugins:
+        layers.append({"plugins": ",".join(options.plugins)})
+    layers.append({"plugins": all_folders(merge(*layers)["plugins"])})
     config = Config.from_flat(merge(*layers))
     return compared(config, options.comparator) if options.comparator else config
 

@@ -147,7 +147,8 @@ def start_ray(config: Config) -> bool:
     if ray.is_initialized():
         return False
     threads = str(config.resources.threads_per_worker)
-    environment: dict[str, Any] = {"env_vars": {"PYTHONPATH": str(PROJECT_ROOT), "OMP_NUM_THREADS": threads}}
+    path = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")]))
+    environment: dict[str, Any] = {"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": threads}}
     if config.ray.address:
         environment = {
             "env_vars": {"OMP_NUM_THREADS": threads},

@@ -37,8 +37,10 @@ def state_of(path: Path, config: Config) -> State:
     config_file = path / "config.toml"
     if not config_file.exists():
         return State("new")
-    summary = _read_summary(path / "summary.json")
-    stored = stored_config(summary["config"]) if summary else read_stored_config(config_file)
+    summary, plugins = _read_summary(path / "summary.json", config.plugins), config.plugins
+    stored = (
+        stored_config(summary["config"], plugins) if summary else read_stored_config(config_file, plugins)
+    )
     found = differences(stored, config)
     if not found and stored.rounds > config.rounds:
         found = [f"rounds was {stored.rounds} and is {config.rounds}"]
@@ -46,12 +48,12 @@ def state_of(path: Path, config: Config) -> State:
     return State("finished" if finished else "unfinished", found, summary)
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def _read_summary(path: Path, plugins: str) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        stored_config(summary["config"])
+        stored_config(summary["config"], plugins)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not the summary of a run: delete it, or that run directory") from None
     return dict(summary)

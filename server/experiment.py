@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import Strategy
 from common.config import Config, default_values, differences, parse_toml
 from common.errors import UserError
 from common.methods import complete, load_method
+from common.plugins import use_folders
 from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
@@ -107,6 +108,7 @@ def prepare(config: Config, grid: Grid) -> Parts:
     UserError
         If the configuration or the data do not allow the experiment.
     """
+    use_folders(config.plugins)
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     _check_state(strategy)
     participation = Participation(config)
@@ -131,14 +133,18 @@ def client_sizes(config: Config) -> list[int]:
     return [len(indices) for indices in partition_clients(config, open_dataset(config))]
 
 
-def read_stored_config(path: Path) -> Config:
-    """Read the ``config.toml`` of a run; keys that are younger than the run have their defaults."""
-    return stored_config(parse_toml(path.read_text(encoding="utf-8"), str(path)))
+def read_stored_config(path: Path, plugins: str | None = None) -> Config:
+    """Read the ``config.toml`` of a run; see ``stored_config``."""
+    return stored_config(parse_toml(path.read_text(encoding="utf-8"), str(path)), plugins)
 
 
-def stored_config(values: Mapping[str, Value]) -> Config:
-    """Validate the configuration that a run stored; keys that are younger than it have their defaults."""
-    return Config.from_flat({**default_values(), **values})
+def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Config:
+    """Validate the configuration that a run stored; keys that are younger than it have their defaults.
+
+    The plug-in folders are those of the run, or now `plugins`.
+    """
+    moved = {} if plugins is None else {"plugins": plugins}
+    return Config.from_flat({**default_values(), **values, **moved})
 
 
 def _check_state(strategy: Strategy) -> None:
@@ -205,10 +211,10 @@ def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -
     config_file = path / "config.toml"
     if not config_file.exists():
         raise UserError(f"there is no run to resume in {path}")
-    stored = read_stored_config(config_file)
+    stored = read_stored_config(config_file, config.plugins)
     checkpoint = checkpoints.load_latest()
     if checkpoint:
-        stored = stored_config(checkpoint.config)
+        stored = stored_config(checkpoint.config, config.plugins)
         if checkpoint.server_round > config.rounds:
             raise UserError(
                 f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"

@@ -8,27 +8,24 @@ made from (``dataset.binarize``), or the label itself. Modules with a leading un
 """
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import UserError, unknown_name
+from common.errors import UserError
 from common.parameters import function_parameters, parse_parameters
-from common.plugins import available_plugins, load_plugin
+from common.plugins import PARTITION, find_function, names
 from common.sections import Value
 
 __all__ = ["available_partitions", "make_partition", "partition_parameters"]
 
 IndexArray = npt.NDArray[np.int64]
 
-_PACKAGE = sys.modules[__name__]
-
 
 def available_partitions() -> list[str]:
     """Return the names of all schemes."""
-    return available_plugins(_PACKAGE)
+    return names(PARTITION)
 
 
 def partition_parameters(name: str) -> list[str]:
@@ -91,8 +88,4 @@ def make_partition(
 
 
 def _scheme(name: str) -> Callable[..., list[IndexArray]]:
-    module = load_plugin(_PACKAGE, name) if name in available_partitions() else None
-    if module is None:
-        raise unknown_name("partition.name", name, available_partitions())
-    scheme: Callable[..., list[IndexArray]] = module.partition
-    return scheme
+    return find_function(PARTITION, name)

@@ -4,20 +4,17 @@ A scheme module defines a subclass of ``Scheme`` (``_scheme.py``). The cohort of
 and the round, for some schemes also on losses, never on what was drawn before.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from common.config import Config, drop_inherited_defaults
-from common.errors import unknown_name
 from common.parameters import class_parameters, parse_parameters
-from common.plugins import available_plugins, find_class, load_plugin
+from common.plugins import PARTICIPATION, find_subclass
 from common.randomness import Purpose, numpy_generator
 from server.participation._scheme import AskLosses, Facts, Scheme, Selection
 
-_PACKAGE = sys.modules[__name__]
 _BEFORE_THE_FIRST_ROUND = 0
 
 
@@ -48,11 +45,7 @@ class Participation:
 
     def __init__(self, config: Config) -> None:
         name = config.participation.name
-        known = available_plugins(_PACKAGE, Scheme)
-        module = load_plugin(_PACKAGE, name) if name in known else None
-        scheme_class = find_class(module, Scheme) if module else None
-        if scheme_class is None:
-            raise unknown_name("participation.name", name, known)
+        scheme_class = find_subclass(PARTICIPATION, name, Scheme)
         declared = class_parameters(scheme_class)
         given = drop_inherited_defaults("participation", config.participation.parameters, declared)
         self.scheme = scheme_class(**parse_parameters("participation", name, declared, given))

@@ -1,0 +1,133 @@
+"""Imports modules of plug-in folders under names of their own, so that they shadow nothing.
+
+``/home/me/mine/clients/my_method.py`` is ``_flowerbed_plugins.<hash>.clients.my_method``: a folder called
+``datasets`` does not stand in for ours, and two folders may have files of one name. Modules of a folder
+import each other relatively (``from ..models.my_net import x``), or absolutely, from their own folder or the
+plug-in folder (``import my_helper``, ``from models.my_net import x``), where nothing else has that name.
+"""
+
+import builtins
+import hashlib
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from common.errors import UserError
+
+T = TypeVar("T")
+
+_ROOT = "_flowerbed_plugins"
+
+
+def import_from(folder: Path, name: str) -> ModuleType:
+    """Import a module, dotted as ``clients.my_method``, from a plug-in folder; see ``import_module``."""
+    return import_module(f"{_package_of(folder)}.{name}")
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module that a user named or wrote.
+
+    Raises
+    ------
+    UserError
+        If importing it fails, with the file, the line and the error.
+    """
+    return guarded(name, lambda: importlib.import_module(name))
+
+
+def guarded(name: str, load: Callable[[], T]) -> T:
+    """Return what `load` does; `name` says what it is if the error has no place. See ``import_module``."""
+    try:
+        return load()
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the module's own code raises
+        shown = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(f"importing {_place(error) or name} failed: {shown}") from error
+
+
+def has_module(folder: Path, name: str) -> bool:
+    """Return whether a folder has the module ``name``, dotted."""
+    path = folder.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def _package_of(folder: Path) -> str:
+    """Make the private package whose modules are those of a folder, and return its name."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    for name, path in ((_ROOT, []), (f"{_ROOT}.{digest}", [str(folder)])):
+        if name not in sys.modules:
+            package = ModuleType(name)
+            package.__path__ = path
+            sys.modules[name] = package
+    return f"{_ROOT}.{digest}"
+
+
+class _Finder:
+    """Finds modules of plug-in folders, and gives them a loader that knows their neighbours."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not name.startswith(f"{_ROOT}."):
+            return None
+        importlib.invalidate_caches()  # the file may have been written since the process started
+        spec = PathFinder.find_spec(name, path, target)
+        if spec and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _Loader(SourceFileLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        # Functions of a module import through the ``__import__`` of its builtins.
+        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": _import}
+        super().exec_module(module)
+
+
+def _import(
+    name: str,
+    variables: Mapping[str, Any] | None = None,
+    local_variables: Mapping[str, Any] | None = None,
+    names: Sequence[str] | None = (),
+    level: int = 0,
+) -> ModuleType:
+    """Import as usual; what is nowhere else may be a neighbour in the plug-in folder."""
+    try:
+        return builtins.__import__(name, variables, local_variables, names or (), level)
+    except ModuleNotFoundError as error:
+        private = _neighbour(name, str((variables or {}).get("__name__", "")))
+        if level or not private or not (error.name and f"{name}.".startswith(f"{error.name}.")):
+            raise
+    module = importlib.import_module(private)
+    if names or "." not in name:
+        return module
+    return sys.modules[private.removesuffix(name[name.index(".") :])]
+
+
+def _neighbour(name: str, importer: str) -> str:
+    """Return the private name of a module beside the importing one, or in a folder above it."""
+    package = importer
+    while package.count(".") > 1:
+        package = package.rpartition(".")[0]
+        search = getattr(sys.modules.get(package), "__path__", ())
+        if any(has_module(Path(folder), name) for folder in search):
+            return f"{package}.{name}"
+    return ""
+
+
+def _place(error: BaseException) -> str:
+    """Return the last file and line of user code in which importing failed."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno},"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "<frozen" not in frame.filename]
+    outside = [frame for frame in frames if frame.filename != __file__ and frame.name == "<module>"]
+    return f"{outside[-1].filename}, line {outside[-1].lineno}," if outside else ""
