@@ -35,7 +35,7 @@ def fractions(text: str) -> list[float]:
     return sorted(values)
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """Fixed keys, spelled with dashes."""
 
     model_config = ConfigDict(
@@ -47,7 +47,7 @@ class Section(BaseModel):
     )
 
 
-class OpenSection(Section):
+class OpenSection(ConfigSection):
     """A section whose keys beside ``name`` are parameters of the thing named."""
 
     model_config = ConfigDict(extra="allow")
@@ -59,14 +59,14 @@ class OpenSection(Section):
         return dict(self.model_extra or {})
 
 
-class RunSection(Section):
+class RunSection(ConfigSection):
     """Where the run directory is and whether the run continues from its checkpoint."""
 
     directory: str
     resume: bool
 
 
-class ClientsSection(Section):
+class ClientsSection(ConfigSection):
     """How many clients there are and which fraction trains and evaluates in a round."""
 
     count: Positive
@@ -75,21 +75,21 @@ class ClientsSection(Section):
     test_data: Literal["class-weighted", "training-distribution"]
 
 
-class StragglersSection(Section):
+class StragglersSection(ConfigSection):
     """Clients that manage only part of a round's work, and whether their work counts."""
 
     fraction: Annotated[float, Field(ge=0, le=1)]
     policy: Literal["keep", "drop"]
 
 
-class ClockSection(Section):
+class ClockSection(ConfigSection):
     """How clients differ in speed on a virtual clock (``common/clock.py``)."""
 
     spread: NonNegativeFloat
     jitter: NonNegativeFloat
 
 
-class StepsSection(Section):
+class StepsSection(ConfigSection):
     """Local steps that change from round to round (``server/local_steps.py``)."""
 
     rule: Literal["fixed", "adacomm", "qsr", "linear", "doubling", "plateau"]
@@ -106,7 +106,7 @@ class StepsSection(Section):
         return self
 
 
-class LocalSection(Section):
+class LocalSection(ConfigSection):
     """Local training: budget, optimiser, schedule over rounds, numerical options."""
 
     epochs: NonNegative
@@ -214,14 +214,14 @@ class DatasetSection(OpenSection):
 
 
 class ModelSection(OpenSection):
-    """The architecture, and the sizes in which clients have it (``models/submodels.py``)."""
+    """The architecture, and the sizes in which clients have it (``models/sizes/submodels.py``)."""
 
     sizes: str
     size_assignment: Literal["contiguous", "shuffled", "dynamic"]
     size_file: str
 
 
-class BatchNormSection(Section):
+class BatchNormSection(ConfigSection):
     """What happens to BatchNorm's running statistics (``docs/architecture.md``)."""
 
     policy: Literal["average", "local", "recalibrate"]
@@ -230,8 +230,8 @@ class BatchNormSection(Section):
     augmented: bool
 
 
-class PrivacySection(Section):
-    """Client-level central differential privacy (``strategies/privacy.py``); off by default."""
+class PrivacySection(ConfigSection):
+    """Client-level central differential privacy (``strategies/_privacy.py``); off by default."""
 
     clipping: Literal["off", "fixed", "adaptive"]
     clip_norm: Annotated[float, Field(gt=0)]
@@ -249,7 +249,7 @@ class PrivacySection(Section):
         return self
 
 
-class EvaluateSection(Section):
+class EvaluateSection(ConfigSection):
     """Evaluation: every how many rounds, or local steps, in batches of which size; groups of classes."""
 
     every: Positive
@@ -267,7 +267,7 @@ class EvaluateSection(Section):
         return self
 
 
-class StopSection(Section):
+class StopSection(ConfigSection):
     """Early stop: after ``patience`` evaluations without a better ``metric``, or at ``target`` (0: never)."""
 
     metric: Metric
@@ -275,20 +275,20 @@ class StopSection(Section):
     target: NonNegativeFloat
 
 
-class RuntimeSection(Section):
+class RuntimeSection(ConfigSection):
     """Which Grid carries the messages of ``run_simulation.py``; ``workers`` 0 means as many as fit."""
 
     name: Literal["sequential", "ray"]
     workers: NonNegative
 
 
-class RaySection(Section):
+class RaySection(ConfigSection):
     """``address`` of a Ray cluster; empty starts Ray on this machine."""
 
     address: str
 
 
-class ResourcesSection(Section):
+class ResourcesSection(ConfigSection):
     """What one client takes of a worker."""
 
     cpus_per_client: Annotated[float, Field(gt=0)]
@@ -296,7 +296,7 @@ class ResourcesSection(Section):
     threads_per_worker: Positive
 
 
-class FailuresSection(Section):
+class FailuresSection(ConfigSection):
     """What a failed client does to the run."""
 
     policy: Literal["raise", "drop"]
@@ -304,14 +304,14 @@ class FailuresSection(Section):
     timeout: Annotated[float, Field(gt=0)]
 
 
-class CheckpointSection(Section):
+class CheckpointSection(ConfigSection):
     """Every how many rounds a checkpoint is committed (the last round always is)."""
 
     every: Positive
 
 
-class AnalysisSection(Section):
-    """What is written down for ``analysis/`` in which rounds (``server/recorder.py``)."""
+class AnalysisSection(ConfigSection):
+    """What is written down for ``analysis/`` in which rounds (``server/records/recorder.py``)."""
 
     similarity_rounds: Rounds
     images: Annotated[int, Field(ge=4)]

@@ -14,13 +14,19 @@ from common.files import expanded
 from common.parameters import function_parameters, parse_parameters
 from common.randomness import Purpose, numpy_generator
 from common.sections import DatasetSection, Value
-from datasets.cache import entry_name, open_entry
 from datasets.dataset import Dataset, Split
-from datasets.decoding import DecodedDataset, channel_statistics, decode
-from datasets.image_lists import ImageLists, read_image_lists
 from datasets.image_options import ImageOptions, image_parameters, missing_test_folder
+from datasets.images.cache import entry_name, open_entry
+from datasets.images.decoding import DecodedDataset, channel_statistics, decode
+from datasets.images.image_lists import ImageLists, read_image_lists
+from datasets.images.sources import (
+    Source,
+    available_datasets,
+    find_source,
+    find_text_loader,
+    image_folder_source,
+)
 from datasets.long_tail import LongTail
-from datasets.sources import Source, available_datasets, find_source, find_text_loader, image_folder_source
 from datasets.stratified import stratified_hold_out
 from datasets.text import TextRequest
 

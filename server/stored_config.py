@@ -8,7 +8,7 @@ from common.config import Config, default_values, parse_toml
 from common.errors import UserError
 from common.files import read_text
 from common.sections import Value
-from server.checkpoint import CheckpointStore
+from server.checkpoints.checkpoint import CheckpointStore
 
 
 @dataclass(frozen=True)

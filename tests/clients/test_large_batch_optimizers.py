@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from clients.lamb import LAMB
-from clients.lars import LARS
+from clients.local.lamb import LAMB
+from clients.local.lars import LARS
 
 Vector = tuple[float, float]
 W = (3.0, 4.0)

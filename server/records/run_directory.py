@@ -1,0 +1,163 @@
+"""The run directory: everything about a run in files that a person or a program can read."""
+
+import fcntl
+import hashlib
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from flwr.app import Array
+from safetensors.torch import save
+
+from common.config import Config, to_toml
+from common.errors import UserError
+from common.files import write_atomic
+from common.records import to_ndarray, to_tensors
+from datasets.partition_report import write_label_distribution
+from server.records.row_files import CsvLog, RowFiles, RowState
+
+METRICS_COLUMNS = (
+    "round", "train_loss", "test_loss", "test_accuracy", "clients", "failures", "seconds",
+    "bytes_down", "bytes_up", "validation_loss", "validation_accuracy",
+    "federated_loss", "federated_accuracy", "local_steps", "num_examples",
+)  # fmt: skip
+EVALUATIONS_COLUMNS = ("round", "client_id", "num_examples")
+CLIENTS_COLUMNS = ("round", "client_id", "num_examples", "steps", "loss", "seconds")
+CLASSES_COLUMNS = ("round", "class", "group", "train_examples", "test_accuracy")
+_PACKAGES = ("flwr", "torch", "torchvision", "numpy", "ray")
+
+
+class RunDirectory:
+    """Writes the files of one run.
+
+    Parameters
+    ----------
+    path : Path
+        The directory.
+    config : Config
+        The run's configuration.
+    resume : bool
+        Whether the directory's run goes on; otherwise the directory must not hold one.
+    """
+
+    def __init__(self, path: Path, config: Config, resume: bool) -> None:
+        if holds_run(path) and not resume:
+            raise UserError(
+                f"{path} already holds a run: continue it with --resume or choose another --run-dir"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_directory(path)
+        self.path = path
+        self.config = config
+        write_atomic(path / "config.toml", to_toml(config.flat()).encode())
+        self._rows = RowFiles(path)
+        self.metrics = self.add_log("metrics", METRICS_COLUMNS)
+        self.clients = self.add_log("clients", CLIENTS_COLUMNS)
+        self.evaluations = self.add_log("evaluations", EVALUATIONS_COLUMNS)
+        if config.class_groups != "none":
+            self.classes = self.add_log("classes", CLASSES_COLUMNS)
+
+    def add_log(self, name: str, columns: Sequence[str]) -> CsvLog:
+        """Return a further growing file, ``<name>.csv``, that is committed and restored with the others."""
+        return self._rows.open(name, columns)
+
+    def commit_rows(self) -> dict[str, RowState]:
+        """Put the rows of the growing files on disk; return what a checkpoint keeps of them."""
+        return self._rows.commit()
+
+    def restore_rows(self, states: Mapping[str, RowState]) -> list[str]:
+        """Go back to the rows of a checkpoint; return remarks on rows that had been lost."""
+        return self._rows.restore(states)
+
+    def restart(self) -> None:
+        """Forget all rows: the run never got as far as a checkpoint."""
+        self._rows.restart()
+
+    def write_label_distribution(self, counts: np.ndarray, class_names: Sequence[str]) -> None:
+        """Write what each client holds: a row per client, a column per class."""
+        write_label_distribution(self.path / "label_distribution.csv", counts, class_names)
+
+    def write_model(self, arrays: Mapping[str, Array]) -> str:
+        """Write the final model as safetensors and return its hash."""
+        write_atomic(self.path / "model.safetensors", save(to_tensors(arrays)))
+        return model_sha256(arrays)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write ``summary.json``: the sign that the run has finished."""
+        content = {**summary, "versions": versions(), "config": self.config.flat()}
+        write_atomic(self.path / "summary.json", (json.dumps(content, indent=2) + "\n").encode())
+
+    def log(self, text: str) -> None:
+        """Add a line, with the time, to ``log.txt``."""
+        with (self.path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
+    def close(self) -> None:
+        """Close the growing files and let others have the directory."""
+        self._rows.close()
+        self._lock.close()
+
+
+def holds_run(path: Path) -> bool:
+    """Return whether a directory is that of a run, even if some of its files were lost."""
+    names = ("config.toml", "summary.json")
+    return any((path / name).exists() for name in names) or any((path / "checkpoints").glob("round-*.json"))
+
+
+def lock_directory(path: Path) -> IO[bytes]:
+    """Lock a run directory for as long as the returned file is open; a process that dies lets go of it.
+
+    Raises
+    ------
+    UserError
+        If another process runs in it.
+    """
+    file = (path / "lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise UserError(f"another process runs in {path}: wait for it, or stop it") from None
+    return file
+
+
+def default_run_directory(config: Config) -> Path:
+    """Return a new directory below ``runs/``, named after the method, the data set and the time."""
+    method = config.method.name.replace(":", "-").lower()
+    base = Path("runs") / f"{method}-{config.dataset.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = (base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 1000)))
+    return next(path for path in candidates if not path.exists())
+
+
+def model_sha256(arrays: Mapping[str, Array]) -> str:
+    """Hash names, dtypes, shapes and bytes of a model in sorted name order."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        ndarray = to_ndarray(arrays[name])
+        digest.update(f"{name}|{ndarray.dtype.str}|{list(ndarray.shape)}|".encode())
+        digest.update(np.ascontiguousarray(ndarray).tobytes())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide the numbers."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_rss_mb() -> float:
+    """Return the largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
