@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from clients._class_prior import log_prior
 from clients.base import Client
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from common.errors import UserError
 from common.records import Tensors
 

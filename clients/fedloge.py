@@ -10,9 +10,10 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from clients._tuned_head import tuned_head
-from clients.base import Client, Predictor
+from clients.base import Client
+from clients.hooks import Predictor
+from clients.local.batches import Batch
 from clients.local.optimizers import make_optimizer, set_learning_rate
-from clients.local.training import Batch
 from common.errors import UserError
 from common.randomness import torch_generator
 from common.records import Payload, Tensors

@@ -6,9 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from clients._class_prior import log_prior
-from clients.base import Client, Predictor
+from clients.base import Client
+from clients.hooks import Predictor
+from clients.local.batches import Batch
 from clients.local.optimizers import make_optimizer, set_learning_rate
-from clients.local.training import Batch
 from common.errors import UserError
 from common.records import Payload, Tensors
 from models.classifier import as_classifier

@@ -5,7 +5,8 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from clients.base import Client, Predictor
+from clients.base import Client
+from clients.hooks import Predictor
 from common.errors import UserError
 from common.randomness import numpy_generator
 from common.sections import Positive

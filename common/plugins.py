@@ -61,7 +61,7 @@ CLIENT_HALF = Kind("client half of a method", "method.name", "clients", "clients
 SERVER_HALF = Kind("server half of a method", "method.name", "strategies", "strategies")
 PARTICIPATION = Kind("participation scheme", "participation.name", "server.participation", "participation")
 PARTITION = Kind("partition", "partition.name", "datasets.partitions", "partitions", "partition")
-MODEL = Kind("model", "model.name", "models", "models", "build")
+MODEL = Kind("model", "model.name", "models.architectures", "models", "build")
 
 KINDS = (CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, MODEL)
 

@@ -15,10 +15,10 @@ from common.parameters import function_parameters, parse_parameters
 from common.randomness import Purpose, numpy_generator
 from common.sections import DatasetSection, Value
 from datasets.dataset import Dataset, Split
-from datasets.image_options import ImageOptions, image_parameters, missing_test_folder
 from datasets.images.cache import entry_name, open_entry
 from datasets.images.decoding import DecodedDataset, channel_statistics, decode
 from datasets.images.image_lists import ImageLists, read_image_lists
+from datasets.images.options import ImageOptions, image_parameters, missing_test_folder
 from datasets.images.sources import (
     Source,
     available_datasets,

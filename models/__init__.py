@@ -2,11 +2,10 @@
 
 A model file defines ``build(input_shape, num_classes, *, <annotated parameters with defaults>)``; modules
 without ``build`` hold what several models share. ``<library>:<name>`` is a model of a library, whose
-``models/from_<library>.py`` finds its ``build``.
+``models/architectures/from_<library>.py`` finds its ``build``.
 """
 
 import importlib
-import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+import models.architectures
 from common.errors import UnknownNameError, UserError
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import MODEL, available_plugins, find_function, load_plugin, names, unknown
@@ -25,7 +25,7 @@ from models.weights.run_weights import load_run_weights
 __all__ = ["available_models", "build_model", "model_parameters"]
 
 LIBRARIES = ("timm", "torchvision")
-_PACKAGE = sys.modules[__name__]
+_PACKAGE = models.architectures
 
 
 def build_model(
@@ -117,7 +117,7 @@ def _has_build(name: str) -> bool:
 
 def _library(name: str) -> ModuleType:
     # Imported here: a library takes a while, and most runs have a model of our own.
-    return importlib.import_module(f"{__name__}.from_{name}")
+    return importlib.import_module(f"{_PACKAGE.__name__}.from_{name}")
 
 
 def _find_build(name: str) -> Callable[..., nn.Module]:

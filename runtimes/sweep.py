@@ -21,7 +21,7 @@ from common.experiment_file import SEED_AXIS, Experiment, LabelFilter, Point
 from common.files import write_atomic
 from common.sections import Value
 from runtimes.comparators import AS_GIVEN, COMPARATORS
-from runtimes.launch import compared, configure, run
+from runtimes.run import compared, configure, run
 from runtimes.sequential import SequentialGrid
 from runtimes.sweep_state import State, state_of
 from server.experiment import prepare

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import torch
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Strategy
 
 from clients.registry import complete, load_method
-from common.config import Config, default_values, differences, parse_toml
+from common.config import Config, differences
 from common.errors import UserError
 from common.plugins import use_folders
-from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
@@ -22,6 +20,7 @@ from models.sizes.population import Population
 from server.asynchronous import start_clock
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
+from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
 from server.messages.directory import ClientDirectory, discover_clients
 from server.participation import Participation
@@ -30,6 +29,7 @@ from server.records.feature_noise import write_noise_examples
 from server.records.participation_report import write_participation
 from server.records.progress import Logged, ProgressDisplay
 from server.records.recorder import Recorder
+from server.records.row_files import check_rows
 from server.records.run_directory import RunDirectory, default_run_directory, peak_rss_mb
 from server.round_loop import RoundLoop
 from server.sizes import introduce, size_remarks, write_sizes
@@ -49,7 +49,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     config = complete(config)
     path = Path(config.run.directory) if config.run.directory else default_run_directory(config)
     checkpoints = CheckpointStore(path / "checkpoints")
-    checkpoint = _find_checkpoint(path, checkpoints, config) if config.run.resume else None
+    checkpoint, lost = _find_checkpoint(path, checkpoints, config) if config.run.resume else (None, "")
     parts = prepare(config, grid)
     strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
     evaluation, clients = parts.evaluation, parts.clients
@@ -73,6 +73,8 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         loop = RoundLoop(
             config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
         )
+        for remark in filter(None, (lost, *checkpoints.passed_over)):
+            progress.note(remark)
         if checkpoint:
             loop.restore(checkpoint)
             progress.note(f"resumed after round {checkpoint.server_round} of {config.rounds}")
@@ -92,7 +94,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
 class Parts:
     """What an experiment is made of before its first round."""
 
-    strategy: Strategy
+    strategy: FedAvg
     participation: Participation
     dataset: Dataset
     evaluation: CentralEvaluation
@@ -117,11 +119,10 @@ def prepare(config: Config, grid: Grid) -> Parts:
     evaluation = CentralEvaluation(config, dataset)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
-    if isinstance(strategy, FedAvg):
-        trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
-        shared = [name for name in trained if name not in clients.personal_names]
-        strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
-        strategy.begin_run(config.clients.count, shared)
+    trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
+    shared = [name for name in trained if name not in clients.personal_names]
+    strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
+    strategy.begin_run(config.clients.count, shared)
     participation.meet(clients.num_examples, clients.label_counts)
     population = introduce(config, strategy, evaluation.model, clients)
     start_clock(config, strategy, clients)
@@ -133,21 +134,7 @@ def client_sizes(config: Config) -> list[int]:
     return [len(indices) for indices in partition_clients(config, open_dataset(config))]
 
 
-def read_stored_config(path: Path, plugins: str | None = None) -> Config:
-    """Read the ``config.toml`` of a run; see ``stored_config``."""
-    return stored_config(parse_toml(path.read_text(encoding="utf-8"), str(path)), plugins)
-
-
-def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Config:
-    """Validate the configuration that a run stored; keys that are younger than it have their defaults.
-
-    The plug-in folders are those of the run, or now `plugins`.
-    """
-    moved = {} if plugins is None else {"plugins": plugins}
-    return Config.from_flat({**default_values(), **values, **moved})
-
-
-def _check_state(strategy: Strategy) -> None:
+def _check_state(strategy: FedAvg) -> None:
     """Refuse a strategy that could not be checkpointed, before any training."""
     try:
         capture_attributes(strategy)
@@ -155,25 +142,24 @@ def _check_state(strategy: Strategy) -> None:
         raise UserError(f"{type(strategy).__name__} cannot be checkpointed: {error}") from None
 
 
-def _agree_on_weights(strategy: Strategy, participation: Participation, config: Config) -> None:
+def _agree_on_weights(strategy: FedAvg, participation: Participation, config: Config) -> None:
     """Let the participation scheme have its say about the weights of replies, before any training."""
     scheme = participation.scheme
-    if scheme.weights() is not None and not isinstance(strategy, FedAvg):
+    if scheme.weights() is not None and not strategy.weighs_replies:
         raise UserError(
-            f"method.name '{config.method.name}' would ignore participation.correction: Flower's strategies"
-            " weigh replies by examples only; use a method of this project, or leave the correction out"
+            f"method.name '{config.method.name}' would ignore participation.correction, since it has no"
+            " weights for replies: leave the correction out, or choose another method"
         )
-    told_otherwise = "weighting" in config.method.parameters
-    if scheme.aggregates_uniformly and isinstance(strategy, FedAvg) and not told_otherwise:
+    if scheme.aggregates_uniformly and "weighting" not in config.method.parameters:
         strategy.weighting = "uniform"
 
 
-def _weighting_remark(strategy: Strategy, config: Config) -> str:
-    weighting = getattr(strategy, "weighting", "Flower's, by examples as a rule")
-    return (
-        f"participation '{config.participation.name}' is defined with equal weights of the replies;"
-        f" method.weighting is '{weighting}'"
-    )
+def _weighting_remark(strategy: FedAvg, config: Config) -> str:
+    weighting = f"method.weighting is '{strategy.weighting}'"
+    if not strategy.weighs_replies:
+        weighting = f"'{config.method.name}' has no weights for them"
+    name = config.participation.name
+    return f"participation '{name}' is defined with equal weights of the replies; {weighting}"
 
 
 def _remarks(
@@ -200,28 +186,30 @@ def _remarks(
         )
 
 
-def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -> Checkpoint | None:
-    """Return the checkpoint to go on from; None if the run never got as far as one.
+def _find_checkpoint(
+    path: Path, checkpoints: CheckpointStore, config: Config
+) -> tuple[Checkpoint | None, str]:
+    """Return the checkpoint to resume from, None if the run never got as far as one; and a remark.
 
     Raises
     ------
     UserError
-        If there is no run, or it ran with another configuration.
+        If there is no run, it ran with another configuration, or none of its checkpoints can be used.
     """
-    config_file = path / "config.toml"
-    if not config_file.exists():
+    stored = find_stored_config(path, config.plugins)
+    if stored is None:
         raise UserError(f"there is no run to resume in {path}")
-    stored = read_stored_config(config_file, config.plugins)
-    checkpoint = checkpoints.load_latest()
+    values = stored.values
+    checkpoint = checkpoints.load_latest(lambda progress: check_rows(path, progress["rows"]))
     if checkpoint:
-        stored = stored_config(checkpoint.config, config.plugins)
+        values = checkpoint.config
         if checkpoint.server_round > config.rounds:
             raise UserError(
                 f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"
             )
-    if found := differences(stored, config):
+    if found := differences(stored_config(values, config.plugins), config):
         raise UserError(f"cannot resume {path} with another configuration: {'; '.join(found)}")
-    return checkpoint
+    return checkpoint, stored.remark
 
 
 def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, str]:

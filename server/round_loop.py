@@ -8,7 +8,6 @@ from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Strategy
 
 from common.clock import synchronous_seconds
 from common.config import Config
@@ -39,7 +38,7 @@ from server.messages.directory import ClientDirectory
 from server.messages.messenger import Messenger, num_bytes
 from server.messages.replies import ReplyCheck
 from server.participation import Participation
-from server.records.client_metrics import OF_GROUPS, summarise_evaluations, summarise_training, weighted_mean
+from server.records.client_metrics import summarise_evaluations, summarise_training, weighted_mean
 from server.records.progress import ProgressDisplay
 from server.records.run_directory import RunDirectory
 from strategies.fedavg import FedAvg
@@ -61,7 +60,7 @@ class RoundLoop:
         self,
         config: Config,
         grid: Grid,
-        strategy: Strategy,
+        strategy: FedAvg,
         clients: ClientDirectory,
         participation: Participation,
         evaluation: CentralEvaluation,
@@ -186,7 +185,7 @@ class RoundLoop:
     def _train(self, server_round: int) -> Row:
         queries: Counter[str] = Counter()  # what asking for losses has cost
         ask_losses = functools.partial(self._ask_losses, server_round, queries)
-        cohort = self.strategy.cohort(server_round) if isinstance(self.strategy, FedAvg) else None
+        cohort = self.strategy.cohort(server_round)
         if cohort is None:
             cohort = self.participation.cohort(
                 server_round, self.config.clients.fraction, ask_losses=ask_losses
@@ -240,9 +239,9 @@ class RoundLoop:
 
         Return the cohort without those that failed to answer.
         """
-        if not isinstance(self.strategy, FedAvg) or not (asked := self.strategy.asks(server_round, cohort)):
-            return cohort
         strategy = self.strategy
+        if not (asked := strategy.asks(server_round, cohort)):
+            return cohort
 
         def ask(_: int, arrays: ArrayRecord, config: ConfigRecord, view: Grid) -> list[Message]:
             return strategy.address(RecordDict({ARRAYS: arrays, CONFIG: config}), "query.prelude", view)
@@ -284,11 +283,8 @@ class RoundLoop:
                 CONFIG: ConfigRecord({"server-round": server_round, "one-batch": one_batch}),
             }
         )
-        if isinstance(self.strategy, FedAvg):
-            view = self.messenger.view(client_ids)
-            messages = self.messenger.by_client(self.strategy.address(query, "query.loss", view))
-        else:
-            messages = self.messenger.address("query.loss", dict.fromkeys(client_ids, query))
+        view = self.messenger.view(client_ids)
+        messages = self.messenger.by_client(self.strategy.address(query, "query.loss", view))
         check = self._reply_check(messages)
         self.messenger.reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
         cost.update(clients=len(messages), failures=len(check.failures), bytes_down=num_bytes(messages))
@@ -296,8 +292,6 @@ class RoundLoop:
 
     def _evaluate_centrally(self) -> dict[str, float]:
         """Evaluate the global model, and its variants if the method has any."""
-        if not isinstance(self.strategy, FedAvg):
-            return self.evaluation(self.arrays)
         return self.evaluation(self.arrays, self.strategy.variants(to_tensors(self.arrays)))
 
     def _evaluation_fraction(self, is_last: bool) -> float:
@@ -331,7 +325,7 @@ class RoundLoop:
     def _aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> None:
         """Show the strategy what clients measured; those without test data have measured nothing."""
         measured = (reply for reply in replies if len(reply.content.metric_records[METRICS]) > 1)
-        self.strategy.aggregate_evaluate(server_round, map(_without_groups, measured))
+        self.strategy.aggregate_evaluate(server_round, measured)
 
     def _build(
         self, configure: Configure, server_round: int, cohort: Sequence[int], steps: int | None = None
@@ -362,8 +356,7 @@ class RoundLoop:
         return record_of({name: array for name, array in self.arrays.items() if name not in personal})
 
     def _finish_round(self, row: Row, started: float) -> None:
-        if isinstance(self.strategy, FedAvg):
-            row |= self.strategy.columns(row["round"])
+        row |= self.strategy.columns(row["round"])
         row["seconds"] = time.perf_counter() - started
         self.seconds += row["seconds"]
         evaluated = {key: value for key, value in row.items() if "_loss" in key or "_accuracy" in key}
@@ -377,20 +370,9 @@ class RoundLoop:
         self.progress.show(row)
 
 
-def _without_groups(reply: Message) -> Message:
-    """Take out what not all clients measure: Flower's own strategies want the same metrics of all."""
-    record = reply.content.metric_records[METRICS]
-    for name in [name for name in record if name.endswith(OF_GROUPS)]:
-        del record[name]
-    return reply
-
-
-def initial_arrays(config: Config, strategy: Strategy, evaluation: CentralEvaluation) -> ArrayRecord:
+def initial_arrays(config: Config, strategy: FedAvg, evaluation: CentralEvaluation) -> ArrayRecord:
     """Return the model that a run starts from; a method may put something of its own into it."""
-    arrays = evaluation.initial_arrays()
-    if not isinstance(strategy, FedAvg):
-        return arrays
-    return to_record(strategy.initial_model(to_tensors(arrays), config.seed))
+    return to_record(strategy.initial_model(to_tensors(evaluation.initial_arrays()), config.seed))
 
 
 def _sizes(messages: Mapping[int, Message]) -> dict[int, str]:

@@ -1,7 +1,9 @@
 """FedAvg's server half, and the hooks that other methods override."""
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import ClassVar, Literal
+import functools
+import inspect
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -34,6 +36,7 @@ class FedAvg(Strategy):
     """
 
     TRANSIENT: ClassVar[tuple[str, ...]] = (
+        "weighs_replies",
         "global_model",
         "num_replies",
         "num_clients",
@@ -45,12 +48,16 @@ class FedAvg(Strategy):
     )
     SECTIONS = frozenset({ARRAYS})  # of a reply; privacy covers the model alone
 
+    weighs_replies: bool
+    """Whether ``weight`` decides what a reply counts."""
+
     weighting: Literal["examples", "uniform"] = "examples"
     privacy_clip_norm = 0.0  # no parameter: ``privacy`` sets and adapts it
 
     def __init__(self, **parameters: object) -> None:
         for name, value in parameters.items():
             setattr(self, name, value)
+        self.weighs_replies = True
         self.global_model: Tensors = {}
         self.num_replies = 0
         self.num_clients = 0
@@ -59,6 +66,14 @@ class FedAvg(Strategy):
         self.label_counts = torch.zeros(0, 0, dtype=torch.int64)  # (clients, classes)
         self.privacy: ClientPrivacy | None = None
         self.round_metrics: dict[str, float] = {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint has to keep: all attributes but functions and those in ``TRANSIENT``."""
+        return data_of({name: value for name, value in vars(self).items() if name not in self.TRANSIENT})
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state`` returned."""
+        vars(self).update(state)
 
     def begin_run(self, num_clients: int, parameter_names: Collection[str]) -> None:
         """Learn how many clients there are in all, and which entries of the model are trainable."""
@@ -202,12 +217,21 @@ class FedAvg(Strategy):
         """Say nothing: the run directory's ``config.toml`` says all."""
 
 
+def data_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes that are no functions: those are configuration, and not checkpointed."""
+    return {name: value for name, value in attributes.items() if not _is_function(value)}
+
+
+def _is_function(value: Any) -> bool:
+    return inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, functools.partial)
+
+
 class _MetricAverage:
-    """Example-weighted average of the scalar metrics of replies."""
+    """Example-weighted average of the scalar metrics of replies, each over the replies that have it."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
-        self._weight = 0.0
+        self._weights: dict[str, float] = {}
         self.count = 0
 
     def add(self, record: MetricRecord) -> None:
@@ -215,10 +239,11 @@ class _MetricAverage:
         for name, value in record.items():
             if isinstance(value, int | float):
                 self._sums[name] = self._sums.get(name, 0.0) + weight * value
-        self._weight += weight
+                self._weights[name] = self._weights.get(name, 0.0) + weight
         self.count += 1
 
     def result(self) -> MetricRecord | None:
-        if self._weight == 0:
-            return None
-        return MetricRecord({name: total / self._weight for name, total in self._sums.items()})
+        means: dict[str, int | float | list[int] | list[float]] = {
+            name: total / self._weights[name] for name, total in self._sums.items() if self._weights[name] > 0
+        }
+        return MetricRecord(means) if means else None

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import nn
 
-from clients.local.batches import iterate_batches, num_steps
+from clients.hooks import Hooks
+from clients.local.batches import Batch, iterate_batches, num_steps
 from clients.local.metrics import TrainingMetrics
 from clients.local.optimizers import load_optimizer_state, reset_optimizer, set_learning_rate, weight_decays
 from clients.local.sampling import iterate_stream
@@ -19,35 +20,8 @@ from datasets.noise.label_noise import corrupt_labels
 from datasets.transforms import augmented, is_augmented
 from models.measures.evaluation import evaluation_mode
 
-if TYPE_CHECKING:
-    from clients.base import Client
 
-
-class Batch:
-    """One mini-batch on the device: normalised inputs, integer targets, and the samples' indices.
-
-    ``labels`` are the true ones where the targets are noisy, otherwise the same.
-    """
-
-    __slots__ = ("indices", "inputs", "labels", "targets")
-
-    def __init__(
-        self,
-        inputs: torch.Tensor,
-        targets: torch.Tensor,
-        indices: torch.Tensor,
-        labels: torch.Tensor | None = None,
-    ) -> None:
-        self.inputs = inputs
-        self.targets = targets
-        self.labels = targets if labels is None else labels
-        self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-
-def iterate_training_batches(client: "Client", purpose: str, local: LocalSection) -> Iterator[Batch]:
+def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -> Iterator[Batch]:
     """Yield the mini-batches of a client's budget: shuffled, augmented, normalised, on the device.
 
     Every source of randomness is keyed by (seed, purpose, round, client), so that the result does not
@@ -55,7 +29,7 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
 
     Parameters
     ----------
-    client : Client
+    client : Hooks
         Whose data.
     purpose : str
         What the batches are for: empty for the round's training; others draw other batches.
@@ -95,14 +69,12 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         yield Batch(inputs, targets, batch_indices, labels)
 
 
-def train_locally(
-    client: "Client", purpose: str = "", local: LocalSection | None = None
-) -> tuple[int, float]:
+def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None = None) -> tuple[int, float]:
     """Spend a local budget on the worker's resident model.
 
     Parameters
     ----------
-    client : Client
+    client : Hooks
         Its hooks decide what is trained, and on which loss.
     purpose : str
         Empty for the round's training of the global model; see ``iterate_training_batches``.
@@ -214,14 +186,14 @@ def _clip_gradients(params: Tensors, local: LocalSection, optimizer: torch.optim
 
 
 @torch.no_grad()
-def _replace_gradients(client: "Client", params: Tensors, batch: Batch) -> None:
+def _replace_gradients(client: Hooks, params: Tensors, batch: Batch) -> None:
     grads = {name: param.grad for name, param in params.items() if param.grad is not None}
     client.batch = batch
     for name, grad in client.correct_gradients(params, grads).items():
         params[name].grad = grad
 
 
-def full_gradient(client: "Client") -> Tensors:
+def full_gradient(client: Hooks) -> Tensors:
     """Return the gradient of a client's mean loss over all its data, at the resident model's weights."""
     worker = client.worker
     names, values = list(client.params), list(client.params.values())

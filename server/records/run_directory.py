@@ -57,7 +57,7 @@ class RunDirectory:
         self.path = path
         self.config = config
         write_atomic(path / "config.toml", to_toml(config.flat()).encode())
-        self._rows = RowFiles(path)
+        self._rows = RowFiles(path, resume)
         self.metrics = self.add_log("metrics", METRICS_COLUMNS)
         self.clients = self.add_log("clients", CLIENTS_COLUMNS)
         self.evaluations = self.add_log("evaluations", EVALUATIONS_COLUMNS)

@@ -9,8 +9,8 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import nn
 
 from clients.base import Client
+from clients.local.batches import Batch
 from clients.local.optimizers import make_optimizer
-from clients.local.training import Batch
 from clients.local.worker import Worker
 from clients.registry import Method, load_method
 from common.config import Config, merge

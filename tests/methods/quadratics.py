@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from clients.base import Client
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from common.records import Tensors
 from common.sections import Value
 from tests.methods.federation import Loss, LossFederation

@@ -8,7 +8,7 @@ from torch import nn
 from clients.base import Client
 from clients.ditto import Ditto
 from clients.knn_per import KnnPer
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from clients.local.worker import Worker
 from common.errors import UserError
 from common.records import Tensors

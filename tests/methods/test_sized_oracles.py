@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clients.base import Client
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from common.records import Tensors
 from tests.methods.federation import Loss
 from tests.methods.quadratics import Federation, quadratic

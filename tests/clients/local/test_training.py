@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 import datasets.transforms
 from clients.base import Client
-from clients.local.batches import iterate_batches
-from clients.local.training import Batch
+from clients.local.batches import Batch, iterate_batches
 from clients.local.worker import Worker
 from common.config import Config
 from common.randomness import torch_generator
