@@ -4,12 +4,12 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO
 
 from rich.console import Console
 
-from common.errors import UserError, one_line
+from common.errors import UserError, one_line, print_error
 from common.reading import check_arguments
 
 _WIDTH_OF_FILES = 10_000
@@ -48,6 +48,25 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     print(f"warning: {one_line(str(message))}", file=file or sys.stderr, flush=True)
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Run a command; return its exit code, 2 after one line for wrong input, 130 after Ctrl-C.
+
+    A reader of its output that has seen enough (``... | head``) ends it without a word.
+    """
+    try:
+        code = run()
+        sys.stdout.flush()
+    except UserError as error:
+        print_error(error)
+        return 2
+    except BrokenPipeError:
+        leave_closed_pipe()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code
 
 
 def leave_closed_pipe() -> None:

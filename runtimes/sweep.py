@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from clients.app import app
 from clients.registry import complete
 from common.command_line import make_console
-from common.config import Config, read_assignments, settle_budget
+from common.config import Config, merge, read_assignments, settle_budget
 from common.errors import ClientFailureError, UserError
 from common.experiment_file import Experiment, LabelFilter, Overrides, Point
 from common.files import write_atomic
@@ -32,6 +32,11 @@ from server.records.run_directory import check_writable
 
 COMPARATOR_AXIS = "comparator"
 OWN_ACCURACY = "personal_accuracy|federated_accuracy"
+# What published numbers are about, and which keys of it do not matter to them.
+_PUBLISHED_SECTIONS = ("dataset.", "model.", "partition.")
+_UNPUBLISHED_KEYS = (
+    "dataset.root", "dataset.download", "dataset.augmentation", "dataset.crop-padding", "dataset.cutout",
+)  # fmt: skip
 SWEEP_FILE = "sweep.json"
 
 
@@ -47,11 +52,14 @@ class PlannedRun:
         Its validated configuration, run directory included.
     same_as : str
         Name of the earlier run that has the same configuration, and is run in its place; empty if none.
+    assignments : Overrides
+        What the command line sets.
     """
 
     point: Point
     config: Config
     same_as: str
+    assignments: Overrides = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -146,7 +154,7 @@ def plan(
 
             config = complete(shared.configure(point, configured, is_selected))
             original = first.setdefault(_identity(config), point.name)
-            planned.append(PlannedRun(point, config, original if original != point.name else ""))
+            planned.append(PlannedRun(point, config, original if original != point.name else "", assignments))
     shared.check_used()
     _check_distinct([item for item in planned if item.point in selection], given)
     return planned
@@ -238,8 +246,18 @@ def _description(experiment: Experiment, item: PlannedRun) -> dict[str, Any]:
     return {
         "labels": dict(item.point.labels),
         "directory": item.same_as or item.name,
-        "published": experiment.published_for(item.point.labels),
+        "published": experiment.published_for(item.point.labels) if _is_as_published(item) else None,
     }
+
+
+def _is_as_published(item: PlannedRun) -> bool:
+    """Whether a run has the file's own data and model, so that a published number may stand next to it."""
+    own, values = merge(item.point.overrides), item.config.flat()
+    return all(
+        own.get(key) == values.get(key)
+        for key in item.assignments
+        if key.startswith(_PUBLISHED_SECTIONS) and key not in _UNPUBLISHED_KEYS
+    )
 
 
 def _directory(options: argparse.Namespace) -> Path:

@@ -6,7 +6,6 @@ the growth of features and of memorised noise, and the final scores of every run
 core. It reads no run directory. ``--activation relu`` takes a smoothed ReLU for the cubic filters (minutes).
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from rich.table import Table
 
 from analysis.command import command
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
-from common.command_line import make_console
+from common.command_line import Parser, make_console
 from common.errors import UserError
 from studies.two_clients import (
     CUBIC,
@@ -183,7 +182,7 @@ def _learned(weights: Array, setting: TwoClientSetting) -> np.ndarray:
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, print the table, draw the pictures."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m studies.feature_learning",
         description="Two clients with feature noise: what local steps learn that parallel SGD does not.",
     )

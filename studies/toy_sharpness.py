@@ -1,6 +1,5 @@
 """Label noise and flat minima, on two weights: ``python -m studies.toy_sharpness --out DIR``."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from rich.table import Table
 
 from analysis.command import command
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
-from common.command_line import make_console
+from common.command_line import Parser, make_console
 from common.errors import UserError
 from studies.label_noise_toy import ToySetting, Trajectory, simulate, theory
 
@@ -21,7 +20,7 @@ Results = dict[tuple[int, int], tuple[Trajectory, Trajectory]]
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate, print the table and draw the picture."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m studies.toy_sharpness",
         description="Sharpness against steps for K workers and H local steps, simulated and in theory.",
     )

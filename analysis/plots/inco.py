@@ -3,7 +3,6 @@
 ``python -m analysis inco RUN_DIR`` prints a table with a row per layer and draws ``plots/inco.png``.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from rich.table import Column, Table
 from analysis.command import command
 from analysis.reading.run_directory import read_layers
 from analysis.style import PALETTE, integer_ticks, label_axes, new_figure, save, short_names
-from common.command_line import make_console
+from common.command_line import Parser, make_console
 
 _MAPS = {
     "theta": "mean theta",
@@ -122,9 +121,7 @@ def _order(layers: pd.DataFrame) -> list[str]:
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table of a run and draw its picture."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis inco", description="What InCo did to each layer of a run."
-    )
+    parser = Parser(prog="python -m analysis inco", description="What InCo did to each layer of a run.")
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
     options = parser.parse_args(arguments)
     table = layer_table(read_layers(options.run_dir))
