@@ -20,6 +20,8 @@ class Episode(Client):
     steps, as is meant in the code of Bao et al. (2024), which takes 1.
     """
 
+    KEEPS = ("gradient",)
+
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
     gradient_batches: Annotated[int, Field(ge=0)] = 0
 

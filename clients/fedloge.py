@@ -43,6 +43,8 @@ class FedLoGe(Client):
     on its data, plus phi_k: the authors' test of new clients.
     """
 
+    KEEPS = ("local-head",)
+
     head: HeadKind = "sse-c"
     inference: Inference = "code"
     paper_bias: BiasOf = "global"
