@@ -61,6 +61,7 @@ class Config(ConfigSection):
     device: str
     overrides: str
     plugins: str
+    metrics: str
     run: RunSection
     clients: ClientsSection
     participation: OpenSection

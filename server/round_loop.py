@@ -40,8 +40,14 @@ from server.messages.directory import ClientDirectory
 from server.messages.messenger import Messenger, num_bytes
 from server.messages.replies import ReplyCheck
 from server.participation import Participation
-from server.records.client_metrics import summarise_evaluations, summarise_training, weighted_mean
+from server.records.client_metrics import (
+    reported,
+    summarise_evaluations,
+    summarise_training,
+    weighted_mean,
+)
 from server.records.progress import ProgressDisplay
+from server.records.results import is_better, is_evaluated, results_of
 from server.records.run_directory import RunDirectory
 from strategies.fedavg import FedAvg
 
@@ -318,8 +324,7 @@ class RoundLoop:
         check = self._reply_check(messages)
         self.messenger.reduce(self._aggregate_evaluate, server_round, messages, check)
         for client_id, metrics in check.metrics.items():
-            values = {"num_examples": int(metrics["num-examples"]), **metrics}
-            del values["num-examples"]
+            values: Row = {"num_examples": int(metrics["num-examples"]), **reported(metrics)}
             self.run_directory.evaluations.append({"round": server_round, "client_id": client_id, **values})
         return summarise_evaluations(check.metrics, _sizes(messages))
 
@@ -370,10 +375,9 @@ class RoundLoop:
         row |= self.strategy.columns(row["round"])
         row["seconds"] = time.perf_counter() - started
         self.seconds += row["seconds"]
-        evaluated = {key: value for key, value in row.items() if "_loss" in key or "_accuracy" in key}
-        if "test_accuracy" in row:
-            self.final = {"round": row["round"], **evaluated}
-            if row["round"] > 0 and row["test_accuracy"] > self.best.get("test_accuracy", -1.0):
+        if is_evaluated(row):
+            self.final = {"round": row["round"], **results_of(row)}
+            if row["round"] > 0 and is_better(row, self.best):
                 self.best = dict(self.final)
             for class_row in self.evaluation.class_rows():
                 self.run_directory.classes.append({"round": row["round"], **class_row})
