@@ -19,6 +19,7 @@ import strategies
 from clients.base import Client
 from common.config import Config, drop_inherited_defaults
 from common.errors import UserError, nearest
+from common.flower_limits import FIXED, LIMITS
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import (
     CLIENT_HALF,
@@ -192,9 +193,12 @@ def _flower_parameters(flower_class: type[Strategy]) -> dict[str, tuple[Any, Any
     """Return what a person may set, as name → (annotation, default); functions cannot be."""
     hints = get_type_hints(flower_class.__init__)
     return {
-        key: (hints.get(key, Any), ... if parameter.default is parameter.empty else parameter.default)
+        key: (
+            LIMITS.get(key, hints.get(key, Any)),
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
         for key, parameter in inspect.signature(flower_class).parameters.items()
-        if key not in _PLUMBING and hints.get(key) in (bool, int, float, str)
+        if key not in _PLUMBING and key not in FIXED and hints.get(key) in (bool, int, float, str)
     }
 
 

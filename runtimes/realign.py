@@ -6,16 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from common.command_line import make_console
 from common.config import Config, parse_assignment
 from common.errors import UserError
 from common.files import write_atomic
 from common.sections import Value
 from runtimes.run import make_grid
 from server.checkpoints.checkpoint import CheckpointStore
-from server.experiment import read_stored_config, stored_config
+from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.realignment import FORMS, GROUPS, Realigned, evaluate_checkpoint
 from server.records.client_metrics import summarise_evaluations
 from server.records.run_directory import lock_directory
@@ -55,13 +55,14 @@ def realign(run_directory: Path, assignments: Sequence[str] = ()) -> int:
     for key in overrides:
         if key not in _CHANGEABLE and not key.startswith(_CHANGEABLE_SECTIONS):
             raise UserError(f"--realign does not take {key}: it may change {', '.join(_CHANGEABLE)}")
-    if not (run_directory / "config.toml").is_file():
+    found = find_stored_config(run_directory)
+    if found is None:
         raise UserError(f"there is no run in {run_directory}")
     with lock_directory(run_directory):
         checkpoint = CheckpointStore(run_directory / "checkpoints").load_latest()
         if checkpoint is None:
             raise UserError(f"{run_directory} has no checkpoint: the run has not got so far")
-        stored = read_stored_config(run_directory / "config.toml").flat()
+        stored = stored_config(found.values).flat()
         forms = [str(overrides[INFERENCE])] if INFERENCE in overrides else list(FORMS)
         results: dict[str, Realigned] = {}
         for form in forms:
@@ -120,6 +121,6 @@ def _print(results: Mapping[str, Realigned]) -> None:
         _add(personal, form, columns, "personal_accuracy")
     if "personal_fine_tuned_accuracy" in columns:  # of all forms the same
         _add(personal, "global head, fine-tuned, + local head", columns, "personal_fine_tuned_accuracy")
-    console = Console()
+    console = make_console()
     console.print(table)
     console.print(personal)

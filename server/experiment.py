@@ -8,10 +8,11 @@ import torch
 from flwr.serverapp import Grid
 
 from clients.registry import complete, load_method
-from common.config import Config, default_values, differences, parse_toml
+from common.config import Config, differences
 from common.errors import UserError
+from common.files import expanded
+from common.flower_limits import check_cohort
 from common.plugins import use_folders
-from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
@@ -21,15 +22,23 @@ from models.sizes.population import Population
 from server.asynchronous import start_clock
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
+from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
 from server.messages.directory import ClientDirectory, discover_clients
-from server.participation import Participation
+from server.participation import Participation, cohort_size
 from server.privacy import apply_privacy, privacy_remarks, privacy_summary
 from server.records.feature_noise import write_noise_examples
 from server.records.participation_report import write_participation
 from server.records.progress import Logged, ProgressDisplay
 from server.records.recorder import Recorder
-from server.records.run_directory import RunDirectory, default_run_directory, peak_rss_mb
+from server.records.row_files import check_rows
+from server.records.run_directory import (
+    RunDirectory,
+    check_writable,
+    default_run_directory,
+    holds_run,
+    peak_rss_mb,
+)
 from server.round_loop import RoundLoop
 from server.sizes import introduce, size_remarks, write_sizes
 from strategies.fedavg import FedAvg
@@ -46,9 +55,10 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         From ``RoundLoop.run``.
     """
     config = complete(config)
-    path = Path(config.run.directory) if config.run.directory else default_run_directory(config)
+    path = expanded(config.run.directory or default_run_directory(config), "run.directory")
+    check_writable(path)
     checkpoints = CheckpointStore(path / "checkpoints")
-    checkpoint = _find_checkpoint(path, checkpoints, config) if config.run.resume else None
+    checkpoint, lost = _find_checkpoint(path, checkpoints, config) if config.run.resume else (None, "")
     parts = prepare(config, grid)
     strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
     evaluation, clients = parts.evaluation, parts.clients
@@ -72,11 +82,14 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         loop = RoundLoop(
             config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
         )
+        for remark in filter(None, (lost, *checkpoints.passed_over)):
+            progress.note(remark)
         if checkpoint:
             loop.restore(checkpoint)
             progress.note(f"resumed after round {checkpoint.server_round} of {config.rounds}")
         elif config.run.resume:
             run_directory.restart()
+            progress.note(f"nothing was committed in {path}: the run starts from the beginning")
         loop.run()
         _finish(loop, run_directory, partition_hash)
     except BaseException as error:
@@ -111,6 +124,9 @@ def prepare(config: Config, grid: Grid) -> Parts:
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     _check_state(strategy)
     participation = Participation(config)
+    method = load_method(config.method.name, config.method.parameters)
+    planned = cohort_size(config.clients.count, config.clients.fraction)
+    check_cohort(method.name, method.strategy_parameters, planned)
     _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
@@ -119,6 +135,7 @@ def prepare(config: Config, grid: Grid) -> Parts:
     trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
     shared = [name for name in trained if name not in clients.personal_names]
     strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
+    strategy.client_examples = torch.from_numpy(clients.num_examples)
     strategy.begin_run(config.clients.count, shared)
     participation.meet(clients.num_examples, clients.label_counts)
     population = introduce(config, strategy, evaluation.model, clients)
@@ -131,18 +148,9 @@ def client_sizes(config: Config) -> list[int]:
     return [len(indices) for indices in partition_clients(config, open_dataset(config))]
 
 
-def read_stored_config(path: Path, plugins: str | None = None) -> Config:
-    """Read the ``config.toml`` of a run; see ``stored_config``."""
-    return stored_config(parse_toml(path.read_text(encoding="utf-8"), str(path)), plugins)
-
-
-def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Config:
-    """Validate the configuration that a run stored; keys that are younger than it have their defaults.
-
-    The plug-in folders are those of the run, or now `plugins`.
-    """
-    moved = {} if plugins is None else {"plugins": plugins}
-    return Config.from_flat({**default_values(), **values, **moved})
+def has_natural_clients(config: Config) -> bool:
+    """Whether the run's data come from clients of their own."""
+    return open_dataset(config).train.clients is not None
 
 
 def _check_state(strategy: FedAvg) -> None:
@@ -181,6 +189,8 @@ def _remarks(
     yield from getattr(evaluation.model, "remarks", ())
     if batch_norm_layers(evaluation.model):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
+    elif config.batch_norm.policy != "average":
+        yield f"batch-norm.policy = '{config.batch_norm.policy}' has no effect: the model has no BatchNorm"
     yield from privacy_remarks(config)
     made = config.local.course().first_step(config.rounds + 1)
     if config.steps.rule == "fixed" and made < config.local.total_steps:
@@ -197,28 +207,49 @@ def _remarks(
         )
 
 
-def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -> Checkpoint | None:
-    """Return the checkpoint to go on from; None if the run never got as far as one.
+def _find_checkpoint(
+    path: Path, checkpoints: CheckpointStore, config: Config
+) -> tuple[Checkpoint | None, str]:
+    """Return the checkpoint to resume from, None if the run never got as far as one; and a remark.
 
     Raises
     ------
     UserError
-        If there is no run, or it ran with another configuration.
+        If it ran with another configuration, none of its checkpoints can be used, or starting it again would
+        lose what it has done.
     """
-    config_file = path / "config.toml"
-    if not config_file.exists():
-        raise UserError(f"there is no run to resume in {path}")
-    stored = read_stored_config(config_file, config.plugins)
-    checkpoint = checkpoints.load_latest()
-    if checkpoint:
-        stored = stored_config(checkpoint.config, config.plugins)
+    stored = find_stored_config(path, config.plugins)
+    if stored is None:
+        if holds_run(path):
+            raise UserError(
+                f"{path} has files of a run, but neither its config.toml nor a readable checkpoint: move"
+                " them away, or choose another --run-dir"
+            )
+        return None, ""
+    values = stored.values
+    checkpoint = checkpoints.load_latest(lambda progress: check_rows(path, progress["rows"]))
+    if checkpoint is None:
+        _check_nothing_is_lost(path, stored_config(values, config.plugins))
+    else:
+        values = checkpoint.config
         if checkpoint.server_round > config.rounds:
             raise UserError(
                 f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"
             )
-    if found := differences(stored, config):
+    if found := differences(stored_config(values, config.plugins), config):
         raise UserError(f"cannot resume {path} with another configuration: {'; '.join(found)}")
-    return checkpoint
+    return checkpoint, stored.remark
+
+
+def _check_nothing_is_lost(path: Path, stored: Config) -> None:
+    """Refuse to begin from the start what had a checkpoint once: its files would be cut back to nothing."""
+    metrics = path / "metrics.csv"
+    num_rounds = metrics.read_bytes().count(b"\n") - 2 if metrics.exists() else 0  # header, round 0
+    if (path / "summary.json").exists() or num_rounds > stored.checkpoint.every:
+        raise UserError(
+            f"{path} holds {num_rounds} finished rounds, but no checkpoint to resume from, and starting again"
+            " would delete them: choose another --run-dir"
+        )
 
 
 def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, str]:

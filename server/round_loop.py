@@ -37,6 +37,7 @@ from server.evaluation import CentralEvaluation
 from server.interrupt import StopRequest, stop_between_rounds
 from server.local_steps import LocalSteps
 from server.messages.directory import ClientDirectory
+from server.messages.divergence import check_loss, check_model
 from server.messages.messenger import Messenger, num_bytes
 from server.messages.replies import ReplyCheck
 from server.participation import Participation
@@ -215,6 +216,7 @@ class RoundLoop:
         arrays, _ = self.messenger.reduce(self.strategy.aggregate_train, server_round, messages, check)
         if arrays is not None:
             self.arrays = conform(arrays, self.arrays)
+            check_model(to_tensors(self.arrays), self.config, self.strategy, server_round)
         else:
             self._stand_still(server_round, check)
         for client_id, metrics in check.metrics.items():
@@ -264,7 +266,7 @@ class RoundLoop:
             return strategy.address(RecordDict({ARRAYS: arrays, CONFIG: config}), "query.prelude", view)
 
         messages = self._build(ask, server_round, asked, steps)
-        check = self._reply_check(messages)
+        check = self._reply_check(messages, self.participation.weights(asked))
         self.messenger.reduce(strategy.hear, server_round, messages, check)
         self._trained_since_checkpoint |= check.worked
         cost.update(failures=len(check.failures), bytes_down=num_bytes(messages), bytes_up=check.num_bytes)
@@ -309,7 +311,9 @@ class RoundLoop:
 
     def _evaluate_centrally(self) -> dict[str, float]:
         """Evaluate the global model, and its variants if the method has any."""
-        return self.evaluation(self.arrays, self.strategy.variants(to_tensors(self.arrays)))
+        row = self.evaluation(self.arrays, self.strategy.variants(to_tensors(self.arrays)))
+        check_loss(row, self.config, self.strategy, self.server_round)
+        return row
 
     def _evaluation_fraction(self, is_last: bool) -> float:
         """Return which fraction of clients evaluates; if none does, all do so at the end if personalised."""

@@ -43,6 +43,7 @@ class FedAvg(Strategy):
         "parameter_names",
         "seed",
         "label_counts",
+        "client_examples",
         "privacy",
         "round_metrics",
     )
@@ -64,6 +65,7 @@ class FedAvg(Strategy):
         self.parameter_names: Collection[str] = ()
         self.seed = 0
         self.label_counts = torch.zeros(0, 0, dtype=torch.int64)  # (clients, classes)
+        self.client_examples = torch.zeros(0, dtype=torch.int64)  # (clients,): n_i
         self.privacy: ClientPrivacy | None = None
         self.round_metrics: dict[str, float] = {}
 
@@ -98,8 +100,11 @@ class FedAvg(Strategy):
         """Return the clients that are asked for ``Client.prelude`` before a round; none as a rule."""
         return ()
 
-    def learn(self, means: Payload) -> None:
-        """Learn the means over clients of the sections that they were asked for, in the model's precision."""
+    def learn(self, means: Payload, weight: float) -> None:
+        """Learn the means over clients of the sections that they were asked for, in the model's precision.
+
+        `weight` is the sum of the clients' weights.
+        """
 
     def broadcast(self, server_round: int) -> Payload:
         """Return the sections that go to every client beside the model."""
@@ -107,8 +112,15 @@ class FedAvg(Strategy):
 
     def weight(self, metrics: MetricRecord) -> float:
         """Return the weight of a reply; a participation scheme that corrects its bias has a say in it."""
-        factor = float(metrics.get(PARTICIPATION_WEIGHT, 1.0))  # type: ignore[arg-type]
-        return factor if self.weighting == "uniform" else factor * float(metrics["num-examples"])  # type: ignore[arg-type]
+        return float(metrics.get(PARTICIPATION_WEIGHT, 1.0)) * self.client_weight(metrics)  # type: ignore[arg-type]
+
+    def client_weight(self, metrics: MetricRecord) -> float:
+        """Return what the client weighs in the objective, 1 or n_i, however it came to take part."""
+        return 1.0 if self.weighting == "uniform" else float(metrics["num-examples"])  # type: ignore[arg-type]
+
+    def answer_weight(self, metrics: MetricRecord) -> float:
+        """Return the weight of an answer to what the strategy ``asks``."""
+        return self.weight(metrics)
 
     def prepare(self, sections: Payload) -> Payload:
         """Return what of one reply is averaged: its sections, or some made from them."""
@@ -136,6 +148,11 @@ class FedAvg(Strategy):
 
     # What hooks may use.
 
+    @property
+    def total_weight(self) -> float:
+        """The sum of ``client_weight`` over all clients of the run: K, or N."""
+        return float(self.num_clients if self.weighting == "uniform" else self.client_examples.sum())
+
     def mean_change(self, averages: Payload) -> Tensors:
         """Return Delta = mean of y_i - x over the trainable entries, in float64."""
         return {name: averages[ARRAYS][name] - self.global_model[name] for name in self.parameter_names}
@@ -147,12 +164,15 @@ class FedAvg(Strategy):
         }
 
     def hear(self, server_round: int, replies: Iterable[Message]) -> None:
-        """Average the answers of the clients that were asked, one by one; all weigh the same."""
+        """Average the answers of the clients that were asked, one by one."""
         sections: dict[str, WeightedAverage] = {}
+        total = 0.0
         for reply in replies:
+            weight = self.answer_weight(reply.content.metric_records[METRICS])
+            total += weight
             for name, section in to_payload(reply.content).items():
-                sections.setdefault(name, WeightedAverage()).add(section, 1.0)
-        self.learn({name: average.result() for name, average in sections.items()})
+                sections.setdefault(name, WeightedAverage()).add(section, weight)
+        self.learn({name: average.result() for name, average in sections.items()}, total)
 
     # Flower's interface.
 

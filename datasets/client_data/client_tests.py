@@ -97,8 +97,8 @@ def check_reports(config: Config, dataset: Dataset) -> None:
     stops = config.stop.patience > 0 or config.stop.target > 0
     if dataset.is_regression and stops and config.stop.metric.endswith("accuracy"):
         raise UserError(
-            f"stop.metric '{config.stop.metric}' is for classes, and dataset {dataset.name!r} has numbers: set"
-            " it to 'test_loss'"
+            f"stop.metric '{config.stop.metric}' is for classes, and dataset {dataset.name!r} has numbers:"
+            " set it to 'test_loss'"
         )
     one_label_each = not no_classes and dataset.test.clients is None
     for key, is_set in (

@@ -27,8 +27,8 @@ import numpy.typing as npt
 from common.errors import UserError
 from common.files import read_regular
 from common.seal import seal, unseal
-from datasets.image_files import walk
 from datasets.images.decoding import DecodedDataset, decode
+from datasets.images.files import walk
 from datasets.images.raw import RawDataset
 
 _FORMAT_VERSION = 2

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
-from datasets.image_files import ENDINGS, class_folders, image_files, printable
+from datasets.images.files import ENDINGS, class_folders, image_files, printable
+from datasets.images.pixels import decode_image
 from datasets.images.raw import RawDataset, RawSplit
-from datasets.pixels import decode_image
 
 
 def read_image_folder(root: Path, test_folder: str = "test") -> RawDataset:

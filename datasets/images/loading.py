@@ -10,10 +10,10 @@ import torch
 from common.errors import UserError
 from datasets.dataset import Dataset, Split
 from datasets.hold_out import hold_out
-from datasets.image_options import ImageOptions, missing_test_folder
 from datasets.images.cache import entry_name, open_entry
 from datasets.images.decoding import DecodedDataset, channel_statistics, decode
 from datasets.images.image_lists import ImageLists, read_image_lists
+from datasets.images.options import ImageOptions, missing_test_folder
 from datasets.images.sources import Source
 from datasets.request import Normalization, Request
 

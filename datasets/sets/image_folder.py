@@ -6,9 +6,9 @@ from pydantic import Field
 
 from common.sections import Value
 from datasets.dataset import Dataset
-from datasets.image_options import ImageOptions
 from datasets.images.image_folder import read_image_folder
 from datasets.images.loading import load_images
+from datasets.images.options import ImageOptions
 from datasets.images.sources import Source
 from datasets.request import Request
 

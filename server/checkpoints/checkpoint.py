@@ -1,9 +1,9 @@
 """Checkpoints: immutable tensor files, and one manifest whose atomic appearance commits them.
 
 ``checkpoints/round-000010.json`` names the files of the round with their hashes, and has one of itself: the
-global model, the strategy's tensors, and one file per client that keeps state. A client's file is written only
-if the client trained since the last checkpoint; the manifest may name older files. The last two manifests are
-kept, with what they name. Files and folders of other names are left alone.
+global model, the strategy's tensors, and one file per client that keeps state. A client's file is written
+only if the client trained since the last checkpoint; the manifest may name older files. The last two
+manifests are kept, with what they name. Files and folders of other names are left alone.
 """
 
 import hashlib
@@ -106,7 +106,7 @@ class CheckpointStore:
             "clients": self._client_files,
         }
         write_atomic(self.directory / f"{stem}.json", seal(manifest))
-        self._collect_garbage()
+        self._collect_garbage(checkpoint.server_round)
 
     def load_latest(self, check: Callable[[Mapping[str, Any]], None] | None = None) -> Checkpoint | None:
         """Read the newest checkpoint that can be used; None if there never was one.
@@ -133,8 +133,8 @@ class CheckpointStore:
                 self.passed_over.append(f"{path.name}: {error}")
         if self.passed_over:
             raise UserError(
-                f"no checkpoint in {self.directory} can be used ({'; '.join(self.passed_over)}): put the files"
-                " back from a copy, or start the run again in another directory"
+                f"no checkpoint in {self.directory} can be used ({'; '.join(self.passed_over)}): put the"
+                " files back from a copy, or start the run again in another directory"
             )
         return None
 
@@ -185,17 +185,20 @@ class CheckpointStore:
             raise ValueError(f"{file['name']} is damaged")
         return load(content)
 
-    def _collect_garbage(self) -> None:
-        """Delete what no kept manifest names, left-overs of a kill and damaged manifests included."""
+    def _collect_garbage(self, server_round: int) -> None:
+        """Delete what no kept manifest names: left-overs of a kill, and what a resumed run passed over."""
         kept: set[str] = set()
         num_kept = 0
         for path in self._manifests():
             try:
                 manifest = self._read_manifest(path)
                 files = [*manifest["files"].values(), *manifest["clients"].values()]
+                names = {path.name, *(file["name"] for file in files)}
             except (ValueError, LookupError, TypeError, AttributeError, OSError):
                 continue
-            kept |= {path.name, *(file["name"] for file in files)}
+            if manifest["round"] > server_round:
+                continue
+            kept |= names
             num_kept += 1
             if num_kept == _KEPT:
                 break

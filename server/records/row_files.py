@@ -39,6 +39,7 @@ class CsvLog:
         header, *rows = _lines(path) or [""]
         self._columns = _fields(header) or self._first_columns
         self._file = path.open("ab")
+        self._uncommitted: list[str] = []
         self._count(rows)
         if not header:
             self._write(self._columns)
@@ -59,7 +60,7 @@ class CsvLog:
             if self._copy:
                 self._copy.parent.mkdir(exist_ok=True)
                 with self._copy.open("ab") as file:
-                    file.write(_text(self._uncommitted))
+                    file.write(b"".join(map(_normal, self._uncommitted)))
                     file.flush()
                     os.fsync(file.fileno())
             self._uncommitted = []
@@ -90,11 +91,9 @@ class CsvLog:
         self._file.close()
 
     def _add_columns(self, names: Sequence[str]) -> None:
-        uncommitted = self._uncommitted
         _, *rows = _lines(self._path)
         self._columns = [*self._columns, *names]
         self._rewrite([_csv_line(self._columns), *(row + "," * len(names) for row in rows)])
-        self._uncommitted = uncommitted
 
     def _rewrite(self, lines: Sequence[str]) -> None:
         self._file.close()
@@ -103,14 +102,14 @@ class CsvLog:
         self._count(lines[1:])
 
     def _rewrite_copy(self, rows: Sequence[str]) -> None:
+        self._uncommitted = []
         if self._copy and (rows or self._copy.exists()):
             self._copy.parent.mkdir(exist_ok=True)
-            write_atomic(self._copy, _text(rows))
+            write_atomic(self._copy, b"".join(map(_normal, rows)))
 
     def _count(self, rows: Sequence[str]) -> None:
         self.num_rows = len(rows)
         self._hash = hashlib.sha256(b"".join(map(_normal, rows)))
-        self._uncommitted: list[str] = []
 
     def _write(self, values: Sequence[str]) -> str:
         line = _csv_line(values)
@@ -126,15 +125,22 @@ class RowFiles:
     ----------
     directory : Path
         The run directory.
+    resume : bool
+        Whether files that are there go on; otherwise they begin again.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, resume: bool) -> None:
         self._directory = directory
+        self._resume = resume
         self._logs: dict[str, CsvLog] = {}
 
     def open(self, name: str, columns: Sequence[str]) -> CsvLog:
         """Return a growing file, which begins with these columns if it is new."""
-        self._logs[name] = CsvLog(*_paths(self._directory, name, columns))
+        path, copy = _paths(self._directory, name)
+        is_old = path.exists() or copy.exists()
+        self._logs[name] = CsvLog(path, columns, copy)
+        if is_old and not self._resume:
+            self._logs[name].restart()
         return self._logs[name]
 
     def commit(self) -> dict[str, RowState]:
@@ -174,12 +180,12 @@ def check_rows(directory: Path, states: Mapping[str, RowState]) -> None:
         If it has not.
     """
     for name, state in states.items():
-        path, _, copy = _paths(directory, name, ())
-        _find_rows(path, copy, state)
+        _find_rows(*_paths(directory, name), state)
 
 
-def _paths(directory: Path, name: str, columns: Sequence[str]) -> tuple[Path, Sequence[str], Path]:
-    return directory / f"{name}.csv", columns, directory / "checkpoints" / f"rows-{name}.csv"
+def _paths(directory: Path, name: str) -> tuple[Path, Path]:
+    """Return where a growing file is, and the copy of its rows."""
+    return directory / f"{name}.csv", directory / "checkpoints" / f"rows-{name}.csv"
 
 
 def _find_rows(path: Path, copy: Path | None, state: RowState) -> tuple[list[str], str]:
@@ -193,20 +199,18 @@ def _find_rows(path: Path, copy: Path | None, state: RowState) -> tuple[list[str
     copied = _lines(copy) if copy else []
     if not _has(copied, state):
         raise ValueError(f"{path.name} {lost}, and its copy checkpoints/rows-{path.name} has not got them")
-    missing = [line + "," * (len(columns) - len(_fields(line))) for line in copied[:num_rows]]
-    return [_csv_line(columns), *missing], f"{path.name} {lost}: they were taken from their copy"
+    whole = [line + "," * (len(columns) - max(1, len(_fields(line)))) for line in copied[:num_rows]]
+    return [_csv_line(columns), *whole], f"{path.name} {lost}: they were taken from their copy"
 
 
 def _has(rows: Sequence[str], state: RowState) -> bool:
-    kept = rows[: state["rows"]]
-    return (
-        len(kept) == state["rows"]
-        and hashlib.sha256(b"".join(map(_normal, kept))).hexdigest() == state["sha256"]
-    )
+    kept = rows[: int(state["rows"])]
+    digest = hashlib.sha256(b"".join(map(_normal, kept))).hexdigest()
+    return len(kept) == int(state["rows"]) and digest == str(state["sha256"])
 
 
 def _normal(line: str) -> bytes:
-    """Return what is hashed of a row: a column that came later leaves it as it was."""
+    """Return what is hashed and copied of a row: a column that came later leaves it as it was."""
     return _text([line.rstrip(",")])
 
 
@@ -233,8 +237,8 @@ def _fields(line: str) -> list[str]:
 
 def _csv_line(values: Sequence[str]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
-    return line.getvalue().replace("\n", " ")
+    csv.writer(line, lineterminator="").writerow([" ".join(value.splitlines()) for value in values])
+    return line.getvalue()
 
 
 def _format(value: Any) -> str:

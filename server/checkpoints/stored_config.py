@@ -26,18 +26,17 @@ class StoredConfig:
     values: Mapping[str, Value]
     remark: str = ""
 
-    @property
-    def config(self) -> Config:
-        """The configuration; keys that are younger than the run have their defaults."""
-        return with_defaults(self.values)
+
+def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Config:
+    """Validate the configuration that a run stored; keys that are younger than it have their defaults.
+
+    The plug-in folders are those of the run, or now `plugins`.
+    """
+    moved = {} if plugins is None else {"plugins": plugins}
+    return Config.from_flat({**default_values(), **values, **moved})
 
 
-def with_defaults(values: Mapping[str, Value]) -> Config:
-    """Validate the configuration that a run stored; keys that are younger than it have their defaults."""
-    return Config.from_flat({**default_values(), **values})
-
-
-def find_stored_config(path: Path) -> StoredConfig | None:
+def find_stored_config(path: Path, plugins: str | None = None) -> StoredConfig | None:
     """Read the configuration of the run in a directory; None if there is no run.
 
     It is that of ``config.toml``, which may be newer than the last checkpoint (more rounds, another device),
@@ -52,7 +51,7 @@ def find_stored_config(path: Path) -> StoredConfig | None:
     of_checkpoint = CheckpointStore(path / "checkpoints").latest_config()
     try:
         values = parse_toml(read_text(file), str(file))
-        with_defaults(values)
+        stored_config(values, plugins)
     except UserError as error:
         if of_checkpoint is None and not file.exists():
             return None

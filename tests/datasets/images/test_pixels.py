@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from common.errors import UserError
-from datasets.pixels import decode_image
+from datasets.images.pixels import decode_image
 
 RAMP = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)  # 257 v is white at v = 255, as 255 v / 255
 NOT_ALIGNED = np.array([[0, 1, 128, 129, 32767, 32768, 65534, 65535]], dtype=np.uint16)
