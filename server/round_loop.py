@@ -160,7 +160,7 @@ class RoundLoop:
         """
         self.progress.start(self.server_round, self.config.rounds)
         try:
-            with stop_between_rounds(self.progress.note) as request:
+            with stop_between_rounds(self.progress.note, self.run_directory.path) as request:
                 if self.server_round == 0:
                     started = time.perf_counter()
                     self._finish_round({"round": 0, **self._evaluate_centrally()}, started)
