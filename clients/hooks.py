@@ -54,7 +54,7 @@ class Hooks(Job):
         return {}
 
     def prelude(self) -> Payload:
-        """Return what the server asks for before a round (``FedAvg.asks``), at the received model.
+        """Return what the server asks for before a round (``FedAvg.prelude_clients``), at the received model.
 
         It may replace ``state``.
         """

@@ -63,6 +63,10 @@ class FlowerStrategy(FedAvg):
         vars(self.inner).update(state["inner"])
         super().restore({name: value for name, value in state.items() if name != "inner"})
 
+    def not_private(self) -> str:
+        """Say that the Flower strategy reduces the replies by itself."""
+        return "which reduces the replies by itself"
+
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:

@@ -19,10 +19,10 @@ class InitialControl(FedAvg):
         super().__init__(**parameters)
         self.control: Tensors = {}
 
-    def asks(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
+    def prelude_clients(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
         """Ask everyone once."""
         return range(self.num_clients) if self.initialise and server_round == 1 else ()
 
-    def learn(self, means: Payload) -> None:
+    def on_prelude(self, means: Payload) -> None:
         """Begin with the mean of all controls."""
         self.control = means["control"]

@@ -32,7 +32,7 @@ class FedBuff(Asynchronous):
         """Q."""
         return self.buffer_size or min(10, self._concurrency)
 
-    def begin_reply(self, reply: Message) -> None:
+    def before_reply(self, reply: Message) -> None:
         """Look up what the client began with."""
         self._start_model, self._discount = self.start_of(reply), self.discount(self.staleness_of(reply))
 

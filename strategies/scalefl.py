@@ -12,4 +12,4 @@ class ScaleFL(HeteroAvg):
     that it has a say in nothing behind.
     """
 
-    trains_exits: ClassVar[bool] = True
+    TRAINS_EXITS: ClassVar[bool] = True

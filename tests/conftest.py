@@ -70,7 +70,7 @@ def model_for(method: str) -> dict[str, Value]:
     strategy_class = load_method(method, {}).strategy_class
     if issubclass(strategy_class, HeteroFL):
         return {**SIZES, "model__width": 4, "model__sizes": "a,b", "batch_norm__policy": "recalibrate"}
-    if getattr(strategy_class, "trains_exits", False):
+    if strategy_class.TRAINS_EXITS:
         return {**SIZES, "model__width": 4, "model__exits": "3", "model__sizes": "d1w0.5,d2"}
     return dict(SIZES) if issubclass(strategy_class, HeteroAvg) else {}
 

@@ -62,10 +62,10 @@ class Participation:
             )
         )
 
-    def meet(self, num_examples: npt.NDArray[np.int64], label_counts: npt.NDArray[np.int64]) -> None:
-        """Learn the clients' training samples: their number, and that of each class, (clients, classes)."""
+    def setup(self, num_examples: npt.NDArray[np.int64], label_counts: npt.NDArray[np.int64]) -> None:
+        """Take the clients' training samples: their number, and that of each class, (clients, classes)."""
         self.num_examples = num_examples
-        self.scheme.meet(label_counts)
+        self.scheme.setup(label_counts)
 
     def cohort(
         self,
