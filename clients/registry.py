@@ -17,7 +17,7 @@ from flwr.serverapp.strategy import Strategy
 import clients
 import strategies
 from clients.base import Client
-from common.config import Config, drop_inherited_defaults
+from common.config import Config, differences, drop_inherited_defaults
 from common.errors import UserError, nearest
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import (
@@ -66,6 +66,16 @@ class Method:
         """Keys of the configuration for which the method has defaults of its own."""
         return self.client_class.defaults(self.client_parameters)
 
+    @property
+    def depends_on_rounds(self) -> bool:
+        """Whether the number of rounds decides what the method does in each of them."""
+        return self.client_class.depends_on_rounds(self.client_parameters)
+
+    @property
+    def example(self) -> Mapping[str, Value]:
+        """Keys of a small run that shows the method."""
+        return {**self.strategy_class.EXAMPLE, **self.client_class.EXAMPLE}
+
     def make_strategy(self) -> FedAvg:
         """Build the server half."""
         return self.strategy_class(**self.strategy_parameters)
@@ -84,6 +94,12 @@ def complete(config: Config) -> Config:
     given = config.flat()
     missing = {key: value for key, value in method.defaults.items() if key not in given}
     return Config.from_flat({**given, **missing}) if missing else config
+
+
+def run_differences(old: Config, new: Config) -> list[str]:
+    """Return in which of the keys that decide the result of a run two configurations differ."""
+    method = load_method(new.method.name, new.method.parameters)
+    return differences(old, new, method.depends_on_rounds)
 
 
 def load_method(name: str, parameters: Mapping[str, Value]) -> Method:

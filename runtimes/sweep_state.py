@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from common.config import Config, differences
+from clients.registry import run_differences
+from common.config import Config
 from common.errors import UserError
 from server.experiment import read_stored_config, stored_config
 
@@ -41,7 +42,7 @@ def state_of(path: Path, config: Config) -> State:
     stored = (
         stored_config(summary["config"], plugins) if summary else read_stored_config(config_file, plugins)
     )
-    found = differences(stored, config)
+    found = run_differences(stored, config)
     if not found and stored.rounds > config.rounds:
         found = [f"rounds was {stored.rounds} and is {config.rounds}"]
     finished = bool(summary) and stored.rounds >= config.rounds

@@ -8,9 +8,9 @@ import torch
 from flwr.serverapp import Grid
 from torch import nn
 
-from clients.registry import complete, load_method
+from clients.registry import complete, load_method, run_differences
 from common.clock import ClientSpeeds
-from common.config import Config, default_values, differences, parse_toml
+from common.config import Config, default_values, parse_toml
 from common.errors import UserError
 from common.plugins import use_folders
 from common.sections import Value
@@ -239,7 +239,7 @@ def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -
             raise UserError(
                 f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"
             )
-    if found := differences(stored, config):
+    if found := run_differences(stored, config):
         raise UserError(f"cannot resume {path} with another configuration: {'; '.join(found)}")
     return checkpoint
 

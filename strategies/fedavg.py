@@ -23,6 +23,7 @@ from common.records import (
     to_record,
     to_tensors,
 )
+from common.sections import Value
 from strategies._aggregation import WeightedAverage
 from strategies._privacy import ClientPrivacy, PrivateMean
 from strategies._run_facts import RunFacts
@@ -50,6 +51,8 @@ class FedAvg(Strategy):
         "round_metrics",
     )
     SECTIONS = frozenset({ARRAYS})  # of a reply; privacy covers the model alone
+    EXAMPLE: ClassVar[dict[str, Value]] = {}
+    """Keys of a small run that shows the method, as ``Client.EXAMPLE``."""
     TAKES_SIZES: ClassVar[bool] = False
     """Whether the method is for clients with models of several sizes."""
     TRAINS_EXITS: ClassVar[bool] = False

@@ -1,11 +1,12 @@
 """FedBuff (Nguyen et al. 2022, Algorithm 1): updates from a buffer of changes of several versions."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from flwr.app import Message
 from pydantic import Field
 
 from common.records import ARRAYS, Payload, Tensors
+from common.sections import Value
 from strategies._asynchronous import Asynchronous
 
 
@@ -17,6 +18,12 @@ class FedBuff(Asynchronous):
     """
 
     TRANSIENT = (*Asynchronous.TRANSIENT, "_start_model", "_discount")
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {
+        "method.buffer-size": 3,
+        "clock.spread": 0.5,
+        "clock.jitter": 0.5,
+    }
 
     buffer_size: Annotated[int, Field(ge=0)] = 0
     server_learning_rate: Annotated[float, Field(gt=0)] = 1.0

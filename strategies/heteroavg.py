@@ -11,6 +11,7 @@ from pydantic import Field
 from common.config import Config
 from common.errors import UserError
 from common.records import ARRAYS, CONFIG, SIZE, Payload, Tensors, to_array, to_ndarray
+from common.sections import Value
 from models.sizes.population import Population
 from models.sizes.submodels import EntrySelection, SubModels, take
 from strategies._aggregation import WeightedAverage
@@ -47,6 +48,14 @@ class HeteroAvg(InCo):
     )
 
     TAKES_SIZES: ClassVar[bool] = True
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {
+        "model.name": "stage-resnet",
+        "model.blocks": "1-1-1-2",
+        "model.width": 2,
+        "model.sizes": "1,1-1-1-2",
+        "local.batch-size": 128,
+    }
 
     weighting: Literal["examples", "uniform"] = "uniform"
     delta_divisor: Annotated[float, Field(gt=0)] = 1.0
