@@ -12,6 +12,8 @@ from pathlib import Path
 
 from common.errors import ClientFailureError, UserError
 
+_COMMANDS = ("realign", "replay")
+
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
@@ -33,8 +35,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     comparators.add_argument("--comparator", metavar="NAME", help="run centralized or local-only instead")
     parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="some of its runs")
     parser.add_argument("--list", action="store_true", help="list the runs of a sweep")
-    parser.add_argument("--realign", metavar="DIR", type=Path, help="realign the heads of a run of FedLoGe")
-    parser.add_argument("--replay", metavar="DIR", type=Path, help="run one failed client job again, alone")
+    for name in _COMMANDS:
+        parser.add_argument(f"--{name}", nargs="?", const="DIR", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -42,14 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run and return the exit code: 0 done, 1 failed, 2 wrong input, 130 stopped and resumable."""
     options = parse_arguments(arguments)
     try:
-        if options.replay:
-            from runtimes.replay import replay
-
-            return replay(options.replay)
-        if options.realign:
-            from runtimes.realign import realign
-
-            return realign(options.realign, options.set)
+        for name in _COMMANDS:
+            if directory := getattr(options, name):
+                raise UserError(f"--{name} is a command of its own: python -m runtimes.{name} {directory}")
         from runtimes.launch import launch
 
         return launch(options)

@@ -1,5 +1,11 @@
-"""Run one recorded client job again, alone and in this process: for a traceback, or under a debugger."""
+"""Run one recorded client job again, alone and in this process: for a traceback, or under a debugger.
 
+python -m runtimes.replay DIRECTORY
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from flwr.app import Message
@@ -8,6 +14,7 @@ from clients.app import JOBS
 from common.errors import UserError
 from common.flower import SERVER_NODE_ID, assume_task_identity
 from common.records import METRICS, to_record
+from runtimes.command import exit_code
 from runtimes.sequential import make_context
 from server.messages.failed_job import FailedJob
 
@@ -26,3 +33,17 @@ def replay(directory: Path) -> int:
     reply = JOBS[job.job.removesuffix(".default")](message, context)
     print(f"client {job.client_id} finished: {dict(reply.metric_records[METRICS])}")
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay as the command line says and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m runtimes.replay", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument("directory", type=Path, help="the folder that the message of a failed run names")
+    options = parser.parse_args(arguments)
+    return exit_code(lambda: replay(options.directory))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -49,6 +49,10 @@ def small_config(run_directory: Path | str = "", **overrides: Value) -> Config:
     return Config.from_flat(merge(SMALL_RUN, layer, {"run.directory": str(run_directory)}))
 
 
+# Parameters without a default.
+REQUIRED: dict[str, dict[str, Value]] = {"flwr:QFedAvg": {"client-learning-rate": 0.1}}
+
+
 def example_of(method: str) -> dict[str, Value]:
     """Return the keys of a small run that shows a method."""
     return {
@@ -57,8 +61,8 @@ def example_of(method: str) -> dict[str, Value]:
     }
 
 
-# Parameters without a default.
-REQUIRED: dict[str, dict[str, Value]] = {"flwr:QFedAvg": {"client-learning-rate": 0.1}}
+# A small model with two sub-models, one of which has a block less.
+SIZES = example_of("heteroavg")
 
 
 def model_for(method: str) -> dict[str, Value]:

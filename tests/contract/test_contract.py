@@ -152,7 +152,7 @@ def test_a_client_that_raises_ends_the_run_loudly(
     assert message.startswith(f"client {client_id} failed in round 2")
     assert "Traceback" in message
     assert "ArithmeticError: planted" in message
-    job = Path(message.rsplit("--replay ", 1)[1])
+    job = Path(message.rsplit("runtimes.replay ", 1)[1])
     with pytest.raises(ArithmeticError, match="planted"):
         replay(job)
     monkeypatch.undo()
