@@ -4,7 +4,8 @@ import functools
 import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from flwr.app import ConfigRecord
@@ -18,13 +19,31 @@ from clients.local.training import (
     full_gradient,
     iterate_training_batches,
     mixed_precision,
+    seed_steps,
     train_locally,
 )
-from common.randomness import numpy_generator
-from common.records import ARRAYS, Payload, Tensors
+from common.global_generators import seeded_globally
+from common.randomness import numpy_generator, torch_seed
+from common.records import ARRAYS, FINITE_STEPS, Payload, Tensors
 from models.measures.evaluation import evaluate
 
 _KEPT = "kept-entries"
+Result = TypeVar("Result")
+
+
+def _seeded(
+    job: Callable[["Client", Payload, ConfigRecord], Result],
+) -> Callable[["Client", Payload, ConfigRecord], Result]:
+    """Let a job draw from global generators that are seeded for this client in this round."""
+
+    @functools.wraps(job)
+    def run(client: "Client", received: Payload, config: ConfigRecord) -> Result:
+        worker, server_round = client.worker, int(config["server-round"])  # type: ignore[arg-type]
+        seed = torch_seed(worker.config.seed, "job", server_round, client.client_id)
+        with seeded_globally(seed, worker.device, worker.own_generators):
+            return job(client, received, config)
+
+    return run
 
 
 class Client(Hooks, ListInterface):
@@ -56,9 +75,7 @@ class Client(Hooks, ListInterface):
     def mean_gradient(self, num_batches: int) -> Tensors:
         """Return the mean gradient of fresh mini-batches at the resident model; weight decay is left out."""
         self.worker.model.train()
-        dropout = self.generator("dropout", "extra", self.worker.device)
-        for layer in self.worker.dropout_layers:
-            layer.generator = dropout
+        seed_steps(self, "extra")
         gradients = [
             self.gradient_at(self.params, batch)
             for batch in itertools.islice(self.extra_batches(), num_batches)
@@ -114,6 +131,7 @@ class Client(Hooks, ListInterface):
 
     # One round.
 
+    @_seeded
     def train(self, received: Payload, config: ConfigRecord) -> tuple[Payload, dict[str, int | float]]:
         """Train for one round.
 
@@ -149,10 +167,13 @@ class Client(Hooks, ListInterface):
             **measured,
             "seconds": time.perf_counter() - started,
         }
+        if self.finite_steps is not None:
+            metrics[FINITE_STEPS] = self.finite_steps
         personal = self.personal_names()
         shared = {name: value for name, value in self.worker.state.items() if name not in personal}
         return {ARRAYS: shared, **extra}, metrics
 
+    @_seeded
     def test(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
         """Evaluate on the test data of this client (``clients.local.evaluation``).
 
@@ -177,6 +198,7 @@ class Client(Hooks, ListInterface):
                 metrics |= data.measure(predictor, f"personal_{name}_" if name else "personal_")
         return metrics
 
+    @_seeded
     def answer_prelude(
         self, received: Payload, config: ConfigRecord
     ) -> tuple[Payload, dict[str, int | float]]:
@@ -184,6 +206,7 @@ class Client(Hooks, ListInterface):
         self._receive(received, config)
         return self.prelude(), {"num-examples": self.num_examples}
 
+    @_seeded
     def training_loss(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
         """Return the mean cross-entropy of the global model on the client's training data.
 

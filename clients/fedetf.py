@@ -71,7 +71,7 @@ class FedETF(Client):
 
     @functools.cached_property
     def _log_counts(self) -> torch.Tensor:
-        return self.label_counts().float().log().to(self.worker.device)  # -infinity: the class is out
+        return self.target_counts().float().log().to(self.worker.device)  # -infinity: the class is out
 
     def trained_names(self) -> Collection[str]:
         """Return everything but the frame; when fine-tuning, what its phase trains."""

@@ -40,7 +40,7 @@ class FedRoD(Client):
 
     def begin_round(self) -> None:
         """Take up the personal head and count the classes."""
-        self.shift = log_prior(self.label_counts()).to(self.worker.device)
+        self.shift = log_prior(self.target_counts()).to(self.worker.device)
         self.head = {
             name: value.clone().requires_grad_() for name, value in self.state["personal-head"].items()
         }

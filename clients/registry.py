@@ -19,6 +19,7 @@ import strategies
 from clients.base import Client
 from common.config import Config, differences, drop_inherited_defaults
 from common.errors import UserError, nearest
+from common.flower_limits import FIXED, LIMITS
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import (
     CLIENT_HALF,
@@ -47,8 +48,6 @@ _WEIGHTING = {
     **dict.fromkeys(("FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "MultiKrum"), "examples"),
     "QFedAvg": "uniform",
 }
-# Arguments that are not for a person to set: our messages and the adapter decide them.
-_PLUMBING = {*EVERYONE, "weighted_by_key", "arrayrecord_key", "configrecord_key"}
 
 
 @dataclass(frozen=True)
@@ -191,10 +190,11 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
     weighting = _WEIGHTING.get(class_name)
     if weighting:
         declared["weighting"] = (Literal["examples", "uniform"], weighting)
+    else:
+        declared.pop("weighted_by_key", None)
     parameters: dict[str, Any] = {
         "inner_class": flower_class,
         "weighs_replies": weighting is not None,
-        "weighting": "examples",
         **parse_parameters("method", name, declared, given),
     }
     try:
@@ -208,9 +208,12 @@ def _flower_parameters(flower_class: type[Strategy]) -> dict[str, tuple[Any, Any
     """Return what a person may set, as name → (annotation, default); functions cannot be."""
     hints = get_type_hints(flower_class.__init__)
     return {
-        key: (hints.get(key, Any), ... if parameter.default is parameter.empty else parameter.default)
+        key: (
+            LIMITS.get(key, hints.get(key, Any)),
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
         for key, parameter in inspect.signature(flower_class).parameters.items()
-        if key not in _PLUMBING and hints.get(key) in (bool, int, float, str)
+        if key not in EVERYONE and key not in FIXED and hints.get(key) in (bool, int, float, str)
     }
 
 

@@ -1,6 +1,7 @@
 """The two kinds of error a person meets, and how a misspelt name is answered."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -11,12 +12,40 @@ class UserError(Exception):
     """
 
 
+class InapplicableKeyError(UserError):
+    """A key that is right, but not for this run: its feature is off, or what is named has no such parameter.
+
+    Attributes
+    ----------
+    key : str
+        The dotted key.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 class UnknownNameError(UserError):
     """A name in the configuration that names nothing."""
 
 
 class ClientFailureError(Exception):
     """A client's job failed and ``failures.policy`` says that this ends the run (exit code 1)."""
+
+
+def print_error(error: UserError) -> None:
+    """Print what is wrong as one line on standard error, whatever text it quotes."""
+    print(f"error: {one_line(str(error))}", file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """Return text with line breaks and other characters that do not print as escapes."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+class DivergedError(ClientFailureError):
+    """The server's model, or what a method keeps, is no longer finite (exit code 1)."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -30,3 +59,12 @@ def unknown_name(key: str, name: str, known: Iterable[str]) -> UnknownNameError:
     choices = sorted(known)
     available = ", ".join(choices)
     return UnknownNameError(f"{key}: there is no '{name}'{nearest(name, choices)} (available: {available})")
+
+
+def shown(value: object, length: int = 80) -> str:
+    """Return a value as a message shows it: on one line, and cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or nesting as deep
+        return "that"
+    return text if len(text) <= length else f"{text[: length - 3]}..."

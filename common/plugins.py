@@ -11,8 +11,7 @@ import importlib.util
 import inspect
 import os
 import pkgutil
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -156,7 +155,7 @@ def find(kind: Kind, name: str) -> Found | None:
     module = name.replace("-", "_")
     found: list[tuple[str, Callable[[], Any]]] = []
     if module in _own(kind):
-        found.append(("", lambda: import_module(f"{kind.package}.{module}")))
+        found.append(("", lambda: _own_thing(kind, module)))
     for folder, own in _in_folders(kind):
         if own == module:
             found.append((str(folder), functools.partial(import_from, folder, f"{kind.folder}.{module}")))
@@ -223,10 +222,21 @@ def unknown(kind: Kind, name: str, known: Iterable[str] | None = None) -> Unknow
 
 
 def _own(kind: Kind) -> list[str]:
-    if kind.package in sys.modules:
-        return _modules(list(sys.modules[kind.package].__path__))
-    package = importlib.util.find_spec(kind.package)
-    return _modules(package.submodule_search_locations or []) if package else []
+    """List the project's own names of a kind: its files, and the members of families that share a file."""
+    package = importlib.import_module(kind.package)
+    return sorted({*_modules(list(package.__path__)), *_members(package)})
+
+
+def _members(package: ModuleType) -> Mapping[str, str]:
+    """Return the names that stand in the table ``BUILDS`` of a file of the package, with the file's name."""
+    return getattr(package, "MEMBERS", {})
+
+
+def _own_thing(kind: Kind, name: str) -> Any:
+    package = importlib.import_module(kind.package)
+    if file := _members(package).get(name):
+        return import_module(f"{kind.package}.{file}").BUILDS[name]
+    return import_module(f"{kind.package}.{name}")
 
 
 def _in_folders(kind: Kind) -> Iterator[tuple[Path, str]]:
@@ -296,9 +306,11 @@ def available_plugins(package: ModuleType, base: type | None = None) -> list[str
 
 
 def load_plugin(package: ModuleType, name: str) -> ModuleType | None:
-    """Import ``<package>/<name>.py``; None if there is no such file."""
+    """Import ``<package>/<name>.py``; None if there is no such file, or it holds what others share."""
     module_name = name.replace("-", "_")
-    if module_name not in {module.name for module in pkgutil.iter_modules(package.__path__)}:
+    if module_name.startswith("_") or module_name not in {
+        module.name for module in pkgutil.iter_modules(package.__path__)
+    }:
         return None
     return importlib.import_module(f"{package.__name__}.{module_name}")
 

@@ -12,19 +12,19 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from rich.console import Console
-
 from analysis.report import print_summary
+from common.command_line import make_console
 from common.config import PROJECT_ROOT, Config, flatten, merge, parse_assignment, settle_budget, to_toml
 from common.errors import UserError
 from common.experiment_file import parse_experiment
+from common.files import read_text
 from common.plugins import all_folders
+from common.reading import parse_toml_tables
 from common.sections import Value
 from runtimes.flower_environment import (
     CONNECTION,
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if plan.app == PROJECT_ROOT:
-        print_summary(plan.run_directory, Console())
+        print_summary(plan.run_directory, make_console())
     else:
         print(f"The run completed: {plan.run_directory}")
     return 0
@@ -208,7 +208,7 @@ def _overrides(options: argparse.Namespace) -> dict[str, Value]:
     """Lay the command line over the experiment file."""
     overrides: dict[str, Value] = {}
     if options.experiment is not None:
-        experiment = parse_experiment(_read(options.experiment), str(options.experiment))
+        experiment = parse_experiment(read_text(options.experiment), str(options.experiment))
         if experiment.axes:
             raise UserError(
                 f"{options.experiment} is a sweep: run it with run_simulation.py,"
@@ -228,16 +228,10 @@ def _overrides(options: argparse.Namespace) -> dict[str, Value]:
 def _app_defaults(app: Path) -> dict[str, Value]:
     path = app / "pyproject.toml"
     try:
-        return flatten(tomllib.loads(_read(path))["tool"]["flwr"]["app"].get("config", {}))
-    except (tomllib.TOMLDecodeError, KeyError):
+        tables = parse_toml_tables(read_text(path), str(path))
+        return flatten(tables["tool"]["flwr"]["app"].get("config", {}))
+    except (LookupError, AttributeError, TypeError):
         raise UserError(f"{path} describes no Flower app: it has no valid [tool.flwr.app]") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _modified(path: Path) -> int | None:

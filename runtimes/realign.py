@@ -3,7 +3,6 @@
 python -m runtimes.realign RUN_DIRECTORY [--set key=value ...]
 """
 
-import argparse
 import csv
 import io
 import json
@@ -11,12 +10,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from common.command_line import Parser, make_console
 from common.config import Config, parse_assignment
 from common.errors import UserError
-from common.files import write_atomic
+from common.files import expanded, write_atomic
 from common.sections import Value
 from runtimes.command import exit_code
 from runtimes.run import make_grid
@@ -126,20 +125,22 @@ def _print(results: Mapping[str, Realigned]) -> None:
         _add(personal, form, columns, "personal_accuracy")
     if "personal_fine_tuned_accuracy" in columns:  # of all forms the same
         _add(personal, "global head, fine-tuned, + local head", columns, "personal_fine_tuned_accuracy")
-    console = Console()
+    console = make_console()
     console.print(table)
     console.print(personal)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Realign as the command line says and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m runtimes.realign", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument("run_directory", type=Path, help="a run of FedLoGe with a checkpoint")
+    parser = Parser(prog="python -m runtimes.realign", description=__doc__, allow_abbrev=False)
+    parser.add_argument("run_directory", help="a run of FedLoGe with a checkpoint")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
-    options = parser.parse_args(arguments)
-    return exit_code(lambda: realign(options.run_directory, options.set))
+
+    def command() -> int:
+        options = parser.parse_args(arguments)
+        return realign(expanded(options.run_directory, "the command line"), options.set)
+
+    return exit_code(command)
 
 
 if __name__ == "__main__":

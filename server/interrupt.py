@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
@@ -26,7 +26,7 @@ class StopRequest:
 
 @contextmanager
 def stop_between_rounds(notify: Callable[[str], None]) -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM into a request that the loop honours after its current round.
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a request that the loop honours after its current round.
 
     Only where Python's own handlers are in force: a Flower server process has its own way to stop. Inside
     ``stop_between_runs`` the request is the one of that.

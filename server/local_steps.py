@@ -8,6 +8,8 @@ from common.config import Config
 from common.schedules import batch_factor, decay_factor, decayed_rate
 
 _ROUNDING = 1e-9
+_LEAST_RATE = 1e-300
+_MOST = 1e15  # a rate that has all but vanished asks for more steps than any bound allows
 
 
 def adacomm(loss: float, first_loss: float, first_steps: int, rate_factor: float = 1.0) -> int:
@@ -22,12 +24,14 @@ def adacomm(loss: float, first_loss: float, first_steps: int, rate_factor: float
     rate_factor : float, default 1.0
         lr_0 / lr, so that smaller rates mean more steps.
     """
-    return math.ceil(math.sqrt(rate_factor * loss / first_loss) * first_steps - _ROUNDING)
+    steps = math.sqrt(rate_factor * loss / first_loss) * first_steps
+    return math.ceil(min(steps, _MOST) - _ROUNDING)
 
 
 def quadratic_rule(rate: float, base_steps: int, coefficient: float) -> int:
     """Return J = max(J_base, floor((a / lr)^2)) (Gu et al. 2024, the quadratic synchronisation rule)."""
-    return max(base_steps, math.floor((coefficient / rate) ** 2 + _ROUNDING))
+    ratio = coefficient / rate if rate > 0 else math.inf
+    return max(base_steps, math.floor(min(ratio, math.sqrt(_MOST)) ** 2 + _ROUNDING))
 
 
 def linear(progress: float, least: int, most: int) -> int:
@@ -112,7 +116,7 @@ class LocalSteps:
             progress = 1 - progress if section.direction == "down" else progress
             return (linear if section.rule == "linear" else doubling)(progress, section.min, section.max)
         if section.rule == "adacomm" and self._first_loss:
-            factor = local.learning_rate * batch_factor(local) / self._rate(server_round)
+            factor = local.learning_rate * batch_factor(local) / max(self._rate(server_round), _LEAST_RATE)
             steps = adacomm(self._loss, self._first_loss, local.steps, factor)
             # Where the rate has not fallen, J falls: by half if the loss does not make it.
             if factor == self._last_factor and steps >= self._current:

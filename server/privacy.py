@@ -2,9 +2,9 @@
 
 from torch import nn
 
+from common.cohort import cohort_size
 from common.config import Config
 from common.errors import UserError
-from server.participation import cohort_size
 from server.participation._scheme import ParticipationScheme
 from strategies._privacy import ClientPrivacy
 from strategies.fedavg import FedAvg

@@ -12,6 +12,8 @@ from flwr.serverapp import Grid
 from common.clock import synchronous_seconds
 from common.config import Config
 from common.errors import UserError
+from common.global_generators import seeded_globally
+from common.randomness import torch_seed
 from common.records import (
     ARRAYS,
     CONFIG,
@@ -35,6 +37,7 @@ from server.evaluation import CentralEvaluation
 from server.interrupt import StopRequest, stop_between_rounds
 from server.local_steps import LocalSteps
 from server.messages.directory import ClientDirectory
+from server.messages.divergence import check_loss, check_model
 from server.messages.messenger import Messenger, num_bytes
 from server.messages.replies import ReplyCheck
 from server.participation import Participation
@@ -155,7 +158,9 @@ class RoundLoop:
                     started = time.perf_counter()
                     self._finish_round({"round": 0, **self._evaluate_centrally()}, started)
                 while self.server_round < self.config.rounds and not self.stopped:
-                    self._run_round(self.server_round + 1, request)
+                    server_round = self.server_round + 1
+                    with seeded_globally(torch_seed(self.config.seed, "round", server_round)):
+                        self._run_round(server_round, request)
         finally:
             self.progress.stop()
 
@@ -204,6 +209,7 @@ class RoundLoop:
         arrays, _ = self.messenger.reduce(self.strategy.aggregate_train, server_round, messages, check)
         if arrays is not None:
             self.arrays = conform(arrays, self.arrays)
+            check_model(to_tensors(self.arrays), self.config, self.strategy, server_round)
         else:
             self._stand_still(server_round, check)
         for client_id, metrics in check.metrics.items():
@@ -255,7 +261,7 @@ class RoundLoop:
             )
 
         messages = self._build(ask, server_round, asked, steps)
-        check = self._reply_check(messages)
+        check = self._reply_check(messages, self.participation.weights(asked))
         self.messenger.reduce(strategy.aggregate_prelude, server_round, messages, check)
         self._trained_since_checkpoint |= check.worked
         cost.update(failures=len(check.failures), bytes_down=num_bytes(messages), bytes_up=check.num_bytes)
@@ -300,7 +306,9 @@ class RoundLoop:
 
     def _evaluate_centrally(self) -> dict[str, float]:
         """Evaluate the global model, and its variants if the method has any."""
-        return self.evaluation(self.arrays, self.strategy.variants(to_tensors(self.arrays)))
+        row = self.evaluation(self.arrays, self.strategy.variants(to_tensors(self.arrays)))
+        check_loss(row, self.config, self.strategy, self.server_round)
+        return row
 
     def _evaluation_fraction(self, is_last: bool) -> float:
         """Return which fraction of clients evaluates; if none does, all do so at the end if personalised."""

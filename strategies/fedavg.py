@@ -47,6 +47,7 @@ class FedAvg(Strategy):
         "parameter_names",
         "seed",
         "label_counts",
+        "client_examples",
         "privacy",
         "round_metrics",
     )
@@ -74,6 +75,7 @@ class FedAvg(Strategy):
         self.parameter_names: Collection[str] = ()
         self.seed = 0
         self.label_counts = torch.zeros(0, 0, dtype=torch.int64)  # (clients, classes)
+        self.client_examples = torch.zeros(0, dtype=torch.int64)  # (clients,): n_i
         self.privacy: ClientPrivacy | None = None
         self.round_metrics: dict[str, float] = {}
 
@@ -109,7 +111,7 @@ class FedAvg(Strategy):
     def setup(self, run: RunFacts) -> None:
         """Take the facts of the run, before its first round and again after a resume."""
         self.num_clients, self.parameter_names = run.num_clients, run.parameter_names
-        self.seed, self.label_counts = run.seed, run.label_counts
+        self.seed, self.label_counts, self.client_examples = run.seed, run.label_counts, run.num_examples
 
     def initial_model(self, model: Tensors, seed: int) -> Tensors:
         """Return the model that the run starts from, given the configured one with its initial weights."""
@@ -127,8 +129,11 @@ class FedAvg(Strategy):
         """Return the clients that run ``Client.prelude`` before a round; none as a rule."""
         return ()
 
-    def on_prelude(self, means: Payload) -> None:
-        """Take the means over clients of the sections of their preludes, in the model's precision."""
+    def on_prelude(self, means: Payload, weight: float) -> None:
+        """Take the means over clients of the sections of their preludes, in the model's precision.
+
+        `weight` is the sum of the clients' weights.
+        """
 
     def broadcast(self, server_round: int) -> Payload:
         """Return the sections that go to every client beside the model."""
@@ -136,8 +141,15 @@ class FedAvg(Strategy):
 
     def weight(self, metrics: MetricRecord) -> float:
         """Return the weight of a reply; a participation scheme that corrects its bias has a say in it."""
-        factor = float(metrics.get(PARTICIPATION_WEIGHT, 1.0))  # type: ignore[arg-type]
-        return factor if self.weighting == "uniform" else factor * float(metrics["num-examples"])  # type: ignore[arg-type]
+        return float(metrics.get(PARTICIPATION_WEIGHT, 1.0)) * self.client_weight(metrics)  # type: ignore[arg-type]
+
+    def client_weight(self, metrics: MetricRecord) -> float:
+        """Return what the client weighs in the objective, 1 or n_i, however it came to take part."""
+        return 1.0 if self.weighting == "uniform" else float(metrics["num-examples"])  # type: ignore[arg-type]
+
+    def prelude_weight(self, metrics: MetricRecord) -> float:
+        """Return the weight of a client's prelude."""
+        return self.weight(metrics)
 
     def prepare(self, sections: Payload) -> Payload:
         """Return what of one reply is averaged: its sections, or some made from them."""
@@ -165,6 +177,11 @@ class FedAvg(Strategy):
 
     # What hooks may use.
 
+    @property
+    def total_weight(self) -> float:
+        """The sum of ``client_weight`` over all clients of the run: K, or N."""
+        return float(self.num_clients if self.weighting == "uniform" else self.client_examples.sum())
+
     def mean_change(self, averages: Payload) -> Tensors:
         """Return Delta = mean of y_i - x over the trainable entries, in float64."""
         return {name: averages[ARRAYS][name] - self.global_model[name] for name in self.parameter_names}
@@ -176,12 +193,15 @@ class FedAvg(Strategy):
         }
 
     def aggregate_prelude(self, server_round: int, replies: Iterable[Message]) -> None:
-        """Average the clients' preludes, one by one; all weigh the same."""
+        """Average the clients' preludes, one by one."""
         sections: dict[str, WeightedAverage] = {}
+        total = 0.0
         for reply in replies:
+            weight = self.prelude_weight(reply.content.metric_records[METRICS])
+            total += weight
             for name, section in to_payload(reply.content).items():
-                sections.setdefault(name, WeightedAverage()).add(section, 1.0)
-        self.on_prelude({name: average.result() for name, average in sections.items()})
+                sections.setdefault(name, WeightedAverage()).add(section, weight)
+        self.on_prelude({name: average.result() for name, average in sections.items()}, total)
 
     # Flower's interface.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from clients.local.eager import eager
 from clients.local.lamb import LAMB
 from clients.local.lars import LARS
 from common.errors import unknown_name
@@ -17,7 +18,7 @@ Groups = list[dict[str, Any]]
 
 
 def _sgd(groups: Groups, local: LocalSection) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
+    return eager(torch.optim.SGD)(
         groups,
         lr=local.learning_rate,
         momentum=local.momentum,
@@ -28,7 +29,7 @@ def _sgd(groups: Groups, local: LocalSection) -> torch.optim.Optimizer:
 
 
 def _adamw(groups: Groups, local: LocalSection) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
+    return eager(torch.optim.AdamW)(
         groups,
         lr=local.learning_rate,
         betas=(local.beta1, local.beta2),
@@ -39,7 +40,7 @@ def _adamw(groups: Groups, local: LocalSection) -> torch.optim.Optimizer:
 
 
 def _lars(groups: Groups, local: LocalSection) -> torch.optim.Optimizer:
-    return LARS(
+    return eager(LARS)(
         groups,
         lr=local.learning_rate,
         momentum=local.momentum,
@@ -50,7 +51,7 @@ def _lars(groups: Groups, local: LocalSection) -> torch.optim.Optimizer:
 
 
 def _lamb(groups: Groups, local: LocalSection) -> torch.optim.Optimizer:
-    return LAMB(
+    return eager(LAMB)(
         groups,
         lr=local.learning_rate,
         betas=(local.beta1, local.beta2),

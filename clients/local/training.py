@@ -1,7 +1,7 @@
 """The local training loop, written once for all methods."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import cast
 
 import torch
@@ -12,6 +12,7 @@ from clients.local.batches import Batch, iterate_batches, num_steps
 from clients.local.metrics import TrainingMetrics
 from clients.local.optimizers import load_optimizer_state, reset_optimizer, set_learning_rate, weight_decays
 from clients.local.sampling import iterate_stream
+from common.global_generators import seed_again
 from common.randomness import Purpose, torch_seed
 from common.records import Tensors
 from common.schedules import varies_by_step
@@ -88,10 +89,7 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
     """
     worker, params = client.worker, client.params
     local = local or client.budget
-    if worker.dropout_layers:
-        dropout = client.generator("dropout", purpose, worker.device)
-    for layer in worker.dropout_layers:
-        layer.generator = dropout  # one for all layers: with one each, all would draw the same numbers
+    seed_step = seed_steps(client, purpose)
     corrects_gradients = client.overrides("correct_gradients")
     chooses_names = client.overrides("trained_names")
     reset_optimizer(worker.optimizer, client.learning_rate)
@@ -116,9 +114,8 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
                 _freeze_all_but(trained, params)
             if rate_varies:
                 set_learning_rate(worker.optimizer, rates[client.num_steps])
-            if goes_on and worker.dropout_layers:
-                key = (client.first_step + client.num_steps, client.client_id)
-                dropout.manual_seed(torch_seed(worker.config.seed, "step-dropout", *key))
+            if goes_on:
+                seed_step(client.first_step + client.num_steps)
             allow_batch_statistics(worker.batch_norm_layers, batch)
             for parameter in worker.parameters.values():
                 parameter.grad = None  # as the optimiser's ``zero_grad``, which costs more than a small step
@@ -146,7 +143,38 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
     client.training_metrics = metrics.results()
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean_loss = float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
+    if not math.isfinite(mean_loss):
+        client.finite_steps = int(torch.stack(losses).isfinite().cumprod(0).sum())
     return len(sizes), mean_loss
+
+
+def seed_steps(client: Hooks, purpose: str) -> Callable[[int], None]:
+    """Seed what a model draws in its forward pass, for this client's steps of a purpose in this round.
+
+    Our own dropout layers draw from one generator of theirs, anything else from the global ones.
+
+    Returns
+    -------
+    callable
+        Seeds them for one local step of the run, whichever round it is in.
+    """
+    worker, seed = client.worker, client.worker.config.seed
+    if worker.dropout_layers:
+        dropout = client.generator("dropout", purpose, worker.device)
+    for layer in worker.dropout_layers:
+        layer.generator = dropout  # one for all layers: with one each, all would draw the same numbers
+    key = cast(Purpose, f"{purpose}-steps" if purpose else "steps")
+    seed_again(
+        torch_seed(seed, key, client.server_round, client.client_id), worker.device, worker.own_generators
+    )
+    of_run = torch_seed(seed, "steps", 0, client.client_id)  # rounds begin with 1
+
+    def seed_step(step: int) -> None:
+        if worker.dropout_layers:
+            dropout.manual_seed(torch_seed(seed, "step-dropout", step, client.client_id))
+        seed_again((of_run + step) % 2**63, worker.device, worker.own_generators)
+
+    return seed_step
 
 
 def mixed_precision(device: torch.device, local: LocalSection) -> torch.autocast:

@@ -15,7 +15,7 @@ from clients.local.worker import Worker
 from clients.registry import Method, load_method
 from common.config import Config, merge
 from common.flower import assume_task_identity
-from common.records import ARRAYS, METRICS, Tensors, to_payload, to_record, to_tensors
+from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, Tensors, to_payload, to_record, to_tensors
 from common.sections import Value
 from datasets.dataset import Split
 from strategies._run_facts import RunFacts
@@ -35,6 +35,7 @@ class LossWorker(Worker):
         self.buffers = {}
         self.initial_state = {name: value.detach().clone() for name, value in self.parameters.items()}
         self.dropout_layers = []
+        self.own_generators = []
         self.batch_norm_layers = []
         self.optimizer = make_optimizer(self.parameters.values(), config.local)
         self.normalizer = lambda inputs: inputs  # type: ignore[assignment]
@@ -99,8 +100,10 @@ class LossFederation:
 
         return WithLoss(worker, client_id, {}, dict(self.method.client_parameters))
 
-    def run_round(self, cohort: Sequence[int] | None = None) -> Tensors:
-        """Run one round and return the global model."""
+    def run_round(
+        self, cohort: Sequence[int] | None = None, corrections: Mapping[int, float] | None = None
+    ) -> Tensors:
+        """Run one round, perhaps with a participation scheme's corrections of weights; return the model."""
         self.server_round += 1
         cohort = range(len(self.clients)) if cohort is None else cohort
         config = ConfigRecord({"server-round": self.server_round})
@@ -110,6 +113,8 @@ class LossFederation:
         for client_id, message in zip(cohort, messages, strict=True):
             sections, metrics = self.clients[client_id].train(to_payload(message.content), config)
             content = RecordDict({name: to_record(section) for name, section in sections.items()})
+            if corrections:
+                metrics[PARTICIPATION_WEIGHT] = corrections[client_id]
             content[METRICS] = MetricRecord(dict(metrics))
             self.replies[client_id] = {n: value.detach().clone() for n, value in sections[ARRAYS].items()}
             replies.append(Message(content, reply_to=message))
