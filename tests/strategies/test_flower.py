@@ -152,7 +152,8 @@ class TestQFedAvg:
             np.testing.assert_allclose(weighted[name].numpy(), twice[name].numpy(), rtol=1e-6)
 
     def test_a_metric_that_nobody_sends_is_one_line(self) -> None:
-        strategy = make("QFedAvg", client_learning_rate=0.1, train_loss_key="loss")
+        strategy = make("QFedAvg", client_learning_rate=0.1)
+        strategy.inner.train_loss_key = "loss"  # type: ignore[attr-defined]
         with pytest.raises(UserError, match=r"'flwr:QFedAvg' cannot aggregate: .*'loss'"):
             run_round(strategy, record(START))
 
