@@ -1,4 +1,4 @@
-"""EPISODE's client half (Crawshaw, Bao and Liu 2023, Algorithm 1)."""
+"""EPISODE's client half (Crawshaw, Bao and Liu 2023, arXiv:2302.07155, Algorithm 1)."""
 
 from typing import Annotated, ClassVar
 
@@ -21,10 +21,8 @@ class Episode(Client):
     steps, as is meant in the code of Bao et al. (2024), which takes 1.
     """
 
-    EXAMPLE: ClassVar[dict[str, Value]] = {
-        "method.clip-norm": 1.0,
-        "method.gradient-batches": 1,
-    }
+    EXAMPLE: ClassVar[dict[str, Value]] = {"method.clip-norm": 1.0, "method.gradient-batches": 1}
+    KEEPS = ("gradient",)
 
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
     gradient_batches: Annotated[int, Field(ge=0)] = 0

@@ -1,4 +1,4 @@
-"""FedLoGe's client half (Xiao et al., ICLR 2024)."""
+"""FedLoGe's client half (Xiao et al., ICLR 2024, arXiv:2401.08977)."""
 
 import functools
 import math
@@ -44,10 +44,8 @@ class FedLoGe(Client):
     on its data, plus phi_k: the authors' test of new clients.
     """
 
-    EXAMPLE: ClassVar[dict[str, Value]] = {
-        "model.name": "mlp",
-        "method.head-steps": 20,
-    }
+    EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.head-steps": 20}
+    KEEPS = ("local-head",)
 
     head: HeadKind = "sse-c"
     inference: Inference = "code"

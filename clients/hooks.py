@@ -36,6 +36,9 @@ class Hooks(Job):
     NEEDS_ONE_RATE: ClassVar[bool] = False
     """Whether the method computes with the learning rate of the round, which must then not change in it."""
 
+    KEEPS: ClassVar[tuple[str, ...]] = ()
+    """The sections of ``state`` that a client takes along to its next round; ``*`` is any number."""
+
     batch: Batch
 
     def validate(self) -> None:
@@ -60,6 +63,14 @@ class Hooks(Job):
     def init_state(self) -> Payload:
         """Return the state of a client that takes part for the first time."""
         return {}
+
+    def keeps(self) -> Collection[str]:
+        """Return ``KEEPS``, or what depends on parameters; where neither is given, what ``init_state`` has.
+
+        Nothing else may be in ``state`` after a round. Who keeps nothing may change size, and costs no
+        messages for checkpoints.
+        """
+        return self.KEEPS or tuple(self.init_state())
 
     def prelude(self) -> Payload:
         """Return what the server asks for before a round (``FedAvg.prelude_clients``), at the received model.

@@ -1,6 +1,7 @@
 """Load a data set by name."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,14 +10,22 @@ import numpy.typing as npt
 import torch
 
 from common.errors import UserError, nearest
+from common.files import expanded
 from common.parameters import function_parameters, parse_parameters
-from common.randomness import numpy_generator
+from common.randomness import Purpose, numpy_generator
 from common.sections import DatasetSection, Value
 from datasets.dataset import Dataset, Split
-from datasets.images.cache import entry_name, load_entry, store_entry
-from datasets.images.decoding import DecodedDataset, decode
-from datasets.images.image_lists import ImageLists, list_parameters, read_image_lists
-from datasets.images.sources import Source, available_datasets, find_source, find_text_loader
+from datasets.images.cache import entry_name, open_entry
+from datasets.images.decoding import DecodedDataset, channel_statistics, decode
+from datasets.images.image_lists import ImageLists, read_image_lists
+from datasets.images.options import ImageOptions, image_parameters, missing_test_folder
+from datasets.images.sources import (
+    Source,
+    available_datasets,
+    find_source,
+    find_text_loader,
+    image_folder_source,
+)
 from datasets.long_tail import LongTail
 from datasets.stratified import stratified_hold_out
 from datasets.text import TextRequest
@@ -94,43 +103,72 @@ def load_dataset(
             raise UserError(f"dataset {name!r} is text: leave dataset.image-size at 0")
         if long_tail:
             raise UserError(f"dataset.imbalance-factor is for images, and {name!r} is text: leave it at 1")
-        request = TextRequest(Path(root).expanduser(), num_clients, validation_fraction, seed)
+        request = TextRequest(expanded(root, "dataset.root"), num_clients, validation_fraction, seed)
         return text_loader(request, **arguments)
     assert source is not None
-    folder = Path(root).expanduser()
-    lists = _image_lists(folder, num_clients, **arguments)
-    if lists is None:
-        decoded = _read(source, name, folder, image_size, download)
-    else:
-        decoded = _read_listed(lists, name, folder, image_size, list(arguments.values()))
-    owners = (None, None) if lists is None else (lists.client_ids(lists.train), lists.client_ids(lists.test))
-    train = _split(decoded.train_inputs, decoded.train_targets, owners[0])
-    test = _split(decoded.test_inputs, decoded.test_targets, owners[1])
+    folder = expanded(root, "dataset.root")
+    options = ImageOptions.of(arguments, parameters or {}) if arguments else ImageOptions()
+    dataset = _load_images(source, name, folder, options, image_size, download, num_clients)
+    if options.test_fraction > 0:
+        dataset = _with_test_split(dataset, options.test_fraction, seed)
+    train, validation = dataset.train, None
     if long_tail:
-        train = train.subset(long_tail.indices(decoded.train_targets, len(decoded.class_names), seed))
-    validation = None
+        train = train.subset(long_tail.indices(train.targets.numpy(), dataset.num_classes, seed))
     if validation_fraction > 0:
-        train, validation = _hold_out(train, validation_fraction, seed)
-    mean, std = _statistics(source, decoded, normalization)
+        train, validation = _hold_out(train, validation_fraction, "validation-fraction", "validation", seed)
+    mean, std = _statistics(dataset, normalization)
+    return replace(dataset, train=train, validation=validation, mean=mean, std=std)
+
+
+def _load_images(
+    source: Source,
+    name: str,
+    root: Path,
+    options: ImageOptions,
+    image_size: int,
+    download: bool,
+    num_clients: int | None,
+) -> Dataset:
+    """Load the canonical splits; without a test set of its own a data set has an empty one here."""
+    if name == "image-folder":
+        source = image_folder_source(options.test_folder)
+    lists = _image_lists(root, num_clients, options)
+    train_owners = test_owners = None
+    if lists is None:
+        decoded = _read(source, name, root, image_size, download)
+    else:
+        decoded = _read_listed(lists, name, root, image_size, options)
+        train_owners, test_owners = lists.client_ids(lists.train), lists.client_ids(lists.test)
+    mean, std = source.statistics or (decoded.mean, decoded.std)
     return Dataset(
         name=name,
-        train=train,
-        validation=validation,
-        test=test,
+        train=_split(decoded.train_inputs, decoded.train_targets, train_owners),
+        validation=None,
+        test=_split(decoded.test_inputs, decoded.test_targets, test_owners),
         num_classes=len(decoded.class_names),
         class_names=decoded.class_names,
         mean=mean,
         std=std,
         client_names=lists.client_names if lists else (),
+        remarks=decoded.remarks,
     )
 
 
+def _with_test_split(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """Return a data set whose test images were training images; its statistics are those of the rest."""
+    train, test = _hold_out(dataset.train, fraction, "test-fraction", "test-split", seed)
+    mean, std = channel_statistics(train.inputs.numpy())
+    remark = f"{len(test)} of {len(dataset.train)} images are the test set (dataset.test-fraction)"
+    remarks = (*dataset.remarks, remark)
+    return replace(dataset, train=train, test=test, mean=mean, std=std, remarks=remarks)
+
+
 def _statistics(
-    source: Source, decoded: DecodedDataset, normalization: Normalization
+    dataset: Dataset, normalization: Normalization
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    channels = len(decoded.mean)
+    channels = len(dataset.mean)
     if normalization == "dataset":
-        return source.statistics or (decoded.mean, decoded.std)
+        return dataset.mean, dataset.std
     if normalization != "imagenet":
         mean, std = (0.5, 0.5) if normalization == "half" else (0.0, 1.0)
         return (mean,) * channels, (std,) * channels
@@ -155,47 +193,48 @@ def _read(source: Source, name: str, root: Path, image_size: int, download: bool
     if not source.paths:
         return decode(source.read(root, download), image_size)
     missing = [path for path in source.paths if not (root / path).exists()]
-    if not missing:
-        cached = load_entry(root, entry_name(name, image_size, root, source.paths))
-        if cached is not None:
-            return cached
-    elif not source.downloadable:
+    if missing and not source.downloadable:
         layout = " and ".join(f"{root / path}/<class>/*" for path in source.paths)
-        raise UserError(f"dataset {name!r}: expected {layout}, but {root / missing[0]} is missing")
-    elif not download:
+        advice = f": {missing_test_folder(root, missing[0])}" if missing[0] != source.paths[0] else ""
+        raise UserError(
+            f"dataset {name!r}: expected {layout}, but {root / missing[0]} is missing"
+            f"{advice if name == 'image-folder' else ''}"
+        )
+    if missing and not download:
         raise UserError(
             f"dataset {name!r}: {root / missing[0]} is missing; set dataset.root to the folder that has"
             f" {missing[0]}, or allow the download with --set dataset.download=true"
         )
-    raw = source.read(root, download)
-    return store_entry(root, entry_name(name, image_size, root, source.paths), raw, image_size)
+    if missing:  # before its cache entry can be named
+        raw = source.read(root, download)
+        return open_entry(root, entry_name(name, image_size, root, source.paths), lambda: raw, image_size)
+    entry = entry_name(name, image_size, root, source.paths)
+    return open_entry(root, entry, lambda: source.read(root, download), image_size)
 
 
 def _declared(name: str, text_loader: Callable[..., Dataset] | None) -> dict[str, tuple[Any, Any]]:
     """Return the data set's own parameters with their annotations and defaults."""
     if text_loader:
         return function_parameters(text_loader)
-    return function_parameters(list_parameters) if name == "image-folder" else {}
+    return function_parameters(image_parameters) if name == "image-folder" else {}
 
 
-def _image_lists(
-    root: Path, num_clients: int | None, list_file: str = "", test_list_file: str = ""
-) -> ImageLists | None:
+def _image_lists(root: Path, num_clients: int | None, options: ImageOptions) -> ImageLists | None:
     """Read the lists of images, if there are any; relative ones lie below `root`."""
-    if bool(list_file) != bool(test_list_file):
-        raise UserError("dataset.list-file and dataset.test-list-file go together: set both, or none")
-    if not list_file:
+    if not options.list_file:
         return None
-    lists = read_image_lists(root / list_file, root / test_list_file)
+    test_file = root / options.test_list_file if options.test_list_file else None
+    lists = read_image_lists(root / options.list_file, test_file)
     return lists.keep_largest(num_clients) if num_clients and lists.client_names else lists
 
 
 def _read_listed(
-    lists: ImageLists, name: str, root: Path, image_size: int, list_files: Sequence[str]
+    lists: ImageLists, name: str, root: Path, image_size: int, options: ImageOptions
 ) -> DecodedDataset:
     raw = lists.raw(root)
+    list_files = [file for file in (options.list_file, options.test_list_file) if file]
     entry = entry_name(name, image_size, root, [*list_files, *lists.train.paths, *lists.test.paths])
-    return load_entry(root, entry) or store_entry(root, entry, raw, image_size)
+    return open_entry(root, entry, lambda: raw, image_size)
 
 
 def _split(
@@ -207,15 +246,14 @@ def _split(
     return Split(torch.from_numpy(inputs), torch.from_numpy(targets), owners)
 
 
-def _hold_out(train: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+def _hold_out(train: Split, fraction: float, key: str, purpose: Purpose, seed: int) -> tuple[Split, Split]:
+    """Hold out the share that ``dataset.<key>`` asks for, stratified by class."""
     targets = train.targets.numpy()
     kept, held_out = stratified_hold_out(
-        targets, round(fraction * len(targets)), numpy_generator(seed, "validation")
+        targets, round(fraction * len(targets)), numpy_generator(seed, purpose)
     )
     if len(held_out) == 0:
-        raise UserError(f"dataset.validation-fraction {fraction} of {len(targets)} samples is none: raise it")
+        raise UserError(f"dataset.{key} {fraction} of {len(targets)} samples is none: raise it")
     if len(np.unique(targets[kept])) < len(np.unique(targets)):
-        raise UserError(
-            f"dataset.validation-fraction {fraction} leaves a class without training samples: lower it"
-        )
+        raise UserError(f"dataset.{key} {fraction} leaves a class without training samples: lower it")
     return train.subset(kept), train.subset(held_out)

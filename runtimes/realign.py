@@ -20,7 +20,7 @@ from common.sections import Value
 from runtimes.command import exit_code
 from runtimes.run import make_grid
 from server.checkpoints.checkpoint import CheckpointStore
-from server.experiment import read_stored_config, stored_config
+from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.realignment import FORMS, GROUPS, Realigned, evaluate_checkpoint
 from server.records.client_metrics import summarise_evaluations
 from server.records.run_directory import lock_directory
@@ -60,13 +60,14 @@ def realign(run_directory: Path, assignments: Sequence[str] = ()) -> int:
     for key in overrides:
         if key not in _CHANGEABLE and not key.startswith(_CHANGEABLE_SECTIONS):
             raise UserError(f"realigning does not take {key}: it may change {', '.join(_CHANGEABLE)}")
-    if not (run_directory / "config.toml").is_file():
+    found = find_stored_config(run_directory)
+    if found is None:
         raise UserError(f"there is no run in {run_directory}")
     with lock_directory(run_directory):
         checkpoint = CheckpointStore(run_directory / "checkpoints").load_latest()
         if checkpoint is None:
             raise UserError(f"{run_directory} has no checkpoint: the run has not got so far")
-        stored = read_stored_config(run_directory / "config.toml").flat()
+        stored = stored_config(found.values).flat()
         forms = [str(overrides[INFERENCE])] if INFERENCE in overrides else list(FORMS)
         results: dict[str, Realigned] = {}
         for form in forms:

@@ -104,7 +104,8 @@ class RoundLoop:
         vars(self.early_stop).update(progress["early_stop"])
         self.participation.restore(progress.get("participation", {}))
         self.local_steps.restore(progress.get("local_steps", {}))
-        self.run_directory.cut_back(progress["rows"])
+        for remark in self.run_directory.restore_rows(progress["rows"]):
+            self.progress.note(remark)
         states = {
             client_id: RecordDict({name: to_record(section) for name, section in sections.items()})
             for client_id, sections in checkpoint.clients.items()
@@ -130,7 +131,7 @@ class RoundLoop:
                     "early_stop": early_stop,
                     "participation": self.participation.state(),
                     "local_steps": self.local_steps.state(),
-                    "rows": self.run_directory.num_rows(),
+                    "rows": self.run_directory.commit_rows(),
                 },
                 dict(self.config.flat()),
             ),
@@ -153,7 +154,7 @@ class RoundLoop:
         """
         self.progress.start(self.server_round, self.config.rounds)
         try:
-            with stop_between_rounds(self.progress.note) as request:
+            with stop_between_rounds(self.progress.note, self.run_directory.path) as request:
                 if self.server_round == 0:
                     started = time.perf_counter()
                     self._finish_round({"round": 0, **self._evaluate_centrally()}, started)

@@ -161,6 +161,12 @@ def image_folder(root: Path, download: bool) -> RawDataset:
     return read_image_folder(root)
 
 
+def image_folder_source(test_folder: str) -> Source:
+    """Return the source of image folders whose test set has another name; empty: that have none."""
+    paths = ("train", test_folder) if test_folder else ("train",)
+    return Source(lambda root, download: read_image_folder(root, test_folder), paths, downloadable=False)
+
+
 def _open(class_name: str, root: Path, download: bool, **split: bool | str) -> Any:
     """Open a torchvision data set, which checks (and with ``download`` fetches) its files."""
     # Imported here: it takes seconds, and a cached data set does without.

@@ -70,6 +70,8 @@ class ParticipationScheme:
     """Whether the method weighs the replies of such a cohort equally, unless told otherwise."""
     remembers_losses = False
     """Whether ``SelectionContext.known_losses`` is used."""
+    looks_at_clients = False
+    """Whether a client's data decide who else is in a cohort, by sizes or losses of the current model."""
     looks_at_labels = False
     """Whether cohorts depend on the clients' labels (``setup``)."""
     keeps_cohort_size = True
