@@ -5,6 +5,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from typing import TypeVar
 
 import torch
@@ -123,8 +124,13 @@ class Client(Hooks, ListInterface):
         return full_gradient(self)
 
     def keeps_state(self) -> bool:
-        """Tell whether the client may carry anything from round to round."""
-        return self.overrides("init_state") or self.overrides("end_round") or bool(self._kept_names)
+        """Tell whether the client carries anything from round to round."""
+        return bool(self.keeps()) or bool(self._kept_names)
+
+    def undeclared_state(self) -> set[str]:
+        """Return the sections of ``state`` that the method does not say that it keeps."""
+        declared = [_KEPT, *(self.keeps() if self.state else ())]
+        return {name for name in self.state if not any(fnmatchcase(name, kept) for kept in declared)}
 
     def is_personalised(self) -> bool:
         """Tell whether the client predicts by other means than the global model."""

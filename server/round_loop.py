@@ -259,15 +259,17 @@ class RoundLoop:
         Return the cohort without those that failed to answer.
         """
         strategy = self.strategy
-        if not (asked := strategy.asks(server_round, cohort)):
+        if not (asked := strategy.prelude_clients(server_round, cohort)):
             return cohort
 
         def ask(_: int, arrays: ArrayRecord, config: ConfigRecord, view: Grid) -> list[Message]:
-            return strategy.address(RecordDict({ARRAYS: arrays, CONFIG: config}), "query.prelude", view)
+            return strategy.build_messages(
+                RecordDict({ARRAYS: arrays, CONFIG: config}), "query.prelude", view
+            )
 
         messages = self._build(ask, server_round, asked, steps)
         check = self._reply_check(messages, self.participation.weights(asked))
-        self.messenger.reduce(strategy.hear, server_round, messages, check)
+        self.messenger.reduce(strategy.aggregate_prelude, server_round, messages, check)
         self._trained_since_checkpoint |= check.worked
         cost.update(failures=len(check.failures), bytes_down=num_bytes(messages), bytes_up=check.num_bytes)
         failed = {failure.client_id for failure in check.failures}
@@ -303,7 +305,7 @@ class RoundLoop:
             }
         )
         view = self.messenger.view(client_ids)
-        messages = self.messenger.by_client(self.strategy.address(query, "query.loss", view))
+        messages = self.messenger.by_client(self.strategy.build_messages(query, "query.loss", view))
         check = self._reply_check(messages)
         self.messenger.reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
         cost.update(clients=len(messages), failures=len(check.failures), bytes_down=num_bytes(messages))
