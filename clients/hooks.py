@@ -30,6 +30,9 @@ class Hooks(Job):
     DEFAULTS: ClassVar[dict[str, Value]] = {}
     """Keys outside ``method`` for which the method has a default of its own, such as ``model.projection``."""
 
+    EXAMPLE: ClassVar[dict[str, Value]] = {}
+    """Keys of a small run that shows the method, where the defaults are too large or do not fit."""
+
     NEEDS_ONE_RATE: ClassVar[bool] = False
     """Whether the method computes with the learning rate of the round, which must then not change in it."""
 
@@ -43,6 +46,11 @@ class Hooks(Job):
 
     def assumes_sgd(self) -> bool:
         """Tell whether the method's formulas hold for unclipped SGD only, as ``gradient_of_steps`` does."""
+        return False
+
+    @classmethod
+    def depends_on_rounds(cls, parameters: Mapping[str, Any]) -> bool:
+        """Return whether the number of rounds decides what the method does in each of them."""
         return False
 
     def personal_names(self) -> Collection[str]:
@@ -65,7 +73,7 @@ class Hooks(Job):
         return self.KEEPS or tuple(self.init_state())
 
     def prelude(self) -> Payload:
-        """Return what the server asks for before a round (``FedAvg.asks``), at the received model.
+        """Return what the server asks for before a round (``FedAvg.prelude_clients``), at the received model.
 
         It may replace ``state``.
         """

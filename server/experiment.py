@@ -6,12 +6,14 @@ from pathlib import Path
 
 import torch
 from flwr.serverapp import Grid
+from torch import nn
 
-from clients.registry import complete, load_method
-from common.config import Config, differences
+from clients.registry import complete, load_method, run_differences
+from common.clock import ClientSpeeds
+from common.cohort import cohort_size
+from common.config import Config
 from common.errors import UserError
 from common.files import expanded
-from common.flower_limits import check_cohort
 from common.plugins import use_folders
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
@@ -19,13 +21,13 @@ from datasets.partition_report import partition_sha256, write_partition
 from datasets.partition_scheme import partition_clients
 from models.batch_norm import batch_norm_layers
 from models.sizes.population import Population
-from server.asynchronous import start_clock
+from models.sizes.submodels import SubModels
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
 from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
 from server.messages.directory import ClientDirectory, discover_clients
-from server.participation import Participation, cohort_size
+from server.participation import Participation
 from server.privacy import apply_privacy, check_private_state, privacy_remarks, privacy_summary
 from server.records.feature_noise import write_noise_examples
 from server.records.participation_report import write_participation
@@ -40,7 +42,8 @@ from server.records.run_directory import (
     peak_rss_mb,
 )
 from server.round_loop import RoundLoop
-from server.sizes import introduce, size_remarks, write_sizes
+from server.sizes import check_sizes, make_population, size_remarks, write_sizes
+from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
 
@@ -67,7 +70,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
     try:
-        run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
+        run_directory.write_label_distribution(clients.label_counts, dataset.class_names or ("samples",))
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
         write_sizes(path / "sizes.csv", parts.population)
@@ -122,26 +125,42 @@ def prepare(config: Config, grid: Grid) -> Parts:
     """
     use_folders(config.plugins)
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
+    strategy.check(config)
     _check_state(strategy)
     participation = Participation(config)
-    method = load_method(config.method.name, config.method.parameters)
-    planned = cohort_size(config.clients.count, config.clients.fraction)
-    check_cohort(method.name, method.strategy_parameters, planned)
     _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
     check_private_state(config, participation.scheme, clients.keeps_state)
-    trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
-    shared = [name for name in trained if name not in clients.personal_names]
-    strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
-    strategy.client_examples = torch.from_numpy(clients.num_examples)
-    strategy.begin_run(config.clients.count, shared)
-    participation.meet(clients.num_examples, clients.label_counts)
-    population = introduce(config, strategy, evaluation.model, clients)
-    start_clock(config, strategy, clients)
+    participation.setup(clients.num_examples, clients.label_counts)
+    population = make_population(config, evaluation.model)
+    check_sizes(config, strategy, evaluation.model, population, clients)
+    strategy.setup(run_facts(config, evaluation.model, clients, population))
     return Parts(strategy, participation, dataset, evaluation, clients, population)
+
+
+def run_facts(
+    config: Config, model: nn.Module, clients: ClientDirectory, population: Population | None
+) -> RunFacts:
+    """Return what a strategy may know of the run."""
+    trained = (name for name, value in model.named_parameters() if value.requires_grad)
+    buffers = (name for name, _ in model.named_buffers())
+    personal = clients.personal_names
+    return RunFacts(
+        config.clients.count,
+        [name for name in trained if name not in personal],
+        [name for name in buffers if name not in personal],
+        config.seed,
+        cohort_size(config.clients.count, config.clients.fraction),
+        torch.from_numpy(clients.label_counts),
+        torch.from_numpy(clients.num_examples),
+        clients.client_ids,
+        ClientSpeeds(config),
+        population,
+        SubModels(model, population.sizes) if population else None,
+    )
 
 
 def client_sizes(config: Config) -> list[int]:
@@ -237,7 +256,7 @@ def _find_checkpoint(
             raise UserError(
                 f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"
             )
-    if found := differences(stored_config(values, config.plugins), config):
+    if found := run_differences(stored_config(values, config.plugins), config):
         raise UserError(f"cannot resume {path} with another configuration: {'; '.join(found)}")
     return checkpoint, stored.remark
 

@@ -4,16 +4,13 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from common.cohort import cohort_size
 from common.config import Config
 from common.errors import UserError
-from common.records import ARRAYS
-from server.participation import cohort_size
 from server.participation._scheme import ParticipationScheme
-from strategies._flower import FlowerStrategy
 from strategies._privacy import ClientPrivacy
 from strategies.balanced_softmax import BalancedSoftmax
 from strategies.fedavg import FedAvg
-from strategies.heteroavg import HeteroAvg
 
 # The scheme that draws every cohort uniformly, without replacement and anew: the one that sampling amplifies.
 _AMPLIFYING = "uniform"
@@ -26,27 +23,11 @@ def apply_privacy(config: Config, strategy: FedAvg, model: nn.Module, scheme: Pa
     Raises
     ------
     UserError
-        If the method or the model would release something that the noise does not cover, or the
-        participation scheme does not go with it.
+        If the model would release something that the noise does not cover, or the participation scheme does
+        not go with it. What methods release is checked by ``FedAvg.check``.
     """
     if config.privacy.clipping == "off":
         return
-    name = config.method.name
-    if isinstance(strategy, FlowerStrategy):
-        raise UserError(
-            f"privacy.* does not cover '{name}', which reduces the replies by itself:"
-            " set privacy.clipping = 'off' or choose a method of our own, such as 'fedavg'"
-        )
-    if isinstance(strategy, HeteroAvg):
-        raise UserError(
-            f"privacy.* does not cover '{name}', whose clients have models of several sizes:"
-            " set privacy.clipping = 'off' or choose a method for one size, such as 'fedavg'"
-        )
-    if extra := sorted(strategy.SECTIONS - {ARRAYS}):
-        raise UserError(
-            f"the clients of '{name}' send '{extra[0]}' beside the model, which privacy.* does not cover:"
-            " set privacy.clipping = 'off' or choose a method that sends the model alone, such as 'fedavg'"
-        )
     if any(isinstance(layer, _Statistics) and layer.track_running_stats for layer in model.modules()):
         raise UserError(
             f"privacy.* does not cover the running statistics of model '{config.model.name}':"

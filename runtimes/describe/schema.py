@@ -18,6 +18,8 @@ def json_schema() -> dict[str, Any]:
             holder = properties.setdefault(section, _section(section))["properties"]
         holder[name] = _described(key, field_schema(field))
     for word, names in kinds().items():
+        if word in fields():  # a list of names, without parameters
+            continue
         _add_parameters(word, names, properties.setdefault(word, _section(word))["properties"])
     # A sweep's tables, with labels of the author's own.
     properties |= {table: {"type": "object"} for table in ("axes", "cells", "report")}

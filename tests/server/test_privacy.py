@@ -105,8 +105,8 @@ def test_clipping_without_noise_has_no_epsilon(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method__name": "scaffold"}, "the clients of 'scaffold' send 'control' beside the model"),
-        ({"method__name": "fednova"}, "the clients of 'fednova' send 'effort' beside the model"),
+        ({"method__name": "scaffold"}, "whose clients send .control. in addition to the model"),
+        ({"method__name": "fednova"}, "whose clients send .effort. in addition to the model"),
         ({"method__name": "heteroavg"}, "does not cover 'heteroavg', whose clients have models of several"),
         ({"method__name": "flwr:FedMedian"}, "does not cover 'flwr:FedMedian'"),
         ({"model__name": "resnet20"}, "the running statistics of model 'resnet20'"),

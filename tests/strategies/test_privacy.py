@@ -13,6 +13,7 @@ from common.records import Tensors, to_tensors
 from common.sections import PrivacySection
 from server.checkpoints.state_codec import capture_attributes
 from strategies._privacy import ClientPrivacy, split_noise_multiplier
+from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 from strategies.fedavgm import FedAvgM
 from tests.strategies.messages import NodesOnly, make_reply, record
@@ -33,7 +34,8 @@ class Rounds:
 
     def __init__(self, start: Tensors, cohort: int, strategy: FedAvg | None = None, **values: Any) -> None:
         self.strategy = strategy or FedAvg()
-        self.strategy.begin_run(cohort, [name for name, value in start.items() if value.is_floating_point()])
+        names = [name for name, value in start.items() if value.is_floating_point()]
+        self.strategy.setup(RunFacts(cohort, names))
         self.strategy.privacy = ClientPrivacy(section(**values), 7, cohort, 100, amplified=True)
         self.strategy.privacy_clip_norm = values.get("clip_norm", 1.0)
         self.model = start
