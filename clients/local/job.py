@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,9 @@ class Job:
     is_personal_phase : bool
         Whether the current steps are those of ``train_personal``.
     """
+
+    PROXIMAL: ClassVar[str] = ""
+    """The parameter that weighs a proximal term, if the method has one."""
 
     def __init__(
         self,
@@ -162,8 +165,8 @@ class Job:
 
     @property
     def proximal_weight(self) -> float:
-        """A hook: mu, if the method adds mu (w - x) to every gradient, which ``step_weight_norm`` counts."""
-        return 0.0
+        """The weight mu of mu (w - x) in every gradient (``PROXIMAL``), which ``step_weight_norm`` counts."""
+        return float(getattr(self, self.PROXIMAL)) if self.PROXIMAL else 0.0
 
     @property
     def step_weight_norm(self) -> float:
