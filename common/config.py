@@ -53,10 +53,8 @@ _TOO_LARGE = "integers go from -2**63 to 2**63 - 1"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
-RESUMABLE_DIFFERENCES = (
-    "rounds", "overrides", "plugins", "device", "dataset.root", "dataset.download", "failures.timeout",
-)  # fmt: skip
-RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "checkpoint.", "analysis.")
+RESUMABLE_DIFFERENCES = ("rounds", "overrides", "plugins", "device", "dataset.root", "dataset.download")
+RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
 
 
 class Config(ConfigSection):
@@ -179,6 +177,10 @@ class Config(ConfigSection):
     def flat(self) -> dict[str, Value]:
         """Return the configuration as the flat mapping of dotted keys that ``from_flat`` takes."""
         return flatten(self.model_dump(by_alias=True))
+
+    def with_clients(self, count: int) -> "Config":
+        """Return the configuration with a number of clients, if ``clients.count`` leaves it to the nodes."""
+        return self.model_copy(update={"clients": self.clients.model_copy(update={"count": count})})
 
     def comparable(self) -> dict[str, Value]:
         """Return the keys that decide the result: those that a resumed run must share."""

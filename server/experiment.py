@@ -24,7 +24,8 @@ from server.asynchronous import start_clock
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
 from server.evaluation import CentralEvaluation
-from server.messages.directory import ClientDirectory, discover_clients
+from server.messages.directory import ClientDirectory
+from server.messages.discovery import Say, count_nodes, discover_clients
 from server.participation import Participation, cohort_size
 from server.privacy import apply_privacy, privacy_remarks, privacy_summary
 from server.records.feature_noise import write_noise_examples
@@ -54,11 +55,14 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         From ``RoundLoop.run``.
     """
     config = complete(config)
+    if config.clients.count == 0:
+        config = config.with_clients(count_nodes(grid, config.failures.timeout, progress.note))
+        progress.note(f"clients.count = 0 takes the nodes that are there: {config.clients.count}")
     path = expanded(config.run.directory or default_run_directory(config), "run.directory")
     check_writable(path)
     checkpoints = CheckpointStore(path / "checkpoints")
     checkpoint = _find_checkpoint(path, checkpoints, config) if config.run.resume else None
-    parts = prepare(config, grid)
+    parts = prepare(config, grid, progress.note)
     strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
     evaluation, clients = parts.evaluation, parts.clients
     recorder = Recorder(config, evaluation.model, dataset, clients)
@@ -109,7 +113,7 @@ class Parts:
     population: Population | None
 
 
-def prepare(config: Config, grid: Grid) -> Parts:
+def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     """Make the parts of an experiment and meet its clients; nothing is written and nothing trains.
 
     Raises
@@ -128,7 +132,7 @@ def prepare(config: Config, grid: Grid) -> Parts:
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
-    clients = discover_clients(grid, config.clients.count, config.failures.timeout)
+    clients = discover_clients(grid, config.clients.count, config.failures.timeout, say)
     trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
     shared = [name for name in trained if name not in clients.personal_names]
     strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)

@@ -96,6 +96,11 @@ class CheckpointStore:
         write_atomic(self.directory / f"{stem}.json", json.dumps(manifest, indent=1).encode())
         self._collect_garbage()
 
+    def client_state(self, client_id: int) -> Payload | None:
+        """Return a client's state of the last checkpoint that was written or read; None if it had none."""
+        file = self._client_files.get(str(client_id))
+        return None if file is None else _split(self._load(file))
+
     def load_latest(self) -> Checkpoint | None:
         """Read the newest readable checkpoint; None if there never was one.
 
