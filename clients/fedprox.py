@@ -1,4 +1,4 @@
-"""FedProx (Li et al. 2020, arXiv:1812.06127, Eq. 2): the loss plus (mu / 2) ||w - x||^2, x the round's model."""
+"""FedProx (Li et al. 2020, arXiv:1812.06127, Eq. 2): the loss plus (mu / 2) ||w - x||^2, x the global model."""
 
 from typing import Annotated, Literal
 
