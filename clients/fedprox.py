@@ -1,4 +1,4 @@
-"""FedProx (Li et al. 2020, arXiv:1812.06127, Eq. 2): the loss plus (mu / 2) ||w - x||^2, x the global model."""
+"""FedProx (Li et al. 2020, arXiv:1812.06127, Eq. 2): loss + (mu / 2) ||w - x||^2."""
 
 from typing import Annotated, Literal
 
