@@ -6,6 +6,7 @@ python run_simulation.py [EXPERIMENT.toml] [--set key=value ...] [--runtime sequ
 """
 
 import argparse
+import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from pathlib import Path
 from common.command_line import Parser, leave_closed_pipe, show_warnings_as_lines
 from common.errors import ClientFailureError, UserError, print_error
 from common.files import expanded
+
+_COMMANDS = ("realign", "replay")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -38,8 +41,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     comparators.add_argument("--comparator", metavar="NAME", help="run centralized or local-only instead")
     parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="some of its runs")
     parser.add_argument("--list", action="store_true", help="list the runs of a sweep")
-    parser.add_argument("--realign", metavar="DIR", type=_path, help="realign the heads of a run of FedLoGe")
-    parser.add_argument("--replay", metavar="DIR", type=_path, help="run one failed client job again, alone")
+    parser.add_argument(
+        "--describe",
+        nargs="*",
+        metavar="NAME",
+        help="say what there is to choose, or what a name means",
+    )
+    parser.add_argument("--schema", action="store_true", help="print a JSON schema of experiment files")
+    for name in _COMMANDS:
+        parser.add_argument(f"--{name}", nargs="?", const="DIR", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -74,17 +84,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.replay:
-        from runtimes.replay import replay
-
-        return replay(options.replay)
-    if options.realign:
-        from runtimes.realign import realign
-
-        return realign(options.realign, options.set)
+    for name in _COMMANDS:
+        if directory := getattr(options, name):
+            raise UserError(f"--{name} is a command of its own: python -m runtimes.{name} {directory}")
+    if options.describe is not None or options.schema:
+        return _explain(options)
     from runtimes.launch import launch
 
     return launch(options)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from common.plugins import all_folders
+    from runtimes.describe import describe, json_schema
+
+    all_folders(",".join(options.plugins))
+    print(json.dumps(json_schema(), indent=1) if options.schema else describe(options.describe))
+    return 0
 
 
 def _with_notes(error: BaseException, text: str = "") -> str:

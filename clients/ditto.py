@@ -1,4 +1,7 @@
-"""Ditto (Li et al. 2021, Algorithm 1): a personal model beside the global one, tied to it by a penalty."""
+"""Ditto (Li et al. 2021, Algorithm 1): a personal model beside the global one, tied to it by a penalty.
+
+arXiv:2012.04221.
+"""
 
 from typing import Annotated
 
@@ -16,6 +19,8 @@ class Ditto(Client):
     v_i starts at the initial model and makes ``personal_steps`` a round, by default as many as the global
     model does on the client. lam = 0 is local training.
     """
+
+    KEEPS = ("personal",)
 
     lam: Annotated[float, Field(ge=0)] = 0.1
     personal_steps: NonNegative = 0

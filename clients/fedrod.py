@@ -1,4 +1,7 @@
-"""FedRoD's client half (Chen and Chao, ICLR 2022): a generic head for balance, a personal one beside it."""
+"""FedRoD's client half (Chen and Chao, ICLR 2022): a generic head for balance, a personal one beside it.
+
+arXiv:2107.00778.
+"""
 
 from typing import Literal
 
@@ -23,6 +26,8 @@ class FedRoD(Client):
     the sum. This is the paper's linear personal head. It starts at zero: a client that has never trained
     predicts as the generic model does.
     """
+
+    KEEPS = ("personal-head",)
 
     head_aggregation: Literal["examples", "class-wise"] = "examples"
 

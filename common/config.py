@@ -65,6 +65,7 @@ class Config(ConfigSection):
     device: str
     overrides: str
     plugins: str
+    metrics: str
     run: RunSection
     clients: ClientsSection
     participation: OpenSection
@@ -182,10 +183,13 @@ class Config(ConfigSection):
         """Return the configuration with a number of clients, if ``clients.count`` leaves it to the nodes."""
         return self.model_copy(update={"clients": self.clients.model_copy(update={"count": count})})
 
-    def comparable(self) -> dict[str, Value]:
-        """Return the keys that decide the result: those that a resumed run must share."""
+    def comparable(self, depends_on_rounds: bool = False) -> dict[str, Value]:
+        """Return the keys that decide the result: those that a resumed run must share.
+
+        `depends_on_rounds` says that the method's result does.
+        """
         ignored = set(RESUMABLE_DIFFERENCES)
-        if self._depends_on_rounds():
+        if depends_on_rounds or self._depends_on_rounds():
             ignored.remove("rounds")
         return {
             key: value
@@ -200,8 +204,6 @@ class Config(ConfigSection):
             scheduler in ("cosine", "milestones")
             or (scheduler.endswith("-steps") and not self.local.total_steps)
             or (steps.rule in ("linear", "doubling") and not self.local.total_steps)
-            # ScaleFL distils after a share of them.
-            or (self.method.name == "scalefl" and self.method.parameters.get("distillation-start") != 0)
         )
 
     def sha256(self) -> str:
@@ -220,9 +222,9 @@ def evenly_spread(num_rounds: int, count: int) -> Container[int]:
     return frozenset(1 + round((index + 1) * (num_rounds - 1) / count) for index in range(count))
 
 
-def differences(old: Config, new: Config) -> list[str]:
-    """Say in which of the keys that decide the result two configurations differ."""
-    before, after = old.comparable(), new.comparable()
+def differences(old: Config, new: Config, depends_on_rounds: bool = False) -> list[str]:
+    """Return in which of the keys that decide the result two configurations differ, as ``comparable``."""
+    before, after = old.comparable(depends_on_rounds), new.comparable(depends_on_rounds)
     return [
         f"{key} was {before.get(key)!r} and is {after.get(key)!r}"
         for key in sorted({*before, *after})

@@ -49,9 +49,27 @@ class DivergedError(ClientFailureError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or nothing if none is near."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean '{matches[0]}'?" if matches else ""
+    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or nothing if none is near.
+
+    Of dotted keys the same last part in another section is nearest, then initials (``lr`` is the
+    ``learning-rate`` of some section), then what is alike in the same section, then what is alike.
+    """
+    choices = list(known)
+    section, _, last = name.rpartition(".")
+    groups = [
+        [key for key in choices if "." in key and key.rpartition(".")[2] == last],
+        [key for key in choices if len(last) > 1 and _initials(key.rpartition(".")[2]) == last],
+        [key for key in choices if section and key.startswith(f"{section}.")],
+        choices,
+    ]
+    for group, cutoff in zip(groups, (0.0, 0.0, 0.7, 0.5), strict=True):
+        if matches := difflib.get_close_matches(name, group, n=1, cutoff=cutoff):
+            return f"; did you mean '{matches[0]}'?"
+    return ""
+
+
+def _initials(words: str) -> str:
+    return "".join(word[:1] for word in words.split("-"))
 
 
 def unknown_name(key: str, name: str, known: Iterable[str]) -> UnknownNameError:

@@ -135,7 +135,7 @@ class LocalSection(ConfigSection):
     trust_coefficient: Annotated[float, Field(gt=0)]
     clip_norm: NonNegativeFloat
     clip_decay: bool
-    loss: Literal["cross-entropy", "hinge", "focal", "ldam"]
+    loss: Literal["cross-entropy", "hinge", "focal", "ldam", "mse"]
     focal_gamma: NonNegativeFloat
     ldam_margin: NonNegativeFloat
     ldam_scale: Annotated[float, Field(gt=0)]

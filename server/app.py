@@ -5,6 +5,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.command_line import show_warnings_as_lines
 from common.config import Config
+from common.flower import RUN_ID
 from common.inactive import check_active
 from server.experiment import run_experiment
 from server.records.progress import make_progress
@@ -18,7 +19,12 @@ def main(grid: Grid, context: Context) -> None:
     show_warnings_as_lines()
     config = Config.from_flat(context.run_config)
     check_active(config.flat())
-    run_directory = run_experiment(config, grid, make_progress())
+    try:
+        run_directory = run_experiment(config, grid, make_progress())
+    except KeyboardInterrupt:
+        if context.run_id == RUN_ID:  # a run of this process: its command line says how to resume
+            raise
+        return
 
     # Imported here: the first round need not wait for the drawing library.
     from analysis.report import write_plots
