@@ -67,7 +67,7 @@ class Worker:
         self.initial_state: Section = {name: value.detach().clone() for name, value in self.state.items()}
         self.dropout_layers = dropout_layers(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)
-        self.optimizer = make_optimizer(self.parameters.values(), self.config.local)
+        self.optimizer = make_optimizer(self.parameters.values(), self.config.optimizer)
         # The arrays of a global model and its sums, or logits, on the test set (``clients.evaluation_data``).
         self.global_evaluation: tuple[Section, Evaluation | torch.Tensor] | None = None
 

@@ -12,16 +12,21 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import flwr.serverapp.strategy as flower_strategies
+import torch
 from flwr.serverapp.strategy import Strategy
 
 import clients
 import strategies
 from clients.base import Client
+from clients.optimizers import make_optimizer
+from common.chosen import chosen_function
 from common.config import Config, drop_inherited_defaults
 from common.errors import UserError, nearest
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import (
+    AUGMENTATION,
     CLIENT_HALF,
+    LOSS,
     SERVER_HALF,
     Found,
     Kind,
@@ -78,7 +83,16 @@ def available_methods() -> list[str]:
 
 
 def complete(config: Config) -> Config:
-    """Fill in what the method has defaults for and the configuration does not set (``Client.DEFAULTS``)."""
+    """Fill in what the method has defaults for and the configuration does not set (``Client.DEFAULTS``).
+
+    Raises
+    ------
+    UserError
+        If the method, or what else clients train with, does not exist or has other parameters.
+    """
+    make_optimizer([torch.zeros(1, requires_grad=True)], config.optimizer)
+    for kind, section in ((LOSS, config.loss), (AUGMENTATION, config.augmentation)):
+        chosen_function(kind, section)
     method = load_method(config.method.name, config.method.parameters)
     given = config.flat()
     missing = {key: value for key, value in method.defaults.items() if key not in given}

@@ -62,8 +62,17 @@ SERVER_HALF = Kind("server half of a method", "method.name", "strategies", "stra
 PARTICIPATION = Kind("participation scheme", "participation.name", "server.participation", "participation")
 PARTITION = Kind("partition", "partition.name", "datasets.partitions", "partitions", "partition")
 MODEL = Kind("model", "model.name", "models", "models", "build")
+LOSS = Kind("loss", "loss.name", "clients.losses", "losses", "loss")
+OPTIMIZER = Kind("optimizer", "optimizer.name", "clients.optimizers", "optimizers", "build")
+SCHEDULE = Kind("schedule", "schedule.name", "common.schedules", "schedules")
+AUGMENTATION = Kind("augmentation", "augmentation.name", "datasets.augmentations", "augmentations", "augment")
+STEP_RULE = Kind("rule for local steps", "steps.rule", "common.step_rules", "step_rules")
+CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds")
 
-KINDS = (CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, MODEL)
+KINDS = (
+    CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, MODEL, LOSS, OPTIMIZER, SCHEDULE, AUGMENTATION,
+    STEP_RULE, CLOCK,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

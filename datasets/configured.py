@@ -32,11 +32,25 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
     num_clients = None if keeps_all else natural_clients
     clean = config.dataset.model_copy(update=_NO_NOISE)  # runs with noise of any kind share the clean data
     dataset = _open(clean, data_root or config.dataset.root, config.seed, num_clients)
+    if dataset.is_text:
+        _refuse_what_is_for_images(config)
     check_noise(dataset, config.dataset.client_noise)
     check_reports(config, dataset)
     if config.dataset.feature_noise > 0:
         return with_feature_noise(dataset, config.dataset, Scheme.of(config))
     return dataset
+
+
+def _refuse_what_is_for_images(config: Config) -> None:
+    for key, value, off in (
+        ("augmentation.name", config.augmentation.name, "none"),
+        ("augmentation.cutout", config.augmentation.cutout, 0),
+        ("dataset.normalization", config.dataset.normalization, "dataset"),
+    ):
+        if value != off:
+            raise UserError(
+                f"{key} '{value}' is for images, and {config.dataset.name!r} is text: set it to '{off}'"
+            )
 
 
 def open_clean_dataset(config: Config) -> Dataset:
@@ -61,15 +75,6 @@ def _open(dataset: DatasetSection, root: str, seed: int, num_clients: int | None
         normalization=dataset.normalization,
         parameters=dataset.parameters,
     )
-    for key, value, off in (
-        ("augmentation", dataset.augmentation, "none"),
-        ("cutout", dataset.cutout, 0),
-        ("normalization", dataset.normalization, "dataset"),
-    ):
-        if loaded.is_text and value != off:
-            raise UserError(
-                f"dataset.{key} '{value}' is for images, and {dataset.name!r} is text: set it to '{off}'"
-            )
     return _binarized(loaded) if dataset.binarize else loaded
 
 

@@ -4,12 +4,12 @@
 round; ``local-only`` trains each client's model on its own data and averages nothing.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 from common.config import Config, default_values
 from common.errors import UserError, nearest
 from common.sections import Value
+from common.step_rules import step_rule
 from server.participation import cohort_size
 
 AS_GIVEN = "as-given"
@@ -20,7 +20,7 @@ COMPARATORS = (AS_GIVEN, CENTRALIZED, LOCAL_ONLY)
 
 _COUNTED_IN_STEPS = (
     "local.total-steps",
-    "local.warmup-steps",
+    "schedule.warmup-steps",
     "local.steps-per-epoch",
     "evaluate.every-steps",
 )
@@ -94,9 +94,9 @@ def _centralized(config: Config, client_sizes: Callable[[], Sequence[int]]) -> d
     cohort = cohort_size(config.clients.count, config.clients.fraction)
     for key in _COUNTED_IN_STEPS:
         values[key] = cohort * int(values[key])
-    if config.steps.rule != "fixed":
+    if (rule := step_rule(config.steps)).decides:
         values |= {"steps.min": cohort * config.steps.min, "steps.max": cohort * config.steps.max}
-        values["steps.coefficient"] = math.sqrt(cohort) * config.steps.coefficient  # it is squared
+        values |= {f"steps.{key}": value for key, value in rule.for_pooled_clients(cohort).items()}
     parts = [part.split(":") for part in config.local.phases.split(",") if part.strip()]
     values["local.phases"] = ",".join(":".join(str(cohort * int(n)) for n in part) for part in parts)
     if config.clients.count > 1 and not config.dataset.natural_clients:

@@ -5,7 +5,7 @@ from flwr.serverapp.strategy import Strategy
 from common.clock import ClientSpeeds
 from common.config import Config
 from common.errors import UserError
-from common.schedules import varies_by_step
+from common.rates import varies_by_step
 from server.directory import ClientDirectory
 from server.participation import cohort_size
 from strategies._asynchronous import Asynchronous
@@ -36,10 +36,11 @@ def start_clock(config: Config, strategy: Strategy, clients: ClientDirectory) ->
             f"clients of '{name}' share no rounds to decide local steps for: leave steps.rule at 'fixed'"
         )
     local = config.local
-    if local.sampling != "client" or local.phases or local.total_steps or varies_by_step(local):
+    if local.sampling != "client" or local.phases or local.total_steps or varies_by_step(config):
         raise UserError(
             f"clients of '{name}' share no count of local steps: use local.sampling = 'client' and a"
-            " local.scheduler by rounds, without local.phases, total-steps, warmup-steps and warmup-epochs"
+            " schedule by rounds, without local.phases, local.total-steps, schedule.warmup-steps and"
+            " schedule.warmup-epochs"
         )
     concurrency = cohort_size(config.clients.count, config.clients.fraction)
     strategy.meet(ClientSpeeds(config), clients.client_ids, concurrency, config.seed)
