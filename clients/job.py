@@ -14,8 +14,8 @@ from clients.optimizers import optimizer_parameters
 from clients.step_weights import step_weight_norm
 from clients.worker import Worker
 from common.randomness import Purpose, torch_generator
-from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, Section, Sections
 from common.rates import gradual_warmup_steps, learning_rate, step_factors, varies_by_step
+from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, Section, Sections
 from common.sections import LocalSection
 from common.stragglers import steps_in_time, work_share
 from datasets.noise import NoisyNormalizer, noise_levels

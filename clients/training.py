@@ -18,8 +18,8 @@ from clients.optimizers import (
 from clients.sampling import iterate_stream
 from clients.training_metrics import TrainingMetrics
 from common.randomness import Purpose, torch_seed
-from common.records import Section
 from common.rates import varies_by_step
+from common.records import Section
 from common.sections import LocalSection
 from datasets.label_noise import corrupt_labels
 from datasets.transforms import augmented, is_augmented
@@ -90,7 +90,9 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         step_key = (first_step + index, client.client_id)
         if augments and goes_on:
             augment.manual_seed(torch_seed(config.seed, "step-augment", *step_key))
-        inputs = augmented(inputs, normalizer, config.augmentation, augment) if augments else normalizer(inputs)
+        inputs = (
+            augmented(inputs, normalizer, config.augmentation, augment) if augments else normalizer(inputs)
+        )
         if inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=memory_format)
         targets = labels = worker.train.targets[batch_indices]

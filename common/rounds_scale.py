@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from common.errors import UserError
 from common.phases import Phases
+from common.schedules.step import Step
 from common.sections import Value
 
 
@@ -37,7 +38,7 @@ def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]
     if (total := scaled.get("local.total-steps")) and values["steps.rule"] == "fixed":
         course = Phases.parse(int(values["local.steps"]), str(scaled.get("local.phases", "")), int(total))
         scaled["rounds"] = course.num_rounds(int(total))
-    step, gamma = values.get("schedule.step-rounds"), values.get("schedule.gamma", DEFAULT_GAMMA)
+    step, gamma = values.get("schedule.step-rounds"), values.get("schedule.gamma", Step.gamma)
     if isinstance(step, int) and step > 0 and isinstance(gamma, int | float):
         exact = step * factor
         scaled["schedule.step-rounds"] = whole = max(1, _round_half_up(exact))

@@ -8,6 +8,7 @@ from common.rates import base_rate, decayed_rate
 from common.schedules import schedule_of
 from common.step_rules import Progress, step_rule
 
+
 class LocalSteps:
     """Decides how many local steps the clients of each round make.
 

@@ -35,10 +35,10 @@ SMALL_RUN: dict[str, Value] = {
     "clients.fraction": 0.5,
     "local.epochs": 1,
     "local.batch-size": 32,
-    "local.scheduler": "step",
-    "local.scheduler-step-rounds": 2,
-    "dataset.augmentation": "crop-flip",
-    "dataset.crop-padding": 1,
+    "schedule.name": "step",
+    "schedule.step-rounds": 2,
+    "augmentation.name": "crop-flip",
+    "augmentation.padding": 1,
     "checkpoint.every": 2,
 }
 

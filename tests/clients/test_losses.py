@@ -3,7 +3,10 @@ import math
 import pytest
 import torch
 
-from clients.losses import focal, hinge, ldam, ldam_margins
+from clients.losses.focal import loss as focal
+from clients.losses.hinge import loss as hinge
+from clients.losses.ldam import loss as ldam
+from clients.losses.ldam import margins as ldam_margins
 from common.errors import UserError
 from tests.conftest import Runner
 
@@ -20,9 +23,9 @@ def test_focal() -> None:
     """p_y is 0.8 and 0.25: 0.2^2 ln 1.25 = 0.00892574 and 0.75^2 ln 4 = 0.77979056."""
     scores = torch.tensor([[0.8, 0.2], [0.75, 0.25]], dtype=torch.float64).log()
     targets = torch.tensor([0, 1])
-    assert focal(scores, targets, 2.0).item() == pytest.approx((0.00892574 + 0.77979056) / 2, abs=1e-7)
+    assert focal(scores, targets, gamma=2.0).item() == pytest.approx((0.00892574 + 0.77979056) / 2, abs=1e-7)
     plain = torch.nn.functional.cross_entropy(scores, targets).item()
-    assert focal(scores, targets, 0.0).item() == pytest.approx(plain, abs=1e-9)
+    assert focal(scores, targets, gamma=0.0).item() == pytest.approx(plain, abs=1e-9)
 
 
 def test_ldam() -> None:
@@ -37,12 +40,12 @@ def test_ldam() -> None:
 
 def test_a_method_with_a_loss_of_its_own_refuses_another(run_small: Runner) -> None:
     with pytest.raises(UserError, match="'moon' has a loss of its own"):
-        run_small(method__name="moon", model__name="mlp", local__loss="hinge")
+        run_small(method__name="moon", model__name="mlp", loss__name="hinge")
 
 
 def test_a_run_with_the_hinge_loss_ends_elsewhere(run_small: Runner) -> None:
     models = [
-        (run_small(loss, model__name="linear", local__loss=loss, rounds=1) / "model.safetensors").read_bytes()
+        (run_small(loss, model__name="linear", loss__name=loss, rounds=1) / "model.safetensors").read_bytes()
         for loss in ("hinge", "focal", "ldam", "cross-entropy")
     ]
     assert len(set(models)) == 4

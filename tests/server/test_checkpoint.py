@@ -19,7 +19,7 @@ def checkpoint(server_round: int, clients: dict[int, Sections] | None = None) ->
         arrays={"w": torch.full((2, 3), float(server_round)), "n": torch.tensor(server_round)},
         strategy=({"momentum": {"kind": "tensor", "key": "momentum"}}, {"momentum": torch.ones(1)}),
         progress={"seconds": 0.5 * server_round, "best": {}, "stopped": ""},
-        config={"rounds": 9, "local.lr": 0.1},
+        config={"rounds": 9, "optimizer.learning-rate": 0.1},
         clients=clients or {},
     )
 
@@ -250,5 +250,5 @@ def test_a_manifest_is_plain_json_and_nothing_is_pickled(directory: Path) -> Non
     commit(CheckpointStore(directory), checkpoint(3, {0: control(1.0)}))
     manifest = json.loads((directory / "round-000003.json").read_text())
     assert manifest["round"] == 3
-    assert manifest["config"]["local.lr"] == 0.1
+    assert manifest["config"]["optimizer.learning-rate"] == 0.1
     assert {path.suffix for path in directory.iterdir()} == {".json", ".safetensors"}

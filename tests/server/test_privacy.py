@@ -20,7 +20,7 @@ from tests.conftest import Runner, model_for
 
 FIXED = {"privacy__clipping": "fixed", "privacy__noise_multiplier": 0.5, "privacy__clip_norm": 0.5}
 ADAPTIVE = {**FIXED, "privacy__clipping": "adaptive", "privacy__count_noise": 1.0}
-MODEL = {"model__name": "mlp", "dataset__augmentation": "none"}
+MODEL = {"model__name": "mlp", "augmentation__name": "none"}
 
 
 @pytest.fixture
