@@ -30,9 +30,9 @@ class FedLoGe(Client):
     In every step psi, which goes to the server, and phi_k, which never leaves the client, see the features
     of the same forward pass. Their optimisers are like the backbone's, their learning rates the step's times
     ``global_head_learning_rate_scale`` and ``local_head_learning_rate_scale``; ``optimizer.clip-norm`` clips
-    the backbone's gradient alone. The client predicts with both, realigned as ``inference`` says (``models.realignment``). With
-    ``fine_tuning_epochs`` it is also measured with psi, realigned to rows of norm ``kappa`` and then trained
-    on its data, plus phi_k: the authors' test of new clients.
+    the backbone's gradient alone. The client predicts with both, realigned as ``inference`` says
+    (``models.realignment``). With ``fine_tuning_epochs`` it is also measured with psi, realigned to rows of
+    norm ``kappa`` and then trained on its data, plus phi_k: the authors' test of new clients.
     """
 
     head: HeadKind = "sse-c"

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -316,13 +316,20 @@ def _check_keys(values: Mapping[str, Value]) -> None:
             raise UserError(f"{key} is now {RENAMED[key]}")
         is_parameter = key.startswith(open_prefixes) and key.count(".") == 1
         if key not in known and not is_parameter:
-            raise UserError(f"unknown key '{key}'{nearest(key, known | set(default_values()))}")
+            raise UserError(f"unknown key '{key}'{_nearest_key(key, known)}")
         if not isinstance(values[key], Value):
             raise UserError(f"{key} must be true or false, a number or a string, not {values[key]!r}")
     if missing := sorted(known - set(values)):
         raise UserError(
             f"the configuration has no key '{missing[0]}'; start from the defaults of pyproject.toml"
         )
+
+
+def _nearest_key(key: str, known: Iterable[str]) -> str:
+    """Return the hint at the nearest key, or what is now called otherwise."""
+    hint = nearest(key, {*known, *default_values(), *RENAMED})
+    old = hint.partition("'")[2].partition("'")[0]
+    return hint.replace(f"'{old}'", f"'{RENAMED.get(old, old)}'")
 
 
 def _describe(error: ValidationError) -> str:

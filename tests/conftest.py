@@ -1,6 +1,6 @@
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,13 @@ Runner = Callable[..., Path]
 def small_config(run_directory: Path | str = "", **overrides: Value) -> Config:
     """Build the configuration of a small run; overrides spell ``__`` for a dot and ``_`` for a dash."""
     layer = {key.replace("__", ".").replace("_", "-"): value for key, value in overrides.items()}
-    return Config.from_flat(merge(SMALL_RUN, layer, {"run.directory": str(run_directory)}))
+    return Config.from_flat(merge(small_run(layer), layer, {"run.directory": str(run_directory)}))
+
+
+def small_run(layer: Iterable[str]) -> dict[str, Value]:
+    """Return `SMALL_RUN` without the parameters of what `layer` chooses otherwise."""
+    chosen = [key.partition(".")[0] for key in layer if key in ("schedule.name", "augmentation.name")]
+    return {key: value for key, value in SMALL_RUN.items() if key.partition(".")[0] not in chosen}
 
 
 # A small model with two sub-models, one of which has a block less.

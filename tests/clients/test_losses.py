@@ -30,11 +30,12 @@ def test_focal() -> None:
 
 def test_ldam() -> None:
     """Counts 16 and 1: margins 0.25 and 0.5; z = (1, 0), y = 1: ln(1 + e^(s (1 + 0.5)))."""
-    margins = ldam_margins(torch.tensor([16, 0, 1]), 0.5)
+    counts = torch.tensor([16, 0, 1])
+    margins = ldam_margins(counts, 0.5)
     assert margins.tolist() == pytest.approx([0.25, 0.0, 0.5])
     scores, targets = torch.tensor([[1.0, -99.0, 0.0]], dtype=torch.float64), torch.tensor([2])
-    assert ldam(scores, targets, margins, 2.0).item() == pytest.approx(math.log1p(math.exp(3)), abs=1e-9)
-    without = ldam(scores, targets, torch.zeros(3), 1.0).item()
+    assert ldam(scores, targets, counts, scale=2.0).item() == pytest.approx(math.log1p(math.exp(3)), abs=1e-9)
+    without = ldam(scores, targets, counts, margin=0.0, scale=1.0).item()
     assert without == pytest.approx(torch.nn.functional.cross_entropy(scores, targets).item(), abs=1e-9)
 
 

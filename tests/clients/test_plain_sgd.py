@@ -21,7 +21,7 @@ def test_other_optimizers_are_refused(method: str, keys: dict[str, Value], run_s
     "keys", [{"method__name": "scaffold"}, {"method__name": "fednova", "method__mu": 0.1}]
 )
 def test_clipped_gradients_are_refused(keys: dict[str, Value], run_small: Runner) -> None:
-    with pytest.raises(UserError, match=r"unclipped gradients: set local\.clip-norm to 0"):
+    with pytest.raises(UserError, match=r"unclipped gradients: set optimizer\.clip-norm to 0"):
         run_small(**keys, **CLIPPED)
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import datasets.transforms
 from clients.base import Client
 from clients.batches import iterate_batches
 from clients.training import Batch
 from clients.worker import Worker
+from common import chosen
 from common.config import Config
 from common.randomness import torch_generator
 from common.records import Section, Sections, to_record, to_section
@@ -149,12 +149,13 @@ class TestIsolation:
     ) -> None:
         seeds: list[int] = []
 
-        def record(inputs: torch.Tensor, generator: torch.Generator, padding: int) -> torch.Tensor:
+        def record(inputs: torch.Tensor, generator: torch.Generator, *, padding: int = 0) -> torch.Tensor:
             assert padding == 2
             seeds.append(generator.initial_seed())
             return inputs
 
-        monkeypatch.setattr(datasets.transforms, "crop_flip", record)
+        monkeypatch.setattr("datasets.augmentations.crop_flip.augment", record)
+        chosen._function.cache_clear()
         for job in ({}, change):
             config = small(
                 seed=job.get("seed", 0),

@@ -20,9 +20,9 @@ local.steps = 4
 rounds = 500
 local.steps = 16
 [cells]
-"*,j16".local.lr = 0.05
-"iid,j16".local.lr = 0.07
-"nc*,j4".local.momentum = 0.9
+"*,j16".optimizer.learning-rate = 0.05
+"iid,j16".optimizer.learning-rate = 0.07
+"nc*,j4".optimizer.momentum = 0.9
 [report]
 metrics = ["test_accuracy", "test_loss"]
 [report.published]
@@ -32,7 +32,9 @@ metrics = ["test_accuracy", "test_loss"]
 
 
 def test_a_file_without_axes_is_one_run() -> None:
-    experiment = parse_experiment('rounds = 3\n[local]\nlr = 0.1\n[dataset]\nname = "digits"\n', "x.toml")
+    experiment = parse_experiment(
+        'rounds = 3\n[optimizer]\nlearning-rate = 0.1\n[dataset]\nname = "digits"\n', "x.toml"
+    )
     assert experiment.axes == {}
     assert experiment.overrides == {"rounds": 3, "optimizer.learning-rate": 0.1, "dataset.name": "digits"}
     assert [(point.name, point.overrides) for point in experiment.points()] == [("", experiment.overrides)]

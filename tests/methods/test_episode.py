@@ -188,5 +188,5 @@ def test_the_mini_batches_of_an_extra_gradient(
 
 def test_episode_refuses_momentum() -> None:
     federation = Federation("episode", TWO, [1, 1], local={**LR, "optimizer.momentum": 0.9})
-    with pytest.raises(UserError, match=r"without local\.momentum"):
+    with pytest.raises(UserError, match=r"without optimizer\.momentum"):
         federation.clients[0].validate()

@@ -154,7 +154,7 @@ class TestDitto:
 
     def test_a_step_that_overshoots_is_refused(self) -> None:
         federation = Federation("ditto", [(1, 4)], [1], local={"optimizer.learning-rate": 0.5}, lam=2.0)
-        with pytest.raises(UserError, match=r"local\.lr \* method\.lam"):
+        with pytest.raises(UserError, match=r"optimizer\.learning-rate \* method\.lam"):
             federation.clients[0].validate()
 
 
