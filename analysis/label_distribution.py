@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from analysis.many_clients import MOST_DRAWN, draw_histogram, evenly_spaced
 from analysis.run_directory import read_label_distribution
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
 
@@ -22,7 +23,7 @@ def plot_label_distribution(run_dir: Path) -> Path:
     """Draw the examples per client and class, below a bar chart of the client sizes.
 
     Up to 150 clients are drawn as bubbles whose area is proportional to the number of examples, more as a
-    heat map.
+    heat map. Of more than 500 it shows some, evenly spaced by client id, below a histogram of all sizes.
 
     Parameters
     ----------
@@ -40,16 +41,26 @@ def plot_label_distribution(run_dir: Path) -> Path:
         If there is no ``label_distribution.csv``, or it has no rows.
     """
     counts = read_label_distribution(run_dir)
+    sizes, is_sample = counts.sum(axis=1), len(counts) > MOST_DRAWN
+    counts = counts.iloc[evenly_spaced(len(counts))]
     width, height = _size_of_grid(counts)
     figure = new_figure(width + 1.5, height + 2.5)
-    size_axes, class_axes = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, height])
+    size_axes, class_axes = figure.subplots(2, 1, sharex=not is_sample, height_ratios=[1.3, height])
 
-    size_axes.bar(np.arange(len(counts)), counts.sum(axis=1), width=0.9, color=PALETTE[0])
-    integer_ticks(size_axes.yaxis, most=4)
-    size_axes.grid(axis="y", alpha=0.3)
-    label_axes(size_axes, "", "examples")
+    if is_sample:
+        draw_histogram(size_axes, sizes)
+        label_axes(size_axes, "examples of a client", "clients", f"all {len(sizes)} clients")
+    else:
+        size_axes.bar(np.arange(len(counts)), sizes, width=0.9, color=PALETTE[0])
+        integer_ticks(size_axes.yaxis, most=4)
+        size_axes.grid(axis="y", alpha=0.3)
+        label_axes(size_axes, "", "examples")
 
     _label_grid(class_axes, counts)
+    if is_sample:
+        class_axes.set_title(
+            f"{len(counts)} of {len(sizes)} clients, evenly spaced by id", fontsize=TEXT_SIZE
+        )
     if len(counts) <= MOST_BUBBLE_CLIENTS:
         _draw_bubbles(figure, class_axes, counts)
     else:

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.command import command
+from analysis.many_clients import MOST_DRAWN, draw_histogram, group_means
 from analysis.run_directory import NoDataError, read_clients, read_label_distribution, read_participation
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
 
@@ -24,7 +25,8 @@ def plot_participation(run_dir: Path) -> Path:
     """Draw the number of rounds in which each client took part, and what uniform sampling would give.
 
     If the run drew its cohorts from unequal probabilities, these are drawn above, clients in descending order
-    of them, and the expected number of rounds beside the real one.
+    of them, and the expected number of rounds beside the real one. More than 500 clients are not drawn one by
+    one, but as a histogram of their rounds, or as means of neighbours in that order.
 
     Parameters
     ----------
@@ -46,8 +48,14 @@ def plot_participation(run_dir: Path) -> Path:
     width = float(np.clip(0.12 * len(counts), 6, 14))
     if distribution is None or np.ptp(distribution["probability"]) == 0:
         axes = new_figure(width, 3.6).subplots()
-        _draw_counts(axes, counts)
-        label_axes(axes, "client", "rounds taken part in", _describe(counts))
+        if len(counts) > MOST_DRAWN:
+            draw_histogram(axes, counts)
+            axes.axvline(counts.mean(), color=PALETTE[4], linestyle="--", label=_uniform(counts))
+            axes.legend(fontsize=TEXT_SIZE, frameon=False, loc="upper right")
+            label_axes(axes, "rounds taken part in", "clients", _describe(counts))
+        else:
+            _draw_counts(axes, counts)
+            label_axes(axes, "client", "rounds taken part in", _describe(counts))
     else:
         distribution = distribution.sort_values("probability", ascending=False, kind="stable")
         top, axes = new_figure(width, 6).subplots(2, 1, sharex=True)
@@ -110,18 +118,23 @@ def _num_rounds(run_dir: Path) -> int:
     return int(read_clients(run_dir)["round"].nunique())
 
 
+def _uniform(counts: "pd.Series[int]") -> str:
+    return f"uniform: {counts.mean():.1f} rounds each"
+
+
 def _draw_bars(axes: Axes, values: "np.ndarray | pd.Series[int]") -> None:
-    axes.bar(
-        range(len(values)), values, width=0.8 if len(values) <= MOST_SEPARATE_BARS else 1.0, color=PALETTE[0]
-    )
+    if len(values) > MOST_SEPARATE_BARS:
+        means, edges = group_means(values)
+        axes.stairs(means, edges - 0.5, fill=True, color=PALETTE[0])
+    else:
+        axes.bar(range(len(values)), values, width=0.8, color=PALETTE[0])
     axes.margins(x=0.01)
     axes.grid(axis="y", alpha=0.3)
 
 
 def _draw_counts(axes: Axes, counts: "pd.Series[int]", expected: np.ndarray | None = None) -> None:
     _draw_bars(axes, counts)
-    mean = counts.mean()
-    axes.axhline(mean, color=PALETTE[4], linestyle="--", label=f"uniform: {mean:.1f} rounds each")
+    axes.axhline(counts.mean(), color=PALETTE[4], linestyle="--", label=_uniform(counts))
     if expected is not None:
         axes.step(range(len(counts)), expected, where="mid", color="black", linewidth=1, label="expected")
     integer_ticks(axes.xaxis)

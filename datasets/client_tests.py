@@ -53,6 +53,12 @@ def local_tests(config: Config, dataset: Dataset) -> LocalTests:
     return draw_local_tests(client_label_counts(config, dataset), dataset.test.targets.numpy(), draw)
 
 
+@functools.lru_cache(maxsize=1)
+def _test_counts(config: Config, dataset: Dataset) -> IndexArray:
+    """Return the nominal label counts of the clients' tests by training distribution, (clients, classes)."""
+    return nominal_test_counts(client_label_counts(config, dataset), len(dataset.test))
+
+
 def global_class_groups(config: Config, dataset: Dataset) -> IndexArray | None:
     """Return head (0), middle (1) or tail (2) for each class; None if no groups are reported.
 
@@ -66,8 +72,7 @@ def global_class_groups(config: Config, dataset: Dataset) -> IndexArray | None:
         return count_groups(trained)
     if config.partition.name == "node":
         return cumulative_groups(trained)
-    counts = nominal_test_counts(client_label_counts(config, dataset), len(dataset.test))
-    return cumulative_groups(counts.sum(axis=0))
+    return cumulative_groups(_test_counts(config, dataset).sum(axis=0))
 
 
 def client_class_groups(config: Config, dataset: Dataset, client_id: int) -> IndexArray | None:
@@ -77,8 +82,7 @@ def client_class_groups(config: Config, dataset: Dataset, client_id: int) -> Ind
     """
     if config.class_groups != "cumulative" or config.partition.name == "node":
         return global_class_groups(config, dataset)
-    counts = nominal_test_counts(client_label_counts(config, dataset), len(dataset.test))
-    return cumulative_groups(counts[client_id])
+    return cumulative_groups(_test_counts(config, dataset)[client_id])
 
 
 def check_reports(config: Config, dataset: Dataset) -> None:

@@ -4,6 +4,7 @@ As the code of NIID-Bench (Li et al., ICDE 2022) has it: the standard deviation 
 0 to sigma, on pixels scaled to [0, 1], without clipping. (Their text speaks of a variance of sigma i / K.)
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -14,8 +15,12 @@ from datasets.dataset import Dataset
 _IMAGES_PER_STEP = 1000  # bounds the temporaries
 
 
+@functools.lru_cache(maxsize=1)
 def noise_levels(sigma: float, num_clients: int) -> torch.Tensor:
-    """Return each client's standard deviation sigma i / (K - 1): float64, shape (clients,)."""
+    """Return each client's standard deviation sigma i / (K - 1): float64, shape (clients,).
+
+    Who asks again gets the same tensor: do not write to it.
+    """
     return sigma * torch.arange(num_clients, dtype=torch.float64) / max(1, num_clients - 1)
 
 

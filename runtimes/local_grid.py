@@ -2,6 +2,7 @@
 
 import itertools
 from abc import abstractmethod
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Self
 
@@ -60,7 +61,10 @@ class LocalGrid(Grid):
         return message_ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Wait for the next reply to one of the messages; empty if there is none left."""
+        """Wait for the next reply to one of the messages; empty if there is none left.
+
+        A caller with many of them gives a mapping or its keys, in which an id is found at once.
+        """
         for message_id in message_ids:
             if message_id in self._arrived:
                 return [self._arrived.pop(message_id)]
@@ -76,9 +80,11 @@ class LocalGrid(Grid):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Carry the messages and return their replies, each when it is asked for."""
-        message_ids = list(self.push_messages(messages))
-        for _ in message_ids:
-            yield from self.pull_messages(message_ids)
+        outstanding = OrderedDict.fromkeys(self.push_messages(messages))
+        while outstanding and (replies := list(self.pull_messages(outstanding.keys()))):
+            for reply in replies:
+                del outstanding[str(reply.metadata.reply_to_message_id)]
+                yield reply
 
     def create_message(
         self,

@@ -1,6 +1,7 @@
 """Messages out, replies in, over any Grid."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
 from flwr.app import Message
@@ -14,7 +15,8 @@ def exchange(grid: Grid, messages: Mapping[int, Message], timeout: float) -> Ite
 
     Flower's own ``send_and_receive`` looks for replies every three seconds and returns them all at once;
     this polls sooner and lets the receiver reduce and free them one by one. A reply belongs to the message
-    that it answers: an error that Flower makes for a node that has gone does not name the node.
+    that it answers: an error that Flower makes for a node that has gone does not name the node. The Grid is
+    given a live view of the ids that are left, not a copy, which would cost a square of their number.
 
     Parameters
     ----------
@@ -24,12 +26,13 @@ def exchange(grid: Grid, messages: Mapping[int, Message], timeout: float) -> Ite
         Seconds without a new reply after which the rest is given up.
     """
     sent = list(grid.push_messages(messages.values()))
-    outstanding = dict(zip(sent, messages, strict=True))
+    # Ordered: the first that is left is found at once, however many before it have been answered.
+    outstanding = OrderedDict(zip(sent, messages, strict=True))
     deadline = time.monotonic() + timeout
     pause = _SHORTEST_PAUSE
     while outstanding and time.monotonic() < deadline:
         arrived = False
-        for reply in grid.pull_messages(list(outstanding)):
+        for reply in grid.pull_messages(outstanding.keys()):
             arrived = True
             yield outstanding.pop(reply.metadata.reply_to_message_id), reply
         if arrived:

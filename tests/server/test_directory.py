@@ -1,4 +1,5 @@
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 import server.directory
 from common.errors import UserError
 from runtimes.flower_internals import set_message_id
+from runtimes.local_grid import LocalGrid
 from server.directory import ClientDirectory, CohortGrid, discover_clients
 from server.exchange import exchange
 from strategies.fedavg import FedAvg
@@ -121,6 +123,25 @@ def message(node_id: int) -> Message:
     return Message(RecordDict({"config": ConfigRecord()}), dst_node_id=node_id, message_type="train")
 
 
+class EchoGrid(LocalGrid):
+    """Answers every message with an error, at once."""
+
+    def exchange(self, messages: list[Message]) -> Iterator[Message]:
+        for message in messages:
+            yield Message(Error(1000, "echo"), reply_to=message)
+
+
+def exchange_on_a_local_grid(count: int) -> int:
+    grid = EchoGrid(count)
+    messages = {client: message(node) for client, node in enumerate(grid.get_node_ids())}
+    return sum(1 for _ in exchange(grid, messages, timeout=60))
+
+
+def send_and_receive_on_a_local_grid(count: int) -> int:
+    grid = EchoGrid(count)
+    return sum(1 for _ in grid.send_and_receive(message(node) for node in grid.get_node_ids()))
+
+
 class TestExchange:
     def test_a_reply_belongs_to_the_message_that_it_answers(self) -> None:
         grid = AnsweringGrid({2: fails("two"), 3: fails("three"), 4: fails("four")}, latest_first=True)
@@ -138,6 +159,16 @@ class TestExchange:
         pull = grid.pull_messages
         monkeypatch.setattr(grid, "pull_messages", lambda ids: pull(ids) if next(pulls) >= 3 else [])
         assert [client for client, _ in exchange(grid, {5: message(2)}, timeout=5)] == [5]
+
+    @pytest.mark.parametrize("carry", [exchange_on_a_local_grid, send_and_receive_on_a_local_grid])
+    def test_a_reply_costs_the_same_however_many_are_awaited(self, carry: Callable[[int], int]) -> None:
+        def seconds(count: int) -> float:
+            started = time.process_time()
+            assert carry(count) == count
+            return time.process_time() - started
+
+        few, many = (min(seconds(count) for _ in range(2)) for count in (3_000, 24_000))
+        assert many < 2.5 * 8 * few
 
     def test_nothing_to_send_is_nothing_to_wait_for(self) -> None:
         assert list(exchange(AnsweringGrid({}), {}, timeout=60)) == []

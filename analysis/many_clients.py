@@ -1,0 +1,38 @@
+"""What pictures show of more clients than can be told apart."""
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+from analysis.style import PALETTE, integer_ticks
+
+# A picture is some 2000 pixels wide: more than so many clients are not drawn one by one.
+MOST_DRAWN = 500
+_MOST_BINS = 50
+
+
+def evenly_spaced(count: int) -> npt.NDArray[np.int64]:
+    """Return at most ``MOST_DRAWN`` of the positions 0 to count - 1, the first and the last among them."""
+    return np.linspace(0, count - 1, min(count, MOST_DRAWN)).round().astype(np.int64)
+
+
+def group_means(values: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the means of at most ``MOST_DRAWN`` groups of neighbours, and the edges of the groups.
+
+    Groups differ by at most one in size; edges are positions, one more than there are groups.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    edges = np.linspace(0, len(numbers), min(len(numbers), MOST_DRAWN) + 1).round().astype(np.int64)
+    return np.add.reduceat(numbers, edges[:-1]) / np.diff(edges), edges.astype(np.float64)
+
+
+def draw_histogram(axes: Axes, values: npt.ArrayLike) -> None:
+    """Draw how many clients have which whole number, in at most 50 bins of equal whole widths."""
+    numbers = np.asarray(values, dtype=np.int64)
+    width = -(-(int(numbers.max()) - int(numbers.min()) + 1) // _MOST_BINS)
+    edges = np.arange(numbers.min(), numbers.max() + width + 1, width) - 0.5
+    counts, _ = np.histogram(numbers, edges)
+    axes.stairs(counts, edges, fill=True, color=PALETTE[0])
+    axes.grid(axis="y", alpha=0.3)
+    integer_ticks(axes.xaxis)
+    integer_ticks(axes.yaxis, most=6)
