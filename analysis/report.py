@@ -7,18 +7,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from analysis.class_accuracy import plot_class_accuracy
-from analysis.curves import plot_curves
-from analysis.feature_degeneration import plot_feature_degeneration
-from analysis.head_accuracy import plot_head_accuracy
-from analysis.head_norms import plot_head_norms
-from analysis.inco import plot_inco
-from analysis.label_distribution import plot_label_distribution
-from analysis.neural_collapse import plot_neural_collapse
-from analysis.participation import plot_participation
-from analysis.run_directory import NoDataError, read_metrics, read_summary
-from analysis.similarity import plot_similarity
-from analysis.updates import plot_updates
+from analysis.plots.class_accuracy import plot_class_accuracy
+from analysis.plots.curves import plot_curves
+from analysis.plots.feature_degeneration import plot_feature_degeneration
+from analysis.plots.head_accuracy import plot_head_accuracy
+from analysis.plots.head_norms import plot_head_norms
+from analysis.plots.inco import plot_inco
+from analysis.plots.label_distribution import plot_label_distribution
+from analysis.plots.neural_collapse import plot_neural_collapse
+from analysis.plots.participation import plot_participation
+from analysis.plots.similarity import plot_similarity
+from analysis.plots.updates import plot_updates
+from analysis.reading.run_directory import NoDataError, read_metrics, read_summary
 
 PLOTS: tuple[Callable[[Path], Path], ...] = (
     plot_curves,

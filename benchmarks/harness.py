@@ -9,8 +9,8 @@ import torch
 from clients.app import app
 from common.config import Config, merge
 from common.sections import Value
-from datasets.raw import RawDataset, RawSplit
-from datasets.sources import source
+from datasets.images.raw import RawDataset, RawSplit
+from datasets.images.sources import source
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 

@@ -18,19 +18,19 @@ from benchmarks.harness import Quiet, make_config, show
 from clients.app import app
 from common.config import Config
 from common.device import prepare_process
-from common.records import Section
-from models.residual import ResidualNetwork
+from common.records import Tensors
+from models.architectures.residual import ResidualNetwork
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
+from strategies._aggregation import WeightedAverage
 from strategies._inco import InCoOptions, apply_inco
 from strategies._inco_targets import inco_targets
-from strategies.aggregation import WeightedAverage
 
 SIZES = ((1, 1, 1, 1), (1, 1, 2, 2), (2, 2, 2, 2), (2, 2, 3, 3), (3, 3, 3, 3))
 REPEATS = 5
 
 
-def state(blocks: tuple[int, ...]) -> Section:
+def state(blocks: tuple[int, ...]) -> Tensors:
     model = ResidualNetwork(
         3, 10, widths=(64, 128, 256, 512), blocks=blocks, norm=nn.BatchNorm2d, shortcut="B"
     )
@@ -46,7 +46,7 @@ def seconds(work: Callable[[], object]) -> float:
     return sorted(times)[REPEATS // 2]
 
 
-def average(replies: list[Section]) -> Section:
+def average(replies: list[Tensors]) -> Tensors:
     mean = WeightedAverage()
     for reply in replies:
         mean.add(reply, 1.0)

@@ -13,9 +13,9 @@ from flwr.clientapp import ClientApp
 from benchmarks.harness import show
 from common.records import ARRAYS, METRICS, to_record
 from runtimes.sequential import SequentialGrid
-from server.directory import CohortGrid
-from server.exchange import exchange
-from server.replies import ReplyCheck
+from server.messages.directory import CohortGrid
+from server.messages.exchange import exchange
+from server.messages.replies import ReplyCheck
 from strategies.fedavg import FedAvg
 
 COHORT, ROUNDS = 50, 20

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import make_config, random_images, run, show
-from datasets.raw import RawDataset
-from datasets.sources import source
+from datasets.images.raw import RawDataset
+from datasets.images.sources import source
 
 WARM_UP = 50
 

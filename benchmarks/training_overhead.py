@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from benchmarks.harness import make_config, run, show
 from common.config import Config
 from datasets.configured import open_dataset
-from datasets.scheme import partition_clients
+from datasets.partition_scheme import partition_clients
 from models.configured import build_configured_model
 
 CASES = {

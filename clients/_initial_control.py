@@ -1,14 +1,14 @@
 """SCAFFOLD's controls may begin with gradients instead of zeros: the client half."""
 
 from clients.base import Client
-from clients.optimizers import weight_decays
-from common.records import Sections
+from clients.local.optimizers import weight_decays
+from common.records import Payload
 
 
 class InitialControl(Client):
     """Tells its first control before the first round, if the server asks for it."""
 
-    def prelude(self) -> Sections:
+    def prelude(self) -> Payload:
         """Begin with c_i = the mean of as many mini-batch gradients as the round has steps.
 
         With weight decay, as the controls of later rounds, which are made of steps.

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from clients.optimizers import make_optimizer
-from clients.training import iterate_training_batches
-from common.records import Section
+from clients.local.optimizers import make_optimizer
+from clients.local.training import iterate_training_batches
+from common.records import Tensors
 from models.classifier import as_classifier
-from models.evaluation import evaluation_mode
-from models.realignment import logits
+from models.heads.realignment import logits
+from models.measures.evaluation import evaluation_mode
 
 if TYPE_CHECKING:
     from clients.base import Client
 
 
-def tuned_head(client: "Client", head: Section, epochs: int) -> Section:
+def tuned_head(client: "Client", head: Tensors, epochs: int) -> Tensors:
     """Return a copy of a head after so many epochs on the client's training data.
 
     With the optimiser and the rate of ``optimizer.*``; the body is in evaluation mode and gets no gradient.

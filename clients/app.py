@@ -9,14 +9,14 @@ from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, Record
 from flwr.clientapp import ClientApp
 
 from clients.base import Client
-from clients.plain_sgd import require_plain_sgd
-from clients.sampling import check_course
-from clients.worker import get_worker
+from clients.local.sampling import check_course
+from clients.local.sgd_only import require_plain_sgd
+from clients.local.worker import get_worker
+from clients.registry import complete, load_method
 from common.config import Config
 from common.errors import UserError
-from common.methods import complete, load_method
 from common.plugins import use_folders
-from common.records import CONFIG, METRICS, SIZE, Sections, is_finite, to_record, to_sections
+from common.records import CONFIG, METRICS, SIZE, Payload, is_finite, to_payload, to_record
 from common.sections import Value
 
 CLIENT_FAILED = 1000  # error codes of our own, above those of Flower
@@ -72,7 +72,7 @@ def make_client(context: Context, message: Message | None = None) -> Client:
         worker = worker.sized(str(message.content.config_records[CONFIG].get(SIZE, "")))
     state = {
         name: {key: value.to(worker.device, copy=True) for key, value in section.items()}
-        for name, section in to_sections(context.state).items()
+        for name, section in to_payload(context.state).items()
     }
     return method.client_class(worker, client_id, state, dict(method.client_parameters))
 
@@ -80,19 +80,19 @@ def make_client(context: Context, message: Message | None = None) -> Client:
 def run_train(message: Message, context: Context) -> RecordDict:
     """Train one client for one round and keep its state, unless that has gone bad."""
     client = make_client(context, message)
-    sections, metrics = client.train(to_sections(message.content), message.content.config_records[CONFIG])
+    sections, metrics = client.train(to_payload(message.content), message.content.config_records[CONFIG])
     return _with_state(client, context, sections, metrics)
 
 
 def run_prelude(message: Message, context: Context) -> RecordDict:
     """Tell what the server asks for before a round and keep the client's state."""
     client = make_client(context, message)
-    answer = client.answer_prelude(to_sections(message.content), message.content.config_records[CONFIG])
+    answer = client.answer_prelude(to_payload(message.content), message.content.config_records[CONFIG])
     return _with_state(client, context, *answer)
 
 
 def _with_state(
-    client: Client, context: Context, sections: Sections, metrics: Mapping[str, int | float]
+    client: Client, context: Context, sections: Payload, metrics: Mapping[str, int | float]
 ) -> RecordDict:
     for name, section in client.state.items():
         for key, value in section.items():
@@ -108,14 +108,14 @@ def _with_state(
 def run_evaluate(message: Message, context: Context) -> RecordDict:
     """Evaluate on one client."""
     client = make_client(context, message)
-    metrics = client.test(to_sections(message.content), message.content.config_records[CONFIG])
+    metrics = client.test(to_payload(message.content), message.content.config_records[CONFIG])
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 
 def run_loss(message: Message, context: Context) -> RecordDict:
     """Tell the loss of the global model on the client's training data."""
     client = make_client(context, message)
-    metrics = client.training_loss(to_sections(message.content), message.content.config_records[CONFIG])
+    metrics = client.training_loss(to_payload(message.content), message.content.config_records[CONFIG])
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 

@@ -6,11 +6,11 @@ import torch
 from pydantic import Field
 from torch.nn import functional as F
 
+from clients._class_prior import log_prior
 from clients.base import Client
-from clients.class_prior import log_prior
-from clients.training import Batch
+from clients.local.training import Batch
 from common.errors import UserError
-from common.records import Section
+from common.records import Tensors
 
 
 class BalancedSoftmax(Client):
@@ -33,6 +33,6 @@ class BalancedSoftmax(Client):
         counts = self.label_counts() if self.prior == "local" else self.received["class-counts"]["counts"]
         self.shift = log_prior(counts, self.tau).to(self.worker.device)
 
-    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return the cross-entropy of the shifted logits."""
         return F.cross_entropy(self.forward(params, batch.inputs) + self.shift, batch.targets)

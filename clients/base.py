@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import torch
 from flwr.app import ConfigRecord
 
-from clients.evaluation_data import client_evaluation_data, evaluate_global_model
-from clients.job import Job
-from clients.list_interface import ListInterface
-from clients.losses import Loss, make_loss
-from clients.training import (
+from clients.local.evaluation import client_evaluation_data, evaluate_global_model
+from clients.local.job import Job
+from clients.local.losses import Loss, make_loss
+from clients.local.numpy_client import ListInterface
+from clients.local.training import (
     Batch,
     allow_batch_statistics,
     full_gradient,
@@ -23,9 +23,9 @@ from clients.training import (
     train_locally,
 )
 from common.randomness import numpy_generator
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
 from common.sections import Value
-from models.evaluation import evaluate
+from models.measures.evaluation import evaluate
 
 _KEPT = "kept-entries"
 
@@ -37,7 +37,7 @@ class Client(Job, ListInterface):
 
     A method subclasses this in ``clients/<method>.py`` and overrides hooks; its parameters are annotated
     class attributes with a default. Hooks are pure tensor code over name → tensor mappings, and use what
-    ``clients.job`` tells of the job at hand.
+    ``clients.local.job`` tells of the job at hand.
 
     Attributes
     ----------
@@ -69,11 +69,11 @@ class Client(Job, ListInterface):
         """
         return ()
 
-    def init_state(self) -> Sections:
+    def init_state(self) -> Payload:
         """Return the state of a client that takes part for the first time."""
         return {}
 
-    def prelude(self) -> Sections:
+    def prelude(self) -> Payload:
         """Return what the server asks for before a round (``FedAvg.asks``), at the received model.
 
         It may replace ``state``.
@@ -83,15 +83,15 @@ class Client(Job, ListInterface):
     def begin_round(self) -> None:
         """Prepare the round: the model is loaded, ``received`` and ``state`` are there."""
 
-    def initial_optimizer(self) -> Section:
-        """Return what the round's optimiser begins with (``clients.optimizers.optimizer_state``)."""
+    def initial_optimizer(self) -> Tensors:
+        """Return what the round's optimiser begins with (``clients.local.optimizers.optimizer_state``)."""
         return {}
 
     def trained_names(self) -> Collection[str]:
         """Return the parameters that the next step trains; the others are frozen."""
         return self.params
 
-    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return the scalar loss of a mini-batch: ``loss.name``, by default cross-entropy."""
         return self._loss(self.forward(params, batch.inputs), batch.targets)
 
@@ -99,18 +99,18 @@ class Client(Job, ListInterface):
     def _loss(self) -> Loss:
         return make_loss(self.worker.config.loss, self.label_counts)
 
-    def correct_gradients(self, params: Section, grads: Section) -> Section:
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradients that the optimiser is to use; ``batch`` is the mini-batch that they are of."""
         return grads
 
-    def after_step(self, params: Section) -> None:
+    def after_step(self, params: Tensors) -> None:
         """Act after an optimiser step."""
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Update ``state`` and return the sections that go to the server beside the model."""
         return {}
 
-    def personal_model(self) -> Section | None:
+    def personal_model(self) -> Tensors | None:
         """Return the entries in which this client's own model differs from the loaded one, if it has one."""
         return None
 
@@ -124,7 +124,7 @@ class Client(Job, ListInterface):
 
     # What hooks may use.
 
-    def forward(self, params: Section, inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self, params: Tensors, inputs: torch.Tensor) -> torch.Tensor:
         """Return the logits of the model with `params`; the resident model itself if they are its own."""
         if params is self.params:
             return self.noted(self.worker.model(inputs))
@@ -135,7 +135,7 @@ class Client(Job, ListInterface):
         self.logits = logits.detach()
         return logits
 
-    def gradient_at(self, params: Section, batch: Batch) -> Section:
+    def gradient_at(self, params: Tensors, batch: Batch) -> Tensors:
         """Return the gradient of the loss of `batch` at `params`, which are left as they are.
 
         So are BatchNorm's running statistics: those of other weights are not the model's.
@@ -152,7 +152,7 @@ class Client(Job, ListInterface):
         worker.load(statistics)
         return dict(zip(leaves, grads, strict=True))
 
-    def mean_gradient(self, num_batches: int) -> Section:
+    def mean_gradient(self, num_batches: int) -> Tensors:
         """Return the mean gradient of fresh mini-batches at the resident model; weight decay is left out."""
         self.worker.model.train()
         dropout = self.generator("dropout", "extra", self.worker.device)
@@ -169,14 +169,14 @@ class Client(Job, ListInterface):
         endless = self.worker.config.local.model_copy(update={"epochs": 0, "steps": sys.maxsize})
         return iterate_training_batches(self, "extra", endless)
 
-    def train_personal(self, start: Section, **budget: int) -> Section:
+    def train_personal(self, start: Tensors, **budget: int) -> Tensors:
         """Train another model on the client's data and return its entries; the resident model is kept.
 
         Hooks can tell by ``is_personal_phase`` that they are called for it.
 
         Parameters
         ----------
-        start : Section
+        start : Tensors
             The entries in which it differs from the resident model: those that come back.
         **budget : int
             ``steps`` or ``epochs`` (whichever is above 0), by default the round's budget.
@@ -196,7 +196,7 @@ class Client(Job, ListInterface):
             worker.load(kept)
             self.num_steps, self.is_personal_phase = num_steps, False
 
-    def full_gradient(self) -> Section:
+    def full_gradient(self) -> Tensors:
         """Return the gradient of the mean loss over all local data at the resident model.
 
         In evaluation mode and without augmentation; weight decay is left to the optimiser.
@@ -222,12 +222,12 @@ class Client(Job, ListInterface):
 
     # One round.
 
-    def train(self, received: Sections, config: ConfigRecord) -> tuple[Sections, dict[str, int | float]]:
+    def train(self, received: Payload, config: ConfigRecord) -> tuple[Payload, dict[str, int | float]]:
         """Train for one round.
 
         Parameters
         ----------
-        received : Sections
+        received : Payload
             ``"arrays"``, the global model less ``personal_names``, and what the method's server half adds.
             Not written to.
         config : ConfigRecord
@@ -235,7 +235,7 @@ class Client(Job, ListInterface):
 
         Returns
         -------
-        tuple[Sections, dict]
+        tuple[Payload, dict]
             The reply's sections (``"arrays"`` are the live tensors of the resident model: serialise them
             before the next job) and its metrics.
         """
@@ -261,8 +261,8 @@ class Client(Job, ListInterface):
         shared = {name: value for name, value in self.worker.state.items() if name not in personal}
         return {ARRAYS: shared, **extra}, metrics
 
-    def test(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
-        """Evaluate on the test data of this client (``clients.evaluation_data``).
+    def test(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
+        """Evaluate on the test data of this client (``clients.local.evaluation``).
 
         Returns
         -------
@@ -286,13 +286,13 @@ class Client(Job, ListInterface):
         return metrics
 
     def answer_prelude(
-        self, received: Sections, config: ConfigRecord
-    ) -> tuple[Sections, dict[str, int | float]]:
+        self, received: Payload, config: ConfigRecord
+    ) -> tuple[Payload, dict[str, int | float]]:
         """Return the sections of ``prelude`` and the number of examples; nothing is trained."""
         self._receive(received, config)
         return self.prelude(), {"num-examples": self.num_examples}
 
-    def training_loss(self, received: Sections, config: ConfigRecord) -> dict[str, int | float]:
+    def training_loss(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
         """Return the mean cross-entropy of the global model on the client's training data.
 
         In evaluation mode and without augmentation; with ``one-batch`` in `config`, on one mini-batch.
@@ -320,7 +320,7 @@ class Client(Job, ListInterface):
         kept = {*self.personal_names(), *(self.worker.buffers if is_local else ())}
         return [name for name in self.worker.state if name in kept]
 
-    def _receive(self, received: Sections, config: ConfigRecord) -> None:
+    def _receive(self, received: Payload, config: ConfigRecord) -> None:
         """Take what the server sent, and load the model: the global one with the client's own entries."""
         worker = self.worker
         self.received = {

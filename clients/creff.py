@@ -2,12 +2,12 @@
 
 import torch
 
+from clients._class_gradients import class_gradients
 from clients.base import Client
-from clients.class_gradients import class_gradients
 from common.errors import UserError
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 from models.classifier import as_classifier
-from models.evaluation import logits_of
+from models.measures.evaluation import logits_of
 
 
 class CReFF(Client):
@@ -34,7 +34,7 @@ class CReFF(Client):
         self.gradients = class_gradients(features, targets, model.classifier)
         worker.load(self.received["averaged-head"])
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Send the gradients and which classes they are of."""
         held = (self.label_counts() > 0).float()
         return {"class-gradients": {"weight": self.gradients, "held": held}}

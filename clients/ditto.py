@@ -6,7 +6,7 @@ from pydantic import Field
 
 from clients.base import Client
 from common.errors import UserError
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 from common.sections import NonNegative
 
 
@@ -27,22 +27,22 @@ class Ditto(Client):
                 f"ditto needs optimizer.learning-rate * method.lam < 1, not {self.learning_rate * self.lam:g}"
             )
 
-    def init_state(self) -> Sections:
+    def init_state(self) -> Payload:
         """Return v_i: the initial model."""
         return {"personal": self.initial(self.worker.state)}
 
-    def correct_gradients(self, params: Section, grads: Section) -> Section:
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Add lam (v - x) to the gradients of the personal model."""
         if not self.is_personal_phase:
             return grads
         anchor = self.global_params
         return {name: grad + self.lam * (params[name] - anchor[name]) for name, grad in grads.items()}
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Train v_i."""
         self.state["personal"] = self.train_personal(self.state["personal"], steps=self.personal_steps)
         return {}
 
-    def personal_model(self) -> Section:
+    def personal_model(self) -> Tensors:
         """Return v_i."""
         return self.state["personal"]

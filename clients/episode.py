@@ -6,9 +6,9 @@ import torch
 from pydantic import Field
 
 from clients.base import Client
-from clients.optimizers import weight_decays
-from clients.plain_sgd import require_own_clipping
-from common.records import Section, Sections
+from clients.local.optimizers import weight_decays
+from clients.local.sgd_only import require_own_clipping
+from common.records import Payload, Tensors
 
 
 class Episode(Client):
@@ -27,11 +27,11 @@ class Episode(Client):
         """Refuse what would make steps of another length."""
         require_own_clipping(self.worker.config.optimizer, "episode")
 
-    def init_state(self) -> Sections:
+    def init_state(self) -> Payload:
         """Return a gradient of 0, until the server has asked for it."""
         return {"gradient": {name: value.detach() * 0 for name, value in self.params.items()}}
 
-    def prelude(self) -> Sections:
+    def prelude(self) -> Payload:
         """Return L_i."""
         self.state["gradient"] = self.mean_gradient(self.gradient_batches or self.step_budget)
         return {"gradient": self.state["gradient"]}
@@ -43,7 +43,7 @@ class Episode(Client):
         self._decays = weight_decays(self.worker.optimizer, self.params)
         self.clips = 0 < self.clip_norm < _norm(mean)
 
-    def correct_gradients(self, params: Section, grads: Section) -> Section:
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return what makes the optimiser's step, weight decay included, the clipped one."""
         corrected = {name: grad + self.correction[name] for name, grad in grads.items()}
         if not self.clips:
@@ -53,11 +53,11 @@ class Episode(Client):
         scale = self.clip_norm / (1e-10 + _norm(direction))
         return {name: scale * value - decays[name] * params[name] for name, value in direction.items()}
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Tell whether the steps were clipped."""
         self.training_metrics["train_clipped_fraction"] = float(self.clips)
         return {}
 
 
-def _norm(section: Section) -> float:
+def _norm(section: Tensors) -> float:
     return float(torch.stack([value.double().pow(2).sum() for value in section.values()]).sum().sqrt())

@@ -4,15 +4,16 @@ import functools
 from collections.abc import Collection
 
 from clients.base import Client
-from common.records import Section
+from common.records import Tensors
 from common.sections import Positive
-from models.parts import part_names
+from models.heads.parts import part_names
 
 
 class FedBABU(Client):
     """Trains the body only; a client's own model is the global one after some epochs on its own data.
 
-    ``fine_tuned_part`` (``models.parts``) and ``fine_tuning_epochs`` say what is trained then, and how long.
+    ``fine_tuned_part`` (``models.heads.parts``) and ``fine_tuning_epochs`` say what is trained then, and how
+    long.
     """
 
     fine_tuned_part: str = "head"
@@ -32,6 +33,6 @@ class FedBABU(Client):
         """Return the body's parameters; when fine-tuning, those of the part to tune."""
         return self.parts[self.is_personal_phase]
 
-    def personal_model(self) -> Section:
+    def personal_model(self) -> Tensors:
         """Return the fine-tuned model."""
         return self.train_personal(self.worker.state, epochs=self.fine_tuning_epochs)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from clients.base import Client
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 
 
 class FedDyn(Client):
@@ -13,16 +13,16 @@ class FedDyn(Client):
 
     alpha: Annotated[float, Field(gt=0)] = 0.01
 
-    def init_state(self) -> Sections:
+    def init_state(self) -> Payload:
         """Return h_i = 0."""
         return {"linear": {name: value.detach() * 0 for name, value in self.params.items()}}
 
-    def correct_gradients(self, params: Section, grads: Section) -> Section:
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradient of the dynamically regularised loss."""
         linear, anchor = self.state["linear"], self.global_params
         return {n: grad - linear[n] + self.alpha * (params[n] - anchor[n]) for n, grad in grads.items()}
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Update h_i."""
         linear, anchor = self.state["linear"], self.global_params
         self.state["linear"] = {n: linear[n] - self.alpha * (params[n] - anchor[n]) for n in linear}

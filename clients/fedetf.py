@@ -8,14 +8,14 @@ import torch
 from torch.nn import functional as F
 
 from clients.base import Client
-from clients.training import Batch
+from clients.local.training import Batch
 from common.errors import UserError
-from common.records import Section
+from common.records import Tensors
 from common.sections import NonNegative, Positive, Value
 from models.classifier import as_classifier, embed_with
-from models.parts import part_names
-from models.realignment import HEAD, WEIGHT
-from models.sse_c import check_frame
+from models.heads.parts import part_names
+from models.heads.realignment import HEAD, WEIGHT
+from models.heads.sse_c import check_frame
 
 Variant = Literal["fedetf", "etf-dr"]
 
@@ -75,7 +75,7 @@ class FedETF(Client):
         """Return everything but the frame; when fine-tuning, what its phase trains."""
         return self._phases[self._phase]
 
-    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return the loss of the variant."""
         if self.variant == "fedetf":
             logits = self.forward(params, batch.inputs)
@@ -87,11 +87,11 @@ class FedETF(Client):
         units = model.embed(batch.inputs) if is_own else embed_with(model, params, batch.inputs)
         return dot_regression(units, params[f"{HEAD}{WEIGHT}"], batch.targets)
 
-    def personal_model(self) -> Section:
+    def personal_model(self) -> Tensors:
         """Return the fine-tuned model; ``etf-dr`` has none."""
         if self.variant == "etf-dr":
             return {}
-        model: Section = {name: value.detach().clone() for name, value in self.worker.state.items()}
+        model: Tensors = {name: value.detach().clone() for name, value in self.worker.state.items()}
         if self.fine_tuning_epochs:
             model = self.train_personal(model, epochs=self.fine_tuning_epochs)
         try:

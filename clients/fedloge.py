@@ -11,15 +11,22 @@ from torch.nn import functional as F
 
 from clients._tuned_head import tuned_head
 from clients.base import Client, Predictor
-from clients.optimizers import make_optimizer, set_learning_rate
-from clients.training import Batch
+from clients.local.optimizers import make_optimizer, set_learning_rate
+from clients.local.training import Batch
 from common.errors import UserError
 from common.randomness import torch_generator
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 from models.classifier import as_classifier, embed_with
-from models.parts import part_names
-from models.realignment import BiasOf, Inference, head_of_model, logits, personal_logits, realign_globally
-from models.sse_c import HeadKind, check_frame
+from models.heads.parts import part_names
+from models.heads.realignment import (
+    BiasOf,
+    Inference,
+    head_of_model,
+    logits,
+    personal_logits,
+    realign_globally,
+)
+from models.heads.sse_c import HeadKind, check_frame
 
 Scale = Annotated[float, Field(ge=0)]
 
@@ -31,7 +38,7 @@ class FedLoGe(Client):
     of the same forward pass. Their optimisers are like the backbone's, their learning rates the step's times
     ``global_head_learning_rate_scale`` and ``local_head_learning_rate_scale``; ``optimizer.clip-norm`` clips
     the backbone's gradient alone. The client predicts with both, realigned as ``inference`` says
-    (``models.realignment``). With ``fine_tuning_epochs`` it is also measured with psi, realigned to rows of
+    (``models.heads.realignment``). With ``fine_tuning_epochs`` it is also measured with psi, realigned to rows of
     norm ``kappa`` and then trained on its data, plus phi_k: the authors' test of new clients.
     """
 
@@ -51,7 +58,7 @@ class FedLoGe(Client):
             classifier = as_classifier(self.worker.model).classifier
             check_frame(classifier.out_features, classifier.in_features)
 
-    def init_state(self) -> Sections:
+    def init_state(self) -> Payload:
         """Return phi_k: a new linear layer, another one for each client and the same whenever it is made."""
         model_head = head_of_model(self.worker.state)
         bound = 1 / math.sqrt(model_head["weight"].shape[1])  # as torch initialises weight and bias
@@ -65,7 +72,7 @@ class FedLoGe(Client):
     def begin_round(self) -> None:
         """Make both heads ready to train, with optimisers that know nothing of earlier rounds."""
         self._optimizers = []
-        self._heads: list[Section] = []
+        self._heads: list[Tensors] = []
         for head in (self.received["head"], self.state["local-head"]):
             leaves = {name: value.detach().clone().requires_grad_() for name, value in head.items()}
             self._heads.append(leaves)
@@ -79,7 +86,7 @@ class FedLoGe(Client):
         """Return the backbone, unless the model's head is to learn, too."""
         return self.params if self.head == "learnable" else self._backbone
 
-    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return the sum of three cross-entropies, of which only the first has a gradient in the model."""
         model = as_classifier(self.worker.model)
         is_own = params is self.params
@@ -88,7 +95,7 @@ class FedLoGe(Client):
         losses = [F.cross_entropy(logits(head, seen), batch.targets) for seen, head in heads]
         return torch.stack(losses).sum()
 
-    def after_step(self, params: Section) -> None:
+    def after_step(self, params: Tensors) -> None:
         """Step psi and phi_k."""
         scales = (self.global_head_learning_rate_scale, self.local_head_learning_rate_scale)
         for optimizer, scale in zip(self._optimizers, scales, strict=True):
@@ -96,7 +103,7 @@ class FedLoGe(Client):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Keep phi_k and send psi."""
         global_head, self.state["local-head"] = (
             {name: value.detach() for name, value in head.items()} for head in self._heads

@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 
 from clients.fedprox import FedProx
-from clients.plain_sgd import require_plain_sgd
-from common.records import Section, Sections
+from clients.local.sgd_only import require_plain_sgd
+from common.records import Payload, Tensors
 
 
 class FedNova(FedProx):
@@ -20,7 +20,7 @@ class FedNova(FedProx):
         """Refuse steps whose ||a_i||_1 is not known; clipping spoils only the proximal term's part of it."""
         require_plain_sgd(self.worker.config.optimizer, "fednova", allow_clipping=self.mu == 0)
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Reply with the norm of the step weights, and the number of steps."""
         values = {"norm": self.step_weight_norm, "steps": float(self.num_steps)}
         return {"effort": {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}}

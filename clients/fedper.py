@@ -3,11 +3,11 @@
 from collections.abc import Collection
 
 from clients.base import Client
-from models.parts import part_names
+from models.heads.parts import part_names
 
 
 class FedPer(Client):
-    """Joint SGD on the whole model; ``personal_part`` (``models.parts``) never leaves the client."""
+    """Joint SGD on the whole model; ``personal_part`` (``models.heads.parts``) never leaves the client."""
 
     personal_part: str = "head"
 

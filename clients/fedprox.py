@@ -6,7 +6,7 @@ from pydantic import Field
 from torch.nn.utils import get_total_norm
 
 from clients.base import Client
-from common.records import Section
+from common.records import Tensors
 
 
 class FedProx(Client):
@@ -15,7 +15,7 @@ class FedProx(Client):
     mu: Annotated[float, Field(ge=0)] = 0.01
     form: Literal["squared", "norm"] = "squared"  # norm: the penalty is mu ||w - x||
 
-    def correct_gradients(self, params: Section, grads: Section) -> Section:
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradient of the penalised loss."""
         changes = {name: params[name] - anchor for name, anchor in self.global_params.items()}
         length = get_total_norm(changes.values()).clamp_min(1e-30) if self.form == "norm" else 1.0

@@ -5,12 +5,12 @@ from typing import Literal
 import torch
 from torch.nn import functional as F
 
+from clients._class_prior import log_prior
 from clients.base import Client, Predictor
-from clients.class_prior import log_prior
-from clients.optimizers import make_optimizer, set_learning_rate
-from clients.training import Batch
+from clients.local.optimizers import make_optimizer, set_learning_rate
+from clients.local.training import Batch
 from common.errors import UserError
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 from models.classifier import as_classifier
 
 
@@ -31,7 +31,7 @@ class FedRoD(Client):
         if self.worker.dataset.target_shape:
             raise UserError("fedrod needs one label per sample")
 
-    def init_state(self) -> Sections:
+    def init_state(self) -> Payload:
         """Return a personal head of zeros."""
         head = as_classifier(self.worker.model).classifier
         bias = torch.zeros(head.out_features, device=self.worker.device)
@@ -45,7 +45,7 @@ class FedRoD(Client):
         }
         self.head_optimizer = make_optimizer(self.head.values(), self.worker.config.optimizer)
 
-    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return both losses; neither has a gradient in the other's parameters."""
         model = as_classifier(self.worker.model)
         features = model.embed(batch.inputs)
@@ -53,13 +53,13 @@ class FedRoD(Client):
         personal = F.linear(features.detach(), self.head["weight"], self.head["bias"]) + generic.detach()
         return F.cross_entropy(generic + self.shift, batch.targets) + F.cross_entropy(personal, batch.targets)
 
-    def after_step(self, params: Section) -> None:
+    def after_step(self, params: Tensors) -> None:
         """Step the personal head."""
         set_learning_rate(self.head_optimizer, self.step_rate)
         self.head_optimizer.step()
         self.head_optimizer.zero_grad(set_to_none=True)
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Keep the personal head; for class-wise aggregation tell the class counts."""
         self.state["personal-head"] = {name: value.detach() for name, value in self.head.items()}
         if self.head_aggregation == "class-wise":

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 
 from clients.base import Client
-from common.records import Section
+from common.records import Tensors
 
 
 class FedSAM(Client):
@@ -14,7 +14,7 @@ class FedSAM(Client):
 
     rho: Annotated[float, Field(ge=0)] = 0.05
 
-    def correct_gradients(self, params: Section, grads: Section) -> Section:
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradient at the perturbed weights."""
         norm = torch.linalg.vector_norm(torch.stack([grad.norm() for grad in grads.values()]))
         scale = self.rho / (norm + 1e-12)

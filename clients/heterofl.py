@@ -4,9 +4,9 @@ import torch
 from torch.nn import functional as F
 
 from clients.base import Client
-from clients.training import Batch
+from clients.local.training import Batch
 from common.errors import UserError
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 
 
 class HeteroFL(Client):
@@ -32,14 +32,14 @@ class HeteroFL(Client):
         """Look up which classes the client holds."""
         self.held_classes = self.label_counts().to(self.worker.device) > 0
 
-    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return the masked cross-entropy."""
         logits = self.forward(params, batch.inputs)
         return F.cross_entropy(
             masked(logits, self.held_classes) if self.masked_loss else logits, batch.targets
         )
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Tell the server which rows of the classifier the client has a say in."""
         held = self.held_classes if self.masked_loss else torch.ones_like(self.held_classes)
         return {"classes": {"held": held}}

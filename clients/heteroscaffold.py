@@ -1,7 +1,7 @@
 """HeteroSCAFFOLD's client half: SCAFFOLD on the client's sub-model, in the form of NIID-Bench."""
 
 from clients.scaffold import Scaffold
-from common.records import Section
+from common.records import Tensors
 
 
 class HeteroScaffold(Scaffold):
@@ -17,11 +17,11 @@ class HeteroScaffold(Scaffold):
         """Return False: the correction does not pass through the optimiser."""
         return False
 
-    def correct_gradients(self, params: Section, grads: Section) -> Section:
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradients as they are."""
         return grads
 
-    def after_step(self, params: Section) -> None:
+    def after_step(self, params: Tensors) -> None:
         """Subtract lr (c - c_i)."""
         for name, correction in self.correction.items():
             params[name].data.sub_(correction, alpha=self.learning_rate)

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from clients.base import Client
-from clients.optimizers import optimizer_state
-from common.records import Section, Sections
+from clients.local.optimizers import optimizer_state
+from common.records import Payload, Tensors
 
 OPTIMIZER = "optimizer"
 
@@ -23,13 +23,13 @@ class LocalSGD(Client):
         """Tell whether the worker keeps its optimiser's state for itself."""
         return self.momentum == "keep" or bool(self._kept_names)
 
-    def initial_optimizer(self) -> Section:
+    def initial_optimizer(self) -> Tensors:
         """Return the worker's own state of the optimiser, or the average."""
         if self.momentum == "reset":
             return {}
         return (self.state if self.momentum == "keep" else self.received).get(OPTIMIZER, {})
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Keep the optimiser's state, or send it to be averaged."""
         if self.momentum == "reset":
             return {}

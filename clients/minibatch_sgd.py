@@ -3,9 +3,9 @@
 import torch
 
 from clients.base import Client
-from clients.optimizers import weight_decays
-from clients.plain_sgd import require_own_clipping
-from common.records import Section, Sections
+from clients.local.optimizers import weight_decays
+from clients.local.sgd_only import require_own_clipping
+from common.records import Payload, Tensors
 
 
 class MinibatchSgd(Client):
@@ -26,14 +26,14 @@ class MinibatchSgd(Client):
         self._last = self.step_budget - 1
         self._decays = weight_decays(self.worker.optimizer, self.params)
 
-    def correct_gradients(self, params: Section, grads: Section) -> Section:
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the mean gradient in the last step, before it what undoes the optimiser's weight decay."""
         self._sum = {name: self._sum[name] + grad for name, grad in grads.items()}
         if self.num_steps == self._last:
             return {name: total / (self._last + 1) for name, total in self._sum.items()}
         return {name: -self._decays[name] * params[name] for name in grads}
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Forget the mean."""
         self._sum = {}
         return {}

@@ -7,12 +7,12 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from clients.base import Client
-from clients.training import Batch
+from clients.local.training import Batch
 from common.errors import UserError
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
 from common.sections import Positive
 from models.classifier import as_classifier, embed_with
-from models.evaluation import evaluation_mode
+from models.measures.evaluation import evaluation_mode
 
 
 class Moon(Client):
@@ -33,7 +33,7 @@ class Moon(Client):
         if self.worker.dataset.target_shape:
             raise UserError("moon needs one label per sample: set dataset.task = 'next-character'")
 
-    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return cross-entropy plus mu l_con."""
         previous = [self.state[name] for name in sorted(self.state) if name.startswith("previous-")]
         if not previous or self.mu == 0:
@@ -45,7 +45,7 @@ class Moon(Client):
         loss = F.cross_entropy(self.noted(model.classifier(z)), batch.targets)
         return loss + self.mu * contrastive_loss(z, anchors, self.temperature)
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Keep the trained model, as the newest of the previous ones."""
         for age in range(self.previous_models - 1, 0, -1):
             if f"previous-{age - 1}" in self.state:

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from clients.base import Client
-from common.records import Section
-from models.evaluation import evaluation_mode
+from common.records import Tensors
+from models.measures.evaluation import evaluation_mode
 
 
 class PerFedAvg(Client):
@@ -25,7 +25,7 @@ class PerFedAvg(Client):
         """Prepare the batches D' and D''."""
         self.batches = self.extra_batches()
 
-    def correct_gradients(self, params: Section, grads: Section) -> Section:
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradient of the meta-objective."""
         a, delta = self.inner_learning_rate, self.delta
         outer = self.gradient_at({n: params[n] - a * grad for n, grad in grads.items()}, next(self.batches))
@@ -37,7 +37,7 @@ class PerFedAvg(Client):
             behind = self.gradient_at({n: params[n] - delta * g for n, g in outer.items()}, batch)
         return {n: g - a * (ahead[n] - behind[n]) / (2 * delta) for n, g in outer.items()}
 
-    def personal_model(self) -> Section:
+    def personal_model(self) -> Tensors:
         """Return w - a grad f_i(w), the gradient over all local data."""
         gradient = self.full_gradient()
         return {n: self.params[n].detach() - self.inner_learning_rate * g for n, g in gradient.items()}

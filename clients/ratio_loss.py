@@ -7,16 +7,16 @@ import torch
 from pydantic import Field
 from torch.nn import functional as F
 
+from clients._class_gradients import class_gradients
 from clients.base import Client
-from clients.class_gradients import class_gradients
-from clients.training import Batch
+from clients.local.training import Batch
 from common.errors import UserError
 from common.randomness import numpy_generator
-from common.records import Section
+from common.records import Tensors
 from common.sections import NonNegativeFloat, Positive
 from datasets.dataset import Split
 from models.classifier import as_classifier
-from models.evaluation import logits_of
+from models.measures.evaluation import logits_of
 
 
 class RatioLoss(Client):
@@ -47,7 +47,7 @@ class RatioLoss(Client):
         ratios = class_ratios(*self._auxiliary_features(), as_classifier(self.worker.model).classifier)
         self.class_weights = self.alpha + self.beta * ratios.clamp(max=self.largest_ratio or math.inf)
 
-    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return the mean of (alpha + beta R_y) times the cross-entropy."""
         losses = F.cross_entropy(self.forward(params, batch.inputs), batch.targets, reduction="none")
         return (self.class_weights[batch.targets] * losses).mean()

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from clients._initial_control import InitialControl
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 
 
 class Scaffold(InitialControl):
@@ -19,7 +19,7 @@ class Scaffold(InitialControl):
         """Tell whether it is option 2."""
         return self.option == 2
 
-    def init_state(self) -> Sections:
+    def init_state(self) -> Payload:
         """Return c_i = 0."""
         return {"control": {name: value.detach() * 0 for name, value in self.params.items()}}
 
@@ -29,11 +29,11 @@ class Scaffold(InitialControl):
         self.correction = {name: server[name] - own[name] for name in own}
         self.gradient = self.full_gradient() if self.option == 1 else {}
 
-    def correct_gradients(self, params: Section, grads: Section) -> Section:
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return g - c_i + c."""
         return {name: grad + self.correction[name] for name, grad in grads.items()}
 
-    def end_round(self, params: Section) -> Sections:
+    def end_round(self, params: Tensors) -> Payload:
         """Replace c_i and reply with its change."""
         old, new = self.state["control"], self.gradient or self.gradient_of_steps(self.correction)
         self.state["control"] = new

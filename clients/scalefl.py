@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clients.base import Client
-from clients.training import Batch
+from clients.local.training import Batch
 from common.errors import UserError
-from common.records import Section
-from models.early_exits import MultiExit, outputs_with
+from common.records import Tensors
+from models.sizes.early_exits import MultiExit, outputs_with
 
 
 class ScaleFL(Client):
@@ -35,7 +35,7 @@ class ScaleFL(Client):
                 " have: use model.name = 'stage-resnet' with model.exits such as '6,8,10'"
             )
 
-    def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return the loss over all heads that the client holds."""
         model = self.worker.model
         assert isinstance(model, MultiExit)

@@ -28,6 +28,7 @@ from common.sections import (
     CheckpointSection,
     ClientsSection,
     ClockSection,
+    ConfigSection,
     DatasetSection,
     EvaluateSection,
     FailuresSection,
@@ -43,7 +44,6 @@ from common.sections import (
     RunSection,
     RuntimeSection,
     ScheduleSection,
-    Section,
     StepsSection,
     StopSection,
     StragglersSection,
@@ -60,7 +60,7 @@ RESUMABLE_DIFFERENCES = (
 RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "checkpoint.", "analysis.")
 
 
-class Config(Section):
+class Config(ConfigSection):
     """The whole validated configuration; attributes are the sections of the dotted keys."""
 
     rounds: Positive
@@ -300,7 +300,7 @@ def _known_keys() -> tuple[set[str], tuple[str, ...]]:
     for name, field in Config.model_fields.items():
         alias = field.alias or name
         section = field.annotation
-        if isinstance(section, type) and issubclass(section, Section):
+        if isinstance(section, type) and issubclass(section, ConfigSection):
             keys |= {f"{alias}.{inner.alias or key}" for key, inner in section.model_fields.items()}
             if issubclass(section, OpenSection):
                 open_prefixes.append(f"{alias}.")

@@ -152,7 +152,7 @@ def parse_experiment(text: str, source: str) -> Experiment:
     return Experiment(flatten(content), axes, cells, metrics, published)
 
 
-class Selection:
+class LabelFilter:
     """A part of a sweep, as ``--only LABEL[,LABEL]`` gives it.
 
     Labels of one axis are alternatives; of different axes, all are required. Of several selections any

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, RecordDict
 
-Section = dict[str, torch.Tensor]
-Sections = dict[str, Section]
+Tensors = dict[str, torch.Tensor]
+Payload = dict[str, Tensors]
 
 ARRAYS = "arrays"
 CONFIG = "config"
@@ -86,14 +86,14 @@ def record_of(arrays: Mapping[str, Array]) -> ArrayRecord:
     return record
 
 
-def to_section(record: Mapping[str, Array]) -> Section:
+def to_tensors(record: Mapping[str, Array]) -> Tensors:
     """Return a record's tensors as read-only views: copy before writing to them."""
     return {name: torch.from_numpy(to_ndarray(array)) for name, array in record.items()}
 
 
-def to_sections(content: RecordDict) -> Sections:
+def to_payload(content: RecordDict) -> Payload:
     """Return every section of a message's content."""
-    return {name: to_section(record) for name, record in array_records(content).items()}
+    return {name: to_tensors(record) for name, record in array_records(content).items()}
 
 
 def array_records(content: RecordDict) -> dict[str, ArrayRecord]:

@@ -18,7 +18,7 @@ PhaseList = Rounds  # one phase without a number of steps is a number, too
 Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"]
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """Fixed keys, spelled with dashes."""
 
     model_config = ConfigDict(
@@ -30,7 +30,7 @@ class Section(BaseModel):
     )
 
 
-class OpenSection(Section):
+class OpenSection(ConfigSection):
     """A section of which one key names a thing, and keys that are not fixed are that thing's parameters."""
 
     model_config = ConfigDict(extra="allow")
@@ -57,14 +57,14 @@ class NamedSection(OpenSection):
         return self.name
 
 
-class RunSection(Section):
+class RunSection(ConfigSection):
     """Where the run directory is and whether the run continues from its checkpoint."""
 
     directory: str
     resume: bool
 
 
-class ClientsSection(Section):
+class ClientsSection(ConfigSection):
     """How many clients there are and which fraction trains and evaluates in a round."""
 
     count: Positive
@@ -73,7 +73,7 @@ class ClientsSection(Section):
     test_data: Literal["class-weighted", "training-distribution"]
 
 
-class StragglersSection(Section):
+class StragglersSection(ConfigSection):
     """Clients that manage only part of a round's work, and whether their work counts."""
 
     fraction: Annotated[float, Field(ge=0, le=1)]
@@ -112,7 +112,7 @@ class StepsSection(OpenSection):
         return self
 
 
-class LocalSection(Section):
+class LocalSection(ConfigSection):
     """Local training: its budget, the order of its samples, numerical options."""
 
     epochs: NonNegative
@@ -201,14 +201,14 @@ class DatasetSection(NamedSection):
 
 
 class ModelSection(NamedSection):
-    """The architecture, and the sizes in which clients have it (``models/submodels.py``)."""
+    """The architecture, and the sizes in which clients have it (``models/sizes/submodels.py``)."""
 
     sizes: str
     size_assignment: Literal["contiguous", "shuffled", "dynamic"]
     size_file: str
 
 
-class BatchNormSection(Section):
+class BatchNormSection(ConfigSection):
     """What happens to BatchNorm's running statistics (``docs/architecture.md``)."""
 
     policy: Literal["average", "local", "recalibrate"]
@@ -217,8 +217,8 @@ class BatchNormSection(Section):
     augmented: bool
 
 
-class PrivacySection(Section):
-    """Client-level central differential privacy (``strategies/privacy.py``); off by default."""
+class PrivacySection(ConfigSection):
+    """Client-level central differential privacy (``strategies/_privacy.py``); off by default."""
 
     clipping: Literal["off", "fixed", "adaptive"]
     clip_norm: Annotated[float, Field(gt=0)]
@@ -236,7 +236,7 @@ class PrivacySection(Section):
         return self
 
 
-class EvaluateSection(Section):
+class EvaluateSection(ConfigSection):
     """Evaluation: every how many rounds, or local steps, in batches of which size; groups of classes."""
 
     every: Positive
@@ -254,7 +254,7 @@ class EvaluateSection(Section):
         return self
 
 
-class StopSection(Section):
+class StopSection(ConfigSection):
     """Early stop: after ``patience`` evaluations without a better ``metric``, or at ``target`` (0: never)."""
 
     metric: Metric
@@ -262,20 +262,20 @@ class StopSection(Section):
     target: NonNegativeFloat
 
 
-class RuntimeSection(Section):
+class RuntimeSection(ConfigSection):
     """Which Grid carries the messages of ``run_simulation.py``; ``workers`` 0 means as many as fit."""
 
     name: Literal["sequential", "ray"]
     workers: NonNegative
 
 
-class RaySection(Section):
+class RaySection(ConfigSection):
     """``address`` of a Ray cluster; empty starts Ray on this machine."""
 
     address: str
 
 
-class ResourcesSection(Section):
+class ResourcesSection(ConfigSection):
     """What one client takes of a worker."""
 
     cpus_per_client: Annotated[float, Field(gt=0)]
@@ -283,7 +283,7 @@ class ResourcesSection(Section):
     threads_per_worker: Positive
 
 
-class FailuresSection(Section):
+class FailuresSection(ConfigSection):
     """What a failed client does to the run."""
 
     policy: Literal["raise", "drop"]
@@ -291,14 +291,14 @@ class FailuresSection(Section):
     timeout: Annotated[float, Field(gt=0)]
 
 
-class CheckpointSection(Section):
+class CheckpointSection(ConfigSection):
     """Every how many rounds a checkpoint is committed (the last round always is)."""
 
     every: Positive
 
 
-class AnalysisSection(Section):
-    """What is written down for ``analysis/`` in which rounds (``server/recorder.py``)."""
+class AnalysisSection(ConfigSection):
+    """What is written down for ``analysis/`` in which rounds (``server/records/recorder.py``)."""
 
     similarity_rounds: Rounds
     images: Annotated[int, Field(ge=4)]

@@ -6,13 +6,13 @@ from dataclasses import replace
 from common.config import Config
 from common.errors import UserError
 from common.sections import DatasetSection
-from datasets.client_tests import check_reports
+from datasets.client_data.client_tests import check_reports
 from datasets.dataset import Dataset, Split
 from datasets.loading import load_dataset
 from datasets.long_tail import LongTail
-from datasets.noise import check_noise
-from datasets.noisy_clients import with_feature_noise
-from datasets.scheme import Scheme
+from datasets.noise.client_noise import check_noise
+from datasets.noise.feature_noise_of_clients import with_feature_noise
+from datasets.partition_scheme import PartitionScheme
 
 _NO_NOISE = {"feature_noise": 0.0, "feature_noise_overflow": "wrap", "feature_noise_clients": 0}
 
@@ -37,7 +37,7 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
     check_noise(dataset, config.dataset.client_noise)
     check_reports(config, dataset)
     if config.dataset.feature_noise > 0:
-        return with_feature_noise(dataset, config.dataset, Scheme.of(config))
+        return with_feature_noise(dataset, config.dataset, PartitionScheme.of(config))
     return dataset
 
 

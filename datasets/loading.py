@@ -12,12 +12,12 @@ from common.errors import UserError, nearest
 from common.parameters import function_parameters, parse_parameters
 from common.randomness import numpy_generator
 from common.sections import DatasetSection, Value
-from datasets.cache import entry_name, load_entry, store_entry
 from datasets.dataset import Dataset, Split
-from datasets.decoding import DecodedDataset, decode
-from datasets.image_lists import ImageLists, list_parameters, read_image_lists
+from datasets.images.cache import entry_name, load_entry, store_entry
+from datasets.images.decoding import DecodedDataset, decode
+from datasets.images.image_lists import ImageLists, list_parameters, read_image_lists
+from datasets.images.sources import Source, available_datasets, find_source, find_text_loader
 from datasets.long_tail import LongTail
-from datasets.sources import Source, available_datasets, find_source, find_text_loader
 from datasets.stratified import stratified_hold_out
 from datasets.text import TextRequest
 

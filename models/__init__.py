@@ -1,4 +1,4 @@
-"""Architectures, found by file name: model ``hsu-cnn`` is ``build`` in ``models/hsu_cnn.py``.
+"""Architectures, found by file name: model ``hsu-cnn`` is ``build`` in ``models/architectures/hsu_cnn.py``.
 
 A model file defines ``build(input_shape, num_classes, *, <annotated parameters with defaults>)``; modules
 without ``build`` hold what several models share. ``<library>:<name>`` is a model of a library, whose
@@ -20,7 +20,7 @@ from common.plugins import MODEL, available_plugins, find_function, load_plugin,
 from common.randomness import torch_seed
 from common.sections import NonNegative, Value
 from models.classifier import FeatureKind, add_projection, as_classifier, normalize_features
-from models.run_weights import load_run_weights
+from models.weights.run_weights import load_run_weights
 
 __all__ = ["available_models", "build_model", "model_parameters"]
 

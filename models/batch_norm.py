@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.early_exits import MultiExit
+from models.sizes.early_exits import MultiExit
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 

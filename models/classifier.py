@@ -16,8 +16,8 @@ FeatureKind = Literal["plain", "normalized", "batch-normalized"]
 class Classifier(nn.Module, ABC):
     """A body that computes features, an optional projection of them, and a linear head.
 
-    Personalised methods split a model by name (``models.parts``): the head is ``classifier.*``, the body
-    everything else.
+    Personalised methods split a model by name (``models.heads.parts``): the head is ``classifier.*``, the
+    body everything else.
 
     Attributes
     ----------

@@ -5,7 +5,7 @@ from torch import nn
 from common.config import Config, drop_inherited_defaults
 from common.errors import UserError
 from models import build_model, model_parameters
-from models.text import TextClassifier
+from models.architectures.text import TextClassifier
 
 
 def build_configured_model(

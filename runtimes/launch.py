@@ -74,7 +74,7 @@ def configure(
 
 def compared(config: Config, comparator: str) -> Config:
     """Return the configuration of a comparator of a run, with the run's model."""
-    from common.methods import complete
+    from clients.registry import complete
     from runtimes.comparators import derive
     from server.experiment import client_sizes
 
@@ -95,7 +95,7 @@ def launch(options: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from server.run_directory import default_run_directory
+    from server.records.run_directory import default_run_directory
 
     path = config.run.directory or str(default_run_directory(config))
     run(config, path)
@@ -110,7 +110,7 @@ def run(config: Config, run_directory: str) -> None:
     """Run one experiment in this process, or on Ray, to its end."""
     from flwr.app import Context, RecordDict
 
-    from runtimes.flower_internals import RUN_ID, SERVER_NODE_ID
+    from common.flower import RUN_ID, SERVER_NODE_ID
     from server.app import app
 
     run_config = config.flat() | {"run.directory": run_directory}

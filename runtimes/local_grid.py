@@ -9,7 +9,7 @@ from typing import Self
 from flwr.app import DEFAULT_TTL, Message, RecordDict
 from flwr.serverapp import Grid
 
-from runtimes.flower_internals import SERVER_NODE_ID, Run, assume_task_identity, set_message_id
+from common.flower import SERVER_NODE_ID, Run, assume_task_identity, set_message_id
 
 _FIRST_NODE_ID = SERVER_NODE_ID + 1
 

@@ -13,8 +13,8 @@ from flwr.app import Error, Message, RecordDict
 
 from common.config import PROJECT_ROOT, Config
 from common.errors import UserError
+from common.flower import Metadata, rebuild_message
 from common.records import METRICS
-from runtimes.flower_internals import Metadata, rebuild_message
 from runtimes.local_grid import LocalGrid
 from runtimes.sequential import make_context
 
@@ -29,11 +29,11 @@ _NOT_SHIPPED = [".git", ".venv", ".venv-ci", "data", "runs", "tests", "docs", "b
 
 
 class _Actor:
-    """Runs client jobs in a process of its own; keeps the data and one model (``clients.worker``)."""
+    """Runs client jobs in a process of its own; keeps the data and one model (``clients.local.worker``)."""
 
     def __init__(self, gpus: float) -> None:
         from clients.app import app
-        from runtimes.flower_internals import assume_task_identity
+        from common.flower import assume_task_identity
 
         assume_task_identity()
         if 0 < gpus < 1:

@@ -14,11 +14,11 @@ from common.errors import UserError
 from common.files import write_atomic
 from common.sections import Value
 from runtimes.launch import make_grid
-from server.checkpoint import CheckpointStore
-from server.client_metrics import summarise_evaluations
+from server.checkpoints.checkpoint import CheckpointStore
 from server.experiment import read_stored_config, stored_config
 from server.realignment import FORMS, GROUPS, Realigned, evaluate_checkpoint
-from server.run_directory import lock_directory
+from server.records.client_metrics import summarise_evaluations
+from server.records.run_directory import lock_directory
 
 INFERENCE = "method.inference"
 HEADS = ("global_head", "realigned", "realigned_unit_norm", "realigned_without_bias")

@@ -6,10 +6,10 @@ from flwr.app import Message
 
 from clients.app import JOBS
 from common.errors import UserError
+from common.flower import SERVER_NODE_ID, assume_task_identity
 from common.records import METRICS, to_record
-from runtimes.flower_internals import SERVER_NODE_ID, assume_task_identity
 from runtimes.sequential import make_context
-from server.failed_job import FailedJob
+from server.messages.failed_job import FailedJob
 
 
 def replay(directory: Path) -> int:

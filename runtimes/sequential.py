@@ -9,8 +9,8 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from clients.app import forget_run
+from common.flower import RUN_ID
 from common.sections import Value
-from runtimes.flower_internals import RUN_ID
 from runtimes.local_grid import LocalGrid
 
 

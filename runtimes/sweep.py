@@ -14,11 +14,11 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from clients.app import app
+from clients.registry import complete
 from common.config import Config
 from common.errors import ClientFailureError, UserError
-from common.experiment_file import SEED_AXIS, Experiment, Point, Selection
+from common.experiment_file import SEED_AXIS, Experiment, LabelFilter, Point
 from common.files import write_atomic
-from common.methods import complete
 from common.sections import Value
 from runtimes.comparators import AS_GIVEN, COMPARATORS
 from runtimes.launch import compared, configure, run
@@ -65,7 +65,7 @@ def launch_sweep(experiment: Experiment, options: argparse.Namespace) -> int:
     """Run a sweep, or list it; return the exit code."""
     directory = _directory(options)
     experiment = add_axes(experiment, options)
-    selection = Selection(options.only, experiment.axes)
+    selection = LabelFilter(options.only, experiment.axes)
     runs = plan(experiment, options, directory)
     chosen = {item.same_as or item.name for item in runs if item.point in selection}
     selected = [item for item in runs if item.name in chosen]
@@ -81,7 +81,7 @@ def launch_sweep(experiment: Experiment, options: argparse.Namespace) -> int:
     write_description(directory / SWEEP_FILE, experiment, runs)
     failed = run_all(selected, states, console)
 
-    from analysis.sweep_report import write_report
+    from analysis.comparison.sweep_report import write_report
 
     if len(failed) < len(selected):
         write_report(directory, console)

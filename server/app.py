@@ -5,7 +5,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.config import Config
 from server.experiment import run_experiment
-from server.progress import make_progress
+from server.records.progress import make_progress
 
 app = ServerApp()
 

@@ -6,7 +6,7 @@ from common.clock import ClientSpeeds
 from common.config import Config
 from common.errors import UserError
 from common.rates import varies_by_step
-from server.directory import ClientDirectory
+from server.messages.directory import ClientDirectory
 from server.participation import cohort_size
 from strategies._asynchronous import Asynchronous
 

@@ -10,20 +10,20 @@ from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
 from common.errors import UserError
 from common.randomness import torch_generator
-from common.records import Section, to_record, to_section
-from datasets.client_tests import global_class_groups
+from common.records import Tensors, to_record, to_tensors
+from datasets.client_data.client_tests import global_class_groups
 from datasets.dataset import Dataset, Split
-from datasets.noise import NoisyNormalizer, noise_levels, noisy_images
+from datasets.noise.client_noise import NoisyNormalizer, noise_levels, noisy_images
 from datasets.transforms import augmented, is_augmented, make_normalizer
 from models.batch_norm import recalibrate
-from models.class_report import GROUP_NAMES, group_accuracies
 from models.classifier import Classifier
 from models.configured import build_configured_model
-from models.evaluation import Evaluation, evaluate
-from models.realignment import HEAD
-from models.shared_body import SharedBody
-from models.sharpness import hessian_trace
-from models.submodels import Selection, SubModels, as_splittable, parse_sizes
+from models.heads.realignment import HEAD
+from models.heads.shared_body import SharedBody
+from models.measures.class_report import GROUP_NAMES, group_accuracies
+from models.measures.evaluation import Evaluation, evaluate
+from models.measures.sharpness import hessian_trace
+from models.sizes.submodels import EntrySelection, SubModels, as_splittable, parse_sizes
 
 _OF_SIZES = ("_loss", "_accuracy")  # what is told of every sub-model
 
@@ -82,7 +82,7 @@ class CentralEvaluation:
 
     def finished(self, arrays: Mapping[str, Array]) -> ArrayRecord:
         """Return the model as it is evaluated and saved: with ``recalibrate``, buffers estimated anew."""
-        self._load(self.model, to_section(arrays))
+        self._load(self.model, to_tensors(arrays))
         return to_record(self.model.state_dict())
 
     @property
@@ -93,7 +93,7 @@ class CentralEvaluation:
     def recalibrated(self, arrays: Mapping[str, Array], size: str) -> ArrayRecord:
         """Return a sub-model of a size with buffers estimated anew."""
         model = self._submodels[size][0] or self.model
-        self._load(model, to_section(arrays))
+        self._load(model, to_tensors(arrays))
         return to_record(model.state_dict())
 
     def __call__(
@@ -108,7 +108,7 @@ class CentralEvaluation:
         `variants` of the model, each given by the entries in which it differs, add ``test_accuracy_<name>``.
         With ``analysis.sharpness-images``, also the ``sharpness`` of the training loss.
         """
-        state = to_section(arrays)
+        state = to_tensors(arrays)
         self._load(self.model, state)
         sharpness = {"sharpness": self._sharpness()} if self._config.analysis.sharpness_images else {}
         results = self._evaluate_variants(state, variants) if variants else self._evaluate(self.model)
@@ -128,7 +128,7 @@ class CentralEvaluation:
         return results
 
     def _evaluate_variants(
-        self, state: Section, variants: Mapping[str, Mapping[str, torch.Tensor]]
+        self, state: Tensors, variants: Mapping[str, Mapping[str, torch.Tensor]]
     ) -> dict[str, float]:
         """Return results of the loaded model and of its variants; heads alone share one pass of the body."""
         one_label_each = not self._dataset.target_shape
@@ -202,13 +202,13 @@ class CentralEvaluation:
             torch_generator(self._config.seed, "probe"),
         )
 
-    def _make_submodels(self, sizes: str) -> dict[str, tuple[nn.Module | None, Selection]]:
+    def _make_submodels(self, sizes: str) -> dict[str, tuple[nn.Module | None, EntrySelection]]:
         """Return for each size its model, None for the whole, and what of the whole it holds."""
         if not sizes:
             return {}
         names = parse_sizes(self.model, sizes)
         submodels = SubModels(self.model, names)
-        made: dict[str, tuple[nn.Module | None, Selection]] = {}
+        made: dict[str, tuple[nn.Module | None, EntrySelection]] = {}
         for size in dict.fromkeys(names):
             model = None if submodels.is_whole(size) else as_splittable(self.model).submodel(size)
             if model is not None:

@@ -8,31 +8,31 @@ import torch
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from clients.registry import complete, load_method
 from common.config import Config, default_values, differences, parse_toml
 from common.errors import UserError
-from common.methods import complete, load_method
 from common.plugins import use_folders
 from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
-from datasets.scheme import partition_clients
+from datasets.partition_scheme import partition_clients
 from models.batch_norm import batch_norm_layers
-from models.population import Population
+from models.sizes.population import Population
 from server.asynchronous import start_clock
-from server.checkpoint import Checkpoint, CheckpointStore
-from server.directory import ClientDirectory, discover_clients
+from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
 from server.evaluation import CentralEvaluation
-from server.feature_noise import write_noise_examples
+from server.messages.directory import ClientDirectory, discover_clients
 from server.participation import Participation
-from server.participation_report import write_participation
 from server.privacy import apply_privacy, privacy_remarks, privacy_summary
-from server.progress import Logged, ProgressDisplay
-from server.recorder import Recorder
+from server.records.feature_noise import write_noise_examples
+from server.records.participation_report import write_participation
+from server.records.progress import Logged, ProgressDisplay
+from server.records.recorder import Recorder
+from server.records.run_directory import RunDirectory, default_run_directory, peak_rss_mb
 from server.round_loop import RoundLoop
-from server.run_directory import RunDirectory, default_run_directory, peak_rss_mb
 from server.sizes import introduce, size_remarks, write_sizes
-from server.state_codec import UnsupportedStateError, capture_attributes
 from strategies.fedavg import FedAvg
 
 

@@ -7,17 +7,17 @@ from common.config import Config
 from common.errors import UserError
 from common.records import ARRAYS
 from server.participation import cohort_size
-from server.participation._scheme import Scheme
+from server.participation._scheme import ParticipationScheme
+from strategies._privacy import ClientPrivacy
 from strategies.fedavg import FedAvg
 from strategies.heteroavg import HeteroAvg
-from strategies.privacy import ClientPrivacy
 
 # The scheme that draws every cohort uniformly, without replacement and anew: the one that sampling amplifies.
 _AMPLIFYING = "uniform"
 _Statistics = nn.modules.batchnorm._NormBase
 
 
-def apply_privacy(config: Config, strategy: Strategy, model: nn.Module, scheme: Scheme) -> None:
+def apply_privacy(config: Config, strategy: Strategy, model: nn.Module, scheme: ParticipationScheme) -> None:
     """Give a strategy the mechanism that ``privacy.*`` describes; with ``clipping = "off"`` do nothing.
 
     Raises
@@ -60,7 +60,7 @@ def apply_privacy(config: Config, strategy: Strategy, model: nn.Module, scheme: 
     strategy.privacy_clip_norm = config.privacy.clip_norm
 
 
-def _check_scheme(config: Config, scheme: Scheme) -> None:
+def _check_scheme(config: Config, scheme: ParticipationScheme) -> None:
     name = config.participation.name
     if scheme.weights() is not None:
         raise UserError(

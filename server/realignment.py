@@ -8,18 +8,18 @@ from typing import get_args
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
+from clients.registry import load_method
 from common.config import Config
 from common.errors import ClientFailureError, UserError
-from common.methods import load_method
 from common.records import METRICS, to_record
-from models.class_report import GROUP_NAMES
-from models.realignment import Inference
-from server.checkpoint import Checkpoint
-from server.client_metrics import ClientMetrics
-from server.directory import CohortGrid
-from server.exchange import exchange
+from models.heads.realignment import Inference
+from models.measures.class_report import GROUP_NAMES
+from server.checkpoints.checkpoint import Checkpoint
+from server.checkpoints.state_codec import restore_attributes
 from server.experiment import prepare
-from server.state_codec import restore_attributes
+from server.messages.directory import CohortGrid
+from server.messages.exchange import exchange
+from server.records.client_metrics import ClientMetrics
 from strategies.fedloge import FedLoGe
 
 FORMS: tuple[str, ...] = get_args(Inference)

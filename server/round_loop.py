@@ -24,24 +24,24 @@ from common.records import (
     record_of,
     to_array,
     to_ndarray,
+    to_payload,
     to_record,
-    to_section,
-    to_sections,
+    to_tensors,
 )
 from common.stragglers import work_share
-from server.checkpoint import Checkpoint, CheckpointStore
-from server.client_metrics import OF_GROUPS, summarise_evaluations, summarise_training, weighted_mean
-from server.directory import ClientDirectory
+from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from server.checkpoints.state_codec import capture_attributes, restore_attributes
 from server.early_stop import EarlyStop
 from server.evaluation import CentralEvaluation
 from server.interrupt import StopRequest, stop_between_rounds
 from server.local_steps import LocalSteps
-from server.messenger import Messenger, num_bytes
+from server.messages.directory import ClientDirectory
+from server.messages.messenger import Messenger, num_bytes
+from server.messages.replies import ReplyCheck
 from server.participation import Participation
-from server.progress import ProgressDisplay
-from server.replies import ReplyCheck
-from server.run_directory import RunDirectory
-from server.state_codec import capture_attributes, restore_attributes
+from server.records.client_metrics import OF_GROUPS, summarise_evaluations, summarise_training, weighted_mean
+from server.records.progress import ProgressDisplay
+from server.records.run_directory import RunDirectory
 from strategies.fedavg import FedAvg
 
 Row = dict[str, Any]
@@ -117,7 +117,7 @@ class RoundLoop:
         self.checkpoints.commit(
             Checkpoint(
                 self.server_round,
-                to_section(self.arrays),
+                to_tensors(self.arrays),
                 capture_attributes(self.strategy),
                 {
                     "seconds": self.seconds,
@@ -131,7 +131,7 @@ class RoundLoop:
                 },
                 dict(self.config.flat()),
             ),
-            ((client_id, to_sections(content)) for client_id, content in answers),
+            ((client_id, to_payload(content)) for client_id, content in answers),
         )
         self._trained_since_checkpoint.clear()
 
@@ -297,7 +297,7 @@ class RoundLoop:
         """Evaluate the global model, and its variants if the method has any."""
         if not isinstance(self.strategy, FedAvg):
             return self.evaluation(self.arrays)
-        return self.evaluation(self.arrays, self.strategy.variants(to_section(self.arrays)))
+        return self.evaluation(self.arrays, self.strategy.variants(to_tensors(self.arrays)))
 
     def _evaluation_fraction(self, is_last: bool) -> float:
         """Return which fraction of clients evaluates; if none does, all do so at the end if personalised."""
@@ -389,7 +389,7 @@ def initial_arrays(config: Config, strategy: Strategy, evaluation: CentralEvalua
     arrays = evaluation.initial_arrays()
     if not isinstance(strategy, FedAvg):
         return arrays
-    return to_record(strategy.initial_model(to_section(arrays), config.seed))
+    return to_record(strategy.initial_model(to_tensors(arrays), config.seed))
 
 
 def _sizes(messages: Mapping[int, Message]) -> dict[int, str]:

@@ -11,10 +11,10 @@ from torch import nn
 from common.config import Config
 from common.errors import UserError
 from common.files import write_atomic
-from models.early_exits import MultiExit
-from models.population import Population, read_sizes
-from models.submodels import SubModels, as_splittable, parse_sizes
-from server.directory import ClientDirectory
+from models.sizes.early_exits import MultiExit
+from models.sizes.population import Population, read_sizes
+from models.sizes.submodels import SubModels, as_splittable, parse_sizes
+from server.messages.directory import ClientDirectory
 from strategies.heteroavg import HeteroAvg
 
 

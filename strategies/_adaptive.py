@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 from strategies.fedavg import FedAvg
 
 
@@ -25,8 +25,8 @@ class AdaptiveFedAvg(FedAvg):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self.first_moment: Section = {}
-        self.second_moment: Section = {}
+        self.first_moment: Tensors = {}
+        self.second_moment: Tensors = {}
 
     @abstractmethod
     def next_second_moment(self, moment: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
@@ -36,7 +36,7 @@ class AdaptiveFedAvg(FedAvg):
         """Return the server's learning rate of a round, from 1."""
         return self.server_learning_rate
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step by the scaled first moment."""
         start = 0.0 if self.v0_zero else self.tau**2
         step = {}

@@ -11,7 +11,7 @@ from pydantic import Field
 from common.clock import ClientSpeeds
 from common.errors import UserError
 from common.randomness import numpy_generator
-from common.records import ARRAYS, CONFIG, Section, to_record, to_section
+from common.records import ARRAYS, CONFIG, Tensors, to_record, to_tensors
 from strategies.fedavg import FedAvg
 
 Staleness = Literal["constant", "polynomial", "hinge"]
@@ -51,7 +51,7 @@ class Asynchronous(FedAvg):
         self.num_started = 0
         self.in_flight: list[list[float | int]] = []
         self.arrived: dict[int, int] = {}
-        self.versions: dict[int, Section] = {}
+        self.versions: dict[int, Tensors] = {}
         self._speeds: ClientSpeeds | None = None
         self._clients: Mapping[int, int] = {}
         self._concurrency = 1
@@ -127,7 +127,7 @@ class Asynchronous(FedAvg):
         newest = max(self.versions)
         return newest - self.arrived[self._clients[reply.metadata.src_node_id]]
 
-    def start_of(self, reply: Message) -> Section:
+    def start_of(self, reply: Message) -> Tensors:
         """Return the model that a reply began with."""
         return self.versions[self.arrived[self._clients[reply.metadata.src_node_id]]]
 
@@ -141,7 +141,7 @@ class Asynchronous(FedAvg):
         To the client it is the round of that version: its learning rate, phase and batches are of that time.
         """
         version = server_round - 1
-        self.global_model = to_section(arrays)
+        self.global_model = to_tensors(arrays)
         self.versions[version] = self.global_model
         needed = {version, *self.arrived.values(), *(int(begun) for _, _, begun in self.in_flight)}
         self.versions = {number: self.versions[number] for number in sorted(needed)}

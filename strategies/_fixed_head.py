@@ -1,7 +1,7 @@
 """What the server halves of methods with a frozen head share."""
 
-from common.records import ARRAYS, Sections
-from models.realignment import HEAD
+from common.records import ARRAYS, Payload
+from models.heads.realignment import HEAD
 from strategies.fedavg import FedAvg
 
 
@@ -13,7 +13,7 @@ class FixedHead(FedAvg):
         """Whether the model's own head is averaged like the rest."""
         return False
 
-    def prepare(self, sections: Sections) -> Sections:
+    def prepare(self, sections: Payload) -> Payload:
         """Leave out the head, so that it is the same to the last bit in all rounds."""
         if self.trains_head:
             return sections

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from common.records import Section
-from models.submodels import Indices, Selection, mesh
-from strategies.aggregation import WeightedAverage
+from common.records import Tensors
+from models.sizes.submodels import EntrySelection, Indices, mesh
+from strategies._aggregation import WeightedAverage
 
 
 class HolderAverage(WeightedAverage):
@@ -29,10 +29,10 @@ class HolderAverage(WeightedAverage):
         super().__init__()
         self._reference = reference
         self._keeps = keeps
-        self._parts: Section = {}  # weights of entries that are sent in part
+        self._parts: Tensors = {}  # weights of entries that are sent in part
         self.num_holders: dict[str, int] = {}
 
-    def add(self, section: Mapping[str, Tensor], weight: float, held: Selection | None = None) -> None:
+    def add(self, section: Mapping[str, Tensor], weight: float, held: EntrySelection | None = None) -> None:
         """Add one reply's section, with what of the server's entries it is; None is all of them."""
         for name, value in section.items():
             indices = () if held is None else held.indices[name]
@@ -47,7 +47,7 @@ class HolderAverage(WeightedAverage):
             self.num_holders[name] = self.num_holders.get(name, 0) + 1
         self.total_weight += weight
 
-    def mean(self) -> Section:
+    def mean(self) -> Tensors:
         """Return the averages in float64 of the entries that somebody sent.
 
         Raises
@@ -66,7 +66,7 @@ class HolderAverage(WeightedAverage):
                 averages[name] = total / self._weights[name]
         return averages
 
-    def sums(self) -> Section:
+    def sums(self) -> Tensors:
         """Return the weighted sums in float64 of the entries that somebody sent."""
         return dict(self._sums)
 
@@ -74,13 +74,13 @@ class HolderAverage(WeightedAverage):
         """Return the sum of the weights of an entry, of a shape that broadcasts to the entry's."""
         return self._parts.get(name, torch.tensor(self._weights[name], dtype=torch.float64))
 
-    def held(self) -> Section:
+    def held(self) -> Tensors:
         """Return for each entry that was only sent in parts which elements somebody sent, as bool tensors."""
         return {
             name: (weights > 0).expand(self._reference[name].shape) for name, weights in self._parts.items()
         }
 
-    def cast(self, section: Section) -> Section:
+    def cast(self, section: Tensors) -> Tensors:
         """Return `section` in the dtypes of the server's entries."""
         return {name: value.to(self._reference[name].dtype) for name, value in section.items()}
 

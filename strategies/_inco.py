@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 from pydantic import Field
 from torch import Tensor
 
-from common.records import Section
+from common.records import Tensors
 from strategies._inco_targets import inco_targets
 from strategies.fedavg import FedAvg
 
@@ -60,7 +60,7 @@ class InCoOptions:
 class InCoResult(NamedTuple):
     """Updates after InCo, and what it did to each target (see :func:`combine`)."""
 
-    updates: Section
+    updates: Tensors
     diagnostics: Diagnostics
 
 
@@ -95,7 +95,7 @@ def apply_inco(
         If a target's shape is not that of its reference, or a mask's not that of its target.
     """
     options = options or InCoOptions()
-    replaced: Section = {}
+    replaced: Tensors = {}
     diagnostics: Diagnostics = {}
     for name, reference in targets.items():
         if name not in updates or reference not in updates:
@@ -253,7 +253,7 @@ class InCo(FedAvg):
             self.inco_epsilon,
         )
 
-    def apply_inco(self, updates: Mapping[str, Tensor], held: Mapping[str, Tensor] | None = None) -> Section:
+    def apply_inco(self, updates: Mapping[str, Tensor], held: Mapping[str, Tensor] | None = None) -> Tensors:
         """Return the updates of a round after InCo, or as they are without ``method.inco``.
 
         Parameters

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from common.errors import UserError
-from models.structure import Shape, convolution_stages, transformer_blocks
+from models.measures.structure import Shape, convolution_stages, transformer_blocks
 
 
 def inco_targets(shapes: Mapping[str, Shape]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 from strategies.fedavg import FedAvg
 
 
@@ -17,12 +17,12 @@ class InitialControl(FedAvg):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self.control: Section = {}
+        self.control: Tensors = {}
 
     def asks(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
         """Ask everyone once."""
         return range(self.num_clients) if self.initialise and server_round == 1 else ()
 
-    def learn(self, means: Sections) -> None:
+    def learn(self, means: Payload) -> None:
         """Begin with the mean of all controls."""
         self.control = means["control"]

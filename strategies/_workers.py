@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 import torch
 from flwr.app import MetricRecord
 
-from common.records import ARRAYS, Section, Sections
-from strategies.aggregation import WeightedAverage
+from common.records import ARRAYS, Payload, Tensors
+from strategies._aggregation import WeightedAverage
 from strategies.fedavg import FedAvg
 
 OPTIMIZER = "optimizer"
@@ -22,32 +22,32 @@ class Workers(FedAvg):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self.optimizer: Section = {}
+        self.optimizer: Tensors = {}
         self.optimizer_dtypes: dict[str, torch.dtype] = {}
         self.learning_rate = 0.0  # the mean of the round's local steps
 
-    def broadcast(self, server_round: int) -> Sections:
+    def broadcast(self, server_round: int) -> Payload:
         """Send the average of the optimisers, if there is one."""
         return {OPTIMIZER: self.optimizer} if self.optimizer else {}
 
-    def prepare(self, sections: Sections) -> Sections:
+    def prepare(self, sections: Payload) -> Payload:
         """Take note of the precision of what the optimisers keep."""
         self.optimizer_dtypes = {name: value.dtype for name, value in sections.get(OPTIMIZER, {}).items()}
         return sections
 
     def accumulate(
-        self, name: str, average: WeightedAverage, section: Section, metrics: MetricRecord
+        self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
         """Take note of the workers' learning rate, which is the same for all."""
         self.learning_rate = float(metrics["learning-rate"])  # type: ignore[arg-type]
         super().accumulate(name, average, section, metrics)
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Keep the average of the optimisers and step from x to the next model."""
         mean = averages.get(OPTIMIZER, {})
         self.optimizer = {name: value.to(self.optimizer_dtypes[name]) for name, value in mean.items()}
         return self.outer_step(averages, server_round)
 
-    def outer_step(self, averages: Sections, server_round: int) -> Section:
+    def outer_step(self, averages: Payload, server_round: int) -> Tensors:
         """Return the next model; by itself the mean of the workers'."""
         return averages[ARRAYS]

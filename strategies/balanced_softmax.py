@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from common.records import Sections
+from common.records import Payload
 from strategies.fedavg import FedAvg
 
 
@@ -11,7 +11,7 @@ class BalancedSoftmax(FedAvg):
 
     prior: Literal["local", "global"] = "local"
 
-    def broadcast(self, server_round: int) -> Sections:
+    def broadcast(self, server_round: int) -> Payload:
         """Return the counts."""
         if self.prior == "local":
             return {}

@@ -8,10 +8,10 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from common.randomness import torch_generator
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
 from common.sections import NonNegative, Positive
-from strategies.aggregation import WeightedAverage
-from strategies.class_wise import HEAD, head_entries
+from strategies._aggregation import WeightedAverage
+from strategies._class_wise import HEAD, head_entries
 from strategies.fedavg import FedAvg
 
 _GRADIENTS = "class-gradients"
@@ -36,16 +36,16 @@ class CReFF(FedAvg):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self.head: Section = {}
+        self.head: Tensors = {}
         self.features = torch.zeros(0)
         self.seen = torch.zeros(0, dtype=torch.bool)
 
-    def broadcast(self, server_round: int) -> Sections:
+    def broadcast(self, server_round: int) -> Payload:
         """Send the averaged head."""
         return {"averaged-head": self.head or self._head_of(self.global_model)}
 
     def accumulate(
-        self, name: str, average: WeightedAverage, section: Section, metrics: MetricRecord
+        self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
         """Let all clients that hold a class count alike for its gradients."""
         if name == _GRADIENTS:
@@ -53,7 +53,7 @@ class CReFF(FedAvg):
         else:
             super().accumulate(name, average, section, metrics)
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Match the features to the gradients and re-train the averaged head on them."""
         model, gradients = averages[ARRAYS], averages[_GRADIENTS]
         retrained = self._head_of(self.global_model)  # at which clients took the gradients
@@ -87,11 +87,11 @@ class CReFF(FedAvg):
         self.features = torch.randn(classes, self.features_per_class, size, generator=generator)
         self.seen = torch.zeros(classes, dtype=torch.bool)
 
-    def _head_of(self, model: Section) -> Section:
+    def _head_of(self, model: Tensors) -> Tensors:
         return {name: model[name].clone() for name in head_entries(model)}
 
 
-def feature_gradients(features: torch.Tensor, labels: torch.Tensor, head: Section) -> torch.Tensor:
+def feature_gradients(features: torch.Tensor, labels: torch.Tensor, head: Tensors) -> torch.Tensor:
     """Return the gradient of each class's mean cross-entropy in the head's weight: (labels, classes, d).
 
     Parameters
@@ -100,7 +100,7 @@ def feature_gradients(features: torch.Tensor, labels: torch.Tensor, head: Sectio
         (labels, samples, d).
     labels : torch.Tensor
         int64, (labels,): the class of each group of features.
-    head : Section
+    head : Tensors
         The weight, (classes, d), and perhaps the bias.
     """
     errors = _logits(features, head).softmax(dim=-1)
@@ -117,7 +117,7 @@ def match_features(
     features: torch.Tensor,
     labels: torch.Tensor,
     targets: torch.Tensor,
-    head: Section,
+    head: Tensors,
     steps: int,
     learning_rate: float,
 ) -> torch.Tensor:
@@ -133,8 +133,8 @@ def match_features(
 
 
 def retrain_head(
-    head: Section, features: torch.Tensor, labels: torch.Tensor, steps: int, learning_rate: float
-) -> Section:
+    head: Tensors, features: torch.Tensor, labels: torch.Tensor, steps: int, learning_rate: float
+) -> Tensors:
     """Return the head after so many steps on the cross-entropy of all features (labels, samples, d)."""
     trained = {name: value.clone().requires_grad_() for name, value in head.items()}
     inputs, targets = features.flatten(0, 1), labels.repeat_interleave(features.shape[1])
@@ -148,5 +148,5 @@ def retrain_head(
     return {name: value.detach() for name, value in trained.items()}
 
 
-def _logits(features: torch.Tensor, head: Section) -> torch.Tensor:
+def _logits(features: torch.Tensor, head: Tensors) -> torch.Tensor:
     return F.linear(features, head[f"{HEAD}weight"], head.get(f"{HEAD}bias"))

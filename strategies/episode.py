@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
 from strategies.fedavg import FedAvg
 
 
@@ -16,16 +16,16 @@ class Episode(FedAvg):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self.gradient: Section = {}
+        self.gradient: Tensors = {}
 
     def asks(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
         """Ask the cohort for its gradients."""
         return cohort
 
-    def learn(self, means: Sections) -> None:
+    def learn(self, means: Payload) -> None:
         """Keep G."""
         self.gradient = means["gradient"]
 
-    def broadcast(self, server_round: int) -> Sections:
+    def broadcast(self, server_round: int) -> Payload:
         """Send G."""
         return {"gradient": self.gradient}

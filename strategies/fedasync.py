@@ -5,7 +5,7 @@ from typing import Annotated
 from flwr.app import Message
 from pydantic import Field
 
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
 from strategies._asynchronous import Asynchronous
 
 
@@ -24,7 +24,7 @@ class FedAsync(Asynchronous):
         """Look up how old the model is that the client began with."""
         self._stale = self.staleness_of(reply)
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Mix the one reply of the round into the model; counters are the reply's."""
         share, old = self.mixing * self.discount(self._stale), self.global_model
         return {

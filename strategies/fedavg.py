@@ -13,14 +13,14 @@ from common.records import (
     CONFIG,
     METRICS,
     PARTICIPATION_WEIGHT,
-    Section,
-    Sections,
+    Payload,
+    Tensors,
+    to_payload,
     to_record,
-    to_section,
-    to_sections,
+    to_tensors,
 )
-from strategies.aggregation import WeightedAverage
-from strategies.privacy import ClientPrivacy, PrivateMean
+from strategies._aggregation import WeightedAverage
+from strategies._privacy import ClientPrivacy, PrivateMean
 
 
 class FedAvg(Strategy):
@@ -51,7 +51,7 @@ class FedAvg(Strategy):
     def __init__(self, **parameters: object) -> None:
         for name, value in parameters.items():
             setattr(self, name, value)
-        self.global_model: Section = {}
+        self.global_model: Tensors = {}
         self.num_replies = 0
         self.num_clients = 0
         self.parameter_names: Collection[str] = ()
@@ -67,11 +67,11 @@ class FedAvg(Strategy):
 
     # Hooks.
 
-    def initial_model(self, model: Section, seed: int) -> Section:
+    def initial_model(self, model: Tensors, seed: int) -> Tensors:
         """Return the model that the run starts from, given the configured one with its initial weights."""
         return model
 
-    def variants(self, model: Section) -> dict[str, Section]:
+    def variants(self, model: Tensors) -> dict[str, Tensors]:
         """Return further global models to evaluate centrally: name → the entries that differ from `model`."""
         return {}
 
@@ -83,10 +83,10 @@ class FedAvg(Strategy):
         """Return the clients that are asked for ``Client.prelude`` before a round; none as a rule."""
         return ()
 
-    def learn(self, means: Sections) -> None:
+    def learn(self, means: Payload) -> None:
         """Learn the means over clients of the sections that they were asked for, in the model's precision."""
 
-    def broadcast(self, server_round: int) -> Sections:
+    def broadcast(self, server_round: int) -> Payload:
         """Return the sections that go to every client beside the model."""
         return {}
 
@@ -95,11 +95,11 @@ class FedAvg(Strategy):
         factor = float(metrics.get(PARTICIPATION_WEIGHT, 1.0))  # type: ignore[arg-type]
         return factor if self.weighting == "uniform" else factor * float(metrics["num-examples"])  # type: ignore[arg-type]
 
-    def prepare(self, sections: Sections) -> Sections:
+    def prepare(self, sections: Payload) -> Payload:
         """Return what of one reply is averaged: its sections, or some made from them."""
         return sections
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Return the next global model from the averaged sections of the replies, which are in float64."""
         return averages[ARRAYS]
 
@@ -107,7 +107,7 @@ class FedAvg(Strategy):
         """Learn whose reply is prepared and averaged next."""
 
     def accumulate(
-        self, name: str, average: WeightedAverage, section: Section, metrics: MetricRecord
+        self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
         """Add a section of the reply at hand, called `name`, to its average."""
         average.add(section, self.weight(metrics))
@@ -121,11 +121,11 @@ class FedAvg(Strategy):
 
     # What hooks may use.
 
-    def mean_change(self, averages: Sections) -> Section:
+    def mean_change(self, averages: Payload) -> Tensors:
         """Return Delta = mean of y_i - x over the trainable entries, in float64."""
         return {name: averages[ARRAYS][name] - self.global_model[name] for name in self.parameter_names}
 
-    def stepped(self, averages: Sections, step: Section) -> Section:
+    def stepped(self, averages: Payload, step: Tensors) -> Tensors:
         """Return x + step for the trainable entries and the average for the rest (buffers)."""
         return averages[ARRAYS] | {
             name: self.global_model[name] + step[name] for name in self.parameter_names
@@ -135,7 +135,7 @@ class FedAvg(Strategy):
         """Average the answers of the clients that were asked, one by one; all weigh the same."""
         sections: dict[str, WeightedAverage] = {}
         for reply in replies:
-            for name, section in to_sections(reply.content).items():
+            for name, section in to_payload(reply.content).items():
                 sections.setdefault(name, WeightedAverage()).add(section, 1.0)
         self.learn({name: average.result() for name, average in sections.items()})
 
@@ -145,7 +145,7 @@ class FedAvg(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Build one message per client of the round; all carry the same records."""
-        self.global_model = to_section(arrays)
+        self.global_model = to_tensors(arrays)
         sections = {name: to_record(section) for name, section in self.broadcast(server_round).items()}
         return self.address(RecordDict({ARRAYS: arrays, **sections, CONFIG: config}), MessageType.TRAIN, grid)
 
@@ -158,7 +158,7 @@ class FedAvg(Strategy):
         for reply in replies:
             record = reply.content.metric_records[METRICS]
             self.begin_reply(reply)
-            for name, section in self.prepare(to_sections(reply.content)).items():
+            for name, section in self.prepare(to_payload(reply.content)).items():
                 if name not in sections:
                     sections[name] = self._reduction(name, server_round)
                 self.accumulate(name, sections[name], section, record)

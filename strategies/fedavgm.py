@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 from strategies.fedavg import FedAvg
 
 
@@ -17,9 +17,9 @@ class FedAvgM(FedAvg):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self.velocity: Section = {}
+        self.velocity: Tensors = {}
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step along the velocity."""
         change = self.mean_change(averages)
         self.velocity = {name: self.beta * self.velocity.get(name, 0) + d for name, d in change.items()}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from flwr.app import Message
 from pydantic import Field
 
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
 from strategies._asynchronous import Asynchronous
 
 
@@ -24,7 +24,7 @@ class FedBuff(Asynchronous):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self._start_model: Section = {}
+        self._start_model: Tensors = {}
         self._discount = 1.0
 
     @property
@@ -36,7 +36,7 @@ class FedBuff(Asynchronous):
         """Look up what the client began with."""
         self._start_model, self._discount = self.start_of(reply), self.discount(self.staleness_of(reply))
 
-    def prepare(self, sections: Sections) -> Sections:
+    def prepare(self, sections: Payload) -> Payload:
         """Return the discounted change in float64; counters are the reply's."""
         start = self._start_model
         changes = {
@@ -45,7 +45,7 @@ class FedBuff(Asynchronous):
         }
         return {ARRAYS: changes}
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step along the mean change; variances of BatchNorm stay at least 0."""
         stepped = {}
         for name, value in averages[ARRAYS].items():

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 from strategies.fedavg import FedAvg
 
 
@@ -16,9 +16,9 @@ class FedDyn(FedAvg):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self.linear: Section = {}
+        self.linear: Tensors = {}
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step the model and h."""
         share = self.alpha * self.num_replies / self.num_clients
         change = self.mean_change(averages)

@@ -1,16 +1,16 @@
 """FedETF's server half (Li et al., ICCV 2023): a fixed equiangular tight frame in the place of the head."""
 
 from common.randomness import torch_generator
-from common.records import Section
-from models.realignment import WEIGHT, head_of_model, model_entries, without_bias
-from models.sse_c import dense_etf
+from common.records import Tensors
+from models.heads.realignment import WEIGHT, head_of_model, model_entries, without_bias
+from models.heads.sse_c import dense_etf
 from strategies._fixed_head import FixedHead
 
 
 class FedETF(FixedHead):
     """Averages what is before the head, which is a dense frame of unit vectors without bias."""
 
-    def initial_model(self, model: Section, seed: int) -> Section:
+    def initial_model(self, model: Tensors, seed: int) -> Tensors:
         """Put the frame into the model."""
         head = without_bias(head_of_model(model))
         num_classes, num_features = head[WEIGHT].shape

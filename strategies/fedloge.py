@@ -9,25 +9,25 @@ from flwr.serverapp import Grid
 from pydantic import Field
 
 from common.randomness import torch_generator
-from common.records import ARRAYS, CONFIG, Section, Sections, to_record
+from common.records import ARRAYS, CONFIG, Payload, Tensors, to_record
 from common.sections import NonNegative
-from models.head_cache import HeadSpec, cached_sse_c
-from models.realignment import (
+from models.heads.head_cache import HeadSpec, cached_sse_c
+from models.heads.realignment import (
     WEIGHT,
     head_of_model,
     model_entries,
     realign_globally,
     without_bias,
 )
-from models.sse_c import HeadKind, dense_etf, random_mask
+from models.heads.sse_c import HeadKind, dense_etf, random_mask
 from strategies._fixed_head import FixedHead
 
 
 class FedLoGe(FixedHead):
     """Averages the backbone, trained under a frozen head, and the global head psi beside it.
 
-    The model's own head is SSE-C (``models.sse_c``): made before the first round, sent with the model, never
-    averaged. psi starts as the model's initial head. ``head`` takes another one in SSE-C's place, an
+    The model's own head is SSE-C (``models.heads.sse_c``): made before the first round, sent with the
+    model, never averaged. psi starts as the model's initial head. ``head`` takes another one in SSE-C's place, an
     ablation: a dense frame of norm ``head_norm``, the model's initial head with or without the mask, or one
     that is trained and averaged like everything else. Central evaluation adds psi (``global_head``) and psi
     realigned to rows of norm ``kappa`` (``realigned``), of norm 1, and without its bias (GA-FR).
@@ -45,9 +45,9 @@ class FedLoGe(FixedHead):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self.global_head: Section = {}
+        self.global_head: Tensors = {}
 
-    def initial_model(self, model: Section, seed: int) -> Section:
+    def initial_model(self, model: Tensors, seed: int) -> Tensors:
         """Put the fixed head into the model; the one that it had is where psi starts."""
         self.global_head = {name: value.clone() for name, value in head_of_model(model).items()}
         head = dict(self.global_head)
@@ -81,7 +81,7 @@ class FedLoGe(FixedHead):
         """Whether the model's own head is averaged like the rest."""
         return self.head == "learnable"
 
-    def variants(self, model: Section) -> dict[str, Section]:
+    def variants(self, model: Tensors) -> dict[str, Tensors]:
         """Return psi as it is and realigned, in the place of the model's head."""
         realigned = realign_globally(self.global_head, self.kappa)
         heads = {
@@ -92,11 +92,11 @@ class FedLoGe(FixedHead):
         }
         return {name: model_entries(head) for name, head in heads.items()}
 
-    def broadcast(self, server_round: int) -> Sections:
+    def broadcast(self, server_round: int) -> Payload:
         """Send psi."""
         return {"head": self.global_head}
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Take the means of the backbones and of psi."""
         old = self.global_head
         self.global_head = {name: value.to(old[name].dtype) for name, value in averages["head"].items()}

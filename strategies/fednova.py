@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
 from strategies.fedavg import FedAvg
 
 
@@ -16,13 +16,13 @@ class FedNova(FedAvg):
     SECTIONS = frozenset({ARRAYS, "effort"})
     effective_steps: Literal["norm", "steps"] = "norm"
 
-    def prepare(self, sections: Sections) -> Sections:
+    def prepare(self, sections: Payload) -> Payload:
         """Add -d_i to the reply."""
         norm, arrays = sections["effort"]["norm"], sections[ARRAYS]
         change = {n: (arrays[n].double() - self.global_model[n]) / norm for n in self.parameter_names}
         return {**sections, "change": change}
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step by the average direction, scaled by the average work."""
         tau = averages["effort"][self.effective_steps]
         return self.stepped(averages, {name: tau * change for name, change in averages["change"].items()})

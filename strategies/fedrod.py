@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from common.records import ARRAYS, Section, Sections
-from strategies.class_wise import class_wise_mean, head_entries, scaled_rows
+from common.records import ARRAYS, Payload, Tensors
+from strategies._class_wise import class_wise_mean, head_entries, scaled_rows
 from strategies.fedavg import FedAvg
 
 
@@ -22,7 +22,7 @@ class FedRoD(FedAvg):
         if self.head_aggregation == "class-wise":
             self.SECTIONS = frozenset({ARRAYS, "class-counts"})
 
-    def prepare(self, sections: Sections) -> Sections:
+    def prepare(self, sections: Payload) -> Payload:
         """Add the head's rows times the class counts."""
         if "class-counts" not in sections:
             return sections
@@ -30,7 +30,7 @@ class FedRoD(FedAvg):
         head = {name: model[name] for name in head_entries(model)}
         return {**sections, "scaled-head": scaled_rows(head, counts)}
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Return the averages, with the head's rows by class."""
         model = averages[ARRAYS]
         if "scaled-head" not in averages:

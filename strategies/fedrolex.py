@@ -4,7 +4,7 @@ from typing import Literal
 
 import torch
 
-from models.submodels import Selection
+from models.sizes.submodels import EntrySelection
 from strategies.heterofl import HeteroFL
 
 
@@ -19,7 +19,7 @@ class FedRolex(HeteroFL):
 
     direction: Literal["code", "paper"] = "code"
 
-    def selection(self, size: str, server_round: int) -> Selection:
+    def selection(self, size: str, server_round: int) -> EntrySelection:
         """Return the window of a round, from 1."""
         assert self.submodels is not None
         shift = server_round - 1

@@ -8,12 +8,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from pydantic import Field
 
-from common.records import ARRAYS, CONFIG, SIZE, Section, Sections, to_array, to_ndarray
-from models.population import Population
-from models.submodels import Selection, SubModels, take
+from common.records import ARRAYS, CONFIG, SIZE, Payload, Tensors, to_array, to_ndarray
+from models.sizes.population import Population
+from models.sizes.submodels import EntrySelection, SubModels, take
+from strategies._aggregation import WeightedAverage
 from strategies._holders import HolderAverage
 from strategies._inco import InCo
-from strategies.aggregation import WeightedAverage
 
 
 class HeteroAvg(InCo):
@@ -52,11 +52,11 @@ class HeteroAvg(InCo):
         super().__init__(**parameters)
         self.population: Population | None = None
         self.submodels: SubModels | None = None
-        self.held: Selection | None = None
+        self.held: EntrySelection | None = None
         self._clients: Mapping[int, int] = {}
         self._average: HolderAverage | None = None
         self._round = 0
-        self._cache: tuple[int, dict[str, Selection]] = (0, {})
+        self._cache: tuple[int, dict[str, EntrySelection]] = (0, {})
 
     def meet(self, population: Population, submodels: SubModels, clients: Mapping[int, int]) -> None:
         """Learn the sizes of the clients, what each size holds, and node id → client id."""
@@ -64,24 +64,24 @@ class HeteroAvg(InCo):
 
     # Hooks.
 
-    def selection(self, size: str, server_round: int) -> Selection:
+    def selection(self, size: str, server_round: int) -> EntrySelection:
         """Return what of the server's entries the clients of a size hold in a round."""
         assert self.submodels is not None
         return self.submodels.selection(size)
 
-    def values(self, averages: Sections) -> Section:
+    def values(self, averages: Payload) -> Tensors:
         """Return what the held entries of the model would become by the method's own rule, in float64."""
         return averages[ARRAYS]
 
     # What hooks may use.
 
-    def part(self, section: Section) -> Section:
+    def part(self, section: Tensors) -> Tensors:
         """Return of a section of the server's what the client of the reply at hand holds."""
         return section if self.held is None else self.held.take(section)
 
     # FedAvg's hooks.
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Return the next model: held entries by the method's rule and after InCo, the others as they are."""
         start, values = self.global_model, dict(self.values(averages))
         if self.delta_divisor != 1:
@@ -107,7 +107,7 @@ class HeteroAvg(InCo):
         self.held = self._selection_of(reply.metadata.src_node_id, self._round)
 
     def accumulate(
-        self, name: str, average: WeightedAverage, section: Section, metrics: MetricRecord
+        self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
         """Add a section to the averages of what the client holds."""
         assert isinstance(average, HolderAverage)
@@ -140,12 +140,12 @@ class HeteroAvg(InCo):
         assert self.population is not None
         return self.population.of_clients(server_round)[self._clients[node_id]]
 
-    def _selection_of(self, node_id: int, server_round: int) -> Selection | None:
+    def _selection_of(self, node_id: int, server_round: int) -> EntrySelection | None:
         if self.population is None:
             return None
         return self._selection(self._size_of(node_id, server_round), server_round)
 
-    def _selection(self, size: str, server_round: int) -> Selection:
+    def _selection(self, size: str, server_round: int) -> EntrySelection:
         if self._cache[0] != server_round:
             self._cache = (server_round, {})
         if size not in self._cache[1]:
@@ -153,7 +153,7 @@ class HeteroAvg(InCo):
         return self._cache[1][size]
 
 
-def cut(record: ArrayRecord, selection: Selection) -> ArrayRecord:
+def cut(record: ArrayRecord, selection: EntrySelection) -> ArrayRecord:
     """Return of a serialised section what a selection holds; whole entries are not serialised anew."""
     parts = {}
     for name, array in record.items():

@@ -1,7 +1,7 @@
 """HeteroFL's server half (Diao, Ding and Tarokh, ICLR 2021, section 3 and Algorithm 1)."""
 
-from common.records import ARRAYS, Sections
-from models.submodels import Indices, Selection
+from common.records import ARRAYS, Payload
+from models.sizes.submodels import EntrySelection, Indices
 from strategies.heteroavg import HeteroAvg
 
 CLASSES = "classes"
@@ -17,7 +17,7 @@ class HeteroFL(HeteroAvg):
 
     SECTIONS = frozenset({ARRAYS, CLASSES})
 
-    def prepare(self, sections: Sections) -> Sections:
+    def prepare(self, sections: Payload) -> Payload:
         """Return the model without the classifier's rows of other classes."""
         arrays, own = sections[ARRAYS], sections[CLASSES]["held"]
         if own.all():
@@ -28,5 +28,5 @@ class HeteroFL(HeteroAvg):
         for name, value in head.items():
             columns = held[name][1:] or (None,) * (value.ndim - 1)
             held[name] = (rows, *columns)
-        self.held = Selection(held)
+        self.held = EntrySelection(held)
         return {ARRAYS: arrays | {name: value[rows] for name, value in head.items()}}

@@ -1,6 +1,6 @@
 """HeteroNova's server half (Chan et al., ICLR 2024, section 5.1): FedNova per entry, over its holders."""
 
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
 from strategies.heteroavg import HeteroAvg
 
 
@@ -13,7 +13,7 @@ class HeteroNova(HeteroAvg):
 
     SECTIONS = frozenset({ARRAYS, "effort"})
 
-    def prepare(self, sections: Sections) -> Sections:
+    def prepare(self, sections: Payload) -> Payload:
         """Return the model, and for every parameter in it the change per unit of work and the work."""
         effort, arrays, start = sections["effort"]["norm"], sections[ARRAYS], self.part(self.global_model)
         names = [name for name in self.parameter_names if name in arrays]
@@ -23,7 +23,7 @@ class HeteroNova(HeteroAvg):
             "effort": {name: effort.expand(arrays[name].shape) for name in names},
         }
 
-    def values(self, averages: Sections) -> Section:
+    def values(self, averages: Payload) -> Tensors:
         """Step by the average direction, scaled by the average work of the holders."""
         effort = averages["effort"]
         steps = {name: effort[name] * change for name, change in averages["change"].items()}

@@ -3,9 +3,9 @@
 import torch
 from flwr.app import MetricRecord
 
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
+from strategies._aggregation import WeightedAverage
 from strategies._holders import HolderAverage
-from strategies.aggregation import WeightedAverage
 from strategies.heteroavg import HeteroAvg
 
 CONTROL = "control"
@@ -23,16 +23,16 @@ class HeteroScaffold(HeteroAvg):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self.control: Section = {}
+        self.control: Tensors = {}
         self._changes: HolderAverage | None = None
 
-    def broadcast(self, server_round: int) -> Sections:
+    def broadcast(self, server_round: int) -> Payload:
         """Send c, zero at first, in the model's precision."""
         model = {name: self.global_model[name] for name in self.parameter_names}
         return {CONTROL: {n: self.control.get(n, torch.zeros_like(x)).to(x.dtype) for n, x in model.items()}}
 
     def accumulate(
-        self, name: str, average: WeightedAverage, section: Section, metrics: MetricRecord
+        self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
         """Add up changes of controls with equal weights, whatever those of the models are."""
         if name != CONTROL:
@@ -42,7 +42,7 @@ class HeteroScaffold(HeteroAvg):
         self._changes = average
         average.add(section, 1.0, self.held)
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step the model and the control."""
         assert self._changes is not None
         owners = self._owners()

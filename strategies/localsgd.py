@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from common.errors import UserError
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 from strategies._workers import Workers
 from strategies.fedadam import FedAdam
 from strategies.fedavg import FedAvg
@@ -31,12 +31,12 @@ class LocalSGD(Workers):
         if self.outer_optimizer == "none" and (given := [name for name in parameters if self._is_set(name)]):
             key = given[0].replace("_", "-")
             raise UserError(f"method.{key} needs method.outer-optimizer = 'momentum', 'nesterov' or 'adam'")
-        self.outer_state: dict[str, Section] = {}
+        self.outer_state: dict[str, Tensors] = {}
 
     def _is_set(self, name: str) -> bool:
         return name.startswith("outer_") and getattr(self, name) != getattr(type(self), name)
 
-    def outer_step(self, averages: Sections, server_round: int) -> Section:
+    def outer_step(self, averages: Payload, server_round: int) -> Tensors:
         """Step by the outer optimiser."""
         if self.outer_optimizer == "none":
             return super().outer_step(averages, server_round)

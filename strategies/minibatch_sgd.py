@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
 from strategies._workers import Workers
 
 
@@ -19,7 +19,7 @@ class MinibatchSgd(Workers):
 
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
 
-    def outer_step(self, averages: Sections, server_round: int) -> Section:
+    def outer_step(self, averages: Payload, server_round: int) -> Tensors:
         """Clip the mean of the clients' steps."""
         change = self.mean_change(averages)
         length = math.sqrt(sum(float(value.square().sum()) for value in change.values()))

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
 from strategies._initial_control import InitialControl
 
 
@@ -19,14 +19,14 @@ class Scaffold(InitialControl):
     server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
     weighting: Literal["examples", "uniform"] = "uniform"
 
-    def broadcast(self, server_round: int) -> Sections:
+    def broadcast(self, server_round: int) -> Payload:
         """Send c, zero at first, in the model's precision."""
         model = {name: self.global_model[name] for name in self.parameter_names}
         return {
             "control": {n: self.control.get(n, torch.zeros_like(x)).to(x.dtype) for n, x in model.items()}
         }
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step the model and the control."""
         share = self.num_replies / self.num_clients
         changes = averages["control"]

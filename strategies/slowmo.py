@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from common.records import ARRAYS, Section, Sections
+from common.records import ARRAYS, Payload, Tensors
 from strategies._workers import Workers
 
 
@@ -21,9 +21,9 @@ class SlowMo(Workers):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        self.slow_buffer: Section = {}
+        self.slow_buffer: Tensors = {}
 
-    def outer_step(self, averages: Sections, server_round: int) -> Section:
+    def outer_step(self, averages: Payload, server_round: int) -> Tensors:
         """Step along the slow momentum; at a rate of zero nobody has moved, and nothing is done."""
         rate = self.learning_rate
         if rate == 0:

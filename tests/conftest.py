@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from clients.app import app
+from clients.registry import load_method
 from common.config import Config, merge
-from common.methods import load_method
 from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
-from server.progress import PlainLines
+from server.records.progress import PlainLines
 from strategies.heteroavg import HeteroAvg
 from strategies.heterofl import HeteroFL
 

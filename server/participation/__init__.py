@@ -1,7 +1,7 @@
 """Which clients are called in a round; each scheme is a module here, found by its file name.
 
-A scheme module defines a subclass of ``Scheme`` (``_scheme.py``). The cohort of a round depends on the seed
-and the round, for some schemes also on losses, never on what was drawn before.
+A scheme module defines a subclass of ``ParticipationScheme`` (``_scheme.py``). The cohort of a round depends
+on the seed and the round, for some schemes also on losses, never on what was drawn before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from common.config import Config, drop_inherited_defaults
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import PARTICIPATION, find_subclass
 from common.randomness import Purpose, numpy_generator
-from server.participation._scheme import AskLosses, Facts, Scheme, Selection
+from server.participation._scheme import AskLosses, Facts, ParticipationScheme, SelectionContext
 
 _BEFORE_THE_FIRST_ROUND = 0
 
@@ -32,7 +32,7 @@ class Participation:
 
     Attributes
     ----------
-    scheme : Scheme
+    scheme : ParticipationScheme
         The scheme.
     num_examples : numpy.ndarray
         int64, shape (clients,): training samples by client; ones until somebody knows better.
@@ -45,7 +45,7 @@ class Participation:
 
     def __init__(self, config: Config) -> None:
         name = config.participation.name
-        scheme_class = find_subclass(PARTICIPATION, name, Scheme)
+        scheme_class = find_subclass(PARTICIPATION, name, ParticipationScheme)
         declared = class_parameters(scheme_class)
         given = drop_inherited_defaults("participation", config.participation.parameters, declared)
         self.scheme = scheme_class(**parse_parameters("participation", name, declared, given))
@@ -79,7 +79,7 @@ class Participation:
         generator = numpy_generator(self._seed, purpose, server_round)
         if purpose != "participation":
             return sorted(generator.choice(self._num_clients, size=size, replace=False).tolist())
-        selection = Selection(
+        selection = SelectionContext(
             server_round,
             self._num_clients,
             size,

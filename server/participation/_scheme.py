@@ -32,7 +32,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Selection:
+class SelectionContext:
     """What a scheme may use in one round.
 
     Attributes
@@ -58,18 +58,18 @@ class Selection:
     ask_losses: AskLosses
 
 
-class Scheme:
+class ParticipationScheme:
     """A participation scheme; a subclass in ``server/participation/<name>.py`` is found by its file name.
 
     Parameters of the scheme, ``participation.<parameter>``, are annotated public class attributes with a
-    default. A scheme keeps nothing of a round: what depends on the past comes with `Selection`.
+    default. A scheme keeps nothing of a round: what depends on the past comes with `SelectionContext`.
     """
 
     # Not annotated, for they are no parameters.
     aggregates_uniformly = False
     """Whether the method weighs the replies of such a cohort equally, unless told otherwise."""
     remembers_losses = False
-    """Whether ``Selection.known_losses`` is used."""
+    """Whether ``SelectionContext.known_losses`` is used."""
     looks_at_labels = False
     """Whether cohorts depend on the clients' labels (``meet``)."""
     keeps_cohort_size = True
@@ -91,7 +91,7 @@ class Scheme:
     def meet(self, label_counts: npt.NDArray[np.int64]) -> None:
         """Learn how many training samples of each class the clients have: int64, shape (clients, classes)."""
 
-    def select(self, selection: Selection) -> Sequence[int] | npt.NDArray[np.int64]:
+    def select(self, selection: SelectionContext) -> Sequence[int] | npt.NDArray[np.int64]:
         """Return the clients of a round, each once, in any order."""
         raise NotImplementedError
 

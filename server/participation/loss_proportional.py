@@ -4,10 +4,10 @@ import numpy as np
 import numpy.typing as npt
 
 from server.participation._sampling import gumbel_top
-from server.participation._scheme import Scheme, Selection
+from server.participation._scheme import ParticipationScheme, SelectionContext
 
 
-class LossProportional(Scheme):
+class LossProportional(ParticipationScheme):
     """Draws without replacement with probabilities proportional to the clients' last training losses.
 
     A client whose loss is not known yet counts with the largest known one.
@@ -15,7 +15,7 @@ class LossProportional(Scheme):
 
     remembers_losses = True
 
-    def select(self, selection: Selection) -> npt.NDArray[np.int64]:
+    def select(self, selection: SelectionContext) -> npt.NDArray[np.int64]:
         """Draw a cohort."""
         losses = np.full(selection.num_clients, max(selection.known_losses.values(), default=1.0))
         for client, loss in selection.known_losses.items():

@@ -5,10 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from common.errors import UserError
-from server.participation._scheme import Facts, Scheme, Selection
+from server.participation._scheme import Facts, ParticipationScheme, SelectionContext
 
 
-class Periodic(Scheme):
+class Periodic(ParticipationScheme):
     """Calls one group of clients for some rounds, then the next (cyclic participation).
 
     In the code of Bao, Crawshaw and Liu (ICML 2024) round r calls the clients of group floor((r - 1) / s)
@@ -28,7 +28,7 @@ class Periodic(Scheme):
                 f" {facts.num_clients}"
             )
 
-    def select(self, selection: Selection) -> list[int]:
+    def select(self, selection: SelectionContext) -> list[int]:
         """Return the group whose turn it is."""
         group = (selection.server_round - 1) // self.period % (selection.num_clients // self.group_size)
         return list(range(group * self.group_size, (group + 1) * self.group_size))

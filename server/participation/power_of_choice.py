@@ -9,11 +9,11 @@ from pydantic import Field
 
 from common.errors import UserError
 from server.participation._sampling import gumbel_top
-from server.participation._scheme import Facts, Scheme, Selection
+from server.participation._scheme import Facts, ParticipationScheme, SelectionContext
 
 
-class PowerOfChoice(Scheme):
-    """Cho, Wang and Joshi, "Client Selection in Federated Learning" (2020), Algorithm 1.
+class PowerOfChoice(ParticipationScheme):
+    """Cho, Wang and Joshi, "Client SelectionContext in Federated Learning" (2020), Algorithm 1.
 
     d candidates are drawn without replacement with probabilities proportional to their number of samples;
     the m with the largest losses of the current global model make the cohort, and their replies weigh the
@@ -39,7 +39,7 @@ class PowerOfChoice(Scheme):
                 f" clients.count ({facts.num_clients}), got {self.candidates}"
             )
 
-    def select(self, selection: Selection) -> list[int]:
+    def select(self, selection: SelectionContext) -> list[int]:
         """Draw candidates and keep those with the largest losses."""
         log_sizes = np.log(np.maximum(selection.num_examples, 1))
         drawn = gumbel_top(log_sizes, self._num_candidates, selection.generator)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from server.participation._scheme import Facts, Scheme, Selection
+from server.participation._scheme import Facts, ParticipationScheme, SelectionContext
 
 
-class Schedule(Scheme):
+class Schedule(ParticipationScheme):
     """Takes the cohort of each round from ``participation.file``; ``clients.fraction`` does not matter.
 
     The file is CSV with the columns ``round`` and ``client_id``, such as the ``clients.csv`` of any run, or
@@ -31,7 +31,7 @@ class Schedule(Scheme):
         self._cohorts = read_schedule(path)
         _check(self._cohorts, path, facts)
 
-    def select(self, selection: Selection) -> list[int]:
+    def select(self, selection: SelectionContext) -> list[int]:
         """Look the cohort up."""
         return self._cohorts[selection.server_round]
 

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from common.dirichlet import log_dirichlet_weights
 from server.participation._sampling import gumbel_top, inclusion_probabilities
-from server.participation._scheme import Facts, FloatArray, Scheme, Selection
+from server.participation._scheme import Facts, FloatArray, ParticipationScheme, SelectionContext
 
 
-class Skewed(Scheme):
+class Skewed(ParticipationScheme):
     """Draws p ~ Dir(gamma, ..., gamma) over the clients once, then cohorts without replacement from p.
 
     A cohort is drawn client by client with probabilities proportional to p among those not yet drawn. A
@@ -33,7 +33,7 @@ class Skewed(Scheme):
         self._log_p = log_weights - np.logaddexp.reduce(log_weights)
         self._facts = facts
 
-    def select(self, selection: Selection) -> npt.NDArray[np.int64]:
+    def select(self, selection: SelectionContext) -> npt.NDArray[np.int64]:
         """Draw a cohort."""
         return gumbel_top(self._log_p, selection.cohort_size, selection.generator)
 

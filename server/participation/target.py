@@ -9,12 +9,12 @@ from pydantic import Field
 from common.dirichlet import log_dirichlet_weights
 from common.errors import UserError
 from server.participation._sampling import gumbel_top
-from server.participation._scheme import Facts, FloatArray, Scheme, Selection
+from server.participation._scheme import Facts, FloatArray, ParticipationScheme, SelectionContext
 
 _LEAST = 1e-8
 
 
-class Target(Scheme):
+class Target(ParticipationScheme):
     """Draws cohorts without replacement from p_i proportional to exp(-sharpness KL(P_i || t)).
 
     P_i is the label distribution of client i, the target t a mixture of all of them with weights from
@@ -41,7 +41,7 @@ class Target(Scheme):
         log_weights[sizes == 0] = -np.inf
         self._log_p = log_weights - np.logaddexp.reduce(log_weights)
 
-    def select(self, selection: Selection) -> npt.NDArray[np.int64]:
+    def select(self, selection: SelectionContext) -> npt.NDArray[np.int64]:
         """Draw a cohort."""
         return gumbel_top(self._log_p, selection.cohort_size, selection.generator)
 

@@ -3,17 +3,17 @@
 import numpy as np
 import numpy.typing as npt
 
-from server.participation._scheme import Facts, FloatArray, Scheme, Selection
+from server.participation._scheme import Facts, FloatArray, ParticipationScheme, SelectionContext
 
 
-class Uniform(Scheme):
+class Uniform(ParticipationScheme):
     """Draws without replacement, all clients alike."""
 
     def prepare(self, facts: Facts) -> None:
         """Note how many clients there are."""
         self._num_clients, self._cohort_size = facts.num_clients, facts.cohort_size
 
-    def select(self, selection: Selection) -> npt.NDArray[np.int64]:
+    def select(self, selection: SelectionContext) -> npt.NDArray[np.int64]:
         """Draw a cohort."""
         return selection.generator.choice(selection.num_clients, size=selection.cohort_size, replace=False)
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.label_distribution import plot_label_distribution
 from analysis.many_clients import MOST_DRAWN, draw_histogram, evenly_spaced, group_means
-from analysis.participation import plot_participation
+from analysis.plots.label_distribution import plot_label_distribution
+from analysis.plots.participation import plot_participation
 from analysis.style import new_figure
 from tests.analysis.conftest import picture_is_drawn, write_clients, write_label_distribution
-from tests.analysis.test_participation import write_participation
+from tests.analysis.plots.test_participation import write_participation
 
 
 @given(st.integers(1, 5 * MOST_DRAWN))
@@ -72,8 +72,8 @@ def num_artists(monkeypatch):
         figure.savefig(path)
         return path
 
-    monkeypatch.setattr("analysis.label_distribution.save", count)
-    monkeypatch.setattr("analysis.participation.save", count)
+    monkeypatch.setattr("analysis.plots.label_distribution.save", count)
+    monkeypatch.setattr("analysis.plots.participation.save", count)
     return found
 
 

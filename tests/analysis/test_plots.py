@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.curves import plot_curves
-from analysis.label_distribution import plot_label_distribution
-from analysis.participation import effective_number, participation_counts, plot_participation
+from analysis.plots.curves import plot_curves
+from analysis.plots.label_distribution import plot_label_distribution
+from analysis.plots.participation import effective_number, participation_counts, plot_participation
+from analysis.reading.run_directory import NoDataError
 from analysis.report import write_plots
-from analysis.run_directory import NoDataError
 from analysis.style import METHOD_COLOURS, PALETTE, method_colours
 from tests.analysis.conftest import picture_is_drawn, write_clients, write_label_distribution, write_metrics
 
@@ -107,7 +107,8 @@ def test_colours_of_known_methods_never_change_and_others_differ():
 
 
 def test_pyplot_is_never_imported():
-    code = "import sys, analysis.report, analysis.compare; sys.exit('matplotlib.pyplot' in sys.modules)"
+    modules = "sys, analysis.report, analysis.comparison.compare"
+    code = f"import {modules}; sys.exit('matplotlib.pyplot' in sys.modules)"
 
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode

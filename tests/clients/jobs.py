@@ -6,9 +6,9 @@ import torch
 from flwr.app import ConfigRecord
 
 from clients.base import Client
-from clients.worker import Worker
+from clients.local.worker import Worker
 from common.config import Config
-from common.records import Section, Sections
+from common.records import Payload, Tensors
 from common.sections import Value
 from tests.common.configs import make_config
 
@@ -29,7 +29,7 @@ def small(**keys: Value) -> Config:
     return make_config(SMALL, layer)
 
 
-def global_model(config: Config) -> Section:
+def global_model(config: Config) -> Tensors:
     """The model that all clients start from, with buffers that are not those of a new model."""
     state = Worker(config).state
     return {
@@ -41,19 +41,19 @@ def global_model(config: Config) -> Section:
 class Result:
     """What a client sends and keeps."""
 
-    model: Section
-    sections: Sections
+    model: Tensors
+    sections: Payload
     metrics: dict[str, int | float]
     client: Client
-    state: Sections = field(default_factory=dict)
+    state: Payload = field(default_factory=dict)
 
 
 def train(
     worker: Worker,
     client_id: int,
-    model: Section,
+    model: Tensors,
     server_round: int = 1,
-    state: Sections | None = None,
+    state: Payload | None = None,
     client_class: type[Client] = Client,
 ) -> Result:
     """Train one client and copy what it sends; `state` is as left by an earlier result."""
@@ -66,6 +66,6 @@ def train(
     return Result(copies["arrays"], copies, metrics, client, client.state)
 
 
-def equal(first: Section, second: Section) -> bool:
+def equal(first: Tensors, second: Tensors) -> bool:
     """Whether two sections have the same names and bits."""
     return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)

@@ -7,15 +7,15 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 
-import clients.evaluation_data
+import clients.local.evaluation
 from clients.app import CLIENT_FAILED, CLIENT_MISCONFIGURED, app
 from clients.base import Client
-from clients.worker import Worker, get_worker
-from common.records import Section, to_record, to_section
+from clients.local.worker import Worker, get_worker
+from common.flower import assume_task_identity
+from common.records import Tensors, to_record, to_tensors
 from common.sections import Value
 from datasets.configured import open_dataset
-from datasets.scheme import partition_clients
-from runtimes.flower_internals import assume_task_identity
+from datasets.partition_scheme import partition_clients
 from runtimes.sequential import make_context
 from tests.clients.jobs import equal, global_model, small, train
 
@@ -69,7 +69,7 @@ class TestTest:
 
     BIAS = torch.tensor([0.0, 1.0, -1.0, 0.5, 2.0, -2.0, 0.25, 0.75, -0.5, 1.5])
 
-    def constant_model(self, bias: torch.Tensor) -> Section:
+    def constant_model(self, bias: torch.Tensor) -> Tensors:
         model = global_model(small(model__name="linear"))
         return {"classifier.weight": torch.zeros_like(model["classifier.weight"]), "classifier.bias": bias}
 
@@ -89,13 +89,13 @@ class TestTest:
 
     def test_one_pass_over_the_test_set_serves_all_clients(self, monkeypatch: pytest.MonkeyPatch) -> None:
         passes: list[int] = []
-        evaluate = clients.evaluation_data.evaluate
+        evaluate = clients.local.evaluation.evaluate
 
         def counting(*arguments: Any, **options: Any) -> Any:
             passes.append(1)
             return evaluate(*arguments, **options)
 
-        monkeypatch.setattr(clients.evaluation_data, "evaluate", counting)
+        monkeypatch.setattr(clients.local.evaluation, "evaluate", counting)
         worker, model = Worker(small()), global_model(small())
         together = [Client(worker, client_id).test({"arrays": model}, ROUND) for client_id in range(6)]
         assert len(passes) == 1
@@ -120,7 +120,7 @@ class TestTest:
         one_hot = torch.nn.functional.one_hot(torch.tensor(favourite), 10).float() * 50
 
         class Personal(Client):
-            def personal_model(self) -> Section:
+            def personal_model(self) -> Tensors:
                 return {"classifier.bias": one_hot}
 
         received = {"arrays": self.constant_model(self.BIAS)}
@@ -164,7 +164,7 @@ class TestWorker:
         assert tensor.unique().tolist() == [2.0]
 
     @pytest.mark.parametrize("section", [{"nothing": torch.zeros(1)}, {"fc1.bias": torch.zeros(1)}])
-    def test_what_does_not_fit_is_refused(self, section: Section) -> None:
+    def test_what_does_not_fit_is_refused(self, section: Tensors) -> None:
         with pytest.raises(ValueError, match=f"'{next(iter(section))}' of shape .* does not fit model 'mlp'"):
             Worker(small()).load(section)
 
@@ -195,7 +195,7 @@ class TestApp:
     def test_train_returns_what_the_client_returns(self) -> None:
         reply = self.ask("train", self.content(), 2)
         expected = train(Worker(self.CONFIG), 2, global_model(self.CONFIG))
-        assert equal(to_section(reply.content.array_records["arrays"]), expected.model)
+        assert equal(to_tensors(reply.content.array_records["arrays"]), expected.model)
         metrics = reply.content.metric_records["metrics"]
         assert metrics["num-steps"] == 2
         assert metrics["num-examples"] == expected.metrics["num-examples"]
@@ -219,7 +219,7 @@ class TestApp:
         self.ask("query.set_state", state, context=context)
         reply = self.ask("query.get_state", RecordDict({"config": ConfigRecord()}), context=context)
         assert list(reply.content) == ["kept"]
-        assert to_section(reply.content.array_records["kept"])["n"].tolist() == [1, 2]
+        assert to_tensors(reply.content.array_records["kept"])["n"].tolist() == [1, 2]
         self.ask("query.set_state", RecordDict(), context=context)
         reply = self.ask("query.get_state", RecordDict({"config": ConfigRecord()}), context=context)
         assert len(reply.content) == 0
@@ -229,7 +229,7 @@ class TestApp:
     ) -> None:
         value = torch.tensor([1.0])
 
-        def end_round(client: Client, params: Section) -> dict[str, Section]:
+        def end_round(client: Client, params: Tensors) -> dict[str, Tensors]:
             client.state["head"] = {"weight": value.clone()}
             return {}
 
@@ -239,7 +239,7 @@ class TestApp:
         value.fill_(torch.inf)
         reply = self.ask("train", self.content(), context=context)
         assert "the client's state 'head' is no longer finite in 'weight'" in str(reply.error.reason)
-        assert to_section(context.state.array_records["head"])["weight"].tolist() == [1.0]
+        assert to_tensors(context.state.array_records["head"])["weight"].tolist() == [1.0]
 
     def test_an_exception_is_an_error_reply_with_its_traceback(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(client: Client) -> None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from flwr.app import ConfigRecord
 
-import clients.job
+import clients.local.job
 from clients.base import Client
 from clients.knn_per import KnnPer
-from clients.worker import Worker
+from clients.local.worker import Worker
 from common.errors import UserError
-from common.records import to_section
+from common.records import to_tensors
 from datasets.configured import open_dataset
 from server.evaluation import CentralEvaluation
 from tests.clients.jobs import equal, global_model, small, train
@@ -67,7 +67,7 @@ def test_without_noise_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None
     def fail(*arguments: object) -> None:
         raise AssertionError("made a noisy normalizer")
 
-    monkeypatch.setattr(clients.job, "NoisyNormalizer", fail)
+    monkeypatch.setattr(clients.local.job, "NoisyNormalizer", fail)
     worker = Worker(small())
     assert Client(worker, 5).normalizer("noise", 1) is worker.normalizer
 
@@ -137,10 +137,10 @@ def test_recalibrated_statistics_are_those_of_noisy_images(batch_norm_model: str
     keys = {"model__name": batch_norm_model, "batch_norm__policy": "recalibrate", "evaluate__batch_size": 500}
     config = small(dataset__client_noise=SIGMA, **keys)
     evaluation = CentralEvaluation(config, open_dataset(config))
-    noisy = to_section(evaluation.finished(evaluation.initial_arrays()))
-    again = to_section(evaluation.finished(evaluation.initial_arrays()))
+    noisy = to_tensors(evaluation.finished(evaluation.initial_arrays()))
+    again = to_tensors(evaluation.finished(evaluation.initial_arrays()))
     clean = CentralEvaluation(small(**keys), open_dataset(config))
-    plain = to_section(clean.finished(clean.initial_arrays()))
+    plain = to_tensors(clean.finished(clean.initial_arrays()))
     assert torch.equal(noisy["bn.running_var"], again["bn.running_var"])
     assert (noisy["bn.running_var"] > 1.1 * plain["bn.running_var"]).all()
 

@@ -1,8 +1,8 @@
 from flwr.app import ConfigRecord
 
 from clients.base import Client
-from clients.worker import Worker
-from common.methods import load_method
+from clients.local.worker import Worker
+from clients.registry import load_method
 from common.records import ARRAYS
 from tests.conftest import small_config
 

@@ -8,8 +8,8 @@ from flwr.app import ConfigRecord
 from torch import Tensor, nn
 
 from clients.fedloge import FedLoGe
-from clients.worker import Worker
-from common.records import ARRAYS, Section, Sections
+from clients.local.worker import Worker
+from common.records import ARRAYS, Payload, Tensors
 from models.classifier import Classifier
 from strategies.fedloge import FedLoGe as FedLoGeServer
 from tests.clients.jobs import equal, global_model, small
@@ -29,7 +29,7 @@ class Twice(Classifier):
         return 2 * x
 
 
-def head(weight: list[list[float]], bias: list[float]) -> Section:
+def head(weight: list[list[float]], bias: list[float]) -> Tensors:
     return {
         "weight": torch.tensor(weight, dtype=torch.float64),
         "bias": torch.tensor(bias, dtype=torch.float64),
@@ -69,7 +69,7 @@ def test_predictions_of_given_heads(parameters: dict[str, Any], expected: tuple[
         torch.testing.assert_close(predictor(inputs), torch.tensor([logits], dtype=torch.float64))
 
 
-def copies(sections: Sections) -> Sections:
+def copies(sections: Payload) -> Payload:
     return {
         name: {key: value.clone() for key, value in section.items()} for name, section in sections.items()
     }

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from clients.base import Client
-from clients.training import Batch, iterate_training_batches
-from clients.worker import Worker
+from clients.local.training import Batch, iterate_training_batches
+from clients.local.worker import Worker
 from common.config import Config
 from tests.clients.jobs import equal, global_model, small, train
 from tests.conftest import Runner

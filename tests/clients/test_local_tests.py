@@ -8,12 +8,17 @@ import torch
 from flwr.app import ConfigRecord
 
 from clients.base import Client, Predictor
-from clients.evaluation_data import client_evaluation_data
-from clients.worker import Worker
+from clients.local.evaluation import client_evaluation_data
+from clients.local.worker import Worker
 from common.config import Config
 from common.errors import UserError
-from common.records import Section
-from datasets.client_tests import client_class_groups, client_label_counts, global_class_groups, local_tests
+from common.records import Tensors
+from datasets.client_data.client_tests import (
+    client_class_groups,
+    client_label_counts,
+    global_class_groups,
+    local_tests,
+)
 from datasets.configured import open_dataset
 from server.evaluation import CentralEvaluation
 from tests.clients.jobs import global_model, small
@@ -37,7 +42,7 @@ def long_tailed(**keys: object) -> Config:
     return small(**options)  # type: ignore[arg-type]
 
 
-def constant_model() -> Section:
+def constant_model() -> Tensors:
     weight = global_model(small(model__name="linear"))["classifier.weight"]
     return {"classifier.weight": torch.zeros_like(weight), "classifier.bias": BIAS}
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from clients.base import Client
+from clients.local.worker import Worker
 from clients.moon import Moon, contrastive_loss
-from clients.worker import Worker
-from common.methods import complete
+from clients.registry import complete
 from models.classifier import as_classifier
 from tests.clients.jobs import equal, global_model, small, train
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from clients.app import run_describe
 from common.config import Config, merge
+from common.flower import assume_task_identity
 from common.records import CONFIG, METRICS
-from runtimes.flower_internals import assume_task_identity
 from runtimes.sequential import make_context
 
 

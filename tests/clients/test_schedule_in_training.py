@@ -3,7 +3,7 @@
 import pytest
 
 from clients.base import Client
-from clients.worker import Worker
+from clients.local.worker import Worker
 from common.errors import UserError
 from common.sections import Value
 from tests.clients.jobs import small

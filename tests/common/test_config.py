@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clients.registry import complete
 from common.config import (
     Config,
     default_values,
@@ -16,7 +17,6 @@ from common.config import (
     to_toml,
 )
 from common.errors import UserError
-from common.methods import complete
 from common.sections import Value
 from tests.common.configs import make_config
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.experiment_file import Experiment, Selection, parse_experiment
+from common.experiment_file import Experiment, LabelFilter, parse_experiment
 
 SWEEP = """
 rounds = 2000
@@ -115,7 +115,7 @@ def test_errors_are_one_line(text: str, complaint: str) -> None:
 )
 def test_a_selection(only: list[str], expected: list[str]) -> None:
     experiment = parse_experiment(SWEEP, "x.toml")
-    selection = Selection(only, experiment.axes)
+    selection = LabelFilter(only, experiment.axes)
     assert [point.name for point in experiment.points() if point in selection] == expected
 
 
@@ -124,7 +124,7 @@ def test_a_selection(only: list[str], expected: list[str]) -> None:
 )
 def test_a_wrong_selection(only: str, complaint: str) -> None:
     with pytest.raises(UserError) as raised:
-        Selection([only], parse_experiment(SWEEP, "x.toml").axes)
+        LabelFilter([only], parse_experiment(SWEEP, "x.toml").axes)
     assert complaint in str(raised.value)
 
 

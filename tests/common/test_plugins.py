@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from clients.base import Client
+from clients.registry import available_methods, load_method
 from common import plugins
 from common.errors import UserError
-from common.methods import available_methods, load_method
 from common.plugins import (
     KINDS,
     MODEL,
@@ -23,7 +23,7 @@ from common.plugins import (
     names,
     use_folders,
 )
-from server.participation._scheme import Scheme
+from server.participation._scheme import ParticipationScheme
 from strategies.fedavg import FedAvg
 
 PARTITION_CODE = "def partition(targets, num_clients, generator, *, share: float = 0.5):\n    return {}\n"
@@ -95,9 +95,10 @@ class TestFolders:
 
     def test_subclass(self, write: Write) -> None:
         write(
-            "participation/mine.py", "from server.participation._scheme import Scheme\nclass A(Scheme): ..."
+            "participation/mine.py",
+            "from server.participation._scheme import ParticipationScheme\nclass A(ParticipationScheme): ...",
         )
-        assert issubclass(find_subclass(PARTICIPATION, "mine", Scheme), Scheme)
+        assert issubclass(find_subclass(PARTICIPATION, "mine", ParticipationScheme), ParticipationScheme)
 
     def test_environment_adds_to_the_key(
         self, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -139,8 +140,8 @@ class TestFolders:
             f"partition.name: {folder}/partitions/empty.py defines no function 'partition'"
         )
         write("participation/empty.py", "x = 1")
-        assert "empty.py defines no subclass of Scheme" in message(
-            find_subclass, PARTICIPATION, "empty", Scheme
+        assert "empty.py defines no subclass of ParticipationScheme" in message(
+            find_subclass, PARTICIPATION, "empty", ParticipationScheme
         )
 
 
@@ -223,7 +224,9 @@ class TestObjects:
 
     def test_something_else(self) -> None:
         assert "defines no function" in message(find_function, PARTITION, "math:pi")
-        assert "defines no subclass of Scheme" in message(find_subclass, PARTICIPATION, "math:pi", Scheme)
+        assert "defines no subclass of ParticipationScheme" in message(
+            find_subclass, PARTICIPATION, "math:pi", ParticipationScheme
+        )
 
 
 class TestEntryPoints:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from common.records import content_bytes, num_bytes, to_array, to_ndarray, to_record, to_section, to_sections
+from common.records import content_bytes, num_bytes, to_array, to_ndarray, to_payload, to_record, to_tensors
 
 ARRAYS = {
     "float32": np.array([[0.1, -0.0, np.inf], [np.nan, 1e-45, 3.4e38]], np.float32),
@@ -63,7 +63,7 @@ def test_any_array_makes_the_round_trip(ndarray: np.ndarray) -> None:
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3, 4, 4)])
 def test_tensors_make_the_round_trip(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     tensor = torch.randn(shape, generator=torch.Generator().manual_seed(1)).mul(10).to(dtype)
-    back = to_section(to_record({"x": tensor}))["x"]
+    back = to_tensors(to_record({"x": tensor}))["x"]
     assert back.dtype == dtype
     assert back.shape == tensor.shape
     assert torch.equal(back, tensor)
@@ -99,7 +99,7 @@ def test_serialising_copies_and_reading_does_not() -> None:
 
 def test_names_keep_their_order() -> None:
     section = {"z": torch.zeros(1), "a": torch.ones(1), "m": torch.ones(2)}
-    assert list(to_section(to_record(section))) == ["z", "a", "m"]
+    assert list(to_tensors(to_record(section))) == ["z", "a", "m"]
 
 
 def test_sections_and_their_sizes() -> None:
@@ -110,7 +110,7 @@ def test_sections_and_their_sizes() -> None:
             "config": ConfigRecord({"server-round": 1}),
         }
     )
-    sections = to_sections(content)
+    sections = to_payload(content)
     assert set(sections) == {"arrays", "control"}
     assert sections["control"]["w"].dtype == torch.float64
     assert num_bytes(content.array_records["arrays"]) == 6 * 4 + 8

@@ -12,14 +12,14 @@ from flwr.app import Message
 
 from clients.app import app
 from clients.base import Client
-from clients.batches import num_steps
-from clients.training import train_locally
+from clients.local.batches import num_steps
+from clients.local.training import train_locally
+from clients.registry import available_methods
 from common.errors import ClientFailureError
-from common.methods import available_methods
 from runtimes.replay import replay
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
-from server.progress import PlainLines
+from server.records.progress import PlainLines
 from tests.conftest import Runner, model_for, small_config
 
 METHODS = [*available_methods(), "flwr:FedAdam", "flwr:FedAvgM", "flwr:FedMedian"]

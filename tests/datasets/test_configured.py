@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from clients.base import Client
-from clients.training import iterate_training_batches
-from clients.worker import Worker
+from clients.local.training import iterate_training_batches
+from clients.local.worker import Worker
 from datasets.configured import open_dataset
 from datasets.transforms import make_normalizer
 from tests.clients.jobs import small

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from datasets.class_groups import count_groups, cumulative_groups
-from datasets.local_tests import draw_local_tests, keyed_draw, legacy_draw, nominal_test_counts
+from datasets.client_data.class_groups import count_groups, cumulative_groups
+from datasets.client_data.local_tests import draw_local_tests, keyed_draw, legacy_draw, nominal_test_counts
 from datasets.long_tail import long_tail_counts
 from datasets.partition_report import label_counts
 from datasets.partitions import make_partition

@@ -16,8 +16,9 @@ from clients.app import app
 from common.config import PROJECT_ROOT, Config, merge
 from common.errors import UserError, unknown_name
 from common.experiment_file import Experiment, Point, parse_experiment
-from datasets import configured, noisy_clients
+from datasets import configured
 from datasets.dataset import Dataset, Split
+from datasets.noise.client_noise import feature_noise_of_clients as noisy_clients
 from runtimes.sequential import SequentialGrid
 from runtimes.sweep import PlannedRun, plan
 from server.experiment import prepare

@@ -9,18 +9,18 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import nn
 
 from clients.base import Client
-from clients.optimizers import make_optimizer
-from clients.training import Batch
-from clients.worker import Worker
+from clients.local.optimizers import make_optimizer
+from clients.local.training import Batch
+from clients.local.worker import Worker
+from clients.registry import Method, load_method
 from common.config import Config, merge
-from common.methods import Method, load_method
-from common.records import ARRAYS, METRICS, Section, to_record, to_section, to_sections
+from common.flower import assume_task_identity
+from common.records import ARRAYS, METRICS, Tensors, to_payload, to_record, to_tensors
 from common.sections import Value
 from datasets.dataset import Split
-from runtimes.flower_internals import assume_task_identity
 from strategies.fedavg import FedAvg
 
-Loss = Callable[[Client, Section, Batch], torch.Tensor]
+Loss = Callable[[Client, Tensors, Batch], torch.Tensor]
 
 
 class LossWorker(Worker):
@@ -87,17 +87,17 @@ class LossFederation:
         assert isinstance(strategy, FedAvg)
         strategy.begin_run(len(losses), list(self.model))
         self.strategy = strategy
-        self.replies: dict[int, Section] = {}
+        self.replies: dict[int, Tensors] = {}
         self.server_round = 0
 
     def _make_client(self, worker: Worker, client_id: int, loss: Loss) -> Client:
         class WithLoss(self.method.client_class):  # type: ignore[misc, name-defined]
-            def loss(self, params: Section, batch: Batch) -> torch.Tensor:
+            def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
                 return loss(self, params, batch)
 
         return WithLoss(worker, client_id, {}, dict(self.method.client_parameters))
 
-    def run_round(self, cohort: Sequence[int] | None = None) -> Section:
+    def run_round(self, cohort: Sequence[int] | None = None) -> Tensors:
         """Run one round and return the global model."""
         self.server_round += 1
         cohort = range(len(self.clients)) if cohort is None else cohort
@@ -106,12 +106,12 @@ class LossFederation:
         messages = self.strategy.configure_train(self.server_round, to_record(self.model), config, grid)  # type: ignore[arg-type]
         replies = []
         for client_id, message in zip(cohort, messages, strict=True):
-            sections, metrics = self.clients[client_id].train(to_sections(message.content), config)
+            sections, metrics = self.clients[client_id].train(to_payload(message.content), config)
             content = RecordDict({name: to_record(section) for name, section in sections.items()})
             content[METRICS] = MetricRecord(dict(metrics))
             self.replies[client_id] = {n: value.detach().clone() for n, value in sections[ARRAYS].items()}
             replies.append(Message(content, reply_to=message))
         arrays, _ = self.strategy.aggregate_train(self.server_round, replies)
         assert arrays is not None
-        self.model = {name: value.clone() for name, value in to_section(arrays).items()}
+        self.model = {name: value.clone() for name, value in to_tensors(arrays).items()}
         return self.model

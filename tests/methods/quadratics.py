@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from clients.base import Client
-from clients.training import Batch
-from common.records import Section
+from clients.local.training import Batch
+from common.records import Tensors
 from common.sections import Value
 from tests.methods.federation import Loss, LossFederation
 
@@ -22,7 +22,7 @@ def quadratic(h: float, b: float | Sequence[float]) -> Loss:
     """Return the loss Q(h, b); b may be a vector."""
     target = torch.tensor(b, dtype=torch.float64)
 
-    def loss(client: Client, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(client: Client, params: Tensors, batch: Batch) -> torch.Tensor:
         return (h / 2 * (params["w"] - target) ** 2).sum()
 
     return loss

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from common.sections import Value
 from models.classifier import Classifier
-from models.population import Population
-from models.submodels import Splittable, SubModels
+from models.sizes.population import Population
+from models.sizes.submodels import Splittable, SubModels
 from strategies.heteroavg import HeteroAvg
 from tests.methods.federation import Loss, LossFederation
 

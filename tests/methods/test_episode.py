@@ -7,9 +7,9 @@ import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
 from clients.base import Client
-from clients.training import Batch
+from clients.local.training import Batch
 from common.errors import UserError
-from common.records import METRICS, Section, to_record
+from common.records import METRICS, Tensors, to_record
 from common.sections import Value
 from tests.methods.federation import LossFederation
 from tests.methods.quadratics import Federation, Point
@@ -173,7 +173,7 @@ def test_the_mini_batches_of_an_extra_gradient(
     """As many as the round has local steps, unless told; the gradient of the n-th mini-batch is n here."""
     sizes: list[int] = []
 
-    def loss(client: Client, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(client: Client, params: Tensors, batch: Batch) -> torch.Tensor:
         sizes.append(len(batch))
         return len(sizes) * params["w"].sum()
 

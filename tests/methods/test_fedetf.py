@@ -9,13 +9,13 @@ from flwr.app import ConfigRecord
 from torch.nn import functional as F
 
 from clients.fedetf import FedETF, dot_regression
-from clients.training import Batch
-from clients.worker import Worker
+from clients.local.training import Batch
+from clients.local.worker import Worker
+from clients.registry import complete
 from common.errors import UserError
-from common.methods import complete
-from common.records import ARRAYS, Section
+from common.records import ARRAYS, Tensors
 from models.classifier import as_classifier
-from models.sse_c import frame
+from models.heads.sse_c import frame
 from strategies.fedetf import FedETF as FedETFServer
 from tests.clients.jobs import small
 
@@ -48,14 +48,14 @@ def test_dot_regression_is_zero_on_the_frame() -> None:
     assert dot_regression(-FRAME[targets], FRAME, targets) > 1
 
 
-def worker_and_model(**keys: Any) -> tuple[Worker, Section]:
+def worker_and_model(**keys: Any) -> tuple[Worker, Tensors]:
     config = complete(small(method__name="fedetf", **keys))
     worker = Worker(config)
     state = {name: value.clone() for name, value in worker.state.items()}
     return worker, FedETFServer().initial_model(state, config.seed)
 
 
-def train(worker: Worker, model: Section, client_id: int = 0, **parameters: Any) -> tuple[FedETF, Section]:
+def train(worker: Worker, model: Tensors, client_id: int = 0, **parameters: Any) -> tuple[FedETF, Tensors]:
     client = FedETF(worker, client_id, parameters=parameters)
     client.validate()
     sections, _ = client.train({ARRAYS: model}, ConfigRecord({"server-round": 1}))

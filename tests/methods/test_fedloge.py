@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clients.fedloge import FedLoGe
-from clients.training import Batch
-from clients.worker import Worker
+from clients.local.training import Batch
+from clients.local.worker import Worker
 from common.errors import UserError
-from common.records import ARRAYS, METRICS, Section, Sections, to_record, to_section
+from common.flower import assume_task_identity
+from common.records import ARRAYS, METRICS, Payload, Tensors, to_record, to_tensors
 from models.classifier import Classifier
-from models.realignment import head_of_model
-from runtimes.flower_internals import assume_task_identity
+from models.heads.realignment import head_of_model
 from strategies.fedloge import FedLoGe as FedLoGeServer
 from tests.clients.jobs import small
 from tests.methods.federation import LossWorker
@@ -95,13 +95,13 @@ def test_two_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not phi["weight"].any()
 
 
-def reply(client_id: int, num_examples: int, sections: Sections) -> Message:
+def reply(client_id: int, num_examples: int, sections: Payload) -> Message:
     content = RecordDict({name: to_record(section) for name, section in sections.items()})
     content[METRICS] = MetricRecord({"num-examples": num_examples})
     return Message(content, dst_node_id=client_id + 2, message_type="train")
 
 
-def aggregate(replies: Sequence[tuple[int, float, float, int]]) -> tuple[Section, Section]:
+def aggregate(replies: Sequence[tuple[int, float, float, int]]) -> tuple[Tensors, Tensors]:
     """Aggregate clients of one number each: (examples, weight, running mean, counter)."""
     assume_task_identity()
     server = FedLoGeServer()
@@ -126,7 +126,7 @@ def aggregate(replies: Sequence[tuple[int, float, float, int]]) -> tuple[Section
     ]
     arrays, _ = server.aggregate_train(1, messages)
     assert arrays is not None
-    return to_section(arrays), server.global_head
+    return to_tensors(arrays), server.global_head
 
 
 THREE = [(30, 1.0, 0.1, 20), (10, 2.0, 0.5, 10), (60, 4.0, 0.2, 40)]
@@ -160,7 +160,7 @@ def test_order_copies_and_scale_of_the_weights_do_not_matter() -> None:
     assert torch.equal(only[1]["weight"], torch.full((3, 4), 2.0))
 
 
-def federation(rounds: int = 1, clients: Sequence[int] = (0, 1), **keys: Any) -> tuple[Section, Section, Any]:
+def federation(rounds: int = 1, clients: Sequence[int] = (0, 1), **keys: Any) -> tuple[Tensors, Tensors, Any]:
     """Run rounds of clients on digits; return the model, psi and the local heads."""
     method = {name.removeprefix("method__"): keys.pop(name) for name in list(keys) if "method__" in name}
     shift = keys.pop("shift", {})
@@ -169,7 +169,7 @@ def federation(rounds: int = 1, clients: Sequence[int] = (0, 1), **keys: Any) ->
     assume_task_identity()
     server = FedLoGeServer(**{k: v for k, v in method.items() if hasattr(FedLoGeServer, k)})
     model = server.initial_model({name: v.clone() for name, v in worker.state.items()}, config.seed)
-    states: dict[int, Sections] = {}
+    states: dict[int, Payload] = {}
     for server_round in range(1, rounds + 1):
         messages = []
         for client_id in clients:
@@ -184,11 +184,11 @@ def federation(rounds: int = 1, clients: Sequence[int] = (0, 1), **keys: Any) ->
             messages.append(reply(client_id, int(metrics["num-examples"]), sections))
         arrays, _ = server.aggregate_train(server_round, messages)
         assert arrays is not None
-        model = {**model, **to_section(arrays)}
+        model = {**model, **to_tensors(arrays)}
     return model, server.global_head, {k: state["local-head"] for k, state in states.items()}
 
 
-def same(first: Section, second: Section) -> bool:
+def same(first: Tensors, second: Tensors) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 

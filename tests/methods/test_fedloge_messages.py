@@ -8,8 +8,8 @@ from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDic
 
 from clients.app import app
 from clients.fedloge import FedLoGe
-from clients.worker import Worker
-from common.records import ARRAYS, CONFIG, METRICS, Section, Sections, to_record, to_section, to_sections
+from clients.local.worker import Worker
+from common.records import ARRAYS, CONFIG, METRICS, Payload, Tensors, to_payload, to_record, to_tensors
 from runtimes.sequential import SequentialGrid
 from strategies.fedloge import FedLoGe as FedLoGeServer
 from tests.clients.jobs import equal, small
@@ -35,7 +35,7 @@ class Federation:
         self.messages += [message.content for message in (*messages, *replies)]
         return replies
 
-    def train(self, *cohort: int) -> Sections:
+    def train(self, *cohort: int) -> Payload:
         """Run a round and return what its clients were sent."""
         self.server_round += 1
         nodes = SimpleNamespace(get_node_ids=lambda: cohort)
@@ -43,13 +43,13 @@ class Federation:
         messages = list(
             self.server.configure_train(self.server_round, to_record(self.model), config, nodes)  # type: ignore[arg-type]
         )
-        received = to_sections(messages[0].content)
+        received = to_payload(messages[0].content)
         arrays, _ = self.server.aggregate_train(self.server_round, self._carry(messages))
         assert arrays is not None
-        self.model = {**self.model, **to_section(arrays)}
+        self.model = {**self.model, **to_tensors(arrays)}
         return received
 
-    def evaluate(self, node: int) -> tuple[Sections, MetricRecord]:
+    def evaluate(self, node: int) -> tuple[Payload, MetricRecord]:
         """Evaluate one client; return what it was sent and its metrics."""
         nodes = SimpleNamespace(get_node_ids=lambda: [node])
         config = ConfigRecord({"server-round": self.server_round})
@@ -57,14 +57,14 @@ class Federation:
             self.server.configure_evaluate(self.server_round, to_record(self.model), config, nodes)  # type: ignore[arg-type]
         )
         (reply,) = self._carry(messages)
-        return to_sections(messages[0].content), reply.content.metric_records[METRICS]
+        return to_payload(messages[0].content), reply.content.metric_records[METRICS]
 
-    def local_head(self, node: int) -> Section:
+    def local_head(self, node: int) -> Tensors:
         """Return the head that a client keeps, as a checkpoint does."""
         content = RecordDict({CONFIG: ConfigRecord()})
         message = Message(content, dst_node_id=node, message_type=f"{MessageType.QUERY}.get_state")
         (reply,) = self.grid.send_and_receive([message])
-        return {name: value.clone() for name, value in to_sections(reply.content)["local-head"].items()}
+        return {name: value.clone() for name, value in to_payload(reply.content)["local-head"].items()}
 
 
 def test_local_heads_go_on_where_they_were_and_stay_with_their_clients() -> None:
@@ -109,6 +109,6 @@ def test_local_heads_are_in_no_message() -> None:
         assert names in ({ARRAYS, "head"}, set())
         trained, evaluated = trained + bool(names), evaluated + (not names)
         for record in content.array_records.values():
-            for array in map(np.asarray, to_section(record).values()):
+            for array in map(np.asarray, to_tensors(record).values()):
                 assert not any(np.array_equal(array, secret) for secret in secrets)
     assert (trained, evaluated) == (2 * 3 + 2, 2)  # with arrays: training both ways, evaluation one way

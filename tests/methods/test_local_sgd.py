@@ -4,10 +4,10 @@ import pytest
 import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
+from clients.registry import load_method
 from common.errors import UserError
-from common.methods import load_method
-from common.records import ARRAYS, METRICS, Section, to_record, to_section
-from runtimes.flower_internals import assume_task_identity
+from common.flower import assume_task_identity
+from common.records import ARRAYS, METRICS, Tensors, to_record, to_tensors
 from strategies._workers import Workers
 from tests.methods.quadratics import Federation
 from tests.strategies.messages import NodesOnly
@@ -125,8 +125,8 @@ def test_the_warm_up_goes_on_within_rounds() -> None:
 
 
 def average_into(
-    strategy: Workers, x: Section, server_round: int, rate: float, average: list[float]
-) -> Section:
+    strategy: Workers, x: Tensors, server_round: int, rate: float, average: list[float]
+) -> Tensors:
     """Let a strategy reduce one reply that is the average."""
     assume_task_identity()
     (message,) = strategy.configure_train(server_round, to_record(x), ConfigRecord(), NodesOnly([2]))
@@ -134,7 +134,7 @@ def average_into(
     content[METRICS] = MetricRecord({"num-examples": 1, "learning-rate": rate})
     arrays, _ = strategy.aggregate_train(server_round, [Message(content, reply_to=message)])
     assert arrays is not None
-    return {name: value.clone() for name, value in to_section(arrays).items()}
+    return {name: value.clone() for name, value in to_tensors(arrays).items()}
 
 
 def test_slowmo_in_three_rounds() -> None:

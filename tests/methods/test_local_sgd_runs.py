@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from clients.base import Client
-from clients.sampling import iterate_stream
-from clients.worker import Worker
+from clients.local.sampling import iterate_stream
+from clients.local.worker import Worker
 from common.errors import UserError
 from tests.conftest import Runner, small_config
 

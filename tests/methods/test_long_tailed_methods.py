@@ -12,22 +12,22 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
+from clients._class_gradients import class_gradients
+from clients._class_prior import log_prior
 from clients.balanced_softmax import BalancedSoftmax
 from clients.base import Client
-from clients.class_gradients import class_gradients
-from clients.class_prior import log_prior
 from clients.creff import CReFF as CReFFClient
 from clients.fedrod import FedRoD
+from clients.local.training import Batch
+from clients.local.worker import Worker
 from clients.ratio_loss import RatioLoss, class_ratios
-from clients.training import Batch
-from clients.worker import Worker
 from common.errors import UserError
-from common.records import Section, to_section, to_sections
+from common.records import Tensors, to_payload, to_tensors
 from datasets.dataset import Split
 from models.classifier import Classifier
 from runtimes.sequential import SequentialGrid
-from strategies.aggregation import WeightedAverage
-from strategies.class_wise import class_wise_mean, scaled_rows
+from strategies._aggregation import WeightedAverage
+from strategies._class_wise import class_wise_mean, scaled_rows
 from strategies.creff import (
     CReFF,
     feature_gradients,
@@ -181,7 +181,7 @@ def test_rows_of_classes_that_no_client_has_are_averaged_as_the_body_is() -> Non
     ]
     arrays, _ = strategy.aggregate_train(1, replies)
     assert arrays is not None
-    model = to_section(arrays)
+    model = to_tensors(arrays)
     of_present = (30 * 30 * 1.0 + 10 * 10 * 5.0) / (30 * 30 + 10 * 10)
     assert model["fc.weight"].tolist() == [2.0]
     assert model["classifier.weight"].flatten().tolist() == pytest.approx([of_present, 2.0])
@@ -274,7 +274,7 @@ class TestRatioLoss:
 class TestCReFF:
     HEAD = "classifier."
 
-    def section(self, head: nn.Linear) -> Section:
+    def section(self, head: nn.Linear) -> Tensors:
         return {f"{self.HEAD}{name}": value.detach() for name, value in head.named_parameters()}
 
     def test_features_have_the_gradients_of_real_samples(self) -> None:
@@ -418,7 +418,7 @@ def test_fedrod_with_a_class_wise_head(run_small: Runner) -> None:
         def exchange(self, messages: list[Message]) -> Iterator[Message]:
             for reply in super().exchange(messages):
                 if "class-counts" in reply.content.array_records:
-                    replies.append(to_sections(reply.content))
+                    replies.append(to_payload(reply.content))
                 yield reply
 
     options = {"method__name": "fedrod", "model__name": "linear", "rounds": 2, "checkpoint__every": 1}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clients.step_weights import step_weight_norm
+from clients.local.step_weights import step_weight_norm
 from tests.methods.quadratics import Federation
 
 LR = {"optimizer.learning-rate": 0.1}

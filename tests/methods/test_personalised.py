@@ -8,11 +8,11 @@ from torch import nn
 from clients.base import Client
 from clients.ditto import Ditto
 from clients.knn_per import KnnPer
-from clients.training import Batch
-from clients.worker import Worker
+from clients.local.training import Batch
+from clients.local.worker import Worker
 from common.errors import UserError
-from common.records import Section
-from models.parts import part_names
+from common.records import Tensors
+from models.heads.parts import part_names
 from tests.clients.jobs import equal, global_model, small, train
 from tests.methods.federation import Loss, LossFederation
 from tests.methods.quadratics import Federation
@@ -34,7 +34,7 @@ class Product(nn.Module):
 
 
 def target(y: float) -> Loss:
-    def loss(client: Client, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(client: Client, params: Tensors, batch: Batch) -> torch.Tensor:
         return (params["classifier.a"] * params["body.b"] - y) ** 2 / 2
 
     return loss
@@ -144,7 +144,7 @@ class TestDitto:
         batches: list[bool] = []
 
         class Counting(Ditto):
-            def after_step(self, params: Section) -> None:
+            def after_step(self, params: Tensors) -> None:
                 batches.append(self.is_personal_phase)
 
         result = train(worker, 0, global_model(worker.config), client_class=Counting)
@@ -176,7 +176,7 @@ class TestPerFedAvg:
         calls = iter(zip(h, b, strict=False))
         federation = self.federation(variant=variant)
 
-        def loss(params: Section, batch: Batch) -> torch.Tensor:
+        def loss(params: Tensors, batch: Batch) -> torch.Tensor:
             curvature, centre = next(calls)
             return (curvature / 2 * (params["w"] - centre) ** 2).sum()
 
@@ -205,7 +205,7 @@ class TestPerFedAvg:
             def begin_round(self) -> None:
                 self.batches = self.extra_batches()
 
-            def correct_gradients(self, params: Section, grads: Section) -> Section:
+            def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
                 seen.append(self.batch.indices.tolist())
                 seen.append(next(self.batches).indices.tolist())
                 return grads

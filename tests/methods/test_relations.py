@@ -6,9 +6,9 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.methods import available_methods, load_method
-from common.records import ARRAYS, Section, to_record, to_section
-from runtimes.flower_internals import assume_task_identity
+from clients.registry import available_methods, load_method
+from common.flower import assume_task_identity
+from common.records import ARRAYS, Tensors, to_record, to_tensors
 from strategies._asynchronous import Asynchronous
 from strategies.fedavg import FedAvg
 from tests.methods.quadratics import Federation
@@ -81,7 +81,7 @@ def test_two_rounds_of_two_workers() -> None:
     assert federation.round() == pytest.approx([-0.146625], abs=1e-12)
 
 
-def reduce(method: str, start: Section, replies: list[tuple[Section, int]]) -> Section:
+def reduce(method: str, start: Tensors, replies: list[tuple[Tensors, int]]) -> Tensors:
     assume_task_identity()
     strategy = load_method(method, {}).make_strategy()
     assert isinstance(strategy, FedAvg)
@@ -102,10 +102,10 @@ def reduce(method: str, start: Section, replies: list[tuple[Section, int]]) -> S
     ]
     arrays, _ = strategy.aggregate_train(1, messages)
     assert arrays is not None
-    return to_section(arrays)
+    return to_tensors(arrays)
 
 
-def point(*values: float) -> Section:
+def point(*values: float) -> Tensors:
     return {"w": torch.tensor(values, dtype=torch.float64)}
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from clients.base import Client
-from clients.training import train_locally
+from clients.local.training import train_locally
 from common.errors import UserError
 from tests.conftest import Runner
 

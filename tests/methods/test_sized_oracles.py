@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from clients.base import Client
-from clients.training import Batch
-from common.records import Section
+from clients.local.training import Batch
+from common.records import Tensors
 from tests.methods.federation import Loss
 from tests.methods.quadratics import Federation, quadratic
 from tests.methods.sized import SizedFederation
@@ -17,7 +17,7 @@ METHODS = ["heteroavg", "heteroprox", "heteronova", "heteroscaffold"]
 def slopes(**gradients: float) -> Loss:
     """A linear loss: every step moves an entry by -lr times its gradient."""
 
-    def loss(client: Client, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(client: Client, params: Tensors, batch: Batch) -> torch.Tensor:
         return torch.stack([gradients[name] * value.sum() for name, value in params.items()]).sum()
 
     return loss
@@ -26,7 +26,7 @@ def slopes(**gradients: float) -> Loss:
 def wells(**minima: float) -> Loss:
     """A sum of parabolas."""
 
-    def loss(client: Client, params: Section, batch: Batch) -> torch.Tensor:
+    def loss(client: Client, params: Tensors, batch: Batch) -> torch.Tensor:
         return torch.stack([((value - minima[name]) ** 2).sum() / 2 for name, value in params.items()]).sum()
 
     return loss

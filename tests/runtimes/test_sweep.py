@@ -12,10 +12,11 @@ import pytest
 
 import clients
 import run_simulation
-from analysis import report, sweep_report
+from analysis import report
+from analysis.comparison import sweep_report
 from clients.base import Client
-from clients.worker import get_worker
-from common.methods import _load_method
+from clients.local.worker import get_worker
+from clients.registry import _load_method
 from datasets.configured import _open
 from tests.conftest import SMALL_RUN
 from tests.system.commands import run as run_process

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.records import to_ndarray, to_section
+from common.records import to_ndarray, to_tensors
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset, Split
 from models.configured import build_configured_model
@@ -67,7 +67,7 @@ def test_the_initial_model_is_that_of_the_workers() -> None:
     evaluation = linear_evaluation(seed=5)
     config = small(model__name="linear", seed=5)
     model = build_configured_model(config, (1, 8, 8), 10)
-    initial = to_section(evaluation.initial_arrays())
+    initial = to_tensors(evaluation.initial_arrays())
     assert {name: value.tolist() for name, value in initial.items()} == {
         name: value.tolist() for name, value in model.state_dict().items()
     }
@@ -112,7 +112,7 @@ def test_recalibration_estimates_the_buffers_anew(batch_norm_model: str) -> None
     finished = evaluation.finished(arrays)
     dataset = open_dataset(recalibrate)
     pixels = (dataset.train.inputs.double() / 255 - dataset.mean[0]) / dataset.std[0]
-    features = torch.nn.functional.conv2d(pixels, to_section(arrays)["conv.weight"].double())
+    features = torch.nn.functional.conv2d(pixels, to_tensors(arrays)["conv.weight"].double())
     mean = to_ndarray(finished["bn.running_mean"])
     assert mean == pytest.approx(features.mean((0, 2, 3)).numpy(), abs=1e-4)
     assert finished["conv.weight"].data == arrays["conv.weight"].data
@@ -146,7 +146,7 @@ def test_recalibration_on_as_many_batches_as_told(batch_norm_model: str) -> None
 def test_variants_of_the_head_are_evaluated_like_whole_models(name: str) -> None:
     config = small(model__name=name, evaluate__batch_size=100)
     evaluation = CentralEvaluation(config, open_dataset(config))
-    state = to_section(evaluation.initial_arrays())
+    state = to_tensors(evaluation.initial_arrays())
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(state["classifier.weight"].shape, generator=generator)
     body = next(name for name in state if name.endswith("weight"))
@@ -203,7 +203,7 @@ def test_o29_counts_of_cifar10s_size(drop_last: bool, percent: float) -> None:
 def test_accuracies_by_class_are_those_of_the_model_and_not_of_a_variant() -> None:
     config = small(model__name="linear", evaluate__groups="cumulative")
     evaluation = CentralEvaluation(config, open_dataset(config))
-    state = to_section(evaluation.initial_arrays())
+    state = to_tensors(evaluation.initial_arrays())
     evaluation(record(state))
     alone = evaluation.class_rows()
     evaluation(record(state), {"other": {"classifier.weight": -state["classifier.weight"]}})

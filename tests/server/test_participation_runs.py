@@ -13,12 +13,12 @@ from flwr.app import ConfigRecord, Message
 from torch.nn import functional as F
 
 from clients.base import Client
-from clients.worker import Worker
+from clients.local.worker import Worker
 from common.errors import ClientFailureError, UserError
 from common.records import ARRAYS
 from runtimes.replay import replay
 from runtimes.sequential import SequentialGrid
-from server.replies import ReplyCheck
+from server.messages.replies import ReplyCheck
 from strategies.fedavg import FedAvg
 from tests.clients.jobs import global_model, small
 from tests.conftest import Runner

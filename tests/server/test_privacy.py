@@ -10,12 +10,12 @@ import torch
 from flwr.app import Message
 
 from clients.base import Client
-from clients.training import train_locally
+from clients.local.training import train_locally
+from clients.registry import available_methods, load_method
 from common.errors import UserError
-from common.methods import available_methods, load_method
 from runtimes.sequential import SequentialGrid
-from server.progress import PlainLines
-from strategies.privacy_accounting import Accountant
+from server.records.progress import PlainLines
+from strategies._privacy_accounting import Accountant
 from tests.conftest import Runner, model_for
 
 FIXED = {"privacy__clipping": "fixed", "privacy__noise_multiplier": 0.5, "privacy__clip_norm": 0.5}
@@ -76,9 +76,9 @@ def test_failures_do_not_lower_the_noise(
     models: list[torch.Tensor] = []
 
     def remember(self: Any, arrays: Any, *variants: Any) -> dict[str, float]:
-        from common.records import to_section
+        from common.records import to_tensors
 
-        models.append(torch.cat([v.double().flatten() for v in to_section(arrays).values()]))
+        models.append(torch.cat([v.double().flatten() for v in to_tensors(arrays).values()]))
         return {"test_loss": 0.0, "test_accuracy": 0.0}
 
     monkeypatch.setattr("server.evaluation.CentralEvaluation.__call__", remember)

@@ -10,7 +10,7 @@ import torch
 from flwr.app import Error, Message
 from safetensors.torch import load_file
 
-from clients.worker import Worker
+from clients.local.worker import Worker
 from common.records import CONFIG, METRICS, to_ndarray
 from common.sections import Value
 from runtimes.sequential import SequentialGrid

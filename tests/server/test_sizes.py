@@ -12,9 +12,9 @@ from flwr.app import Message
 
 from clients.app import app
 from common.errors import UserError
-from common.records import to_record, to_section, to_sections
+from common.records import to_payload, to_record, to_tensors
 from datasets.configured import open_dataset
-from models.submodels import as_splittable
+from models.sizes.submodels import as_splittable
 from runtimes.sequential import SequentialGrid
 from server.evaluation import CentralEvaluation
 from server.experiment import prepare
@@ -57,11 +57,11 @@ def test_what_a_client_is_sent_and_replies_is_its_sub_model(run_small: Runner) -
     seen = set()
     for message, reply in with_model:
         size = sizes[message.metadata.dst_node_id - 2]
-        sent = to_sections(message.content)["arrays"]
+        sent = to_payload(message.content)["arrays"]
         assert sum(value.numel() for value in sent.values()) == NUM_VALUES[size]
         assert message.content.config_records["config"]["size"] == size
         if "arrays" in reply.content.array_records:
-            assert set(to_sections(reply.content)["arrays"]) == set(sent)
+            assert set(to_payload(reply.content)["arrays"]) == set(sent)
         seen.add(size)
     assert seen == set(NUM_VALUES)
 
@@ -127,7 +127,7 @@ def test_m16_training_on_a_cpu_moves_every_parameter(run_small: Runner) -> None:
     run_small("run", Watching, rounds=1, clients__fraction=1.0, **HETERO)
     for message, reply in Watching.last.exchanged:  # type: ignore[attr-defined]
         if "arrays" in message.content.array_records:
-            sent, back = (to_sections(content)["arrays"] for content in (message.content, reply.content))
+            sent, back = (to_payload(content)["arrays"] for content in (message.content, reply.content))
             assert not torch.equal(sent["conv1.weight"], back["conv1.weight"])
             assert not torch.equal(sent["classifier.weight"], back["classifier.weight"])
 
@@ -136,7 +136,7 @@ def test_m16_steps_of_no_length_move_no_parameter(run_small: Runner) -> None:
     run_small("run", Watching, rounds=1, clients__fraction=1.0, optimizer__learning_rate=1e-60, **HETERO)
     for message, reply in Watching.last.exchanged:  # type: ignore[attr-defined]
         if "arrays" in message.content.array_records:
-            sent, back = (to_sections(content)["arrays"] for content in (message.content, reply.content))
+            sent, back = (to_payload(content)["arrays"] for content in (message.content, reply.content))
             moved = {name for name in sent if not torch.equal(sent[name], back[name])}
             assert moved == {name for name in sent if name.endswith(("_mean", "_var", "_tracked"))}
 
@@ -278,7 +278,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_worker_keeps_one_model_per_size() -> None:
-    from clients.worker import Worker
+    from clients.local.worker import Worker
 
     worker = Worker(small_config(**HETERO))
     small = worker.sized("resnet10")
@@ -287,7 +287,7 @@ def test_a_worker_keeps_one_model_per_size() -> None:
     assert small.train.inputs is worker.train.inputs
     assert small.model is not worker.model
     assert all(torch.equal(v, worker.initial_state[n]) for n, v in small.initial_state.items())
-    section = to_section(to_record(small.state))
+    section = to_tensors(to_record(small.state))
     with torch.no_grad():
         small.parameters["conv1.weight"].add_(1)
     assert torch.equal(worker.state["conv1.weight"], section["conv1.weight"])

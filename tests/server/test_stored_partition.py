@@ -8,7 +8,7 @@ import pandas as pd
 
 from datasets.configured import open_dataset
 from datasets.partition_report import label_counts, partition_sha256, read_partition
-from datasets.scheme import partition_clients
+from datasets.partition_scheme import partition_clients
 from tests.conftest import Runner, small_config
 
 TINY: dict[str, Any] = {"rounds": 1, "model__name": "linear", "local__epochs": 0, "local__steps": 1}

@@ -8,8 +8,8 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
+from common.flower import Run, assume_task_identity
 from common.records import to_record
-from runtimes.flower_internals import Run, assume_task_identity
 
 
 class NodesOnly(Grid):

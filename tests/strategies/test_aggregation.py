@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from common.records import Section
-from strategies.aggregation import WeightedAverage
+from common.records import Tensors
+from strategies._aggregation import WeightedAverage
 
 
-def average(*replies: tuple[Section, float]) -> Section:
+def average(*replies: tuple[Tensors, float]) -> Tensors:
     reduction = WeightedAverage()
     for section, weight in replies:
         reduction.add(section, weight)
@@ -95,7 +95,7 @@ class TestWeights:
         assert result["n"].item() == 2
 
     @pytest.mark.parametrize("replies", [(), ((FIRST, 0),), ((FIRST, 0), (SECOND, 0))])
-    def test_nothing_to_average_is_an_error(self, replies: tuple[tuple[Section, float], ...]) -> None:
+    def test_nothing_to_average_is_an_error(self, replies: tuple[tuple[Tensors, float], ...]) -> None:
         with pytest.raises(ValueError, match="no reply has a weight above 0"):
             average(*replies)
 
@@ -123,7 +123,7 @@ def test_replies_are_not_written_to() -> None:
 
 
 @st.composite
-def replies(draw: st.DrawFn) -> list[tuple[Section, int]]:
+def replies(draw: st.DrawFn) -> list[tuple[Tensors, int]]:
     shape = draw(hnp.array_shapes(min_dims=0, max_dims=2, max_side=3))
     floats = st.floats(-1e6, 1e6, width=32)
     return [
@@ -140,7 +140,7 @@ def replies(draw: st.DrawFn) -> list[tuple[Section, int]]:
 
 @settings(max_examples=60, deadline=None)
 @given(replies(), st.integers(0, 12), st.randoms(use_true_random=False))
-def test_metamorphic_relations(cohort: list[tuple[Section, int]], exponent: int, random: object) -> None:
+def test_metamorphic_relations(cohort: list[tuple[Tensors, int]], exponent: int, random: object) -> None:
     result = average(*cohort)
     values = torch.stack([section["y"] for section, _ in cohort])
     weights = torch.tensor([float(weight) for _, weight in cohort], dtype=torch.float64)

@@ -11,13 +11,13 @@ import torch
 from flwr.app import ConfigRecord
 from safetensors.torch import load_file
 
+from clients.registry import load_method
 from common.clock import ClientSpeeds, synchronous_seconds
 from common.config import Config, merge
 from common.errors import UserError
-from common.methods import load_method
-from common.records import to_section
+from common.records import to_tensors
 from common.sections import Value
-from server.state_codec import capture_attributes, restore_attributes
+from server.checkpoints.state_codec import capture_attributes, restore_attributes
 from strategies._asynchronous import Asynchronous
 from tests.conftest import Runner
 from tests.methods.quadratics import Federation
@@ -63,7 +63,7 @@ def update(
         messages.append(reply)
     arrays, _ = strategy.aggregate_train(newest + 1, messages)
     assert arrays is not None
-    return float(to_section(arrays)["w"])
+    return float(to_tensors(arrays)["w"])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def run_clock(strategy: Asynchronous, rounds: int) -> list[dict[int, int]]:
         arrays = record({"w": [float(server_round - 1)]})
         for message in strategy.configure_train(server_round, arrays, ConfigRecord(), grid):
             # The model's value is its version here.
-            sent = to_section(message.content.array_records["arrays"])["w"]
+            sent = to_tensors(message.content.array_records["arrays"])["w"]
             assert int(sent) == strategy.arrived[message.metadata.dst_node_id - 2]
             assert message.content.config_records["config"]["server-round"] == int(sent) + 1
         found.append({client_id: server_round - 1 - strategy.arrived[client_id] for client_id in cohort})

@@ -5,17 +5,17 @@ import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, MessageType, MetricRecord
 
-from common.records import Section, Sections, to_section
-from server.replies import ReplyCheck
+from common.records import Payload, Tensors, to_tensors
+from server.messages.replies import ReplyCheck
 from strategies.fedavg import FedAvg
 from tests.strategies.messages import NodesOnly, make_reply, record
 
 
-def aggregate(strategy: FedAvg, *replies: object) -> tuple[Section, MetricRecord]:
+def aggregate(strategy: FedAvg, *replies: object) -> tuple[Tensors, MetricRecord]:
     arrays, metrics = strategy.aggregate_train(1, replies)  # type: ignore[arg-type]
     assert arrays is not None
     assert metrics is not None
-    return to_section(arrays), metrics
+    return to_tensors(arrays), metrics
 
 
 class TestConfigure:
@@ -27,7 +27,7 @@ class TestConfigure:
         for message in messages:
             assert set(message.content) == {"arrays", "config"}
             assert message.content.config_records["config"]["server-round"] == 3
-            assert to_section(message.content.array_records["arrays"])["w"].tolist() == [1.0, 2.0]
+            assert to_tensors(message.content.array_records["arrays"])["w"].tolist() == [1.0, 2.0]
 
     def test_all_messages_share_one_payload(self) -> None:
         messages = list(
@@ -42,12 +42,12 @@ class TestConfigure:
 
     def test_sections_of_a_method_travel_beside_the_model(self) -> None:
         class WithControl(FedAvg):
-            def broadcast(self, server_round: int) -> Sections:
+            def broadcast(self, server_round: int) -> Payload:
                 return {"control": {"w": torch.tensor([float(server_round)])}}
 
         (message,) = WithControl().configure_train(5, record({"w": [1.0]}), ConfigRecord(), NodesOnly([2]))
-        assert to_section(message.content.array_records["control"])["w"].tolist() == [5.0]
-        assert to_section(message.content.array_records["arrays"])["w"].tolist() == [1.0]
+        assert to_tensors(message.content.array_records["control"])["w"].tolist() == [5.0]
+        assert to_tensors(message.content.array_records["arrays"])["w"].tolist() == [1.0]
 
     def test_evaluation(self) -> None:
         messages = list(
@@ -77,7 +77,7 @@ class TestAggregate:
     def test_replies_may_come_one_by_one(self) -> None:
         arrays, _ = FedAvg().aggregate_train(1, iter(self.REPLIES))
         assert arrays is not None
-        assert to_section(arrays)["y"].tolist() == [2.5, -0.25]
+        assert to_tensors(arrays)["y"].tolist() == [2.5, -0.25]
 
     def test_no_reply_is_no_model(self) -> None:
         assert FedAvg().aggregate_train(1, []) == (None, None)
@@ -96,7 +96,7 @@ class TestAggregate:
 
     def test_every_section_is_averaged_and_update_decides(self) -> None:
         class WithControl(FedAvg):
-            def update(self, averages: Sections, server_round: int) -> Section:
+            def update(self, averages: Payload, server_round: int) -> Tensors:
                 return {"y": averages["arrays"]["y"] + server_round * averages["control"]["c"]}
 
         replies = [
@@ -105,7 +105,7 @@ class TestAggregate:
         ]
         arrays, _ = WithControl().aggregate_train(10, replies)
         assert arrays is not None
-        assert to_section(arrays)["y"].tolist() == [4.0 + 10 * 5.0]
+        assert to_tensors(arrays)["y"].tolist() == [4.0 + 10 * 5.0]
 
     def test_evaluation_metrics_are_weighted_by_examples(self) -> None:
         replies = [make_reply({}, 1, loss=2.0, accuracy=0.0), make_reply({}, 3, loss=4.0, accuracy=1.0)]

@@ -10,11 +10,11 @@ import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import nn
 
-from common.records import Section, to_record, to_section, to_sections
+from common.records import Tensors, to_payload, to_record, to_tensors
 from models import build_model
 from models.classifier import Classifier
-from models.population import Population
-from models.submodels import Splittable, SubModels, as_splittable
+from models.sizes.population import Population
+from models.sizes.submodels import Splittable, SubModels, as_splittable
 from strategies.heteroavg import HeteroAvg
 from tests.methods.sized import Points
 from tests.strategies.messages import NodesOnly
@@ -27,7 +27,7 @@ class Server:
 
     def __init__(self, model: Any, sizes: Sequence[str], **parameters: Any) -> None:
         self.model = model
-        self.state: Section = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self.state: Tensors = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.strategy = HeteroAvg(**parameters)
         self.strategy.begin_run(len(sizes), [name for name, _ in model.named_parameters()])
         population = Population(sizes, len(sizes), fixed=sizes)
@@ -39,25 +39,25 @@ class Server:
         grid = NodesOnly(self.nodes)
         return list(self.strategy.configure_train(server_round, to_record(self.state), config, grid))
 
-    def aggregate(self, messages: Sequence[Message], models: Sequence[Section]) -> Section:
+    def aggregate(self, messages: Sequence[Message], models: Sequence[Tensors]) -> Tensors:
         replies = []
         for message, model in zip(messages, models, strict=True):
             content = RecordDict({"arrays": to_record(model), "metrics": MetricRecord({"num-examples": 10})})
             replies.append(Message(content, reply_to=message))
         arrays, _ = self.strategy.aggregate_train(1, replies)
         assert arrays is not None
-        return to_section(arrays)
+        return to_tensors(arrays)
 
 
-def received(message: Message) -> Section:
-    return to_sections(message.content)["arrays"]
+def received(message: Message) -> Tensors:
+    return to_payload(message.content)["arrays"]
 
 
 def resnet(**parameters: Any) -> Any:
     return build_model("stage-resnet", (1, 8, 8), 4, {"width": 4, "blocks": "1-1-1-2", **parameters})
 
 
-def changed(section: Mapping[str, torch.Tensor], amount: float = 0.01) -> Section:
+def changed(section: Mapping[str, torch.Tensor], amount: float = 0.01) -> Tensors:
     """A model after local training: every entry moved, by an amount that depends on its place."""
     moved = {}
     for index, (name, value) in enumerate(section.items()):
@@ -307,7 +307,7 @@ def test_m24_what_nobody_covers_stays_with_inco_too(optimise: bool) -> None:
 def test_inco_sees_the_mean_change_of_the_holders(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, torch.Tensor] = {}
 
-    def remember(self: HeteroAvg, updates: Section, held: Section | None = None) -> Section:
+    def remember(self: HeteroAvg, updates: Tensors, held: Tensors | None = None) -> Tensors:
         seen.update(updates)
         return {name: update * 2 if name == "conv1.weight" else update for name, update in updates.items()}
 

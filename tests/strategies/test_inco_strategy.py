@@ -6,8 +6,8 @@ from flwr.app import ConfigRecord
 
 from common.errors import UserError
 from common.parameters import class_parameters, parse_parameters
-from common.records import ARRAYS, Section, Sections, to_record, to_section
-from server.state_codec import capture_attributes, restore_attributes
+from common.records import ARRAYS, Payload, Tensors, to_record, to_tensors
+from server.checkpoints.state_codec import capture_attributes, restore_attributes
 from strategies._inco import InCo, InCoOptions, apply_inco
 from strategies.scaffold import Scaffold
 from tests.strategies.messages import NodesOnly, make_reply
@@ -24,7 +24,7 @@ TARGET, REFERENCE = "stages.0.1.conv1.weight", "stages.0.0.conv2.weight"
 class InCoAvg(InCo):
     """HeteroAvg's rule and InCo."""
 
-    def update(self, averages: Sections, server_round: int) -> Section:
+    def update(self, averages: Payload, server_round: int) -> Tensors:
         changes = self.apply_inco(
             {name: value - self.global_model[name] for name, value in averages[ARRAYS].items()}
         )
@@ -43,7 +43,7 @@ def values(seed):
 def round_of(strategy, *models, model=MODEL, server_round=1):
     list(strategy.configure_train(server_round, to_record(model), ConfigRecord(), NodesOnly([1])))
     arrays, _ = strategy.aggregate_train(server_round, [make_reply(values, 10) for values in models])
-    return to_section(arrays)
+    return to_tensors(arrays)
 
 
 def test_parameters_are_those_of_the_options():

@@ -9,12 +9,12 @@ from flwr.app import ConfigRecord
 
 from common.config import default_values
 from common.errors import UserError
-from common.records import Section, to_section
+from common.records import Tensors, to_tensors
 from common.sections import PrivacySection
-from server.state_codec import capture_attributes
+from server.checkpoints.state_codec import capture_attributes
+from strategies._privacy import ClientPrivacy, split_noise_multiplier
 from strategies.fedavg import FedAvg
 from strategies.fedavgm import FedAvgM
-from strategies.privacy import ClientPrivacy, split_noise_multiplier
 from tests.strategies.messages import NodesOnly, make_reply, record
 
 DOUBLE = torch.float64
@@ -31,7 +31,7 @@ def section(**values: Any) -> PrivacySection:
 class Rounds:
     """A strategy with privacy, and rounds of hand-made replies."""
 
-    def __init__(self, start: Section, cohort: int, strategy: FedAvg | None = None, **values: Any) -> None:
+    def __init__(self, start: Tensors, cohort: int, strategy: FedAvg | None = None, **values: Any) -> None:
         self.strategy = strategy or FedAvg()
         self.strategy.begin_run(cohort, [name for name, value in start.items() if value.is_floating_point()])
         self.strategy.privacy = ClientPrivacy(section(**values), 7, cohort, 100, amplified=True)
@@ -39,14 +39,14 @@ class Rounds:
         self.model = start
         self.server_round = 0
 
-    def round(self, *models: Section, counts: list[int] | None = None) -> Section:
+    def round(self, *models: Tensors, counts: list[int] | None = None) -> Tensors:
         self.server_round += 1
         self.strategy.configure_train(self.server_round, record(self.model), ConfigRecord(), NodesOnly([2]))
         counts = counts or [1] * len(models)
         replies = [make_reply(model, count) for model, count in zip(models, counts, strict=True)]
         arrays, _ = self.strategy.aggregate_train(self.server_round, iter(replies))
         assert arrays is not None
-        self.model = {name: value.clone() for name, value in to_section(arrays).items()}
+        self.model = {name: value.clone() for name, value in to_tensors(arrays).items()}
         return self.model
 
 
@@ -75,7 +75,7 @@ def test_without_noise_and_clipping_it_is_uniform_fedavg() -> None:
     plain = FedAvg(weighting="uniform")
     arrays, _ = plain.aggregate_train(1, [make_reply(model, 1) for model in models])
     assert arrays is not None
-    for name, value in to_section(arrays).items():
+    for name, value in to_tensors(arrays).items():
         torch.testing.assert_close(private[name], value, rtol=0, atol=1e-12)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 from dp_accounting import get_epsilon_gaussian
 
-from strategies.privacy_accounting import Accountant
+from strategies._privacy_accounting import Accountant
 
 DELTA = 1e-5
 

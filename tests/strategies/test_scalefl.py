@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import torch
 
+from clients.local.worker import Worker
 from clients.scalefl import ScaleFL as ScaleFLClient
 from clients.scalefl import multi_exit_loss
-from clients.worker import Worker
 from common.errors import UserError
 from models import build_model
-from models.submodels import SubModels
+from models.sizes.submodels import SubModels
 from strategies.scalefl import ScaleFL
 from tests.conftest import Runner, model_for, small_config
 from tests.server.test_sizes import prepare_run, summary

@@ -10,12 +10,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from clients.heterofl import masked
-from common.records import Section, to_record, to_section, to_sections
+from common.records import Tensors, to_payload, to_record, to_tensors
 from models import build_model
 from models.batch_norm import recalibrate
 from models.classifier import Classifier
-from models.population import Population
-from models.submodels import Splittable, SubModels
+from models.sizes.population import Population
+from models.sizes.submodels import Splittable, SubModels
 from strategies.fedrolex import FedRolex, rolling_window
 from strategies.heterofl import HeteroFL
 from tests.strategies.test_heteroavg import Server
@@ -54,7 +54,7 @@ class WidthServer(Server):
         strategy.meet(population, SubModels(model, population.sizes), self.nodes)
         self.strategy = strategy
 
-    def combine(self, models: list[Section], classes: list[list[bool]], messages: list[Message]) -> Section:
+    def combine(self, models: list[Tensors], classes: list[list[bool]], messages: list[Message]) -> Tensors:
         replies = []
         for message, model, held in zip(messages, models, classes, strict=True):
             sections = {"arrays": to_record(model), "classes": to_record({"held": torch.tensor(held)})}
@@ -62,7 +62,7 @@ class WidthServer(Server):
             replies.append(Message(content, reply_to=message))
         arrays, _ = self.strategy.aggregate_train(1, replies)
         assert arrays is not None
-        return to_section(arrays)
+        return to_tensors(arrays)
 
 
 def test_o20_combination() -> None:
@@ -86,7 +86,7 @@ def test_o20_combination() -> None:
 def test_m21_rows_of_classes_that_nobody_holds_stay() -> None:
     server = WidthServer(Hidden(), ("2", "4"), HeteroFL())
     messages = server.send()
-    models = [{name: value + 1 for name, value in to_sections(m.content)["arrays"].items()} for m in messages]
+    models = [{name: value + 1 for name, value in to_payload(m.content)["arrays"].items()} for m in messages]
     model = server.combine(models, [[True, False, False], [True, True, False]], messages)
     assert model["classifier.bias"].tolist() == [1, 1, 0]
     assert model["classifier.weight"][2].tolist() == [-1] * 4
@@ -127,7 +127,7 @@ def resnet() -> Any:
 def test_m19_untrained_windows_put_together_are_the_model(direction: str, server_round: int) -> None:
     server = WidthServer(resnet(), ("w1", "w0.5", "w0.25"), FedRolex(direction=direction))
     messages = server.send(server_round)
-    model = server.combine([to_sections(m.content)["arrays"] for m in messages], [[True] * 4] * 3, messages)
+    model = server.combine([to_payload(m.content)["arrays"] for m in messages], [[True] * 4] * 3, messages)
     assert all(torch.equal(model[name], value) for name, value in server.state.items())
 
 
@@ -151,7 +151,7 @@ def test_m18_with_all_rates_1_it_is_uniform_averaging(strategy: HeteroFL, server
 
 def test_m18_a_permuted_model_computes_the_same() -> None:
     server = WidthServer(resnet(), ("w1",), FedRolex())
-    part = to_sections(server.send(4)[0].content)["arrays"]
+    part = to_payload(server.send(4)[0].content)["arrays"]
     assert not torch.equal(part["conv1.weight"], server.state["conv1.weight"])
     images = torch.rand(6, 1, 8, 8)
     expected = server.model(images)

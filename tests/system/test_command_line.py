@@ -13,8 +13,8 @@ import datasets
 import run_simulation
 from clients.base import Client
 from common.config import PROJECT_ROOT
-from common.records import Sections
-from server import checkpoint
+from common.records import Payload
+from server.checkpoints import checkpoint
 from tests.conftest import SMALL_RUN
 
 
@@ -160,7 +160,7 @@ def test_full_disk_keeps_the_last_checkpoint(
 def plant_failure(monkeypatch: pytest.MonkeyPatch, victims: set[int], nan: bool = False) -> None:
     train = Client.train
 
-    def fail(client: Client, received: Sections, config: object) -> object:
+    def fail(client: Client, received: Payload, config: object) -> object:
         sections, metrics = train(client, received, config)  # type: ignore[arg-type]
         if client.client_id in victims:
             if not nan:

@@ -27,14 +27,14 @@ sys.exit(run_simulation.main(sys.argv[1:]))
 """
 DIES_IN_CHECKPOINT = """
 import os, signal, sys
-import server.checkpoint
-write = server.checkpoint.write_atomic
+import server.checkpoints.checkpoint
+write = server.checkpoints.checkpoint.write_atomic
 def die(path, content):
     if "round-000004" in path.name and {condition}:
         path.with_name(path.name + ".tmp").write_bytes(content[: len(content) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, content)
-server.checkpoint.write_atomic = die
+server.checkpoints.checkpoint.write_atomic = die
 import run_simulation
 sys.exit(run_simulation.main(sys.argv[1:]))
 """

@@ -15,9 +15,9 @@ ROOMS: dict[str, set[str]] = {
     "analysis": {"common"},
 }
 EXCEPTIONS = {
-    ("common/methods.py", "clients"),  # finds methods in
-    ("common/methods.py", "strategies"),
-    ("server/directory.py", "runtimes"),  # Flower's internals
+    ("clients/registry.py", "clients"),  # finds methods in
+    ("clients/registry.py", "strategies"),
+    ("server/messages/directory.py", "runtimes"),  # Flower's internals
     # Plots and tables at the end of a run.
     ("server/app.py", "analysis"),
     ("runtimes/federation.py", "analysis"),

@@ -9,19 +9,19 @@ import torch
 from flwr.app import ConfigRecord
 from torch.nn.functional import cross_entropy
 
-from analysis.label_distribution import plot_label_distribution
+from analysis.plots.label_distribution import plot_label_distribution
 from clients.app import app
 from clients.base import Client
-from clients.worker import get_worker
+from clients.local.worker import get_worker
 from common.config import Config, merge
 from common.errors import UserError
 from datasets.configured import open_dataset
-from datasets.scheme import partition_clients
+from datasets.partition_scheme import partition_clients
 from runtimes.comparators import derive
 from runtimes.sequential import SequentialGrid
 from server.evaluation import CentralEvaluation
 from server.experiment import run_experiment
-from server.progress import PlainLines
+from server.records.progress import PlainLines
 from tests.datasets.shakespeare.texts import write_plays
 
 LAYER = {

@@ -8,7 +8,7 @@ from common.errors import UserError
 from common.randomness import numpy_generator
 from datasets import Dataset, Split, load_dataset
 from datasets.configured import open_dataset
-from datasets.scheme import partition_clients
+from datasets.partition_scheme import partition_clients
 from datasets.shakespeare.clients import client_text, group_by_client
 from datasets.shakespeare.layouts import read_roles
 from datasets.shakespeare.vocabulary import LEAF, TFF

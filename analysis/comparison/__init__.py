@@ -1,0 +1,1 @@
+"""Tables and plots of several runs, and of sweeps."""

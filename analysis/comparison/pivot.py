@@ -1,0 +1,103 @@
+"""Tables with one value of a configuration per row and another per column."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analysis.reading.runs import Run, mean_and_deviation
+
+MISSING = "-"
+
+
+@dataclass
+class Cell:
+    """What stands at one place of a pivot: the runs of all seeds, and the published number."""
+
+    runs: list[Run] = field(default_factory=list)
+    published: float | None = None
+
+    def text(self, scale: float, digits: int) -> str:
+        """Return "mean ± sample deviation", and the published number in parentheses."""
+        text = MISSING
+        if self.runs:
+            mean, deviation = mean_and_deviation([run.final * scale for run in self.runs])
+            text = f"{mean:.{digits}f}"
+            if not np.isnan(deviation):
+                text += f" ± {deviation:.{digits}f}"
+        return text if self.published is None else f"{text} ({self.published:g})"
+
+
+@dataclass
+class Pivot:
+    """Runs by row and column label.
+
+    Attributes
+    ----------
+    corner : str
+        What the rows, and the columns, are.
+    rows, columns : list of str
+        Labels, in order.
+    cells : dict
+        (row, column) → `Cell`; not all need be there.
+    """
+
+    corner: str
+    rows: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+    cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
+
+    def at(self, row: str, column: str) -> Cell:
+        """Return a cell, new if need be, and its labels with it."""
+        for labels, label in ((self.rows, row), (self.columns, column)):
+            if label not in labels:
+                labels.append(label)
+        return self.cells.setdefault((row, column), Cell())
+
+    def runs(self, row: str, column: str) -> list[Run]:
+        """Return the finished runs of a cell."""
+        cell = self.cells.get((row, column))
+        return cell.runs if cell else []
+
+    def finished(self) -> "Pivot":
+        """Return the same table without the labels of which no run has finished."""
+        rows = [row for row in self.rows if any(self.runs(row, column) for column in self.columns)]
+        columns = [column for column in self.columns if any(self.runs(row, column) for row in self.rows)]
+        return Pivot(self.corner, rows, columns, self.cells)
+
+    def table(self, metric: str) -> tuple[list[str], list[list[str]]]:
+        """Return header and rows as text; accuracies in per cent."""
+        scale, digits = (100, 2) if is_accuracy(metric) else (1, 4)
+        body = [
+            [row, *(self.cells.get((row, column), Cell()).text(scale, digits) for column in self.columns)]
+            for row in self.rows
+        ]
+        return [self.corner, *self.columns], body
+
+    @property
+    def has_published(self) -> bool:
+        """Whether there is a number to compare with."""
+        return any(cell.published is not None for cell in self.cells.values())
+
+
+def pivot_by_keys(runs: Iterable[Run], rows: Sequence[str], columns: Sequence[str]) -> Pivot:
+    """Put runs into a table by the values of configuration keys; in one cell are their repetitions."""
+
+    def label(keys: Sequence[str]) -> Callable[[Run], str]:
+        return lambda run: ", ".join(str(run.config.get(key, "-")) for key in keys)
+
+    pivot = Pivot(f"{', '.join(rows)} \\ {', '.join(columns)}")
+    row_of, column_of = label(rows), label(columns)
+    for run in runs:
+        pivot.at(row_of(run), column_of(run)).runs.append(run)
+    return pivot
+
+
+def is_accuracy(metric: str) -> bool:
+    """Tell whether a metric is shown in per cent."""
+    return "accuracy" in metric
+
+
+def readable(metric: str) -> str:
+    """Return a metric as a person writes it."""
+    return metric.replace("|", " or ").replace("_", " ")

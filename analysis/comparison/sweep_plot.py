@@ -1,0 +1,211 @@
+"""The pictures of a sweep: curves by rounds and by local steps, and final values by label."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from analysis.comparison.mean_curve import draw_mean_curve
+from analysis.comparison.pivot import Pivot, is_accuracy, readable
+from analysis.reading.runs import Run, load_run, mean_and_deviation
+from analysis.style import (
+    PALETTE,
+    TEXT_SIZE,
+    integer_ticks,
+    label_axes,
+    method_colours,
+    new_figure,
+    save,
+)
+from common.errors import UserError
+
+LINE_STYLES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MOST_PANELS_IN_A_ROW = 4
+_PANEL = (3.6, 3.1)  # inches
+_LEGEND_INCHES = 1.6
+
+
+def plot_sweep(pivot: Pivot, metric: str, path: Path) -> Path:
+    """Draw the curves of a sweep.
+
+    Above, a panel per column of the table, with the metric against rounds. Below, all runs against the
+    mini-batch gradients of all clients together, so that runs with equal budgets end at the same place,
+    the loss of the same data, and the final values.
+
+    Parameters
+    ----------
+    pivot : Pivot
+        The runs, by row and column.
+    metric : str
+        Their metric.
+    path : pathlib.Path
+        The PNG file to write.
+    """
+    pivot = pivot.finished()
+    looks, columns = _Looks(pivot), pivot.columns
+    per_row = min(len(columns), MOST_PANELS_IN_A_ROW)
+    facet_rows = -(-len(columns) // per_row)
+    width = max(3, per_row) * _PANEL[0] + _LEGEND_INCHES
+    figure = new_figure(width, (facet_rows + 1) * _PANEL[1])
+    above, below = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=[facet_rows, 1])))
+
+    facets = above.subplots(facet_rows, per_row, sharey=True, squeeze=False).ravel()
+    for column, axes in zip(columns, facets, strict=False):
+        _draw(axes, pivot, [column], metric, looks, against_steps=False)
+        label_axes(axes, "round", _unit(metric), column if len(columns) > 1 else "")
+    for axes in facets[len(columns) :]:
+        axes.set_visible(False)
+    for number, axes in enumerate(facets):
+        if number % per_row:
+            axes.set_ylabel("")
+
+    loss = "|".join(name.removesuffix("accuracy") + "loss" for name in metric.split("|"))
+    runs = [run for cell in pivot.cells.values() for run in cell.runs]
+    has_loss = is_accuracy(metric) and any(_through(run, loss) for run in runs)
+    metrics = [metric, loss] if has_loss else [metric]
+    panels = below.subplots(1, len(metrics) + 1)
+    has_steps = all(run.steps is not None for run in runs)
+    for name, axes in zip(metrics, panels, strict=False):
+        _draw(axes, pivot, columns, name, looks, against_steps=has_steps)
+        x = "mini-batch gradients of all clients" if has_steps else "round"
+        label_axes(axes, x, _unit(name))
+    _draw_final(panels[-1], pivot, columns, metric, looks)
+    figure.legend(
+        handles=looks.handles(columns),
+        loc="outside right upper",
+        fontsize=TEXT_SIZE - 1,
+        frameon=False,
+    )
+    return save(figure, path)
+
+
+class _Looks:
+    """A colour per row and a line style per column, the same in all panels."""
+
+    def __init__(self, pivot: Pivot) -> None:
+        self.rows = pivot.rows
+        self.columns = pivot.columns
+        self._colours = _row_colours(pivot)
+        # More rows than colours: the second time around, the lines are thin.
+        self._widths = {row: 1.6 if i < len(PALETTE) else 0.9 for i, row in enumerate(pivot.rows)}
+
+    def line(self, row: str, column: str) -> dict[str, Any]:
+        return {
+            "color": self._colours[row],
+            "linewidth": self._widths[row],
+            "linestyle": LINE_STYLES[self.columns.index(column) % len(LINE_STYLES)],
+        }
+
+    def handles(self, columns: Sequence[str]) -> list[Line2D]:
+        rows = [
+            Line2D([], [], color=self._colours[row], linewidth=self._widths[row], label=row)
+            for row in self.rows
+        ]
+        if len(columns) < 2:
+            return rows
+        styles = [
+            Line2D(
+                [],
+                [],
+                **{**self.line(self.rows[0], column), "color": "black"},
+                marker=self.marker(column),
+                markersize=4,
+                label=column,
+            )
+            for column in columns
+        ]
+        return [*rows, *styles]
+
+    def marker(self, column: str) -> str:
+        return MARKERS[self.columns.index(column) % len(MARKERS)]
+
+
+def _row_colours(pivot: Pivot) -> dict[str, str]:
+    """Return a colour per row; rows that are methods have the methods' own."""
+    methods = {
+        row: str(
+            next(run for column in pivot.columns for run in pivot.runs(row, column)).config.get("method.name")
+        )
+        for row in pivot.rows
+    }
+    if 1 < len(methods) == len(set(methods.values())):
+        colours = method_colours(list(methods.values()))
+        return {row: colours[methods[row]] for row in pivot.rows}
+    return {row: PALETTE[i % len(PALETTE)] for i, row in enumerate(pivot.rows)}
+
+
+def _draw(
+    axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, looks: _Looks, *, against_steps: bool
+) -> None:
+    drawn: set[Path] = set()  # runs that stand in several cells are one line
+    for column in columns:
+        for row in pivot.rows:
+            runs = [found for run in pivot.runs(row, column) if (found := _through(run, metric))]
+            if not runs or runs[0].path in drawn:
+                continue
+            drawn.add(runs[0].path)
+            scale = 100 if is_accuracy(metric) else 1
+            style = looks.line(row, column)
+            if len(columns) == 1:
+                style["linestyle"] = "-"
+            draw_mean_curve(axes, runs, scale, against_steps=against_steps, **style)
+    integer_ticks(axes.xaxis, most=6)
+    axes.grid(alpha=0.3)
+
+
+def _draw_final(axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, looks: _Looks) -> None:
+    """Draw the final values against the rows; lines join the labels of a quantity that rises or falls."""
+    scale = 100 if is_accuracy(metric) else 1
+    positions = np.arange(len(pivot.rows))
+    ordered = _is_quantity(pivot.rows)
+    for number, column in enumerate(columns):
+        values = []
+        for row in pivot.rows:
+            runs = pivot.runs(row, column)
+            values.append(mean_and_deviation([run.final * scale for run in runs]))
+        means, deviations = np.array(values).T
+        shift = 0.06 * (number - (len(columns) - 1) / 2)
+        axes.errorbar(
+            positions + shift,
+            means,
+            yerr=np.nan_to_num(deviations),
+            color="black",
+            linestyle=LINE_STYLES[pivot.columns.index(column) % len(LINE_STYLES)] if ordered else "none",
+            linewidth=0.8,
+            capsize=2,
+            zorder=1,
+        )
+        colours = [str(looks.line(row, column)["color"]) for row in pivot.rows]
+        axes.scatter(positions + shift, means, c=colours, marker=looks.marker(column), s=25, zorder=2)
+    long = max(map(len, pivot.rows)) * len(pivot.rows) > 30
+    axes.set_xticks(positions, pivot.rows, rotation=45 if long else 0, ha="right" if long else "center")
+    axes.set_xlim(-0.5, len(positions) - 0.5)
+    axes.grid(axis="y", alpha=0.3)
+    label_axes(axes, pivot.corner.partition(" \\ ")[0], f"final {_unit(metric)}")
+
+
+def _is_quantity(labels: Sequence[str]) -> bool:
+    """Tell whether each label but the first or last, such as "iid", holds a number, in order."""
+    numbers = [re.findall(r"\d+(?:\.\d+)?", label) for label in labels]
+    inner = [float(found[0]) for found in numbers if found]
+    whole = len(inner) == len(labels) or (len(inner) == len(labels) - 1 and not (numbers[0] and numbers[-1]))
+    return whole and (inner == sorted(inner) or inner == sorted(inner, reverse=True))
+
+
+def _through(run: Run, metric: str) -> Run | None:
+    """Return the same run through another metric, if it has that."""
+    if run.curve.name == metric:
+        return run
+    try:
+        return load_run(run.path, metric)
+    except UserError:
+        return None
+
+
+def _unit(metric: str) -> str:
+    return readable(metric).replace(" or ", "\nor ") + (" (%)" if is_accuracy(metric) else "")

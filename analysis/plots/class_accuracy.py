@@ -1,0 +1,49 @@
+"""How well the global model does on each class of long-tailed data."""
+
+from pathlib import Path
+
+import numpy as np
+
+from analysis.reading.run_directory import read_classes
+from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
+
+_COLOURS = {"head": PALETTE[0], "middle": PALETTE[1], "tail": PALETTE[2]}
+# Longest list of class names that is written below the bars.
+_MOST_CLASS_NAMES = 25
+
+
+def plot_class_accuracy(run_dir: Path) -> Path:
+    """Draw the last accuracy on each class as bars in the colour of its group, and its training samples.
+
+    Parameters
+    ----------
+    run_dir : pathlib.Path
+        A run directory.
+
+    Returns
+    -------
+    pathlib.Path
+        The picture, ``plots/class_accuracy.png``.
+
+    Raises
+    ------
+    UserError
+        If there is no ``classes.csv``, or it has no rows.
+    """
+    table = read_classes(run_dir)
+    table = table[table["round"] == table["round"].max()].reset_index(drop=True)
+    figure = new_figure(float(np.clip(0.4 * len(table), 5, 15)), 3.5)
+    axes = figure.subplots()
+    for group, rows in table.groupby("group", sort=False):
+        axes.bar(rows.index, 100 * rows["test_accuracy"], width=0.85, color=_COLOURS[str(group)], label=group)
+    label_axes(axes, "class", "test accuracy in %", f"round {table['round'].max()}")
+    axes.set_ylim(0, 100)
+    if len(table) <= _MOST_CLASS_NAMES:
+        axes.set_xticks(table.index, [str(name) for name in table["class"]], rotation=45, ha="right")
+    counts = axes.twinx()
+    counts.plot(table.index, table["train_examples"], color="black", marker=".", linewidth=1)
+    counts.set_yscale("log")
+    counts.set_ylabel("training samples", fontsize=TEXT_SIZE)
+    counts.tick_params(labelsize=TEXT_SIZE - 1)
+    figure.legend(loc="outside upper right", ncols=3, fontsize=TEXT_SIZE - 1, frameon=False)
+    return save(figure, run_dir / "plots" / "class_accuracy.png")

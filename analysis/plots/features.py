@@ -1,0 +1,103 @@
+"""What ``analysis.feature-rounds`` writes down: geometry of features, heads and accuracies by class."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from safetensors.numpy import load_file
+
+from analysis.reading.run_directory import NoDataError, feature_files, read_label_distribution
+from common.errors import UserError
+
+OWN_HEAD = "classifier"
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """Features of the test images after one round, by class.
+
+    Attributes
+    ----------
+    server_round : int
+        The round.
+    means, variances : ndarray
+        (classes, features).
+    heads : dict
+        Name → weight (classes, features).
+    """
+
+    server_round: int
+    means: Array
+    variances: Array
+    heads: dict[str, Array]
+
+    @property
+    def relative_variances(self) -> Array:
+        """Variance / mean^2, 0 where both are 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio: Array = np.divide(self.variances, self.means**2)
+        ratio[(self.variances == 0) & (self.means == 0)] = 0
+        return ratio
+
+
+def read_features(run_dir: Path, server_round: int | None = None) -> FeatureFile:
+    """Return the features of a round, by default of the last that was recorded.
+
+    Raises
+    ------
+    UserError
+        If there are none of it.
+    """
+    files = feature_files(run_dir)
+    chosen = max(files) if server_round is None else server_round
+    if chosen not in files:
+        known = ", ".join(map(str, sorted(files)))
+        raise UserError(f"{run_dir} has no features of round {chosen}, but of {known}")
+    tensors = load_file(files[chosen])
+    heads = {
+        name.removeprefix("head/"): value.astype(np.float64)
+        for name, value in tensors.items()
+        if name.startswith("head/")
+    }
+    return FeatureFile(
+        chosen, tensors["means"].astype(np.float64), tensors["variances"].astype(np.float64), heads
+    )
+
+
+def class_counts(run_dir: Path) -> Array:
+    """Return the number of training samples of each class over all clients, (classes,)."""
+    counts: Array = read_label_distribution(run_dir).to_numpy(dtype=np.float64).sum(axis=0)
+    return counts
+
+
+def spearman(first: Array, second: Array) -> float:
+    """Return Spearman's rank correlation; NaN if one of both is constant."""
+    ranks = pd.DataFrame({"first": pd.Series(first).rank(), "second": pd.Series(second).rank()})
+    return float(ranks["first"].corr(ranks["second"]))
+
+
+def local_head_norms(run_dir: Path) -> pd.DataFrame:
+    """Return the row norms of the clients' own heads in the last checkpoint.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per client that has trained, indexed by ``client_id``, and a column per class.
+
+    Raises
+    ------
+    UserError
+        If there is no checkpoint, or its clients keep no heads (only those of FedLoGe do).
+    """
+    rows: dict[int, Array] = {}
+    for path in sorted((run_dir / "checkpoints").glob("client-*.safetensors")):  # later rounds come later
+        tensors = load_file(path)
+        if "local-head::weight" in tensors:
+            client_id = int(path.name.split("-")[1])
+            rows[client_id] = np.linalg.norm(tensors["local-head::weight"].astype(np.float64), axis=1)
+    if not rows:
+        raise NoDataError(f"{run_dir} has no local heads in its checkpoints: runs of fedloge do")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("client_id").sort_index()

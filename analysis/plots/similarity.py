@@ -1,0 +1,188 @@
+"""How alike clients' models are, stage by stage (Chan et al., ICLR 2024, figures 1, 10 and 17).
+
+``python -m analysis similarity RUN_DIR [RUN_DIR ...] [--out FILE.png]`` compares runs.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from rich.console import Console
+from rich.table import Table
+
+from analysis.command import command
+from analysis.reading.run_directory import NoDataError, read_metrics, read_similarities
+from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
+from common.errors import UserError
+
+MOST_HEAT_MAPS = 6
+# With more clients than this their numbers would overlap.
+MOST_TICKS = 20
+
+
+def layer_means(similarities: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean CKA over pairs of clients, a row per round and a column per layer in the model's order.
+
+    Pairs whose CKA is not defined, since an output is constant, are left out.
+    """
+    means = similarities.groupby(["round", "layer"])["cka"].mean().unstack()
+    return means[list(dict.fromkeys(similarities["layer"]))]
+
+
+def similarity_matrix(similarities: pd.DataFrame, layer: str, server_round: int) -> pd.DataFrame:
+    """Return the symmetric matrix client x client of a layer and round; its diagonal is 1."""
+    table = similarities.query("layer == @layer and round == @server_round")
+    clients = sorted({*table["client_a"], *table["client_b"]})
+    position = {client: index for index, client in enumerate(clients)}
+    values = np.eye(len(clients))
+    a, b = table["client_a"].map(position), table["client_b"].map(position)
+    values[a, b] = values[b, a] = table["cka"]
+    return pd.DataFrame(values, index=clients, columns=clients)
+
+
+def plot_similarity(run_dir: Path) -> Path:
+    """Draw how alike the clients' models of a run are.
+
+    Above, the mean CKA of every layer over all pairs in each round that was recorded, and against rounds,
+    with the accuracy of the server model. Below, the pairs of the last of these rounds: a map per layer, of
+    deep models of the last ones.
+
+    Parameters
+    ----------
+    run_dir : pathlib.Path
+        A run directory.
+
+    Returns
+    -------
+    pathlib.Path
+        The picture, ``plots/similarity.png``.
+
+    Raises
+    ------
+    UserError
+        If the run has recorded no similarities.
+    """
+    similarities = read_similarities(run_dir)
+    means = layer_means(similarities)
+    last = int(means.index[-1])
+    layers = list(means.columns)[-MOST_HEAT_MAPS:]
+    figure = new_figure(max(10, 2.6 * len(layers)), 7)
+    above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(1, 0.9)))  # type: ignore[arg-type]
+    by_layer, by_round = above.subplots(1, 2)
+    for position, (server_round, row) in enumerate(means.iterrows()):
+        shade = 1 - 0.8 * (len(means) - 1 - position) / max(1, len(means) - 1)
+        label = f"round {server_round}" if position in (0, len(means) - 1) else None
+        by_layer.plot(range(len(row)), row, color=PALETTE[0], alpha=shade, marker="o", label=label)
+    _finish_layers(by_layer, list(means.columns))
+    _draw_rounds(by_round, means, run_dir)
+    panels = below.subplots(1, len(layers), squeeze=False)[0]
+    names = dict(zip(means.columns, short_names(list(means.columns)), strict=True))
+    for axes, layer in zip(panels, layers, strict=True):
+        image = _draw_matrix(axes, similarity_matrix(similarities, layer, last))
+        label_axes(axes, "client", "client" if layer == layers[0] else "", f"{names[layer]}, round {last}")
+    below.colorbar(image, ax=list(panels), label="CKA", shrink=0.8)
+    return save(figure, run_dir / "plots" / "similarity.png")
+
+
+def compare_similarities(run_dirs: Sequence[Path], out: Path | None) -> Path | None:
+    """Print the mean CKA of every layer in the last recorded round of runs and, with `out`, draw it.
+
+    The picture also has the mean CKA of the first layer against the accuracy, a point per recorded round.
+
+    Raises
+    ------
+    UserError
+        If a run has recorded no similarities, or runs have different layers.
+    """
+    means = {run_dir: layer_means(read_similarities(run_dir)) for run_dir in run_dirs}
+    layers = list(next(iter(means.values())).columns)
+    for run_dir, table in means.items():
+        if list(table.columns) != layers:
+            raise UserError(
+                f"{run_dir} has other layers than {run_dirs[0]}: compare runs of one architecture"
+            )
+    _print_means(means, layers)
+    if out is None:
+        return None
+    by_layer, by_accuracy = (figure := new_figure(10, 4)).subplots(1, 2)
+    for index, (run_dir, table) in enumerate(means.items()):
+        colour = PALETTE[index % len(PALETTE)]
+        by_layer.plot(range(len(layers)), table.iloc[-1], color=colour, marker="o", label=run_dir.name)
+        accuracy = _accuracy(run_dir).reindex(table.index)
+        by_accuracy.plot(table[layers[0]], 100 * accuracy, color=colour, marker="o", label=run_dir.name)
+    _finish_layers(by_layer, layers)
+    label_axes(by_accuracy, f"CKA of {short_names(layers)[0]}, mean over pairs", "test accuracy (%)")
+    by_accuracy.grid(alpha=0.3)
+    return save(figure, out)
+
+
+def _print_means(means: dict[Path, pd.DataFrame], layers: list[str]) -> None:
+    printed = Table("run", "round", *short_names(layers))
+    for run_dir, table in means.items():
+        printed.add_row(run_dir.name, str(table.index[-1]), *(f"{value:.3f}" for value in table.iloc[-1]))
+    Console().print(printed)
+
+
+def _finish_layers(axes: Axes, layers: list[str]) -> None:
+    axes.set_xticks(range(len(layers)), short_names(layers), rotation=45 if len(layers) > 4 else 0)
+    axes.set_ylim(0, 1.03)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=TEXT_SIZE, frameon=False)
+    label_axes(axes, "layer", "CKA, mean over pairs of clients")
+
+
+def _draw_rounds(axes: Axes, means: pd.DataFrame, run_dir: Path) -> None:
+    names = short_names(list(means.columns))
+    for index, (layer, name) in enumerate(zip(means.columns, names, strict=True)):
+        colour = PALETTE[index % len(PALETTE)]
+        axes.plot(means.index, means[layer], color=colour, marker="o", markersize=4, label=name)
+    accuracy = _accuracy(run_dir)
+    if not accuracy.empty:
+        axes.plot(accuracy.index, accuracy, color="black", linestyle=":", label="test accuracy")
+    axes.set_ylim(0, 1.03)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=TEXT_SIZE - 2, frameon=False, ncols=1 + len(names) // 7)
+    integer_ticks(axes.xaxis)
+    label_axes(axes, "round", "CKA, accuracy")
+
+
+def _draw_matrix(axes: Axes, matrix: pd.DataFrame) -> AxesImage:
+    image = axes.imshow(matrix, vmin=0, vmax=1, cmap="viridis")
+    step = -(-len(matrix) // MOST_TICKS)
+    ticks = range(0, len(matrix), step)
+    labels = [str(matrix.index[tick]) for tick in ticks]
+    axes.set_xticks(ticks, labels, rotation=90)
+    axes.set_yticks(ticks, labels)
+    return image
+
+
+def _accuracy(run_dir: Path) -> "pd.Series[float]":
+    try:
+        metrics = read_metrics(run_dir).set_index("round")
+    except NoDataError:
+        return pd.Series(dtype=float)
+    return metrics["test_accuracy"].dropna() if "test_accuracy" in metrics else pd.Series(dtype=float)
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compare the similarities of runs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis similarity",
+        description="Compare how alike the clients' models of runs are, layer by layer.",
+    )
+    parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
+    parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw the comparison into this file")
+    options = parser.parse_args(arguments)
+    picture = compare_similarities(options.run_dirs, options.out)
+    if picture:
+        print(picture)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

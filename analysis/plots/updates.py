@@ -1,0 +1,260 @@
+"""Distributions of the server's updates, and how alike those of two runs are (Chan et al., figures 2 and 3).
+
+``python -m analysis updates RUN_DIR [OTHER_RUN_DIR] [--layers PATTERN,...] [--out FILE.png]``: with one run
+its distributions and their smoothness, with two the linear CKA of their updates of the same layer and round.
+"""
+
+import argparse
+import fnmatch
+import itertools
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from rich.console import Console
+from rich.table import Table
+from safetensors.numpy import load_file
+from scipy.stats import wasserstein_distance
+
+from analysis.command import command
+from analysis.reading.run_directory import update_files
+from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
+from common.cka import linear_cka
+from common.errors import UserError
+
+Updates = Mapping[int, Mapping[str, npt.NDArray[np.floating]]]
+
+NUM_BINS = 100
+MOST_PANELS = 12
+_PANELS_IN_A_ROW = 3
+# What lies beyond these quantiles of all rounds together is not drawn.
+_SHOWN = (0.001, 0.999)
+# From this share on a title tells how many entries have no update.
+_TOLD = 0.01
+
+
+def read_updates(run_dir: Path, layers: str = "") -> dict[int, dict[str, npt.NDArray[np.floating]]]:
+    """Return round → entry of the model → update.
+
+    Parameters
+    ----------
+    run_dir : pathlib.Path
+        A run directory.
+    layers : str, default ""
+        Patterns of names, separated by commas; empty: all entries with more than one value.
+
+    Raises
+    ------
+    UserError
+        If the run has recorded no updates, or none of such a name.
+    """
+    patterns = [part.strip() for part in layers.split(",") if part.strip()] or ["*"]
+    updates = {
+        server_round: {
+            name: value
+            for name, value in load_file(path).items()
+            if value.size > 1 and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        }
+        for server_round, path in update_files(run_dir).items()
+    }
+    if not any(updates.values()):
+        raise UserError(f"{run_dir} has recorded no updates of layers like '{layers}'")
+    return updates
+
+
+def smoothness(updates: Updates) -> pd.DataFrame:
+    """Return two numbers for how smooth the distributions of each layer are over rounds.
+
+    Entries that are zero in a round are left out: those that no sample can reach, such as all but the centre
+    of 3x3 kernels on feature maps of one pixel.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by layer. ``total_variation``: sum of |p_b - p_(b-1)| over the probabilities of neighbouring
+        bins, mean over rounds; of a smooth distribution with one peak it is twice the largest p_b.
+        ``distance``: 1-Wasserstein distance of consecutive recorded rounds, in standard deviations of both
+        together, mean.
+    """
+    rows = {}
+    for layer in _layers(updates):
+        values = list(_moved(updates, layer).values())
+        if not values:
+            continue
+        edges = _edges(values)
+        variations = [
+            np.abs(np.diff(_probabilities(value, edges), prepend=0, append=0)).sum() for value in values
+        ]
+        distances = [
+            wasserstein_distance(a, b) / max(np.concatenate([a, b]).std(), np.finfo(float).tiny)
+            for a, b in itertools.pairwise(values)
+        ]
+        rows[layer] = {
+            "total_variation": float(np.mean(variations)),
+            "distance": float(np.mean(distances)) if distances else float("nan"),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def update_similarity(first: Updates, second: Updates) -> pd.DataFrame:
+    """Return the linear CKA of two runs' updates, a row per common round and a column per common layer.
+
+    A convolution (outputs, inputs, height, width) has its outputs as samples; so has a matrix. A vector has
+    its entries as samples of one feature.
+    """
+    layers = [layer for layer in _layers(first) if layer in _layers(second)]
+    rows = {
+        server_round: {
+            layer: linear_cka(first[server_round][layer], second[server_round][layer])
+            for layer in layers
+            if layer in first[server_round] and layer in second[server_round]
+        }
+        for server_round in sorted(set(first) & set(second))
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=layers)
+
+
+def plot_updates(run_dir: Path, layers: str = "", out: Path | None = None) -> Path:
+    """Draw the distribution of each layer's update, a curve per recorded round, without entries of zero.
+
+    Parameters
+    ----------
+    run_dir : pathlib.Path
+        A run directory.
+    layers : str, default ""
+        As in :func:`read_updates`; of more than twelve layers the last ones with more than one axis, or else
+        the last ones, are drawn.
+    out : pathlib.Path, optional
+        The picture; ``plots/updates.png`` if it is not given.
+
+    Raises
+    ------
+    UserError
+        If the run has recorded no updates, or none of such a name.
+    """
+    updates = read_updates(run_dir, layers)
+    names = _most_telling(updates)
+    columns = min(_PANELS_IN_A_ROW, len(names))
+    rows = -(-len(names) // columns)
+    figure = new_figure(max(6, 3.8 * columns), 2.9 * rows + 0.4)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    scale = Normalize(min(updates), max(max(updates), min(updates) + 1))
+    for axes, name, title in zip(panels.flat, names, short_names(names), strict=False):
+        values = _moved(updates, name)
+        if not values:
+            label_axes(axes, "update", "density", f"{title}: all zero")
+            continue
+        size = sum(updates[server_round][name].size for server_round in values)
+        zeros = 1 - sum(map(len, values.values())) / size
+        edges = _edges(list(values.values()))
+        for server_round, value in values.items():
+            density = _probabilities(value, edges) / np.diff(edges)
+            axes.plot(
+                (edges[:-1] + edges[1:]) / 2,
+                density,
+                color=colormaps["viridis"](scale(server_round)),
+                linewidth=1,
+            )
+        axes.ticklabel_format(style="sci", scilimits=(0, 0), axis="both")
+        label_axes(axes, "update", "density", title if zeros < _TOLD else f"{title} ({zeros:.0%} zero)")
+    for axes in panels.flat[len(names) :]:
+        axes.remove()
+    bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=panels, label="round", shrink=0.8)
+    integer_ticks(bar.ax.yaxis)
+    return save(figure, out or run_dir / "plots" / "updates.png")
+
+
+def plot_update_similarity(similarity: pd.DataFrame, path: Path) -> Path:
+    """Draw the table of :func:`update_similarity` against rounds."""
+    axes = new_figure(7, 4).subplots()
+    names = short_names(list(similarity.columns))
+    for index, (layer, name) in enumerate(zip(similarity.columns, names, strict=True)):
+        axes.plot(
+            similarity.index,
+            similarity[layer],
+            color=PALETTE[index % len(PALETTE)],
+            linestyle=("-", "--", ":", "-.")[index // len(PALETTE) % 4],
+            marker="o",
+            markersize=3,
+            label=name,
+        )
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=TEXT_SIZE - 2, frameon=False, ncols=1 + len(names) // 9)
+    integer_ticks(axes.xaxis)
+    label_axes(axes, "round", "CKA of both runs' updates")
+    return save(axes.get_figure(), path)  # type: ignore[arg-type]
+
+
+def _moved(updates: Updates, layer: str) -> dict[int, npt.NDArray[np.floating]]:
+    """Return round → the entries of a layer's update that are not zero, if there are any."""
+    values = {number: of_round[layer].ravel() for number, of_round in updates.items() if layer in of_round}
+    return {number: value[value != 0] for number, value in values.items() if value.any()}
+
+
+def _layers(updates: Updates) -> list[str]:
+    return list(dict.fromkeys(name for of_round in updates.values() for name in of_round))
+
+
+def _most_telling(updates: Updates) -> list[str]:
+    names = _layers(updates)
+    if len(names) <= MOST_PANELS:
+        return names
+    kernels = [name for name in names if any(v[name].ndim > 1 for v in updates.values() if name in v)]
+    return (kernels or names)[-MOST_PANELS:]
+
+
+def _edges(values: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.float64]:
+    low, high = np.quantile(np.concatenate(values), _SHOWN)
+    if low == high:
+        low, high = low - 1e-12, high + 1e-12
+    return np.linspace(low, high, NUM_BINS + 1)
+
+
+def _probabilities(
+    values: npt.NDArray[np.floating], edges: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    return np.histogram(values, edges)[0] / values.size
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw the updates of one run, or compare those of two."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis updates",
+        description="Distributions of the server's updates of one run, or how alike those of two runs are.",
+    )
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
+    parser.add_argument("other", metavar="OTHER_RUN_DIR", type=Path, nargs="?", help="a second run")
+    parser.add_argument("--layers", default="", help="patterns of names of entries, separated by commas")
+    parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw into this file")
+    options = parser.parse_args(arguments)
+    updates = read_updates(options.run_dir, options.layers)
+    if options.other is None:
+        _print(smoothness(updates), "layer")
+        picture = plot_updates(options.run_dir, options.layers, options.out) if options.out else None
+    else:
+        similarity = update_similarity(updates, read_updates(options.other, options.layers))
+        if similarity.empty:
+            raise UserError("the runs have no recorded round and layer in common")
+        _print(similarity.mean().to_frame("mean CKA"), "layer")
+        picture = plot_update_similarity(similarity, options.out) if options.out else None
+    if picture:
+        print(picture)
+
+
+def _print(table: pd.DataFrame, index: str) -> None:
+    printed = Table(index, *table.columns)
+    for name, row in table.iterrows():
+        printed.add_row(str(name), *(f"{value:.4f}" for value in row))
+    Console().print(printed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

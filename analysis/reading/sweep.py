@@ -1,0 +1,137 @@
+"""Reading a sweep directory: a folder of run directories, named after the labels of their axes."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.reading.runs import SEED_KEY
+from common.errors import UserError
+
+DESCRIPTION = "sweep.json"
+_SEPARATOR = ","
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One run of a sweep, finished or not.
+
+    Attributes
+    ----------
+    name : str
+        Its labels, joined by commas.
+    labels : Mapping[str, str]
+        axis → label.
+    path : pathlib.Path
+        The run directory; runs with the same configuration share one.
+    published : float or None
+        The number to compare with, in the table's unit.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    path: Path
+    published: float | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has a summary."""
+        return (self.path / "summary.json").is_file()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The runs of a sweep directory.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The directory.
+    axes : Mapping[str, Sequence[str]]
+        axis → labels, in order.
+    runs : Sequence[SweepRun]
+        All runs, in the order of their labels.
+    metrics : Sequence[str]
+        The metrics to show.
+    """
+
+    path: Path
+    axes: Mapping[str, Sequence[str]]
+    runs: Sequence[SweepRun]
+    metrics: Sequence[str]
+
+    @property
+    def shown_axes(self) -> list[str]:
+        """The axes that make rows and columns: all but the seed's and, among several, those of one label."""
+        names = [axis for axis in self.axes if axis != SEED_KEY]
+        several = [axis for axis in names if len(self.axes[axis]) > 1]
+        return several or names
+
+    @property
+    def finished(self) -> list[SweepRun]:
+        """The finished runs, each directory once."""
+        return list({run.path: run for run in self.runs if run.is_finished}.values())
+
+
+def is_sweep(path: Path) -> bool:
+    """Tell whether a folder holds runs instead of being one."""
+    return (
+        path.is_dir()
+        and not (path / "config.toml").exists()
+        and not (path / "summary.json").exists()
+        and ((path / DESCRIPTION).is_file() or bool(_run_directories(path)))
+    )
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep directory.
+
+    Without ``sweep.json``, as when runs were put together by hand, the axes are told from the names of the
+    folders, and numbers in labels are put in order.
+
+    Raises
+    ------
+    UserError
+        If there are no runs, or the description is damaged.
+    """
+    if (path / DESCRIPTION).is_file():
+        return _described(path)
+    names = [folder.name for folder in _run_directories(path)]
+    if not names:
+        raise UserError(f"{path} holds no runs")
+    parts = [name.split(_SEPARATOR) for name in names]
+    if len({len(labels) for labels in parts}) > 1:
+        parts = [[name] for name in names]
+    columns = [sorted(set(column), key=_natural) for column in zip(*parts, strict=True)]
+    axes = {f"axis {number}": labels for number, labels in enumerate(columns, start=1)}
+    runs = [
+        SweepRun(name, dict(zip(axes, labels, strict=True)), path / name)
+        for name, labels in zip(names, parts, strict=True)
+    ]
+    runs.sort(key=lambda run: [axes[axis].index(label) for axis, label in run.labels.items()])
+    return Sweep(path, axes, runs, ["test_accuracy"])
+
+
+def _described(path: Path) -> Sweep:
+    file = path / DESCRIPTION
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        runs = [
+            SweepRun(name, run["labels"], path / run["directory"], run["published"])
+            for name, run in content["runs"].items()
+        ]
+        return Sweep(path, content["axes"], runs, content["metrics"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{file} is damaged: delete it, or run the sweep again") from None
+
+
+def _run_directories(path: Path) -> list[Path]:
+    return sorted(folder for folder in path.iterdir() if (folder / "config.toml").is_file())
+
+
+def _natural(label: str) -> list[tuple[int, float, str]]:
+    """Sort key under which j4 comes before j16; labels without numbers come first."""
+    number = re.search(r"\d+(\.\d+)?", label)
+    return [(1, float(number.group()), label)] if number else [(0, 0.0, label)]

@@ -1,0 +1,1 @@
+"""The engine of local training: batches, loop, optimisers, losses, metrics, evaluation."""

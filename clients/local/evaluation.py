@@ -1,0 +1,187 @@
+"""The data that a client's models are tested on, and the global model's results on them."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from common.records import Tensors
+from datasets.client_data.client_tests import client_class_groups, local_tests
+from models.measures.class_report import ClassReport
+from models.measures.evaluation import Evaluation, evaluate, logits_of, tally
+
+if TYPE_CHECKING:
+    from clients.base import Client, Predictor
+    from clients.local.worker import Worker
+
+
+@dataclass(frozen=True)
+class ClientEvaluationData:
+    """Test samples of one client and what each class counts.
+
+    Attributes
+    ----------
+    inputs, targets : torch.Tensor
+        The samples.
+    class_weights : torch.Tensor or None
+        How much each class counts; None counts samples.
+    make_normalizer : callable
+        Makes what turns the inputs into the model's: anew for each model, so that all see the same noise.
+    report : ClassReport or None
+        What is told beside loss and accuracy, of long-tailed data.
+    """
+
+    worker: "Worker"
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    class_weights: torch.Tensor | None
+    make_normalizer: Callable[[], Callable[[torch.Tensor], torch.Tensor]]
+    report: ClassReport | None = None
+
+    def measure(self, predictor: "Predictor", prefix: str = "") -> dict[str, float]:
+        """Return what the logits of `predictor` come to, the model in evaluation mode.
+
+        Returns
+        -------
+        dict
+            ``loss`` and ``accuracy``, and what the report adds; names begin with `prefix`.
+        """
+        worker = self.worker
+        batch_size = worker.config.evaluate.batch_size
+        if self.report is None:
+            sums = evaluate(
+                worker.model,
+                self.inputs,
+                self.targets,
+                self.make_normalizer(),
+                worker.dataset.num_classes,
+                batch_size,
+                predictor=predictor,
+            )
+            loss, accuracy = sums.mean(self.class_weights)
+            results = {"loss": loss, "accuracy": accuracy}
+        else:
+            logits = logits_of(worker.model, self.inputs, self.make_normalizer(), batch_size, predictor)
+            results = self.report.measure(logits, self.targets.to(logits.device), self.class_weights)
+        return {f"{prefix}{name}": value for name, value in results.items()}
+
+
+def client_evaluation_data(client: "Client") -> ClientEvaluationData:
+    """Return the test samples of a client.
+
+    A natural client has its own (``partition.name = "natural"``). Any other is tested on the samples of its
+    classes, weighted by its training label frequencies, or with ``clients.test-data =
+    "training-distribution"`` on as many of each class as go with these; with a label per position, on the
+    whole test set. With ``dataset.client-noise`` they have the client's noise, the same in all rounds.
+    """
+    worker, test = client.worker, client.worker.dataset.test
+    held = _test_samples(client)
+    make_normalizer = functools.partial(client.normalizer, "noise", 0)
+    return ClientEvaluationData(
+        worker,
+        test.inputs[held],
+        test.targets[held],
+        _class_weights(client),
+        make_normalizer,
+        _class_report(client),
+    )
+
+
+def evaluate_global_model(client: "Client", arrays: Tensors) -> dict[str, float]:
+    """Return loss, accuracy and so on of the global model, which is loaded, on a client's test data.
+
+    One pass over the whole test set serves all clients that this worker evaluates on the same `arrays`,
+    unless each of them sees the data or the model in a way of its own.
+    """
+    worker = client.worker
+    if worker.config.dataset.client_noise or worker.config.batch_norm.policy == "local":
+        return client_evaluation_data(client).measure(worker.model)
+    cached = worker.global_evaluation
+    if cached is None or not _same_memory(cached[0], arrays):
+        needs_samples = _draws_samples(worker) or worker.config.class_groups != "none"
+        results = _test_logits(worker) if needs_samples else _evaluate_test_set(worker)
+        cached = worker.global_evaluation = (arrays, results)
+    results = cached[1]
+    if isinstance(results, torch.Tensor):
+        held = _test_samples(client)
+        logits, targets = results[held], worker.dataset.test.targets[held].to(results.device)
+        weights, report = _class_weights(client), _class_report(client)
+        if report is not None:
+            return report.measure(logits, targets, weights)
+        loss, accuracy = tally(logits, targets).mean(weights)
+    elif _is_natural(worker):
+        total = results.count[client.client_id]
+        loss = float(results.loss[client.client_id] / total)
+        accuracy = float(results.correct[client.client_id] / total)
+    else:
+        loss, accuracy = results.mean(_class_weights(client))
+    return {"loss": loss, "accuracy": accuracy}
+
+
+def _evaluate_test_set(worker: "Worker") -> Evaluation:
+    """Return sums per class, or per natural client."""
+    test = worker.dataset.test
+    return evaluate(
+        worker.model,
+        test.inputs,
+        test.targets,
+        worker.normalizer,
+        worker.dataset.num_classes,
+        worker.config.evaluate.batch_size,
+        groups=test.clients if _is_natural(worker) else None,
+    )
+
+
+def _test_logits(worker: "Worker") -> torch.Tensor:
+    batch_size = worker.config.evaluate.batch_size
+    return logits_of(worker.model, worker.dataset.test.inputs, worker.normalizer, batch_size)
+
+
+def _test_samples(client: "Client") -> torch.Tensor | slice:
+    """Return which samples of the test set a client is tested on."""
+    worker, test = client.worker, client.worker.dataset.test
+    if _is_natural(worker):
+        assert test.clients is not None
+        return test.clients == client.client_id
+    if _draws_samples(worker):
+        return torch.from_numpy(local_tests(worker.config, worker.dataset).indices[client.client_id])
+    if worker.dataset.target_shape:
+        return slice(None)
+    return torch.isin(test.targets, client.label_counts().nonzero().flatten())
+
+
+def _class_report(client: "Client") -> ClassReport | None:
+    worker = client.worker
+    groups = client_class_groups(worker.config, worker.dataset, client.client_id)
+    if groups is None:
+        return None
+    allowed = None
+    if worker.config.evaluate.mask == "train-counts":
+        allowed = client.label_counts() > 0
+    elif worker.config.evaluate.mask == "test-counts":
+        tested = worker.dataset.test.targets[_test_samples(client)]
+        allowed = torch.bincount(tested, minlength=worker.dataset.num_classes) > 0
+    return ClassReport(torch.from_numpy(groups), allowed)
+
+
+def _draws_samples(worker: "Worker") -> bool:
+    return worker.config.clients.test_data == "training-distribution"
+
+
+def _is_natural(worker: "Worker") -> bool:
+    return worker.config.partition.name == "natural" and worker.dataset.test.clients is not None
+
+
+def _class_weights(client: "Client") -> torch.Tensor | None:
+    if _draws_samples(client.worker):
+        return None
+    one_label_each = not _is_natural(client.worker) and not client.worker.dataset.target_shape
+    return client.label_counts() if one_label_each else None
+
+
+def _same_memory(first: Tensors, second: Tensors) -> bool:
+    return first.keys() == second.keys() and all(
+        first[name].data_ptr() == second[name].data_ptr() for name in first
+    )

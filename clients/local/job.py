@@ -1,0 +1,196 @@
+"""What a client knows of its job: whose data, which round, which budget, rates and random numbers."""
+
+import math
+from collections.abc import Callable, Collection
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from flwr.app import ConfigRecord
+
+from clients.local.batches import num_steps
+from clients.local.optimizers import optimizer_parameters
+from clients.local.step_weights import step_weight_norm
+from clients.local.worker import Worker
+from common.randomness import Purpose, torch_generator
+from common.rates import gradual_warmup_steps, learning_rate, step_factors, varies_by_step
+from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, Payload, Tensors
+from common.sections import LocalSection
+from common.stragglers import steps_in_time, work_share
+from datasets.noise.client_noise import NoisyNormalizer, noise_levels
+
+
+class Job:
+    """One client in one round, as its hooks and the training loop see it.
+
+    Parameters
+    ----------
+    worker : Worker
+        Data, model and configuration of this process.
+    client_id : int
+        The partition id.
+    state : Payload
+        What the client kept from its earlier rounds; empty at first. Hooks replace entries, they never
+        write into the tensors.
+    parameters : dict, optional
+        The method's parameters, set as attributes.
+
+    Attributes
+    ----------
+    received : Payload
+        What the server sent this round; ``global_params`` is its trainable part.
+    num_examples : int
+        Number of training samples that the client holds.
+    params : Tensors
+        The resident model's trainable tensors, live.
+    num_steps : int
+        Optimiser steps done so far in this round.
+    learning_rate : float
+        Of this round; of its first step, if it changes within a round; ``mean_rate`` is the mean.
+    num_samples : int
+        Samples of the mini-batches of the last budget that was spent.
+    training_metrics : dict
+        What ``clients.local.metrics`` measured in the last budget that was spent.
+    is_personal_phase : bool
+        Whether the current steps are those of ``train_personal``.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        client_id: int,
+        state: Payload | None = None,
+        parameters: dict[str, Any] | None = None,
+    ) -> None:
+        self.worker = worker
+        self.client_id = client_id
+        self.state: Payload = state if state is not None else {}
+        for name, value in (parameters or {}).items():
+            setattr(self, name, value)
+        self.indices: npt.NDArray[np.int64] = worker.client_indices(client_id)
+        self.num_examples = len(self.indices)
+        self.params: Tensors = {k: v for k, v in worker.parameters.items() if v.requires_grad}
+        self.received: Payload = {}
+        self.server_round = 0
+        self.assigned_steps = 0  # of this round, if the server decides them
+        self.assigned_first_step = 0  # how many came before
+        self.learning_rate = self.mean_rate = worker.config.optimizer.learning_rate
+        self.num_steps = 0
+        self.num_samples = 0
+        self.logits: torch.Tensor | None = None
+        self.training_metrics: dict[str, float] = {}
+        self.is_personal_phase = False
+
+    def begin(self, config: ConfigRecord) -> None:
+        """Learn from a message's config which round it is, and what the server has decided for it."""
+        self.server_round = int(config["server-round"])  # type: ignore[arg-type]
+        self.assigned_steps = int(config.get(LOCAL_STEPS, 0))  # type: ignore[arg-type]
+        self.assigned_first_step = int(config.get(FIRST_STEP, 0))  # type: ignore[arg-type]
+        self.learning_rate = self.mean_rate = self.step_rates(1)[0]
+
+    def initial(self, names: Collection[str]) -> Tensors:
+        """Return entries of the run's initial model."""
+        return {name: value for name, value in self.worker.initial_state.items() if name in names}
+
+    @property
+    def global_params(self) -> Tensors:
+        """The trainable part of the received global model."""
+        received = self.received[ARRAYS]
+        return {name: received[name] for name in self.params if name in received}
+
+    @property
+    def budget(self) -> LocalSection:
+        """The local budget of this round, or as much of it as a straggler manages."""
+        local = self.worker.config.local
+        if local.steps and (local.phases or local.total_steps):
+            local = local.model_copy(update={"steps": local.course().steps(self.server_round)})
+        if self.assigned_steps:
+            local = local.model_copy(update={"epochs": 0, "steps": self.assigned_steps})
+        share = work_share(self.worker.config, self.server_round, self.client_id)
+        if share == 1:
+            return local
+        steps = steps_in_time(num_steps(local, self.num_examples), share)
+        return local.model_copy(update={"epochs": 0, "steps": steps})
+
+    @property
+    def first_step(self) -> int:
+        """Local steps of this client before this round, if it was in every round and never late."""
+        return self.assigned_first_step if self.assigned_steps else self._steps_before(self.server_round)
+
+    @property
+    def total_steps(self) -> int:
+        """Local steps of this client in the whole run, if it is in every round and never late."""
+        config = self.worker.config
+        return config.local.total_steps or self._steps_before(config.rounds + 1)
+
+    def _steps_before(self, server_round: int) -> int:
+        local = self.worker.config.local
+        if local.steps:
+            return local.course().first_step(server_round)
+        return (server_round - 1) * num_steps(local, self.num_examples)
+
+    def step_rates(self, count: int) -> list[float]:
+        """Return the learning rates of the first `count` local steps of this round."""
+        config = self.worker.config
+        rate = learning_rate(config, self.server_round)
+        if not varies_by_step(config):
+            return [rate] * count
+        gradual = gradual_warmup_steps(config, math.ceil(self.num_examples / config.local.batch_size))
+        steps = range(self.first_step, self.first_step + count)
+        return [rate * factor for factor in step_factors(config, steps, self.total_steps, gradual)]
+
+    @property
+    def step_rate(self) -> float:
+        """Learning rate of the step at hand."""
+        rate: float = self.worker.optimizer.param_groups[0]["lr"]
+        return rate
+
+    @property
+    def step_budget(self) -> int:
+        """Number of optimiser steps of this round."""
+        return num_steps(self.budget, self.num_examples)
+
+    def generator(self, what: str, purpose: str = "", device: torch.device | str = "cpu") -> torch.Generator:
+        """Return the generator of this job for ``shuffle``, ``augment``, ``dropout`` or ``label-noise``."""
+        name = cast(Purpose, f"{purpose}-{what}" if purpose else what)
+        key = (self.server_round, self.client_id)
+        return torch_generator(self.worker.config.seed, name, *key, device=device)
+
+    @property
+    def step_weight_norm(self) -> float:
+        """||a||_1 of this round's steps: their number, more with momentum, less with a proximal term."""
+        optimizer = self.worker.config.optimizer
+        given = optimizer_parameters(optimizer) if optimizer.name == "sgd" else {}
+        momentum = given.get("momentum", 0.0)
+        damping = self.learning_rate * getattr(self, "mu", 0.0)
+        return step_weight_norm(self.num_steps, momentum, damping, given.get("nesterov", False))
+
+    def gradient_of_steps(self, correction: Tensors) -> Tensors:
+        """Return (x - y) / (lr ||a||_1) - `correction`: the mean gradient of the round's unclipped SGD steps.
+
+        `correction` is what ``correct_gradients`` added to each of them.
+        """
+        scale = self.learning_rate * self.step_weight_norm
+        start = self.received[ARRAYS]
+        return {name: (start[name] - self.params[name]) / scale - correction[name] for name in correction}
+
+    def normalizer(self, purpose: Purpose, server_round: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return what turns raw inputs into the model's: with ``dataset.client-noise``, this client's own.
+
+        The noise is that of (`purpose`, `server_round`, client); 0 stands for what is the same in all rounds.
+        """
+        worker = self.worker
+        if worker.config.dataset.client_noise == 0:
+            return worker.normalizer
+        level = noise_levels(worker.config.dataset.client_noise, worker.config.clients.count)[self.client_id]
+        if level == 0:
+            return worker.normalizer
+        key = (server_round, self.client_id)
+        generator = torch_generator(worker.config.seed, purpose, *key, device=worker.device)
+        return NoisyNormalizer(worker.normalizer, worker.dataset.std, level[None], generator)
+
+    def label_counts(self) -> torch.Tensor:
+        """Count the client's training samples by class."""
+        targets = self.worker.dataset.train.targets[torch.from_numpy(self.indices)]
+        return torch.bincount(targets[targets >= 0], minlength=self.worker.dataset.num_classes)

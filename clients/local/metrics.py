@@ -1,0 +1,62 @@
+"""What local training measures beside its loss, from the logits that it has anyway."""
+
+import torch
+
+from datasets.noise.label_noise import expected_loss, expected_loss_floor
+
+
+class TrainingMetrics:
+    """Running sums over the mini-batches of a round, each at the weights of its own step.
+
+    Parameters
+    ----------
+    label_noise : float
+        ``dataset.label-noise``; above 0 the expected loss over the noisy labels is measured, too.
+    num_classes : int
+        Number of labels, which may be less than that of logits.
+    """
+
+    def __init__(self, label_noise: float, num_classes: int) -> None:
+        self._label_noise = label_noise
+        self._num_classes = num_classes
+        self._hits: list[torch.Tensor] = []
+        self._losses: list[torch.Tensor] = []
+        self._counts: list[torch.Tensor] = []
+        self._clipped: list[torch.Tensor] = []
+
+    @torch.no_grad()
+    def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """Take in a mini-batch with its true labels; negative ones are padding."""
+        self._hits.append((logits.argmax(dim=1) == labels).sum())
+        self._counts.append((labels >= 0).sum())
+        if self._label_noise > 0:
+            losses = expected_loss(logits.float(), labels.clamp(min=0), self._label_noise, self._num_classes)
+            self._losses.append((losses * (labels >= 0)).sum())
+
+    def add_clipping(self, is_clipped: torch.Tensor) -> None:
+        """Take note whether the gradient of a step was clipped."""
+        self._clipped.append(is_clipped)
+
+    def results(self) -> dict[str, float]:
+        """Return ``train_accuracy`` and, with label noise, ``train_expected_loss`` and ``train_excess_loss``.
+
+        The excess is what the expected loss is above its floor, the entropy of the noisy label. None of these
+        of a method that computes its loss without `Client.forward`. ``train_clipped_fraction`` is the share
+        of the steps whose gradient was clipped.
+        """
+        results = self._of_logits()
+        if self._clipped:
+            results["train_clipped_fraction"] = float(torch.stack(self._clipped).double().mean())
+        return results
+
+    def _of_logits(self) -> dict[str, float]:
+        count = int(torch.stack(self._counts).sum()) if self._counts else 0
+        if count == 0:
+            return {}
+        results = {"train_accuracy": int(torch.stack(self._hits).sum()) / count}
+        if self._losses:
+            expected = float(torch.stack(self._losses).double().sum()) / count
+            results["train_expected_loss"] = expected
+            floor = expected_loss_floor(self._label_noise, self._num_classes)
+            results["train_excess_loss"] = expected - floor
+        return results

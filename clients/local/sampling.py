@@ -1,0 +1,137 @@
+"""Streams of mini-batches that go on from round to round: the batch of a local step, whatever the rounds.
+
+The batch of (client, local step since the start of the run) is a pure function of these and the seed, so that
+a round may begin in the midst of an epoch and nobody needs to have been there before.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+
+from clients.local.batches import num_steps
+from common.config import Config
+from common.errors import UserError
+from common.randomness import Purpose, torch_generator
+from common.rates import gradual_warmup_steps, varies_by_step
+from common.sections import LocalSection
+
+if TYPE_CHECKING:
+    from clients.base import Client
+
+BatchOf = Callable[["Client", int], torch.Tensor]
+
+
+def iterate_stream(client: "Client", local: LocalSection) -> Iterator[torch.Tensor]:
+    """Yield the sample indices of the mini-batches of this round's local steps, on the device.
+
+    ``shard``: passes over the client's own data, shuffled anew for each, the last smaller batch included.
+    ``shuffle``: all training data are shuffled once per epoch and dealt to all clients, batch by batch (Gu et
+    al. 2023, code): without replacement across the clients. ``replacement``: every batch is drawn from all
+    training data, each sample independently.
+
+    Parameters
+    ----------
+    client : Client
+        Whose data, in which round.
+    local : LocalSection
+        The budget of the round, the batch size and ``sampling``.
+    """
+    batch_of, first = _STREAMS[local.sampling], client.first_step
+    for step in range(first, first + num_steps(local, client.num_examples)):
+        yield batch_of(client, step).to(client.worker.device)
+
+
+def dealt(
+    permutation: torch.Tensor, worker: int, num_workers: int, step: int, batch_size: int
+) -> torch.Tensor:
+    """Return the batch that a worker gets in a step of an epoch: batches go round-robin over the workers.
+
+    Parameters
+    ----------
+    permutation : Tensor
+        The shuffled samples.
+    worker, num_workers : int
+        Which one of how many, from 0.
+    step : int
+        Step within the epoch, from 0.
+    """
+    start = (step * num_workers + worker) * batch_size
+    return permutation[start : start + batch_size]
+
+
+def steps_per_epoch(config: Config, num_samples: int) -> int:
+    """Return the local steps of an epoch of ``shuffle``: those set, or as many as the data allow."""
+    return config.local.steps_per_epoch or num_samples // (config.clients.count * config.local.batch_size)
+
+
+def check_course(client: "Client") -> None:
+    """Refuse a course of local steps that the data or the method do not allow, before any training."""
+    config, local = client.worker.config, client.worker.config.local
+    if varies_by_step(config) and (client.NEEDS_ONE_RATE or client.assumes_sgd()):
+        raise UserError(
+            f"method.name '{config.method.name}' computes with one learning rate per round:"
+            " leave out schedule.warmup-steps, schedule.warmup-epochs and schedules by step"
+        )
+    if config.schedule.name == "polynomial-steps":
+        check_warmup(client)
+    if local.sampling not in ("shuffle", "replacement"):
+        return
+    if config.partition.name == "node":
+        raise UserError(
+            f"local.sampling '{local.sampling}' draws from the data of all clients, which no node has with"
+            " partition.name 'node'"
+        )
+    num_samples, total_batch = len(client.worker.train), config.clients.count * local.batch_size
+    needed = total_batch * max(1, local.steps_per_epoch)
+    if local.sampling == "shuffle" and needed > num_samples:
+        raise UserError(
+            f"local.sampling 'shuffle' deals {needed} samples per epoch (clients.count x local.batch-size x"
+            f" local.steps-per-epoch), but there are {num_samples}"
+        )
+
+
+def check_warmup(client: "Client") -> None:
+    """Refuse a polynomial decay that would begin after the end of the run."""
+    config, total = client.worker.config, client.total_steps
+    epoch = math.ceil(client.num_examples / config.local.batch_size)
+    warm = config.schedule.warmup_steps or gradual_warmup_steps(config, epoch)
+    if warm >= total:
+        raise UserError(
+            f"the warm-up takes {warm} of the {total} local steps of the run: shorten it, or raise rounds"
+        )
+
+
+def _batch_of_shard(client: "Client", step: int) -> torch.Tensor:
+    size = client.worker.config.local.batch_size
+    epoch, index = divmod(step, math.ceil(client.num_examples / size))
+    order = _permutation(client.worker.config.seed, "shard", client.num_examples, epoch, client.client_id)
+    return torch.from_numpy(client.indices)[order[index * size : (index + 1) * size]]
+
+
+def _dealt_batch(client: "Client", step: int) -> torch.Tensor:
+    config, num_samples = client.worker.config, len(client.worker.train)
+    epoch, index = divmod(step, steps_per_epoch(config, num_samples))
+    order = _permutation(config.seed, "deal", num_samples, epoch)
+    return dealt(order, client.client_id, config.clients.count, index, config.local.batch_size)
+
+
+def _batch_with_replacement(client: "Client", step: int) -> torch.Tensor:
+    config = client.worker.config
+    generator = torch_generator(config.seed, "replacement", step, client.client_id)
+    return torch.randint(len(client.worker.train), (config.local.batch_size,), generator=generator)
+
+
+_STREAMS: dict[str, BatchOf] = {
+    "shard": _batch_of_shard,
+    "shuffle": _dealt_batch,
+    "replacement": _batch_with_replacement,
+}
+
+
+@functools.lru_cache(maxsize=32)
+def _permutation(seed: int, purpose: Purpose, size: int, *keys: int) -> torch.Tensor:
+    """Return the permutation of an epoch; kept, since a round with few steps needs a few batches of it."""
+    return torch.randperm(size, generator=torch_generator(seed, purpose, *keys))

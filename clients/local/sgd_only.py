@@ -1,0 +1,38 @@
+"""The check for methods whose formulas hold for SGD only."""
+
+from common.errors import UserError
+from common.sections import OptimizerSection
+
+
+def require_plain_sgd(optimizer: OptimizerSection, method: str, allow_clipping: bool = False) -> None:
+    """Refuse local steps other than x - y = lr * sum_k a_k g_k.
+
+    Momentum is covered by the weights a_k (``clients.local.step_weights``).
+
+    Raises
+    ------
+    UserError
+        If the optimiser is not SGD, or if gradients are clipped.
+    """
+    if optimizer.name != "sgd":
+        raise UserError(
+            f"'{method}' computes with steps of plain SGD, and optimizer.name is '{optimizer.name}':"
+            " set it to 'sgd'"
+        )
+    if optimizer.clip_norm > 0 and not allow_clipping:
+        raise UserError(f"'{method}' computes with unclipped gradients: set optimizer.clip-norm to 0")
+
+
+def require_own_clipping(optimizer: OptimizerSection, method: str) -> None:
+    """Refuse what would make steps of another length than a method that clips by itself computes.
+
+    Raises
+    ------
+    UserError
+        If the optimiser is not SGD without momentum, or if gradients are clipped elsewhere.
+    """
+    if optimizer.name != "sgd" or optimizer.parameters.get("momentum", 0.0) != 0 or optimizer.clip_norm > 0:
+        raise UserError(
+            f"method '{method}' clips by method.clip-norm and takes optimizer.name = 'sgd' without"
+            " optimizer.momentum and optimizer.clip-norm"
+        )

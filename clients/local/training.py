@@ -1,0 +1,249 @@
+"""The local training loop, written once for all methods."""
+
+import math
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+
+from clients.local.batches import iterate_batches, num_steps
+from clients.local.metrics import TrainingMetrics
+from clients.local.optimizers import (
+    clips_decay,
+    load_optimizer_state,
+    reset_optimizer,
+    set_learning_rate,
+    weight_decays,
+)
+from clients.local.sampling import iterate_stream
+from common.randomness import Purpose, torch_seed
+from common.rates import varies_by_step
+from common.records import Tensors
+from common.sections import LocalSection
+from datasets.noise.label_noise import corrupt_labels
+from datasets.transforms import augmented, is_augmented
+from models.measures.evaluation import evaluation_mode
+
+if TYPE_CHECKING:
+    from clients.base import Client
+
+
+class Batch:
+    """One mini-batch on the device: normalised inputs, integer targets, and the samples' indices.
+
+    ``labels`` are the true ones where the targets are noisy, otherwise the same.
+    """
+
+    __slots__ = ("indices", "inputs", "labels", "targets")
+
+    def __init__(
+        self,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        indices: torch.Tensor,
+        labels: torch.Tensor | None = None,
+    ) -> None:
+        self.inputs = inputs
+        self.targets = targets
+        self.labels = targets if labels is None else labels
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+def iterate_training_batches(client: "Client", purpose: str, local: LocalSection) -> Iterator[Batch]:
+    """Yield the mini-batches of a client's budget: shuffled, augmented, normalised, on the device.
+
+    Every source of randomness is keyed by (seed, purpose, round, client), so that the result does not
+    depend on which worker runs the job, nor on what ran there before.
+
+    Parameters
+    ----------
+    client : Client
+        Whose data.
+    purpose : str
+        What the batches are for: empty for the round's training; others draw other batches.
+    local : LocalSection
+        The budget and the batch size.
+    """
+    worker, config = client.worker, client.worker.config
+    if augments := is_augmented(config.augmentation):
+        augment = client.generator("augment", purpose, worker.device)
+    normalizer = client.normalizer(
+        cast(Purpose, f"{purpose}-noise" if purpose else "noise"), client.server_round
+    )
+    label_noise = config.dataset.label_noise
+    if label_noise > 0:
+        corruption = client.generator("label-noise", purpose, worker.device)
+    memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
+    goes_on = local.sampling != "client" and not purpose  # batches of the run, not of the round
+    first_step = client.first_step if goes_on else 0
+    if goes_on:
+        stream = iterate_stream(client, local)
+    else:
+        indices = torch.from_numpy(client.indices).to(worker.device)
+        stream = iterate_batches(indices, local, client.generator("shuffle", purpose))
+    for index, batch_indices in enumerate(stream):
+        inputs = worker.train.inputs.index_select(0, batch_indices)
+        step_key = (first_step + index, client.client_id)
+        if augments and goes_on:
+            augment.manual_seed(torch_seed(config.seed, "step-augment", *step_key))
+        inputs = (
+            augmented(inputs, normalizer, config.augmentation, augment) if augments else normalizer(inputs)
+        )
+        if inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=memory_format)
+        targets = labels = worker.train.targets[batch_indices]
+        if label_noise > 0:
+            if goes_on:
+                corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *step_key))
+            targets = corrupt_labels(labels, label_noise, worker.dataset.num_classes, corruption)
+        yield Batch(inputs, targets, batch_indices, labels)
+
+
+def train_locally(
+    client: "Client", purpose: str = "", local: LocalSection | None = None
+) -> tuple[int, float]:
+    """Spend a local budget on the worker's resident model.
+
+    Parameters
+    ----------
+    client : Client
+        Its hooks decide what is trained, and on which loss.
+    purpose : str
+        Empty for the round's training of the global model; see ``iterate_training_batches``.
+    local : LocalSection, optional
+        The budget, by default that of the round.
+
+    Returns
+    -------
+    tuple[int, float]
+        Number of optimiser steps, and the loss averaged over the samples that were processed.
+    """
+    worker, params = client.worker, client.params
+    local = local or client.budget
+    if worker.dropout_layers:
+        dropout = client.generator("dropout", purpose, worker.device)
+    for layer in worker.dropout_layers:
+        layer.generator = dropout  # one for all layers: with one each, all would draw the same numbers
+    corrects_gradients = client.overrides("correct_gradients")
+    chooses_names = client.overrides("trained_names")
+    reset_optimizer(worker.optimizer, client.learning_rate)
+    rate_varies = not purpose and varies_by_step(worker.config)
+    clip_norm = worker.config.optimizer.clip_norm
+    if rate_varies:
+        rates = client.step_rates(num_steps(local, client.num_examples))
+        client.mean_rate = math.fsum(rates) / len(rates)
+    goes_on = not purpose and local.sampling != "client"
+    if not purpose:
+        load_optimizer_state(worker.optimizer, params, client.initial_optimizer())
+    worker.model.train()
+
+    metrics = TrainingMetrics(worker.config.dataset.label_noise, worker.dataset.num_classes)
+    losses: list[torch.Tensor] = []
+    sizes: list[int] = []
+    client.num_steps = 0
+    trained: Collection[str] = params
+    try:
+        for batch in iterate_training_batches(client, purpose, local):
+            if chooses_names and (names := client.trained_names()) is not trained:
+                trained = names
+                _freeze_all_but(trained, params)
+            if rate_varies:
+                set_learning_rate(worker.optimizer, rates[client.num_steps])
+            if goes_on and worker.dropout_layers:
+                key = (client.first_step + client.num_steps, client.client_id)
+                dropout.manual_seed(torch_seed(worker.config.seed, "step-dropout", *key))
+            allow_batch_statistics(worker.batch_norm_layers, batch)
+            for parameter in worker.parameters.values():
+                parameter.grad = None  # as the optimiser's ``zero_grad``, which costs more than a small step
+            client.logits = None
+            with mixed_precision(worker.device, local):
+                loss = client.loss(params, batch)
+            if client.logits is not None:
+                metrics.add(client.logits, batch.labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if corrects_gradients:
+                _replace_gradients(client, params, batch)
+            if clip_norm > 0:
+                metrics.add_clipping(_clip_gradients(params, clip_norm, worker.optimizer))
+            worker.optimizer.step()
+            client.num_steps += 1
+            client.after_step(params)
+            losses.append(loss.detach())
+            sizes.append(len(batch))
+    finally:
+        if chooses_names:
+            _freeze_all_but(params, params)
+
+    client.num_samples = sum(sizes)
+    client.logits = None
+    client.training_metrics = metrics.results()
+    weights = torch.tensor(sizes, dtype=torch.float64)
+    mean_loss = float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
+    return len(sizes), mean_loss
+
+
+def mixed_precision(device: torch.device, local: LocalSection) -> torch.autocast:
+    """Return the context in which a training loss is computed: bfloat16 where that is safe, if asked for."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=local.precision == "bfloat16")
+
+
+def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch) -> None:
+    """Let layers use the statistics of a batch; one sample has none, and the running ones serve."""
+    for layer in batch_norm_layers:
+        layer.train(len(batch) > 1)
+
+
+def _freeze_all_but(names: Collection[str], params: Tensors) -> None:
+    for name, param in params.items():
+        param.requires_grad_(name in names)
+
+
+@torch.no_grad()
+def _clip_gradients(params: Tensors, largest: float, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    """Clip the norm of the gradient, with ``clip-decay`` that of the gradient with weight decay.
+
+    Return whether it was above `largest`.
+    """
+    decays = weight_decays(optimizer, params) if clips_decay(optimizer) else {}
+    decayed = [
+        (param.grad, param, decay)
+        for name, decay in decays.items()
+        if decay and (param := params[name]).grad is not None
+    ]
+    for grad, param, decay in decayed:
+        grad.add_(param, alpha=decay)
+    norm = torch.nn.utils.clip_grad_norm_(params.values(), largest)
+    for grad, param, decay in decayed:  # the optimiser adds it again
+        grad.sub_(param, alpha=decay)
+    return norm > largest
+
+
+@torch.no_grad()
+def _replace_gradients(client: "Client", params: Tensors, batch: Batch) -> None:
+    grads = {name: param.grad for name, param in params.items() if param.grad is not None}
+    client.batch = batch
+    for name, grad in client.correct_gradients(params, grads).items():
+        params[name].grad = grad
+
+
+def full_gradient(client: "Client") -> Tensors:
+    """Return the gradient of a client's mean loss over all its data, at the resident model's weights."""
+    worker = client.worker
+    names, values = list(client.params), list(client.params.values())
+    sums = [torch.zeros_like(value) for value in values]
+    batch_size = worker.config.evaluate.batch_size
+    normalizer = client.normalizer("measurement", client.server_round)
+    with evaluation_mode(worker.model):
+        for indices in torch.split(torch.from_numpy(client.indices).to(worker.device), batch_size):
+            batch = Batch(
+                normalizer(worker.train.inputs.index_select(0, indices)),
+                worker.train.targets[indices],
+                indices,
+            )
+            loss = client.loss(client.params, batch) * (len(batch) / client.num_examples)
+            sums = [a + b for a, b in zip(sums, torch.autograd.grad(loss, values), strict=True)]
+    return dict(zip(names, sums, strict=True))

@@ -1,0 +1,122 @@
+"""What a process keeps between jobs: the data on the device, the partition, one model and its optimiser."""
+
+import copy
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from clients.local.optimizers import make_optimizer
+from common.config import Config
+from common.device import prepare_process, resolve_device, to_device
+from common.records import Tensors
+from datasets.configured import open_dataset
+from datasets.partition_scheme import partition_clients
+from datasets.transforms import make_normalizer
+from models.architectures.layers import dropout_layers
+from models.batch_norm import batch_norm_layers
+from models.configured import build_configured_model
+from models.measures.evaluation import Evaluation
+from models.sizes.submodels import as_splittable
+
+# With this partition a client holds whatever training data lie in its node's own data directory.
+NODE_PARTITION = "node"
+
+
+class Worker:
+    """The resident state of one worker process; jobs of any client run on it one after the other.
+
+    Parameters
+    ----------
+    config : Config
+        The run's configuration.
+    data_root : str
+        Folder of the data if the node has its own; empty for ``dataset.root``.
+    """
+
+    def __init__(self, config: Config, data_root: str = "") -> None:
+        prepare_process(config.resources.threads_per_worker)
+        self.config = config
+        self.device = resolve_device(config.device)
+        self.dataset = open_dataset(config, data_root)
+        self.train = self.dataset.train.to(self.device)
+        self.normalizer = make_normalizer(self.dataset, self.device)
+        self._partition: list[npt.NDArray[np.int64]] | None = None
+        self._sized: dict[str, Worker] = {}
+        self._adopt(self._build())
+
+    def _build(self) -> nn.Module:
+        dataset = self.dataset
+        return build_configured_model(
+            self.config, dataset.input_shape, dataset.num_classes, dataset.target_shape
+        )
+
+    def _adopt(self, model: nn.Module) -> None:
+        """Make a model with its initial weights the resident one."""
+        self.model = model
+        to_device(self.model, self.device, self.config.local.channels_last)
+        if self.config.local.compile:
+            self.model.compile()
+        self.parameters: Tensors = dict(self.model.named_parameters())
+        # Constant tables that a model does not save do not travel either.
+        saved = self.model.state_dict()
+        self.buffers: Tensors = {k: v for k, v in self.model.named_buffers() if k in saved}
+        self.initial_state: Tensors = {name: value.detach().clone() for name, value in self.state.items()}
+        self.dropout_layers = dropout_layers(self.model)
+        self.batch_norm_layers = batch_norm_layers(self.model)
+        self.optimizer = make_optimizer(self.parameters.values(), self.config.optimizer)
+        # The arrays of a global model and its sums, or logits, on the test set (``evaluation.py``).
+        self.global_evaluation: tuple[Tensors, Evaluation | torch.Tensor] | None = None
+
+    def sized(self, size: str) -> "Worker":
+        """Return the worker with a resident sub-model of a size; it shares everything else with this one.
+
+        There is one per size, made when it is first asked for; the empty size is the whole model's.
+        """
+        if not size:
+            return self
+        if size not in self._sized:
+            other = copy.copy(self)
+            other._adopt(as_splittable(self._build()).submodel(size))
+            self._sized[size] = other
+        return self._sized[size]
+
+    @property
+    def state(self) -> Tensors:
+        """The model's parameters and buffers by name: the live tensors, not copies."""
+        return {**self.parameters, **self.buffers}
+
+    def client_indices(self, client_id: int) -> npt.NDArray[np.int64]:
+        """Return the indices of a client's training samples."""
+        if self.config.partition.name == NODE_PARTITION:
+            return np.arange(len(self.train))
+        if self._partition is None:
+            self._partition = partition_clients(self.config, self.dataset)
+        return self._partition[client_id]
+
+    @torch.no_grad()
+    def load(self, section: Mapping[str, torch.Tensor]) -> None:
+        """Copy values into the resident model, by name.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown or a shape differs.
+        """
+        state = self.state
+        for name, value in section.items():
+            if name not in state or state[name].shape != value.shape:
+                raise ValueError(
+                    f"the received array '{name}' of shape {tuple(value.shape)} does not fit model"
+                    f" '{self.config.model.name}'"
+                )
+            state[name].copy_(value)
+
+
+@functools.lru_cache(maxsize=1)
+def get_worker(config: Config, data_root: str = "") -> Worker:
+    """Return this process's worker for a run; another run's worker is let go."""
+    return Worker(config, data_root)

@@ -1,0 +1,1 @@
+"""Sources of images: decoding, folders, lists, and the cache."""

@@ -1,0 +1,112 @@
+"""Raw splits to arrays: every image decoded once, at one size, with its pixels counted on the way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from common.errors import UserError
+from datasets.images.raw import RawDataset, RawSplit
+
+Images = npt.NDArray[np.uint8]
+Allocate = Callable[[str, tuple[int, ...]], Images]
+
+# Bounds the temporaries: counting pixels widens them eightfold.
+_IMAGES_PER_STEP = 512
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedDataset:
+    """Arrays of both splits, and the training images' per-channel statistics on [0, 1]."""
+
+    train_inputs: Images
+    train_targets: npt.NDArray[np.int64]
+    test_inputs: Images
+    test_targets: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def allocate_in_memory(name: str, shape: tuple[int, ...]) -> Images:
+    """Return an uninitialised array; the name matters to file-backed allocators only."""
+    return np.empty(shape, dtype=np.uint8)
+
+
+def decode(raw: RawDataset, image_size: int, allocate: Allocate = allocate_in_memory) -> DecodedDataset:
+    """Decode both splits into arrays that ``allocate`` provides.
+
+    Parameters
+    ----------
+    raw : RawDataset
+        What the source found.
+    image_size : int
+        Side of the square images to make (shorter side resized, then centre crop); 0 keeps the size.
+    allocate : callable, optional
+        Called with ``"train_inputs"`` or ``"test_inputs"`` and a shape.
+
+    Raises
+    ------
+    UserError
+        If an image cannot be decoded, or if ``image_size`` is 0 and the images differ in size.
+    """
+    train_inputs, histogram = _decode_split("train_inputs", raw.train, image_size, allocate)
+    test_inputs, _ = _decode_split("test_inputs", raw.test, image_size, allocate)
+    if train_inputs.shape[1:] != test_inputs.shape[1:]:
+        raise _differing_sizes(train_inputs.shape, test_inputs.shape)
+    mean, std = _statistics(histogram)
+    return DecodedDataset(
+        train_inputs, raw.train.targets, test_inputs, raw.test.targets, raw.class_names, mean, std
+    )
+
+
+def _decode_split(
+    name: str, split: RawSplit, image_size: int, allocate: Allocate
+) -> tuple[Images, npt.NDArray[np.int64]]:
+    inputs: Images | None = None
+    histogram = np.zeros((0, 256), dtype=np.int64)
+    done = 0
+    for chunk in split.chunks:
+        for start in range(0, len(chunk), _IMAGES_PER_STEP):
+            images = _fit(chunk[start : start + _IMAGES_PER_STEP], image_size)
+            if inputs is None:
+                inputs = allocate(name, (len(split.targets), *images.shape[1:]))
+                histogram = np.zeros((images.shape[1], 256), dtype=np.int64)
+            elif images.shape[1:] != inputs.shape[1:]:
+                raise _differing_sizes(inputs.shape, images.shape)
+            inputs[done : done + len(images)] = images
+            for channel, counts in enumerate(histogram):
+                counts += np.bincount(images[:, channel].ravel(), minlength=256)
+            done += len(images)
+    if inputs is None or done != len(split.targets):
+        raise ValueError(f"{name}: {done} images for {len(split.targets)} targets")
+    return inputs, histogram
+
+
+def _fit(images: Images, image_size: int) -> Images:
+    if image_size == 0 or images.shape[2:] == (image_size, image_size):
+        return images
+    # Imported here: it takes seconds, and cached images do without.
+    from torchvision.transforms.v2 import functional as vision
+
+    resized = vision.resize(torch.from_numpy(np.ascontiguousarray(images)), [image_size], antialias=True)
+    cropped: Images = vision.center_crop(resized, [image_size]).numpy()
+    return cropped
+
+
+def _differing_sizes(first: tuple[int, ...], second: tuple[int, ...]) -> UserError:
+    sizes = " and ".join(f"{width}x{height}" for *_, height, width in (first, second))
+    return UserError(
+        f"the images differ in size ({sizes}): set dataset.image-size to the side they shall have"
+    )
+
+
+def _statistics(histogram: npt.NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population standard deviation of each channel, from exact counts of its 256 values."""
+    values = np.arange(256) / 255
+    frequencies = histogram / histogram.sum(axis=1, keepdims=True)
+    mean = frequencies @ values
+    variance = np.sum(frequencies * (values - mean[:, None]) ** 2, axis=1)
+    return tuple(mean.tolist()), tuple(np.sqrt(variance).tolist())

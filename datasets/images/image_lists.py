@@ -1,0 +1,161 @@
+"""Image files named by lists, with their labels and, if there are any, the users whom they come from.
+
+The layout of ImageNet-LT (Liu et al., CVPR 2019), with a column for iNaturalist's federated splits by user
+(Hsu et al., ECCV 2020): one file per split, a line ``path label`` or ``path label user`` per image, separated
+by blanks or commas.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import UserError
+from datasets.images.image_folder import decoded_files
+from datasets.images.raw import RawDataset, RawSplit
+
+IndexArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageList:
+    """The images of one split, in the order of its file.
+
+    Attributes
+    ----------
+    paths : tuple of str
+        Files below the root.
+    targets : numpy.ndarray
+        int64, (images,): labels.
+    users : tuple of str
+        The user of each image; empty if the list has no such column.
+    """
+
+    paths: tuple[str, ...]
+    targets: IndexArray
+    users: tuple[str, ...]
+
+    def subset(self, chosen: IndexArray) -> "ImageList":
+        """Return some of the images, in the order of the indices."""
+        users = tuple(self.users[index] for index in chosen) if self.users else ()
+        return ImageList(tuple(self.paths[index] for index in chosen), self.targets[chosen], users)
+
+
+def read_image_list(file: Path, key: str) -> ImageList:
+    """Read the list of a split; `key` is the configuration's name for it.
+
+    Empty lines and those that begin with ``#`` do not count.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or a line is not as it should be.
+    """
+    if not file.is_file():
+        raise UserError(f"{key}: there is no file {file}")
+    rows: list[list[str]] = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        fields = [part.strip() for part in line.split(",")] if "," in line else line.split()
+        if not fields or fields[0].startswith("#"):
+            continue
+        if len(fields) not in (2, 3) or not fields[1].isdecimal():
+            raise UserError(
+                f"{file}, line {number}: expected a path, a label from 0 and perhaps a user, not '{line}'"
+            )
+        if rows and len(fields) != len(rows[0]):
+            raise UserError(f"{file}, line {number}: a user in some lines and none in others")
+        rows.append(fields)
+    if not rows:
+        raise UserError(f"{file} names no images")
+    paths, labels, *users = zip(*rows, strict=True)
+    return ImageList(paths, np.array(labels, dtype=np.int64), users[0] if users else ())
+
+
+@dataclass(frozen=True, eq=False)
+class ImageLists:
+    """The lists of both splits.
+
+    Attributes
+    ----------
+    train, test : ImageList
+        With the same classes; if both name users, with the same ones.
+    client_names : tuple of str
+        The users of the training images, by descending number of images; empty if it names none.
+    """
+
+    train: ImageList
+    test: ImageList
+    client_names: tuple[str, ...]
+
+    def keep_largest(self, num_users: int) -> "ImageLists":
+        """Keep the users with the most training images, by name on a tie, and test lists without users.
+
+        Raises
+        ------
+        UserError
+            If there are fewer users.
+        """
+        if num_users > len(self.client_names):
+            raise UserError(
+                f"clients.count is {num_users}, and dataset.list-file has {len(self.client_names)} users:"
+                " lower it"
+            )
+        kept = self.client_names[:num_users]
+        train, test = (
+            images.subset(np.flatnonzero(np.isin(images.users, kept))) if images.users else images
+            for images in (self.train, self.test)
+        )
+        return ImageLists(train, test, kept)
+
+    def client_ids(self, images: ImageList) -> IndexArray | None:
+        """Return the number of each image's user in ``client_names``; None if the list names none."""
+        if not images.users:
+            return None
+        number = {name: index for index, name in enumerate(self.client_names)}
+        return np.array([number[user] for user in images.users], dtype=np.int64)
+
+    def raw(self, root: Path) -> RawDataset:
+        """Return the images below `root`, to be decoded when their chunks are asked for.
+
+        Raises
+        ------
+        UserError
+            If an image is missing, or a class below the largest label has no training image.
+        """
+        for path in (*self.train.paths, *self.test.paths):
+            if not (root / path).is_file():
+                raise UserError(f"dataset.list-file names the image {root / path}, which is missing")
+        num_classes = int(max(self.train.targets.max(), self.test.targets.max())) + 1
+        counts = np.bincount(self.train.targets, minlength=num_classes)
+        if not counts.all():
+            raise UserError(
+                f"class {int(np.argmin(counts))} of {num_classes} has no training image in dataset.list-file:"
+                " number the classes from 0 without gaps, and keep enough clients"
+            )
+        return RawDataset(_raw(root, self.train), _raw(root, self.test), tuple(map(str, range(num_classes))))
+
+
+def read_image_lists(train_file: Path, test_file: Path) -> ImageLists:
+    """Read the lists of both splits.
+
+    Raises
+    ------
+    UserError
+        If a list is missing or damaged, or the test list has users whom the other one lacks.
+    """
+    train = read_image_list(train_file, "dataset.list-file")
+    test = read_image_list(test_file, "dataset.test-list-file")
+    names, counts = np.unique(train.users, return_counts=True)
+    client_names = tuple(map(str, names[np.argsort(-counts, kind="stable")]))
+    if test.users and (strangers := set(test.users) - set(client_names)):
+        raise UserError(f"{test_file}: user {min(strangers)!r} has no image in {train_file}")
+    return ImageLists(train, test, client_names)
+
+
+def list_parameters(*, list_file: str = "", test_list_file: str = "") -> None:
+    """Declare, as keyword parameters, what ``dataset.<parameter>`` of ``image-folder`` may be."""
+
+
+def _raw(root: Path, images: ImageList) -> RawSplit:
+    return RawSplit(decoded_files([root / path for path in images.paths]), images.targets)

@@ -1,0 +1,1 @@
+"""Noise on images and labels, by client or by sample."""

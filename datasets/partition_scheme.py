@@ -1,0 +1,69 @@
+"""How the configuration wants samples dealt to clients."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from common.config import Config, drop_inherited_defaults
+from common.errors import UserError
+from common.randomness import numpy_generator
+from common.sections import Value
+from datasets.client_data.class_groups import IndexArray
+from datasets.dataset import Dataset, Split
+from datasets.partitions import make_partition, partition_parameters
+
+
+@functools.lru_cache(maxsize=1)
+def partition_clients(config: Config, dataset: Dataset) -> list[npt.NDArray[np.int64]]:
+    """Partition the training set among the clients: a pure function of the configuration and the labels.
+
+    Who asks again in the same process gets the same arrays: do not write to them.
+    """
+    return PartitionScheme.of(config).deal(dataset, dataset.train, numpy_generator(config.seed, "partition"))
+
+
+@dataclass(frozen=True)
+class PartitionScheme:
+    """How a run deals samples to clients."""
+
+    name: str
+    parameters: tuple[tuple[str, Value], ...]
+    num_clients: int
+    seed: int
+
+    @classmethod
+    def of(cls, config: Config) -> "PartitionScheme":
+        """Return the scheme of a run."""
+        given = tuple(sorted(config.partition.parameters.items()))
+        return cls(config.partition.name, given, config.clients.count, config.seed)
+
+    def arguments(self) -> dict[str, Value]:
+        """Return the parameters ``partition.*`` that are meant for the scheme."""
+        return drop_inherited_defaults("partition", dict(self.parameters), partition_parameters(self.name))
+
+    def deal(self, dataset: Dataset, split: Split, generator: np.random.Generator) -> list[IndexArray]:
+        """Deal the samples of a split to the clients."""
+        return make_partition(
+            self.name,
+            labels_of(self.name, dataset, split),
+            self.num_clients,
+            generator,
+            self.arguments(),
+            None if split.clients is None else split.clients.numpy(),
+            None if split.classes is None else split.classes.numpy(),
+        )
+
+
+def labels_of(partition: str, dataset: Dataset, split: Split) -> npt.NDArray[np.int64]:
+    """Return the label of every sample; samples with many labels count as of one class."""
+    targets = split.targets.numpy()
+    if targets.ndim == 1:
+        return targets
+    if partition not in ("iid", "natural"):
+        raise UserError(
+            f"partition {partition!r} needs one label per sample, and those of dataset {dataset.name!r} have"
+            " one per position: use 'natural' or 'iid'"
+        )
+    return np.zeros(len(targets), dtype=np.int64)

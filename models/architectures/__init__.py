@@ -1,0 +1,1 @@
+"""The architectures, one file per model or family; each file's ``build`` makes one."""

@@ -1,0 +1,64 @@
+"""A small network for digits and 28x28 images: the CNN of the benchmarks of pfl-research.
+
+Granqvist et al., "pfl-research: simulation framework for accelerating research in private federated
+learning", NeurIPS 2024: two 3x3 convolutions with 32 and 64 channels, one pooling, one hidden layer, dropout.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.architectures.images import image_shape
+from models.architectures.layers import Dropout
+from models.classifier import Classifier
+
+DropoutProbability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class SmallCnn(Classifier):
+    """Two unpadded 3x3 convolutions, 2x2 max pooling, 128 hidden units."""
+
+    def __init__(
+        self, input_shape: tuple[int, int, int], num_classes: int, dropout1: float, dropout2: float
+    ) -> None:
+        super().__init__()
+        channels, height, width = input_shape
+        self.conv1 = nn.Conv2d(channels, 32, kernel_size=3)
+        self.conv2 = nn.Conv2d(32, 64, kernel_size=3)
+        self.dropout1 = Dropout(dropout1)
+        self.fc1 = nn.Linear(64 * ((height - 4) // 2) * ((width - 4) // 2), 128)
+        self.dropout2 = Dropout(dropout2)
+        self.classifier = nn.Linear(128, num_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the 128 units after ReLU and dropout."""
+        x = F.relu(self.conv2(F.relu(self.conv1(x))))
+        x = self.dropout1(F.max_pool2d(x, 2))
+        x = F.relu(self.fc1(x.flatten(1)))
+        features: Tensor = self.dropout2(x)
+        return features
+
+
+def build(
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    dropout1: DropoutProbability = 0.25,
+    dropout2: DropoutProbability = 0.5,
+) -> nn.Module:
+    """Build the network for images of at least 6x6 pixels.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Channels, height and width.
+    num_classes : int
+        Number of classes.
+    dropout1 : float, default 0.25
+        Dropout probability after the pooling.
+    dropout2 : float, default 0.5
+        Dropout probability after the hidden layer.
+    """
+    return SmallCnn(image_shape("small-cnn", input_shape, smallest=6), num_classes, dropout1, dropout2)

@@ -1,0 +1,205 @@
+"""Sub-models: models whose entries are those of a larger one, whole or some indices of them.
+
+A server model that has sub-models derives from `Splittable`. Clients of several sizes then train parts of one
+model: fewer blocks (Chan et al., ICLR 2024, "stage splitting" and "layer splitting") or narrower layers
+(HeteroFL: Diao, Ding and Tarokh, ICLR 2021).
+"""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import UserError
+from models.classifier import Classifier
+
+Indices = tuple[Tensor | None, ...]
+"""What of a tensor is taken, by dimension; None is a whole dimension, and ``()`` the whole tensor."""
+
+Window = Callable[[int, int], Tensor | None]
+"""Chooses k of n channels: (n, k) → int64 indices of shape (k,), or None for all of them in their order."""
+
+
+class Splittable(Classifier):
+    """A model that can be cut into sub-models, each of which is named by a *size*."""
+
+    @abstractmethod
+    def size_name(self, text: str) -> str:
+        """Return the name of the size that a user means by `text`.
+
+        Raises
+        ------
+        UserError
+            If the model has no such size.
+        """
+
+    @abstractmethod
+    def submodel(self, size: str) -> Classifier:
+        """Return a new model of a size, with this one's weights and names of entries."""
+
+    def width_dimensions(self) -> Mapping[str, tuple[int, ...]]:
+        """Return for entries that narrower sub-models hold in part the dimensions that run over channels."""
+        return {}
+
+
+def leading(n: int, k: int) -> Tensor | None:
+    """Choose the first k of n channels: the window of HeteroFL."""
+    return None if n == k else torch.arange(k)
+
+
+@dataclass(frozen=True)
+class EntrySelection:
+    """What of a server model's entries a sub-model holds.
+
+    Attributes
+    ----------
+    indices : Mapping[str, Indices]
+        For each entry that it holds the indices in the server's tensor, in the order of the sub-model's.
+    """
+
+    indices: Mapping[str, Indices]
+
+    def take(self, section: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return of a section of the server's what the sub-model holds; whole tensors are not copied."""
+        return {
+            name: take(value, self.indices[name]) for name, value in section.items() if name in self.indices
+        }
+
+
+def take(value: Tensor, indices: Indices) -> Tensor:
+    """Return the part of a tensor that indices name."""
+    return value[mesh(indices)] if any(index is not None for index in indices) else value
+
+
+def mesh(indices: Indices) -> tuple[Tensor | slice, ...]:
+    """Return the key by which a tensor gives or takes the part that indices name."""
+    partial = [dimension for dimension, index in enumerate(indices) if index is not None]
+    key: list[Tensor | slice] = []
+    for index in indices:
+        if index is None:
+            key.append(slice(None))
+        else:
+            shape = [1] * len(partial)
+            shape[sum(isinstance(part, Tensor) for part in key)] = len(index)
+            key.append(index.view(shape))
+    if partial and partial != list(range(partial[0], partial[-1] + 1)):
+        raise ValueError("a part of a tensor is named by indices along neighbouring dimensions")
+    return tuple(key)
+
+
+class SubModels:
+    """The sub-models of a run by size, as selections of the server model's entries.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The server model; it is not kept.
+    sizes : iterable of str
+        Names of the sizes; one that comes twice counts once.
+    """
+
+    def __init__(self, model: nn.Module, sizes: Iterable[str]) -> None:
+        splittable = as_splittable(model)
+        self.sizes = tuple(dict.fromkeys(sizes))
+        self._widths = dict(splittable.width_dimensions())
+        self._full = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        self._shapes = {
+            size: {name: tuple(value.shape) for name, value in splittable.submodel(size).state_dict().items()}
+            for size in self.sizes
+        }
+
+    def selection(self, size: str, window: Window = leading) -> EntrySelection:
+        """Return what a size holds, the channels of narrower layers being chosen by `window`.
+
+        Raises
+        ------
+        ValueError
+            If the sub-model has an entry that the server's has not, or another shape along a dimension that
+            does not run over channels.
+        """
+        return EntrySelection(
+            {name: self._indices(name, shape, window) for name, shape in self._shapes[size].items()}
+        )
+
+    def names(self, size: str) -> frozenset[str]:
+        """Return the names of the entries of a size."""
+        return frozenset(self._shapes[size])
+
+    def is_whole(self, size: str) -> bool:
+        """Tell whether a size is that of the server model."""
+        return self._shapes[size] == self._full
+
+    def is_narrower(self, size: str) -> bool:
+        """Tell whether a size holds parts of tensors."""
+        return any(shape != self._full[name] for name, shape in self._shapes[size].items())
+
+    def missing(self) -> list[str]:
+        """Return the entries of the server model that no size holds."""
+        return [name for name in self._full if not any(name in shapes for shapes in self._shapes.values())]
+
+    def num_values(self, size: str) -> int:
+        """Count the values of a size's entries."""
+        return sum(torch.Size(shape).numel() for shape in self._shapes[size].values())
+
+    def _indices(self, name: str, shape: tuple[int, ...], window: Window) -> Indices:
+        full, widths = self._full.get(name), self._widths.get(name, ())
+        if full is None or len(full) != len(shape):
+            raise ValueError(f"the server model has no '{name}' of {len(shape)} dimensions")
+        for dimension, (n, k) in enumerate(zip(full, shape, strict=True)):
+            if k != n and (dimension not in widths or k > n):
+                raise ValueError(f"'{name}' of shape {shape} is no part of the server model's {full}")
+        indices = tuple(
+            window(n, k) if dimension in widths else None
+            for dimension, (n, k) in enumerate(zip(full, shape, strict=True))
+        )
+        return indices if any(index is not None for index in indices) else ()
+
+
+def as_splittable(model: nn.Module) -> Splittable:
+    """Return `model` itself.
+
+    Raises
+    ------
+    UserError
+        If it has no sub-models.
+    """
+    if not isinstance(model, Splittable):
+        raise UserError(
+            "model.sizes: this model cannot be cut into sub-models; 'stage-resnet' and 'vit-small' can"
+        )
+    return model
+
+
+def parse_sizes(model: nn.Module, text: str) -> tuple[str, ...]:
+    """Return the names of the sizes in ``model.sizes``, separated by commas; some may come more than once.
+
+    Raises
+    ------
+    UserError
+        If the model cannot be cut, or has no such size.
+    """
+    splittable = as_splittable(model)
+    sizes = tuple(splittable.size_name(part.strip()) for part in text.split(",") if part.strip())
+    if not sizes:
+        raise UserError("model.sizes names no size: list some, separated by commas")
+    return sizes
+
+
+def keep_blocks(model: Classifier, blocks: Mapping[str, int]) -> Classifier:
+    """Return a copy of a model with only the first blocks of some of its ``nn.Sequential`` modules.
+
+    Parameters
+    ----------
+    model : Classifier
+        The model.
+    blocks : Mapping[str, int]
+        Name of a module → how many of its blocks stay.
+    """
+    smaller = copy.deepcopy(model)
+    for name, count in blocks.items():
+        sequence = smaller.get_submodule(name)
+        del sequence[count:]  # type: ignore[operator]
+    return smaller

@@ -1,0 +1,143 @@
+"""Initial weights from a local file; nothing is ever downloaded."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from common.errors import UserError
+from models.architectures.library import LibraryClassifier
+
+State = Mapping[str, Tensor]
+
+_HEAD = "classifier."
+_BODY = "body."
+
+
+def load_weights(
+    model: LibraryClassifier,
+    model_name: str,
+    path: str,
+    convert: Callable[[State], State] = lambda state: state,
+) -> None:
+    """Copy a file's weights into a model.
+
+    The file is a state dict of the library's own model, or the ``model.safetensors`` of a run. A classifier
+    of another shape, or none, leaves the model's at its random weights, and a remark says so. Weights of a
+    first convolution with three input channels are summed for a model with one.
+
+    Parameters
+    ----------
+    model : LibraryClassifier
+        The model.
+    model_name : str
+        Its name, for messages.
+    path : str
+        ``.safetensors``, or what ``torch.save`` wrote (read without running code).
+    convert : callable, optional
+        What the library does to state dicts of its own before it loads them.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or does not fit.
+    """
+    state = read_state(path)
+    if not any(key.startswith(_BODY) for key in state):
+        state = _in_our_names(convert(state), model.head_name)
+    target = model.state_dict()
+    state = {key: _in_shape(value, target[key]) if key in target else value for key, value in state.items()}
+    fits_head = all(
+        key in state and state[key].shape == value.shape for key, value in target.items() if _is_head(key)
+    )
+    if not fits_head:
+        weight = f"{_HEAD}weight"
+        found = f"has shape {tuple(state[weight].shape)}" if weight in state else "is missing"
+        model.remarks = (
+            f"model.weights: the classifier keeps its random weights of shape {tuple(target[weight].shape)}:"
+            f" that of the file {found}",
+        )
+    fitted = {}
+    for key, value in target.items():
+        if _is_head(key) and not fits_head:
+            continue
+        if key not in state:
+            if key.endswith("num_batches_tracked"):  # older files lack it
+                continue
+            raise _misfit(path, model_name, f"it lacks '{_theirs(key, model)}'")
+        fitted[key] = state[key]
+        if fitted[key].shape != value.shape:
+            shapes = f"{tuple(state[key].shape)} there and {tuple(value.shape)} in the model"
+            raise _misfit(path, model_name, f"'{_theirs(key, model)}' is {shapes}")
+    if unknown := next((key for key in state if key not in target), None):
+        raise _misfit(path, model_name, f"the model has no '{_theirs(unknown, model)}'")
+    model.load_state_dict(fitted, strict=False)
+
+
+def read_state(path: str) -> State:
+    """Read a file's tensors; prefixes that training scripts add are taken off.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it is not a mapping of names to tensors.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"model.weights: there is no file '{path}'")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, str(error)) from None
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # whatever a damaged file leads to; torch's text is a page about its options
+        raise _unreadable(path, "torch cannot read it without running code that is in it") from None
+    if isinstance(content, Mapping):
+        for key in ("state_dict", "model"):  # training scripts nest the weights
+            if isinstance(content.get(key), Mapping):
+                content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise _unreadable(path, "it does not hold a mapping of names to tensors")
+    return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def _in_our_names(state: State, head: str) -> State:
+    prefix = f"{head}."
+    return {
+        _HEAD + key.removeprefix(prefix) if key.startswith(prefix) else _BODY + key: value
+        for key, value in state.items()
+    }
+
+
+def _is_head(key: str) -> bool:
+    return key.startswith(_HEAD)
+
+
+def _in_shape(value: Tensor, target: Tensor) -> Tensor:
+    """Sum a first convolution over colours, and flatten a 1x1 convolution that we have as a linear layer."""
+    if value.ndim == target.ndim == 4 and (value.shape[1], target.shape[1]) == (3, 1):
+        return value.sum(dim=1, keepdim=True)
+    if value.shape == (*target.shape, 1, 1):
+        return value.flatten(1)
+    return value
+
+
+def _theirs(key: str, model: LibraryClassifier) -> str:
+    """Return the library's name of one of our entries."""
+    return f"{model.head_name}.{key.removeprefix(_HEAD)}" if _is_head(key) else key.removeprefix(_BODY)
+
+
+def _misfit(path: str, model_name: str, reason: str) -> UserError:
+    return UserError(f"model.weights: '{path}' does not fit model '{model_name}': {reason}")
+
+
+def _unreadable(path: str, reason: str) -> UserError:
+    return UserError(
+        f"model.weights: '{path}' cannot be read as weights ({reason}):"
+        " give a state dict saved by torch, or a .safetensors file"
+    )

@@ -1,0 +1,1 @@
+"""Checkpoints: what is written and how it is committed."""

@@ -1,0 +1,184 @@
+"""Checkpoints: immutable tensor files, and one manifest whose atomic appearance commits them.
+
+``checkpoints/round-000010.json`` names the files of the round with their hashes: the global model, the
+strategy's tensors, and one file per client that keeps state. A client's file is written only if the client
+trained since the last checkpoint; the manifest may name older files. The last two manifests are kept, with
+what they name.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+
+from common.errors import UserError
+from common.files import write_atomic
+from common.records import Payload, Tensors
+
+_KEPT = 2
+_SEPARATOR = "::"  # between a section's name and a tensor's
+
+
+@dataclass
+class Checkpoint:
+    """Everything that a run needs to go on after a round.
+
+    Attributes
+    ----------
+    server_round : int
+        The last finished round.
+    arrays : Tensors
+        The global model.
+    strategy : tuple[dict, Tensors]
+        The strategy's attributes (``server.checkpoints.state_codec``).
+    progress : dict
+        Plain values of the round loop: early stop, best round, offsets of the metrics files, seconds.
+    config : dict
+        The flat configuration.
+    clients : dict[int, Payload]
+        client id → state, when it was read; a commit takes the states beside the checkpoint.
+    """
+
+    server_round: int
+    arrays: Tensors
+    strategy: tuple[dict[str, Any], Tensors]
+    progress: dict[str, Any]
+    config: dict[str, Any]
+    clients: dict[int, Payload] = field(default_factory=dict)
+
+
+class CheckpointStore:
+    """The folder ``checkpoints/`` of a run directory.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder; made if it is not there.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._client_files: dict[str, dict[str, str]] = {}
+
+    def commit(self, checkpoint: Checkpoint, changed: Iterable[tuple[int, Payload]] = ()) -> None:
+        """Write a checkpoint; a kill before the manifest appears leaves the previous one in force.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+            Everything but the clients' states.
+        changed : iterable of (client id, state)
+            The states that changed since the last commit, written one by one as they come; the files of the
+            other clients are carried over.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        stem = _stem(checkpoint.server_round)
+        tree, tensors = checkpoint.strategy
+        for client_id, sections in changed:
+            name = f"client-{client_id:06d}-{stem}.safetensors"
+            self._client_files[str(client_id)] = self._write(name, _join(sections))
+        manifest = {
+            "round": checkpoint.server_round,
+            "config": checkpoint.config,
+            "progress": checkpoint.progress,
+            "strategy": tree,
+            "files": {
+                "arrays": self._write(f"arrays-{stem}.safetensors", checkpoint.arrays),
+                "strategy": self._write(f"strategy-{stem}.safetensors", tensors),
+            },
+            "clients": self._client_files,
+        }
+        write_atomic(self.directory / f"{stem}.json", json.dumps(manifest, indent=1).encode())
+        self._collect_garbage()
+
+    def load_latest(self) -> Checkpoint | None:
+        """Read the newest readable checkpoint; None if there never was one.
+
+        Raises
+        ------
+        UserError
+            If there are checkpoints and none can be read.
+        """
+        problems: list[str] = []
+        for path in self._manifests():
+            try:
+                return self._read(path)
+            except (ValueError, KeyError, OSError) as error:
+                problems.append(f"{path.name}: {error}")
+        if problems:
+            raise UserError(
+                f"no checkpoint in {self.directory} can be read ({'; '.join(problems)}): start the run anew"
+                " in another directory"
+            )
+        return None
+
+    def _manifests(self) -> list[Path]:
+        return sorted(self.directory.glob("round-*.json"), reverse=True)
+
+    def _read(self, path: Path) -> Checkpoint:
+        manifest = json.loads(path.read_text())
+        files = manifest["files"]
+        checkpoint = Checkpoint(
+            server_round=manifest["round"],
+            arrays=self._load(files["arrays"]),
+            strategy=(manifest["strategy"], self._load(files["strategy"])),
+            progress=manifest["progress"],
+            config=manifest["config"],
+            clients={int(key): _split(self._load(file)) for key, file in manifest["clients"].items()},
+        )
+        self._client_files = manifest["clients"]
+        return checkpoint
+
+    def _write(self, name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+        content = save({key: value.contiguous() for key, value in tensors.items()})
+        write_atomic(self.directory / name, content)
+        return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
+
+    def _load(self, file: Mapping[str, str]) -> Tensors:
+        content = (self.directory / file["name"]).read_bytes()
+        if hashlib.sha256(content).hexdigest() != file["sha256"]:
+            raise ValueError(f"{file['name']} is damaged")
+        return load(content)
+
+    def _collect_garbage(self) -> None:
+        """Delete what no kept manifest names, left-overs of a kill and damaged manifests included."""
+        kept: set[str] = set()
+        num_kept = 0
+        for path in self._manifests():
+            try:
+                manifest = json.loads(path.read_text())
+                files = [*manifest["files"].values(), *manifest["clients"].values()]
+            except (ValueError, KeyError):
+                continue
+            kept |= {path.name, *(file["name"] for file in files)}
+            num_kept += 1
+            if num_kept == _KEPT:
+                break
+        for path in self.directory.iterdir():
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+
+
+def _stem(server_round: int) -> str:
+    return f"round-{server_round:06d}"
+
+
+def _join(sections: Payload) -> Tensors:
+    return {
+        f"{name}{_SEPARATOR}{key}": value
+        for name, section in sections.items()
+        for key, value in section.items()
+    }
+
+
+def _split(section: Tensors) -> Payload:
+    sections: Payload = {}
+    for key, value in section.items():
+        name, _, inner = key.partition(_SEPARATOR)
+        sections.setdefault(name, {})[inner] = value
+    return sections

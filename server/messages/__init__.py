@@ -1,0 +1,1 @@
+"""Messages to clients and their replies: addressing, exchange, checks."""

@@ -1,0 +1,90 @@
+"""A failed client job on disk, so that it can be run again alone."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import ConfigRecord, RecordDict
+from safetensors.torch import load_file, save
+
+from common.files import write_atomic
+from common.records import CONFIG, Payload, Tensors, to_payload, to_record
+from common.sections import Value
+
+
+@dataclass
+class FailedJob:
+    """What a client was given when it failed.
+
+    Attributes
+    ----------
+    client_id : int
+        The client.
+    job : str
+        The message type, ``train`` or ``evaluate``.
+    sections : Payload
+        The message's sections.
+    message_config : dict
+        The message's ``config`` record.
+    state : Payload
+        The client's state before the job.
+    run_config : dict
+        The flat configuration of the run.
+    """
+
+    client_id: int
+    job: str
+    sections: Payload
+    message_config: dict[str, Value]
+    state: Payload
+    run_config: dict[str, Value]
+
+    @classmethod
+    def from_message(
+        cls, client_id: int, job: str, content: RecordDict, state: Payload, run_config: dict[str, Value]
+    ) -> "FailedJob":
+        """Take the parts out of a message's content."""
+        message_config = dict(content.config_records[CONFIG])
+        return cls(client_id, job, to_payload(content), message_config, state, run_config)  # type: ignore[arg-type]
+
+    def content(self) -> RecordDict:
+        """Put the message's content together again."""
+        records = {name: to_record(section) for name, section in self.sections.items()}
+        return RecordDict({**records, CONFIG: ConfigRecord(dict(self.message_config))})
+
+    def save(self, directory: Path) -> None:
+        """Write the job into `directory`."""
+        directory.mkdir(parents=True, exist_ok=True)
+        description = {
+            "client_id": self.client_id,
+            "job": self.job,
+            "message_config": self.message_config,
+            "run_config": self.run_config,
+            "sections": list(self.sections),
+            "state": list(self.state),
+        }
+        for kind, sections in (("sections", self.sections), ("state", self.state)):
+            for index, section in enumerate(sections.values()):
+                tensors = {name: value.contiguous() for name, value in section.items()}
+                write_atomic(directory / f"{kind}-{index}.safetensors", save(tensors))
+        write_atomic(directory / "job.json", json.dumps(description, indent=1).encode())
+
+    @classmethod
+    def load(cls, directory: Path) -> "FailedJob":
+        """Read a job that ``save`` wrote."""
+        description = json.loads((directory / "job.json").read_text())
+
+        def read(kind: str) -> Payload:
+            sections: dict[str, Tensors] = {}
+            for index, name in enumerate(description[kind]):
+                sections[name] = load_file(directory / f"{kind}-{index}.safetensors")
+            return sections
+
+        return cls(
+            description["client_id"],
+            description["job"],
+            read("sections"),
+            description["message_config"],
+            read("state"),
+            description["run_config"],
+        )

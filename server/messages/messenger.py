@@ -1,0 +1,134 @@
+"""Between the round loop and the Grid: messages by client id, and what becomes of failures."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from common.config import Config
+from common.errors import ClientFailureError
+from common.records import CONFIG, content_bytes, to_payload
+from server.messages.directory import ClientDirectory, CohortGrid
+from server.messages.exchange import exchange
+from server.messages.failed_job import FailedJob
+from server.messages.replies import FailedRoundError, ReplyCheck, check_failures
+from server.records.progress import ProgressDisplay
+from server.records.run_directory import RunDirectory
+
+T = TypeVar("T")
+
+
+class Messenger:
+    """Sends messages to clients and sees to it that every one is answered, or its failure is dealt with.
+
+    Parameters
+    ----------
+    config, grid, clients, run_directory, progress
+        The parts of an experiment that it needs.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        grid: Grid,
+        clients: ClientDirectory,
+        run_directory: RunDirectory,
+        progress: ProgressDisplay,
+    ) -> None:
+        self._config = config
+        self._grid = grid
+        self._clients = clients
+        self._run_directory = run_directory
+        self._progress = progress
+
+    def view(self, cohort: Sequence[int]) -> CohortGrid:
+        """Return the Grid as it looks if there are only the nodes of a cohort."""
+        return CohortGrid(self._grid, [self._clients.node_ids[client_id] for client_id in cohort])
+
+    def by_client(self, messages: Iterable[Message]) -> dict[int, Message]:
+        """Return client id → message, ascending."""
+        by_client = {self._clients.client_ids[message.metadata.dst_node_id]: message for message in messages}
+        return dict(sorted(by_client.items()))
+
+    def address(self, message_type: str, contents: Mapping[int, RecordDict]) -> dict[int, Message]:
+        """Return client id → message with its content, ascending."""
+        return {
+            client_id: Message(
+                content, dst_node_id=self._clients.node_ids[client_id], message_type=message_type
+            )
+            for client_id, content in sorted(contents.items())
+        }
+
+    def reduce(
+        self,
+        aggregate: Callable[[int, Iterable[Message]], T],
+        server_round: int,
+        messages: Mapping[int, Message],
+        check: ReplyCheck,
+    ) -> T:
+        """Send messages and let `aggregate` reduce the replies, which `check` puts in client order.
+
+        Raises
+        ------
+        ClientFailureError
+            If clients failed and the policy does not tolerate it; otherwise `check` counts them.
+        """
+        replies = exchange(self._grid, messages, self._config.failures.timeout)
+        try:
+            result = aggregate(server_round, check.in_client_order(replies))
+        except FailedRoundError as error:
+            failure = error.failure
+            raise ClientFailureError(
+                f"client {failure.client_id} failed in round {server_round}:\n{failure.reason.rstrip()}\n"
+                f"Run this one job again:\n  {self._record_job(server_round, failure.client_id, messages)}"
+            ) from None
+        check_failures(check.failures, len(messages), self._config.failures.max_fraction, server_round)
+        for failure in check.failures:
+            reason = failure.reason.strip().splitlines()[-1]
+            self._progress.note(f"round {server_round}: dropped client {failure.client_id} ({reason})")
+        return result
+
+    def query(self, action: str, contents: Mapping[int, RecordDict]) -> Iterator[tuple[int, RecordDict]]:
+        """Ask clients something that must not fail; yield client id and content of each reply as it comes.
+
+        Raises
+        ------
+        ClientFailureError
+            If a client does not answer, or with an error.
+        """
+        missing = set(contents)
+        messages = self.address(f"query.{action}", contents)
+        for client_id, reply in exchange(self._grid, messages, self._config.failures.timeout):
+            if reply.has_error():
+                raise ClientFailureError(
+                    f"client {client_id} could not answer '{action}':\n{reply.error.reason}"
+                )
+            missing.remove(client_id)
+            yield client_id, reply.content
+        if missing:
+            raise ClientFailureError(f"no answer to '{action}' from client {min(missing)}: its node has gone")
+
+    def _record_job(self, server_round: int, client_id: int, messages: Mapping[int, Message]) -> str:
+        """Write a failed job to the run directory and return the command that runs it again."""
+        state = {}
+        if self._clients.keeps_state:
+            question = {client_id: RecordDict({CONFIG: ConfigRecord()})}
+            ((_, answer),) = self.query("get_state", question)
+            state = to_payload(answer)
+        message = messages[client_id]
+        name = f"round-{server_round:06d}-client-{client_id:06d}"
+        directory = self._run_directory.path / "failures" / name
+        FailedJob.from_message(
+            client_id, message.metadata.message_type, message.content, state, dict(self._config.flat())
+        ).save(directory)
+        return f"python run_simulation.py --replay {directory}"
+
+
+def num_bytes(messages: Mapping[int, Message]) -> int:
+    """Count the bytes of all arrays of messages."""
+    counted: dict[int, int] = {}  # by identity: most often all messages share their content
+    for message in messages.values():
+        if id(message.content) not in counted:
+            counted[id(message.content)] = content_bytes(message.content)
+    return sum(counted[id(message.content)] for message in messages.values())

@@ -1,0 +1,75 @@
+"""Metrics of many clients in a few numbers."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from models.measures.class_report import GROUP_NAMES
+
+ClientMetrics = Mapping[int, Mapping[str, float]]
+_OF_GLOBAL_MODEL = ("loss", "accuracy", "macro_f1", "weighted_f1")
+_ACCURACIES = ("accuracy", "accuracy_masked")
+# Groups differ from client to client, and not every client has a sample of each.
+OF_GROUPS = tuple(f"_{group}" for group in GROUP_NAMES)
+
+
+def weighted_mean(metrics: ClientMetrics, name: str) -> float | None:
+    """Average a client metric weighted by examples; None without clients."""
+    rows = [row for row in metrics.values() if name in row]
+    total = sum(row["num-examples"] for row in rows)
+    return sum(row["num-examples"] * row[name] for row in rows) / total if total else None
+
+
+def summarise_training(metrics: ClientMetrics) -> dict[str, float | None]:
+    """Return what all clients measured while they trained (``train_*``), averaged weighted by examples."""
+    names = [{name for name in row if name.startswith("train_")} for row in metrics.values()]
+    shared = set.intersection(*names) if names else set()
+    return {name: weighted_mean(metrics, name) for name in sorted(shared - {"train_loss"})}
+
+
+def summarise_evaluations(
+    metrics: ClientMetrics, sizes: Mapping[int, str] | None = None
+) -> dict[str, float | None]:
+    """Return the columns of ``metrics.csv`` that sum up what clients measured.
+
+    A client's ``loss`` and ``accuracy`` are those of the global model: ``federated_*``. Each metric is
+    averaged over the clients weighted by examples (micro). Accuracies have further columns: ``_macro``, the
+    plain mean over clients; ``_worst_decile``, the mean of the worst tenth of them, at least one; ``_p10``
+    and ``_p90``, percentiles. Accuracies of groups of classes (``accuracy_head``) are plain means over the
+    clients that have test samples of the group. Clients that measured nothing, for want of test data, have no
+    say.
+
+    Parameters
+    ----------
+    metrics : Mapping[int, Mapping[str, float]]
+        client id → what it measured, and ``num-examples``.
+    sizes : Mapping[int, str], optional
+        client id → size of its sub-model, empty for the whole model. Every metric has a further column per
+        size, ``federated_accuracy_<size>``: the micro average over the clients of that size.
+    """
+    metrics = {client_id: row for client_id, row in metrics.items() if set(row) > {"num-examples"}}
+    names = sorted({name for row in metrics.values() for name in row} - {"num-examples"})
+    columns: dict[str, float | None] = {}
+    for name in names:
+        column = _column(name)
+        values = np.sort([row[name] for row in metrics.values() if name in row])
+        if name.endswith(OF_GROUPS):
+            columns[column] = float(values.mean())
+            continue
+        columns[column] = weighted_mean(metrics, name)
+        if name.endswith((*_ACCURACIES, "_f1")):
+            columns[f"{column}_macro"] = float(values.mean())
+        if name.endswith(_ACCURACIES):
+            columns[f"{column}_worst_decile"] = float(values[: max(1, len(values) // 10)].mean())
+            columns[f"{column}_p10"], columns[f"{column}_p90"] = map(float, np.quantile(values, (0.1, 0.9)))
+    by_size: dict[str, dict[int, Mapping[str, float]]] = {}
+    for client_id, row in metrics.items():
+        if size := (sizes or {}).get(client_id):
+            by_size.setdefault(size, {})[client_id] = row
+    for size, rows in by_size.items():
+        columns |= {f"{_column(name)}_{size}": weighted_mean(rows, name) for name in names}
+    return columns
+
+
+def _column(name: str) -> str:
+    return f"federated_{name}" if name.startswith(_OF_GLOBAL_MODEL) else name

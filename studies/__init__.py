@@ -1,0 +1,1 @@
+"""Simulations of the papers' toy problems; they read no run directory."""

@@ -1,0 +1,115 @@
+"""Comparison of runs: tables, grouping of seeds, picture, errors."""
+
+import pytest
+
+from analysis.comparison.compare import main, markdown, run_table, seed_table
+from analysis.reading.runs import differing_keys, group_seeds, load_run, mean_and_deviation
+from tests.analysis.conftest import picture_is_drawn
+
+
+@pytest.fixture
+def run_dirs(make_run):
+    return [
+        make_run("a", [0.1, 0.5, 0.6], seed=0),
+        make_run("b", [0.1, None, 0.8], seed=1),
+        make_run("c", [0.2, 0.9, 0.7], seed=0, method__name="fedprox", method__mu=0.1),
+    ]
+
+
+@pytest.fixture
+def runs(run_dirs):
+    return [load_run(run_dir, "test_accuracy") for run_dir in run_dirs]
+
+
+def test_only_keys_that_differ_are_columns(runs):
+    assert differing_keys(runs) == ["method.mu", "method.name", "seed"]
+    assert differing_keys(runs[:1]) == []
+
+
+def test_runs_that_differ_in_the_seed_are_one_group(runs):
+    assert [[run.path.name for run in group] for group in group_seeds(runs)] == [["a", "b"], ["c"]]
+
+
+def test_deviation_is_that_of_a_sample():
+    assert mean_and_deviation([0.6, 0.8]) == pytest.approx((0.7, 0.1 * 2**0.5))
+
+
+def test_run_table(runs):
+    header, rows = run_table(runs, "test_accuracy")
+
+    assert header[:4] == ["run", "method.mu", "method.name", "seed"]
+    assert header[4:] == [
+        "final test_accuracy", "last ten test_accuracy", "best test_accuracy", "rounds", "seconds",
+    ]  # fmt: skip
+    assert rows == [
+        ["a", "-", "fedavg", "0", "0.6000", "0.5500", "0.6000", "2", "150.0"],
+        ["b", "-", "fedavg", "1", "0.8000", "0.8000", "0.8000", "2", "150.0"],
+        ["c", "0.1", "fedprox", "0", "0.7000", "0.8000", "0.9000", "2", "150.0"],
+    ]
+
+
+def test_seed_table(runs):
+    _, rows = seed_table(runs, "test_accuracy")
+
+    assert rows[0] == [
+        "-",
+        "fedavg",
+        "2",
+        "0.7000 ± 0.1414",
+        "0.6750 ± 0.1768",
+        "0.7000 ± 0.1414",
+        "2",
+        "150.0 ± 0.0",
+    ]
+    assert rows[1] == ["0.1", "fedprox", "1", "0.7000", "0.8000", "0.9000", "2", "150.0"]
+
+
+def test_best_loss_is_the_least(run_dirs):
+    run = load_run(run_dirs[2], "test_loss")
+
+    assert run.best == pytest.approx(0.2)
+    assert run.final == pytest.approx(0.6)
+
+
+def test_markdown_escapes_bars():
+    assert markdown(["a", "b"], [["1|2", "3"]]) == "| a | b |\n| --- | --- |\n| 1\\|2 | 3 |"
+
+
+def test_command_prints_both_tables_and_draws(run_dirs, tmp_path, capsys):
+    out = tmp_path / "new" / "comparison.png"
+
+    assert main([*map(str, run_dirs), "--out", str(out), "--markdown"]) == 0
+
+    text = capsys.readouterr().out
+    assert "| c | 0.1 | fedprox | 0 | 0.7000 | 0.8000 | 0.9000 | 2 | 150.0 |" in text
+    assert "0.7000 ± 0.1414" in text
+    assert picture_is_drawn(out)
+
+
+def test_command_prints_one_table_without_repeated_seeds(run_dirs, capsys):
+    assert main([str(run_dirs[0]), str(run_dirs[2])]) == 0
+
+    text = capsys.readouterr().out
+    assert "fedprox" in text
+    assert "±" not in text
+
+
+def test_unknown_metric_lists_the_known_ones(run_dirs, capsys):
+    assert main([str(run_dirs[0]), "--metric", "accuracy"]) == 2
+
+    assert "no metric 'accuracy'; metrics: train_loss, test_loss, test_accuracy" in capsys.readouterr().err
+
+
+def test_missing_run(tmp_path, capsys):
+    assert main([str(tmp_path / "nowhere")]) == 2
+
+    assert "no run directory" in capsys.readouterr().err
+
+
+def test_metric_without_values(make_run, capsys):
+    assert main([str(make_run("d", [0.1, 0.2])), "--metric", "train_loss"]) == 0
+    run_dir = make_run("e")
+    (run_dir / "metrics.csv").write_text("round,test_accuracy\n0,\n")
+
+    assert main([str(run_dir)]) == 2
+    assert "no value of 'test_accuracy'" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""Reading run directories, whole and broken."""
+
+import pandas as pd
+import pytest
+
+from analysis.reading.run_directory import (
+    NoDataError,
+    read_clients,
+    read_label_distribution,
+    read_metrics,
+    read_summary,
+)
+from common.errors import UserError
+
+READERS = {
+    "metrics.csv": read_metrics,
+    "clients.csv": read_clients,
+    "label_distribution.csv": read_label_distribution,
+    "summary.json": read_summary,
+}
+
+
+def test_metrics_keep_gaps(make_run):
+    metrics = read_metrics(make_run())
+
+    assert metrics["round"].tolist() == [0, 1, 2, 3, 4]
+    assert metrics["test_accuracy"].dropna().tolist() == [0.1, 0.4, 0.7, 0.6]
+    assert pd.isna(metrics["train_loss"][0])
+
+
+def test_clients(make_run):
+    assert read_clients(make_run())["client_id"].tolist() == [0, 1, 0, 2, 0, 1, 0, 1]
+
+
+def test_label_distribution_is_clients_by_classes(make_run):
+    counts = read_label_distribution(make_run())
+
+    assert counts.index.tolist() == [0, 1, 2, 3]
+    assert counts.columns.tolist() == ["class 0", "class 1", "class 2"]
+    assert counts.to_numpy().tolist() == [[5, 0, 1], [0, 5, 1], [2, 2, 2], [1, 0, 0]]
+
+
+def test_summary(make_run):
+    summary = read_summary(make_run(method__name="moon"))
+
+    assert summary["config"]["method.name"] == "moon"
+    assert summary["rounds"] == 4
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_missing_directory(name, tmp_path):
+    with pytest.raises(UserError, match=r"no run directory .*nowhere"):
+        READERS[name](tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_missing_file(name, tmp_path):
+    with pytest.raises(NoDataError, match=f"has no {name}"):
+        READERS[name](tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in READERS if name.endswith("csv")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("a,b\n1,2\n", "has no column"),
+        ('a,b\n1,2,3\n"', "not a readable CSV"),
+    ],
+)
+def test_broken_table(name, text, message, tmp_path):
+    (tmp_path / name).write_text(text)
+
+    with pytest.raises(UserError, match=message) as raised:
+        READERS[name](tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_table_without_rows(tmp_path):
+    (tmp_path / "metrics.csv").write_text("round,test_loss\n")
+
+    with pytest.raises(NoDataError, match="no rows"):
+        read_metrics(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "not valid JSON"), ("[]", "not the summary")])
+def test_broken_summary(text, message, tmp_path):
+    (tmp_path / "summary.json").write_text(text)
+
+    with pytest.raises(UserError, match=message):
+        read_summary(tmp_path)

@@ -1,0 +1,244 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from flwr.serverapp import strategy as flower_strategies
+from pydantic import Field
+
+import clients
+import strategies
+from clients.base import Client
+from clients.registry import available_methods, load_method
+from common.errors import UserError, nearest, unknown_name
+from common.parameters import class_parameters, function_parameters, parse_parameters
+from common.plugins import available_plugins, find_class, load_plugin
+from strategies.fedavg import FedAvg
+
+
+def error_of(function: Any, *arguments: Any) -> str:
+    with pytest.raises(UserError) as raised:
+        function(*arguments)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+class Base:
+    TRANSIENT = ("x",)
+    mu: Annotated[float, Field(ge=0)] = 0.1
+    _hidden: int = 1
+    no_default: int
+
+
+class Derived(Base):
+    local_epochs: Annotated[int, Field(gt=0)] = 2
+    mode: Literal["a", "b"] = "a"
+    flag: bool = False
+
+
+class TestParameters:
+    DECLARED = class_parameters(Derived)
+
+    def test_they_are_the_annotated_public_attributes_with_a_default(self) -> None:
+        assert set(self.DECLARED) == {"mu", "local_epochs", "mode", "flag"}
+        assert self.DECLARED["mu"][1] == 0.1
+
+    def test_defaults_fill_in(self) -> None:
+        parsed = parse_parameters("method", "x", self.DECLARED, {"local-epochs": 5, "mu": 1})
+        assert parsed == {"mu": 1.0, "local_epochs": 5, "mode": "a", "flag": False}
+
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [
+            ({"mu": -0.5}, "method.mu must be greater than or equal to 0, not -0.5"),
+            ({"mu": "big"}, "method.mu must be a valid number, not 'big'"),
+            ({"mu": float("nan")}, "method.mu must be a finite number, not nan"),
+            ({"local-epochs": 0}, "method.local-epochs must be greater than 0, not 0"),
+            ({"local-epochs": 1.5}, "method.local-epochs must be a valid integer, not 1.5"),
+            ({"mode": "c"}, "method.mode must be 'a' or 'b', not 'c'"),
+            ({"flag": "False"}, "method.flag must be a valid boolean, not 'False'"),
+        ],
+    )
+    def test_a_wrong_value_is_one_line(self, given: dict[str, Any], expected: str) -> None:
+        assert error_of(parse_parameters, "method", "x", self.DECLARED, given) == expected
+
+    def test_an_unknown_one_names_the_nearest_and_all(self) -> None:
+        message = error_of(parse_parameters, "method", "x", self.DECLARED, {"local-epoch": 1})
+        assert "'x' has no parameter 'method.local-epoch'; did you mean 'local-epochs'?" in message
+        assert "method.mu, method.local-epochs" in message
+        assert "(it has: none)" in error_of(parse_parameters, "method", "x", {}, {"mu": 1})
+
+    def test_those_of_a_function_are_keyword_only(self) -> None:
+        def build(shape: int, *, hidden: int = 3, rate: float = 0.5) -> None: ...
+
+        assert function_parameters(build) == {"hidden": (int, 3), "rate": (float, 0.5)}
+
+
+class TestNames:
+    def test_nearest(self) -> None:
+        assert nearest("fedavgg", ["fedavg", "scaffold"]) == "; did you mean 'fedavg'?"
+        assert nearest("zzz", ["fedavg", "scaffold"]) == ""
+
+    def test_unknown_name(self) -> None:
+        error = unknown_name("method.name", "moom", ["scaffold", "moon"])
+        assert (
+            str(error) == "method.name: there is no 'moom'; did you mean 'moon'? (available: moon, scaffold)"
+        )
+
+    def test_plugins(self) -> None:
+        assert "fedavg" in available_plugins(strategies)
+        assert "aggregation" in available_plugins(strategies)
+        assert "aggregation" not in available_plugins(strategies, FedAvg)
+        assert load_plugin(strategies, "no-such-file") is None
+        module = load_plugin(strategies, "fedavg")
+        assert module is not None
+        assert find_class(module, FedAvg) is FedAvg
+        assert find_class(module, Client) is None
+
+
+class TestMethods:
+    def test_fedavg_has_the_base_client(self) -> None:
+        method = load_method("fedavg", {"weighting": "uniform"})
+        assert (method.strategy_class, method.client_class) == (FedAvg, Client)
+        strategy = method.make_strategy()
+        assert isinstance(strategy, FedAvg)
+        assert strategy.weighting == "uniform"
+        assert strategy is not method.make_strategy()
+        assert load_method("fedavg", {}).make_strategy().weighting == "examples"  # type: ignore[attr-defined]
+
+    def test_constants_of_a_class_are_no_parameters(self) -> None:
+        assert "DEFAULTS" not in load_method("moon", {}).client_parameters
+        assert "method.DEFAULTS" not in error_of(load_method, "moon", {"temprature": 1.0})
+
+    def test_a_literal_is_checked(self) -> None:
+        message = error_of(load_method, "fedavg", {"weighting": "uniformly"})
+        assert message == "method.weighting must be 'examples' or 'uniform', not 'uniformly'"
+
+    @pytest.mark.parametrize(
+        "name", ["fedavgg", "base", "app", "worker", "aggregation", "__init__", "", "os", "fedavg.fedavg"]
+    )
+    def test_unknown_ones_are_refused(self, name: str) -> None:
+        message = error_of(load_method, name, {})
+        assert message.startswith(f"method.name: there is no '{name}'")
+        assert "fedavg" in message.split("available:")[1]
+
+    def test_the_nearest_is_named(self) -> None:
+        assert "did you mean 'fedavg'" in error_of(load_method, "fedagv", {})
+
+    def test_every_available_method_loads(self) -> None:
+        names = available_methods()
+        assert "fedavg" in names
+        assert not {"base", "app", "worker", "aggregation"} & set(names)
+        for name in names:
+            assert load_method(name, {}).make_strategy() is not None
+
+
+class TestFlowersStrategies:
+    def test_parameters_reach_the_strategy(self) -> None:
+        method = load_method("flwr:FedAdam", {"eta": 0.5, "beta-1": 0.8})
+        strategy = method.make_strategy()
+        assert type(strategy) is flower_strategies.FedAdam
+        assert (strategy.eta, strategy.beta_1) == (0.5, 0.8)
+        assert strategy.fraction_train == 1.0
+        assert strategy.min_available_nodes == 1
+        assert method.client_class is Client
+
+    @pytest.mark.parametrize("name", ["FedAvg", "FedAvgM", "FedYogi", "FedAdagrad", "Krum", "FedMedian"])
+    def test_those_that_take_only_values_are_usable(self, name: str) -> None:
+        strategy = load_method(f"flwr:{name}", {}).make_strategy()
+        assert type(strategy) is getattr(flower_strategies, name)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "FedProx",  # its client half is not Flower's, so it would be FedAvg under another name
+            "DifferentialPrivacyServerSideFixedClipping",
+            "FedXgbBagging",
+            "Strategy",
+            "Result",
+            "NoSuch",
+            "",
+        ],
+    )
+    def test_others_are_refused(self, name: str) -> None:
+        message = error_of(load_method, f"flwr:{name}", {})
+        assert f"no strategy '{name}' that can be used by name" in message
+        assert "flwr:FedAdam" in message.split("available:")[1]
+        assert "flwr:FedProx" not in message.split("available:")[1]
+
+    def test_the_nearest_is_named(self) -> None:
+        assert "did you mean 'FedAdam'" in error_of(load_method, "flwr:FedAdma", {})
+
+    @pytest.mark.parametrize("key", ["etta", "fraction-train", "min-available-nodes"])
+    def test_unknown_parameters_are_refused(self, key: str) -> None:
+        message = error_of(load_method, "flwr:FedAdam", {key: 1.0})
+        assert f"'flwr:FedAdam' has no parameter 'method.{key}'" in message
+
+    def test_values_of_a_wrong_type_are_refused(self) -> None:
+        assert (
+            error_of(load_method, "flwr:FedAdam", {"eta": "abc"})
+            == "method.eta must be a valid number, not 'abc'"
+        )
+
+
+SERVER_HALF = """
+from typing import Annotated
+from pydantic import Field
+from strategies.fedavg import FedAvg
+
+class Halves(FedAvg):
+    server_lr: Annotated[float, Field(gt=0)] = 1.0
+    shared: int = 1
+"""
+CLIENT_HALF = """
+from clients.base import Client
+
+class Halves(Client):
+    mu: float = 0.1
+    shared: int = 1
+"""
+
+
+class TestAddedFiles:
+    @pytest.fixture
+    def folders(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+        for package in (strategies, clients):
+            folder = tmp_path / package.__name__
+            folder.mkdir()
+            monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+        before = set(sys.modules)
+        yield tmp_path
+        for name in set(sys.modules) - before:
+            if name.startswith(("strategies.added_", "clients.added_")):
+                del sys.modules[name]
+
+    def test_both_halves(self, folders: Path) -> None:
+        (folders / "strategies" / "added_both.py").write_text(SERVER_HALF)
+        (folders / "clients" / "added_both.py").write_text(CLIENT_HALF)
+        assert "added-both" in available_methods()
+        method = load_method("added-both", {"server-lr": 0.5, "mu": 2, "shared": 7})
+        assert method.strategy_parameters == {"weighting": "examples", "server_lr": 0.5, "shared": 7}
+        assert method.client_parameters == {"mu": 2.0, "shared": 7}
+        assert method.strategy_class.__module__ == "strategies.added_both"
+        assert method.client_class.__module__ == "clients.added_both"
+        assert method.make_strategy().server_lr == 0.5  # type: ignore[attr-defined]
+        message = error_of(load_method, "added-both", {"server-lr": 0})
+        assert message == "method.server-lr must be greater than 0, not 0"
+        assert "did you mean 'server-lr'" in error_of(load_method, "added-both", {"serverlr": 1.0})
+        assert "did you mean 'added-both'" in error_of(load_method, "added-bothh", {})
+
+    def test_only_a_client_half(self, folders: Path) -> None:
+        (folders / "clients" / "added_client_only.py").write_text(CLIENT_HALF)
+        method = load_method("added-client-only", {})
+        assert method.strategy_class is FedAvg
+        assert method.client_class.__name__ == "Halves"
+        assert method.client_parameters == {"mu": 0.1, "shared": 1}
+        assert method.strategy_parameters == {"weighting": "examples"}
+
+    def test_only_a_server_half(self, folders: Path) -> None:
+        (folders / "strategies" / "added_server_only.py").write_text(SERVER_HALF)
+        method = load_method("added-server-only", {})
+        assert method.client_class is Client
+        assert method.client_parameters == {}

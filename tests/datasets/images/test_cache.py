@@ -1,0 +1,143 @@
+import os
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.errors import UserError
+from datasets import load_dataset
+from datasets.images import cache, image_folder
+from datasets.images.raw import RawDataset, RawSplit
+from tests.datasets.folders import write_image, write_image_folder
+
+
+@pytest.fixture
+def decoded_files(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    decoded: list[Path] = []
+    original = image_folder.decode_image
+
+    def counting(path: Path) -> np.ndarray:
+        decoded.append(path)
+        return original(path)
+
+    monkeypatch.setattr(image_folder, "decode_image", counting)
+    return decoded
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_image_folder(tmp_path, {"ant": 3, "bee": 2}, {"ant": 1, "bee": 1})
+    return tmp_path
+
+
+def test_each_image_is_decoded_once(root: Path, decoded_files: list[Path]) -> None:
+    first = load_dataset("image-folder", root=root)
+    assert len(decoded_files) == 7
+    second = load_dataset("image-folder", root=root)
+    assert len(decoded_files) == 7
+    assert torch.equal(first.train.inputs, second.train.inputs)
+    assert (first.mean, first.std, first.class_names) == (second.mean, second.std, second.class_names)
+
+
+def test_loaded_images_are_mapped_without_warning_and_writes_stay_private(root: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset = load_dataset("image-folder", root=root)
+    dataset.train.inputs.zero_()
+    assert load_dataset("image-folder", root=root).train.inputs.any()
+    (entry,) = (root / ".flowerbed-cache").iterdir()
+    decoded = cache.load_entry(root, entry.name)
+    assert decoded is not None
+    assert isinstance(decoded.train_inputs, np.memmap)
+
+
+def test_image_size_and_changed_files_make_new_entries(root: Path, decoded_files: list[Path]) -> None:
+    load_dataset("image-folder", root=root)
+    load_dataset("image-folder", root=root, image_size=2)
+    assert len(decoded_files) == 14
+    write_image(root / "train" / "ant" / "new.png")
+    assert len(load_dataset("image-folder", root=root).train) == 6
+    assert len(decoded_files) == 22
+    os.utime(root / "train" / "ant" / "new.png", (1, 1))
+    load_dataset("image-folder", root=root)
+    assert len(decoded_files) == 30
+
+
+def test_user_cache_is_used_where_the_root_cannot_be_written(root: Path, decoded_files: list[Path]) -> None:
+    # A file in the folder's place stops the super-user too, unlike permissions.
+    (root / ".flowerbed-cache").write_text("")
+    load_dataset("image-folder", root=root)
+    load_dataset("image-folder", root=root)
+    assert len(decoded_files) == 7
+    assert len(list(Path(os.environ["FLOWERBED_CACHE"]).iterdir())) == 1
+
+
+def test_no_writable_cache_is_a_user_error(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / ".flowerbed-cache").write_text("")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FLOWERBED_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="set FLOWERBED_CACHE"):
+        load_dataset("image-folder", root=root)
+
+
+def _raw(chunks: Iterator[np.ndarray]) -> RawDataset:
+    test = RawSplit([np.ones((1, 1, 2, 2), dtype=np.uint8)], np.zeros(1, dtype=np.int64))
+    return RawDataset(RawSplit(chunks, np.zeros(2, dtype=np.int64)), test, ("only",))
+
+
+def _slow_chunks(barrier: threading.Barrier) -> Iterator[np.ndarray]:
+    for value in (3, 4):
+        barrier.wait(timeout=30)
+        yield np.full((1, 1, 2, 2), value, dtype=np.uint8)
+
+
+def test_two_writers_at_once_leave_one_complete_entry(tmp_path: Path) -> None:
+    barrier = threading.Barrier(2)
+    results = []
+
+    def write() -> None:
+        results.append(cache.store_entry(tmp_path, "set-1", _raw(_slow_chunks(barrier)), 0))
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [result.train_inputs[:, 0, 0, 0].tolist() for result in results] == [[3, 4], [3, 4]]
+    assert [path.name for path in (tmp_path / ".flowerbed-cache").iterdir()] == ["set-1"]
+
+
+def test_what_a_killed_writer_left_is_never_loaded_and_later_removed(
+    root: Path, decoded_files: list[Path]
+) -> None:
+    folder = root / ".flowerbed-cache"
+    fresh, abandoned = folder / ".partial-fresh", folder / ".partial-abandoned"
+    for partial in (fresh, abandoned):
+        partial.mkdir(parents=True)
+        (partial / "train_inputs.npy").write_bytes(b"half")
+    two_days_ago = time.time() - 2 * 24 * 3600
+    os.utime(abandoned, (two_days_ago, two_days_ago))
+    assert len(load_dataset("image-folder", root=root).train) == 5
+    assert fresh.exists()
+    assert not abandoned.exists()
+
+
+def test_damaged_entry_is_a_user_error_that_names_the_folder(root: Path) -> None:
+    load_dataset("image-folder", root=root)
+    (entry,) = (root / ".flowerbed-cache").iterdir()
+    os.truncate(entry / "train_inputs.npy", 10)
+    with pytest.raises(UserError, match=f"{entry.name}.*delete that folder"):
+        load_dataset("image-folder", root=root)
+
+
+def test_broken_link_is_a_user_error(root: Path) -> None:
+    (root / "train" / "ant" / "gone.png").symlink_to(root / "nowhere.png")
+    with pytest.raises(UserError, match=r"gone\.png is a broken link"):
+        load_dataset("image-folder", root=root)

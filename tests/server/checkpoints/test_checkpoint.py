@@ -1,0 +1,254 @@
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import server.checkpoints.checkpoint
+from common.errors import UserError
+from common.files import write_atomic
+from common.records import Payload, Tensors
+from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
+
+
+def checkpoint(server_round: int, clients: dict[int, Payload] | None = None) -> Checkpoint:
+    return Checkpoint(
+        server_round=server_round,
+        arrays={"w": torch.full((2, 3), float(server_round)), "n": torch.tensor(server_round)},
+        strategy=({"momentum": {"kind": "tensor", "key": "momentum"}}, {"momentum": torch.ones(1)}),
+        progress={"seconds": 0.5 * server_round, "best": {}, "stopped": ""},
+        config={"rounds": 9, "optimizer.learning-rate": 0.1},
+        clients=clients or {},
+    )
+
+
+def commit(store: CheckpointStore, saved: Checkpoint) -> None:
+    store.commit(saved, saved.clients.items())
+
+
+def control(value: float) -> Payload:
+    return {"control": {"w": torch.tensor([value])}, "head": {"layer.b": torch.tensor([[value, -value]])}}
+
+
+def assert_same(actual: Checkpoint | None, expected: Checkpoint) -> None:
+    assert actual is not None
+    for name in ("server_round", "progress", "config"):
+        assert getattr(actual, name) == getattr(expected, name)
+    assert actual.strategy[0] == expected.strategy[0]
+    same_section(actual.arrays, expected.arrays)
+    same_section(actual.strategy[1], expected.strategy[1])
+    assert set(actual.clients) == set(expected.clients)
+    for client, sections in expected.clients.items():
+        assert set(actual.clients[client]) == set(sections)
+        for name, section in sections.items():
+            same_section(actual.clients[client][name], section)
+
+
+def same_section(actual: Tensors, expected: Tensors) -> None:
+    assert set(actual) == set(expected)
+    for name, value in expected.items():
+        assert actual[name].dtype == value.dtype
+        assert actual[name].shape == value.shape
+        assert torch.equal(actual[name], value)
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints"
+
+
+def latest(directory: Path) -> Checkpoint | None:
+    """What another process finds."""
+    return CheckpointStore(directory).load_latest()
+
+
+def test_what_was_committed_is_loaded(directory: Path) -> None:
+    saved = checkpoint(4, {0: control(1.0), 123: control(2.0)})
+    saved.arrays["transposed"] = torch.arange(6.0).view(2, 3).t()
+    saved.arrays["empty"] = torch.zeros(0, 3)
+    commit(CheckpointStore(directory), saved)
+    assert_same(latest(directory), saved)
+
+
+def test_there_may_be_none(directory: Path) -> None:
+    assert latest(directory) is None
+    directory.mkdir()
+    assert latest(directory) is None
+
+
+def test_the_newest_counts(directory: Path) -> None:
+    store = CheckpointStore(directory)
+    for server_round in (2, 9, 10, 100):
+        commit(store, checkpoint(server_round))
+        assert_same(latest(directory), checkpoint(server_round))
+
+
+def test_states_of_clients_that_did_not_train_are_carried_over(directory: Path) -> None:
+    store = CheckpointStore(directory)
+    commit(store, checkpoint(1, {0: control(1.0), 1: control(10.0)}))
+    for server_round in range(2, 8):
+        commit(store, checkpoint(server_round, {1: control(10.0 * server_round)}))
+        expected = checkpoint(server_round, {0: control(1.0), 1: control(10.0 * server_round)})
+        assert_same(latest(directory), expected)
+    assert (directory / "client-000000-round-000001.safetensors").exists()
+
+
+def test_they_are_carried_over_by_a_resumed_run_too(directory: Path) -> None:
+    commit(CheckpointStore(directory), checkpoint(1, {0: control(1.0)}))
+    for server_round in range(2, 6):
+        resumed = CheckpointStore(directory)
+        resumed.load_latest()
+        commit(resumed, checkpoint(server_round, {1: control(server_round)}))
+        assert_same(latest(directory), checkpoint(server_round, {0: control(1.0), 1: control(server_round)}))
+
+
+def test_only_what_the_last_two_name_is_kept(directory: Path) -> None:
+    store = CheckpointStore(directory)
+    for server_round in range(1, 6):
+        commit(store, checkpoint(server_round, {server_round % 2: control(server_round)}))
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "arrays-round-000004.safetensors",
+        "arrays-round-000005.safetensors",
+        "client-000000-round-000004.safetensors",
+        "client-000001-round-000003.safetensors",  # named by the checkpoint of round 4
+        "client-000001-round-000005.safetensors",
+        "round-000004.json",
+        "round-000005.json",
+        "strategy-round-000004.safetensors",
+        "strategy-round-000005.safetensors",
+    ]
+
+
+def test_left_overs_of_a_kill_are_removed(directory: Path) -> None:
+    store = CheckpointStore(directory)
+    commit(store, checkpoint(1))
+    (directory / ".arrays-round-000002.safetensors.99.tmp").write_bytes(b"part")
+    (directory / "arrays-round-000002.safetensors").write_bytes(b"never named")
+    commit(store, checkpoint(3))
+    assert {path.name for path in directory.iterdir() if "000002" in path.name} == set()
+
+
+FIRST = {0: control(1.0), 1: control(2.0)}
+SECOND = {1: control(3.0)}
+
+
+class TestKilled:
+    def fail_at(self, monkeypatch: pytest.MonkeyPatch, index: int, error: BaseException) -> None:
+        """Let the write number `index` of what follows write a part of its file, and fail."""
+        count = iter(range(100))
+
+        def write(path: Path, content: bytes) -> None:
+            if next(count) == index:
+                path.with_name(f".{path.name}.tmp").write_bytes(content[: len(content) // 2])
+                raise error
+            write_atomic(path, content)
+
+        monkeypatch.setattr(server.checkpoints.checkpoint, "write_atomic", write)
+
+    def num_writes(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+        calls: list[Path] = []
+
+        def write(path: Path, content: bytes) -> None:
+            calls.append(path)
+            write_atomic(path, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server.checkpoints.checkpoint, "write_atomic", write)
+            commit(CheckpointStore(directory), checkpoint(1, SECOND))
+        assert calls[-1].suffix == ".json"  # the manifest commits, so it is last
+        return len(calls)
+
+    @pytest.mark.parametrize("index", range(4))
+    @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+    def test_at_any_write_the_previous_one_stays_in_force(
+        self, directory: Path, monkeypatch: pytest.MonkeyPatch, index: int, error: BaseException
+    ) -> None:
+        assert self.num_writes(directory.with_name("counted"), monkeypatch) == 4
+        store = CheckpointStore(directory)
+        commit(store, checkpoint(1, FIRST))
+        with monkeypatch.context() as patch:
+            self.fail_at(patch, index, error)
+            with pytest.raises(type(error)):
+                commit(store, checkpoint(2, SECOND))
+        assert_same(latest(directory), checkpoint(1, FIRST))
+
+        resumed = CheckpointStore(directory)
+        resumed.load_latest()
+        commit(resumed, checkpoint(2, SECOND))
+        assert_same(latest(directory), checkpoint(2, {**FIRST, **SECOND}))
+        assert not [path for path in directory.iterdir() if path.name.startswith(".")]
+
+    def test_after_the_manifest_the_new_one_is_in_force(
+        self, directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = CheckpointStore(directory)
+        commit(store, checkpoint(1, FIRST))
+
+        def die(self: CheckpointStore) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(CheckpointStore, "_collect_garbage", die)
+        with pytest.raises(KeyboardInterrupt):
+            commit(store, checkpoint(2, SECOND))
+        assert_same(latest(directory), checkpoint(2, {**FIRST, **SECOND}))
+
+
+class TestDamage:
+    @pytest.fixture
+    def two(self, directory: Path) -> Path:
+        store = CheckpointStore(directory)
+        commit(store, checkpoint(1, {0: control(1.0)}))
+        commit(store, checkpoint(2, {0: control(2.0)}))
+        return directory
+
+    FILES = (
+        "arrays-round-00000{}.safetensors",
+        "strategy-round-00000{}.safetensors",
+        "client-000000-round-00000{}.safetensors",
+    )
+
+    @pytest.mark.parametrize("file", FILES)
+    @pytest.mark.parametrize("action", [damage, Path.unlink])
+    def test_a_damaged_or_missing_file_falls_back(self, two: Path, file: str, action: Any) -> None:
+        action(two / file.format(2))
+        assert_same(latest(two), checkpoint(1, {0: control(1.0)}))
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\xff\xfe", b'{"round": 2}'])
+    def test_a_damaged_manifest_falls_back_and_the_run_goes_on(self, two: Path, content: bytes) -> None:
+        (two / "round-000002.json").write_bytes(content)
+        resumed = CheckpointStore(two)
+        assert_same(resumed.load_latest(), checkpoint(1, {0: control(1.0)}))
+        # A different interval: the damaged manifest is not overwritten but newer than the next one.
+        (two / "round-000002.json").rename(two / "round-000005.json")
+        commit(resumed, checkpoint(2, {0: control(7.0)}))
+        assert_same(latest(two), checkpoint(2, {0: control(7.0)}))
+        commit(resumed, checkpoint(3))
+        assert_same(latest(two), checkpoint(3, {0: control(7.0)}))
+        assert not (two / "round-000005.json").exists()
+
+    def test_all_damaged_is_an_error_that_names_them(self, two: Path) -> None:
+        for server_round in (1, 2):
+            damage(two / self.FILES[0].format(server_round))
+        with pytest.raises(UserError) as raised:
+            latest(two)
+        message = str(raised.value)
+        assert "\n" not in message
+        assert "round-000001.json: arrays-round-000001.safetensors is damaged" in message
+        assert "round-000002.json: arrays-round-000002.safetensors is damaged" in message
+        assert str(two) in message
+
+
+def test_a_manifest_is_plain_json_and_nothing_is_pickled(directory: Path) -> None:
+    commit(CheckpointStore(directory), checkpoint(3, {0: control(1.0)}))
+    manifest = json.loads((directory / "round-000003.json").read_text())
+    assert manifest["round"] == 3
+    assert manifest["config"]["optimizer.learning-rate"] == 0.1
+    assert {path.suffix for path in directory.iterdir()} == {".json", ".safetensors"}
