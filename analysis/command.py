@@ -1,4 +1,4 @@
-"""The frame of the commands ``python -m analysis.<name>``."""
+"""The frame of the commands ``python -m analysis <name>``."""
 
 import argparse
 import functools
@@ -34,7 +34,7 @@ def draw_command(
     add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> int:
     """Parse ``RUN_DIR`` and further options, draw, print the picture's path and return the exit code."""
-    parser = argparse.ArgumentParser(prog=f"python -m analysis.{name}", description=description)
+    parser = argparse.ArgumentParser(prog=f"python -m analysis {name}", description=description)
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
     add_options(parser)
 

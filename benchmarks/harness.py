@@ -1,5 +1,6 @@
 """What the benchmarks share."""
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,14 @@ from datasets.images.raw import RawDataset, RawSplit
 from datasets.images.sources import source
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
+from server.records.run_directory import versions
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a benchmark's parser, with the option that all have."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--tiny", action="store_true", help="sizes that take seconds: not for figures")
+    return made
 
 
 class Quiet:
@@ -66,11 +75,12 @@ def run(config: Config, grid_class: type[SequentialGrid] = SequentialGrid) -> Pa
 
 
 def show(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
-    """Print a Markdown table."""
-    print(f"\n{title} (torch {torch.__version__}, {torch.get_num_threads()} thread)\n")
+    """Print a Markdown table, and the versions that ran."""
+    ran = ", ".join(f"{name} {version}" for name, version in versions().items())
+    print(f"\n{title} ({ran}; threads: {torch.get_num_threads()})\n")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for row in rows:
         print(f"| {' | '.join(str(value) for value in row)} |")
 
 
-__all__ = ["make_config", "run", "show"]
+__all__ = ["make_config", "parser", "run", "show"]

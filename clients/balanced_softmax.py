@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from clients._class_prior import log_prior
 from clients.base import Client
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from common.errors import UserError
 from common.records import Tensors
 
@@ -30,8 +30,8 @@ class BalancedSoftmax(Client):
 
     def begin_round(self) -> None:
         """Take the class counts."""
-        counts = self.label_counts() if self.prior == "local" else self.received["class-counts"]["counts"]
-        self.shift = log_prior(counts, self.tau).to(self.worker.device)
+        others = None if self.prior == "local" else self.received["class-counts"]["counts"]
+        self.shift = log_prior(self.target_counts(others), self.tau).to(self.worker.device)
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return the cross-entropy of the shifted logits."""

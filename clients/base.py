@@ -1,139 +1,59 @@
-"""The client half of FedAvg, and the hooks that other methods override."""
+"""The client half of FedAvg: what hooks may use, and one round."""
 
 import functools
 import itertools
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from flwr.app import ConfigRecord
 
+from clients.hooks import Hooks
+from clients.local.batches import Batch
 from clients.local.evaluation import client_evaluation_data, evaluate_global_model
-from clients.local.job import Job
-from clients.local.losses import Loss, make_loss
 from clients.local.numpy_client import ListInterface
 from clients.local.training import (
-    Batch,
     allow_batch_statistics,
     full_gradient,
     iterate_training_batches,
     mixed_precision,
+    seed_steps,
     train_locally,
 )
-from common.randomness import numpy_generator
+from common.global_generators import seeded_globally
+from common.randomness import numpy_generator, torch_seed
 from common.records import ARRAYS, Payload, Tensors
-from common.sections import Value
 from models.measures.evaluation import evaluate
 
 _KEPT = "kept-entries"
+Result = TypeVar("Result")
 
-Predictor = Callable[[torch.Tensor], torch.Tensor]
+
+def _seeded(
+    job: Callable[["Client", Payload, ConfigRecord], Result],
+) -> Callable[["Client", Payload, ConfigRecord], Result]:
+    """Let a job draw from global generators that are seeded for this client in this round."""
+
+    @functools.wraps(job)
+    def run(client: "Client", received: Payload, config: ConfigRecord) -> Result:
+        worker, server_round = client.worker, int(config["server-round"])  # type: ignore[arg-type]
+        seed = torch_seed(worker.config.seed, "job", server_round, client.client_id)
+        with seeded_globally(seed, worker.device, worker.own_generators):
+            return job(client, received, config)
+
+    return run
 
 
-class Client(Job, ListInterface):
+class Client(Hooks, ListInterface):
     """Local SGD from the global model: FedAvg (McMahan et al. 2017, Algorithm 1, ClientUpdate).
 
-    A method subclasses this in ``clients/<method>.py`` and overrides hooks; its parameters are annotated
-    class attributes with a default. Hooks are pure tensor code over name → tensor mappings, and use what
-    ``clients.local.job`` tells of the job at hand.
-
-    Attributes
-    ----------
-    batch : Batch
-        The mini-batch of the current step, in ``correct_gradients``.
+    A method subclasses this in ``clients/<method>.py`` and overrides hooks (``clients/hooks.py``); its
+    parameters are annotated class attributes with a default.
     """
 
-    DEFAULTS: ClassVar[dict[str, Value]] = {}
-    """Keys outside ``method`` for which the method has a default of its own, such as ``model.projection``."""
-
-    NEEDS_ONE_RATE: ClassVar[bool] = False
-    """Whether the method computes with the learning rate of the round, which must then not change in it."""
-
-    batch: Batch
-
-    # Hooks, in the order in which a run and its rounds call them.
-
-    def validate(self) -> None:
-        """Raise a `UserError` if the method cannot work with this configuration; before any training."""
-
-    def assumes_sgd(self) -> bool:
-        """Tell whether the method's formulas hold for unclipped SGD only, as ``gradient_of_steps`` does."""
-        return False
-
-    def personal_names(self) -> Collection[str]:
-        """Return the entries of the model that the client keeps for itself: they are never sent.
-
-        A new client starts with those of the initial model.
-        """
-        return ()
-
-    def init_state(self) -> Payload:
-        """Return the state of a client that takes part for the first time."""
-        return {}
-
-    def prelude(self) -> Payload:
-        """Return what the server asks for before a round (``FedAvg.asks``), at the received model.
-
-        It may replace ``state``.
-        """
-        return {}
-
-    def begin_round(self) -> None:
-        """Prepare the round: the model is loaded, ``received`` and ``state`` are there."""
-
-    def initial_optimizer(self) -> Tensors:
-        """Return what the round's optimiser begins with (``clients.local.optimizers.optimizer_state``)."""
-        return {}
-
-    def trained_names(self) -> Collection[str]:
-        """Return the parameters that the next step trains; the others are frozen."""
-        return self.params
-
-    def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
-        """Return the scalar loss of a mini-batch: ``loss.name``, by default cross-entropy."""
-        return self._loss(self.forward(params, batch.inputs), batch.targets)
-
-    @functools.cached_property
-    def _loss(self) -> Loss:
-        return make_loss(self.worker.config.loss, self.label_counts)
-
-    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
-        """Return the gradients that the optimiser is to use; ``batch`` is the mini-batch that they are of."""
-        return grads
-
-    def after_step(self, params: Tensors) -> None:
-        """Act after an optimiser step."""
-
-    def end_round(self, params: Tensors) -> Payload:
-        """Update ``state`` and return the sections that go to the server beside the model."""
-        return {}
-
-    def personal_model(self) -> Tensors | None:
-        """Return the entries in which this client's own model differs from the loaded one, if it has one."""
-        return None
-
-    def personal_predictor(self) -> Predictor:
-        """Return what predicts for this client, from inputs to logits; its own model is loaded."""
-        return self.worker.model
-
-    def personal_predictors(self) -> dict[str, Predictor]:
-        """Return what predicts for this client by name; the empty one is ``personal_predictor``."""
-        return {"": self.personal_predictor()}
-
-    # What hooks may use.
-
-    def forward(self, params: Tensors, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the logits of the model with `params`; the resident model itself if they are its own."""
-        if params is self.params:
-            return self.noted(self.worker.model(inputs))
-        return torch.func.functional_call(self.worker.model, params, (inputs,))  # type: ignore[no-any-return]
-
-    def noted(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the logits of a step, from which the training accuracy is measured."""
-        self.logits = logits.detach()
-        return logits
+    # What hooks may use, beside ``forward`` and what ``clients.local.job`` knows of the job.
 
     def gradient_at(self, params: Tensors, batch: Batch) -> Tensors:
         """Return the gradient of the loss of `batch` at `params`, which are left as they are.
@@ -155,9 +75,7 @@ class Client(Job, ListInterface):
     def mean_gradient(self, num_batches: int) -> Tensors:
         """Return the mean gradient of fresh mini-batches at the resident model; weight decay is left out."""
         self.worker.model.train()
-        dropout = self.generator("dropout", "extra", self.worker.device)
-        for layer in self.worker.dropout_layers:
-            layer.generator = dropout
+        seed_steps(self, "extra")
         gradients = [
             self.gradient_at(self.params, batch)
             for batch in itertools.islice(self.extra_batches(), num_batches)
@@ -203,11 +121,6 @@ class Client(Job, ListInterface):
         """
         return full_gradient(self)
 
-    @classmethod
-    def defaults(cls, parameters: Mapping[str, Any]) -> Mapping[str, Value]:
-        """Return ``DEFAULTS``, or others that depend on the method's own parameters."""
-        return cls.DEFAULTS
-
     def keeps_state(self) -> bool:
         """Tell whether the client may carry anything from round to round."""
         return self.overrides("init_state") or self.overrides("end_round") or bool(self._kept_names)
@@ -216,12 +129,9 @@ class Client(Job, ListInterface):
         """Tell whether the client predicts by other means than the global model."""
         return any(map(self.overrides, ("personal_names", "personal_model", "personal_predictor")))
 
-    def overrides(self, hook: str) -> bool:
-        """Tell whether the method has a hook of its own."""
-        return getattr(type(self), hook) is not getattr(Client, hook)
-
     # One round.
 
+    @_seeded
     def train(self, received: Payload, config: ConfigRecord) -> tuple[Payload, dict[str, int | float]]:
         """Train for one round.
 
@@ -261,6 +171,7 @@ class Client(Job, ListInterface):
         shared = {name: value for name, value in self.worker.state.items() if name not in personal}
         return {ARRAYS: shared, **extra}, metrics
 
+    @_seeded
     def test(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
         """Evaluate on the test data of this client (``clients.local.evaluation``).
 
@@ -285,6 +196,7 @@ class Client(Job, ListInterface):
                 metrics |= data.measure(predictor, f"personal_{name}_" if name else "personal_")
         return metrics
 
+    @_seeded
     def answer_prelude(
         self, received: Payload, config: ConfigRecord
     ) -> tuple[Payload, dict[str, int | float]]:
@@ -292,6 +204,7 @@ class Client(Job, ListInterface):
         self._receive(received, config)
         return self.prelude(), {"num-examples": self.num_examples}
 
+    @_seeded
     def training_loss(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
         """Return the mean cross-entropy of the global model on the client's training data.
 

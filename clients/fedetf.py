@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from clients.base import Client
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from common.errors import UserError
 from common.records import Tensors
 from common.sections import NonNegative, Positive, Value
@@ -69,7 +69,7 @@ class FedETF(Client):
 
     @functools.cached_property
     def _log_counts(self) -> torch.Tensor:
-        return self.label_counts().float().log().to(self.worker.device)  # -infinity: the class is out
+        return self.target_counts().float().log().to(self.worker.device)  # -infinity: the class is out
 
     def trained_names(self) -> Collection[str]:
         """Return everything but the frame; when fine-tuning, what its phase trains."""

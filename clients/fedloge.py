@@ -10,9 +10,10 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from clients._tuned_head import tuned_head
-from clients.base import Client, Predictor
+from clients.base import Client
+from clients.hooks import Predictor
+from clients.local.batches import Batch
 from clients.local.optimizers import make_optimizer, set_learning_rate
-from clients.local.training import Batch
 from common.errors import UserError
 from common.randomness import torch_generator
 from common.records import Payload, Tensors
@@ -38,8 +39,8 @@ class FedLoGe(Client):
     of the same forward pass. Their optimisers are like the backbone's, their learning rates the step's times
     ``global_head_learning_rate_scale`` and ``local_head_learning_rate_scale``; ``optimizer.clip-norm`` clips
     the backbone's gradient alone. The client predicts with both, realigned as ``inference`` says
-    (``models.heads.realignment``). With ``fine_tuning_epochs`` it is also measured with psi, realigned to rows of
-    norm ``kappa`` and then trained on its data, plus phi_k: the authors' test of new clients.
+    (``models.heads.realignment``). With ``fine_tuning_epochs`` it is also measured with psi, realigned to
+    rows of norm ``kappa`` and then trained on its data, plus phi_k: the authors' test of new clients.
     """
 
     head: HeadKind = "sse-c"

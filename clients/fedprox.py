@@ -18,5 +18,6 @@ class FedProx(Client):
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradient of the penalised loss."""
         changes = {name: params[name] - anchor for name, anchor in self.global_params.items()}
-        length = get_total_norm(changes.values()).clamp_min(1e-30) if self.form == "norm" else 1.0
+        exact = [change.double() for change in changes.values()]  # squares of small ones are 0 in float32
+        length = get_total_norm(exact).clamp_min(1e-30) if self.form == "norm" else 1.0
         return {name: grad + self.mu / length * changes[name] for name, grad in grads.items()}

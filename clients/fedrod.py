@@ -6,9 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from clients._class_prior import log_prior
-from clients.base import Client, Predictor
+from clients.base import Client
+from clients.hooks import Predictor
+from clients.local.batches import Batch
 from clients.local.optimizers import make_optimizer, set_learning_rate
-from clients.local.training import Batch
 from common.errors import UserError
 from common.records import Payload, Tensors
 from models.classifier import as_classifier
@@ -39,7 +40,7 @@ class FedRoD(Client):
 
     def begin_round(self) -> None:
         """Take up the personal head and count the classes."""
-        self.shift = log_prior(self.label_counts()).to(self.worker.device)
+        self.shift = log_prior(self.target_counts()).to(self.worker.device)
         self.head = {
             name: value.clone().requires_grad_() for name, value in self.state["personal-head"].items()
         }

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from clients.base import Client
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from common.errors import UserError
 from common.records import Payload, Tensors
 

@@ -1,17 +1,19 @@
 """kNN-Per (Marfoq et al. 2022): the global model, mixed with the nearest neighbours in its feature space."""
 
+import math
 from typing import Annotated
 
 import torch
 from pydantic import Field
 
-from clients.base import Client, Predictor
+from clients.base import Client
+from clients.hooks import Predictor
 from common.errors import UserError
 from common.randomness import numpy_generator
 from common.sections import Positive
 from models.classifier import as_classifier
 
-SMALLEST = 1e-30  # a class without neighbours has probability 0, which has no logarithm
+SMALLEST = math.log(1e-30)  # with lam = 1, of a class without neighbours: probability 0 has no logarithm
 MIXES = torch.linspace(0, 1, 11, dtype=torch.float64)
 
 
@@ -42,8 +44,7 @@ class KnnPer(Client):
         def predict(inputs: torch.Tensor) -> torch.Tensor:
             query, own_logits = self._forward(inputs)
             neighbours = self.knn_probabilities(query, features, targets)
-            mixed = mix * neighbours + (1 - mix) * own_logits.softmax(1)
-            return mixed.clamp_min(SMALLEST).log()
+            return mixed_log_probabilities(mix, neighbours, own_logits)
 
         return predict
 
@@ -53,7 +54,8 @@ class KnnPer(Client):
         """Return p_knn, float64 of shape (queries, classes)."""
         count = min(self.neighbours, len(targets))
         distances, nearest = torch.cdist(queries, features).topk(count, largest=False)
-        weights = torch.softmax(-distances / self.scale, dim=1)  # its shift cancels in the normalisation
+        # The nearest one's distance cancels in the normalisation.
+        weights = torch.softmax((distances[:, :1] - distances) / self.scale, dim=1)
         zeros = weights.new_zeros(len(queries), self.worker.dataset.num_classes)
         return zeros.scatter_add_(1, targets[nearest], weights)
 
@@ -85,3 +87,15 @@ class KnnPer(Client):
         """Return features and logits in float64, in evaluation mode."""
         model = as_classifier(self.worker.model.eval())
         return model.features(inputs).double(), model(inputs).double()
+
+
+def mixed_log_probabilities(mix: float, neighbours: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Return log(mix p + (1 - mix) softmax(logits)), p being `neighbours`, of the same shape.
+
+    In log space: a class that the logits give next to nothing keeps its own logarithm.
+    """
+    own = logits.log_softmax(1) + math.log1p(-mix) if mix < 1 else torch.full_like(logits, -math.inf)
+    if mix == 0:
+        return own
+    mixed = torch.logaddexp(neighbours.log() + math.log(mix), own)
+    return torch.where(mixed.isneginf(), SMALLEST, mixed)

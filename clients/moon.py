@@ -7,7 +7,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from clients.base import Client
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from common.errors import UserError
 from common.records import ARRAYS, Payload, Tensors
 from common.sections import Positive

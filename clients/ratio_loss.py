@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from clients._class_gradients import class_gradients
 from clients.base import Client
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from common.errors import UserError
 from common.randomness import numpy_generator
 from common.records import Tensors

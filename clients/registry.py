@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import flwr.serverapp.strategy as flower_strategies
 import torch
@@ -19,7 +19,7 @@ import clients
 import strategies
 from clients.base import Client
 from clients.local.optimizers import make_optimizer
-from common.chosen import chosen_function
+from common.chosen import Items, cache_items, chosen_function
 from common.config import Config, drop_inherited_defaults
 from common.errors import UserError, nearest
 from common.parameters import class_parameters, parse_parameters
@@ -40,19 +40,20 @@ from common.plugins import (
     where,
 )
 from common.sections import Value
+from strategies._flower import EVERYONE, FlowerStrategy
+from strategies._q_fedavg import QFedAvg
 from strategies.fedavg import FedAvg
 
 T = TypeVar("T")
 
 FLOWER_PREFIX = "flwr:"
-# Our loop hands a strategy exactly the clients that it is to address.
-_EVERYONE: dict[str, Any] = {
-    "fraction_train": 1.0,
-    "fraction_evaluate": 1.0,
-    "min_train_nodes": 1,
-    "min_evaluate_nodes": 1,
-    "min_available_nodes": 1,
+# Those with weights for replies, and their default; the others, such as medians, let all count the same.
+_WEIGHTING = {
+    **dict.fromkeys(("FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "MultiKrum"), "examples"),
+    "QFedAvg": "uniform",
 }
+# Arguments that are not for a person to set: our messages and the adapter decide them.
+_PLUMBING = {*EVERYONE, "weighted_by_key", "arrayrecord_key", "configrecord_key"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Method:
     """The two halves of a method with their validated parameters."""
 
     name: str
-    strategy_class: type[Strategy]
+    strategy_class: type[FedAvg]
     client_class: type[Client]
     strategy_parameters: Mapping[str, Any]
     client_parameters: Mapping[str, Any]
@@ -70,7 +71,7 @@ class Method:
         """Keys of the configuration for which the method has defaults of its own."""
         return self.client_class.defaults(self.client_parameters)
 
-    def make_strategy(self) -> Strategy:
+    def make_strategy(self) -> FedAvg:
         """Build the server half."""
         return self.strategy_class(**self.strategy_parameters)
 
@@ -107,22 +108,21 @@ def load_method(name: str, parameters: Mapping[str, Value]) -> Method:
     UserError
         Unknown method (with the nearest name), unknown parameter, or a value out of range.
     """
-    return _load_method(name, tuple(sorted(parameters.items())), tuple(folders()))
+    return _load_method(name, cache_items(parameters), tuple(folders()))
 
 
 @functools.lru_cache(maxsize=8)
-def _load_method(name: str, items: tuple[tuple[str, Value], ...], _searched: tuple[Path, ...] = ()) -> Method:
+def _load_method(name: str, items: Items, _searched: tuple[Path, ...] = ()) -> Method:
+    given = {key: value for key, value, _ in items}
     if name.startswith(FLOWER_PREFIX):
-        return _flower_method(name, dict(items))
+        return _flower_method(name, given)
     strategy_class, client_class = _find_halves(name)
     if name == "base" or not (strategy_class or client_class):
         raise unknown(CLIENT_HALF, name, [*available_methods(), "flwr:<Strategy>"])
     strategy_class, client_class = strategy_class or FedAvg, client_class or Client
     of_strategy, of_client = class_parameters(strategy_class), class_parameters(client_class)
     declared = {**of_strategy, **of_client}
-    values = parse_parameters(
-        "method", name, declared, drop_inherited_defaults("method", dict(items), declared)
-    )
+    values = parse_parameters("method", name, declared, drop_inherited_defaults("method", given, declared))
     return Method(
         name,
         strategy_class,
@@ -132,7 +132,7 @@ def _load_method(name: str, items: tuple[tuple[str, Value], ...], _searched: tup
     )
 
 
-def _find_halves(name: str) -> tuple[type[Strategy] | None, type[Client] | None]:
+def _find_halves(name: str) -> tuple[type[FedAvg] | None, type[Client] | None]:
     """Return the server's and the client's half of a method, as far as it has them."""
     server, client = find(SERVER_HALF, name), find(CLIENT_HALF, name)
     if ":" in name and server:
@@ -144,7 +144,7 @@ def _find_halves(name: str) -> tuple[type[Strategy] | None, type[Client] | None]
     return strategy_class, client_class
 
 
-def _halves_of_object(name: str, found: Found) -> tuple[type[Strategy] | None, type[Client] | None]:
+def _halves_of_object(name: str, found: Found) -> tuple[type[FedAvg] | None, type[Client] | None]:
     """Return the half that ``package.module:Name`` names, and the other one if its module defines it."""
     strategy_class, client_class = class_of(found, FedAvg), class_of(found, Client)
     if not (strategy_class or client_class):
@@ -163,35 +163,52 @@ def _half(kind: Kind, found: Found | None, base: type[T]) -> type[T] | None:
     return cls
 
 
-def _flower_method(name: str, given: dict[str, Value]) -> Method:
-    class_name = name.removeprefix(FLOWER_PREFIX)
-    usable = [
-        key
+def available_flower_strategies() -> list[str]:
+    """List the strategies of Flower that can be used by name, as ``flwr:<Class>``."""
+    return [
+        FLOWER_PREFIX + key
         for key, cls in vars(flower_strategies).items()
         if inspect.isclass(cls)
         and issubclass(cls, Strategy)
         and cls is not Strategy
         and _takes_only_values(cls)
     ]
-    if class_name not in usable:
-        known = ", ".join(FLOWER_PREFIX + key for key in usable)
+
+
+def _flower_method(name: str, given: dict[str, Value]) -> Method:
+    class_name = name.removeprefix(FLOWER_PREFIX)
+    if name not in (available := available_flower_strategies()):
+        usable = [other.removeprefix(FLOWER_PREFIX) for other in available]
         raise UserError(
             f"method.name: Flower has no strategy '{class_name}' that can be used by name"
-            f"{nearest(class_name, usable)} (available: {known})"
+            f"{nearest(class_name, usable)} (available: {', '.join(available)})"
         )
-    strategy_class = getattr(flower_strategies, class_name)
-    hints = get_type_hints(strategy_class.__init__)
-    declared = {
-        key: (hints.get(key, Any), ... if parameter.default is parameter.empty else parameter.default)
-        for key, parameter in inspect.signature(strategy_class).parameters.items()
-        if key not in _EVERYONE
+    flower_class = QFedAvg if class_name == "QFedAvg" else getattr(flower_strategies, class_name)
+    declared = _flower_parameters(flower_class)
+    weighting = _WEIGHTING.get(class_name)
+    if weighting:
+        declared["weighting"] = (Literal["examples", "uniform"], weighting)
+    parameters: dict[str, Any] = {
+        "inner_class": flower_class,
+        "weighs_replies": weighting is not None,
+        "weighting": "examples",
+        **parse_parameters("method", name, declared, given),
     }
-    parameters = parse_parameters("method", name, declared, given)
     try:
-        strategy_class(**_EVERYONE, **parameters)
+        FlowerStrategy(**parameters)
     except (TypeError, ValueError) as error:
         raise UserError(f"'{name}' does not accept these parameters: {error}") from None
-    return Method(name, strategy_class, Client, {**_EVERYONE, **parameters}, {})
+    return Method(name, FlowerStrategy, Client, parameters, {})
+
+
+def _flower_parameters(flower_class: type[Strategy]) -> dict[str, tuple[Any, Any]]:
+    """Return what a person may set, as name → (annotation, default); functions cannot be."""
+    hints = get_type_hints(flower_class.__init__)
+    return {
+        key: (hints.get(key, Any), ... if parameter.default is parameter.empty else parameter.default)
+        for key, parameter in inspect.signature(flower_class).parameters.items()
+        if key not in _PLUMBING and hints.get(key) in (bool, int, float, str)
+    }
 
 
 def _takes_only_values(strategy_class: type[Strategy]) -> bool:
@@ -199,7 +216,7 @@ def _takes_only_values(strategy_class: type[Strategy]) -> bool:
     name, signature = strategy_class.__name__, inspect.signature(strategy_class).parameters
     return (
         "strategy" not in signature
-        and set(_EVERYONE) <= set(signature)
+        and set(EVERYONE) <= set(signature)
         and "Xgb" not in name
         and name != "FedProx"
     )

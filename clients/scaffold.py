@@ -35,6 +35,6 @@ class Scaffold(InitialControl):
 
     def end_round(self, params: Tensors) -> Payload:
         """Replace c_i and reply with its change."""
-        old, new = self.state["control"], self.gradient or self.gradient_of_steps(self.correction)
-        self.state["control"] = new
+        old = self.state["control"]
+        self.state["control"] = new = self.gradient or self.gradient_of_steps(self.correction) or old
         return {"control": {name: new[name] - old[name] for name in old}}

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clients.base import Client
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from common.errors import UserError
 from common.records import Tensors
 from models.sizes.early_exits import MultiExit, outputs_with

@@ -1,7 +1,7 @@
 """What an open section chooses: the thing that it names, with the section's other keys as its parameters."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,8 @@ from common.sections import OpenSection, Value
 
 T = TypeVar("T")
 
-_Items = tuple[tuple[str, Value], ...]
+# Parameters as what a cache is keyed by: with their types, since 1, 1.0 and true are equal.
+Items = tuple[tuple[str, Value, type], ...]
 
 
 def chosen_function(kind: Kind, section: OpenSection) -> functools.partial[Any]:
@@ -23,7 +24,7 @@ def chosen_function(kind: Kind, section: OpenSection) -> functools.partial[Any]:
     UserError
         If there is no such function or parameter, or a value is out of range.
     """
-    return _function(kind, section.choice, _items(section), tuple(folders()))
+    return _function(kind, section.choice, cache_items(section.parameters), tuple(folders()))
 
 
 def chosen_object(kind: Kind, section: OpenSection, base: type[T]) -> T:
@@ -34,31 +35,32 @@ def chosen_object(kind: Kind, section: OpenSection, base: type[T]) -> T:
     UserError
         As ``chosen_function``.
     """
-    cls, parameters = _class(kind, section.choice, _items(section), tuple(folders()), base)
+    cls, parameters = _class(kind, section.choice, cache_items(section.parameters), tuple(folders()), base)
     made: T = cls()
     for name, value in parameters.items():
         setattr(made, name, value)
     return made
 
 
-def _items(section: OpenSection) -> _Items:
-    return tuple(sorted(section.parameters.items()))
+def cache_items(parameters: Mapping[str, Value]) -> Items:
+    """Return parameters as a part of the key of a cache."""
+    return tuple((key, parameters[key], type(parameters[key])) for key in sorted(parameters))
 
 
 @functools.lru_cache(maxsize=64)
-def _function(kind: Kind, name: str, items: _Items, _searched: tuple[Path, ...]) -> functools.partial[Any]:
+def _function(kind: Kind, name: str, items: Items, _searched: tuple[Path, ...]) -> functools.partial[Any]:
     function: Callable[..., Any] = find_function(kind, name)
     return functools.partial(function, **_parse(kind, name, function_parameters(function), items))
 
 
 @functools.lru_cache(maxsize=64)
 def _class(
-    kind: Kind, name: str, items: _Items, _searched: tuple[Path, ...], base: type[Any]
+    kind: Kind, name: str, items: Items, _searched: tuple[Path, ...], base: type[Any]
 ) -> tuple[type[Any], dict[str, Any]]:
     cls = find_subclass(kind, name, base)
     return cls, _parse(kind, name, class_parameters(cls), items)
 
 
-def _parse(kind: Kind, name: str, declared: dict[str, tuple[Any, Any]], items: _Items) -> dict[str, Any]:
-    section = kind.key.partition(".")[0]
-    return parse_parameters(section, name, declared, drop_inherited_defaults(section, dict(items), declared))
+def _parse(kind: Kind, name: str, declared: dict[str, tuple[Any, Any]], items: Items) -> dict[str, Any]:
+    section, given = kind.key.partition(".")[0], {key: value for key, value, _ in items}
+    return parse_parameters(section, name, declared, drop_inherited_defaults(section, given, declared))

@@ -18,7 +18,6 @@ from common.clocks import clock_profile
 from common.defaults import PROJECT_ROOT, default_values, drop_inherited_defaults, flatten
 from common.errors import UserError, nearest
 from common.plugins import use_folders
-from common.rates import base_rate
 from common.renamed_keys import RENAMED
 from common.schedules import schedule_of
 from common.sections import (
@@ -109,7 +108,8 @@ class Config(ConfigSection):
             )
         schedule_of(self.schedule)
         clock_profile(self.clock)
-        if self.schedule.warmup_learning_rate > base_rate(self):
+        factor = self.optimizer.batch_factor(self.local.batch_size)
+        if self.schedule.warmup_learning_rate > self.optimizer.learning_rate * factor:
             raise ValueError(
                 "schedule.warmup-learning-rate must not be above optimizer.learning-rate (as scaled), where"
                 " the warm-up ends"

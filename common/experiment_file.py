@@ -120,6 +120,10 @@ class Experiment:
             published=[((*pattern, published_label), value) for pattern, value in self.published],
         )
 
+    def with_seeds(self, seeds: Sequence[int]) -> "Experiment":
+        """Return the experiment with every run once per seed."""
+        return self.with_axis(SEED_AXIS, {f"seed{seed}": {"seed": seed} for seed in seeds})
+
 
 def parse_experiment(text: str, source: str) -> Experiment:
     """Parse an experiment file; `source` names it in errors.

@@ -63,6 +63,8 @@ def parse_parameters(
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]).replace("_", "-")
+        if first["type"] == "missing":
+            raise UserError(f"'{owner}' needs {section}.{key}, which has no default") from None
         message = str(first["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
         raise UserError(f"{section}.{key} must be {message}, not {first['input']!r}") from None
     return {name: getattr(validated, name) for name in declared}

@@ -11,8 +11,7 @@ import importlib.util
 import inspect
 import os
 import pkgutil
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -61,7 +60,7 @@ CLIENT_HALF = Kind("client half of a method", "method.name", "clients", "clients
 SERVER_HALF = Kind("server half of a method", "method.name", "strategies", "strategies")
 PARTICIPATION = Kind("participation scheme", "participation.name", "server.participation", "participation")
 PARTITION = Kind("partition", "partition.name", "datasets.partitions", "partitions", "partition")
-MODEL = Kind("model", "model.name", "models", "models", "build")
+MODEL = Kind("model", "model.name", "models.architectures", "models", "build")
 LOSS = Kind("loss", "loss.name", "clients.local.losses", "losses", "loss")
 OPTIMIZER = Kind("optimizer", "optimizer.name", "clients.local.optimizers", "optimizers", "build")
 SCHEDULE = Kind("schedule", "schedule.name", "common.schedules", "schedules")
@@ -165,7 +164,7 @@ def find(kind: Kind, name: str) -> Found | None:
     module = name.replace("-", "_")
     found: list[tuple[str, Callable[[], Any]]] = []
     if module in _own(kind):
-        found.append(("", lambda: import_module(f"{kind.package}.{module}")))
+        found.append(("", lambda: _own_thing(kind, module)))
     for folder, own in _in_folders(kind):
         if own == module:
             found.append((str(folder), functools.partial(import_from, folder, f"{kind.folder}.{module}")))
@@ -232,10 +231,21 @@ def unknown(kind: Kind, name: str, known: Iterable[str] | None = None) -> Unknow
 
 
 def _own(kind: Kind) -> list[str]:
-    if kind.package in sys.modules:
-        return _modules(list(sys.modules[kind.package].__path__))
-    package = importlib.util.find_spec(kind.package)
-    return _modules(package.submodule_search_locations or []) if package else []
+    """List the project's own names of a kind: its files, and the members of families that share a file."""
+    package = importlib.import_module(kind.package)
+    return sorted({*_modules(list(package.__path__)), *_members(package)})
+
+
+def _members(package: ModuleType) -> Mapping[str, str]:
+    """Return the names that stand in the table ``BUILDS`` of a file of the package, with the file's name."""
+    return getattr(package, "MEMBERS", {})
+
+
+def _own_thing(kind: Kind, name: str) -> Any:
+    package = importlib.import_module(kind.package)
+    if file := _members(package).get(name):
+        return import_module(f"{kind.package}.{file}").BUILDS[name]
+    return import_module(f"{kind.package}.{name}")
 
 
 def _in_folders(kind: Kind) -> Iterator[tuple[Path, str]]:

@@ -1,7 +1,7 @@
 """Keyed randomness: (seed, purpose, keys) names one generator, whoever asks and whenever.
 
 Each purpose has one fixed number of keys. Nothing here touches the global generators of Python, NumPy or
-torch.
+torch; ``common/global_generators.py`` lends these to code that knows no others.
 """
 
 import zlib
@@ -19,6 +19,7 @@ Purpose = Literal[
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout", "extra-dropout",
     "feature-noise", "clock", "clock-speed", "clock-jitter",
+    "job", "round", "steps", "personal-steps", "extra-steps", "data",
 ]  # fmt: skip
 
 

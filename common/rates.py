@@ -1,31 +1,17 @@
 """The learning rate of every round and local step: scaling, warm-up and schedule."""
 
-import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from common.config import Config
 from common.schedules import schedule_of
-from common.sections import LocalSection, OptimizerSection
-
-if TYPE_CHECKING:
-    from common.config import Config
 
 
-def base_rate(config: "Config") -> float:
+def base_rate(config: Config) -> float:
     """Return ``optimizer.learning-rate``, the rate for the reference batch size, for the actual one."""
-    return config.optimizer.learning_rate * batch_factor(config.local, config.optimizer)
+    return config.optimizer.learning_rate * config.optimizer.batch_factor(config.local.batch_size)
 
 
-def batch_factor(local: LocalSection, optimizer: OptimizerSection) -> float:
-    """Return what the learning rate is multiplied by for the actual batch size.
-
-    B / B_ref (``linear``; Goyal et al. 2017), its square root (``sqrt``; You et al. 2020), or 1.
-    """
-    ratio = local.batch_size / optimizer.reference_batch_size
-    return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[optimizer.learning_rate_scaling]
-
-
-def learning_rate(config: "Config", server_round: int) -> float:
+def learning_rate(config: Config, server_round: int) -> float:
     """Return the learning rate of a round: that of ``decayed_rate``, with warm-up.
 
     During the first W = ``warmup-rounds`` rounds it is multiplied by t / W, rounds t counting from 1 (Goyal
@@ -35,7 +21,7 @@ def learning_rate(config: "Config", server_round: int) -> float:
     return rate * (server_round / warm_up) if server_round < warm_up else rate
 
 
-def decayed_rate(config: "Config", server_round: int) -> float:
+def decayed_rate(config: Config, server_round: int) -> float:
     """Return the learning rate of a round, from 1, as if there were no warm-up.
 
     It is ``base_rate`` times the factor of the schedule, and with every new phase of ``local.phases``
@@ -47,13 +33,13 @@ def decayed_rate(config: "Config", server_round: int) -> float:
     return rate * schedule_of(config.schedule).by_round(server_round - 1, config.rounds)
 
 
-def varies_by_step(config: "Config") -> bool:
+def varies_by_step(config: Config) -> bool:
     """Return whether the learning rate may change within a round."""
     schedule = config.schedule
     return schedule.warmup_steps > 0 or schedule.warmup_epochs > 0 or schedule_of(schedule).varies_by_step
 
 
-def gradual_warmup_steps(config: "Config", steps_per_epoch: int) -> int:
+def gradual_warmup_steps(config: Config, steps_per_epoch: int) -> int:
     """Return the local steps that ``warmup-epochs`` take; with ``sqrt`` scaling B / B_ref times as long.
 
     That is the rule of You et al. 2020; with ``linear`` scaling the warm-up keeps its length in epochs.
@@ -63,7 +49,7 @@ def gradual_warmup_steps(config: "Config", steps_per_epoch: int) -> int:
     return int(config.schedule.warmup_epochs * ratio * steps_per_epoch + 0.5)
 
 
-def step_factors(config: "Config", steps: Iterable[int], total_steps: int, gradual: int = 0) -> list[float]:
+def step_factors(config: Config, steps: Iterable[int], total_steps: int, gradual: int = 0) -> list[float]:
     """Return what the round's rate is multiplied by in local steps.
 
     A linear warm-up from ``warmup-learning-rate`` (the rate of the very first step) to ``base_rate`` over

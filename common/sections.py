@@ -1,5 +1,6 @@
 """The sections of the configuration: types and limits of keys, and what does not go together within one."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -154,6 +155,14 @@ class OptimizerSection(NamedSection):
     reference_batch_size: Positive
     clip_norm: NonNegativeFloat
 
+    def batch_factor(self, batch_size: int) -> float:
+        """Return what the learning rate is multiplied by for a batch size.
+
+        B / B_ref (``linear``; Goyal et al. 2017), its square root (``sqrt``; You et al. 2020), or 1.
+        """
+        ratio = batch_size / self.reference_batch_size
+        return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[self.learning_rate_scaling]
+
 
 class ScheduleSection(NamedSection):
     """The course of the learning rate: warm-up, phases, and the schedule (``common/schedules``)."""
@@ -292,9 +301,10 @@ class FailuresSection(ConfigSection):
 
 
 class CheckpointSection(ConfigSection):
-    """Every how many rounds a checkpoint is committed (the last round always is)."""
+    """Every how many rounds, and minutes, a checkpoint is committed (the last round always is)."""
 
     every: Positive
+    minutes: NonNegativeFloat
 
 
 class AnalysisSection(ConfigSection):

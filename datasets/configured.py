@@ -5,6 +5,8 @@ from dataclasses import replace
 
 from common.config import Config
 from common.errors import UserError
+from common.global_generators import seeded_globally
+from common.randomness import torch_seed
 from common.sections import DatasetSection
 from datasets.client_data.client_tests import check_reports
 from datasets.dataset import Dataset, Split
@@ -31,7 +33,8 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
         keeps_all |= config.partition.name != "natural"  # users are not asked for
     num_clients = None if keeps_all else natural_clients
     clean = config.dataset.model_copy(update=_NO_NOISE)  # runs with noise of any kind share the clean data
-    dataset = _open(clean, data_root or config.dataset.root, config.seed, num_clients)
+    with seeded_globally(torch_seed(config.seed, "data")):  # for code that draws from no other generator
+        dataset = _open(clean, data_root or config.dataset.root, config.seed, num_clients)
     if dataset.is_text:
         _refuse_what_is_for_images(config)
     check_noise(dataset, config.dataset.client_noise)

@@ -2,19 +2,19 @@
 
 A model file defines ``build(input_shape, num_classes, *, <annotated parameters with defaults>)``; modules
 without ``build`` hold what several models share. ``<library>:<name>`` is a model of a library, whose
-``models/from_<library>.py`` finds its ``build``.
+``models/architectures/from_<library>.py`` finds its ``build``.
 """
 
 import importlib
-import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import nn
 
+import models.architectures
 from common.errors import UnknownNameError, UserError
+from common.global_generators import seeded_globally
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import MODEL, available_plugins, find_function, load_plugin, names, unknown
 from common.randomness import torch_seed
@@ -25,7 +25,7 @@ from models.weights.run_weights import load_run_weights
 __all__ = ["available_models", "build_model", "model_parameters"]
 
 LIBRARIES = ("timm", "torchvision")
-_PACKAGE = sys.modules[__name__]
+_PACKAGE = models.architectures
 
 
 def build_model(
@@ -66,8 +66,7 @@ def build_model(
     num_outputs = max(num_classes, keywords.pop("outputs"))
     of_its_own = "weights" in function_parameters(build)
     weights = "" if of_its_own else keywords.pop("weights")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, "init"))
+    with seeded_globally(torch_seed(seed, "init")):
         model = build(input_shape, num_outputs, **keywords)
         if features != "plain":
             normalize_features(as_classifier(model), features, projection)
@@ -80,8 +79,8 @@ def build_model(
 
 def available_models() -> list[str]:
     """Return the names of all models of our own and of the plug-ins, sorted."""
-    own = available_plugins(_PACKAGE)
-    return sorted({*filter(_has_build, own), *(set(names(MODEL)) - set(own))})
+    helpers = {name for name in available_plugins(_PACKAGE) if not _has_build(name)}
+    return [name for name in names(MODEL) if name not in helpers]
 
 
 def model_parameters(name: str) -> list[str]:
@@ -117,7 +116,7 @@ def _has_build(name: str) -> bool:
 
 def _library(name: str) -> ModuleType:
     # Imported here: a library takes a while, and most runs have a model of our own.
-    return importlib.import_module(f"{__name__}.from_{name}")
+    return importlib.import_module(f"{_PACKAGE.__name__}.from_{name}")
 
 
 def _find_build(name: str) -> Callable[..., nn.Module]:

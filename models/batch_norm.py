@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from common.global_generators import seeded_globally
+from models.foreign import own_generators
 from models.sizes.early_exits import MultiExit
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -34,7 +36,8 @@ def recalibrate(
     The mean is that of the batches' means, the variance that of their unbiased variances: what the means
     differ by does not count (Gu et al. 2023, code). The batches are spread evenly over the inputs and at most
     `max_batches` are used; layers of early exits take part. Weights, momenta and the training flag of `model`
-    are left as they were, and the old statistics do not matter.
+    are left as they were, and the old statistics do not matter. Dropout is as in training, with the same
+    masks whenever statistics are estimated.
     """
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not layers:
@@ -48,8 +51,9 @@ def recalibrate(
     run = model.outputs if isinstance(model, MultiExit) else model
     num_batches = min(max_batches, -(-len(inputs) // batch_size))
     try:
-        for batch in range(num_batches):
-            run(normalizer(inputs[batch::num_batches][:batch_size].to(device)))
+        with seeded_globally(0, device, own_generators(model)):
+            for batch in range(num_batches):
+                run(normalizer(inputs[batch::num_batches][:batch_size].to(device)))
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

@@ -1,20 +1,17 @@
-"""From the command line to finished runs: configuration, Grid, ServerApp, plots, table."""
+"""From the command line to a finished run or sweep, its plots and its table."""
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 # Before Flower is imported: a local run tells nobody and asks nobody.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
-from common.config import Config, merge, parse_assignment, parse_toml
+from common.config import Config, parse_toml
 from common.errors import UserError
 from common.experiment_file import Experiment, Overrides, parse_experiment
-from common.plugins import all_folders
-from common.rounds_scale import scale_rounds
-from runtimes.local_grid import LocalGrid
+from runtimes.run import configure, run
 
 
 def read_configuration(options: argparse.Namespace) -> Config:
@@ -42,46 +39,6 @@ def read_experiment(options: argparse.Namespace) -> Experiment:
     return parse_experiment(read_text(options.experiment), str(options.experiment))
 
 
-def configure(
-    options: argparse.Namespace, overrides: Overrides, run_directory: str, stored: Sequence[Overrides] = ()
-) -> Config:
-    """Lay the command line over the overrides of one run and validate the result.
-
-    Parameters
-    ----------
-    options : argparse.Namespace
-        The command line.
-    overrides : Overrides
-        What the experiment file sets for this run.
-    run_directory : str
-        Where it runs; empty for a new directory below ``runs/``.
-    stored : sequence of Overrides
-        What takes the place of the defaults.
-    """
-    layers = [*stored, overrides]
-    if options.rounds_scale is not None:
-        layers.append(scale_rounds(merge(overrides), options.rounds_scale))
-    layers.append(dict(parse_assignment(assignment) for assignment in options.set))
-    if options.runtime:
-        layers.append({"runtime.name": options.runtime})
-    layers.append({"run.directory": run_directory, "run.resume": options.resume})
-    if options.plugins:
-        layers.append({"plugins": ",".join(options.plugins)})
-    layers.append({"plugins": all_folders(merge(*layers)["plugins"])})
-    config = Config.from_flat(merge(*layers))
-    return compared(config, options.comparator) if options.comparator else config
-
-
-def compared(config: Config, comparator: str) -> Config:
-    """Return the configuration of a comparator of a run, with the run's model."""
-    from clients.registry import complete
-    from runtimes.comparators import derive
-    from server.experiment import client_sizes
-
-    config = complete(config)  # a projection that the method brings along is part of the model
-    return derive(config, comparator, lambda: client_sizes(config))
-
-
 def launch(options: argparse.Namespace) -> int:
     """Run the experiment of the command line, or its sweep; return the exit code."""
     experiment = read_experiment(options)
@@ -104,30 +61,6 @@ def launch(options: argparse.Namespace) -> int:
 
     print_summary(Path(path), Console())
     return 0
-
-
-def run(config: Config, run_directory: str) -> None:
-    """Run one experiment in this process, or on Ray, to its end."""
-    from flwr.app import Context, RecordDict
-
-    from common.flower import RUN_ID, SERVER_NODE_ID
-    from server.app import app
-
-    run_config = config.flat() | {"run.directory": run_directory}
-    with make_grid(config) as grid:
-        app(grid, Context(RUN_ID, SERVER_NODE_ID, {}, RecordDict(), run_config))
-
-
-def make_grid(config: Config) -> LocalGrid:
-    """Make the Grid that ``runtime.name`` asks for; Ray is imported only here and only then."""
-    if config.runtime.name == "ray":
-        from runtimes.ray import RayGrid
-
-        return RayGrid(config)
-    from clients.app import app
-    from runtimes.sequential import SequentialGrid
-
-    return SequentialGrid(app, config.clients.count, config.flat())
 
 
 def read_text(path: Path) -> str:

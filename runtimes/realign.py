@@ -13,7 +13,7 @@ from common.config import Config, parse_assignment
 from common.errors import UserError
 from common.files import write_atomic
 from common.sections import Value
-from runtimes.launch import make_grid
+from runtimes.run import make_grid
 from server.checkpoints.checkpoint import CheckpointStore
 from server.experiment import read_stored_config, stored_config
 from server.realignment import FORMS, GROUPS, Realigned, evaluate_checkpoint

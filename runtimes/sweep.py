@@ -17,11 +17,11 @@ from clients.app import app
 from clients.registry import complete
 from common.config import Config
 from common.errors import ClientFailureError, UserError
-from common.experiment_file import SEED_AXIS, Experiment, LabelFilter, Point
+from common.experiment_file import Experiment, LabelFilter, Point
 from common.files import write_atomic
 from common.sections import Value
 from runtimes.comparators import AS_GIVEN, COMPARATORS
-from runtimes.launch import compared, configure, run
+from runtimes.run import compared, configure, run
 from runtimes.sequential import SequentialGrid
 from runtimes.sweep_state import State, state_of
 from server.experiment import prepare
@@ -102,7 +102,7 @@ def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
             seeds = [int(text) for text in options.seeds.split(",")]
         except ValueError:
             raise UserError(f"--seeds takes integers with commas between, not '{options.seeds}'") from None
-        experiment = experiment.with_axis(SEED_AXIS, {f"seed{seed}": {"seed": seed} for seed in seeds})
+        experiment = experiment.with_seeds(seeds)
     return experiment
 
 

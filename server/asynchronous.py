@@ -1,7 +1,5 @@
 """The virtual clock of asynchronous methods, as a run's configuration asks for it."""
 
-from flwr.serverapp.strategy import Strategy
-
 from common.clock import ClientSpeeds
 from common.config import Config
 from common.errors import UserError
@@ -9,9 +7,10 @@ from common.rates import varies_by_step
 from server.messages.directory import ClientDirectory
 from server.participation import cohort_size
 from strategies._asynchronous import Asynchronous
+from strategies.fedavg import FedAvg
 
 
-def start_clock(config: Config, strategy: Strategy, clients: ClientDirectory) -> None:
+def start_clock(config: Config, strategy: FedAvg, clients: ClientDirectory) -> None:
     """Tell an asynchronous strategy who its clients are and how fast; do nothing for any other.
 
     Raises

@@ -18,6 +18,7 @@ from datasets.transforms import augmented, is_augmented, make_normalizer
 from models.batch_norm import recalibrate
 from models.classifier import Classifier
 from models.configured import build_configured_model
+from models.foreign import check_keyed
 from models.heads.realignment import HEAD
 from models.heads.shared_body import SharedBody
 from models.measures.class_report import GROUP_NAMES, group_accuracies
@@ -52,6 +53,7 @@ class CentralEvaluation:
         self.model = build_configured_model(
             config, dataset.input_shape, dataset.num_classes, dataset.target_shape
         )
+        check_keyed(self.model, config.model.name, make_normalizer(dataset)(dataset.train.inputs[:2]))
         to_device(self.model, device, config.local.channels_last)
         self._normalizer = make_normalizer(dataset, device)
         self._splits: dict[str, Split] = {"test": dataset.test.to(device)}

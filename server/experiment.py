@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Strategy
 
 from clients.registry import complete, load_method
 from common.config import Config, default_values, differences, parse_toml
@@ -92,7 +91,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
 class Parts:
     """What an experiment is made of before its first round."""
 
-    strategy: Strategy
+    strategy: FedAvg
     participation: Participation
     dataset: Dataset
     evaluation: CentralEvaluation
@@ -117,11 +116,11 @@ def prepare(config: Config, grid: Grid) -> Parts:
     evaluation = CentralEvaluation(config, dataset)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
-    if isinstance(strategy, FedAvg):
-        trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
-        shared = [name for name in trained if name not in clients.personal_names]
-        strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
-        strategy.begin_run(config.clients.count, shared)
+    trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
+    shared = [name for name in trained if name not in clients.personal_names]
+    strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
+    strategy.client_examples = torch.from_numpy(clients.num_examples)
+    strategy.begin_run(config.clients.count, shared)
     participation.meet(clients.num_examples, clients.label_counts)
     population = introduce(config, strategy, evaluation.model, clients)
     start_clock(config, strategy, clients)
@@ -147,7 +146,7 @@ def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Co
     return Config.from_flat({**default_values(), **values, **moved})
 
 
-def _check_state(strategy: Strategy) -> None:
+def _check_state(strategy: FedAvg) -> None:
     """Refuse a strategy that could not be checkpointed, before any training."""
     try:
         capture_attributes(strategy)
@@ -155,25 +154,24 @@ def _check_state(strategy: Strategy) -> None:
         raise UserError(f"{type(strategy).__name__} cannot be checkpointed: {error}") from None
 
 
-def _agree_on_weights(strategy: Strategy, participation: Participation, config: Config) -> None:
+def _agree_on_weights(strategy: FedAvg, participation: Participation, config: Config) -> None:
     """Let the participation scheme have its say about the weights of replies, before any training."""
     scheme = participation.scheme
-    if scheme.weights() is not None and not isinstance(strategy, FedAvg):
+    if scheme.weights() is not None and not strategy.weighs_replies:
         raise UserError(
-            f"method.name '{config.method.name}' would ignore participation.correction: Flower's strategies"
-            " weigh replies by examples only; use a method of this project, or leave the correction out"
+            f"method.name '{config.method.name}' would ignore participation.correction, since it has no"
+            " weights for replies: leave the correction out, or choose another method"
         )
-    told_otherwise = "weighting" in config.method.parameters
-    if scheme.aggregates_uniformly and isinstance(strategy, FedAvg) and not told_otherwise:
+    if scheme.aggregates_uniformly and "weighting" not in config.method.parameters:
         strategy.weighting = "uniform"
 
 
-def _weighting_remark(strategy: Strategy, config: Config) -> str:
-    weighting = getattr(strategy, "weighting", "Flower's, by examples as a rule")
-    return (
-        f"participation '{config.participation.name}' is defined with equal weights of the replies;"
-        f" method.weighting is '{weighting}'"
-    )
+def _weighting_remark(strategy: FedAvg, config: Config) -> str:
+    weighting = f"method.weighting is '{strategy.weighting}'"
+    if not strategy.weighs_replies:
+        weighting = f"'{config.method.name}' has no weights for them"
+    name = config.participation.name
+    return f"participation '{name}' is defined with equal weights of the replies; {weighting}"
 
 
 def _remarks(

@@ -1,6 +1,5 @@
 """Differential privacy as a run's configuration asks for it."""
 
-from flwr.serverapp.strategy import Strategy
 from torch import nn
 
 from common.config import Config
@@ -8,6 +7,7 @@ from common.errors import UserError
 from common.records import ARRAYS
 from server.participation import cohort_size
 from server.participation._scheme import ParticipationScheme
+from strategies._flower import FlowerStrategy
 from strategies._privacy import ClientPrivacy
 from strategies.fedavg import FedAvg
 from strategies.heteroavg import HeteroAvg
@@ -17,7 +17,7 @@ _AMPLIFYING = "uniform"
 _Statistics = nn.modules.batchnorm._NormBase
 
 
-def apply_privacy(config: Config, strategy: Strategy, model: nn.Module, scheme: ParticipationScheme) -> None:
+def apply_privacy(config: Config, strategy: FedAvg, model: nn.Module, scheme: ParticipationScheme) -> None:
     """Give a strategy the mechanism that ``privacy.*`` describes; with ``clipping = "off"`` do nothing.
 
     Raises
@@ -29,7 +29,7 @@ def apply_privacy(config: Config, strategy: Strategy, model: nn.Module, scheme: 
     if config.privacy.clipping == "off":
         return
     name = config.method.name
-    if not isinstance(strategy, FedAvg):
+    if isinstance(strategy, FlowerStrategy):
         raise UserError(
             f"privacy.* does not cover '{name}', which reduces the replies by itself:"
             " set privacy.clipping = 'off' or choose a method of our own, such as 'fedavg'"
@@ -104,8 +104,7 @@ def privacy_remarks(config: Config) -> list[str]:
     return remarks
 
 
-def privacy_summary(config: Config, strategy: Strategy, num_rounds: int) -> dict[str, float]:
+def privacy_summary(config: Config, strategy: FedAvg, num_rounds: int) -> dict[str, float]:
     """Return epsilon and delta of a finished run, if it had noise."""
-    privacy = strategy.privacy if isinstance(strategy, FedAvg) else None
-    spent = privacy.spent(num_rounds) if privacy else {}
+    spent = strategy.privacy.spent(num_rounds) if strategy.privacy else {}
     return {**spent, "delta": config.privacy.delta} if spent else {}

@@ -8,11 +8,12 @@ from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Strategy
 
 from common.clock import synchronous_seconds
 from common.config import Config
 from common.errors import UserError
+from common.global_generators import seeded_globally
+from common.randomness import torch_seed
 from common.records import (
     ARRAYS,
     CONFIG,
@@ -39,7 +40,7 @@ from server.messages.directory import ClientDirectory
 from server.messages.messenger import Messenger, num_bytes
 from server.messages.replies import ReplyCheck
 from server.participation import Participation
-from server.records.client_metrics import OF_GROUPS, summarise_evaluations, summarise_training, weighted_mean
+from server.records.client_metrics import summarise_evaluations, summarise_training, weighted_mean
 from server.records.progress import ProgressDisplay
 from server.records.run_directory import RunDirectory
 from strategies.fedavg import FedAvg
@@ -61,7 +62,7 @@ class RoundLoop:
         self,
         config: Config,
         grid: Grid,
-        strategy: Strategy,
+        strategy: FedAvg,
         clients: ClientDirectory,
         participation: Participation,
         evaluation: CentralEvaluation,
@@ -87,6 +88,7 @@ class RoundLoop:
         self.final: Row = {}
         self.stopped = ""
         self._trained_since_checkpoint: set[int] = set()
+        self._committed_at = time.monotonic()
 
     # State on disk.
 
@@ -134,6 +136,7 @@ class RoundLoop:
             ((client_id, to_payload(content)) for client_id, content in answers),
         )
         self._trained_since_checkpoint.clear()
+        self._committed_at = time.monotonic()
 
     # The rounds.
 
@@ -154,7 +157,9 @@ class RoundLoop:
                     started = time.perf_counter()
                     self._finish_round({"round": 0, **self._evaluate_centrally()}, started)
                 while self.server_round < self.config.rounds and not self.stopped:
-                    self._run_round(self.server_round + 1, request)
+                    server_round = self.server_round + 1
+                    with seeded_globally(torch_seed(self.config.seed, "round", server_round)):
+                        self._run_round(server_round, request)
         finally:
             self.progress.stop()
 
@@ -177,15 +182,20 @@ class RoundLoop:
         self._finish_round(row, started)
         if self.stopped:
             self.progress.note(f"stopped after round {server_round}: {self.stopped}")
-        if is_last or request.requested or server_round % self.config.checkpoint.every == 0:
+        if is_last or request.requested or self._is_checkpoint_due():
             self.commit()
         if request.requested and not is_last:
             raise KeyboardInterrupt
 
+    def _is_checkpoint_due(self) -> bool:
+        checkpoint = self.config.checkpoint
+        minutes = (time.monotonic() - self._committed_at) / 60
+        return self.server_round % checkpoint.every == 0 or 0 < checkpoint.minutes <= minutes
+
     def _train(self, server_round: int) -> Row:
         queries: Counter[str] = Counter()  # what asking for losses has cost
         ask_losses = functools.partial(self._ask_losses, server_round, queries)
-        cohort = self.strategy.cohort(server_round) if isinstance(self.strategy, FedAvg) else None
+        cohort = self.strategy.cohort(server_round)
         if cohort is None:
             cohort = self.participation.cohort(
                 server_round, self.config.clients.fraction, ask_losses=ask_losses
@@ -239,15 +249,15 @@ class RoundLoop:
 
         Return the cohort without those that failed to answer.
         """
-        if not isinstance(self.strategy, FedAvg) or not (asked := self.strategy.asks(server_round, cohort)):
-            return cohort
         strategy = self.strategy
+        if not (asked := strategy.asks(server_round, cohort)):
+            return cohort
 
         def ask(_: int, arrays: ArrayRecord, config: ConfigRecord, view: Grid) -> list[Message]:
             return strategy.address(RecordDict({ARRAYS: arrays, CONFIG: config}), "query.prelude", view)
 
         messages = self._build(ask, server_round, asked, steps)
-        check = self._reply_check(messages)
+        check = self._reply_check(messages, self.participation.weights(asked))
         self.messenger.reduce(strategy.hear, server_round, messages, check)
         self._trained_since_checkpoint |= check.worked
         cost.update(failures=len(check.failures), bytes_down=num_bytes(messages), bytes_up=check.num_bytes)
@@ -283,11 +293,8 @@ class RoundLoop:
                 CONFIG: ConfigRecord({"server-round": server_round, "one-batch": one_batch}),
             }
         )
-        if isinstance(self.strategy, FedAvg):
-            view = self.messenger.view(client_ids)
-            messages = self.messenger.by_client(self.strategy.address(query, "query.loss", view))
-        else:
-            messages = self.messenger.address("query.loss", dict.fromkeys(client_ids, query))
+        view = self.messenger.view(client_ids)
+        messages = self.messenger.by_client(self.strategy.address(query, "query.loss", view))
         check = self._reply_check(messages)
         self.messenger.reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
         cost.update(clients=len(messages), failures=len(check.failures), bytes_down=num_bytes(messages))
@@ -295,8 +302,6 @@ class RoundLoop:
 
     def _evaluate_centrally(self) -> dict[str, float]:
         """Evaluate the global model, and its variants if the method has any."""
-        if not isinstance(self.strategy, FedAvg):
-            return self.evaluation(self.arrays)
         return self.evaluation(self.arrays, self.strategy.variants(to_tensors(self.arrays)))
 
     def _evaluation_fraction(self, is_last: bool) -> float:
@@ -330,7 +335,7 @@ class RoundLoop:
     def _aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> None:
         """Show the strategy what clients measured; those without test data have measured nothing."""
         measured = (reply for reply in replies if len(reply.content.metric_records[METRICS]) > 1)
-        self.strategy.aggregate_evaluate(server_round, map(_without_groups, measured))
+        self.strategy.aggregate_evaluate(server_round, measured)
 
     def _build(
         self, configure: Configure, server_round: int, cohort: Sequence[int], steps: int | None = None
@@ -361,8 +366,7 @@ class RoundLoop:
         return record_of({name: array for name, array in self.arrays.items() if name not in personal})
 
     def _finish_round(self, row: Row, started: float) -> None:
-        if isinstance(self.strategy, FedAvg):
-            row |= self.strategy.columns(row["round"])
+        row |= self.strategy.columns(row["round"])
         row["seconds"] = time.perf_counter() - started
         self.seconds += row["seconds"]
         evaluated = {key: value for key, value in row.items() if "_loss" in key or "_accuracy" in key}
@@ -376,20 +380,9 @@ class RoundLoop:
         self.progress.show(row)
 
 
-def _without_groups(reply: Message) -> Message:
-    """Take out what not all clients measure: Flower's own strategies want the same metrics of all."""
-    record = reply.content.metric_records[METRICS]
-    for name in [name for name in record if name.endswith(OF_GROUPS)]:
-        del record[name]
-    return reply
-
-
-def initial_arrays(config: Config, strategy: Strategy, evaluation: CentralEvaluation) -> ArrayRecord:
+def initial_arrays(config: Config, strategy: FedAvg, evaluation: CentralEvaluation) -> ArrayRecord:
     """Return the model that a run starts from; a method may put something of its own into it."""
-    arrays = evaluation.initial_arrays()
-    if not isinstance(strategy, FedAvg):
-        return arrays
-    return to_record(strategy.initial_model(to_tensors(arrays), config.seed))
+    return to_record(strategy.initial_model(to_tensors(evaluation.initial_arrays()), config.seed))
 
 
 def _sizes(messages: Mapping[int, Message]) -> dict[int, str]:

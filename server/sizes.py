@@ -5,7 +5,6 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from flwr.serverapp.strategy import Strategy
 from torch import nn
 
 from common.config import Config
@@ -15,6 +14,7 @@ from models.sizes.early_exits import MultiExit
 from models.sizes.population import Population, read_sizes
 from models.sizes.submodels import SubModels, as_splittable, parse_sizes
 from server.messages.directory import ClientDirectory
+from strategies.fedavg import FedAvg
 from strategies.heteroavg import HeteroAvg
 
 
@@ -43,7 +43,7 @@ def make_population(config: Config, model: nn.Module) -> Population | None:
 
 
 def introduce(
-    config: Config, strategy: Strategy, model: nn.Module, clients: ClientDirectory
+    config: Config, strategy: FedAvg, model: nn.Module, clients: ClientDirectory
 ) -> Population | None:
     """Tell a strategy which sizes its clients have; return them.
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from flwr.app import MetricRecord
+
 from common.records import Payload, Tensors
-from strategies.fedavg import FedAvg
+from strategies._client_means import ClientMean
 
 
-class InitialControl(FedAvg):
+class InitialControl(ClientMean):
     """With ``initialise``, all clients tell a gradient at the initial model before the first round.
 
     c_i is the mean of as many mini-batch gradients as a round has steps, and c the mean of all c_i (the
@@ -23,6 +25,11 @@ class InitialControl(FedAvg):
         """Ask everyone once."""
         return range(self.num_clients) if self.initialise and server_round == 1 else ()
 
-    def learn(self, means: Payload) -> None:
-        """Begin with the mean of all controls."""
-        self.control = means["control"]
+    def answer_weight(self, metrics: MetricRecord) -> float:
+        """Return the client's own weight: everyone is asked, so that there is nothing to correct."""
+        return self.client_weight(metrics)
+
+    def learn(self, means: Payload, weight: float) -> None:
+        """Begin with the mean of all controls; those of clients that failed to answer are zero."""
+        share = weight / self.total_weight
+        self.control = {name: share * value for name, value in means["control"].items()}

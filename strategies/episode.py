@@ -22,7 +22,7 @@ class Episode(FedAvg):
         """Ask the cohort for its gradients."""
         return cohort
 
-    def learn(self, means: Payload) -> None:
+    def learn(self, means: Payload, weight: float) -> None:
         """Keep G."""
         self.gradient = means["gradient"]
 

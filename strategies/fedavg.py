@@ -1,7 +1,9 @@
 """FedAvg's server half, and the hooks that other methods override."""
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import ClassVar, Literal
+import functools
+import inspect
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -34,16 +36,21 @@ class FedAvg(Strategy):
     """
 
     TRANSIENT: ClassVar[tuple[str, ...]] = (
+        "weighs_replies",
         "global_model",
         "num_replies",
         "num_clients",
         "parameter_names",
         "seed",
         "label_counts",
+        "client_examples",
         "privacy",
         "round_metrics",
     )
     SECTIONS = frozenset({ARRAYS})  # of a reply; privacy covers the model alone
+
+    weighs_replies: bool
+    """Whether ``weight`` decides what a reply counts."""
 
     weighting: Literal["examples", "uniform"] = "examples"
     privacy_clip_norm = 0.0  # no parameter: ``privacy`` sets and adapts it
@@ -51,14 +58,24 @@ class FedAvg(Strategy):
     def __init__(self, **parameters: object) -> None:
         for name, value in parameters.items():
             setattr(self, name, value)
+        self.weighs_replies = True
         self.global_model: Tensors = {}
         self.num_replies = 0
         self.num_clients = 0
         self.parameter_names: Collection[str] = ()
         self.seed = 0
         self.label_counts = torch.zeros(0, 0, dtype=torch.int64)  # (clients, classes)
+        self.client_examples = torch.zeros(0, dtype=torch.int64)  # (clients,): n_i
         self.privacy: ClientPrivacy | None = None
         self.round_metrics: dict[str, float] = {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint has to keep: all attributes but functions and those in ``TRANSIENT``."""
+        return data_of({name: value for name, value in vars(self).items() if name not in self.TRANSIENT})
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state`` returned."""
+        vars(self).update(state)
 
     def begin_run(self, num_clients: int, parameter_names: Collection[str]) -> None:
         """Learn how many clients there are in all, and which entries of the model are trainable."""
@@ -83,8 +100,11 @@ class FedAvg(Strategy):
         """Return the clients that are asked for ``Client.prelude`` before a round; none as a rule."""
         return ()
 
-    def learn(self, means: Payload) -> None:
-        """Learn the means over clients of the sections that they were asked for, in the model's precision."""
+    def learn(self, means: Payload, weight: float) -> None:
+        """Learn the means over clients of the sections that they were asked for, in the model's precision.
+
+        `weight` is the sum of the clients' weights.
+        """
 
     def broadcast(self, server_round: int) -> Payload:
         """Return the sections that go to every client beside the model."""
@@ -92,8 +112,15 @@ class FedAvg(Strategy):
 
     def weight(self, metrics: MetricRecord) -> float:
         """Return the weight of a reply; a participation scheme that corrects its bias has a say in it."""
-        factor = float(metrics.get(PARTICIPATION_WEIGHT, 1.0))  # type: ignore[arg-type]
-        return factor if self.weighting == "uniform" else factor * float(metrics["num-examples"])  # type: ignore[arg-type]
+        return float(metrics.get(PARTICIPATION_WEIGHT, 1.0)) * self.client_weight(metrics)  # type: ignore[arg-type]
+
+    def client_weight(self, metrics: MetricRecord) -> float:
+        """Return what the client weighs in the objective, 1 or n_i, however it came to take part."""
+        return 1.0 if self.weighting == "uniform" else float(metrics["num-examples"])  # type: ignore[arg-type]
+
+    def answer_weight(self, metrics: MetricRecord) -> float:
+        """Return the weight of an answer to what the strategy ``asks``."""
+        return self.weight(metrics)
 
     def prepare(self, sections: Payload) -> Payload:
         """Return what of one reply is averaged: its sections, or some made from them."""
@@ -121,6 +148,11 @@ class FedAvg(Strategy):
 
     # What hooks may use.
 
+    @property
+    def total_weight(self) -> float:
+        """The sum of ``client_weight`` over all clients of the run: K, or N."""
+        return float(self.num_clients if self.weighting == "uniform" else self.client_examples.sum())
+
     def mean_change(self, averages: Payload) -> Tensors:
         """Return Delta = mean of y_i - x over the trainable entries, in float64."""
         return {name: averages[ARRAYS][name] - self.global_model[name] for name in self.parameter_names}
@@ -132,12 +164,15 @@ class FedAvg(Strategy):
         }
 
     def hear(self, server_round: int, replies: Iterable[Message]) -> None:
-        """Average the answers of the clients that were asked, one by one; all weigh the same."""
+        """Average the answers of the clients that were asked, one by one."""
         sections: dict[str, WeightedAverage] = {}
+        total = 0.0
         for reply in replies:
+            weight = self.answer_weight(reply.content.metric_records[METRICS])
+            total += weight
             for name, section in to_payload(reply.content).items():
-                sections.setdefault(name, WeightedAverage()).add(section, 1.0)
-        self.learn({name: average.result() for name, average in sections.items()})
+                sections.setdefault(name, WeightedAverage()).add(section, weight)
+        self.learn({name: average.result() for name, average in sections.items()}, total)
 
     # Flower's interface.
 
@@ -202,12 +237,21 @@ class FedAvg(Strategy):
         """Say nothing: the run directory's ``config.toml`` says all."""
 
 
+def data_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes that are no functions: those are configuration, and not checkpointed."""
+    return {name: value for name, value in attributes.items() if not _is_function(value)}
+
+
+def _is_function(value: Any) -> bool:
+    return inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, functools.partial)
+
+
 class _MetricAverage:
-    """Example-weighted average of the scalar metrics of replies."""
+    """Example-weighted average of the scalar metrics of replies, each over the replies that have it."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
-        self._weight = 0.0
+        self._weights: dict[str, float] = {}
         self.count = 0
 
     def add(self, record: MetricRecord) -> None:
@@ -215,10 +259,11 @@ class _MetricAverage:
         for name, value in record.items():
             if isinstance(value, int | float):
                 self._sums[name] = self._sums.get(name, 0.0) + weight * value
-        self._weight += weight
+                self._weights[name] = self._weights.get(name, 0.0) + weight
         self.count += 1
 
     def result(self) -> MetricRecord | None:
-        if self._weight == 0:
-            return None
-        return MetricRecord({name: total / self._weight for name, total in self._sums.items()})
+        means: dict[str, int | float | list[int] | list[float]] = {
+            name: total / self._weights[name] for name, total in self._sums.items() if self._weights[name] > 0
+        }
+        return MetricRecord(means) if means else None

@@ -4,12 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from common.records import Payload, Tensors
-from strategies.fedavg import FedAvg
+from common.records import ARRAYS, Payload, Tensors
+from strategies._client_means import ClientMean
 
 
-class FedDyn(FedAvg):
-    """h <- h - alpha (1 / K) sum_i (y_i - x); x <- mean_i(y_i) - h / alpha."""
+class FedDyn(ClientMean):
+    """h <- h - alpha sum_i p_i (y_i - x); x <- mean_i(y_i) - h / alpha; p_i = 1 / K, or n_i / N by examples.
+
+    So h is the mean of all clients' h_i (``ClientMean``).
+    """
+
+    CHANGES = "trained"
 
     alpha: Annotated[float, Field(gt=0)] = 0.01
     weighting: Literal["examples", "uniform"] = "uniform"
@@ -18,11 +23,16 @@ class FedDyn(FedAvg):
         super().__init__(**parameters)
         self.linear: Tensors = {}
 
+    def prepare(self, sections: Payload) -> Payload:
+        """Add what h is averaged from, which has other weights than the model."""
+        model = sections[ARRAYS]
+        return {ARRAYS: model, self.CHANGES: {name: model[name] for name in self.parameter_names}}
+
     def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step the model and h."""
-        share = self.alpha * self.num_replies / self.num_clients
-        change = self.mean_change(averages)
-        self.linear = {name: self.linear.get(name, 0) - share * d for name, d in change.items()}
+        change, trained = self.mean_change(averages), averages[self.CHANGES]
+        changes = {name: value - self.global_model[name] for name, value in trained.items()}
+        self.linear = self.moved(self.linear, changes, -self.alpha)
         return self.stepped(
             averages, {name: d - self.linear[name] / self.alpha for name, d in change.items()}
         )

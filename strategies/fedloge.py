@@ -27,7 +27,7 @@ class FedLoGe(FixedHead):
     """Averages the backbone, trained under a frozen head, and the global head psi beside it.
 
     The model's own head is SSE-C (``models.heads.sse_c``): made before the first round, sent with the
-    model, never averaged. psi starts as the model's initial head. ``head`` takes another one in SSE-C's place, an
+    model, never averaged. psi starts as the model's initial head. ``head`` takes another one in its place, an
     ablation: a dense frame of norm ``head_norm``, the model's initial head with or without the mask, or one
     that is trained and averaged like everything else. Central evaluation adds psi (``global_head``) and psi
     realigned to rows of norm ``kappa`` (``realigned``), of norm 1, and without its bias (GA-FR).

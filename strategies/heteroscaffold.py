@@ -12,10 +12,11 @@ CONTROL = "control"
 
 
 class HeteroScaffold(HeteroAvg):
-    """c[l] <- c[l] + (1 / N_l) sum_i (c_i+ - c_i)[l], N_l being all clients of the run whose size holds l.
+    """c[l] <- c[l] + sum_i p_i (c_i+ - c_i)[l], p_i being the weight among all clients whose size holds l.
 
-    With all controls zero at the start, c[l] is the mean of those N_l clients' c_i[l] after every round. The
-    model is HeteroAvg's, and InCo works on its change alone.
+    It is 1 / N_l, or by examples n_i / sum_j n_j over those N_l clients, whoever takes part. With all
+    controls zero at the start, c[l] is the mean of their c_i[l] after every round. The model is HeteroAvg's,
+    and InCo works on its change alone.
     """
 
     SECTIONS = frozenset({ARRAYS, CONTROL})
@@ -34,13 +35,13 @@ class HeteroScaffold(HeteroAvg):
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Add up changes of controls with equal weights, whatever those of the models are."""
+        """Add up changes of controls with the clients' own weights, without a correction of participation."""
         if name != CONTROL:
             super().accumulate(name, average, section, metrics)
             return
         assert isinstance(average, HolderAverage)
         self._changes = average
-        average.add(section, 1.0, self.held)
+        average.add(section, self.client_weight(metrics), self.held)
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step the model and the control."""
@@ -52,14 +53,16 @@ class HeteroScaffold(HeteroAvg):
         return super().update(averages, server_round)
 
     def _owners(self) -> HolderAverage:
-        """Return, as weights, how many clients of the run hold each element."""
+        """Return what all clients of the run that hold an element weigh together, as weights."""
         model = {name: self.global_model[name] for name in self.parameter_names}
         owners = HolderAverage(model)
         if self.population is None:
-            owners.add(model, self.num_clients)
+            owners.add(model, self.total_weight)
             return owners
         clients = self.population.of_clients()
+        weights = [1.0] * len(clients) if self.weighting == "uniform" else self.client_examples.tolist()
         for size in self.population.sizes:
             selection = self._selection(size, self._round)
-            owners.add(selection.take(model), clients.count(size), selection)
+            weight = sum(w for w, own in zip(weights, clients, strict=True) if own == size)
+            owners.add(selection.take(model), weight, selection)
         return owners

@@ -10,9 +10,9 @@ from strategies._initial_control import InitialControl
 
 
 class Scaffold(InitialControl):
-    """x <- x + lr_s mean(y_i - x); c <- c + (|S| / K) mean(c_i+ - c_i), K being all clients.
+    """x <- x + lr_s mean(y_i - x); c <- c + sum_i p_i (c_i+ - c_i), p_i being 1 / K, or n_i / N by examples.
 
-    With all controls zero at the start, c is the mean of all c_i after every round.
+    With all controls zero at the start, c is the mean of all c_i after every round (``ClientMean``).
     """
 
     SECTIONS = frozenset({ARRAYS, "control"})
@@ -28,8 +28,6 @@ class Scaffold(InitialControl):
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step the model and the control."""
-        share = self.num_replies / self.num_clients
-        changes = averages["control"]
-        self.control = {n: share * change + self.control.get(n, 0) for n, change in changes.items()}
+        self.control = self.moved(self.control, averages["control"])
         step = {n: self.server_learning_rate * d for n, d in self.mean_change(averages).items()}
         return self.stepped(averages, step)

@@ -1,6 +1,8 @@
 """Runs that differ in who takes part: their sampling distributions, counts and curves side by side."""
 
+import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from analysis.command import command
 from analysis.comparison.comparison_plot import plot_comparison
 from analysis.plots.participation import effective_number, gini, num_seen, participation_counts
 from analysis.reading.run_directory import NoDataError, read_participation
@@ -216,3 +219,27 @@ def _probabilities(run: Run) -> np.ndarray | None:
         return read_participation(run.path)["probability"].to_numpy()
     except NoDataError:
         return None
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compare the participation of runs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis participation",
+        description="Compare from what runs drew their cohorts, and what came of it.",
+    )
+    parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
+    parser.add_argument("--metric", default="test_accuracy", help="column of metrics.csv (%(default)s)")
+    parser.add_argument(
+        "--out",
+        metavar="FILE.png",
+        type=Path,
+        help="draw the sampling distributions into this file, the curves into FILE-curves.png and, with"
+        " several gammas, the final metric against gamma into FILE-gamma.png",
+    )
+    options = parser.parse_args(arguments)
+    compare_participation(options.run_dirs, options.metric, options.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -88,7 +88,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the picture of a run and return the exit code."""
     return draw_command(
-        "feature_degeneration",
+        "feature-degeneration",
         "Draw mean and relative variance of the dimensions of a class's features.",
         lambda options: plot_feature_degeneration(options.run_dir, options.label, options.round),
         arguments,

@@ -88,7 +88,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the picture of a run and return the exit code."""
     return draw_command(
-        "head_accuracy",
+        "head-accuracy",
         "Draw the test accuracy by class of every head of a run.",
         lambda options: plot_head_accuracy(options.run_dir, options.round),
         arguments,

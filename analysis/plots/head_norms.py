@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return plot_head_norms(run_dir)
 
     return draw_command(
-        "head_norms",
+        "head-norms",
         "Norms of heads by class, against the classes' numbers of samples.",
         lambda options: draw(options.run_dir),
         arguments,

@@ -98,7 +98,7 @@ def _draw_angles(axes: Axes, angles: Array, title: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the picture of a run and return the exit code."""
     return draw_command(
-        "neural_collapse",
+        "neural-collapse",
         "Draw neural collapse over the rounds of a run.",
         lambda options: plot_neural_collapse(options.run_dir),
         arguments,

@@ -83,7 +83,7 @@ def _readable(rho: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the picture and return the exit code."""
     return draw_command(
-        "noisy_images",
+        "noisy-images",
         "Images of a run with feature noise.",
         lambda options: plot_noisy_images(options.run_dir, options.out),
         arguments,

@@ -3,16 +3,12 @@
 ``python -m analysis participation RUN_DIR [RUN_DIR ...] --out FILE.png`` compares runs.
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.command import command
 from analysis.many_clients import MOST_DRAWN, draw_histogram, group_means
 from analysis.reading.run_directory import (
     NoDataError,
@@ -146,30 +142,3 @@ def _draw_counts(axes: Axes, counts: "pd.Series[int]", expected: np.ndarray | No
     integer_ticks(axes.yaxis, most=6)
     axes.set_ylim(top=1.2 * max(counts.max(), 0 if expected is None else expected.max()))
     axes.legend(fontsize=TEXT_SIZE, frameon=False, loc="upper right")
-
-
-@command
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Compare the participation of runs."""
-    # Imported here: drawing one run needs none of it.
-    from analysis.comparison.participation import compare_participation
-
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis participation",
-        description="Compare from what runs drew their cohorts, and what came of it.",
-    )
-    parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
-    parser.add_argument("--metric", default="test_accuracy", help="column of metrics.csv (%(default)s)")
-    parser.add_argument(
-        "--out",
-        metavar="FILE.png",
-        type=Path,
-        help="draw the sampling distributions into this file, the curves into FILE-curves.png and, with"
-        " several gammas, the final metric against gamma into FILE-gamma.png",
-    )
-    options = parser.parse_args(arguments)
-    compare_participation(options.run_dirs, options.metric, options.out)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

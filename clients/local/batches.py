@@ -1,4 +1,4 @@
-"""The exact local budget: which samples make up which mini-batch of a round."""
+"""Mini-batches, and the exact local budget: which samples make up which of them."""
 
 import math
 from collections.abc import Iterator
@@ -6,6 +6,30 @@ from collections.abc import Iterator
 import torch
 
 from common.sections import LocalSection
+
+
+class Batch:
+    """One mini-batch on the device: normalised inputs, integer targets, and the samples' indices.
+
+    ``labels`` are the true ones where the targets are noisy, otherwise the same.
+    """
+
+    __slots__ = ("indices", "inputs", "labels", "targets")
+
+    def __init__(
+        self,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        indices: torch.Tensor,
+        labels: torch.Tensor | None = None,
+    ) -> None:
+        self.inputs = inputs
+        self.targets = targets
+        self.labels = targets if labels is None else labels
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.targets)
 
 
 def num_steps(local: LocalSection, num_examples: int) -> int:

@@ -3,18 +3,15 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
+from clients.hooks import Hooks, Predictor
+from clients.local.worker import Worker
 from common.records import Tensors
 from datasets.client_data.client_tests import client_class_groups, local_tests
 from models.measures.class_report import ClassReport
 from models.measures.evaluation import Evaluation, evaluate, logits_of, tally
-
-if TYPE_CHECKING:
-    from clients.base import Client, Predictor
-    from clients.local.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -33,14 +30,14 @@ class ClientEvaluationData:
         What is told beside loss and accuracy, of long-tailed data.
     """
 
-    worker: "Worker"
+    worker: Worker
     inputs: torch.Tensor
     targets: torch.Tensor
     class_weights: torch.Tensor | None
     make_normalizer: Callable[[], Callable[[torch.Tensor], torch.Tensor]]
     report: ClassReport | None = None
 
-    def measure(self, predictor: "Predictor", prefix: str = "") -> dict[str, float]:
+    def measure(self, predictor: Predictor, prefix: str = "") -> dict[str, float]:
         """Return what the logits of `predictor` come to, the model in evaluation mode.
 
         Returns
@@ -68,7 +65,7 @@ class ClientEvaluationData:
         return {f"{prefix}{name}": value for name, value in results.items()}
 
 
-def client_evaluation_data(client: "Client") -> ClientEvaluationData:
+def client_evaluation_data(client: Hooks) -> ClientEvaluationData:
     """Return the test samples of a client.
 
     A natural client has its own (``partition.name = "natural"``). Any other is tested on the samples of its
@@ -89,7 +86,7 @@ def client_evaluation_data(client: "Client") -> ClientEvaluationData:
     )
 
 
-def evaluate_global_model(client: "Client", arrays: Tensors) -> dict[str, float]:
+def evaluate_global_model(client: Hooks, arrays: Tensors) -> dict[str, float]:
     """Return loss, accuracy and so on of the global model, which is loaded, on a client's test data.
 
     One pass over the whole test set serves all clients that this worker evaluates on the same `arrays`,
@@ -120,7 +117,7 @@ def evaluate_global_model(client: "Client", arrays: Tensors) -> dict[str, float]
     return {"loss": loss, "accuracy": accuracy}
 
 
-def _evaluate_test_set(worker: "Worker") -> Evaluation:
+def _evaluate_test_set(worker: Worker) -> Evaluation:
     """Return sums per class, or per natural client."""
     test = worker.dataset.test
     return evaluate(
@@ -134,12 +131,12 @@ def _evaluate_test_set(worker: "Worker") -> Evaluation:
     )
 
 
-def _test_logits(worker: "Worker") -> torch.Tensor:
+def _test_logits(worker: Worker) -> torch.Tensor:
     batch_size = worker.config.evaluate.batch_size
     return logits_of(worker.model, worker.dataset.test.inputs, worker.normalizer, batch_size)
 
 
-def _test_samples(client: "Client") -> torch.Tensor | slice:
+def _test_samples(client: Hooks) -> torch.Tensor | slice:
     """Return which samples of the test set a client is tested on."""
     worker, test = client.worker, client.worker.dataset.test
     if _is_natural(worker):
@@ -152,7 +149,7 @@ def _test_samples(client: "Client") -> torch.Tensor | slice:
     return torch.isin(test.targets, client.label_counts().nonzero().flatten())
 
 
-def _class_report(client: "Client") -> ClassReport | None:
+def _class_report(client: Hooks) -> ClassReport | None:
     worker = client.worker
     groups = client_class_groups(worker.config, worker.dataset, client.client_id)
     if groups is None:
@@ -166,15 +163,15 @@ def _class_report(client: "Client") -> ClassReport | None:
     return ClassReport(torch.from_numpy(groups), allowed)
 
 
-def _draws_samples(worker: "Worker") -> bool:
+def _draws_samples(worker: Worker) -> bool:
     return worker.config.clients.test_data == "training-distribution"
 
 
-def _is_natural(worker: "Worker") -> bool:
+def _is_natural(worker: Worker) -> bool:
     return worker.config.partition.name == "natural" and worker.dataset.test.clients is not None
 
 
-def _class_weights(client: "Client") -> torch.Tensor | None:
+def _class_weights(client: Hooks) -> torch.Tensor | None:
     if _draws_samples(client.worker):
         return None
     one_label_each = not _is_natural(client.worker) and not client.worker.dataset.target_shape

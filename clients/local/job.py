@@ -19,6 +19,7 @@ from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, Payload, Tensors
 from common.sections import LocalSection
 from common.stragglers import steps_in_time, work_share
 from datasets.noise.client_noise import NoisyNormalizer, noise_levels
+from datasets.noise.label_noise import expected_counts
 
 
 class Job:
@@ -169,9 +170,11 @@ class Job:
     def gradient_of_steps(self, correction: Tensors) -> Tensors:
         """Return (x - y) / (lr ||a||_1) - `correction`: the mean gradient of the round's unclipped SGD steps.
 
-        `correction` is what ``correct_gradients`` added to each of them.
+        `correction` is what ``correct_gradients`` added to each of them. Empty at a rate of 0: nothing moved.
         """
         scale = self.learning_rate * self.step_weight_norm
+        if scale == 0:
+            return {}
         start = self.received[ARRAYS]
         return {name: (start[name] - self.params[name]) / scale - correction[name] for name in correction}
 
@@ -194,3 +197,11 @@ class Job:
         """Count the client's training samples by class."""
         targets = self.worker.dataset.train.targets[torch.from_numpy(self.indices)]
         return torch.bincount(targets[targets >= 0], minlength=self.worker.dataset.num_classes)
+
+    def target_counts(self, counts: torch.Tensor | None = None) -> torch.Tensor:
+        """Return how many targets of each class training expects: the counts of labels, or of noisy ones.
+
+        `counts` are those of other data than the client's own, such as all clients'.
+        """
+        counts = self.label_counts() if counts is None else counts
+        return expected_counts(counts, self.worker.config.dataset.label_noise)

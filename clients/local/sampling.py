@@ -7,10 +7,10 @@ a round may begin in the midst of an epoch and nobody needs to have been there b
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import torch
 
+from clients.hooks import Hooks
 from clients.local.batches import num_steps
 from common.config import Config
 from common.errors import UserError
@@ -18,13 +18,10 @@ from common.randomness import Purpose, torch_generator
 from common.rates import gradual_warmup_steps, varies_by_step
 from common.sections import LocalSection
 
-if TYPE_CHECKING:
-    from clients.base import Client
-
-BatchOf = Callable[["Client", int], torch.Tensor]
+BatchOf = Callable[[Hooks, int], torch.Tensor]
 
 
-def iterate_stream(client: "Client", local: LocalSection) -> Iterator[torch.Tensor]:
+def iterate_stream(client: Hooks, local: LocalSection) -> Iterator[torch.Tensor]:
     """Yield the sample indices of the mini-batches of this round's local steps, on the device.
 
     ``shard``: passes over the client's own data, shuffled anew for each, the last smaller batch included.
@@ -34,7 +31,7 @@ def iterate_stream(client: "Client", local: LocalSection) -> Iterator[torch.Tens
 
     Parameters
     ----------
-    client : Client
+    client : Hooks
         Whose data, in which round.
     local : LocalSection
         The budget of the round, the batch size and ``sampling``.
@@ -67,7 +64,7 @@ def steps_per_epoch(config: Config, num_samples: int) -> int:
     return config.local.steps_per_epoch or num_samples // (config.clients.count * config.local.batch_size)
 
 
-def check_course(client: "Client") -> None:
+def check_course(client: Hooks) -> None:
     """Refuse a course of local steps that the data or the method do not allow, before any training."""
     config, local = client.worker.config, client.worker.config.local
     if varies_by_step(config) and (client.NEEDS_ONE_RATE or client.assumes_sgd()):
@@ -93,7 +90,7 @@ def check_course(client: "Client") -> None:
         )
 
 
-def check_warmup(client: "Client") -> None:
+def check_warmup(client: Hooks) -> None:
     """Refuse a polynomial decay that would begin after the end of the run."""
     config, total = client.worker.config, client.total_steps
     epoch = math.ceil(client.num_examples / config.local.batch_size)
@@ -104,21 +101,21 @@ def check_warmup(client: "Client") -> None:
         )
 
 
-def _batch_of_shard(client: "Client", step: int) -> torch.Tensor:
+def _batch_of_shard(client: Hooks, step: int) -> torch.Tensor:
     size = client.worker.config.local.batch_size
     epoch, index = divmod(step, math.ceil(client.num_examples / size))
     order = _permutation(client.worker.config.seed, "shard", client.num_examples, epoch, client.client_id)
     return torch.from_numpy(client.indices)[order[index * size : (index + 1) * size]]
 
 
-def _dealt_batch(client: "Client", step: int) -> torch.Tensor:
+def _dealt_batch(client: Hooks, step: int) -> torch.Tensor:
     config, num_samples = client.worker.config, len(client.worker.train)
     epoch, index = divmod(step, steps_per_epoch(config, num_samples))
     order = _permutation(config.seed, "deal", num_samples, epoch)
     return dealt(order, client.client_id, config.clients.count, index, config.local.batch_size)
 
 
-def _batch_with_replacement(client: "Client", step: int) -> torch.Tensor:
+def _batch_with_replacement(client: Hooks, step: int) -> torch.Tensor:
     config = client.worker.config
     generator = torch_generator(config.seed, "replacement", step, client.client_id)
     return torch.randint(len(client.worker.train), (config.local.batch_size,), generator=generator)

@@ -1,13 +1,14 @@
 """The local training loop, written once for all methods."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import cast
 
 import torch
 from torch import nn
 
-from clients.local.batches import iterate_batches, num_steps
+from clients.hooks import Hooks
+from clients.local.batches import Batch, iterate_batches, num_steps
 from clients.local.metrics import TrainingMetrics
 from clients.local.optimizers import (
     clips_decay,
@@ -17,6 +18,7 @@ from clients.local.optimizers import (
     weight_decays,
 )
 from clients.local.sampling import iterate_stream
+from common.global_generators import seed_again
 from common.randomness import Purpose, torch_seed
 from common.rates import varies_by_step
 from common.records import Tensors
@@ -25,35 +27,8 @@ from datasets.noise.label_noise import corrupt_labels
 from datasets.transforms import augmented, is_augmented
 from models.measures.evaluation import evaluation_mode
 
-if TYPE_CHECKING:
-    from clients.base import Client
 
-
-class Batch:
-    """One mini-batch on the device: normalised inputs, integer targets, and the samples' indices.
-
-    ``labels`` are the true ones where the targets are noisy, otherwise the same.
-    """
-
-    __slots__ = ("indices", "inputs", "labels", "targets")
-
-    def __init__(
-        self,
-        inputs: torch.Tensor,
-        targets: torch.Tensor,
-        indices: torch.Tensor,
-        labels: torch.Tensor | None = None,
-    ) -> None:
-        self.inputs = inputs
-        self.targets = targets
-        self.labels = targets if labels is None else labels
-        self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-
-def iterate_training_batches(client: "Client", purpose: str, local: LocalSection) -> Iterator[Batch]:
+def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -> Iterator[Batch]:
     """Yield the mini-batches of a client's budget: shuffled, augmented, normalised, on the device.
 
     Every source of randomness is keyed by (seed, purpose, round, client), so that the result does not
@@ -61,7 +36,7 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
 
     Parameters
     ----------
-    client : Client
+    client : Hooks
         Whose data.
     purpose : str
         What the batches are for: empty for the round's training; others draw other batches.
@@ -103,14 +78,12 @@ def iterate_training_batches(client: "Client", purpose: str, local: LocalSection
         yield Batch(inputs, targets, batch_indices, labels)
 
 
-def train_locally(
-    client: "Client", purpose: str = "", local: LocalSection | None = None
-) -> tuple[int, float]:
+def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None = None) -> tuple[int, float]:
     """Spend a local budget on the worker's resident model.
 
     Parameters
     ----------
-    client : Client
+    client : Hooks
         Its hooks decide what is trained, and on which loss.
     purpose : str
         Empty for the round's training of the global model; see ``iterate_training_batches``.
@@ -124,10 +97,7 @@ def train_locally(
     """
     worker, params = client.worker, client.params
     local = local or client.budget
-    if worker.dropout_layers:
-        dropout = client.generator("dropout", purpose, worker.device)
-    for layer in worker.dropout_layers:
-        layer.generator = dropout  # one for all layers: with one each, all would draw the same numbers
+    seed_step = seed_steps(client, purpose)
     corrects_gradients = client.overrides("correct_gradients")
     chooses_names = client.overrides("trained_names")
     reset_optimizer(worker.optimizer, client.learning_rate)
@@ -153,9 +123,8 @@ def train_locally(
                 _freeze_all_but(trained, params)
             if rate_varies:
                 set_learning_rate(worker.optimizer, rates[client.num_steps])
-            if goes_on and worker.dropout_layers:
-                key = (client.first_step + client.num_steps, client.client_id)
-                dropout.manual_seed(torch_seed(worker.config.seed, "step-dropout", *key))
+            if goes_on:
+                seed_step(client.first_step + client.num_steps)
             allow_batch_statistics(worker.batch_norm_layers, batch)
             for parameter in worker.parameters.values():
                 parameter.grad = None  # as the optimiser's ``zero_grad``, which costs more than a small step
@@ -184,6 +153,35 @@ def train_locally(
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean_loss = float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
     return len(sizes), mean_loss
+
+
+def seed_steps(client: Hooks, purpose: str) -> Callable[[int], None]:
+    """Seed what a model draws in its forward pass, for this client's steps of a purpose in this round.
+
+    Our own dropout layers draw from one generator of theirs, anything else from the global ones.
+
+    Returns
+    -------
+    callable
+        Seeds them for one local step of the run, whichever round it is in.
+    """
+    worker, seed = client.worker, client.worker.config.seed
+    if worker.dropout_layers:
+        dropout = client.generator("dropout", purpose, worker.device)
+    for layer in worker.dropout_layers:
+        layer.generator = dropout  # one for all layers: with one each, all would draw the same numbers
+    key = cast(Purpose, f"{purpose}-steps" if purpose else "steps")
+    seed_again(
+        torch_seed(seed, key, client.server_round, client.client_id), worker.device, worker.own_generators
+    )
+    of_run = torch_seed(seed, "steps", 0, client.client_id)  # rounds begin with 1
+
+    def seed_step(step: int) -> None:
+        if worker.dropout_layers:
+            dropout.manual_seed(torch_seed(seed, "step-dropout", step, client.client_id))
+        seed_again((of_run + step) % 2**63, worker.device, worker.own_generators)
+
+    return seed_step
 
 
 def mixed_precision(device: torch.device, local: LocalSection) -> torch.autocast:
@@ -223,14 +221,14 @@ def _clip_gradients(params: Tensors, largest: float, optimizer: torch.optim.Opti
 
 
 @torch.no_grad()
-def _replace_gradients(client: "Client", params: Tensors, batch: Batch) -> None:
+def _replace_gradients(client: Hooks, params: Tensors, batch: Batch) -> None:
     grads = {name: param.grad for name, param in params.items() if param.grad is not None}
     client.batch = batch
     for name, grad in client.correct_gradients(params, grads).items():
         params[name].grad = grad
 
 
-def full_gradient(client: "Client") -> Tensors:
+def full_gradient(client: Hooks) -> Tensors:
     """Return the gradient of a client's mean loss over all its data, at the resident model's weights."""
     worker = client.worker
     names, values = list(client.params), list(client.params.values())

@@ -19,6 +19,7 @@ from datasets.transforms import make_normalizer
 from models.architectures.layers import dropout_layers
 from models.batch_norm import batch_norm_layers
 from models.configured import build_configured_model
+from models.foreign import key_recurrent_dropout, own_generators
 from models.measures.evaluation import Evaluation
 from models.sizes.submodels import as_splittable
 
@@ -66,6 +67,9 @@ class Worker:
         self.buffers: Tensors = {k: v for k, v in self.model.named_buffers() if k in saved}
         self.initial_state: Tensors = {name: value.detach().clone() for name, value in self.state.items()}
         self.dropout_layers = dropout_layers(self.model)
+        self.own_generators = own_generators(self.model)
+        if self.device.type == "cuda":
+            key_recurrent_dropout(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)
         self.optimizer = make_optimizer(self.parameters.values(), self.config.optimizer)
         # The arrays of a global model and its sums, or logits, on the test set (``evaluation.py``).

@@ -9,6 +9,7 @@ from common.plugins import STEP_RULE
 from common.sections import StepsSection, Value
 
 ROUNDING = 1e-9
+MOST = 1e15  # a rate that has all but vanished asks for more steps than any bound allows
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 import math
 
-from common.step_rules import ROUNDING, Progress, StepRule
+from common.step_rules import MOST, ROUNDING, Progress, StepRule
+
+_LEAST_RATE = 1e-300
 
 
 class AdaComm(StepRule):
@@ -20,7 +22,7 @@ class AdaComm(StepRule):
         """Return J, once there is a loss."""
         if not progress.first_loss:
             return progress.steps
-        factor = progress.base_rate / progress.rate
+        factor = progress.base_rate / max(progress.rate, _LEAST_RATE)
         steps = adacomm(progress.loss, progress.first_loss, progress.base_steps, factor)
         if factor == self._last_factor and steps >= progress.steps:
             steps = progress.steps // 2
@@ -40,4 +42,5 @@ def adacomm(loss: float, first_loss: float, first_steps: int, rate_factor: float
     rate_factor : float, default 1.0
         lr_0 / lr, so that smaller rates mean more steps.
     """
-    return math.ceil(math.sqrt(rate_factor * loss / first_loss) * first_steps - ROUNDING)
+    steps = math.sqrt(rate_factor * loss / first_loss) * first_steps
+    return math.ceil(min(steps, MOST) - ROUNDING)

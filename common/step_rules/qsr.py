@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from common.sections import Value
-from common.step_rules import ROUNDING, Progress, StepRule
+from common.step_rules import MOST, ROUNDING, Progress, StepRule
 
 
 class QSR(StepRule):
@@ -28,4 +28,5 @@ class QSR(StepRule):
 
 def quadratic_rule(rate: float, base_steps: int, coefficient: float) -> int:
     """Return max(J_base, floor((a / lr)^2))."""
-    return max(base_steps, math.floor((coefficient / rate) ** 2 + ROUNDING))
+    ratio = coefficient / rate if rate > 0 else math.inf
+    return max(base_steps, math.floor(min(ratio, math.sqrt(MOST)) ** 2 + ROUNDING))

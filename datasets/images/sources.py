@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from common.errors import UserError, unknown_name
 from datasets.dataset import Dataset
+from datasets.images.digits import read_digits
 from datasets.images.image_folder import read_image_folder
 from datasets.images.raw import RawDataset, RawSplit
 from datasets.shakespeare import load_shakespeare
@@ -89,13 +90,8 @@ def find_source(name: str) -> Source:
 @source("digits")
 def digits(root: Path, download: bool) -> RawDataset:
     """Read scikit-learn's 1797 8x8 digits, split 1437 / 360 the same way whatever the run's seed."""
-    # Imported here: it takes a second, and no other source needs it.
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    # Intensities are 0..16.
-    images = np.rint(bunch.images[:, None] * (255 / 16)).astype(np.uint8)
-    targets = bunch.target.astype(np.int64)
+    intensities, targets = read_digits()
+    images = np.rint(intensities[:, None] * (255 / 16)).astype(np.uint8)
     train, test = stratified_hold_out(targets, _DIGITS_TEST_SAMPLES, np.random.default_rng(0))
     return RawDataset(
         RawSplit([images[train]], targets[train]), RawSplit([images[test]], targets[test]), _DIGIT_NAMES

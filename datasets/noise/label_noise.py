@@ -33,6 +33,22 @@ def corrupt_labels(
     return torch.where(flips & (targets >= 0), (targets + shifts) % num_classes, targets)
 
 
+def expected_counts(counts: torch.Tensor, probability: float) -> torch.Tensor:
+    """Return how many labels of each class are expected once they are noisy.
+
+    Parameters
+    ----------
+    counts : torch.Tensor
+        (classes,): true labels of each class.
+    probability : float
+        p of ``corrupt_labels``; 0 returns the counts as they are.
+    """
+    if probability == 0:
+        return counts
+    others = (counts.sum() - counts) / (len(counts) - 1)
+    return (1 - probability) * counts + probability * others
+
+
 def expected_loss(
     logits: torch.Tensor, targets: torch.Tensor, probability: float, num_classes: int = 0
 ) -> torch.Tensor:

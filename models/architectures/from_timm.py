@@ -101,7 +101,7 @@ def _linear_head(model: nn.Module, full_name: str) -> str:
 
 def _keyed(layer: nn.Module) -> nn.Module | None:
     """Return what draws its mask from a keyed generator instead."""
-    from timm.layers import DropPath
+    from timm.layers.drop import DropPath
 
     if isinstance(layer, nn.Dropout):
         return Dropout(layer.p)

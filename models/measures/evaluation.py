@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.global_generators import seeded_globally
+from models.foreign import own_generators
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -38,11 +41,16 @@ class Evaluation:
 
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put `model` in evaluation mode and afterwards every module back in the mode that it was in."""
+    """Put `model` in evaluation mode and afterwards every module back in the mode that it was in.
+
+    A model that draws random numbers even so draws the same ones in every evaluation.
+    """
     modes = [(module, module.training) for module in model.modules()]
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     model.eval()
     try:
-        yield
+        with seeded_globally(0, device, own_generators(model)):
+            yield
     finally:
         for module, mode in modes:
             module.training = mode

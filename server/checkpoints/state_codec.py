@@ -1,16 +1,14 @@
 """A strategy's attributes to tensors and JSON and back: no pickle, no code."""
 
-import functools
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
-from flwr.serverapp.strategy import Strategy
 
 from common.records import to_array, to_ndarray
+from strategies.fedavg import FedAvg
 
 _KIND = "kind"
 
@@ -19,37 +17,24 @@ class UnsupportedStateError(TypeError):
     """A strategy keeps something that cannot be written to a checkpoint."""
 
 
-def capture_attributes(strategy: Strategy) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Return a strategy's attributes as a JSON tree and the tensors that it refers to.
-
-    Functions are configuration and left out, and so are the attributes that the class lists in
-    ``TRANSIENT``: what every round sets anew.
+def capture_attributes(strategy: FedAvg) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return a strategy's state as a JSON tree and the tensors that it refers to.
 
     Raises
     ------
     UnsupportedStateError
-        If an attribute is of a type that is neither data nor a function.
+        If an attribute is of a type that is no data.
     """
     tensors: dict[str, torch.Tensor] = {}
-    transient = getattr(strategy, "TRANSIENT", ())
-    tree = {
-        name: _encode(value, name, tensors)
-        for name, value in vars(strategy).items()
-        if name not in transient and not _is_function(value)
-    }
+    tree = {name: _encode(value, name, tensors) for name, value in strategy.state().items()}
     return tree, tensors
 
 
 def restore_attributes(
-    strategy: Strategy, tree: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+    strategy: FedAvg, tree: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Set a strategy's attributes to what ``capture_attributes`` returned."""
-    for name, node in tree.items():
-        setattr(strategy, name, _decode(node, tensors))
-
-
-def _is_function(value: Any) -> bool:
-    return inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, functools.partial)
+    """Set a strategy's state to what ``capture_attributes`` returned."""
+    strategy.restore({name: _decode(node, tensors) for name, node in tree.items()})
 
 
 def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

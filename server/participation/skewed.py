@@ -11,6 +11,8 @@ from common.dirichlet import log_dirichlet_weights
 from server.participation._sampling import gumbel_top, inclusion_probabilities
 from server.participation._scheme import Facts, FloatArray, ParticipationScheme, SelectionContext
 
+_LEAST = 1e-200
+
 
 class Skewed(ParticipationScheme):
     """Draws p ~ Dir(gamma, ..., gamma) over the clients once, then cohorts without replacement from p.
@@ -54,5 +56,5 @@ class Skewed(ParticipationScheme):
         """Return 1 / pi if that is asked for."""
         if self.correction == "none":
             return None
-        # A client whose probability is no floating-point number is never drawn.
-        return 1 / np.maximum(self._inclusion, np.finfo(np.float64).tiny)
+        # A client whose probability is below that is never drawn; its weight times n_i stays finite.
+        return 1 / np.maximum(self._inclusion, _LEAST)

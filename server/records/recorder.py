@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Strategy
 from safetensors.torch import save
 from torch import nn
 
@@ -91,7 +90,7 @@ class Recorder:
         if self._update_rounds and not self._update_names:
             raise UserError(f"analysis.update-layers: no entry of the model is like '{patterns[0]}'")
 
-    def watch(self, strategy: Strategy, run_directory: RunDirectory) -> None:
+    def watch(self, strategy: FedAvg, run_directory: RunDirectory) -> None:
         """See from now on what goes into a strategy and what comes out of it, and write it down."""
         path, configure, aggregate = run_directory.path, strategy.configure_train, strategy.aggregate_train
         diagnostics = getattr(strategy, "layers", None) if getattr(strategy, "inco", False) else None
@@ -122,8 +121,7 @@ class Recorder:
                 self._write_update(arrays, _file(path, "updates", server_round, "safetensors"))
             if arrays is not None and self._features and server_round in self._feature_rounds:
                 state = to_tensors({**self._start, **arrays})
-                variants = strategy.variants(state) if isinstance(strategy, FedAvg) else {}
-                self._features.write(server_round, state, variants)
+                self._features.write(server_round, state, strategy.variants(state))
             if layers and diagnostics:
                 for layer, values in diagnostics(server_round).items():
                     layers.append({"round": server_round, "layer": layer, **values})

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import models
+from models import architectures
 
 TINY_BATCH_NORM = """
 from torch import nn
@@ -39,6 +39,6 @@ def batch_norm_model(
     """Name of a small model with BatchNorm, from a file that is added to ``models``."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "tiny_batch_norm.py").write_text(TINY_BATCH_NORM)
-    monkeypatch.setattr(models, "__path__", [*models.__path__, str(folder)])
+    monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(folder)])
     yield "tiny-batch-norm"
-    sys.modules.pop("models.tiny_batch_norm", None)
+    sys.modules.pop("models.architectures.tiny_batch_norm", None)

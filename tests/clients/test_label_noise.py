@@ -8,9 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from clients.base import Client
-from clients.local.training import Batch, iterate_training_batches
+from clients.local.batches import Batch
+from clients.local.training import iterate_training_batches
 from clients.local.worker import Worker
 from common.config import Config
+from datasets.noise.label_noise import expected_counts
 from tests.clients.jobs import equal, global_model, small, train
 from tests.conftest import Runner
 
@@ -86,3 +88,34 @@ def test_training_accuracy_of_methods(method: str, run_small: Runner) -> None:
     assert metrics["train_accuracy"][1:].between(0, 1).all()
     assert metrics["train_accuracy"].isna()[0]
     assert (metrics["train_excess_loss"][1:] > 0).all()
+
+
+def test_expected_counts_of_noisy_labels() -> None:
+    counts = torch.tensor([80, 20, 0])
+    assert expected_counts(counts, 0.0) is counts
+    assert expected_counts(counts, 0.1).tolist() == pytest.approx([73.0, 22.0, 5.0])
+    assert expected_counts(counts, 2 / 3).tolist() == pytest.approx([100 / 3] * 3)
+
+
+@pytest.mark.parametrize(
+    ("method", "extra"),
+    [
+        ("balanced-softmax", {}),
+        ("balanced-softmax", {"method__prior": "global"}),
+        ("fedrod", {}),
+        ("fedetf", {}),
+    ],
+)
+def test_a_class_prior_counts_noisy_labels(method: str, extra: dict[str, str], run_small: Runner) -> None:
+    """A client gets noisy labels of classes that it lacks: with a prior of 0 their loss would be infinite."""
+    path = run_small(
+        rounds=1,
+        method__name=method,
+        model__name="mlp",
+        dataset__label_noise=0.3,
+        partition__name="classes",
+        partition__classes_per_client=2,
+        clients__evaluate_fraction=0.0,
+        **extra,
+    )
+    assert pd.read_csv(path / "metrics.csv")["train_loss"][1:].between(0, 100).all()

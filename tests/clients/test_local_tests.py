@@ -7,7 +7,8 @@ import pytest
 import torch
 from flwr.app import ConfigRecord
 
-from clients.base import Client, Predictor
+from clients.base import Client
+from clients.hooks import Predictor
 from clients.local.evaluation import client_evaluation_data
 from clients.local.worker import Worker
 from common.config import Config

@@ -14,6 +14,7 @@ from clients.registry import available_methods, load_method
 from common.errors import UserError, nearest, unknown_name
 from common.parameters import class_parameters, function_parameters, parse_parameters
 from common.plugins import available_plugins, find_class, load_plugin
+from strategies._flower import FlowerStrategy
 from strategies.fedavg import FedAvg
 
 
@@ -89,8 +90,8 @@ class TestNames:
 
     def test_plugins(self) -> None:
         assert "fedavg" in available_plugins(strategies)
-        assert "aggregation" in available_plugins(strategies)
-        assert "aggregation" not in available_plugins(strategies, FedAvg)
+        assert "registry" in available_plugins(clients)
+        assert "registry" not in available_plugins(clients, Client)
         assert load_plugin(strategies, "no-such-file") is None
         module = load_plugin(strategies, "fedavg")
         assert module is not None
@@ -117,7 +118,19 @@ class TestMethods:
         assert message == "method.weighting must be 'examples' or 'uniform', not 'uniformly'"
 
     @pytest.mark.parametrize(
-        "name", ["fedavgg", "base", "app", "worker", "aggregation", "__init__", "", "os", "fedavg.fedavg"]
+        "name",
+        [
+            "fedavgg",
+            "base",
+            "app",
+            "hooks",
+            "registry",
+            "_aggregation",
+            "__init__",
+            "",
+            "os",
+            "fedavg.fedavg",
+        ],
     )
     def test_unknown_ones_are_refused(self, name: str) -> None:
         message = error_of(load_method, name, {})
@@ -130,7 +143,7 @@ class TestMethods:
     def test_every_available_method_loads(self) -> None:
         names = available_methods()
         assert "fedavg" in names
-        assert not {"base", "app", "worker", "aggregation"} & set(names)
+        assert not {"base", "app", "hooks", "registry", "local"} & set(names)
         for name in names:
             assert load_method(name, {}).make_strategy() is not None
 
@@ -139,16 +152,19 @@ class TestFlowersStrategies:
     def test_parameters_reach_the_strategy(self) -> None:
         method = load_method("flwr:FedAdam", {"eta": 0.5, "beta-1": 0.8})
         strategy = method.make_strategy()
-        assert type(strategy) is flower_strategies.FedAdam
-        assert (strategy.eta, strategy.beta_1) == (0.5, 0.8)
-        assert strategy.fraction_train == 1.0
-        assert strategy.min_available_nodes == 1
+        assert isinstance(strategy, FlowerStrategy)
+        inner: Any = strategy.inner
+        assert type(inner) is flower_strategies.FedAdam
+        assert (inner.eta, inner.beta_1) == (0.5, 0.8)
+        assert inner.fraction_train == 1.0
+        assert inner.min_available_nodes == 1
         assert method.client_class is Client
 
     @pytest.mark.parametrize("name", ["FedAvg", "FedAvgM", "FedYogi", "FedAdagrad", "Krum", "FedMedian"])
     def test_those_that_take_only_values_are_usable(self, name: str) -> None:
         strategy = load_method(f"flwr:{name}", {}).make_strategy()
-        assert type(strategy) is getattr(flower_strategies, name)
+        assert isinstance(strategy, FlowerStrategy)
+        assert type(strategy.inner) is getattr(flower_strategies, name)
 
     @pytest.mark.parametrize(
         "name",
@@ -171,10 +187,22 @@ class TestFlowersStrategies:
     def test_the_nearest_is_named(self) -> None:
         assert "did you mean 'FedAdam'" in error_of(load_method, "flwr:FedAdma", {})
 
-    @pytest.mark.parametrize("key", ["etta", "fraction-train", "min-available-nodes"])
+    @pytest.mark.parametrize(
+        "key", ["etta", "fraction-train", "min-available-nodes", "arrayrecord-key", "train-metrics-aggr-fn"]
+    )
     def test_unknown_parameters_are_refused(self, key: str) -> None:
         message = error_of(load_method, "flwr:FedAdam", {key: 1.0})
         assert f"'flwr:FedAdam' has no parameter 'method.{key}'" in message
+
+    def test_one_without_a_default_is_asked_for(self) -> None:
+        message = error_of(load_method, "flwr:QFedAvg", {})
+        assert message == "'flwr:QFedAvg' needs method.client-learning-rate, which has no default"
+
+    def test_weighting_is_for_those_that_weigh_replies(self) -> None:
+        assert load_method("flwr:FedAdam", {"weighting": "uniform"}).make_strategy().weighting == "uniform"
+        assert "has no parameter 'method.weighting'" in error_of(
+            load_method, "flwr:FedMedian", {"weighting": "uniform"}
+        )
 
     def test_values_of_a_wrong_type_are_refused(self) -> None:
         assert (
@@ -242,3 +270,9 @@ class TestAddedFiles:
         method = load_method("added-server-only", {})
         assert method.client_class is Client
         assert method.client_parameters == {}
+
+
+def test_what_has_no_underscore_is_a_method() -> None:
+    assert available_plugins(strategies) == available_plugins(strategies, FedAvg)
+    machinery = {"app", "base", "hooks", "registry", "local"}
+    assert set(available_plugins(clients)) - machinery == set(available_plugins(clients, Client)) - {"base"}

@@ -4,7 +4,7 @@ import pytest
 
 from common.config import Config
 from common.errors import UserError
-from common.rates import batch_factor, gradual_warmup_steps, step_factors, varies_by_step
+from common.rates import gradual_warmup_steps, step_factors, varies_by_step
 from common.rates import learning_rate as rate_of_round
 from common.sections import Value
 from tests.common.configs import make_config
@@ -89,9 +89,9 @@ class TestLargeBatches:
     def test_rate_and_warm_up_grow_with_the_batch(self) -> None:
         sizes = [64 * 2**power for power in range(9)]
         sections = [configured(**{**self.rule, "local__batch_size": size}) for size in sizes]
-        assert [batch_factor(section.local, section.optimizer) for section in sections] == pytest.approx(
-            [1, 1.414, 2, 2.828, 4, 5.657, 8, 11.31, 16], rel=1e-3
-        )
+        assert [
+            section.optimizer.batch_factor(section.local.batch_size) for section in sections
+        ] == pytest.approx([1, 1.414, 2, 2.828, 4, 5.657, 8, 11.31, 16], rel=1e-3)
         # In thousandths of an epoch.
         assert [gradual_warmup_steps(section, 1000) for section in sections] == [
             39, 78, 156, 313, 625, 1250, 2500, 5000, 10000,
@@ -101,7 +101,7 @@ class TestLargeBatches:
         section = configured(
             **{**self.rule, "optimizer__learning_rate_scaling": "linear", "schedule__warmup_epochs": 5.0}
         )
-        assert batch_factor(section.local, section.optimizer) == 8
+        assert section.optimizer.batch_factor(section.local.batch_size) == 8
         assert gradual_warmup_steps(section, 100) == 500
 
     def test_power_two(self) -> None:

@@ -14,7 +14,7 @@ from clients.app import app
 from clients.base import Client
 from clients.local.batches import num_steps
 from clients.local.training import train_locally
-from clients.registry import available_methods
+from clients.registry import available_flower_strategies, available_methods
 from common.errors import ClientFailureError
 from runtimes.replay import replay
 from runtimes.sequential import SequentialGrid
@@ -22,8 +22,10 @@ from server.experiment import run_experiment
 from server.records.progress import PlainLines
 from tests.conftest import Runner, model_for, small_config
 
-METHODS = [*available_methods(), "flwr:FedAdam", "flwr:FedAvgM", "flwr:FedMedian"]
+METHODS = [*available_methods(), *available_flower_strategies()]
 PARAMETERS = {
+    "flwr:MultiKrum": {"method__num-nodes-to-select": 2},
+    "flwr:QFedAvg": {"method__client-learning-rate": 0.1},
     "flwr:FedAvgM": {"method__server-momentum": 0.9},
     "fedloge": {"model__name": "mlp", "method__head_steps": 20},
     "fedetf": {"model__name": "mlp", "method__alternation_epochs": 1},

@@ -18,12 +18,15 @@ from common.errors import UserError, unknown_name
 from common.experiment_file import Experiment, Point, parse_experiment
 from datasets import configured
 from datasets.dataset import Dataset, Split
-from datasets.noise.client_noise import feature_noise_of_clients as noisy_clients
+from datasets.noise import feature_noise_of_clients as noisy_clients
+from runtimes.queue.file import read_queue_file
+from runtimes.queue.runs import runs_of
 from runtimes.sequential import SequentialGrid
 from runtimes.sweep import PlannedRun, plan
 from server.experiment import prepare
 
-FILES = sorted((PROJECT_ROOT / "experiments").rglob("*.toml"))
+QUEUES = sorted((PROJECT_ROOT / "experiments" / "queues").glob("*.toml"))
+FILES = sorted({*(PROJECT_ROOT / "experiments").rglob("*.toml")} - {*QUEUES})
 # Names that an experiment may use before they exist; an empty set is what this should come to.
 ALLOWED_MISSING: set[str] = set()
 # name → (training samples, classes, shape of an input)
@@ -166,9 +169,16 @@ def test_a_tenth_of_the_rounds() -> None:
     assert found == {"iid,j4": (200, 50), "iid,j8": (100, 25), "iid,j16": (50, 10)}
 
 
+@pytest.mark.parametrize("file", QUEUES, ids=lambda file: file.stem)
+def test_every_run_of_a_queue_is_possible(file: Path) -> None:
+    runs = runs_of(read_queue_file(file))
+    assert len({run.name for run in runs}) == len(runs)
+    assert all(not Path(run.entry.experiment).is_absolute() for run in runs)
+
+
 def test_the_readme_names_every_file() -> None:
     text = (PROJECT_ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
-    names = [f"{file.parent.name}/{file.name}" for file in FILES]
+    names = [f"{file.parent.name}/{file.name}" for file in (*FILES, *QUEUES)]
     assert [name for name in names if f"`{name}`" not in text] == []
 
 

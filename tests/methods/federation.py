@@ -9,13 +9,13 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import nn
 
 from clients.base import Client
+from clients.local.batches import Batch
 from clients.local.optimizers import make_optimizer
-from clients.local.training import Batch
 from clients.local.worker import Worker
 from clients.registry import Method, load_method
 from common.config import Config, merge
 from common.flower import assume_task_identity
-from common.records import ARRAYS, METRICS, Tensors, to_payload, to_record, to_tensors
+from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, Tensors, to_payload, to_record, to_tensors
 from common.sections import Value
 from datasets.dataset import Split
 from strategies.fedavg import FedAvg
@@ -34,6 +34,7 @@ class LossWorker(Worker):
         self.buffers = {}
         self.initial_state = {name: value.detach().clone() for name, value in self.parameters.items()}
         self.dropout_layers = []
+        self.own_generators = []
         self.batch_norm_layers = []
         self.optimizer = make_optimizer(self.parameters.values(), config.optimizer)
         self.normalizer = lambda inputs: inputs  # type: ignore[assignment]
@@ -86,6 +87,7 @@ class LossFederation:
         strategy = self.method.make_strategy()
         assert isinstance(strategy, FedAvg)
         strategy.begin_run(len(losses), list(self.model))
+        strategy.client_examples = torch.tensor(counts)
         self.strategy = strategy
         self.replies: dict[int, Tensors] = {}
         self.server_round = 0
@@ -97,8 +99,10 @@ class LossFederation:
 
         return WithLoss(worker, client_id, {}, dict(self.method.client_parameters))
 
-    def run_round(self, cohort: Sequence[int] | None = None) -> Tensors:
-        """Run one round and return the global model."""
+    def run_round(
+        self, cohort: Sequence[int] | None = None, corrections: Mapping[int, float] | None = None
+    ) -> Tensors:
+        """Run one round, perhaps with a participation scheme's corrections of weights; return the model."""
         self.server_round += 1
         cohort = range(len(self.clients)) if cohort is None else cohort
         config = ConfigRecord({"server-round": self.server_round})
@@ -108,6 +112,8 @@ class LossFederation:
         for client_id, message in zip(cohort, messages, strict=True):
             sections, metrics = self.clients[client_id].train(to_payload(message.content), config)
             content = RecordDict({name: to_record(section) for name, section in sections.items()})
+            if corrections:
+                metrics[PARTICIPATION_WEIGHT] = corrections[client_id]
             content[METRICS] = MetricRecord(dict(metrics))
             self.replies[client_id] = {n: value.detach().clone() for n, value in sections[ARRAYS].items()}
             replies.append(Message(content, reply_to=message))

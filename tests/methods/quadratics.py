@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from clients.base import Client
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from common.records import Tensors
 from common.sections import Value
 from tests.methods.federation import Loss, LossFederation
@@ -49,7 +49,9 @@ class Federation(LossFederation):
         """The global w."""
         return self.model["w"]
 
-    def round(self, cohort: Sequence[int] | None = None) -> list[float]:
+    def round(
+        self, cohort: Sequence[int] | None = None, corrections: Mapping[int, float] | None = None
+    ) -> list[float]:
         """Run one round and return the global w."""
-        result: list[float] = self.run_round(cohort)["w"].tolist()
+        result: list[float] = self.run_round(cohort, corrections)["w"].tolist()
         return result

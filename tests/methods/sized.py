@@ -75,6 +75,7 @@ class SizedFederation(LossFederation):
         strategy = self.strategy
         assert isinstance(strategy, HeteroAvg)
         strategy.begin_run(len(losses), list(values))
+        strategy.client_examples = torch.tensor(counts or [1] * len(losses))
         population = Population(sizes, len(sizes), fixed=sizes)
         nodes = {client_id + 2: client_id for client_id in range(len(sizes))}
         strategy.meet(population, SubModels(server, population.sizes), nodes)

@@ -7,7 +7,7 @@ import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
 from clients.base import Client
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from common.errors import UserError
 from common.records import METRICS, Tensors, to_record
 from common.sections import Value

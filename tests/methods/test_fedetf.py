@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord
 from torch.nn import functional as F
 
 from clients.fedetf import FedETF, dot_regression
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from clients.local.worker import Worker
 from clients.registry import complete
 from common.errors import UserError

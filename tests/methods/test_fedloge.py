@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clients.fedloge import FedLoGe
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from clients.local.worker import Worker
 from common.errors import UserError
 from common.flower import assume_task_identity

@@ -18,7 +18,7 @@ from clients.balanced_softmax import BalancedSoftmax
 from clients.base import Client
 from clients.creff import CReFF as CReFFClient
 from clients.fedrod import FedRoD
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from clients.local.worker import Worker
 from clients.ratio_loss import RatioLoss, class_ratios
 from common.errors import UserError

@@ -237,3 +237,24 @@ def test_feddyn_reaches_the_optimum_that_fedavg_misses() -> None:
     for _ in range(400):
         x = federation.round()
     assert x == pytest.approx([-9 / 11], abs=1e-5)
+
+
+@pytest.mark.parametrize("option", [1, 2])
+def test_scaffold_at_a_rate_of_zero_stays_finite(option: int) -> None:
+    """A rate that has been multiplied by gamma often enough is 0: nothing moves, nothing is divided by it."""
+    decay = {"schedule.name": "step", "schedule.step-rounds": 1, "schedule.gamma": 1e-100}
+    local = {"optimizer.learning-rate": 1.0, **decay}
+    federation = Federation("scaffold", THREE, [2] * 3, start=[0.5], local=local, option=option)
+    points = [federation.round() for _ in range(8)]
+    assert points[-1] == points[0] != [0.5]
+    assert federation.strategy.control["w"].isfinite().all()  # type: ignore[attr-defined]
+
+
+def test_fedprox_with_the_norm_is_right_where_squares_underflow() -> None:
+    federation = Federation("fedprox", [(0, 0)], [1], start=[0.0], mu=0.5, form="norm")
+    client = federation.clients[0]
+    for distance in (1e-25, 1e-20, 1.0, 1e25):
+        client.received = {"arrays": {"w": torch.tensor([0.0, 0.0])}}
+        params = {"w": distance * torch.tensor([3.0, 4.0])}
+        grads = client.correct_gradients(params, {"w": torch.zeros(2)})
+        assert grads["w"].tolist() == pytest.approx([0.3, 0.4], rel=1e-5)

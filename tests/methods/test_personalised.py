@@ -7,8 +7,8 @@ from torch import nn
 
 from clients.base import Client
 from clients.ditto import Ditto
-from clients.knn_per import KnnPer
-from clients.local.training import Batch
+from clients.knn_per import KnnPer, mixed_log_probabilities
+from clients.local.batches import Batch
 from clients.local.worker import Worker
 from common.errors import UserError
 from common.records import Tensors
@@ -239,6 +239,22 @@ class TestKnnPer:
         )
         got = client.personal_predictor()(inputs).exp()
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-9)
+
+    @pytest.mark.parametrize(
+        ("mix", "expected"), [(0.0, -800.0), (0.5, -800.0 - 0.6931471806), (1.0, -69.0775527898)]
+    )
+    def test_the_logarithm_of_what_is_next_to_nothing(self, mix: float, expected: float) -> None:
+        """e^-800 is no floating-point number; without neighbours and logits a class has probability 1e-30."""
+        neighbours = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+        logits = torch.tensor([[800.0, 0.0]], dtype=torch.float64)
+        got = mixed_log_probabilities(mix, neighbours, logits)
+        assert got[0].tolist() == pytest.approx([0.0, expected], abs=1e-9)
+
+    def test_neighbours_at_any_distance(self) -> None:
+        p = self.client(scale=1e-300).knn_probabilities(
+            1e10 + self.STORE, self.STORE, torch.tensor([0, 1, 1])
+        )
+        assert p.sum(1).tolist() == close(1.0, 1.0, 1.0)
 
     def test_mix_zero_is_the_global_model(self) -> None:
         config = small()

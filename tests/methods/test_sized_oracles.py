@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clients.base import Client
-from clients.local.training import Batch
+from clients.local.batches import Batch
 from common.records import Tensors
 from tests.methods.federation import Loss
 from tests.methods.quadratics import Federation, quadratic
@@ -88,16 +88,14 @@ def test_o26_scaffold() -> None:
     assert [control["a"].item(), control["b"].item()] == pytest.approx([0.5, 1.0], abs=1e-12)
 
 
-def test_m27_the_control_is_the_mean_over_the_owners() -> None:
-    run = federation("heteroscaffold", weighting="examples")
+@pytest.mark.parametrize(("weighting", "weights"), [("uniform", (1, 1, 1)), ("examples", (10, 20, 50))])
+def test_m27_the_control_is_the_mean_over_the_owners(weighting: str, weights: tuple[int, ...]) -> None:
+    run = federation("heteroscaffold", weighting=weighting)
     for cohort in ([0, 1], [2], [0, 1, 2], [1, 2]):
         run.run_round(cohort)
         for name, owners in (("w", [0, 1, 2]), ("v", [1, 2])):
-            own = [
-                run.clients[c].state["control"][name] if run.clients[c].state else torch.zeros(1).double()
-                for c in owners
-            ]
-            expected = torch.stack(own).mean(0)
+            own = [weights[c] * run.clients[c].state["control"][name] for c in owners if run.clients[c].state]
+            expected = torch.stack(own).sum(0) / sum(weights[c] for c in owners)
             torch.testing.assert_close(run.strategy.control[name], expected, rtol=0, atol=1e-12)  # type: ignore[attr-defined]
 
 

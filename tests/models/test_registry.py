@@ -4,9 +4,8 @@ import sys
 
 import pytest
 
-import models
 from common.errors import UserError
-from models import available_models, build_model, model_parameters
+from models import architectures, available_models, build_model, model_parameters
 
 PLUGIN = """
 from torch import nn
@@ -19,9 +18,9 @@ def build(input_shape, num_classes, *, hidden_units: int = 3):
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
     (tmp_path / "my_own_model.py").write_text(PLUGIN)
-    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
     yield "my-own-model"
-    sys.modules.pop("models.my_own_model", None)
+    sys.modules.pop("models.architectures.my_own_model", None)
 
 
 def error_of(*arguments, **keywords):

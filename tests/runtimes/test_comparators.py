@@ -5,7 +5,7 @@ import pytest
 from common.config import Config
 from common.errors import UserError
 from runtimes.comparators import COMPARATORS, derive, steps_per_round
-from runtimes.launch import compared
+from runtimes.run import compared
 from server.local_steps import LocalSteps
 from tests.common.configs import make_config
 

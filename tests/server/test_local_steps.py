@@ -33,6 +33,9 @@ def test_adacomm() -> None:
 def test_quadratic_rule() -> None:
     assert [quadratic_rule(rate, 4, 0.2) for rate in (0.1, 0.05, 0.02, 0.01)] == [4, 16, 100, 400]
     assert quadratic_rule(1.0, 4, 0.2) == 4
+    for vanished in (1e-200, 5e-324, 0.0):  # the square overflows
+        assert quadratic_rule(vanished, 4, 0.2) >= 10**14
+    assert adacomm(1.0, 1e-300, 4, 1e300) >= 10**14
 
 
 def test_schedules() -> None:

@@ -213,9 +213,9 @@ def test_the_correction_changes_the_model_but_not_the_cohorts(run_tiny: Runner) 
     )
 
 
-def test_flowers_strategies_would_ignore_the_correction(run_tiny: Runner, tmp_path: Path) -> None:
+def test_a_median_would_ignore_the_correction(run_tiny: Runner, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"would ignore participation\.correction") as raised:
-        run_tiny("flower", method__name="flwr:FedAdam", **CORRECTED)
+        run_tiny("flower", method__name="flwr:FedMedian", **CORRECTED)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "flower").exists()
 

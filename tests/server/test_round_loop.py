@@ -242,3 +242,10 @@ class TestPersonalParts:
         untrained = [losses[client_id] for client_id in range(6) if client_id not in trained]
         assert untrained == pytest.approx([2.3] * 5, abs=0.15)
         assert len(set(untrained)) == 5  # one model, on the data of five clients
+
+
+@pytest.mark.parametrize(("minutes", "committed"), [(1e-9, ["2", "3"]), (1000.0, ["3"]), (0.0, ["3"])])
+def test_a_checkpoint_is_due_by_time_as_well(minutes: float, committed: list[str], run_small: Runner) -> None:
+    path = run_small(checkpoint__every=1000, checkpoint__minutes=minutes)
+    kept = sorted((path / "checkpoints").glob("round-*.json"))  # the last two are kept
+    assert [file.stem.removeprefix("round-00000") for file in kept] == committed

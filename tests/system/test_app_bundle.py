@@ -6,7 +6,7 @@ from flwr.common.constant import FAB_EXCLUDE_PATTERNS
 
 from common.config import PROJECT_ROOT
 
-ROOMS = ("analysis", "clients", "common", "datasets", "models", "runtimes", "server", "strategies")
+ROOMS = ("analysis", "clients", "common", "datasets", "models", "runtimes", "server", "strategies", "studies")
 
 
 def test_no_module_of_ours_is_left_out() -> None:

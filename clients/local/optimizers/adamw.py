@@ -6,6 +6,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
+from clients.local.eager import eager
 from clients.local.optimizers._groups import Exclude, parameter_groups
 
 
@@ -20,7 +21,7 @@ def build(
     weight_decay_exclude: Exclude = "none",
 ) -> torch.optim.Optimizer:
     """Build AdamW (Loshchilov and Hutter 2019)."""
-    return torch.optim.AdamW(
+    return eager(torch.optim.AdamW)(
         parameter_groups(parameters, weight_decay_exclude),
         lr=learning_rate,
         betas=(beta1, beta2),

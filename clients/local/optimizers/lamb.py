@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
+from clients.local.eager import eager
 from clients.local.optimizers._foreach import ForeachOptimizer, norms, scale_
 from clients.local.optimizers._groups import Exclude, parameter_groups
 
@@ -97,7 +98,7 @@ def build(
     bias_correction: bool = True,
 ) -> torch.optim.Optimizer:
     """Build LAMB; weight decay is decoupled."""
-    return LAMB(
+    return eager(LAMB)(
         parameter_groups(parameters, weight_decay_exclude),
         lr=learning_rate,
         betas=(beta1, beta2),

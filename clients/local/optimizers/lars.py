@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
+from clients.local.eager import eager
 from clients.local.optimizers._foreach import ForeachOptimizer, norms, scale_
 from clients.local.optimizers._groups import Exclude, parameter_groups
 
@@ -79,7 +80,7 @@ def build(
     epsilon: Annotated[float, Field(ge=0)] = 0.0,
 ) -> torch.optim.Optimizer:
     """Build LARS; weight decay is added to the gradient."""
-    return LARS(
+    return eager(LARS)(
         parameter_groups(parameters, weight_decay_exclude, clip_decay),
         lr=learning_rate,
         momentum=momentum,

@@ -6,6 +6,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
+from clients.local.eager import eager
 from clients.local.optimizers._groups import Exclude, parameter_groups
 from common.errors import UserError
 
@@ -23,7 +24,7 @@ def build(
     """Build SGD; weight decay is added to the gradient."""
     if nesterov and momentum == 0:
         raise UserError("optimizer.nesterov needs optimizer.momentum above 0")
-    return torch.optim.SGD(
+    return eager(torch.optim.SGD)(
         parameter_groups(parameters, weight_decay_exclude, clip_decay),
         lr=learning_rate,
         momentum=momentum,

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.comparison.participation import participation_table, scheme_label
-from analysis.plots.participation import effective_number, gini, main, num_seen, plot_participation
+from analysis.comparison.participation import main, participation_table, scheme_label
+from analysis.plots.participation import effective_number, gini, num_seen, plot_participation
 from analysis.reading.run_directory import NoDataError, read_participation
 from analysis.reading.runs import load_run
 from tests.analysis.conftest import picture_is_drawn

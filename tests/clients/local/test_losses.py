@@ -28,6 +28,40 @@ def test_focal() -> None:
     assert focal(scores, targets, gamma=0.0).item() == pytest.approx(plain, abs=1e-9)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("gap", [1.0, 20.0, 30.0, 80.0, 500.0])
+def test_focal_pulls_however_far_the_scores_are_apart(gamma: float, gap: float) -> None:
+    """For s = (0, gap) and y = 0 the loss tends to the gap and its gradient to (-1, 1)."""
+    scores = torch.tensor([[0.0, gap]], requires_grad=True)
+    loss = focal(scores, torch.tensor([0]), gamma=gamma)
+    loss.backward()  # type: ignore[no-untyped-call]
+    log_p, log_rest = -gap - math.log1p(math.exp(-gap)), -math.log1p(math.exp(-gap))
+    assert loss.item() == pytest.approx(-math.exp(gamma * log_rest) * log_p, rel=1e-5)
+    p, rest = math.exp(log_p), math.exp(log_rest)
+    slope = rest**gamma * (gamma * p * log_p - rest)
+    assert scores.grad is not None
+    assert scores.grad[0].tolist() == pytest.approx([slope, -slope], rel=1e-4)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("gap", [10.0, 20.0, 40.0, 200.0, 1e6])
+def test_focal_of_a_sample_that_is_certain_is_small_and_finite(gamma: float, gap: float) -> None:
+    """For y = 1 it tends to e^(-(1 + gamma) gap): 1 - p_y is 0 in float32 beyond 17, and so is log p_y."""
+    scores = torch.tensor([[0.0, gap, -gap]], requires_grad=True)
+    loss = focal(scores, torch.tensor([1]), gamma=gamma)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx(math.exp(-(1 + gamma) * gap), rel=1e-3, abs=2e-7)
+    assert scores.grad is not None
+    assert scores.grad.isfinite().all()
+    assert scores.grad.abs().max() <= 1e-3
+
+
+def test_focal_under_mixed_precision_is_computed_in_float32() -> None:
+    scores = torch.tensor([[0.0, 30.0]], dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert focal(scores, torch.tensor([0]), gamma=2.0).dtype == torch.float32
+
+
 def test_ldam() -> None:
     """Counts 16 and 1: margins 0.25 and 0.5; z = (1, 0), y = 1: ln(1 + e^(s (1 + 0.5)))."""
     counts = torch.tensor([16, 0, 1])

@@ -7,8 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from clients.base import Client
-from clients.local.batches import iterate_batches
-from clients.local.training import Batch
+from clients.local.batches import Batch, iterate_batches
 from clients.local.worker import Worker
 from common import chosen
 from common.config import Config

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import models
 from clients.local.worker import Worker
+from models import architectures
 from tests.conftest import Runner, small_config
 
 WITH_TABLE = """
@@ -29,9 +29,9 @@ def build(input_shape, num_classes):
 @pytest.fixture
 def model_with_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / "with_table.py").write_text(WITH_TABLE)
-    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
     yield "with-table"
-    sys.modules.pop("models.with_table", None)
+    sys.modules.pop("models.architectures.with_table", None)
 
 
 def test_tables_that_a_model_does_not_save_do_not_travel(model_with_table: str, run_small: Runner) -> None:

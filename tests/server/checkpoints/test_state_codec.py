@@ -6,20 +6,18 @@ import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord
-from flwr.serverapp import strategy as flower_strategies
-from flwr.serverapp.strategy import Strategy
 from safetensors.torch import load, save
 from torch import nn
 
+from clients.registry import load_method
 from common.records import to_ndarray
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes, restore_attributes
+from strategies._flower import FlowerStrategy
 from strategies.fedavg import FedAvg
 from tests.strategies.messages import NodesOnly, make_reply, record
 
-EVERYONE: dict[str, Any] = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": 1}
 
-
-def through_disk(strategy: Strategy, fresh: Strategy) -> None:
+def through_disk(strategy: FedAvg, fresh: FedAvg) -> None:
     """Write a strategy's attributes as a checkpoint does and read them into another one."""
     tree, tensors = capture_attributes(strategy)
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
@@ -153,11 +151,13 @@ def test_what_cannot_be_written_is_named(value: Any, text: str) -> None:
 
 class TestFlowersStrategies:
     @staticmethod
-    def run_round(strategy: Strategy, model: ArrayRecord, server_round: int) -> ArrayRecord:
+    def run_round(strategy: FedAvg, model: ArrayRecord, server_round: int) -> ArrayRecord:
         list(strategy.configure_train(server_round, model, ConfigRecord(), NodesOnly([2, 3, 4])))
         generator = np.random.default_rng(server_round)
         replies = [
-            make_reply({name: to_ndarray(array) + noise for name, array in model.items()}, examples, loss=0.5)
+            make_reply(
+                {name: to_ndarray(array) + noise for name, array in model.items()}, examples, train_loss=0.5
+            )
             for noise, examples in zip(
                 generator.standard_normal(3).astype(np.float32), (5, 9, 2), strict=True
             )
@@ -173,7 +173,8 @@ class TestFlowersStrategies:
             ("FedAdam", {"eta": 0.1}, ("m_t", "v_t")),
             ("FedYogi", {}, ("m_t", "v_t")),
             ("FedAdagrad", {}, ("m_t", "v_t")),
-            ("FedAvgM", {"server_momentum": 0.9}, ("momentum_vector",)),
+            ("FedAvgM", {"server-momentum": 0.9}, ("momentum_vector",)),
+            ("QFedAvg", {"client-learning-rate": 0.1}, ()),
             ("Krum", {}, ()),
             ("FedMedian", {}, ()),
         ],
@@ -181,8 +182,10 @@ class TestFlowersStrategies:
     def test_a_restored_one_goes_on_with_the_same_bits(
         self, name: str, parameters: dict[str, Any], state: tuple[str, ...]
     ) -> None:
-        def make() -> Strategy:
-            strategy: Strategy = getattr(flower_strategies, name)(**EVERYONE, **parameters)
+        def make() -> FlowerStrategy:
+            strategy = load_method(f"flwr:{name}", parameters).make_strategy()
+            assert isinstance(strategy, FlowerStrategy)
+            strategy.begin_run(3, ["w", "b"])
             return strategy
 
         strategy = make()
@@ -192,8 +195,8 @@ class TestFlowersStrategies:
         restored = make()
         through_disk(strategy, restored)
         for attribute in state:
-            assert getattr(strategy, attribute)
-            assert_same(getattr(restored, attribute), getattr(strategy, attribute))
+            assert getattr(strategy.inner, attribute)
+            assert_same(getattr(restored.inner, attribute), getattr(strategy.inner, attribute))
         expected = self.run_round(strategy, model, 3)
         assert_same(self.run_round(restored, model, 3), expected)
         if state:

@@ -129,7 +129,8 @@ def inco_method(tmp_path_factory, monkeypatch):
     """A method ``inco-average`` that is found by its file name."""
     folder = tmp_path_factory.mktemp("strategies")
     (folder / "inco_average.py").write_text(
-        "from tests.server.records.test_recorder import InCoAverage as Base\n\n\nclass InCoAverage(Base):\n    pass\n"
+        "from tests.server.records.test_recorder import InCoAverage as Base\n\n\n"
+        "class InCoAverage(Base):\n    pass\n"
     )
     monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(folder)])
     load_method.__globals__["_load_method"].cache_clear()

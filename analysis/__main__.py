@@ -1,0 +1,55 @@
+"""``python -m analysis <command> ...``: the commands are the modules below that have a ``main``."""
+
+import importlib
+import pkgutil
+import re
+import sys
+from collections.abc import Sequence
+
+import analysis.comparison
+import analysis.plots
+from common.errors import nearest
+
+
+def commands() -> dict[str, str]:
+    """Return command → module, without importing the modules."""
+    found = {}
+    for package in (analysis.plots, analysis.comparison):
+        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            loader = module.module_finder.find_spec(module.name, None)
+            source = loader.loader.get_source(module.name) if loader and loader.loader else ""  # type: ignore[attr-defined]
+            if re.search(r"^def main\(", source or "", re.MULTILINE):
+                found[module.name.rpartition(".")[2].replace("_", "-")] = module.name
+    return dict(sorted(found.items()))
+
+
+def summary(module: str) -> str:
+    """Return the first line of a module's description."""
+    return (
+        (importlib.import_module(module).__doc__ or "")
+        .partition("\n")[0]
+        .partition("``python -m")[0]
+        .strip(" :")
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command that the first argument names; without one, list them."""
+    known = commands()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: python -m analysis COMMAND ... (COMMAND --help for its options)\n")
+        for name, module in known.items():
+            print(f"  {name:22} {summary(module)}")
+        return 0
+    name = arguments[0]
+    if name not in known:
+        print(
+            f"error: there is no command '{name}'{nearest(name, known)} (available: {', '.join(known)})",
+            file=sys.stderr,
+        )
+        return 2
+    return int(importlib.import_module(known[name]).main(arguments[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,125 @@
+"""What a method overrides: the hooks of local training, with what FedAvg does in each."""
+
+import functools
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from clients.local.batches import Batch
+from clients.local.job import Job
+from clients.local.losses import Loss, make_loss
+from common.records import Payload, Tensors
+from common.sections import Value
+
+Predictor = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Hooks(Job):
+    """The hooks, in the order in which a run and its rounds call them.
+
+    They are pure tensor code over name → tensor mappings, and use what ``clients.local.job`` knows of the job
+    at hand.
+
+    Attributes
+    ----------
+    batch : Batch
+        The mini-batch of the current step, in ``correct_gradients``.
+    """
+
+    DEFAULTS: ClassVar[dict[str, Value]] = {}
+    """Keys outside ``method`` for which the method has a default of its own, such as ``model.projection``."""
+
+    NEEDS_ONE_RATE: ClassVar[bool] = False
+    """Whether the method computes with the learning rate of the round, which must then not change in it."""
+
+    batch: Batch
+
+    def validate(self) -> None:
+        """Raise a `UserError` if the method cannot work with this configuration; before any training."""
+
+    def assumes_sgd(self) -> bool:
+        """Tell whether the method's formulas hold for unclipped SGD only, as ``gradient_of_steps`` does."""
+        return False
+
+    def personal_names(self) -> Collection[str]:
+        """Return the entries of the model that the client keeps for itself: they are never sent.
+
+        A new client starts with those of the initial model.
+        """
+        return ()
+
+    def init_state(self) -> Payload:
+        """Return the state of a client that takes part for the first time."""
+        return {}
+
+    def prelude(self) -> Payload:
+        """Return what the server asks for before a round (``FedAvg.asks``), at the received model.
+
+        It may replace ``state``.
+        """
+        return {}
+
+    def begin_round(self) -> None:
+        """Prepare the round: the model is loaded, ``received`` and ``state`` are there."""
+
+    def initial_optimizer(self) -> Tensors:
+        """Return what the round's optimiser begins with (``clients.local.optimizers.optimizer_state``)."""
+        return {}
+
+    def trained_names(self) -> Collection[str]:
+        """Return the parameters that the next step trains; the others are frozen."""
+        return self.params
+
+    def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
+        """Return the scalar loss of a mini-batch: ``loss.name``, by default cross-entropy."""
+        return self._loss(self.forward(params, batch.inputs), batch.targets)
+
+    @functools.cached_property
+    def _loss(self) -> Loss:
+        return make_loss(self.worker.config.loss, self.label_counts)
+
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
+        """Return the gradients that the optimiser is to use; ``batch`` is the mini-batch that they are of."""
+        return grads
+
+    def after_step(self, params: Tensors) -> None:
+        """Act after an optimiser step."""
+
+    def end_round(self, params: Tensors) -> Payload:
+        """Update ``state`` and return the sections that go to the server beside the model."""
+        return {}
+
+    def personal_model(self) -> Tensors | None:
+        """Return the entries in which this client's own model differs from the loaded one, if it has one."""
+        return None
+
+    def personal_predictor(self) -> Predictor:
+        """Return what predicts for this client, from inputs to logits; its own model is loaded."""
+        return self.worker.model
+
+    def personal_predictors(self) -> dict[str, Predictor]:
+        """Return what predicts for this client by name; the empty one is ``personal_predictor``."""
+        return {"": self.personal_predictor()}
+
+    @classmethod
+    def defaults(cls, parameters: Mapping[str, Any]) -> Mapping[str, Value]:
+        """Return ``DEFAULTS``, or others that depend on the method's own parameters."""
+        return cls.DEFAULTS
+
+    def overrides(self, hook: str) -> bool:
+        """Tell whether the method has a hook of its own."""
+        return getattr(type(self), hook) is not getattr(Hooks, hook)
+
+    # What hooks may use; `clients.base.Client` has more.
+
+    def forward(self, params: Tensors, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the model with `params`; the resident model itself if they are its own."""
+        if params is self.params:
+            return self.noted(self.worker.model(inputs))
+        return torch.func.functional_call(self.worker.model, params, (inputs,))  # type: ignore[no-any-return]
+
+    def noted(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the logits of a step, from which the training accuracy is measured."""
+        self.logits = logits.detach()
+        return logits

@@ -1,0 +1,99 @@
+"""Generators that other people's code draws from, lent to it with a seed and given back as they were.
+
+A module of a library or of a user draws its dropout from the global generators of torch, NumPy or Python, or
+from one that it made itself. Seeded for a block of code by what the block is for, they give it the same
+numbers in every process and after a resumption; the numbers of the code around it are left alone. One such
+block costs some 0.1 ms, most of it for NumPy's state.
+"""
+
+import contextlib
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
+
+
+@dataclass(frozen=True)
+class _Handle:
+    """How the state of a generator is kept, restored and seeded."""
+
+    get: Callable[[], Any]
+    set: Callable[[Any], Any]
+    seed: Callable[[int], Any]
+
+
+@contextlib.contextmanager
+def seeded_globally(
+    seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = ()
+) -> Iterator[None]:
+    """Seed the global generators for a block, and afterwards give them back the state that they had.
+
+    Parameters
+    ----------
+    seed : int
+        Below 2**63; see ``common.randomness.torch_seed``.
+    device : torch.device or str
+        Where the block computes: a GPU's generator is one of the global ones.
+    own : iterable of generators
+        Further ones that the code in the block made for itself.
+    """
+    handles = [*_global_handles(device), *map(_handle, own)]
+    states = [handle.get() for handle in handles]
+    try:
+        _seed_all(handles, seed)
+        yield
+    finally:
+        for handle, state in zip(handles, states, strict=True):
+            handle.set(state)
+
+
+def seed_again(seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = ()) -> None:
+    """Seed the generators that a block of ``seeded_globally`` has, within that block."""
+    _seed_all([*_global_handles(device), *map(_handle, own)], seed)
+
+
+def _seed_all(handles: Iterable[_Handle], seed: int) -> None:
+    for handle in handles:
+        handle.seed(seed)
+
+
+def _global_handles(device: torch.device | str) -> list[_Handle]:
+    device = torch.device(device)
+    handles = [*_ALWAYS]
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        handles.append(_handle(torch.cuda.default_generators[index]))
+    return handles
+
+
+def _handle(generator: Generator) -> _Handle:
+    if isinstance(generator, torch.Generator):
+        return _Handle(generator.get_state, generator.set_state, generator.manual_seed)
+    if isinstance(generator, random.Random):
+        return _Handle(generator.getstate, generator.setstate, generator.seed)
+    if isinstance(generator, np.random.RandomState):
+        return _Handle(
+            lambda: generator.get_state(legacy=False),
+            generator.set_state,
+            lambda seed: generator.seed(seed % 2**32),
+        )
+    bits = generator.bit_generator
+
+    def set_state(state: Any) -> None:
+        bits.state = state
+
+    # A new one of the kind: a bit generator cannot be seeded twice.
+    return _Handle(lambda: bits.state, set_state, lambda seed: set_state(type(bits)(seed).state))
+
+
+_NUMPY: np.random.RandomState = np.random.mtrand._rand  # what the functions of ``np.random`` draw from
+_ALWAYS = (
+    _handle(torch.default_generator),
+    _handle(_NUMPY),
+    _Handle(random.getstate, random.setstate, random.seed),
+)

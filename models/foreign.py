@@ -1,0 +1,98 @@
+"""Modules that are not of this project: which generators they made, and whether they can be keyed."""
+
+import random
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.errors import UserError
+from common.global_generators import Generator, seeded_globally
+from models.architectures.layers import Dropout
+
+_LIBRARIES = ("torch", "torchvision", "timm")
+_GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+
+
+_found: weakref.WeakKeyDictionary[nn.Module, list[Generator]] = weakref.WeakKeyDictionary()
+
+
+def own_generators(model: nn.Module) -> list[Generator]:
+    """Return the random generators that modules of `model`, their classes or files made, each once.
+
+    They are looked for once. Those of our own ``Dropout`` are not among them: training sets them.
+    """
+    if model not in _found:
+        own = {id(value): value for value in _values(model) if isinstance(value, _GENERATORS)}
+        _found[model] = list(own.values())
+    return _found[model]
+
+
+def check_keyed(model: nn.Module, name: str, inputs: Tensor) -> None:
+    """Check that a model computes the same twice from the same seed, in training mode.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its buffers and its mode are left as they were.
+    name : str
+        ``model.name``, for the message.
+    inputs : Tensor
+        A few samples as the model takes them.
+
+    Raises
+    ------
+    UserError
+        If it does not: it draws from a source that cannot be seeded, or remembers its earlier calls.
+    """
+    buffers = {key: value.clone() for key, value in model.named_buffers()}
+    was_training = model.training
+    own = own_generators(model)
+    outputs = []
+    try:
+        model.train()
+        for _ in range(2):
+            with torch.no_grad(), seeded_globally(0, inputs.device, own):
+                outputs.append(model(inputs))
+                for key, value in model.named_buffers():
+                    value.copy_(buffers[key])
+    finally:
+        model.train(was_training)
+    if not torch.equal(*(torch.nan_to_num(output) for output in outputs)):
+        raise UserError(
+            f"model '{name}' computes something else each time, from the same weights, inputs and seed: draw"
+            " its random numbers from torch's, NumPy's or Python's global generator, and keep what it"
+            " remembers in buffers"
+        )
+
+
+def key_recurrent_dropout(model: nn.Module) -> None:
+    """Let recurrent layers with dropout do without cuDNN, which seeds theirs once per process."""
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase) and module.dropout > 0 and module.num_layers > 1:
+            module.register_forward_pre_hook(_switch_cudnn_off)
+            module.register_forward_hook(_switch_cudnn_on, always_call=True)
+
+
+def _switch_cudnn_off(module: nn.Module, inputs: Any) -> None:
+    torch.backends.cudnn.enabled = False
+
+
+def _switch_cudnn_on(module: nn.Module, inputs: Any, outputs: Any) -> None:
+    torch.backends.cudnn.enabled = True
+
+
+def _values(model: nn.Module) -> Iterator[Any]:
+    """Yield the attributes of all modules, and unless a library's those of their classes and files."""
+    classes: dict[type[nn.Module], None] = {}
+    for module in model.modules():
+        if not isinstance(module, Dropout):
+            yield from list(vars(module).values())
+            classes[type(module)] = None
+    for cls in classes:
+        if cls.__module__.partition(".")[0] not in _LIBRARIES:
+            yield from list(vars(cls).values())
+            yield from list(getattr(cls.forward, "__globals__", {}).values())

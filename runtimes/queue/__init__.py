@@ -1,0 +1,1 @@
+"""Many experiments on one machine, one process at a time, for as long as it takes."""

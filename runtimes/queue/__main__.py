@@ -1,0 +1,78 @@
+"""Run a queue of experiments, one process at a time, or show how far it is.
+
+python -m runtimes.queue FILE [--set key=value ...] [--directory DIR] [--status | --retry NAME ...]
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from common.config import parse_assignment
+from common.errors import UserError
+from runtimes.queue.file import QueueFile, read_queue_file
+from runtimes.queue.records import Records
+from runtimes.queue.runs import Run, runs_of
+from runtimes.queue.table import print_table
+from runtimes.queue.worker import work
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code: 0 done, 1 something failed, 2 wrong input, 130 stopped and resumable."""
+    options = _parser().parse_args(arguments)
+
+    def read() -> QueueFile:
+        overrides = dict(parse_assignment(text) for text in options.set)
+        return read_queue_file(options.file, options.directory, overrides)
+
+    try:
+        if options.status or options.retry:
+            file = read()
+            runs, records = runs_of(file), Records(file.path)
+            for name in options.retry:
+                _retry(name, runs, records)
+            print_table(runs, records, Console())
+            return 0
+        return work(read)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}; the same command resumes", file=sys.stderr)
+        return 1
+
+
+def _retry(name: str, runs: list[Run], records: Records) -> None:
+    chosen = [run for run in runs if name in (run.name, run.entry_name)]
+    if not chosen:
+        raise UserError(f"--retry: there is no run or entry '{name}'; --status lists them")
+    for run in chosen:
+        record = records.read(run)
+        if record and record.state in ("failed", "given up"):
+            records.forget(run)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m runtimes.queue", description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="TOML file of experiments (docs/queue.md)")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key of every run")
+    add("--directory", default="", metavar="DIR", help="where everything is written, instead of the file's")
+    add("--status", action="store_true", help="show how far each run is, and do nothing else")
+    add(
+        "--retry",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="let a failed or given up run be tried again",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

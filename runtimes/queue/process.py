@@ -1,0 +1,110 @@
+"""The process of one run: started, watched, ended gently."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from runtimes.queue.records import Records, try_lock
+from runtimes.queue.runs import Progress, Run
+
+_POLL_SECONDS = 0.5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# For libraries that count cores; torch gets resources.threads-per-worker from the run itself.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+class Stop:
+    """Ctrl-C, SIGTERM and SIGHUP, handed on to the process of the run that goes on."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def listen(self) -> None:
+        """Take the signals; one that is ignored, as SIGHUP under nohup, stays so."""
+        for number in _SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._handle)
+
+    def watch(self, process: subprocess.Popen[bytes] | None) -> None:
+        """Say which process is to hear of signals; it hears of one that has come already."""
+        self._process = process
+        if process and self.requested:
+            end_gently(process.pid)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        if self._process and self._process.returncode is None:
+            end_gently(self._process.pid)
+
+
+def end_gently(pid: int) -> None:
+    """Ask a run to commit and end after its round; if it was asked before, it ends at once."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+
+
+def end_left_over(records: Records, stop: Stop, say: Callable[[str], None]) -> None:
+    """End the process that a killed queue left behind, so that there are never two."""
+    with records.run_lock() as lock:
+        if try_lock(lock):
+            return
+        name, pid = records.running()
+        say(f"{name or 'a run'} of an earlier queue is still there: it commits and ends first")
+        if pid:
+            end_gently(pid)
+        while not stop.requested and not try_lock(lock):
+            time.sleep(_POLL_SECONDS)
+
+
+def execute(run: Run, records: Records, nice: int, stop: Stop) -> tuple[int, str]:
+    """Run to the end, or until there is reason to give up.
+
+    Returns
+    -------
+    int
+        The exit code; negative for a signal.
+    str
+        Why it was given up; empty if it was not.
+    """
+    with records.log_file(run).open("ab") as log, records.run_lock() as lock:
+        while not try_lock(lock):  # somebody looks whether it is locked
+            time.sleep(0.01)
+        records.note_running(run)
+        process = subprocess.Popen(
+            run.command(),
+            cwd=run.entry.code_directory,
+            env={**os.environ, **_ONE_THREAD},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[lock.fileno()],
+            start_new_session=True,  # Ctrl-C reaches it through us, once
+        )
+        records.note_running(run, process.pid)
+    os.setpriority(os.PRIO_PROCESS, process.pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice))
+    stop.watch(process)
+    try:
+        return _wait(process, run)
+    finally:
+        stop.watch(None)
+
+
+def _wait(process: subprocess.Popen[bytes], run: Run) -> tuple[int, str]:
+    metrics, seen = run.path / "metrics.csv", 0.0
+    reason = ""
+    while True:
+        try:
+            return process.wait(_POLL_SECONDS), reason
+        except subprocess.TimeoutExpired:
+            pass
+        rule = run.entry.give_up
+        if rule is None or reason or not metrics.exists() or metrics.stat().st_mtime == seen:
+            continue
+        seen = metrics.stat().st_mtime
+        if reason := Progress(run.path).reason_to_give_up(rule):
+            end_gently(process.pid)

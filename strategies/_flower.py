@@ -1,0 +1,154 @@
+"""Any strategy that ships with Flower, as one of ours: it sees the model's parameters, and nothing else."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app.exception import AppExitException
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from common.errors import UserError
+from common.records import ARRAYS, METRICS, Tensors, record_of, to_record, to_tensors
+from strategies._aggregation import WeightedAverage
+from strategies.fedavg import FedAvg, data_of
+
+# Our loop hands a strategy exactly the clients that it is to address.
+EVERYONE: dict[str, Any] = {
+    "fraction_train": 1.0,
+    "fraction_evaluate": 1.0,
+    "min_train_nodes": 1,
+    "min_evaluate_nodes": 1,
+    "min_available_nodes": 1,
+}
+WEIGHT = "aggregation-weight"
+"""The metric of a reply by which a Flower strategy is to weigh it."""
+
+
+class FlowerStrategy(FedAvg):
+    """Lets a Flower strategy aggregate the trainable parameters, and averages all other entries itself.
+
+    Running statistics and counters are no parameters: an optimiser on the server must not take steps on them,
+    nor a median be taken of counters. They are averaged as in FedAvg. Parameters have the order of the global
+    model in everything that the Flower strategy sees, since some pair them by position.
+
+    Parameters
+    ----------
+    inner_class : callable
+        Makes the Flower strategy.
+    weighs_replies : bool
+        Whether it has weights for replies at all; a median, for instance, has none.
+    weighting : str
+        As in FedAvg; of no effect on one without weights.
+    **parameters : object
+        The Flower strategy's own.
+    """
+
+    TRANSIENT = (*FedAvg.TRANSIENT, "inner", "weighs_replies")
+
+    def __init__(
+        self, inner_class: Callable[..., Strategy], weighs_replies: bool, weighting: str, **parameters: Any
+    ) -> None:
+        super().__init__(weighting=weighting)
+        self.weighs_replies = weighs_replies
+        self.inner = inner_class(**EVERYONE, weighted_by_key=WEIGHT, **parameters)
+
+    def state(self) -> dict[str, Any]:
+        """Add what the Flower strategy keeps."""
+        return {**super().state(), "inner": data_of(vars(self.inner))}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Set the Flower strategy's attributes as well."""
+        vars(self.inner).update(state["inner"])
+        super().restore({name: value for name, value in state.items() if name != "inner"})
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let the Flower strategy build messages with the parameters, and add the other entries."""
+        self.global_model = to_tensors(arrays)
+        messages = self.inner.configure_train(server_round, self._parameters(arrays), config, grid)
+        return _completed(messages, arrays)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Do the same for evaluation."""
+        messages = self.inner.configure_evaluate(server_round, self._parameters(arrays), config, grid)
+        return _completed(messages, arrays)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Average the other entries reply by reply; the Flower strategy is given all replies at once.
+
+        Raises
+        ------
+        UserError
+            If it refuses them.
+        """
+        others = WeightedAverage()
+        kept: list[Message] = []
+        for reply in replies:
+            content = reply.content
+            arrays, metrics = content.array_records[ARRAYS], content.metric_records[METRICS]
+            weight = self.weight(metrics)
+            others.add(self._others(arrays), weight)
+            metrics[WEIGHT] = weight
+            _replace(content, self._parameters(arrays))
+            kept.append(reply)
+        try:
+            parameters, aggregated = self.inner.aggregate_train(server_round, kept)
+        except AppExitException as error:
+            raise UserError(f"'flwr:{type(self.inner).__name__}' cannot aggregate: {error}") from None
+        if parameters is None:
+            return None, aggregated
+        return record_of({**parameters, **to_record(others.result())}), aggregated
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Hand over the metrics that all clients measured: a Flower strategy wants the same ones of all."""
+        kept = list(replies)
+        records = [reply.content.metric_records[METRICS] for reply in kept]
+        shared = set.intersection(*(set(record) for record in records)) if records else set()
+        for record in records:
+            for name in set(record) - shared:
+                del record[name]
+            record[WEIGHT] = record["num-examples"]
+        return self.inner.aggregate_evaluate(server_round, kept)
+
+    def _parameters(self, arrays: Mapping[str, Array]) -> ArrayRecord:
+        record = _Parameters()
+        for name in self.global_model or arrays:
+            if name in self.parameter_names:
+                record[name] = arrays[name]
+        return record
+
+    def _others(self, arrays: Mapping[str, Array]) -> Tensors:
+        return to_tensors({name: arrays[name] for name in arrays if name not in self.parameter_names})
+
+
+class _Parameters(ArrayRecord):
+    """A record that frees its bytes without a collection of garbage for each client of a round."""
+
+    def to_numpy_ndarrays(self, *, keep_input: bool = True) -> list[np.ndarray]:
+        """Return copies of the arrays."""
+        arrays = [array.numpy() for array in self.values()]
+        if not keep_input:
+            self.clear()
+        return arrays
+
+
+def _completed(messages: Iterable[Message], arrays: ArrayRecord) -> list[Message]:
+    """Add to messages the entries of the model that they lack, in the model's order."""
+    completed = list(messages)
+    for content in {id(message.content): message.content for message in completed}.values():
+        sent = content.array_records[ARRAYS]
+        _replace(content, record_of({name: sent.get(name, array) for name, array in arrays.items()}))
+    return completed
+
+
+def _replace(content: RecordDict, arrays: ArrayRecord) -> None:
+    """Put another model into a message; Flower warns of one that is written over another of its kind."""
+    del content[ARRAYS]
+    content[ARRAYS] = arrays

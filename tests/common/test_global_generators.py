@@ -1,0 +1,87 @@
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from common.global_generators import Generator, seed_again, seeded_globally
+
+_GLOBAL = np.random.mtrand._rand  # what the functions of ``np.random`` draw from
+DRAWS: dict[str, Callable[[], Any]] = {
+    "torch": lambda: torch.rand(2).tolist(),
+    "normal": lambda: torch.randn(3).tolist(),
+    "numpy": lambda: _GLOBAL.rand(),
+    "gauss": lambda: _GLOBAL.standard_normal(),  # keeps the second number of a pair
+    "python": random.random,
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_a_block_draws_the_numbers_of_its_seed_and_leaves_no_trace(name: str) -> None:
+    draw = DRAWS[name]
+    seed_again(5)
+    undisturbed = [draw() for _ in range(4)]
+
+    seed_again(5)
+    seen = [draw()]
+    with seeded_globally(7):
+        first = draw(), draw()
+    seen += [draw(), draw()]
+    with pytest.raises(KeyError), seeded_globally(7):
+        raise KeyError(draw())
+    assert [*seen, draw()] == undisturbed
+    with seeded_globally(8):
+        assert (draw(), draw()) != first
+
+
+def test_blocks_in_blocks() -> None:
+    with seeded_globally(1):
+        expected = torch.rand(3).tolist()
+    with seeded_globally(1):
+        seen = torch.rand(1).tolist()
+        with seeded_globally(2):
+            torch.rand(5)
+        assert seen + torch.rand(2).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("make", "draw"),
+    [
+        (torch.Generator, lambda g: torch.rand(1, generator=g).item()),
+        (np.random.default_rng, lambda g: g.random()),
+        (lambda: np.random.Generator(np.random.MT19937(3)), lambda g: g.standard_normal()),
+        (np.random.RandomState, lambda g: g.rand()),
+        (random.Random, lambda g: g.random()),
+    ],
+)
+def test_generators_of_ones_own(make: Callable[[], Generator], draw: Callable[[Any], float]) -> None:
+    generator, twin = make(), make()
+    handed_over = [draw(generator), draw(generator)]
+    with seeded_globally(3, own=[generator]):
+        first = draw(generator)
+        seed_again(3, own=[generator])
+        assert draw(generator) == first
+    with seeded_globally(3, own=[twin]):
+        assert draw(twin) == first
+    with seeded_globally(3, own=[generator]):
+        assert draw(generator) == first
+    assert draw(generator) not in (*handed_over, first)
+
+
+def test_the_largest_seed_is_taken_by_all() -> None:
+    with seeded_globally(2**63 - 1, own=[np.random.default_rng(), random.Random(), torch.Generator()]):
+        assert [draw() for draw in DRAWS.values()]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpus_generator_is_one_of_them() -> None:
+    torch.cuda.manual_seed(5)
+    expected = torch.rand(2, device="cuda").tolist()
+    torch.cuda.manual_seed(5)
+    with seeded_globally(1, "cuda"):
+        first = torch.rand(2, device="cuda").tolist()
+    with seeded_globally(1, "cuda"):
+        assert torch.rand(2, device="cuda").tolist() == first
+    assert torch.rand(2, device="cuda").tolist() == expected

@@ -1,0 +1,65 @@
+import random
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.architectures.layers import Dropout
+from models.foreign import check_keyed, key_recurrent_dropout, own_generators
+from tests.models.random_models import KINDS, Between
+
+MODULE_GENERATOR = torch.Generator()
+
+
+class Shared(nn.Module):
+    """Has a generator of its class, one of its file, and one that another module has, too."""
+
+    of_class = random.Random(0)
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.rand(1, generator=MODULE_GENERATOR)
+
+
+def test_own_generators_are_found_wherever_they_are_and_once() -> None:
+    generator = torch.Generator()
+    found = own_generators(nn.Sequential(Shared(generator), Shared(generator)))
+    assert {id(each) for each in found} == {id(MODULE_GENERATOR), id(Shared.of_class), id(generator)}
+    assert len(found) == 3
+    assert [type(each) for each in own_generators(Between(KINDS["own-generator"]()))] == [
+        torch.Generator,
+        np.random.Generator,
+        random.Random,
+        np.random.RandomState,
+    ]
+
+
+def test_the_generator_of_our_dropout_is_trainings() -> None:
+    layer = Dropout(0.5)
+    layer.generator = torch.Generator()
+    assert own_generators(nn.Sequential(layer, nn.BatchNorm2d(3))) == []
+
+
+def test_the_check_leaves_no_trace() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(), nn.Flatten()).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    inputs, state = torch.rand(2, 1, 8, 8), torch.get_rng_state()
+    check_keyed(model, "own", inputs)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not model.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_recurrent_dropout_does_without_cudnn() -> None:
+    seen: list[bool] = []
+    model = Between(KINDS["LSTM"]())
+    key_recurrent_dropout(model)
+    lstm = model.layer.layer
+    assert isinstance(lstm, nn.LSTM)
+    lstm.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.enabled))
+    model(torch.rand(2, 1, 8, 8))
+    assert seen == [False]
+    assert torch.backends.cudnn.enabled
