@@ -35,7 +35,8 @@ def chosen_object(kind: Kind, section: OpenSection, base: type[T]) -> T:
     UserError
         As ``chosen_function``.
     """
-    cls, parameters = _class(kind, section.choice, cache_items(section.parameters), tuple(folders()), base)
+    found: Any = base  # types are hashable, which mypy does not see
+    cls, parameters = _class(kind, section.choice, cache_items(section.parameters), tuple(folders()), found)
     made: T = cls()
     for name, value in parameters.items():
         setattr(made, name, value)
