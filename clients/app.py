@@ -16,7 +16,7 @@ from clients.registry import complete, load_method
 from common.config import Config
 from common.errors import UserError
 from common.plugins import use_folders
-from common.records import CONFIG, METRICS, SIZE, Payload, is_finite, to_payload, to_record
+from common.records import CONFIG, METRICS, SIZE, Payload, finite_since, is_finite, to_payload, to_record
 from common.sections import Value
 
 CLIENT_FAILED = 1000  # error codes of our own, above those of Flower
@@ -97,7 +97,8 @@ def _with_state(
     for name, section in client.state.items():
         for key, value in section.items():
             if not is_finite(value):
-                raise FloatingPointError(f"the client's state '{name}' is no longer finite in '{key}'")
+                since = finite_since(metrics)
+                raise FloatingPointError(f"the client's state '{name}' is no longer finite in '{key}'{since}")
     reply = RecordDict({name: to_record(section) for name, section in sections.items()})
     reply[METRICS] = MetricRecord(dict(metrics))
     for name, section in client.state.items():

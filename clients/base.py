@@ -24,7 +24,7 @@ from clients.local.training import (
 )
 from common.global_generators import seeded_globally
 from common.randomness import numpy_generator, torch_seed
-from common.records import ARRAYS, Payload, Tensors
+from common.records import ARRAYS, FINITE_STEPS, Payload, Tensors
 from models.measures.evaluation import evaluate
 
 _KEPT = "kept-entries"
@@ -167,6 +167,8 @@ class Client(Hooks, ListInterface):
             **measured,
             "seconds": time.perf_counter() - started,
         }
+        if self.finite_steps is not None:
+            metrics[FINITE_STEPS] = self.finite_steps
         personal = self.personal_names()
         shared = {name: value for name, value in self.worker.state.items() if name not in personal}
         return {ARRAYS: shared, **extra}, metrics

@@ -1,4 +1,4 @@
-"""EPISODE's client half (Crawshaw, Bao and Liu 2023, Algorithm 1)."""
+"""EPISODE's client half (Crawshaw, Bao and Liu 2023, arXiv:2302.07155, Algorithm 1)."""
 
 from typing import Annotated
 

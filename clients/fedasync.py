@@ -1,4 +1,7 @@
-"""FedAsync's client half (Xie, Koyejo and Gupta 2019): SGD with a proximal term towards where it began."""
+"""FedAsync's client half (Xie, Koyejo and Gupta 2019): SGD with a proximal term towards where it began.
+
+arXiv:1903.03934.
+"""
 
 from typing import Annotated
 

@@ -1,4 +1,7 @@
-"""FedBN (Li et al. 2021): BatchNorm layers are personal, their parameters and their statistics."""
+"""FedBN (Li et al. 2021): BatchNorm layers are personal, their parameters and their statistics.
+
+arXiv:2102.07623.
+"""
 
 from clients.fedper import FedPer
 

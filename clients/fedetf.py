@@ -1,4 +1,7 @@
-"""FedETF's client half (Li et al., ICCV 2023), and the port of dot regression in FedLoGe's repository."""
+"""FedETF's client half (Li et al., ICCV 2023), and the port of dot regression in FedLoGe's repository.
+
+arXiv:2303.10058.
+"""
 
 import functools
 from collections.abc import Collection, Mapping

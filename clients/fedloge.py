@@ -1,4 +1,4 @@
-"""FedLoGe's client half (Xiao et al., ICLR 2024)."""
+"""FedLoGe's client half (Xiao et al., ICLR 2024, arXiv:2401.08977)."""
 
 import functools
 import math

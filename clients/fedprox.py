@@ -1,4 +1,7 @@
-"""FedProx (Li et al. 2020, Eq. 2): the local loss plus (mu / 2) ||w - x||^2, x the round's global model."""
+"""FedProx (Li et al. 2020, Eq. 2): the local loss plus (mu / 2) ||w - x||^2, x the round's global model.
+
+arXiv:1812.06127.
+"""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,7 @@
-"""FedRoD's client half (Chen and Chao, ICLR 2022): a generic head for balance, a personal one beside it."""
+"""FedRoD's client half (Chen and Chao, ICLR 2022): a generic head for balance, a personal one beside it.
+
+arXiv:2107.00778.
+"""
 
 from typing import Literal
 

@@ -1,4 +1,7 @@
-"""Local SGD's client half (Yu et al. 2019; Lin, Stich et al. 2020): workers with optimisers of their own."""
+"""Local SGD's client half (Yu et al. 2019; Lin, Stich et al. 2020): workers with optimisers of their own.
+
+arXiv:1905.03817, arXiv:1808.07217.
+"""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Minibatch SGD's client half (Woodworth et al. 2020): one large-batch step per round."""
+"""Minibatch SGD's client half (Woodworth et al. 2020, arXiv:2002.07839): one large-batch step per round."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""MOON's client half (Li, He and Song 2021, Eq. 3 and Algorithm 1)."""
+"""MOON's client half (Li, He and Song 2021, arXiv:2103.16257, Eq. 3 and Algorithm 1)."""
 
 from typing import Annotated, ClassVar
 

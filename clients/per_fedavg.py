@@ -1,4 +1,7 @@
-"""Per-FedAvg (Fallah, Mokhtari and Ozdaglar 2020, Algorithm 1): a start from which one step adapts."""
+"""Per-FedAvg (Fallah, Mokhtari and Ozdaglar 2020, Algorithm 1): a start from which one step adapts.
+
+arXiv:2002.07948.
+"""
 
 from typing import Annotated, Literal
 

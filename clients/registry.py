@@ -22,6 +22,7 @@ from clients.local.optimizers import make_optimizer
 from common.chosen import Items, cache_items, chosen_function
 from common.config import Config, drop_inherited_defaults
 from common.errors import UserError, nearest
+from common.flower_limits import FIXED, LIMITS
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import (
     AUGMENTATION,
@@ -175,7 +176,14 @@ def available_flower_strategies() -> list[str]:
     ]
 
 
-def _flower_method(name: str, given: dict[str, Value]) -> Method:
+def flower_class(name: str) -> type[Strategy]:
+    """Return the class of ``flwr:<Class>``.
+
+    Raises
+    ------
+    UserError
+        If Flower has none that can be used by name.
+    """
     class_name = name.removeprefix(FLOWER_PREFIX)
     if name not in (available := available_flower_strategies()):
         usable = [other.removeprefix(FLOWER_PREFIX) for other in available]
@@ -183,14 +191,14 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
             f"method.name: Flower has no strategy '{class_name}' that can be used by name"
             f"{nearest(class_name, usable)} (available: {', '.join(available)})"
         )
-    flower_class = QFedAvg if class_name == "QFedAvg" else getattr(flower_strategies, class_name)
-    declared = _flower_parameters(flower_class)
-    weighting = _WEIGHTING.get(class_name)
-    if weighting:
-        declared["weighting"] = (Literal["examples", "uniform"], weighting)
+    return QFedAvg if class_name == "QFedAvg" else getattr(flower_strategies, class_name)  # type: ignore[no-any-return]
+
+
+def _flower_method(name: str, given: dict[str, Value]) -> Method:
+    declared = flower_parameters(name)
     parameters: dict[str, Any] = {
-        "inner_class": flower_class,
-        "weighs_replies": weighting is not None,
+        "inner_class": flower_class(name),
+        "weighs_replies": "weighting" in declared,
         "weighting": "examples",
         **parse_parameters("method", name, declared, given),
     }
@@ -201,14 +209,21 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
     return Method(name, FlowerStrategy, Client, parameters, {})
 
 
-def _flower_parameters(flower_class: type[Strategy]) -> dict[str, tuple[Any, Any]]:
-    """Return what a person may set, as name → (annotation, default); functions cannot be."""
-    hints = get_type_hints(flower_class.__init__)
-    return {
-        key: (hints.get(key, Any), ... if parameter.default is parameter.empty else parameter.default)
-        for key, parameter in inspect.signature(flower_class).parameters.items()
-        if key not in _PLUMBING and hints.get(key) in (bool, int, float, str)
+def flower_parameters(name: str) -> dict[str, tuple[Any, Any]]:
+    """Return what a person may set of ``flwr:<Class>``, as name → (annotation, default): no functions."""
+    cls = flower_class(name)
+    hints = get_type_hints(cls.__init__)
+    declared: dict[str, tuple[Any, Any]] = {
+        key: (
+            LIMITS.get(key, hints.get(key, Any)),
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
+        for key, parameter in inspect.signature(cls).parameters.items()
+        if key not in _PLUMBING and key not in FIXED and hints.get(key) in (bool, int, float, str)
     }
+    if weighting := _WEIGHTING.get(name.removeprefix(FLOWER_PREFIX)):
+        declared["weighting"] = (Literal["examples", "uniform"], weighting)
+    return declared
 
 
 def _takes_only_values(strategy_class: type[Strategy]) -> bool:

@@ -8,16 +8,17 @@ the thing named, which declares and limits them.
 import functools
 import hashlib
 import json
-import tomllib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Container, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from common.clocks import clock_profile
 from common.defaults import PROJECT_ROOT, default_values, drop_inherited_defaults, flatten
-from common.errors import UserError, nearest
+from common.errors import UserError, nearest, shown
 from common.plugins import use_folders
+from common.reading import is_text, parse_toml_tables
 from common.renamed_keys import RENAMED
 from common.schedules import schedule_of
 from common.sections import (
@@ -51,6 +52,11 @@ from common.sections import (
 from common.step_rules import StepRule, step_rule
 
 __all__ = ["PROJECT_ROOT", "Config", "default_values", "drop_inherited_defaults", "flatten", "merge"]
+
+_MAX_DIGITS = 19  # those of the largest integer that a message carries
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9_]+")
+_TOO_LARGE = "integers go from -2**63 to 2**63 - 1"
+
 
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
 RESUMABLE_DIFFERENCES = (
@@ -170,7 +176,7 @@ class Config(ConfigSection):
         UserError
             One line that names an unknown key's nearest neighbour, or a wrong value and what is expected.
         """
-        values = _apply_overrides(values)
+        values = _expanded(values)
         use_folders(values.get("plugins", ""))
         _check_keys(values)
         nested: dict[str, Any] = {}
@@ -218,11 +224,13 @@ class Config(ConfigSection):
 
 
 @functools.lru_cache(maxsize=8)  # asked in every round
-def evenly_spread(num_rounds: int, count: int) -> frozenset[int]:
+def evenly_spread(num_rounds: int, count: int) -> Container[int]:
     """Return 1 + round((i + 1) (R - 1) / E) for i = 0, ..., E - 1, halves to even, each once.
 
     The evaluations of Bao, Crawshaw and Liu (ICML 2024, code).
     """
+    if count >= 2 * num_rounds:  # steps of at most a half: every round
+        return range(1, num_rounds + 1)
     return frozenset(1 + round((index + 1) * (num_rounds - 1) / count) for index in range(count))
 
 
@@ -238,10 +246,7 @@ def differences(old: Config, new: Config) -> list[str]:
 
 def parse_toml(text: str, source: str) -> dict[str, Value]:
     """Parse TOML into flat dotted keys; `source` names it in the error."""
-    try:
-        return flatten(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{source} is not valid TOML: {error}") from None
+    return flatten(parse_toml_tables(text, source), source)
 
 
 def to_toml(values: Mapping[str, Value]) -> str:
@@ -257,18 +262,37 @@ def parse_assignment(assignment: str) -> tuple[str, Value]:
     if not separator or not key.strip():
         raise UserError(f"--set takes key=value, not '{assignment}'")
     text = text.strip()
+    if _WHOLE_NUMBER.fullmatch(text) and len(text) > _MAX_DIGITS:
+        raise UserError(f"{key.strip()} has a number of {len(text)} digits: {_TOO_LARGE}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+        table = parse_toml_tables(f"value = {text}", "--set")
+    except UserError:
+        table = {}
+    # Text with line breaks may hold further keys: then it is no value.
+    value = table["value"] if len(table) == 1 else text
     return key.strip(), value if isinstance(value, Value) else text
+
+
+def read_assignments(assignments: Iterable[str]) -> dict[str, Value]:
+    """Parse the ``key=value`` of ``--set``; what ``overrides`` holds counts as set, too.
+
+    Raises
+    ------
+    UserError
+        If one is no assignment, or sets what an option of its own is for.
+    """
+    values = _expanded(dict(map(parse_assignment, assignments)))
+    for key, option in (("run.directory", "--run-dir"), ("run.resume", "--resume")):
+        if key in values:
+            raise UserError(f"--set does not take {key}: use {option}")
+    return values
 
 
 def merge(*layers: Mapping[str, Value]) -> dict[str, Value]:
     """Lay override mappings over the defaults, later ones on top."""
     merged = dict(default_values())
     for layer in layers:
-        merged |= settle_budget(layer)
+        merged |= settle_budget(_expanded(layer))
     return merged
 
 
@@ -283,10 +307,11 @@ def settle_budget(layer: Mapping[str, Value]) -> dict[str, Value]:
     return dict(layer)
 
 
-def _apply_overrides(values: Mapping[str, Value]) -> Mapping[str, Value]:
+def _expanded(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return a layer with the keys that its ``overrides`` hold, which come last."""
     text = values.get("overrides", "")
     if not text or not isinstance(text, str):
-        return values
+        return dict(values)
     overrides = parse_toml(text, "the value of 'overrides'")
     if "overrides" in overrides:
         raise UserError("'overrides' must not contain 'overrides'")
@@ -317,8 +342,7 @@ def _check_keys(values: Mapping[str, Value]) -> None:
         is_parameter = key.startswith(open_prefixes) and key.count(".") == 1
         if key not in known and not is_parameter:
             raise UserError(f"unknown key '{key}'{_nearest_key(key, known)}")
-        if not isinstance(values[key], Value):
-            raise UserError(f"{key} must be true or false, a number or a string, not {values[key]!r}")
+        _check_value(key, values[key])
     if missing := sorted(known - set(values)):
         raise UserError(
             f"the configuration has no key '{missing[0]}'; start from the defaults of pyproject.toml"
@@ -332,10 +356,21 @@ def _nearest_key(key: str, known: Iterable[str]) -> str:
     return hint.replace(f"'{old}'", f"'{RENAMED.get(old, old)}'")
 
 
+def _check_value(key: str, value: object) -> None:
+    if not isinstance(value, Value):
+        raise UserError(f"{key} must be true or false, a number or a string, not {shown(value)}")
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise UserError(f"{key} is too large a number: {_TOO_LARGE}")
+    if isinstance(value, str) and not is_text(value):
+        raise UserError(f"{key} is not UTF-8 text, or holds a zero byte: {shown(value)}")
+
+
 def _describe(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "value_error":
         return str(first["msg"]).removeprefix("Value error, ")
     message = first["msg"].removeprefix("Input should be ")
-    return f"{key} must be {message}, not {first['input']!r}"
+    if key == "local.epochs" and isinstance(first["input"], float):
+        message = "a whole number (for a part of an epoch set local.steps instead)"
+    return f"{key} must be {message}, not {shown(first['input'])}"

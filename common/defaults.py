@@ -6,19 +6,34 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from common.sections import Value
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    """Join nested keys with dots."""
+def flatten(nested: Mapping[str, Any], source: str = "the configuration") -> dict[str, Value]:
+    """Join nested keys with dots.
+
+    Raises
+    ------
+    UserError
+        If a key comes twice, once in quotes: ``"local.steps" = 1`` and ``local.steps = 2``.
+    """
     flat: dict[str, Value] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
+    open_tables = [("", iter(nested.items()))]  # no recursion: tables may be nested to any depth
+    while open_tables:
+        prefix, items = open_tables[-1]
+        for name, value in items:
+            key = f"{prefix}{name}"
+            if isinstance(value, Mapping):
+                open_tables.append((f"{key}.", iter(value.items())))
+                break
+            if key in flat:
+                raise UserError(f"{source} sets {key} twice")
+            flat[key] = value
         else:
-            flat[f"{prefix}{key}"] = value
+            open_tables.pop()
     return flat
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, get_origin, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from common.errors import UserError, nearest
+from common.errors import InapplicableKeyError, UserError, nearest, shown
 from common.sections import Value
 
 
@@ -52,8 +52,9 @@ def parse_parameters(
     for key in given:
         if key not in spellings:
             allowed = ", ".join(f"{section}.{spelling}" for spelling in spellings) or "none"
-            raise UserError(
-                f"'{owner}' has no parameter '{section}.{key}'{nearest(key, spellings)} (it has: {allowed})"
+            raise InapplicableKeyError(
+                f"{section}.{key}",
+                f"'{owner}' has no parameter '{section}.{key}'{nearest(key, spellings)} (it has: {allowed})",
             )
     fields: dict[str, Any] = dict(declared)
     config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -66,5 +67,5 @@ def parse_parameters(
         if first["type"] == "missing":
             raise UserError(f"'{owner}' needs {section}.{key}, which has no default") from None
         message = str(first["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-        raise UserError(f"{section}.{key} must be {message}, not {first['input']!r}") from None
+        raise UserError(f"{section}.{key} must be {message}, not {shown(first['input'])}") from None
     return {name: getattr(validated, name) for name in declared}

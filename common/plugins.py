@@ -315,9 +315,11 @@ def available_plugins(package: ModuleType, base: type | None = None) -> list[str
 
 
 def load_plugin(package: ModuleType, name: str) -> ModuleType | None:
-    """Import ``<package>/<name>.py``; None if there is no such file."""
+    """Import ``<package>/<name>.py``; None if there is no such file, or it holds what others share."""
     module_name = name.replace("-", "_")
-    if module_name not in {module.name for module in pkgutil.iter_modules(package.__path__)}:
+    if module_name.startswith("_") or module_name not in {
+        module.name for module in pkgutil.iter_modules(package.__path__)
+    }:
         return None
     return importlib.import_module(f"{package.__name__}.{module_name}")
 

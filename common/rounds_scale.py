@@ -1,7 +1,9 @@
 """The same experiment over a fraction of its rounds."""
 
+import math
 from collections.abc import Mapping
 
+from common.config import Config
 from common.errors import UserError
 from common.phases import Phases
 from common.schedules.step import Step
@@ -24,8 +26,16 @@ def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]
     factor : float
         Positive.
     """
-    if not factor > 0:
-        raise UserError(f"--rounds-scale must be greater than 0, not {factor:g}")
+    if not 0 < factor < math.inf:
+        raise UserError(f"--rounds-scale must be a number greater than 0, not {factor:g}")
+    try:
+        return _scaled(values, factor)
+    except (ValueError, TypeError, OverflowError):  # of values that are wrong, or become so
+        Config.from_flat(values)
+        raise UserError(f"--rounds-scale = {factor:g} makes a number of rounds or steps too large") from None
+
+
+def _scaled(values: Mapping[str, Value], factor: float) -> dict[str, Value]:
     scaled: dict[str, Value] = {}
     for key in ("rounds", "schedule.warmup-rounds", "schedule.warmup-steps", "local.total-steps"):
         value = values[key]

@@ -10,6 +10,8 @@ from common.round_list import RoundList
 
 Value = bool | int | float | str
 
+MOST_CLIENTS = 10_000_000  # arrays by client must fit into memory
+
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
@@ -68,7 +70,7 @@ class RunSection(ConfigSection):
 class ClientsSection(ConfigSection):
     """How many clients there are and which fraction trains and evaluates in a round."""
 
-    count: Positive
+    count: Annotated[int, Field(gt=0, le=MOST_CLIENTS)]
     fraction: Annotated[float, Field(gt=0, le=1)]
     evaluate_fraction: Annotated[float, Field(ge=0, le=1)]
     test_data: Literal["class-weighted", "training-distribution"]
@@ -79,6 +81,14 @@ class StragglersSection(ConfigSection):
 
     fraction: Annotated[float, Field(ge=0, le=1)]
     policy: Literal["keep", "drop"]
+
+    @model_validator(mode="after")
+    def _somebody_is_in_time(self) -> Self:
+        if self.policy == "drop" and self.fraction == 1:
+            raise ValueError(
+                "stragglers.fraction = 1 with stragglers.policy 'drop' leaves nobody to train: lower it"
+            )
+        return self
 
 
 class ClockSection(OpenSection):
@@ -194,7 +204,7 @@ class DatasetSection(NamedSection):
 
     root: str
     download: bool
-    image_size: NonNegative
+    image_size: Annotated[int, Field(ge=0, le=8192)]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
     natural_clients: NonNegative
     client_noise: NonNegativeFloat
@@ -270,6 +280,14 @@ class StopSection(ConfigSection):
     patience: NonNegative
     target: NonNegativeFloat
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.metric.endswith("accuracy") and self.target > 1:
+            raise ValueError(
+                f"stop.target = {self.target:g} is never reached: '{self.metric}' is between 0 and 1"
+            )
+        return self
+
 
 class RuntimeSection(ConfigSection):
     """Which Grid carries the messages of ``run_simulation.py``; ``workers`` 0 means as many as fit."""
@@ -289,7 +307,7 @@ class ResourcesSection(ConfigSection):
 
     cpus_per_client: Annotated[float, Field(gt=0)]
     gpus_per_client: NonNegativeFloat
-    threads_per_worker: Positive
+    threads_per_worker: Annotated[int, Field(gt=0, le=1024)]
 
 
 class FailuresSection(ConfigSection):
@@ -297,7 +315,7 @@ class FailuresSection(ConfigSection):
 
     policy: Literal["raise", "drop"]
     max_fraction: Annotated[float, Field(ge=0, lt=1)]
-    timeout: Annotated[float, Field(gt=0)]
+    timeout: Annotated[float, Field(gt=0, le=1e8)]
 
 
 class CheckpointSection(ConfigSection):

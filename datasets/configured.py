@@ -4,7 +4,7 @@ import functools
 from dataclasses import replace
 
 from common.config import Config
-from common.errors import UserError
+from common.errors import InapplicableKeyError, UserError
 from common.global_generators import seeded_globally
 from common.randomness import torch_seed
 from common.sections import DatasetSection
@@ -37,6 +37,12 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
         dataset = _open(clean, data_root or config.dataset.root, config.seed, num_clients)
     if dataset.is_text:
         _refuse_what_is_for_images(config)
+    if config.dataset.natural_clients and dataset.train.clients is None:
+        raise InapplicableKeyError(
+            "dataset.natural-clients",
+            f"dataset.natural-clients = {config.dataset.natural_clients} would have no effect: the data of"
+            f" dataset '{dataset.name}' do not come from clients of their own; leave it out",
+        )
     check_noise(dataset, config.dataset.client_noise)
     check_reports(config, dataset)
     if config.dataset.feature_noise > 0:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from common.command_line import make_console
 from common.config import Config, parse_assignment
 from common.errors import UserError
 from common.files import write_atomic
@@ -120,6 +120,6 @@ def _print(results: Mapping[str, Realigned]) -> None:
         _add(personal, form, columns, "personal_accuracy")
     if "personal_fine_tuned_accuracy" in columns:  # of all forms the same
         _add(personal, "global head, fine-tuned, + local head", columns, "personal_fine_tuned_accuracy")
-    console = Console()
+    console = make_console()
     console.print(table)
     console.print(personal)

@@ -5,6 +5,7 @@ from pathlib import Path
 from flwr.app import Message
 
 from clients.app import JOBS
+from common.config import Config
 from common.errors import UserError
 from common.flower import SERVER_NODE_ID, assume_task_identity
 from common.records import METRICS, to_record
@@ -17,12 +18,16 @@ def replay(directory: Path) -> int:
     if not (directory / "job.json").is_file():
         raise UserError(f"{directory} holds no recorded job; the error message of a failed run names one")
     job = FailedJob.load(directory)
+    config = Config.from_flat(job.run_config)
+    kind = job.job.removesuffix(".default")
+    if kind not in JOBS or not 0 <= job.client_id < config.clients.count:
+        raise UserError(f"{directory} holds no job of this run: '{job.job}' of client {job.client_id}")
     assume_task_identity()
     node_id = SERVER_NODE_ID + 1 + job.client_id
-    context = make_context(job.client_id, int(job.run_config["clients.count"]), job.run_config, node_id)
+    context = make_context(job.client_id, config.clients.count, job.run_config, node_id)
     for name, section in job.state.items():
         context.state[name] = to_record(section)
     message = Message(job.content(), dst_node_id=node_id, message_type=job.job)
-    reply = JOBS[job.job.removesuffix(".default")](message, context)
+    reply = JOBS[kind](message, context)
     print(f"client {job.client_id} finished: {dict(reply.metric_records[METRICS])}")
     return 0

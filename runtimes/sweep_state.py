@@ -1,12 +1,12 @@
 """How far a run of a sweep has come, judged by its run directory."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from common.config import Config, differences
 from common.errors import UserError
+from common.files import read_json
 from server.experiment import read_stored_config, stored_config
 
 
@@ -52,8 +52,8 @@ def _read_summary(path: Path, plugins: str) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = read_json(path)
         stored_config(summary["config"], plugins)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (UserError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not the summary of a run: delete it, or that run directory") from None
     return dict(summary)

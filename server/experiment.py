@@ -10,6 +10,8 @@ from flwr.serverapp import Grid
 from clients.registry import complete, load_method
 from common.config import Config, default_values, differences, parse_toml
 from common.errors import UserError
+from common.files import expanded, read_text
+from common.flower_limits import check_cohort
 from common.plugins import use_folders
 from common.sections import Value
 from datasets.configured import open_dataset
@@ -23,13 +25,19 @@ from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
 from server.evaluation import CentralEvaluation
 from server.messages.directory import ClientDirectory, discover_clients
-from server.participation import Participation
+from server.participation import Participation, cohort_size
 from server.privacy import apply_privacy, privacy_remarks, privacy_summary
 from server.records.feature_noise import write_noise_examples
 from server.records.participation_report import write_participation
 from server.records.progress import Logged, ProgressDisplay
 from server.records.recorder import Recorder
-from server.records.run_directory import RunDirectory, default_run_directory, peak_rss_mb
+from server.records.run_directory import (
+    RunDirectory,
+    check_writable,
+    default_run_directory,
+    holds_run,
+    peak_rss_mb,
+)
 from server.round_loop import RoundLoop
 from server.sizes import introduce, size_remarks, write_sizes
 from strategies.fedavg import FedAvg
@@ -46,7 +54,8 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         From ``RoundLoop.run``.
     """
     config = complete(config)
-    path = Path(config.run.directory) if config.run.directory else default_run_directory(config)
+    path = expanded(config.run.directory or default_run_directory(config), "run.directory")
+    check_writable(path)
     checkpoints = CheckpointStore(path / "checkpoints")
     checkpoint = _find_checkpoint(path, checkpoints, config) if config.run.resume else None
     parts = prepare(config, grid)
@@ -77,6 +86,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
             progress.note(f"resumed after round {checkpoint.server_round} of {config.rounds}")
         elif config.run.resume:
             run_directory.restart()
+            progress.note(f"nothing was committed in {path}: the run starts from the beginning")
         loop.run()
         _finish(loop, run_directory, partition_hash)
     except BaseException as error:
@@ -111,6 +121,9 @@ def prepare(config: Config, grid: Grid) -> Parts:
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     _check_state(strategy)
     participation = Participation(config)
+    method = load_method(config.method.name, config.method.parameters)
+    planned = cohort_size(config.clients.count, config.clients.fraction)
+    check_cohort(method.name, method.strategy_parameters, planned)
     _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
@@ -132,9 +145,14 @@ def client_sizes(config: Config) -> list[int]:
     return [len(indices) for indices in partition_clients(config, open_dataset(config))]
 
 
+def has_natural_clients(config: Config) -> bool:
+    """Whether the run's data come from clients of their own."""
+    return open_dataset(config).train.clients is not None
+
+
 def read_stored_config(path: Path, plugins: str | None = None) -> Config:
     """Read the ``config.toml`` of a run; see ``stored_config``."""
-    return stored_config(parse_toml(path.read_text(encoding="utf-8"), str(path)), plugins)
+    return stored_config(parse_toml(read_text(path), str(path)), plugins)
 
 
 def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Config:
@@ -182,6 +200,8 @@ def _remarks(
     yield from getattr(evaluation.model, "remarks", ())
     if batch_norm_layers(evaluation.model):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
+    elif config.batch_norm.policy != "average":
+        yield f"batch-norm.policy = '{config.batch_norm.policy}' has no effect: the model has no BatchNorm"
     yield from privacy_remarks(config)
     made = config.local.course().first_step(config.rounds + 1)
     if config.steps.rule == "fixed" and made < config.local.total_steps:
@@ -204,14 +224,21 @@ def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -
     Raises
     ------
     UserError
-        If there is no run, or it ran with another configuration.
+        If it ran with another configuration, or starting it again would lose what it has done.
     """
     config_file = path / "config.toml"
-    if not config_file.exists():
-        raise UserError(f"there is no run to resume in {path}")
-    stored = read_stored_config(config_file, config.plugins)
     checkpoint = checkpoints.load_latest()
-    if checkpoint:
+    if checkpoint is None and not config_file.exists():
+        if holds_run(path):
+            raise UserError(
+                f"{path} has files of a run, but neither its config.toml nor a checkpoint: move them away, or"
+                " choose another --run-dir"
+            )
+        return None
+    stored = read_stored_config(config_file, config.plugins)
+    if checkpoint is None:
+        _check_nothing_is_lost(path, stored)
+    else:
         stored = stored_config(checkpoint.config, config.plugins)
         if checkpoint.server_round > config.rounds:
             raise UserError(
@@ -220,6 +247,17 @@ def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -
     if found := differences(stored, config):
         raise UserError(f"cannot resume {path} with another configuration: {'; '.join(found)}")
     return checkpoint
+
+
+def _check_nothing_is_lost(path: Path, stored: Config) -> None:
+    """Refuse to begin from the start what had a checkpoint once: its files would be cut back to nothing."""
+    metrics = path / "metrics.csv"
+    num_rounds = metrics.read_bytes().count(b"\n") - 2 if metrics.exists() else 0  # header, round 0
+    if (path / "summary.json").exists() or num_rounds > stored.checkpoint.every:
+        raise UserError(
+            f"{path} holds {num_rounds} finished rounds, but no checkpoint to resume from, and starting again"
+            " would delete them: choose another --run-dir"
+        )
 
 
 def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, str]:

@@ -37,6 +37,7 @@ from server.evaluation import CentralEvaluation
 from server.interrupt import StopRequest, stop_between_rounds
 from server.local_steps import LocalSteps
 from server.messages.directory import ClientDirectory
+from server.messages.divergence import check_loss, check_model
 from server.messages.messenger import Messenger, num_bytes
 from server.messages.replies import ReplyCheck
 from server.participation import Participation
@@ -152,7 +153,7 @@ class RoundLoop:
         """
         self.progress.start(self.server_round, self.config.rounds)
         try:
-            with stop_between_rounds(self.progress.note) as request:
+            with stop_between_rounds(self.progress.note, self.run_directory.path) as request:
                 if self.server_round == 0:
                     started = time.perf_counter()
                     self._finish_round({"round": 0, **self._evaluate_centrally()}, started)
@@ -208,6 +209,7 @@ class RoundLoop:
         arrays, _ = self.messenger.reduce(self.strategy.aggregate_train, server_round, messages, check)
         if arrays is not None:
             self.arrays = conform(arrays, self.arrays)
+            check_model(to_tensors(self.arrays), self.config, self.strategy, server_round)
         else:
             self._stand_still(server_round, check)
         for client_id, metrics in check.metrics.items():
@@ -302,7 +304,9 @@ class RoundLoop:
 
     def _evaluate_centrally(self) -> dict[str, float]:
         """Evaluate the global model, and its variants if the method has any."""
-        return self.evaluation(self.arrays, self.strategy.variants(to_tensors(self.arrays)))
+        row = self.evaluation(self.arrays, self.strategy.variants(to_tensors(self.arrays)))
+        check_loss(row, self.config, self.strategy, self.server_round)
+        return row
 
     def _evaluation_fraction(self, is_last: bool) -> float:
         """Return which fraction of clients evaluates; if none does, all do so at the end if personalised."""

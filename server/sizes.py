@@ -9,7 +9,7 @@ from torch import nn
 
 from common.config import Config
 from common.errors import UserError
-from common.files import write_atomic
+from common.files import expanded, read_text, write_atomic
 from models.sizes.early_exits import MultiExit
 from models.sizes.population import Population, read_sizes
 from models.sizes.submodels import SubModels, as_splittable, parse_sizes
@@ -103,11 +103,7 @@ def write_sizes(path: Path, population: Population | None) -> None:
 
 
 def _read(path: str, num_clients: int) -> list[str]:
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"model.size-file: cannot read {path}: {error.strerror}") from None
-    sizes = read_sizes(text, path)
+    sizes = read_sizes(read_text(expanded(path, "model.size-file"), "model.size-file"), path)
     if len(sizes) != num_clients:
         raise UserError(f"model.size-file names {len(sizes)} clients, but clients.count is {num_clients}")
     return sizes

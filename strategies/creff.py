@@ -1,4 +1,7 @@
-"""CReFF's server half: classifier re-training with federated features (Shang et al., IJCAI 2022)."""
+"""CReFF's server half: classifier re-training with federated features (Shang et al., IJCAI 2022).
+
+arXiv:2204.13399.
+"""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""EPISODE's server half (Crawshaw, Bao and Liu 2023, Algorithm 1)."""
+"""EPISODE's server half (Crawshaw, Bao and Liu 2023, arXiv:2302.07155, Algorithm 1)."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""FedAsync's server half (Xie, Koyejo and Gupta 2019, Algorithm 1)."""
+"""FedAsync's server half (Xie, Koyejo and Gupta 2019, arXiv:1903.03934, Algorithm 1)."""
 
 from typing import Annotated
 

@@ -1,4 +1,7 @@
-"""FedAvg's server half, and the hooks that other methods override."""
+"""FedAvg's server half, and the hooks that other methods override.
+
+arXiv:1602.05629.
+"""
 
 import functools
 import inspect

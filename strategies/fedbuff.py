@@ -1,4 +1,7 @@
-"""FedBuff (Nguyen et al. 2022, Algorithm 1): updates from a buffer of changes of several versions."""
+"""FedBuff (Nguyen et al. 2022, Algorithm 1): updates from a buffer of changes of several versions.
+
+arXiv:2106.06639.
+"""
 
 from typing import Annotated, Literal
 

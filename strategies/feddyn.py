@@ -1,4 +1,4 @@
-"""FedDyn's server half (Acar et al. 2021, Algorithm 1)."""
+"""FedDyn's server half (Acar et al. 2021, arXiv:2111.04263, Algorithm 1)."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""FedLoGe's server half (Xiao et al., ICLR 2024)."""
+"""FedLoGe's server half (Xiao et al., ICLR 2024, arXiv:2401.08977)."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal

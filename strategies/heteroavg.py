@@ -1,4 +1,7 @@
-"""HeteroAvg: averaging models of several sizes (Chan et al., ICLR 2024, section 3 and equation 44)."""
+"""HeteroAvg: averaging models of several sizes (Chan et al., ICLR 2024, section 3 and equation 44).
+
+arXiv:2308.11464.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal

@@ -1,4 +1,4 @@
-"""HeteroFL's server half (Diao, Ding and Tarokh, ICLR 2021, section 3 and Algorithm 1)."""
+"""HeteroFL's server half (Diao, Ding and Tarokh, ICLR 2021, arXiv:2010.01264, section 3 and Algorithm 1)."""
 
 from common.records import ARRAYS, Payload
 from models.sizes.submodels import EntrySelection, Indices

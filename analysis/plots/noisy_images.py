@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw into this file")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="draw into this file")
 
 
 if __name__ == "__main__":

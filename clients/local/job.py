@@ -79,6 +79,9 @@ class Job:
         self.learning_rate = self.mean_rate = worker.config.optimizer.learning_rate
         self.num_steps = 0
         self.num_samples = 0
+        self.finite_steps: int | None = (
+            None  # local steps before the loss was no longer finite, if it was not
+        )
         self.logits: torch.Tensor | None = None
         self.training_metrics: dict[str, float] = {}
         self.is_personal_phase = False

@@ -152,6 +152,8 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
     client.training_metrics = metrics.results()
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean_loss = float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
+    if not math.isfinite(mean_loss):
+        client.finite_steps = int(torch.stack(losses).isfinite().cumprod(0).sum())
     return len(sizes), mean_loss
 
 

@@ -9,6 +9,7 @@ made from (``dataset.binarize``), or the label itself. Modules with a leading un
 
 import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,17 @@ def available_partitions() -> list[str]:
 def partition_parameters(name: str) -> list[str]:
     """Return a scheme's parameters, spelled as in the configuration."""
     return [parameter.replace("_", "-") for parameter in function_parameters(_scheme(name))]
+
+
+def parse_arguments(name: str, parameters: Mapping[str, Value]) -> dict[str, Any]:
+    """Validate the parameters of a scheme, spelled as in the configuration.
+
+    Raises
+    ------
+    UserError
+        If there is no such scheme, or a parameter or its value is wrong.
+    """
+    return parse_parameters("partition", name, function_parameters(_scheme(name)), parameters)
 
 
 def make_partition(
@@ -72,7 +84,7 @@ def make_partition(
         If the scheme, a parameter or its value is wrong, or the partition is impossible.
     """
     scheme = _scheme(name)
-    arguments = parse_parameters("partition", name, function_parameters(scheme), parameters)
+    arguments = parse_arguments(name, parameters)
     if num_clients < 1:
         raise UserError(f"clients.count must be at least 1, got {num_clients}")
     if num_clients > len(targets):

@@ -10,9 +10,10 @@ from common.config import Config
 from common.errors import ClientFailureError
 from common.records import CONFIG, content_bytes, to_payload
 from server.messages.directory import ClientDirectory, CohortGrid
+from server.messages.divergence import advice, is_divergence, is_of_server
 from server.messages.exchange import exchange
 from server.messages.failed_job import FailedJob
-from server.messages.replies import FailedRoundError, ReplyCheck, check_failures
+from server.messages.replies import ClientFailure, FailedRoundError, ReplyCheck, check_failures
 from server.records.progress import ProgressDisplay
 from server.records.run_directory import RunDirectory
 
@@ -79,15 +80,28 @@ class Messenger:
             result = aggregate(server_round, check.in_client_order(replies))
         except FailedRoundError as error:
             failure = error.failure
+            advised = self._advice(server_round, failure.reason)
+            command = self._record_job(server_round, failure.client_id, messages)
             raise ClientFailureError(
-                f"client {failure.client_id} failed in round {server_round}:\n{failure.reason.rstrip()}\n"
-                f"Run this one job again:\n  {self._record_job(server_round, failure.client_id, messages)}"
+                f"{_subject(failure, server_round)}:\n{failure.reason.rstrip()}\n{advised}"
+                f"Run this one job again:\n  {command}"
             ) from None
-        check_failures(check.failures, len(messages), self._config.failures.max_fraction, server_round)
+        self._check_failures(check, len(messages), server_round)
         for failure in check.failures:
             reason = failure.reason.strip().splitlines()[-1]
             self._progress.note(f"round {server_round}: dropped client {failure.client_id} ({reason})")
         return result
+
+    def _check_failures(self, check: ReplyCheck, cohort_size: int, server_round: int) -> None:
+        fraction = self._config.failures.max_fraction
+        try:
+            check_failures(check.failures, cohort_size, fraction, server_round)
+        except ClientFailureError as error:
+            advised = self._advice(server_round, check.failures[0].reason)
+            raise ClientFailureError(f"{error}\n{advised}".rstrip()) from None
+
+    def _advice(self, server_round: int, reason: str) -> str:
+        return f"{advice(self._config, server_round)}\n" if is_divergence(reason) else ""
 
     def query(self, action: str, contents: Mapping[int, RecordDict]) -> Iterator[tuple[int, RecordDict]]:
         """Ask clients something that must not fail; yield client id and content of each reply as it comes.
@@ -123,6 +137,15 @@ class Messenger:
             client_id, message.metadata.message_type, message.content, state, dict(self._config.flat())
         ).save(directory)
         return f"python run_simulation.py --replay {directory}"
+
+
+def _subject(failure: ClientFailure, server_round: int) -> str:
+    if not is_of_server(failure.reason):
+        return f"client {failure.client_id} failed in round {server_round}"
+    return (
+        f"round {server_round} works with a model of the server's whose loss is not finite, as client"
+        f" {failure.client_id} was the first to find"
+    )
 
 
 def num_bytes(messages: Mapping[int, Message]) -> int:

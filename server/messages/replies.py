@@ -13,6 +13,7 @@ from common.records import (
     PARTICIPATION_WEIGHT,
     array_records,
     content_bytes,
+    finite_since,
     is_finite,
     to_tensors,
 )
@@ -104,6 +105,11 @@ class ReplyCheck:
 
     def _fault(self, client_id: int, reply: Message) -> str:
         """Return why a reply must not be averaged in; empty if it may."""
+        fault = self._content_fault(client_id, reply)
+        metrics = None if reply.has_error() else reply.content.get(METRICS)
+        return fault + finite_since(metrics) if fault and isinstance(metrics, MetricRecord) else fault
+
+    def _content_fault(self, client_id: int, reply: Message) -> str:
         if reply.has_error():
             if reply.error.code == MISCONFIGURED:
                 raise UserError(reply.error.reason or "a client is misconfigured")

@@ -1,11 +1,14 @@
 """The run directory: everything about a run in files that a person or a program can read."""
 
+import contextlib
 import csv
 import fcntl
 import hashlib
 import io
 import json
+import os
 import platform
+import re
 import resource
 import sys
 import time
@@ -32,6 +35,7 @@ METRICS_COLUMNS = (
 EVALUATIONS_COLUMNS = ("round", "client_id", "num_examples")
 CLIENTS_COLUMNS = ("round", "client_id", "num_examples", "steps", "loss", "seconds")
 CLASSES_COLUMNS = ("round", "class", "group", "train_examples", "test_accuracy")
+_FILES = ("config.toml", "metrics.csv", "clients.csv", "evaluations.csv", "summary.json", "model.safetensors")
 _PACKAGES = ("flwr", "torch", "torchvision", "numpy", "ray")
 
 
@@ -112,8 +116,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path, config: Config, resume: bool) -> None:
-        holds_run = (path / "config.toml").exists()
-        if holds_run and not resume:
+        if holds_run(path) and not resume:
             raise UserError(
                 f"{path} already holds a run: continue it with --resume or choose another --run-dir"
             )
@@ -174,6 +177,35 @@ class RunDirectory:
         self._lock.close()
 
 
+def check_writable(path: Path) -> None:
+    """Make sure that a run can write into a directory, before anything starts; nothing is left there.
+
+    Raises
+    ------
+    UserError
+        If the directory cannot be made, or no file in it.
+    """
+    made: list[Path] = []
+    try:
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe-{os.getpid()}"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot write to the run directory {path}: {reason}; choose another one") from None
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a directory holds files of a run, even if some are missing."""
+    return any((path / name).exists() for name in _FILES) or any(path.glob("checkpoints/round-*.json"))
+
+
 def lock_directory(path: Path) -> IO[bytes]:
     """Lock a run directory for as long as the returned file is open; a process that dies lets go of it.
 
@@ -193,8 +225,8 @@ def lock_directory(path: Path) -> IO[bytes]:
 
 def default_run_directory(config: Config) -> Path:
     """Return a new directory below ``runs/``, named after the method, the data set and the time."""
-    method = config.method.name.replace(":", "-").lower()
-    base = Path("runs") / f"{method}-{config.dataset.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = re.sub(r"[^a-z0-9._-]+", "-", f"{config.method.name}-{config.dataset.name}".lower())
+    base = Path("runs") / f"{name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = (base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 1000)))
     return next(path for path in candidates if not path.exists())
 

@@ -24,9 +24,9 @@ def test_rounding_is_half_up_and_at_least_one(factor: float, rounds: int) -> Non
     assert scale_rounds(flat(rounds=7), factor)["rounds"] == rounds  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_factor_that_makes_no_sense(factor: float) -> None:
-    with pytest.raises(UserError, match="--rounds-scale must be greater than 0"):
+    with pytest.raises(UserError, match="--rounds-scale must be a number greater than 0"):
         scale_rounds(flat(), factor)  # type: ignore[arg-type]
 
 

@@ -50,8 +50,14 @@ def test_centralized_holds_the_union_and_makes_as_many_gradients() -> None:
         "partition.classes-per-client": 2,  # the default, which 'iid' does not inherit
         "method.name": "fedavg",
         "method.mu": None,
-        "dataset.natural-clients": 100,
     }
+
+
+def test_natural_clients_are_those_of_the_run() -> None:
+    config = federated()
+    pooled = derive(config, "centralized", no_sizes, lambda: True)
+    assert pooled.dataset.natural_clients == 100
+    assert derive(pooled, "centralized", no_sizes, lambda: True) == pooled
 
 
 @pytest.mark.parametrize(

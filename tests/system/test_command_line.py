@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ import run_simulation
 from clients.base import Client
 from common.config import PROJECT_ROOT
 from common.records import Payload
+from runtimes import launch
 from server.checkpoints import checkpoint
+from server.round_loop import RoundLoop
 from tests.conftest import SMALL_RUN
 
 
@@ -118,11 +121,93 @@ def test_resume_with_another_configuration(
     assert complaint in capsys.readouterr().err
 
 
-def test_resume_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("--resume", "--run-dir", str(tmp_path / "none")) == 2
-    assert "there is no run to resume" in capsys.readouterr().err
-    assert call("--resume") == 2
-    assert "--resume needs --run-dir" in capsys.readouterr().err
+class TestResumeOfNothing:
+    @pytest.mark.parametrize("folder", ["none/of/these", ""])
+    def test_starts_a_run_and_says_so(
+        self, folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "slurm-17.out").write_text("kept")
+        assert call("--resume", "--run-dir", str(tmp_path / folder)) == 0
+        assert f"nothing was committed in {tmp_path / folder}: the run starts" in capsys.readouterr().out
+        assert (tmp_path / folder / "summary.json").exists()
+        assert (tmp_path / "slurm-17.out").read_text() == "kept"
+
+    def test_needs_a_directory(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert call("--resume") == 2
+        assert "--resume needs --run-dir" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("lost", [["checkpoints"], ["config.toml", "checkpoints"]])
+    @pytest.mark.parametrize("is_finished", [True, False])
+    def test_destroys_nothing(
+        self, lost: list[str], is_finished: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert call("--run-dir", str(tmp_path)) == 0
+        for name in (*lost, *([] if is_finished else ["summary.json", "model.safetensors"])):
+            path = tmp_path / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.name != "log.txt"}
+        for arguments in (["--resume"], []):
+            assert call("--run-dir", str(tmp_path), *arguments) == 2
+            assert "--run-dir" in capsys.readouterr().err
+        assert {p: p.read_bytes() for p in before} == before
+
+
+class TestWhatWasCommitted:
+    """A message about an end from outside says whether there is something to resume."""
+
+    def interrupted(self, monkeypatch: pytest.MonkeyPatch, at_round: int) -> None:
+        train = RoundLoop._train
+
+        def stop(loop: RoundLoop, server_round: int) -> object:
+            if server_round == at_round:
+                raise KeyboardInterrupt
+            return train(loop, server_round)
+
+        monkeypatch.setattr(RoundLoop, "_train", stop)
+
+    @pytest.mark.parametrize(
+        ("at_round", "message"), [(3, "what was committed is kept: resume"), (1, "nothing was committed yet")]
+    )
+    def test_ctrl_c(
+        self,
+        at_round: int,
+        message: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        self.interrupted(monkeypatch, at_round)
+        assert call("--run-dir", str(tmp_path / "run")) == 130
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert message in error
+        assert f"--run-dir {tmp_path / 'run'} --resume" in error
+
+    def test_before_anything_began(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def stop(options: object) -> int:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(launch, "launch", stop)
+        assert call("--run-dir", str(tmp_path)) == 130
+        assert capsys.readouterr().err == "stopped\n"
+
+
+@pytest.mark.parametrize("path", ["/proc/run", "{tmp}/file/run", "{tmp}/" + "n" * 300, "~nobody-here/x"])
+def test_a_run_directory_that_cannot_be_written(
+    path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert call("--run-dir", path.format(tmp=tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert "cannot write to the run directory" in error or "cannot use the path" in error
+    assert error.count("\n") == 1
+
+
+def test_the_home_folder_in_a_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert call("--run-dir=~/run") == 0
+    assert (tmp_path / "run" / "summary.json").exists()
 
 
 def test_damaged_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
