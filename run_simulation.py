@@ -16,6 +16,8 @@ from common.command_line import Parser, leave_closed_pipe, show_warnings_as_line
 from common.errors import ClientFailureError, UserError, print_error
 from common.files import expanded
 
+_COMMANDS = ("realign", "replay")
+
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
@@ -46,8 +48,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="say what there is to choose, or what a name means",
     )
     parser.add_argument("--schema", action="store_true", help="print a JSON schema of experiment files")
-    parser.add_argument("--realign", metavar="DIR", type=_path, help="realign the heads of a run of FedLoGe")
-    parser.add_argument("--replay", metavar="DIR", type=_path, help="run one failed client job again, alone")
+    for name in _COMMANDS:
+        parser.add_argument(f"--{name}", nargs="?", const="DIR", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -82,16 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    for name in _COMMANDS:
+        if directory := getattr(options, name):
+            raise UserError(f"--{name} is a command of its own: python -m runtimes.{name} {directory}")
     if options.describe is not None or options.schema:
         return _explain(options)
-    if options.replay:
-        from runtimes.replay import replay
-
-        return replay(options.replay)
-    if options.realign:
-        from runtimes.realign import realign
-
-        return realign(options.realign, options.set)
     from runtimes.launch import launch
 
     return launch(options)

@@ -94,6 +94,11 @@ def run_prelude(message: Message, context: Context) -> RecordDict:
 def _with_state(
     client: Client, context: Context, sections: Payload, metrics: Mapping[str, int | float]
 ) -> RecordDict:
+    if undeclared := sorted(client.undeclared_state()):
+        raise UserError(
+            f"method.name '{client.worker.config.method.name}': its client half keeps the state"
+            f" '{undeclared[0]}' without saying so: name it in KEEPS, or return it from keeps()"
+        )
     for name, section in client.state.items():
         for key, value in section.items():
             if not is_finite(value):

@@ -20,6 +20,8 @@ class Ditto(Client):
     model does on the client. lam = 0 is local training.
     """
 
+    KEEPS = ("personal",)
+
     lam: Annotated[float, Field(ge=0)] = 0.1
     personal_steps: NonNegative = 0
 

@@ -1,6 +1,6 @@
 """EPISODE's client half (Crawshaw, Bao and Liu 2023, arXiv:2302.07155, Algorithm 1)."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -9,6 +9,7 @@ from clients.base import Client
 from clients.local.optimizers import weight_decays
 from clients.local.sgd_only import require_own_clipping
 from common.records import Payload, Tensors
+from common.sections import Value
 
 
 class Episode(Client):
@@ -19,6 +20,9 @@ class Episode(Client):
     and steps include weight decay. ``gradient_batches`` mini-batches make L_i; 0: as many as the round has
     steps, as is meant in the code of Bao et al. (2024), which takes 1.
     """
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {"method.clip-norm": 1.0, "method.gradient-batches": 1}
+    KEEPS = ("gradient",)
 
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
     gradient_batches: Annotated[int, Field(ge=0)] = 0

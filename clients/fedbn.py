@@ -3,10 +3,17 @@
 arXiv:2102.07623.
 """
 
+from typing import ClassVar
+
 from clients.fedper import FedPer
+from common.sections import Value
 
 
 class FedBN(FedPer):
     """Shares all but the BatchNorm layers, which are found by their type."""
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {
+        "model.name": "resnet20",
+    }
 
     personal_part: str = "batch-norm"

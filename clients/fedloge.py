@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -17,6 +17,7 @@ from clients.local.optimizers import make_optimizer, set_learning_rate
 from common.errors import UserError
 from common.randomness import torch_generator
 from common.records import Payload, Tensors
+from common.sections import Value
 from models.classifier import as_classifier, embed_with
 from models.heads.parts import part_names
 from models.heads.realignment import (
@@ -42,6 +43,9 @@ class FedLoGe(Client):
     (``models.heads.realignment``). With ``fine_tuning_epochs`` it is also measured with psi, realigned to
     rows of norm ``kappa`` and then trained on its data, plus phi_k: the authors' test of new clients.
     """
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.head-steps": 20}
+    KEEPS = ("local-head",)
 
     head: HeadKind = "sse-c"
     inference: Inference = "code"

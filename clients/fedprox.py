@@ -18,6 +18,11 @@ class FedProx(Client):
     mu: Annotated[float, Field(ge=0)] = 0.01
     form: Literal["squared", "norm"] = "squared"  # norm: the penalty is mu ||w - x||
 
+    @property
+    def proximal_weight(self) -> float:
+        """Return mu."""
+        return self.mu
+
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradient of the penalised loss."""
         changes = {name: params[name] - anchor for name, anchor in self.global_params.items()}

@@ -27,6 +27,8 @@ class FedRoD(Client):
     predicts as the generic model does.
     """
 
+    KEEPS = ("personal-head",)
+
     head_aggregation: Literal["examples", "class-wise"] = "examples"
 
     def validate(self) -> None:

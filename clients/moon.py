@@ -23,7 +23,7 @@ class Moon(Client):
     """
 
     DEFAULTS: ClassVar = {"model.projection": 256}
-
+    KEEPS = ("previous-*",)
     mu: Annotated[float, Field(ge=0)] = 1.0
     temperature: Annotated[float, Field(gt=0)] = 0.5
     previous_models: Positive = 1

@@ -20,7 +20,7 @@ import strategies
 from clients.base import Client
 from clients.local.optimizers import make_optimizer
 from common.chosen import Items, cache_items, chosen_function
-from common.config import Config, drop_inherited_defaults
+from common.config import Config, differences, drop_inherited_defaults
 from common.errors import UserError, nearest
 from common.flower_limits import FIXED, LIMITS
 from common.parameters import class_parameters, parse_parameters
@@ -53,8 +53,6 @@ _WEIGHTING = {
     **dict.fromkeys(("FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "MultiKrum"), "examples"),
     "QFedAvg": "uniform",
 }
-# Arguments that are not for a person to set: our messages and the adapter decide them.
-_PLUMBING = {*EVERYONE, "weighted_by_key", "arrayrecord_key", "configrecord_key"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,16 @@ class Method:
     def defaults(self) -> Mapping[str, Value]:
         """Keys of the configuration for which the method has defaults of its own."""
         return self.client_class.defaults(self.client_parameters)
+
+    @property
+    def depends_on_rounds(self) -> bool:
+        """Whether the number of rounds decides what the method does in each of them."""
+        return self.client_class.depends_on_rounds(self.client_parameters)
+
+    @property
+    def example(self) -> Mapping[str, Value]:
+        """Keys of a small run that shows the method."""
+        return {**self.strategy_class.EXAMPLE, **self.client_class.EXAMPLE}
 
     def make_strategy(self) -> FedAvg:
         """Build the server half."""
@@ -99,6 +107,12 @@ def complete(config: Config) -> Config:
     given = config.flat()
     missing = {key: value for key, value in method.defaults.items() if key not in given}
     return Config.from_flat({**given, **missing}) if missing else config
+
+
+def run_differences(old: Config, new: Config) -> list[str]:
+    """Return in which of the keys that decide the result of a run two configurations differ."""
+    method = load_method(new.method.name, new.method.parameters)
+    return differences(old, new, method.depends_on_rounds)
 
 
 def load_method(name: str, parameters: Mapping[str, Value]) -> Method:
@@ -199,7 +213,6 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
     parameters: dict[str, Any] = {
         "inner_class": flower_class(name),
         "weighs_replies": "weighting" in declared,
-        "weighting": "examples",
         **parse_parameters("method", name, declared, given),
     }
     try:
@@ -219,10 +232,12 @@ def flower_parameters(name: str) -> dict[str, tuple[Any, Any]]:
             ... if parameter.default is parameter.empty else parameter.default,
         )
         for key, parameter in inspect.signature(cls).parameters.items()
-        if key not in _PLUMBING and key not in FIXED and hints.get(key) in (bool, int, float, str)
+        if key not in EVERYONE and key not in FIXED and hints.get(key) in (bool, int, float, str)
     }
     if weighting := _WEIGHTING.get(name.removeprefix(FLOWER_PREFIX)):
         declared["weighting"] = (Literal["examples", "uniform"], weighting)
+    else:
+        declared.pop("weighted_by_key", None)
     return declared
 
 

@@ -73,6 +73,7 @@ class Config(ConfigSection):
     device: str
     overrides: str
     plugins: str
+    metrics: str
     run: RunSection
     clients: ClientsSection
     participation: NamedSection
@@ -196,10 +197,13 @@ class Config(ConfigSection):
         """Return the configuration as the flat mapping of dotted keys that ``from_flat`` takes."""
         return flatten(self.model_dump(by_alias=True))
 
-    def comparable(self) -> dict[str, Value]:
-        """Return the keys that decide the result: those that a resumed run must share."""
+    def comparable(self, depends_on_rounds: bool = False) -> dict[str, Value]:
+        """Return the keys that decide the result: those that a resumed run must share.
+
+        `depends_on_rounds` says that the method's result does.
+        """
         ignored = set(RESUMABLE_DIFFERENCES)
-        if self._depends_on_rounds():
+        if depends_on_rounds or self._depends_on_rounds():
             ignored.remove("rounds")
         return {
             key: value
@@ -211,11 +215,8 @@ class Config(ConfigSection):
         """Tell whether the number of rounds decides what happens in each of them."""
         schedule = schedule_of(self.schedule)
         by_rounds = not (schedule.varies_by_step and self.local.total_steps)
-        return (
-            (schedule.depends_on_length and by_rounds)
-            or (step_rule(self.steps).depends_on_length and not self.local.total_steps)
-            # ScaleFL distils after a share of them.
-            or (self.method.name == "scalefl" and self.method.parameters.get("distillation-start") != 0)
+        return (schedule.depends_on_length and by_rounds) or (
+            step_rule(self.steps).depends_on_length and not self.local.total_steps
         )
 
     def sha256(self) -> str:
@@ -234,9 +235,9 @@ def evenly_spread(num_rounds: int, count: int) -> Container[int]:
     return frozenset(1 + round((index + 1) * (num_rounds - 1) / count) for index in range(count))
 
 
-def differences(old: Config, new: Config) -> list[str]:
-    """Say in which of the keys that decide the result two configurations differ."""
-    before, after = old.comparable(), new.comparable()
+def differences(old: Config, new: Config, depends_on_rounds: bool = False) -> list[str]:
+    """Return in which of the keys that decide the result two configurations differ, as ``comparable``."""
+    before, after = old.comparable(depends_on_rounds), new.comparable(depends_on_rounds)
     return [
         f"{key} was {before.get(key)!r} and is {after.get(key)!r}"
         for key in sorted({*before, *after})

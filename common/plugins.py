@@ -61,6 +61,8 @@ CLIENT_HALF = Kind("client half of a method", "method.name", "clients", "clients
 SERVER_HALF = Kind("server half of a method", "method.name", "strategies", "strategies")
 PARTICIPATION = Kind("participation scheme", "participation.name", "server.participation", "participation")
 PARTITION = Kind("partition", "partition.name", "datasets.partitions", "partitions", "partition")
+DATASET = Kind("data set", "dataset.name", "datasets.sets", "datasets", "load")
+METRIC = Kind("metric", "metrics", "models.metrics", "metrics", "metric")
 MODEL = Kind("model", "model.name", "models.architectures", "models", "build")
 LOSS = Kind("loss", "loss.name", "clients.local.losses", "losses", "loss")
 OPTIMIZER = Kind("optimizer", "optimizer.name", "clients.local.optimizers", "optimizers", "build")
@@ -72,8 +74,8 @@ CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "secon
 PLOT = Kind("plot", "plots", "", "plots", "plot")
 
 KINDS = (
-    CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, MODEL, LOSS, OPTIMIZER, SCHEDULE, AUGMENTATION,
-    STEP_RULE, CLOCK,
+    CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, DATASET, METRIC, MODEL, LOSS, OPTIMIZER, SCHEDULE,
+    AUGMENTATION, STEP_RULE, CLOCK,
 )  # fmt: skip
 
 
@@ -152,6 +154,11 @@ def names(kind: Kind) -> list[str]:
     """List the names of a kind, in configuration spelling; nothing is imported but the kind's package."""
     listed = [*_own(kind), *(name for _, name in _in_folders(kind)), *(point.name for point in _points(kind))]
     return sorted({name.replace("_", "-") for name in listed})
+
+
+def project_names(kind: Kind) -> list[str]:
+    """List the project's own names of a kind, in configuration spelling."""
+    return [name.replace("_", "-") for name in _own(kind)]
 
 
 def find(kind: Kind, name: str) -> Found | None:

@@ -6,12 +6,12 @@ round; ``local-only`` trains each client's model on its own data and averages no
 
 from collections.abc import Callable, Mapping, Sequence
 
+from common.cohort import cohort_size
 from common.config import Config, default_values
 from common.errors import UserError, nearest
 from common.inactive import set_back
 from common.sections import Value
 from common.step_rules import step_rule
-from server.participation import cohort_size
 
 AS_GIVEN = "as-given"
 CENTRALIZED = "centralized"

@@ -9,28 +9,29 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 from common.command_line import make_console
-from common.config import Config, parse_toml, read_assignments
+from common.config import Config, read_assignments
 from common.errors import UserError
 from common.experiment_file import Experiment, Overrides, parse_experiment
 from common.files import read_text
 from runtimes.run import configure, run, saying_how_to_resume
 
-CONFIG_FILE = "config.toml"
-
 
 def read_configuration(options: argparse.Namespace) -> Config:
     """Lay defaults, experiment file and command line over each other and validate the result.
 
-    With ``--resume`` the run directory's own ``config.toml``, if there is one, replaces the defaults.
+    With ``--resume`` the configuration that the run stored, if there is one, replaces the defaults.
     """
     layers: list[Overrides] = []
-    if options.resume and not options.run_dir:
-        raise UserError("--resume needs --run-dir: the directory of the run to resume, or to start")
-    stored = Path(options.run_dir or "") / CONFIG_FILE
-    if options.resume and stored.is_file():
-        if options.rounds_scale is not None and not options.experiment:
+    if options.resume:
+        from server.checkpoints.stored_config import find_stored_config
+
+        if not options.run_dir:
+            raise UserError("--resume needs --run-dir: the directory of the run to resume, or to start")
+        stored = find_stored_config(Path(options.run_dir), ",".join(options.plugins) or None)
+        if stored and options.rounds_scale is not None and not options.experiment:
             raise UserError("--resume keeps the rounds of the run: change them with --set rounds=...")
-        layers.append(parse_toml(read_text(stored), str(stored)))
+        if stored:
+            layers.append(stored.values)
     return configure(
         options,
         read_experiment(options).overrides,

@@ -6,31 +6,34 @@ from pathlib import Path
 
 import torch
 from flwr.serverapp import Grid
+from torch import nn
 
-from clients.registry import complete, load_method
-from common.config import Config, default_values, differences, parse_toml
+from clients.registry import complete, load_method, run_differences
+from common.clock import ClientSpeeds
+from common.cohort import cohort_size
+from common.config import Config
 from common.errors import UserError
-from common.files import expanded, read_text
-from common.flower_limits import check_cohort
+from common.files import expanded
 from common.plugins import use_folders
-from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
 from datasets.partition_scheme import partition_clients
 from models.batch_norm import batch_norm_layers
 from models.sizes.population import Population
-from server.asynchronous import start_clock
+from models.sizes.submodels import SubModels
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
+from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
 from server.messages.directory import ClientDirectory, discover_clients
-from server.participation import Participation, cohort_size
-from server.privacy import apply_privacy, privacy_remarks, privacy_summary
+from server.participation import Participation
+from server.privacy import apply_privacy, check_private_state, privacy_remarks, privacy_summary
 from server.records.feature_noise import write_noise_examples
 from server.records.participation_report import write_participation
 from server.records.progress import Logged, ProgressDisplay
 from server.records.recorder import Recorder
+from server.records.row_files import check_rows
 from server.records.run_directory import (
     RunDirectory,
     check_writable,
@@ -39,7 +42,8 @@ from server.records.run_directory import (
     peak_rss_mb,
 )
 from server.round_loop import RoundLoop
-from server.sizes import introduce, size_remarks, write_sizes
+from server.sizes import check_sizes, make_population, size_remarks, write_sizes
+from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
 
@@ -57,7 +61,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     path = expanded(config.run.directory or default_run_directory(config), "run.directory")
     check_writable(path)
     checkpoints = CheckpointStore(path / "checkpoints")
-    checkpoint = _find_checkpoint(path, checkpoints, config) if config.run.resume else None
+    checkpoint, lost = _find_checkpoint(path, checkpoints, config) if config.run.resume else (None, "")
     parts = prepare(config, grid)
     strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
     evaluation, clients = parts.evaluation, parts.clients
@@ -66,7 +70,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
     try:
-        run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
+        run_directory.write_label_distribution(clients.label_counts, dataset.class_names or ("samples",))
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
         write_sizes(path / "sizes.csv", parts.population)
@@ -81,6 +85,8 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         loop = RoundLoop(
             config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
         )
+        for remark in filter(None, (lost, *checkpoints.passed_over)):
+            progress.note(remark)
         if checkpoint:
             loop.restore(checkpoint)
             progress.note(f"resumed after round {checkpoint.server_round} of {config.rounds}")
@@ -119,25 +125,42 @@ def prepare(config: Config, grid: Grid) -> Parts:
     """
     use_folders(config.plugins)
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
+    strategy.check(config)
     _check_state(strategy)
     participation = Participation(config)
-    method = load_method(config.method.name, config.method.parameters)
-    planned = cohort_size(config.clients.count, config.clients.fraction)
-    check_cohort(method.name, method.strategy_parameters, planned)
     _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
     evaluation = CentralEvaluation(config, dataset)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
-    trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
-    shared = [name for name in trained if name not in clients.personal_names]
-    strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
-    strategy.client_examples = torch.from_numpy(clients.num_examples)
-    strategy.begin_run(config.clients.count, shared)
-    participation.meet(clients.num_examples, clients.label_counts)
-    population = introduce(config, strategy, evaluation.model, clients)
-    start_clock(config, strategy, clients)
+    check_private_state(config, participation.scheme, clients.keeps_state)
+    participation.setup(clients.num_examples, clients.label_counts)
+    population = make_population(config, evaluation.model)
+    check_sizes(config, strategy, evaluation.model, population, clients)
+    strategy.setup(run_facts(config, evaluation.model, clients, population))
     return Parts(strategy, participation, dataset, evaluation, clients, population)
+
+
+def run_facts(
+    config: Config, model: nn.Module, clients: ClientDirectory, population: Population | None
+) -> RunFacts:
+    """Return what a strategy may know of the run."""
+    trained = (name for name, value in model.named_parameters() if value.requires_grad)
+    buffers = (name for name, _ in model.named_buffers())
+    personal = clients.personal_names
+    return RunFacts(
+        config.clients.count,
+        [name for name in trained if name not in personal],
+        [name for name in buffers if name not in personal],
+        config.seed,
+        cohort_size(config.clients.count, config.clients.fraction),
+        torch.from_numpy(clients.label_counts),
+        torch.from_numpy(clients.num_examples),
+        clients.client_ids,
+        ClientSpeeds(config),
+        population,
+        SubModels(model, population.sizes) if population else None,
+    )
 
 
 def client_sizes(config: Config) -> list[int]:
@@ -148,20 +171,6 @@ def client_sizes(config: Config) -> list[int]:
 def has_natural_clients(config: Config) -> bool:
     """Whether the run's data come from clients of their own."""
     return open_dataset(config).train.clients is not None
-
-
-def read_stored_config(path: Path, plugins: str | None = None) -> Config:
-    """Read the ``config.toml`` of a run; see ``stored_config``."""
-    return stored_config(parse_toml(read_text(path), str(path)), plugins)
-
-
-def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Config:
-    """Validate the configuration that a run stored; keys that are younger than it have their defaults.
-
-    The plug-in folders are those of the run, or now `plugins`.
-    """
-    moved = {} if plugins is None else {"plugins": plugins}
-    return Config.from_flat({**default_values(), **values, **moved})
 
 
 def _check_state(strategy: FedAvg) -> None:
@@ -218,35 +227,38 @@ def _remarks(
         )
 
 
-def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -> Checkpoint | None:
-    """Return the checkpoint to go on from; None if the run never got as far as one.
+def _find_checkpoint(
+    path: Path, checkpoints: CheckpointStore, config: Config
+) -> tuple[Checkpoint | None, str]:
+    """Return the checkpoint to resume from, None if the run never got as far as one; and a remark.
 
     Raises
     ------
     UserError
-        If it ran with another configuration, or starting it again would lose what it has done.
+        If it ran with another configuration, none of its checkpoints can be used, or starting it again would
+        lose what it has done.
     """
-    config_file = path / "config.toml"
-    checkpoint = checkpoints.load_latest()
-    if checkpoint is None and not config_file.exists():
+    stored = find_stored_config(path, config.plugins)
+    if stored is None:
         if holds_run(path):
             raise UserError(
-                f"{path} has files of a run, but neither its config.toml nor a checkpoint: move them away, or"
-                " choose another --run-dir"
+                f"{path} has files of a run, but neither its config.toml nor a readable checkpoint: move"
+                " them away, or choose another --run-dir"
             )
-        return None
-    stored = read_stored_config(config_file, config.plugins)
+        return None, ""
+    values = stored.values
+    checkpoint = checkpoints.load_latest(lambda progress: check_rows(path, progress["rows"]))
     if checkpoint is None:
-        _check_nothing_is_lost(path, stored)
+        _check_nothing_is_lost(path, stored_config(values, config.plugins))
     else:
-        stored = stored_config(checkpoint.config, config.plugins)
+        values = checkpoint.config
         if checkpoint.server_round > config.rounds:
             raise UserError(
                 f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"
             )
-    if found := differences(stored, config):
+    if found := run_differences(stored_config(values, config.plugins), config):
         raise UserError(f"cannot resume {path} with another configuration: {'; '.join(found)}")
-    return checkpoint
+    return checkpoint, stored.remark
 
 
 def _check_nothing_is_lost(path: Path, stored: Config) -> None:

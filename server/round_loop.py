@@ -41,8 +41,14 @@ from server.messages.divergence import check_loss, check_model
 from server.messages.messenger import Messenger, num_bytes
 from server.messages.replies import ReplyCheck
 from server.participation import Participation
-from server.records.client_metrics import summarise_evaluations, summarise_training, weighted_mean
+from server.records.client_metrics import (
+    reported,
+    summarise_evaluations,
+    summarise_training,
+    weighted_mean,
+)
 from server.records.progress import ProgressDisplay
+from server.records.results import is_better, is_evaluated, results_of
 from server.records.run_directory import RunDirectory
 from strategies.fedavg import FedAvg
 
@@ -104,7 +110,8 @@ class RoundLoop:
         vars(self.early_stop).update(progress["early_stop"])
         self.participation.restore(progress.get("participation", {}))
         self.local_steps.restore(progress.get("local_steps", {}))
-        self.run_directory.cut_back(progress["rows"])
+        for remark in self.run_directory.restore_rows(progress["rows"]):
+            self.progress.note(remark)
         states = {
             client_id: RecordDict({name: to_record(section) for name, section in sections.items()})
             for client_id, sections in checkpoint.clients.items()
@@ -130,7 +137,7 @@ class RoundLoop:
                     "early_stop": early_stop,
                     "participation": self.participation.state(),
                     "local_steps": self.local_steps.state(),
-                    "rows": self.run_directory.num_rows(),
+                    "rows": self.run_directory.commit_rows(),
                 },
                 dict(self.config.flat()),
             ),
@@ -252,15 +259,17 @@ class RoundLoop:
         Return the cohort without those that failed to answer.
         """
         strategy = self.strategy
-        if not (asked := strategy.asks(server_round, cohort)):
+        if not (asked := strategy.prelude_clients(server_round, cohort)):
             return cohort
 
         def ask(_: int, arrays: ArrayRecord, config: ConfigRecord, view: Grid) -> list[Message]:
-            return strategy.address(RecordDict({ARRAYS: arrays, CONFIG: config}), "query.prelude", view)
+            return strategy.build_messages(
+                RecordDict({ARRAYS: arrays, CONFIG: config}), "query.prelude", view
+            )
 
         messages = self._build(ask, server_round, asked, steps)
         check = self._reply_check(messages, self.participation.weights(asked))
-        self.messenger.reduce(strategy.hear, server_round, messages, check)
+        self.messenger.reduce(strategy.aggregate_prelude, server_round, messages, check)
         self._trained_since_checkpoint |= check.worked
         cost.update(failures=len(check.failures), bytes_down=num_bytes(messages), bytes_up=check.num_bytes)
         failed = {failure.client_id for failure in check.failures}
@@ -296,7 +305,7 @@ class RoundLoop:
             }
         )
         view = self.messenger.view(client_ids)
-        messages = self.messenger.by_client(self.strategy.address(query, "query.loss", view))
+        messages = self.messenger.by_client(self.strategy.build_messages(query, "query.loss", view))
         check = self._reply_check(messages)
         self.messenger.reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
         cost.update(clients=len(messages), failures=len(check.failures), bytes_down=num_bytes(messages))
@@ -321,8 +330,7 @@ class RoundLoop:
         check = self._reply_check(messages)
         self.messenger.reduce(self._aggregate_evaluate, server_round, messages, check)
         for client_id, metrics in check.metrics.items():
-            values = {"num_examples": int(metrics["num-examples"]), **metrics}
-            del values["num-examples"]
+            values: Row = {"num_examples": int(metrics["num-examples"]), **reported(metrics)}
             self.run_directory.evaluations.append({"round": server_round, "client_id": client_id, **values})
         return summarise_evaluations(check.metrics, _sizes(messages))
 
@@ -373,10 +381,9 @@ class RoundLoop:
         row |= self.strategy.columns(row["round"])
         row["seconds"] = time.perf_counter() - started
         self.seconds += row["seconds"]
-        evaluated = {key: value for key, value in row.items() if "_loss" in key or "_accuracy" in key}
-        if "test_accuracy" in row:
-            self.final = {"round": row["round"], **evaluated}
-            if row["round"] > 0 and row["test_accuracy"] > self.best.get("test_accuracy", -1.0):
+        if is_evaluated(row):
+            self.final = {"round": row["round"], **results_of(row)}
+            if row["round"] > 0 and is_better(row, self.best):
                 self.best = dict(self.final)
             for class_row in self.evaluation.class_rows():
                 self.run_directory.classes.append({"round": row["round"], **class_row})

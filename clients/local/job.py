@@ -162,12 +162,17 @@ class Job:
         return torch_generator(self.worker.config.seed, name, *key, device=device)
 
     @property
+    def proximal_weight(self) -> float:
+        """A hook: mu, if the method adds mu (w - x) to every gradient, which ``step_weight_norm`` counts."""
+        return 0.0
+
+    @property
     def step_weight_norm(self) -> float:
         """||a||_1 of this round's steps: their number, more with momentum, less with a proximal term."""
         optimizer = self.worker.config.optimizer
         given = optimizer_parameters(optimizer) if optimizer.name == "sgd" else {}
         momentum = given.get("momentum", 0.0)
-        damping = self.learning_rate * getattr(self, "mu", 0.0)
+        damping = self.learning_rate * self.proximal_weight
         return step_weight_norm(self.num_steps, momentum, damping, given.get("nesterov", False))
 
     def gradient_of_steps(self, correction: Tensors) -> Tensors:
@@ -197,7 +202,9 @@ class Job:
         return NoisyNormalizer(worker.normalizer, worker.dataset.std, level[None], generator)
 
     def label_counts(self) -> torch.Tensor:
-        """Count the client's training samples by class."""
+        """Count the client's training samples by class; as of one class if the targets are numbers."""
+        if self.worker.dataset.is_regression:
+            return torch.tensor([self.num_examples])
         targets = self.worker.dataset.train.targets[torch.from_numpy(self.indices)]
         return torch.bincount(targets[targets >= 0], minlength=self.worker.dataset.num_classes)
 

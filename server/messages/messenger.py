@@ -136,7 +136,7 @@ class Messenger:
         FailedJob.from_message(
             client_id, message.metadata.message_type, message.content, state, dict(self._config.flat())
         ).save(directory)
-        return f"python run_simulation.py --replay {directory}"
+        return f"python -m runtimes.replay {directory}"
 
 
 def _subject(failure: ClientFailure, server_round: int) -> str:

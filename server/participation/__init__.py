@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from common.cohort import cohort_size
 from common.config import Config, drop_inherited_defaults
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import PARTICIPATION, find_subclass
@@ -16,11 +17,6 @@ from common.randomness import Purpose, numpy_generator
 from server.participation._scheme import AskLosses, Facts, ParticipationScheme, SelectionContext
 
 _BEFORE_THE_FIRST_ROUND = 0
-
-
-def cohort_size(num_clients: int, fraction: float) -> int:
-    """Return m = max(1, round(C K)), rounded half up and never truncated."""
-    return max(1, int(np.floor(fraction * num_clients + 0.5)))
 
 
 def _ask_nobody(clients: Sequence[int], one_batch: bool) -> Mapping[int, float]:
@@ -62,10 +58,10 @@ class Participation:
             )
         )
 
-    def meet(self, num_examples: npt.NDArray[np.int64], label_counts: npt.NDArray[np.int64]) -> None:
-        """Learn the clients' training samples: their number, and that of each class, (clients, classes)."""
+    def setup(self, num_examples: npt.NDArray[np.int64], label_counts: npt.NDArray[np.int64]) -> None:
+        """Take the clients' training samples: their number, and that of each class, (clients, classes)."""
         self.num_examples = num_examples
-        self.scheme.meet(label_counts)
+        self.scheme.setup(label_counts)
 
     def cohort(
         self,

@@ -233,6 +233,7 @@ class TestApp:
             client.state["head"] = {"weight": value.clone()}
             return {}
 
+        monkeypatch.setattr(Client, "KEEPS", ("head",))
         monkeypatch.setattr(Client, "end_round", end_round)
         context = make_context(0, 6, self.CONFIG.flat(), 2)
         assert not self.ask("train", self.content(), context=context).has_error()
@@ -240,6 +241,18 @@ class TestApp:
         reply = self.ask("train", self.content(), context=context)
         assert "the client's state 'head' is no longer finite in 'weight'" in str(reply.error.reason)
         assert to_tensors(context.state.array_records["head"])["weight"].tolist() == [1.0]
+
+    def test_state_that_a_method_does_not_say_that_it_keeps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def end_round(client: Client, params: Tensors) -> dict[str, Tensors]:
+            client.state["head-2"] = {"weight": torch.zeros(1)}
+            return {}
+
+        monkeypatch.setattr(Client, "end_round", end_round)
+        reply = self.ask("train", self.content())
+        assert reply.error.code == CLIENT_MISCONFIGURED
+        assert "keeps the state 'head-2' without saying so: name it in KEEPS" in str(reply.error.reason)
+        monkeypatch.setattr(Client, "KEEPS", ("head-*",))
+        assert not self.ask("train", self.content()).has_error()
 
     def test_an_exception_is_an_error_reply_with_its_traceback(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(client: Client) -> None:

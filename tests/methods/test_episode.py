@@ -27,14 +27,14 @@ class AskingFederation(Federation):
         chosen = range(len(self.clients)) if cohort is None else cohort
         number = self.server_round + 1
         replies = []
-        for client_id in self.strategy.asks(number, chosen):
+        for client_id in self.strategy.prelude_clients(number, chosen):
             config = ConfigRecord({"server-round": number})
             sections, metrics = self.clients[client_id].answer_prelude({"arrays": self.model}, config)
             content = RecordDict({name: to_record(section) for name, section in sections.items()})
             content[METRICS] = MetricRecord(dict(metrics))
             replies.append(Message(content, reply_to=make_message()))
         if replies:
-            self.strategy.hear(number, replies)
+            self.strategy.aggregate_prelude(number, replies)
         return super().round(cohort)
 
     def controls(self) -> list[float]:

@@ -8,6 +8,7 @@ from clients.registry import load_method
 from common.errors import UserError
 from common.flower import assume_task_identity
 from common.records import ARRAYS, METRICS, Tensors, to_record, to_tensors
+from strategies._run_facts import RunFacts
 from strategies._workers import Workers
 from tests.methods.quadratics import Federation
 from tests.strategies.messages import NodesOnly
@@ -140,7 +141,7 @@ def average_into(
 def test_slowmo_in_three_rounds() -> None:
     strategy = load_method("slowmo", {}).make_strategy()
     assert isinstance(strategy, Workers)
-    strategy.begin_run(1, ["w"])
+    strategy.setup(RunFacts(1, ["w"]))
     x = {"w": torch.tensor([1.0, 2.0], dtype=torch.float64)}
     for server_round, (rate, average, buffer, expected) in enumerate(
         [

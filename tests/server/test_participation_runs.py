@@ -171,7 +171,7 @@ def test_an_unanswered_query_ends_the_run_or_counts_as_a_failure(run_tiny: Runne
     options = {"participation__name": "power-of-choice", "participation__candidates": 6}
     with pytest.raises(ClientFailureError, match="client 0 failed in round 1") as raised:
         run_tiny("raise", Refusing, **options)
-    assert replay(Path(str(raised.value).rsplit("--replay ", 1)[1])) == 0
+    assert replay(Path(str(raised.value).rsplit("runtimes.replay ", 1)[1])) == 0
     run = run_tiny("drop", Refusing, failures__policy="drop", **options)
     assert not {0, 3} & set(pd.read_csv(run / "clients.csv")["client_id"])
     metrics = pd.read_csv(run / "metrics.csv").iloc[1:]

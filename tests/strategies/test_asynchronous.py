@@ -19,6 +19,7 @@ from common.records import to_tensors
 from common.sections import Value
 from server.checkpoints.state_codec import capture_attributes, restore_attributes
 from strategies._asynchronous import Asynchronous
+from strategies._run_facts import RunFacts
 from tests.conftest import Runner
 from tests.methods.quadratics import Federation
 from tests.strategies.messages import NodesOnly, make_reply, record
@@ -39,8 +40,16 @@ def make(
     strategy = load_method(method, given).make_strategy()
     assert isinstance(strategy, Asynchronous)
     clients = {client_id + 2: client_id for client_id in range(config.clients.count)}
-    strategy.begin_run(config.clients.count, ["w"])
-    strategy.meet(ClientSpeeds(config), clients, concurrency, config.seed)
+    strategy.setup(
+        RunFacts(
+            config.clients.count,
+            ["w"],
+            seed=config.seed,
+            cohort_size=concurrency,
+            client_ids=clients,
+            speeds=ClientSpeeds(config),
+        )
+    )
     return strategy
 
 

@@ -15,7 +15,7 @@ import run_simulation
 from clients.base import Client
 from common.config import PROJECT_ROOT
 from common.records import Payload
-from runtimes import launch
+from runtimes import launch, realign, replay
 from server.checkpoints import checkpoint
 from server.round_loop import RoundLoop
 from tests.conftest import SMALL_RUN
@@ -265,10 +265,26 @@ def test_a_failing_client_ends_the_run_with_exit_code_1(
     error = capsys.readouterr().err
     assert "failed in round 1" in error
     assert "RuntimeError: planted" in error
-    assert "python run_simulation.py --replay" in error
-    replay_directory = error.rsplit("--replay ", 1)[1].strip()
+    assert "python -m runtimes.replay" in error
+    replay_directory = error.rsplit("runtimes.replay ", 1)[1].strip()
     with pytest.raises(RuntimeError, match="planted"):
-        run_simulation.main(["--replay", replay_directory])
+        replay.main([replay_directory])
+
+
+@pytest.mark.parametrize("command", ["realign", "replay"])
+def test_what_was_a_flag_is_answered_with_the_command(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_simulation.main([f"--{command}", "runs/x"]) == 2
+    answer = f"error: --{command} is a command of its own: python -m runtimes.{command} runs/x\n"
+    assert capsys.readouterr().err == answer
+
+
+def test_commands_beside_runs_answer_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert realign.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"error: there is no run in {tmp_path}\n"
+    assert replay.main([str(tmp_path)]) == 2
+    assert "holds no recorded job" in capsys.readouterr().err
 
 
 def test_not_a_number_is_never_averaged_in(
