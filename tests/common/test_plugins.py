@@ -288,7 +288,9 @@ class TestMethods:
         assert load_method("my-method", {}).client_class is not one
 
     def test_equal_values_of_other_types_are_not_mixed_up(self) -> None:
-        assert load_method("fedavgm", {"nesterov": False, "beta": 1}).strategy_parameters["nesterov"] is False
+        assert (
+            load_method("fedavgm", {"nesterov": False, "beta": 0.5}).strategy_parameters["nesterov"] is False
+        )
         assert "method.nesterov must be a valid boolean, not 0" in message(
-            load_method, "fedavgm", {"nesterov": 0, "beta": 1}
+            load_method, "fedavgm", {"nesterov": 0, "beta": 0.5}
         )

@@ -85,7 +85,7 @@ def test_keys_of_any_depth_are_unknown_keys_and_not_recursion() -> None:
 
 def test_a_key_in_quotes_does_not_overrule_the_same_key() -> None:
     with pytest.raises(UserError, match=r"x.toml sets optimizer.learning-rate twice"):
-        parse_toml('"optimizer.learning-rate" = 0.1\nlocal.lr = 0.2\n', "x.toml")
+        parse_toml('"optimizer.learning-rate" = 0.1\noptimizer.learning-rate = 0.2\n', "x.toml")
 
 
 @pytest.mark.parametrize("text", ["1" * 25, str(2**63), "-" + str(2**63 + 1), "0x" + "f" * 5000])
