@@ -130,6 +130,8 @@ def prepare(config: Config, grid: Grid) -> Parts:
     participation = Participation(config)
     _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
+    if config.partition.name != "node":
+        partition_clients(config, dataset)  # an impossible partition is refused before a client is asked
     evaluation = CentralEvaluation(config, dataset)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout)
