@@ -144,12 +144,12 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     _check_number(client, message)
     client.validate()
     if client.assumes_sgd():
-        require_plain_sgd(client.worker.config.local, client.worker.config.method.name)
+        require_plain_sgd(client.worker.config.optimizer, client.worker.config.method.name)
     check_course(client)
-    loss = client.worker.config.local.loss
+    loss = client.worker.config.loss.name
     if loss != "cross-entropy" and client.overrides("loss"):
         name = client.worker.config.method.name
-        raise UserError(f"method.name '{name}' has a loss of its own: local.loss must be 'cross-entropy'")
+        raise UserError(f"method.name '{name}' has a loss of its own: loss.name must be 'cross-entropy'")
     description = MetricRecord(
         {
             "client-id": client.client_id,
