@@ -122,7 +122,9 @@ class RoundLoop:
         """Write a checkpoint of the last finished round."""
         trained = self._trained_since_checkpoint if self.clients.keeps_state else ()
         question = {client_id: RecordDict({CONFIG: ConfigRecord()}) for client_id in trained}
-        answers = self.messenger.query("get_state", question)
+        # Where failures are tolerated, a checkpoint does without what a lost node has kept since.
+        tolerate = self.config.failures.policy == "drop"
+        answers = self.messenger.query("get_state", question, spare_gone=tolerate)
         early_stop = {key: value for key, value in vars(self.early_stop).items() if not key.startswith("_")}
         self.checkpoints.commit(
             Checkpoint(
@@ -173,6 +175,7 @@ class RoundLoop:
 
     def _run_round(self, server_round: int, request: StopRequest) -> None:
         started = time.perf_counter()
+        self.messenger.take_back(self.checkpoints.client_state)
         row = self._train(server_round)
         self.server_round = server_round
         is_last = server_round == self.config.rounds
