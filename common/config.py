@@ -54,7 +54,8 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
 RESUMABLE_DIFFERENCES = (
-    "rounds", "overrides", "plugins", "device", "dataset.root", "dataset.download", "failures.timeout",
+    "rounds", "overrides", "plugins", "observers", "device", "dataset.root", "dataset.download",
+    "failures.timeout",
 )  # fmt: skip
 RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "checkpoint.", "analysis.")
 
@@ -67,6 +68,7 @@ class Config(ConfigSection):
     device: str
     overrides: str
     plugins: str
+    observers: str
     run: RunSection
     clients: ClientsSection
     participation: OpenSection

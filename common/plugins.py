@@ -61,8 +61,9 @@ SERVER_HALF = Kind("server half of a method", "method.name", "strategies", "stra
 PARTICIPATION = Kind("participation scheme", "participation.name", "server.participation", "participation")
 PARTITION = Kind("partition", "partition.name", "datasets.partitions", "partitions", "partition")
 MODEL = Kind("model", "model.name", "models.architectures", "models", "build")
+OBSERVER = Kind("observer", "observers", "server.observers", "observers")
 
-KINDS = (CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, MODEL)
+KINDS = (CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, MODEL, OBSERVER)
 
 
 @dataclass(frozen=True)
