@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for channels_last in (False, True):
         for batch_size in (64,) if options.tiny else (64, 256, 1000):
             layer = {
-                "dataset.name": "benchmark-images" if options.tiny else "cifar10",
+                "dataset.name": "benchmarks.harness:benchmark_images" if options.tiny else "cifar10",
                 "dataset.root": options.dataset_root,
                 "model.name": "hsu-cnn",
                 "evaluate.batch-size": batch_size,

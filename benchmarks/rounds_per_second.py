@@ -8,17 +8,14 @@ count.
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmarks.harness import make_config, parser, random_images, run, show
-from datasets.images.raw import RawDataset
-from datasets.images.sources import source
+from datasets.arrays import Arrays
 
 WARM_UP = 50
 
 
-@source("benchmark-points")
-def benchmark_points(root: Path, download: bool) -> RawDataset:
+def benchmark_points() -> Arrays:
     """Make small random images, so that rounds cost more than steps."""
     return random_images((1, 8, 8), 5_000)
 
@@ -27,7 +24,7 @@ def processor_seconds(rounds: int, clients: int, method: str, sampling: str) -> 
     """Return the processor time of a run."""
     config = make_config(
         rounds=rounds,
-        dataset__name="benchmark-points",
+        dataset__name="benchmarks.rounds_per_second:benchmark_points",
         model__name="mlp",
         method__name=method,
         clients__count=clients,

@@ -27,6 +27,7 @@ from common.global_generators import seeded_globally
 from common.randomness import numpy_generator, torch_seed
 from common.records import ARRAYS, FINITE_STEPS, Payload, Tensors
 from models.measures.evaluation import evaluate
+from models.measures.numbers import evaluate_numbers
 
 _KEPT = "kept-entries"
 Result = TypeVar("Result")
@@ -214,7 +215,7 @@ class Client(Hooks, ListInterface):
 
     @_seeded
     def training_loss(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
-        """Return the mean cross-entropy of the global model on the client's training data.
+        """Return the mean cross-entropy, or squared error, of the global model on the client's training data.
 
         In evaluation mode and without augmentation; with ``one-batch`` in `config`, on one mini-batch.
         """
@@ -224,15 +225,17 @@ class Client(Hooks, ListInterface):
             generator = numpy_generator(worker.config.seed, "measurement", self.server_round, self.client_id)
             indices = generator.permutation(indices)[: worker.config.local.batch_size]
         samples = torch.from_numpy(indices).to(worker.device)
-        sums = evaluate(
-            worker.model,
-            worker.train.inputs.index_select(0, samples),
-            worker.train.targets[samples],
+        given = worker.train.inputs.index_select(0, samples), worker.train.targets[samples]
+        normalizer, batch_size = (
             self.normalizer("measurement", self.server_round),
-            worker.dataset.num_classes,
             worker.config.evaluate.batch_size,
         )
-        return {"num-examples": self.num_examples, "loss": sums.mean()[0]}
+        if worker.dataset.is_regression:
+            loss = evaluate_numbers(worker.model, *given, normalizer, batch_size).results()["loss"]
+        else:
+            sums = evaluate(worker.model, *given, normalizer, worker.dataset.num_classes, batch_size)
+            loss = sums.mean()[0]
+        return {"num-examples": self.num_examples, "loss": loss}
 
     @functools.cached_property
     def _kept_names(self) -> list[str]:

@@ -69,6 +69,7 @@ class Config(ConfigSection):
     overrides: str
     plugins: str
     observers: str
+    metrics: str
     run: RunSection
     clients: ClientsSection
     participation: OpenSection

@@ -60,10 +60,12 @@ CLIENT_HALF = Kind("client half of a method", "method.name", "clients", "clients
 SERVER_HALF = Kind("server half of a method", "method.name", "strategies", "strategies")
 PARTICIPATION = Kind("participation scheme", "participation.name", "server.participation", "participation")
 PARTITION = Kind("partition", "partition.name", "datasets.partitions", "partitions", "partition")
+DATASET = Kind("data set", "dataset.name", "datasets.sets", "datasets", "load")
+METRIC = Kind("metric", "metrics", "models.metrics", "metrics", "metric")
 MODEL = Kind("model", "model.name", "models.architectures", "models", "build")
 OBSERVER = Kind("observer", "observers", "server.observers", "observers")
 
-KINDS = (CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, MODEL, OBSERVER)
+KINDS = (CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, DATASET, METRIC, MODEL, OBSERVER)
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ class LocalSection(ConfigSection):
     trust_coefficient: Annotated[float, Field(gt=0)]
     clip_norm: NonNegativeFloat
     clip_decay: bool
-    loss: Literal["cross-entropy", "hinge", "focal", "ldam"]
+    loss: Literal["cross-entropy", "hinge", "focal", "ldam", "mse"]
     focal_gamma: NonNegativeFloat
     ldam_margin: NonNegativeFloat
     ldam_scale: Annotated[float, Field(gt=0)]
@@ -330,7 +330,7 @@ class CheckpointSection(ConfigSection):
 
 
 class AnalysisSection(ConfigSection):
-    """What is written down for ``analysis/`` in which rounds (``server/records/recorder.py``)."""
+    """What is written down for ``analysis/`` in which rounds (``server/observers/``)."""
 
     similarity_rounds: Rounds
     images: Annotated[int, Field(ge=4)]

@@ -1,41 +1,27 @@
 """Load a data set by name."""
 
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
-import torch
+from typing import Any
 
 from common.errors import UserError, nearest
 from common.files import expanded
 from common.parameters import function_parameters, parse_parameters
-from common.randomness import Purpose, numpy_generator
+from common.plugin_modules import guarded
+from common.plugins import DATASET, find_function, names
 from common.sections import DatasetSection, Value
-from datasets.dataset import Dataset, Split
-from datasets.images.cache import entry_name, open_entry
-from datasets.images.decoding import DecodedDataset, channel_statistics, decode
-from datasets.images.image_lists import ImageLists, read_image_lists
-from datasets.images.options import ImageOptions, image_parameters, missing_test_folder
-from datasets.images.sources import (
-    Source,
-    available_datasets,
-    find_source,
-    find_text_loader,
-    image_folder_source,
-)
+from datasets.arrays import Arrays, from_arrays
+from datasets.dataset import Dataset
 from datasets.long_tail import LongTail
-from datasets.stratified import stratified_hold_out
-from datasets.text import TextRequest
+from datasets.request import Normalization, Request
 
 __all__ = ["available_datasets", "load_dataset"]
 
-# Per-channel statistics on [0, 1] that torchvision's pre-trained models are normalised with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-Normalization = Literal["dataset", "imagenet", "half", "none"]
+
+def available_datasets() -> list[str]:
+    """Return the names that `load_dataset` knows."""
+    return names(DATASET)
 
 
 def load_dataset(
@@ -49,36 +35,22 @@ def load_dataset(
     num_clients: int | None = None,
     long_tail: LongTail | None = None,
     normalization: Normalization = "dataset",
+    numbers: bool | None = None,
     parameters: Mapping[str, Value] | None = None,
 ) -> Dataset:
-    """Load a data set as uint8 tensors; image files are decoded only the first time.
+    """Load a data set: ``load`` of the file ``datasets/sets/<name>.py``, or of a plug-in.
 
     Parameters
     ----------
     name : str
-        One of `available_datasets`.
+        One of `available_datasets`, or ``package.module:function``.
     root : str or Path
-        The folder given to torchvision, e.g. the one that holds ``cifar-10-batches-py``; for
-        ``image-folder`` the one that holds ``train`` and ``test``, or what lists of images name; for
-        ``cinic10`` the one that holds ``CINIC-10/train`` and ``CINIC-10/test``; for ``shakespeare`` see
-        `datasets.shakespeare.layouts.read_roles`.
-    image_size : int, default 0
-        Side to which images are resized (shorter side, then centre crop); 0 keeps their size.
-    download : bool, default False
-        Whether missing files may be fetched.
-    validation_fraction : float, default 0.0
-        Part of the training set to hold out: of images stratified by class, of text the end of each client's.
-    seed : int, default 0
-        Decides which samples are held out.
-    num_clients : int, optional
-        Number of natural clients to keep of a text, or of images listed with users, the largest; by default
-        all.
-    long_tail : LongTail, optional
-        Makes the training set of images a long-tailed one, before samples are held out of it; statistics of
-        the pixels stay those of the whole set.
-    normalization : str, default "dataset"
-        What `Dataset.mean` and `Dataset.std` are: the training set's own, those of ImageNet, 0.5 and 0.5, or
-        0 and 1.
+        The folder of the data: for torchvision's sets the one that torchvision is given, e.g. the one that
+        holds ``cifar-10-batches-py``; for ``image-folder`` the one that holds ``train`` and ``test``, or what
+        lists of images name; for ``cinic10`` the one that holds ``CINIC-10``; for ``csv`` and ``npz`` the one
+        that holds ``train.csv``; for ``shakespeare`` see `datasets.shakespeare.layouts.read_roles`.
+    image_size, download, validation_fraction, seed, num_clients, long_tail, normalization, numbers
+        See `datasets.request.Request`.
     parameters : mapping, optional
         The data set's own parameters, spelled as in the configuration (``train-fraction``).
 
@@ -87,9 +59,8 @@ def load_dataset(
     UserError
         If the name or a parameter is unknown, files are missing or damaged, or a value is impossible.
     """
-    text_loader = find_text_loader(name)
-    source = None if text_loader else find_source(name)
-    arguments = _arguments(name, _declared(name, text_loader), parameters or {})
+    load = find_function(DATASET, name)
+    arguments = _arguments(name, function_parameters(load), parameters or {})
     if image_size < 0:
         raise UserError(
             f"dataset.image-size must be 0 (keep the size) or a positive number, got {image_size}"
@@ -98,83 +69,44 @@ def load_dataset(
         raise UserError(
             f"dataset.validation-fraction must be at least 0 and less than 1, got {validation_fraction}"
         )
-    if text_loader:
-        if image_size > 0:
-            raise UserError(f"dataset {name!r} is text: leave dataset.image-size at 0")
-        if long_tail:
-            raise UserError(f"dataset.imbalance-factor is for images, and {name!r} is text: leave it at 1")
-        request = TextRequest(expanded(root, "dataset.root"), num_clients, validation_fraction, seed)
-        return text_loader(request, **arguments)
-    assert source is not None
-    folder = expanded(root, "dataset.root")
-    options = ImageOptions.of(arguments, parameters or {}) if arguments else ImageOptions()
-    dataset = _load_images(source, name, folder, options, image_size, download, num_clients)
-    if options.test_fraction > 0:
-        dataset = _with_test_split(dataset, options.test_fraction, seed)
-    train, validation = dataset.train, None
-    if long_tail:
-        train = train.subset(long_tail.indices(train.targets.numpy(), dataset.num_classes, seed))
-    if validation_fraction > 0:
-        train, validation = _hold_out(train, validation_fraction, "validation-fraction", "validation", seed)
-    mean, std = _statistics(dataset, normalization)
-    return replace(dataset, train=train, validation=validation, mean=mean, std=std)
-
-
-def _load_images(
-    source: Source,
-    name: str,
-    root: Path,
-    options: ImageOptions,
-    image_size: int,
-    download: bool,
-    num_clients: int | None,
-) -> Dataset:
-    """Load the canonical splits; without a test set of its own a data set has an empty one here."""
-    if name == "image-folder":
-        source = image_folder_source(options.test_folder)
-    lists = _image_lists(root, num_clients, options)
-    train_owners = test_owners = None
-    if lists is None:
-        decoded = _read(source, name, root, image_size, download)
-    else:
-        decoded = _read_listed(lists, name, root, image_size, options)
-        train_owners, test_owners = lists.client_ids(lists.train), lists.client_ids(lists.test)
-    mean, std = source.statistics or (decoded.mean, decoded.std)
-    return Dataset(
-        name=name,
-        train=_split(decoded.train_inputs, decoded.train_targets, train_owners),
-        validation=None,
-        test=_split(decoded.test_inputs, decoded.test_targets, test_owners),
-        num_classes=len(decoded.class_names),
-        class_names=decoded.class_names,
-        mean=mean,
-        std=std,
-        client_names=lists.client_names if lists else (),
-        remarks=decoded.remarks,
+    request = Request(
+        name,
+        expanded(root, "dataset.root"),
+        seed,
+        num_clients,
+        validation_fraction,
+        image_size,
+        download,
+        long_tail,
+        normalization,
+        numbers,
+        parameters or {},
     )
+    made = guarded(f"'load' of dataset '{name}'", lambda: load(**_asked_for(load, request), **arguments))
+    if isinstance(made, Dataset):
+        return made
+    if not isinstance(made, Arrays):
+        raise UserError(
+            f"'load' of dataset '{name}' must return datasets.arrays.Arrays, not {type(made).__name__}"
+        )
+    return from_arrays(made, request)
 
 
-def _with_test_split(dataset: Dataset, fraction: float, seed: int) -> Dataset:
-    """Return a data set whose test images were training images; its statistics are those of the rest."""
-    train, test = _hold_out(dataset.train, fraction, "test-fraction", "test-split", seed)
-    mean, std = channel_statistics(train.inputs.numpy())
-    remark = f"{len(test)} of {len(dataset.train)} images are the test set (dataset.test-fraction)"
-    remarks = (*dataset.remarks, remark)
-    return replace(dataset, train=train, test=test, mean=mean, std=std, remarks=remarks)
-
-
-def _statistics(
-    dataset: Dataset, normalization: Normalization
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    channels = len(dataset.mean)
-    if normalization == "dataset":
-        return dataset.mean, dataset.std
-    if normalization != "imagenet":
-        mean, std = (0.5, 0.5) if normalization == "half" else (0.0, 1.0)
-        return (mean,) * channels, (std,) * channels
-    if channels != len(IMAGENET_MEAN):
-        raise UserError("dataset.normalization 'imagenet' needs colour images: set it to 'dataset'")
-    return IMAGENET_MEAN, IMAGENET_STD
+def _asked_for(load: Callable[..., Any], request: Request) -> dict[str, Any]:
+    """Return what a function wants of the request, by the names of its positional parameters."""
+    offered = {"request": request, "root": request.root, "seed": request.seed, "download": request.download}
+    wanted = [
+        name
+        for name, parameter in inspect.signature(load).parameters.items()
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        and (name in offered or parameter.default is inspect.Parameter.empty)
+    ]
+    if strange := [name for name in wanted if name not in offered]:
+        raise UserError(
+            f"'load' of dataset '{request.name}' has a parameter '{strange[0]}': it is given any of"
+            f" {', '.join(offered)}; its own parameters stand behind a '*', with a default"
+        )
+    return {name: offered[name] for name in wanted}
 
 
 def _arguments(
@@ -187,73 +119,3 @@ def _arguments(
         if key not in spellings and (hint := nearest(key, fixed | spellings)):
             raise UserError(f"dataset '{name}' has no parameter 'dataset.{key}'{hint}")
     return parse_parameters("dataset", name, declared, given)
-
-
-def _read(source: Source, name: str, root: Path, image_size: int, download: bool) -> DecodedDataset:
-    if not source.paths:
-        return decode(source.read(root, download), image_size)
-    missing = [path for path in source.paths if not (root / path).exists()]
-    if missing and not source.downloadable:
-        layout = " and ".join(f"{root / path}/<class>/*" for path in source.paths)
-        advice = f": {missing_test_folder(root, missing[0])}" if missing[0] != source.paths[0] else ""
-        raise UserError(
-            f"dataset {name!r}: expected {layout}, but {root / missing[0]} is missing"
-            f"{advice if name == 'image-folder' else ''}"
-        )
-    if missing and not download:
-        raise UserError(
-            f"dataset {name!r}: {root / missing[0]} is missing; set dataset.root to the folder that has"
-            f" {missing[0]}, or allow the download with --set dataset.download=true"
-        )
-    if missing:  # before its cache entry can be named
-        raw = source.read(root, download)
-        return open_entry(root, entry_name(name, image_size, root, source.paths), lambda: raw, image_size)
-    entry = entry_name(name, image_size, root, source.paths)
-    return open_entry(root, entry, lambda: source.read(root, download), image_size)
-
-
-def _declared(name: str, text_loader: Callable[..., Dataset] | None) -> dict[str, tuple[Any, Any]]:
-    """Return the data set's own parameters with their annotations and defaults."""
-    if text_loader:
-        return function_parameters(text_loader)
-    return function_parameters(image_parameters) if name == "image-folder" else {}
-
-
-def _image_lists(root: Path, num_clients: int | None, options: ImageOptions) -> ImageLists | None:
-    """Read the lists of images, if there are any; relative ones lie below `root`."""
-    if not options.list_file:
-        return None
-    test_file = root / options.test_list_file if options.test_list_file else None
-    lists = read_image_lists(root / options.list_file, test_file)
-    return lists.keep_largest(num_clients) if num_clients and lists.client_names else lists
-
-
-def _read_listed(
-    lists: ImageLists, name: str, root: Path, image_size: int, options: ImageOptions
-) -> DecodedDataset:
-    raw = lists.raw(root)
-    list_files = [file for file in (options.list_file, options.test_list_file) if file]
-    entry = entry_name(name, image_size, root, [*list_files, *lists.train.paths, *lists.test.paths])
-    return open_entry(root, entry, lambda: raw, image_size)
-
-
-def _split(
-    inputs: npt.NDArray[np.uint8],
-    targets: npt.NDArray[np.int64],
-    clients: npt.NDArray[np.int64] | None = None,
-) -> Split:
-    owners = None if clients is None else torch.from_numpy(clients)
-    return Split(torch.from_numpy(inputs), torch.from_numpy(targets), owners)
-
-
-def _hold_out(train: Split, fraction: float, key: str, purpose: Purpose, seed: int) -> tuple[Split, Split]:
-    """Hold out the share that ``dataset.<key>`` asks for, stratified by class."""
-    targets = train.targets.numpy()
-    kept, held_out = stratified_hold_out(
-        targets, round(fraction * len(targets)), numpy_generator(seed, purpose)
-    )
-    if len(held_out) == 0:
-        raise UserError(f"dataset.{key} {fraction} of {len(targets)} samples is none: raise it")
-    if len(np.unique(targets[kept])) < len(np.unique(targets)):
-        raise UserError(f"dataset.{key} {fraction} leaves a class without training samples: lower it")
-    return train.subset(kept), train.subset(held_out)

@@ -36,15 +36,17 @@ class Normalizer:
 
 
 def token_ids(inputs: torch.Tensor) -> torch.Tensor:
-    """Return the uint8 token ids of a text as the integers that an embedding takes."""
+    """Return the token ids of a text as the integers that an embedding takes."""
     return inputs.to(torch.int32)
 
 
 def make_normalizer(
     dataset: Dataset, device: torch.device | str = "cpu"
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return what turns raw inputs into the model's: a `Normalizer` for images, `token_ids` for text."""
-    return token_ids if dataset.is_text else Normalizer(dataset.mean, dataset.std, device)
+    """Return what turns raw inputs into the model's: a `Normalizer` for images; others are ready."""
+    if dataset.kind == "images":
+        return Normalizer(dataset.mean, dataset.std, device)
+    return token_ids if dataset.is_text else torch.Tensor.float
 
 
 def is_augmented(options: DatasetSection) -> bool:

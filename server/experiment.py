@@ -71,7 +71,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
     try:
-        run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
+        run_directory.write_label_distribution(clients.label_counts, dataset.class_names or ("samples",))
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
         write_sizes(path / "sizes.csv", parts.population)

@@ -200,7 +200,9 @@ class Job:
         return NoisyNormalizer(worker.normalizer, worker.dataset.std, level[None], generator)
 
     def label_counts(self) -> torch.Tensor:
-        """Count the client's training samples by class."""
+        """Count the client's training samples by class; as of one class if the targets are numbers."""
+        if self.worker.dataset.is_regression:
+            return torch.tensor([self.num_examples])
         targets = self.worker.dataset.train.targets[torch.from_numpy(self.indices)]
         return torch.bincount(targets[targets >= 0], minlength=self.worker.dataset.num_classes)
 

@@ -29,8 +29,13 @@ def make_loss(local: LocalSection, count_labels: Callable[[], torch.Tensor]) -> 
     if local.loss == "ldam":
         margins = ldam_margins(count_labels(), local.ldam_margin)
         return functools.partial(ldam, margins=margins, scale=local.ldam_scale)
-    losses: dict[str, Loss] = {"cross-entropy": F.cross_entropy, "hinge": hinge}
+    losses: dict[str, Loss] = {"cross-entropy": F.cross_entropy, "hinge": hinge, "mse": squared_error}
     return losses[local.loss]
+
+
+def squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared difference of outputs and numbers."""
+    return F.mse_loss(outputs.reshape(targets.shape), targets)
 
 
 def hinge(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

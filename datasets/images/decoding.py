@@ -77,7 +77,7 @@ def _decode_split(
     done = 0
     for chunk in split.chunks:
         for start in range(0, len(chunk), _IMAGES_PER_STEP):
-            images = _fit(chunk[start : start + _IMAGES_PER_STEP], image_size)
+            images = fit(chunk[start : start + _IMAGES_PER_STEP], image_size)
             if inputs is None:
                 inputs = allocate(name, (len(split.targets), *images.shape[1:]))
                 histogram = np.zeros((images.shape[1], 256), dtype=np.int64)
@@ -105,7 +105,8 @@ def _count(images: Images, histogram: npt.NDArray[np.int64]) -> None:
         counts += np.bincount(images[:, channel].ravel(), minlength=256)
 
 
-def _fit(images: Images, image_size: int) -> Images:
+def fit(images: Images, image_size: int) -> Images:
+    """Return images with a side of `image_size` pixels: the shorter side resized, then the centre."""
     if image_size == 0 or images.shape[2:] == (image_size, image_size):
         return images
     # Imported here: it takes seconds, and cached images do without.

@@ -3,25 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from common.errors import UserError
 from common.sections import Value
 
 # What other tools call a folder of images that are not trained on.
 _HELD_OUT_NAMES = ("val", "valid", "validation", "eval", "dev")
-
-
-def image_parameters(
-    *,
-    list_file: str = "",
-    test_list_file: str = "",
-    test_folder: str = "test",
-    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-) -> None:
-    """Declare, as keyword parameters, what ``dataset.<parameter>`` of ``image-folder`` may be."""
 
 
 @dataclass(frozen=True)

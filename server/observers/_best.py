@@ -5,10 +5,11 @@ from typing import Any
 
 from server.observers._observer import Observer, Round
 from server.parts import Parts
+from server.records.results import is_better, is_evaluated, results_of
 
 
 class Best(Observer):
-    """Keeps the losses and accuracies of the last evaluated round and of that with the best test accuracy."""
+    """Keeps the results of the last evaluated round, and of the best one (``is_better``)."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -18,11 +19,10 @@ class Best(Observer):
     def on_round(self, current: Round) -> None:
         """Compare an evaluated round with the best one; the initial model does not count as one."""
         row = current.row
-        if "test_accuracy" not in row:
+        if not is_evaluated(row):
             return
-        evaluated = {key: value for key, value in row.items() if "_loss" in key or "_accuracy" in key}
-        self.final = {"round": current.number, **evaluated}
-        if current.number > 0 and row["test_accuracy"] > self.best.get("test_accuracy", -1.0):
+        self.final = {"round": current.number, **results_of(row)}
+        if current.number > 0 and is_better(row, self.best):
             self.best = dict(self.final)
 
     def summary(self) -> dict[str, Any]:

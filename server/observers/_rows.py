@@ -1,6 +1,8 @@
 """The growing files that every run has."""
 
 from server.observers._observer import Observer, Round
+from server.records.client_metrics import reported
+from server.records.results import is_evaluated
 
 
 class Rows(Observer):
@@ -24,10 +26,9 @@ class Rows(Observer):
         """Write a row per client that evaluated and per class, and that of the round."""
         files = self.run.run_directory
         for client_id, metrics in current.evaluations.items():
-            values = {"num_examples": int(metrics["num-examples"]), **metrics}
-            del values["num-examples"]
+            values = {"num_examples": int(metrics["num-examples"]), **reported(metrics)}
             files.evaluations.append({"round": current.number, "client_id": client_id, **values})
-        if "test_accuracy" in current.row:
+        if is_evaluated(current.row):
             for row in self.parts.evaluation.class_rows():
                 files.classes.append({"round": current.number, **row})
         files.metrics.append(current.row)

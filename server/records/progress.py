@@ -59,7 +59,7 @@ class Logged:
     def show(self, row: Mapping[str, float]) -> None:
         """Show a finished round's metrics; log them if it was evaluated."""
         self._display.show(row)
-        if "test_accuracy" in row:
+        if "test_loss" in row:
             self._log(f"round {row['round']:.0f}  {describe(row)}")
 
     def note(self, text: str) -> None:
@@ -134,6 +134,8 @@ TRAINED = {"train_loss": "train loss"}
 EVALUATED = {
     "test_loss": "test loss",
     "test_accuracy": "test accuracy",
+    "test_mae": "test MAE",
+    "test_r2": "test R2",
     "validation_accuracy": "validation accuracy",
     "personal_accuracy_macro": "personal accuracy",
 }
