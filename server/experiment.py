@@ -25,7 +25,8 @@ from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
 from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
-from server.messages.directory import ClientDirectory, discover_clients
+from server.messages.directory import ClientDirectory
+from server.messages.discovery import Say, count_nodes, discover_clients
 from server.messages.messenger import Messenger
 from server.observers import Observers
 from server.participation import Participation
@@ -59,11 +60,14 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         From ``RoundLoop.run``.
     """
     config = complete(config)
+    if config.clients.count == 0:
+        config = config.with_clients(count_nodes(grid, config.failures.timeout, progress.note))
+        progress.note(f"clients.count = 0 takes the nodes that are there: {config.clients.count}")
     path = expanded(config.run.directory or default_run_directory(config), "run.directory")
     check_writable(path)
     checkpoints = CheckpointStore(path / "checkpoints")
     checkpoint, lost = _find_checkpoint(path, checkpoints, config) if config.run.resume else (None, "")
-    parts = prepare(config, grid)
+    parts = prepare(config, grid, progress.note)
     strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
     evaluation, clients = parts.evaluation, parts.clients
     observers = Observers(parts)
@@ -102,7 +106,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     return path
 
 
-def prepare(config: Config, grid: Grid) -> Parts:
+def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     """Make the parts of an experiment and meet its clients; nothing is written and nothing trains.
 
     Raises
@@ -117,9 +121,11 @@ def prepare(config: Config, grid: Grid) -> Parts:
     participation = Participation(config)
     _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
+    if config.partition.name != "node":
+        partition_clients(config, dataset)  # an impossible partition is refused before a client is asked
     evaluation = CentralEvaluation(config, dataset)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
-    clients = discover_clients(grid, config.clients.count, config.failures.timeout)
+    clients = discover_clients(grid, config.clients.count, config.failures.timeout, say)
     check_private_state(config, participation.scheme, clients.keeps_state)
     participation.setup(clients.num_examples, clients.label_counts)
     population = make_population(config, evaluation.model)

@@ -53,6 +53,7 @@ class RoundLoop:
         parts = run.parts
         self.parts, self.config, self.strategy = parts, parts.config, parts.strategy
         self.messenger, self.progress, self.run_directory = run.messenger, run.progress, run.run_directory
+        self.checkpoints = run.checkpoints
         self.calls = ClientCalls(run)
         initial = to_tensors(parts.evaluation.initial_arrays())
         self.arrays = to_record(parts.strategy.initial_model(initial, self.config.seed))
@@ -105,6 +106,7 @@ class RoundLoop:
 
     def _run_round(self, current: Round, request: StopRequest) -> None:
         started = time.perf_counter()
+        self.messenger.take_back(self.checkpoints.client_state)
         self._train(current)
         self.server_round = current.number
         self._evaluate(current)

@@ -64,7 +64,9 @@ class Checkpointing(Observer):
         run, parts = self.run, self.parts
         changed = self._changed if parts.clients.keeps_state else ()
         question = {client_id: RecordDict({CONFIG: ConfigRecord()}) for client_id in changed}
-        answers = run.messenger.query("get_state", question)
+        # Where failures are tolerated, a checkpoint does without what a lost node has kept since.
+        tolerate = parts.config.failures.policy == "drop"
+        answers = run.messenger.query("get_state", question, spare_gone=tolerate)
         run.checkpoints.commit(
             Checkpoint(
                 current.number,

@@ -24,10 +24,10 @@ ROBUST: dict[str, dict[str, Any]] = {
 RUN: dict[str, Any] = {
     "model__name": "mlp",
     "partition__name": "iid",
-    "dataset__augmentation": "none",
+    "augmentation__name": "none",
     "clients__count": 7,  # Bulyan takes 4 f + 3
     "clients__fraction": 1.0,
-    "local__scheduler": "constant",
+    "schedule__name": "constant",
     "rounds": 4,
 }
 
@@ -67,7 +67,7 @@ def test_the_model_stays_near_the_honest_one(
 ) -> None:
     honest_run = run_small("honest", **RUN)
     honest = model_of(honest_run)
-    initial = model_of(run_small("initial", **{**RUN, "rounds": 1, "local__lr": 1e-12}))
+    initial = model_of(run_small("initial", **{**RUN, "rounds": 1, "optimizer__learning_rate": 1e-12}))
     way = (honest - initial).norm()
 
     robust_run = poisoned("robust", method__name=method, **ROBUST[method])

@@ -95,7 +95,7 @@ def test_who_does_not_answer_before_a_round_is_not_in_it(run_small: Runner) -> N
                     yield reply
 
     options = {"method__name": "episode", "model__name": "linear", "clients__fraction": 1.0}
-    path = run_small("run", Spoiling, failures__policy="drop", local__optimizer="sgd", **options)
+    path = run_small("run", Spoiling, failures__policy="drop", optimizer__name="sgd", **options)
     rows = pd.read_csv(path / "metrics.csv").loc[1:]
     assert rows["failures"].tolist() == [1, 1, 1]
     assert rows["clients"].tolist() == [5, 5, 5]
@@ -114,13 +114,13 @@ def test_evaluation_changes_nothing(policy: str, run_small: Runner, batch_norm_m
 
 
 @pytest.mark.parametrize("policy", ["average", "recalibrate"])
-@pytest.mark.parametrize("optimizer", [{"local__momentum": 0.9}, {"local__optimizer": "adamw"}], ids=str)
+@pytest.mark.parametrize("optimizer", [{"optimizer__momentum": 0.9}, {"optimizer__name": "adamw"}], ids=str)
 def test_a_learning_rate_of_zero_freezes_the_parameters(
     policy: str, optimizer: dict[str, Value], run_small: Runner, batch_norm_model: str
 ) -> None:
     """The first local step of a warm-up from 0, with weight decay; statistics of BatchNorm change alone."""
-    steps: dict[str, Value] = {"local__epochs": 0, "local__steps": 1, "local__weight_decay": 0.1}
-    warmup: dict[str, Value] = {"local__warmup_steps": 5, "local__warmup_lr": 0.0}
+    steps: dict[str, Value] = {"local__epochs": 0, "local__steps": 1, "optimizer__weight_decay": 0.1}
+    warmup: dict[str, Value] = {"schedule__warmup_steps": 5, "schedule__warmup_learning_rate": 0.0}
     run = {"rounds": 1, "model__name": batch_norm_model, "batch_norm__policy": policy, **steps, **optimizer}
     initial = Worker(small_config(**run)).initial_state
     frozen = load_file(run_small("frozen", **run, **warmup) / "model.safetensors")
@@ -136,8 +136,8 @@ def test_the_numbers_of_the_clients_do_not_matter(method: str, run_small: Runner
     shares = np.split(np.random.default_rng(0).permutation(1437), [100, 300, 600, 1000])
     options = {
         "method__name": method, "model__name": "mlp", "clients__count": 5, "clients__fraction": 1.0,
-        "partition__name": "hetero-fixed", "dataset__augmentation": "none", "local__batch_size": 2000,
-        "local__epochs": 0, "local__steps": 3, "local__lr": 0.5,
+        "partition__name": "hetero-fixed", "augmentation__name": "none", "local__batch_size": 2000,
+        "local__epochs": 0, "local__steps": 3, "optimizer__learning_rate": 0.5,
     }  # fmt: skip
     models = []
     for order in ([0, 1, 2, 3, 4], [3, 0, 4, 2, 1]):

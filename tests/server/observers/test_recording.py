@@ -28,7 +28,7 @@ from strategies._inco import InCo
 from tests.conftest import Runner, small_config
 from tests.strategies.messages import make_message
 
-RESNET = {"model__name": "resnet20", "dataset__augmentation": "none", "local__epochs": 0, "local__steps": 1}
+RESNET = {"model__name": "resnet20", "augmentation__name": "none", "local__epochs": 0, "local__steps": 1}
 
 
 class HearingGrid(SequentialGrid):
