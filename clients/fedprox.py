@@ -1,6 +1,6 @@
-"""FedProx (Li et al. 2020, arXiv:1812.06127, Eq. 2): loss + (mu / 2) ||w - x||^2, x the global model."""
+"""FedProx (Li et al. 2020, arXiv:1812.06127, Eq. 2): loss + (mu / 2) ||w - x||^2."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch.nn.utils import get_total_norm
@@ -13,8 +13,8 @@ class FedProx(Client):
     """Adds mu (w - x) to the gradient, before weight decay and momentum; mu = 0 is FedAvg."""
 
     mu: Annotated[float, Field(ge=0)] = 0.01
-    PROXIMAL: ClassVar[str] = "mu"
     form: Literal["squared", "norm"] = "squared"  # norm: the penalty is mu ||w - x||
+    proximal_weight = property(lambda self: self.mu)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradient of the penalised loss."""
