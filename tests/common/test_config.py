@@ -222,6 +222,8 @@ class TestIdentity:
             ("dataset.root", "/elsewhere"),
             ("dataset.download", True),
             ("failures.timeout", 1.0),
+            ("failures.policy", "drop"),
+            ("failures.max-fraction", 0.5),
             ("run.directory", "x"),
             ("run.resume", True),
             ("runtime.name", "ray"),
@@ -251,7 +253,6 @@ class TestIdentity:
             ("model.name", "mlp"),
             ("batch-norm.policy", "local"),
             ("participation.name", "other"),
-            ("failures.policy", "drop"),
         ],
     )
     def test_what_it_computes_does(self, key: str, value: Value) -> None:
