@@ -59,7 +59,9 @@ _TOO_LARGE = "integers go from -2**63 to 2**63 - 1"
 
 
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
-RESUMABLE_DIFFERENCES = ("rounds", "overrides", "plugins", "device", "dataset.root", "dataset.download")
+RESUMABLE_DIFFERENCES = (
+    "rounds", "overrides", "plugins", "observers", "device", "dataset.root", "dataset.download",
+)  # fmt: skip
 RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
 
 
@@ -71,6 +73,7 @@ class Config(ConfigSection):
     device: str
     overrides: str
     plugins: str
+    observers: str
     metrics: str
     run: RunSection
     clients: ClientsSection

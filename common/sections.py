@@ -328,7 +328,7 @@ class CheckpointSection(ConfigSection):
 
 
 class AnalysisSection(ConfigSection):
-    """What is written down for ``analysis/`` in which rounds (``server/records/recorder.py``)."""
+    """What is written down for ``analysis/`` in which rounds (``server/observers/``)."""
 
     similarity_rounds: Rounds
     images: Annotated[int, Field(ge=4)]

@@ -1,7 +1,6 @@
 """One experiment from its configuration to its finished run directory."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,12 +28,14 @@ from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
 from server.messages.directory import ClientDirectory
 from server.messages.discovery import Say, count_nodes, discover_clients
+from server.messages.messenger import Messenger
+from server.observers import Observers
 from server.participation import Participation
+from server.parts import Parts, Run
 from server.privacy import apply_privacy, check_private_state, privacy_remarks, privacy_summary
 from server.records.feature_noise import write_noise_examples
 from server.records.participation_report import write_participation
 from server.records.progress import Logged, ProgressDisplay
-from server.records.recorder import Recorder
 from server.records.row_files import check_rows
 from server.records.run_directory import (
     RunDirectory,
@@ -70,7 +71,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     parts = prepare(config, grid, progress.note)
     strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
     evaluation, clients = parts.evaluation, parts.clients
-    recorder = Recorder(config, evaluation.model, dataset, clients)
+    observers = Observers(parts)
 
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
@@ -86,14 +87,12 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
             progress.note(remark)
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
-        recorder.watch(strategy, run_directory)
-        loop = RoundLoop(
-            config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
-        )
+        messenger = Messenger(config, grid, clients, run_directory, progress)
+        loop = RoundLoop(Run(parts, messenger, run_directory, checkpoints, progress), observers)
         for remark in filter(None, (lost, *checkpoints.passed_over)):
             progress.note(remark)
         if checkpoint:
-            loop.restore(checkpoint)
+            loop.resume(checkpoint)
             progress.note(f"resumed after round {checkpoint.server_round} of {config.rounds}")
         elif config.run.resume:
             run_directory.restart()
@@ -106,18 +105,6 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     finally:
         run_directory.close()
     return path
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What an experiment is made of before its first round."""
-
-    strategy: FedAvg
-    participation: Participation
-    dataset: Dataset
-    evaluation: CentralEvaluation
-    clients: ClientDirectory
-    population: Population | None
 
 
 def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
@@ -145,7 +132,7 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     population = make_population(config, evaluation.model)
     check_sizes(config, strategy, evaluation.model, population, clients)
     strategy.setup(run_facts(config, evaluation.model, clients, population))
-    return Parts(strategy, participation, dataset, evaluation, clients, population)
+    return Parts(config, strategy, participation, dataset, evaluation, clients, population)
 
 
 def run_facts(
@@ -301,11 +288,10 @@ def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, 
 
 
 def _finish(loop: RoundLoop, run_directory: RunDirectory, partition_hash: Mapping[str, str]) -> None:
-    final = loop.evaluation.finished(loop.arrays)
+    final = loop.parts.evaluation.finished(loop.arrays)
     summary = {
         "rounds": loop.server_round,
-        **{f"final.{key}": value for key, value in loop.final.items() if key != "round"},
-        **{f"best.{key}": value for key, value in loop.best.items()},
+        **loop.observers.best.summary(),
         "stopped": loop.stopped,
         **privacy_summary(loop.config, loop.strategy, loop.server_round),
         "model_sha256": run_directory.write_model(final),

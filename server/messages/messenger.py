@@ -58,7 +58,7 @@ class Messenger:
                 state = stored(client_id)
                 note += ", with its state of the last checkpoint" if state else ", without what it had kept"
                 content = {name: to_record(section) for name, section in (state or {}).items()}
-                list(self.query("set_state", {client_id: RecordDict(content)}))
+                list(self.query("set_state", {client_id: RecordDict(dict(content))}))
             self._progress.note(note)
 
     def view(self, cohort: Sequence[int]) -> CohortGrid:
