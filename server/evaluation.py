@@ -260,10 +260,10 @@ class CentralEvaluation:
         """Return what makes inputs of training images: the same ones in every round."""
         normalizer = self._normalizer if self._sigma == 0 else self._noisy_normalizer()
         config = self._config
-        if not config.batch_norm.augmented or not is_augmented(config.dataset):
+        if not config.batch_norm.augmented or not is_augmented(config.augmentation):
             return normalizer
         generator = torch_generator(config.seed, "recalibration", device=self._device)
-        return lambda images: augmented(images, normalizer, config.dataset, generator)
+        return lambda images: augmented(images, normalizer, config.augmentation, generator)
 
     def _noisy_normalizer(self) -> NoisyNormalizer:
         """Return what gives image j the noise of client j mod K: the same images whenever it is made anew."""

@@ -24,7 +24,7 @@ ROUND = ConfigRecord({"server-round": 1})
 
 class TestFlowersInterface:
     def test_fit_is_the_same_round_with_the_model_as_a_list(self, batch_norm_model: str) -> None:
-        config = small(model__name=batch_norm_model, local__momentum=0.9)
+        config = small(model__name=batch_norm_model, optimizer__momentum=0.9)
         start = global_model(config)
         expected = train(Worker(config), 1, start, server_round=3)
         client = Client(Worker(config), 1)
