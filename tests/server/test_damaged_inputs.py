@@ -25,8 +25,6 @@ contents = (
     st.binary(max_size=40)
     | json_values.map(lambda value: json.dumps(value).encode())
     | st.text("0123456789,\n -.eround_client", max_size=40).map(lambda text: f"{TABLE}{text}".encode())
-        lambda text: (TABLE + text).encode()
-    )
 )
 
 
