@@ -8,6 +8,8 @@ import pandas as pd
 
 from common.errors import UserError
 
+_TEXTS = ("layer", "group", "head", "class")  # columns that need not hold numbers
+
 
 class NoDataError(UserError):
     """A file of the run directory is missing, or has no rows yet."""
@@ -163,10 +165,13 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     path = _existing_file(run_dir, "summary.json")
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(summary, dict) or not isinstance(summary.get("config", {}), dict):
         raise UserError(f"{path} is not the summary of a run")
+    for key in ("rounds", "seconds"):
+        if type(summary.get(key, 0)) not in (int, float):
+            raise UserError(f"{path} is not the summary of a run: its '{key}' is no number")
     return summary
 
 
@@ -192,6 +197,10 @@ def _read_csv(run_dir: Path, name: str, columns: list[str]) -> pd.DataFrame:
         raise UserError(f"{path} has no column {', '.join(missing)}; is this a run directory?")
     if table.empty:
         raise NoDataError(f"{path} has no rows")
+    numbers = table.columns if name == "metrics.csv" else [key for key in columns if key not in _TEXTS]
+    for column in numbers:
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            raise UserError(f"{path} holds text in the column {column}, which is of numbers: it is damaged")
     return table
 
 

@@ -122,9 +122,31 @@ def _described(path: Path) -> Sweep:
             SweepRun(name, run["labels"], path / run["directory"], run["published"])
             for name, run in content["runs"].items()
         ]
-        return Sweep(path, content["axes"], runs, content["metrics"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+        sweep = Sweep(path, content["axes"], runs, content["metrics"])
+        if not _is_sound(sweep):
+            raise ValueError("a label or a metric is of another kind")
+        return sweep
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{file} is damaged: delete it, or run the sweep again") from None
+
+
+def _is_sound(sweep: Sweep) -> bool:
+    """Whether every run has a label of each axis, and all names are text."""
+    axes = {axis: list(labels) for axis, labels in sweep.axes.items()}
+    return bool(sweep.metrics) and all(
+        (
+            *(
+                isinstance(name, str)
+                for name in (*sweep.metrics, *(x for labels in axes.values() for x in labels))
+            ),
+            *(
+                list(run.labels) == list(axes)
+                and all(label in axes[axis] for axis, label in run.labels.items())
+                and (run.published is None or isinstance(run.published, int | float))
+                for run in sweep.runs
+            ),
+        )
+    )
 
 
 def _run_directories(path: Path) -> list[Path]:
