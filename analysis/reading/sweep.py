@@ -1,6 +1,5 @@
 """Reading a sweep directory: a folder of run directories, named after the labels of their axes."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from analysis.reading.runs import SEED_KEY
 from common.errors import UserError
+from common.files import read_json
 
 DESCRIPTION = "sweep.json"
 _SEPARATOR = ","
@@ -116,37 +116,23 @@ def read_sweep(path: Path) -> Sweep:
 
 def _described(path: Path) -> Sweep:
     file = path / DESCRIPTION
+    content = read_json(file)
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        axes = {str(axis): list(map(str, labels)) for axis, labels in content["axes"].items()}
         runs = [
-            SweepRun(name, run["labels"], path / run["directory"], run["published"])
+            SweepRun(name, run["labels"], path / run["directory"], _number_or_none(run["published"]))
             for name, run in content["runs"].items()
         ]
-        sweep = Sweep(path, content["axes"], runs, content["metrics"])
-        if not _is_sound(sweep):
-            raise ValueError("a label or a metric is of another kind")
-        return sweep
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        metrics = list(map(str, content["metrics"]))
+        if not all(run.labels[axis] in labels for run in runs for axis, labels in axes.items()):
+            raise ValueError("a run has a label that no axis has")
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise UserError(f"{file} is damaged: delete it, or run the sweep again") from None
+    return Sweep(path, axes, runs, metrics)
 
 
-def _is_sound(sweep: Sweep) -> bool:
-    """Whether every run has a label of each axis, and all names are text."""
-    axes = {axis: list(labels) for axis, labels in sweep.axes.items()}
-    return bool(sweep.metrics) and all(
-        (
-            *(
-                isinstance(name, str)
-                for name in (*sweep.metrics, *(x for labels in axes.values() for x in labels))
-            ),
-            *(
-                list(run.labels) == list(axes)
-                and all(label in axes[axis] for axis, label in run.labels.items())
-                and (run.published is None or isinstance(run.published, int | float))
-                for run in sweep.runs
-            ),
-        )
-    )
+def _number_or_none(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _run_directories(path: Path) -> list[Path]:
