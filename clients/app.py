@@ -50,6 +50,19 @@ def forget_run() -> None:
     _latest.clear()
 
 
+def _config_of(context: Context) -> Config:
+    """Return the run's configuration as this node has it: it knows of how many nodes it is one."""
+    config = parse_run_config(context.run_config)
+    if config.clients.count:
+        return config
+    if "num-partitions" not in context.node_config:
+        raise UserError(
+            "clients.count is 0, so that every node has to know how many there are: start this SuperNode with"
+            " --node-config 'partition-id=0 num-partitions=2'"
+        )
+    return config.with_clients(int(context.node_config["num-partitions"]))
+
+
 def client_id_of(context: Context) -> int:
     """Return the partition id of this node, which is the client's identity everywhere."""
     if "partition-id" not in context.node_config:
@@ -59,7 +72,7 @@ def client_id_of(context: Context) -> int:
 
 def make_client(context: Context, message: Message | None = None) -> Client:
     """Build the client of this node, with the state that it kept and a model of the message's size."""
-    config = parse_run_config(context.run_config)
+    config = _config_of(context)
     method = load_method(config.method.name, config.method.parameters)
     client_id = client_id_of(context)
     if client_id >= config.clients.count:
@@ -128,6 +141,7 @@ def run_loss(message: Message, context: Context) -> RecordDict:
 def run_describe(message: Message, context: Context) -> RecordDict:
     """Tell which client this node is and what it holds."""
     client = make_client(context)
+    _check_number(client, message)
     client.validate()
     if client.assumes_sgd():
         require_plain_sgd(client.worker.config.optimizer, client.worker.config.method.name)
@@ -147,6 +161,17 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     )
     personal_names = ConfigRecord({"personal-names": sorted(client.personal_names())})
     return RecordDict({METRICS: description, CONFIG: personal_names})
+
+
+def _check_number(client: Client, message: Message) -> None:
+    """Refuse to be one of another number of clients than the server knows: the partition would differ."""
+    asked = int(message.content.config_records[CONFIG].get("num-clients", 0))  # type: ignore[arg-type]
+    count = client.worker.config.clients.count
+    if asked and asked != count:
+        raise UserError(
+            f"the node with partition-id {client.client_id} is one of num-partitions = {count}, but"
+            f" {asked} nodes are there: start all before the run, with their number, or set clients.count"
+        )
 
 
 def run_get_state(message: Message, context: Context) -> RecordDict:

@@ -60,9 +60,9 @@ _TOO_LARGE = "integers go from -2**63 to 2**63 - 1"
 
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
 RESUMABLE_DIFFERENCES = (
-    "rounds", "overrides", "plugins", "device", "dataset.root", "dataset.download", "failures.timeout",
+    "rounds", "overrides", "plugins", "observers", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
-RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "checkpoint.", "analysis.")
+RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
 
 
 class Config(ConfigSection):
@@ -73,6 +73,7 @@ class Config(ConfigSection):
     device: str
     overrides: str
     plugins: str
+    observers: str
     metrics: str
     run: RunSection
     clients: ClientsSection
@@ -196,6 +197,10 @@ class Config(ConfigSection):
     def flat(self) -> dict[str, Value]:
         """Return the configuration as the flat mapping of dotted keys that ``from_flat`` takes."""
         return flatten(self.model_dump(by_alias=True))
+
+    def with_clients(self, count: int) -> "Config":
+        """Return the configuration with a number of clients, if ``clients.count`` leaves it to the nodes."""
+        return self.model_copy(update={"clients": self.clients.model_copy(update={"count": count})})
 
     def comparable(self, depends_on_rounds: bool = False) -> dict[str, Value]:
         """Return the keys that decide the result: those that a resumed run must share.

@@ -70,12 +70,13 @@ SCHEDULE = Kind("schedule", "schedule.name", "common.schedules", "schedules")
 AUGMENTATION = Kind("augmentation", "augmentation.name", "datasets.augmentations", "augmentations", "augment")
 STEP_RULE = Kind("rule for local steps", "steps.rule", "common.step_rules", "step_rules")
 CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds")
+OBSERVER = Kind("observer", "observers", "server.observers", "observers")
 # Drawn all, at the end of a run; those of the project are listed in ``analysis/report.py``.
 PLOT = Kind("plot", "plots", "", "plots", "plot")
 
 KINDS = (
     CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, DATASET, METRIC, MODEL, LOSS, OPTIMIZER, SCHEDULE,
-    AUGMENTATION, STEP_RULE, CLOCK,
+    AUGMENTATION, STEP_RULE, CLOCK, OBSERVER,
 )  # fmt: skip
 
 

@@ -68,9 +68,9 @@ class RunSection(ConfigSection):
 
 
 class ClientsSection(ConfigSection):
-    """How many clients there are and which fraction trains and evaluates in a round."""
+    """How many clients there are (0: as many as nodes) and which fraction trains and evaluates in a round."""
 
-    count: Annotated[int, Field(gt=0, le=MOST_CLIENTS)]
+    count: Annotated[int, Field(ge=0, le=MOST_CLIENTS)]
     fraction: Annotated[float, Field(gt=0, le=1)]
     evaluate_fraction: Annotated[float, Field(ge=0, le=1)]
     test_data: Literal["class-weighted", "training-distribution"]
@@ -326,7 +326,7 @@ class CheckpointSection(ConfigSection):
 
 
 class AnalysisSection(ConfigSection):
-    """What is written down for ``analysis/`` in which rounds (``server/records/recorder.py``)."""
+    """What is written down for ``analysis/`` in which rounds (``server/observers/``)."""
 
     similarity_rounds: Rounds
     images: Annotated[int, Field(ge=4)]

@@ -1,19 +1,13 @@
 """Who is who: Flower's random node ids on one side, client ids (partition ids) on the other."""
 
-import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from common.errors import UserError
 from common.flower import Run
-from common.records import CONFIG, METRICS
-from server.messages.exchange import exchange
-
-_POLL_SECONDS = 1.0
 
 
 class ClientDirectory:
@@ -52,60 +46,15 @@ class ClientDirectory:
         self.is_personalised = is_personalised
         self.personal_names = personal_names
 
+    def unknown(self, node_ids: Iterable[int]) -> set[int]:
+        """Return the nodes that are no client of the run."""
+        return set(node_ids) - self.client_ids.keys()
 
-def discover_clients(grid: Grid, num_clients: int, timeout: float) -> ClientDirectory:
-    """Wait until `num_clients` nodes are there and ask each which client it is.
-
-    Raises
-    ------
-    UserError
-        If nodes are missing after `timeout` seconds, one is misconfigured, or two are the same client.
-    """
-    nodes = _wait_for_nodes(grid, num_clients, timeout)
-    query = RecordDict({CONFIG: ConfigRecord()})
-    messages = {node: Message(query, dst_node_id=node, message_type="query.describe") for node in nodes}
-    node_ids: dict[int, int] = {}
-    label_counts: dict[int, list[int]] = {}
-    num_examples: dict[int, int] = {}
-    keeps_state = is_personalised = False
-    personal_names: set[str] = set()
-    for node, reply in exchange(grid, messages, timeout):
-        if reply.has_error():
-            raise UserError(reply.error.reason)
-        description = reply.content.metric_records[METRICS]
-        client_id = int(description["client-id"])  # type: ignore[arg-type]
-        if client_id in node_ids:
-            raise UserError(f"two nodes have partition-id {client_id}: give each SuperNode its own")
-        node_ids[client_id] = node
-        label_counts[client_id] = description["label-counts"]  # type: ignore[assignment]
-        num_examples[client_id] = int(description["num-examples"])  # type: ignore[arg-type]
-        keeps_state |= bool(description["keeps-state"])
-        is_personalised |= bool(description["is-personalised"])
-        personal_names |= set(reply.content.config_records[CONFIG]["personal-names"])  # type: ignore[arg-type]
-    if missing := sorted(set(range(num_clients)) - set(node_ids)):
-        raise UserError(f"no node answers for client {missing[0]} ({len(missing)} of {num_clients} missing)")
-    counts = np.array([label_counts[client] for client in sorted(node_ids)], dtype=np.int64)
-    sizes = np.array([num_examples[client] for client in sorted(node_ids)], dtype=np.int64)
-    return ClientDirectory(node_ids, counts, keeps_state, is_personalised, personal_names, sizes)
-
-
-def _wait_for_nodes(grid: Grid, num_clients: int, timeout: float) -> Sequence[int]:
-    deadline = time.monotonic() + timeout
-    while True:
-        nodes = sorted(grid.get_node_ids())
-        if len(nodes) > num_clients:
-            raise UserError(
-                f"{len(nodes)} nodes are connected, but clients.count is {num_clients}:"
-                " set it to the number of nodes"
-            )
-        if len(nodes) == num_clients:
-            return nodes
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"only {len(nodes)} of clients.count = {num_clients} nodes connected within {timeout:.0f} s"
-                " (failures.timeout)"
-            )
-        time.sleep(_POLL_SECONDS)
+    def move(self, client_id: int, node_id: int) -> None:
+        """Let a client be another node from now on."""
+        del self.client_ids[self.node_ids[client_id]]
+        self.node_ids[client_id] = node_id
+        self.client_ids[node_id] = client_id
 
 
 class CohortGrid(Grid):

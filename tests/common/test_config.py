@@ -251,7 +251,6 @@ class TestIdentity:
             ("model.name", "mlp"),
             ("batch-norm.policy", "local"),
             ("participation.name", "other"),
-            ("failures.policy", "drop"),
         ],
     )
     def test_what_it_computes_does(self, key: str, value: Value) -> None:

@@ -17,6 +17,7 @@ from common.config import PROJECT_ROOT
 from common.records import Payload
 from runtimes import launch, realign, replay
 from server.checkpoints import checkpoint
+from server.observers import Round
 from server.round_loop import RoundLoop
 from tests.conftest import SMALL_RUN
 
@@ -158,10 +159,10 @@ class TestWhatWasCommitted:
     def interrupted(self, monkeypatch: pytest.MonkeyPatch, at_round: int) -> None:
         train = RoundLoop._train
 
-        def stop(loop: RoundLoop, server_round: int) -> object:
-            if server_round == at_round:
+        def stop(loop: RoundLoop, current: Round) -> None:
+            if current.number == at_round:
                 raise KeyboardInterrupt
-            return train(loop, server_round)
+            train(loop, current)
 
         monkeypatch.setattr(RoundLoop, "_train", stop)
 
