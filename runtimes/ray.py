@@ -9,6 +9,7 @@ seed, never on the actor. A job on which several actors died has failed.
 
 import logging
 import os
+import socket
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ try:
 except ImportError as error:
     raise UserError(f"runtime.name 'ray' needs Ray ({error}): pip install 'flwr[simulation]'") from None
 
+REACH_SECONDS = 10
 MOST_DEATHS = 3  # of actors on one job, which may be what kills them
 _PING_SECONDS = 2.0
 _DEATHS = (
@@ -219,6 +221,7 @@ def start_ray(config: Config) -> bool:
             "excludes": _NOT_SHIPPED,
         }
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    _check_reachable(config.ray.address)
     try:
         ray.init(
             address=config.ray.address or "local",
@@ -230,6 +233,25 @@ def start_ray(config: Config) -> bool:
     except (ConnectionError, ValueError) as error:
         raise UserError(f"cannot reach Ray at ray.address = '{config.ray.address}': {error}") from None
     return True
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray itself asks again for minutes.
+
+    Raises
+    ------
+    UserError
+        If it names a host and a port, and no connection is made within ``REACH_SECONDS``.
+    """
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not address or address in ("auto", "local"):
+        return
+    try:
+        if not separator or not host:
+            raise ValueError("write it as host:port, or 'auto' for the cluster of this machine")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(f"cannot reach Ray at ray.address = '{address}': {error}") from None
 
 
 def _workers_that_fit(config: Config) -> int:

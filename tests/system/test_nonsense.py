@@ -67,6 +67,8 @@ NONSENSE = [
     (["resources.threads-per-worker=100000"], "resources.threads-per-worker must be"),
     (["dataset.image-size=1000000"], "dataset.image-size must be"),
     (["failures.timeout=1e300"], "failures.timeout must be"),
+    (["runtime.name=ray", "ray.address=127.0.0.1:9"], "cannot reach Ray at ray.address = '127.0.0.1:9'"),
+    (["runtime.name=ray", "ray.address=nonsense"], "cannot reach Ray at ray.address = 'nonsense'"),
     (["run.directory=x"], "--set does not take run.directory: use --run-dir"),
 ]
 BAD_NAMES = [

@@ -65,7 +65,8 @@ def test_missing_file(name, tmp_path):
     [
         ("", "is empty"),
         ("a,b\n1,2\n", "has no column"),
-        ('a,b\n1,2,3\n"', "not a readable CSV"),
+        ('a,b\n1,2,3\n"\n', "not a readable CSV"),
+        ("a,b\n1,2\n3,", "is cut off in its last row"),
     ],
 )
 def test_broken_table(name, text, message, tmp_path):
