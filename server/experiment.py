@@ -26,7 +26,7 @@ from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
 from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
-from server.messages.directory import ClientDirectory
+from server.messages.client_registry import ClientRegistry
 from server.messages.discovery import Say, count_nodes, discover_clients
 from server.messages.messenger import Messenger
 from server.observers import Observers
@@ -136,7 +136,7 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
 
 
 def run_facts(
-    config: Config, model: nn.Module, clients: ClientDirectory, population: Population | None
+    config: Config, model: nn.Module, clients: ClientRegistry, population: Population | None
 ) -> RunFacts:
     """Return what a strategy may know of the run."""
     trained = (name for name, value in model.named_parameters() if value.requires_grad)
@@ -196,7 +196,7 @@ def _weighting_remark(strategy: FedAvg, config: Config) -> str:
 
 
 def _remarks(
-    config: Config, evaluation: CentralEvaluation, clients: ClientDirectory, num_samples: int
+    config: Config, evaluation: CentralEvaluation, clients: ClientRegistry, num_samples: int
 ) -> Iterator[str]:
     """Yield what a person should know about this run before it starts."""
     num_held = int(clients.num_examples.sum())
