@@ -6,26 +6,34 @@ python run_simulation.py [EXPERIMENT.toml] [--set key=value ...] [--runtime sequ
 """
 
 import argparse
+import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import ClientFailureError, UserError
+from common.command_line import Parser, leave_closed_pipe, show_warnings_as_lines
+from common.errors import ClientFailureError, UserError, print_error
+from common.files import expanded
+
+_COMMANDS = ("realign", "replay")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description="Run one federated experiment, or a sweep of them.", allow_abbrev=False
-    )
-    parser.add_argument("experiment", nargs="?", type=Path, help="TOML file of overrides (see experiments/)")
+    parser = Parser(description="Run one federated experiment, or a sweep of them.")
+    parser.add_argument("experiment", nargs="?", type=_path, help="TOML file of overrides (see experiments/)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
     parser.add_argument(
         "--plugins", action="append", default=[], metavar="DIR", help="folder of your own code"
     )
     parser.add_argument("--runtime", choices=["sequential", "ray"], help="short for --set runtime.name=...")
-    parser.add_argument("--run-dir", metavar="DIR", help="run directory (default: a new one below runs/)")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --run-dir")
+    parser.add_argument(
+        "--run-dir", metavar="DIR", type=_run_directory, help="run directory (default: a new one below runs/)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from --run-dir's last checkpoint, if any"
+    )
     parser.add_argument("--rounds-scale", metavar="FACTOR", type=float, help="take FACTOR times the rounds")
     parser.add_argument("--seeds", metavar="SEED[,SEED]", default="", help="run everything once per seed")
     comparators = parser.add_mutually_exclusive_group()
@@ -33,39 +41,76 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     comparators.add_argument("--comparator", metavar="NAME", help="run centralized or local-only instead")
     parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="some of its runs")
     parser.add_argument("--list", action="store_true", help="list the runs of a sweep")
-    parser.add_argument("--realign", metavar="DIR", type=Path, help="realign the heads of a run of FedLoGe")
-    parser.add_argument("--replay", metavar="DIR", type=Path, help="run one failed client job again, alone")
+    parser.add_argument(
+        "--describe",
+        nargs="*",
+        metavar="NAME",
+        help="say what there is to choose, or what a name means",
+    )
+    parser.add_argument("--schema", action="store_true", help="print a JSON schema of experiment files")
+    for name in _COMMANDS:
+        parser.add_argument(f"--{name}", nargs="?", const="DIR", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
+
+
+def _path(text: str) -> Path:
+    return expanded(text, "the command line")
+
+
+def _run_directory(text: str) -> str:
+    return str(_path(text)) if text else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run and return the exit code: 0 done, 1 failed, 2 wrong input, 130 stopped and resumable."""
-    options = parse_arguments(arguments)
     try:
-        if options.replay:
-            from runtimes.replay import replay
-
-            return replay(options.replay)
-        if options.realign:
-            from runtimes.realign import realign
-
-            return realign(options.realign, options.set)
-        from runtimes.launch import launch
-
-        return launch(options)
+        return _run(parse_arguments(arguments))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 2
     except ClientFailureError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except OSError as error:
-        print(f"error: {error}; what was committed is kept: go on with --resume", file=sys.stderr)
+    except BrokenPipeError:
+        leave_closed_pipe()
+        print("error: nobody reads the output any more", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("stopped; go on with --resume", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {_with_notes(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        print(_with_notes(error, "stopped"), file=sys.stderr)
         return 130
 
 
+def _run(options: argparse.Namespace) -> int:
+    for name in _COMMANDS:
+        if directory := getattr(options, name):
+            raise UserError(f"--{name} is a command of its own: python -m runtimes.{name} {directory}")
+    if options.describe is not None or options.schema:
+        return _explain(options)
+    from runtimes.launch import launch
+
+    return launch(options)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from common.plugins import all_folders
+    from runtimes.describe import describe, json_schema
+
+    all_folders(",".join(options.plugins))
+    print(json.dumps(json_schema(), indent=1) if options.schema else describe(options.describe))
+    return 0
+
+
+def _with_notes(error: BaseException, text: str = "") -> str:
+    """Return what an error says, with what was found out about it on its way (such as how to resume)."""
+    return "; ".join([text or str(error), *getattr(error, "__notes__", [])])
+
+
 if __name__ == "__main__":
+    show_warnings_as_lines()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # they end a run as Ctrl-C does; nohup ignores SIGHUP
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     sys.exit(main())

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import analysis.comparison
 import analysis.plots
-from common.errors import nearest
+from common.command_line import guarded, show_warnings_as_lines
+from common.errors import UserError, nearest
 
 
 def commands() -> dict[str, str]:
@@ -43,13 +44,10 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     name = arguments[0]
     if name not in known:
-        print(
-            f"error: there is no command '{name}'{nearest(name, known)} (available: {', '.join(known)})",
-            file=sys.stderr,
-        )
-        return 2
+        raise UserError(f"there is no command '{name}'{nearest(name, known)} (available: {', '.join(known)})")
     return int(importlib.import_module(known[name]).main(arguments[1:]))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    show_warnings_as_lines()
+    sys.exit(guarded(lambda: main(sys.argv[1:])))

@@ -2,11 +2,10 @@
 
 import argparse
 import functools
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from common.errors import UserError
+from common.command_line import Parser, guarded
 
 Draw = Callable[[argparse.Namespace], Path]
 
@@ -16,12 +15,11 @@ def command(main: Callable[[Sequence[str] | None], None]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def run(arguments: Sequence[str] | None = None) -> int:
-        try:
+        def call() -> int:
             main(arguments)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        return 0
+            return 0
+
+        return guarded(call)
 
     return run
 
@@ -34,7 +32,7 @@ def draw_command(
     add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> int:
     """Parse ``RUN_DIR`` and further options, draw, print the picture's path and return the exit code."""
-    parser = argparse.ArgumentParser(prog=f"python -m analysis {name}", description=description)
+    parser = Parser(prog=f"python -m analysis {name}", description=description)
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
     add_options(parser)
 

@@ -9,6 +9,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from common.errors import UserError
+
+# Formats by ending, with what keeps the time of day out of the file: same data, same bytes.
+_UNDATED: dict[str, dict[str, str | None]] = {
+    ".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None},
+}  # fmt: skip
 DOTS_PER_INCH = 150
 TEXT_SIZE = 10
 TITLE_SIZE = 11
@@ -76,7 +82,19 @@ def method_colours(methods: Sequence[str]) -> dict[str, str]:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write ``figure`` as a PNG file, make its folder if need be, and return ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
+    """Write a figure in the format that its name ends with, make its folder if need be, and return ``path``.
+
+    Raises
+    ------
+    UserError
+        If the name ends with no known format, or the file cannot be written.
+    """
+    kind = path.suffix.lower()
+    if kind not in _UNDATED:
+        raise UserError(f"cannot draw into {path}: its name must end with {', '.join(_UNDATED)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format=kind.removeprefix("."), metadata=_UNDATED[kind])
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
     return path

@@ -1,5 +1,6 @@
 """What the benchmarks share."""
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -9,10 +10,17 @@ import torch
 from clients.app import app
 from common.config import Config, merge
 from common.sections import Value
-from datasets.images.raw import RawDataset, RawSplit
-from datasets.images.sources import source
+from datasets.arrays import Arrays
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
+from server.records.run_directory import versions
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a benchmark's parser, with the option that all have."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--tiny", action="store_true", help="sizes that take seconds: not for figures")
+    return made
 
 
 class Quiet:
@@ -31,27 +39,26 @@ class Quiet:
         """Show nothing."""
 
 
-@source("benchmark-images")
-def benchmark_images(root: Path, download: bool) -> RawDataset:
+def benchmark_images() -> Arrays:
     """Make random images of CIFAR's size: the values do not change what a step costs."""
     return random_images((3, 32, 32), 50_000)
 
 
-def random_images(shape: tuple[int, ...], num_training: int) -> RawDataset:
+def random_images(shape: tuple[int, ...], num_training: int) -> Arrays:
     """Make a data set of random images of ten classes, with 100 test images."""
     generator = np.random.default_rng(0)
-    splits = [
-        RawSplit([generator.integers(0, 256, (count, *shape), dtype=np.uint8)], np.arange(count) % 10)
+    train, test = (
+        (generator.integers(0, 256, (count, *shape), dtype=np.uint8), np.arange(count) % 10)
         for count in (num_training, 100)
-    ]
-    return RawDataset(*splits, tuple("0123456789"))
+    )
+    return Arrays(train, test)
 
 
 def make_config(**overrides: Value) -> Config:
     """Build a configuration on random images; overrides spell ``__`` for a dot and ``_`` for a dash."""
     layer = {key.replace("__", ".").replace("_", "-"): value for key, value in overrides.items()}
     common: dict[str, Value] = {
-        "dataset.name": "benchmark-images",
+        "dataset.name": "benchmarks.harness:benchmark_images",
         "device": "cpu",
         "checkpoint.every": 10**6,
     }
@@ -66,11 +73,12 @@ def run(config: Config, grid_class: type[SequentialGrid] = SequentialGrid) -> Pa
 
 
 def show(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
-    """Print a Markdown table."""
-    print(f"\n{title} (torch {torch.__version__}, {torch.get_num_threads()} thread)\n")
+    """Print a Markdown table, and the versions that ran."""
+    ran = ", ".join(f"{name} {version}" for name, version in versions().items())
+    print(f"\n{title} ({ran}; threads: {torch.get_num_threads()})\n")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for row in rows:
         print(f"| {' | '.join(str(value) for value in row)} |")
 
 
-__all__ = ["make_config", "run", "show"]
+__all__ = ["make_config", "parser", "run", "show"]

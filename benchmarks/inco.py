@@ -4,21 +4,21 @@ A ResNet-26 and ten replies of five sizes. Rounds are measured in seconds of CPU
 which clients train one after the other: other work on the machine matters less to them.
 """
 
-import argparse
 import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import nn
 
-from benchmarks.harness import Quiet, make_config, show
+from benchmarks.harness import Quiet, make_config, parser, show
 from clients.app import app
 from common.config import Config
 from common.device import prepare_process
 from common.records import Tensors
+from common.sections import Value
 from models.architectures.residual import ResidualNetwork
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
@@ -27,23 +27,22 @@ from strategies._inco import InCoOptions, apply_inco
 from strategies._inco_targets import inco_targets
 
 SIZES = ((1, 1, 1, 1), (1, 1, 2, 2), (2, 2, 2, 2), (2, 2, 3, 3), (3, 3, 3, 3))
+WIDTHS = (64, 128, 256, 512)
 REPEATS = 5
 
 
-def state(blocks: tuple[int, ...]) -> Tensors:
-    model = ResidualNetwork(
-        3, 10, widths=(64, 128, 256, 512), blocks=blocks, norm=nn.BatchNorm2d, shortcut="B"
-    )
+def state(blocks: tuple[int, ...], widths: tuple[int, ...]) -> Tensors:
+    model = ResidualNetwork(3, 10, widths=widths, blocks=blocks, norm=nn.BatchNorm2d, shortcut="B")
     return {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object], repeats: int) -> float:
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         started = time.perf_counter()
         work()
         times.append(time.perf_counter() - started)
-    return sorted(times)[REPEATS // 2]
+    return sorted(times)[repeats // 2]
 
 
 def average(replies: list[Tensors]) -> Tensors:
@@ -64,14 +63,16 @@ class Clock(Quiet):
         self.times.append(time.process_time())
 
 
-def seconds_per_round(inco: bool, steps: int, rounds: int) -> list[float]:
+def seconds_per_round(inco: bool, steps: int, rounds: int, smaller: dict[str, Value]) -> list[float]:
     """Return the CPU time of each of some rounds, without evaluation, checkpoint and the first round."""
-    config = make_config(
-        method__name="heteroavg", method__inco=inco, model__name="stage-resnet", model__sizes="1,2,3,4,5",
-        clients__count=10, clients__fraction=1.0, partition__name="iid", dataset__root=".",
-        local__steps=steps, local__batch_size=64, local__optimizer="adamw", local__lr=0.001,
-        rounds=rounds + 2, evaluate__every=10**6,
-    )  # fmt: skip
+    case: dict[str, Value] = {
+        "method__name": "heteroavg", "method__inco": inco, "model__name": "stage-resnet",
+        "model__sizes": "1,2,3,4,5", "clients__count": 10, "clients__fraction": 1.0,
+        "partition__name": "iid", "dataset__root": ".", "local__steps": steps, "local__batch_size": 64,
+        "optimizer__name": "adamw", "optimizer__learning_rate": 0.001,
+        "rounds": rounds + 2, "evaluate__every": 10**6,
+    }  # fmt: skip
+    config = make_config(**{**case, **smaller})
     clock = Clock()
     directory = Path(tempfile.mkdtemp(prefix="benchmark-")) / "run"
     config = Config.from_flat({**config.flat(), "run.directory": str(directory)})
@@ -80,8 +81,10 @@ def seconds_per_round(inco: bool, steps: int, rounds: int) -> list[float]:
     return [end - start for start, end in itertools.pairwise(times)]
 
 
-def show_rounds(steps: int, rounds: int) -> None:
-    plain, inco = (statistics.median(seconds_per_round(flag, steps, rounds)) for flag in (False, True))
+def show_rounds(steps: int, rounds: int, smaller: dict[str, Value] | None = None) -> None:
+    plain, inco = (
+        statistics.median(seconds_per_round(flag, steps, rounds, smaller or {})) for flag in (False, True)
+    )
     rows: list[tuple[object, ...]] = [
         ("HeteroAvg", f"{plain:.2f}", ""),
         ("InCoAvg", f"{inco:.2f}", f"{inco / plain:.3f}"),
@@ -90,29 +93,34 @@ def show_rounds(steps: int, rounds: int) -> None:
     show(title, ("method", "s", "ratio"), rows)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=4, help="local steps of a client; the paper has 40")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the tables."""
+    made = parser(__doc__)
+    made.add_argument("--steps", type=int, default=4, help="local steps of a client; the paper has 40")
+    made.add_argument("--rounds", type=int, default=3)
+    options = made.parse_args(arguments)
     prepare_process(1)
-    show_rounds(options.steps, options.rounds)
-    replies = [state(blocks) for blocks in SIZES for _ in range(2)]
+    if options.tiny:
+        show_rounds(1, 1, {"model__width": 2, "local__batch_size": 2})
+    else:
+        show_rounds(options.steps, options.rounds)
+    widths, repeats = ((4, 4, 8, 8), 1) if options.tiny else (WIDTHS, REPEATS)
+    replies = [state(blocks, widths) for blocks in SIZES for _ in range(2)]
     updates = average(replies)
     targets = inco_targets({name: tuple(value.shape) for name, value in updates.items()})
     changed = sum(updates[name].numel() for name in targets)
     rows: list[tuple[object, ...]] = [
-        ("average of 10 replies", f"{1000 * seconds(lambda: average(replies)):.0f}")
+        ("average of 10 replies", f"{1000 * seconds(lambda: average(replies), repeats):.0f}")
     ]
-    for name, options in {
+    for name, inco in {
         "InCo, kernel by kernel": InCoOptions(),
         "InCo, whole layers": InCoOptions(granularity="layer"),
     }.items():
-        milliseconds = 1000 * seconds(lambda options=options: apply_inco(updates, targets, options))
+        milliseconds = 1000 * seconds(lambda inco=inco: apply_inco(updates, targets, inco), repeats)
         rows.append((name, f"{milliseconds:.0f}"))
     size = sum(value.numel() for value in updates.values())
     title = f"{len(targets)} targets with {changed / 1e6:.1f} M of {size / 1e6:.1f} M"
-    show(f"{title} values in float64, median of {REPEATS}", ("step of the server", "ms"), rows)
+    show(f"{title} values in float64, median of {repeats}", ("step of the server", "ms"), rows)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """Resident memory: flat over rounds, and independent of the number of clients but for their index arrays."""
 
-import argparse
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from flwr.app import Message
 
-from benchmarks.harness import make_config, run, show
+from benchmarks.harness import make_config, parser, run, show
 from runtimes.sequential import SequentialGrid
 
 SAMPLED: list[float] = []
@@ -39,19 +38,27 @@ def measure(clients: int, rounds: int) -> None:
         dataset__root=".",
     )  # fmt: skip
     run(config, SamplingGrid)
-    print(" ".join(f"{SAMPLED[server_round]:.0f}" for server_round in (1, 100, 200, rounds)))
+    print(" ".join(f"{SAMPLED[server_round]:.0f}" for server_round in shown(rounds)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, help="measure this one case in this process")
-    parser.add_argument("--rounds", type=int, default=300)
-    options = parser.parse_args()
+def shown(rounds: int) -> list[int]:
+    """Return the rounds after which the memory is shown: the first, and three of equal distance."""
+    return [1, *(max(1, rounds * third // 3) for third in (1, 2, 3))]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
+    made = parser(__doc__)
+    made.add_argument("--clients", type=int, help="measure this one case in this process")
+    made.add_argument("--rounds", type=int, default=300)
+    options = made.parse_args(arguments)
+    if options.tiny:
+        options.rounds = 3
     if options.clients:
         measure(options.clients, options.rounds)
         return
     rows: list[tuple[object, ...]] = []
-    for clients in (10, 1000):
+    for clients in (10,) if options.tiny else (10, 1000):
         command = [
             sys.executable,
             "-m",
@@ -63,7 +70,8 @@ def main() -> None:
         ]
         answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
         rows.append((clients, *answer[-4:]))
-    columns = ("clients", "MB in round 1", "100", "200", str(options.rounds))
+    first, *others = shown(options.rounds)
+    columns = ("clients", f"MB in round {first}", *map(str, others))
     show("Resident anonymous memory, Hsu CNN on 50,000 images, 5 clients a round", columns, rows)
 
 

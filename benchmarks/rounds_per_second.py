@@ -6,19 +6,16 @@ processor time of a run less that of a short one, so that neither start and eval
 count.
 """
 
-import argparse
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
-from benchmarks.harness import make_config, random_images, run, show
-from datasets.images.raw import RawDataset
-from datasets.images.sources import source
+from benchmarks.harness import make_config, parser, random_images, run, show
+from datasets.arrays import Arrays
 
 WARM_UP = 50
 
 
-@source("benchmark-points")
-def benchmark_points(root: Path, download: bool) -> RawDataset:
+def benchmark_points() -> Arrays:
     """Make small random images, so that rounds cost more than steps."""
     return random_images((1, 8, 8), 5_000)
 
@@ -27,7 +24,7 @@ def processor_seconds(rounds: int, clients: int, method: str, sampling: str) -> 
     """Return the processor time of a run."""
     config = make_config(
         rounds=rounds,
-        dataset__name="benchmark-points",
+        dataset__name="benchmarks.rounds_per_second:benchmark_points",
         model__name="mlp",
         method__name=method,
         clients__count=clients,
@@ -36,7 +33,7 @@ def processor_seconds(rounds: int, clients: int, method: str, sampling: str) -> 
         local__epochs=0,
         local__steps=1,
         local__batch_size=16,
-        local__momentum=0.9,
+        optimizer__momentum=0.9,
         local__sampling=sampling,
         evaluate__every=rounds,
     )
@@ -45,19 +42,21 @@ def processor_seconds(rounds: int, clients: int, method: str, sampling: str) -> 
     return time.process_time() - started
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1000)
-    rounds = parser.parse_args().rounds
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
+    made = parser(__doc__)
+    made.add_argument("--rounds", type=int, default=1000)
+    options = made.parse_args(arguments)
+    warm_up, rounds = (1, 3) if options.tiny else (WARM_UP, options.rounds)
     rows: list[tuple[object, ...]] = []
     for clients, method, sampling in (
         (1, "localsgd", "shuffle"),
         (4, "fedavg", "client"),
         (4, "localsgd", "shuffle"),
         (16, "localsgd", "shuffle"),
-    ):
+    )[: 2 if options.tiny else None]:
         short, long = (
-            processor_seconds(number, clients, method, sampling) for number in (WARM_UP, WARM_UP + rounds)
+            processor_seconds(number, clients, method, sampling) for number in (warm_up, warm_up + rounds)
         )
         seconds = (long - short) / rounds
         rows.append(

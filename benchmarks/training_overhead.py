@@ -6,14 +6,14 @@ for each client. The system adds cohort sampling, messages, serialisation, keyed
 uint8 images, reply checks, aggregation and metrics. Central evaluation is in neither.
 """
 
-import argparse
 import time
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from benchmarks.harness import make_config, run, show
+from benchmarks.harness import make_config, parser, run, show
 from common.config import Config
 from datasets.configured import open_dataset
 from datasets.partition_scheme import partition_clients
@@ -31,12 +31,15 @@ CASES = {
 }  # fmt: skip
 
 
+TINY = {"local__steps": 1, "local__batch_size": 2}
+
+
 def bare_seconds_per_round(config: Config, rounds: int) -> list[float]:
     dataset = open_dataset(config)
     images = dataset.train.inputs[:5000].float().div_(255)
     targets = dataset.train.targets[:5000]
     model = build_configured_model(config, dataset.input_shape, dataset.num_classes).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=config.local.learning_rate, fused=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=config.optimizer.learning_rate, fused=True)
     start = {name: value.clone() for name, value in model.state_dict().items()}
     clients = round(config.clients.count * config.clients.fraction)
     num_examples = len(partition_clients(config, dataset)[0])
@@ -57,14 +60,19 @@ def bare_seconds_per_round(config: Config, rounds: int) -> list[float]:
     return times
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=4, help="rounds per turn")
-    parser.add_argument("--turns", type=int, default=5, help="turns of system and bare loop")
-    options = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
+    made = parser(__doc__)
+    made.add_argument("--rounds", type=int, default=4, help="rounds per turn")
+    made.add_argument("--turns", type=int, default=5, help="turns of system and bare loop")
+    options = made.parse_args(arguments)
+    if options.tiny:
+        options.rounds, options.turns = 1, 1
     torch.set_num_threads(1)
     rows: list[tuple[object, ...]] = []
-    for name, overrides in CASES.items():
+    for name, overrides in list(CASES.items())[: 1 if options.tiny else None]:
+        if options.tiny:
+            overrides = {**overrides, **TINY}
         config = make_config(
             partition__name="iid",
             rounds=options.rounds + 1,

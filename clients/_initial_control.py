@@ -8,6 +8,8 @@ from common.records import Payload
 class InitialControl(Client):
     """Tells its first control before the first round, if the server asks for it."""
 
+    KEEPS = ("control",)
+
     def prelude(self) -> Payload:
         """Begin with c_i = the mean of as many mini-batch gradients as the round has steps.
 

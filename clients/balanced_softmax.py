@@ -1,4 +1,7 @@
-"""Balanced softmax (Ren et al. 2020) and logit adjustment (Menon et al. 2021) as the clients' loss."""
+"""Balanced softmax (Ren et al. 2020) and logit adjustment (Menon et al. 2021) as the clients' loss.
+
+arXiv:2007.10740, arXiv:2007.07314.
+"""
 
 from typing import Annotated, Literal
 

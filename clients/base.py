@@ -5,6 +5,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from typing import TypeVar
 
 import torch
@@ -24,8 +25,9 @@ from clients.local.training import (
 )
 from common.global_generators import seeded_globally
 from common.randomness import numpy_generator, torch_seed
-from common.records import ARRAYS, Payload, Tensors
+from common.records import ARRAYS, FINITE_STEPS, ONE_BATCH, SERVER_ROUND, Payload, Tensors
 from models.measures.evaluation import evaluate
+from models.measures.numbers import evaluate_numbers
 
 _KEPT = "kept-entries"
 Result = TypeVar("Result")
@@ -38,7 +40,7 @@ def _seeded(
 
     @functools.wraps(job)
     def run(client: "Client", received: Payload, config: ConfigRecord) -> Result:
-        worker, server_round = client.worker, int(config["server-round"])  # type: ignore[arg-type]
+        worker, server_round = client.worker, int(config[SERVER_ROUND])  # type: ignore[arg-type]
         seed = torch_seed(worker.config.seed, "job", server_round, client.client_id)
         with seeded_globally(seed, worker.device, worker.own_generators):
             return job(client, received, config)
@@ -122,8 +124,13 @@ class Client(Hooks, ListInterface):
         return full_gradient(self)
 
     def keeps_state(self) -> bool:
-        """Tell whether the client may carry anything from round to round."""
-        return self.overrides("init_state") or self.overrides("end_round") or bool(self._kept_names)
+        """Tell whether the client carries anything from round to round."""
+        return bool(self.keeps()) or bool(self._kept_names)
+
+    def undeclared_state(self) -> set[str]:
+        """Return the sections of ``state`` that the method does not say that it keeps."""
+        declared = [_KEPT, *(self.keeps() if self.state else ())]
+        return {name for name in self.state if not any(fnmatchcase(name, kept) for kept in declared)}
 
     def is_personalised(self) -> bool:
         """Tell whether the client predicts by other means than the global model."""
@@ -167,6 +174,8 @@ class Client(Hooks, ListInterface):
             **measured,
             "seconds": time.perf_counter() - started,
         }
+        if self.finite_steps is not None:
+            metrics[FINITE_STEPS] = self.finite_steps
         personal = self.personal_names()
         shared = {name: value for name, value in self.worker.state.items() if name not in personal}
         return {ARRAYS: shared, **extra}, metrics
@@ -206,25 +215,27 @@ class Client(Hooks, ListInterface):
 
     @_seeded
     def training_loss(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
-        """Return the mean cross-entropy of the global model on the client's training data.
+        """Return the mean cross-entropy, or squared error, of the global model on the client's training data.
 
         In evaluation mode and without augmentation; with ``one-batch`` in `config`, on one mini-batch.
         """
         self._receive(received, config)
         worker, indices = self.worker, self.indices
-        if config["one-batch"]:
+        if config[ONE_BATCH]:
             generator = numpy_generator(worker.config.seed, "measurement", self.server_round, self.client_id)
             indices = generator.permutation(indices)[: worker.config.local.batch_size]
         samples = torch.from_numpy(indices).to(worker.device)
-        sums = evaluate(
-            worker.model,
-            worker.train.inputs.index_select(0, samples),
-            worker.train.targets[samples],
+        given = worker.train.inputs.index_select(0, samples), worker.train.targets[samples]
+        normalizer, batch_size = (
             self.normalizer("measurement", self.server_round),
-            worker.dataset.num_classes,
             worker.config.evaluate.batch_size,
         )
-        return {"num-examples": self.num_examples, "loss": sums.mean()[0]}
+        if worker.dataset.is_regression:
+            loss = evaluate_numbers(worker.model, *given, normalizer, batch_size).results()["loss"]
+        else:
+            sums = evaluate(worker.model, *given, normalizer, worker.dataset.num_classes, batch_size)
+            loss = sums.mean()[0]
+        return {"num-examples": self.num_examples, "loss": loss}
 
     @functools.cached_property
     def _kept_names(self) -> list[str]:

@@ -1,4 +1,7 @@
-"""CReFF's client half (Shang et al., IJCAI 2022, Algorithm 1): class gradients at the re-trained head."""
+"""CReFF's client half (Shang et al., IJCAI 2022, Algorithm 1): class gradients at the re-trained head.
+
+arXiv:2204.13399.
+"""
 
 import torch
 

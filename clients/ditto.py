@@ -1,4 +1,7 @@
-"""Ditto (Li et al. 2021, Algorithm 1): a personal model beside the global one, tied to it by a penalty."""
+"""Ditto (Li et al. 2021, Algorithm 1): a personal model beside the global one, tied to it by a penalty.
+
+arXiv:2012.04221.
+"""
 
 from typing import Annotated
 
@@ -17,13 +20,17 @@ class Ditto(Client):
     model does on the client. lam = 0 is local training.
     """
 
+    KEEPS = ("personal",)
+
     lam: Annotated[float, Field(ge=0)] = 0.1
     personal_steps: NonNegative = 0
 
     def validate(self) -> None:
         """Refuse a step so long that the penalty alone would overshoot."""
         if self.learning_rate * self.lam >= 1:
-            raise UserError(f"ditto needs local.lr * method.lam < 1, not {self.learning_rate * self.lam:g}")
+            raise UserError(
+                f"ditto needs optimizer.learning-rate * method.lam < 1, not {self.learning_rate * self.lam:g}"
+            )
 
     def init_state(self) -> Payload:
         """Return v_i: the initial model."""

@@ -1,6 +1,6 @@
-"""EPISODE's client half (Crawshaw, Bao and Liu 2023, Algorithm 1)."""
+"""EPISODE's client half (Crawshaw, Bao and Liu 2023, arXiv:2302.07155, Algorithm 1)."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -9,6 +9,7 @@ from clients.base import Client
 from clients.local.optimizers import weight_decays
 from clients.local.sgd_only import require_own_clipping
 from common.records import Payload, Tensors
+from common.sections import Value
 
 
 class Episode(Client):
@@ -20,12 +21,15 @@ class Episode(Client):
     steps, as is meant in the code of Bao et al. (2024), which takes 1.
     """
 
+    EXAMPLE: ClassVar[dict[str, Value]] = {"method.clip-norm": 1.0, "method.gradient-batches": 1}
+    KEEPS = ("gradient",)
+
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
     gradient_batches: Annotated[int, Field(ge=0)] = 0
 
     def validate(self) -> None:
         """Refuse what would make steps of another length."""
-        require_own_clipping(self.worker.config.local, "episode")
+        require_own_clipping(self.worker.config.optimizer, "episode")
 
     def init_state(self) -> Payload:
         """Return a gradient of 0, until the server has asked for it."""

@@ -1,4 +1,7 @@
-"""FedAlt (Pillutla et al. 2022, Algorithm 2): personal and shared part of any cut, trained in turns."""
+"""FedAlt (Pillutla et al. 2022, Algorithm 2): personal and shared part of any cut, trained in turns.
+
+arXiv:2204.03809.
+"""
 
 from clients.fedrep import FedRep
 

@@ -1,13 +1,21 @@
-"""FedAsync's client half (Xie, Koyejo and Gupta 2019): SGD with a proximal term towards where it began."""
+"""FedAsync's client half (Xie, Koyejo and Gupta 2019): SGD with a proximal term towards where it began.
 
-from typing import Annotated
+arXiv:1903.03934.
+"""
+
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from clients.fedprox import FedProx
+from common.sections import Value
 
 
 class FedAsync(FedProx):
     """FedProx around the version of the model that the client has begun with; mu is rho in the paper."""
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {
+        "clock.spread": 0.5,
+    }
 
     mu: Annotated[float, Field(ge=0)] = 0.005

@@ -1,4 +1,7 @@
-"""FedBABU (Oh, Kim and Yun 2022): a body federated under a frozen random head, then fine-tuned per client."""
+"""FedBABU (Oh, Kim and Yun 2022): a body federated under a frozen random head, then fine-tuned per client.
+
+arXiv:2106.06042.
+"""
 
 import functools
 from collections.abc import Collection

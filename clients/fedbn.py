@@ -1,9 +1,19 @@
-"""FedBN (Li et al. 2021): BatchNorm layers are personal, their parameters and their statistics."""
+"""FedBN (Li et al. 2021): BatchNorm layers are personal, their parameters and their statistics.
+
+arXiv:2102.07623.
+"""
+
+from typing import ClassVar
 
 from clients.fedper import FedPer
+from common.sections import Value
 
 
 class FedBN(FedPer):
     """Shares all but the BatchNorm layers, which are found by their type."""
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {
+        "model.name": "resnet20",
+    }
 
     personal_part: str = "batch-norm"

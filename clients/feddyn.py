@@ -1,4 +1,4 @@
-"""FedDyn's client half (Acar et al. 2021, Algorithm 1)."""
+"""FedDyn's client half (Acar et al. 2021, arXiv:2111.04263, Algorithm 1)."""
 
 from typing import Annotated
 
@@ -10,6 +10,8 @@ from common.records import Payload, Tensors
 
 class FedDyn(Client):
     """Minimises f_i(w) - <h_i, w> + (alpha / 2) ||w - x||^2; then h_i <- h_i - alpha (y_i - x)."""
+
+    KEEPS = ("linear",)
 
     alpha: Annotated[float, Field(gt=0)] = 0.01
 

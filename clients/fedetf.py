@@ -1,8 +1,11 @@
-"""FedETF's client half (Li et al., ICCV 2023), and the port of dot regression in FedLoGe's repository."""
+"""FedETF's client half (Li et al., ICCV 2023), and the port of dot regression in FedLoGe's repository.
+
+arXiv:2303.10058.
+"""
 
 import functools
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch.nn import functional as F
@@ -33,6 +36,8 @@ class FedETF(Client):
     mini-batch. The BatchNorm before it is part of the model and averaged with it, evaluated with running
     statistics, and applied once; in FedLoGe's repository it is none of these.
     """
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.alternation-epochs": 1}
 
     variant: Variant = "fedetf"
     fine_tuning_epochs: NonNegative = 1

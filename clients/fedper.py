@@ -1,4 +1,4 @@
-"""FedPer (Arivazhagan et al. 2019): a shared body and a personal head, trained together."""
+"""FedPer (Arivazhagan et al. 2019, arXiv:1912.00818): a shared body and a personal head, trained together."""
 
 from collections.abc import Collection
 

@@ -1,4 +1,4 @@
-"""FedProx (Li et al. 2020, Eq. 2): the local loss plus (mu / 2) ||w - x||^2, x the round's global model."""
+"""FedProx (Li et al. 2020, arXiv:1812.06127, Eq. 2): loss + (mu / 2) ||w - x||^2."""
 
 from typing import Annotated, Literal
 
@@ -14,6 +14,7 @@ class FedProx(Client):
 
     mu: Annotated[float, Field(ge=0)] = 0.01
     form: Literal["squared", "norm"] = "squared"  # norm: the penalty is mu ||w - x||
+    proximal_weight = property(lambda self: self.mu)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradient of the penalised loss."""

@@ -1,4 +1,7 @@
-"""FedRep (Collins et al. 2021, Algorithm 1): first the personal head with the body frozen, then the body."""
+"""FedRep (Collins et al. 2021, Algorithm 1): first the personal head with the body frozen, then the body.
+
+arXiv:2102.07078.
+"""
 
 from collections.abc import Collection
 from typing import Annotated

@@ -1,4 +1,7 @@
-"""FedRoD's client half (Chen and Chao, ICLR 2022): a generic head for balance, a personal one beside it."""
+"""FedRoD's client half (Chen and Chao, ICLR 2022): a generic head for balance, a personal one beside it.
+
+arXiv:2107.00778.
+"""
 
 from typing import Literal
 
@@ -24,6 +27,8 @@ class FedRoD(Client):
     predicts as the generic model does.
     """
 
+    KEEPS = ("personal-head",)
+
     head_aggregation: Literal["examples", "class-wise"] = "examples"
 
     def validate(self) -> None:
@@ -44,7 +49,7 @@ class FedRoD(Client):
         self.head = {
             name: value.clone().requires_grad_() for name, value in self.state["personal-head"].items()
         }
-        self.head_optimizer = make_optimizer(self.head.values(), self.worker.config.local)
+        self.head_optimizer = make_optimizer(self.head.values(), self.worker.config.optimizer)
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return both losses; neither has a gradient in the other's parameters."""

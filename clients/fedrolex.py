@@ -1,4 +1,4 @@
-"""FedRolex's client half (Alam et al., NeurIPS 2022): that of HeteroFL."""
+"""FedRolex's client half (Alam et al., NeurIPS 2022, arXiv:2212.01548): that of HeteroFL."""
 
 from torch import nn
 

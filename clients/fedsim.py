@@ -1,4 +1,7 @@
-"""FedSim (Pillutla et al. 2022, Algorithm 1): shared and personal part of any cut, trained simultaneously."""
+"""FedSim (Pillutla et al. 2022, Algorithm 1): shared and personal part of any cut, trained simultaneously.
+
+arXiv:2204.03809.
+"""
 
 from clients.fedper import FedPer
 

@@ -1,4 +1,7 @@
-"""HeteroFL's client half (Diao, Ding and Tarokh, ICLR 2021): a loss over the client's own classes."""
+"""HeteroFL's client half (Diao, Ding and Tarokh, ICLR 2021): a loss over the client's own classes.
+
+arXiv:2010.01264.
+"""
 
 import torch
 from torch.nn import functional as F

@@ -1,4 +1,7 @@
-"""HeteroMOON's client half: MOON on the client's sub-model (Chan et al., ICLR 2024, section 5.1)."""
+"""HeteroMOON's client half: MOON on the client's sub-model (Chan et al., ICLR 2024, section 5.1).
+
+arXiv:2308.11464.
+"""
 
 from typing import ClassVar
 

@@ -1,4 +1,7 @@
-"""HeteroNova's client half: FedNova on the client's sub-model (Chan et al., ICLR 2024, section 5.1)."""
+"""HeteroNova's client half: FedNova on the client's sub-model (Chan et al., ICLR 2024, section 5.1).
+
+arXiv:2308.11464.
+"""
 
 from clients.fednova import FedNova
 

@@ -1,4 +1,7 @@
-"""HeteroProx's client half: FedProx on the client's sub-model (Chan et al., ICLR 2024, section 5.1)."""
+"""HeteroProx's client half: FedProx on the client's sub-model (Chan et al., ICLR 2024, section 5.1).
+
+arXiv:2308.11464.
+"""
 
 from typing import Annotated
 

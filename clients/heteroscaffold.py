@@ -1,4 +1,7 @@
-"""HeteroSCAFFOLD's client half: SCAFFOLD on the client's sub-model, in the form of NIID-Bench."""
+"""HeteroSCAFFOLD's client half: SCAFFOLD on the client's sub-model, in the form of NIID-Bench.
+
+arXiv:2308.11464.
+"""
 
 from clients.scaffold import Scaffold
 from common.records import Tensors

@@ -30,8 +30,14 @@ class Hooks(Job):
     DEFAULTS: ClassVar[dict[str, Value]] = {}
     """Keys outside ``method`` for which the method has a default of its own, such as ``model.projection``."""
 
+    EXAMPLE: ClassVar[dict[str, Value]] = {}
+    """Keys of a small run that shows the method, where the defaults are too large or do not fit."""
+
     NEEDS_ONE_RATE: ClassVar[bool] = False
     """Whether the method computes with the learning rate of the round, which must then not change in it."""
+
+    KEEPS: ClassVar[tuple[str, ...]] = ()
+    """The sections of ``state`` that a client takes along to its next round; ``*`` is any number."""
 
     batch: Batch
 
@@ -40,6 +46,11 @@ class Hooks(Job):
 
     def assumes_sgd(self) -> bool:
         """Tell whether the method's formulas hold for unclipped SGD only, as ``gradient_of_steps`` does."""
+        return False
+
+    @classmethod
+    def depends_on_rounds(cls, parameters: Mapping[str, Any]) -> bool:
+        """Return whether the number of rounds decides what the method does in each of them."""
         return False
 
     def personal_names(self) -> Collection[str]:
@@ -53,8 +64,16 @@ class Hooks(Job):
         """Return the state of a client that takes part for the first time."""
         return {}
 
+    def keeps(self) -> Collection[str]:
+        """Return ``KEEPS``, or what depends on parameters; where neither is given, what ``init_state`` has.
+
+        Nothing else may be in ``state`` after a round. Who keeps nothing may change size, and costs no
+        messages for checkpoints.
+        """
+        return self.KEEPS or tuple(self.init_state())
+
     def prelude(self) -> Payload:
-        """Return what the server asks for before a round (``FedAvg.asks``), at the received model.
+        """Return what the server asks for before a round (``FedAvg.prelude_clients``), at the received model.
 
         It may replace ``state``.
         """
@@ -72,12 +91,12 @@ class Hooks(Job):
         return self.params
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
-        """Return the scalar loss of a mini-batch: ``local.loss``, by default cross-entropy."""
+        """Return the scalar loss of a mini-batch: ``loss.name``, by default cross-entropy."""
         return self._loss(self.forward(params, batch.inputs), batch.targets)
 
     @functools.cached_property
     def _loss(self) -> Loss:
-        return make_loss(self.worker.config.local, self.label_counts)
+        return make_loss(self.worker.config.loss, self.label_counts)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradients that the optimiser is to use; ``batch`` is the mini-batch that they are of."""

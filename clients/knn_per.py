@@ -1,4 +1,7 @@
-"""kNN-Per (Marfoq et al. 2022): the global model, mixed with the nearest neighbours in its feature space."""
+"""kNN-Per (Marfoq et al. 2022): the global model, mixed with the nearest neighbours in its feature space.
+
+arXiv:2111.09360.
+"""
 
 import math
 from typing import Annotated

@@ -1,5 +1,9 @@
-"""Local SGD's client half (Yu et al. 2019; Lin, Stich et al. 2020): workers with optimisers of their own."""
+"""Local SGD's client half (Yu et al. 2019; Lin, Stich et al. 2020): workers with optimisers of their own.
 
+arXiv:1905.03817, arXiv:1808.07217.
+"""
+
+from collections.abc import Collection
 from typing import Literal
 
 from clients.base import Client
@@ -19,9 +23,9 @@ class LocalSGD(Client):
 
     momentum: Literal["average", "keep", "reset"] = "average"
 
-    def keeps_state(self) -> bool:
-        """Tell whether the worker keeps its optimiser's state for itself."""
-        return self.momentum == "keep" or bool(self._kept_names)
+    def keeps(self) -> Collection[str]:
+        """Return what the worker keeps for itself: its optimiser's state, or nothing."""
+        return (OPTIMIZER,) if self.momentum == "keep" else ()
 
     def initial_optimizer(self) -> Tensors:
         """Return the worker's own state of the optimiser, or the average."""

@@ -1,4 +1,4 @@
-"""Minibatch SGD's client half (Woodworth et al. 2020): one large-batch step per round."""
+"""Minibatch SGD's client half (Woodworth et al. 2020, arXiv:2002.07839): one large-batch step per round."""
 
 import torch
 
@@ -18,7 +18,7 @@ class MinibatchSgd(Client):
 
     def validate(self) -> None:
         """Refuse what would make other steps."""
-        require_own_clipping(self.worker.config.local, "minibatch-sgd")
+        require_own_clipping(self.worker.config.optimizer, "minibatch-sgd")
 
     def begin_round(self) -> None:
         """Begin the mean."""

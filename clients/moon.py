@@ -1,4 +1,4 @@
-"""MOON's client half (Li, He and Song 2021, Eq. 3 and Algorithm 1)."""
+"""MOON's client half (Li, He and Song 2021, arXiv:2103.16257, Eq. 3 and Algorithm 1)."""
 
 from typing import Annotated, ClassVar
 
@@ -23,7 +23,7 @@ class Moon(Client):
     """
 
     DEFAULTS: ClassVar = {"model.projection": 256}
-
+    KEEPS = ("previous-*",)
     mu: Annotated[float, Field(ge=0)] = 1.0
     temperature: Annotated[float, Field(gt=0)] = 0.5
     previous_models: Positive = 1

@@ -1,4 +1,7 @@
-"""Ratio loss (Wang et al., AAAI 2021): classes weigh by what the global model's gradients say about them."""
+"""Ratio loss (Wang et al., AAAI 2021): classes weigh by what the global model's gradients say about them.
+
+arXiv:2008.06217.
+"""
 
 import math
 from typing import Annotated

@@ -12,16 +12,22 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
 import flwr.serverapp.strategy as flower_strategies
+import torch
 from flwr.serverapp.strategy import Strategy
 
 import clients
 import strategies
 from clients.base import Client
-from common.config import Config, drop_inherited_defaults
+from clients.local.optimizers import make_optimizer
+from common.chosen import Items, cache_items, chosen_function
+from common.config import Config, differences, drop_inherited_defaults
 from common.errors import UserError, nearest
+from common.flower_limits import FIXED, LIMITS
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import (
+    AUGMENTATION,
     CLIENT_HALF,
+    LOSS,
     SERVER_HALF,
     Found,
     Kind,
@@ -47,8 +53,6 @@ _WEIGHTING = {
     **dict.fromkeys(("FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "MultiKrum"), "examples"),
     "QFedAvg": "uniform",
 }
-# Arguments that are not for a person to set: our messages and the adapter decide them.
-_PLUMBING = {*EVERYONE, "weighted_by_key", "arrayrecord_key", "configrecord_key"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,16 @@ class Method:
         """Keys of the configuration for which the method has defaults of its own."""
         return self.client_class.defaults(self.client_parameters)
 
+    @property
+    def depends_on_rounds(self) -> bool:
+        """Whether the number of rounds decides what the method does in each of them."""
+        return self.client_class.depends_on_rounds(self.client_parameters)
+
+    @property
+    def example(self) -> Mapping[str, Value]:
+        """Keys of a small run that shows the method."""
+        return {**self.strategy_class.EXAMPLE, **self.client_class.EXAMPLE}
+
     def make_strategy(self) -> FedAvg:
         """Build the server half."""
         return self.strategy_class(**self.strategy_parameters)
@@ -79,11 +93,26 @@ def available_methods() -> list[str]:
 
 
 def complete(config: Config) -> Config:
-    """Fill in what the method has defaults for and the configuration does not set (``Client.DEFAULTS``)."""
+    """Fill in what the method has defaults for and the configuration does not set (``Client.DEFAULTS``).
+
+    Raises
+    ------
+    UserError
+        If the method, or what else clients train with, does not exist or has other parameters.
+    """
+    make_optimizer([torch.zeros(1, requires_grad=True)], config.optimizer)
+    for kind, section in ((LOSS, config.loss), (AUGMENTATION, config.augmentation)):
+        chosen_function(kind, section)
     method = load_method(config.method.name, config.method.parameters)
     given = config.flat()
     missing = {key: value for key, value in method.defaults.items() if key not in given}
     return Config.from_flat({**given, **missing}) if missing else config
+
+
+def run_differences(old: Config, new: Config) -> list[str]:
+    """Return in which of the keys that decide the result of a run two configurations differ."""
+    method = load_method(new.method.name, new.method.parameters)
+    return differences(old, new, method.depends_on_rounds)
 
 
 def load_method(name: str, parameters: Mapping[str, Value]) -> Method:
@@ -94,22 +123,21 @@ def load_method(name: str, parameters: Mapping[str, Value]) -> Method:
     UserError
         Unknown method (with the nearest name), unknown parameter, or a value out of range.
     """
-    return _load_method(name, tuple(sorted(parameters.items())), tuple(folders()))
+    return _load_method(name, cache_items(parameters), tuple(folders()))
 
 
 @functools.lru_cache(maxsize=8)
-def _load_method(name: str, items: tuple[tuple[str, Value], ...], _searched: tuple[Path, ...] = ()) -> Method:
+def _load_method(name: str, items: Items, _searched: tuple[Path, ...] = ()) -> Method:
+    given = {key: value for key, value, _ in items}
     if name.startswith(FLOWER_PREFIX):
-        return _flower_method(name, dict(items))
+        return _flower_method(name, given)
     strategy_class, client_class = _find_halves(name)
     if name == "base" or not (strategy_class or client_class):
         raise unknown(CLIENT_HALF, name, [*available_methods(), "flwr:<Strategy>"])
     strategy_class, client_class = strategy_class or FedAvg, client_class or Client
     of_strategy, of_client = class_parameters(strategy_class), class_parameters(client_class)
     declared = {**of_strategy, **of_client}
-    values = parse_parameters(
-        "method", name, declared, drop_inherited_defaults("method", dict(items), declared)
-    )
+    values = parse_parameters("method", name, declared, drop_inherited_defaults("method", given, declared))
     return Method(
         name,
         strategy_class,
@@ -162,7 +190,14 @@ def available_flower_strategies() -> list[str]:
     ]
 
 
-def _flower_method(name: str, given: dict[str, Value]) -> Method:
+def flower_class(name: str) -> type[Strategy]:
+    """Return the class of ``flwr:<Class>``.
+
+    Raises
+    ------
+    UserError
+        If Flower has none that can be used by name.
+    """
     class_name = name.removeprefix(FLOWER_PREFIX)
     if name not in (available := available_flower_strategies()):
         usable = [other.removeprefix(FLOWER_PREFIX) for other in available]
@@ -170,15 +205,14 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
             f"method.name: Flower has no strategy '{class_name}' that can be used by name"
             f"{nearest(class_name, usable)} (available: {', '.join(available)})"
         )
-    flower_class = QFedAvg if class_name == "QFedAvg" else getattr(flower_strategies, class_name)
-    declared = _flower_parameters(flower_class)
-    weighting = _WEIGHTING.get(class_name)
-    if weighting:
-        declared["weighting"] = (Literal["examples", "uniform"], weighting)
+    return QFedAvg if class_name == "QFedAvg" else getattr(flower_strategies, class_name)  # type: ignore[no-any-return]
+
+
+def _flower_method(name: str, given: dict[str, Value]) -> Method:
+    declared = flower_parameters(name)
     parameters: dict[str, Any] = {
-        "inner_class": flower_class,
-        "weighs_replies": weighting is not None,
-        "weighting": "examples",
+        "inner_class": flower_class(name),
+        "weighs_replies": "weighting" in declared,
         **parse_parameters("method", name, declared, given),
     }
     try:
@@ -188,14 +222,23 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
     return Method(name, FlowerStrategy, Client, parameters, {})
 
 
-def _flower_parameters(flower_class: type[Strategy]) -> dict[str, tuple[Any, Any]]:
-    """Return what a person may set, as name → (annotation, default); functions cannot be."""
-    hints = get_type_hints(flower_class.__init__)
-    return {
-        key: (hints.get(key, Any), ... if parameter.default is parameter.empty else parameter.default)
-        for key, parameter in inspect.signature(flower_class).parameters.items()
-        if key not in _PLUMBING and hints.get(key) in (bool, int, float, str)
+def flower_parameters(name: str) -> dict[str, tuple[Any, Any]]:
+    """Return what a person may set of ``flwr:<Class>``, as name → (annotation, default): no functions."""
+    cls = flower_class(name)
+    hints = get_type_hints(cls.__init__)
+    declared: dict[str, tuple[Any, Any]] = {
+        key: (
+            LIMITS.get(key, hints.get(key, Any)),
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
+        for key, parameter in inspect.signature(cls).parameters.items()
+        if key not in EVERYONE and key not in FIXED and hints.get(key) in (bool, int, float, str)
     }
+    if weighting := _WEIGHTING.get(name.removeprefix(FLOWER_PREFIX)):
+        declared["weighting"] = (Literal["examples", "uniform"], weighting)
+    else:
+        declared.pop("weighted_by_key", None)
+    return declared
 
 
 def _takes_only_values(strategy_class: type[Strategy]) -> bool:

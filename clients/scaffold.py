@@ -1,4 +1,4 @@
-"""SCAFFOLD's client half (Karimireddy et al. 2020, Algorithm 1)."""
+"""SCAFFOLD's client half (Karimireddy et al. 2020, arXiv:1910.06378, Algorithm 1)."""
 
 from typing import Literal
 

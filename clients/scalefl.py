@@ -1,7 +1,7 @@
 """ScaleFL's client half (Ilhan, Su and Liu, CVPR 2023, section 3.4): all exits, taught by the last one."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -12,6 +12,7 @@ from clients.base import Client
 from clients.local.batches import Batch
 from common.errors import UserError
 from common.records import Tensors
+from common.sections import Value
 from models.sizes.early_exits import MultiExit, outputs_with
 
 
@@ -22,9 +23,18 @@ class ScaleFL(Client):
     authors' code has gamma = 0 unless it is told otherwise, and 0.05 in its example for BERT.
     """
 
+    EXAMPLE: ClassVar[dict[str, Value]] = {
+        "method.distillation-start": 0.0,
+    }
+
     gamma: Annotated[float, Field(ge=0)] = 0.05
     temperature: Annotated[float, Field(gt=0)] = 3.0
     distillation_start: Annotated[float, Field(ge=0, le=1)] = 0.25
+
+    @classmethod
+    def depends_on_rounds(cls, parameters: Mapping[str, Any]) -> bool:
+        """Return whether distillation begins after a share of the rounds."""
+        return bool(parameters["distillation_start"] > 0)
 
     def validate(self) -> None:
         """Refuse models that cannot have early exits."""

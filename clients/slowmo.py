@@ -1,4 +1,4 @@
-"""SlowMo's client half (Wang et al. 2020): that of Local SGD."""
+"""SlowMo's client half (Wang et al. 2020, arXiv:1910.00643): that of Local SGD."""
 
 from clients.localsgd import LocalSGD
 

@@ -1,26 +1,29 @@
 """The one configuration: flat dotted keys, typed and validated here, defaults in ``pyproject.toml``.
 
-Flower hands an app its run configuration as a flat mapping such as ``{"local.lr": 0.1}``. The sections
-``partition``, ``model``, ``method`` and ``participation`` are open: what stands beside ``name`` in them
-are parameters of the thing named, and that thing validates them. ``dataset`` is open, too, beside its fixed
-keys.
+Flower hands an app its run configuration as a flat mapping such as ``{"local.steps": 10}``. Sections that
+name a thing, such as ``method`` or ``optimizer``, are open: their keys that are not fixed are parameters of
+the thing named, which declares and limits them.
 """
 
 import functools
 import hashlib
 import json
-import tomllib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+import re
+from collections.abc import Container, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from common.errors import UserError, nearest
+from common.clocks import clock_profile
+from common.defaults import PROJECT_ROOT, default_values, drop_inherited_defaults, flatten
+from common.errors import UserError, nearest, shown
 from common.plugins import use_folders
-from common.schedules import batch_factor
+from common.reading import is_text, parse_toml_tables
+from common.renamed_keys import RENAMED
+from common.schedules import schedule_of
 from common.sections import (
     AnalysisSection,
+    AugmentationSection,
     BatchNormSection,
     CheckpointSection,
     ClientsSection,
@@ -31,26 +34,35 @@ from common.sections import (
     FailuresSection,
     LocalSection,
     ModelSection,
+    NamedSection,
     OpenSection,
+    OptimizerSection,
     Positive,
     PrivacySection,
     RaySection,
     ResourcesSection,
     RunSection,
     RuntimeSection,
+    ScheduleSection,
     StepsSection,
     StopSection,
     StragglersSection,
     Value,
 )
+from common.step_rules import StepRule, step_rule
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+__all__ = ["PROJECT_ROOT", "Config", "default_values", "drop_inherited_defaults", "flatten", "merge"]
+
+_MAX_DIGITS = 19  # those of the largest integer that a message carries
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9_]+")
+_TOO_LARGE = "integers go from -2**63 to 2**63 - 1"
+
 
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
 RESUMABLE_DIFFERENCES = (
-    "rounds", "overrides", "plugins", "device", "dataset.root", "dataset.download", "failures.timeout",
+    "rounds", "overrides", "plugins", "observers", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
-RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "checkpoint.", "analysis.")
+RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
 
 
 class Config(ConfigSection):
@@ -61,18 +73,24 @@ class Config(ConfigSection):
     device: str
     overrides: str
     plugins: str
+    observers: str
+    metrics: str
     run: RunSection
     clients: ClientsSection
-    participation: OpenSection
+    participation: NamedSection
     stragglers: StragglersSection
     clock: ClockSection
     steps: StepsSection
     local: LocalSection
+    optimizer: OptimizerSection
+    schedule: ScheduleSection
+    loss: NamedSection
+    augmentation: AugmentationSection
     dataset: DatasetSection
-    partition: OpenSection
+    partition: NamedSection
     model: ModelSection
     batch_norm: BatchNormSection
-    method: OpenSection
+    method: NamedSection
     privacy: PrivacySection
     evaluate: EvaluateSection
     stop: StopSection
@@ -88,38 +106,44 @@ class Config(ConfigSection):
         stops = self.stop.patience > 0 or self.stop.target > 0
         if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
             raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
-        if self.steps.rule != "fixed":
-            self._check_decided_steps()
+        if (rule := step_rule(self.steps)).decides:
+            self._check_decided_steps(rule)
         elif self.local.total_steps and self.local.course().steps(self.rounds) == 0:
             enough = self.local.course().num_rounds(self.local.total_steps)
             raise ValueError(
                 f"local.total-steps = {self.local.total_steps} are done after {enough} rounds: set rounds to"
                 f" {enough}, not {self.rounds}"
             )
-        if self.local.warmup_lr > self.local.learning_rate * batch_factor(self.local):
-            raise ValueError("local.warmup-lr must not be above local.lr (as scaled), where the warm-up ends")
+        schedule_of(self.schedule)
+        clock_profile(self.clock)
+        factor = self.optimizer.batch_factor(self.local.batch_size)
+        if self.schedule.warmup_learning_rate > self.optimizer.learning_rate * factor:
+            raise ValueError(
+                "schedule.warmup-learning-rate must not be above optimizer.learning-rate (as scaled), where"
+                " the warm-up ends"
+            )
         if self.evaluate.every_steps and self.local.steps == 0:
             raise ValueError("evaluate.every-steps needs local.steps, a budget in steps")
         return self
 
-    def _check_decided_steps(self) -> None:
+    def _check_decided_steps(self, rule: StepRule) -> None:
         """Refuse what needs to know the steps of rounds to come where the server decides them as it goes."""
-        rule = self.steps.rule
+        name, schedule = self.steps.rule, self.schedule
         course = {"local.phases": self.local.phases, "evaluate.every-steps": self.evaluate.every_steps}
         for key, value in course.items():
             if value:
-                raise ValueError(f"{key} does not go with steps.rule '{rule}', which decides as it goes")
+                raise ValueError(f"{key} does not go with steps.rule '{name}', which decides as it goes")
         if self.local.steps == 0:
-            raise ValueError(f"steps.rule '{rule}' needs local.steps, with which it begins")
-        if rule == "plateau" and self.dataset.validation_fraction == 0:
-            raise ValueError("steps.rule 'plateau' looks at the loss of dataset.validation-fraction above 0")
-        if self.local.scheduler.endswith("-steps") and not self.local.total_steps:
+            raise ValueError(f"steps.rule '{name}' needs local.steps, with which it begins")
+        if rule.needs_validation and self.dataset.validation_fraction == 0:
+            raise ValueError(f"steps.rule '{name}' looks at the loss of dataset.validation-fraction above 0")
+        if schedule_of(schedule).varies_by_step and not self.local.total_steps:
             raise ValueError(
-                f"local.scheduler '{self.local.scheduler}' needs local.total-steps with steps.rule '{rule}'"
+                f"schedule.name '{schedule.name}' needs local.total-steps with steps.rule '{name}'"
             )
-        if rule in ("adacomm", "qsr") and self.local.warmup_epochs:
+        if rule.looks_at_rate and schedule.warmup_epochs:
             raise ValueError(
-                f"steps.rule '{rule}' looks at the rate: count its warm-up in local.warmup-steps"
+                f"steps.rule '{name}' looks at the rate: count its warm-up in schedule.warmup-steps"
             )
 
     def evaluates(self, server_round: int) -> bool:
@@ -154,7 +178,7 @@ class Config(ConfigSection):
         UserError
             One line that names an unknown key's nearest neighbour, or a wrong value and what is expected.
         """
-        values = _apply_overrides(values)
+        values = _expanded(values)
         use_folders(values.get("plugins", ""))
         _check_keys(values)
         nested: dict[str, Any] = {}
@@ -174,10 +198,17 @@ class Config(ConfigSection):
         """Return the configuration as the flat mapping of dotted keys that ``from_flat`` takes."""
         return flatten(self.model_dump(by_alias=True))
 
-    def comparable(self) -> dict[str, Value]:
-        """Return the keys that decide the result: those that a resumed run must share."""
+    def with_clients(self, count: int) -> "Config":
+        """Return the configuration with a number of clients, if ``clients.count`` leaves it to the nodes."""
+        return self.model_copy(update={"clients": self.clients.model_copy(update={"count": count})})
+
+    def comparable(self, depends_on_rounds: bool = False) -> dict[str, Value]:
+        """Return the keys that decide the result: those that a resumed run must share.
+
+        `depends_on_rounds` says that the method's result does.
+        """
         ignored = set(RESUMABLE_DIFFERENCES)
-        if self._depends_on_rounds():
+        if depends_on_rounds or self._depends_on_rounds():
             ignored.remove("rounds")
         return {
             key: value
@@ -187,13 +218,10 @@ class Config(ConfigSection):
 
     def _depends_on_rounds(self) -> bool:
         """Tell whether the number of rounds decides what happens in each of them."""
-        scheduler, steps = self.local.scheduler, self.steps
-        return (
-            scheduler in ("cosine", "milestones")
-            or (scheduler.endswith("-steps") and not self.local.total_steps)
-            or (steps.rule in ("linear", "doubling") and not self.local.total_steps)
-            # ScaleFL distils after a share of them.
-            or (self.method.name == "scalefl" and self.method.parameters.get("distillation-start") != 0)
+        schedule = schedule_of(self.schedule)
+        by_rounds = not (schedule.varies_by_step and self.local.total_steps)
+        return (schedule.depends_on_length and by_rounds) or (
+            step_rule(self.steps).depends_on_length and not self.local.total_steps
         )
 
     def sha256(self) -> str:
@@ -202,17 +230,19 @@ class Config(ConfigSection):
 
 
 @functools.lru_cache(maxsize=8)  # asked in every round
-def evenly_spread(num_rounds: int, count: int) -> frozenset[int]:
+def evenly_spread(num_rounds: int, count: int) -> Container[int]:
     """Return 1 + round((i + 1) (R - 1) / E) for i = 0, ..., E - 1, halves to even, each once.
 
     The evaluations of Bao, Crawshaw and Liu (ICML 2024, code).
     """
+    if count >= 2 * num_rounds:  # steps of at most a half: every round
+        return range(1, num_rounds + 1)
     return frozenset(1 + round((index + 1) * (num_rounds - 1) / count) for index in range(count))
 
 
-def differences(old: Config, new: Config) -> list[str]:
-    """Say in which of the keys that decide the result two configurations differ."""
-    before, after = old.comparable(), new.comparable()
+def differences(old: Config, new: Config, depends_on_rounds: bool = False) -> list[str]:
+    """Return in which of the keys that decide the result two configurations differ, as ``comparable``."""
+    before, after = old.comparable(depends_on_rounds), new.comparable(depends_on_rounds)
     return [
         f"{key} was {before.get(key)!r} and is {after.get(key)!r}"
         for key in sorted({*before, *after})
@@ -220,30 +250,9 @@ def differences(old: Config, new: Config) -> list[str]:
     ]
 
 
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    """Join nested keys with dots."""
-    flat: dict[str, Value] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-@functools.cache
-def default_values() -> Mapping[str, Value]:
-    """Read the defaults from ``[tool.flwr.app.config]`` of ``pyproject.toml``."""
-    with (PROJECT_ROOT / "pyproject.toml").open("rb") as file:
-        return flatten(tomllib.load(file)["tool"]["flwr"]["app"]["config"])
-
-
 def parse_toml(text: str, source: str) -> dict[str, Value]:
     """Parse TOML into flat dotted keys; `source` names it in the error."""
-    try:
-        return flatten(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{source} is not valid TOML: {error}") from None
+    return flatten(parse_toml_tables(text, source), source)
 
 
 def to_toml(values: Mapping[str, Value]) -> str:
@@ -259,18 +268,37 @@ def parse_assignment(assignment: str) -> tuple[str, Value]:
     if not separator or not key.strip():
         raise UserError(f"--set takes key=value, not '{assignment}'")
     text = text.strip()
+    if _WHOLE_NUMBER.fullmatch(text) and len(text) > _MAX_DIGITS:
+        raise UserError(f"{key.strip()} has a number of {len(text)} digits: {_TOO_LARGE}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+        table = parse_toml_tables(f"value = {text}", "--set")
+    except UserError:
+        table = {}
+    # Text with line breaks may hold further keys: then it is no value.
+    value = table["value"] if len(table) == 1 else text
     return key.strip(), value if isinstance(value, Value) else text
+
+
+def read_assignments(assignments: Iterable[str]) -> dict[str, Value]:
+    """Parse the ``key=value`` of ``--set``; what ``overrides`` holds counts as set, too.
+
+    Raises
+    ------
+    UserError
+        If one is no assignment, or sets what an option of its own is for.
+    """
+    values = _expanded(dict(map(parse_assignment, assignments)))
+    for key, option in (("run.directory", "--run-dir"), ("run.resume", "--resume")):
+        if key in values:
+            raise UserError(f"--set does not take {key}: use {option}")
+    return values
 
 
 def merge(*layers: Mapping[str, Value]) -> dict[str, Value]:
     """Lay override mappings over the defaults, later ones on top."""
     merged = dict(default_values())
     for layer in layers:
-        merged |= settle_budget(layer)
+        merged |= settle_budget(_expanded(layer))
     return merged
 
 
@@ -285,26 +313,11 @@ def settle_budget(layer: Mapping[str, Value]) -> dict[str, Value]:
     return dict(layer)
 
 
-def drop_inherited_defaults(
-    section: str, parameters: Mapping[str, Value], known: Iterable[str]
-) -> dict[str, Value]:
-    """Drop the parameters that stand in ``pyproject.toml`` for another choice of ``<section>.name``.
-
-    ``partition.alpha`` has a default there, which must not disturb ``partition.name = "iid"``; an alpha
-    that differs from that default was set by somebody and is kept, so that it is refused as unknown.
-    """
-    known = {name.replace("_", "-") for name in known}
-    return {
-        key: value
-        for key, value in parameters.items()
-        if key in known or default_values().get(f"{section}.{key}") != value
-    }
-
-
-def _apply_overrides(values: Mapping[str, Value]) -> Mapping[str, Value]:
+def _expanded(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return a layer with the keys that its ``overrides`` hold, which come last."""
     text = values.get("overrides", "")
     if not text or not isinstance(text, str):
-        return values
+        return dict(values)
     overrides = parse_toml(text, "the value of 'overrides'")
     if "overrides" in overrides:
         raise UserError("'overrides' must not contain 'overrides'")
@@ -330,15 +343,32 @@ def _known_keys() -> tuple[set[str], tuple[str, ...]]:
 def _check_keys(values: Mapping[str, Value]) -> None:
     known, open_prefixes = _known_keys()
     for key in values:
+        if key in RENAMED:
+            raise UserError(f"{key} is now {RENAMED[key]}")
         is_parameter = key.startswith(open_prefixes) and key.count(".") == 1
         if key not in known and not is_parameter:
-            raise UserError(f"unknown key '{key}'{nearest(key, known | set(default_values()))}")
-        if not isinstance(values[key], Value):
-            raise UserError(f"{key} must be true or false, a number or a string, not {values[key]!r}")
+            raise UserError(f"unknown key '{key}'{_nearest_key(key, known)}")
+        _check_value(key, values[key])
     if missing := sorted(known - set(values)):
         raise UserError(
             f"the configuration has no key '{missing[0]}'; start from the defaults of pyproject.toml"
         )
+
+
+def _nearest_key(key: str, known: Iterable[str]) -> str:
+    """Return the hint at the nearest key, or what is now called otherwise."""
+    hint = nearest(key, {*known, *default_values(), *RENAMED})
+    old = hint.partition("'")[2].partition("'")[0]
+    return hint.replace(f"'{old}'", f"'{RENAMED.get(old, old)}'")
+
+
+def _check_value(key: str, value: object) -> None:
+    if not isinstance(value, Value):
+        raise UserError(f"{key} must be true or false, a number or a string, not {shown(value)}")
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise UserError(f"{key} is too large a number: {_TOO_LARGE}")
+    if isinstance(value, str) and not is_text(value):
+        raise UserError(f"{key} is not UTF-8 text, or holds a zero byte: {shown(value)}")
 
 
 def _describe(error: ValidationError) -> str:
@@ -347,4 +377,6 @@ def _describe(error: ValidationError) -> str:
     if first["type"] == "value_error":
         return str(first["msg"]).removeprefix("Value error, ")
     message = first["msg"].removeprefix("Input should be ")
-    return f"{key} must be {message}, not {first['input']!r}"
+    if key == "local.epochs" and isinstance(first["input"], float):
+        message = "a whole number (for a part of an epoch set local.steps instead)"
+    return f"{key} must be {message}, not {shown(first['input'])}"

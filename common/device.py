@@ -1,6 +1,7 @@
 """Which device computes, and what a process sets once before it does."""
 
 import ctypes
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -37,13 +38,27 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        torch.ones(1, device=device).add(1).item()  # 'meta' makes tensors, and computes nothing
+    except Exception as error:  # each backend has errors of its own for a machine without it
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
             f"device '{name}' cannot be used here ({reason}); use 'auto', 'cpu' or 'cuda'"
         ) from None
     return device
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return a context in which models compute in a precision, ``float32`` or ``bfloat16``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def has_fast_bfloat16() -> bool:
+    """Say whether the CPU multiplies in bfloat16 (AVX-512 BF16 or AMX); only Linux says so."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return bool(flags & {"avx512_bf16", "amx_bf16"})
 
 
 def to_device(model: nn.Module, device: torch.device, channels_last: bool) -> None:

@@ -1,7 +1,11 @@
 """The two kinds of error a person meets, and how a misspelt name is answered."""
 
 import difflib
+import sys
 from collections.abc import Iterable
+
+# Codes of error replies, above those of Flower: a job raised, the user can mend it, a worker process died.
+CLIENT_FAILED, CLIENT_MISCONFIGURED, WORKER_DIED = 1000, 1001, 1002
 
 
 class UserError(Exception):
@@ -9,6 +13,20 @@ class UserError(Exception):
 
     The command line prints the message without a traceback and exits with code 2.
     """
+
+
+class InapplicableKeyError(UserError):
+    """A key that is right, but not for this run: its feature is off, or what is named has no such parameter.
+
+    Attributes
+    ----------
+    key : str
+        The dotted key.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class UnknownNameError(UserError):
@@ -19,10 +37,42 @@ class ClientFailureError(Exception):
     """A client's job failed and ``failures.policy`` says that this ends the run (exit code 1)."""
 
 
+def print_error(error: UserError) -> None:
+    """Print what is wrong as one line on standard error, whatever text it quotes."""
+    print(f"error: {one_line(str(error))}", file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """Return text with line breaks and other characters that do not print as escapes."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+class DivergedError(ClientFailureError):
+    """The server's model, or what a method keeps, is no longer finite (exit code 1)."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or nothing if none is near."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean '{matches[0]}'?" if matches else ""
+    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or nothing if none is near.
+
+    Of dotted keys the same last part in another section is nearest, then initials (``lr`` is the
+    ``learning-rate`` of some section), then what is alike in the same section, then what is alike.
+    """
+    choices = list(known)
+    section, _, last = name.rpartition(".")
+    groups = [
+        [key for key in choices if "." in key and key.rpartition(".")[2] == last],
+        [key for key in choices if len(last) > 1 and _initials(key.rpartition(".")[2]) == last],
+        [key for key in choices if section and key.startswith(f"{section}.")],
+        choices,
+    ]
+    for group, cutoff in zip(groups, (0.0, 0.0, 0.7, 0.5), strict=True):
+        if matches := difflib.get_close_matches(name, group, n=1, cutoff=cutoff):
+            return f"; did you mean '{matches[0]}'?"
+    return ""
+
+
+def _initials(words: str) -> str:
+    return "".join(word[:1] for word in words.split("-"))
 
 
 def unknown_name(key: str, name: str, known: Iterable[str]) -> UnknownNameError:
@@ -30,3 +80,12 @@ def unknown_name(key: str, name: str, known: Iterable[str]) -> UnknownNameError:
     choices = sorted(known)
     available = ", ".join(choices)
     return UnknownNameError(f"{key}: there is no '{name}'{nearest(name, choices)} (available: {available})")
+
+
+def shown(value: object, length: int = 80) -> str:
+    """Return a value as a message shows it: on one line, and cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or nesting as deep
+        return "that"
+    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -8,7 +8,7 @@ partition.name = "iid"
 rounds = 1000
 local.steps = 8
 [cells."iid,j8"]                    # overrides of one combination; '*' stands for any label
-local.lr = 0.05
+optimizer.learning-rate = 0.05
 [report]                            # what the table shows
 metrics = ["test_accuracy"]
 [report.published]                  # the numbers to compare with, in the table's unit
@@ -17,15 +17,16 @@ metrics = ["test_accuracy"]
 """
 
 import itertools
+import math
 import re
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from common.config import flatten, settle_budget
-from common.errors import UserError, nearest
+from common.errors import UserError, nearest, shown
+from common.reading import parse_toml_tables
 from common.sections import Value
 
 Overrides = Mapping[str, Value]
@@ -33,6 +34,9 @@ Overrides = Mapping[str, Value]
 SEED_AXIS = "seed"
 DEFAULT_METRICS = ("test_accuracy",)
 _SEPARATOR = ","
+_MOST_RUNS, _LONGEST_NAME = 100_000, 200
+_LARGEST = 1e300  # of a published number
+_METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+|-]*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 
 
@@ -46,10 +50,13 @@ class Point:
         axis → label, in the order of the axes.
     overrides : Overrides
         What the file, its axes and its cells set for this run.
+    own : frozenset of str
+        The keys that its labels and cells set; what else there is goes for all runs.
     """
 
     labels: Mapping[str, str]
     overrides: Overrides
+    own: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -84,13 +91,39 @@ class Experiment:
     def points(self) -> Iterator[Point]:
         """Yield every combination of labels; the last axis changes fastest."""
         for labels in itertools.product(*self.axes.values()):
-            overrides = dict(settle_budget(self.overrides))
-            for axis, label in zip(self.axes, labels, strict=True):
-                overrides |= settle_budget(self.axes[axis][label])
-            for pattern, layer in self.cells:
-                if _matches(pattern, labels):
-                    overrides |= settle_budget(layer)
-            yield Point(dict(zip(self.axes, labels, strict=True)), overrides)
+            layers = [self.axes[axis][label] for axis, label in zip(self.axes, labels, strict=True)]
+            layers += [layer for pattern, layer in self.cells if _matches(pattern, labels)]
+            own: dict[str, Value] = {}
+            for layer in layers:
+                own |= settle_budget(layer)
+            yield Point(
+                dict(zip(self.axes, labels, strict=True)), settle_budget(self.overrides) | own, frozenset(own)
+            )
+
+    def check_assignments(self, keys: Iterable[str], selection: "LabelFilter") -> None:
+        """Refuse ``--set`` of what the labels of an axis set: it would win for all of them.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            The keys that the command line sets.
+        selection : LabelFilter
+            The runs that are asked for: labels of others do not count.
+
+        Raises
+        ------
+        UserError
+            One line that names the key and the axis.
+        """
+        used = {axis: {p.labels[axis] for p in self.points() if p in selection} for axis in self.axes}
+        for key in keys:
+            for axis, labels in self.axes.items():
+                setting = [name for name in used[axis] if key in settle_budget(labels[name])]
+                if setting:
+                    raise UserError(
+                        f"--set {key}: the axis '{axis}' sets it ('{min(setting)}'), and its labels would no"
+                        " longer say what ran: leave it out, edit the file, or select others with --only"
+                    )
 
     def published_for(self, labels: Mapping[str, str]) -> float | None:
         """Return the published number of a combination of labels, if the file has one."""
@@ -133,27 +166,24 @@ def parse_experiment(text: str, source: str) -> Experiment:
     UserError
         One line: no valid TOML, an axis without labels, a key that two axes set, an unknown label.
     """
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{source} is not valid TOML: {error}") from None
+    content = parse_toml_tables(text, source)
     tables = {
         name: _table(content.pop(name, {}), f"{source}: [{name}]") for name in ("axes", "cells", "report")
     }
     axes = {
         axis: {
-            label: flatten(_table(overrides, f"{source}: [axes.{axis}.{label}]"))
+            label: _flat(overrides, f"{source}: [axes.{axis}.{label}]")
             for label, overrides in _table(labels, f"{source}: [axes.{axis}]").items()
         }
         for axis, labels in tables["axes"].items()
     }
     _check_axes(axes, source)
     cells = [
-        (_pattern(labels, axes, source), flatten(_table(overrides, f'{source}: [cells."{labels}"]')))
+        (_pattern(labels, axes, source), _flat(overrides, f'{source}: [cells."{labels}"]'))
         for labels, overrides in tables["cells"].items()
     ]
     metrics, published = _parse_report(tables["report"], axes, source)
-    return Experiment(flatten(content), axes, cells, metrics, published)
+    return Experiment(flatten(content, source), axes, cells, metrics, published)
 
 
 class LabelFilter:
@@ -175,12 +205,10 @@ class LabelFilter:
         self._choices: list[dict[str, set[str]]] = []
         for text in texts:
             choice: dict[str, set[str]] = {}
-            for label in filter(None, (part.strip() for part in text.split(_SEPARATOR))):
+            for label in (part.strip() for part in text.split(_SEPARATOR)):
                 if label not in owner:
                     raise UserError(f"--only: no axis has a label '{label}'{_suggest(label, list(owner))}")
                 choice.setdefault(owner[label], set()).add(label)
-            if not choice:
-                raise UserError(f"--only takes labels of the experiment's axes, not '{text}'")
             self._choices.append(choice)
 
     def __contains__(self, point: Point) -> bool:
@@ -212,6 +240,23 @@ def _check_axes(axes: Mapping[str, Mapping[str, Overrides]], source: str) -> Non
                         f"{source}: axes '{axis_of_key[key]}' and '{axis}' both set {key}:"
                         " leave it to one of them, or set it in [cells]"
                     )
+                if key.startswith("run."):
+                    raise UserError(
+                        f"{source}: axis '{axis}' sets {key}, which a sweep decides: leave it out"
+                    )
+    if axes:
+        _check_number_of_runs(axes, source)
+
+
+def _check_number_of_runs(axes: Mapping[str, Mapping[str, Overrides]], source: str) -> None:
+    number = math.prod(map(len, axes.values()))
+    if number > _MOST_RUNS:
+        raise UserError(f"{source}: the axes make {number} runs, more than {_MOST_RUNS}: split the sweep")
+    length = sum(max(map(len, labels)) + 1 for labels in axes.values()) - 1
+    if length > _LONGEST_NAME:
+        raise UserError(
+            f"{source}: a run's folder is named after its labels, here by {length} characters: shorten them"
+        )
 
 
 def _parse_report(
@@ -222,14 +267,21 @@ def _parse_report(
         if key not in known:
             raise UserError(f"{source}: [report] has no '{key}'{_suggest(key, known)}")
     metrics = report.get("metrics", list(DEFAULT_METRICS))
-    if not isinstance(metrics, list) or not metrics or not all(isinstance(name, str) for name in metrics):
-        raise UserError(f"{source}: report.metrics must be a list of columns of metrics.csv, not {metrics!r}")
+    if not isinstance(metrics, list) or not metrics or not all(map(_is_metric, metrics)):
+        raise UserError(
+            f"{source}: report.metrics must be a list of columns of metrics.csv, not {shown(metrics)}"
+        )
     published = []
     for labels, value in _table(report.get("published", {}), f"{source}: [report.published]").items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UserError(f"{source}: report.published: '{labels}' must be a number, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+            raise UserError(f"{source}: report.published: '{labels}' must be a number, not {shown(value)}")
         published.append((_pattern(labels, axes, source), float(value)))
     return metrics, published
+
+
+def _is_metric(name: object) -> bool:
+    """Whether a name may be a column, or some that are tried in turn; pictures are named after it."""
+    return isinstance(name, str) and _METRIC.fullmatch(name) is not None
 
 
 def _pattern(text: str, axes: Mapping[str, Mapping[str, Overrides]], source: str) -> tuple[str, ...]:
@@ -255,7 +307,11 @@ def _suggest(name: str, known: Sequence[str]) -> str:
     return f"{nearest(name, known)} (there are: {', '.join(known)})"
 
 
+def _flat(value: Any, place: str) -> Overrides:
+    return flatten(_table(value, place), place)
+
+
 def _table(value: Any, place: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise UserError(f"{place} must be a table, not {value!r}")
+        raise UserError(f"{place} must be a table, not {shown(value)}")
     return value

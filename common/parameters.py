@@ -1,12 +1,12 @@
 """Parameters of a thing chosen by name: declared by its class or function, validated by pydantic."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, get_origin, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from common.errors import UserError, nearest
+from common.errors import InapplicableKeyError, UserError, nearest, shown
 from common.sections import Value
 
 
@@ -39,9 +39,15 @@ def function_parameters(function: Callable[..., Any]) -> dict[str, tuple[Any, An
 
 
 def parse_parameters(
-    section: str, owner: str, declared: Mapping[str, tuple[Any, Any]], given: Mapping[str, Value]
+    section: str,
+    owner: str,
+    declared: Mapping[str, tuple[Any, Any]],
+    given: Mapping[str, Value],
+    fixed: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Validate `given` (configuration spelling) against `declared` and fill in the defaults.
+
+    A misspelt key may also be meant for one of the section's `fixed` ones.
 
     Raises
     ------
@@ -52,8 +58,10 @@ def parse_parameters(
     for key in given:
         if key not in spellings:
             allowed = ", ".join(f"{section}.{spelling}" for spelling in spellings) or "none"
-            raise UserError(
-                f"'{owner}' has no parameter '{section}.{key}'{nearest(key, spellings)} (it has: {allowed})"
+            raise InapplicableKeyError(
+                f"{section}.{key}",
+                f"'{owner}' has no parameter '{section}.{key}'{nearest(key, [*spellings, *fixed])}"
+                f" (it has: {allowed})",
             )
     fields: dict[str, Any] = dict(declared)
     config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -66,5 +74,5 @@ def parse_parameters(
         if first["type"] == "missing":
             raise UserError(f"'{owner}' needs {section}.{key}, which has no default") from None
         message = str(first["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-        raise UserError(f"{section}.{key} must be {message}, not {first['input']!r}") from None
+        raise UserError(f"{section}.{key} must be {message}, not {shown(first['input'])}") from None
     return {name: getattr(validated, name) for name in declared}

@@ -51,7 +51,7 @@ class Phases:
             If it is no such list, or a phase would have no round.
         """
         all_steps, starts = [steps], [0]
-        for part in filter(None, (part.strip() for part in text.split(","))):
+        for part in (part.strip() for part in text.split(",") if text.strip()):
             match = _PHASE.fullmatch(part)
             if not match or int(match[1]) <= starts[-1] or match[2] == "0":
                 raise ValueError(

@@ -11,8 +11,7 @@ import importlib.util
 import inspect
 import os
 import pkgutil
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -38,7 +37,8 @@ class Kind:
     key : str
         The key of the configuration that names one.
     package : str
-        The project's own folder of them, as a package; modules with a leading underscore are helpers.
+        The project's own folder of them, as a package, if it has one; modules with a leading underscore are
+        helpers.
     folder : str
         Their folder in a plug-in folder.
     function : str
@@ -61,9 +61,23 @@ CLIENT_HALF = Kind("client half of a method", "method.name", "clients", "clients
 SERVER_HALF = Kind("server half of a method", "method.name", "strategies", "strategies")
 PARTICIPATION = Kind("participation scheme", "participation.name", "server.participation", "participation")
 PARTITION = Kind("partition", "partition.name", "datasets.partitions", "partitions", "partition")
+DATASET = Kind("data set", "dataset.name", "datasets.sets", "datasets", "load")
+METRIC = Kind("metric", "metrics", "models.metrics", "metrics", "metric")
 MODEL = Kind("model", "model.name", "models.architectures", "models", "build")
+LOSS = Kind("loss", "loss.name", "clients.local.losses", "losses", "loss")
+OPTIMIZER = Kind("optimizer", "optimizer.name", "clients.local.optimizers", "optimizers", "build")
+SCHEDULE = Kind("schedule", "schedule.name", "common.schedules", "schedules")
+AUGMENTATION = Kind("augmentation", "augmentation.name", "datasets.augmentations", "augmentations", "augment")
+STEP_RULE = Kind("rule for local steps", "steps.rule", "common.step_rules", "step_rules")
+CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds")
+OBSERVER = Kind("observer", "observers", "server.observers", "observers")
+# Drawn all, at the end of a run; those of the project are listed in ``analysis/report.py``.
+PLOT = Kind("plot", "plots", "", "plots", "plot")
 
-KINDS = (CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, MODEL)
+KINDS = (
+    CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, DATASET, METRIC, MODEL, LOSS, OPTIMIZER, SCHEDULE,
+    AUGMENTATION, STEP_RULE, CLOCK, OBSERVER,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,8 @@ def all_folders(given: object) -> str:
     UserError
         If a folder is not there, or has no plug-ins.
     """
+    if not isinstance(given, str):
+        raise UserError(f"plugins must be folders, separated by commas, not {given!r}")
     use_folders(given)
     for folder in folders():
         _check_folder(folder)
@@ -123,7 +139,7 @@ def all_folders(given: object) -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    known = [kind.folder for kind in KINDS]
+    known = [kind.folder for kind in (*KINDS, PLOT)]
     if not folder.is_dir():
         raise UserError(f"plugins: there is no folder {folder}; --plugins names others")
     inner = sorted(path.name for path in folder.iterdir() if path.is_dir())
@@ -143,6 +159,11 @@ def names(kind: Kind) -> list[str]:
     return sorted({name.replace("_", "-") for name in listed})
 
 
+def project_names(kind: Kind) -> list[str]:
+    """List the project's own names of a kind, in configuration spelling."""
+    return [name.replace("_", "-") for name in _own(kind)]
+
+
 def find(kind: Kind, name: str) -> Found | None:
     """Import what a name stands for; None if there is nothing.
 
@@ -156,7 +177,7 @@ def find(kind: Kind, name: str) -> Found | None:
     module = name.replace("-", "_")
     found: list[tuple[str, Callable[[], Any]]] = []
     if module in _own(kind):
-        found.append(("", lambda: import_module(f"{kind.package}.{module}")))
+        found.append(("", lambda: _own_thing(kind, module)))
     for folder, own in _in_folders(kind):
         if own == module:
             found.append((str(folder), functools.partial(import_from, folder, f"{kind.folder}.{module}")))
@@ -223,10 +244,23 @@ def unknown(kind: Kind, name: str, known: Iterable[str] | None = None) -> Unknow
 
 
 def _own(kind: Kind) -> list[str]:
-    if kind.package in sys.modules:
-        return _modules(list(sys.modules[kind.package].__path__))
-    package = importlib.util.find_spec(kind.package)
-    return _modules(package.submodule_search_locations or []) if package else []
+    if not kind.package:
+        return []
+    """List the project's own names of a kind: its files, and the members of families that share a file."""
+    package = importlib.import_module(kind.package)
+    return sorted({*_modules(list(package.__path__)), *_members(package)})
+
+
+def _members(package: ModuleType) -> Mapping[str, str]:
+    """Return the names that stand in the table ``BUILDS`` of a file of the package, with the file's name."""
+    return getattr(package, "MEMBERS", {})
+
+
+def _own_thing(kind: Kind, name: str) -> Any:
+    package = importlib.import_module(kind.package)
+    if file := _members(package).get(name):
+        return import_module(f"{kind.package}.{file}").BUILDS[name]
+    return import_module(f"{kind.package}.{name}")
 
 
 def _in_folders(kind: Kind) -> Iterator[tuple[Path, str]]:
@@ -296,9 +330,11 @@ def available_plugins(package: ModuleType, base: type | None = None) -> list[str
 
 
 def load_plugin(package: ModuleType, name: str) -> ModuleType | None:
-    """Import ``<package>/<name>.py``; None if there is no such file."""
+    """Import ``<package>/<name>.py``; None if there is no such file, or it holds what others share."""
     module_name = name.replace("-", "_")
-    if module_name not in {module.name for module in pkgutil.iter_modules(package.__path__)}:
+    if module_name.startswith("_") or module_name not in {
+        module.name for module in pkgutil.iter_modules(package.__path__)
+    }:
         return None
     return importlib.import_module(f"{package.__name__}.{module_name}")
 

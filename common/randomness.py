@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 Purpose = Literal[
-    "partition", "sampling", "validation", "init", "participation", "straggler", "evaluation", "measurement",
+    "partition", "sampling", "validation", "test-split", "init", "participation", "straggler", "evaluation",
+    "measurement",
     "sizes", "shuffle", "augment", "dropout", "noise", "privacy", "long-tail", "local-test",
     "recalibration", "probe", "sse-c", "local-head", "auxiliary", "federated-features",
     "label-noise", "step-label-noise", "personal-label-noise", "extra-label-noise",

@@ -20,8 +20,14 @@ Payload = dict[str, Tensors]
 ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
+# The jobs that a message may ask for in addition to Flower's ``train`` and ``evaluate``.
+DESCRIBE, LOSS_QUERY, PRELUDE = "query.describe", "query.loss", "query.prelude"
+GET_STATE, SET_STATE = "query.get_state", "query.set_state"
+# Entries of a message's config: the round, from 1; whether a loss is asked for of one mini-batch alone.
+SERVER_ROUND, ONE_BATCH = "server-round", "one-batch"
 # The metric by which the round loop tells a strategy how a client's weight is to be corrected.
 PARTICIPATION_WEIGHT = "participation-weight"
+FINITE_STEPS = "finite-steps"  # of a client whose loss did not stay finite: local steps before that
 # The entry of a message's config by which a client learns the size of its sub-model.
 SIZE = "size"
 # The entry by which it learns how many local steps to make, if that changes from round to round.
@@ -118,3 +124,15 @@ def is_finite(value: torch.Tensor) -> bool:
         return True
     # A sum is finite unless an element is not, or it overflows: only then look at each element.
     return math.isfinite(value.sum().item()) or bool(torch.isfinite(value).all())
+
+
+def finite_since(metrics: Mapping[str, object]) -> str:
+    """Say in which local step a client's loss stopped being finite, if it did; empty otherwise."""
+    if FINITE_STEPS not in metrics:
+        return ""
+    steps = int(metrics[FINITE_STEPS])  # type: ignore[call-overload]
+    if steps == 0:
+        return (
+            "; its loss was not finite before the first local step: the model that it was sent has diverged"
+        )
+    return f"; its loss was finite in {steps} local step{'s' * (steps > 1)}, then no longer"

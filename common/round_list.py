@@ -23,7 +23,7 @@ class RoundList:
 
     def __init__(self, text: str, key: str) -> None:
         self._ranges: list[range] = []
-        for part in filter(None, (part.strip() for part in text.split(","))):
+        for part in (part.strip() for part in text.split(",") if text.strip()):
             match = _PART.fullmatch(part)
             first, last, step = (int(number or 0) for number in match.groups()) if match else (0, 0, 0)
             if not match or first == 0 or (match[2] and last < first) or (match[3] and step == 0):

@@ -4,10 +4,11 @@ import functools
 from dataclasses import replace
 
 from common.config import Config
-from common.errors import UserError
+from common.errors import InapplicableKeyError, UserError
 from common.global_generators import seeded_globally
+from common.plugins import LOSS, project_names
 from common.randomness import torch_seed
-from common.sections import DatasetSection
+from common.sections import DatasetSection, Value
 from datasets.client_data.client_tests import check_reports
 from datasets.dataset import Dataset, Split
 from datasets.loading import load_dataset
@@ -29,12 +30,20 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
         )
     natural_clients = config.dataset.natural_clients or config.clients.count
     keeps_all = config.partition.name == "node"
-    if config.dataset.name == "image-folder" and not config.dataset.natural_clients:
-        keeps_all |= config.partition.name != "natural"  # users are not asked for
+    if config.dataset.name != "shakespeare" and not config.dataset.natural_clients:
+        keeps_all |= config.partition.name != "natural"  # clients are not asked for
     num_clients = None if keeps_all else natural_clients
     clean = config.dataset.model_copy(update=_NO_NOISE)  # runs with noise of any kind share the clean data
     with seeded_globally(torch_seed(config.seed, "data")):  # for code that draws from no other generator
-        dataset = _open(clean, data_root or config.dataset.root, config.seed, num_clients)
+        root = data_root or config.dataset.root
+        dataset = _open(clean, root, config.seed, num_clients, _takes_numbers(config))
+    _check_kind(config, dataset)
+    if config.dataset.natural_clients and dataset.train.clients is None:
+        raise InapplicableKeyError(
+            "dataset.natural-clients",
+            f"dataset.natural-clients = {config.dataset.natural_clients} would have no effect: the data of"
+            f" dataset '{dataset.name}' do not come from clients of their own; leave it out",
+        )
     check_noise(dataset, config.dataset.client_noise)
     check_reports(config, dataset)
     if config.dataset.feature_noise > 0:
@@ -48,7 +57,9 @@ def open_clean_dataset(config: Config) -> Dataset:
 
 
 @functools.lru_cache(maxsize=1)
-def _open(dataset: DatasetSection, root: str, seed: int, num_clients: int | None) -> Dataset:
+def _open(
+    dataset: DatasetSection, root: str, seed: int, num_clients: int | None, numbers: bool | None
+) -> Dataset:
     # Server and clients of the sequential runtime live in one process: they share the tensors.
     is_balanced = dataset.imbalance_factor == 1
     tail = LongTail(dataset.imbalance_factor, dataset.imbalance_profile, dataset.imbalance_seed)
@@ -62,18 +73,39 @@ def _open(dataset: DatasetSection, root: str, seed: int, num_clients: int | None
         num_clients=num_clients,
         long_tail=None if is_balanced else tail,
         normalization=dataset.normalization,
+        numbers=numbers,
         parameters=dataset.parameters,
     )
-    for key, value, off in (
-        ("augmentation", dataset.augmentation, "none"),
-        ("cutout", dataset.cutout, 0),
-        ("normalization", dataset.normalization, "dataset"),
-    ):
-        if loaded.is_text and value != off:
-            raise UserError(
-                f"dataset.{key} '{value}' is for images, and {dataset.name!r} is text: set it to '{off}'"
-            )
+    _check_classes(dataset, loaded)
     return _binarized(loaded) if dataset.binarize else loaded
+
+
+def _takes_numbers(config: Config) -> bool | None:
+    """Return whether the loss is for numbers, as one of the project is; None: it is a user's."""
+    name = config.loss.name
+    return name == "mse" if name in project_names(LOSS) else None
+
+
+def _check_kind(config: Config, dataset: Dataset) -> None:
+    """Refuse what is set for another kind of data."""
+    what = {"images": "images", "features": "features", "tokens": "text"}[dataset.kind]
+    settings: tuple[tuple[str, Value, Value, tuple[str, ...]], ...] = (
+        ("augmentation.name", config.augmentation.name, "none", ("images",)),
+        ("augmentation.cutout", config.augmentation.cutout, 0, ("images",)),
+        ("dataset.normalization", config.dataset.normalization, "dataset", ("images", "features")),
+    )
+    for key, value, off, kinds in settings:
+        if dataset.kind not in kinds and value != off:
+            raise UserError(
+                f"{key} '{value}' is for images, and {dataset.name!r} is {what}: set it to '{off}'"
+            )
+
+
+def _check_classes(section: DatasetSection, dataset: Dataset) -> None:
+    """Refuse what is set for classes where there are none."""
+    for key, is_set in (("label-noise", section.label_noise > 0), ("binarize", section.binarize)):
+        if dataset.is_regression and is_set:
+            raise UserError(f"dataset.{key} is for classes, and {dataset.name!r} has numbers: leave it out")
 
 
 def _binarized(dataset: Dataset) -> Dataset:

@@ -1,11 +1,14 @@
-"""A data set in memory: uint8 inputs and int64 labels, shared by all clients of a process."""
+"""A data set in memory, shared by all clients of a process."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+Kind = Literal["images", "features", "tokens"]
 # What torch's cross-entropy leaves out by default.
 IGNORED_TARGET = -100
 
@@ -17,11 +20,12 @@ class Split:
     Parameters
     ----------
     inputs : torch.Tensor
-        uint8; images ``(samples, channels, height, width)`` or text, ``(samples, length)`` token ids. May be
-        backed by a memory-mapped file.
+        Images, uint8 ``(samples, channels, height, width)``, which may be backed by a memory-mapped file;
+        features, float32 ``(samples, ...)``; or a text, ``(samples, length)`` token ids.
     targets : torch.Tensor
         int64, ``(samples,)``, or for one label per position of a text ``(samples, length)``, where
-        `IGNORED_TARGET` marks positions that do not count.
+        `IGNORED_TARGET` marks positions that do not count. Numbers (regression) are float32, ``(samples,)``
+        or ``(samples, numbers)``.
     clients : torch.Tensor or None
         int64, ``(samples,)``: the natural client of every sample, if the data have natural clients.
     classes : torch.Tensor or None
@@ -35,6 +39,12 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Return a class for every sample, the same for all where there are no classes."""
+        if self.targets.ndim == 1 and not self.targets.is_floating_point():
+            return self.targets.numpy()
+        return np.zeros(len(self), dtype=np.int64)
 
     def to(self, device: torch.device | str) -> "Split":
         """Return the split on ``device``; nothing is copied when it is there already."""
@@ -65,15 +75,18 @@ class Dataset:
     validation : Split or None
         The part held out of the training set, if any.
     num_classes : int
-        Number of labels; targets lie in ``range(num_classes)``.
+        Number of labels; targets lie in ``range(num_classes)``. 0: the targets are numbers.
     class_names : tuple of str
         A name for each label.
     mean, std : tuple of float
-        Per-channel statistics of the canonical training images, scaled to [0, 1]; empty for text.
+        Per-channel statistics of the canonical training images, scaled to [0, 1]; otherwise empty.
     client_names : tuple of str
         A name for each natural client, if the data have natural clients.
     remarks : tuple of str
         What a person should know about how the data were read.
+    kind : {"images", "features", "tokens"}
+        What the inputs are: images are normalised as they are used, features were when they were loaded, and
+        token ids are not at all.
     """
 
     name: str
@@ -86,6 +99,7 @@ class Dataset:
     std: tuple[float, ...]
     client_names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    kind: Kind = "images"
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -94,10 +108,20 @@ class Dataset:
 
     @property
     def target_shape(self) -> tuple[int, ...]:
-        """Shape of one sample's target: ``()`` for a label, ``(length,)`` for one label per position."""
-        return tuple(self.train.targets.shape[1:])
+        """Shape of one sample's labels: ``(length,)`` for one per position, else ``()``, of numbers, too."""
+        return () if self.is_regression else tuple(self.train.targets.shape[1:])
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the targets are numbers."""
+        return self.train.targets.is_floating_point()
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of a model: the classes, or the numbers of a target."""
+        return self.num_classes or math.prod(self.train.targets.shape[1:])
 
     @property
     def is_text(self) -> bool:
-        """Whether the inputs are token ids, which are neither normalised nor augmented."""
-        return len(self.input_shape) == 1
+        """Whether the inputs are token ids."""
+        return self.kind == "tokens"

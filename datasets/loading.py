@@ -1,32 +1,27 @@
 """Load a data set by name."""
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
-import torch
+from typing import Any
 
 from common.errors import UserError, nearest
+from common.files import expanded
 from common.parameters import function_parameters, parse_parameters
-from common.randomness import numpy_generator
+from common.plugins import DATASET, find_function, names
 from common.sections import DatasetSection, Value
-from datasets.dataset import Dataset, Split
-from datasets.images.cache import entry_name, load_entry, store_entry
-from datasets.images.decoding import DecodedDataset, decode
-from datasets.images.image_lists import ImageLists, list_parameters, read_image_lists
-from datasets.images.sources import Source, available_datasets, find_source, find_text_loader
+from datasets.arrays import Arrays, from_arrays
+from datasets.dataset import Dataset
 from datasets.long_tail import LongTail
-from datasets.stratified import stratified_hold_out
-from datasets.text import TextRequest
+from datasets.request import Normalization, Request
 
 __all__ = ["available_datasets", "load_dataset"]
 
-# Per-channel statistics on [0, 1] that torchvision's pre-trained models are normalised with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-Normalization = Literal["dataset", "imagenet", "half", "none"]
+
+def available_datasets() -> list[str]:
+    """Return the names that `load_dataset` knows."""
+    return names(DATASET)
 
 
 def load_dataset(
@@ -40,36 +35,22 @@ def load_dataset(
     num_clients: int | None = None,
     long_tail: LongTail | None = None,
     normalization: Normalization = "dataset",
+    numbers: bool | None = None,
     parameters: Mapping[str, Value] | None = None,
 ) -> Dataset:
-    """Load a data set as uint8 tensors; image files are decoded only the first time.
+    """Load a data set: ``load`` of the file ``datasets/sets/<name>.py``, or of a plug-in.
 
     Parameters
     ----------
     name : str
-        One of `available_datasets`.
+        One of `available_datasets`, or ``package.module:function``.
     root : str or Path
-        The folder given to torchvision, e.g. the one that holds ``cifar-10-batches-py``; for
-        ``image-folder`` the one that holds ``train`` and ``test``, or what lists of images name; for
-        ``cinic10`` the one that holds ``CINIC-10/train`` and ``CINIC-10/test``; for ``shakespeare`` see
-        `datasets.shakespeare.layouts.read_roles`.
-    image_size : int, default 0
-        Side to which images are resized (shorter side, then centre crop); 0 keeps their size.
-    download : bool, default False
-        Whether missing files may be fetched.
-    validation_fraction : float, default 0.0
-        Part of the training set to hold out: of images stratified by class, of text the end of each client's.
-    seed : int, default 0
-        Decides which samples are held out.
-    num_clients : int, optional
-        Number of natural clients to keep of a text, or of images listed with users, the largest; by default
-        all.
-    long_tail : LongTail, optional
-        Makes the training set of images a long-tailed one, before samples are held out of it; statistics of
-        the pixels stay those of the whole set.
-    normalization : str, default "dataset"
-        What `Dataset.mean` and `Dataset.std` are: the training set's own, those of ImageNet, 0.5 and 0.5, or
-        0 and 1.
+        The folder of the data: for torchvision's sets the one that torchvision is given, e.g. the one that
+        holds ``cifar-10-batches-py``; for ``image-folder`` the one that holds ``train`` and ``test``, or what
+        lists of images name; for ``cinic10`` the one that holds ``CINIC-10``; for ``csv`` and ``npz`` the one
+        that holds ``train.csv``; for ``shakespeare`` see `datasets.shakespeare.layouts.read_roles`.
+    image_size, download, validation_fraction, seed, num_clients, long_tail, normalization, numbers
+        See `datasets.request.Request`.
     parameters : mapping, optional
         The data set's own parameters, spelled as in the configuration (``train-fraction``).
 
@@ -78,9 +59,8 @@ def load_dataset(
     UserError
         If the name or a parameter is unknown, files are missing or damaged, or a value is impossible.
     """
-    text_loader = find_text_loader(name)
-    source = None if text_loader else find_source(name)
-    arguments = _arguments(name, _declared(name, text_loader), parameters or {})
+    load = find_function(DATASET, name)
+    arguments = _arguments(name, function_parameters(load), parameters or {})
     if image_size < 0:
         raise UserError(
             f"dataset.image-size must be 0 (keep the size) or a positive number, got {image_size}"
@@ -89,54 +69,59 @@ def load_dataset(
         raise UserError(
             f"dataset.validation-fraction must be at least 0 and less than 1, got {validation_fraction}"
         )
-    if text_loader:
-        if image_size > 0:
-            raise UserError(f"dataset {name!r} is text: leave dataset.image-size at 0")
-        if long_tail:
-            raise UserError(f"dataset.imbalance-factor is for images, and {name!r} is text: leave it at 1")
-        request = TextRequest(Path(root).expanduser(), num_clients, validation_fraction, seed)
-        return text_loader(request, **arguments)
-    assert source is not None
-    folder = Path(root).expanduser()
-    lists = _image_lists(folder, num_clients, **arguments)
-    if lists is None:
-        decoded = _read(source, name, folder, image_size, download)
-    else:
-        decoded = _read_listed(lists, name, folder, image_size, list(arguments.values()))
-    owners = (None, None) if lists is None else (lists.client_ids(lists.train), lists.client_ids(lists.test))
-    train = _split(decoded.train_inputs, decoded.train_targets, owners[0])
-    test = _split(decoded.test_inputs, decoded.test_targets, owners[1])
-    if long_tail:
-        train = train.subset(long_tail.indices(decoded.train_targets, len(decoded.class_names), seed))
-    validation = None
-    if validation_fraction > 0:
-        train, validation = _hold_out(train, validation_fraction, seed)
-    mean, std = _statistics(source, decoded, normalization)
-    return Dataset(
-        name=name,
-        train=train,
-        validation=validation,
-        test=test,
-        num_classes=len(decoded.class_names),
-        class_names=decoded.class_names,
-        mean=mean,
-        std=std,
-        client_names=lists.client_names if lists else (),
+    request = Request(
+        name,
+        expanded(root, "dataset.root"),
+        seed,
+        num_clients,
+        validation_fraction,
+        image_size,
+        download,
+        long_tail,
+        normalization,
+        numbers,
+        parameters or {},
     )
+    made = _made(name, load, _asked_for(load, request) | arguments)
+    if isinstance(made, Dataset):
+        return made
+    if not isinstance(made, Arrays):
+        raise UserError(
+            f"'load' of dataset '{name}' must return datasets.arrays.Arrays, not {type(made).__name__}"
+        )
+    return from_arrays(made, request)
 
 
-def _statistics(
-    source: Source, decoded: DecodedDataset, normalization: Normalization
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    channels = len(decoded.mean)
-    if normalization == "dataset":
-        return source.statistics or (decoded.mean, decoded.std)
-    if normalization != "imagenet":
-        mean, std = (0.5, 0.5) if normalization == "half" else (0.0, 1.0)
-        return (mean,) * channels, (std,) * channels
-    if channels != len(IMAGENET_MEAN):
-        raise UserError("dataset.normalization 'imagenet' needs colour images: set it to 'dataset'")
-    return IMAGENET_MEAN, IMAGENET_STD
+def _made(name: str, load: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Call a data set's function; whatever else its code raises is a `UserError` that says where."""
+    try:
+        return load(**arguments)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        text = " ".join(str(error).split())
+        raise UserError(
+            f"'load' of dataset '{name}' failed in {frame.filename}, line {frame.lineno}:"
+            f" {type(error).__name__}: {text}"
+        ) from error
+
+
+def _asked_for(load: Callable[..., Any], request: Request) -> dict[str, Any]:
+    """Return what a function wants of the request, by the names of its positional parameters."""
+    offered = {"request": request, "root": request.root, "seed": request.seed, "download": request.download}
+    wanted = [
+        name
+        for name, parameter in inspect.signature(load).parameters.items()
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        and (name in offered or parameter.default is inspect.Parameter.empty)
+    ]
+    if strange := [name for name in wanted if name not in offered]:
+        raise UserError(
+            f"'load' of dataset '{request.name}' has a parameter '{strange[0]}': it is given any of"
+            f" {', '.join(offered)}; its own parameters stand behind a '*', with a default"
+        )
+    return {name: offered[name] for name in wanted}
 
 
 def _arguments(
@@ -149,73 +134,3 @@ def _arguments(
         if key not in spellings and (hint := nearest(key, fixed | spellings)):
             raise UserError(f"dataset '{name}' has no parameter 'dataset.{key}'{hint}")
     return parse_parameters("dataset", name, declared, given)
-
-
-def _read(source: Source, name: str, root: Path, image_size: int, download: bool) -> DecodedDataset:
-    if not source.paths:
-        return decode(source.read(root, download), image_size)
-    missing = [path for path in source.paths if not (root / path).exists()]
-    if not missing:
-        cached = load_entry(root, entry_name(name, image_size, root, source.paths))
-        if cached is not None:
-            return cached
-    elif not source.downloadable:
-        layout = " and ".join(f"{root / path}/<class>/*" for path in source.paths)
-        raise UserError(f"dataset {name!r}: expected {layout}, but {root / missing[0]} is missing")
-    elif not download:
-        raise UserError(
-            f"dataset {name!r}: {root / missing[0]} is missing; set dataset.root to the folder that has"
-            f" {missing[0]}, or allow the download with --set dataset.download=true"
-        )
-    raw = source.read(root, download)
-    return store_entry(root, entry_name(name, image_size, root, source.paths), raw, image_size)
-
-
-def _declared(name: str, text_loader: Callable[..., Dataset] | None) -> dict[str, tuple[Any, Any]]:
-    """Return the data set's own parameters with their annotations and defaults."""
-    if text_loader:
-        return function_parameters(text_loader)
-    return function_parameters(list_parameters) if name == "image-folder" else {}
-
-
-def _image_lists(
-    root: Path, num_clients: int | None, list_file: str = "", test_list_file: str = ""
-) -> ImageLists | None:
-    """Read the lists of images, if there are any; relative ones lie below `root`."""
-    if bool(list_file) != bool(test_list_file):
-        raise UserError("dataset.list-file and dataset.test-list-file go together: set both, or none")
-    if not list_file:
-        return None
-    lists = read_image_lists(root / list_file, root / test_list_file)
-    return lists.keep_largest(num_clients) if num_clients and lists.client_names else lists
-
-
-def _read_listed(
-    lists: ImageLists, name: str, root: Path, image_size: int, list_files: Sequence[str]
-) -> DecodedDataset:
-    raw = lists.raw(root)
-    entry = entry_name(name, image_size, root, [*list_files, *lists.train.paths, *lists.test.paths])
-    return load_entry(root, entry) or store_entry(root, entry, raw, image_size)
-
-
-def _split(
-    inputs: npt.NDArray[np.uint8],
-    targets: npt.NDArray[np.int64],
-    clients: npt.NDArray[np.int64] | None = None,
-) -> Split:
-    owners = None if clients is None else torch.from_numpy(clients)
-    return Split(torch.from_numpy(inputs), torch.from_numpy(targets), owners)
-
-
-def _hold_out(train: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    targets = train.targets.numpy()
-    kept, held_out = stratified_hold_out(
-        targets, round(fraction * len(targets)), numpy_generator(seed, "validation")
-    )
-    if len(held_out) == 0:
-        raise UserError(f"dataset.validation-fraction {fraction} of {len(targets)} samples is none: raise it")
-    if len(np.unique(targets[kept])) < len(np.unique(targets)):
-        raise UserError(
-            f"dataset.validation-fraction {fraction} leaves a class without training samples: lower it"
-        )
-    return train.subset(kept), train.subset(held_out)

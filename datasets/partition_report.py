@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import io
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,12 @@ import numpy.typing as npt
 from common.files import write_atomic
 
 IndexArray = npt.NDArray[np.int64]
+
+# What reading a damaged .npz raises: a broken archive, a cut or foreign array, pickles, sizes of terabytes.
+DAMAGED_NPZ = (
+    ValueError, KeyError, TypeError, OSError, EOFError, MemoryError, OverflowError, NotImplementedError,
+    RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def label_counts(targets: IndexArray, partition: Sequence[IndexArray], num_classes: int) -> IndexArray:
@@ -45,7 +53,14 @@ def write_partition(path: Path, partition: Sequence[IndexArray]) -> None:
 
 
 def read_partition(path: Path) -> list[IndexArray]:
-    """Read what ``write_partition`` wrote."""
+    """Read what ``write_partition`` wrote; a damaged file raises one of ``DAMAGED_NPZ``."""
     with np.load(path) as content:
-        indices, sizes = content["indices"].astype(np.int64), content["sizes"]
+        indices, sizes = content["indices"], content["sizes"]
+    if indices.size and indices.dtype.kind not in "iu":
+        raise ValueError("its indices are no whole numbers")
+    indices = indices.astype(np.int64)
+    if indices.ndim != 1 or sizes.ndim != 1 or len(sizes) == 0 or sizes.dtype.kind not in "iu":
+        raise ValueError("its arrays are not those of a partition")
+    if sizes.min() < 0 or sizes.sum() != len(indices):
+        raise ValueError("its sizes do not add up to its indices")
     return np.split(indices, np.cumsum(sizes)[:-1])

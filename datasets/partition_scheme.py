@@ -14,6 +14,9 @@ from datasets.client_data.class_groups import IndexArray
 from datasets.dataset import Dataset, Split
 from datasets.partitions import make_partition, partition_parameters
 
+# Those that ask nothing of the labels.
+_WITHOUT_LABELS = ("iid", "homo", "quantity", "natural")
+
 
 @functools.lru_cache(maxsize=1)
 def partition_clients(config: Config, dataset: Dataset) -> list[npt.NDArray[np.int64]]:
@@ -59,11 +62,12 @@ class PartitionScheme:
 def labels_of(partition: str, dataset: Dataset, split: Split) -> npt.NDArray[np.int64]:
     """Return the label of every sample; samples with many labels count as of one class."""
     targets = split.targets.numpy()
-    if targets.ndim == 1:
+    if targets.ndim == 1 and not dataset.is_regression:
         return targets
-    if partition not in ("iid", "natural"):
+    if partition not in _WITHOUT_LABELS:
+        what = "numbers" if dataset.is_regression else "one per position"
         raise UserError(
-            f"partition {partition!r} needs one label per sample, and those of dataset {dataset.name!r} have"
-            " one per position: use 'natural' or 'iid'"
+            f"partition {partition!r} needs a class for each sample, and dataset {dataset.name!r} has {what}:"
+            f" use one of {', '.join(map(repr, _WITHOUT_LABELS))}"
         )
-    return np.zeros(len(targets), dtype=np.int64)
+    return split.labels()

@@ -6,15 +6,17 @@ without ``build`` hold what several models share. ``<library>:<name>`` is a mode
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 import models.architectures
-from common.errors import UnknownNameError, UserError
+from common.errors import UnknownNameError, UserError, shown
 from common.global_generators import seeded_globally
+from common.memory import physical_bytes, within_memory
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import MODEL, available_plugins, find_function, load_plugin, names, unknown
 from common.randomness import torch_seed
@@ -63,11 +65,22 @@ def build_model(
     build = _find_build(name)
     keywords = parse_parameters("model", name, _parameters(build), parameters or {})
     projection, features = keywords.pop("projection"), keywords.pop("features")
-    num_outputs = max(num_classes, keywords.pop("outputs"))
+    outputs = keywords.pop("outputs")
+    if 0 < outputs < num_classes:
+        raise UserError(
+            f"model.outputs = {outputs} is below the data's {num_classes} classes: raise it, or 0"
+        )
+    num_outputs = max(num_classes, outputs)
     of_its_own = "weights" in function_parameters(build)
     weights = "" if of_its_own else keywords.pop("weights")
-    with seeded_globally(torch_seed(seed, "init")):
+    asks = f"model.name '{name}' with these model.* keys and inputs of shape {tuple(input_shape)}"
+    with within_memory(asks):
+        if _is_large(input_shape, keywords.values()):
+            _check_size(asks, lambda: build(input_shape, num_outputs, **keywords))
+    with within_memory(asks), seeded_globally(torch_seed(seed, "init")):
         model = build(input_shape, num_outputs, **keywords)
+        if not isinstance(model, nn.Module):
+            raise UserError(f"model.name '{name}' must build a torch.nn.Module, not {shown(model)}")
         if features != "plain":
             normalize_features(as_classifier(model), features, projection)
         elif projection:
@@ -79,8 +92,8 @@ def build_model(
 
 def available_models() -> list[str]:
     """Return the names of all models of our own and of the plug-ins, sorted."""
-    own = available_plugins(_PACKAGE)
-    return sorted({*filter(_has_build, own), *(set(names(MODEL)) - set(own))})
+    helpers = {name for name in available_plugins(_PACKAGE) if not _has_build(name)}
+    return [name for name in names(MODEL) if name not in helpers]
 
 
 def model_parameters(name: str) -> list[str]:
@@ -108,6 +121,26 @@ def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
         "weights": of_its_own.get("weights", (str, "")),
     }
     return {**of_its_own, **common}
+
+
+def _is_large(input_shape: Sequence[int], values: Iterable[Any]) -> bool:
+    """Whether a model might not fit into memory, judged by the largest of the numbers that make it."""
+    return max([*input_shape, *(value for value in values if type(value) is int)]) > 512
+
+
+def _check_size(asks: str, build: Callable[[], nn.Module]) -> None:
+    """Refuse a model that is larger than memory before its weights are drawn, if torch can say so.
+
+    Without values, a model of any size is made at once; one that cannot be made without them is not checked.
+    """
+    try:
+        with torch.device("meta"):
+            model = build()
+            size = sum(value.nbytes for value in model.state_dict().values())
+    except Exception:  # what an architecture computes while it is built may need values
+        return
+    if size > physical_bytes():
+        raise UserError(f"{asks} has {size / 1e9:.0f} GB of weights, more than this machine's memory")
 
 
 def _has_build(name: str) -> bool:

@@ -4,13 +4,14 @@
 round; ``local-only`` trains each client's model on its own data and averages nothing.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
+from common.cohort import cohort_size
 from common.config import Config, default_values
 from common.errors import UserError, nearest
+from common.inactive import set_back
 from common.sections import Value
-from server.participation import cohort_size
+from common.step_rules import step_rule
 
 AS_GIVEN = "as-given"
 CENTRALIZED = "centralized"
@@ -20,13 +21,18 @@ COMPARATORS = (AS_GIVEN, CENTRALIZED, LOCAL_ONLY)
 
 _COUNTED_IN_STEPS = (
     "local.total-steps",
-    "local.warmup-steps",
+    "schedule.warmup-steps",
     "local.steps-per-epoch",
     "evaluate.every-steps",
 )
 
 
-def derive(config: Config, comparator: str, client_sizes: Callable[[], Sequence[int]]) -> Config:
+def derive(
+    config: Config,
+    comparator: str,
+    client_sizes: Callable[[], Sequence[int]],
+    has_natural_clients: Callable[[], bool] = lambda: False,
+) -> Config:
     """Return the configuration of a comparator; deriving it again changes nothing.
 
     Parameters
@@ -37,6 +43,8 @@ def derive(config: Config, comparator: str, client_sizes: Callable[[], Sequence[
         One of `COMPARATORS`.
     client_sizes : callable
         Gives the number of training samples of every client; asked for only if the result depends on it.
+    has_natural_clients : callable
+        Says whether the data come from clients of their own, of which as many are kept as there are clients.
 
     Raises
     ------
@@ -46,9 +54,9 @@ def derive(config: Config, comparator: str, client_sizes: Callable[[], Sequence[
     if comparator == AS_GIVEN:
         return config
     if comparator == LOCAL_ONLY:
-        return Config.from_flat(_local_only(config))
+        return Config.from_flat(set_back(_local_only(config)))
     if comparator == CENTRALIZED:
-        return Config.from_flat(_centralized(config, client_sizes))
+        return Config.from_flat(set_back(_centralized(config, client_sizes, has_natural_clients)))
     raise UserError(
         f"there is no comparator '{comparator}'{nearest(comparator, COMPARATORS)}"
         f" (available: {', '.join(COMPARATORS)})"
@@ -69,7 +77,9 @@ def steps_per_round(config: Config, client_sizes: Callable[[], Sequence[int]]) -
     return max(1, int(cohort * sum(per_client) / len(per_client) + 0.5))
 
 
-def _centralized(config: Config, client_sizes: Callable[[], Sequence[int]]) -> dict[str, Value]:
+def _centralized(
+    config: Config, client_sizes: Callable[[], Sequence[int]], has_natural_clients: Callable[[], bool]
+) -> dict[str, Value]:
     if config.partition.name == "node":
         raise UserError(
             "the comparator 'centralized' needs the data in one place, and partition.name is 'node'"
@@ -94,12 +104,12 @@ def _centralized(config: Config, client_sizes: Callable[[], Sequence[int]]) -> d
     cohort = cohort_size(config.clients.count, config.clients.fraction)
     for key in _COUNTED_IN_STEPS:
         values[key] = cohort * int(values[key])
-    if config.steps.rule != "fixed":
+    if (rule := step_rule(config.steps)).decides:
         values |= {"steps.min": cohort * config.steps.min, "steps.max": cohort * config.steps.max}
-        values["steps.coefficient"] = math.sqrt(cohort) * config.steps.coefficient  # it is squared
+        values |= {f"steps.{key}": value for key, value in rule.for_pooled_clients(cohort).items()}
     parts = [part.split(":") for part in config.local.phases.split(",") if part.strip()]
     values["local.phases"] = ",".join(":".join(str(cohort * int(n)) for n in part) for part in parts)
-    if config.clients.count > 1 and not config.dataset.natural_clients:
+    if config.clients.count > 1 and not config.dataset.natural_clients and has_natural_clients():
         values["dataset.natural-clients"] = config.clients.count
     return values
 

@@ -12,19 +12,29 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from rich.console import Console
-
 from analysis.report import print_summary
-from common.config import PROJECT_ROOT, Config, flatten, merge, parse_assignment, settle_budget, to_toml
-from common.errors import UserError
+from common.command_line import Parser, make_console, show_warnings_as_lines
+from common.config import (
+    PROJECT_ROOT,
+    Config,
+    flatten,
+    merge,
+    parse_toml,
+    read_assignments,
+    settle_budget,
+    to_toml,
+)
+from common.errors import UserError, print_error
 from common.experiment_file import parse_experiment
+from common.files import expanded, read_text
+from common.inactive import check_active, set_back
 from common.plugins import all_folders
+from common.reading import parse_toml_tables
 from common.sections import Value
 from runtimes.flower_environment import (
     CONNECTION,
@@ -33,6 +43,8 @@ from runtimes.flower_environment import (
     FlowerProcesses,
     free_ports,
 )
+from server.interrupt import STOP_FILE
+from server.records.run_directory import check_writable
 
 FOLLOW_SECONDS = 0.2
 
@@ -58,22 +70,71 @@ class Plan:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code."""
-    _stop_on_signals()
+    """Run the command line and return the exit code: as that of ``run_simulation.py``."""
+    signals = _Signals()
+    plan = None
     try:
         plan = make_plan(_parser().parse_args(arguments))
-        run(plan)
+        run(plan, signals)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 2
     except FederationError as error:
+        print("; ".join(filter(None, [f"error: {error}", _how_to_resume(plan)])), file=sys.stderr)
+        return 1
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except _Stopped as stopped:
+        print("; ".join(filter(None, ["stopped", _how_to_resume(plan)])), file=sys.stderr)
+        return stopped.code
     if plan.app == PROJECT_ROOT:
-        print_summary(plan.run_directory, Console())
+        print_summary(plan.run_directory, make_console())
     else:
         print(f"The run completed: {plan.run_directory}")
     return 0
+
+
+class _Stopped(BaseException):
+    """A signal ended the federation.
+
+    Attributes
+    ----------
+    code : int
+        The exit code.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Signals:
+    """The first signal while rounds run asks the server to stop after its round; any other stops at once."""
+
+    def __init__(self) -> None:
+        self.stop_file: Path | None = None  # of a run that has been submitted, and that knows of it
+        self.requested = False
+        for number in STOP_SIGNALS:
+            # Under nohup SIGHUP stays ignored.
+            if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        if self.requested or self.stop_file is None:
+            raise _Stopped(128 + number)
+        self.requested = True
+        self.stop_file.touch()
+        print("stopping after this round; Ctrl-C again stops at once", flush=True)
+
+
+def _how_to_resume(plan: Plan | None) -> str:
+    if plan is None or plan.app != PROJECT_ROOT:
+        return ""
+    command = f"python -m runtimes.federation --run-dir {plan.run_directory} --resume"
+    if any(plan.run_directory.glob("checkpoints/round-*.json")):
+        return f"what was committed is kept: resume with {command}"
+    return f"nothing was committed yet: {command} starts it from the beginning"
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
@@ -84,12 +145,12 @@ def make_plan(options: argparse.Namespace) -> Plan:
         raise UserError("--resume needs --run-dir, the directory of the run to continue")
     overrides = _overrides(options)
     if app == PROJECT_ROOT:
-        overrides["plugins"] = all_folders(overrides.get("plugins", ""))
-        Config.from_flat(merge(overrides))
+        overrides = _checked(overrides, options)
     nodes = overrides.get("clients.count", defaults.get("clients.count"))
     if not isinstance(nodes, int) or nodes < 1:
         raise UserError(f"clients.count is {nodes!r}; give the number of nodes with --supernodes")
     run_directory = options.run_dir or Path("runs") / time.strftime("federation-%Y%m%d-%H%M%S")
+    check_writable(run_directory)
     return Plan(
         app=app,
         run_directory=run_directory.resolve(),
@@ -103,20 +164,42 @@ def make_plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def run(plan: Plan) -> None:
+def _checked(given: dict[str, Value], options: argparse.Namespace) -> dict[str, Value]:
+    """Validate the configuration; return its overrides, on the run's own ``config.toml`` if it is resumed."""
+    stored: dict[str, Value] = {}
+    config_file = (options.run_dir or Path()) / "config.toml"
+    if options.resume and config_file.is_file():
+        stored = parse_toml(read_text(config_file), str(config_file))
+    folders: dict[str, Value] = {"plugins": all_folders(given.get("plugins", stored.get("plugins", "")))}
+    values = Config.from_flat(merge(stored, given, folders)).flat()
+    check_active({**set_back(values), **{key: values[key] for key in given if key in values}})
+    result = set_back(values) if stored else {**given, **folders}
+    return {key: value for key, value in result.items() if not key.startswith("run.") and key != "overrides"}
+
+
+def run(plan: Plan, signals: _Signals) -> None:
     """Start the federation, carry the run to its end and stop everything.
 
     Raises
     ------
     FederationError
         If a process ends early, or the run does not complete, or it writes no ``summary.json``.
+    _Stopped
+        After a signal.
     """
     summary = plan.run_directory / "summary.json"
     written_before = _modified(summary)
     with FlowerProcesses(plan.log_directory) as processes:
         _start_federation(processes, plan)
-        _follow(processes, _submit(processes, plan))
+        submission = _submit(processes, plan)
+        if plan.app == PROJECT_ROOT:
+            stop_file = plan.run_directory / STOP_FILE
+            stop_file.unlink(missing_ok=True)
+            signals.stop_file = stop_file
+        _follow(processes, submission)
         _check_completed(processes)
+    if signals.requested and _modified(summary) == written_before:
+        raise _Stopped(130)
     if _modified(summary) == written_before:
         raise FederationError(f"the run completed, but wrote no {summary}")
 
@@ -208,14 +291,14 @@ def _overrides(options: argparse.Namespace) -> dict[str, Value]:
     """Lay the command line over the experiment file."""
     overrides: dict[str, Value] = {}
     if options.experiment is not None:
-        experiment = parse_experiment(_read(options.experiment), str(options.experiment))
+        experiment = parse_experiment(read_text(options.experiment), str(options.experiment))
         if experiment.axes:
             raise UserError(
                 f"{options.experiment} is a sweep: run it with run_simulation.py,"
                 " or give the config.toml of one of its runs"
             )
         overrides |= settle_budget(experiment.overrides)
-    overrides |= settle_budget(dict(parse_assignment(text) for text in options.set))
+    overrides |= settle_budget(read_assignments(options.set))
     if options.plugins:
         overrides["plugins"] = ",".join(options.plugins)
     if options.supernodes is not None:
@@ -228,41 +311,32 @@ def _overrides(options: argparse.Namespace) -> dict[str, Value]:
 def _app_defaults(app: Path) -> dict[str, Value]:
     path = app / "pyproject.toml"
     try:
-        return flatten(tomllib.loads(_read(path))["tool"]["flwr"]["app"].get("config", {}))
-    except (tomllib.TOMLDecodeError, KeyError):
+        tables = parse_toml_tables(read_text(path), str(path))
+        return flatten(tables["tool"]["flwr"]["app"].get("config", {}))
+    except (LookupError, AttributeError, TypeError):
         raise UserError(f"{path} describes no Flower app: it has no valid [tool.flwr.app]") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _modified(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def _stop_on_signals() -> None:
-    def stop(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    for number in STOP_SIGNALS:
-        if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):  # as under nohup
-            signal.signal(number, stop)
+def _path(text: str) -> Path:
+    return expanded(text, "the command line")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m runtimes.federation", description=__doc__)
+    parser = Parser(prog="python -m runtimes.federation", description=__doc__)
     add = parser.add_argument
-    add("experiment", nargs="?", type=Path, metavar="EXPERIMENT.toml", help="overrides of the app's defaults")
+    add(
+        "experiment", nargs="?", type=_path, metavar="EXPERIMENT.toml", help="overrides of the app's defaults"
+    )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="an override; may be repeated")
     add("--plugins", action="append", default=[], metavar="DIR", help="folder of your own code; repeatable")
     add("--supernodes", type=int, metavar="N", help="short for --set clients.count=N")
-    add("--run-dir", type=Path, help="where the run writes its results (default: runs/federation-<time>)")
+    add("--run-dir", type=_path, help="where the run writes its results (default: runs/federation-<time>)")
     add("--resume", action="store_true", help="continue the run in --run-dir from its last checkpoint")
-    add("--data-root", type=Path, help="where the server and the nodes find the data (sets dataset.root)")
+    add("--data-root", type=_path, help="where the server and the nodes find the data (sets dataset.root)")
     add("--simulation", action="store_true", help="simulate the nodes in Ray actors instead of processes")
     add("--num-cpus", type=int, default=1, help="CPUs per simulated client (default: 1)")
     add(
@@ -271,9 +345,10 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         help="GPUs per simulated client, may be a fraction (default: 0)",
     )
-    add("--app-dir", type=Path, default=PROJECT_ROOT, help="the folder of the app's pyproject.toml")
+    add("--app-dir", type=_path, default=PROJECT_ROOT, help="the folder of the app's pyproject.toml")
     return parser
 
 
 if __name__ == "__main__":
+    show_warnings_as_lines()
     sys.exit(main())

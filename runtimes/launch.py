@@ -8,28 +8,37 @@ from pathlib import Path
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
-from common.config import Config, parse_toml
+from common.command_line import make_console
+from common.config import Config, read_assignments
 from common.errors import UserError
 from common.experiment_file import Experiment, Overrides, parse_experiment
-from runtimes.run import configure, run
+from common.files import read_text
+from runtimes.run import configure, run, saying_how_to_resume
 
 
 def read_configuration(options: argparse.Namespace) -> Config:
     """Lay defaults, experiment file and command line over each other and validate the result.
 
-    With ``--resume`` the run directory's own ``config.toml`` takes the place of the defaults.
+    With ``--resume`` the configuration that the run stored, if there is one, replaces the defaults.
     """
     layers: list[Overrides] = []
-    stored = Path(options.run_dir or "") / "config.toml"
     if options.resume:
+        from server.checkpoints.stored_config import find_stored_config
+
         if not options.run_dir:
-            raise UserError("--resume needs --run-dir: the directory of the run to go on with")
-        if not stored.is_file():
-            raise UserError(f"there is no run to resume in {options.run_dir}")
-        if options.rounds_scale is not None and not options.experiment:
+            raise UserError("--resume needs --run-dir: the directory of the run to resume, or to start")
+        stored = find_stored_config(Path(options.run_dir), ",".join(options.plugins) or None)
+        if stored and options.rounds_scale is not None and not options.experiment:
             raise UserError("--resume keeps the rounds of the run: change them with --set rounds=...")
-        layers.append(parse_toml(read_text(stored), str(stored)))
-    return configure(options, read_experiment(options).overrides, options.run_dir or "", layers)
+        if stored:
+            layers.append(stored.values)
+    return configure(
+        options,
+        read_experiment(options).overrides,
+        read_assignments(options.set),
+        options.run_dir or "",
+        layers,
+    )
 
 
 def read_experiment(options: argparse.Namespace) -> Experiment:
@@ -50,22 +59,12 @@ def launch(options: argparse.Namespace) -> int:
         raise UserError("--list and --only are for sweeps: experiment files with axes, or --comparators")
     config = read_configuration(options)
 
-    from rich.console import Console
-
-    from server.records.run_directory import default_run_directory
-
-    path = config.run.directory or str(default_run_directory(config))
-    run(config, path)
-
     from analysis.report import print_summary
+    from server.records.run_directory import check_writable, default_run_directory
 
-    print_summary(Path(path), Console())
+    path = Path(config.run.directory or default_run_directory(config))
+    check_writable(path)
+    with saying_how_to_resume(path):
+        run(config, str(path))
+    print_summary(path, make_console())
     return 0
-
-
-def read_text(path: Path) -> str:
-    """Read a file that somebody named."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None

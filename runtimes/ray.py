@@ -2,17 +2,23 @@
 
 A round's records go into Ray's object store once, whatever the cohort. A client's state stays there as
 well and moves only if another actor trains that client next. Actors run large clients first.
+
+An actor that dies is replaced, and its job runs again on another one: what a job computes depends on the
+seed, never on the actor. A job on which several actors died has failed.
 """
 
 import logging
 import os
+import socket
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from flwr.app import Error, Message, RecordDict
 
 from common.config import PROJECT_ROOT, Config
-from common.errors import UserError
+from common.errors import WORKER_DIED, UserError
 from common.flower import Metadata, rebuild_message
 from common.records import METRICS
 from runtimes.local_grid import LocalGrid
@@ -23,7 +29,15 @@ try:
 except ImportError as error:
     raise UserError(f"runtime.name 'ray' needs Ray ({error}): pip install 'flwr[simulation]'") from None
 
-ACTOR_FAILED = 1002
+REACH_SECONDS = 10
+MOST_DEATHS = 3  # of actors on one job, which may be what kills them
+_PING_SECONDS = 2.0
+_DEATHS = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.NodeDiedError,
+)
 # What a cluster's machines need not be sent.
 _NOT_SHIPPED = [".git", ".venv", ".venv-ci", "data", "runs", "tests", "docs", "benchmarks"]
 
@@ -40,6 +54,10 @@ class _Actor:
             _cap_gpu_memory(gpus)
         self._app = app
         self._fetched: dict[str, tuple[Any, Any]] = {}
+
+    def ping(self) -> int:
+        """Return the process id, as a sign of life."""
+        return os.getpid()
 
     def run(
         self, run: list[Any], content: list[Any], metadata: Metadata, state: list[Any]
@@ -74,6 +92,7 @@ class RayGrid(LocalGrid):
 
     def __init__(self, config: Config, actors: list[Any] | None = None) -> None:
         super().__init__(config.clients.count)
+        self._config = config
         self._started_ray = start_ray(config)
         self._own_actors = make_actors(config) if actors is None else []
         self._actors = self._own_actors if actors is None else actors
@@ -90,6 +109,7 @@ class RayGrid(LocalGrid):
         queue = sorted(messages, key=lambda message: self._sizes.get(message.metadata.dst_node_id, 0.0))
         idle = list(self._actors)
         running: dict[Any, tuple[Any, Message, Any]] = {}
+        deaths: Counter[int] = Counter()
         while queue or running:
             while queue and idle:
                 message, actor = queue.pop(), idle.pop()
@@ -97,8 +117,20 @@ class RayGrid(LocalGrid):
                 running[reply] = (actor, message, state)
             (reply,), _ = ray.wait(list(running), num_returns=1)
             actor, message, state = running.pop(reply)
-            idle.append(actor)
-            yield self._receive(reply, state, message)
+            result = _result(reply)
+            if not isinstance(result, _DEATHS):
+                idle.append(actor)
+                yield self._receive(result, state, message)
+                continue
+            # A new actor takes a while to start: those that are there come first.
+            idle = [self._replace(actor), *self._living(idle)]
+            deaths[message.metadata.dst_node_id] += 1
+            if deaths[message.metadata.dst_node_id] < MOST_DEATHS:
+                queue.append(message)
+                self._report(message, result)
+            else:
+                reason = f"{MOST_DEATHS} Ray workers died one after the other on this job: {result}"
+                yield Message(Error(WORKER_DIED, reason), reply_to=message)
 
     def close(self) -> None:
         """Stop the actors, and Ray if this Grid started it."""
@@ -107,17 +139,40 @@ class RayGrid(LocalGrid):
         if self._started_ray:
             ray.shutdown()
 
+    def _replace(self, dead: Any) -> Any:
+        """Return a new actor instead of a dead one."""
+        ray.kill(dead)  # one that is only out of reach would keep its resources
+        new = make_actor(self._config)
+        self._actors[self._actors.index(dead)] = new
+        return new
+
+    def _living(self, idle: list[Any]) -> list[Any]:
+        """Return idle actors that answer or still start, and new ones instead of those that are dead."""
+        pings = {actor.ping.remote(): actor for actor in idle}
+        ready, _ = ray.wait(list(pings), num_returns=len(pings), timeout=_PING_SECONDS) if pings else ([], [])
+        dead = [pings[ping] for ping in ready if isinstance(_result(ping), _DEATHS)]
+        new = [self._replace(actor) for actor in dead]
+        return [*new, *(actor for actor in idle if actor not in dead)]
+
+    def _report(self, message: Message, death: Exception) -> None:
+        client_id = self.client_id(message.metadata.dst_node_id)
+        reason = str(death).strip().splitlines()[0]
+        print(
+            f"a Ray worker died at a job of client {client_id}, which another one does again ({reason})",
+            file=sys.stderr,
+            flush=True,
+        )
+
     def _submit(self, actor: Any, message: Message, content: Any) -> Any:
         state = self._states.get(message.metadata.dst_node_id)
         job = actor.run.options(num_returns=2)
         return job.remote([self._run], [content], message.metadata, [state] if state is not None else [])
 
-    def _receive(self, reference: Any, state: Any, message: Message) -> Message:
+    def _receive(self, reply: Any, state: Any, message: Message) -> Message:
         node_id = message.metadata.dst_node_id
-        try:
-            reply: Message = ray.get(reference)
-        except ray.exceptions.RayError as error:
-            return Message(Error(ACTOR_FAILED, f"the Ray worker failed: {error}"), reply_to=message)
+        if isinstance(reply, ray.exceptions.RayError):
+            return Message(Error(WORKER_DIED, f"the Ray worker failed: {reply}"), reply_to=message)
+        assert isinstance(reply, Message)
         if reply.has_content():
             self._states[node_id] = state
             metrics = reply.content.metric_records.get(METRICS)
@@ -128,12 +183,22 @@ class RayGrid(LocalGrid):
 
 def make_actors(config: Config) -> list[Any]:
     """Start as many actors as ``runtime.workers`` or the resources say; they serve any run on this Ray."""
-    resources = config.resources
     count = config.runtime.workers or _workers_that_fit(config)
-    actor = ray.remote(
-        num_cpus=resources.cpus_per_client, num_gpus=resources.gpus_per_client, max_restarts=-1
-    )(_Actor)
-    return [actor.remote(resources.gpus_per_client) for _ in range(min(count, config.clients.count))]
+    return [make_actor(config) for _ in range(min(count, config.clients.count))]
+
+
+def make_actor(config: Config) -> Any:
+    """Start one actor. Ray is not to restart it: jobs would wait for that, and fail in a row."""
+    cpus, gpus = config.resources.cpus_per_client, config.resources.gpus_per_client
+    return ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(_Actor).remote(gpus)
+
+
+def _result(reference: Any) -> Any:
+    """Return the object behind a reference that is ready, or the error because of which there is none."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        return error
 
 
 def start_ray(config: Config) -> bool:
@@ -156,6 +221,7 @@ def start_ray(config: Config) -> bool:
             "excludes": _NOT_SHIPPED,
         }
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    _check_reachable(config.ray.address)
     try:
         ray.init(
             address=config.ray.address or "local",
@@ -167,6 +233,25 @@ def start_ray(config: Config) -> bool:
     except (ConnectionError, ValueError) as error:
         raise UserError(f"cannot reach Ray at ray.address = '{config.ray.address}': {error}") from None
     return True
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray itself asks again for minutes.
+
+    Raises
+    ------
+    UserError
+        If it names a host and a port, and no connection is made within ``REACH_SECONDS``.
+    """
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not address or address in ("auto", "local"):
+        return
+    try:
+        if not separator or not host:
+            raise ValueError("write it as host:port, or 'auto' for the cluster of this machine")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(f"cannot reach Ray at ray.address = '{address}': {error}") from None
 
 
 def _workers_that_fit(config: Config) -> int:

@@ -1,21 +1,26 @@
-"""Realign the heads of a finished run, without any training, in all published forms."""
+"""Realign the heads of a finished run of FedLoGe, without any training, in all published forms.
+
+python -m runtimes.realign RUN_DIRECTORY [--set key=value ...]
+"""
 
 import csv
 import io
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from common.command_line import Parser, make_console
 from common.config import Config, parse_assignment
 from common.errors import UserError
-from common.files import write_atomic
+from common.files import expanded, write_atomic
 from common.sections import Value
+from runtimes.command import exit_code
 from runtimes.run import make_grid
 from server.checkpoints.checkpoint import CheckpointStore
-from server.experiment import read_stored_config, stored_config
+from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.realignment import FORMS, GROUPS, Realigned, evaluate_checkpoint
 from server.records.client_metrics import summarise_evaluations
 from server.records.run_directory import lock_directory
@@ -54,14 +59,15 @@ def realign(run_directory: Path, assignments: Sequence[str] = ()) -> int:
     overrides = dict(parse_assignment(assignment) for assignment in assignments)
     for key in overrides:
         if key not in _CHANGEABLE and not key.startswith(_CHANGEABLE_SECTIONS):
-            raise UserError(f"--realign does not take {key}: it may change {', '.join(_CHANGEABLE)}")
-    if not (run_directory / "config.toml").is_file():
+            raise UserError(f"realigning does not take {key}: it may change {', '.join(_CHANGEABLE)}")
+    found = find_stored_config(run_directory)
+    if found is None:
         raise UserError(f"there is no run in {run_directory}")
     with lock_directory(run_directory):
         checkpoint = CheckpointStore(run_directory / "checkpoints").load_latest()
         if checkpoint is None:
             raise UserError(f"{run_directory} has no checkpoint: the run has not got so far")
-        stored = read_stored_config(run_directory / "config.toml").flat()
+        stored = stored_config(found.values).flat()
         forms = [str(overrides[INFERENCE])] if INFERENCE in overrides else list(FORMS)
         results: dict[str, Realigned] = {}
         for form in forms:
@@ -75,7 +81,7 @@ def realign(run_directory: Path, assignments: Sequence[str] = ()) -> int:
 
 def _configure(stored: Mapping[str, Value], overrides: Mapping[str, Value]) -> Config:
     if (name := stored["method.name"]) != "fedloge":
-        raise UserError(f"--realign is for runs of 'fedloge', and this one is of '{name}'")
+        raise UserError(f"only runs of 'fedloge' have heads to realign, and this one is of '{name}'")
     return stored_config({**stored, **overrides})
 
 
@@ -120,6 +126,23 @@ def _print(results: Mapping[str, Realigned]) -> None:
         _add(personal, form, columns, "personal_accuracy")
     if "personal_fine_tuned_accuracy" in columns:  # of all forms the same
         _add(personal, "global head, fine-tuned, + local head", columns, "personal_fine_tuned_accuracy")
-    console = Console()
+    console = make_console()
     console.print(table)
     console.print(personal)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Realign as the command line says and return the exit code."""
+    parser = Parser(prog="python -m runtimes.realign", description=__doc__, allow_abbrev=False)
+    parser.add_argument("run_directory", help="a run of FedLoGe with a checkpoint")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
+
+    def command() -> int:
+        options = parser.parse_args(arguments)
+        return realign(expanded(options.run_directory, "the command line"), options.set)
+
+    return exit_code(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

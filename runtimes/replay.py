@@ -1,13 +1,22 @@
-"""Run one recorded client job again, alone and in this process: for a traceback, or under a debugger."""
+"""Run one recorded client job again, alone and in this process: for a traceback, or under a debugger.
 
+python -m runtimes.replay DIRECTORY
+"""
+
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from flwr.app import Message
 
 from clients.app import JOBS
+from common.command_line import Parser
+from common.config import Config
 from common.errors import UserError
+from common.files import expanded
 from common.flower import SERVER_NODE_ID, assume_task_identity
 from common.records import METRICS, to_record
+from runtimes.command import exit_code
 from runtimes.sequential import make_context
 from server.messages.failed_job import FailedJob
 
@@ -17,12 +26,31 @@ def replay(directory: Path) -> int:
     if not (directory / "job.json").is_file():
         raise UserError(f"{directory} holds no recorded job; the error message of a failed run names one")
     job = FailedJob.load(directory)
+    config = Config.from_flat(job.run_config)
+    kind = job.job.removesuffix(".default")
+    if kind not in JOBS or not 0 <= job.client_id < config.clients.count:
+        raise UserError(f"{directory} holds no job of this run: '{job.job}' of client {job.client_id}")
     assume_task_identity()
     node_id = SERVER_NODE_ID + 1 + job.client_id
-    context = make_context(job.client_id, int(job.run_config["clients.count"]), job.run_config, node_id)
+    context = make_context(job.client_id, config.clients.count, job.run_config, node_id)
     for name, section in job.state.items():
         context.state[name] = to_record(section)
     message = Message(job.content(), dst_node_id=node_id, message_type=job.job)
-    reply = JOBS[job.job.removesuffix(".default")](message, context)
+    reply = JOBS[kind](message, context)
     print(f"client {job.client_id} finished: {dict(reply.metric_records[METRICS])}")
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay as the command line says and return the exit code."""
+    parser = Parser(prog="python -m runtimes.replay", description=__doc__, allow_abbrev=False)
+    parser.add_argument("directory", help="the folder that the message of a failed run names")
+
+    def command() -> int:
+        return replay(expanded(parser.parse_args(arguments).directory, "the command line"))
+
+    return exit_code(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,17 +1,25 @@
 """One run: its configuration from the command line, its Grid, its ServerApp."""
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from common.config import Config, merge, parse_assignment
+from common.config import Config, merge
+from common.errors import UserError
 from common.experiment_file import Overrides
+from common.inactive import check_active, set_back
 from common.plugins import all_folders
 from common.rounds_scale import scale_rounds
 from runtimes.local_grid import LocalGrid
 
 
 def configure(
-    options: argparse.Namespace, overrides: Overrides, run_directory: str, stored: Sequence[Overrides] = ()
+    options: argparse.Namespace,
+    overrides: Overrides,
+    assignments: Overrides,
+    run_directory: str,
+    stored: Sequence[Overrides] = (),
 ) -> Config:
     """Lay the command line over the overrides of one run and validate the result.
 
@@ -21,22 +29,39 @@ def configure(
         The command line.
     overrides : Overrides
         What the experiment file sets for this run.
+    assignments : Overrides
+        What ``--set`` sets for it.
     run_directory : str
         Where it runs; empty for a new directory below ``runs/``.
     stored : sequence of Overrides
         What takes the place of the defaults.
+
+    Raises
+    ------
+    InapplicableKeyError
+        If a key is set that has no effect.
+    UserError
+        If the configuration is not valid.
     """
-    layers = [*stored, overrides]
+    layers = [overrides]
     if options.rounds_scale is not None:
         layers.append(scale_rounds(merge(overrides), options.rounds_scale))
-    layers.append(dict(parse_assignment(assignment) for assignment in options.set))
+    layers.append(assignments)
     if options.runtime:
         layers.append({"runtime.name": options.runtime})
-    layers.append({"run.directory": run_directory, "run.resume": options.resume})
     if options.plugins:
         layers.append({"plugins": ",".join(options.plugins)})
-    layers.append({"plugins": all_folders(merge(*layers)["plugins"])})
-    config = Config.from_flat(merge(*layers))
+    run_layer: Overrides = {"run.directory": run_directory, "run.resume": options.resume}
+    folders: Overrides = {"plugins": all_folders(merge(*stored, *layers)["plugins"])}
+    values = Config.from_flat(merge(*stored, *layers, run_layer, folders)).flat()
+    given = {key for layer in layers for key in layer}
+    check_active({**set_back(values), **{key: value for key, value in values.items() if key in given}})
+    config = Config.from_flat(set_back(values))
+    if config.clients.count == 0:
+        raise UserError(
+            "clients.count = 0 takes the nodes that are there under Flower's own runtimes, and this one makes"
+            " them: set clients.count"
+        )
     return compared(config, options.comparator) if options.comparator else config
 
 
@@ -44,10 +69,10 @@ def compared(config: Config, comparator: str) -> Config:
     """Return the configuration of a comparator of a run, with the run's model."""
     from clients.registry import complete
     from runtimes.comparators import derive
-    from server.experiment import client_sizes
+    from server.experiment import client_sizes, has_natural_clients
 
     config = complete(config)  # a projection that the method brings along is part of the model
-    return derive(config, comparator, lambda: client_sizes(config))
+    return derive(config, comparator, lambda: client_sizes(config), lambda: has_natural_clients(config))
 
 
 def run(config: Config, run_directory: str) -> None:
@@ -72,3 +97,21 @@ def make_grid(config: Config) -> LocalGrid:
     from runtimes.sequential import SequentialGrid
 
     return SequentialGrid(app, config.clients.count, config.flat())
+
+
+@contextlib.contextmanager
+def saying_how_to_resume(directory: Path) -> Iterator[None]:
+    """Add to what ends a run, or a sweep, from outside whether anything was committed and how to resume."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError) as error:
+        error.add_note(how_to_resume(directory))
+        raise
+
+
+def how_to_resume(directory: Path) -> str:
+    """Say what was committed in the directory of a run or a sweep, and how to resume."""
+    committed = any(directory.glob("**/checkpoints/round-*.json"))
+    if committed:
+        return f"what was committed is kept: resume with --run-dir {directory} --resume"
+    return f"nothing was committed yet: --run-dir {directory} --resume starts it from the beginning"

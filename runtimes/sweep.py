@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,28 @@ from rich.table import Column, Table
 
 from clients.app import app
 from clients.registry import complete
-from common.config import Config
+from common.command_line import make_console
+from common.config import Config, merge, read_assignments, settle_budget
 from common.errors import ClientFailureError, UserError
-from common.experiment_file import Experiment, LabelFilter, Point
+from common.experiment_file import Experiment, LabelFilter, Overrides, Point
 from common.files import write_atomic
 from common.sections import Value
 from runtimes.comparators import AS_GIVEN, COMPARATORS
-from runtimes.run import compared, configure, run
+from runtimes.run import compared, configure, run, saying_how_to_resume
 from runtimes.sequential import SequentialGrid
+from runtimes.shared_keys import SharedKeys
 from runtimes.sweep_state import State, state_of
 from server.experiment import prepare
 from server.interrupt import stop_between_runs
+from server.records.run_directory import check_writable
 
 COMPARATOR_AXIS = "comparator"
 OWN_ACCURACY = "personal_accuracy|federated_accuracy"
+# What published numbers are about, and which keys of it do not matter to them.
+_PUBLISHED_SECTIONS = ("dataset.", "model.", "partition.")
+_UNPUBLISHED_KEYS = (
+    "dataset.root", "dataset.download", "augmentation.name", "augmentation.padding", "augmentation.cutout",
+)  # fmt: skip
 SWEEP_FILE = "sweep.json"
 
 
@@ -44,11 +52,14 @@ class PlannedRun:
         Its validated configuration, run directory included.
     same_as : str
         Name of the earlier run that has the same configuration, and is run in its place; empty if none.
+    assignments : Overrides
+        What the command line sets.
     """
 
     point: Point
     config: Config
     same_as: str
+    assignments: Overrides = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -63,23 +74,27 @@ class PlannedRun:
 
 def launch_sweep(experiment: Experiment, options: argparse.Namespace) -> int:
     """Run a sweep, or list it; return the exit code."""
+    console = make_console()
     directory = _directory(options)
     experiment = add_axes(experiment, options)
     selection = LabelFilter(options.only, experiment.axes)
-    runs = plan(experiment, options, directory)
+    runs = plan(experiment, options, directory, selection)
     chosen = {item.same_as or item.name for item in runs if item.point in selection}
     selected = [item for item in runs if item.name in chosen]
     states = {item.name: state_of(item.path, item.config) for item in runs if not item.same_as}
-    console = Console()
     if options.list:
         _print_list([item for item in runs if item.point in selection], states, console)
         return 0
     _check_states(selected, states, directory, options.resume)
+    check_writable(directory)
+    if options.resume and not (directory / SWEEP_FILE).is_file():
+        console.print(f"there is no sweep to resume in {directory}: it starts", markup=False, soft_wrap=True)
     waiting = [item for item in selected if states[item.name].kind != "finished"]
-    check(waiting, console)
-    directory.mkdir(parents=True, exist_ok=True)
-    write_description(directory / SWEEP_FILE, experiment, runs)
-    failed = run_all(selected, states, console)
+    with saying_how_to_resume(directory):
+        check(waiting, console)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_description(directory / SWEEP_FILE, experiment, runs)
+        failed = run_all(selected, states, console)
 
     from analysis.comparison.sweep_report import write_report
 
@@ -102,30 +117,66 @@ def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
             seeds = [int(text) for text in options.seeds.split(",")]
         except ValueError:
             raise UserError(f"--seeds takes integers with commas between, not '{options.seeds}'") from None
+        if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
+            raise UserError(f"--seeds names {twice[0]} twice: a repetition needs a seed of its own")
         experiment = experiment.with_seeds(seeds)
     return experiment
 
 
-def plan(experiment: Experiment, options: argparse.Namespace, directory: Path) -> list[PlannedRun]:
+def plan(
+    experiment: Experiment, options: argparse.Namespace, directory: Path, selection: LabelFilter | None = None
+) -> list[PlannedRun]:
     """Validate the configuration of every run and find those that are the same.
+
+    A run that is not selected need not get along with the command line: it is then left out.
 
     Raises
     ------
     UserError
-        One line that begins with the name of the run.
+        One line that begins with the name of the run, or names the axis that ``--set`` would overrule.
     """
+    selection = selection or LabelFilter((), experiment.axes)
+    assignments = read_assignments(options.set)
+    given = {**settle_budget(assignments), **({"runtime.name": options.runtime} if options.runtime else {})}
+    experiment.check_assignments(given, selection)
+    shared = SharedKeys(settle_budget(experiment.overrides), assignments)
     planned: list[PlannedRun] = []
     first: dict[tuple[tuple[str, Value], ...], str] = {}
     for point in experiment.points():
-        with _naming(point.name):
-            config = configure(options, point.overrides, str(directory / point.name))
-            if COMPARATOR_AXIS in point.labels and point.labels[COMPARATOR_AXIS] in COMPARATORS:
-                config = compared(config, point.labels[COMPARATOR_AXIS])
-            config = complete(config)
-        key = tuple(sorted((k, v) for k, v in config.flat().items() if not k.startswith("run.")))
-        original = first.setdefault(key, point.name)
-        planned.append(PlannedRun(point, config, original if original != point.name else ""))
+        with contextlib.ExitStack() as stack:
+            is_selected = point in selection
+            stack.enter_context(_naming(point.name) if is_selected else contextlib.suppress(UserError))
+
+            def configured(overrides: Overrides, sets: Overrides, point: Point = point) -> Config:
+                config = configure(options, overrides, sets, str(directory / point.name))
+                comparator = point.labels.get(COMPARATOR_AXIS)
+                return compared(config, comparator) if comparator in COMPARATORS else config
+
+            config = complete(shared.configure(point, configured, is_selected))
+            original = first.setdefault(_identity(config), point.name)
+            planned.append(PlannedRun(point, config, original if original != point.name else "", assignments))
+    shared.check_used()
+    _check_distinct([item for item in planned if item.point in selection], given)
     return planned
+
+
+def _identity(config: Config) -> tuple[tuple[str, Value], ...]:
+    """Return what two runs have in common if one of them need not run."""
+    return tuple(sorted((key, value) for key, value in config.flat().items() if not key.startswith("run.")))
+
+
+def _check_distinct(runs: Sequence[PlannedRun], given: Overrides) -> None:
+    """Refuse ``--set`` where it takes away all that two cells of the file differ in."""
+    by_name = {item.name: item for item in runs}
+    for item in runs:
+        other = by_name.get(item.same_as)
+        if other is None or not (overruled := sorted(item.point.own & given.keys())):
+            continue
+        if settle_budget(item.point.overrides) != settle_budget(other.point.overrides):
+            raise UserError(
+                f"--set {overruled[0]} makes the runs '{other.name}' and '{item.name}' the same, which differ"
+                " in it: leave it out, or edit the file"
+            )
 
 
 def check(runs: Sequence[PlannedRun], console: Console) -> None:
@@ -195,20 +246,28 @@ def _description(experiment: Experiment, item: PlannedRun) -> dict[str, Any]:
     return {
         "labels": dict(item.point.labels),
         "directory": item.same_as or item.name,
-        "published": experiment.published_for(item.point.labels),
+        "published": experiment.published_for(item.point.labels) if _is_as_published(item) else None,
     }
+
+
+def _is_as_published(item: PlannedRun) -> bool:
+    """Whether a run has the file's own data and model, so that a published number may stand next to it."""
+    own, values = merge(item.point.overrides), item.config.flat()
+    return all(
+        own.get(key) == values.get(key)
+        for key in item.assignments
+        if key.startswith(_PUBLISHED_SECTIONS) and key not in _UNPUBLISHED_KEYS
+    )
 
 
 def _directory(options: argparse.Namespace) -> Path:
     if options.run_dir:
         directory = Path(options.run_dir)
-        if options.resume and not directory.is_dir():
-            raise UserError(f"there is no sweep to resume in {directory}")
         if (directory / "config.toml").exists():
             raise UserError(f"{directory} holds a single run: choose another --run-dir for the sweep")
         return directory
     if options.resume:
-        raise UserError("--resume needs --run-dir: the directory of the sweep to go on with")
+        raise UserError("--resume needs --run-dir: the directory of the sweep to resume, or to start")
     stem = options.experiment.stem if options.experiment else "sweep"
     return Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
@@ -259,7 +318,7 @@ def _state_text(item: PlannedRun, states: Mapping[str, State]) -> str:
 def _outcome(summary: Mapping[str, Any]) -> str:
     accuracy = summary.get("final.test_accuracy")
     rounds = f"{summary.get('rounds')} rounds"
-    return rounds if accuracy is None else f"{rounds}, test accuracy {accuracy:.2%}"
+    return rounds if not isinstance(accuracy, float) else f"{rounds}, test accuracy {accuracy:.2%}"
 
 
 @contextlib.contextmanager

@@ -1,13 +1,14 @@
 """How far a run of a sweep has come, judged by its run directory."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from common.config import Config, differences
+from clients.registry import run_differences
+from common.config import Config
 from common.errors import UserError
-from server.experiment import read_stored_config, stored_config
+from common.files import read_json
+from server.checkpoints.stored_config import find_stored_config, stored_config
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,15 @@ def state_of(path: Path, config: Config) -> State:
 
     A finished run with fewer rounds than asked for counts as unfinished: it can go on.
     """
-    config_file = path / "config.toml"
-    if not config_file.exists():
-        return State("new")
     summary, plugins = _read_summary(path / "summary.json", config.plugins), config.plugins
-    stored = (
-        stored_config(summary["config"], plugins) if summary else read_stored_config(config_file, plugins)
-    )
-    found = differences(stored, config)
+    values = summary.get("config")
+    if values is None:
+        stored_values = find_stored_config(path, plugins)
+        if stored_values is None:
+            return State("new")
+        values = stored_values.values
+    stored = stored_config(values, plugins)
+    found = run_differences(stored, config)
     if not found and stored.rounds > config.rounds:
         found = [f"rounds was {stored.rounds} and is {config.rounds}"]
     finished = bool(summary) and stored.rounds >= config.rounds
@@ -52,8 +54,8 @@ def _read_summary(path: Path, plugins: str) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = read_json(path)
         stored_config(summary["config"], plugins)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (UserError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not the summary of a run: delete it, or that run directory") from None
     return dict(summary)

@@ -3,7 +3,10 @@
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from common.command_line import show_warnings_as_lines
 from common.config import Config
+from common.flower import RUN_ID
+from common.inactive import check_active
 from server.experiment import run_experiment
 from server.records.progress import make_progress
 
@@ -13,7 +16,15 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the experiment that the run configuration describes, on whichever Grid there is."""
-    run_directory = run_experiment(Config.from_flat(context.run_config), grid, make_progress())
+    show_warnings_as_lines()
+    config = Config.from_flat(context.run_config)
+    check_active(config.flat())
+    try:
+        run_directory = run_experiment(config, grid, make_progress())
+    except KeyboardInterrupt:
+        if context.run_id == RUN_ID:  # a run of this process: its command line says how to resume
+            raise
+        return
 
     # Imported here: the first round need not wait for the drawing library.
     from analysis.report import write_plots

@@ -7,7 +7,7 @@ from flwr.app import Array, ArrayRecord
 from torch import nn
 
 from common.config import Config
-from common.device import prepare_process, resolve_device, to_device
+from common.device import autocast, prepare_process, resolve_device, to_device
 from common.errors import UserError
 from common.randomness import torch_generator
 from common.records import Tensors, to_record, to_tensors
@@ -23,6 +23,8 @@ from models.heads.realignment import HEAD
 from models.heads.shared_body import SharedBody
 from models.measures.class_report import GROUP_NAMES, group_accuracies
 from models.measures.evaluation import Evaluation, evaluate
+from models.measures.numbers import evaluate_numbers
+from models.measures.own import find_metrics, means
 from models.measures.sharpness import hessian_trace
 from models.sizes.submodels import EntrySelection, SubModels, as_splittable, parse_sizes
 
@@ -48,13 +50,15 @@ class CentralEvaluation:
         prepare_process(config.resources.threads_per_worker)
         self._config = config
         self._dataset = dataset
+        self._metrics = find_metrics(config.metrics)
         device = resolve_device(config.device)
         self._device = device
         self.model = build_configured_model(
-            config, dataset.input_shape, dataset.num_classes, dataset.target_shape
+            config, dataset.input_shape, dataset.num_outputs, dataset.target_shape, dataset.is_text
         )
         check_keyed(self.model, config.model.name, make_normalizer(dataset)(dataset.train.inputs[:2]))
-        to_device(self.model, device, config.local.channels_last)
+        self._channels_last = config.local.channels_last or config.evaluate.precision == "bfloat16"
+        to_device(self.model, device, self._channels_last)
         self._normalizer = make_normalizer(dataset, device)
         self._splits: dict[str, Split] = {"test": dataset.test.to(device)}
         if dataset.validation is not None:
@@ -102,6 +106,9 @@ class CentralEvaluation:
         self, arrays: Mapping[str, Array], variants: Mapping[str, Mapping[str, torch.Tensor]] | None = None
     ) -> dict[str, float]:
         """Return loss and accuracy on each split, as ``test_loss``, ``test_accuracy`` and so on.
+
+        If the targets are numbers, ``test_mse``, ``test_mae`` and ``test_r2`` instead of accuracies, and
+        ``test_loss`` is the first of them. The run's own metrics are ``test_<name>``.
 
         For data with natural clients, also the mean over these of their accuracies (``test_accuracy_macro``)
         and its 10th and 90th percentile (``test_accuracy_p10``, ``test_accuracy_p90``). With ``model.sizes``,
@@ -168,18 +175,29 @@ class CentralEvaluation:
         ]
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
+        with autocast(self._device, self._config.evaluate.precision):
+            return self._evaluate_splits(model)
+
+    def _evaluate_splits(self, model: nn.Module) -> dict[str, float]:
         results: dict[str, float] = {}
         for name, split in self._splits.items():
+            # Noisy ones are normalised.
+            normalizer = self._normalizer if self._sigma == 0 else torch.Tensor.float
+            if self._dataset.is_regression:
+                results |= self._number_errors(model, name, split)
+                continue
             sums = evaluate(
                 model,
                 split.inputs,
                 split.targets,
-                self._normalizer if self._sigma == 0 else torch.Tensor.float,  # noisy ones are normalised
+                normalizer,
                 self._dataset.num_classes,
                 self._config.evaluate.batch_size,
                 split.clients,
+                metrics=self._metrics,
             )
             results[f"{name}_loss"], results[f"{name}_accuracy"] = sums.mean()
+            results |= means(sums.own, f"{name}_")
             if self._groups is not None:
                 self._test_sums = sums if name == "test" else self._test_sums
                 results |= group_accuracies(f"{name}_accuracy", sums, self._groups)
@@ -190,6 +208,18 @@ class CentralEvaluation:
                 for percent in (10, 90):
                     results[f"{name}_accuracy_p{percent}"] = float(accuracies.quantile(percent / 100))
         return results
+
+    def _number_errors(self, model: nn.Module, name: str, split: Split) -> dict[str, float]:
+        sums = evaluate_numbers(
+            model,
+            split.inputs,
+            split.targets,
+            self._normalizer,
+            self._config.evaluate.batch_size,
+            metrics=self._metrics,
+        )
+        errors = {f"{name}_{key}": value for key, value in sums.results().items()}
+        return {**errors, **means(sums.own, f"{name}_")}
 
     def _sharpness(self) -> float:
         """Estimate the trace of the Hessian of the training loss, on the same images in every round."""
@@ -214,7 +244,7 @@ class CentralEvaluation:
         for size in dict.fromkeys(names):
             model = None if submodels.is_whole(size) else as_splittable(self.model).submodel(size)
             if model is not None:
-                to_device(model, self._device, self._config.local.channels_last)
+                to_device(model, self._device, self._channels_last)
             made[size] = (model, submodels.selection(size))
         return made
 
@@ -235,10 +265,10 @@ class CentralEvaluation:
         """Return what makes inputs of training images: the same ones in every round."""
         normalizer = self._normalizer if self._sigma == 0 else self._noisy_normalizer()
         config = self._config
-        if not config.batch_norm.augmented or not is_augmented(config.dataset):
+        if not config.batch_norm.augmented or not is_augmented(config.augmentation):
             return normalizer
         generator = torch_generator(config.seed, "recalibration", device=self._device)
-        return lambda images: augmented(images, normalizer, config.dataset, generator)
+        return lambda images: augmented(images, normalizer, config.augmentation, generator)
 
     def _noisy_normalizer(self) -> NoisyNormalizer:
         """Return what gives image j the noise of client j mod K: the same images whenever it is made anew."""

@@ -1,37 +1,52 @@
 """One experiment from its configuration to its finished run directory."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from flwr.serverapp import Grid
+from torch import nn
 
-from clients.registry import complete, load_method
-from common.config import Config, default_values, differences, parse_toml
+from clients.registry import complete, load_method, run_differences
+from common.clock import ClientSpeeds
+from common.cohort import cohort_size
+from common.config import Config
+from common.device import has_fast_bfloat16, resolve_device
 from common.errors import UserError
+from common.files import expanded
 from common.plugins import use_folders
-from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
 from datasets.partition_scheme import partition_clients
 from models.batch_norm import batch_norm_layers
 from models.sizes.population import Population
-from server.asynchronous import start_clock
+from models.sizes.submodels import SubModels
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
+from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
-from server.messages.directory import ClientDirectory, discover_clients
+from server.messages.client_registry import ClientRegistry
+from server.messages.discovery import Say, count_nodes, discover_clients
+from server.messages.messenger import Messenger
+from server.observers import Observers
 from server.participation import Participation
-from server.privacy import apply_privacy, privacy_remarks, privacy_summary
+from server.parts import Parts, Run
+from server.privacy import apply_privacy, check_private_state, privacy_remarks, privacy_summary
 from server.records.feature_noise import write_noise_examples
 from server.records.participation_report import write_participation
 from server.records.progress import Logged, ProgressDisplay
-from server.records.recorder import Recorder
-from server.records.run_directory import RunDirectory, default_run_directory, peak_rss_mb
+from server.records.row_files import check_rows
+from server.records.run_directory import (
+    RunDirectory,
+    check_writable,
+    default_run_directory,
+    holds_run,
+    peak_rss_mb,
+)
 from server.round_loop import RoundLoop
-from server.sizes import introduce, size_remarks, write_sizes
+from server.sizes import check_sizes, make_population, size_remarks, write_sizes
+from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
 
@@ -46,18 +61,22 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         From ``RoundLoop.run``.
     """
     config = complete(config)
-    path = Path(config.run.directory) if config.run.directory else default_run_directory(config)
+    if config.clients.count == 0:
+        config = config.with_clients(count_nodes(grid, config.failures.timeout, progress.note))
+        progress.note(f"clients.count = 0 takes the nodes that are there: {config.clients.count}")
+    path = expanded(config.run.directory or default_run_directory(config), "run.directory")
+    check_writable(path)
     checkpoints = CheckpointStore(path / "checkpoints")
-    checkpoint = _find_checkpoint(path, checkpoints, config) if config.run.resume else None
-    parts = prepare(config, grid)
+    checkpoint, lost = _find_checkpoint(path, checkpoints, config) if config.run.resume else (None, "")
+    parts = prepare(config, grid, progress.note)
     strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
     evaluation, clients = parts.evaluation, parts.clients
-    recorder = Recorder(config, evaluation.model, dataset, clients)
+    observers = Observers(parts)
 
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
     try:
-        run_directory.write_label_distribution(clients.label_counts, dataset.class_names)
+        run_directory.write_label_distribution(clients.label_counts, dataset.class_names or ("samples",))
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
         write_sizes(path / "sizes.csv", parts.population)
@@ -68,15 +87,16 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
             progress.note(remark)
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
-        recorder.watch(strategy, run_directory)
-        loop = RoundLoop(
-            config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
-        )
+        messenger = Messenger(config, grid, clients, run_directory, progress)
+        loop = RoundLoop(Run(parts, messenger, run_directory, checkpoints, progress), observers)
+        for remark in filter(None, (lost, *checkpoints.passed_over)):
+            progress.note(remark)
         if checkpoint:
-            loop.restore(checkpoint)
+            loop.resume(checkpoint)
             progress.note(f"resumed after round {checkpoint.server_round} of {config.rounds}")
         elif config.run.resume:
             run_directory.restart()
+            progress.note(f"nothing was committed in {path}: the run starts from the beginning")
         loop.run()
         _finish(loop, run_directory, partition_hash)
     except BaseException as error:
@@ -87,19 +107,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     return path
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What an experiment is made of before its first round."""
-
-    strategy: FedAvg
-    participation: Participation
-    dataset: Dataset
-    evaluation: CentralEvaluation
-    clients: ClientDirectory
-    population: Population | None
-
-
-def prepare(config: Config, grid: Grid) -> Parts:
+def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     """Make the parts of an experiment and meet its clients; nothing is written and nothing trains.
 
     Raises
@@ -109,22 +117,44 @@ def prepare(config: Config, grid: Grid) -> Parts:
     """
     use_folders(config.plugins)
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
+    strategy.check(config)
     _check_state(strategy)
     participation = Participation(config)
     _agree_on_weights(strategy, participation, config)
     dataset = open_dataset(config)
+    if config.partition.name != "node":
+        partition_clients(config, dataset)  # an impossible partition is refused before a client is asked
     evaluation = CentralEvaluation(config, dataset)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
-    clients = discover_clients(grid, config.clients.count, config.failures.timeout)
-    trained = [name for name, value in evaluation.model.named_parameters() if value.requires_grad]
-    shared = [name for name in trained if name not in clients.personal_names]
-    strategy.seed, strategy.label_counts = config.seed, torch.from_numpy(clients.label_counts)
-    strategy.client_examples = torch.from_numpy(clients.num_examples)
-    strategy.begin_run(config.clients.count, shared)
-    participation.meet(clients.num_examples, clients.label_counts)
-    population = introduce(config, strategy, evaluation.model, clients)
-    start_clock(config, strategy, clients)
-    return Parts(strategy, participation, dataset, evaluation, clients, population)
+    clients = discover_clients(grid, config.clients.count, config.failures.timeout, say)
+    check_private_state(config, participation.scheme, clients.keeps_state)
+    participation.setup(clients.num_examples, clients.label_counts)
+    population = make_population(config, evaluation.model)
+    check_sizes(config, strategy, evaluation.model, population, clients)
+    strategy.setup(run_facts(config, evaluation.model, clients, population))
+    return Parts(config, strategy, participation, dataset, evaluation, clients, population)
+
+
+def run_facts(
+    config: Config, model: nn.Module, clients: ClientRegistry, population: Population | None
+) -> RunFacts:
+    """Return what a strategy may know of the run."""
+    trained = (name for name, value in model.named_parameters() if value.requires_grad)
+    buffers = (name for name, _ in model.named_buffers())
+    personal = clients.personal_names
+    return RunFacts(
+        config.clients.count,
+        [name for name in trained if name not in personal],
+        [name for name in buffers if name not in personal],
+        config.seed,
+        cohort_size(config.clients.count, config.clients.fraction),
+        torch.from_numpy(clients.label_counts),
+        torch.from_numpy(clients.num_examples),
+        clients.client_ids,
+        ClientSpeeds(config),
+        population,
+        SubModels(model, population.sizes) if population else None,
+    )
 
 
 def client_sizes(config: Config) -> list[int]:
@@ -132,18 +162,9 @@ def client_sizes(config: Config) -> list[int]:
     return [len(indices) for indices in partition_clients(config, open_dataset(config))]
 
 
-def read_stored_config(path: Path, plugins: str | None = None) -> Config:
-    """Read the ``config.toml`` of a run; see ``stored_config``."""
-    return stored_config(parse_toml(path.read_text(encoding="utf-8"), str(path)), plugins)
-
-
-def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Config:
-    """Validate the configuration that a run stored; keys that are younger than it have their defaults.
-
-    The plug-in folders are those of the run, or now `plugins`.
-    """
-    moved = {} if plugins is None else {"plugins": plugins}
-    return Config.from_flat({**default_values(), **values, **moved})
+def has_natural_clients(config: Config) -> bool:
+    """Whether the run's data come from clients of their own."""
+    return open_dataset(config).train.clients is not None
 
 
 def _check_state(strategy: FedAvg) -> None:
@@ -175,13 +196,16 @@ def _weighting_remark(strategy: FedAvg, config: Config) -> str:
 
 
 def _remarks(
-    config: Config, evaluation: CentralEvaluation, clients: ClientDirectory, num_samples: int
+    config: Config, evaluation: CentralEvaluation, clients: ClientRegistry, num_samples: int
 ) -> Iterator[str]:
     """Yield what a person should know about this run before it starts."""
     num_held = int(clients.num_examples.sum())
     yield from getattr(evaluation.model, "remarks", ())
     if batch_norm_layers(evaluation.model):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
+    elif config.batch_norm.policy != "average":
+        yield f"batch-norm.policy = '{config.batch_norm.policy}' has no effect: the model has no BatchNorm"
+    yield from _speed_remarks(config, evaluation.model)
     yield from privacy_remarks(config)
     made = config.local.course().first_step(config.rounds + 1)
     if config.steps.rule == "fixed" and made < config.local.total_steps:
@@ -198,28 +222,60 @@ def _remarks(
         )
 
 
-def _find_checkpoint(path: Path, checkpoints: CheckpointStore, config: Config) -> Checkpoint | None:
-    """Return the checkpoint to go on from; None if the run never got as far as one.
+def _speed_remarks(config: Config, model: nn.Module) -> Iterator[str]:
+    """Say what would make steps faster on this machine, at the price of other bits."""
+    is_convolutional = any(isinstance(module, nn.Conv2d) for module in model.modules())
+    on_cpu = resolve_device(config.device).type == "cpu"
+    if config.local.precision == "float32" and is_convolutional and on_cpu and has_fast_bfloat16():
+        yield (
+            "this CPU multiplies in bfloat16: local.precision = 'bfloat16' with local.channels-last = true"
+            " makes convolutions about twice as fast, with other bits; evaluate.precision does so for tests"
+        )
+
+
+def _find_checkpoint(
+    path: Path, checkpoints: CheckpointStore, config: Config
+) -> tuple[Checkpoint | None, str]:
+    """Return the checkpoint to resume from, None if the run never got as far as one; and a remark.
 
     Raises
     ------
     UserError
-        If there is no run, or it ran with another configuration.
+        If it ran with another configuration, none of its checkpoints can be used, or starting it again would
+        lose what it has done.
     """
-    config_file = path / "config.toml"
-    if not config_file.exists():
-        raise UserError(f"there is no run to resume in {path}")
-    stored = read_stored_config(config_file, config.plugins)
-    checkpoint = checkpoints.load_latest()
-    if checkpoint:
-        stored = stored_config(checkpoint.config, config.plugins)
+    stored = find_stored_config(path, config.plugins)
+    if stored is None:
+        if holds_run(path):
+            raise UserError(
+                f"{path} has files of a run, but neither its config.toml nor a readable checkpoint: move"
+                " them away, or choose another --run-dir"
+            )
+        return None, ""
+    values = stored.values
+    checkpoint = checkpoints.load_latest(lambda progress: check_rows(path, progress["rows"]))
+    if checkpoint is None:
+        _check_nothing_is_lost(path, stored_config(values, config.plugins))
+    else:
+        values = checkpoint.config
         if checkpoint.server_round > config.rounds:
             raise UserError(
                 f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"
             )
-    if found := differences(stored, config):
+    if found := run_differences(stored_config(values, config.plugins), config):
         raise UserError(f"cannot resume {path} with another configuration: {'; '.join(found)}")
-    return checkpoint
+    return checkpoint, stored.remark
+
+
+def _check_nothing_is_lost(path: Path, stored: Config) -> None:
+    """Refuse to begin from the start what had a checkpoint once: its files would be cut back to nothing."""
+    metrics = path / "metrics.csv"
+    num_rounds = metrics.read_bytes().count(b"\n") - 2 if metrics.exists() else 0  # header, round 0
+    if (path / "summary.json").exists() or num_rounds > stored.checkpoint.every:
+        raise UserError(
+            f"{path} holds {num_rounds} finished rounds, but no checkpoint to resume from, and starting again"
+            " would delete them: choose another --run-dir"
+        )
 
 
 def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, str]:
@@ -232,11 +288,10 @@ def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, 
 
 
 def _finish(loop: RoundLoop, run_directory: RunDirectory, partition_hash: Mapping[str, str]) -> None:
-    final = loop.evaluation.finished(loop.arrays)
+    final = loop.parts.evaluation.finished(loop.arrays)
     summary = {
         "rounds": loop.server_round,
-        **{f"final.{key}": value for key, value in loop.final.items() if key != "round"},
-        **{f"best.{key}": value for key, value in loop.best.items()},
+        **loop.observers.best.summary(),
         "stopped": loop.stopped,
         **privacy_summary(loop.config, loop.strategy, loop.server_round),
         "model_sha256": run_directory.write_model(final),

@@ -1,42 +1,57 @@
-"""Ctrl-C ends a run between two rounds, with a checkpoint; a second one ends it at once."""
+"""Ctrl-C ends a run between two rounds, with a checkpoint; a second one ends it at once.
+
+So does a file ``stop`` in the run directory, which reaches server processes that get no signal of ours.
+"""
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_FILE = "stop"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
     """Whether somebody asked to stop after the current round."""
 
     def __init__(self) -> None:
-        self.requested = False
         self.notify: Callable[[str], None] | None = None  # only while rounds run
+        self.file: Path | None = None  # of the run whose rounds run
+        self._signalled = False
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal or the file has asked."""
+        return self._signalled or (self.file is not None and self.file.exists())
 
     def handle(self, signal_number: int, frame: FrameType | None) -> None:
         """Note the first signal that comes while rounds run; end everything at once at any other."""
-        if self.requested or self.notify is None:
+        if self._signalled or self.notify is None:
             raise KeyboardInterrupt
-        self.requested = True
+        self._signalled = True
         self.notify("stopping after this round; Ctrl-C again stops at once")
 
 
 @contextmanager
-def stop_between_rounds(notify: Callable[[str], None]) -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM into a request that the loop honours after its current round.
+def stop_between_rounds(
+    notify: Callable[[str], None], directory: Path | None = None
+) -> Iterator[StopRequest]:
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a request that the loop honours after its current round.
+
+    The file ``stop`` in `directory`, the run directory, is one as well.
 
     Only where Python's own handlers are in force: a Flower server process has its own way to stop. Inside
     ``stop_between_runs`` the request is the one of that.
     """
     outer = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
     if isinstance(outer, StopRequest) and threading.current_thread() is threading.main_thread():
-        with _notifying(outer, notify):
+        with _notifying(outer, notify, directory):
             yield outer
         return
-    with stop_between_runs() as request, _notifying(request, notify):
+    with stop_between_runs() as request, _notifying(request, notify, directory):
         yield request
 
 
@@ -59,9 +74,13 @@ def stop_between_runs() -> Iterator[StopRequest]:
 
 
 @contextmanager
-def _notifying(request: StopRequest, notify: Callable[[str], None]) -> Iterator[None]:
+def _notifying(request: StopRequest, notify: Callable[[str], None], directory: Path | None) -> Iterator[None]:
     request.notify = notify
+    request.file = None if directory is None else directory / STOP_FILE
     try:
         yield
     finally:
         request.notify = None
+        if request.file is not None:
+            request.file.unlink(missing_ok=True)
+        request.file = None

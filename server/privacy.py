@@ -1,16 +1,16 @@
 """Differential privacy as a run's configuration asks for it."""
 
+from collections.abc import Iterator
+
 from torch import nn
 
+from common.cohort import cohort_size
 from common.config import Config
 from common.errors import UserError
-from common.records import ARRAYS
-from server.participation import cohort_size
 from server.participation._scheme import ParticipationScheme
-from strategies._flower import FlowerStrategy
 from strategies._privacy import ClientPrivacy
+from strategies.balanced_softmax import BalancedSoftmax
 from strategies.fedavg import FedAvg
-from strategies.heteroavg import HeteroAvg
 
 # The scheme that draws every cohort uniformly, without replacement and anew: the one that sampling amplifies.
 _AMPLIFYING = "uniform"
@@ -23,33 +23,19 @@ def apply_privacy(config: Config, strategy: FedAvg, model: nn.Module, scheme: Pa
     Raises
     ------
     UserError
-        If the method or the model would release something that the noise does not cover, or the
-        participation scheme does not go with it.
+        If the model would release something that the noise does not cover, or the participation scheme does
+        not go with it. What methods release is checked by ``FedAvg.check``.
     """
     if config.privacy.clipping == "off":
         return
-    name = config.method.name
-    if isinstance(strategy, FlowerStrategy):
-        raise UserError(
-            f"privacy.* does not cover '{name}', which reduces the replies by itself:"
-            " set privacy.clipping = 'off' or choose a method of our own, such as 'fedavg'"
-        )
-    if isinstance(strategy, HeteroAvg):
-        raise UserError(
-            f"privacy.* does not cover '{name}', whose clients have models of several sizes:"
-            " set privacy.clipping = 'off' or choose a method for one size, such as 'fedavg'"
-        )
-    if extra := sorted(strategy.SECTIONS - {ARRAYS}):
-        raise UserError(
-            f"the clients of '{name}' send '{extra[0]}' beside the model, which privacy.* does not cover:"
-            " set privacy.clipping = 'off' or choose a method that sends the model alone, such as 'fedavg'"
-        )
     if any(isinstance(layer, _Statistics) and layer.track_running_stats for layer in model.modules()):
         raise UserError(
             f"privacy.* does not cover the running statistics of model '{config.model.name}':"
             " use model.norm = 'group' where the model has it, or a model without BatchNorm"
         )
     _check_scheme(config, scheme)
+    if config.privacy.noise_multiplier > 0 and (reason := next(_leaks(config, strategy, scheme), "")):
+        raise UserError(f"privacy.* has no epsilon for {reason}")
     strategy.privacy = ClientPrivacy(
         config.privacy,
         config.seed,
@@ -85,6 +71,49 @@ def _check_scheme(config: Config, scheme: ParticipationScheme) -> None:
         )
 
 
+def _leaks(config: Config, strategy: FedAvg, scheme: ParticipationScheme) -> Iterator[str]:
+    """Yield by which other way than its own clipped change one client's data would reach the model.
+
+    docs/configuration.md has the table.
+    """
+    if scheme.looks_at_clients and config.privacy.relation == "zero-out":
+        yield (
+            f"privacy.relation = 'zero-out' with participation '{config.participation.name}': instead of a"
+            " client that is left out another one enters the cohort, so set privacy.relation = 'replace-one'"
+        )
+    if config.stop.metric == "train_loss" and (config.stop.patience or config.stop.target):
+        yield "stop.metric = 'train_loss', which the clients report exactly: choose one of the test set"
+    if config.steps.rule == "adacomm":
+        yield "steps.rule = 'adacomm', which follows the clients' exact losses: choose another rule"
+    if config.local.sampling in ("shuffle", "replacement"):
+        yield (
+            f"local.sampling = '{config.local.sampling}', with which all clients train on all data:"
+            " use 'client'"
+        )
+    if config.dataset.feature_noise > 0:
+        yield "dataset.feature-noise, which puts an image of one client into all images of another"
+    if isinstance(strategy, BalancedSoftmax) and strategy.prior == "global":
+        yield "method.prior = 'global', for which all clients learn the exact class counts: use 'local'"
+    if config.method.name == "ratio-loss" and config.dataset.validation_fraction == 0:
+        yield "'ratio-loss' without dataset.validation-fraction: clients would learn from others' samples"
+
+
+def check_private_state(config: Config, scheme: ParticipationScheme, keeps_state: bool) -> None:
+    """Refuse clients that keep something where one client's data decide which others take part.
+
+    Raises
+    ------
+    UserError
+        Since what the others keep, and send in later rounds, would then depend on these data as well.
+    """
+    if config.privacy.noise_multiplier > 0 and scheme.looks_at_clients and keeps_state:
+        raise UserError(
+            f"privacy.* has no epsilon for participation '{config.participation.name}' with clients that keep"
+            f" state, as those of '{config.method.name}' do here: use participation.name = 'uniform', or a"
+            " method without client state"
+        )
+
+
 def privacy_remarks(config: Config) -> list[str]:
     """Say what a person should know about the privacy of a run before it starts."""
     privacy = config.privacy
@@ -96,6 +125,11 @@ def privacy_remarks(config: Config) -> list[str]:
     elif privacy.delta >= 1 / config.clients.count:
         remarks.append(
             f"privacy: delta = {privacy.delta:g} is not below 1 / clients.count: its epsilon says little"
+        )
+    if config.method.name == "feddyn":
+        remarks.append(
+            "privacy: FedDyn's state on the server follows the clipped and noisy mean, that of the clients"
+            " their exact changes: it no longer ends at the optimum"
         )
     if config.participation.name != _AMPLIFYING and privacy.noise_multiplier > 0:
         remarks.append(

@@ -9,13 +9,12 @@ from torch import nn
 
 from common.config import Config
 from common.errors import UserError
-from common.files import write_atomic
+from common.files import expanded, read_text, write_atomic
 from models.sizes.early_exits import MultiExit
 from models.sizes.population import Population, read_sizes
 from models.sizes.submodels import SubModels, as_splittable, parse_sizes
-from server.messages.directory import ClientDirectory
+from server.messages.client_registry import ClientRegistry
 from strategies.fedavg import FedAvg
-from strategies.heteroavg import HeteroAvg
 
 
 def make_population(config: Config, model: nn.Module) -> Population | None:
@@ -42,39 +41,31 @@ def make_population(config: Config, model: nn.Module) -> Population | None:
     return Population(groups, config.clients.count, section.size_assignment, config.seed, fixed)
 
 
-def introduce(
-    config: Config, strategy: FedAvg, model: nn.Module, clients: ClientDirectory
-) -> Population | None:
-    """Tell a strategy which sizes its clients have; return them.
+def check_sizes(
+    config: Config,
+    strategy: FedAvg,
+    model: nn.Module,
+    population: Population | None,
+    clients: ClientRegistry,
+) -> None:
+    """Refuse a model or sizes that the method cannot work with.
 
     Raises
     ------
     UserError
-        If the method is for models of one size and there are several, or the other way round.
+        If the model has exits that nobody would train, or clients keep tensors of a size that changes.
     """
     name = config.method.name
-    if isinstance(model, MultiExit) and model.num_levels > 1 and not getattr(strategy, "trains_exits", False):
-        raise UserError(f"'{name}' does not train early exits: leave model.exits empty, or use 'scalefl'")
-    population = make_population(config, model)
-    if not isinstance(strategy, HeteroAvg):
-        if population is not None:
-            raise UserError(
-                f"method.name '{name}' is for clients that all train the whole model: leave model.sizes"
-                " empty, or choose a method for several sizes such as 'heteroavg'"
-            )
-        return None
-    if population is None:
+    if isinstance(model, MultiExit) and model.num_levels > 1 and not strategy.TRAINS_EXITS:
         raise UserError(
-            f"method.name '{name}' is for clients with models of several sizes: set model.sizes, such as"
-            " model.name = 'stage-resnet' with model.sizes = '1,2,3,4,5'"
+            f"'{name}' does not train early exits: leave model.exits empty, or choose a method that does,"
+            " such as 'scalefl'"
         )
-    if population.is_dynamic and clients.keeps_state:
+    if population is not None and population.is_dynamic and clients.keeps_state:
         raise UserError(
             f"clients of '{name}' keep tensors of their size between rounds: model.size-assignment cannot be"
             " 'dynamic'"
         )
-    strategy.meet(population, SubModels(model, population.sizes), clients.client_ids)
-    return population
 
 
 def size_remarks(model: nn.Module, population: Population | None) -> Iterator[str]:
@@ -103,11 +94,7 @@ def write_sizes(path: Path, population: Population | None) -> None:
 
 
 def _read(path: str, num_clients: int) -> list[str]:
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"model.size-file: cannot read {path}: {error.strerror}") from None
-    sizes = read_sizes(text, path)
+    sizes = read_sizes(read_text(expanded(path, "model.size-file"), "model.size-file"), path)
     if len(sizes) != num_clients:
         raise UserError(f"model.size-file names {len(sizes)} clients, but clients.count is {num_clients}")
     return sizes

@@ -9,9 +9,12 @@ from flwr.serverapp import Grid
 from pydantic import Field
 
 from common.clock import ClientSpeeds
+from common.config import Config
 from common.errors import UserError
 from common.randomness import numpy_generator
-from common.records import ARRAYS, CONFIG, Tensors, to_record, to_tensors
+from common.rates import varies_by_step
+from common.records import ARRAYS, CONFIG, SERVER_ROUND, Tensors, to_record, to_tensors
+from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
 Staleness = Literal["constant", "polynomial", "hinge"]
@@ -38,7 +41,7 @@ class Asynchronous(FedAvg):
         version → the model; the version of the initial model is 0.
     """
 
-    TRANSIENT = (*FedAvg.TRANSIENT, "_speeds", "_clients", "_concurrency", "_seed")
+    TRANSIENT = (*FedAvg.TRANSIENT, "_speeds", "_clients", "_concurrency")
 
     staleness: Staleness = "polynomial"
     staleness_exponent: Annotated[float, Field(ge=0)] = 0.5
@@ -55,21 +58,47 @@ class Asynchronous(FedAvg):
         self._speeds: ClientSpeeds | None = None
         self._clients: Mapping[int, int] = {}
         self._concurrency = 1
-        self._seed = 0
 
-    def meet(self, speeds: ClientSpeeds, clients: Mapping[int, int], concurrency: int, seed: int) -> None:
-        """Learn the clients' speeds, node id → client id, and how many clients work at the same time.
+    def check(self, config: Config) -> None:
+        """Refuse what has no meaning without rounds."""
+        super().check(config)
+        name, local = config.method.name, config.local
+        if config.participation.name != "uniform":
+            raise UserError(
+                f"method.name '{name}' is asynchronous: clients take part when they have finished, so leave"
+                " participation.name at 'uniform'"
+            )
+        if config.stragglers.policy == "drop":
+            raise UserError(f"'{name}' waits for nobody: stragglers.policy must be 'keep'; see clock.spread")
+        if config.steps.rule != "fixed":
+            raise UserError(
+                f"clients of '{name}' share no rounds to decide local steps for: leave steps.rule at 'fixed'"
+            )
+        if local.sampling != "client" or local.phases or local.total_steps or varies_by_step(config):
+            raise UserError(
+                f"clients of '{name}' share no count of local steps: use local.sampling = 'client' and a"
+                " schedule by rounds, without local.phases, local.total-steps, schedule.warmup-steps and"
+                " schedule.warmup-epochs"
+            )
+
+    def not_private(self) -> str:
+        """Say that an update's sensitivity is not that of one round."""
+        return "whose updates mix models of several rounds"
+
+    def setup(self, run: RunFacts) -> None:
+        """Take the clients' speeds, who they are, and how many of them work at the same time.
 
         Raises
         ------
         UserError
             If an update needs more clients than there are.
         """
-        self._speeds, self._clients, self._concurrency, self._seed = speeds, clients, concurrency, seed
-        if self.num_arrivals > len(clients):
+        super().setup(run)
+        self._speeds, self._clients, self._concurrency = run.speeds, run.client_ids, run.cohort_size
+        if self.num_arrivals > len(self._clients):
             raise UserError(
                 f"method.buffer-size is {self.num_arrivals}, and a client counts once per buffer: set it"
-                f" to at most clients.count, which is {len(clients)}"
+                f" to at most clients.count, which is {len(self._clients)}"
             )
 
     @property
@@ -113,7 +142,7 @@ class Asynchronous(FedAvg):
         idle = [client_id for client_id in range(len(self._clients)) if client_id not in busy]
         if not idle:
             return False
-        generator = numpy_generator(self._seed, "clock", self.num_started)
+        generator = numpy_generator(self.seed, "clock", self.num_started)
         client_id = idle[int(generator.integers(len(idle)))]
         arrival = self.now + self._speeds.job(client_id, self.num_started)
         heapq.heappush(self.in_flight, [arrival, client_id, version])
@@ -149,7 +178,7 @@ class Asynchronous(FedAvg):
             begun: RecordDict(
                 {
                     ARRAYS: arrays if begun == version else to_record(self.versions[begun]),
-                    CONFIG: ConfigRecord({**config, "server-round": begun + 1}),
+                    CONFIG: ConfigRecord({**config, SERVER_ROUND: begun + 1}),
                 }
             )
             for begun in sorted(set(self.arrived.values()))

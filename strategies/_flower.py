@@ -9,7 +9,10 @@ from flwr.app.exception import AppExitException
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from common.cohort import cohort_size
+from common.config import Config
 from common.errors import UserError
+from common.flower_limits import check_cohort
 from common.records import ARRAYS, METRICS, Tensors, record_of, to_record, to_tensors
 from strategies._aggregation import WeightedAverage
 from strategies.fedavg import FedAvg, data_of
@@ -41,6 +44,8 @@ class FlowerStrategy(FedAvg):
         Whether it has weights for replies at all; a median, for instance, has none.
     weighting : str
         As in FedAvg; of no effect on one without weights.
+    weighted_by_key : str
+        The metric that clients weigh with ``weighting = "examples"``.
     **parameters : object
         The Flower strategy's own.
     """
@@ -48,9 +53,15 @@ class FlowerStrategy(FedAvg):
     TRANSIENT = (*FedAvg.TRANSIENT, "inner", "weighs_replies")
 
     def __init__(
-        self, inner_class: Callable[..., Strategy], weighs_replies: bool, weighting: str, **parameters: Any
+        self,
+        inner_class: Callable[..., Strategy],
+        weighs_replies: bool,
+        weighting: str = "examples",
+        weighted_by_key: str = "num-examples",
+        **parameters: Any,
     ) -> None:
         super().__init__(weighting=weighting)
+        self.weighted_by_key = weighted_by_key
         self.weighs_replies = weighs_replies
         self.inner = inner_class(**EVERYONE, weighted_by_key=WEIGHT, **parameters)
 
@@ -62,6 +73,20 @@ class FlowerStrategy(FedAvg):
         """Set the Flower strategy's attributes as well."""
         vars(self.inner).update(state["inner"])
         super().restore({name: value for name, value in state.items() if name != "inner"})
+
+    def check(self, config: Config) -> None:
+        """Refuse cohorts that are too small for the clients that are to be tolerated."""
+        super().check(config)
+        planned = cohort_size(config.clients.count, config.clients.fraction)
+        check_cohort(config.method.name, vars(self.inner), planned)
+
+    def client_weight(self, metrics: MetricRecord) -> float:
+        """Return 1, or the metric that ``weighted_by_key`` names."""
+        return 1.0 if self.weighting == "uniform" else float(metrics[self.weighted_by_key])  # type: ignore[arg-type]
+
+    def not_private(self) -> str:
+        """Say that the Flower strategy reduces the replies by itself."""
+        return "which reduces the replies by itself"
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

@@ -21,15 +21,15 @@ class InitialControl(ClientMean):
         super().__init__(**parameters)
         self.control: Tensors = {}
 
-    def asks(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
+    def prelude_clients(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
         """Ask everyone once."""
         return range(self.num_clients) if self.initialise and server_round == 1 else ()
 
-    def answer_weight(self, metrics: MetricRecord) -> float:
+    def prelude_weight(self, metrics: MetricRecord) -> float:
         """Return the client's own weight: everyone is asked, so that there is nothing to correct."""
         return self.client_weight(metrics)
 
-    def learn(self, means: Payload, weight: float) -> None:
+    def on_prelude(self, means: Payload, weight: float) -> None:
         """Begin with the mean of all controls; those of clients that failed to answer are zero."""
         share = weight / self.total_weight
         self.control = {name: share * value for name, value in means["control"].items()}

@@ -12,6 +12,8 @@ from common.sections import PrivacySection
 from strategies._aggregation import WeightedAverage
 from strategies._privacy_accounting import Accountant
 
+_LARGEST_EXPONENT = 709.0  # of a floating-point number
+
 
 class ClientPrivacy:
     """The mechanism of a run: DP-FedAvg with a fixed or an adaptive clip norm.
@@ -174,7 +176,14 @@ class PrivateMean(WeightedAverage):
         unclipped = self._num_replies - self._num_clipped
         count = (unclipped - self._num_clipped) / 2 + self._count_noise
         fraction = count / self._privacy.cohort_size + 0.5
-        return self._clip_norm * math.exp(-section.clip_learning_rate * (fraction - section.target_quantile))
+        exponent = -section.clip_learning_rate * (fraction - section.target_quantile)
+        following = self._clip_norm * math.exp(min(exponent, _LARGEST_EXPONENT))
+        if not 0 < following < math.inf:
+            raise UserError(
+                f"adaptive clipping has changed the clip norm from {self._clip_norm:g} to {following:g}:"
+                " lower privacy.clip-learning-rate, or raise the cohort's size"
+            )
+        return following
 
     def metrics(self) -> dict[str, float]:
         """Return the norm that this round clipped to and the fraction of its replies that were clipped."""

@@ -1,4 +1,7 @@
-"""The server half of balanced softmax: tells clients how many samples of each class there are in all."""
+"""The server half of balanced softmax: tells clients how many samples of each class there are in all.
+
+arXiv:2007.10740, arXiv:2007.07314.
+"""
 
 from typing import Literal
 

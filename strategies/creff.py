@@ -1,6 +1,9 @@
-"""CReFF's server half: classifier re-training with federated features (Shang et al., IJCAI 2022)."""
+"""CReFF's server half: classifier re-training with federated features (Shang et al., IJCAI 2022).
 
-from typing import Annotated
+arXiv:2204.13399.
+"""
+
+from typing import Annotated, ClassVar
 
 import torch
 from flwr.app import MetricRecord
@@ -9,7 +12,7 @@ from torch.nn import functional as F
 
 from common.randomness import torch_generator
 from common.records import ARRAYS, Payload, Tensors
-from common.sections import NonNegative, Positive
+from common.sections import NonNegative, Positive, Value
 from strategies._aggregation import WeightedAverage
 from strategies._class_wise import HEAD, head_entries
 from strategies.fedavg import FedAvg
@@ -27,6 +30,12 @@ class CReFF(FedAvg):
     """
 
     SECTIONS = frozenset({ARRAYS, _GRADIENTS})
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {
+        "method.features-per-class": 2,
+        "method.matching-steps": 2,
+        "method.retraining-steps": 2,
+    }
 
     features_per_class: Positive = 100
     matching_steps: NonNegative = 100

@@ -1,4 +1,4 @@
-"""EPISODE's server half (Crawshaw, Bao and Liu 2023, Algorithm 1)."""
+"""EPISODE's server half (Crawshaw, Bao and Liu 2023, arXiv:2302.07155, Algorithm 1)."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,11 +18,11 @@ class Episode(FedAvg):
         super().__init__(**parameters)
         self.gradient: Tensors = {}
 
-    def asks(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
+    def prelude_clients(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
         """Ask the cohort for its gradients."""
         return cohort
 
-    def learn(self, means: Payload, weight: float) -> None:
+    def on_prelude(self, means: Payload, weight: float) -> None:
         """Keep G."""
         self.gradient = means["gradient"]
 

@@ -1,4 +1,4 @@
-"""FedAdagrad (Reddi et al. 2021, Algorithm 2)."""
+"""FedAdagrad (Reddi et al. 2021, arXiv:2003.00295, Algorithm 2)."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""FedAdam (Reddi et al. 2021, Algorithm 2)."""
+"""FedAdam (Reddi et al. 2021, arXiv:2003.00295, Algorithm 2)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""FedAsync's server half (Xie, Koyejo and Gupta 2019, Algorithm 1)."""
+"""FedAsync's server half (Xie, Koyejo and Gupta 2019, arXiv:1903.03934, Algorithm 1)."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ class FedAsync(Asynchronous):
         super().__init__(**parameters)
         self._stale = 0
 
-    def begin_reply(self, reply: Message) -> None:
+    def before_reply(self, reply: Message) -> None:
         """Look up how old the model is that the client began with."""
         self._stale = self.staleness_of(reply)
 

@@ -1,4 +1,7 @@
-"""FedAvg's server half, and the hooks that other methods override."""
+"""FedAvg's server half, and the hooks that other methods override.
+
+arXiv:1602.05629.
+"""
 
 import functools
 import inspect
@@ -10,6 +13,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from common.config import Config
+from common.errors import UserError
 from common.records import (
     ARRAYS,
     CONFIG,
@@ -21,8 +26,10 @@ from common.records import (
     to_record,
     to_tensors,
 )
+from common.sections import Value
 from strategies._aggregation import WeightedAverage
 from strategies._privacy import ClientPrivacy, PrivateMean
+from strategies._run_facts import RunFacts
 
 
 class FedAvg(Strategy):
@@ -48,6 +55,12 @@ class FedAvg(Strategy):
         "round_metrics",
     )
     SECTIONS = frozenset({ARRAYS})  # of a reply; privacy covers the model alone
+    EXAMPLE: ClassVar[dict[str, Value]] = {}
+    """Keys of a small run that shows the method, as ``Client.EXAMPLE``."""
+    TAKES_SIZES: ClassVar[bool] = False
+    """Whether the method is for clients with models of several sizes."""
+    TRAINS_EXITS: ClassVar[bool] = False
+    """Whether its clients train early exits."""
 
     weighs_replies: bool
     """Whether ``weight`` decides what a reply counts."""
@@ -77,12 +90,31 @@ class FedAvg(Strategy):
         """Take up what ``state`` returned."""
         vars(self).update(state)
 
-    def begin_run(self, num_clients: int, parameter_names: Collection[str]) -> None:
-        """Learn how many clients there are in all, and which entries of the model are trainable."""
-        self.num_clients = num_clients
-        self.parameter_names = parameter_names
+    # Hooks, in the order in which a run calls them.
 
-    # Hooks.
+    def check(self, config: Config) -> None:
+        """Raise a `UserError` if the method cannot work with this configuration; before any training."""
+        name = config.method.name
+        if config.model.sizes and not self.TAKES_SIZES:
+            raise UserError(
+                f"method.name '{name}' is for clients that all train the whole model: leave model.sizes"
+                " empty, or choose a method for several sizes such as 'heteroavg'"
+            )
+        if config.privacy.clipping != "off" and (reason := self.not_private()):
+            raise UserError(
+                f"privacy.* does not cover '{name}', {reason}: set privacy.clipping = 'off' or choose"
+                " another method, such as 'fedavg'"
+            )
+
+    def not_private(self) -> str:
+        """Return why the noise of ``privacy.*`` would not cover what the clients send; empty if it does."""
+        extra = sorted(self.SECTIONS - {ARRAYS})
+        return f"whose clients send '{extra[0]}' in addition to the model" if extra else ""
+
+    def setup(self, run: RunFacts) -> None:
+        """Take the facts of the run, before its first round and again after a resume."""
+        self.num_clients, self.parameter_names = run.num_clients, run.parameter_names
+        self.seed, self.label_counts, self.client_examples = run.seed, run.label_counts, run.num_examples
 
     def initial_model(self, model: Tensors, seed: int) -> Tensors:
         """Return the model that the run starts from, given the configured one with its initial weights."""
@@ -96,12 +128,12 @@ class FedAvg(Strategy):
         """Return the clients of a round if the method chooses them; None leaves that to the scheme."""
         return None
 
-    def asks(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
-        """Return the clients that are asked for ``Client.prelude`` before a round; none as a rule."""
+    def prelude_clients(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
+        """Return the clients that run ``Client.prelude`` before a round; none as a rule."""
         return ()
 
-    def learn(self, means: Payload, weight: float) -> None:
-        """Learn the means over clients of the sections that they were asked for, in the model's precision.
+    def on_prelude(self, means: Payload, weight: float) -> None:
+        """Take the means over clients of the sections of their preludes, in the model's precision.
 
         `weight` is the sum of the clients' weights.
         """
@@ -118,8 +150,8 @@ class FedAvg(Strategy):
         """Return what the client weighs in the objective, 1 or n_i, however it came to take part."""
         return 1.0 if self.weighting == "uniform" else float(metrics["num-examples"])  # type: ignore[arg-type]
 
-    def answer_weight(self, metrics: MetricRecord) -> float:
-        """Return the weight of an answer to what the strategy ``asks``."""
+    def prelude_weight(self, metrics: MetricRecord) -> float:
+        """Return the weight of a client's prelude."""
         return self.weight(metrics)
 
     def prepare(self, sections: Payload) -> Payload:
@@ -130,8 +162,8 @@ class FedAvg(Strategy):
         """Return the next global model from the averaged sections of the replies, which are in float64."""
         return averages[ARRAYS]
 
-    def begin_reply(self, reply: Message) -> None:
-        """Learn whose reply is prepared and averaged next."""
+    def before_reply(self, reply: Message) -> None:
+        """Act before a reply is prepared and averaged, such as by looking up whose it is."""
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
@@ -139,7 +171,7 @@ class FedAvg(Strategy):
         """Add a section of the reply at hand, called `name`, to its average."""
         average.add(section, self.weight(metrics))
 
-    def address(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
+    def build_messages(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
         """Return one message with this content per node of the Grid."""
         return [
             Message(content, dst_node_id=node_id, message_type=message_type)
@@ -163,16 +195,16 @@ class FedAvg(Strategy):
             name: self.global_model[name] + step[name] for name in self.parameter_names
         }
 
-    def hear(self, server_round: int, replies: Iterable[Message]) -> None:
-        """Average the answers of the clients that were asked, one by one."""
+    def aggregate_prelude(self, server_round: int, replies: Iterable[Message]) -> None:
+        """Average the clients' preludes, one by one."""
         sections: dict[str, WeightedAverage] = {}
         total = 0.0
         for reply in replies:
-            weight = self.answer_weight(reply.content.metric_records[METRICS])
+            weight = self.prelude_weight(reply.content.metric_records[METRICS])
             total += weight
             for name, section in to_payload(reply.content).items():
                 sections.setdefault(name, WeightedAverage()).add(section, weight)
-        self.learn({name: average.result() for name, average in sections.items()}, total)
+        self.on_prelude({name: average.result() for name, average in sections.items()}, total)
 
     # Flower's interface.
 
@@ -182,7 +214,9 @@ class FedAvg(Strategy):
         """Build one message per client of the round; all carry the same records."""
         self.global_model = to_tensors(arrays)
         sections = {name: to_record(section) for name, section in self.broadcast(server_round).items()}
-        return self.address(RecordDict({ARRAYS: arrays, **sections, CONFIG: config}), MessageType.TRAIN, grid)
+        return self.build_messages(
+            RecordDict({ARRAYS: arrays, **sections, CONFIG: config}), MessageType.TRAIN, grid
+        )
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -192,7 +226,7 @@ class FedAvg(Strategy):
         metrics = _MetricAverage()
         for reply in replies:
             record = reply.content.metric_records[METRICS]
-            self.begin_reply(reply)
+            self.before_reply(reply)
             for name, section in self.prepare(to_payload(reply.content)).items():
                 if name not in sections:
                     sections[name] = self._reduction(name, server_round)
@@ -219,7 +253,7 @@ class FedAvg(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Build one message per evaluating client."""
-        return self.address(RecordDict({ARRAYS: arrays, CONFIG: config}), MessageType.EVALUATE, grid)
+        return self.build_messages(RecordDict({ARRAYS: arrays, CONFIG: config}), MessageType.EVALUATE, grid)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Average the clients' metrics, weighted by examples."""
@@ -232,6 +266,15 @@ class FedAvg(Strategy):
         """Return what the strategy adds to the metrics of a round; round 0 is the initial model."""
         spent = {} if self.privacy is None else self.privacy.spent(server_round)
         return {**self.round_metrics, **spent}
+
+    @property
+    def reports_layers(self) -> bool:
+        """Whether ``layers`` has anything to report."""
+        return False
+
+    def layers(self, server_round: int) -> dict[str, dict[str, float]]:
+        """Return what the strategy reports of single layers in a round, for ``layers.csv``."""
+        return {}
 
     def summary(self) -> None:
         """Say nothing: the run directory's ``config.toml`` says all."""

@@ -1,4 +1,4 @@
-"""FedAvgM (Hsu et al. 2019): momentum on the server."""
+"""FedAvgM (Hsu et al. 2019, arXiv:1909.06335): momentum on the server."""
 
 from typing import Annotated
 

@@ -1,11 +1,15 @@
-"""FedBuff (Nguyen et al. 2022, Algorithm 1): updates from a buffer of changes of several versions."""
+"""FedBuff (Nguyen et al. 2022, Algorithm 1): updates from a buffer of changes of several versions.
 
-from typing import Annotated, Literal
+arXiv:2106.06639.
+"""
+
+from typing import Annotated, ClassVar, Literal
 
 from flwr.app import Message
 from pydantic import Field
 
 from common.records import ARRAYS, Payload, Tensors
+from common.sections import Value
 from strategies._asynchronous import Asynchronous
 
 
@@ -17,6 +21,12 @@ class FedBuff(Asynchronous):
     """
 
     TRANSIENT = (*Asynchronous.TRANSIENT, "_start_model", "_discount")
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {
+        "method.buffer-size": 3,
+        "clock.spread": 0.5,
+        "clock.jitter": 0.5,
+    }
 
     buffer_size: Annotated[int, Field(ge=0)] = 0
     server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
@@ -32,7 +42,7 @@ class FedBuff(Asynchronous):
         """Q."""
         return self.buffer_size or min(10, self._concurrency)
 
-    def begin_reply(self, reply: Message) -> None:
+    def before_reply(self, reply: Message) -> None:
         """Look up what the client began with."""
         self._start_model, self._discount = self.start_of(reply), self.discount(self.staleness_of(reply))
 

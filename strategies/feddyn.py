@@ -1,4 +1,4 @@
-"""FedDyn's server half (Acar et al. 2021, Algorithm 1)."""
+"""FedDyn's server half (Acar et al. 2021, arXiv:2111.04263, Algorithm 1)."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,8 @@ from strategies._client_means import ClientMean
 class FedDyn(ClientMean):
     """h <- h - alpha sum_i p_i (y_i - x); x <- mean_i(y_i) - h / alpha; p_i = 1 / K, or n_i / N by examples.
 
-    So h is the mean of all clients' h_i (``ClientMean``).
+    So h is the mean of all clients' h_i (``ClientMean``). With ``privacy.*`` h follows the private mean of
+    the changes instead, with 1 / K.
     """
 
     CHANGES = "trained"
@@ -26,13 +27,20 @@ class FedDyn(ClientMean):
     def prepare(self, sections: Payload) -> Payload:
         """Add what h is averaged from, which has other weights than the model."""
         model = sections[ARRAYS]
+        if self.privacy is not None:
+            return {ARRAYS: model}
         return {ARRAYS: model, self.CHANGES: {name: model[name] for name in self.parameter_names}}
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step the model and h."""
-        change, trained = self.mean_change(averages), averages[self.CHANGES]
-        changes = {name: value - self.global_model[name] for name, value in trained.items()}
-        self.linear = self.moved(self.linear, changes, -self.alpha)
+        change = self.mean_change(averages)
+        if self.privacy is None:
+            trained = averages[self.CHANGES].items()
+            changes = {name: value - self.global_model[name] for name, value in trained}
+            self.linear = self.moved(self.linear, changes, -self.alpha)
+        else:
+            share = self.alpha * self.privacy.cohort_size / self.num_clients
+            self.linear = {name: self.linear.get(name, 0) - share * d for name, d in change.items()}
         return self.stepped(
             averages, {name: d - self.linear[name] / self.alpha for name, d in change.items()}
         )

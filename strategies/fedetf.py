@@ -1,4 +1,7 @@
-"""FedETF's server half (Li et al., ICCV 2023): a fixed equiangular tight frame in the place of the head."""
+"""FedETF's server half (Li et al., ICCV 2023): a fixed equiangular tight frame in the place of the head.
+
+arXiv:2303.10058.
+"""
 
 from common.randomness import torch_generator
 from common.records import Tensors

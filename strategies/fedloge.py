@@ -1,4 +1,4 @@
-"""FedLoGe's server half (Xiao et al., ICLR 2024)."""
+"""FedLoGe's server half (Xiao et al., ICLR 2024, arXiv:2401.08977)."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -107,4 +107,4 @@ class FedLoGe(FixedHead):
     ) -> Iterable[Message]:
         """Send psi too, which personalised predictions take."""
         content = RecordDict({ARRAYS: arrays, "head": to_record(self.global_head), CONFIG: config})
-        return self.address(content, MessageType.EVALUATE, grid)
+        return self.build_messages(content, MessageType.EVALUATE, grid)

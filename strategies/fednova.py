@@ -1,4 +1,7 @@
-"""FedNova's server half (Wang et al. 2020, Eq. 10): averages of changes per unit of local work."""
+"""FedNova's server half (Wang et al. 2020, Eq. 10): averages of changes per unit of local work.
+
+arXiv:2007.07481.
+"""
 
 from typing import Literal
 

@@ -1,4 +1,7 @@
-"""FedRoD's server half (Chen and Chao, ICLR 2022): FedAvg, or a class-wise average of the generic head."""
+"""FedRoD's server half (Chen and Chao, ICLR 2022): FedAvg, or a class-wise average of the generic head.
+
+arXiv:2107.00778.
+"""
 
 from typing import Literal
 

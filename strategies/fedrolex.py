@@ -1,4 +1,7 @@
-"""FedRolex's server half (Alam et al., NeurIPS 2022, section 3): HeteroFL with a window that rolls."""
+"""FedRolex's server half (Alam et al., NeurIPS 2022, section 3): HeteroFL with a window that rolls.
+
+arXiv:2212.01548.
+"""
 
 from typing import Literal
 

@@ -1,4 +1,7 @@
-"""HeteroAvg: averaging models of several sizes (Chan et al., ICLR 2024, section 3 and equation 44)."""
+"""HeteroAvg: averaging models of several sizes (Chan et al., ICLR 2024, section 3 and equation 44).
+
+arXiv:2308.11464.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
@@ -8,12 +11,16 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from pydantic import Field
 
-from common.records import ARRAYS, CONFIG, SIZE, Payload, Tensors, to_array, to_ndarray
+from common.config import Config
+from common.errors import UserError
+from common.records import ARRAYS, CONFIG, SERVER_ROUND, SIZE, Payload, Tensors, to_array, to_ndarray
+from common.sections import Value
 from models.sizes.population import Population
 from models.sizes.submodels import EntrySelection, SubModels, take
 from strategies._aggregation import WeightedAverage
 from strategies._holders import HolderAverage
 from strategies._inco import InCo
+from strategies._run_facts import RunFacts
 
 
 class HeteroAvg(InCo):
@@ -43,7 +50,15 @@ class HeteroAvg(InCo):
         "_round",
     )
 
-    trains_exits: ClassVar[bool] = False  # whether the clients train early exits
+    TAKES_SIZES: ClassVar[bool] = True
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {
+        "model.name": "stage-resnet",
+        "model.blocks": "1-1-1-2",
+        "model.width": 2,
+        "model.sizes": "1,1-1-1-2",
+        "local.batch-size": 128,
+    }
 
     weighting: Literal["examples", "uniform"] = "uniform"
     delta_divisor: Annotated[float, Field(gt=0)] = 1.0
@@ -58,9 +73,23 @@ class HeteroAvg(InCo):
         self._round = 0
         self._cache: tuple[int, dict[str, EntrySelection]] = (0, {})
 
-    def meet(self, population: Population, submodels: SubModels, clients: Mapping[int, int]) -> None:
-        """Learn the sizes of the clients, what each size holds, and node id → client id."""
-        self.population, self.submodels, self._clients = population, submodels, clients
+    def check(self, config: Config) -> None:
+        """Require several sizes."""
+        super().check(config)
+        if not config.model.sizes:
+            raise UserError(
+                f"method.name '{config.method.name}' is for clients with models of several sizes: set"
+                " model.sizes, such as model.name = 'stage-resnet' with model.sizes = '1,2,3,4,5'"
+            )
+
+    def not_private(self) -> str:
+        """Say that sensitivities differ by size."""
+        return "whose clients have models of several sizes"
+
+    def setup(self, run: RunFacts) -> None:
+        """Take the sizes of the clients, what each size holds, and which client a node is."""
+        super().setup(run)
+        self.population, self.submodels, self._clients = run.population, run.submodels, run.client_ids
 
     # Hooks.
 
@@ -102,7 +131,7 @@ class HeteroAvg(InCo):
                 values[name] = value.clamp(min=0)
         return start | values
 
-    def begin_reply(self, reply: Message) -> None:
+    def before_reply(self, reply: Message) -> None:
         """Look up what the client that replied holds."""
         self.held = self._selection_of(reply.metadata.src_node_id, self._round)
 
@@ -113,12 +142,12 @@ class HeteroAvg(InCo):
         assert isinstance(average, HolderAverage)
         average.add(section, self.weight(metrics), self.held)
 
-    def address(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
+    def build_messages(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
         """Return one message per node, with the size of its sub-model and only the entries that it holds."""
         if self.population is None:
-            return super().address(content, message_type, grid)
+            return super().build_messages(content, message_type, grid)
         config = content.config_records[CONFIG]
-        self._round = int(config["server-round"])  # type: ignore[arg-type]
+        self._round = int(config[SERVER_ROUND])  # type: ignore[arg-type]
         contents: dict[str, RecordDict] = {}
         messages = []
         for node_id in grid.get_node_ids():

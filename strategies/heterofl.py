@@ -1,6 +1,9 @@
-"""HeteroFL's server half (Diao, Ding and Tarokh, ICLR 2021, section 3 and Algorithm 1)."""
+"""HeteroFL's server half (Diao, Ding and Tarokh, ICLR 2021, arXiv:2010.01264, section 3 and Algorithm 1)."""
+
+from typing import ClassVar
 
 from common.records import ARRAYS, Payload
+from common.sections import Value
 from models.sizes.submodels import EntrySelection, Indices
 from strategies.heteroavg import HeteroAvg
 
@@ -15,6 +18,12 @@ class HeteroFL(HeteroAvg):
     classes alone that are among its samples.
     """
 
+    EXAMPLE: ClassVar[dict[str, Value]] = {
+        **HeteroAvg.EXAMPLE,
+        "model.width": 4,
+        "model.sizes": "a,b",
+        "batch-norm.policy": "recalibrate",
+    }
     SECTIONS = frozenset({ARRAYS, CLASSES})
 
     def prepare(self, sections: Payload) -> Payload:

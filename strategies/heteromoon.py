@@ -1,4 +1,7 @@
-"""HeteroMOON's server half: that of HeteroAvg."""
+"""HeteroMOON's server half: that of HeteroAvg.
+
+arXiv:2308.11464.
+"""
 
 from strategies.heteroavg import HeteroAvg
 

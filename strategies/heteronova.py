@@ -1,4 +1,7 @@
-"""HeteroNova's server half (Chan et al., ICLR 2024, section 5.1): FedNova per entry, over its holders."""
+"""HeteroNova's server half (Chan et al., ICLR 2024, section 5.1): FedNova per entry, over its holders.
+
+arXiv:2308.11464.
+"""
 
 from common.records import ARRAYS, Payload, Tensors
 from strategies.heteroavg import HeteroAvg

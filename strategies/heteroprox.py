@@ -1,4 +1,7 @@
-"""HeteroProx's server half: that of HeteroAvg."""
+"""HeteroProx's server half: that of HeteroAvg.
+
+arXiv:2308.11464.
+"""
 
 from strategies.heteroavg import HeteroAvg
 

@@ -1,4 +1,7 @@
-"""HeteroSCAFFOLD's server half (Chan et al., ICLR 2024, section 5.1; Karimireddy et al. 2020)."""
+"""HeteroSCAFFOLD's server half (Chan et al., ICLR 2024, section 5.1; Karimireddy et al. 2020).
+
+arXiv:2308.11464.
+"""
 
 import torch
 from flwr.app import MetricRecord

@@ -1,4 +1,7 @@
-"""Local SGD's server half: the mean of the workers, and optimisers of the outer loop."""
+"""Local SGD's server half: the mean of the workers, and optimisers of the outer loop.
+
+arXiv:1905.03817, arXiv:1808.07217.
+"""
 
 from typing import Annotated, Literal
 

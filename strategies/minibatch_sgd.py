@@ -1,4 +1,7 @@
-"""Minibatch SGD's server half (Woodworth et al. 2020), with the clipping of Bao, Crawshaw and Liu (2024)."""
+"""Minibatch SGD's server half (Woodworth et al. 2020), with the clipping of Bao, Crawshaw and Liu (2024).
+
+arXiv:2002.07839.
+"""
 
 import math
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Per-FedAvg's server half (Fallah, Mokhtari and Ozdaglar 2020, Algorithm 1)."""
+"""Per-FedAvg's server half (Fallah, Mokhtari and Ozdaglar 2020, arXiv:2002.07948, Algorithm 1)."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""SCAFFOLD's server half (Karimireddy et al. 2020, Algorithm 1, lines 16-17)."""
+"""SCAFFOLD's server half (Karimireddy et al. 2020, arXiv:1910.06378, Algorithm 1, lines 16-17)."""
 
 from typing import Annotated, Literal
 

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from common.sections import Value
 from strategies.heteroavg import HeteroAvg
 
 
@@ -12,4 +13,10 @@ class ScaleFL(HeteroAvg):
     that it has a say in nothing behind.
     """
 
-    trains_exits: ClassVar[bool] = True
+    EXAMPLE: ClassVar[dict[str, Value]] = {
+        **HeteroAvg.EXAMPLE,
+        "model.width": 4,
+        "model.exits": "3",
+        "model.sizes": "d1w0.5,d2",
+    }
+    TRAINS_EXITS: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""SlowMo's server half (Wang et al. 2020, Algorithm 1)."""
+"""SlowMo's server half (Wang et al. 2020, arXiv:1910.00643, Algorithm 1)."""
 
 from typing import Annotated
 

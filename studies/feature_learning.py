@@ -6,7 +6,6 @@ the growth of features and of memorised noise, and the final scores of every run
 core. It reads no run directory. ``--activation relu`` takes a smoothed ReLU for the cubic filters (minutes).
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from analysis.command import command
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
+from common.command_line import Parser, make_console
 from common.errors import UserError
 from studies.two_clients import (
     CUBIC,
@@ -183,7 +182,7 @@ def _learned(weights: Array, setting: TwoClientSetting) -> np.ndarray:
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, print the table, draw the pictures."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m studies.feature_learning",
         description="Two clients with feature noise: what local steps learn that parallel SGD does not.",
     )
@@ -238,7 +237,7 @@ def _print(found: pd.DataFrame) -> None:
     for period, row in found.iterrows():
         texts = (f"{value:.3f}" if "accuracy" in str(name) else f"{value:.0f}" for name, value in row.items())
         printed.add_row(str(period), *texts)
-    Console().print(printed)
+    make_console().print(printed)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """Label noise and flat minima, on two weights: ``python -m studies.toy_sharpness --out DIR``."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from analysis.command import command
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
+from common.command_line import Parser, make_console
 from common.errors import UserError
 from studies.label_noise_toy import ToySetting, Trajectory, simulate, theory
 
@@ -21,7 +20,7 @@ Results = dict[tuple[int, int], tuple[Trajectory, Trajectory]]
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate, print the table and draw the picture."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m studies.toy_sharpness",
         description="Sharpness against steps for K workers and H local steps, simulated and in theory.",
     )
@@ -65,7 +64,7 @@ def _print(results: Results) -> None:
     table = Table("K", "H", "simulated", "theory", title="sharpness at the end")
     for (k, h), (simulated, predicted) in results.items():
         table.add_row(str(k), str(h), f"{simulated.final:.2f}", f"{predicted.final:.2f}")
-    Console().print(table)
+    make_console().print(table)
 
 
 def _csv(results: Results) -> str:

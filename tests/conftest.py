@@ -1,6 +1,6 @@
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,6 @@ from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
-from strategies.heteroavg import HeteroAvg
-from strategies.heterofl import HeteroFL
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
@@ -35,10 +33,10 @@ SMALL_RUN: dict[str, Value] = {
     "clients.fraction": 0.5,
     "local.epochs": 1,
     "local.batch-size": 32,
-    "local.scheduler": "step",
-    "local.scheduler-step-rounds": 2,
-    "dataset.augmentation": "crop-flip",
-    "dataset.crop-padding": 1,
+    "schedule.name": "step",
+    "schedule.step-rounds": 2,
+    "augmentation.name": "crop-flip",
+    "augmentation.padding": 1,
     "checkpoint.every": 2,
 }
 
@@ -48,31 +46,34 @@ Runner = Callable[..., Path]
 def small_config(run_directory: Path | str = "", **overrides: Value) -> Config:
     """Build the configuration of a small run; overrides spell ``__`` for a dot and ``_`` for a dash."""
     layer = {key.replace("__", ".").replace("_", "-"): value for key, value in overrides.items()}
-    return Config.from_flat(merge(SMALL_RUN, layer, {"run.directory": str(run_directory)}))
+    return Config.from_flat(merge(small_run(layer), layer, {"run.directory": str(run_directory)}))
+
+
+def small_run(layer: Iterable[str]) -> dict[str, Value]:
+    """Return `SMALL_RUN` without the parameters of what `layer` chooses otherwise."""
+    chosen = [key.partition(".")[0] for key in layer if key in ("schedule.name", "augmentation.name")]
+    return {key: value for key, value in SMALL_RUN.items() if key.partition(".")[0] not in chosen}
+
+
+# Parameters without a default.
+REQUIRED: dict[str, dict[str, Value]] = {"flwr:QFedAvg": {"client-learning-rate": 0.1}}
+
+
+def example_of(method: str) -> dict[str, Value]:
+    """Return the keys of a small run that shows a method."""
+    return {
+        key.replace(".", "__").replace("-", "_"): value
+        for key, value in load_method(method, REQUIRED.get(method, {})).example.items()
+    }
 
 
 # A small model with two sub-models, one of which has a block less.
-SIZES: dict[str, Value] = {
-    "model__name": "stage-resnet",
-    "model__blocks": "1-1-1-2",
-    "model__width": 2,
-    "model__sizes": "1,1-1-1-2",
-    "local__batch_size": 128,
-}
+SIZES = example_of("heteroavg")
 
 
 def model_for(method: str) -> dict[str, Value]:
-    """Return the keys of a small model for a method that does not work with every one."""
-    if method == "fedbn":
-        return {"model__name": "resnet20"}
-    if method.startswith("flwr:"):
-        return {}
-    strategy_class = load_method(method, {}).strategy_class
-    if issubclass(strategy_class, HeteroFL):
-        return {**SIZES, "model__width": 4, "model__sizes": "a,b", "batch_norm__policy": "recalibrate"}
-    if getattr(strategy_class, "trains_exits", False):
-        return {**SIZES, "model__width": 4, "model__exits": "3", "model__sizes": "d1w0.5,d2"}
-    return dict(SIZES) if issubclass(strategy_class, HeteroAvg) else {}
+    """Return of them the keys of a model for a method that does not work with every one."""
+    return {key: value for key, value in example_of(method).items() if not key.startswith("method__")}
 
 
 @pytest.fixture

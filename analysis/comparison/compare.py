@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from analysis.command import command
@@ -16,6 +15,7 @@ from analysis.comparison.sweep_report import markdown, print_pivot, title
 from analysis.comparison.sweep_table import axes_pivot, load_finished, run_rows
 from analysis.reading.runs import SEED_KEY, Run, differing_keys, group_seeds, load_run, mean_and_deviation
 from analysis.reading.sweep import Sweep, is_sweep, read_sweep
+from common.command_line import Parser, make_console
 from common.errors import UserError
 
 Rows = list[list[str]]
@@ -26,12 +26,12 @@ _KINDS = ("final", "last ten", "best")
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables and draw the picture."""
-    parser = argparse.ArgumentParser(prog="python -m analysis compare", description="Compare finished runs.")
+    parser = Parser(prog="python -m analysis compare", description="Compare finished runs.")
     parser.add_argument("directories", metavar="DIR", nargs="+", type=Path, help="run or sweep directory")
     parser.add_argument("--metric", help="column of metrics.csv (test_accuracy, or what the sweep says)")
     parser.add_argument("--rows", metavar="NAME[,NAME]", help="axes or configuration keys that make rows")
     parser.add_argument("--columns", metavar="NAME[,NAME]", help="axes or keys that make columns")
-    parser.add_argument("--out", metavar="FILE.png", type=Path, help="also draw the curves into this file")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="also draw the curves into this file")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     options = parser.parse_args(arguments)
     if len(options.directories) == 1 and is_sweep(options.directories[0]):
@@ -47,7 +47,9 @@ def _compare_sweep(sweep: Sweep, options: argparse.Namespace) -> None:
         _compare_runs(options)
         return
     loaded = load_finished(sweep, [options.metric] if options.metric else sweep.metrics)
-    pivots = {metric: axes_pivot(sweep, runs, metric, rows, columns) for metric, runs in loaded.items()}
+    pivots = {
+        metric: axes_pivot(sweep, runs, metric, rows, columns).finished() for metric, runs in loaded.items()
+    }
     for number, (metric, pivot) in enumerate(pivots.items()):
         _print_pivot(pivot, metric, options.markdown)
         if options.out:
@@ -142,14 +144,14 @@ def _print_table(header: Sequence[str], rows: Rows, as_markdown: bool) -> None:
         table = Table(*header)
         for row in rows:
             table.add_row(*row)
-        Console().print(table)
+        make_console().print(table)
 
 
 def _print_pivot(pivot: Pivot, metric: str, as_markdown: bool) -> None:
     if as_markdown:
         print(f"{title(pivot, metric)}:\n\n{markdown(*pivot.table(metric))}", end="\n\n")
     else:
-        print_pivot(pivot, metric, Console())
+        print_pivot(pivot, metric, make_console())
 
 
 def _values(run: Run, keys: Sequence[str]) -> list[str]:

@@ -1,29 +1,40 @@
 """What an accuracy has cost: rounds, communication, local steps and time.
 
-``python -m analysis costs DIR [DIR ...] [--metric NAME] [--target VALUE] [--out FILE.png]`` takes
+``python -m analysis costs DIR [DIR ...] [--metric NAME] [--target VALUE] [--out FILE] [--csv FILE]`` takes
 directories of runs and sweeps. It prints what each configuration has cost in all, or until the metric
 reached the target, and draws the metric against every cost: the median over seeds, with a band from the
 smallest value to the largest.
 """
 
-import argparse
+import csv
+import io
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from analysis.command import command
-from analysis.comparison.comparison_plot import line_looks, run_label
+from analysis.comparison.comparison_plot import LINE_STYLES, run_label
 from analysis.comparison.median_band import band, draw_band, final_text, limits
 from analysis.reading.run_directory import read_clients, read_metrics
 from analysis.reading.runs import SEED_KEY, Run, differing_keys, group_seeds, load_run
-from analysis.reading.sweep import is_sweep, read_sweep
-from analysis.style import TEXT_SIZE, label_axes, new_figure, save
+from analysis.reading.sweep import Sweep, is_sweep, read_sweep
+from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
+from common.command_line import Parser, make_console
 from common.errors import UserError
+from common.files import write_atomic
+
+Groups = list[tuple[str, list[Run]]]
+"""Label and repetitions of each configuration."""
+
+_PANEL_WIDTH, _PANEL_HEIGHT = 4.0, 3.6  # inches
+_LEGEND_SIZE = TEXT_SIZE - 2
+_LETTER_INCHES, _HANDLE_INCHES, _LINE_INCHES = 0.075, 0.8, 0.19  # of a legend in that size
 
 # Column of `read_costs` → label of an axis and of a column.
 COSTS = {
@@ -64,62 +75,95 @@ def read_costs(run_dir: Path) -> pd.DataFrame:
     return costs
 
 
-def cost_table(runs: Sequence[Run], target: float | None = None) -> tuple[list[str], list[list[str]]]:
+def by_configuration(runs: Sequence[Run]) -> Groups:
+    """Group repetitions with other seeds, labelled by the keys in which configurations differ."""
+    keys = [key for key in differing_keys(runs) if key != SEED_KEY]
+    return [(run_label(group, keys), group) for group in group_seeds(runs)]
+
+
+def cost_table(groups: Groups, target: float | None = None) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: a row per configuration, means over its seeds.
 
     With a `target` the costs are those up to the first evaluation at which the metric is as good; a dash
     stands for a configuration of which not every seed gets there.
     """
-    keys = [key for key in differing_keys(runs) if key != SEED_KEY]
-    metric = str(runs[0].curve.name)
-    groups = group_seeds(runs)
-    costs = {run.path: read_costs(run.path) for run in runs}
-    shown = [name for name in COSTS if all(name in table for table in costs.values())]
+    costs, shown = _costs(groups)
     rows = []
-    for group in groups:
+    for label, group in groups:
         ends = [_end(run, target) for run in group]
         cells = ["-"] * len(shown)
         if None not in ends:
             spent = pd.DataFrame([costs[run.path].loc[end] for run, end in zip(group, ends, strict=True)])
             cells = [f"{spent[name].mean():g}" for name in shown]
-        rows.append([run_label(group, keys), final_text([run.curve for run in group]), *cells])
+        rows.append([label, final_text([run.curve for run in group]), *cells])
     until = "" if target is None else f" until {target:g}"
+    metric = groups[0][1][0].curve.name
     return ["run", f"final {metric}", *(f"{COSTS[name]}{until}" for name in shown)], rows
 
 
-def plot_costs(runs: Sequence[Run], path: Path) -> Path:
+def plot_costs(groups: Groups, path: Path) -> Path:
     """Draw the metric against each cost that all runs know, a panel each.
 
     Parameters
     ----------
-    runs : sequence of Run
-        Runs loaded with the same metric.
+    groups : Groups
+        Labelled repetitions, loaded with the same metric.
     path : pathlib.Path
-        The PNG file to write.
+        The picture to write.
     """
-    metric = str(runs[0].curve.name)
+    metric = str(groups[0][1][0].curve.name)
     is_accuracy = metric.endswith("accuracy")
-    groups = group_seeds(runs)
-    keys = [key for key in differing_keys(runs) if key != SEED_KEY]
-    costs = {run.path: read_costs(run.path) for run in runs}
-    shown = [name for name in COSTS if all(name in table for table in costs.values())]
-    bands = [band([run.curve * (100 if is_accuracy else 1) for run in group]) for group in groups]
-    figure = new_figure(4 * len(shown), 4.2)
+    costs, shown = _costs(groups)
+    bands = [band([run.curve * (100 if is_accuracy else 1) for run in group]) for _, group in groups]
+    width = _PANEL_WIDTH * len(shown)
+    legend = _Legend([label for label, _ in groups], width)
+    figure = new_figure(width, _PANEL_HEIGHT + legend.height)
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, shown, strict=True):
-        for group, table, (colour, line) in zip(groups, bands, line_looks(groups), strict=True):
+        for number, ((_, group), table) in enumerate(zip(groups, bands, strict=True)):
             x = pd.concat([costs[run.path][name] for run in group], axis=1).mean(axis=1).reindex(table.index)
-            draw_band(axes, table, x, color=colour, linestyle=line, label=run_label(group, keys))
+            look = {"color": PALETTE[number % len(PALETTE)], "label": legend.labels[number]}
+            draw_band(
+                axes, table, x, linestyle=LINE_STYLES[number // len(PALETTE) % len(LINE_STYLES)], **look
+            )
         axes.grid(alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
         y = metric.replace("_", " ") + (" (%)" if is_accuracy else "")
         label_axes(axes, COSTS[name], y if axes is panels[0] else "")
     panels[0].set_ylim(*limits(bands))
     figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=TEXT_SIZE - 2,
-        frameon=False,
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=legend.columns,
+        fontsize=_LEGEND_SIZE, frameon=False,
     )  # fmt: skip
     return save(figure, path)
+
+
+class _Legend:
+    """How labels of any length fit below a picture: as many in a row as there is room for, long ones wrapped.
+
+    Attributes
+    ----------
+    labels : list of str
+        The labels, with line breaks.
+    columns : int
+        Labels in a row.
+    height : float
+        Inches that the rows take.
+    """
+
+    def __init__(self, labels: Sequence[str], width: float) -> None:
+        room = int((width - _HANDLE_INCHES) / _LETTER_INCHES)
+        self.labels = ["\n".join(textwrap.wrap(label, room)) or label for label in labels]
+        longest = max(len(line) for label in self.labels for line in label.split("\n"))
+        self.columns = max(1, int(width / (longest * _LETTER_INCHES + _HANDLE_INCHES)))
+        lines = max(label.count("\n") + 1 for label in self.labels)
+        self.height = _LINE_INCHES * lines * -(-len(labels) // self.columns)
+
+
+def _costs(groups: Groups) -> tuple[dict[Path, pd.DataFrame], list[str]]:
+    """Return the costs of every run, and which of them all runs know."""
+    costs = {run.path: read_costs(run.path) for _, group in groups for run in group}
+    return costs, [name for name in COSTS if all(name in table for table in costs.values())]
 
 
 def _total(column: "pd.Series[float]") -> "pd.Series[float]":
@@ -135,34 +179,66 @@ def _end(run: Run, target: float | None) -> int | None:
     return None if reached.empty else int(reached.index[0])
 
 
-def _load(directories: Sequence[Path], metric: str) -> list[Run]:
-    paths: list[Path] = []
+def _load(directories: Sequence[Path], metric: str) -> Groups:
+    """Return the runs of directories: those of a sweep by their labels, others by what differs."""
+    groups: Groups = []
+    alone: list[Run] = []
     for directory in directories:
-        paths += [run.path for run in read_sweep(directory).finished] if is_sweep(directory) else [directory]
-    if not paths:
+        if is_sweep(directory):
+            prefix = f"{directory.resolve().name}: " if len(directories) > 1 else ""
+            groups += [(f"{prefix}{label}", runs) for label, runs in _by_label(read_sweep(directory), metric)]
+        else:
+            alone.append(load_run(directory, metric))
+    groups += by_configuration(alone) if alone else []
+    if not groups:
         raise UserError("no run has finished yet")
-    return [load_run(path, metric) for path in paths]
+    return groups
+
+
+def _by_label(sweep: Sweep, metric: str) -> Groups:
+    groups: dict[str, dict[Path, Run]] = {}
+    for entry in sweep.runs:
+        if entry.is_finished:
+            label = ",".join(entry.labels[axis] for axis in sweep.shown_axes) or entry.name
+            groups.setdefault(label, {})[entry.path] = load_run(entry.path, metric)
+    return [
+        (f"{label} ({len(runs)} seeds)" if len(runs) > 1 else label, list(runs.values()))
+        for label, runs in groups.items()
+    ]
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table and draw the picture."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m analysis costs", description="Rounds, bytes, local steps and time against accuracy."
     )
     parser.add_argument("directories", metavar="DIR", nargs="+", type=Path, help="run or sweep directory")
     parser.add_argument("--metric", default="test_accuracy", help="column of metrics.csv (test_accuracy)")
     parser.add_argument("--target", type=float, help="count costs until the metric is as good as this")
-    parser.add_argument("--out", metavar="FILE.png", type=Path, help="also draw the curves into this file")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="draw the curves (.png, .pdf or .svg)")
+    parser.add_argument("--csv", metavar="FILE.csv", type=Path, help="also write the table into this file")
     options = parser.parse_args(arguments)
-    runs = _load(options.directories, options.metric)
-    header, rows = cost_table(runs, options.target)
-    printed = Table(*header)
+    groups = _load(options.directories, options.metric)
+    header, rows = cost_table(groups, options.target)
+    printed = Table(*map(escape, header))
     for row in rows:
-        printed.add_row(*row)
-    Console().print(printed)
+        printed.add_row(*map(escape, row))
+    make_console().print(printed)
+    if options.csv:
+        print(_export(header, rows, options.csv))
     if options.out:
-        print(plot_costs(runs, options.out))
+        print(plot_costs(groups, options.out))
+
+
+def _export(header: Sequence[str], rows: Sequence[Sequence[str]], path: Path) -> Path:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    try:
+        write_atomic(path, text.getvalue().encode())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    return path
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Runs that differ in who takes part: their sampling distributions, counts and curves side by side."""
 
-import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from analysis.command import command
@@ -18,6 +16,7 @@ from analysis.plots.participation import effective_number, gini, num_seen, parti
 from analysis.reading.run_directory import NoDataError, read_participation
 from analysis.reading.runs import SEED_KEY, Run, differing_keys, load_run, mean_and_deviation
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
+from common.command_line import Parser, make_console
 
 # Probabilities of a very skewed distribution reach down to 1e-70: below this all are nothing.
 SMALLEST_PROBABILITY = 1e-6
@@ -40,7 +39,7 @@ def compare_participation(run_dirs: Sequence[Path], metric: str, out: Path | Non
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    make_console().print(table)
     if out is None:
         return []
     short = [_with_short_config(run) for run in _by_gamma(runs)]
@@ -224,7 +223,7 @@ def _probabilities(run: Run) -> np.ndarray | None:
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare the participation of runs."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m analysis participation",
         description="Compare from what runs drew their cohorts, and what came of it.",
     )
@@ -232,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--metric", default="test_accuracy", help="column of metrics.csv (%(default)s)")
     parser.add_argument(
         "--out",
-        metavar="FILE.png",
+        metavar="FILE",
         type=Path,
         help="draw the sampling distributions into this file, the curves into FILE-curves.png and, with"
         " several gammas, the final metric against gamma into FILE-gamma.png",

@@ -77,7 +77,8 @@ class Pivot:
     @property
     def has_published(self) -> bool:
         """Whether there is a number to compare with."""
-        return any(cell.published is not None for cell in self.cells.values())
+        cells = (self.cells.get((row, column)) for row in self.rows for column in self.columns)
+        return any(cell is not None and cell.published is not None for cell in cells)
 
 
 def pivot_by_keys(runs: Iterable[Run], rows: Sequence[str], columns: Sequence[str]) -> Pivot:

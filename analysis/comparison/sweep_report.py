@@ -38,7 +38,7 @@ def write_report(path: Path, console: Console) -> list[Path]:
     """
     sweep = read_sweep(path)
     loaded = load_finished(sweep, sweep.metrics)
-    pivots = {metric: axes_pivot(sweep, runs, metric) for metric, runs in loaded.items()}
+    pivots = {metric: axes_pivot(sweep, runs, metric).finished() for metric, runs in loaded.items()}
     header, rows = run_rows(sweep, loaded)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])

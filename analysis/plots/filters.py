@@ -5,7 +5,6 @@
 grey.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Sequence
@@ -13,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file
 
 from analysis.command import command
 from analysis.reading.run_directory import NoDataError
 from analysis.style import label_axes, new_figure, save
+from common.binary_files import read_safetensors
+from common.command_line import Parser
 from common.errors import UserError
 
 Array = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ def first_filters(run_dir: Path) -> Array:
     path = run_dir / "model.safetensors"
     if not path.is_file():
         raise NoDataError(f"{run_dir} has no model.safetensors: it is no run directory, or has not finished")
-    for value in _in_order(load_file(path)):
+    for value in _in_order(read_safetensors(path)):
         if value.ndim == 4 and value.shape[1] in (1, 3):
             return np.asarray(value, dtype=np.float64)
     raise UserError(f"the model in {run_dir} has no convolution of one or three channels")
@@ -89,11 +89,11 @@ def _in_order(model: dict[str, npt.NDArray[np.floating]]) -> list[npt.NDArray[np
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the shares and draw the picture."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m analysis filters", description="The filters of the first layer as pictures."
     )
     parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
-    parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw into this file")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="draw into this file")
     options = parser.parse_args(arguments)
     for run_dir in options.run_dirs:
         print(f"{run_dir}: {clear_share(first_filters(run_dir)):.1%} of the filters are clear")

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from rich.console import Console
 from rich.table import Table
 
 from analysis.command import draw_command
 from analysis.plots.features import Array, class_counts, local_head_norms, spearman
 from analysis.reading.run_directory import NoDataError, read_heads, read_label_distribution
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
+from common.command_line import make_console
 
 # Realigned heads have norms that are given, and so has a fixed one.
 LEARNT = ("global_head", "classifier")
@@ -155,7 +155,7 @@ def _print(run_dir: Path) -> None:
     table = Table("round", "norm, frequent classes", "rare classes", "Spearman", title=head.replace("_", " "))
     for server_round, row in frequent_and_rare(norms, class_counts(run_dir)).iterrows():
         table.add_row(str(server_round), *(f"{value:.3f}" for value in row))
-    Console().print(table)
+    make_console().print(table)
     try:
         clients = client_table(run_dir)
     except NoDataError:
@@ -163,7 +163,7 @@ def _print(run_dir: Path) -> None:
     own = Table("client", "norm, absent classes", "present classes", "Spearman, all", "Spearman, present")
     for client_id, row in clients.iterrows():
         own.add_row(str(client_id), *(f"{value:.3f}" for value in row))
-    Console().print(own)
+    make_console().print(own)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 ``python -m analysis inco RUN_DIR`` prints a table with a row per layer and draws ``plots/inco.png``.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from rich.console import Console
 from rich.table import Column, Table
 
 from analysis.command import command
 from analysis.reading.run_directory import read_layers
 from analysis.style import PALETTE, integer_ticks, label_axes, new_figure, save, short_names
+from common.command_line import Parser, make_console
 
 _MAPS = {
     "theta": "mean theta",
@@ -122,9 +121,7 @@ def _order(layers: pd.DataFrame) -> list[str]:
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table of a run and draw its picture."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis inco", description="What InCo did to each layer of a run."
-    )
+    parser = Parser(prog="python -m analysis inco", description="What InCo did to each layer of a run.")
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
     options = parser.parse_args(arguments)
     table = layer_table(read_layers(options.run_dir))
@@ -133,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, (_, row) in zip(short_names(list(table.index)), table.iterrows(), strict=True):
         values = (f"{row[column]:.3f}" for column in (*_MAPS, "rounds_positive"))
         printed.add_row(name, str(int(row["rounds"])), *values)
-    Console().print(printed)
+    make_console().print(printed)
     print(picture)
 
 

@@ -3,7 +3,6 @@
 ``python -m analysis similarity RUN_DIR [RUN_DIR ...] [--out FILE.png]`` compares runs.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
-from rich.console import Console
 from rich.table import Table
 
 from analysis.command import command
 from analysis.reading.run_directory import NoDataError, read_metrics, read_similarities
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
+from common.command_line import Parser, make_console
 from common.errors import UserError
 
 MOST_HEAT_MAPS = 6
@@ -125,7 +124,7 @@ def _print_means(means: dict[Path, pd.DataFrame], layers: list[str]) -> None:
     printed = Table("run", "round", *short_names(layers))
     for run_dir, table in means.items():
         printed.add_row(run_dir.name, str(table.index[-1]), *(f"{value:.3f}" for value in table.iloc[-1]))
-    Console().print(printed)
+    make_console().print(printed)
 
 
 def _finish_layers(axes: Axes, layers: list[str]) -> None:
@@ -172,12 +171,12 @@ def _accuracy(run_dir: Path) -> "pd.Series[float]":
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare the similarities of runs."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m analysis similarity",
         description="Compare how alike the clients' models of runs are, layer by layer.",
     )
     parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
-    parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw the comparison into this file")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="draw the comparison into this file")
     options = parser.parse_args(arguments)
     picture = compare_similarities(options.run_dirs, options.out)
     if picture:

@@ -4,7 +4,6 @@
 its distributions and their smoothness, with two the linear CKA of their updates of the same layer and round.
 """
 
-import argparse
 import fnmatch
 import itertools
 import sys
@@ -17,15 +16,15 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from rich.console import Console
 from rich.table import Table
-from safetensors.numpy import load_file
 from scipy.stats import wasserstein_distance
 
 from analysis.command import command
 from analysis.reading.run_directory import update_files
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
+from common.binary_files import read_safetensors
 from common.cka import linear_cka
+from common.command_line import Parser, make_console
 from common.errors import UserError
 
 Updates = Mapping[int, Mapping[str, npt.NDArray[np.floating]]]
@@ -58,7 +57,7 @@ def read_updates(run_dir: Path, layers: str = "") -> dict[int, dict[str, npt.NDA
     updates = {
         server_round: {
             name: value
-            for name, value in load_file(path).items()
+            for name, value in read_safetensors(path).items()
             if value.size > 1 and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
         }
         for server_round, path in update_files(run_dir).items()
@@ -226,14 +225,14 @@ def _probabilities(
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draw the updates of one run, or compare those of two."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m analysis updates",
         description="Distributions of the server's updates of one run, or how alike those of two runs are.",
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
     parser.add_argument("other", metavar="OTHER_RUN_DIR", type=Path, nargs="?", help="a second run")
     parser.add_argument("--layers", default="", help="patterns of names of entries, separated by commas")
-    parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw into this file")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="draw into this file")
     options = parser.parse_args(arguments)
     updates = read_updates(options.run_dir, options.layers)
     if options.other is None:
@@ -253,7 +252,7 @@ def _print(table: pd.DataFrame, index: str) -> None:
     printed = Table(index, *table.columns)
     for name, row in table.iterrows():
         printed.add_row(str(name), *(f"{value:.4f}" for value in row))
-    Console().print(printed)
+    make_console().print(printed)
 
 
 if __name__ == "__main__":

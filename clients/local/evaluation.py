@@ -8,10 +8,13 @@ import torch
 
 from clients.hooks import Hooks, Predictor
 from clients.local.worker import Worker
+from common.device import autocast
 from common.records import Tensors
 from datasets.client_data.client_tests import client_class_groups, local_tests
 from models.measures.class_report import ClassReport
 from models.measures.evaluation import Evaluation, evaluate, logits_of, tally
+from models.measures.numbers import evaluate_numbers
+from models.measures.own import counted_means, own_of
 
 
 @dataclass(frozen=True)
@@ -43,26 +46,43 @@ class ClientEvaluationData:
         Returns
         -------
         dict
-            ``loss`` and ``accuracy``, and what the report adds; names begin with `prefix`.
+            ``loss`` and ``accuracy``, or errors of numbers (`NumberSums.results`), what the report adds, and
+            the run's own metrics, over the samples; names begin with `prefix`.
         """
         worker = self.worker
         batch_size = worker.config.evaluate.batch_size
-        if self.report is None:
-            sums = evaluate(
+        if worker.dataset.is_regression:
+            numbers = evaluate_numbers(
                 worker.model,
                 self.inputs,
                 self.targets,
                 self.make_normalizer(),
-                worker.dataset.num_classes,
                 batch_size,
                 predictor=predictor,
+                metrics=worker.metrics,
             )
+            results, own = numbers.results(), numbers.own
+        elif self.report is None:
+            with _precision(worker):
+                sums = evaluate(
+                    worker.model,
+                    self.inputs,
+                    self.targets,
+                    self.make_normalizer(),
+                    worker.dataset.num_classes,
+                    batch_size,
+                    predictor=predictor,
+                    metrics=worker.metrics,
+                )
             loss, accuracy = sums.mean(self.class_weights)
-            results = {"loss": loss, "accuracy": accuracy}
+            results, own = {"loss": loss, "accuracy": accuracy}, sums.own
         else:
-            logits = logits_of(worker.model, self.inputs, self.make_normalizer(), batch_size, predictor)
-            results = self.report.measure(logits, self.targets.to(logits.device), self.class_weights)
-        return {f"{prefix}{name}": value for name, value in results.items()}
+            with _precision(worker):
+                logits = logits_of(worker.model, self.inputs, self.make_normalizer(), batch_size, predictor)
+            targets = self.targets.to(logits.device)
+            results = self.report.measure(logits, targets, self.class_weights)
+            own = own_of(logits, targets, worker.metrics)
+        return {f"{prefix}{name}": value for name, value in results.items()} | counted_means(own, prefix)
 
 
 def client_evaluation_data(client: Hooks) -> ClientEvaluationData:
@@ -93,14 +113,22 @@ def evaluate_global_model(client: Hooks, arrays: Tensors) -> dict[str, float]:
     unless each of them sees the data or the model in a way of its own.
     """
     worker = client.worker
-    if worker.config.dataset.client_noise or worker.config.batch_norm.policy == "local":
+    sees_more = worker.metrics or (worker.dataset.is_regression and _is_natural(worker))
+    if sees_more or worker.config.dataset.client_noise or worker.config.batch_norm.policy == "local":
         return client_evaluation_data(client).measure(worker.model)
+    results: dict[str, float] | torch.Tensor | Evaluation
     cached = worker.global_evaluation
     if cached is None or not _same_memory(cached[0], arrays):
+        if worker.dataset.is_regression:
+            all_clients = client_evaluation_data(client).measure(worker.model)
+            worker.global_evaluation = (arrays, all_clients)
+            return all_clients
         needs_samples = _draws_samples(worker) or worker.config.class_groups != "none"
         results = _test_logits(worker) if needs_samples else _evaluate_test_set(worker)
         cached = worker.global_evaluation = (arrays, results)
     results = cached[1]
+    if isinstance(results, dict):
+        return results
     if isinstance(results, torch.Tensor):
         held = _test_samples(client)
         logits, targets = results[held], worker.dataset.test.targets[held].to(results.device)
@@ -120,20 +148,22 @@ def evaluate_global_model(client: Hooks, arrays: Tensors) -> dict[str, float]:
 def _evaluate_test_set(worker: Worker) -> Evaluation:
     """Return sums per class, or per natural client."""
     test = worker.dataset.test
-    return evaluate(
-        worker.model,
-        test.inputs,
-        test.targets,
-        worker.normalizer,
-        worker.dataset.num_classes,
-        worker.config.evaluate.batch_size,
-        groups=test.clients if _is_natural(worker) else None,
-    )
+    with _precision(worker):
+        return evaluate(
+            worker.model,
+            test.inputs,
+            test.targets,
+            worker.normalizer,
+            worker.dataset.num_classes,
+            worker.config.evaluate.batch_size,
+            groups=test.clients if _is_natural(worker) else None,
+        )
 
 
 def _test_logits(worker: Worker) -> torch.Tensor:
     batch_size = worker.config.evaluate.batch_size
-    return logits_of(worker.model, worker.dataset.test.inputs, worker.normalizer, batch_size)
+    with _precision(worker):
+        return logits_of(worker.model, worker.dataset.test.inputs, worker.normalizer, batch_size)
 
 
 def _test_samples(client: Hooks) -> torch.Tensor | slice:
@@ -144,7 +174,7 @@ def _test_samples(client: Hooks) -> torch.Tensor | slice:
         return test.clients == client.client_id
     if _draws_samples(worker):
         return torch.from_numpy(local_tests(worker.config, worker.dataset).indices[client.client_id])
-    if worker.dataset.target_shape:
+    if worker.dataset.target_shape or worker.dataset.is_regression:
         return slice(None)
     return torch.isin(test.targets, client.label_counts().nonzero().flatten())
 
@@ -174,7 +204,8 @@ def _is_natural(worker: Worker) -> bool:
 def _class_weights(client: Hooks) -> torch.Tensor | None:
     if _draws_samples(client.worker):
         return None
-    one_label_each = not _is_natural(client.worker) and not client.worker.dataset.target_shape
+    dataset = client.worker.dataset
+    one_label_each = not (_is_natural(client.worker) or dataset.target_shape or dataset.is_regression)
     return client.label_counts() if one_label_each else None
 
 
@@ -182,3 +213,8 @@ def _same_memory(first: Tensors, second: Tensors) -> bool:
     return first.keys() == second.keys() and all(
         first[name].data_ptr() == second[name].data_ptr() for name in first
     )
+
+
+def _precision(worker: Worker) -> torch.autocast:
+    """Return the context in which a test is predicted (``evaluate.precision``)."""
+    return autocast(worker.device, worker.config.evaluate.precision)

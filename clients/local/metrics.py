@@ -26,7 +26,9 @@ class TrainingMetrics:
 
     @torch.no_grad()
     def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Take in a mini-batch with its true labels; negative ones are padding."""
+        """Take in a mini-batch with its true labels; negative ones are padding, and numbers none."""
+        if labels.is_floating_point():
+            return
         self._hits.append((logits.argmax(dim=1) == labels).sum())
         self._counts.append((labels >= 0).sum())
         if self._label_noise > 0:

@@ -21,6 +21,7 @@ from models.batch_norm import batch_norm_layers
 from models.configured import build_configured_model
 from models.foreign import key_recurrent_dropout, own_generators
 from models.measures.evaluation import Evaluation
+from models.measures.own import find_metrics
 from models.sizes.submodels import as_splittable
 
 # With this partition a client holds whatever training data lie in its node's own data directory.
@@ -46,13 +47,14 @@ class Worker:
         self.train = self.dataset.train.to(self.device)
         self.normalizer = make_normalizer(self.dataset, self.device)
         self._partition: list[npt.NDArray[np.int64]] | None = None
+        self.metrics = find_metrics(config.metrics)
         self._sized: dict[str, Worker] = {}
         self._adopt(self._build())
 
     def _build(self) -> nn.Module:
         dataset = self.dataset
         return build_configured_model(
-            self.config, dataset.input_shape, dataset.num_classes, dataset.target_shape
+            self.config, dataset.input_shape, dataset.num_outputs, dataset.target_shape, dataset.is_text
         )
 
     def _adopt(self, model: nn.Module) -> None:
@@ -71,9 +73,9 @@ class Worker:
         if self.device.type == "cuda":
             key_recurrent_dropout(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)
-        self.optimizer = make_optimizer(self.parameters.values(), self.config.local)
+        self.optimizer = make_optimizer(self.parameters.values(), self.config.optimizer)
         # The arrays of a global model and its sums, or logits, on the test set (``evaluation.py``).
-        self.global_evaluation: tuple[Tensors, Evaluation | torch.Tensor] | None = None
+        self.global_evaluation: tuple[Tensors, Evaluation | torch.Tensor | dict[str, float]] | None = None
 
     def sized(self, size: str) -> "Worker":
         """Return the worker with a resident sub-model of a size; it shares everything else with this one.

@@ -93,7 +93,20 @@ def check_reports(config: Config, dataset: Dataset) -> None:
     UserError
         If ``clients.test-data`` or ``evaluate.groups`` does not go with the data or the partition.
     """
-    one_label_each = not dataset.target_shape and dataset.test.clients is None
+    no_classes = bool(dataset.target_shape) or dataset.is_regression
+    stops = config.stop.patience > 0 or config.stop.target > 0
+    if dataset.is_regression and stops and config.stop.metric.endswith("accuracy"):
+        raise UserError(
+            f"stop.metric '{config.stop.metric}' is for classes, and dataset {dataset.name!r} has numbers:"
+            " set it to 'test_loss'"
+        )
+    one_label_each = not no_classes and dataset.test.clients is None
+    for key, is_set in (
+        ("analysis.feature-rounds", bool(config.analysis.feature_rounds)),
+        ("analysis.sharpness-images", config.analysis.sharpness_images > 0),
+    ):
+        if dataset.is_regression and is_set:
+            raise UserError(f"{key} is for classes, and dataset {dataset.name!r} has numbers: leave it out")
     if config.class_groups != "none" and not one_label_each:
         raise UserError(
             f"evaluate.groups '{config.evaluate.groups}' is for data with one label per sample and a test set"

@@ -2,25 +2,39 @@
 
 An entry is a folder that appears under its final name only when complete: it is written beside it and
 renamed. So a killed process leaves no half entry, and of two that write at once the later one gives way.
+
+The files of an entry are checked against their CRC-32 once per process (0.05 s of processor time for the
+184 MB of CIFAR-10): it finds every damage of up to 32 bits in a row, at a quarter of the cost of a
+cryptographic hash. A damaged entry is made again from its source.
 """
 
+import functools
 import hashlib
-import json
+import math
 import os
 import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
+from common.files import read_regular, user_cache
+from common.seal import seal, unseal
 from datasets.images.decoding import DecodedDataset, decode
+from datasets.images.files import walk
 from datasets.images.raw import RawDataset
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
+_DESCRIPTION = "description.json"
+_ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
+_STEP = 2**20
 _PARTIAL_PREFIX = ".partial-"
 _ABANDONED_AFTER_SECONDS = 24 * 3600
 
@@ -30,19 +44,54 @@ def entry_name(name: str, image_size: int, root: Path, paths: Sequence[str]) -> 
     fingerprint = hashlib.sha256(f"{_FORMAT_VERSION} {name} {image_size}".encode())
     for path in paths:
         for relative, status in _walk(root, path):
-            fingerprint.update(f"\0{relative}\0{status.st_size}\0{status.st_mtime_ns}".encode())
+            fingerprint.update(os.fsencode(f"\0{relative}\0{status.st_size}\0{status.st_mtime_ns}"))
     return f"{name}-{fingerprint.hexdigest()[:16]}"
 
 
-def load_entry(root: Path, entry: str) -> DecodedDataset | None:
-    """Return the entry, its images memory-mapped, or None if no cache folder has it."""
-    for folder in _cache_folders(root):
-        if (folder / entry).is_dir():
-            return _load(folder / entry)
-    return None
+def open_entry(root: Path, entry: str, read: Callable[[], RawDataset], image_size: int) -> DecodedDataset:
+    """Return an entry, its images memory-mapped; where there is none, or a damaged one, make it.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data set.
+    entry : str
+        From `entry_name`.
+    read : callable
+        Reads the data set, to be decoded.
+    image_size : int
+        See `datasets.images.decoding.decode`.
+
+    Raises
+    ------
+    UserError
+        If the data set cannot be read, or the entry not be written.
+    """
+    damage = ""
+    for folder in (parent / entry for parent in _cache_folders(root)):
+        if not os.path.lexists(folder):
+            continue
+        try:
+            decoded = _load(folder)
+        except _DamagedError as error:
+            damage = f"the cache {folder} was damaged ({error})"
+            _discard(folder)
+            continue
+        return replace(decoded, remarks=(f"{damage}: another copy is used",)) if damage else decoded
+    try:
+        decoded = _store(root, entry, read(), image_size)
+    except UserError as error:
+        if not damage:
+            raise
+        raise UserError(f"{damage}, and cannot be made again: {error}") from error
+    return replace(decoded, remarks=(f"{damage}: it was made again from the source",)) if damage else decoded
 
 
-def store_entry(root: Path, entry: str, raw: RawDataset, image_size: int) -> DecodedDataset:
+class _DamagedError(Exception):
+    """An entry of the cache is not as it was written."""
+
+
+def _store(root: Path, entry: str, raw: RawDataset, image_size: int) -> DecodedDataset:
     """Decode ``raw`` into a new entry and return that, memory-mapped."""
     partial = _make_partial_folder(root)
     final = partial.parent / entry
@@ -53,27 +102,36 @@ def store_entry(root: Path, entry: str, raw: RawDataset, image_size: int) -> Dec
         raise UserError(f"cannot write the cache {final}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return _load(final)
+    try:
+        return _load(final)
+    except _DamagedError as error:
+        raise UserError(f"the cache {final} is damaged ({error}): delete that folder and run again") from None
+
+
+def _discard(folder: Path) -> None:
+    """Take a damaged entry away if that is allowed; another process may be about to do the same."""
+    try:
+        doomed = Path(tempfile.mkdtemp(prefix=_PARTIAL_PREFIX, dir=folder.parent))
+        folder.rename(doomed / "damaged")
+    except OSError:
+        return
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _cache_folders(root: Path) -> tuple[Path, Path]:
     """Beside the data, so that it is shared and deleted with them; else the user's own cache."""
-    user_cache = os.environ.get("FLOWERBED_CACHE") or Path.home() / ".cache" / "flowerbed"
-    return root / ".flowerbed-cache", Path(user_cache).expanduser()
+    return root / ".flowerbed-cache", user_cache()
 
 
 def _walk(root: Path, path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the files that a path below the root stands for: itself, or what is in that folder."""
     start = root / path
-    if start.is_file():
-        yield path, start.stat()
-    for parent, folders, names in os.walk(start, followlinks=True):
-        folders.sort()
-        for name in sorted(names):
-            file = Path(parent, name)
-            try:
-                yield file.relative_to(root).as_posix(), file.stat()
-            except FileNotFoundError as error:
-                raise UserError(f"{file} is a broken link: mend or delete it") from error
+    status = start.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        yield path, status
+        return
+    for file, status in walk(start):
+        yield f"{path}/{file.relative_to(start).as_posix()}", status
 
 
 def _make_partial_folder(root: Path) -> Path:
@@ -110,8 +168,13 @@ def _write(folder: Path, raw: RawDataset, image_size: int) -> None:
             inputs.flush()
     np.save(folder / "train_targets.npy", decoded.train_targets)
     np.save(folder / "test_targets.npy", decoded.test_targets)
-    description = {"class_names": decoded.class_names, "mean": decoded.mean, "std": decoded.std}
-    (folder / "description.json").write_text(json.dumps(description), encoding="utf-8")
+    description = {
+        "class_names": decoded.class_names,
+        "mean": decoded.mean,
+        "std": decoded.std,
+        "crc32": {name: _crc32(folder / f"{name}.npy") for name in _ARRAYS},
+    }
+    (folder / _DESCRIPTION).write_bytes(seal(description))
 
 
 def _publish(partial: Path, final: Path) -> None:
@@ -126,9 +189,12 @@ def _publish(partial: Path, final: Path) -> None:
 
 def _load(folder: Path) -> DecodedDataset:
     try:
-        description = json.loads((folder / "description.json").read_text(encoding="utf-8"))
+        description = unseal(read_regular(folder / _DESCRIPTION))
+        for name in _ARRAYS:
+            if _crc32(folder / f"{name}.npy") != description["crc32"][name]:
+                raise _DamagedError(f"{name}.npy is not as it was written")
         # Copy-on-write maps count as writable, which torch wants, and never reach the file.
-        return DecodedDataset(
+        decoded = DecodedDataset(
             train_inputs=np.load(folder / "train_inputs.npy", mmap_mode="c"),
             train_targets=np.load(folder / "train_targets.npy"),
             test_inputs=np.load(folder / "test_inputs.npy", mmap_mode="c"),
@@ -137,7 +203,41 @@ def _load(folder: Path) -> DecodedDataset:
             mean=tuple(description["mean"]),
             std=tuple(description["std"]),
         )
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(
-            f"the cache {folder} is damaged ({error}): delete that folder and run again"
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise _DamagedError(f"{folder.name}: {error}") from error
+    _check_shapes(decoded)
+    return decoded
+
+
+def _check_shapes(decoded: DecodedDataset) -> None:
+    """Refuse arrays that do not belong together, whatever their sums say."""
+    num_classes, channels = len(decoded.class_names), len(decoded.mean)
+    for inputs, targets in (
+        (decoded.train_inputs, decoded.train_targets),
+        (decoded.test_inputs, decoded.test_targets),
+    ):
+        if inputs.dtype != np.uint8 or inputs.ndim != 4 or inputs.shape[1] != channels:
+            raise _DamagedError(f"images are {inputs.dtype} of shape {inputs.shape}")
+        if targets.dtype != np.int64 or targets.shape != inputs.shape[:1]:
+            raise _DamagedError(f"labels are {targets.dtype} of shape {targets.shape}")
+        if targets.size and not 0 <= targets.min() <= targets.max() < num_classes:
+            raise _DamagedError("labels are beyond the classes")
+    if len(decoded.std) != channels or not all(map(math.isfinite, decoded.mean + decoded.std)):
+        raise _DamagedError("the statistics are not finite numbers")
+
+
+def _crc32(path: Path) -> int:
+    """Return the CRC-32 of a file; of one that has not changed since, from memory."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path.name} is no file")
+    return _crc32_once(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _crc32_once(path: Path, inode: int, size: int, changed: int) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_STEP):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum

@@ -19,7 +19,10 @@ _IMAGES_PER_STEP = 512
 
 @dataclass(frozen=True, eq=False)
 class DecodedDataset:
-    """Arrays of both splits, and the training images' per-channel statistics on [0, 1]."""
+    """Arrays of both splits, and the training images' per-channel statistics on [0, 1].
+
+    ``remarks`` are what a person should know about how they were read.
+    """
 
     train_inputs: Images
     train_targets: npt.NDArray[np.int64]
@@ -28,6 +31,7 @@ class DecodedDataset:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def allocate_in_memory(name: str, shape: tuple[int, ...]) -> Images:
@@ -52,8 +56,15 @@ def decode(raw: RawDataset, image_size: int, allocate: Allocate = allocate_in_me
     UserError
         If an image cannot be decoded, or if ``image_size`` is 0 and the images differ in size.
     """
+    for name, split in (("training", raw.train), ("test", raw.test)):
+        labels = split.targets
+        if labels.size and not 0 <= labels.min() <= labels.max() < len(raw.class_names):
+            raise UserError(f"the {name} labels go beyond the {len(raw.class_names)} classes: damaged data?")
     train_inputs, histogram = _decode_split("train_inputs", raw.train, image_size, allocate)
-    test_inputs, _ = _decode_split("test_inputs", raw.test, image_size, allocate)
+    if len(raw.test.targets):
+        test_inputs, _ = _decode_split("test_inputs", raw.test, image_size, allocate)
+    else:
+        test_inputs = allocate("test_inputs", (0, *train_inputs.shape[1:]))
     if train_inputs.shape[1:] != test_inputs.shape[1:]:
         raise _differing_sizes(train_inputs.shape, test_inputs.shape)
     mean, std = _statistics(histogram)
@@ -70,22 +81,38 @@ def _decode_split(
     done = 0
     for chunk in split.chunks:
         for start in range(0, len(chunk), _IMAGES_PER_STEP):
-            images = _fit(chunk[start : start + _IMAGES_PER_STEP], image_size)
+            images = fit(chunk[start : start + _IMAGES_PER_STEP], image_size)
             if inputs is None:
                 inputs = allocate(name, (len(split.targets), *images.shape[1:]))
                 histogram = np.zeros((images.shape[1], 256), dtype=np.int64)
             elif images.shape[1:] != inputs.shape[1:]:
                 raise _differing_sizes(inputs.shape, images.shape)
+            if done + len(images) > len(inputs):
+                raise _miscounted(name, f"{done + len(images)} or more", len(inputs))
             inputs[done : done + len(images)] = images
-            for channel, counts in enumerate(histogram):
-                counts += np.bincount(images[:, channel].ravel(), minlength=256)
+            _count(images, histogram)
             done += len(images)
     if inputs is None or done != len(split.targets):
-        raise ValueError(f"{name}: {done} images for {len(split.targets)} targets")
+        raise _miscounted(name, done, len(split.targets))
     return inputs, histogram
 
 
-def _fit(images: Images, image_size: int) -> Images:
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and population standard deviation of each channel of images, on [0, 1]."""
+    histogram = np.zeros((images.shape[1], 256), dtype=np.int64)
+    for start in range(0, len(images), _IMAGES_PER_STEP):
+        _count(images[start : start + _IMAGES_PER_STEP], histogram)
+    return _statistics(histogram)
+
+
+def _count(images: Images, histogram: npt.NDArray[np.int64]) -> None:
+    """Add the pixels of images to the counts of each channel's values, (channels, 256)."""
+    for channel, counts in enumerate(histogram):
+        counts += np.bincount(images[:, channel].ravel(), minlength=256)
+
+
+def fit(images: Images, image_size: int) -> Images:
+    """Return images with a side of `image_size` pixels: the shorter side resized, then the centre."""
     if image_size == 0 or images.shape[2:] == (image_size, image_size):
         return images
     # Imported here: it takes seconds, and cached images do without.
@@ -94,6 +121,10 @@ def _fit(images: Images, image_size: int) -> Images:
     resized = vision.resize(torch.from_numpy(np.ascontiguousarray(images)), [image_size], antialias=True)
     cropped: Images = vision.center_crop(resized, [image_size]).numpy()
     return cropped
+
+
+def _miscounted(name: str, num_images: int | str, num_labels: int) -> UserError:
+    return UserError(f"the data are damaged: {name} has {num_images} images and {num_labels} labels")
 
 
 def _differing_sizes(first: tuple[int, ...], second: tuple[int, ...]) -> UserError:

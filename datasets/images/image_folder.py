@@ -1,63 +1,53 @@
 """Images in one folder per class: the layout of CINIC-10, Tiny-ImageNet and most home-made sets."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from common.errors import UserError
+from datasets.images.files import ENDINGS, class_folders, image_files, printable
+from datasets.images.pixels import decode_image
 from datasets.images.raw import RawDataset, RawSplit
 
-_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
-
-def read_image_folder(root: Path) -> RawDataset:
+def read_image_folder(root: Path, test_folder: str = "test") -> RawDataset:
     """List ``root/{train,test}/<class>/**``; the images are decoded when their chunks are asked for.
 
-    Labels number the training classes in sorted order of their folder names.
+    Labels number the training classes in sorted order of their folder names. Hidden files and folders do not
+    count.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    test_folder : str, default "test"
+        The folder below `root` that is the test set; empty: there is none, and the test split has no images.
 
     Raises
     ------
     UserError
         If a class folder of the training set is empty, or the test set has other classes.
     """
-    class_names = tuple(sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir()))
-    strangers = {entry.name for entry in os.scandir(root / "test") if entry.is_dir()} - set(class_names)
-    if strangers:
-        raise UserError(f"{root / 'test'}: class {min(strangers)!r} has no folder in {root / 'train'}")
-    train = [_image_files(root / "train" / name) for name in class_names]
-    test = [_image_files(root / "test" / name) for name in class_names]
+    class_names = class_folders(root / "train")
+    train = [image_files(root / "train" / name) for name in class_names]
     for name, files in zip(class_names, train, strict=True):
         if not files:
-            raise UserError(f"{root / 'train' / name}: no image files in it")
-    if not any(train) or not any(test):
-        raise UserError(f"no images: expected {root}/train/<class>/* and {root}/test/<class>/*")
-    return RawDataset(_raw_split(train), _raw_split(test), class_names)
-
-
-def decode_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Return the RGB pixels of one image file, ``(3, height, width)``."""
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
-    # Pillow's decoders do not agree on what a broken file raises.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(f"cannot decode the image {path}: {error}") from error
-    return pixels.transpose(2, 0, 1)
-
-
-def _image_files(folder: Path) -> list[Path]:
-    # Recursive, since Tiny-ImageNet keeps its images in <class>/images/.
-    found = (
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in _EXTENSIONS
-    )
-    return sorted(found)
+            raise UserError(
+                f"{root / 'train' / name}: no image files in it (their names end in {', '.join(ENDINGS)})"
+            )
+    tested = class_folders(root / test_folder) if test_folder else []
+    if strangers := set(tested) - set(class_names):
+        complaint = f"class {min(strangers)!r} has no folder in {root / 'train'}"
+        raise UserError(f"{root / test_folder}: {complaint}")
+    test = [image_files(root / test_folder / name) if name in tested else [] for name in class_names]
+    if not train or (test_folder and not any(test)):
+        expected = [f"{root}/{name}/<class>/*" for name in ("train", test_folder) if name]
+        raise UserError(
+            f"no images: expected {' and '.join(expected)} with names that end in {', '.join(ENDINGS)}"
+        )
+    return RawDataset(_raw_split(train), _raw_split(test), tuple(map(printable, class_names)))
 
 
 def _raw_split(files_of_class: Sequence[Sequence[Path]]) -> RawSplit:

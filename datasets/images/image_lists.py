@@ -5,6 +5,7 @@ The layout of ImageNet-LT (Liu et al., CVPR 2019), with a column for iNaturalist
 by blanks or commas.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
+from common.files import read_text
 from datasets.images.image_folder import decoded_files
 from datasets.images.raw import RawDataset, RawSplit
 
 IndexArray = npt.NDArray[np.int64]
+
+_LABEL = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +56,12 @@ def read_image_list(file: Path, key: str) -> ImageList:
     UserError
         If the file is missing or a line is not as it should be.
     """
-    if not file.is_file():
-        raise UserError(f"{key}: there is no file {file}")
     rows: list[list[str]] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(file, key).splitlines(), start=1):
         fields = [part.strip() for part in line.split(",")] if "," in line else line.split()
         if not fields or fields[0].startswith("#"):
             continue
-        if len(fields) not in (2, 3) or not fields[1].isdecimal():
+        if len(fields) not in (2, 3) or not _LABEL.fullmatch(fields[1]):
             raise UserError(
                 f"{file}, line {number}: expected a path, a label from 0 and perhaps a user, not '{line}'"
             )
@@ -126,18 +128,20 @@ class ImageLists:
         for path in (*self.train.paths, *self.test.paths):
             if not (root / path).is_file():
                 raise UserError(f"dataset.list-file names the image {root / path}, which is missing")
-        num_classes = int(max(self.train.targets.max(), self.test.targets.max())) + 1
-        counts = np.bincount(self.train.targets, minlength=num_classes)
-        if not counts.all():
+        num_classes = int(max(self.train.targets.max(), self.test.targets.max(initial=0))) + 1
+        present = np.unique(self.train.targets)
+        if len(present) < num_classes:
+            missing = np.flatnonzero(present != np.arange(len(present)))
+            label = missing[0] if len(missing) else len(present)
             raise UserError(
-                f"class {int(np.argmin(counts))} of {num_classes} has no training image in dataset.list-file:"
-                " number the classes from 0 without gaps, and keep enough clients"
+                f"class {label} of {num_classes} has no training image in dataset.list-file: number the"
+                " classes from 0 without gaps, and keep enough clients"
             )
         return RawDataset(_raw(root, self.train), _raw(root, self.test), tuple(map(str, range(num_classes))))
 
 
-def read_image_lists(train_file: Path, test_file: Path) -> ImageLists:
-    """Read the lists of both splits.
+def read_image_lists(train_file: Path, test_file: Path | None) -> ImageLists:
+    """Read the lists of both splits; without a test list there are no test images.
 
     Raises
     ------
@@ -145,16 +149,14 @@ def read_image_lists(train_file: Path, test_file: Path) -> ImageLists:
         If a list is missing or damaged, or the test list has users whom the other one lacks.
     """
     train = read_image_list(train_file, "dataset.list-file")
-    test = read_image_list(test_file, "dataset.test-list-file")
+    test = ImageList((), np.empty(0, dtype=np.int64), ())
+    if test_file:
+        test = read_image_list(test_file, "dataset.test-list-file")
     names, counts = np.unique(train.users, return_counts=True)
     client_names = tuple(map(str, names[np.argsort(-counts, kind="stable")]))
     if test.users and (strangers := set(test.users) - set(client_names)):
         raise UserError(f"{test_file}: user {min(strangers)!r} has no image in {train_file}")
     return ImageLists(train, test, client_names)
-
-
-def list_parameters(*, list_file: str = "", test_list_file: str = "") -> None:
-    """Declare, as keyword parameters, what ``dataset.<parameter>`` of ``image-folder`` may be."""
 
 
 def _raw(root: Path, images: ImageList) -> RawSplit:

@@ -32,7 +32,7 @@ def check_noise(dataset: Dataset, sigma: float) -> None:
     UserError
         If there is to be noise and the inputs are not images.
     """
-    if sigma > 0 and dataset.train.inputs.dim() != 4:
+    if sigma > 0 and dataset.kind != "images":
         raise UserError(
             f"dataset.client-noise is noise on pixels, and dataset '{dataset.name}' has none: set it to 0"
         )

@@ -39,8 +39,9 @@ def donors_of(
     dataset: Dataset, section: DatasetSection, scheme: PartitionScheme
 ) -> tuple[PartitionScheme, list[IndexArray], Donors]:
     """Return who has which noise: the scheme, its partition of the training set, and whose images are it."""
-    if dataset.is_text:
-        raise UserError(f"dataset.feature-noise is for images, and {dataset.name!r} is text: set it to 0")
+    if dataset.kind != "images":
+        what = "text" if dataset.is_text else dataset.kind
+        raise UserError(f"dataset.feature-noise is for images, and {dataset.name!r} is {what}: set it to 0")
     if scheme.name == "node":
         raise UserError("dataset.feature-noise takes images of other clients: not with partition 'node'")
     if section.feature_noise_clients:

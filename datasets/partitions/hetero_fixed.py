@@ -1,14 +1,13 @@
 """The partition ``hetero-fixed`` of InCo Aggregation: one realisation, whatever the method and the seed."""
 
-import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from common.errors import UserError
-from datasets.partition_report import read_partition
+from common.files import expanded, read_json
+from datasets.partition_report import DAMAGED_NPZ, read_partition
 from datasets.partitions._dealing import IndexArray
 from datasets.partitions._niid_bench import NIID_BENCH_MIN_SIZE, niid_bench_dirichlet
 
@@ -65,14 +64,17 @@ def partition(
 
 
 def _read(file: str) -> list[IndexArray]:
-    path = Path(file).expanduser()
+    path = expanded(file, "partition.file")
     if not path.is_file():
         raise UserError(f"partition.file: there is no file '{file}'")
     try:
         if path.suffix == ".npz":
-            return read_partition(path)
-        return [_indices(part) for part in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, KeyError, TypeError, OSError) as error:
+            return [_indices(part) for part in read_partition(path)]
+        content = read_json(path)
+        if not isinstance(content, list):
+            raise ValueError("it is no list")
+        return [_indices(part) for part in content]
+    except (*DAMAGED_NPZ, UserError) as error:
         raise UserError(
             f"partition.file: '{file}' is no partition.npz and no JSON list of lists: {error}"
         ) from None
@@ -82,6 +84,8 @@ def _indices(values: Any) -> IndexArray:
     array = np.array(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError("a client's indices are a list of whole numbers")
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError("an index is beyond 64 bits")
     return array.astype(np.int64)
 
 

@@ -12,6 +12,7 @@ from common.errors import UserError
 from common.randomness import numpy_generator
 from common.sections import NonNegative, Positive
 from datasets.dataset import Dataset, Split
+from datasets.request import Request
 from datasets.shakespeare.clients import ClientUnit, client_key, client_text, group_by_client
 from datasets.shakespeare.layouts import Edition, read_roles
 from datasets.shakespeare.roles import Role
@@ -27,7 +28,6 @@ from datasets.shakespeare.windows import (
     split_clients,
     window_starts,
 )
-from datasets.text import TextRequest
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Part = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
@@ -44,7 +44,7 @@ _S = TypeVar("_S", bound=_Sized)
 
 
 def load_shakespeare(
-    request: TextRequest,
+    request: Request,
     *,
     edition: Edition = "auto",
     task: Literal["next-character", "every-character"] = "next-character",
@@ -60,7 +60,7 @@ def load_shakespeare(
 
     Parameters
     ----------
-    request : TextRequest
+    request : Request
         Where the text is, how many clients to keep, and how much to hold out.
     edition : str, default "auto"
         Which layout to read if several are there: ``plays``, ``tinyshakespeare`` or ``gutenberg``.
@@ -95,6 +95,12 @@ def load_shakespeare(
     UserError
         If there is no such text, it is malformed, or it has too few clients.
     """
+    if request.image_size > 0:
+        raise UserError(f"dataset {request.name!r} is text: leave dataset.image-size at 0")
+    if request.long_tail:
+        raise UserError(
+            f"dataset.imbalance-factor is for images, and {request.name!r} is text: leave it at 1"
+        )
     roles, description = read_roles(request.root, edition)
     roles = group_by_client(roles, client)
     if task == "every-character":
@@ -160,7 +166,7 @@ def keep_largest(clients: Sequence[_S], num_clients: int | None) -> list[_S]:
 
 
 def _every_character(
-    request: TextRequest, roles: Sequence[Role], description: str, train_fraction: float, min_samples: int
+    request: Request, roles: Sequence[Role], description: str, train_fraction: float, min_samples: int
 ) -> Dataset:
     found: list[SequenceClient] = []
     num_unknown = 0
@@ -192,7 +198,7 @@ def _split(inputs: npt.NDArray[np.uint8], targets: IndexArray, of_client: Sequen
 
 
 def _dataset(
-    request: TextRequest,
+    request: Request,
     train: Split,
     validation: Split,
     test: Split,
@@ -216,6 +222,7 @@ def _dataset(
         std=(),
         client_names=tuple(client.key for client in kept),
         remarks=remarks,
+        kind="tokens",
     )
 
 

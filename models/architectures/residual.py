@@ -251,3 +251,10 @@ def _conv(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Co
     conv = nn.Conv2d(inputs, outputs, kernel_size, stride, padding=kernel_size // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
+
+
+BUILDS: dict[str, Build] = {
+    "resnet18": four_stage_build("resnet18", blocks=(2, 2, 2, 2)),
+    "resnet34": four_stage_build("resnet34", blocks=(3, 4, 6, 3)),
+    **{f"resnet{depth}": thin_build(f"resnet{depth}", depth) for depth in (20, 32, 44, 56, 110)},
+}

@@ -88,3 +88,6 @@ def vgg_build(model: str, depth: int) -> Callable[..., nn.Module]:
         return VGG(shape, num_classes, STAGES[depth], ACTIVATIONS[activation], pooling)
 
     return build_vgg
+
+
+BUILDS = {f"vgg{depth}": vgg_build(f"vgg{depth}", depth) for depth in STAGES}

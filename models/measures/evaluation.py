@@ -1,8 +1,8 @@
 """Loss and accuracy of a model on a split."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from common.global_generators import seeded_globally
 from models.foreign import own_generators
+from models.measures.own import Metric, Own, OwnSums
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,14 @@ class Evaluation:
     ----------
     count, loss, correct : Tensor
         float64, shape (num_classes,): targets, summed cross-entropy, and hits per true class (or per group).
+    own : mapping
+        Of the run's own metrics, over all samples.
     """
 
     count: Tensor
     loss: Tensor
     correct: Tensor
+    own: Own = field(default_factory=dict)
 
     def mean(self, class_weights: Tensor | None = None) -> tuple[float, float]:
         """Return (loss, accuracy) over all samples, or with classes weighted by `class_weights`.
@@ -66,6 +70,7 @@ def evaluate(
     batch_size: int,
     groups: Tensor | None = None,
     predictor: Callable[[Tensor], Tensor] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Evaluation:
     """Evaluate `model` on one split, in evaluation mode.
 
@@ -83,15 +88,19 @@ def evaluate(
         int64, shape (samples,): sum per group instead of per class.
     predictor : callable, optional
         Gives the logits in place of the model itself, which is in evaluation mode all the same.
+    metrics : mapping, optional
+        The run's own metrics.
     """
     device = next(model.parameters()).device
     num_sums = num_classes if groups is None else int(groups.max()) + 1
     sums = torch.zeros(3, num_sums, dtype=torch.float64, device=device)
     predictor = predictor or model
+    own = OwnSums(metrics or {})
     with evaluation_mode(model):
         for start in range(0, len(targets), batch_size):
             batch_targets = targets[start : start + batch_size].to(device)
             logits = predictor(normalizer(inputs[start : start + batch_size].to(device))).float()
+            own.add(logits, batch_targets)
             losses = F.cross_entropy(logits, batch_targets, reduction="none")
             hits = logits.argmax(dim=1) == batch_targets
             counts = batch_targets >= 0  # cross_entropy gives padding no loss, and it is never a hit
@@ -103,7 +112,7 @@ def evaluate(
                 keys = group.view(-1, *[1] * (batch_targets.dim() - 1)).expand_as(batch_targets)
             sums.index_add_(1, keys.flatten(), values.flatten(1))
     count, loss, correct = sums.cpu()
-    return Evaluation(count, loss, correct)
+    return Evaluation(count, loss, correct, own.results())
 
 
 @torch.no_grad()

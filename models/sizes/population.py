@@ -1,11 +1,12 @@
 """Which client has which size of a model."""
 
-import json
+import re
 from collections.abc import Sequence
 from typing import Literal
 
-from common.errors import UserError
+from common.errors import UserError, shown
 from common.randomness import numpy_generator
+from common.reading import parse_json
 
 Assignment = Literal["contiguous", "shuffled", "dynamic"]
 
@@ -88,19 +89,18 @@ def read_sizes(text: str, source: str) -> list[str]:
         If it is neither, or a client is missing or named twice.
     """
     if text.lstrip().startswith("["):
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UserError(f"model.size-file: {source} is no JSON list: {error}") from None
+        values = parse_json(text, f"model.size-file: {source}")
+        if not all(isinstance(value, str | int | float) for value in values):
+            raise UserError(f'model.size-file: {source} must be a list of sizes, such as ["1", "0.5"]')
         return [str(value) for value in values]
     sizes: dict[int, str] = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         client, _, size = line.partition(",")
         if client == "client_id":
             continue
-        if not client.isdecimal() or not size or int(client) in sizes:
+        if not re.fullmatch(r"[0-9]{1,9}", client) or not size or int(client) in sizes:
             raise UserError(
-                f"model.size-file: {source} has the line '{line}': write client_id,size once each"
+                f"model.size-file: {source} has the line {shown(line)}: write client_id,size once each"
             )
         sizes[int(client)] = size.strip()
     if sorted(sizes) != list(range(len(sizes))):

@@ -182,10 +182,10 @@ def parse_sizes(model: nn.Module, text: str) -> tuple[str, ...]:
         If the model cannot be cut, or has no such size.
     """
     splittable = as_splittable(model)
-    sizes = tuple(splittable.size_name(part.strip()) for part in text.split(",") if part.strip())
-    if not sizes:
-        raise UserError("model.sizes names no size: list some, separated by commas")
-    return sizes
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise UserError(f"model.sizes = '{text}' has an empty place: list sizes, with a comma between two")
+    return tuple(splittable.size_name(part) for part in parts)
 
 
 def keep_blocks(model: Classifier, blocks: Mapping[str, int]) -> Classifier:

@@ -3,6 +3,7 @@
 from torch import nn
 
 from common.errors import UserError
+from common.records import is_finite
 from models.weights.local_weights import read_state
 
 
@@ -32,6 +33,13 @@ def load_run_weights(model: nn.Module, model_name: str, path: str) -> None:
         if state[name].shape != value.shape:
             shapes = f"{tuple(state[name].shape)} there and {tuple(value.shape)} in the model"
             raise _misfit(path, model_name, f"'{name}' is {shapes}")
+        if state[name].is_floating_point() != value.is_floating_point():
+            raise _misfit(path, model_name, f"'{name}' is of type {state[name].dtype} there")
+        if state[name].is_floating_point() != value.is_floating_point():
+            kinds = f"{state[name].dtype} there and {value.dtype} in the model"
+            raise _misfit(path, model_name, f"'{name}' is {kinds}")
+        if not is_finite(state[name]):
+            raise _misfit(path, model_name, f"'{name}' is not finite")
     if unknown := next((name for name in state if name not in target), None):
         raise _misfit(path, model_name, f"the model has no '{unknown}'")
     model.load_state_dict(dict(state))

@@ -1,26 +1,32 @@
 """Checkpoints: immutable tensor files, and one manifest whose atomic appearance commits them.
 
-``checkpoints/round-000010.json`` names the files of the round with their hashes: the global model, the
-strategy's tensors, and one file per client that keeps state. A client's file is written only if the client
-trained since the last checkpoint; the manifest may name older files. The last two manifests are kept, with
-what they name.
+``checkpoints/round-000010.json`` names the files of the round with their hashes, and has one of itself: the
+global model, the strategy's tensors, and one file per client that keeps state. A client's file is written
+only if the client trained since the last checkpoint; the manifest may name older files. The last two
+manifests are kept, with what they name. Files and folders of other names are left alone.
 """
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from common.errors import UserError
-from common.files import write_atomic
+from common.files import read_regular, write_atomic
 from common.records import Payload, Tensors
+from common.seal import seal, unseal
 
 _KEPT = 2
+_MANIFEST = re.compile(r"round-\d{6,}\.json")
+_TENSORS = r"(arrays|strategy|client-\d{6,})-round-\d{6,}\.safetensors"
+# What was written, and what a kill may have left of it.
+_OWN = re.compile(rf"\.?({_MANIFEST.pattern}|{_TENSORS})(\.\d+)?(\.tmp)?")
 _SEPARATOR = "::"  # between a section's name and a tensor's
 
 
@@ -37,7 +43,7 @@ class Checkpoint:
     strategy : tuple[dict, Tensors]
         The strategy's attributes (``server.checkpoints.state_codec``).
     progress : dict
-        Plain values of the round loop: early stop, best round, offsets of the metrics files, seconds.
+        Plain values of the round loop: early stop, best round, rows of the growing files, seconds.
     config : dict
         The flat configuration.
     clients : dict[int, Payload]
@@ -59,10 +65,16 @@ class CheckpointStore:
     ----------
     directory : Path
         The folder; made if it is not there.
+
+    Attributes
+    ----------
+    passed_over : list of str
+        Checkpoints that `load_latest` could not use, and why.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.passed_over: list[str] = []
         self._client_files: dict[str, dict[str, str]] = {}
 
     def commit(self, checkpoint: Checkpoint, changed: Iterable[tuple[int, Payload]] = ()) -> None:
@@ -93,35 +105,68 @@ class CheckpointStore:
             },
             "clients": self._client_files,
         }
-        write_atomic(self.directory / f"{stem}.json", json.dumps(manifest, indent=1).encode())
-        self._collect_garbage()
+        write_atomic(self.directory / f"{stem}.json", seal(manifest))
+        self._collect_garbage(checkpoint.server_round)
 
-    def load_latest(self) -> Checkpoint | None:
-        """Read the newest readable checkpoint; None if there never was one.
+    def client_state(self, client_id: int) -> Payload | None:
+        """Return a client's state of the last checkpoint that was written or read; None if it had none."""
+        file = self._client_files.get(str(client_id))
+        return None if file is None else _split(self._load(file))
+
+    def load_latest(self, check: Callable[[Mapping[str, Any]], None] | None = None) -> Checkpoint | None:
+        """Read the newest checkpoint that can be used; None if there never was one.
+
+        Parameters
+        ----------
+        check : callable, optional
+            Looks at the plain values of a checkpoint; raises `ValueError` if it cannot be used.
 
         Raises
         ------
         UserError
-            If there are checkpoints and none can be read.
+            If there are checkpoints and none can be used.
         """
-        problems: list[str] = []
+        self.passed_over = []
         for path in self._manifests():
             try:
-                return self._read(path)
-            except (ValueError, KeyError, OSError) as error:
-                problems.append(f"{path.name}: {error}")
-        if problems:
+                checkpoint = self._read(path)
+                if check:
+                    check(checkpoint.progress)
+                return checkpoint
+            # A manifest may have another shape, and tensors be of another format, for any reason.
+            except (ValueError, LookupError, TypeError, AttributeError, OSError, SafetensorError) as error:
+                self.passed_over.append(f"{path.name}: {error}")
+        if self.passed_over:
             raise UserError(
-                f"no checkpoint in {self.directory} can be read ({'; '.join(problems)}): start the run anew"
-                " in another directory"
+                f"no checkpoint in {self.directory} can be used ({'; '.join(self.passed_over)}): put the"
+                " files back from a copy, or start the run again in another directory"
             )
         return None
 
+    def latest_config(self) -> dict[str, Any] | None:
+        """Return the configuration of the newest readable manifest; None if there is none."""
+        for path in self._manifests():
+            try:
+                return dict(self._read_manifest(path)["config"])
+            except (ValueError, LookupError, TypeError, OSError):
+                continue
+        return None
+
     def _manifests(self) -> list[Path]:
-        return sorted(self.directory.glob("round-*.json"), reverse=True)
+        """Return what has the name of a manifest, the newest first."""
+        if not self.directory.is_dir():
+            return []
+        names = (path for path in self.directory.iterdir() if _MANIFEST.fullmatch(path.name))
+        return sorted(names, key=lambda path: int(path.stem.removeprefix("round-")), reverse=True)
+
+    def _read_manifest(self, path: Path) -> dict[str, Any]:
+        manifest = unseal(read_regular(path))
+        if _stem(manifest["round"]) != path.stem:
+            raise ValueError(f"it is of round {manifest['round']}")
+        return manifest
 
     def _read(self, path: Path) -> Checkpoint:
-        manifest = json.loads(path.read_text())
+        manifest = self._read_manifest(path)
         files = manifest["files"]
         checkpoint = Checkpoint(
             server_round=manifest["round"],
@@ -140,27 +185,30 @@ class CheckpointStore:
         return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
 
     def _load(self, file: Mapping[str, str]) -> Tensors:
-        content = (self.directory / file["name"]).read_bytes()
+        content = read_regular(self.directory / file["name"])
         if hashlib.sha256(content).hexdigest() != file["sha256"]:
             raise ValueError(f"{file['name']} is damaged")
         return load(content)
 
-    def _collect_garbage(self) -> None:
-        """Delete what no kept manifest names, left-overs of a kill and damaged manifests included."""
+    def _collect_garbage(self, server_round: int) -> None:
+        """Delete what no kept manifest names: left-overs of a kill, and what a resumed run passed over."""
         kept: set[str] = set()
         num_kept = 0
         for path in self._manifests():
             try:
-                manifest = json.loads(path.read_text())
+                manifest = self._read_manifest(path)
                 files = [*manifest["files"].values(), *manifest["clients"].values()]
-            except (ValueError, KeyError):
+                names = {path.name, *(file["name"] for file in files)}
+            except (ValueError, LookupError, TypeError, AttributeError, OSError):
                 continue
-            kept |= {path.name, *(file["name"] for file in files)}
+            if manifest["round"] > server_round:
+                continue
+            kept |= names
             num_kept += 1
             if num_kept == _KEPT:
                 break
         for path in self.directory.iterdir():
-            if path.name not in kept:
+            if _OWN.fullmatch(path.name) and path.name not in kept and not path.is_dir():
                 path.unlink(missing_ok=True)
 
 

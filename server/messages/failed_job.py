@@ -3,11 +3,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flwr.app import ConfigRecord, RecordDict
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from common.files import write_atomic
+from common.errors import UserError
+from common.files import read_json, write_atomic
 from common.records import CONFIG, Payload, Tensors, to_payload, to_record
 from common.sections import Value
 
@@ -71,14 +74,21 @@ class FailedJob:
 
     @classmethod
     def load(cls, directory: Path) -> "FailedJob":
-        """Read a job that ``save`` wrote."""
-        description = json.loads((directory / "job.json").read_text())
+        """Read a job that ``save`` wrote.
+
+        Raises
+        ------
+        UserError
+            If a file is missing, or is not what ``save`` wrote.
+        """
+        file = directory / "job.json"
+        description = _checked(read_json(file), file)
 
         def read(kind: str) -> Payload:
-            sections: dict[str, Tensors] = {}
-            for index, name in enumerate(description[kind]):
-                sections[name] = load_file(directory / f"{kind}-{index}.safetensors")
-            return sections
+            return {
+                name: _read_section(directory / f"{kind}-{index}.safetensors")
+                for index, name in enumerate(description[kind])
+            }
 
         return cls(
             description["client_id"],
@@ -88,3 +98,30 @@ class FailedJob:
             read("state"),
             description["run_config"],
         )
+
+
+_FIELDS = {
+    "client_id": int, "job": str, "message_config": dict, "run_config": dict, "sections": list, "state": list,
+}  # fmt: skip
+
+
+def _checked(description: Any, file: Path) -> dict[str, Any]:
+    """Return what ``job.json`` holds, if it has the fields of a job."""
+    if not isinstance(description, dict):
+        raise UserError(f"{file} is no recorded job: it is no table")
+    for name, kind in _FIELDS.items():
+        if type(description.get(name)) is not kind:
+            raise UserError(f"{file} is no recorded job: its '{name}' is missing, or is no {kind.__name__}")
+    names = [*description["sections"], *description["state"]]
+    if not all(isinstance(name, str) for name in names):
+        raise UserError(f"{file} is no recorded job: a section has no name")
+    if not all(isinstance(value, Value) for value in description["message_config"].values()):
+        raise UserError(f"{file} is no recorded job: its 'message_config' holds more than plain values")
+    return description
+
+
+def _read_section(file: Path) -> Tensors:
+    try:
+        return load_file(file)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"cannot read {file}: {error}") from None

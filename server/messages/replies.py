@@ -6,18 +6,17 @@ from dataclasses import dataclass
 
 from flwr.app import Array, Message, MetricRecord
 
-from common.errors import ClientFailureError, UserError
+from common.errors import CLIENT_MISCONFIGURED, ClientFailureError, UserError
 from common.records import (
     ARRAYS,
     METRICS,
     PARTICIPATION_WEIGHT,
     array_records,
     content_bytes,
+    finite_since,
     is_finite,
     to_tensors,
 )
-
-MISCONFIGURED = 1001  # clients.app.CLIENT_MISCONFIGURED
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,13 @@ class ReplyCheck:
 
     def _fault(self, client_id: int, reply: Message) -> str:
         """Return why a reply must not be averaged in; empty if it may."""
+        fault = self._content_fault(client_id, reply)
+        metrics = None if reply.has_error() else reply.content.get(METRICS)
+        return fault + finite_since(metrics) if fault and isinstance(metrics, MetricRecord) else fault
+
+    def _content_fault(self, client_id: int, reply: Message) -> str:
         if reply.has_error():
-            if reply.error.code == MISCONFIGURED:
+            if reply.error.code == CLIENT_MISCONFIGURED:
                 raise UserError(reply.error.reason or "a client is misconfigured")
             return reply.error.reason or "the client gave no reason"
         for name, record in array_records(reply.content).items():

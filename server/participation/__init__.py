@@ -9,18 +9,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from common.cohort import cohort_size
 from common.config import Config, drop_inherited_defaults
+from common.errors import UserError, shown
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import PARTICIPATION, find_subclass
 from common.randomness import Purpose, numpy_generator
 from server.participation._scheme import AskLosses, Facts, ParticipationScheme, SelectionContext
 
 _BEFORE_THE_FIRST_ROUND = 0
-
-
-def cohort_size(num_clients: int, fraction: float) -> int:
-    """Return m = max(1, round(C K)), rounded half up and never truncated."""
-    return max(1, int(np.floor(fraction * num_clients + 0.5)))
 
 
 def _ask_nobody(clients: Sequence[int], one_batch: bool) -> Mapping[int, float]:
@@ -50,6 +47,7 @@ class Participation:
         given = drop_inherited_defaults("participation", config.participation.parameters, declared)
         self.scheme = scheme_class(**parse_parameters("participation", name, declared, given))
         self._seed = config.seed
+        self._name = name
         self._num_clients = config.clients.count
         self.num_examples = np.ones(self._num_clients, dtype=np.int64)
         self._known_losses: dict[int, float] = {}
@@ -62,10 +60,10 @@ class Participation:
             )
         )
 
-    def meet(self, num_examples: npt.NDArray[np.int64], label_counts: npt.NDArray[np.int64]) -> None:
-        """Learn the clients' training samples: their number, and that of each class, (clients, classes)."""
+    def setup(self, num_examples: npt.NDArray[np.int64], label_counts: npt.NDArray[np.int64]) -> None:
+        """Take the clients' training samples: their number, and that of each class, (clients, classes)."""
         self.num_examples = num_examples
-        self.scheme.meet(label_counts)
+        self.scheme.setup(label_counts)
 
     def cohort(
         self,
@@ -88,7 +86,19 @@ class Participation:
             self._known_losses,
             ask_losses,
         )
-        return sorted(int(client) for client in self.scheme.select(selection))
+        return self._checked(self.scheme.select(selection))
+
+    def _checked(self, chosen: object) -> list[int]:
+        clients = np.asarray(chosen)
+        right = clients.ndim == 1 and len(clients) > 0 and clients.dtype.kind in "iu"
+        if not right or clients.min() < 0 or clients.max() >= self._num_clients:
+            raise UserError(
+                f"participation.name '{self._name}' must choose client ids from 0 to {self._num_clients - 1},"
+                f" not {shown(chosen)}"
+            )
+        if len(np.unique(clients)) < len(clients):
+            raise UserError(f"participation.name '{self._name}' must choose every client once")
+        return sorted(clients.tolist())
 
     def weights(self, cohort: Sequence[int]) -> dict[int, float]:
         """Return by client what its aggregation weight is to be multiplied by; empty for nothing."""

@@ -70,8 +70,10 @@ class ParticipationScheme:
     """Whether the method weighs the replies of such a cohort equally, unless told otherwise."""
     remembers_losses = False
     """Whether ``SelectionContext.known_losses`` is used."""
+    looks_at_clients = False
+    """Whether a client's data decide who else is in a cohort, by sizes or losses of the current model."""
     looks_at_labels = False
-    """Whether cohorts depend on the clients' labels (``meet``)."""
+    """Whether cohorts depend on the clients' labels (``setup``)."""
     keeps_cohort_size = True
     """Whether every cohort has the size that ``clients.fraction`` plans."""
 
@@ -88,8 +90,8 @@ class ParticipationScheme:
             If a parameter does not fit the run.
         """
 
-    def meet(self, label_counts: npt.NDArray[np.int64]) -> None:
-        """Learn how many training samples of each class the clients have: int64, shape (clients, classes)."""
+    def setup(self, label_counts: npt.NDArray[np.int64]) -> None:
+        """Take how many training samples of each class the clients have: int64, shape (clients, classes)."""
 
     def select(self, selection: SelectionContext) -> Sequence[int] | npt.NDArray[np.int64]:
         """Return the clients of a round, each once, in any order."""

@@ -25,6 +25,7 @@ class PowerOfChoice(ParticipationScheme):
     """
 
     aggregates_uniformly = True
+    looks_at_clients = True
 
     candidates: Annotated[int, Field(ge=0)] = 0
     variant: Literal["pow-d", "cpow-d", "rpow-d"] = "pow-d"

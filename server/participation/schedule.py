@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import expanded, read_text
 from server.participation._scheme import Facts, ParticipationScheme, SelectionContext
 
 
@@ -27,7 +28,7 @@ class Schedule(ParticipationScheme):
             raise UserError(
                 "participation 'schedule' needs participation.file: a clients.csv of another run, or JSON"
             )
-        path = Path(self.file).expanduser()
+        path = expanded(self.file, "participation.file")
         self._cohorts = read_schedule(path)
         _check(self._cohorts, path, facts)
 
@@ -44,15 +45,12 @@ def read_schedule(path: Path) -> dict[int, list[int]]:
     UserError
         If there is no such file, or it holds no schedule.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"participation.file: cannot read {path}: {error}") from None
+    text = read_text(path, "participation.file")
     cohorts: dict[int, list[int]] = {}
     try:
         for server_round, client in _json_pairs(text) if path.suffix == ".json" else _csv_pairs(text):
             cohorts.setdefault(server_round, []).append(client)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise UserError(
             f"participation.file: {path} is no schedule ({type(error).__name__}: {error}); it must be CSV"
             ' with the columns round and client_id, or JSON such as {"1": [4, 7]}'
@@ -66,7 +64,10 @@ def _csv_pairs(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _json_pairs(text: str) -> Iterator[tuple[int, int]]:
-    content: Any = json.loads(text)
+    try:
+        content: Any = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     rounds = enumerate(content, start=1) if isinstance(content, list) else content.items()
     for server_round, cohort in rounds:
         for client in cohort:

@@ -31,7 +31,7 @@ class Target(ParticipationScheme):
         log_weights = log_dirichlet_weights(np.full(facts.num_clients, self.alpha), facts.generator)
         self._mixture = np.exp(log_weights - np.logaddexp.reduce(log_weights))
 
-    def meet(self, label_counts: npt.NDArray[np.int64]) -> None:
+    def setup(self, label_counts: npt.NDArray[np.int64]) -> None:
         """Compute p."""
         sizes = label_counts.sum(axis=1)
         if not sizes.any():

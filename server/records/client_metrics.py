@@ -5,19 +5,29 @@ from collections.abc import Mapping
 import numpy as np
 
 from models.measures.class_report import GROUP_NAMES
+from models.measures.own import COUNT_OF
 
 ClientMetrics = Mapping[int, Mapping[str, float]]
-_OF_GLOBAL_MODEL = ("loss", "accuracy", "macro_f1", "weighted_f1")
 _ACCURACIES = ("accuracy", "accuracy_masked")
 # Groups differ from client to client, and not every client has a sample of each.
 OF_GROUPS = tuple(f"_{group}" for group in GROUP_NAMES)
 
 
+def reported(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return what a client measured, without what its means are weighted by."""
+    return {
+        name: value
+        for name, value in metrics.items()
+        if name != "num-examples" and not name.startswith(COUNT_OF)
+    }
+
+
 def weighted_mean(metrics: ClientMetrics, name: str) -> float | None:
-    """Average a client metric weighted by examples; None without clients."""
-    rows = [row for row in metrics.values() if name in row]
-    total = sum(row["num-examples"] for row in rows)
-    return sum(row["num-examples"] * row[name] for row in rows) / total if total else None
+    """Average a client metric weighted by examples, or by what it counted; None without clients."""
+    weight = f"{COUNT_OF}{name}"
+    rows = [(row.get(weight, row["num-examples"]), row[name]) for row in metrics.values() if name in row]
+    total = sum(count for count, _ in rows)
+    return sum(count * value for count, value in rows) / total if total else None
 
 
 def summarise_training(metrics: ClientMetrics) -> dict[str, float | None]:
@@ -49,6 +59,7 @@ def summarise_evaluations(
     """
     metrics = {client_id: row for client_id, row in metrics.items() if set(row) > {"num-examples"}}
     names = sorted({name for row in metrics.values() for name in row} - {"num-examples"})
+    names = [name for name in names if not name.startswith(COUNT_OF)]
     columns: dict[str, float | None] = {}
     for name in names:
         column = _column(name)
@@ -72,4 +83,4 @@ def summarise_evaluations(
 
 
 def _column(name: str) -> str:
-    return f"federated_{name}" if name.startswith(_OF_GLOBAL_MODEL) else name
+    return name if name.startswith("personal_") else f"federated_{name}"

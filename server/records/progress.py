@@ -59,7 +59,7 @@ class Logged:
     def show(self, row: Mapping[str, float]) -> None:
         """Show a finished round's metrics; log them if it was evaluated."""
         self._display.show(row)
-        if "test_accuracy" in row:
+        if "test_loss" in row:
             self._log(f"round {row['round']:.0f}  {describe(row)}")
 
     def note(self, text: str) -> None:
@@ -69,7 +69,7 @@ class Logged:
 
 
 class LiveBar:
-    """A progress bar with the latest loss and accuracy."""
+    """A progress bar with the round's loss, and the latest evaluation and its round."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -81,7 +81,7 @@ class LiveBar:
             TimeRemainingColumn(),
             console=Console(),
         )
-        self._latest: dict[str, float] = {}
+        self._evaluated = ""
 
     def start(self, finished: int, total: int) -> None:
         """Begin with `finished` of `total` rounds done."""
@@ -90,8 +90,10 @@ class LiveBar:
 
     def show(self, row: Mapping[str, float]) -> None:
         """Show a finished round's metrics."""
-        self._latest |= row
-        self._progress.update(self._task, completed=row["round"], metrics=describe(self._latest))
+        if is_evaluated(row):
+            self._evaluated = f"  in round {row['round']:.0f}: {describe(row, EVALUATED)}"
+        trained = describe(row, TRAINED)
+        self._progress.update(self._task, completed=row["round"], metrics=trained + self._evaluated)
 
     def note(self, text: str) -> None:
         """Show a line of text above the bar."""
@@ -108,7 +110,6 @@ class PlainLines:
     def __init__(self) -> None:
         self._total = 0
         self._last_line = -_SECONDS_BETWEEN_LINES
-        self._latest: dict[str, float] = {}
 
     def start(self, finished: int, total: int) -> None:
         """Begin with `finished` of `total` rounds done."""
@@ -116,11 +117,10 @@ class PlainLines:
 
     def show(self, row: Mapping[str, float]) -> None:
         """Print a finished round's metrics if a line is due."""
-        self._latest |= row
         now = time.monotonic()
         if now - self._last_line >= _SECONDS_BETWEEN_LINES or row["round"] in (0, self._total):
             self._last_line = now
-            self.note(f"round {row['round']:.0f}/{self._total}  {describe(self._latest)}")
+            self.note(f"round {row['round']:.0f}/{self._total}  {describe(row)}")
 
     def note(self, text: str) -> None:
         """Print a line of text."""
@@ -130,13 +130,22 @@ class PlainLines:
         """Nothing is left open."""
 
 
-def describe(row: Mapping[str, float]) -> str:
-    """Put the metrics that matter into one short text."""
-    labels = {
-        "train_loss": "train loss",
-        "test_loss": "test loss",
-        "test_accuracy": "test accuracy",
-        "validation_accuracy": "validation accuracy",
-        "personal_accuracy_macro": "personal accuracy",
-    }
+TRAINED = {"train_loss": "train loss"}
+EVALUATED = {
+    "test_loss": "test loss",
+    "test_accuracy": "test accuracy",
+    "test_mae": "test MAE",
+    "test_r2": "test R2",
+    "validation_accuracy": "validation accuracy",
+    "personal_accuracy_macro": "personal accuracy",
+}
+
+
+def is_evaluated(row: Mapping[str, float]) -> bool:
+    """Whether a round was evaluated."""
+    return any(row.get(key) is not None for key in EVALUATED)
+
+
+def describe(row: Mapping[str, float], labels: Mapping[str, str] = TRAINED | EVALUATED) -> str:
+    """Put the metrics that matter into one short text: what the round itself has measured."""
     return "  ".join(f"{label} {row[key]:.4f}" for key, label in labels.items() if row.get(key) is not None)

@@ -8,9 +8,10 @@ from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 
 import clients.local.evaluation
-from clients.app import CLIENT_FAILED, CLIENT_MISCONFIGURED, app
+from clients.app import app
 from clients.base import Client
 from clients.local.worker import Worker, get_worker
+from common.errors import CLIENT_FAILED, CLIENT_MISCONFIGURED
 from common.flower import assume_task_identity
 from common.records import Tensors, to_record, to_tensors
 from common.sections import Value
@@ -24,7 +25,7 @@ ROUND = ConfigRecord({"server-round": 1})
 
 class TestFlowersInterface:
     def test_fit_is_the_same_round_with_the_model_as_a_list(self, batch_norm_model: str) -> None:
-        config = small(model__name=batch_norm_model, local__momentum=0.9)
+        config = small(model__name=batch_norm_model, optimizer__momentum=0.9)
         start = global_model(config)
         expected = train(Worker(config), 1, start, server_round=3)
         client = Client(Worker(config), 1)
@@ -233,6 +234,7 @@ class TestApp:
             client.state["head"] = {"weight": value.clone()}
             return {}
 
+        monkeypatch.setattr(Client, "KEEPS", ("head",))
         monkeypatch.setattr(Client, "end_round", end_round)
         context = make_context(0, 6, self.CONFIG.flat(), 2)
         assert not self.ask("train", self.content(), context=context).has_error()
@@ -240,6 +242,18 @@ class TestApp:
         reply = self.ask("train", self.content(), context=context)
         assert "the client's state 'head' is no longer finite in 'weight'" in str(reply.error.reason)
         assert to_tensors(context.state.array_records["head"])["weight"].tolist() == [1.0]
+
+    def test_state_that_a_method_does_not_say_that_it_keeps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def end_round(client: Client, params: Tensors) -> dict[str, Tensors]:
+            client.state["head-2"] = {"weight": torch.zeros(1)}
+            return {}
+
+        monkeypatch.setattr(Client, "end_round", end_round)
+        reply = self.ask("train", self.content())
+        assert reply.error.code == CLIENT_MISCONFIGURED
+        assert "keeps the state 'head-2' without saying so: name it in KEEPS" in str(reply.error.reason)
+        monkeypatch.setattr(Client, "KEEPS", ("head-*",))
+        assert not self.ask("train", self.content()).has_error()
 
     def test_an_exception_is_an_error_reply_with_its_traceback(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(client: Client) -> None:

@@ -10,12 +10,14 @@ from pydantic import Field
 import clients
 import strategies
 from clients.base import Client
-from clients.registry import available_methods, load_method
+from clients.registry import available_methods, load_method, run_differences
+from common.config import Config, merge
 from common.errors import UserError, nearest, unknown_name
 from common.parameters import class_parameters, function_parameters, parse_parameters
 from common.plugins import available_plugins, find_class, load_plugin
 from strategies._flower import FlowerStrategy
 from strategies.fedavg import FedAvg
+from tests.conftest import small_config
 
 
 def error_of(function: Any, *arguments: Any) -> str:
@@ -276,3 +278,32 @@ def test_what_has_no_underscore_is_a_method() -> None:
     assert available_plugins(strategies) == available_plugins(strategies, FedAvg)
     machinery = {"app", "base", "hooks", "registry", "local"}
     assert set(available_plugins(clients)) - machinery == set(available_plugins(clients, Client)) - {"base"}
+
+
+class TestFactsOfMethods:
+    @pytest.mark.parametrize(("start", "expected"), [(0.25, ["rounds was 3 and is 4"]), (0.0, [])])
+    def test_distillation_after_a_share_of_the_rounds_depends_on_them(
+        self, start: float, expected: list[str]
+    ) -> None:
+        options: dict[str, Any] = {"method__name": "scalefl", "method__distillation-start": start}
+        old, new = (small_config(rounds=rounds, **options) for rounds in (3, 4))
+        assert run_differences(old, new) == expected
+
+    def test_the_weight_of_a_proximal_term_is_not_any_mu(self) -> None:
+        """MOON's mu weighs a contrastive term, which is no pull towards the global model."""
+        weights = {}
+        for name in ("fedprox", "heteroprox", "fedasync", "fednova", "moon", "heteromoon", "scaffold"):
+            method = load_method(name, {"mu": 0.5} if "mu" in load_method(name, {}).client_parameters else {})
+            client = method.client_class.__new__(method.client_class)
+            vars(client).update(method.client_parameters)
+            weights[name] = client.proximal_weight
+        assert weights == {
+            **dict.fromkeys(("fedprox", "heteroprox", "fedasync", "fednova"), 0.5),
+            **dict.fromkeys(("moon", "heteromoon", "scaffold"), 0.0),
+        }
+
+    @pytest.mark.parametrize("name", available_methods())
+    def test_examples_are_valid_configurations(self, name: str) -> None:
+        example = dict(load_method(name, {}).example)
+        config = Config.from_flat(merge({"method.name": name}, example))
+        load_method(name, config.method.parameters).make_strategy().check(config)

@@ -20,25 +20,13 @@ from runtimes.replay import replay
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
-from tests.conftest import Runner, model_for, small_config
+from tests.conftest import Runner, example_of, small_config
 
 METHODS = [*available_methods(), *available_flower_strategies()]
 PARAMETERS = {
     "flwr:MultiKrum": {"method__num-nodes-to-select": 2},
     "flwr:QFedAvg": {"method__client-learning-rate": 0.1},
     "flwr:FedAvgM": {"method__server-momentum": 0.9},
-    "fedloge": {"model__name": "mlp", "method__head_steps": 20},
-    "fedetf": {"model__name": "mlp", "method__alternation_epochs": 1},
-    "creff": {
-        "method__features_per_class": 2,
-        "method__matching_steps": 2,
-        "method__retraining_steps": 2,
-    },
-    "episode": {"method__clip-norm": 1.0, "method__gradient-batches": 1},
-    "fedasync": {"clock__spread": 0.5},
-    "fedbuff": {"method__buffer-size": 3, "clock__spread": 0.5, "clock__jitter": 0.5},
-    # From a share of the rounds on it distils; a run with more rounds would be another one.
-    "scalefl": {"method__distillation-start": 0.0},
 }
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
@@ -61,7 +49,7 @@ def options(method: str) -> dict[str, object]:
     return {
         "method__name": method,
         "clients__evaluate_fraction": 0.5,
-        **model_for(method),
+        **example_of(method),
         **PARAMETERS.get(method, {}),
     }
 
@@ -164,7 +152,7 @@ def test_a_client_that_raises_ends_the_run_loudly(
     assert message.startswith(f"client {client_id} failed in round 2")
     assert "Traceback" in message
     assert "ArithmeticError: planted" in message
-    job = Path(message.rsplit("--replay ", 1)[1])
+    job = Path(message.rsplit("runtimes.replay ", 1)[1])
     with pytest.raises(ArithmeticError, match="planted"):
         replay(job)
     monkeypatch.undo()

@@ -19,10 +19,12 @@ def test_available_datasets() -> None:
         "cifar10",
         "cifar100",
         "cinic10",
+        "csv",
         "digits",
         "fashion-mnist",
         "image-folder",
         "mnist",
+        "npz",
         "shakespeare",
         "svhn",
     ]

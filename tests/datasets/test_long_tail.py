@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from datasets import load_dataset
 from datasets.configured import open_dataset
-from datasets.loading import IMAGENET_MEAN, IMAGENET_STD
+from datasets.images.loading import IMAGENET_MEAN, IMAGENET_STD
 from datasets.long_tail import LongTail, long_tail_counts
 from tests.clients.jobs import small
 

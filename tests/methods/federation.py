@@ -18,6 +18,7 @@ from common.flower import assume_task_identity
 from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, Tensors, to_payload, to_record, to_tensors
 from common.sections import Value
 from datasets.dataset import Split
+from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
 Loss = Callable[[Client, Tensors, Batch], torch.Tensor]
@@ -36,7 +37,7 @@ class LossWorker(Worker):
         self.dropout_layers = []
         self.own_generators = []
         self.batch_norm_layers = []
-        self.optimizer = make_optimizer(self.parameters.values(), config.local)
+        self.optimizer = make_optimizer(self.parameters.values(), config.optimizer)
         self.normalizer = lambda inputs: inputs  # type: ignore[assignment]
         self.dataset = SimpleNamespace(num_classes=2)  # type: ignore[assignment]
         self.train = Split(torch.zeros(sum(counts), 1), torch.zeros(sum(counts), dtype=torch.int64))
@@ -86,8 +87,8 @@ class LossFederation:
         }
         strategy = self.method.make_strategy()
         assert isinstance(strategy, FedAvg)
-        strategy.begin_run(len(losses), list(self.model))
-        strategy.client_examples = torch.tensor(counts)
+        self.num_examples = torch.tensor(counts)
+        strategy.setup(RunFacts(len(losses), list(self.model), num_examples=self.num_examples))
         self.strategy = strategy
         self.replies: dict[int, Tensors] = {}
         self.server_round = 0

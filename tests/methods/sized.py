@@ -9,6 +9,7 @@ from common.sections import Value
 from models.classifier import Classifier
 from models.sizes.population import Population
 from models.sizes.submodels import Splittable, SubModels
+from strategies._run_facts import RunFacts
 from strategies.heteroavg import HeteroAvg
 from tests.methods.federation import Loss, LossFederation
 
@@ -74,8 +75,15 @@ class SizedFederation(LossFederation):
         self.model = {name: value.detach().clone() for name, value in server.state_dict().items()}
         strategy = self.strategy
         assert isinstance(strategy, HeteroAvg)
-        strategy.begin_run(len(losses), list(values))
-        strategy.client_examples = torch.tensor(counts or [1] * len(losses))
         population = Population(sizes, len(sizes), fixed=sizes)
         nodes = {client_id + 2: client_id for client_id in range(len(sizes))}
-        strategy.meet(population, SubModels(server, population.sizes), nodes)
+        strategy.setup(
+            RunFacts(
+                len(losses),
+                list(values),
+                num_examples=self.num_examples,
+                client_ids=nodes,
+                population=population,
+                submodels=SubModels(server, population.sizes),
+            )
+        )

@@ -10,6 +10,7 @@ from clients.registry import available_methods, load_method
 from common.flower import assume_task_identity
 from common.records import ARRAYS, Tensors, to_record, to_tensors
 from strategies._asynchronous import Asynchronous
+from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 from tests.methods.quadratics import Federation
 from tests.strategies.messages import NodesOnly
@@ -23,7 +24,7 @@ def is_plain(name: str) -> bool:
 
 
 PLAIN = list(filter(is_plain, available_methods()))
-LR = {"local.lr": 0.1}
+LR = {"optimizer.learning-rate": 0.1}
 
 
 @pytest.mark.parametrize("method", ["fedavgm", "fedadagrad", "fedadam", "fedyogi"])
@@ -85,7 +86,7 @@ def reduce(method: str, start: Tensors, replies: list[tuple[Tensors, int]]) -> T
     assume_task_identity()
     strategy = load_method(method, {}).make_strategy()
     assert isinstance(strategy, FedAvg)
-    strategy.begin_run(10, list(start))
+    strategy.setup(RunFacts(10, list(start)))
     grid = NodesOnly([index + 2 for index in range(len(replies))])
     sent = strategy.configure_train(1, to_record(start), ConfigRecord({"server-round": 1}), grid)
     messages = [

@@ -34,7 +34,7 @@ partition.name = "iid"
 partition.name = "classes"
 partition.classes-per-client = 2
 [cells."scaffold,*"]
-local.lr = 0.03
+optimizer.learning-rate = 0.03
 [report.published]
 "fedavg,iid" = 90.5
 """
@@ -112,8 +112,8 @@ def test_every_combination_runs_once_and_is_skipped_afterwards(
     output = capsys.readouterr().out
     directory = tmp_path / "sweep"
     assert sorted(path.name for path in directory.iterdir() if path.is_dir()) == NAMES
-    assert summary(directory / "scaffold,nc2")["config"]["local.lr"] == 0.03  # type: ignore[index]
-    assert summary(directory / "fedavg,nc2")["config"]["local.lr"] == 0.05  # type: ignore[index]
+    assert summary(directory / "scaffold,nc2")["config"]["optimizer.learning-rate"] == 0.03  # type: ignore[index]
+    assert summary(directory / "fedavg,nc2")["config"]["optimizer.learning-rate"] == 0.05  # type: ignore[index]
     assert "method \\ split" in output
     assert "(90.5)" in output
     table = pd.read_csv(directory / "table.csv")
@@ -137,7 +137,7 @@ def test_a_run_does_not_notice_what_ran_before_it(sweep: Sweeper, tmp_path: Path
     flat.model.name = "mlp"
     [axes.data]
     one.partition.name = "iid"
-    other = { partition.alpha = 0.3, seed = 3, method.name = "scaffold", local.lr = 0.1 }
+    other = { partition.alpha = 0.3, seed = 3, method.name = "scaffold", optimizer.learning-rate = 0.1 }
     """
     assert sweep(text=text) == 0
     names = ["small,one", "small,other", "flat,one", "flat,other"]
@@ -186,7 +186,9 @@ def test_ctrl_c_ends_the_sweep_and_resume_goes_on(
     assert not (directory / "scaffold,iid").exists()
     captured = capsys.readouterr()
     assert "stopping after this round" in captured.out
-    assert captured.err == "stopped; go on with --resume\n"
+    assert captured.err.splitlines()[-1] == (
+        f"stopped; what was committed is kept: resume with --run-dir {directory} --resume"
+    )
 
     assert sweep() == 2
     assert "holds an unfinished run, fedavg,nc2: go on with --resume" in capsys.readouterr().err
@@ -240,14 +242,22 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
         ),
         ('name = "scaffold"', 'name = "scafold"', "run 'scaffold,iid': method.name: there is no 'scafold'"),
         ('"classes"', '"clases"', "run 'fedavg,nc2': partition.name: there is no 'clases'; did you mean"),
-        ("local.lr = 0.03", "local.lrr = 0.03", "run 'scaffold,iid': unknown key 'local.lrr'; did you mean"),
-        ("local.lr = 0.03", "local.lr = -1", "run 'scaffold,iid': local.lr must be greater than 0"),
         (
-            "local.lr = 0.03",
-            'local.optimizer = "sdg"',
-            "run 'scaffold,iid': local.optimizer: there is no 'sdg'",
+            "optimizer.learning-rate = 0.03",
+            "local.lrr = 0.03",
+            "run 'scaffold,iid': unknown key 'local.lrr'; did you mean",
         ),
-        ("local.lr = 0.03", 'model.name = "hsu-cnn"', "run 'scaffold,iid': "),
+        (
+            "optimizer.learning-rate = 0.03",
+            "optimizer.learning-rate = -1",
+            "run 'scaffold,iid': optimizer.learning-rate must be greater than 0",
+        ),
+        (
+            "optimizer.learning-rate = 0.03",
+            'optimizer.name = "sdg"',
+            "run 'scaffold,iid': optimizer.name: there is no 'sdg'",
+        ),
+        ("optimizer.learning-rate = 0.03", 'model.name = "hsu-cnn"', "run 'scaffold,iid': "),
     ],
 )
 def test_every_configuration_is_checked_before_the_first_run(
@@ -264,11 +274,11 @@ def test_other_runs_in_the_directory_are_one_error(sweep: Sweeper, capsys: Outpu
     assert sweep("--only", "fedavg") == 0
     capsys.readouterr()
     for arguments in ([], ["--resume"]):
-        assert sweep(*arguments, local__lr=0.2, seed=3) == 2
+        assert sweep(*arguments, **{"optimizer__learning-rate": 0.2, "seed": 3}) == 2
         error = capsys.readouterr().err
         assert (
-            "holds other runs than these: fedavg,iid: local.lr was 0.05 and is 0.2; seed was 0 and is 3"
-            in error
+            "holds other runs than these: fedavg,iid: optimizer.learning-rate was 0.05 and is 0.2;"
+            " seed was 0 and is 3" in error
         )
         assert "(and 1 more); choose another --run-dir" in error
 
@@ -396,8 +406,15 @@ def test_comparators_of_a_single_experiment(tmp_path: Path, capsys: Output) -> N
         (["--list"], "--list and --only are for sweeps"),
         (["--only", "iid"], "--list and --only are for sweeps"),
         (["--resume", "--comparators"], "--resume needs --run-dir: the directory of the sweep"),
-        (["--resume", "--comparators", "--run-dir", "/nowhere"], "there is no sweep to resume in /nowhere"),
-        (["--rounds-scale", "-1"], "--rounds-scale must be greater than 0"),
+        (["--resume", "--comparators", "--run-dir", "/proc/x"], "cannot write to the run directory /proc/x"),
+        (["--rounds-scale", "-1"], "--rounds-scale must be a number greater than 0"),
+        (["--rounds-scale", "inf"], "--rounds-scale must be a number greater than 0"),
+        (["--rounds-scale", "x"], "argument --rounds-scale: invalid float value: 'x'"),
+        (["--rounds-scale", "1e300"], "rounds is too large a number"),
+        (["--seeds", "1,2,1"], "--seeds names 1 twice"),
+        (["--seeds", "1", "--set", "seed=2"], "--set seed: the axis 'seed' sets it ('seed1')"),
+        (["--set", "run.resume=true"], "--set does not take run.resume: use --resume"),
+        (["--set", "overrides=run.directory = 'x'"], "--set does not take run.directory: use --run-dir"),
     ],
 )
 def test_wrong_commands(arguments: list[str], complaint: str, capsys: Output) -> None:
@@ -412,3 +429,91 @@ def test_the_directory_of_a_single_run_is_no_place_for_a_sweep(
     (tmp_path / "sweep" / "config.toml").touch()
     assert sweep() == 2
     assert "holds a single run" in capsys.readouterr().err
+
+
+CLIPPING = """
+rounds = 1
+privacy.clip-norm = 0.5
+[axes.method.fedavg]
+method.name = "fedavg"
+[axes.method.fedprox]
+method.name = "fedprox"
+[axes.clipping.plain]
+[axes.clipping.clipped]
+privacy.clipping = "fixed"
+"""
+
+
+class TestKeysOfAllRuns:
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["--set", "method.name=fedprox"], "--set method.name: the axis 'method' sets it ('fedavg')"),
+            (["--set", "partition.classes-per-client=3"], "the axis 'split' sets it ('nc2')"),
+            (
+                ["--only", "nc2", "--set", "partition.classes-per-client=3"],
+                "the axis 'split' sets it ('nc2')",
+            ),
+            (["--only", "a,,b"], "no axis has a label"),
+        ],
+    )
+    def test_an_axis_is_not_overruled(
+        self, arguments: list[str], complaint: str, sweep: Sweeper, tmp_path: Path, capsys: Output
+    ) -> None:
+        assert sweep(*arguments) == 2
+        assert complaint in capsys.readouterr().err
+        assert not (tmp_path / "sweep").exists()
+
+    def test_only_limits_what_is_overruled(self, sweep: Sweeper, tmp_path: Path) -> None:
+        assert sweep("--only", "iid,fedavg", "--set", "partition.name=sorted-labels") == 2
+        text = SWEEP.replace('partition.name = "iid"', "")
+        assert sweep("--only", "iid,fedavg", "--set", "partition.name=sorted-labels", text=text) == 0
+        config = summary(tmp_path / "sweep" / "fedavg,iid")["config"]
+        assert config["partition.name"] == "sorted-labels"  # type: ignore[index]
+
+    def test_the_budget_of_an_axis_is_not_overruled_either(self, sweep: Sweeper, capsys: Output) -> None:
+        text = SWEEP.replace('method.name = "scaffold"', "local.steps = 8")
+        assert sweep(text=text) == 2  # the helper sets local.epochs
+        assert "--set local.epochs: the axis 'method' sets it ('scaffold')" in capsys.readouterr().err
+
+    def test_two_cells_do_not_become_one(self, sweep: Sweeper, capsys: Output) -> None:
+        text = SWEEP.replace('method.name = "scaffold"', "")
+        assert sweep("--set", "optimizer.learning-rate=0.1", text=text) == 2
+        complaint = "--set optimizer.learning-rate makes the runs 'fedavg,iid' and 'scaffold,iid' the same"
+        assert complaint in capsys.readouterr().err
+
+    def test_each_run_takes_the_keys_that_it_knows(self, sweep: Sweeper, tmp_path: Path) -> None:
+        model = ("--set", "model.name=mlp")  # without BatchNorm, which privacy does not cover
+        assert sweep("--set", "method.mu=0.7", *model, text=CLIPPING) == 0
+        configs = {
+            name: summary(tmp_path / "sweep" / name)["config"]
+            for name in ("fedavg,plain", "fedprox,plain", "fedprox,clipped")
+        }
+        found = {
+            name: (config.get("method.mu"), config["privacy.clip-norm"])  # type: ignore[attr-defined, index]
+            for name, config in configs.items()
+        }
+        assert found == {
+            "fedavg,plain": (None, 1.0), "fedprox,plain": (0.7, 1.0), "fedprox,clipped": (0.7, 0.5),
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["--only", "fedavg", "--set", "method.mu=0.7"], "'fedavg' has no parameter 'method.mu'"),
+            (["--set", "method.nu=0.7"], "has no parameter 'method.nu'"),
+            (["--only", "plain", "--set", "privacy.delta=0.1"], "privacy.delta = 0.1 would have no effect"),
+            (["--set", "steps.min=2"], "steps.min = 2 would have no effect: it needs a steps.rule"),
+        ],
+    )
+    def test_but_some_run_must_know_them(
+        self, arguments: list[str], complaint: str, sweep: Sweeper, capsys: Output
+    ) -> None:
+        assert sweep(*arguments, text=CLIPPING) == 2
+        assert complaint in capsys.readouterr().err
+
+
+def test_resume_where_there_is_no_sweep_starts_it(sweep: Sweeper, tmp_path: Path, capsys: Output) -> None:
+    assert sweep("--resume", "--only", "fedavg,iid") == 0
+    assert "there is no sweep to resume in" in capsys.readouterr().out
+    assert (tmp_path / "sweep" / "fedavg,iid" / "summary.json").exists()

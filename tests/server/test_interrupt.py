@@ -10,15 +10,16 @@ from server.interrupt import stop_between_rounds, stop_between_runs
 
 @pytest.fixture(autouse=True)
 def _python_handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_asks_and_the_second_stops(number: signal.Signals) -> None:
     notes: list[str] = []
     with stop_between_rounds(notes.append) as request:
@@ -91,7 +92,7 @@ def test_over_several_runs_the_request_outlives_the_run() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_between_two_runs_the_first_signal_stops(number: signal.Signals) -> None:
     with stop_between_runs() as outer:
         with stop_between_rounds(print):
@@ -99,3 +100,10 @@ def test_between_two_runs_the_first_signal_stops(number: signal.Signals) -> None
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
         assert not outer.requested
+
+
+def test_nohup_stays() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stop_between_rounds(print) as request:
+        signal.raise_signal(signal.SIGHUP)
+        assert not request.requested

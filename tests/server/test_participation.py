@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from common.cohort import cohort_size
 from common.errors import UserError
-from server.participation import Participation, cohort_size
+from server.participation import Participation
 from tests.common.configs import make_config
 
 

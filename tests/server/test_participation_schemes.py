@@ -297,7 +297,7 @@ def test_target_calls_clients_with_its_labels() -> None:
     """With a mixture of one client the target is that client's labels; a client without data comes last."""
     counts = np.array([[30, 0, 0], [10, 10, 10], [0, 30, 0], [0, 0, 0], [0, 3, 27]])
     scheme = participation("target", count=5, alpha=1e-6)
-    scheme.meet(counts.sum(axis=1), counts)
+    scheme.setup(counts.sum(axis=1), counts)
     probabilities = scheme.scheme.probabilities()
     assert probabilities is not None
     assert probabilities.sum() == pytest.approx(1)
@@ -318,7 +318,7 @@ def test_target_calls_clients_with_its_labels() -> None:
 
 def test_target_needs_labels() -> None:
     with pytest.raises(UserError, match="a label per sample"):
-        participation("target", count=5).meet(np.full(5, 7), np.zeros((5, 0), dtype=np.int64))
+        participation("target", count=5).setup(np.full(5, 7), np.zeros((5, 0), dtype=np.int64))
 
 
 class TestSchedule:

@@ -1,10 +1,12 @@
 """Privacy from the configuration to the run directory."""
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from flwr.app import Message
@@ -14,13 +16,15 @@ from clients.local.training import train_locally
 from clients.registry import available_methods, load_method
 from common.errors import UserError
 from runtimes.sequential import SequentialGrid
+from server.participation._scheme import Facts, SelectionContext
+from server.participation.power_of_choice import PowerOfChoice
 from server.records.progress import PlainLines
 from strategies._privacy_accounting import Accountant
 from tests.conftest import Runner, model_for
 
 FIXED = {"privacy__clipping": "fixed", "privacy__noise_multiplier": 0.5, "privacy__clip_norm": 0.5}
 ADAPTIVE = {**FIXED, "privacy__clipping": "adaptive", "privacy__count_noise": 1.0}
-MODEL = {"model__name": "mlp", "dataset__augmentation": "none"}
+MODEL = {"model__name": "mlp", "augmentation__name": "none"}
 
 
 @pytest.fixture
@@ -101,8 +105,8 @@ def test_clipping_without_noise_has_no_epsilon(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method__name": "scaffold"}, "the clients of 'scaffold' send 'control' beside the model"),
-        ({"method__name": "fednova"}, "the clients of 'fednova' send 'effort' beside the model"),
+        ({"method__name": "scaffold"}, "whose clients send .control. in addition to the model"),
+        ({"method__name": "fednova"}, "whose clients send .effort. in addition to the model"),
         ({"method__name": "heteroavg"}, "does not cover 'heteroavg', whose clients have models of several"),
         ({"method__name": "flwr:FedMedian"}, "does not cover 'flwr:FedMedian'"),
         ({"model__name": "resnet20"}, "the running statistics of model 'resnet20'"),
@@ -120,6 +124,44 @@ def test_clipping_without_noise_has_no_epsilon(
             "which participation.correction would change",
         ),
         ({"privacy__clipping": "adaptive"}, "privacy.count-noise above 0.25, not 0.15"),
+        *[
+            (
+                {
+                    "privacy__relation": "zero-out",
+                    "participation__name": "power-of-choice",
+                    "participation__variant": variant,
+                    "participation__candidates": candidates,
+                },
+                "no epsilon for privacy.relation = 'zero-out' with participation 'power-of-choice'",
+            )
+            for variant in ("pow-d", "cpow-d")
+            for candidates in (0, 3)  # with as many as the cohort, cohorts still follow the clients' sizes
+        ],
+        ({"participation__name": "target"}, "no epsilon for participation 'target'"),
+        (
+            {"participation__name": "periodic", "participation__group_size": 3},
+            "one planned size of all cohorts",
+        ),
+        ({"stop__metric": "train_loss", "stop__target": 0.1}, "no epsilon for stop.metric = 'train_loss'"),
+        ({"stop__metric": "train_loss", "stop__patience": 2}, "no epsilon for stop.metric = 'train_loss'"),
+        (
+            {"steps__rule": "adacomm", "local__epochs": 0, "local__steps": 2, "schedule__name": "constant"},
+            "no epsilon for steps.rule = 'adacomm'",
+        ),
+        (
+            {"local__sampling": "shuffle", "local__epochs": 0, "local__steps": 2},
+            "no epsilon for local.sampling = 'shuffle'",
+        ),
+        (
+            {"local__sampling": "replacement", "local__epochs": 0, "local__steps": 2},
+            "no epsilon for local.sampling = 'replacement'",
+        ),
+        ({"dataset__feature_noise": 0.5}, "no epsilon for dataset.feature-noise"),
+        (
+            {"method__name": "balanced-softmax", "method__prior": "global"},
+            "no epsilon for method.prior = 'global'",
+        ),
+        ({"method__name": "ratio-loss"}, "no epsilon for 'ratio-loss' without dataset.validation-fraction"),
     ],
 )
 def test_what_privacy_does_not_cover_is_refused_before_training(
@@ -136,6 +178,52 @@ def test_what_privacy_does_not_cover_is_refused_before_training(
         run_small("refused", NeverUsed, **{**FIXED, **options})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize("method", ["moon", "fedper", "feddyn"])
+def test_state_and_cohorts_that_follow_data_do_not_go_together(method: str, run_small: Runner) -> None:
+    options = {**FIXED, **MODEL, "participation__name": "power-of-choice", "method__name": method}
+    with pytest.raises(UserError, match=f"clients that keep state, as those of '{method}' do here"):
+        run_small(**options)
+    run_small("clipped", **{**options, "privacy__noise_multiplier": 0.0, "rounds": 1})
+
+
+@pytest.mark.parametrize(
+    ("options", "amplified", "relation"),
+    [
+        ({}, True, "replace-one"),
+        ({"privacy__relation": "zero-out"}, False, "zero-out"),
+        ({"participation__name": "skewed"}, False, "replace-one"),
+        ({"participation__name": "skewed", "privacy__relation": "zero-out"}, False, "zero-out"),
+        ({"participation__name": "power-of-choice"}, False, "replace-one"),
+        ({"method__name": "ratio-loss", "dataset__validation_fraction": 0.1}, True, "replace-one"),
+        ({"method__name": "balanced-softmax"}, True, "replace-one"),
+        ({"method__name": "moon", "participation__name": "skewed"}, False, "replace-one"),
+        ({"method__weighting": "examples"}, True, "replace-one"),
+    ],
+)
+def test_the_guarantee_of_each_pair_that_holds(
+    options: dict[str, Any], amplified: bool, relation: Any, run_small: Runner
+) -> None:
+    result = summary(run_small(**{**FIXED, **MODEL, "rounds": 2, **options}))
+    assert result["epsilon"] == Accountant(0.5, 3, 6, amplified, relation, 1e-5).epsilon(2)
+
+
+def test_one_clients_loss_and_size_change_one_member_of_a_cohort_at_most() -> None:
+    """What replace-one needs of power-of-choice: the sum of the cohort moves by 2 S."""
+    generator = np.random.default_rng(0)
+    for trial in range(300):
+        sizes, losses = generator.integers(0, 50, 8), generator.random(8)
+        other_sizes, other_losses = sizes.copy(), losses.copy()
+        other_sizes[3], other_losses[3] = generator.integers(0, 50), generator.random()
+        cohorts = []
+        for n, values in ((sizes, losses), (other_sizes, other_losses)):
+            scheme = PowerOfChoice(candidates=5)
+            scheme.prepare(Facts(8, 3, 1, np.random.default_rng(trial)))
+            ask = functools.partial(lambda values, clients, _: {c: values[c] for c in clients}, values)
+            context = SelectionContext(1, 8, 3, np.random.default_rng(trial), n, {}, ask)
+            cohorts.append(set(scheme.select(context)))
+        assert len(cohorts[0] - cohorts[1]) <= 1
 
 
 def test_cohorts_of_a_file_have_no_planned_size(run_small: Runner, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_m16_training_on_a_cpu_moves_every_parameter(run_small: Runner) -> None:
 
 
 def test_m16_steps_of_no_length_move_no_parameter(run_small: Runner) -> None:
-    run_small("run", Watching, rounds=1, clients__fraction=1.0, local__lr=1e-60, **HETERO)
+    run_small("run", Watching, rounds=1, clients__fraction=1.0, optimizer__learning_rate=1e-60, **HETERO)
     for message, reply in Watching.last.exchanged:  # type: ignore[attr-defined]
         if "arrays" in message.content.array_records:
             sent, back = (to_payload(content)["arrays"] for content in (message.content, reply.content))
@@ -188,14 +188,26 @@ def test_two_systems_given_the_same_files_have_the_same_clients(run_small: Runne
     assert summary(other)["model_sha256"] != summary(first)["model_sha256"]
 
 
-def test_dynamic_sizes_change_and_resume(run_small: Runner) -> None:
-    keys = {**HETERO, "model__size_assignment": "dynamic"}
+WIDTHS: dict[str, Any] = {
+    "model__name": "stage-resnet", "model__blocks": "1-1-1-2", "model__width": 4, "model__sizes": "a,b",
+    "batch_norm__policy": "recalibrate", "local__batch_size": 128, "clients__evaluate_fraction": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["heteroavg", "heteroprox", "heteronova", "heterofl", "fedrolex"])
+def test_dynamic_sizes_change_and_resume(method: str, run_small: Runner) -> None:
+    """The main setting of HeteroFL and FedRolex: every client's size is drawn in every round."""
+    keys = {
+        **(WIDTHS if method in ("heterofl", "fedrolex") else HETERO),
+        "method__name": method,
+        "model__size_assignment": "dynamic",
+    }
     whole = run_small("whole", rounds=4, **keys)
     run_small("parts", rounds=2, **keys)
     parts = run_small("parts", rounds=4, run__resume=True, **keys)
     assert summary(parts)["model_sha256"] == summary(whole)["model_sha256"]
     assert not (whole / "sizes.csv").exists()
-    fixed = run_small("fixed", rounds=4, **HETERO)
+    fixed = run_small("fixed", rounds=4, **{**keys, "model__size_assignment": "contiguous"})
     assert summary(fixed)["model_sha256"] != summary(whole)["model_sha256"]
 
 
@@ -245,6 +257,14 @@ def test_what_nobody_trains_is_said(run_small: Runner, capsys: pytest.CaptureFix
         (
             {"method__name": "heteroscaffold", "model__size_assignment": "dynamic"},
             "clients of 'heteroscaffold' keep tensors of their size between rounds",
+        ),
+        (
+            {"method__name": "heteromoon", "model__size_assignment": "dynamic"},
+            "clients of 'heteromoon' keep tensors of their size between rounds",
+        ),
+        (
+            {"batch_norm__policy": "local", "model__size_assignment": "dynamic"},
+            "clients of 'heteroavg' keep tensors of their size between rounds",
         ),
     ],
 )

@@ -19,6 +19,7 @@ from common.records import to_tensors
 from common.sections import Value
 from server.checkpoints.state_codec import capture_attributes, restore_attributes
 from strategies._asynchronous import Asynchronous
+from strategies._run_facts import RunFacts
 from tests.conftest import Runner
 from tests.methods.quadratics import Federation
 from tests.strategies.messages import NodesOnly, make_reply, record
@@ -39,8 +40,16 @@ def make(
     strategy = load_method(method, given).make_strategy()
     assert isinstance(strategy, Asynchronous)
     clients = {client_id + 2: client_id for client_id in range(config.clients.count)}
-    strategy.begin_run(config.clients.count, ["w"])
-    strategy.meet(ClientSpeeds(config), clients, concurrency, config.seed)
+    strategy.setup(
+        RunFacts(
+            config.clients.count,
+            ["w"],
+            seed=config.seed,
+            cohort_size=concurrency,
+            client_ids=clients,
+            speeds=ClientSpeeds(config),
+        )
+    )
     return strategy
 
 
@@ -231,7 +240,7 @@ def test_a_buffer_larger_than_the_federation_is_refused() -> None:
         ({"participation__name": "skewed"}, "participation.name at 'uniform'"),
         ({"privacy__clipping": "fixed"}, "does not cover 'fedasync'"),
         ({"stragglers__policy": "drop"}, "waits for nobody"),
-        ({"local__warmup_epochs": 0.5}, "share no count of local steps"),
+        ({"schedule__warmup_epochs": 0.5}, "share no count of local steps"),
         ({"local__sampling": "shard"}, "share no count of local steps"),
         ({"steps__rule": "qsr", "local__steps": 2, "local__epochs": 0}, "steps.rule at 'fixed'"),
     ],
@@ -264,8 +273,8 @@ def test_the_learning_rate_is_that_of_the_round_in_which_a_client_began(run_smal
         "model__name": "linear",
         "method__name": "fedasync",
     }
-    options |= {"local__scheduler": "step", "local__scheduler_step_rounds": 1, "local__scheduler_gamma": 0.5}
-    rows = pd.read_csv(run_small(rounds=8, local__lr=0.1, **options) / "metrics.csv").loc[1:]
+    options |= {"schedule__name": "step", "schedule__step_rounds": 1, "schedule__gamma": 0.5}
+    rows = pd.read_csv(run_small(rounds=8, optimizer__learning_rate=0.1, **options) / "metrics.csv").loc[1:]
     began = rows["round"] - rows["staleness"]
     assert began.tolist() == [1] * 6 + [2, 3]
     assert rows["learning_rate"].tolist() == pytest.approx((0.1 * 0.5 ** (began - 1)).tolist())

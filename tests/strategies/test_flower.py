@@ -13,6 +13,7 @@ from clients.registry import available_flower_strategies, load_method
 from common.errors import UserError
 from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, Tensors, to_tensors
 from strategies._flower import EVERYONE, FlowerStrategy
+from strategies._run_facts import RunFacts
 from tests.strategies.messages import NodesOnly, make_reply, record
 
 PARAMETERS = ("w", "b")
@@ -28,7 +29,7 @@ def make(name: str, **parameters: Any) -> FlowerStrategy:
     given = {key.replace("_", "-"): value for key, value in parameters.items()}
     strategy = load_method(f"flwr:{name}", given).make_strategy()
     assert isinstance(strategy, FlowerStrategy)
-    strategy.begin_run(2, PARAMETERS)
+    strategy.setup(RunFacts(2, PARAMETERS))
     return strategy
 
 
@@ -151,7 +152,8 @@ class TestQFedAvg:
             np.testing.assert_allclose(weighted[name].numpy(), twice[name].numpy(), rtol=1e-6)
 
     def test_a_metric_that_nobody_sends_is_one_line(self) -> None:
-        strategy = make("QFedAvg", client_learning_rate=0.1, train_loss_key="loss")
+        strategy = make("QFedAvg", client_learning_rate=0.1)
+        strategy.inner.train_loss_key = "loss"  # type: ignore[attr-defined]
         with pytest.raises(UserError, match=r"'flwr:QFedAvg' cannot aggregate: .*'loss'"):
             run_round(strategy, record(START))
 
@@ -168,7 +170,7 @@ def test_clients_may_measure_different_things() -> None:
 def test_entries_that_stay_with_the_clients_are_not_missed() -> None:
     """Personal parts are neither in the model nor in the replies that a strategy sees."""
     strategy = make("FedAdam")
-    strategy.begin_run(2, ["w"])
+    strategy.setup(RunFacts(2, ["w"]))
     without = [{name: value for name, value in reply.items() if name != "b"} for reply in REPLIES]
     start = {name: value for name, value in START.items() if name != "b"}
     model = run_round(strategy, record(start), (without[0], without[1]))

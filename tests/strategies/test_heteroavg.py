@@ -15,6 +15,7 @@ from models import build_model
 from models.classifier import Classifier
 from models.sizes.population import Population
 from models.sizes.submodels import Splittable, SubModels, as_splittable
+from strategies._run_facts import RunFacts
 from strategies.heteroavg import HeteroAvg
 from tests.methods.sized import Points
 from tests.strategies.messages import NodesOnly
@@ -29,10 +30,16 @@ class Server:
         self.model = model
         self.state: Tensors = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.strategy = HeteroAvg(**parameters)
-        self.strategy.begin_run(len(sizes), [name for name, _ in model.named_parameters()])
         population = Population(sizes, len(sizes), fixed=sizes)
         self.nodes = {client + 11: client for client in range(len(sizes))}
-        self.strategy.meet(population, SubModels(model, population.sizes), self.nodes)
+        self.facts = RunFacts(
+            len(sizes),
+            [name for name, _ in model.named_parameters()],
+            client_ids=self.nodes,
+            population=population,
+            submodels=SubModels(model, population.sizes),
+        )
+        self.strategy.setup(self.facts)
 
     def send(self, server_round: int = 1) -> list[Message]:
         config = ConfigRecord({"server-round": server_round})

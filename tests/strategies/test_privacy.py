@@ -13,6 +13,7 @@ from common.records import Tensors, to_tensors
 from common.sections import PrivacySection
 from server.checkpoints.state_codec import capture_attributes
 from strategies._privacy import ClientPrivacy, split_noise_multiplier
+from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 from strategies.fedavgm import FedAvgM
 from tests.strategies.messages import NodesOnly, make_reply, record
@@ -33,7 +34,8 @@ class Rounds:
 
     def __init__(self, start: Tensors, cohort: int, strategy: FedAvg | None = None, **values: Any) -> None:
         self.strategy = strategy or FedAvg()
-        self.strategy.begin_run(cohort, [name for name, value in start.items() if value.is_floating_point()])
+        names = [name for name, value in start.items() if value.is_floating_point()]
+        self.strategy.setup(RunFacts(cohort, names))
         self.strategy.privacy = ClientPrivacy(section(**values), 7, cohort, 100, amplified=True)
         self.strategy.privacy_clip_norm = values.get("clip_norm", 1.0)
         self.model = start
@@ -191,3 +193,12 @@ def test_other_sections_are_refused() -> None:
     rounds.strategy.configure_train(1, record(rounds.model), ConfigRecord(), NodesOnly([2]))
     with pytest.raises(UserError, match="replied with 'control' beside its model"):
         rounds.strategy.aggregate_train(1, [make_reply(rounds.model, 1, {"control": {"w": [1.0]}})])
+
+
+@pytest.mark.parametrize(("quantile", "w"), [(0.0, 0.0), (1.0, 1e11)])
+def test_a_clip_norm_that_leaves_the_numbers_is_refused(quantile: float, w: float) -> None:
+    """It is multiplied by e^-100000 where all is below it, and by e^100000 where all is above."""
+    keys = {"clipping": "adaptive", "clip_learning_rate": 1e5, "clip_norm": 1e10}
+    rounds = Rounds({"w": vector(0.0)}, 1, **keys, target_quantile=quantile)
+    with pytest.raises(UserError, match=r"lower privacy\.clip-learning-rate"):
+        rounds.round({"w": vector(w)})

@@ -24,11 +24,7 @@ def server(sizes: tuple[str, ...] = LEVELS, **parameters: Any) -> Server:
     model = build_model("stage-resnet", (1, 8, 8), 4, {"width": 4, "exits": "6,8,10"})
     made = Server(model, sizes)
     strategy = ScaleFL(**parameters)
-    population, submodels = made.strategy.population, made.strategy.submodels
-    assert population is not None
-    assert submodels is not None
-    strategy.begin_run(len(sizes), [name for name, _ in model.named_parameters()])
-    strategy.meet(population, submodels, made.nodes)
+    strategy.setup(made.facts)
     made.strategy = strategy
     return made
 

@@ -16,6 +16,7 @@ from models.batch_norm import recalibrate
 from models.classifier import Classifier
 from models.sizes.population import Population
 from models.sizes.submodels import Splittable, SubModels
+from strategies._run_facts import RunFacts
 from strategies.fedrolex import FedRolex, rolling_window
 from strategies.heterofl import HeteroFL
 from tests.strategies.test_heteroavg import Server
@@ -49,9 +50,7 @@ class WidthServer(Server):
 
     def __init__(self, model: Any, sizes: tuple[str, ...], strategy: HeteroFL) -> None:
         super().__init__(model, sizes)
-        population = Population(sizes, len(sizes), fixed=sizes)
-        strategy.begin_run(len(sizes), [name for name, _ in model.named_parameters()])
-        strategy.meet(population, SubModels(model, population.sizes), self.nodes)
+        strategy.setup(self.facts)
         self.strategy = strategy
 
     def combine(self, models: list[Tensors], classes: list[list[bool]], messages: list[Message]) -> Tensors:
@@ -160,11 +159,19 @@ def test_m18_a_permuted_model_computes_the_same() -> None:
     torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-5)
 
 
+FACTS = RunFacts(
+    1,
+    [],
+    client_ids={2: 0},
+    population=Population(("w0.5",), 1),
+    submodels=SubModels(resnet(), ("w0.5",)),
+)
+
+
 def test_m20_after_a_period_the_window_is_that_of_heterofl() -> None:
-    submodels = SubModels(resnet(), ("w0.5",))
     rolling, fixed = FedRolex(), HeteroFL()
     for strategy in (rolling, fixed):
-        strategy.meet(Population(("w0.5",), 1), submodels, {2: 0})
+        strategy.setup(FACTS)
     same, other = (rolling.selection("w0.5", server_round).indices for server_round in (33, 34))
     expected = fixed.selection("w0.5", 33).indices
     assert all(equal(same[name], expected[name]) for name in expected)
@@ -180,7 +187,7 @@ def equal(first: tuple[Any, ...], second: tuple[Any, ...]) -> bool:
 
 def test_m20_convolutions_of_a_stage_share_one_window() -> None:
     strategy = FedRolex()
-    strategy.meet(Population(("w0.5",), 1), SubModels(resnet(), ("w0.5",)), {2: 0})
+    strategy.setup(FACTS)
     indices = strategy.selection("w0.5", 6).indices
     for block in ("0.conv1", "0.conv2", "0.downsample.0", "1.conv1", "1.conv2"):
         rows, columns = indices[f"layer4.{block}.weight"][:2]

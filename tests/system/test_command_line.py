@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,10 @@ import run_simulation
 from clients.base import Client
 from common.config import PROJECT_ROOT
 from common.records import Payload
+from runtimes import launch, realign, replay
 from server.checkpoints import checkpoint
+from server.observers import Round
+from server.round_loop import RoundLoop
 from tests.conftest import SMALL_RUN
 
 
@@ -30,9 +34,9 @@ def assignments(*texts: str) -> list[str]:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        (["local.lrr=0.1"], "unknown key 'local.lrr'; did you mean 'local.lr'?"),
+        (["local.lrr=0.1"], "unknown key 'local.lrr'; did you mean 'optimizer.learning-rate'?"),
         (["rounds=many"], "rounds must be a valid integer, not 'many'"),
-        (["local.lr=-1"], "local.lr must be greater than 0, not -1"),
+        (["optimizer.learning-rate=-1"], "optimizer.learning-rate must be greater than 0, not -1"),
         (["local.steps=2", "local.epochs=2"], "exactly one of local.epochs and local.steps"),
         (["clients.count=2000"], "clients.count is 2000, more than the 1437 training samples: lower it"),
         (["dataset.name=mnst"], "there is no 'mnst'; did you mean 'mnist'?"),
@@ -47,7 +51,7 @@ def assignments(*texts: str) -> list[str]:
         (["method.weightin=uniform"], "did you mean 'weighting'?"),
         (["method.name=flwr:FedAdamm"], "did you mean 'FedAdam'?"),
         (["participation.name=unifrom"], "did you mean 'uniform'?"),
-        (["local.optimizer=sdg"], "did you mean 'sgd'?"),
+        (["optimizer.name=sdg"], "did you mean 'sgd'?"),
         (["device=gpu"], "device 'gpu' cannot be used here"),
     ],
 )
@@ -92,18 +96,21 @@ def test_a_used_run_directory_is_not_overwritten(tmp_path: Path, capsys: pytest.
 
 
 def test_resume_takes_the_configuration_of_the_run(tmp_path: Path) -> None:
-    assert call("--run-dir", str(tmp_path), "--set", "local.lr=0.02") == 0
+    assert call("--run-dir", str(tmp_path), "--set", "optimizer.learning-rate=0.02") == 0
     assert run_simulation.main(["--run-dir", str(tmp_path), "--resume", "--set", "rounds=4"]) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["rounds"] == 4
-    assert summary["config"]["local.lr"] == 0.02
+    assert summary["config"]["optimizer.learning-rate"] == 0.02
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--set", "local.lr=0.5"], "local.lr was 0.05 and is 0.5"),
-        (["--set", "seed=1", "--set", "local.lr=0.5"], "local.lr was 0.05 and is 0.5; seed was 0 and is 1"),
+        (["--set", "optimizer.learning-rate=0.5"], "optimizer.learning-rate was 0.05 and is 0.5"),
+        (
+            ["--set", "seed=1", "--set", "optimizer.learning-rate=0.5"],
+            "optimizer.learning-rate was 0.05 and is 0.5; seed was 0 and is 1",
+        ),
         (["--set", "rounds=2"], "has 3 rounds already, more than rounds = 2"),
     ],
 )
@@ -115,11 +122,93 @@ def test_resume_with_another_configuration(
     assert complaint in capsys.readouterr().err
 
 
-def test_resume_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("--resume", "--run-dir", str(tmp_path / "none")) == 2
-    assert "there is no run to resume" in capsys.readouterr().err
-    assert call("--resume") == 2
-    assert "--resume needs --run-dir" in capsys.readouterr().err
+class TestResumeOfNothing:
+    @pytest.mark.parametrize("folder", ["none/of/these", ""])
+    def test_starts_a_run_and_says_so(
+        self, folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "slurm-17.out").write_text("kept")
+        assert call("--resume", "--run-dir", str(tmp_path / folder)) == 0
+        assert f"nothing was committed in {tmp_path / folder}: the run starts" in capsys.readouterr().out
+        assert (tmp_path / folder / "summary.json").exists()
+        assert (tmp_path / "slurm-17.out").read_text() == "kept"
+
+    def test_needs_a_directory(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert call("--resume") == 2
+        assert "--resume needs --run-dir" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("lost", [["checkpoints"], ["config.toml", "checkpoints"]])
+    @pytest.mark.parametrize("is_finished", [True, False])
+    def test_destroys_nothing(
+        self, lost: list[str], is_finished: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert call("--run-dir", str(tmp_path)) == 0
+        for name in (*lost, *([] if is_finished else ["summary.json", "model.safetensors"])):
+            path = tmp_path / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.name != "log.txt"}
+        for arguments in (["--resume"], []):
+            assert call("--run-dir", str(tmp_path), *arguments) == 2
+            assert "--run-dir" in capsys.readouterr().err
+        assert {p: p.read_bytes() for p in before} == before
+
+
+class TestWhatWasCommitted:
+    """A message about an end from outside says whether there is something to resume."""
+
+    def interrupted(self, monkeypatch: pytest.MonkeyPatch, at_round: int) -> None:
+        train = RoundLoop._train
+
+        def stop(loop: RoundLoop, current: Round) -> None:
+            if current.number == at_round:
+                raise KeyboardInterrupt
+            train(loop, current)
+
+        monkeypatch.setattr(RoundLoop, "_train", stop)
+
+    @pytest.mark.parametrize(
+        ("at_round", "message"), [(3, "what was committed is kept: resume"), (1, "nothing was committed yet")]
+    )
+    def test_ctrl_c(
+        self,
+        at_round: int,
+        message: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        self.interrupted(monkeypatch, at_round)
+        assert call("--run-dir", str(tmp_path / "run")) == 130
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert message in error
+        assert f"--run-dir {tmp_path / 'run'} --resume" in error
+
+    def test_before_anything_began(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def stop(options: object) -> int:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(launch, "launch", stop)
+        assert call("--run-dir", str(tmp_path)) == 130
+        assert capsys.readouterr().err == "stopped\n"
+
+
+@pytest.mark.parametrize("path", ["/proc/run", "{tmp}/file/run", "{tmp}/" + "n" * 300, "~nobody-here/x"])
+def test_a_run_directory_that_cannot_be_written(
+    path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert call("--run-dir", path.format(tmp=tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert "cannot write to the run directory" in error or "cannot use the path" in error
+    assert error.count("\n") == 1
+
+
+def test_the_home_folder_in_a_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert call("--run-dir=~/run") == 0
+    assert (tmp_path / "run" / "summary.json").exists()
 
 
 def test_damaged_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,10 +266,26 @@ def test_a_failing_client_ends_the_run_with_exit_code_1(
     error = capsys.readouterr().err
     assert "failed in round 1" in error
     assert "RuntimeError: planted" in error
-    assert "python run_simulation.py --replay" in error
-    replay_directory = error.rsplit("--replay ", 1)[1].strip()
+    assert "python -m runtimes.replay" in error
+    replay_directory = error.rsplit("runtimes.replay ", 1)[1].strip()
     with pytest.raises(RuntimeError, match="planted"):
-        run_simulation.main(["--replay", replay_directory])
+        replay.main([replay_directory])
+
+
+@pytest.mark.parametrize("command", ["realign", "replay"])
+def test_what_was_a_flag_is_answered_with_the_command(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_simulation.main([f"--{command}", "runs/x"]) == 2
+    answer = f"error: --{command} is a command of its own: python -m runtimes.{command} runs/x\n"
+    assert capsys.readouterr().err == answer
+
+
+def test_commands_beside_runs_answer_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert realign.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"error: there is no run in {tmp_path}\n"
+    assert replay.main([str(tmp_path)]) == 2
+    assert "holds no recorded job" in capsys.readouterr().err
 
 
 def test_not_a_number_is_never_averaged_in(

@@ -1,11 +1,19 @@
 """What an accuracy has cost, and medians with bands."""
 
+import json
+import subprocess
+import sys
+import unittest.mock
+
 import pandas as pd
 import pytest
 
-from analysis.comparison.costs import cost_table, main, read_costs
+from analysis.comparison.costs import _load, by_configuration, cost_table, main, plot_costs, read_costs
 from analysis.comparison.median_band import band, final_text, limits
+from analysis.comparison.sweep_table import axes_pivot, load_finished
 from analysis.reading.runs import load_run
+from analysis.reading.sweep import read_sweep
+from common.config import PROJECT_ROOT
 from tests.analysis.conftest import picture_is_drawn
 
 
@@ -46,13 +54,13 @@ def test_table_with_and_without_a_target(make_run):
             make_run("c", method__name="fedprox", accuracies=(0.1, 0.2, None, 0.3, 0.4)), "test_accuracy"
         ),
     ]
-    header, rows = cost_table(runs)
+    header, rows = cost_table(by_configuration(runs))
     assert header[:3] == ["run", "final test_accuracy", "rounds"]
     assert [row[:3] for row in rows] == [
         ["fedavg (2 seeds)", "0.7000 +/- 0.1000", "4"],
         ["fedprox", "0.4000", "4"],
     ]
-    _, rows = cost_table(runs, target=0.65)
+    _, rows = cost_table(by_configuration(runs), target=0.65)
     assert [row[2] for row in rows] == ["2", "-"]
 
 
@@ -63,3 +71,96 @@ def test_the_command_draws_a_panel_for_each_cost(make_run, tmp_path, capsys):
     assert "local steps" in capsys.readouterr().out
     assert main([str(tmp_path / "nothing")]) == 2
     assert "there is no run directory" in capsys.readouterr().err
+
+
+@pytest.fixture
+def sweep(make_run, tmp_path):
+    """Make a sweep of twelve long labels with two seeds, one of which has not run."""
+    (tmp_path / "sweep").mkdir()
+    labels = [f"a-rather-long-label-of-local-steps-{number}" for number in range(12)]
+    runs = {}
+    for number, label in enumerate(labels):
+        for seed in (0, 1):
+            name = f"{label},seed{seed}"
+            if number < 11:
+                make_run(f"sweep/{name}", seed=seed, local__steps=number)
+            runs[name] = {
+                "labels": {"steps": label, "seed": f"seed{seed}"},
+                "directory": name,
+                "published": 1.5,
+            }
+    content = {
+        "axes": {"steps": labels, "seed": ["seed0", "seed1"]},
+        "metrics": ["test_accuracy"],
+        "runs": runs,
+    }
+    (tmp_path / "sweep" / "sweep.json").write_text(json.dumps(content))
+    return tmp_path / "sweep"
+
+
+def test_a_sweep_is_labelled_by_its_axes_and_nothing_is_cut(sweep, tmp_path, capsys):
+    assert main([str(sweep), "--csv", str(tmp_path / "costs.csv")]) == 0
+    assert "a-rather-long-label-of-local-steps-10 (2 seeds)" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "costs.csv")
+    assert table["run"].tolist()[0] == "a-rather-long-label-of-local-steps-0 (2 seeds)"
+    assert table["rounds"].tolist() == [4] * 11
+
+
+def test_every_line_of_a_picture_is_told_from_the_others_and_the_legend_lies_inside(sweep):
+    drawn = []
+    groups = _load([sweep], "test_accuracy")
+    with unittest.mock.patch("analysis.comparison.costs.save", lambda figure, path: drawn.append(figure)):
+        plot_costs(groups, sweep / "costs.png")
+    (figure,) = drawn
+    figure.canvas.draw()
+    lines = figure.axes[0].get_lines()[:11]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 11
+    (legend,) = figure.legends
+    box, page = legend.get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 <= box.x1 <= page.x1
+    assert page.y0 <= box.y0 <= box.y1 <= page.y1
+    assert all(axes.get_window_extent().height > 150 for axes in figure.axes)
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("x.png", b"\x89PNG"), ("x.pdf", b"%PDF-"), ("x.SVG", b"<?xml"), ("new/x.svg", b"<?xml")],
+)
+def test_a_picture_has_the_format_of_its_name(name, start, make_run, tmp_path):
+    run = str(make_run())
+    assert main([run, "--out", str(tmp_path / name)]) == 0
+    first = (tmp_path / name).read_bytes()
+    assert first.startswith(start)
+    if name.endswith("pdf"):
+        assert main([run, "--out", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_bytes() == first
+
+
+@pytest.mark.parametrize("name", ["x.jpeg", "x", "/proc/x.png"])
+def test_a_picture_that_cannot_be_drawn_is_one_line(name, make_run, tmp_path, capsys):
+    assert main([str(make_run()), "--out", str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_labels_that_have_not_run_are_no_rows(sweep):
+    table = read_sweep(sweep)
+    pivot = axes_pivot(
+        table, load_finished(table, ["test_accuracy"])["test_accuracy"], "test_accuracy"
+    ).finished()
+    _, rows = pivot.table("test_accuracy")
+    assert len(rows) == 11
+    assert all("-" not in row[1].split() for row in rows)
+
+
+def test_a_closed_pipe_is_no_traceback(sweep):
+    command = f"{sys.executable} -m analysis costs {sweep} | head -c 5; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr

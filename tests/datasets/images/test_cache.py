@@ -1,8 +1,11 @@
+import json
 import os
+import shutil
+import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +54,7 @@ def test_loaded_images_are_mapped_without_warning_and_writes_stay_private(root: 
     dataset.train.inputs.zero_()
     assert load_dataset("image-folder", root=root).train.inputs.any()
     (entry,) = (root / ".flowerbed-cache").iterdir()
-    decoded = cache.load_entry(root, entry.name)
-    assert decoded is not None
+    decoded = cache.open_entry(root, entry.name, never_read, 0)
     assert isinstance(decoded.train_inputs, np.memmap)
 
 
@@ -103,7 +105,7 @@ def test_two_writers_at_once_leave_one_complete_entry(tmp_path: Path) -> None:
     results = []
 
     def write() -> None:
-        results.append(cache.store_entry(tmp_path, "set-1", _raw(_slow_chunks(barrier)), 0))
+        results.append(cache.open_entry(tmp_path, "set-1", lambda: _raw(_slow_chunks(barrier)), 0))
 
     writers = [threading.Thread(target=write) for _ in range(2)]
     for writer in writers:
@@ -129,12 +131,121 @@ def test_what_a_killed_writer_left_is_never_loaded_and_later_removed(
     assert not abandoned.exists()
 
 
-def test_damaged_entry_is_a_user_error_that_names_the_folder(root: Path) -> None:
-    load_dataset("image-folder", root=root)
-    (entry,) = (root / ".flowerbed-cache").iterdir()
-    os.truncate(entry / "train_inputs.npy", 10)
-    with pytest.raises(UserError, match=f"{entry.name}.*delete that folder"):
+FILES = ("train_inputs.npy", "train_targets.npy", "test_inputs.npy", "test_targets.npy", "description.json")
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+def halve(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def fewer_labels(path: Path) -> None:
+    np.save(path, np.load(path)[:-1])
+
+
+def other_type(path: Path) -> None:
+    np.save(path, np.load(path).astype(np.int32))
+
+
+def no_spread(path: Path) -> None:
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps({**description, "std": [0.0, 0.0, 0.0]}))
+
+
+class TestDamage:
+    """A damaged entry is never used: it is made again, and the run says so."""
+
+    @pytest.mark.parametrize(
+        ("file", "damage"),
+        [
+            *((file, damage) for file in FILES for damage in (flip, halve, empty, pipe, Path.unlink)),
+            ("train_targets.npy", fewer_labels),
+            ("test_targets.npy", other_type),
+            ("description.json", no_spread),
+        ],
+    )
+    def test_it_is_made_again(
+        self, root: Path, decoded_files: list[Path], file: str, damage: Callable[[Path], None]
+    ) -> None:
+        whole = load_dataset("image-folder", root=root)
+        inputs = whole.train.inputs.clone()  # not a map of what is about to be damaged
+        (entry,) = (root / ".flowerbed-cache").iterdir()
+        damage(entry / file)
+        again = load_dataset("image-folder", root=root)
+        assert len(decoded_files) == 14
+        assert torch.equal(again.train.inputs, inputs)
+        assert (again.mean, again.std) == (whole.mean, whole.std)
+        (remark,) = again.remarks
+        assert remark.startswith(f"the cache {entry} was damaged")
+        assert remark.endswith("it was made again from the source")
+        assert "\n" not in remark
+        assert load_dataset("image-folder", root=root).remarks == ()
+        assert [path.name for path in entry.parent.iterdir()] == [entry.name]
+
+    def test_a_file_where_the_entry_should_be(self, root: Path) -> None:
         load_dataset("image-folder", root=root)
+        (entry,) = (root / ".flowerbed-cache").iterdir()
+        shutil.rmtree(entry)
+        entry.write_text("")
+        assert len(load_dataset("image-folder", root=root).train) == 5
+        assert entry.is_dir()
+
+    def test_without_a_readable_source_it_is_refused_in_one_line(self, root: Path) -> None:
+        load_dataset("image-folder", root=root)
+        (entry,) = (root / ".flowerbed-cache").iterdir()
+        flip(entry / "train_inputs.npy")
+        image = root / "train" / "ant" / "0.png"
+        status = image.stat()
+        image.write_bytes(b"x" * status.st_size)
+        os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
+        with pytest.raises(UserError, match=r"was damaged .*and cannot be made again: .*0\.png") as raised:
+            load_dataset("image-folder", root=root)
+        assert "\n" not in str(raised.value)
+
+    def test_where_it_cannot_be_deleted_the_user_has_a_cache_of_its_own(
+        self, root: Path, decoded_files: list[Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        load_dataset("image-folder", root=root)
+        (entry,) = (root / ".flowerbed-cache").iterdir()
+        flip(entry / "train_inputs.npy")
+        monkeypatch.setattr(cache, "_discard", lambda folder: None)
+        real = tempfile.mkdtemp
+
+        def make(prefix: str, dir: Path) -> str:
+            if dir == entry.parent:
+                raise PermissionError
+            return real(prefix=prefix, dir=dir)
+
+        monkeypatch.setattr(tempfile, "mkdtemp", make)
+        assert load_dataset("image-folder", root=root).remarks[0].endswith("made again from the source")
+        assert load_dataset("image-folder", root=root).remarks[0].endswith("another copy is used")
+        assert len(decoded_files) == 14
+
+    def test_unchanged_files_are_summed_once_in_a_process(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        load_dataset("image-folder", root=root)
+        summed = cache._crc32_once.cache_info().misses
+        load_dataset("image-folder", root=root)
+        assert cache._crc32_once.cache_info().misses == summed
+
+
+def never_read() -> RawDataset:
+    raise AssertionError("the entry is there")
 
 
 def test_broken_link_is_a_user_error(root: Path) -> None:

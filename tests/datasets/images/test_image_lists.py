@@ -116,8 +116,11 @@ def test_damaged_lists(root: Path, train: str, test: str, complaint: str) -> Non
 @pytest.mark.parametrize(
     ("others", "complaint"),
     [
-        ({"dataset__test_list_file": ""}, "go together"),
-        ({"dataset__list_file": "no.txt"}, "dataset.list-file: there is no file"),
+        ({"dataset__test_list_file": ""}, "dataset.list-file needs test images: set dataset.test-list-file"),
+        ({"dataset__list_file": ""}, "dataset.test-list-file needs dataset.list-file"),
+        ({"dataset__list_file": "no.txt"}, r"dataset.list-file: cannot read .*no\.txt: No such file"),
+        ({"dataset__test_folder": "val"}, "dataset.test-folder is for folders"),
+        ({"dataset__test_fraction": 0.2}, "and dataset.test-list-file names others"),
         ({"partition__name": "natural", "clients__count": 4}, "has 3 users: lower it"),
     ],
 )

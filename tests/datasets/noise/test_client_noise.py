@@ -68,7 +68,7 @@ def test_a_constant_channel_is_not_divided_by_zero() -> None:
 def test_text_has_no_pixels() -> None:
     tokens = Split(torch.zeros(5, 80, dtype=torch.int64), torch.zeros(5, dtype=torch.int64))
     digits = open_dataset_of_digits()
-    text = dataclasses.replace(digits, name="shakespeare", train=tokens)
+    text = dataclasses.replace(digits, name="shakespeare", train=tokens, kind="tokens")
     check_noise(text, 0.0)
     check_noise(digits, 0.1)
     with pytest.raises(UserError, match="noise on pixels, and dataset 'shakespeare' has none: set it to 0"):

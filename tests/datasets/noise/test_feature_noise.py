@@ -306,7 +306,7 @@ def test_pseudo_clients_of_parallel_sgd() -> None:
 @pytest.mark.parametrize("option", [{"binarize": True}, {"feature_noise": 0.1}])
 def test_text_has_no_such_options(option: dict[str, Value], monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = Split(torch.zeros(8, 80, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
-    text = Dataset("shakespeare", tokens, None, tokens, 80, ("a",) * 80, (), ())
+    text = Dataset("shakespeare", tokens, None, tokens, 80, ("a",) * 80, (), (), kind="tokens")
     monkeypatch.setattr(configured, "load_dataset", lambda name, **options: text)
     configured._open.cache_clear()
     with pytest.raises(UserError, match="is text"):

@@ -191,7 +191,7 @@ def test_image_options_do_not_fit_text(plays: Path) -> None:
         load_dataset("shakespeare", root=plays, image_size=8)
     layer = {"dataset.name": "shakespeare", "dataset.root": str(plays), "clients.count": 2}
     with pytest.raises(UserError, match="'crop-flip' is for images, and 'shakespeare' is text"):
-        open_dataset(make_config(layer, {"dataset.augmentation": "crop-flip"}))
+        open_dataset(make_config(layer, {"augmentation.name": "crop-flip"}))
 
 
 def test_image_sets_have_no_text_parameters(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_image_sets_have_no_text_parameters(tmp_path: Path) -> None:
 def test_label_skew_needs_one_label_per_sample(plays: Path) -> None:
     layer = {"dataset.name": "shakespeare", "dataset.root": str(plays), "clients.count": 2}
     config = make_config(layer, {"dataset.task": "every-character", "partition.name": "dirichlet"})
-    with pytest.raises(UserError, match="use 'natural' or 'iid'"):
+    with pytest.raises(UserError, match="use one of 'iid', 'homo'"):
         partition_clients(config, open_dataset(config))
 
 

@@ -1,15 +1,22 @@
 import errno
 import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import server.checkpoints.checkpoint
 from common.errors import UserError
 from common.files import write_atomic
 from common.records import Payload, Tensors
+from common.seal import seal, unseal
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 
 
@@ -19,7 +26,7 @@ def checkpoint(server_round: int, clients: dict[int, Payload] | None = None) -> 
         arrays={"w": torch.full((2, 3), float(server_round)), "n": torch.tensor(server_round)},
         strategy=({"momentum": {"kind": "tensor", "key": "momentum"}}, {"momentum": torch.ones(1)}),
         progress={"seconds": 0.5 * server_round, "best": {}, "stopped": ""},
-        config={"rounds": 9, "local.lr": 0.1},
+        config={"rounds": 9, "optimizer.learning-rate": 0.1},
         clients=clients or {},
     )
 
@@ -192,7 +199,7 @@ class TestKilled:
         store = CheckpointStore(directory)
         commit(store, checkpoint(1, FIRST))
 
-        def die(self: CheckpointStore) -> None:
+        def die(self: CheckpointStore, server_round: int) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(CheckpointStore, "_collect_garbage", die)
@@ -250,5 +257,148 @@ def test_a_manifest_is_plain_json_and_nothing_is_pickled(directory: Path) -> Non
     commit(CheckpointStore(directory), checkpoint(3, {0: control(1.0)}))
     manifest = json.loads((directory / "round-000003.json").read_text())
     assert manifest["round"] == 3
-    assert manifest["config"]["local.lr"] == 0.1
+    assert manifest["config"]["optimizer.learning-rate"] == 0.1
     assert {path.suffix for path in directory.iterdir()} == {".json", ".safetensors"}
+
+
+class TestManifest:
+    @pytest.fixture
+    def two(self, directory: Path) -> Path:
+        store = CheckpointStore(directory)
+        commit(store, checkpoint(1, {0: control(1.0)}))
+        commit(store, checkpoint(4, {0: control(2.0)}))
+        return directory
+
+    def falls_back(self, directory: Path, reason: str) -> None:
+        store = CheckpointStore(directory)
+        assert_same(store.load_latest(), checkpoint(1, {0: control(1.0)}))
+        (remark,) = store.passed_over
+        assert re.match(rf"round-00000\d\.json: .*{reason}", remark), remark
+        assert "\n" not in remark
+        # The run goes on, and the next commit takes the damaged one away.
+        commit(store, checkpoint(2))
+        assert_same(latest(directory), checkpoint(2, {0: control(1.0)}))
+
+    @pytest.mark.parametrize("content", ["[]", "null", "4", '"x"', "{}", '{"round": 4, "files": []}', "[[["])
+    def test_json_of_another_shape(self, two: Path, content: str) -> None:
+        (two / "round-000004.json").write_text(content)
+        self.falls_back(two, "(hash|JSON)")
+
+    @pytest.mark.parametrize("content", [[], {}, {"arrays": 3}, {"arrays": {"name": 4, "sha256": "x"}}, None])
+    def test_another_shape_with_a_hash(self, two: Path, content: object) -> None:
+        manifest = unseal((two / "round-000004.json").read_bytes())
+        (two / "round-000004.json").write_bytes(seal({**manifest, "files": content}))
+        self.falls_back(two, "")
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ('"round": 4', '"round": 5'),
+            ('"optimizer.learning-rate": 0.1', '"optimizer.learning-rate": 0.2'),
+            ('"seconds": 2.0', '"seconds": 3.0'),
+        ],
+    )
+    def test_a_changed_value(self, two: Path, old: str, new: str) -> None:
+        path = two / "round-000004.json"
+        text = path.read_text()
+        assert text.count(old) == 1
+        path.write_text(text.replace(old, new))
+        self.falls_back(two, "it is damaged: its content has another hash")
+
+    def test_a_manifest_of_another_round(self, two: Path) -> None:
+        (two / "round-000004.json").rename(two / "round-000005.json")
+        self.falls_back(two, "it is of round 4")
+
+    def test_a_manifest_without_its_hash(self, two: Path) -> None:
+        path = two / "round-000004.json"
+        manifest = json.loads(path.read_text())
+        del manifest["sha256"]
+        path.write_text(json.dumps(manifest))
+        self.falls_back(two, "it has no hash of itself")
+
+    @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+    @pytest.mark.parametrize("name", ["round-000004.json", "arrays-round-000004.safetensors"])
+    def test_something_else_in_the_place_of_a_file(
+        self, two: Path, name: str, make: Callable[[Path], None]
+    ) -> None:
+        (two / name).unlink()
+        make(two / name)
+        store = CheckpointStore(two)
+        assert_same(store.load_latest(), checkpoint(1, {0: control(1.0)}))
+        commit(store, checkpoint(2))
+        assert_same(latest(two), checkpoint(2, {0: control(1.0)}))
+
+    def test_the_caller_may_refuse_one(self, two: Path) -> None:
+        def check(progress: Mapping[str, Any]) -> None:
+            if progress["seconds"] > 1:
+                raise ValueError("rows are missing")
+
+        store = CheckpointStore(two)
+        assert_same(store.load_latest(check), checkpoint(1, {0: control(1.0)}))
+        assert store.passed_over == ["round-000004.json: rows are missing"]
+
+    def test_the_configuration_alone(self, two: Path) -> None:
+        assert CheckpointStore(two).latest_config() == {"rounds": 9, "optimizer.learning-rate": 0.1}
+        (two / "round-000004.json").write_text("")
+        assert CheckpointStore(two).latest_config() == {"rounds": 9, "optimizer.learning-rate": 0.1}
+        (two / "round-000001.json").write_text("")
+        assert CheckpointStore(two).latest_config() is None
+        assert CheckpointStore(two / "nowhere").latest_config() is None
+
+
+def test_what_is_not_its_own_is_left_alone(directory: Path) -> None:
+    store = CheckpointStore(directory)
+    commit(store, checkpoint(1))
+    (directory / "notes").mkdir()
+    (directory / "notes" / "a.txt").write_text("mine")
+    strangers = (
+        "notes.txt",
+        "round-1.json.bak",
+        "round-000001 (copy).json",
+        ".keep",
+        "x.safetensors",
+        "rows.csv",
+    )
+    for name in strangers:
+        (directory / name).write_text("mine")
+    (directory / "round-000099.json").mkdir()
+    (directory / "broken").symlink_to("nowhere")
+    for server_round in range(2, 6):
+        commit(store, checkpoint(server_round))
+    assert_same(latest(directory), checkpoint(5))
+    assert all((directory / name).read_text() == "mine" for name in strangers)
+    assert (directory / "notes" / "a.txt").read_text() == "mine"
+    assert (directory / "round-000099.json").is_dir()
+    assert (directory / "broken").is_symlink()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("whole") / "checkpoints"
+    store = CheckpointStore(directory)
+    commit(store, checkpoint(1, {0: control(1.0)}))
+    commit(store, checkpoint(4, {0: control(2.0)}))
+    return directory
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_damage_of_the_newest_is_never_used(
+    whole: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    directory = tmp_path_factory.mktemp("damaged") / "checkpoints"
+    shutil.copytree(whole, directory)
+    path = directory / data.draw(st.sampled_from(sorted(p.name for p in whole.glob("*round-000004*"))))
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    else:
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    path.write_bytes(content)
+    found = CheckpointStore(directory).load_latest()
+    assert found is not None
+    # Either it is noticed, or (blanks of the JSON) nothing that counts has changed.
+    expected = (
+        checkpoint(1, {0: control(1.0)}) if found.server_round == 1 else checkpoint(4, {0: control(2.0)})
+    )
+    assert_same(found, expected)

@@ -13,6 +13,7 @@ from clients.registry import load_method
 from common.records import to_ndarray
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes, restore_attributes
 from strategies._flower import FlowerStrategy
+from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 from tests.strategies.messages import NodesOnly, make_reply, record
 
@@ -185,7 +186,7 @@ class TestFlowersStrategies:
         def make() -> FlowerStrategy:
             strategy = load_method(f"flwr:{name}", parameters).make_strategy()
             assert isinstance(strategy, FlowerStrategy)
-            strategy.begin_run(3, ["w", "b"])
+            strategy.setup(RunFacts(3, ["w", "b"]))
             return strategy
 
         strategy = make()

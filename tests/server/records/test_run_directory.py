@@ -1,4 +1,3 @@
-import csv
 import hashlib
 import json
 from pathlib import Path
@@ -13,7 +12,6 @@ from common.errors import UserError
 from server.records.run_directory import (
     CLIENTS_COLUMNS,
     METRICS_COLUMNS,
-    CsvLog,
     RunDirectory,
     default_run_directory,
     lock_directory,
@@ -22,75 +20,6 @@ from server.records.run_directory import (
 )
 from tests.common.configs import make_config
 from tests.strategies.messages import record
-
-
-class TestCsvLog:
-    COLUMNS = ("round", "loss", "note")
-
-    def test_rows_are_in_the_file_at_once(self, tmp_path: Path) -> None:
-        path = tmp_path / "x.csv"
-        log = CsvLog(path, self.COLUMNS)
-        assert path.read_text() == "round,loss,note\n"
-        log.append({"round": 1, "loss": 0.123456789, "without_value": None})
-        log.append({"round": 2, "loss": None, "note": 'a,"b"'})
-        assert path.read_text() == 'round,loss,note\n1,0.123457,\n2,,"a,""b"""\n'
-        with path.open() as file:
-            assert list(csv.reader(file))[2] == ["2", "", 'a,"b"']
-        log.close()
-
-    def test_a_new_key_is_a_new_column_at_the_end(self, tmp_path: Path) -> None:
-        path = tmp_path / "x.csv"
-        log = CsvLog(path, self.COLUMNS)
-        log.append({"round": 1, "note": "a,b"})
-        log.append({"round": 2, "epsilon": 0.5})
-        log.append({"epsilon": 0.75, "round": 3, "clip_norm": 1.0})
-        log.append({"round": 4})
-        rows = ["round,loss,note,epsilon,clip_norm", '1,,"a,b",,', "2,,,0.5,", "3,,,0.75,1", "4,,,,"]
-        assert path.read_text().splitlines() == rows
-        log.close()
-        resumed = CsvLog(path, self.COLUMNS)
-        assert resumed.num_rows == 4
-        resumed.cut_back(1)
-        resumed.append({"round": 2, "clip_norm": 9})
-        assert path.read_text().splitlines() == [*rows[:2], "2,,,,9"]
-        resumed.restart()
-        assert path.read_text() == "round,loss,note\n"
-        resumed.close()
-
-    def test_it_is_cut_back_to_a_number_of_rows(self, tmp_path: Path) -> None:
-        path = tmp_path / "x.csv"
-        log = CsvLog(path, self.COLUMNS)
-        log.append({"round": 1})
-        assert log.num_rows == 1
-        log.append({"round": 2})
-        log.append({"round": 3})
-        log.cut_back(1)
-        log.append({"round": 20})
-        assert path.read_text() == "round,loss,note\n1,,\n20,,\n"
-        log.close()
-
-    def test_an_existing_file_is_continued(self, tmp_path: Path) -> None:
-        path = tmp_path / "x.csv"
-        log = CsvLog(path, self.COLUMNS)
-        log.append({"round": 1})
-        log.close()
-        with path.open("a") as file:
-            file.write("2,0.")  # a kill in the middle of a row
-        resumed = CsvLog(path, self.COLUMNS)
-        resumed.cut_back(1)
-        resumed.append({"round": 2})
-        assert path.read_text() == "round,loss,note\n1,,\n2,,\n"
-        resumed.close()
-
-    def test_restart_leaves_the_header(self, tmp_path: Path) -> None:
-        path = tmp_path / "x.csv"
-        log = CsvLog(path, self.COLUMNS)
-        log.append({"round": 1})
-        log.restart()
-        assert path.read_text() == "round,loss,note\n"
-        log.append({"round": 7})
-        assert path.read_text() == "round,loss,note\n7,,\n"
-        log.close()
 
 
 class TestRunDirectory:
@@ -120,13 +49,13 @@ class TestRunDirectory:
         run = RunDirectory(tmp_path, make_config(), resume=False)
         run.metrics.append({"round": 1})
         run.clients.append({"round": 1, "client_id": 4})
-        num_rows = run.num_rows()
+        rows = run.commit_rows()
         run.metrics.append({"round": 2})
         run.clients.append({"round": 2, "client_id": 5})
         run.close()
         resumed = RunDirectory(tmp_path, make_config({"rounds": 50}), resume=True)
-        assert resumed.metrics.num_rows > num_rows["metrics"]
-        resumed.cut_back(num_rows)
+        assert resumed.metrics.num_rows > rows["metrics"]["rows"]
+        assert resumed.restore_rows(rows) == []
         resumed.close()
         for name in ("metrics", "clients"):
             rows = (tmp_path / f"{name}.csv").read_text().splitlines()

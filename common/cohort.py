@@ -1,0 +1,8 @@
+"""How many clients a round has."""
+
+import math
+
+
+def cohort_size(num_clients: int, fraction: float) -> int:
+    """Return m = max(1, round(C K)), rounded half up and never truncated."""
+    return max(1, math.floor(fraction * num_clients + 0.5))

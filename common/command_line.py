@@ -1,0 +1,81 @@
+"""The frame of every command line: one line for what is wrong, no traceback for a closed pipe."""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TextIO
+
+from rich.console import Console
+
+from common.errors import UserError, one_line, print_error
+from common.reading import check_arguments
+
+_WIDTH_OF_FILES = 10_000
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of arguments whose complaints are one line, and none of which takes a shortened option."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False, **options})  # type: ignore[arg-type]
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
+        """Parse arguments that are text."""
+        check_arguments(sys.argv[1:] if args is None else args)
+        return super().parse_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what the command line prints as its one line."""
+        raise UserError(f"{message} (--help lists the options)")
+
+
+def show_warnings_as_lines() -> None:
+    """Let a warning reach a person as a sentence, without the file and the line of code that it is from."""
+    warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be text
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {one_line(str(message))}", file=file or sys.stderr, flush=True)
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Run a command; return its exit code, 2 after one line for wrong input, 130 after Ctrl-C.
+
+    A reader of its output that has seen enough (``... | head``) ends it without a word.
+    """
+    try:
+        code = run()
+        sys.stdout.flush()
+    except UserError as error:
+        print_error(error)
+        return 2
+    except BrokenPipeError:
+        leave_closed_pipe()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def leave_closed_pipe() -> None:
+    """Let nobody notice that standard output has no reader any more, as in ``... | head``."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def make_console() -> Console:
+    """Return a console as wide as the terminal; into a pipe or a file no table is cut or wrapped."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return Console()
+    return Console(width=_WIDTH_OF_FILES)

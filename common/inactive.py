@@ -1,0 +1,142 @@
+"""Keys of features that are switched off: set to anything but their default, they would be ignored silently.
+
+Each row of ``SWITCHES`` says when keys matter and which key decides that. What a person sets although it does
+not matter is an error that names both; what a stored or derived configuration still holds is set back.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from common.config import default_values
+from common.errors import InapplicableKeyError
+from common.sections import Value
+
+Values = Mapping[str, Value]
+Condition = Callable[[Values], object]
+
+
+@dataclass(frozen=True)
+class Switch:
+    """When keys matter.
+
+    Attributes
+    ----------
+    keys : tuple of str
+        The keys; a name that ends in a dot stands for all keys of that section.
+    needs : str
+        What would switch them on, for the message.
+    is_on : Condition
+        Whether it is, in a valid flat configuration.
+    """
+
+    keys: tuple[str, ...]
+    needs: str
+    is_on: Condition
+
+
+def _set(key: str) -> Condition:
+    """Return the condition that a key is anything but 0, false or empty."""
+    return lambda values: values[key]
+
+
+def _is(key: str, *choices: Value) -> Condition:
+    return lambda values: values[key] in choices
+
+
+def _is_not(key: str, choice: Value) -> Condition:
+    return lambda values: values[key] != choice
+
+
+SWITCHES = (
+    Switch(
+        ("privacy.clip-norm",), "privacy.clipping = 'fixed' or 'adaptive'", _is_not("privacy.clipping", "off")
+    ),
+    Switch(
+        ("privacy.target-quantile", "privacy.clip-learning-rate", "privacy.count-noise"),
+        "privacy.clipping = 'adaptive'",
+        _is("privacy.clipping", "adaptive"),
+    ),
+    Switch(
+        ("privacy.delta", "privacy.relation"),
+        "privacy.noise-multiplier above 0",
+        _set("privacy.noise-multiplier"),
+    ),
+    Switch(("stragglers.policy",), "stragglers.fraction above 0", _set("stragglers.fraction")),
+    Switch(
+        ("steps.min", "steps.max", "steps.interval"),
+        "a steps.rule other than 'fixed'",
+        _is_not("steps.rule", "fixed"),
+    ),
+    Switch(("schedule.phase-gamma",), "local.phases", _set("local.phases")),
+    Switch(("local.steps-per-epoch",), "local.sampling = 'shuffle'", _is("local.sampling", "shuffle")),
+    Switch(
+        ("dataset.imbalance-profile", "dataset.imbalance-seed"),
+        "dataset.imbalance-factor below 1",
+        _is_not("dataset.imbalance-factor", 1),
+    ),
+    Switch(
+        ("dataset.feature-noise-overflow", "dataset.feature-noise-clients"),
+        "dataset.feature-noise above 0",
+        _set("dataset.feature-noise"),
+    ),
+    Switch(("model.size-assignment", "model.size-file"), "model.sizes", _set("model.sizes")),
+    Switch(
+        ("batch-norm.batches", "batch-norm.batch-size", "batch-norm.augmented"),
+        "batch-norm.policy = 'recalibrate'",
+        _is("batch-norm.policy", "recalibrate"),
+    ),
+    Switch(
+        ("stop.metric",),
+        "stop.patience or stop.target above 0",
+        lambda values: values["stop.patience"] or values["stop.target"],
+    ),
+    Switch(("analysis.images",), "analysis.similarity-rounds", _set("analysis.similarity-rounds")),
+    Switch(("analysis.update-layers",), "analysis.update-rounds", _set("analysis.update-rounds")),
+    Switch(
+        ("analysis.sharpness-probes",), "analysis.sharpness-images above 0", _set("analysis.sharpness-images")
+    ),
+    Switch(("failures.max-fraction",), "failures.policy = 'drop'", _is("failures.policy", "drop")),
+    Switch(
+        ("runtime.workers", "ray.", "resources.cpus-per-client", "resources.gpus-per-client"),
+        "runtime.name = 'ray'",
+        _is("runtime.name", "ray"),
+    ),
+)
+
+
+def inactive_keys(values: Values) -> dict[str, str]:
+    """Return the keys that are set and do not matter, each with what would switch it on.
+
+    Parameters
+    ----------
+    values : Mapping[str, Value]
+        A valid flat configuration.
+    """
+    defaults = default_values()
+    return {
+        key: switch.needs
+        for switch in SWITCHES
+        if not switch.is_on(values)
+        for key, value in values.items()
+        if (key in switch.keys or f"{key.partition('.')[0]}." in switch.keys) and value != defaults.get(key)
+    }
+
+
+def check_active(values: Values) -> None:
+    """Refuse keys that are set although their feature is off.
+
+    Raises
+    ------
+    InapplicableKeyError
+        One line that names the key and its switch.
+    """
+    for key, needs in inactive_keys(values).items():
+        raise InapplicableKeyError(
+            key, f"{key} = {values[key]!r} would have no effect: it needs {needs}; set that, or leave it out"
+        )
+
+
+def set_back(values: Values) -> dict[str, Value]:
+    """Return a configuration whose keys without effect have their defaults again."""
+    defaults = default_values()
+    return {**values, **{key: defaults[key] for key in inactive_keys(values) if key in defaults}}

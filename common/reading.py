@@ -1,0 +1,72 @@
+"""Parsing text that somebody wrote or damaged: whatever is in it, what is wrong with it is one line."""
+
+import json
+import os
+import tomllib
+from collections.abc import Iterable
+from typing import Any
+
+from common.errors import UserError
+
+
+def parse_json(text: str, source: str) -> Any:
+    """Parse JSON; `source` names it in the error.
+
+    Raises
+    ------
+    UserError
+        If it is no JSON, nested too deeply, or has a number that nobody can read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise UserError(f"{source} is not valid JSON: it is nested too deeply") from None
+    except ValueError as error:
+        raise UserError(f"{source} is not valid JSON: {error}") from None
+
+
+def parse_toml_tables(text: str, source: str) -> dict[str, Any]:
+    """Parse TOML into nested tables; `source` names it in the error.
+
+    Raises
+    ------
+    UserError
+        If it is no TOML, nested too deeply, or has a number that nobody can read.
+    """
+    try:
+        return tomllib.loads(text.removeprefix("\ufeff"))
+    except RecursionError:
+        raise UserError(f"{source} is not valid TOML: it is nested too deeply") from None
+    except ValueError as error:  # also of numbers with thousands of digits
+        raise UserError(f"{source} is not valid TOML: {error}") from None
+
+
+def check_arguments(arguments: Iterable[str]) -> None:
+    """Refuse arguments of a command line that are not UTF-8, or hold a zero byte.
+
+    Raises
+    ------
+    UserError
+        What cannot be written into ``config.toml`` is refused before it is used for anything.
+    """
+    for argument in arguments:
+        if not is_text(argument):
+            shown = os.fsencode(argument) if _is_bytes(argument) else argument
+            raise UserError(f"the command line has an argument that is not UTF-8 text: {shown!r}; rename it")
+
+
+def is_text(value: str) -> bool:
+    """Whether a string can be written as UTF-8 and named as a file."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
+
+
+def _is_bytes(value: str) -> bool:
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,166 @@
+"""What a data set from outside is made of: arrays, or what becomes arrays once.
+
+A file ``DIR/datasets/my_data.py`` of a plug-in folder defines ``load(root, *, <parameters>)``, which returns
+`Arrays`; ``from_arrays`` makes the `datasets.dataset.Dataset` of them that every part of the project uses.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+
+from common.errors import UserError
+from datasets.client_data.natural import keep_largest, number_clients
+from datasets.conversion import Part, as_inputs, as_part, kind_of
+from datasets.dataset import Dataset, Kind, Split
+from datasets.features import standardized
+from datasets.hold_out import hold_out
+from datasets.images.decoding import channel_statistics, fit
+from datasets.images.loading import finish_images
+from datasets.request import Request
+from datasets.targets import Targets
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """The parts of a data set as its author has them.
+
+    Attributes
+    ----------
+    train, test, validation : pair, torch ``Dataset`` or pandas ``DataFrame``
+        ``(inputs, targets)``, or ``(inputs, targets, clients)``: NumPy arrays, tensors or lists of one
+        length. A torch ``Dataset`` gives pairs. Of a ``DataFrame`` the column `label` is the target, and the
+        others must be numbers.
+    kind : {"auto", "images", "features", "tokens"}
+        ``auto``: uint8 of three or four dimensions are images, ``(samples, height, width)``, ``(samples,
+        channels, height, width)`` or with the channels last; everything else are features, of any shape.
+        Tokens are integers, ``(samples, length)``.
+    class_names : sequence of str
+        The classes that integer targets number from 0, or that other targets name. Without them, targets that
+        are not floating-point numbers are classes, named as they are.
+    label, client : str
+        Columns of a ``DataFrame``: see `train`; and whose sample it is.
+    remarks : sequence of str
+        What a person should know, shown at the start of a run.
+
+    Targets that are floating-point numbers, ``(samples,)`` or ``(samples, numbers)``, are those of a
+    regression. Clients are strings or integers.
+    """
+
+    train: Any
+    test: Any
+    validation: Any = None
+    kind: Literal["auto", "images", "features", "tokens"] = "auto"
+    class_names: Sequence[str] = ()
+    label: str = ""
+    client: str = ""
+    remarks: Sequence[str] = ()
+
+
+def from_arrays(arrays: Arrays, request: Request) -> Dataset:
+    """Convert, check, number and normalise arrays.
+
+    Raises
+    ------
+    UserError
+        If shapes, types or values do not go together, or not with what the request asks for.
+    """
+    name = request.name
+    parts = {
+        part: as_part(value, f"dataset '{name}', {part}", arrays.label, arrays.client)
+        for part in ("train", "test", "validation")
+        if (value := getattr(arrays, part)) is not None
+    }
+    if missing := [part for part in ("train", "test") if part not in parts]:
+        raise UserError(f"dataset '{name}' has no part '{missing[0]}'")
+    kind: Kind = kind_of(parts["train"].inputs) if arrays.kind == "auto" else arrays.kind
+    inputs = _inputs(parts, kind, request)
+    targets = Targets.of(
+        parts["train"].targets, name, tuple(arrays.class_names), request.numbers, kind == "tokens"
+    )
+    coded = {part: targets.coded(values.targets, part) for part, values in parts.items()}
+    owners, client_names = number_clients({part: values.clients for part, values in parts.items()}, name)
+    splits = {part: Split(inputs[part], coded[part], owners.get(part)) for part in parts}
+    num_classes = 0 if targets.are_numbers else len(targets.class_names)
+    if kind == "tokens" and num_classes:  # tokens and labels are numbered alike
+        num_classes = max(num_classes, 1 + max(int(values.max()) for values in inputs.values()))
+    names = (*targets.class_names, *map(str, range(len(targets.class_names), num_classes)))
+    dataset = Dataset(
+        name=name,
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits["test"],
+        num_classes=num_classes,
+        class_names=names,
+        mean=(),
+        std=(),
+        client_names=client_names,
+        remarks=tuple(arrays.remarks),
+        kind=kind,
+    )
+    _check(dataset, request)
+    if request.num_clients and client_names:
+        dataset = keep_largest(dataset, request.num_clients)
+    return _finished(dataset, request)
+
+
+def _inputs(parts: dict[str, Part], kind: Kind, request: Request) -> dict[str, torch.Tensor]:
+    inputs = {
+        part: as_inputs(values.inputs, kind, f"dataset '{request.name}', {part}")
+        for part, values in parts.items()
+    }
+    if kind == "images" and request.image_size:
+        inputs = {
+            part: torch.from_numpy(fit(values.numpy(), request.image_size)) for part, values in inputs.items()
+        }
+    for part, values in inputs.items():
+        if values.shape[1:] != inputs["train"].shape[1:]:
+            shapes = (tuple(values.shape[1:]), tuple(inputs["train"].shape[1:]))
+            raise UserError(
+                f"dataset '{request.name}': a sample of '{part}' has the shape {shapes[0]}, one of 'train'"
+                f" {shapes[1]}"
+            )
+        if len(values) != len(parts[part].targets):
+            raise UserError(
+                f"dataset '{request.name}', {part}: {len(values)} inputs, {len(parts[part].targets)} targets"
+            )
+    return inputs
+
+
+def _check(dataset: Dataset, request: Request) -> None:
+    """Refuse what the request asks for and the data do not know."""
+    what = {"images": "images", "features": "features", "tokens": "text"}[dataset.kind]
+    if request.image_size and dataset.kind != "images":
+        raise UserError(f"dataset '{request.name}' has {what}: leave dataset.image-size at 0")
+    if request.long_tail and (dataset.is_regression or dataset.target_shape):
+        raise UserError(
+            f"dataset.imbalance-factor needs a class per sample, and '{request.name}' has none: leave it at 1"
+        )
+    if dataset.validation is not None and request.validation_fraction:
+        raise UserError(
+            f"dataset '{request.name}' has validation samples: leave dataset.validation-fraction at 0"
+        )
+    known = {"images": ("dataset", "imagenet", "half", "none"), "features": ("dataset", "none")}
+    if request.normalization not in known.get(dataset.kind, ("dataset",)):
+        raise UserError(
+            f"dataset.normalization '{request.normalization}' is for images, and '{request.name}' has {what}:"
+            f" set it to {' or '.join(map(repr, known.get(dataset.kind, ('dataset',))))}"
+        )
+
+
+def _finished(dataset: Dataset, request: Request) -> Dataset:
+    """Return the data set normalised, long-tailed and with samples held out, as asked for."""
+    if dataset.kind == "images":
+        mean, std = channel_statistics(dataset.train.inputs.numpy())
+        return finish_images(replace(dataset, mean=mean, std=std), request)
+    if dataset.kind == "features":
+        dataset = standardized(dataset, scale=request.normalization == "dataset")
+    train, validation = dataset.train, dataset.validation
+    if request.long_tail:
+        train = train.subset(request.long_tail.indices(train.labels(), dataset.num_classes, request.seed))
+    if request.validation_fraction > 0:
+        train, validation = hold_out(
+            train, request.validation_fraction, "validation-fraction", "validation", request.seed
+        )
+    return replace(dataset, train=train, validation=validation)

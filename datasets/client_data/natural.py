@@ -1,0 +1,97 @@
+"""Natural clients: whose sample each one is."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from common.errors import UserError
+from datasets.dataset import Dataset, Split
+
+
+def number_clients(
+    owners: Mapping[str, np.ndarray | None], name: str
+) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """Give clients numbers by descending number of training samples, then by name.
+
+    Parameters
+    ----------
+    owners : mapping
+        Part of the data set → client of every sample, strings or integers, or None.
+    name : str
+        The data set, for messages.
+
+    Returns
+    -------
+    dict, tuple
+        Part → numbers, of the parts that have them; and the names.
+
+    Raises
+    ------
+    UserError
+        If the training set does not have a client, or some have no name.
+    """
+    if owners["train"] is None:
+        if strange := [part for part, values in owners.items() if values is not None]:
+            raise UserError(f"dataset '{name}': '{strange[0]}' has clients, and 'train' has none")
+        return {}, ()
+    texts = {
+        part: _texts(values, f"dataset '{name}', {part}")
+        for part, values in owners.items()
+        if values is not None
+    }
+    values, counts = np.unique(texts["train"], return_counts=True)
+    order = sorted(range(len(values)), key=lambda index: (-counts[index], *_natural(str(values[index]))))
+    names = tuple(str(values[index]) for index in order)
+    number = {client: index for index, client in enumerate(names)}
+    for part, clients in texts.items():
+        if unknown := set(map(str, clients)) - set(names):
+            raise UserError(f"dataset '{name}', {part}: client '{min(unknown)}' has no training sample")
+    return {
+        part: torch.tensor([number[str(client)] for client in clients], dtype=torch.int64)
+        for part, clients in texts.items()
+    }, names
+
+
+def keep_largest(dataset: Dataset, num_clients: int) -> Dataset:
+    """Return a data set with the samples of the clients that have the most.
+
+    Raises
+    ------
+    UserError
+        If there are fewer clients.
+    """
+    if num_clients > len(dataset.client_names):
+        raise UserError(
+            f"clients.count is {num_clients}, and dataset '{dataset.name}' has {len(dataset.client_names)}"
+            " clients: lower it"
+        )
+
+    def kept(split: Split) -> Split:
+        if split.clients is None:
+            return split
+        return split.subset(np.flatnonzero(split.clients.numpy() < num_clients))
+
+    validation = None if dataset.validation is None else kept(dataset.validation)
+    return replace(
+        dataset,
+        train=kept(dataset.train),
+        validation=validation,
+        test=kept(dataset.test),
+        client_names=dataset.client_names[:num_clients],
+    )
+
+
+def _texts(values: np.ndarray, where: str) -> np.ndarray:
+    if values.ndim != 1:
+        raise UserError(f"{where}: clients are one per sample, not an array of shape {values.shape}")
+    if values.dtype.kind == "f":
+        if not np.all(np.isfinite(values)) or not np.all(values == np.round(values)):
+            raise UserError(f"{where}: clients must be strings or integers")
+        values = values.astype(np.int64)
+    return np.array([str(value).strip() for value in values])
+
+
+def _natural(name: str) -> tuple[int, int, str]:
+    return (0, int(name), name) if name.lstrip("-").isdecimal() and len(name) < 19 else (1, 0, name)

@@ -1,0 +1,45 @@
+"""Features with the mean and the spread of the training set taken out."""
+
+from dataclasses import replace
+
+import torch
+
+from common.errors import UserError
+from datasets.dataset import Dataset, Split
+
+
+def standardized(dataset: Dataset, scale: bool = True) -> Dataset:
+    """Return a data set whose features have mean 0 and standard deviation 1 in the training set, as float32.
+
+    Columns of a table have statistics each; of series ``(samples, times, values)`` every value has, and of
+    ``(samples, channels, ...)`` with four and more dimensions every channel. A constant one becomes 0.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its features are float64: large offsets would be lost in float32.
+    scale : bool
+        False only changes the type.
+
+    Raises
+    ------
+    UserError
+        If a value is too large.
+    """
+    train = dataset.train.inputs
+    axis = {2: 1, 3: 2}.get(train.ndim, 1)
+    others = [dim for dim in range(train.ndim) if dim != axis]
+    lowest, highest = train.amin(others, keepdim=True), train.amax(others, keepdim=True)
+    mean = train.mean(others, keepdim=True)
+    spread = (train - mean).square().mean(others, keepdim=True).sqrt()
+    # The mean of a constant may differ from it in the last digit.
+    mean, spread = torch.where(lowest == highest, lowest, mean), torch.where(lowest == highest, 1.0, spread)
+
+    def changed(split: Split) -> Split:
+        values = ((split.inputs - mean) / spread if scale else split.inputs).float()
+        if not bool(torch.isfinite(values).all()):
+            raise UserError(f"dataset '{dataset.name}' has a feature that is too large for float32")
+        return replace(split, inputs=values)
+
+    validation = None if dataset.validation is None else changed(dataset.validation)
+    return replace(dataset, train=changed(dataset.train), validation=validation, test=changed(dataset.test))

@@ -1,0 +1,99 @@
+"""Which files and folders of a data set count: not hidden ones, and nothing that cannot be read to an end."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.errors import UserError
+from common.files import kind_of
+
+ENDINGS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# What macOS, Windows and network drives leave beside somebody's files.
+_LEFT_BY_SYSTEMS = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"})
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is not somebody's own: ``.ipynb_checkpoints``, ``._cat.png``."""
+    return name.startswith(".") or name.lower() in _LEFT_BY_SYSTEMS
+
+
+def list_folder(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is not hidden in a folder, by name.
+
+    Raises
+    ------
+    UserError
+        If it is no folder or may not be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda e: e.name)
+    except OSError as error:
+        raise UserError(f"cannot read the folder {folder}: {error.strerror or error}") from None
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted; links count, those to nothing are refused."""
+    names = []
+    for entry in list_folder(folder):
+        if entry.is_symlink() and not os.path.exists(entry.path):
+            raise _broken_link(entry.path)
+        if entry.is_dir():
+            names.append(entry.name)
+    return names
+
+
+def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the files below a folder that are not hidden, links followed, with what is known of each.
+
+    A link to nothing has the status of the link itself.
+
+    Raises
+    ------
+    UserError
+        If a folder may not be read, or a link leads back to a folder that holds it.
+    """
+    status = folder.stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        raise UserError(f"{folder} is a link to a folder that holds it: delete the link")
+    for entry in list_folder(folder):
+        path = Path(entry.path)
+        try:
+            status = entry.stat()
+        except OSError:  # a link to nothing, or to itself
+            status = entry.stat(follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            yield from walk(path, (*above, identity))
+        else:
+            yield path, status
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the images below a folder, by path: files with one of `ENDINGS`, in any case.
+
+    Raises
+    ------
+    UserError
+        As `walk`, and if a pipe, a device or a link to nothing has the ending of an image.
+    """
+    found = []
+    for path, status in walk(folder):
+        if path.suffix.lower() not in ENDINGS:
+            continue
+        if stat.S_ISLNK(status.st_mode):
+            raise _broken_link(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} is {kind_of(status.st_mode)}, not an image: move it away")
+        found.append(path)
+    return sorted(found)
+
+
+def printable(name: str) -> str:
+    """Return a file's name as text that can be written: bytes that are not UTF-8 as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _broken_link(path: str | Path) -> UserError:
+    return UserError(f"{path} is a broken link: mend or delete it")

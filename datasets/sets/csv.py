@@ -1,0 +1,99 @@
+"""``<root>/train.csv``, ``test.csv`` and perhaps ``validation.csv``: a header, and a row per sample."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from common.errors import UserError
+from datasets.arrays import Arrays
+from datasets.tables import Encoder, Table, read_table
+
+_LABELS = ("label", "target", "class", "y")
+
+
+def load(
+    root: Path,
+    *,
+    label: str = "",
+    client: str = "",
+    drop: str = "",
+    categorical: str = "",
+    task: Literal["auto", "classification", "regression"] = "auto",
+    classes: str = "",
+    delimiter: str = ",",
+) -> Arrays:
+    """Load tables.
+
+    A column is numeric if all its training values are numbers. A missing number (an empty field, ``NA``,
+    ``NaN``, ``null``, ``None``, ``?``) is the column's training mean. Other columns are categories, each of
+    them an input that is 0 or 1; missing is one of them, and one that the training set lacks is all zeros.
+
+    Parameters
+    ----------
+    root : Path
+        The folder with the files.
+    label : str
+        Column of the targets; by default ``label``, ``target``, ``class`` or ``y``, or else the last one.
+    client : str
+        Column that says which client a row comes from; by default there is none.
+    drop : str
+        Columns that are left out, separated by commas.
+    categorical : str
+        Columns of numbers that are categories, separated by commas.
+    task : str, default "auto"
+        Whether labels are classes or numbers: ``auto`` takes numbers that are not all whole, or that a loss
+        for numbers is to be trained on, as such.
+    classes : str
+        Names of the classes, separated by commas, where a node may not see all of them.
+    delimiter : str, default ","
+        Character between fields.
+    """
+    if len(delimiter) != 1 or delimiter in '"\n\r':
+        raise UserError(f"dataset.delimiter must be one character, not {delimiter!r}")
+    files = {part: root / f"{part}.csv" for part in ("train", "test", "validation")}
+    tables = {
+        part: read_table(path, delimiter)
+        for part, path in files.items()
+        if part != "validation" or path.exists()
+    }
+    train = tables["train"]
+    label = label or next((name for name in _LABELS if name in train.columns), list(train.columns)[-1])
+    left_out = _names(drop)
+    for key, column in (("label", label), ("client", client), *(("drop", name) for name in left_out)):
+        if column:
+            train.check_column(column, f"dataset.{key}")
+    inputs = [name for name in train.columns if name not in {label, client, *left_out}]
+    if not inputs:
+        raise UserError(f"{train.path} has no column of inputs beside '{label}'")
+    encoder = Encoder.of(train, inputs, _names(categorical))
+    parts = {}
+    for part, table in tables.items():
+        for column in (*inputs, label, *([client] if client else [])):
+            table.check_column(column, "")
+        owners = [np.array(table.filled(client))] if client else []
+        parts[part] = (encoder.encoded(table), _targets(table, label, task), *owners)
+    return Arrays(
+        parts["train"],
+        parts["test"],
+        parts.get("validation"),
+        kind="features",
+        class_names=_names(classes),
+        remarks=[f"{encoder.description}; the target is '{label}'"],
+    )
+
+
+def _targets(table: Table, label: str, task: str) -> np.ndarray:
+    values = table.filled(label)
+    numbers = None if task == "classification" else table.numbers(label)
+    if numbers is None or np.isnan(numbers).any():
+        if task == "regression":
+            raise UserError(f"{table.path}: the column '{label}' has values that are no numbers")
+        return np.array(values)
+    if task == "auto" and np.all(numbers == np.round(numbers)):
+        return numbers.astype(np.int64) if np.all(np.abs(numbers) < 2**53) else numbers
+    return numbers
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")] if text.strip() else []

@@ -1,0 +1,36 @@
+"""Images in one folder per class, ``root/{train,test}/<class>/*``, or named by lists."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from common.sections import Value
+from datasets.dataset import Dataset
+from datasets.images.image_folder import read_image_folder
+from datasets.images.loading import load_images
+from datasets.images.options import ImageOptions
+from datasets.images.sources import Source
+from datasets.request import Request
+
+
+def load(
+    request: Request,
+    *,
+    list_file: str = "",
+    test_list_file: str = "",
+    test_folder: str = "test",
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+) -> Dataset:
+    """Load the images below ``request.root``; for the parameters see ``docs/configuration.md``."""
+    values: dict[str, Value] = {
+        "list_file": list_file,
+        "test_list_file": test_list_file,
+        "test_folder": test_folder,
+        "test_fraction": test_fraction,
+    }
+    options = ImageOptions.of(values, request.parameters)
+    paths = ("train", options.test_folder) if options.test_folder else ("train",)
+    source = Source(
+        lambda root, download: read_image_folder(root, options.test_folder), paths, downloadable=False
+    )
+    return load_images(request, source, options)

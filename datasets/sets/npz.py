@@ -1,0 +1,75 @@
+"""``<root>/train.npz``, ``test.npz`` and perhaps ``validation.npz``: ``inputs``, ``targets``, ``clients``."""
+
+import io
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from common.errors import UserError
+from common.files import read_regular
+from datasets.arrays import Arrays
+
+_NAMES = ("inputs", "targets", "clients")
+
+
+def load(
+    root: Path,
+    *,
+    kind: Literal["auto", "images", "features", "tokens"] = "auto",
+    task: Literal["auto", "classification", "regression"] = "auto",
+    classes: str = "",
+) -> Arrays:
+    """Load arrays of any shape.
+
+    Parameters
+    ----------
+    root : Path
+        The folder with the files.
+    kind : str, default "auto"
+        What the inputs are; see `datasets.arrays.Arrays`.
+    task : str, default "auto"
+        Whether targets are classes or numbers; ``auto`` goes by the loss and by their type.
+    classes : str
+        Names of the classes, separated by commas.
+    """
+    validation = root / "validation.npz"
+    return Arrays(
+        _read(root / "train.npz", task),
+        _read(root / "test.npz", task),
+        _read(validation, task) if validation.exists() else None,
+        kind=kind,
+        class_names=[name.strip() for name in classes.split(",")] if classes else (),
+    )
+
+
+def _read(path: Path, task: str) -> tuple[Any, ...]:
+    try:
+        content = read_regular(path)
+        file = np.load(io.BytesIO(content), allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} is a single array: save several with numpy.savez")
+        with file:
+            arrays = {name: file[name] for name in _NAMES if name in file.files}
+            others = ", ".join(file.files) or "none"
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no {path}: dataset 'npz' reads train.npz and test.npz in dataset.root"
+        ) from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        pickled = (
+            "object arrays are pickled, which is not safe to read" if "allow_pickle" in reason else reason
+        )
+        raise UserError(f"cannot read {path}: {pickled}") from None
+    if missing := [name for name in _NAMES[:2] if name not in arrays]:
+        raise UserError(f"{path} has no array '{missing[0]}' (it has: {others})")
+    targets = arrays["targets"]
+    if task == "regression" and targets.dtype.kind in "biu":
+        targets = targets.astype(np.float64)
+    elif task == "classification" and targets.dtype.kind == "f":
+        targets = np.array([f"{value:.15g}" for value in targets.ravel()])
+    clients = [arrays["clients"]] if "clients" in arrays else []
+    return (arrays["inputs"], targets, *clients)

@@ -1,0 +1,180 @@
+"""Tables of text files as arrays of numbers."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError, nearest
+from common.files import read_text
+
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+_MOST_CATEGORIES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The fields of a file by column, and the line of each row."""
+
+    path: Path
+    columns: dict[str, list[str]]
+    lines: list[int]
+
+    def check_column(self, name: str, key: str) -> None:
+        """Refuse the name of a column that is not there; `key` of the configuration gave it."""
+        if name not in self.columns:
+            prefix = f"{key}: " if key else ""
+            known = ", ".join(list(self.columns)[:20])
+            raise UserError(
+                f"{prefix}{self.path} has no column '{name}'{nearest(name, self.columns)} (it has: {known})"
+            )
+
+    def filled(self, name: str) -> list[str]:
+        """Return a column of which no value may be missing."""
+        for line, value in zip(self.lines, self.columns[name], strict=True):
+            if _is_missing(value):
+                raise UserError(f"{self.path}, line {line}: the column '{name}' is empty")
+        return self.columns[name]
+
+    def numbers(self, name: str) -> np.ndarray | None:
+        """Return a column as float64, NaN where a value is missing; None if one is no finite number."""
+        values = [_number(value) for value in self.columns[name]]
+        return None if any(value is None for value in values) else np.array(values, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What makes numbers of the columns of inputs.
+
+    Attributes
+    ----------
+    means : dict
+        Numeric column → mean of its training values.
+    categories : dict
+        Other column → its training values, sorted.
+    """
+
+    columns: Sequence[str]
+    means: dict[str, float]
+    categories: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, train: Table, columns: Sequence[str], categorical: Sequence[str]) -> "Encoder":
+        """Look at the training table.
+
+        Raises
+        ------
+        UserError
+            If a column has no value, or too many categories.
+        """
+        for name in categorical:
+            train.check_column(name, "dataset.categorical")
+        means: dict[str, float] = {}
+        categories: dict[str, list[str]] = {}
+        for name in columns:
+            numbers = None if name in categorical else train.numbers(name)
+            if numbers is not None and np.isnan(numbers).all():
+                raise UserError(f"{train.path}: the column '{name}' has no value: name it in dataset.drop")
+            if numbers is not None:
+                means[name] = float(np.nanmean(numbers))
+                continue
+            categories[name] = sorted({_category(value) for value in train.columns[name]})
+            if len(categories[name]) > _MOST_CATEGORIES:
+                raise UserError(
+                    f"{train.path}: the column '{name}' has {len(categories[name])} different values, more"
+                    f" than {_MOST_CATEGORIES} categories: name it in dataset.drop"
+                )
+        return cls(columns, means, categories)
+
+    @property
+    def description(self) -> str:
+        """What was found, in a few words."""
+        num_inputs = len(self.means) + sum(map(len, self.categories.values()))
+        return (
+            f"{len(self.means)} columns of numbers and {len(self.categories)} of categories make {num_inputs}"
+            " inputs"
+        )
+
+    def encoded(self, table: Table) -> np.ndarray:
+        """Return the inputs of a table, float64 (rows, inputs).
+
+        Raises
+        ------
+        UserError
+            If a numeric column has a value that is no number.
+        """
+        parts = []
+        for name in self.columns:
+            if name in self.means:
+                parts.append(self._numbers(table, name)[:, None])
+            else:
+                number = {value: index for index, value in enumerate(self.categories[name])}
+                codes = np.array([number.get(_category(value), -1) for value in table.columns[name]])
+                parts.append((codes[:, None] == np.arange(len(number))).astype(np.float64))
+        return np.concatenate(parts, axis=1)
+
+    def _numbers(self, table: Table, name: str) -> np.ndarray:
+        numbers = table.numbers(name)
+        if numbers is None:
+            line, value = next(
+                (line, value)
+                for line, value in zip(table.lines, table.columns[name], strict=True)
+                if _number(value) is None
+            )
+            raise UserError(
+                f"{table.path}, line {line}: '{value}' in the column '{name}' is no finite number, as all are"
+                " in the training set"
+            )
+        return np.where(np.isnan(numbers), self.means[name], numbers)
+
+
+def read_table(path: Path, delimiter: str) -> Table:
+    """Read a file of comma-separated values, UTF-8, whose first line names the columns.
+
+    Raises
+    ------
+    UserError
+        If it is missing, no text, has no rows, or rows of different lengths.
+    """
+    if not path.exists():
+        raise UserError(f"there is no {path}: dataset 'csv' reads train.csv and test.csv in dataset.root")
+    reader = csv.reader(io.StringIO(read_text(path, "dataset.root"), newline=""), delimiter=delimiter)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        for row in reader:
+            if row:
+                rows.append([field.strip() for field in row])
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: {error}") from None
+    if len(rows) < 2:
+        raise UserError(f"{path} needs a line with the names of the columns and at least one row")
+    header, *body = rows
+    if doubled := sorted({name for name in header if header.count(name) > 1}):
+        raise UserError(f"{path}: two columns are called '{doubled[0]}'")
+    for line, row in zip(lines[1:], body, strict=True):
+        if len(row) != len(header):
+            raise UserError(f"{path}, line {line}: {len(row)} fields in place of {len(header)}")
+    return Table(path, dict(zip(header, map(list, zip(*body, strict=True)), strict=True)), lines[1:])
+
+
+def _is_missing(value: str) -> bool:
+    return value.lower() in _MISSING
+
+
+def _category(value: str) -> str:
+    return "" if _is_missing(value) else value
+
+
+def _number(value: str) -> float | None:
+    if _is_missing(value):
+        return float("nan")
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) and "_" not in value else None

@@ -1,0 +1,146 @@
+"""Targets of any type as class numbers or as numbers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from common.errors import UserError
+from datasets.dataset import IGNORED_TARGET
+
+# Integers up to here number classes, gaps included, so that every node numbers them alike.
+_MOST_NUMBERED = 10_000
+
+
+@dataclass(frozen=True)
+class Targets:
+    """How the targets of a data set are coded.
+
+    Attributes
+    ----------
+    name : str
+        The data set, for messages.
+    class_names : tuple of str
+        Empty for numbers.
+    are_numbers : bool
+        Whether it is a regression.
+    are_indices : bool
+        Whether the targets number the classes; otherwise they are their names.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    are_numbers: bool
+    are_indices: bool
+
+    @classmethod
+    def of(
+        cls,
+        train: np.ndarray,
+        name: str,
+        class_names: tuple[str, ...],
+        numbers: bool | None,
+        per_position: bool,
+    ) -> "Targets":
+        """Find out how the training targets are to be coded.
+
+        Parameters
+        ----------
+        train : numpy.ndarray
+            Of any type.
+        class_names : tuple of str
+            What the author says; empty: nothing.
+        numbers : bool or None
+            Whether the loss is for numbers; None: it may be for either.
+        per_position : bool
+            Whether targets may be those of the positions of a text.
+
+        Raises
+        ------
+        UserError
+            If the targets are not what the loss is for.
+        """
+        are_texts = train.dtype.kind not in "biuf"
+        if numbers and (are_texts or class_names):
+            raise UserError(
+                f"the targets of dataset '{name}' are classes, and the loss is for numbers: use another loss,"
+                " such as 'cross-entropy'"
+            )
+        is_whole = not are_texts and bool(np.all(np.isfinite(train)) and np.all(train == np.round(train)))
+        is_float = train.dtype.kind == "f" and not class_names and (numbers is None or not is_whole)
+        if numbers or is_float:
+            return cls._numbers(train, name, numbers)
+        if train.ndim > 1 and not per_position and train.size != len(train):
+            raise UserError(
+                f"dataset '{name}': classes are one per sample, not an array of shape {train.shape}"
+            )
+        if class_names:
+            return cls(name, class_names, False, not are_texts)
+        if not are_texts and not is_whole:
+            raise UserError(f"dataset '{name}': a target is missing or not finite")
+        counted = train[train != IGNORED_TARGET] if per_position and not are_texts else train
+        if not counted.size:
+            raise UserError(f"dataset '{name}': no target counts")
+        if not are_texts and counted.min() >= 0 and counted.max() < _MOST_NUMBERED:
+            return cls(name, tuple(map(str, range(int(counted.max()) + 1))), False, True)
+        return cls(name, tuple(_sorted_names(counted)), False, False)
+
+    @classmethod
+    def _numbers(cls, train: np.ndarray, name: str, numbers: bool | None) -> "Targets":
+        if numbers is False:
+            raise UserError(
+                f"the targets of dataset '{name}' are numbers, and the loss is for classes: use a loss such"
+                " as 'mse'"
+            )
+        if train.ndim > 2:
+            raise UserError(f"dataset '{name}': numbers to predict are (samples,) or (samples, numbers)")
+        return cls(name, (), True, False)
+
+    def coded(self, values: np.ndarray, part: str) -> torch.Tensor:
+        """Return the targets of a part: int64 classes or float32 numbers.
+
+        Raises
+        ------
+        UserError
+            If a class is unknown or a number missing.
+        """
+        where = f"dataset '{self.name}', {part}"
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        if self.are_numbers:
+            if values.dtype.kind not in "biuf":
+                raise UserError(f"{where}: targets must be numbers, not {values.dtype}")
+            if not np.all(np.isfinite(values)):
+                first = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
+                raise UserError(f"{where}: the target of sample {first} is missing or not finite")
+            return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+        if self.are_indices:
+            return self._indices(values, where)
+        number = {name: index for index, name in enumerate(self.class_names)}
+        names = [_name(value) for value in values]
+        if strange := sorted(set(names) - set(number)):
+            raise UserError(f"{where} has the class '{strange[0]}', of which the training set has no sample")
+        return torch.tensor([number[name] for name in names], dtype=torch.int64)
+
+    def _indices(self, values: np.ndarray, where: str) -> torch.Tensor:
+        if values.dtype.kind not in "biuf" or not np.all(values == np.round(values)):
+            raise UserError(f"{where}: targets must number the classes")
+        coded = torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64))
+        is_class = (coded >= 0) & (coded < len(self.class_names))
+        if coded.ndim > 1:
+            is_class |= coded == IGNORED_TARGET
+        if not bool(is_class.all()):
+            wrong = int(coded[~is_class][0])
+            raise UserError(f"{where}: {wrong} is no class, they go from 0 to {len(self.class_names) - 1}")
+        return coded
+
+
+def _sorted_names(values: np.ndarray) -> list[str]:
+    if values.dtype.kind in "biuf":
+        return [_name(value) for value in np.unique(values)]
+    return sorted({_name(value) for value in values})
+
+
+def _name(value: object) -> str:
+    is_whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    return str(int(value)) if is_whole else str(value)  # type: ignore[call-overload]

@@ -1,0 +1,102 @@
+"""Errors of a model whose targets are numbers."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.measures.evaluation import evaluation_mode
+from models.measures.own import Metric, Own, OwnSums
+
+
+@dataclass(frozen=True)
+class NumberSums:
+    """Sums over samples, per group of them.
+
+    Attributes
+    ----------
+    count, squared, absolute : Tensor
+        float64, shape (groups,): numbers that were predicted, sums of their squared and absolute errors.
+    spread : Tensor
+        float64, shape (groups,): sums of the squared distances of targets from their mean in the group.
+    own : dict
+        Of the run's own metrics, over all samples.
+    """
+
+    count: Tensor
+    squared: Tensor
+    absolute: Tensor
+    spread: Tensor
+    own: Own
+
+    def results(self, group: int = 0) -> dict[str, float]:
+        """Return ``loss``, the mean squared error, which ``mse`` is as well; ``mae``; and ``r2``.
+
+        The coefficient of determination is left out where all targets are equal.
+        """
+        count, squared = float(self.count[group]), float(self.squared[group])
+        mse, spread = squared / count, float(self.spread[group])
+        results = {"loss": mse, "mse": mse, "mae": float(self.absolute[group]) / count}
+        if spread > 0:
+            results["r2"] = 1 - squared / spread
+        return results
+
+
+@torch.no_grad()
+def evaluate_numbers(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    normalizer: Callable[[Tensor], Tensor],
+    batch_size: int,
+    groups: Tensor | None = None,
+    predictor: Callable[[Tensor], Tensor] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+) -> NumberSums:
+    """Evaluate `model` on one split, in evaluation mode.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Returns as many outputs as a target has numbers.
+    inputs, targets : Tensor
+        The split; targets are float32, (samples,) or (samples, numbers).
+    normalizer, predictor
+        As in ``models.measures.evaluation.evaluate``.
+    groups : Tensor, optional
+        int64, shape (samples,): sum per group.
+    metrics : mapping, optional
+        The run's own metrics.
+    """
+    device = next(model.parameters()).device
+    groups = torch.zeros(len(targets), dtype=torch.int64) if groups is None else groups.cpu()
+    errors: list[Tensor] = []
+    own = OwnSums(metrics or {})
+    with evaluation_mode(model):
+        for start in range(0, len(targets), batch_size):
+            batch = targets[start : start + batch_size].to(device)
+            outputs = (predictor or model)(normalizer(inputs[start : start + batch_size].to(device))).float()
+            errors.append((outputs.reshape(batch.shape) - batch).double().cpu())
+            own.add(outputs, batch)
+    error, values = (
+        torch.cat(errors).reshape(len(targets), -1),
+        targets.double().cpu().reshape(len(targets), -1),
+    )
+    size = int(groups.max()) + 1
+
+    def summed(rows: Tensor) -> Tensor:
+        return torch.zeros(size, rows.shape[1], dtype=torch.float64).index_add_(0, groups, rows)
+
+    samples = summed(torch.ones(len(targets), 1, dtype=torch.float64))
+    means = summed(values) / samples.clamp(min=1)
+    distances = summed((values - means[groups]).square()).sum(dim=1)
+    width = math.prod(values.shape[1:])
+    return NumberSums(
+        samples[:, 0] * width,
+        summed(error.square()).sum(1),
+        summed(error.abs()).sum(1),
+        distances,
+        own.results(),
+    )

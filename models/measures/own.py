@@ -1,0 +1,124 @@
+"""Metrics of a user: functions of a batch's outputs and targets, added over batches and clients."""
+
+import re
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from common.plugins import METRIC, find_function
+
+Metric = Callable[[Tensor, Tensor], "Tensor | tuple[float | Tensor, float | Tensor]"]
+
+Own = Mapping[str, tuple[float, float]]  # name → mean and count
+# A client's reply says with this prefix what a mean counts among those of other clients.
+COUNT_OF = "count-of-"
+
+_NAME = re.compile("[a-z][a-z0-9_]*")
+# Columns that are there already.
+_TAKEN = frozenset({"loss", "accuracy", "mse", "mae", "r2", "macro_f1", "weighted_f1"})
+
+
+def find_metrics(text: str) -> dict[str, Metric]:
+    """Return the metrics of the key ``metrics`` by the name of their column.
+
+    Parameters
+    ----------
+    text : str
+        Names, or ``package.module:function``, separated by commas.
+
+    Raises
+    ------
+    UserError
+        If there is no such metric, or two of a name.
+    """
+    found: dict[str, Metric] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        metric = find_function(METRIC, part)
+        name = part.rpartition(":")[2].rpartition(".")[2].replace("-", "_").lower()
+        if not _NAME.fullmatch(name) or name in _TAKEN or name.endswith(("_loss", "_accuracy")):
+            raise UserError(
+                f"metrics: '{name}' cannot be the name of a column: give the function another name"
+            )
+        if name in found:
+            raise UserError(f"metrics: there are two called '{name}'")
+        found[name] = metric
+    return found
+
+
+def means(own: Own, prefix: str = "") -> dict[str, float]:
+    """Return the means; names begin with `prefix`."""
+    return {f"{prefix}{name}": mean for name, (mean, _) in own.items()}
+
+
+def counted_means(own: Own, prefix: str = "") -> dict[str, float]:
+    """Return means and what they count, as a client reports them; names begin with `prefix`."""
+    counts = {f"{COUNT_OF}{prefix}{name}": count for name, (_, count) in own.items()}
+    return {**means(own, prefix), **counts}
+
+
+def own_of(outputs: Tensor, targets: Tensor, metrics: Mapping[str, Metric]) -> Own:
+    """Return the metrics of outputs that are all there."""
+    sums = OwnSums(metrics)
+    sums.add(outputs, targets)
+    return sums.results()
+
+
+class OwnSums:
+    """Running sums of metrics over batches.
+
+    Parameters
+    ----------
+    metrics : mapping
+        Name → function of outputs (samples, ...) and targets, which returns a value for each sample, or the
+        sum and the count of what it counted.
+    """
+
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+        self._metrics = metrics
+        self._sums = {name: [0.0, 0.0] for name in metrics}
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        """Add a batch.
+
+        Raises
+        ------
+        UserError
+            If a metric fails, or returns something else.
+        """
+        for name, metric in self._metrics.items():
+            try:
+                value = metric(outputs, targets)
+            except Exception as error:  # whatever the user's code raises
+                text = " ".join(str(error).split())
+                raise UserError(f"metrics: '{name}' failed: {type(error).__name__}: {text}") from error
+            total, count = _sum_and_count(name, value, len(targets))
+            self._sums[name][0] += total
+            self._sums[name][1] += count
+
+    def results(self) -> "Own":
+        """Return mean and count of each that counted anything."""
+        return {name: (total / count, count) for name, (total, count) in self._sums.items() if count}
+
+
+def _sum_and_count(name: str, value: object, num_samples: int) -> tuple[float, float]:
+    if isinstance(value, Tensor) and value.ndim == 1 and len(value) == num_samples:
+        total, count = float(value.double().sum()), float(num_samples)
+    elif isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value)):
+        total, count = float(value[0]), float(value[1])
+    else:
+        shape = (
+            f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        )
+        raise UserError(
+            f"metrics: '{name}' must return a tensor with a value for each of {num_samples} samples, or (sum,"
+            f" count), not {shape}"
+        )
+    if not count >= 0 or not torch.isfinite(torch.tensor(count)):
+        raise UserError(f"metrics: '{name}' counted {count}: a count is at least 0")
+    return total, count
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)

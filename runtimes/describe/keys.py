@@ -1,0 +1,80 @@
+"""Keys of the configuration: types, limits, defaults, and what docs/configuration.md says of them."""
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter
+from pydantic.fields import FieldInfo
+
+from common.config import PROJECT_ROOT, Config, default_values
+from common.sections import ConfigSection
+
+DOCUMENT = PROJECT_ROOT / "docs" / "configuration.md"
+
+
+@functools.cache
+def fields() -> dict[str, FieldInfo]:
+    """Return every declared key with its type."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in Config.model_fields.items():
+        alias, section = field.alias or name, field.annotation
+        if isinstance(section, type) and issubclass(section, ConfigSection):
+            found |= {f"{alias}.{inner.alias or key}": inner for key, inner in section.model_fields.items()}
+        else:
+            found[alias] = field
+    return found
+
+
+@functools.cache
+def documentation() -> Mapping[str, str]:
+    """Return key → what the table of docs/configuration.md says of it."""
+    found: dict[str, str] = {}
+    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
+        cells = (
+            [cell.strip() for cell in line.strip().strip("|").split(" | ")] if line.startswith("| `") else []
+        )
+        if len(cells) > 1:
+            for key in re.findall(r"`([a-z][\w.-]*)`", cells[0]):
+                found.setdefault(key, cells[1])
+    return found
+
+
+def field_schema(field: FieldInfo) -> dict[str, Any]:
+    """Return the JSON schema of a declared key."""
+    annotation: Any = field.annotation
+    for constraint in field.metadata:
+        annotation = Annotated[annotation, constraint]
+    return schema_of(annotation)
+
+
+def schema_of(annotation: Any) -> dict[str, Any]:
+    """Return the JSON schema of a type; of one that has none, an empty one."""
+    try:
+        return TypeAdapter(annotation).json_schema()
+    except Exception:  # pydantic has a class of its own for every reason
+        return {}
+
+
+def type_words(schema: Mapping[str, Any]) -> str:
+    """Say in words what a JSON schema admits: ``a number, at least 0, below 1``."""
+    if "enum" in schema or "const" in schema:
+        return "one of " + ", ".join(f"'{value}'" for value in schema.get("enum", [schema.get("const")]))
+    if "anyOf" in schema:
+        return " or ".join(type_words(part) for part in schema["anyOf"])
+    words = {"integer": "an integer", "number": "a number", "string": "a text", "boolean": "true or false"}
+    text = words.get(str(schema.get("type")), "a value")
+    limits = {
+        "minimum": "at least",
+        "exclusiveMinimum": "above",
+        "maximum": "at most",
+        "exclusiveMaximum": "below",
+    }
+    return ", ".join([text, *(f"{word} {schema[key]:g}" for key, word in limits.items() if key in schema)])
+
+
+def default_of(key: str) -> str:
+    """Return a key's default as it is written in a file."""
+    value = default_values().get(key)
+    return "none" if value is None else repr(value).lower() if isinstance(value, bool) else repr(value)

@@ -1,0 +1,175 @@
+"""What is chosen by name: its description, source, equation and parameters, read from its own code."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from clients.base import Client
+from clients.registry import (
+    FLOWER_PREFIX,
+    available_flower_strategies,
+    available_methods,
+    flower_class,
+    flower_parameters,
+    load_method,
+)
+from common.parameters import class_parameters, function_parameters
+from common.plugins import CLIENT_HALF, KINDS, MODEL, SERVER_HALF, Kind, find, names
+from models import LIBRARIES, available_models
+from strategies._asynchronous import Asynchronous
+from strategies.fedavg import FedAvg
+from strategies.heteroavg import HeteroAvg
+
+Parameters = Mapping[str, tuple[Any, Any]]
+METHOD = "method"
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One thing that a name stands for.
+
+    Attributes
+    ----------
+    kind, name, key : str
+        What it is, what it is called, and the key that chooses it.
+    summary : str
+        The first line of its file.
+    details : list of str
+        Further paragraphs: its equation, its paper.
+    parameters : mapping
+        name → (annotation, default).
+    notes : list of str
+        What it goes with.
+    """
+
+    kind: str
+    name: str
+    key: str
+    summary: str
+    details: list[str] = field(default_factory=list)
+    parameters: Parameters = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def papers(self) -> list[str]:
+        """The addresses of its papers."""
+        text = " ".join([self.summary, *self.details])
+        return [f"https://arxiv.org/abs/{number}" for number in re.findall(r"arXiv:(\d{4}\.\d{5})", text)]
+
+    @property
+    def section(self) -> str:
+        """The section of the configuration that has its parameters."""
+        return self.key.rpartition(".")[0]
+
+
+def kinds() -> dict[str, list[str]]:
+    """Return every kind by the word that stands for it, with its names."""
+    found = {METHOD: [*available_methods(), *available_flower_strategies()]}
+    for kind in KINDS:
+        if kind not in (CLIENT_HALF, SERVER_HALF):
+            found[word(kind)] = _listed(kind)
+    return found
+
+
+def word(kind: Kind) -> str:
+    """Return what a kind is called on the command line: the section of its key."""
+    return kind.key.partition(".")[0]
+
+
+def _listed(kind: Kind) -> list[str]:
+    if kind is MODEL:
+        return [*available_models(), *(f"{library}:<name>" for library in LIBRARIES)]
+    return names(kind)
+
+
+def things(name: str, only: str = "") -> list[Thing]:
+    """Return what a name stands for, in every kind that has it, or in one."""
+    found = []
+    if only in ("", METHOD) and (name in available_methods() or name.startswith(FLOWER_PREFIX)):
+        found.append(_method(name))
+    for kind in KINDS:
+        if kind in (CLIENT_HALF, SERVER_HALF) or only not in ("", word(kind)):
+            continue
+        if name in _listed(kind) and (thing := _thing(kind, name)):
+            found.append(thing)
+    return found
+
+
+def _thing(kind: Kind, name: str) -> Thing | None:
+    found = find(kind, name)
+    if found is None:
+        return None
+    owner = _owner(kind, found.thing)
+    declared = class_parameters(owner) if inspect.isclass(owner) else function_parameters(owner)
+    summary, details = _texts(inspect.getmodule(owner) if not found.is_module else found.thing, owner)
+    return Thing(kind.title, name, kind.key, summary, details, declared)
+
+
+def _owner(kind: Kind, thing: Any) -> Callable[..., Any] | type:
+    """Return the function or class that declares the parameters."""
+    if not isinstance(thing, ModuleType):
+        return thing  # type: ignore[no-any-return]
+    if kind.function:
+        return getattr(thing, kind.function)  # type: ignore[no-any-return]
+    name = thing.__name__.rpartition(".")[2].replace("_", "")
+    own = [cls for _, cls in inspect.getmembers(thing, inspect.isclass) if cls.__module__ == thing.__name__]
+    return min(own, key=lambda cls: (cls.__name__.lower() != name, cls.__name__.startswith("_")))
+
+
+def _texts(module: ModuleType | None, *owners: Any) -> tuple[str, list[str]]:
+    """Return the first line of a module and the paragraphs below it, those of what it defines included."""
+    paragraphs = _paragraphs(inspect.getdoc(module) if module else "")
+    for owner in owners:
+        for paragraph in _paragraphs(owner.__doc__)[:2]:
+            if paragraph not in paragraphs:
+                paragraphs.append(paragraph)
+    return (paragraphs[0] if paragraphs else ""), paragraphs[1:]
+
+
+def _paragraphs(text: str | None) -> list[str]:
+    """Split a docstring into paragraphs, each on one line, up to its numpydoc sections."""
+    text = inspect.cleandoc(text or "")
+    text = re.split(r"\n\n?[A-Z]\w+\n-{3,}\n", f"\n{text}")[0]
+    return [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
+
+
+def _method(name: str) -> Thing:
+    if name.startswith(FLOWER_PREFIX):
+        return _of_flower(name)
+    method = load_method(name, {})
+    strategy, client = method.strategy_class, method.client_class
+    summary, details = "", list[str]()
+    for half in (strategy, client):
+        if name == "fedavg" or half not in (FedAvg, Client):
+            first, rest = _texts(inspect.getmodule(half), half)
+            details += [first, *rest] if summary else rest
+            summary = summary or first
+    declared = {**class_parameters(strategy), **class_parameters(client)}
+    notes = _notes(strategy, client)
+    return Thing(METHOD, name, "method.name", summary, list(dict.fromkeys(details)), declared, notes)
+
+
+def _of_flower(name: str) -> Thing:
+    """Describe a strategy that ships with Flower by its own description."""
+    declared = flower_parameters(name)
+    summary, *details = _paragraphs(flower_class(name).__doc__)
+    return Thing(METHOD, name, "method.name", summary, details, declared, ["not covered by privacy.*"])
+
+
+def _notes(strategy: type[FedAvg], client: type[Client]) -> list[str]:
+    """Say what a method goes with, from what its halves are."""
+    of_sizes = issubclass(strategy, HeteroAvg)
+    facts = {
+        "needs model.sizes": of_sizes,
+        "works on the virtual clock (clock.*)": issubclass(strategy, Asynchronous),
+        "clients end with models or predictions of their own": any(
+            getattr(client, hook) is not getattr(Client, hook)
+            for hook in ("personal_names", "personal_model", "personal_predictor")
+        ),
+        "needs one learning rate in a round": client.NEEDS_ONE_RATE,
+        "not covered by privacy.*": of_sizes or strategy.SECTIONS != FedAvg.SECTIONS,
+    }
+    return [text for text, holds in facts.items() if holds]

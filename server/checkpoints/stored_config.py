@@ -1,0 +1,67 @@
+"""The configuration that a run has stored, even if the file that shows it was lost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.config import Config, default_values, parse_toml
+from common.errors import UserError
+from common.files import read_text
+from common.sections import Value
+from server.checkpoints.checkpoint import CheckpointStore
+
+
+@dataclass(frozen=True)
+class StoredConfig:
+    """What a run was configured with.
+
+    Attributes
+    ----------
+    values : mapping
+        The flat configuration, as it was written.
+    remark : str
+        What was wrong with ``config.toml``; empty if nothing was.
+    """
+
+    values: Mapping[str, Value]
+    remark: str = ""
+
+
+def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Config:
+    """Validate the configuration that a run stored; keys that are younger than it have their defaults.
+
+    The plug-in folders are those of the run, or now `plugins`.
+    """
+    moved = {} if plugins is None else {"plugins": plugins}
+    return Config.from_flat({**default_values(), **values, **moved})
+
+
+def find_stored_config(path: Path, plugins: str | None = None) -> StoredConfig | None:
+    """Read the configuration of the run in a directory; None if there is no run.
+
+    It is that of ``config.toml``, which may be newer than the last checkpoint (more rounds, another device),
+    unless the file is missing, cannot be read, or lacks keys: then it is that of the checkpoint.
+
+    Raises
+    ------
+    UserError
+        If ``config.toml`` is damaged and there is no checkpoint.
+    """
+    file = path / "config.toml"
+    of_checkpoint = CheckpointStore(path / "checkpoints").latest_config()
+    try:
+        values = parse_toml(read_text(file), str(file))
+        stored_config(values, plugins)
+    except UserError as error:
+        if of_checkpoint is None and not file.exists():
+            return None
+        if of_checkpoint is None:
+            raise
+        problem = str(error) if file.exists() else f"{file} is missing"
+    else:
+        lost = sorted(set(of_checkpoint or ()) - set(values))
+        if not lost:
+            return StoredConfig(values)
+        problem = f"{file} lacks {lost[0]}" + (f" and {len(lost) - 1} more keys" if lost[1:] else "")
+    assert of_checkpoint is not None
+    return StoredConfig(of_checkpoint, f"{problem}: the configuration is that of the last checkpoint")

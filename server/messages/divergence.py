@@ -1,0 +1,120 @@
+"""What a person is told when a run has diverged: where it was noticed, and what usually causes it."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from common.config import Config
+from common.errors import DivergedError
+from common.parameters import class_parameters
+from common.rates import learning_rate
+from common.records import Tensors, is_finite
+from strategies.fedavg import FedAvg
+
+
+def check_model(arrays: Tensors, config: Config, strategy: FedAvg, server_round: int) -> None:
+    """Refuse what the server has made of a round if a value of it is not finite.
+
+    Raises
+    ------
+    DivergedError
+        If one of the model's, or of what the strategy keeps, is infinite or no number.
+    """
+    what = next((f"the new model has it in '{name}'" for name, v in arrays.items() if not is_finite(v)), "")
+    what = what or next(_faults(strategy), "")
+    if what:
+        raise DivergedError(
+            f"round {server_round}: the clients' replies are finite, but what the server makes of them is"
+            f" not: {what}.\n{advice(config, server_round, strategy)}"
+        )
+
+
+def check_loss(row: Mapping[str, float], config: Config, strategy: FedAvg, server_round: int) -> None:
+    """Refuse a model of the server's whose loss is not finite, although its values are.
+
+    Raises
+    ------
+    DivergedError
+        Before anybody trains from it.
+    """
+    loss = row.get("test_loss", 0.0)
+    if not math.isfinite(loss):
+        when = f"after round {server_round}" if server_round else "before the first round"
+        raise DivergedError(
+            f"the test loss of the server's model is {loss} {when}: its values are so large that the loss"
+            f" overflows.\n{advice(config, server_round, strategy)}"
+        )
+
+
+def is_divergence(reason: str) -> bool:
+    """Tell whether a client failed because numbers became infinite or none at all."""
+    return bool(re.search(r"not finite|no longer finite|the reply's metric '.*' is (nan|-?inf)", reason))
+
+
+def is_of_server(reason: str) -> bool:
+    """Tell whether a client's numbers were bad with the server's model already, before it did anything."""
+    return bool(re.search(r"the model that it was sent has diverged|the reply's metric 'loss' is", reason))
+
+
+def advice(config: Config, server_round: int, strategy: FedAvg | None = None) -> str:
+    """Return the rates of a round, and what else makes runs diverge, as far as the configuration has it."""
+    return " ".join(_advice(config, server_round, strategy))
+
+
+def _advice(config: Config, server_round: int, strategy: FedAvg | None) -> Iterator[str]:
+    optimizer = config.optimizer
+    rates = [f"optimizer.learning-rate = {optimizer.learning_rate:g}"]
+    now = learning_rate(config, max(1, server_round))
+    if now != optimizer.learning_rate:
+        rates.append(f"which is {now:g} in round {server_round}")
+    rates += _server_rates(strategy)
+    yield f"Most often a learning rate is too high: {', '.join(rates)}."
+    remedies = ["lower it"]
+    if not config.schedule.warmup_rounds:
+        remedies.append("warm it up (schedule.warmup-rounds)")
+    if not optimizer.clip_norm:
+        remedies.append("clip gradients (optimizer.clip-norm)")
+    yield f"Try to {', or '.join(remedies)}."
+    name = config.method.name
+    momentum = float(optimizer.parameters.get("momentum", 0.0)) if optimizer.name == "sgd" else 0.0
+    if "scaffold" in name and momentum > 0:
+        yield (
+            f"With optimizer.momentum = {momentum:g} every correction of '{name}' is repeated"
+            f" {1 / (1 - momentum):.3g} times: set optimizer.momentum = 0, as in the paper, or lower"
+            " optimizer.learning-rate by that factor."
+        )
+    if name == "feddyn":
+        yield "FedDyn adds up all changes and divides them by method.alpha: a larger one damps them."
+    if getattr(strategy, "tau", None) is not None and hasattr(strategy, "second_moment"):
+        yield "Adaptive server optimisers take large steps where changes are below method.tau: raise it."
+    if config.privacy.noise_multiplier > 0:
+        yield "The noise of privacy.noise-multiplier grows with privacy.clip-norm: lower either."
+
+
+def _server_rates(strategy: FedAvg | None) -> Iterator[str]:
+    if strategy is None:
+        return
+    for name in class_parameters(type(strategy)):
+        if name.endswith("learning_rate") or name in ("mixing", "alpha"):
+            yield f"method.{name.replace('_', '-')} = {getattr(strategy, name)}"
+
+
+def _faults(strategy: FedAvg) -> Iterator[str]:
+    """Yield entries of what the strategy keeps from round to round that are not finite."""
+    for attribute, kept in vars(strategy).items():
+        if attribute in strategy.TRANSIENT or attribute == "versions":  # past models, which were checked
+            continue
+        for name, value in _tensors(attribute, kept):
+            # It is sent in the model's precision, in which it must be finite as well.
+            if value.is_floating_point() and not is_finite(value.float()):
+                yield f"the method's '{name}' has it"
+
+
+def _tensors(name: str, value: object) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _tensors(f"{name}.{key}", part)

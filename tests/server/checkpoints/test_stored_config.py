@@ -1,0 +1,77 @@
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from server.checkpoints.stored_config import find_stored_config, stored_config
+from tests.conftest import Runner
+
+
+@pytest.fixture
+def run(run_small: Runner) -> Path:
+    return run_small(rounds=2)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_text("")
+
+
+def cut_within_a_line(path: Path) -> None:
+    os.truncate(path, 500)
+
+
+def cut_after_a_line(path: Path) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:10]))
+
+
+def other_text(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\x00")
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    "damage", [remove, empty, cut_within_a_line, cut_after_a_line, other_text, folder, pipe]
+)
+def test_the_checkpoint_answers_for_a_damaged_file(run: Path, damage: Callable[[Path], None]) -> None:
+    whole = find_stored_config(run)
+    assert whole is not None
+    assert whole.remark == ""
+    damage(run / "config.toml")
+    found = find_stored_config(run)
+    assert found is not None
+    assert stored_config(found.values) == stored_config(whole.values)
+    assert "config.toml" in found.remark
+    assert found.remark.endswith("the configuration is that of the last checkpoint")
+    assert "\n" not in found.remark
+
+
+def test_a_whole_file_may_be_newer_than_the_checkpoint(run: Path) -> None:
+    path = run / "config.toml"
+    path.write_text(re.sub("^rounds = 2$", "rounds = 9", path.read_text(), flags=re.MULTILINE))
+    found = find_stored_config(run)
+    assert found is not None
+    assert found.values["rounds"] == 9
+    assert found.remark == ""
+
+
+def test_without_checkpoints_a_damaged_file_is_an_error_and_a_missing_one_no_run(tmp_path: Path) -> None:
+    assert find_stored_config(tmp_path) is None
+    (tmp_path / "config.toml").write_text("rounds = ")
+    with pytest.raises(UserError, match=r"config\.toml"):
+        find_stored_config(tmp_path)

@@ -1,0 +1,125 @@
+"""Runs that diverge on the server: noticed where it happens, with what usually causes it."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.errors import ClientFailureError, DivergedError
+from server.messages.divergence import advice, check_loss, check_model
+from strategies.fedadam import FedAdam
+from strategies.fedavg import FedAvg
+from strategies.fedavgm import FedAvgM
+from tests.conftest import Runner, model_for, small_config
+
+HUGE = 3e38
+
+
+def numbers_are_finite(run_directory: Path) -> bool:
+    for name in ("metrics", "clients", "evaluations"):
+        path = run_directory / f"{name}.csv"
+        rows = list(csv.reader(path.open())) if path.exists() else []
+        if any(cell in ("nan", "inf", "-inf") for row in rows for cell in row):
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("fedavgm", {"method__server_learning_rate": 1e300}),
+        ("fedadam", {"method__server_learning_rate": 1e300}),
+        ("fedyogi", {"method__server_learning_rate": 1e300, "method__tau": 1e-30}),
+        ("fedadagrad", {"method__server_learning_rate": 1e300}),
+        ("scaffold", {"method__server_learning_rate": 1e300}),
+        ("slowmo", {"method__slow_learning_rate": 1e300}),
+        ("localsgd", {"method__outer_optimizer": "nesterov", "method__outer_learning_rate": 1e300}),
+        ("fedbuff", {"method__buffer_size": 2, "method__server_learning_rate": 1e300}),
+        ("heteroavg", {"method__delta_divisor": 1e-300}),
+        (
+            "heteroavg",
+            {"method__inco": True, "method__inco_clip": 0.0, "method__delta_divisor": 1e-250},
+        ),
+    ],
+)
+def test_an_aggregate_that_is_not_finite_ends_the_run_before_its_row(
+    method: str, parameters: dict[str, float], run_small: Runner, tmp_path: Path
+) -> None:
+    with pytest.raises(DivergedError) as caught:
+        run_small(method__name=method, **{**(model_for(method) or {"model__name": "linear"}), **parameters})
+    message = str(caught.value)
+    assert message.startswith(
+        "round 1: the clients' replies are finite, but what the server makes of them is not"
+    )
+    assert "optimizer.learning-rate = " in message
+    key = next((k for k in parameters if k.endswith("learning_rate")), "")
+    if key:
+        assert f"{key.replace('__', '.').replace('_', '-')} = 1e+300" in message
+    assert "client 0" not in message
+    assert numbers_are_finite(tmp_path / "run")
+
+
+def test_a_finite_model_whose_loss_overflows_is_not_handed_to_clients(
+    run_small: Runner, tmp_path: Path
+) -> None:
+    with pytest.raises(DivergedError, match=r"test loss of the server's model is (nan|inf) after round 1"):
+        run_small(method__name="fedavgm", model__name="mlp", method__server_learning_rate=1e30)
+    assert numbers_are_finite(tmp_path / "run")
+
+
+def test_between_evaluations_the_model_is_named_and_not_the_client(run_small: Runner) -> None:
+    with pytest.raises(ClientFailureError) as caught:
+        run_small(
+            method__name="fedavgm", model__name="mlp", method__server_learning_rate=1e30, evaluate__every=3
+        )
+    message = str(caught.value)
+    assert message.startswith("round 2 works with a model of the server's whose loss is not finite")
+    assert "before the first local step" in message
+    assert "optimizer.learning-rate" in message
+
+
+@pytest.mark.parametrize("policy", ["raise", "drop"])
+def test_a_client_that_diverges_is_given_advice(policy: str, run_small: Runner) -> None:
+    with pytest.raises(ClientFailureError) as caught:
+        run_small(
+            method__name="scaffold",
+            model__name="mlp",
+            optimizer__learning_rate=1e30,
+            optimizer__momentum=0.9,
+            schedule__name="constant",
+            failures__policy=policy,
+            failures__max_fraction=0.5,
+        )
+    message = str(caught.value)
+    assert "optimizer.learning-rate = 1e+30" in message
+    assert "optimizer.momentum = 0.9 every correction of 'scaffold' is repeated 10 times" in message
+    assert "optimizer.clip-norm" in message
+
+
+def test_what_a_method_keeps_must_be_finite_in_the_models_precision() -> None:
+    strategy, config = FedAvgM(), small_config()
+    strategy.velocity = {"w": torch.tensor([1e300], dtype=torch.float64)}
+    with pytest.raises(DivergedError, match=r"the method's 'velocity\.w' has it"):
+        check_model({"w": torch.ones(1)}, config, strategy, 3)
+    strategy.velocity = {"w": torch.tensor([HUGE, HUGE], dtype=torch.float64)}
+    check_model({"w": torch.full((2,), HUGE), "n": torch.tensor(3)}, config, strategy, 3)
+    with pytest.raises(DivergedError, match=r"round 3: .* the new model has it in 'w'"):
+        check_model({"w": torch.tensor([float("nan")])}, config, FedAvg(), 3)
+
+
+def test_losses() -> None:
+    check_loss({}, small_config(), FedAvg(), 1)
+    check_loss({"test_loss": 1e300}, small_config(), FedAvg(), 1)
+    with pytest.raises(DivergedError, match="before the first round"):
+        check_loss({"test_loss": float("inf")}, small_config(), FedAvg(), 0)
+
+
+def test_the_advice_names_the_rate_of_the_round_and_what_else_there_is() -> None:
+    config = small_config(optimizer__learning_rate=0.5, schedule__warmup_rounds=2, rounds=4)
+    text = advice(config, 1, FedAdam(server_learning_rate=7.0))
+    assert (
+        "optimizer.learning-rate = 0.5, which is 0.25 in round 1, method.server-learning-rate = 7.0" in text
+    )
+    assert "method.tau" in text
+    assert "warm it up" not in text
