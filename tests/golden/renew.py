@@ -20,7 +20,7 @@ import torch
 
 from common.records import to_record, to_tensors
 from common.sections import Value
-from server import round_loop
+from server.evaluation import CentralEvaluation
 from tests.golden.runs import COUNTED, LEARNING_RATE, RUNS, curve, golden, learning_rate
 
 DRAWS = 2
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def spread(name: str) -> str:
-    """Return the largest deviations over changed initial weights and without oneDNN, and of a wrong rate."""
+    """Return the largest deviations over changed initial weights and without oneDNN, and with a wrong rate."""
     kept = quiet(name)
     others = []
     for draw in range(DRAWS):
@@ -78,7 +78,7 @@ def quiet(name: str, **changes: Value) -> pd.DataFrame:
 @contextlib.contextmanager
 def changed_weights(draw: int) -> Iterator[None]:
     """Change every initial weight by a normal draw times ``RELATIVE_CHANGE`` of itself."""
-    original = round_loop.initial_arrays
+    original = CentralEvaluation.initial_arrays
     generator = torch.Generator().manual_seed(draw)
 
     def changed(*arguments: Any) -> Any:
@@ -92,7 +92,7 @@ def changed_weights(draw: int) -> Iterator[None]:
             }
         )
 
-    with mock.patch.object(round_loop, "initial_arrays", changed):
+    with mock.patch.object(CentralEvaluation, "initial_arrays", changed):
         yield
 
 

@@ -3,9 +3,9 @@
 The numbers depend on the order of float32 sums, which differs between processors and versions of torch.
 ``python -m tests.golden.renew --spread`` measures by how much: it repeats each run with every initial weight
 changed by 1e-6 of itself, some ten times the rounding of a float32, and without oneDNN. Where this was
-measured, losses moved by 2e-4 of themselves or less, and a tenth more learning rate moved some value by several
-tolerances. Networks with BatchNorm amplify rounding from round to round, the more so the smaller their
-maps are: they have one round, and images of 32 x 32.
+measured, losses moved by 2e-4 of themselves or less, and a tenth more learning rate moved some value by
+several tolerances. Networks with BatchNorm amplify rounding from round to round, the more so the
+smaller their maps are: they have one round, and images of 32 x 32.
 """
 
 import math
@@ -21,7 +21,7 @@ from server.experiment import run_experiment
 from server.records.progress import PlainLines
 
 FOLDER = Path(__file__).parent
-LEARNING_RATE = "local.lr"
+LEARNING_RATE = "optimizer.learning-rate"
 
 COMMON: dict[str, Value] = {
     "rounds": 6,
@@ -30,7 +30,7 @@ COMMON: dict[str, Value] = {
     "clients.evaluate-fraction": 1.0,
     "local.epochs": 1,
     "local.batch-size": 32,
-    "local.lr": 0.05,
+    "optimizer.learning-rate": 0.05,
     "model.name": "mlp",
     "evaluate.every": 1,
     "checkpoint.every": 100,
@@ -39,7 +39,7 @@ _IMAGES: dict[str, Value] = {
     "dataset.image-size": 32,
     "partition.name": "iid",
     "local.batch-size": 60,
-    "local.lr": 0.1,
+    "optimizer.learning-rate": 0.1,
     "rounds": 1,
 }
 _SIZES: dict[str, Value] = {
@@ -72,7 +72,7 @@ RUNS: dict[str, dict[str, Value]] = {
     "fedadam": {},
     "fedalt": {},
     "fedasync": {"clock.spread": 0.5},
-    "fedavg": {"local.momentum": 0.9, "local.weight-decay": 1e-3, "local.scheduler": "cosine"},
+    "fedavg": {"optimizer.momentum": 0.9, "optimizer.weight-decay": 1e-3, "schedule.name": "cosine"},
     "fedavgm": {},
     "fedbabu": {},
     "fedbn": {**_IMAGES, "model.name": "resnet20"},
@@ -97,7 +97,7 @@ RUNS: dict[str, dict[str, Value]] = {
     "heteroscaffold": _SIZES,
     "knn-per": {},
     "local-only": {},
-    "localsgd": {"local.steps": 8, "local.epochs": 0, "local.phases": "24:4", "local.momentum": 0.9},
+    "localsgd": {"local.steps": 8, "local.epochs": 0, "local.phases": "24:4", "optimizer.momentum": 0.9},
     "minibatch-sgd": {},
     "moon": {"model.name": "small-cnn"},
     "per-fedavg": {},
