@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
@@ -50,6 +51,7 @@ from server.records.client_metrics import (
 from server.records.progress import ProgressDisplay
 from server.records.results import is_better, is_evaluated, results_of
 from server.records.run_directory import RunDirectory
+from strategies._aggregation import whole
 from strategies.fedavg import FedAvg
 
 Row = dict[str, Any]
@@ -408,7 +410,8 @@ def _sizes(messages: Mapping[int, Message]) -> dict[int, str]:
 def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:
     """Return a strategy's result in the order and dtypes of the global model.
 
-    Flower's own strategies average integer buffers as floats; names that a strategy left out stay.
+    A strategy may average integer buffers as floats, which are cut to whole numbers as those of FedAvg; names
+    that it left out stay.
 
     Raises
     ------
@@ -425,8 +428,8 @@ def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> Arra
         new = arrays.get(name, old)
         if new.dtype != old.dtype:
             values = to_ndarray(new)
-            new = to_array(
-                (values.round() if old.dtype.startswith(("int", "uint")) else values).astype(old.dtype)
-            )
+            if old.dtype.startswith(("int", "uint")):
+                values = whole(torch.from_numpy(values).double()).numpy()
+            new = to_array(values.astype(old.dtype))
         conformed[name] = new
     return record_of(conformed)
