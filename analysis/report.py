@@ -19,6 +19,7 @@ from analysis.plots.participation import plot_participation
 from analysis.plots.similarity import plot_similarity
 from analysis.plots.updates import plot_updates
 from analysis.reading.run_directory import NoDataError, read_metrics, read_summary
+from common.plugins import PLOT, find_function, names
 
 PLOTS: tuple[Callable[[Path], Path], ...] = (
     plot_curves,
@@ -36,9 +37,9 @@ PLOTS: tuple[Callable[[Path], Path], ...] = (
 
 
 def write_plots(run_dir: Path) -> list[Path]:
-    """Draw every plot for which the run directory holds data and return the pictures."""
+    """Draw every plot for which the run directory holds data, those of plug-ins too; return the pictures."""
     pictures = []
-    for plot in PLOTS:
+    for plot in (*PLOTS, *(find_function(PLOT, name) for name in names(PLOT))):
         try:
             pictures.append(plot(run_dir))
         except NoDataError:

@@ -69,7 +69,8 @@ def seconds_per_round(inco: bool, steps: int, rounds: int, smaller: dict[str, Va
         "method__name": "heteroavg", "method__inco": inco, "model__name": "stage-resnet",
         "model__sizes": "1,2,3,4,5", "clients__count": 10, "clients__fraction": 1.0,
         "partition__name": "iid", "dataset__root": ".", "local__steps": steps, "local__batch_size": 64,
-        "local__optimizer": "adamw", "local__lr": 0.001, "rounds": rounds + 2, "evaluate__every": 10**6,
+        "optimizer__name": "adamw", "optimizer__learning_rate": 0.001,
+        "rounds": rounds + 2, "evaluate__every": 10**6,
     }  # fmt: skip
     config = make_config(**{**case, **smaller})
     clock = Clock()

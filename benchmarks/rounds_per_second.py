@@ -33,7 +33,7 @@ def processor_seconds(rounds: int, clients: int, method: str, sampling: str) -> 
         local__epochs=0,
         local__steps=1,
         local__batch_size=16,
-        local__momentum=0.9,
+        optimizer__momentum=0.9,
         local__sampling=sampling,
         evaluate__every=rounds,
     )

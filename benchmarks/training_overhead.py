@@ -39,7 +39,7 @@ def bare_seconds_per_round(config: Config, rounds: int) -> list[float]:
     images = dataset.train.inputs[:5000].float().div_(255)
     targets = dataset.train.targets[:5000]
     model = build_configured_model(config, dataset.input_shape, dataset.num_classes).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=config.local.learning_rate, fused=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=config.optimizer.learning_rate, fused=True)
     start = {name: value.clone() for name, value in model.state_dict().items()}
     clients = round(config.clients.count * config.clients.fraction)
     num_examples = len(partition_clients(config, dataset)[0])

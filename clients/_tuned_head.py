@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 def tuned_head(client: "Client", head: Tensors, epochs: int) -> Tensors:
     """Return a copy of a head after so many epochs on the client's training data.
 
-    With the optimiser and the rate of ``local.*``; the body is in evaluation mode and gets no gradient.
+    With the optimiser and the rate of ``optimizer.*``; the body is in evaluation mode and gets no gradient.
     """
     model = as_classifier(client.worker.model)
     local = client.worker.config.local.model_copy(update={"steps": 0, "epochs": epochs})
     leaves = {name: value.detach().clone().requires_grad_() for name, value in head.items()}
-    optimizer = make_optimizer(leaves.values(), local)
+    optimizer = make_optimizer(leaves.values(), client.worker.config.optimizer)
     with torch.enable_grad(), evaluation_mode(model):
         for batch in iterate_training_batches(client, "personal", local):
             with torch.no_grad():

@@ -14,13 +14,24 @@ from clients.local.sgd_only import require_plain_sgd
 from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
-from common.errors import UserError
+from common.errors import CLIENT_FAILED, CLIENT_MISCONFIGURED, UserError
 from common.plugins import use_folders
-from common.records import CONFIG, METRICS, SIZE, Payload, finite_since, is_finite, to_payload, to_record
+from common.records import (
+    CONFIG,
+    DESCRIBE,
+    GET_STATE,
+    LOSS_QUERY,
+    METRICS,
+    PRELUDE,
+    SET_STATE,
+    SIZE,
+    Payload,
+    finite_since,
+    is_finite,
+    to_payload,
+    to_record,
+)
 from common.sections import Value
-
-CLIENT_FAILED = 1000  # error codes of our own, above those of Flower
-CLIENT_MISCONFIGURED = 1001
 
 app = ClientApp()
 
@@ -50,6 +61,19 @@ def forget_run() -> None:
     _latest.clear()
 
 
+def _config_of(context: Context) -> Config:
+    """Return the run's configuration as this node has it: it knows of how many nodes it is one."""
+    config = parse_run_config(context.run_config)
+    if config.clients.count:
+        return config
+    if "num-partitions" not in context.node_config:
+        raise UserError(
+            "clients.count is 0, so that every node has to know how many there are: start this SuperNode with"
+            " --node-config 'partition-id=0 num-partitions=2'"
+        )
+    return config.with_clients(int(context.node_config["num-partitions"]))
+
+
 def client_id_of(context: Context) -> int:
     """Return the partition id of this node, which is the client's identity everywhere."""
     if "partition-id" not in context.node_config:
@@ -59,7 +83,7 @@ def client_id_of(context: Context) -> int:
 
 def make_client(context: Context, message: Message | None = None) -> Client:
     """Build the client of this node, with the state that it kept and a model of the message's size."""
-    config = parse_run_config(context.run_config)
+    config = _config_of(context)
     method = load_method(config.method.name, config.method.parameters)
     client_id = client_id_of(context)
     if client_id >= config.clients.count:
@@ -128,14 +152,15 @@ def run_loss(message: Message, context: Context) -> RecordDict:
 def run_describe(message: Message, context: Context) -> RecordDict:
     """Tell which client this node is and what it holds."""
     client = make_client(context)
+    _check_number(client, message)
     client.validate()
     if client.assumes_sgd():
-        require_plain_sgd(client.worker.config.local, client.worker.config.method.name)
+        require_plain_sgd(client.worker.config.optimizer, client.worker.config.method.name)
     check_course(client)
-    loss = client.worker.config.local.loss
+    loss = client.worker.config.loss.name
     if loss != "cross-entropy" and client.overrides("loss"):
         name = client.worker.config.method.name
-        raise UserError(f"method.name '{name}' has a loss of its own: local.loss must be 'cross-entropy'")
+        raise UserError(f"method.name '{name}' has a loss of its own: loss.name must be 'cross-entropy'")
     description = MetricRecord(
         {
             "client-id": client.client_id,
@@ -147,6 +172,17 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     )
     personal_names = ConfigRecord({"personal-names": sorted(client.personal_names())})
     return RecordDict({METRICS: description, CONFIG: personal_names})
+
+
+def _check_number(client: Client, message: Message) -> None:
+    """Refuse to be one of another number of clients than the server knows: the partition would differ."""
+    asked = int(message.content.config_records[CONFIG].get("num-clients", 0))  # type: ignore[arg-type]
+    count = client.worker.config.clients.count
+    if asked and asked != count:
+        raise UserError(
+            f"the node with partition-id {client.client_id} is one of num-partitions = {count}, but"
+            f" {asked} nodes are there: start all before the run, with their number, or set clients.count"
+        )
 
 
 def run_get_state(message: Message, context: Context) -> RecordDict:
@@ -165,11 +201,11 @@ def run_set_state(message: Message, context: Context) -> RecordDict:
 JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
     "train": run_train,
     "evaluate": run_evaluate,
-    "query.describe": run_describe,
-    "query.loss": run_loss,
-    "query.prelude": run_prelude,
-    "query.get_state": run_get_state,
-    "query.set_state": run_set_state,
+    DESCRIBE: run_describe,
+    LOSS_QUERY: run_loss,
+    PRELUDE: run_prelude,
+    GET_STATE: run_get_state,
+    SET_STATE: run_set_state,
 }
 
 

@@ -28,7 +28,9 @@ class Ditto(Client):
     def validate(self) -> None:
         """Refuse a step so long that the penalty alone would overshoot."""
         if self.learning_rate * self.lam >= 1:
-            raise UserError(f"ditto needs local.lr * method.lam < 1, not {self.learning_rate * self.lam:g}")
+            raise UserError(
+                f"ditto needs optimizer.learning-rate * method.lam < 1, not {self.learning_rate * self.lam:g}"
+            )
 
     def init_state(self) -> Payload:
         """Return v_i: the initial model."""

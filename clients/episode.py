@@ -29,7 +29,7 @@ class Episode(Client):
 
     def validate(self) -> None:
         """Refuse what would make steps of another length."""
-        require_own_clipping(self.worker.config.local, "episode")
+        require_own_clipping(self.worker.config.optimizer, "episode")
 
     def init_state(self) -> Payload:
         """Return a gradient of 0, until the server has asked for it."""

@@ -38,10 +38,10 @@ class FedLoGe(Client):
 
     In every step psi, which goes to the server, and phi_k, which never leaves the client, see the features
     of the same forward pass. Their optimisers are like the backbone's, their learning rates the step's times
-    ``global_head_lr_scale`` and ``local_head_lr_scale``; ``local.clip-norm`` clips the backbone's gradient
-    alone. The client predicts with both, realigned as ``inference`` says (``models.heads.realignment``). With
-    ``fine_tuning_epochs`` it is also measured with psi, realigned to rows of norm ``kappa`` and then trained
-    on its data, plus phi_k: the authors' test of new clients.
+    ``global_head_learning_rate_scale`` and ``local_head_learning_rate_scale``; ``optimizer.clip-norm`` clips
+    the backbone's gradient alone. The client predicts with both, realigned as ``inference`` says
+    (``models.heads.realignment``). With ``fine_tuning_epochs`` it is also measured with psi, realigned to
+    rows of norm ``kappa`` and then trained on its data, plus phi_k: the authors' test of new clients.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.head-steps": 20}
@@ -50,8 +50,8 @@ class FedLoGe(Client):
     head: HeadKind = "sse-c"
     inference: Inference = "code"
     paper_bias: BiasOf = "global"
-    global_head_lr_scale: Scale = 1.0
-    local_head_lr_scale: Scale = 1.0
+    global_head_learning_rate_scale: Scale = 1.0
+    local_head_learning_rate_scale: Scale = 1.0
     fine_tuning_epochs: Annotated[int, Field(ge=0)] = 0
     kappa: Annotated[float, Field(gt=0)] = 1.7
 
@@ -81,7 +81,7 @@ class FedLoGe(Client):
         for head in (self.received["head"], self.state["local-head"]):
             leaves = {name: value.detach().clone().requires_grad_() for name, value in head.items()}
             self._heads.append(leaves)
-            self._optimizers.append(make_optimizer(leaves.values(), self.worker.config.local))
+            self._optimizers.append(make_optimizer(leaves.values(), self.worker.config.optimizer))
 
     @functools.cached_property
     def _backbone(self) -> Collection[str]:
@@ -102,7 +102,7 @@ class FedLoGe(Client):
 
     def after_step(self, params: Tensors) -> None:
         """Step psi and phi_k."""
-        scales = (self.global_head_lr_scale, self.local_head_lr_scale)
+        scales = (self.global_head_learning_rate_scale, self.local_head_learning_rate_scale)
         for optimizer, scale in zip(self._optimizers, scales, strict=True):
             set_learning_rate(optimizer, self.step_rate * scale)
             optimizer.step()

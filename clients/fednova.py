@@ -18,7 +18,7 @@ class FedNova(FedProx):
 
     def validate(self) -> None:
         """Refuse steps whose ||a_i||_1 is not known; clipping spoils only the proximal term's part of it."""
-        require_plain_sgd(self.worker.config.local, "fednova", allow_clipping=self.mu == 0)
+        require_plain_sgd(self.worker.config.optimizer, "fednova", allow_clipping=self.mu == 0)
 
     def end_round(self, params: Tensors) -> Payload:
         """Reply with the norm of the step weights, and the number of steps."""

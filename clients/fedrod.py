@@ -49,7 +49,7 @@ class FedRoD(Client):
         self.head = {
             name: value.clone().requires_grad_() for name, value in self.state["personal-head"].items()
         }
-        self.head_optimizer = make_optimizer(self.head.values(), self.worker.config.local)
+        self.head_optimizer = make_optimizer(self.head.values(), self.worker.config.optimizer)
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return both losses; neither has a gradient in the other's parameters."""

@@ -91,12 +91,12 @@ class Hooks(Job):
         return self.params
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
-        """Return the scalar loss of a mini-batch: ``local.loss``, by default cross-entropy."""
+        """Return the scalar loss of a mini-batch: ``loss.name``, by default cross-entropy."""
         return self._loss(self.forward(params, batch.inputs), batch.targets)
 
     @functools.cached_property
     def _loss(self) -> Loss:
-        return make_loss(self.worker.config.local, self.label_counts)
+        return make_loss(self.worker.config.loss, self.label_counts)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradients that the optimiser is to use; ``batch`` is the mini-batch that they are of."""

@@ -18,7 +18,7 @@ class MinibatchSgd(Client):
 
     def validate(self) -> None:
         """Refuse what would make other steps."""
-        require_own_clipping(self.worker.config.local, "minibatch-sgd")
+        require_own_clipping(self.worker.config.optimizer, "minibatch-sgd")
 
     def begin_round(self) -> None:
         """Begin the mean."""

@@ -13,7 +13,7 @@ from models.measures.evaluation import evaluation_mode
 
 
 class PerFedAvg(Client):
-    """Minimises the mean of f_i(w - a grad f_i(w)), a = ``inner_learning_rate``, b = ``local.lr``.
+    """Minimises the mean of f_i(w - a grad f_i(w)), a = ``inner_learning_rate``, b the rate.
 
     A step draws independent batches D, D', D'': w~ = w - a g(w; D), G = g(w~; D'). ``first-order``:
     w <- w - b G. ``hessian-free``: w <- w - b (G - a h) with h = (g(w + delta G; D'') - g(w - delta G; D''))

@@ -12,17 +12,22 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
 import flwr.serverapp.strategy as flower_strategies
+import torch
 from flwr.serverapp.strategy import Strategy
 
 import clients
 import strategies
 from clients.base import Client
+from clients.local.optimizers import make_optimizer
+from common.chosen import Items, cache_items, chosen_function
 from common.config import Config, differences, drop_inherited_defaults
 from common.errors import UserError, nearest
 from common.flower_limits import FIXED, LIMITS
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import (
+    AUGMENTATION,
     CLIENT_HALF,
+    LOSS,
     SERVER_HALF,
     Found,
     Kind,
@@ -88,7 +93,16 @@ def available_methods() -> list[str]:
 
 
 def complete(config: Config) -> Config:
-    """Fill in what the method has defaults for and the configuration does not set (``Client.DEFAULTS``)."""
+    """Fill in what the method has defaults for and the configuration does not set (``Client.DEFAULTS``).
+
+    Raises
+    ------
+    UserError
+        If the method, or what else clients train with, does not exist or has other parameters.
+    """
+    make_optimizer([torch.zeros(1, requires_grad=True)], config.optimizer)
+    for kind, section in ((LOSS, config.loss), (AUGMENTATION, config.augmentation)):
+        chosen_function(kind, section)
     method = load_method(config.method.name, config.method.parameters)
     given = config.flat()
     missing = {key: value for key, value in method.defaults.items() if key not in given}
@@ -109,22 +123,21 @@ def load_method(name: str, parameters: Mapping[str, Value]) -> Method:
     UserError
         Unknown method (with the nearest name), unknown parameter, or a value out of range.
     """
-    return _load_method(name, tuple(sorted(parameters.items())), tuple(folders()))
+    return _load_method(name, cache_items(parameters), tuple(folders()))
 
 
 @functools.lru_cache(maxsize=8)
-def _load_method(name: str, items: tuple[tuple[str, Value], ...], _searched: tuple[Path, ...] = ()) -> Method:
+def _load_method(name: str, items: Items, _searched: tuple[Path, ...] = ()) -> Method:
+    given = {key: value for key, value, _ in items}
     if name.startswith(FLOWER_PREFIX):
-        return _flower_method(name, dict(items))
+        return _flower_method(name, given)
     strategy_class, client_class = _find_halves(name)
     if name == "base" or not (strategy_class or client_class):
         raise unknown(CLIENT_HALF, name, [*available_methods(), "flwr:<Strategy>"])
     strategy_class, client_class = strategy_class or FedAvg, client_class or Client
     of_strategy, of_client = class_parameters(strategy_class), class_parameters(client_class)
     declared = {**of_strategy, **of_client}
-    values = parse_parameters(
-        "method", name, declared, drop_inherited_defaults("method", dict(items), declared)
-    )
+    values = parse_parameters("method", name, declared, drop_inherited_defaults("method", given, declared))
     return Method(
         name,
         strategy_class,

@@ -1,28 +1,29 @@
 """The one configuration: flat dotted keys, typed and validated here, defaults in ``pyproject.toml``.
 
-Flower hands an app its run configuration as a flat mapping such as ``{"local.lr": 0.1}``. The sections
-``partition``, ``model``, ``method`` and ``participation`` are open: what stands beside ``name`` in them
-are parameters of the thing named, and that thing validates them. ``dataset`` is open, too, beside its fixed
-keys.
+Flower hands an app its run configuration as a flat mapping such as ``{"local.steps": 10}``. Sections that
+name a thing, such as ``method`` or ``optimizer``, are open: their keys that are not fixed are parameters of
+the thing named, which declares and limits them.
 """
 
 import functools
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Container, Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from common.clocks import clock_profile
+from common.defaults import PROJECT_ROOT, default_values, drop_inherited_defaults, flatten
 from common.errors import UserError, nearest, shown
 from common.plugins import use_folders
 from common.reading import is_text, parse_toml_tables
-from common.schedules import batch_factor
+from common.renamed_keys import RENAMED
+from common.schedules import schedule_of
 from common.sections import (
     AnalysisSection,
+    AugmentationSection,
     BatchNormSection,
     CheckpointSection,
     ClientsSection,
@@ -33,30 +34,35 @@ from common.sections import (
     FailuresSection,
     LocalSection,
     ModelSection,
+    NamedSection,
     OpenSection,
+    OptimizerSection,
     Positive,
     PrivacySection,
     RaySection,
     ResourcesSection,
     RunSection,
     RuntimeSection,
+    ScheduleSection,
     StepsSection,
     StopSection,
     StragglersSection,
     Value,
 )
+from common.step_rules import StepRule, step_rule
+
+__all__ = ["PROJECT_ROOT", "Config", "default_values", "drop_inherited_defaults", "flatten", "merge"]
 
 _MAX_DIGITS = 19  # those of the largest integer that a message carries
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9_]+")
 _TOO_LARGE = "integers go from -2**63 to 2**63 - 1"
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
 RESUMABLE_DIFFERENCES = (
-    "rounds", "overrides", "plugins", "device", "dataset.root", "dataset.download", "failures.timeout",
+    "rounds", "overrides", "plugins", "observers", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
-RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "checkpoint.", "analysis.")
+RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
 
 
 class Config(ConfigSection):
@@ -67,19 +73,24 @@ class Config(ConfigSection):
     device: str
     overrides: str
     plugins: str
+    observers: str
     metrics: str
     run: RunSection
     clients: ClientsSection
-    participation: OpenSection
+    participation: NamedSection
     stragglers: StragglersSection
     clock: ClockSection
     steps: StepsSection
     local: LocalSection
+    optimizer: OptimizerSection
+    schedule: ScheduleSection
+    loss: NamedSection
+    augmentation: AugmentationSection
     dataset: DatasetSection
-    partition: OpenSection
+    partition: NamedSection
     model: ModelSection
     batch_norm: BatchNormSection
-    method: OpenSection
+    method: NamedSection
     privacy: PrivacySection
     evaluate: EvaluateSection
     stop: StopSection
@@ -95,38 +106,44 @@ class Config(ConfigSection):
         stops = self.stop.patience > 0 or self.stop.target > 0
         if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
             raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
-        if self.steps.rule != "fixed":
-            self._check_decided_steps()
+        if (rule := step_rule(self.steps)).decides:
+            self._check_decided_steps(rule)
         elif self.local.total_steps and self.local.course().steps(self.rounds) == 0:
             enough = self.local.course().num_rounds(self.local.total_steps)
             raise ValueError(
                 f"local.total-steps = {self.local.total_steps} are done after {enough} rounds: set rounds to"
                 f" {enough}, not {self.rounds}"
             )
-        if self.local.warmup_lr > self.local.learning_rate * batch_factor(self.local):
-            raise ValueError("local.warmup-lr must not be above local.lr (as scaled), where the warm-up ends")
+        schedule_of(self.schedule)
+        clock_profile(self.clock)
+        factor = self.optimizer.batch_factor(self.local.batch_size)
+        if self.schedule.warmup_learning_rate > self.optimizer.learning_rate * factor:
+            raise ValueError(
+                "schedule.warmup-learning-rate must not be above optimizer.learning-rate (as scaled), where"
+                " the warm-up ends"
+            )
         if self.evaluate.every_steps and self.local.steps == 0:
             raise ValueError("evaluate.every-steps needs local.steps, a budget in steps")
         return self
 
-    def _check_decided_steps(self) -> None:
+    def _check_decided_steps(self, rule: StepRule) -> None:
         """Refuse what needs to know the steps of rounds to come where the server decides them as it goes."""
-        rule = self.steps.rule
+        name, schedule = self.steps.rule, self.schedule
         course = {"local.phases": self.local.phases, "evaluate.every-steps": self.evaluate.every_steps}
         for key, value in course.items():
             if value:
-                raise ValueError(f"{key} does not go with steps.rule '{rule}', which decides as it goes")
+                raise ValueError(f"{key} does not go with steps.rule '{name}', which decides as it goes")
         if self.local.steps == 0:
-            raise ValueError(f"steps.rule '{rule}' needs local.steps, with which it begins")
-        if rule == "plateau" and self.dataset.validation_fraction == 0:
-            raise ValueError("steps.rule 'plateau' looks at the loss of dataset.validation-fraction above 0")
-        if self.local.scheduler.endswith("-steps") and not self.local.total_steps:
+            raise ValueError(f"steps.rule '{name}' needs local.steps, with which it begins")
+        if rule.needs_validation and self.dataset.validation_fraction == 0:
+            raise ValueError(f"steps.rule '{name}' looks at the loss of dataset.validation-fraction above 0")
+        if schedule_of(schedule).varies_by_step and not self.local.total_steps:
             raise ValueError(
-                f"local.scheduler '{self.local.scheduler}' needs local.total-steps with steps.rule '{rule}'"
+                f"schedule.name '{schedule.name}' needs local.total-steps with steps.rule '{name}'"
             )
-        if rule in ("adacomm", "qsr") and self.local.warmup_epochs:
+        if rule.looks_at_rate and schedule.warmup_epochs:
             raise ValueError(
-                f"steps.rule '{rule}' looks at the rate: count its warm-up in local.warmup-steps"
+                f"steps.rule '{name}' looks at the rate: count its warm-up in schedule.warmup-steps"
             )
 
     def evaluates(self, server_round: int) -> bool:
@@ -181,6 +198,10 @@ class Config(ConfigSection):
         """Return the configuration as the flat mapping of dotted keys that ``from_flat`` takes."""
         return flatten(self.model_dump(by_alias=True))
 
+    def with_clients(self, count: int) -> "Config":
+        """Return the configuration with a number of clients, if ``clients.count`` leaves it to the nodes."""
+        return self.model_copy(update={"clients": self.clients.model_copy(update={"count": count})})
+
     def comparable(self, depends_on_rounds: bool = False) -> dict[str, Value]:
         """Return the keys that decide the result: those that a resumed run must share.
 
@@ -197,11 +218,10 @@ class Config(ConfigSection):
 
     def _depends_on_rounds(self) -> bool:
         """Tell whether the number of rounds decides what happens in each of them."""
-        scheduler, steps = self.local.scheduler, self.steps
-        return (
-            scheduler in ("cosine", "milestones")
-            or (scheduler.endswith("-steps") and not self.local.total_steps)
-            or (steps.rule in ("linear", "doubling") and not self.local.total_steps)
+        schedule = schedule_of(self.schedule)
+        by_rounds = not (schedule.varies_by_step and self.local.total_steps)
+        return (schedule.depends_on_length and by_rounds) or (
+            step_rule(self.steps).depends_on_length and not self.local.total_steps
         )
 
     def sha256(self) -> str:
@@ -228,38 +248,6 @@ def differences(old: Config, new: Config, depends_on_rounds: bool = False) -> li
         for key in sorted({*before, *after})
         if before.get(key) != after.get(key)
     ]
-
-
-def flatten(nested: Mapping[str, Any], source: str = "the configuration") -> dict[str, Value]:
-    """Join nested keys with dots.
-
-    Raises
-    ------
-    UserError
-        If a key comes twice, once in quotes: ``"local.lr" = 1`` and ``local.lr = 2``.
-    """
-    flat: dict[str, Value] = {}
-    open_tables = [("", iter(nested.items()))]  # no recursion: tables may be nested to any depth
-    while open_tables:
-        prefix, items = open_tables[-1]
-        for name, value in items:
-            key = f"{prefix}{name}"
-            if isinstance(value, Mapping):
-                open_tables.append((f"{key}.", iter(value.items())))
-                break
-            if key in flat:
-                raise UserError(f"{source} sets {key} twice")
-            flat[key] = value
-        else:
-            open_tables.pop()
-    return flat
-
-
-@functools.cache
-def default_values() -> Mapping[str, Value]:
-    """Read the defaults from ``[tool.flwr.app.config]`` of ``pyproject.toml``."""
-    with (PROJECT_ROOT / "pyproject.toml").open("rb") as file:
-        return flatten(tomllib.load(file)["tool"]["flwr"]["app"]["config"])
 
 
 def parse_toml(text: str, source: str) -> dict[str, Value]:
@@ -325,22 +313,6 @@ def settle_budget(layer: Mapping[str, Value]) -> dict[str, Value]:
     return dict(layer)
 
 
-def drop_inherited_defaults(
-    section: str, parameters: Mapping[str, Value], known: Iterable[str]
-) -> dict[str, Value]:
-    """Drop the parameters that stand in ``pyproject.toml`` for another choice of ``<section>.name``.
-
-    ``partition.alpha`` has a default there, which must not disturb ``partition.name = "iid"``; an alpha
-    that differs from that default was set by somebody and is kept, so that it is refused as unknown.
-    """
-    known = {name.replace("_", "-") for name in known}
-    return {
-        key: value
-        for key, value in parameters.items()
-        if key in known or default_values().get(f"{section}.{key}") != value
-    }
-
-
 def _expanded(values: Mapping[str, Value]) -> dict[str, Value]:
     """Return a layer with the keys that its ``overrides`` hold, which come last."""
     text = values.get("overrides", "")
@@ -371,14 +343,23 @@ def _known_keys() -> tuple[set[str], tuple[str, ...]]:
 def _check_keys(values: Mapping[str, Value]) -> None:
     known, open_prefixes = _known_keys()
     for key in values:
+        if key in RENAMED:
+            raise UserError(f"{key} is now {RENAMED[key]}")
         is_parameter = key.startswith(open_prefixes) and key.count(".") == 1
         if key not in known and not is_parameter:
-            raise UserError(f"unknown key '{key}'{nearest(key, known | set(default_values()))}")
+            raise UserError(f"unknown key '{key}'{_nearest_key(key, known)}")
         _check_value(key, values[key])
     if missing := sorted(known - set(values)):
         raise UserError(
             f"the configuration has no key '{missing[0]}'; start from the defaults of pyproject.toml"
         )
+
+
+def _nearest_key(key: str, known: Iterable[str]) -> str:
+    """Return the hint at the nearest key, or what is now called otherwise."""
+    hint = nearest(key, {*known, *default_values(), *RENAMED})
+    old = hint.partition("'")[2].partition("'")[0]
+    return hint.replace(f"'{old}'", f"'{RENAMED.get(old, old)}'")
 
 
 def _check_value(key: str, value: object) -> None:

@@ -8,7 +8,7 @@ partition.name = "iid"
 rounds = 1000
 local.steps = 8
 [cells."iid,j8"]                    # overrides of one combination; '*' stands for any label
-local.lr = 0.05
+optimizer.learning-rate = 0.05
 [report]                            # what the table shows
 metrics = ["test_accuracy"]
 [report.published]                  # the numbers to compare with, in the table's unit

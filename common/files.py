@@ -44,6 +44,11 @@ def expanded(path: str | Path, key: str) -> Path:
         raise UserError(f"{key}: cannot use the path '{path}': {error}") from None
 
 
+def user_cache() -> Path:
+    """Return the folder of what is kept for later runs: ``FLOWERBED_CACHE``, or ``~/.cache/flowerbed``."""
+    return expanded(os.environ.get("FLOWERBED_CACHE") or "~/.cache/flowerbed", "FLOWERBED_CACHE")
+
+
 def read_regular(path: Path, most: int | None = None) -> bytes:
     """Read a file; a pipe or a device is refused unopened, since reading it might never end.
 

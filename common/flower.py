@@ -6,18 +6,22 @@ own Grids carry messages without one, so they do both here.
 
 from flwr.app import Message, RecordDict
 from flwr.app.metadata import Metadata
+from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 RUN_ID = 1
 SERVER_NODE_ID = 1  # flwr.common.constant.SUPERLINK_NODE_ID
+NODE_UNAVAILABLE = 5  # flwr.common.constant.ErrorCode.NODE_UNAVAILABLE
 
 __all__ = [
+    "NODE_UNAVAILABLE",
     "RUN_ID",
     "SERVER_NODE_ID",
     "Metadata",
     "Run",
     "assume_task_identity",
+    "is_simulation",
     "rebuild_message",
     "set_message_id",
 ]
@@ -28,6 +32,12 @@ def assume_task_identity() -> None:
     TaskIdentity.task_id = 1
     TaskIdentity.run_id = RUN_ID
     TaskIdentity.node_id = SERVER_NODE_ID
+
+
+def is_simulation(grid: Grid) -> bool:
+    """Say whether a Grid is that of Flower's own simulation, which makes all of its nodes at the start."""
+    # By name: its module imports the SuperLink's.
+    return any(base.__name__ == "InMemoryGrid" for base in type(grid).__mro__)
 
 
 def set_message_id(message: Message, message_id: str) -> None:

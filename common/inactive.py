@@ -67,11 +67,7 @@ SWITCHES = (
         "a steps.rule other than 'fixed'",
         _is_not("steps.rule", "fixed"),
     ),
-    Switch(("steps.coefficient",), "steps.rule = 'qsr'", _is("steps.rule", "qsr")),
-    Switch(
-        ("steps.direction",), "steps.rule = 'linear' or 'doubling'", _is("steps.rule", "linear", "doubling")
-    ),
-    Switch(("local.phase-gamma",), "local.phases", _set("local.phases")),
+    Switch(("schedule.phase-gamma",), "local.phases", _set("local.phases")),
     Switch(("local.steps-per-epoch",), "local.sampling = 'shuffle'", _is("local.sampling", "shuffle")),
     Switch(
         ("dataset.imbalance-profile", "dataset.imbalance-seed"),

@@ -37,7 +37,8 @@ class Kind:
     key : str
         The key of the configuration that names one.
     package : str
-        The project's own folder of them, as a package; modules with a leading underscore are helpers.
+        The project's own folder of them, as a package, if it has one; modules with a leading underscore are
+        helpers.
     folder : str
         Their folder in a plug-in folder.
     function : str
@@ -63,8 +64,20 @@ PARTITION = Kind("partition", "partition.name", "datasets.partitions", "partitio
 DATASET = Kind("data set", "dataset.name", "datasets.sets", "datasets", "load")
 METRIC = Kind("metric", "metrics", "models.metrics", "metrics", "metric")
 MODEL = Kind("model", "model.name", "models.architectures", "models", "build")
+LOSS = Kind("loss", "loss.name", "clients.local.losses", "losses", "loss")
+OPTIMIZER = Kind("optimizer", "optimizer.name", "clients.local.optimizers", "optimizers", "build")
+SCHEDULE = Kind("schedule", "schedule.name", "common.schedules", "schedules")
+AUGMENTATION = Kind("augmentation", "augmentation.name", "datasets.augmentations", "augmentations", "augment")
+STEP_RULE = Kind("rule for local steps", "steps.rule", "common.step_rules", "step_rules")
+CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds")
+OBSERVER = Kind("observer", "observers", "server.observers", "observers")
+# Drawn all, at the end of a run; those of the project are listed in ``analysis/report.py``.
+PLOT = Kind("plot", "plots", "", "plots", "plot")
 
-KINDS = (CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, DATASET, METRIC, MODEL)
+KINDS = (
+    CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, DATASET, METRIC, MODEL, LOSS, OPTIMIZER, SCHEDULE,
+    AUGMENTATION, STEP_RULE, CLOCK, OBSERVER,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,6 +130,8 @@ def all_folders(given: object) -> str:
     UserError
         If a folder is not there, or has no plug-ins.
     """
+    if not isinstance(given, str):
+        raise UserError(f"plugins must be folders, separated by commas, not {given!r}")
     use_folders(given)
     for folder in folders():
         _check_folder(folder)
@@ -124,7 +139,7 @@ def all_folders(given: object) -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    known = [kind.folder for kind in KINDS]
+    known = [kind.folder for kind in (*KINDS, PLOT)]
     if not folder.is_dir():
         raise UserError(f"plugins: there is no folder {folder}; --plugins names others")
     inner = sorted(path.name for path in folder.iterdir() if path.is_dir())
@@ -142,6 +157,11 @@ def names(kind: Kind) -> list[str]:
     """List the names of a kind, in configuration spelling; nothing is imported but the kind's package."""
     listed = [*_own(kind), *(name for _, name in _in_folders(kind)), *(point.name for point in _points(kind))]
     return sorted({name.replace("_", "-") for name in listed})
+
+
+def project_names(kind: Kind) -> list[str]:
+    """List the project's own names of a kind, in configuration spelling."""
+    return [name.replace("_", "-") for name in _own(kind)]
 
 
 def find(kind: Kind, name: str) -> Found | None:
@@ -224,6 +244,8 @@ def unknown(kind: Kind, name: str, known: Iterable[str] | None = None) -> Unknow
 
 
 def _own(kind: Kind) -> list[str]:
+    if not kind.package:
+        return []
     """List the project's own names of a kind: its files, and the members of families that share a file."""
     package = importlib.import_module(kind.package)
     return sorted({*_modules(list(package.__path__)), *_members(package)})

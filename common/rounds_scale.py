@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from common.config import Config
 from common.errors import UserError
 from common.phases import Phases
+from common.schedules.step import Step
 from common.sections import Value
 
 
@@ -13,7 +14,7 @@ def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]
     """Return the keys that change if a run takes `factor` times its rounds.
 
     The learning rate goes through the same course: warm-up and decay are scaled with the rounds, and where
-    ``local.scheduler-step-rounds`` cannot be scaled exactly (it is at least 1), ``local.scheduler-gamma``
+    ``schedule.step-rounds`` cannot be scaled exactly (it is at least 1), ``schedule.gamma``
     makes up for it, so that lr(t / T) stays. ``evaluate.every`` stays: an evaluation costs the same in a
     short run as in a long one, and the last round is evaluated anyway. With ``local.total-steps`` the rounds
     are as many as it takes to make what becomes of these, unless ``steps.rule`` decides how many that is.
@@ -36,22 +37,22 @@ def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]
 
 def _scaled(values: Mapping[str, Value], factor: float) -> dict[str, Value]:
     scaled: dict[str, Value] = {}
-    for key in ("rounds", "local.warmup-rounds", "local.warmup-steps", "local.total-steps"):
+    for key in ("rounds", "schedule.warmup-rounds", "schedule.warmup-steps", "local.total-steps"):
         value = values[key]
         if isinstance(value, int) and value > 0:
             scaled[key] = max(1, _round_half_up(value * factor))
-    if epochs := values["local.warmup-epochs"]:
-        scaled["local.warmup-epochs"] = float(epochs) * factor
+    if epochs := values["schedule.warmup-epochs"]:
+        scaled["schedule.warmup-epochs"] = float(epochs) * factor
     if phases := str(values["local.phases"]):
         scaled["local.phases"] = _scaled_phases(phases, factor)
     if (total := scaled.get("local.total-steps")) and values["steps.rule"] == "fixed":
         course = Phases.parse(int(values["local.steps"]), str(scaled.get("local.phases", "")), int(total))
         scaled["rounds"] = course.num_rounds(int(total))
-    step, gamma = values["local.scheduler-step-rounds"], values["local.scheduler-gamma"]
+    step, gamma = values.get("schedule.step-rounds"), values.get("schedule.gamma", Step.gamma)
     if isinstance(step, int) and step > 0 and isinstance(gamma, int | float):
         exact = step * factor
-        scaled["local.scheduler-step-rounds"] = whole = max(1, _round_half_up(exact))
-        scaled["local.scheduler-gamma"] = gamma if whole == exact else gamma ** (whole / exact)
+        scaled["schedule.step-rounds"] = whole = max(1, _round_half_up(exact))
+        scaled["schedule.gamma"] = gamma if whole == exact else gamma ** (whole / exact)
     return scaled
 
 

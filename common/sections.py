@@ -1,5 +1,6 @@
 """The sections of the configuration: types and limits of keys, and what does not go together within one."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -20,23 +21,6 @@ PhaseList = Rounds  # one phase without a number of steps is a number, too
 Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"]
 
 
-def fractions(text: str) -> list[float]:
-    """Parse ``0.5,0.75``: fractions of a run, between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        If the text is no such list.
-    """
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if not values or not all(0 < value < 1 for value in values):
-        raise ValueError(f"local.milestones must be fractions of the run such as '0.5,0.75', not '{text}'")
-    return sorted(values)
-
-
 class ConfigSection(BaseModel):
     """Fixed keys, spelled with dashes."""
 
@@ -50,15 +34,30 @@ class ConfigSection(BaseModel):
 
 
 class OpenSection(ConfigSection):
-    """A section whose keys beside ``name`` are parameters of the thing named."""
+    """A section of which one key names a thing, and keys that are not fixed are that thing's parameters."""
 
     model_config = ConfigDict(extra="allow")
-    name: str
+
+    @property
+    def choice(self) -> str:
+        """What is named."""
+        raise NotImplementedError
 
     @property
     def parameters(self) -> dict[str, Value]:
-        """The keys beside ``name``, in their configuration spelling."""
+        """The keys that are not fixed, in their configuration spelling."""
         return dict(self.model_extra or {})
+
+
+class NamedSection(OpenSection):
+    """An open section whose key ``name`` names the thing."""
+
+    name: str
+
+    @property
+    def choice(self) -> str:
+        """What is named."""
+        return self.name
 
 
 class RunSection(ConfigSection):
@@ -69,9 +68,9 @@ class RunSection(ConfigSection):
 
 
 class ClientsSection(ConfigSection):
-    """How many clients there are and which fraction trains and evaluates in a round."""
+    """How many clients there are (0: as many as nodes) and which fraction trains and evaluates in a round."""
 
-    count: Annotated[int, Field(gt=0, le=MOST_CLIENTS)]
+    count: Annotated[int, Field(ge=0, le=MOST_CLIENTS)]
     fraction: Annotated[float, Field(gt=0, le=1)]
     evaluate_fraction: Annotated[float, Field(ge=0, le=1)]
     test_data: Literal["class-weighted", "training-distribution"]
@@ -92,22 +91,30 @@ class StragglersSection(ConfigSection):
         return self
 
 
-class ClockSection(ConfigSection):
-    """How clients differ in speed on a virtual clock (``common/clock.py``)."""
+class ClockSection(OpenSection):
+    """How clients differ in speed on a virtual clock (``common/clocks``)."""
 
-    spread: NonNegativeFloat
+    profile: str
     jitter: NonNegativeFloat
 
+    @property
+    def choice(self) -> str:
+        """What is named."""
+        return self.profile
 
-class StepsSection(ConfigSection):
+
+class StepsSection(OpenSection):
     """Local steps that change from round to round (``server/local_steps.py``)."""
 
-    rule: Literal["fixed", "adacomm", "qsr", "linear", "doubling", "plateau"]
+    rule: str
     min: Positive
     max: Positive
     interval: Positive
-    coefficient: Annotated[float, Field(gt=0)]
-    direction: Literal["up", "down"]
+
+    @property
+    def choice(self) -> str:
+        """What is named."""
+        return self.rule
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -117,37 +124,11 @@ class StepsSection(ConfigSection):
 
 
 class LocalSection(ConfigSection):
-    """Local training: budget, optimiser, schedule over rounds, numerical options."""
+    """Local training: its budget, the order of its samples, numerical options."""
 
     epochs: NonNegative
     steps: NonNegative
     batch_size: Positive
-    optimizer: str
-    learning_rate: Annotated[float, Field(gt=0, alias="lr")]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    nesterov: bool
-    weight_decay: NonNegativeFloat
-    weight_decay_exclude: Literal["auto", "none", "norm-bias"]
-    beta1: Annotated[float, Field(ge=0, lt=1)]
-    beta2: Annotated[float, Field(ge=0, lt=1)]
-    epsilon: NonNegativeFloat
-    bias_correction: bool
-    trust_coefficient: Annotated[float, Field(gt=0)]
-    clip_norm: NonNegativeFloat
-    clip_decay: bool
-    loss: Literal["cross-entropy", "hinge", "focal", "ldam", "mse"]
-    focal_gamma: NonNegativeFloat
-    ldam_margin: NonNegativeFloat
-    ldam_scale: Annotated[float, Field(gt=0)]
-    scheduler: Literal["constant", "cosine", "cosine-steps", "polynomial-steps", "step", "milestones"]
-    scheduler_step_rounds: NonNegative
-    scheduler_gamma: Annotated[float, Field(gt=0)]
-    scheduler_power: Annotated[float, Field(gt=0)]
-    warmup_rounds: NonNegative
-    warmup_epochs: NonNegativeFloat
-    lr_scaling: Literal["none", "linear", "sqrt"]
-    reference_batch_size: Positive
-    milestones: str
     precision: Literal["float32", "bfloat16"]
     channels_last: bool
     compile: bool
@@ -155,16 +136,13 @@ class LocalSection(ConfigSection):
     steps_per_epoch: NonNegative
     total_steps: NonNegative
     phases: PhaseList
-    phase_gamma: Annotated[float, Field(gt=0)]
-    warmup_steps: NonNegative
-    warmup_lr: NonNegativeFloat
 
     def course(self) -> Phases:
         """Return the local steps of each round, if they are counted (``local.steps``)."""
         return Phases.parse(self.steps, self.phases, self.total_steps)
 
     @model_validator(mode="after")
-    def _steps_are_counted(self) -> Self:
+    def _consistent(self) -> Self:
         given = {"phases": self.phases, "total-steps": self.total_steps}
         given["sampling"] = self.sampling in ("shuffle", "replacement")
         for key, value in given.items():
@@ -172,44 +150,62 @@ class LocalSection(ConfigSection):
                 raise ValueError(
                     f"local.{key} needs local.steps, a budget in steps, in place of local.epochs"
                 )
-        if (self.warmup_steps > 0) + (self.warmup_rounds > 0) + (self.warmup_epochs > 0) > 1:
-            raise ValueError(
-                "set one of local.warmup-steps, local.warmup-rounds and local.warmup-epochs, not several"
-            )
         if self.steps:
             self.course()
+        if (self.epochs > 0) == (self.steps > 0):
+            raise ValueError("set exactly one of local.epochs and local.steps above 0")
         return self
+
+
+class OptimizerSection(NamedSection):
+    """The local optimiser: its rate, and what does not depend on which one it is (``clients/optimizers``)."""
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate_scaling: Literal["none", "linear", "sqrt"]
+    reference_batch_size: Positive
+    clip_norm: NonNegativeFloat
+
+    def batch_factor(self, batch_size: int) -> float:
+        """Return what the learning rate is multiplied by for a batch size.
+
+        B / B_ref (``linear``; Goyal et al. 2017), its square root (``sqrt``; You et al. 2020), or 1.
+        """
+        ratio = batch_size / self.reference_batch_size
+        return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[self.learning_rate_scaling]
+
+
+class ScheduleSection(NamedSection):
+    """The course of the learning rate: warm-up, phases, and the schedule (``common/schedules``)."""
+
+    warmup_rounds: NonNegative
+    warmup_epochs: NonNegativeFloat
+    warmup_steps: NonNegative
+    warmup_learning_rate: NonNegativeFloat
+    phase_gamma: Annotated[float, Field(gt=0)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.epochs > 0) == (self.steps > 0):
-            raise ValueError("set exactly one of local.epochs and local.steps above 0")
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("local.nesterov needs local.momentum above 0")
-        if self.nesterov and self.optimizer != "sgd":
-            raise ValueError(f"local.nesterov is for local.optimizer = 'sgd', not '{self.optimizer}'")
-        if self.clip_decay and self.optimizer in ("adamw", "lamb"):
+        if (self.warmup_steps > 0) + (self.warmup_rounds > 0) + (self.warmup_epochs > 0) > 1:
             raise ValueError(
-                f"local.clip-decay clips gradients with weight decay, which '{self.optimizer}' does not add"
-                " to them: set it to false"
+                "set one of schedule.warmup-steps, schedule.warmup-rounds and schedule.warmup-epochs, not"
+                " several"
             )
-        if self.scheduler == "step" and self.scheduler_step_rounds == 0:
-            raise ValueError("local.scheduler 'step' needs local.scheduler-step-rounds above 0")
-        if self.scheduler == "milestones":
-            fractions(self.milestones)
         return self
 
 
-class DatasetSection(OpenSection):
-    """Which data, where, how they are split and augmented; further keys are the named data set's own."""
+class AugmentationSection(NamedSection):
+    """What becomes of training images (``datasets/augmentations``), and of what comes out of it."""
+
+    cutout: NonNegative
+
+
+class DatasetSection(NamedSection):
+    """Which data, where, and how they are split; further keys are the named data set's own."""
 
     root: str
     download: bool
     image_size: Annotated[int, Field(ge=0, le=8192)]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
-    augmentation: Literal["none", "crop-flip", "resized-crop-flip"]
-    crop_padding: NonNegative
-    cutout: NonNegative
     natural_clients: NonNegative
     client_noise: NonNegativeFloat
     imbalance_factor: Annotated[float, Field(gt=0, le=1)]
@@ -223,7 +219,7 @@ class DatasetSection(OpenSection):
     label_noise: Annotated[float, Field(ge=0, lt=1)]
 
 
-class ModelSection(OpenSection):
+class ModelSection(NamedSection):
     """The architecture, and the sizes in which clients have it (``models/sizes/submodels.py``)."""
 
     sizes: str
@@ -265,7 +261,9 @@ class EvaluateSection(ConfigSection):
     every: Positive
     every_steps: NonNegative
     count: NonNegative
+    first: bool
     batch_size: Positive
+    precision: Literal["float32", "bfloat16"]
     groups: Literal["auto", "none", "cumulative", "counts"]
     mask: Literal["train-counts", "test-counts", "none"]
     drop_last: bool
@@ -330,7 +328,7 @@ class CheckpointSection(ConfigSection):
 
 
 class AnalysisSection(ConfigSection):
-    """What is written down for ``analysis/`` in which rounds (``server/records/recorder.py``)."""
+    """What is written down for ``analysis/`` in which rounds (``server/observers/``)."""
 
     similarity_rounds: Rounds
     images: Annotated[int, Field(ge=4)]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from common.config import Config
 from common.errors import InapplicableKeyError, UserError
 from common.global_generators import seeded_globally
+from common.plugins import LOSS, project_names
 from common.randomness import torch_seed
 from common.sections import DatasetSection, Value
 from datasets.client_data.client_tests import check_reports
@@ -16,8 +17,6 @@ from datasets.noise.client_noise import check_noise
 from datasets.noise.feature_noise_of_clients import with_feature_noise
 from datasets.partition_scheme import PartitionScheme
 
-# The losses of the project, all but one for classes.
-LOSSES = ("cross-entropy", "hinge", "focal", "ldam", "mse")
 _NO_NOISE = {"feature_noise": 0.0, "feature_noise_overflow": "wrap", "feature_noise_clients": 0}
 
 
@@ -38,6 +37,7 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
     with seeded_globally(torch_seed(config.seed, "data")):  # for code that draws from no other generator
         root = data_root or config.dataset.root
         dataset = _open(clean, root, config.seed, num_clients, _takes_numbers(config))
+    _check_kind(config, dataset)
     if config.dataset.natural_clients and dataset.train.clients is None:
         raise InapplicableKeyError(
             "dataset.natural-clients",
@@ -76,29 +76,33 @@ def _open(
         numbers=numbers,
         parameters=dataset.parameters,
     )
-    _check_kind(dataset, loaded)
+    _check_classes(dataset, loaded)
     return _binarized(loaded) if dataset.binarize else loaded
 
 
 def _takes_numbers(config: Config) -> bool | None:
-    """Return whether the loss is for numbers; None: it is a user's."""
-    name = config.local.loss
-    return name == "mse" if name in LOSSES else None
+    """Return whether the loss is for numbers, as one of the project is; None: it is a user's."""
+    name = config.loss.name
+    return name == "mse" if name in project_names(LOSS) else None
 
 
-def _check_kind(section: DatasetSection, dataset: Dataset) -> None:
+def _check_kind(config: Config, dataset: Dataset) -> None:
     """Refuse what is set for another kind of data."""
     what = {"images": "images", "features": "features", "tokens": "text"}[dataset.kind]
     settings: tuple[tuple[str, Value, Value, tuple[str, ...]], ...] = (
-        ("augmentation", section.augmentation, "none", ("images",)),
-        ("cutout", section.cutout, 0, ("images",)),
-        ("normalization", section.normalization, "dataset", ("images", "features")),
+        ("augmentation.name", config.augmentation.name, "none", ("images",)),
+        ("augmentation.cutout", config.augmentation.cutout, 0, ("images",)),
+        ("dataset.normalization", config.dataset.normalization, "dataset", ("images", "features")),
     )
     for key, value, off, kinds in settings:
         if dataset.kind not in kinds and value != off:
             raise UserError(
-                f"dataset.{key} '{value}' is for images, and {dataset.name!r} is {what}: set it to '{off}'"
+                f"{key} '{value}' is for images, and {dataset.name!r} is {what}: set it to '{off}'"
             )
+
+
+def _check_classes(section: DatasetSection, dataset: Dataset) -> None:
+    """Refuse what is set for classes where there are none."""
     for key, is_set in (("label-noise", section.label_noise > 0), ("binarize", section.binarize)):
         if dataset.is_regression and is_set:
             raise UserError(f"dataset.{key} is for classes, and {dataset.name!r} has numbers: leave it out")

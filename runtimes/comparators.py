@@ -4,7 +4,6 @@
 round; ``local-only`` trains each client's model on its own data and averages nothing.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 from common.cohort import cohort_size
@@ -12,6 +11,7 @@ from common.config import Config, default_values
 from common.errors import UserError, nearest
 from common.inactive import set_back
 from common.sections import Value
+from common.step_rules import step_rule
 
 AS_GIVEN = "as-given"
 CENTRALIZED = "centralized"
@@ -21,7 +21,7 @@ COMPARATORS = (AS_GIVEN, CENTRALIZED, LOCAL_ONLY)
 
 _COUNTED_IN_STEPS = (
     "local.total-steps",
-    "local.warmup-steps",
+    "schedule.warmup-steps",
     "local.steps-per-epoch",
     "evaluate.every-steps",
 )
@@ -104,9 +104,9 @@ def _centralized(
     cohort = cohort_size(config.clients.count, config.clients.fraction)
     for key in _COUNTED_IN_STEPS:
         values[key] = cohort * int(values[key])
-    if config.steps.rule != "fixed":
+    if (rule := step_rule(config.steps)).decides:
         values |= {"steps.min": cohort * config.steps.min, "steps.max": cohort * config.steps.max}
-        values["steps.coefficient"] = math.sqrt(cohort) * config.steps.coefficient  # it is squared
+        values |= {f"steps.{key}": value for key, value in rule.for_pooled_clients(cohort).items()}
     parts = [part.split(":") for part in config.local.phases.split(",") if part.strip()]
     values["local.phases"] = ",".join(":".join(str(cohort * int(n)) for n in part) for part in parts)
     if config.clients.count > 1 and not config.dataset.natural_clients and has_natural_clients():

@@ -22,6 +22,10 @@ from common.errors import UserError
 CONNECTION = "local"
 MARK = "FLOWERBED_FEDERATION"  # in the environment of the processes that a guard may kill
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ADVICE = (
+    "All processes are stopped (SuperNodes end by themselves once their SuperLink is gone). If a round was"
+    " committed, the same command with --resume --run-dir DIR takes the run up."
+)
 GRACE_SECONDS = 3.0
 KILL_SECONDS = 10.0
 
@@ -141,7 +145,7 @@ class FlowerProcesses:
                 log = self.log_path(name)
                 last_lines = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
                 raise FederationError(
-                    f"{name} ended early, exit code {code}. The end of {log}:\n{last_lines}"
+                    f"{name} ended early, exit code {code}. The end of {log}:\n{last_lines}\n{ADVICE}"
                 )
 
     def wait_for_port(self, port: int) -> None:

@@ -9,6 +9,7 @@ seed, never on the actor. A job on which several actors died has failed.
 
 import logging
 import os
+import socket
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any
 from flwr.app import Error, Message, RecordDict
 
 from common.config import PROJECT_ROOT, Config
-from common.errors import UserError
+from common.errors import WORKER_DIED, UserError
 from common.flower import Metadata, rebuild_message
 from common.records import METRICS
 from runtimes.local_grid import LocalGrid
@@ -28,7 +29,7 @@ try:
 except ImportError as error:
     raise UserError(f"runtime.name 'ray' needs Ray ({error}): pip install 'flwr[simulation]'") from None
 
-ACTOR_FAILED = 1002
+REACH_SECONDS = 10
 MOST_DEATHS = 3  # of actors on one job, which may be what kills them
 _PING_SECONDS = 2.0
 _DEATHS = (
@@ -129,7 +130,7 @@ class RayGrid(LocalGrid):
                 self._report(message, result)
             else:
                 reason = f"{MOST_DEATHS} Ray workers died one after the other on this job: {result}"
-                yield Message(Error(ACTOR_FAILED, reason), reply_to=message)
+                yield Message(Error(WORKER_DIED, reason), reply_to=message)
 
     def close(self) -> None:
         """Stop the actors, and Ray if this Grid started it."""
@@ -170,7 +171,7 @@ class RayGrid(LocalGrid):
     def _receive(self, reply: Any, state: Any, message: Message) -> Message:
         node_id = message.metadata.dst_node_id
         if isinstance(reply, ray.exceptions.RayError):
-            return Message(Error(ACTOR_FAILED, f"the Ray worker failed: {reply}"), reply_to=message)
+            return Message(Error(WORKER_DIED, f"the Ray worker failed: {reply}"), reply_to=message)
         assert isinstance(reply, Message)
         if reply.has_content():
             self._states[node_id] = state
@@ -220,6 +221,7 @@ def start_ray(config: Config) -> bool:
             "excludes": _NOT_SHIPPED,
         }
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    _check_reachable(config.ray.address)
     try:
         ray.init(
             address=config.ray.address or "local",
@@ -231,6 +233,25 @@ def start_ray(config: Config) -> bool:
     except (ConnectionError, ValueError) as error:
         raise UserError(f"cannot reach Ray at ray.address = '{config.ray.address}': {error}") from None
     return True
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray itself asks again for minutes.
+
+    Raises
+    ------
+    UserError
+        If it names a host and a port, and no connection is made within ``REACH_SECONDS``.
+    """
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not address or address in ("auto", "local"):
+        return
+    try:
+        if not separator or not host:
+            raise ValueError("write it as host:port, or 'auto' for the cluster of this machine")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(f"cannot reach Ray at ray.address = '{address}': {error}") from None
 
 
 def _workers_that_fit(config: Config) -> int:

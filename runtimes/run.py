@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from common.config import Config, merge
+from common.errors import UserError
 from common.experiment_file import Overrides
 from common.inactive import check_active, set_back
 from common.plugins import all_folders
@@ -56,6 +57,11 @@ def configure(
     given = {key for layer in layers for key in layer}
     check_active({**set_back(values), **{key: value for key, value in values.items() if key in given}})
     config = Config.from_flat(set_back(values))
+    if config.clients.count == 0:
+        raise UserError(
+            "clients.count = 0 takes the nodes that are there under Flower's own runtimes, and this one makes"
+            " them: set clients.count"
+        )
     return compared(config, options.comparator) if options.comparator else config
 
 

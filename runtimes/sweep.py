@@ -35,7 +35,7 @@ OWN_ACCURACY = "personal_accuracy|federated_accuracy"
 # What published numbers are about, and which keys of it do not matter to them.
 _PUBLISHED_SECTIONS = ("dataset.", "model.", "partition.")
 _UNPUBLISHED_KEYS = (
-    "dataset.root", "dataset.download", "dataset.augmentation", "dataset.crop-padding", "dataset.cutout",
+    "dataset.root", "dataset.download", "augmentation.name", "augmentation.padding", "augmentation.cutout",
 )  # fmt: skip
 SWEEP_FILE = "sweep.json"
 

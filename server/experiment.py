@@ -1,7 +1,6 @@
 """One experiment from its configuration to its finished run directory."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from clients.registry import complete, load_method, run_differences
 from common.clock import ClientSpeeds
 from common.cohort import cohort_size
 from common.config import Config
+from common.device import has_fast_bfloat16, resolve_device
 from common.errors import UserError
 from common.files import expanded
 from common.plugins import use_folders
@@ -26,13 +26,16 @@ from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
 from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
-from server.messages.directory import ClientDirectory, discover_clients
+from server.messages.client_registry import ClientRegistry
+from server.messages.discovery import Say, count_nodes, discover_clients
+from server.messages.messenger import Messenger
+from server.observers import Observers
 from server.participation import Participation
+from server.parts import Parts, Run
 from server.privacy import apply_privacy, check_private_state, privacy_remarks, privacy_summary
 from server.records.feature_noise import write_noise_examples
 from server.records.participation_report import write_participation
 from server.records.progress import Logged, ProgressDisplay
-from server.records.recorder import Recorder
 from server.records.row_files import check_rows
 from server.records.run_directory import (
     RunDirectory,
@@ -58,14 +61,17 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         From ``RoundLoop.run``.
     """
     config = complete(config)
+    if config.clients.count == 0:
+        config = config.with_clients(count_nodes(grid, config.failures.timeout, progress.note))
+        progress.note(f"clients.count = 0 takes the nodes that are there: {config.clients.count}")
     path = expanded(config.run.directory or default_run_directory(config), "run.directory")
     check_writable(path)
     checkpoints = CheckpointStore(path / "checkpoints")
     checkpoint, lost = _find_checkpoint(path, checkpoints, config) if config.run.resume else (None, "")
-    parts = prepare(config, grid)
+    parts = prepare(config, grid, progress.note)
     strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
     evaluation, clients = parts.evaluation, parts.clients
-    recorder = Recorder(config, evaluation.model, dataset, clients)
+    observers = Observers(parts)
 
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
@@ -81,14 +87,12 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
             progress.note(remark)
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
-        recorder.watch(strategy, run_directory)
-        loop = RoundLoop(
-            config, grid, strategy, clients, participation, evaluation, run_directory, checkpoints, progress
-        )
+        messenger = Messenger(config, grid, clients, run_directory, progress)
+        loop = RoundLoop(Run(parts, messenger, run_directory, checkpoints, progress), observers)
         for remark in filter(None, (lost, *checkpoints.passed_over)):
             progress.note(remark)
         if checkpoint:
-            loop.restore(checkpoint)
+            loop.resume(checkpoint)
             progress.note(f"resumed after round {checkpoint.server_round} of {config.rounds}")
         elif config.run.resume:
             run_directory.restart()
@@ -103,19 +107,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     return path
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What an experiment is made of before its first round."""
-
-    strategy: FedAvg
-    participation: Participation
-    dataset: Dataset
-    evaluation: CentralEvaluation
-    clients: ClientDirectory
-    population: Population | None
-
-
-def prepare(config: Config, grid: Grid) -> Parts:
+def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     """Make the parts of an experiment and meet its clients; nothing is written and nothing trains.
 
     Raises
@@ -134,17 +126,17 @@ def prepare(config: Config, grid: Grid) -> Parts:
         partition_clients(config, dataset)  # an impossible partition is refused before a client is asked
     evaluation = CentralEvaluation(config, dataset)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
-    clients = discover_clients(grid, config.clients.count, config.failures.timeout)
+    clients = discover_clients(grid, config.clients.count, config.failures.timeout, say)
     check_private_state(config, participation.scheme, clients.keeps_state)
     participation.setup(clients.num_examples, clients.label_counts)
     population = make_population(config, evaluation.model)
     check_sizes(config, strategy, evaluation.model, population, clients)
     strategy.setup(run_facts(config, evaluation.model, clients, population))
-    return Parts(strategy, participation, dataset, evaluation, clients, population)
+    return Parts(config, strategy, participation, dataset, evaluation, clients, population)
 
 
 def run_facts(
-    config: Config, model: nn.Module, clients: ClientDirectory, population: Population | None
+    config: Config, model: nn.Module, clients: ClientRegistry, population: Population | None
 ) -> RunFacts:
     """Return what a strategy may know of the run."""
     trained = (name for name, value in model.named_parameters() if value.requires_grad)
@@ -204,7 +196,7 @@ def _weighting_remark(strategy: FedAvg, config: Config) -> str:
 
 
 def _remarks(
-    config: Config, evaluation: CentralEvaluation, clients: ClientDirectory, num_samples: int
+    config: Config, evaluation: CentralEvaluation, clients: ClientRegistry, num_samples: int
 ) -> Iterator[str]:
     """Yield what a person should know about this run before it starts."""
     num_held = int(clients.num_examples.sum())
@@ -213,6 +205,7 @@ def _remarks(
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
     elif config.batch_norm.policy != "average":
         yield f"batch-norm.policy = '{config.batch_norm.policy}' has no effect: the model has no BatchNorm"
+    yield from _speed_remarks(config, evaluation.model)
     yield from privacy_remarks(config)
     made = config.local.course().first_step(config.rounds + 1)
     if config.steps.rule == "fixed" and made < config.local.total_steps:
@@ -226,6 +219,17 @@ def _remarks(
         yield (
             f"{len(clients.personal_names)} of the model's {len(evaluation.initial_arrays())} arrays stay"
             " with the clients: test_accuracy is that of a model which has them as they are initially"
+        )
+
+
+def _speed_remarks(config: Config, model: nn.Module) -> Iterator[str]:
+    """Say what would make steps faster on this machine, at the price of other bits."""
+    is_convolutional = any(isinstance(module, nn.Conv2d) for module in model.modules())
+    on_cpu = resolve_device(config.device).type == "cpu"
+    if config.local.precision == "float32" and is_convolutional and on_cpu and has_fast_bfloat16():
+        yield (
+            "this CPU multiplies in bfloat16: local.precision = 'bfloat16' with local.channels-last = true"
+            " makes convolutions about twice as fast, with other bits; evaluate.precision does so for tests"
         )
 
 
@@ -284,11 +288,10 @@ def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, 
 
 
 def _finish(loop: RoundLoop, run_directory: RunDirectory, partition_hash: Mapping[str, str]) -> None:
-    final = loop.evaluation.finished(loop.arrays)
+    final = loop.parts.evaluation.finished(loop.arrays)
     summary = {
         "rounds": loop.server_round,
-        **{f"final.{key}": value for key, value in loop.final.items() if key != "round"},
-        **{f"best.{key}": value for key, value in loop.best.items()},
+        **loop.observers.best.summary(),
         "stopped": loop.stopped,
         **privacy_summary(loop.config, loop.strategy, loop.server_round),
         "model_sha256": run_directory.write_model(final),

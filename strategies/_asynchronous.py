@@ -12,8 +12,8 @@ from common.clock import ClientSpeeds
 from common.config import Config
 from common.errors import UserError
 from common.randomness import numpy_generator
-from common.records import ARRAYS, CONFIG, Tensors, to_record, to_tensors
-from common.schedules import varies_by_step
+from common.rates import varies_by_step
+from common.records import ARRAYS, CONFIG, SERVER_ROUND, Tensors, to_record, to_tensors
 from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
@@ -74,11 +74,11 @@ class Asynchronous(FedAvg):
             raise UserError(
                 f"clients of '{name}' share no rounds to decide local steps for: leave steps.rule at 'fixed'"
             )
-        if local.sampling != "client" or local.phases or local.total_steps or varies_by_step(local):
+        if local.sampling != "client" or local.phases or local.total_steps or varies_by_step(config):
             raise UserError(
                 f"clients of '{name}' share no count of local steps: use local.sampling = 'client' and a"
-                " local.scheduler by rounds, without local.phases, total-steps, warmup-steps and"
-                " warmup-epochs"
+                " schedule by rounds, without local.phases, local.total-steps, schedule.warmup-steps and"
+                " schedule.warmup-epochs"
             )
 
     def not_private(self) -> str:
@@ -178,7 +178,7 @@ class Asynchronous(FedAvg):
             begun: RecordDict(
                 {
                     ARRAYS: arrays if begun == version else to_record(self.versions[begun]),
-                    CONFIG: ConfigRecord({**config, "server-round": begun + 1}),
+                    CONFIG: ConfigRecord({**config, SERVER_ROUND: begun + 1}),
                 }
             )
             for begun in sorted(set(self.arrived.values()))

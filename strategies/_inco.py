@@ -291,6 +291,11 @@ class InCo(FedAvg):
         }
         return {**super().columns(server_round), **means}
 
+    @property
+    def reports_layers(self) -> bool:
+        """Whether targets are replaced."""
+        return self.inco
+
     def layers(self, server_round: int) -> dict[str, dict[str, float]]:
         """Return the diagnostics of every target of the round, for ``layers.csv``."""
         return self.inco_diagnostics

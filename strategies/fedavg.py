@@ -267,6 +267,15 @@ class FedAvg(Strategy):
         spent = {} if self.privacy is None else self.privacy.spent(server_round)
         return {**self.round_metrics, **spent}
 
+    @property
+    def reports_layers(self) -> bool:
+        """Whether ``layers`` has anything to report."""
+        return False
+
+    def layers(self, server_round: int) -> dict[str, dict[str, float]]:
+        """Return what the strategy reports of single layers in a round, for ``layers.csv``."""
+        return {}
+
     def summary(self) -> None:
         """Say nothing: the run directory's ``config.toml`` says all."""
 

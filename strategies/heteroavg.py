@@ -13,7 +13,7 @@ from pydantic import Field
 
 from common.config import Config
 from common.errors import UserError
-from common.records import ARRAYS, CONFIG, SIZE, Payload, Tensors, to_array, to_ndarray
+from common.records import ARRAYS, CONFIG, SERVER_ROUND, SIZE, Payload, Tensors, to_array, to_ndarray
 from common.sections import Value
 from models.sizes.population import Population
 from models.sizes.submodels import EntrySelection, SubModels, take
@@ -147,7 +147,7 @@ class HeteroAvg(InCo):
         if self.population is None:
             return super().build_messages(content, message_type, grid)
         config = content.config_records[CONFIG]
-        self._round = int(config["server-round"])  # type: ignore[arg-type]
+        self._round = int(config[SERVER_ROUND])  # type: ignore[arg-type]
         contents: dict[str, RecordDict] = {}
         messages = []
         for node_id in grid.get_node_ids():

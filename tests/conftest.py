@@ -1,6 +1,6 @@
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,10 +33,10 @@ SMALL_RUN: dict[str, Value] = {
     "clients.fraction": 0.5,
     "local.epochs": 1,
     "local.batch-size": 32,
-    "local.scheduler": "step",
-    "local.scheduler-step-rounds": 2,
-    "dataset.augmentation": "crop-flip",
-    "dataset.crop-padding": 1,
+    "schedule.name": "step",
+    "schedule.step-rounds": 2,
+    "augmentation.name": "crop-flip",
+    "augmentation.padding": 1,
     "checkpoint.every": 2,
 }
 
@@ -46,7 +46,13 @@ Runner = Callable[..., Path]
 def small_config(run_directory: Path | str = "", **overrides: Value) -> Config:
     """Build the configuration of a small run; overrides spell ``__`` for a dot and ``_`` for a dash."""
     layer = {key.replace("__", ".").replace("_", "-"): value for key, value in overrides.items()}
-    return Config.from_flat(merge(SMALL_RUN, layer, {"run.directory": str(run_directory)}))
+    return Config.from_flat(merge(small_run(layer), layer, {"run.directory": str(run_directory)}))
+
+
+def small_run(layer: Iterable[str]) -> dict[str, Value]:
+    """Return `SMALL_RUN` without the parameters of what `layer` chooses otherwise."""
+    chosen = [key.partition(".")[0] for key in layer if key in ("schedule.name", "augmentation.name")]
+    return {key: value for key, value in SMALL_RUN.items() if key.partition(".")[0] not in chosen}
 
 
 # Parameters without a default.

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from safetensors.numpy import load_file
 
 from analysis.reading.run_directory import NoDataError, feature_files, read_label_distribution
+from common.binary_files import read_safetensors
 from common.errors import UserError
 
 OWN_HEAD = "classifier"
@@ -56,7 +56,9 @@ def read_features(run_dir: Path, server_round: int | None = None) -> FeatureFile
     if chosen not in files:
         known = ", ".join(map(str, sorted(files)))
         raise UserError(f"{run_dir} has no features of round {chosen}, but of {known}")
-    tensors = load_file(files[chosen])
+    tensors = read_safetensors(files[chosen])
+    if not {"means", "variances"} <= set(tensors):
+        raise UserError(f"{files[chosen]} is damaged: it has no means and variances")
     heads = {
         name.removeprefix("head/"): value.astype(np.float64)
         for name, value in tensors.items()
@@ -94,7 +96,7 @@ def local_head_norms(run_dir: Path) -> pd.DataFrame:
     """
     rows: dict[int, Array] = {}
     for path in sorted((run_dir / "checkpoints").glob("client-*.safetensors")):  # later rounds come later
-        tensors = load_file(path)
+        tensors = read_safetensors(path)
         if "local-head::weight" in tensors:
             client_id = int(path.name.split("-")[1])
             rows[client_id] = np.linalg.norm(tensors["local-head::weight"].astype(np.float64), axis=1)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file
 
 from analysis.command import command
 from analysis.reading.run_directory import NoDataError
 from analysis.style import label_axes, new_figure, save
+from common.binary_files import read_safetensors
 from common.command_line import Parser
 from common.errors import UserError
 
@@ -38,7 +38,7 @@ def first_filters(run_dir: Path) -> Array:
     path = run_dir / "model.safetensors"
     if not path.is_file():
         raise NoDataError(f"{run_dir} has no model.safetensors: it is no run directory, or has not finished")
-    for value in _in_order(load_file(path)):
+    for value in _in_order(read_safetensors(path)):
         if value.ndim == 4 and value.shape[1] in (1, 3):
             return np.asarray(value, dtype=np.float64)
     raise UserError(f"the model in {run_dir} has no convolution of one or three channels")

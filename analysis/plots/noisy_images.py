@@ -17,6 +17,8 @@ import numpy.typing as npt
 from analysis.command import draw_command
 from analysis.reading.run_directory import NoDataError
 from analysis.style import TEXT_SIZE, new_figure, save
+from common.binary_files import read_npz
+from common.errors import UserError
 
 _GAP = 2  # black pixels between images
 _MOST_CLIENTS = 16
@@ -33,8 +35,11 @@ def read_noisy_images(run_dir: Path) -> tuple[list[float], npt.NDArray[np.uint8]
     path = run_dir / "feature_noise.npz"
     if not path.is_file():
         raise NoDataError(f"{run_dir} has no feature_noise.npz: runs with dataset.feature-noise do")
-    with np.load(path) as content:
-        return content["rho"].tolist(), content["images"]
+    content = read_npz(path, "rho", "images")
+    rho, images = content["rho"], content["images"]
+    if images.ndim != 5 or images.dtype != np.uint8 or rho.shape != images.shape[:1] or not images.size:
+        raise UserError(f"{path} is damaged: its images are {images.dtype} of shape {images.shape}")
+    return rho.tolist(), images
 
 
 def grid(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -17,12 +17,12 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from rich.table import Table
-from safetensors.numpy import load_file
 from scipy.stats import wasserstein_distance
 
 from analysis.command import command
 from analysis.reading.run_directory import update_files
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
+from common.binary_files import read_safetensors
 from common.cka import linear_cka
 from common.command_line import Parser, make_console
 from common.errors import UserError
@@ -57,7 +57,7 @@ def read_updates(run_dir: Path, layers: str = "") -> dict[int, dict[str, npt.NDA
     updates = {
         server_round: {
             name: value
-            for name, value in load_file(path).items()
+            for name, value in read_safetensors(path).items()
             if value.size > 1 and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
         }
         for server_round, path in update_files(run_dir).items()

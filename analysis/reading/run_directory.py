@@ -1,12 +1,18 @@
 """Reading the files of a run directory."""
 
-import json
+import io
+import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from common.errors import UserError
+from common.files import read_json, read_text
+
+# Columns that may hold text, and those that every row has.
+_TEXTS = frozenset({"layer", "class", "group", "head"})
+_IDS = frozenset({"round", "client_id", "layer", "class", "head"})
 
 
 class NoDataError(UserError):
@@ -161,37 +167,52 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
         If the file is missing or not such a JSON object.
     """
     path = _existing_file(run_dir, "summary.json")
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
+    summary = read_json(path)
     if not isinstance(summary, dict) or not isinstance(summary.get("config", {}), dict):
         raise UserError(f"{path} is not the summary of a run")
+    for key, value in summary.items():
+        if key.startswith(("final.", "best.", "seconds", "rounds")) and not _is_number(value):
+            raise UserError(f"{path} is not the summary of a run: '{key}' is no number")
     return summary
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _of_rounds(run_dir: Path, folder: str, suffix: str, key: str) -> list[tuple[int, Path]]:
     if not run_dir.is_dir():
         raise UserError(f"there is no run directory {run_dir}")
-    paths = sorted((run_dir / folder).glob(f"round-*.{suffix}"))
-    if not paths:
+    name = re.compile(rf"round-(\d+)\.{suffix}")
+    found = {path: name.fullmatch(path.name) for path in sorted((run_dir / folder).glob("round-*"))}
+    rounds = [(int(match[1]), path) for path, match in found.items() if match]
+    if not rounds:
         raise NoDataError(f"{run_dir} has no {folder}: runs with {key} do")
-    return [(int(path.stem.removeprefix("round-")), path) for path in paths]
+    return rounds
 
 
 def _read_csv(run_dir: Path, name: str, columns: list[str]) -> pd.DataFrame:
     path = _existing_file(run_dir, name)
+    text = read_text(path)
+    if text and not text.endswith("\n"):
+        raise UserError(f"{path} is cut off in its last row")
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(io.StringIO(text))
     except pd.errors.EmptyDataError as error:
         raise NoDataError(f"{path} is empty") from error
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a readable CSV file: {str(error).strip()}") from error
+    except (pd.errors.ParserError, ValueError, OverflowError) as error:
+        raise UserError(f"{path} is not a readable CSV file: {' '.join(str(error).split())}") from error
     missing = [column for column in columns if column not in table]
     if missing:
         raise UserError(f"{path} has no column {', '.join(missing)}; is this a run directory?")
     if table.empty:
         raise NoDataError(f"{path} has no rows")
+    for column in table:
+        if column not in _TEXTS and not pd.api.types.is_numeric_dtype(table[column]):
+            raise UserError(f"{path} is damaged: its column '{column}' has something else than numbers")
+    for column in _IDS.intersection(columns):
+        if table[column].isna().any():
+            raise UserError(f"{path} is damaged: a row has no '{column}'")
     return table
 
 

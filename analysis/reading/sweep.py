@@ -1,6 +1,5 @@
 """Reading a sweep directory: a folder of run directories, named after the labels of their axes."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from analysis.reading.runs import SEED_KEY
 from common.errors import UserError
+from common.files import read_json
 
 DESCRIPTION = "sweep.json"
 _SEPARATOR = ","
@@ -116,15 +116,23 @@ def read_sweep(path: Path) -> Sweep:
 
 def _described(path: Path) -> Sweep:
     file = path / DESCRIPTION
+    content = read_json(file)
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        axes = {str(axis): list(map(str, labels)) for axis, labels in content["axes"].items()}
         runs = [
-            SweepRun(name, run["labels"], path / run["directory"], run["published"])
+            SweepRun(name, run["labels"], path / run["directory"], _number_or_none(run["published"]))
             for name, run in content["runs"].items()
         ]
-        return Sweep(path, content["axes"], runs, content["metrics"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+        metrics = list(map(str, content["metrics"]))
+        if not all(run.labels[axis] in labels for run in runs for axis, labels in axes.items()):
+            raise ValueError("a run has a label that no axis has")
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise UserError(f"{file} is damaged: delete it, or run the sweep again") from None
+    return Sweep(path, axes, runs, metrics)
+
+
+def _number_or_none(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _run_directories(path: Path) -> list[Path]:

@@ -10,11 +10,12 @@ import torch
 from flwr.app import ConfigRecord
 
 from clients.local.batches import num_steps
+from clients.local.optimizers import optimizer_parameters
 from clients.local.step_weights import step_weight_norm
 from clients.local.worker import Worker
 from common.randomness import Purpose, torch_generator
-from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, Payload, Tensors
-from common.schedules import gradual_warmup_steps, learning_rate, step_factor, varies_by_step
+from common.rates import gradual_warmup_steps, learning_rate, step_factors, varies_by_step
+from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, SERVER_ROUND, Payload, Tensors
 from common.sections import LocalSection
 from common.stragglers import steps_in_time, work_share
 from datasets.noise.client_noise import NoisyNormalizer, noise_levels
@@ -75,7 +76,7 @@ class Job:
         self.server_round = 0
         self.assigned_steps = 0  # of this round, if the server decides them
         self.assigned_first_step = 0  # how many came before
-        self.learning_rate = self.mean_rate = worker.config.local.learning_rate
+        self.learning_rate = self.mean_rate = worker.config.optimizer.learning_rate
         self.num_steps = 0
         self.num_samples = 0
         self.finite_steps: int | None = (
@@ -87,7 +88,7 @@ class Job:
 
     def begin(self, config: ConfigRecord) -> None:
         """Learn from a message's config which round it is, and what the server has decided for it."""
-        self.server_round = int(config["server-round"])  # type: ignore[arg-type]
+        self.server_round = int(config[SERVER_ROUND])  # type: ignore[arg-type]
         self.assigned_steps = int(config.get(LOCAL_STEPS, 0))  # type: ignore[arg-type]
         self.assigned_first_step = int(config.get(FIRST_STEP, 0))  # type: ignore[arg-type]
         self.learning_rate = self.mean_rate = self.step_rates(1)[0]
@@ -135,13 +136,13 @@ class Job:
 
     def step_rates(self, count: int) -> list[float]:
         """Return the learning rates of the first `count` local steps of this round."""
-        local, num_rounds = self.worker.config.local, self.worker.config.rounds
-        rate = learning_rate(local, self.server_round, num_rounds)
-        if not varies_by_step(local):
+        config = self.worker.config
+        rate = learning_rate(config, self.server_round)
+        if not varies_by_step(config):
             return [rate] * count
-        gradual = gradual_warmup_steps(local, math.ceil(self.num_examples / local.batch_size))
+        gradual = gradual_warmup_steps(config, math.ceil(self.num_examples / config.local.batch_size))
         steps = range(self.first_step, self.first_step + count)
-        return [rate * step_factor(local, step, self.total_steps, gradual) for step in steps]
+        return [rate * factor for factor in step_factors(config, steps, self.total_steps, gradual)]
 
     @property
     def step_rate(self) -> float:
@@ -168,10 +169,11 @@ class Job:
     @property
     def step_weight_norm(self) -> float:
         """||a||_1 of this round's steps: their number, more with momentum, less with a proximal term."""
-        local = self.worker.config.local
-        momentum = local.momentum if local.optimizer == "sgd" else 0.0
+        optimizer = self.worker.config.optimizer
+        given = optimizer_parameters(optimizer) if optimizer.name == "sgd" else {}
+        momentum = given.get("momentum", 0.0)
         damping = self.learning_rate * self.proximal_weight
-        return step_weight_norm(self.num_steps, momentum, damping, local.nesterov)
+        return step_weight_norm(self.num_steps, momentum, damping, given.get("nesterov", False))
 
     def gradient_of_steps(self, correction: Tensors) -> Tensors:
         """Return (x - y) / (lr ||a||_1) - `correction`: the mean gradient of the round's unclipped SGD steps.

@@ -15,7 +15,7 @@ from clients.local.batches import num_steps
 from common.config import Config
 from common.errors import UserError
 from common.randomness import Purpose, torch_generator
-from common.schedules import gradual_warmup_steps, varies_by_step
+from common.rates import gradual_warmup_steps, varies_by_step
 from common.sections import LocalSection
 
 BatchOf = Callable[[Hooks, int], torch.Tensor]
@@ -67,12 +67,12 @@ def steps_per_epoch(config: Config, num_samples: int) -> int:
 def check_course(client: Hooks) -> None:
     """Refuse a course of local steps that the data or the method do not allow, before any training."""
     config, local = client.worker.config, client.worker.config.local
-    if varies_by_step(local) and (client.NEEDS_ONE_RATE or client.assumes_sgd()):
+    if varies_by_step(config) and (client.NEEDS_ONE_RATE or client.assumes_sgd()):
         raise UserError(
             f"method.name '{config.method.name}' computes with one learning rate per round:"
-            " leave out local.warmup-steps, local.warmup-epochs and schedulers over steps"
+            " leave out schedule.warmup-steps, schedule.warmup-epochs and schedules by step"
         )
-    if local.scheduler == "polynomial-steps":
+    if config.schedule.name == "polynomial-steps":
         check_warmup(client)
     if local.sampling not in ("shuffle", "replacement"):
         return
@@ -92,9 +92,9 @@ def check_course(client: Hooks) -> None:
 
 def check_warmup(client: Hooks) -> None:
     """Refuse a polynomial decay that would begin after the end of the run."""
-    local, total = client.worker.config.local, client.total_steps
-    epoch = math.ceil(client.num_examples / local.batch_size)
-    warm = local.warmup_steps or gradual_warmup_steps(local, epoch)
+    config, total = client.worker.config, client.total_steps
+    epoch = math.ceil(client.num_examples / config.local.batch_size)
+    warm = config.schedule.warmup_steps or gradual_warmup_steps(config, epoch)
     if warm >= total:
         raise UserError(
             f"the warm-up takes {warm} of the {total} local steps of the run: shorten it, or raise rounds"

@@ -1,10 +1,10 @@
 """The check for methods whose formulas hold for SGD only."""
 
 from common.errors import UserError
-from common.sections import LocalSection
+from common.sections import OptimizerSection
 
 
-def require_plain_sgd(local: LocalSection, method: str, allow_clipping: bool = False) -> None:
+def require_plain_sgd(optimizer: OptimizerSection, method: str, allow_clipping: bool = False) -> None:
     """Refuse local steps other than x - y = lr * sum_k a_k g_k.
 
     Momentum is covered by the weights a_k (``clients.local.step_weights``).
@@ -14,16 +14,16 @@ def require_plain_sgd(local: LocalSection, method: str, allow_clipping: bool = F
     UserError
         If the optimiser is not SGD, or if gradients are clipped.
     """
-    if local.optimizer != "sgd":
+    if optimizer.name != "sgd":
         raise UserError(
-            f"'{method}' computes with steps of plain SGD, and local.optimizer is '{local.optimizer}':"
+            f"'{method}' computes with steps of plain SGD, and optimizer.name is '{optimizer.name}':"
             " set it to 'sgd'"
         )
-    if local.clip_norm > 0 and not allow_clipping:
-        raise UserError(f"'{method}' computes with unclipped gradients: set local.clip-norm to 0")
+    if optimizer.clip_norm > 0 and not allow_clipping:
+        raise UserError(f"'{method}' computes with unclipped gradients: set optimizer.clip-norm to 0")
 
 
-def require_own_clipping(local: LocalSection, method: str) -> None:
+def require_own_clipping(optimizer: OptimizerSection, method: str) -> None:
     """Refuse what would make steps of another length than a method that clips by itself computes.
 
     Raises
@@ -31,8 +31,8 @@ def require_own_clipping(local: LocalSection, method: str) -> None:
     UserError
         If the optimiser is not SGD without momentum, or if gradients are clipped elsewhere.
     """
-    if local.optimizer != "sgd" or local.momentum > 0 or local.clip_norm > 0:
+    if optimizer.name != "sgd" or optimizer.parameters.get("momentum", 0.0) != 0 or optimizer.clip_norm > 0:
         raise UserError(
-            f"method '{method}' clips by method.clip-norm and takes local.optimizer = 'sgd' without"
-            " local.momentum and local.clip-norm"
+            f"method '{method}' clips by method.clip-norm and takes optimizer.name = 'sgd' without"
+            " optimizer.momentum and optimizer.clip-norm"
         )

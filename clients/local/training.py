@@ -10,12 +10,19 @@ from torch import nn
 from clients.hooks import Hooks
 from clients.local.batches import Batch, iterate_batches, num_steps
 from clients.local.metrics import TrainingMetrics
-from clients.local.optimizers import load_optimizer_state, reset_optimizer, set_learning_rate, weight_decays
+from clients.local.optimizers import (
+    clips_decay,
+    load_optimizer_state,
+    reset_optimizer,
+    set_learning_rate,
+    weight_decays,
+)
 from clients.local.sampling import iterate_stream
+from common.device import autocast
 from common.global_generators import seed_again
 from common.randomness import Purpose, torch_seed
+from common.rates import varies_by_step
 from common.records import Tensors
-from common.schedules import varies_by_step
 from common.sections import LocalSection
 from datasets.noise.label_noise import corrupt_labels
 from datasets.transforms import augmented, is_augmented
@@ -38,7 +45,7 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
         The budget and the batch size.
     """
     worker, config = client.worker, client.worker.config
-    if augments := is_augmented(config.dataset):
+    if augments := is_augmented(config.augmentation):
         augment = client.generator("augment", purpose, worker.device)
     normalizer = client.normalizer(
         cast(Purpose, f"{purpose}-noise" if purpose else "noise"), client.server_round
@@ -59,7 +66,9 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
         step_key = (first_step + index, client.client_id)
         if augments and goes_on:
             augment.manual_seed(torch_seed(config.seed, "step-augment", *step_key))
-        inputs = augmented(inputs, normalizer, config.dataset, augment) if augments else normalizer(inputs)
+        inputs = (
+            augmented(inputs, normalizer, config.augmentation, augment) if augments else normalizer(inputs)
+        )
         if inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=memory_format)
         targets = labels = worker.train.targets[batch_indices]
@@ -93,7 +102,8 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
     corrects_gradients = client.overrides("correct_gradients")
     chooses_names = client.overrides("trained_names")
     reset_optimizer(worker.optimizer, client.learning_rate)
-    rate_varies = not purpose and varies_by_step(local)
+    rate_varies = not purpose and varies_by_step(worker.config)
+    clip_norm = worker.config.optimizer.clip_norm
     if rate_varies:
         rates = client.step_rates(num_steps(local, client.num_examples))
         client.mean_rate = math.fsum(rates) / len(rates)
@@ -127,8 +137,8 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
             loss.backward()  # type: ignore[no-untyped-call]
             if corrects_gradients:
                 _replace_gradients(client, params, batch)
-            if local.clip_norm > 0:
-                metrics.add_clipping(_clip_gradients(params, local, worker.optimizer))
+            if clip_norm > 0:
+                metrics.add_clipping(_clip_gradients(params, clip_norm, worker.optimizer))
             worker.optimizer.step()
             client.num_steps += 1
             client.after_step(params)
@@ -179,7 +189,7 @@ def seed_steps(client: Hooks, purpose: str) -> Callable[[int], None]:
 
 def mixed_precision(device: torch.device, local: LocalSection) -> torch.autocast:
     """Return the context in which a training loss is computed: bfloat16 where that is safe, if asked for."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=local.precision == "bfloat16")
+    return autocast(device, local.precision)
 
 
 def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch) -> None:
@@ -194,12 +204,12 @@ def _freeze_all_but(names: Collection[str], params: Tensors) -> None:
 
 
 @torch.no_grad()
-def _clip_gradients(params: Tensors, local: LocalSection, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+def _clip_gradients(params: Tensors, largest: float, optimizer: torch.optim.Optimizer) -> torch.Tensor:
     """Clip the norm of the gradient, with ``clip-decay`` that of the gradient with weight decay.
 
-    Return whether it was above ``clip-norm``.
+    Return whether it was above `largest`.
     """
-    decays = weight_decays(optimizer, params) if local.clip_decay else {}
+    decays = weight_decays(optimizer, params) if clips_decay(optimizer) else {}
     decayed = [
         (param.grad, param, decay)
         for name, decay in decays.items()
@@ -207,10 +217,10 @@ def _clip_gradients(params: Tensors, local: LocalSection, optimizer: torch.optim
     ]
     for grad, param, decay in decayed:
         grad.add_(param, alpha=decay)
-    norm = torch.nn.utils.clip_grad_norm_(params.values(), local.clip_norm)
+    norm = torch.nn.utils.clip_grad_norm_(params.values(), largest)
     for grad, param, decay in decayed:  # the optimiser adds it again
         grad.sub_(param, alpha=decay)
-    return norm > local.clip_norm
+    return norm > largest
 
 
 @torch.no_grad()

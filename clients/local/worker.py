@@ -73,7 +73,7 @@ class Worker:
         if self.device.type == "cuda":
             key_recurrent_dropout(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)
-        self.optimizer = make_optimizer(self.parameters.values(), self.config.local)
+        self.optimizer = make_optimizer(self.parameters.values(), self.config.optimizer)
         # The arrays of a global model and its sums, or logits, on the test set (``evaluation.py``).
         self.global_evaluation: tuple[Tensors, Evaluation | torch.Tensor | dict[str, float]] | None = None
 

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
-from common.files import read_regular
+from common.files import read_regular, user_cache
 from common.seal import seal, unseal
 from datasets.images.decoding import DecodedDataset, decode
 from datasets.images.files import walk
@@ -120,8 +120,7 @@ def _discard(folder: Path) -> None:
 
 def _cache_folders(root: Path) -> tuple[Path, Path]:
     """Beside the data, so that it is shared and deleted with them; else the user's own cache."""
-    user_cache = os.environ.get("FLOWERBED_CACHE") or Path.home() / ".cache" / "flowerbed"
-    return root / ".flowerbed-cache", Path(user_cache).expanduser()
+    return root / ".flowerbed-cache", user_cache()
 
 
 def _walk(root: Path, path: str) -> Iterator[tuple[str, os.stat_result]]:

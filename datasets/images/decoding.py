@@ -56,6 +56,10 @@ def decode(raw: RawDataset, image_size: int, allocate: Allocate = allocate_in_me
     UserError
         If an image cannot be decoded, or if ``image_size`` is 0 and the images differ in size.
     """
+    for name, split in (("training", raw.train), ("test", raw.test)):
+        labels = split.targets
+        if labels.size and not 0 <= labels.min() <= labels.max() < len(raw.class_names):
+            raise UserError(f"the {name} labels go beyond the {len(raw.class_names)} classes: damaged data?")
     train_inputs, histogram = _decode_split("train_inputs", raw.train, image_size, allocate)
     if len(raw.test.targets):
         test_inputs, _ = _decode_split("test_inputs", raw.test, image_size, allocate)
@@ -83,11 +87,13 @@ def _decode_split(
                 histogram = np.zeros((images.shape[1], 256), dtype=np.int64)
             elif images.shape[1:] != inputs.shape[1:]:
                 raise _differing_sizes(inputs.shape, images.shape)
+            if done + len(images) > len(inputs):
+                raise _miscounted(name, f"{done + len(images)} or more", len(inputs))
             inputs[done : done + len(images)] = images
             _count(images, histogram)
             done += len(images)
     if inputs is None or done != len(split.targets):
-        raise ValueError(f"{name}: {done} images for {len(split.targets)} targets")
+        raise _miscounted(name, done, len(split.targets))
     return inputs, histogram
 
 
@@ -115,6 +121,10 @@ def fit(images: Images, image_size: int) -> Images:
     resized = vision.resize(torch.from_numpy(np.ascontiguousarray(images)), [image_size], antialias=True)
     cropped: Images = vision.center_crop(resized, [image_size]).numpy()
     return cropped
+
+
+def _miscounted(name: str, num_images: int | str, num_labels: int) -> UserError:
+    return UserError(f"the data are damaged: {name} has {num_images} images and {num_labels} labels")
 
 
 def _differing_sizes(first: tuple[int, ...], second: tuple[int, ...]) -> UserError:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from common.errors import UserError
-from datasets.shakespeare.roles import Cast, Role, read_text
+from datasets.shakespeare.roles import Cast, Role, read_play
 
 _AUTHOR = "by William Shakespeare"
 _LINES_ABOVE_AUTHOR = 5
@@ -31,7 +31,7 @@ def read_gutenberg(path: Path) -> list[Role]:
     UserError
         If the file has no play after the sonnets.
     """
-    lines = read_text(path).splitlines()[1 : _LAST_LINE + 2]
+    lines = read_play(path).splitlines()[1 : _LAST_LINE + 2]
     authors = [number for number, line in enumerate(lines) if _AUTHOR in line]
     if len(authors) < 2:
         raise UserError(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import UserError
+from datasets.images.files import is_hidden
 from datasets.shakespeare.gutenberg import read_gutenberg
 from datasets.shakespeare.plays import read_plays
 from datasets.shakespeare.roles import Role
@@ -59,7 +60,9 @@ def _found(root: Path) -> Iterator[tuple[Edition, list[Path]]]:
         return
     reserved = (*_TINY_NAMES, *_GUTENBERG_NAMES)
     for folder in (root / "plays", root):
-        plays = sorted(path for path in folder.glob("*.txt") if path.name not in reserved)
+        plays = sorted(
+            path for path in folder.glob("*.txt") if path.name not in reserved and not is_hidden(path.name)
+        )
         if plays:
             yield "plays", plays
             break

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import read_text
 
 Block = tuple[int, list[str]]
 
@@ -49,18 +50,21 @@ class Cast:
             role.speeches.append(lines)
 
 
-def read_text(path: Path) -> str:
-    """Read a text file with universal line ends; bytes that are not UTF-8 become unknown characters."""
-    try:
-        return path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+def read_play(path: Path) -> str:
+    """Read a text file; its lines end with a line feed, however they do in the file.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or is not UTF-8.
+    """
+    return read_text(path, "dataset.root").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_blocks(path: Path) -> Iterator[Block]:
     """Yield the blocks of a file that blank lines separate: 1-based number of the first line, and lines."""
     lines: list[str] = []
-    for number, line in enumerate([*read_text(path).split("\n"), ""], start=1):
+    for number, line in enumerate([*read_play(path).split("\n"), ""], start=1):
         if line.strip():
             lines.append(line)
         elif lines:

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import functools
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -14,11 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from common.files import write_atomic
+from common.files import read_regular, user_cache, write_atomic
 from common.randomness import torch_generator
 from models.heads.sse_c import make_sse_c
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
+_HEAD, _HASH = "head", "sha256"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def cached_sse_c(spec: HeadSpec) -> Tensor:
     UserError
         From ``models.heads.sse_c.make_sse_c``.
     """
-    folder = Path(os.environ.get("FLOWERBED_CACHE") or Path.home() / ".cache" / "flowerbed").expanduser()
+    folder = user_cache()
     path = folder / spec.file_name
     if (head := _read(path, spec)) is not None:
         return head
@@ -81,7 +81,7 @@ def cached_sse_c(spec: HeadSpec) -> Tensor:
             return head
         head = _make(spec)
         with contextlib.suppress(OSError):
-            write_atomic(path, save({"head": head}))
+            write_atomic(path, save({_HEAD: head, _HASH: _hash(head)}))
     return head
 
 
@@ -100,11 +100,20 @@ def _make(spec: HeadSpec) -> Tensor:
 def _read(path: Path, spec: HeadSpec) -> Tensor | None:
     """Return the head of a file; None if there is none, or it is damaged."""
     try:
-        head = load(path.read_bytes())["head"]
-    except (OSError, SafetensorError, KeyError):
+        content = load(read_regular(path))
+        head, expected = content[_HEAD], content[_HASH]
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError):
+        return None
+    if not torch.equal(_hash(head), expected):
         return None
     fits = head.shape == (spec.num_classes, spec.num_features) and head.dtype == torch.float32
     return head if fits and int((head == 0).sum()) == spec.num_zeros else None
+
+
+def _hash(head: Tensor) -> Tensor:
+    """Return the SHA-256 of a head's values, as a tensor that can lie beside it."""
+    digest = hashlib.sha256(head.contiguous().numpy().tobytes()).digest()
+    return torch.tensor(list(digest), dtype=torch.uint8)
 
 
 @contextlib.contextmanager

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from common.errors import UserError
+from common.files import expanded, read_regular
+from common.records import is_finite
 from models.architectures.library import LibraryClassifier
 
 State = Mapping[str, Tensor]
@@ -72,6 +75,8 @@ def load_weights(
         if fitted[key].shape != value.shape:
             shapes = f"{tuple(state[key].shape)} there and {tuple(value.shape)} in the model"
             raise _misfit(path, model_name, f"'{_theirs(key, model)}' is {shapes}")
+        if fitted[key].is_floating_point() != value.is_floating_point():
+            raise _misfit(path, model_name, f"'{_theirs(key, model)}' is of type {fitted[key].dtype} there")
     if unknown := next((key for key in state if key not in target), None):
         raise _misfit(path, model_name, f"the model has no '{_theirs(unknown, model)}'")
     model.load_state_dict(fitted, strict=False)
@@ -85,25 +90,44 @@ def read_state(path: str) -> State:
     UserError
         If there is no such file, or it is not a mapping of names to tensors.
     """
-    file = Path(path).expanduser()
+    file = expanded(path, "model.weights")
     if not file.is_file():
         raise UserError(f"model.weights: there is no file '{path}'")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(path, str(error)) from None
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # whatever a damaged file leads to; torch's text is a page about its options
-        raise _unreadable(path, "torch cannot read it without running code that is in it") from None
+    content = _content(path, file)
     if isinstance(content, Mapping):
         for key in ("state_dict", "model"):  # training scripts nest the weights
             if isinstance(content.get(key), Mapping):
                 content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise _unreadable(path, "it does not hold a mapping of names to tensors")
+    for key, value in content.items():
+        _check_values(path, key, value)
     return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def _content(path: str, file: Path) -> Any:
+    """Read whatever a file holds, without running code that is in it."""
+    if file.suffix == ".safetensors":
+        try:
+            return load(read_regular(file))
+        except (OSError, ValueError, LookupError, TypeError, MemoryError, SafetensorError) as error:
+            raise _unreadable(path, " ".join(str(error).split())) from None
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # whatever a damaged file leads to; torch's text is a page about its options
+        raise _unreadable(path, "torch cannot read it without running code that is in it") from None
+
+
+def _check_values(path: str, key: str, value: Tensor) -> None:
+    """Refuse entries that no model begins with: quantised, sparse, complex, without values, or not finite."""
+    is_plain = value.layout == torch.strided and not (value.is_meta or value.is_quantized)
+    has_few_bits = value.is_floating_point() and value.itemsize < 2
+    if not is_plain or value.is_complex() or has_few_bits:
+        raise _unreadable(path, f"'{key}' is no plain tensor of numbers")
+    if not is_finite(value):
+        raise _unreadable(path, f"'{key}' has values that are not finite")
 
 
 def _in_our_names(state: State, head: str) -> State:

@@ -34,6 +34,8 @@ def load_run_weights(model: nn.Module, model_name: str, path: str) -> None:
             shapes = f"{tuple(state[name].shape)} there and {tuple(value.shape)} in the model"
             raise _misfit(path, model_name, f"'{name}' is {shapes}")
         if state[name].is_floating_point() != value.is_floating_point():
+            raise _misfit(path, model_name, f"'{name}' is of type {state[name].dtype} there")
+        if state[name].is_floating_point() != value.is_floating_point():
             kinds = f"{state[name].dtype} there and {value.dtype} in the model"
             raise _misfit(path, model_name, f"'{name}' is {kinds}")
         if not is_finite(state[name]):

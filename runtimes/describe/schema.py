@@ -18,7 +18,9 @@ def json_schema() -> dict[str, Any]:
             holder = properties.setdefault(section, _section(section))["properties"]
         holder[name] = _described(key, field_schema(field))
     for word, names in kinds().items():
-        _add_parameters(word, names, properties.setdefault(word, _section(word))["properties"])
+        holder = properties.setdefault(word, _section(word))
+        if "properties" in holder:  # a key of its own, such as ``metrics``, has no parameters beside it
+            _add_parameters(word, names, holder["properties"])
     # A sweep's tables, with labels of the author's own.
     properties |= {table: {"type": "object"} for table in ("axes", "cells", "report")}
     return {

@@ -108,6 +108,11 @@ class CheckpointStore:
         write_atomic(self.directory / f"{stem}.json", seal(manifest))
         self._collect_garbage(checkpoint.server_round)
 
+    def client_state(self, client_id: int) -> Payload | None:
+        """Return a client's state of the last checkpoint that was written or read; None if it had none."""
+        file = self._client_files.get(str(client_id))
+        return None if file is None else _split(self._load(file))
+
     def load_latest(self, check: Callable[[Mapping[str, Any]], None] | None = None) -> Checkpoint | None:
         """Read the newest checkpoint that can be used; None if there never was one.
 

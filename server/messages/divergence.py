@@ -9,8 +9,8 @@ import torch
 from common.config import Config
 from common.errors import DivergedError
 from common.parameters import class_parameters
+from common.rates import learning_rate
 from common.records import Tensors, is_finite
-from common.schedules import learning_rate
 from strategies.fedavg import FedAvg
 
 
@@ -64,25 +64,26 @@ def advice(config: Config, server_round: int, strategy: FedAvg | None = None) ->
 
 
 def _advice(config: Config, server_round: int, strategy: FedAvg | None) -> Iterator[str]:
-    local = config.local
-    rates = [f"local.lr = {local.learning_rate:g}"]
-    now = learning_rate(local, max(1, server_round), config.rounds)
-    if now != local.learning_rate:
+    optimizer = config.optimizer
+    rates = [f"optimizer.learning-rate = {optimizer.learning_rate:g}"]
+    now = learning_rate(config, max(1, server_round))
+    if now != optimizer.learning_rate:
         rates.append(f"which is {now:g} in round {server_round}")
     rates += _server_rates(strategy)
     yield f"Most often a learning rate is too high: {', '.join(rates)}."
     remedies = ["lower it"]
-    if not local.warmup_rounds:
-        remedies.append("warm it up (local.warmup-rounds)")
-    if not local.clip_norm:
-        remedies.append("clip gradients (local.clip-norm)")
+    if not config.schedule.warmup_rounds:
+        remedies.append("warm it up (schedule.warmup-rounds)")
+    if not optimizer.clip_norm:
+        remedies.append("clip gradients (optimizer.clip-norm)")
     yield f"Try to {', or '.join(remedies)}."
     name = config.method.name
-    if "scaffold" in name and local.optimizer == "sgd" and local.momentum > 0:
+    momentum = float(optimizer.parameters.get("momentum", 0.0)) if optimizer.name == "sgd" else 0.0
+    if "scaffold" in name and momentum > 0:
         yield (
-            f"With local.momentum = {local.momentum:g} every correction of '{name}' is repeated"
-            f" {1 / (1 - local.momentum):.3g} times: set local.momentum = 0, as in the paper, or lower"
-            " local.lr by that factor."
+            f"With optimizer.momentum = {momentum:g} every correction of '{name}' is repeated"
+            f" {1 / (1 - momentum):.3g} times: set optimizer.momentum = 0, as in the paper, or lower"
+            " optimizer.learning-rate by that factor."
         )
     if name == "feddyn":
         yield "FedDyn adds up all changes and divides them by method.alpha: a larger one damps them."

@@ -18,13 +18,13 @@ SMALL: dict[str, Value] = {
     "model.name": "mlp",
     "local.steps": 5,
     "local.batch-size": 16,
-    "local.lr": 0.1,
+    "optimizer.learning-rate": 0.1,
     "rounds": 10,
 }
 
 
 def small(**keys: Value) -> Config:
-    """A configuration for the digits; ``local__lr`` stands for ``local.lr``, ``_`` for ``-``."""
+    """A configuration for the digits; ``local__batch_size`` stands for ``local.batch-size``."""
     layer = {key.replace("__", ".").replace("_", "-"): value for key, value in keys.items()}
     return make_config(SMALL, layer)
 

@@ -8,9 +8,10 @@ from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 
 import clients.local.evaluation
-from clients.app import CLIENT_FAILED, CLIENT_MISCONFIGURED, app
+from clients.app import app
 from clients.base import Client
 from clients.local.worker import Worker, get_worker
+from common.errors import CLIENT_FAILED, CLIENT_MISCONFIGURED
 from common.flower import assume_task_identity
 from common.records import Tensors, to_record, to_tensors
 from common.sections import Value
@@ -24,7 +25,7 @@ ROUND = ConfigRecord({"server-round": 1})
 
 class TestFlowersInterface:
     def test_fit_is_the_same_round_with_the_model_as_a_list(self, batch_norm_model: str) -> None:
-        config = small(model__name=batch_norm_model, local__momentum=0.9)
+        config = small(model__name=batch_norm_model, optimizer__momentum=0.9)
         start = global_model(config)
         expected = train(Worker(config), 1, start, server_round=3)
         client = Client(Worker(config), 1)

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from clients.local.lamb import LAMB
-from clients.local.lars import LARS
+from clients.local.optimizers.lamb import LAMB
+from clients.local.optimizers.lars import LARS
 
 Vector = tuple[float, float]
 W = (3.0, 4.0)

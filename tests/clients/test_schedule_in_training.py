@@ -11,10 +11,10 @@ from tests.conftest import Runner
 
 LARGE_BATCH: dict[str, Value] = {
     "clients__count": 1,
-    "local__scheduler": "polynomial-steps",
-    "local__lr_scaling": "sqrt",
+    "schedule__name": "polynomial-steps",
+    "optimizer__learning_rate_scaling": "sqrt",
     "local__batch_size": 256,
-    "local__warmup_epochs": 0.25,
+    "schedule__warmup_epochs": 0.25,
 }
 
 
@@ -31,12 +31,12 @@ def test_the_rates_of_a_run_are_those_of_the_rule() -> None:
 
 def test_a_warm_up_longer_than_the_run_is_refused(run_small: Runner) -> None:
     with pytest.raises(UserError, match=r"the warm-up takes 48 of the 18 local steps of the run"):
-        run_small(**{**LARGE_BATCH, "local__warmup_epochs": 2.0})
+        run_small(**{**LARGE_BATCH, "schedule__warmup_epochs": 2.0})
 
 
 def test_several_warm_ups_are_refused() -> None:
-    with pytest.raises(UserError, match=r"set one of local\.warmup-steps"):
-        small(local__warmup_epochs=0.5, local__warmup_rounds=1)
+    with pytest.raises(UserError, match=r"set one of schedule\.warmup-steps"):
+        small(schedule__warmup_epochs=0.5, schedule__warmup_rounds=1)
 
 
 @pytest.mark.parametrize("optimizer", ["lars", "lamb", "adamw"])
@@ -46,14 +46,14 @@ def test_one_worker_that_keeps_its_optimizer_is_one_long_run(optimizer: str, run
         "method__name": "localsgd",
         "method__momentum": "keep",
         "local__sampling": "shard",
-        "local__optimizer": optimizer,
-        "local__lr": 0.01,
-        "local__momentum": 0.9,
+        "optimizer__name": optimizer,
+        "optimizer__learning_rate": 0.01,
+        "optimizer__momentum": 0.9 if optimizer == "lars" else 0.0,
         "clients__count": 1,
         "clients__fraction": 1.0,
         "model__name": "linear",
-        "dataset__augmentation": "none",
-        "local__scheduler": "polynomial-steps",
+        "augmentation__name": "none",
+        "schedule__name": "polynomial-steps",
     }
     hashes = set()
     for rounds, steps in ((6, 2), (2, 6)):

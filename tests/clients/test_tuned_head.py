@@ -12,7 +12,12 @@ from tests.clients.jobs import small
 
 
 def test_an_epoch_is_sgd_on_the_features(batch_norm_model: str) -> None:
-    config = small(model__name=batch_norm_model, local__lr=0.1, local__momentum=0.5, local__batch_size=16)
+    config = small(
+        model__name=batch_norm_model,
+        optimizer__learning_rate=0.1,
+        optimizer__momentum=0.5,
+        local__batch_size=16,
+    )
     worker = Worker(config)
     client = Client(worker, 0)
     before = {name: value.clone() for name, value in worker.state.items()}

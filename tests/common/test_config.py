@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clients.registry import complete
 from common.config import (
     Config,
     default_values,
@@ -22,7 +23,7 @@ from tests.common.configs import make_config
 
 def error_of(*layers: dict[str, Value]) -> str:
     with pytest.raises(UserError) as raised:
-        make_config(*layers)
+        complete(make_config(*layers))
     message = str(raised.value)
     assert "\n" not in message
     return message
@@ -30,17 +31,17 @@ def error_of(*layers: dict[str, Value]) -> str:
 
 def test_the_defaults_are_valid_and_are_those_of_pyproject() -> None:
     config = make_config()
-    assert config.local.learning_rate == default_values()["local.lr"]
+    assert config.optimizer.learning_rate == default_values()["optimizer.learning-rate"]
     assert config.flat() == dict(default_values())
 
 
 @pytest.mark.parametrize(
     ("key", "nearest"),
     [
-        ("local.momentun", "local.momentum"),
+        ("local.momentun", "optimizer.momentum"),
         ("clients.evaluate_fraction", "clients.evaluate-fraction"),
         ("round", "rounds"),
-        ("loacl.lr", "local.lr"),
+        ("loacl.lr", "optimizer.learning-rate"),
         ("resources.gpus-per-clients", "resources.gpus-per-client"),
     ],
 )
@@ -61,14 +62,14 @@ def test_keys_of_open_sections_are_left_to_what_they_name() -> None:
         ("rounds", 2.5),
         ("rounds", True),
         ("rounds", 0),
-        ("local.nesterov", "False"),  # `type=bool` of argparse takes it for True
-        ("local.nesterov", 0),
-        ("local.lr", "0.1"),
-        ("local.lr", 0.0),
-        ("local.lr", float("nan")),
-        ("local.lr", float("inf")),
-        ("local.momentum", 1.0),
-        ("local.momentum", -0.1),
+        ("optimizer.nesterov", "False"),  # `type=bool` of argparse takes it for True
+        ("optimizer.nesterov", 0),
+        ("optimizer.learning-rate", "0.1"),
+        ("optimizer.learning-rate", 0.0),
+        ("optimizer.learning-rate", float("nan")),
+        ("optimizer.learning-rate", float("inf")),
+        ("optimizer.momentum", 1.0),
+        ("optimizer.momentum", -0.1),
         ("local.batch-size", 0),
         ("clients.fraction", 0.0),
         ("clients.fraction", 1.01),
@@ -76,7 +77,6 @@ def test_keys_of_open_sections_are_left_to_what_they_name() -> None:
         ("dataset.validation-fraction", 1.0),
         ("failures.max-fraction", 1.0),
         ("failures.timeout", 0.0),
-        ("local.scheduler", "linear"),
         ("failures.policy", "ignore"),
         ("batch-norm.policy", "none"),
         ("runtime.name", "Ray"),
@@ -101,7 +101,7 @@ def test_a_wrong_value_is_named_with_its_key(key: str, value: Value) -> None:
         ("clients.fraction", 1.0),
         ("clients.fraction", 1),
         ("clients.evaluate-fraction", 0.0),
-        ("local.momentum", 0.0),
+        ("optimizer.momentum", 0.0),
         ("failures.max-fraction", 0.0),
     ],
 )
@@ -115,16 +115,16 @@ def test_a_literal_names_what_is_possible() -> None:
 
 def test_a_missing_key_is_named() -> None:
     values = dict(default_values())
-    del values["local.lr"]
-    with pytest.raises(UserError, match=r"no key 'local\.lr'"):
+    del values["optimizer.learning-rate"]
+    with pytest.raises(UserError, match=r"no key 'optimizer\.learning-rate'"):
         Config.from_flat(values)
 
 
 def test_inconsistent_local_keys_are_refused() -> None:
-    assert "local.momentum" in error_of({"local.nesterov": True})
-    assert "local.scheduler-step-rounds" in error_of({"local.scheduler": "step"})
-    assert make_config({"local.nesterov": True, "local.momentum": 0.9}).local.nesterov
-    assert make_config({"local.scheduler": "step", "local.scheduler-step-rounds": 2})
+    assert "optimizer.momentum" in error_of({"optimizer.nesterov": True})
+    assert "schedule.step-rounds" in error_of({"schedule.name": "step"})
+    complete(make_config({"optimizer.nesterov": True, "optimizer.momentum": 0.9}))
+    assert make_config({"schedule.name": "step", "schedule.step-rounds": 2})
 
 
 def test_an_early_stop_on_validation_data_needs_some() -> None:
@@ -142,7 +142,7 @@ class TestBudget:
         assert (last["local.epochs"], last["local.steps"]) == (0, 7)
 
     def test_other_layers_leave_the_budget_alone(self) -> None:
-        merged = merge({"local.steps": 7}, {"local.lr": 0.2})
+        merged = merge({"local.steps": 7}, {"optimizer.learning-rate": 0.2})
         assert (merged["local.epochs"], merged["local.steps"]) == (0, 7)
 
     @pytest.mark.parametrize(
@@ -158,9 +158,9 @@ class TestBudget:
 
 class TestOverrides:
     def test_they_are_applied_last(self) -> None:
-        text = "local.lr = 0.25\nmethod.mu = 0.5\n[clients]\ncount = 3"
-        config = make_config({"local.lr": 0.1, "clients.count": 9}, {"overrides": text})
-        assert config.local.learning_rate == 0.25
+        text = "optimizer.learning-rate = 0.25\nmethod.mu = 0.5\n[clients]\ncount = 3"
+        config = make_config({"optimizer.learning-rate": 0.1, "clients.count": 9}, {"overrides": text})
+        assert config.optimizer.learning_rate == 0.25
         assert config.clients.count == 3
         assert config.method.parameters == {"mu": 0.5}
         assert config.overrides == ""
@@ -169,12 +169,14 @@ class TestOverrides:
         assert make_config({"overrides": "local.steps = 5"}).local.epochs == 0
         config = make_config({"local.steps": 5}, {"overrides": "local.epochs = 1"})
         assert (config.local.steps, config.local.epochs) == (0, 1)
-        assert make_config({"local.steps": 5}, {"overrides": "local.lr = 1.0"}).local.steps == 5
+        assert (
+            make_config({"local.steps": 5}, {"overrides": "optimizer.learning-rate = 1.0"}).local.steps == 5
+        )
 
     def test_wrong_ones_are_refused(self) -> None:
-        assert "not valid TOML" in error_of({"overrides": "local.lr 0.1"})
+        assert "not valid TOML" in error_of({"overrides": "optimizer.learning-rate 0.1"})
         assert "must not contain" in error_of({"overrides": "overrides = ''"})
-        assert "did you mean 'local.lr'" in error_of({"overrides": "local.lrr = 1.0"})
+        assert "did you mean 'optimizer.learning-rate'" in error_of({"overrides": "local.lrr = 1.0"})
 
 
 @pytest.mark.parametrize(
@@ -188,13 +190,13 @@ class TestOverrides:
         ("run.directory=2026-01-01", ("run.directory", "2026-01-01")),
         ("partition.name = iid", ("partition.name", "iid")),
         ("method.x=[1]", ("method.x", "[1]")),
-        ("local.nesterov=true", ("local.nesterov", True)),
-        ("local.nesterov=false", ("local.nesterov", False)),
-        ("local.nesterov=False", ("local.nesterov", "False")),
+        ("optimizer.nesterov=true", ("optimizer.nesterov", True)),
+        ("optimizer.nesterov=false", ("optimizer.nesterov", False)),
+        ("optimizer.nesterov=False", ("optimizer.nesterov", "False")),
         ("rounds=10", ("rounds", 10)),
         ("seed=1_000", ("seed", 1000)),
-        ("local.lr=1e-3", ("local.lr", 0.001)),
-        (" local.lr = 0.5 ", ("local.lr", 0.5)),
+        ("optimizer.learning-rate=1e-3", ("optimizer.learning-rate", 0.001)),
+        (" optimizer.learning-rate = 0.5 ", ("optimizer.learning-rate", 0.5)),
     ],
 )
 def test_assignments_are_toml_or_text(assignment: str, expected: tuple[str, Value]) -> None:
@@ -220,6 +222,8 @@ class TestIdentity:
             ("dataset.root", "/elsewhere"),
             ("dataset.download", True),
             ("failures.timeout", 1.0),
+            ("failures.policy", "drop"),
+            ("failures.max-fraction", 0.5),
             ("run.directory", "x"),
             ("run.resume", True),
             ("runtime.name", "ray"),
@@ -243,13 +247,12 @@ class TestIdentity:
             ("method.extra", 1),
             ("seed", 1),
             ("clients.count", 21),
-            ("local.lr", 0.051),
+            ("optimizer.learning-rate", 0.051),
             ("local.precision", "bfloat16"),
             ("partition.alpha", 0.6),
             ("model.name", "mlp"),
             ("batch-norm.policy", "local"),
             ("participation.name", "other"),
-            ("failures.policy", "drop"),
         ],
     )
     def test_what_it_computes_does(self, key: str, value: Value) -> None:
@@ -258,7 +261,7 @@ class TestIdentity:
         assert other.sha256() != self.BASE.sha256()
 
     def test_a_cosine_schedule_makes_rounds_count(self) -> None:
-        ten, twenty = (make_config({"local.scheduler": "cosine", "rounds": n}) for n in (10, 20))
+        ten, twenty = (make_config({"schedule.name": "cosine", "rounds": n}) for n in (10, 20))
         assert ten.sha256() != twenty.sha256()
 
     def test_the_order_of_the_keys_does_not_count(self) -> None:
@@ -294,7 +297,7 @@ layers = st.fixed_dictionaries(
         "device": texts,
         "dataset.root": texts,
         "run.directory": texts,
-        "local.lr": st.floats(1e-300, 1e300),
+        "optimizer.learning-rate": st.floats(1e-300, 1e300),
         "local.steps": st.integers(1, 10**6),
         "clients.fraction": st.floats(0, 1, exclude_min=True),
         "dataset.download": st.booleans(),

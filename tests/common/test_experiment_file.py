@@ -20,9 +20,9 @@ local.steps = 4
 rounds = 500
 local.steps = 16
 [cells]
-"*,j16".local.lr = 0.05
-"iid,j16".local.lr = 0.07
-"nc*,j4".local.momentum = 0.9
+"*,j16".optimizer.learning-rate = 0.05
+"iid,j16".optimizer.learning-rate = 0.07
+"nc*,j4".optimizer.momentum = 0.9
 [report]
 metrics = ["test_accuracy", "test_loss"]
 [report.published]
@@ -32,9 +32,11 @@ metrics = ["test_accuracy", "test_loss"]
 
 
 def test_a_file_without_axes_is_one_run() -> None:
-    experiment = parse_experiment('rounds = 3\n[local]\nlr = 0.1\n[dataset]\nname = "digits"\n', "x.toml")
+    experiment = parse_experiment(
+        'rounds = 3\n[optimizer]\nlearning-rate = 0.1\n[dataset]\nname = "digits"\n', "x.toml"
+    )
     assert experiment.axes == {}
-    assert experiment.overrides == {"rounds": 3, "local.lr": 0.1, "dataset.name": "digits"}
+    assert experiment.overrides == {"rounds": 3, "optimizer.learning-rate": 0.1, "dataset.name": "digits"}
     assert [(point.name, point.overrides) for point in experiment.points()] == [("", experiment.overrides)]
 
 
@@ -43,10 +45,11 @@ def test_the_product_with_its_cells() -> None:
     assert [point.name for point in points] == ["iid,j4", "iid,j16", "nc5,j4", "nc5,j16"]
     assert points[0].labels == {"split": "iid", "steps": "j4"}
     assert points[1].overrides == {
-        "rounds": 500, "partition.name": "iid", "local.steps": 16, "local.epochs": 0, "local.lr": 0.07,
+        "rounds": 500, "partition.name": "iid", "local.steps": 16, "local.epochs": 0,
+        "optimizer.learning-rate": 0.07,
     }  # fmt: skip
-    assert [point.overrides.get("local.lr") for point in points] == [None, 0.07, None, 0.05]
-    assert [point.overrides.get("local.momentum") for point in points] == [None, None, 0.9, None]
+    assert [point.overrides.get("optimizer.learning-rate") for point in points] == [None, 0.07, None, 0.05]
+    assert [point.overrides.get("optimizer.momentum") for point in points] == [None, None, 0.9, None]
     assert [point.overrides["rounds"] for point in points] == [2000, 500, 2000, 500]
 
 
@@ -65,7 +68,7 @@ def test_another_axis_keeps_cells_and_published_numbers() -> None:
     points = {point.name: point for point in experiment.points()}
     assert len(points) == 8
     assert list(points)[:2] == ["iid,j4,as-given", "iid,j4,other"]
-    assert points["nc5,j16,other"].overrides["local.lr"] == 0.05
+    assert points["nc5,j16,other"].overrides["optimizer.learning-rate"] == 0.05
     assert experiment.published_for(points["nc5,j16,other"].labels) == 22.0
     assert experiment.published_for(points["nc5,j16,as-given"].labels) is None
 

@@ -84,17 +84,25 @@ def test_rounds_and_steps_add_up(parts: list[tuple[int, int]], total: int) -> No
         ({"local.total-steps": 9}, "needs local.steps"),
         ({"evaluate.every-steps": 9}, "needs local.steps"),
         ({"local.steps": 4, "local.total-steps": 9, "rounds": 4}, "set rounds to 3"),
-        ({"local.warmup-steps": 4, "local.warmup-rounds": 4}, "not several"),
+        ({"schedule.warmup-steps": 4, "schedule.warmup-rounds": 4}, "not several"),
         ({"local.steps": 4, "steps.rule": "qsr", "local.phases": "9:2"}, "local.phases does not go with"),
         (
-            {"local.steps": 4, "steps.rule": "linear", "local.scheduler": "cosine-steps"},
+            {"local.steps": 4, "steps.rule": "linear", "schedule.name": "cosine-steps"},
             "needs local.total-steps",
         ),
         ({"evaluate.count": 4, "evaluate.every-steps": 4, "local.steps": 4}, "not both"),
-        ({"local.warmup-lr": 1.0, "local.lr": 0.5}, "must not be above local.lr"),
         (
-            {"local.warmup-lr": 0.7, "local.lr": 0.5, "local.lr-scaling": "linear", "local.batch-size": 64},
-            "must not be above local.lr",
+            {"schedule.warmup-learning-rate": 1.0, "optimizer.learning-rate": 0.5},
+            "must not be above optimizer.learning-rate",
+        ),
+        (
+            {
+                "schedule.warmup-learning-rate": 0.7,
+                "optimizer.learning-rate": 0.5,
+                "optimizer.learning-rate-scaling": "linear",
+                "local.batch-size": 64,
+            },
+            "must not be above optimizer.learning-rate",
         ),
     ],
 )

@@ -286,3 +286,11 @@ class TestMethods:
         use_folders("")
         write("clients/my_method.py", self.CLIENT, "two")
         assert load_method("my-method", {}).client_class is not one
+
+    def test_equal_values_of_other_types_are_not_mixed_up(self) -> None:
+        assert (
+            load_method("fedavgm", {"nesterov": False, "beta": 0.5}).strategy_parameters["nesterov"] is False
+        )
+        assert "method.nesterov must be a valid boolean, not 0" in message(
+            load_method, "fedavgm", {"nesterov": 0, "beta": 0.5}
+        )

@@ -53,7 +53,7 @@ def test_any_bytes_as_an_experiment_file_are_read_or_one_line(
 
 @given(
     st.one_of(PIECES, st.text(st.characters(codec=None), max_size=40)),
-    st.sampled_from(["local.lr", "seed", "", "x"]),
+    st.sampled_from(["optimizer.learning-rate", "seed", "", "x"]),
 )
 @settings(max_examples=300, deadline=None)
 def test_any_assignment_is_a_value_or_one_line(text: str, key: str) -> None:
@@ -84,8 +84,8 @@ def test_keys_of_any_depth_are_unknown_keys_and_not_recursion() -> None:
 
 
 def test_a_key_in_quotes_does_not_overrule_the_same_key() -> None:
-    with pytest.raises(UserError, match=r"x.toml sets local.lr twice"):
-        parse_toml('"local.lr" = 0.1\nlocal.lr = 0.2\n', "x.toml")
+    with pytest.raises(UserError, match=r"x.toml sets optimizer.learning-rate twice"):
+        parse_toml('"optimizer.learning-rate" = 0.1\noptimizer.learning-rate = 0.2\n', "x.toml")
 
 
 @pytest.mark.parametrize("text", ["1" * 25, str(2**63), "-" + str(2**63 + 1), "0x" + "f" * 5000])
@@ -95,8 +95,8 @@ def test_integers_beyond_64_bits_are_refused_by_their_key(text: str) -> None:
 
 
 def test_an_assignment_with_further_lines_does_not_lose_them() -> None:
-    with pytest.raises(UserError, match=r"local\.lr must be a valid number"):
-        Config.from_flat(merge(dict([parse_assignment("local.lr=0.1\nrounds=5")])))
+    with pytest.raises(UserError, match=r"optimizer\.learning-rate must be a valid number"):
+        Config.from_flat(merge(dict([parse_assignment("optimizer.learning-rate=0.1\nrounds=5")])))
 
 
 @pytest.mark.parametrize("argument", ["--run-dir=\udcff", "method.name=\ud800", "a\0b"])

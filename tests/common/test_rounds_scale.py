@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from common.rates import learning_rate
 from common.rounds_scale import scale_rounds
-from common.schedules import learning_rate
 from tests.common.configs import make_config
 
 
@@ -14,8 +14,8 @@ def flat(**overrides: object) -> dict[str, object]:
 
 
 def test_rounds_and_warm_up_are_multiplied_and_evaluation_stays() -> None:
-    scaled = scale_rounds(flat(rounds=2000, local__warmup_rounds=50, evaluate__every=50), 0.1)  # type: ignore[arg-type]
-    assert scaled == {"rounds": 200, "local.warmup-rounds": 5}
+    scaled = scale_rounds(flat(rounds=2000, schedule__warmup_rounds=50, evaluate__every=50), 0.1)  # type: ignore[arg-type]
+    assert scaled == {"rounds": 200, "schedule.warmup-rounds": 5}
     assert all(type(value) is int for value in scaled.values())
 
 
@@ -31,40 +31,38 @@ def test_a_factor_that_makes_no_sense(factor: float) -> None:
 
 
 def test_a_whole_step_leaves_gamma_alone() -> None:
-    values = flat(local__scheduler="step", local__scheduler_step_rounds=80, local__scheduler_gamma=0.1)
+    values = flat(schedule__name="step", schedule__step_rounds=80, schedule__gamma=0.1)
     scaled = scale_rounds(values, 0.1)  # type: ignore[arg-type]
-    assert (scaled["local.scheduler-step-rounds"], scaled["local.scheduler-gamma"]) == (8, 0.1)
+    assert (scaled["schedule.step-rounds"], scaled["schedule.gamma"]) == (8, 0.1)
 
 
 @given(st.integers(1, 40), st.floats(0.02, 3))
 def test_the_decay_over_the_run_is_kept(step: int, factor: float) -> None:
-    values = flat(local__scheduler="step", local__scheduler_step_rounds=step, local__scheduler_gamma=0.9)
+    values = flat(schedule__name="step", schedule__step_rounds=step, schedule__gamma=0.9)
     scaled = scale_rounds(values, factor)  # type: ignore[arg-type]
-    new_step, gamma = scaled["local.scheduler-step-rounds"], scaled["local.scheduler-gamma"]
+    new_step, gamma = scaled["schedule.step-rounds"], scaled["schedule.gamma"]
     assert isinstance(new_step, int) and isinstance(gamma, float)  # noqa: PT018
     assert gamma ** (1 / new_step) == pytest.approx(0.9 ** (1 / (step * factor)))
 
 
 def test_an_exponential_schedule_ends_where_the_long_one_does() -> None:
-    values = flat(
-        rounds=200, local__scheduler="step", local__scheduler_step_rounds=1, local__scheduler_gamma=0.98
-    )
+    values = flat(rounds=200, schedule__name="step", schedule__step_rounds=1, schedule__gamma=0.98)
     short = make_config({**values, **scale_rounds(values, 0.1)})  # type: ignore[arg-type]
-    last = learning_rate(short.local, 21, 20) / short.local.learning_rate
+    last = learning_rate(short.model_copy(update={"rounds": 20}), 21) / short.optimizer.learning_rate
     assert last == pytest.approx(0.98**200)
 
 
 def test_a_warm_up_in_epochs_is_scaled_exactly() -> None:
-    scaled = scale_rounds(flat(rounds=150, local__warmup_epochs=0.25), 0.1)  # type: ignore[arg-type]
-    assert scaled == {"rounds": 15, "local.warmup-epochs": 0.025}
+    scaled = scale_rounds(flat(rounds=150, schedule__warmup_epochs=0.25), 0.1)  # type: ignore[arg-type]
+    assert scaled == {"rounds": 15, "schedule.warmup-epochs": 0.025}
 
 
 def test_phases_and_totals_are_multiplied_and_rounds_follow() -> None:
     values = flat(
-        rounds=413, local__epochs=0, local__steps=64, local__total_steps=26400, local__warmup_steps=1320,
+        rounds=413, local__epochs=0, local__steps=64, local__total_steps=26400, schedule__warmup_steps=1320,
     )  # fmt: skip
     scaled = scale_rounds(values, 0.1)  # type: ignore[arg-type]
-    assert scaled == {"rounds": 42, "local.warmup-steps": 132, "local.total-steps": 2640}
+    assert scaled == {"rounds": 42, "schedule.warmup-steps": 132, "local.total-steps": 2640}
     values = flat(
         rounds=3005, local__epochs=0, local__steps=1, local__phases="3000:600", local__total_steps=6000
     )

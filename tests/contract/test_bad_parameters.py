@@ -25,7 +25,10 @@ from tests.conftest import Runner
         ({"method__name": "fedper", "method__personal_part": "hed"}, "did you mean 'head'"),
         ({"method__name": "fedbabu", "method__fine_tuned_part": "tail"}, "the model has no part 'tail'"),
         ({"method__name": "fedbn"}, "no BatchNorm layers"),
-        ({"method__name": "ditto", "local__lr": 20.0}, "local.lr * method.lam < 1"),
+        (
+            {"method__name": "ditto", "optimizer__learning_rate": 20.0},
+            "optimizer.learning-rate * method.lam < 1",
+        ),
         (
             {"method__name": "per-fedavg", "method__variant": "maml"},
             "must be 'first-order' or",

@@ -23,10 +23,10 @@ def test_constants_in_place_of_the_datas_own(name: str, low: float, high: float)
 
 @pytest.mark.parametrize("augmentation", ["none", "crop-flip", "resized-crop-flip"])
 def test_cutout_comes_after_normalisation(augmentation: str) -> None:
-    keys = {"model__name": "linear", "dataset__normalization": "half", "dataset__augmentation": augmentation}
+    keys = {"model__name": "linear", "dataset__normalization": "half", "augmentation__name": augmentation}
     batches = []
     for side in (0, 4):
-        config = small(dataset__cutout=side, **keys)  # type: ignore[arg-type]
+        config = small(augmentation__cutout=side, **keys)  # type: ignore[arg-type]
         client = Client(Worker(config), 0)
         client.server_round = 1
         batches.append(next(iter(iterate_training_batches(client, "", config.local))).inputs)

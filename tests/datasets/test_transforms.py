@@ -1,7 +1,10 @@
 import pytest
 import torch
 
-from datasets.transforms import Normalizer, crop_flip, cutout, resized_crop_flip
+from datasets.augmentations._cutout import cutout
+from datasets.augmentations.crop_flip import augment as crop_flip
+from datasets.augmentations.resized_crop_flip import augment as resized_crop_flip
+from datasets.transforms import Normalizer
 
 
 def _reference_crop_flip(
@@ -30,7 +33,9 @@ def test_crop_flip_equals_per_image_reference(
 ) -> None:
     inputs = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     for seed in range(5):
-        actual = crop_flip(inputs, torch.Generator().manual_seed(seed), padding, horizontal_flip)
+        actual = crop_flip(
+            inputs, torch.Generator().manual_seed(seed), padding=padding, horizontal_flip=horizontal_flip
+        )
         expected = _reference_crop_flip(inputs, torch.Generator().manual_seed(seed), padding, horizontal_flip)
         assert actual.dtype == torch.uint8
         assert torch.equal(actual, expected)
@@ -97,7 +102,7 @@ def test_cutout_hides_one_square_as_far_as_it_is_inside(shape: tuple[int, ...], 
 
 def test_a_resized_crop_of_everything_is_the_image_or_its_mirror_image() -> None:
     inputs = torch.randint(0, 256, (200, 3, 6, 6), generator=torch.Generator().manual_seed(0))
-    moved = resized_crop_flip(inputs, torch.Generator().manual_seed(1), scale=(1, 1), ratio=(1, 1))
+    moved = resized_crop_flip(inputs, torch.Generator().manual_seed(1), smallest_area=1.0, largest_ratio=1.0)
     plain = [torch.allclose(a, b.float(), atol=1e-3) for a, b in zip(moved, inputs, strict=True)]
     mirror = [torch.allclose(a, b.float().flip(-1), atol=1e-3) for a, b in zip(moved, inputs, strict=True)]
     assert all(a != b for a, b in zip(plain, mirror, strict=True))

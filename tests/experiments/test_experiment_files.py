@@ -152,7 +152,9 @@ def test_the_table_of_heterogeneity_is_the_published_one() -> None:
     file = PROJECT_ROOT / "experiments" / "course" / "b4-heterogeneity.toml"
     runs = {item.name: item.config for item in planned(file)}
     assert len(runs) == 15
-    tuned = {name: (c.local.learning_rate, c.local.weight_decay) for name, c in runs.items()}
+    tuned = {
+        name: (c.optimizer.learning_rate, c.optimizer.parameters["weight-decay"]) for name, c in runs.items()
+    }
     assert tuned["iid,j4"] == (0.1, 1e-4)
     assert tuned["iid,j16"] == (0.05, 1e-3)
     assert tuned["nc5,j8"] == (0.05, 1e-3)
@@ -183,7 +185,12 @@ def test_the_readme_names_every_file() -> None:
 @pytest.mark.parametrize(
     ("name", "run", "published", "keys"),
     [
-        ("table2-resnet", "incoprox,cifar10,alpha0.5", 74.5, {"method.inco": True, "dataset.cutout": 16}),
+        (
+            "table2-resnet",
+            "incoprox,cifar10,alpha0.5",
+            74.5,
+            {"method.inco": True, "augmentation.cutout": 16},
+        ),
         ("table2-resnet", "heteromoon,fashion-mnist,alpha1.0", 88.3, {"rounds": 100, "local.epochs": 5}),
         ("table2-resnet", "heteronova,svhn,alpha0.5", 84.4, {"dataset.normalization": "half"}),
         ("table2-vit", "incoscaffold,cinic10,alpha1.0", 86.5, {"method.delta-divisor": 5.0, "rounds": 200}),

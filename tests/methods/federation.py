@@ -37,7 +37,7 @@ class LossWorker(Worker):
         self.dropout_layers = []
         self.own_generators = []
         self.batch_norm_layers = []
-        self.optimizer = make_optimizer(self.parameters.values(), config.local)
+        self.optimizer = make_optimizer(self.parameters.values(), config.optimizer)
         self.normalizer = lambda inputs: inputs  # type: ignore[assignment]
         self.dataset = SimpleNamespace(num_classes=2)  # type: ignore[assignment]
         self.train = Split(torch.zeros(sum(counts), 1), torch.zeros(sum(counts), dtype=torch.int64))

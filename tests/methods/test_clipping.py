@@ -21,8 +21,12 @@ def test_the_clipped_step_includes_weight_decay(
     clip_norm: float, decay: float, expected: tuple[float, float], exclude: str
 ) -> None:
     """A vector counts as a bias: without decay its steps are those for a decay of 0."""
-    local = {"local.lr": 0.1, "local.clip-norm": clip_norm, "local.weight-decay": decay}
-    local |= {"local.clip-decay": True, "local.weight-decay-exclude": exclude}
+    local = {
+        "optimizer.learning-rate": 0.1,
+        "optimizer.clip-norm": clip_norm,
+        "optimizer.weight-decay": decay,
+    }
+    local |= {"optimizer.clip-decay": True, "optimizer.weight-decay-exclude": exclude}
     if exclude == "norm-bias" and decay:
         expected = (0.85, -2.2) if clip_norm == 2.5 else (0.7, -2.4)
     start, target = [1.0, -2.0], (-2.0, -6.0)
@@ -31,7 +35,12 @@ def test_the_clipped_step_includes_weight_decay(
 
 
 def test_every_clipped_step_is_as_long() -> None:
-    local = {"local.lr": 0.1, "local.clip-norm": 1e-4, "local.weight-decay": 0.5, "local.clip-decay": True}
+    local = {
+        "optimizer.learning-rate": 0.1,
+        "optimizer.clip-norm": 1e-4,
+        "optimizer.weight-decay": 0.5,
+        "optimizer.clip-decay": True,
+    }
     start = torch.tensor([1.0, -2.0], dtype=torch.float64)
     found = Federation("fedavg", [(1.0, (-2.0, -6.0))], [1], start.tolist(), local=local).round()
     assert float(torch.dist(torch.tensor(found, dtype=torch.float64), start)) == pytest.approx(1e-5, rel=1e-5)
@@ -42,7 +51,7 @@ def test_every_clipped_step_is_as_long() -> None:
 )
 def test_the_share_of_clipped_steps_is_told(start: float, clip_norm: float, expected: float) -> None:
     """The gradient is w: from 4.2 the first step is clipped, and from 3.8 the second is not."""
-    local: dict[str, Value] = {"local.lr": 0.1, "local.clip-norm": clip_norm}
+    local: dict[str, Value] = {"optimizer.learning-rate": 0.1, "optimizer.clip-norm": clip_norm}
     federation = Federation("fedavg", [(1.0, 0.0)], [2], [start], local=local)
     federation.round()
     assert federation.clients[0].training_metrics["train_clipped_fraction"] == expected
@@ -50,7 +59,9 @@ def test_the_share_of_clipped_steps_is_told(start: float, clip_norm: float, expe
 
 @pytest.mark.parametrize(("clip_norm", "expected"), [(0.0, 0.0), (2.5, 1.0), (3.5, 0.0)])
 def test_episode_tells_whether_a_round_was_clipped(clip_norm: float, expected: float) -> None:
-    federation = Federation("episode", [(1.0, 0.0)], [2], [5.0], local={"local.lr": 0.1}, clip_norm=clip_norm)
+    federation = Federation(
+        "episode", [(1.0, 0.0)], [2], [5.0], local={"optimizer.learning-rate": 0.1}, clip_norm=clip_norm
+    )
     gradient = {"w": torch.tensor([3.0], dtype=torch.float64)}
     federation.strategy.gradient = gradient  # type: ignore[attr-defined]
     federation.clients[0].state = {"gradient": gradient}

@@ -15,7 +15,7 @@ from tests.methods.federation import LossFederation
 from tests.methods.quadratics import Federation, Point
 from tests.strategies.messages import make_message
 
-LR: dict[str, Value] = {"local.lr": 0.1}
+LR: dict[str, Value] = {"optimizer.learning-rate": 0.1}
 TWO = [(1.0, 1.0), (3.0, -1.0)]
 THREE = [*TWO, (2.0, 0.0)]
 
@@ -115,7 +115,7 @@ def test_the_clipped_step_includes_weight_decay(
 
 def one_step(correction: tuple[float, float], clip_norm: float, decay: float, norm: float) -> list[float]:
     """Step from w = (1, -2) with gradient (3, 4), correction G - L_i and ||G|| given."""
-    local: dict[str, Value] = {**LR, "local.weight-decay": decay}
+    local: dict[str, Value] = {**LR, "optimizer.weight-decay": decay}
     federation = Federation(
         "episode", [(1.0, (-2.0, -6.0))], [1], [1.0, -2.0], local=local, clip_norm=clip_norm
     )
@@ -127,7 +127,11 @@ def one_step(correction: tuple[float, float], clip_norm: float, decay: float, no
 
 
 def test_the_clipped_step_leaves_out_a_decay_that_is_excluded() -> None:
-    local: dict[str, Value] = {**LR, "local.weight-decay": 0.5, "local.weight-decay-exclude": "norm-bias"}
+    local: dict[str, Value] = {
+        **LR,
+        "optimizer.weight-decay": 0.5,
+        "optimizer.weight-decay-exclude": "norm-bias",
+    }
     federation = Federation("episode", [(1.0, (-2.0, -6.0))], [1], [1.0, -2.0], local=local, clip_norm=2.5)
     zero = torch.zeros(2, dtype=torch.float64)
     federation.strategy.gradient = {"w": zero + 1e6}  # type: ignore[attr-defined]
@@ -138,7 +142,7 @@ def test_the_clipped_step_leaves_out_a_decay_that_is_excluded() -> None:
 def test_initial_controls_have_weight_decay_like_later_ones() -> None:
     """With a decay the losses are those with h / 2 (w - b)^2 + decay / 2 w^2, controls included."""
     decayed = AskingFederation(
-        "scaffold", THREE, [2] * 3, [2.0], local={**LR, "local.weight-decay": 0.5}, initialise=True
+        "scaffold", THREE, [2] * 3, [2.0], local={**LR, "optimizer.weight-decay": 0.5}, initialise=True
     )
     shifted = [(h + 0.5, h * b / (h + 0.5)) for h, b in THREE]
     plain = AskingFederation("scaffold", shifted, [2] * 3, [2.0], local=LR, initialise=True)
@@ -183,6 +187,6 @@ def test_the_mini_batches_of_an_extra_gradient(
 
 
 def test_episode_refuses_momentum() -> None:
-    federation = Federation("episode", TWO, [1, 1], local={**LR, "local.momentum": 0.9})
-    with pytest.raises(UserError, match=r"without local\.momentum"):
+    federation = Federation("episode", TWO, [1, 1], local={**LR, "optimizer.momentum": 0.9})
+    with pytest.raises(UserError, match=r"without optimizer\.momentum"):
         federation.clients[0].validate()

@@ -56,7 +56,7 @@ def test_two_batches(monkeypatch: pytest.MonkeyPatch) -> None:
         return cross_entropy(*arguments, **keywords)
 
     monkeypatch.setattr(functional, "cross_entropy", noted)
-    config = small(local__lr=0.1, local__momentum=0.5)
+    config = small(optimizer__learning_rate=0.1, optimizer__momentum=0.5)
     client = FedLoGe(LossWorker(config, [1], TwoLayers().double()), 0)
     psi = {"weight": tensor((0.2, -0.1), (0, 0.3)), "bias": tensor(0, 0)}
     phi = {"weight": tensor((0, 0), (0, 0)), "bias": tensor(0, 0)}
@@ -164,7 +164,7 @@ def federation(rounds: int = 1, clients: Sequence[int] = (0, 1), **keys: Any) ->
     """Run rounds of clients on digits; return the model, psi and the local heads."""
     method = {name.removeprefix("method__"): keys.pop(name) for name in list(keys) if "method__" in name}
     shift = keys.pop("shift", {})
-    config = small(**{"local__momentum": 0.5, **keys})
+    config = small(**{"optimizer__momentum": 0.5, **keys})
     worker = Worker(config)
     assume_task_identity()
     server = FedLoGeServer(**{k: v for k, v in method.items() if hasattr(FedLoGeServer, k)})
@@ -194,7 +194,7 @@ def same(first: Tensors, second: Tensors) -> bool:
 
 def test_the_fixed_head_is_the_same_to_the_last_bit_after_any_number_of_rounds() -> None:
     start = FedLoGeServer().initial_model(Worker(small()).state, 0)
-    model, _, _ = federation(rounds=2, local__weight_decay=0.01)
+    model, _, _ = federation(rounds=2, optimizer__weight_decay=0.01)
     assert torch.equal(model["classifier.weight"], start["classifier.weight"])
     assert int((model["classifier.weight"] == 0).sum()) == int(0.6 * 64 * 10)
     assert not model["classifier.bias"].any()
@@ -202,13 +202,13 @@ def test_the_fixed_head_is_the_same_to_the_last_bit_after_any_number_of_rounds()
 
 
 def test_a_random_bias_of_the_fixed_head_is_that_of_a_linear_layer_and_stays() -> None:
-    config = small(local__weight_decay=0.01)
+    config = small(optimizer__weight_decay=0.01)
     start = FedLoGeServer(head_bias="linear-default").initial_model(Worker(config).state, 0)
     bias = start["classifier.bias"]
     assert 0.5 / 8 < bias.abs().max() <= 1 / 8  # 64 features
     assert (bias > 0).any()
     assert (bias < 0).any()
-    model, *_ = federation(rounds=2, local__weight_decay=0.01, method__head_bias="linear-default")
+    model, *_ = federation(rounds=2, optimizer__weight_decay=0.01, method__head_bias="linear-default")
     assert torch.equal(model["classifier.weight"], start["classifier.weight"])
     assert torch.equal(model["classifier.bias"], bias)
     received = {ARRAYS: start, "head": head_of_model(start)}
@@ -240,7 +240,9 @@ def test_variants_of_the_global_head() -> None:
 
 def test_the_heads_do_not_touch_the_backbone() -> None:
     model, psi, phi = federation()
-    frozen, old_psi, old_phi = federation(method__global_head_lr_scale=0.0, method__local_head_lr_scale=0.0)
+    frozen, old_psi, old_phi = federation(
+        method__global_head_learning_rate_scale=0.0, method__local_head_learning_rate_scale=0.0
+    )
     assert same(model, frozen)
     assert not same(psi, old_psi)
     assert same(old_phi[0], FedLoGe(Worker(small()), 0).init_state()["local-head"])
@@ -249,10 +251,10 @@ def test_the_heads_do_not_touch_the_backbone() -> None:
     torch.testing.assert_close(old_psi["weight"], start["classifier.weight"])
 
 
-@pytest.mark.parametrize("schedule", [{}, {"local__warmup_steps": 9}, {"local__scheduler": "cosine-steps"}])
+@pytest.mark.parametrize("schedule", [{}, {"schedule__warmup_steps": 9}, {"schedule__name": "cosine-steps"}])
 def test_the_heads_follow_the_rate_of_each_step(schedule: dict[str, Any]) -> None:
     """psi begins as the model's head, so where that learns, too, they get the same gradients."""
-    options = {**schedule, "rounds": 2, "method__head": "learnable", "local__weight_decay": 0.01}
+    options = {**schedule, "rounds": 2, "method__head": "learnable", "optimizer__weight_decay": 0.01}
     model, psi, phi = federation(**options, local__steps=4)
     torch.testing.assert_close(psi["weight"], model["classifier.weight"], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(psi["bias"], model["classifier.bias"], rtol=1e-5, atol=1e-6)

@@ -14,7 +14,7 @@ from runtimes.sequential import SequentialGrid
 from strategies.fedloge import FedLoGe as FedLoGeServer
 from tests.clients.jobs import equal, small
 
-CONFIGURATION = small(method__name="fedloge", local__steps=2, local__momentum=0.5, clients__count=2)
+CONFIGURATION = small(method__name="fedloge", local__steps=2, optimizer__momentum=0.5, clients__count=2)
 ALICE, BOB = 2, 3  # node ids of clients 0 and 1
 
 

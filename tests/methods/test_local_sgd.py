@@ -15,8 +15,8 @@ from tests.strategies.messages import NodesOnly
 
 # f1 = (w - 1)^2 / 2 and f2 = 3 (w + 1)^2 / 2 from w = 0.
 TWO = [(1.0, 1.0), (3.0, -1.0)]
-LR = {"local.lr": 0.1}
-MOMENTUM = {"local.lr": 0.1, "local.momentum": 0.9}
+LR = {"optimizer.learning-rate": 0.1}
+MOMENTUM = {"optimizer.learning-rate": 0.1, "optimizer.momentum": 0.9}
 
 
 def rounds(federation: Federation, count: int) -> list[float]:
@@ -67,9 +67,9 @@ def test_without_momentum_nothing_is_kept() -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_one_worker_is_its_optimiser_bit_for_bit(momentum: str, optimizer: str) -> None:
     local = {
-        "local.lr": 0.1,
-        "local.optimizer": optimizer,
-        "local.momentum": 0.9 if optimizer == "sgd" else 0.0,
+        "optimizer.learning-rate": 0.1,
+        "optimizer.name": optimizer,
+        "optimizer.momentum": 0.9 if optimizer == "sgd" else 0.0,
     }
     one, many = (
         Federation("localsgd", [(2.0, [0.3, -0.7])], [h], start=[1.0, 5.0], local=local, momentum=momentum)
@@ -108,7 +108,7 @@ def test_phases_that_change_nothing_change_nothing() -> None:
 
 
 def test_steps_and_rates_change_at_the_border() -> None:
-    course = {"local.phases": "2:3", "local.phase-gamma": 0.5}
+    course = {"local.phases": "2:3", "schedule.phase-gamma": 0.5}
     federation = Federation("localsgd", [(1.0, 0.0)], [1], start=[1.0], local={**LR, **course})
     assert rounds(federation, 4) == pytest.approx(
         [0.9, 0.9**2, 0.9**2 * 0.95**3, 0.9**2 * 0.95**6], abs=1e-12
@@ -116,7 +116,7 @@ def test_steps_and_rates_change_at_the_border() -> None:
 
 
 def test_the_warm_up_goes_on_within_rounds() -> None:
-    local = {"local.lr": 0.4, "local.warmup-lr": 0.1, "local.warmup-steps": 6}
+    local = {"optimizer.learning-rate": 0.4, "schedule.warmup-learning-rate": 0.1, "schedule.warmup-steps": 6}
     one, many = (Federation("localsgd", [(1.0, 0.0)], [h], start=[1.0], local=local) for h in (1, 4))
     expected = 1.0
     for rate in (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.4):
@@ -172,7 +172,7 @@ def test_slowmo_at_a_constant_rate_is_server_momentum() -> None:
 
 
 def test_slowmo_weakens_with_the_rate_and_server_momentum_does_not() -> None:
-    course = {**LR, "local.scheduler": "step", "local.scheduler-step-rounds": 1, "local.scheduler-gamma": 0.1}
+    course = {**LR, "schedule.name": "step", "schedule.step-rounds": 1, "schedule.gamma": 0.1}
     slow = Federation("slowmo", TWO, [2, 2], local=course, slow_momentum=0.5)
     server = Federation("fedavgm", TWO, [2, 2], local=course, beta=0.5)
     assert slow.round() == pytest.approx(server.round(), abs=1e-12)

@@ -24,11 +24,11 @@ WORKERS = {
     "local__steps": 1,
     "local__batch_size": 8,
     "local__sampling": "shuffle",
-    "local__scheduler": "constant",
+    "schedule__name": "constant",
     "checkpoint__every": 100,
     "evaluate__every": 100,
 }
-MOMENTUM = {"local__momentum": 0.9, "method__momentum": "keep"}
+MOMENTUM = {"optimizer__momentum": 0.9, "method__momentum": "keep"}
 
 
 def model(run_directory: Path) -> dict[str, torch.Tensor]:
@@ -40,7 +40,12 @@ def model_hash(run_directory: Path) -> str:
 
 
 def test_one_step_a_round_is_sgd_on_the_union_of_the_batches(run_small: Runner) -> None:
-    options = {**WORKERS, "dataset__augmentation": "none", "local__lr": 0.5, "local__weight_decay": 0.01}
+    options = {
+        **WORKERS,
+        "augmentation__name": "none",
+        "optimizer__learning_rate": 0.5,
+        "optimizer__weight_decay": 0.01,
+    }
     ours = model(run_small(rounds=5, **options))
     worker = Worker(small_config(rounds=5, **options))
     optimizer = torch.optim.SGD(worker.parameters.values(), lr=0.5, weight_decay=0.01)
@@ -64,7 +69,7 @@ def test_one_worker_is_the_same_for_any_number_of_local_steps(run_small: Runner)
     """With augmentation and dropout, whose draws belong to steps as well."""
     options = {
         **WORKERS, **MOMENTUM, "clients__count": 1,
-        "model__name": "small-cnn", "local__warmup_steps": 9, "local__scheduler": "cosine-steps",
+        "model__name": "small-cnn", "schedule__warmup_steps": 9, "schedule__name": "cosine-steps",
     }  # fmt: skip
     hashes = {
         model_hash(run_small(f"h{steps}", rounds=12 // steps, **{**options, "local__steps": steps}))
@@ -80,7 +85,8 @@ def test_one_worker_is_the_same_for_any_number_of_local_steps(run_small: Runner)
 def test_resume_within_a_phase_and_across_borders(run_small: Runner) -> None:
     options = {
         **WORKERS, **MOMENTUM, "local__phases": "4:3,10:2",
-        "local__phase_gamma": 0.5, "evaluate__every": 1, "local__warmup_steps": 6, "local__total_steps": 15,
+        "schedule__phase_gamma": 0.5, "evaluate__every": 1, "schedule__warmup_steps": 6,
+        "local__total_steps": 15,
     }  # fmt: skip
     whole = run_small("whole", rounds=9, **options)
     for rounds in (2, 4, 5, 9):  # borders lie after rounds 4 and 6
@@ -97,7 +103,7 @@ def test_resume_within_a_phase_and_across_borders(run_small: Runner) -> None:
 
 def test_streams_go_on_where_the_server_decides_the_steps(run_small: Runner) -> None:
     """One worker is its optimiser whatever the rule makes of the rounds."""
-    options = {**WORKERS, **MOMENTUM, "clients__count": 1, "local__scheduler": "cosine-steps"}
+    options = {**WORKERS, **MOMENTUM, "clients__count": 1, "schedule__name": "cosine-steps"}
     fixed = run_small("fixed", rounds=12, **options, local__total_steps=12)
     ruled = {**options, "steps__rule": "doubling", "steps__min": 1, "steps__max": 4, "local__total_steps": 12}
     assert model_hash(run_small("ruled", rounds=20, **ruled)) == model_hash(fixed)
@@ -109,7 +115,7 @@ def test_a_last_round_that_is_left_out_is_told(run_small: Runner) -> None:
 
 
 def test_a_method_that_needs_one_rate_per_round_is_refused(run_small: Runner) -> None:
-    options = {**WORKERS, "method__name": "scaffold", "local__warmup_steps": 3}
+    options = {**WORKERS, "method__name": "scaffold", "schedule__warmup_steps": 3}
     with pytest.raises(UserError, match="computes with one learning rate per round"):
         run_small(**options)
 
@@ -143,7 +149,7 @@ def test_only_averaged_buffers_travel(run_small: Runner) -> None:
 def test_bytes_are_those_of_models_and_of_averaged_buffers(
     run_small: Runner, keys: dict[str, str], first: int, later: int, up: int
 ) -> None:
-    rows = pd.read_csv(run_small(rounds=3, **{**WORKERS, "local__momentum": 0.9, **keys}) / "metrics.csv")
+    rows = pd.read_csv(run_small(rounds=3, **{**WORKERS, "optimizer__momentum": 0.9, **keys}) / "metrics.csv")
     one = 4 * 4 * (64 * 64 + 64 + 64 * 10 + 10)  # four workers, float32, a hidden layer of 64
     assert rows["bytes_down"].tolist()[1:] == [first * one, later * one, later * one]
     assert rows["bytes_up"].tolist()[1:] == [up * one] * 3

@@ -43,7 +43,7 @@ from tests.methods.quadratics import Federation
 from tests.strategies.messages import make_reply
 
 ROUND = ConfigRecord({"server-round": 1})
-LR = {"local.lr": 0.1}
+LR = {"optimizer.learning-rate": 0.1}
 LINEAR = {"model__name": "linear", "partition__alpha": 0.2}
 
 
@@ -130,7 +130,7 @@ class TestFedRoD:
         torch.testing.assert_close(client.head["weight"].grad, residual)
 
     def test_the_global_model_is_that_of_balanced_softmax(self) -> None:
-        config = small(partition__alpha=0.2, local__momentum=0.5)  # a model with a body
+        config = small(partition__alpha=0.2, optimizer__momentum=0.5)  # a model with a body
         start = global_model(config)
         rod = train(Worker(config), 0, start, client_class=FedRoD)
         assert equal(rod.model, train(Worker(config), 0, start, client_class=BalancedSoftmax).model)
@@ -390,7 +390,7 @@ def test_fedrods_personal_head_follows_the_rate_of_each_step() -> None:
     """A warm-up begins at a rate of 0: in one step nothing moves, in two the head does."""
     moved = []
     for steps in (1, 2):
-        config = small(local__steps=steps, local__warmup_steps=9)
+        config = small(local__steps=steps, schedule__warmup_steps=9)
         client = FedRoD(Worker(config), 0)
         client.train({"arrays": global_model(config)}, ConfigRecord({"server-round": 1}))
         moved.append(bool(client.state["personal-head"]["weight"].any()))

@@ -12,7 +12,7 @@ from common.sections import Value
 from tests.conftest import Runner
 from tests.methods.quadratics import Federation
 
-LR: dict[str, Value] = {"local.lr": 0.1}
+LR: dict[str, Value] = {"optimizer.learning-rate": 0.1}
 TWO = [(1.0, 1.0), (3.0, -1.0)]
 
 
@@ -22,7 +22,7 @@ TWO = [(1.0, 1.0), (3.0, -1.0)]
 )
 def test_oracle(clip_norm: float, decay: float, expected: list[float]) -> None:
     """O-18 of the specification of the studies of Local SGD; gamma is eta times ``clip_norm``."""
-    local = {**LR, "local.weight-decay": decay}
+    local = {**LR, "optimizer.weight-decay": decay}
     federation = Federation("minibatch-sgd", TWO, [2, 2], [1.0], local=local, clip_norm=clip_norm)
     assert [federation.round()[0] for _ in range(3)] == pytest.approx(expected, abs=1e-9)
 
@@ -43,7 +43,7 @@ def test_batches_one_by_one_are_a_batch_of_their_union(run_small: Runner) -> Non
     """I batches of b against one of I b, on the same samples, weight decay included."""
     common: dict[str, Value] = {
         "method__name": "minibatch-sgd", "model__name": "mlp", "rounds": 4, "clients__fraction": 1.0,
-        "local__epochs": 0, "local__weight_decay": 0.01, "dataset__augmentation": "none",
+        "local__epochs": 0, "optimizer__weight_decay": 0.01, "augmentation__name": "none",
     }  # fmt: skip
     many = run_small("many", local__steps=4, local__batch_size=8, **common)
     whole = run_small("whole", local__steps=1, local__batch_size=32, **common)
@@ -61,7 +61,10 @@ def test_one_step_per_round_is_fedavg_with_one_step(run_small: Runner) -> None:
 
 @pytest.mark.parametrize(
     ("overrides", "match"),
-    [({"local__momentum": 0.9}, "without local.momentum"), ({"local__clip_norm": 1.0}, "method.clip-norm")],
+    [
+        ({"optimizer__momentum": 0.9}, "without optimizer.momentum"),
+        ({"optimizer__clip_norm": 1.0}, "method.clip-norm"),
+    ],
 )
 def test_what_would_make_other_steps_is_refused(
     overrides: dict[str, Value], match: str, run_small: Runner

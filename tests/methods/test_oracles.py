@@ -6,7 +6,7 @@ import torch
 from clients.local.step_weights import step_weight_norm
 from tests.methods.quadratics import Federation
 
-LR = {"local.lr": 0.1}
+LR = {"optimizer.learning-rate": 0.1}
 
 
 def close(*values: float) -> object:
@@ -58,8 +58,13 @@ def test_mu_zero_is_fedavg_bit_for_bit(method: str) -> None:
     [
         ([1, 1], {}, {}, -0.115425),
         ([100, 300], {}, {}, -0.36824375),
-        ([100, 300], {"local.momentum": 0.9}, {}, -0.7814543189),
-        ([100, 300], {"local.momentum": 0.9}, {"effective_steps": "steps"}, -0.7814543189 / 7.51175 * 3.5),
+        ([100, 300], {"optimizer.momentum": 0.9}, {}, -0.7814543189),
+        (
+            [100, 300],
+            {"optimizer.momentum": 0.9},
+            {"effective_steps": "steps"},
+            -0.7814543189 / 7.51175 * 3.5,
+        ),
     ],
 )
 def test_fednova(
@@ -72,7 +77,7 @@ def test_fednova(
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_fednova_with_equal_work_is_fedavg(momentum: float) -> None:
-    local = {**LR, "local.momentum": momentum}
+    local = {**LR, "optimizer.momentum": momentum}
     quadratics, counts = [(1.0, 1.0), (2.0, -3.0)], [1, 4]
     nova = Federation("fednova", quadratics, [3, 3], counts=counts, local=local)
     average = Federation("fedavg", quadratics, [3, 3], counts=counts, local=local)
@@ -132,7 +137,9 @@ def test_scaffold_server_learning_rate_does_not_touch_the_control() -> None:
 
 
 def test_scaffold_with_momentum_divides_by_the_step_weights() -> None:
-    federation = Federation("scaffold", [(1.0, 2.0)], [3], start=[0.5], local={**LR, "local.momentum": 0.9})
+    federation = Federation(
+        "scaffold", [(1.0, 2.0)], [3], start=[0.5], local={**LR, "optimizer.momentum": 0.9}
+    )
     federation.clients[0].state = {"control": {"w": torch.tensor([-0.2], dtype=torch.float64)}}
     federation.strategy.control = {"w": torch.tensor([0.3], dtype=torch.float64)}  # type: ignore[attr-defined]
     federation.round()
@@ -142,7 +149,7 @@ def test_scaffold_with_momentum_divides_by_the_step_weights() -> None:
 
 def test_scaffold_reaches_the_optimum_that_fedavg_misses() -> None:
     quadratics = [(1.0, 1.0), (10.0, -1.0)]
-    local = {"local.lr": 0.05}
+    local = {"optimizer.learning-rate": 0.05}
     scaffold, average = (
         Federation(name, quadratics, [10, 10], local=local) for name in ("scaffold", "fedavg")
     )
@@ -153,7 +160,7 @@ def test_scaffold_reaches_the_optimum_that_fedavg_misses() -> None:
 
 
 def test_scaffold_with_one_client_is_fedavg() -> None:
-    local = {"local.lr": 0.05}
+    local = {"optimizer.learning-rate": 0.05}
     scaffold, average = (
         Federation(n, [(2.0, 0.5)], [3], start=[1.0], local=local) for n in ("scaffold", "fedavg")
     )
@@ -187,7 +194,13 @@ def test_server_optimisers(
     adaptive = {} if method == "fedavgm" else {"server_learning_rate": 0.1, "tau": 0.01}
     x = torch.tensor([1.0, 1.0], dtype=torch.float64)
     federation = Federation(
-        method, [(1.0, (1.1, 0.8))], [1], start=[1.0, 1.0], local={"local.lr": 1.0}, **adaptive, **parameters
+        method,
+        [(1.0, (1.1, 0.8))],
+        [1],
+        start=[1.0, 1.0],
+        local={"optimizer.learning-rate": 1.0},
+        **adaptive,
+        **parameters,
     )
     assert federation.round() == close(*first)
     target = federation.w + torch.tensor([0.05, 0.1], dtype=torch.float64)
@@ -198,7 +211,12 @@ def test_server_optimisers(
 
 def test_fedadam_second_moment() -> None:
     federation = Federation(
-        "fedadam", [(1.0, (1.1, 0.8))], [1], start=[1.0, 1.0], local={"local.lr": 1.0}, tau=0.01
+        "fedadam",
+        [(1.0, (1.1, 0.8))],
+        [1],
+        start=[1.0, 1.0],
+        local={"optimizer.learning-rate": 1.0},
+        tau=0.01,
     )
     federation.round()
     assert federation.strategy.second_moment["w"].tolist() == close(0.000199, 0.000499)  # type: ignore[attr-defined]
@@ -214,7 +232,7 @@ def test_fedavgm_without_momentum_is_fedavg() -> None:
 
 def test_feddyn_reaches_the_optimum_that_fedavg_misses() -> None:
     federation = Federation(
-        "feddyn", [(1.0, 1.0), (10.0, -1.0)], [10, 10], local={"local.lr": 0.05}, alpha=1.0
+        "feddyn", [(1.0, 1.0), (10.0, -1.0)], [10, 10], local={"optimizer.learning-rate": 0.05}, alpha=1.0
     )
     for _ in range(400):
         x = federation.round()
@@ -224,8 +242,8 @@ def test_feddyn_reaches_the_optimum_that_fedavg_misses() -> None:
 @pytest.mark.parametrize("option", [1, 2])
 def test_scaffold_at_a_rate_of_zero_stays_finite(option: int) -> None:
     """A rate that has been multiplied by gamma often enough is 0: nothing moves, nothing is divided by it."""
-    decay = {"local.scheduler": "step", "local.scheduler-step-rounds": 1, "local.scheduler-gamma": 1e-100}
-    local = {"local.lr": 1.0, **decay}
+    decay = {"schedule.name": "step", "schedule.step-rounds": 1, "schedule.gamma": 1e-100}
+    local = {"optimizer.learning-rate": 1.0, **decay}
     federation = Federation("scaffold", THREE, [2] * 3, start=[0.5], local=local, option=option)
     points = [federation.round() for _ in range(8)]
     assert points[-1] == points[0] != [0.5]

@@ -19,7 +19,7 @@ from tests.clients.jobs import equal, global_model, small, train
 from tests.methods.federation import Loss, LossFederation
 from tests.methods.quadratics import Federation
 
-LR = {"local.lr": 0.1}
+LR = {"optimizer.learning-rate": 0.1}
 
 
 def close(*values: float) -> object:
@@ -95,7 +95,7 @@ def test_fedrep_without_head_steps_is_fedavg_on_the_body() -> None:
 
 
 def test_momentum_and_decay_do_not_move_what_is_frozen() -> None:
-    local = {**LR, "local.momentum": 0.9, "local.weight-decay": 0.5}
+    local = {**LR, "optimizer.momentum": 0.9, "optimizer.weight-decay": 0.5}
     federation = LossFederation("fedbabu", [target(2.0)], [4], Product, local=local)
     federation.run_round()
     assert federation.model["classifier.a"].item() == 0.5
@@ -155,8 +155,8 @@ class TestDitto:
         assert batches == [False] * steps + [True] * steps
 
     def test_a_step_that_overshoots_is_refused(self) -> None:
-        federation = Federation("ditto", [(1, 4)], [1], local={"local.lr": 0.5}, lam=2.0)
-        with pytest.raises(UserError, match=r"local\.lr \* method\.lam"):
+        federation = Federation("ditto", [(1, 4)], [1], local={"optimizer.learning-rate": 0.5}, lam=2.0)
+        with pytest.raises(UserError, match=r"optimizer\.learning-rate \* method\.lam"):
             federation.clients[0].validate()
 
 
@@ -164,7 +164,9 @@ class TestPerFedAvg:
     TARGETS = (3.0, 0.0, 5.0)  # of the batches D, D', D''
 
     def federation(self, local_lr: float = 0.5, **parameters: object) -> Federation:
-        federation = Federation("per-fedavg", [(2, 0)], [1], start=[1.0], local={"local.lr": local_lr})
+        federation = Federation(
+            "per-fedavg", [(2, 0)], [1], start=[1.0], local={"optimizer.learning-rate": local_lr}
+        )
         client = federation.clients[0]
         vars(client).update({"inner_learning_rate": 0.1, **parameters})
         return federation

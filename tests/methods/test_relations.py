@@ -24,7 +24,7 @@ def is_plain(name: str) -> bool:
 
 
 PLAIN = list(filter(is_plain, available_methods()))
-LR = {"local.lr": 0.1}
+LR = {"optimizer.learning-rate": 0.1}
 
 
 @pytest.mark.parametrize("method", ["fedavgm", "fedadagrad", "fedadam", "fedyogi"])

@@ -10,7 +10,7 @@ from tests.methods.federation import Loss
 from tests.methods.quadratics import Federation, quadratic
 from tests.methods.sized import SizedFederation
 
-LR = {"local.lr": 0.1}
+LR = {"optimizer.learning-rate": 0.1}
 METHODS = ["heteroavg", "heteroprox", "heteronova", "heteroscaffold"]
 
 
@@ -49,7 +49,7 @@ def test_o11_averages_over_holders(weighting: str, w: float, v: float) -> None:
         losses,
         [1, 1, 1],
         counts=[100, 300, 600],
-        local={"local.lr": 1.0},
+        local={"optimizer.learning-rate": 1.0},
         weighting=weighting,
     )
     model = run.run_round()
@@ -68,7 +68,7 @@ def test_o25_nova_over_two_holders() -> None:
 @pytest.mark.parametrize(("steps", "weight"), [(3, 5.61), (5, 13.1441)])
 def test_o25_work_with_momentum(steps: int, weight: float) -> None:
     run = SizedFederation(
-        "heteronova", {"w": [1.0]}, ["w"], [slopes(w=1)], [steps], local={**LR, "local.momentum": 0.9}
+        "heteronova", {"w": [1.0]}, ["w"], [slopes(w=1)], [steps], local={**LR, "optimizer.momentum": 0.9}
     )
     run.run_round()
     assert run.clients[0].step_weight_norm == pytest.approx(weight, abs=1e-12)
@@ -152,7 +152,7 @@ def test_m17_an_entry_without_holder_stays(method: str) -> None:
 
 
 def test_a_prox_term_pulls_to_the_received_part() -> None:
-    values, lr = {"w": [1.0], "v": [4.0]}, {"local.lr": 1.0}
+    values, lr = {"w": [1.0], "v": [4.0]}, {"optimizer.learning-rate": 1.0}
     run = SizedFederation("heteroprox", values, ["w"], [slopes(w=-0.5)], [2], local=lr, mu=0.1)
     # O27: at w = 1.5, W = 1 the extra gradient is .05; w: 1 -> 1.5 -> 1.5 + .5 - .05.
     assert run.run_round()["w"].item() == pytest.approx(1.95, abs=1e-12)
@@ -166,7 +166,12 @@ def test_prox_has_the_papers_mu() -> None:
 def test_parts_of_entries_are_averaged_element_by_element(method: str) -> None:
     losses = [slopes(w=-1), slopes(w=-3), slopes(w=-5)]
     run = SizedFederation(
-        method, {"w": [0.0, 10.0, 20.0]}, ["w1", "w2", "w1"], losses, [1, 1, 1], local={"local.lr": 1.0}
+        method,
+        {"w": [0.0, 10.0, 20.0]},
+        ["w1", "w2", "w1"],
+        losses,
+        [1, 1, 1],
+        local={"optimizer.learning-rate": 1.0},
     )
     assert run.run_round()["w"].tolist() == pytest.approx([3.0, 13.0, 20.0], abs=1e-12)
     assert run.run_round([0])["w"].tolist()[1:] == pytest.approx([13.0, 20.0], abs=1e-12)

@@ -23,9 +23,9 @@ def federated(**overrides: object) -> Config:
         "method.name": "fedprox",
         "method.mu": 0.3,
         "local.steps": 4,
-        "local.lr": 0.07,
+        "optimizer.learning-rate": 0.07,
         "evaluate.every": 5,
-        "dataset.augmentation": "crop-flip",
+        "augmentation.name": "crop-flip",
     }
     return make_config(layer | {k.replace("__", ".").replace("_", "-"): v for k, v in overrides.items()})  # type: ignore[arg-type]
 
@@ -161,19 +161,24 @@ def test_a_wrong_comparator() -> None:
 
 def test_the_course_of_local_steps_becomes_that_of_all_workers() -> None:
     course = {"local.steps": 2, "local.epochs": 0, "local.phases": "24:6,48", "local.total-steps": 100}
-    course |= {"local.warmup-steps": 5, "local.sampling": "shuffle", "evaluate.every-steps": 12, "rounds": 25}
+    course |= {
+        "schedule.warmup-steps": 5,
+        "local.sampling": "shuffle",
+        "evaluate.every-steps": 12,
+        "rounds": 25,
+    }
     config = make_config({**course, "clients.count": 4, "clients.fraction": 1.0, "method.name": "localsgd"})  # type: ignore[dict-item]
     pooled = derive(config, "centralized", no_sizes)
     assert (pooled.local.phases, pooled.local.steps, pooled.evaluate.every_steps) == ("96:24,192", 8, 48)
     for server_round in range(1, 26):
         assert pooled.local.course().steps(server_round) == 4 * config.local.course().steps(server_round)
-    assert pooled.local.warmup_steps == 20
+    assert pooled.schedule.warmup_steps == 20
     assert derive(pooled, "centralized", no_sizes) == pooled
 
 
 @pytest.mark.parametrize(
     ("rule", "options"),
-    [("doubling", {}), ("qsr", {"local.scheduler": "step", "local.scheduler-step-rounds": 1})],
+    [("doubling", {}), ("qsr", {"schedule.name": "step", "schedule.step-rounds": 1})],
 )
 def test_rules_for_the_local_steps_decide_as_many_for_the_pooled_data(
     rule: str, options: dict[str, object]

@@ -34,7 +34,7 @@ partition.name = "iid"
 partition.name = "classes"
 partition.classes-per-client = 2
 [cells."scaffold,*"]
-local.lr = 0.03
+optimizer.learning-rate = 0.03
 [report.published]
 "fedavg,iid" = 90.5
 """
@@ -112,8 +112,8 @@ def test_every_combination_runs_once_and_is_skipped_afterwards(
     output = capsys.readouterr().out
     directory = tmp_path / "sweep"
     assert sorted(path.name for path in directory.iterdir() if path.is_dir()) == NAMES
-    assert summary(directory / "scaffold,nc2")["config"]["local.lr"] == 0.03  # type: ignore[index]
-    assert summary(directory / "fedavg,nc2")["config"]["local.lr"] == 0.05  # type: ignore[index]
+    assert summary(directory / "scaffold,nc2")["config"]["optimizer.learning-rate"] == 0.03  # type: ignore[index]
+    assert summary(directory / "fedavg,nc2")["config"]["optimizer.learning-rate"] == 0.05  # type: ignore[index]
     assert "method \\ split" in output
     assert "(90.5)" in output
     table = pd.read_csv(directory / "table.csv")
@@ -137,7 +137,7 @@ def test_a_run_does_not_notice_what_ran_before_it(sweep: Sweeper, tmp_path: Path
     flat.model.name = "mlp"
     [axes.data]
     one.partition.name = "iid"
-    other = { partition.alpha = 0.3, seed = 3, method.name = "scaffold", local.lr = 0.1 }
+    other = { partition.alpha = 0.3, seed = 3, method.name = "scaffold", optimizer.learning-rate = 0.1 }
     """
     assert sweep(text=text) == 0
     names = ["small,one", "small,other", "flat,one", "flat,other"]
@@ -242,14 +242,22 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
         ),
         ('name = "scaffold"', 'name = "scafold"', "run 'scaffold,iid': method.name: there is no 'scafold'"),
         ('"classes"', '"clases"', "run 'fedavg,nc2': partition.name: there is no 'clases'; did you mean"),
-        ("local.lr = 0.03", "local.lrr = 0.03", "run 'scaffold,iid': unknown key 'local.lrr'; did you mean"),
-        ("local.lr = 0.03", "local.lr = -1", "run 'scaffold,iid': local.lr must be greater than 0"),
         (
-            "local.lr = 0.03",
-            'local.optimizer = "sdg"',
-            "run 'scaffold,iid': local.optimizer: there is no 'sdg'",
+            "optimizer.learning-rate = 0.03",
+            "local.lrr = 0.03",
+            "run 'scaffold,iid': unknown key 'local.lrr'; did you mean",
         ),
-        ("local.lr = 0.03", 'model.name = "hsu-cnn"', "run 'scaffold,iid': "),
+        (
+            "optimizer.learning-rate = 0.03",
+            "optimizer.learning-rate = -1",
+            "run 'scaffold,iid': optimizer.learning-rate must be greater than 0",
+        ),
+        (
+            "optimizer.learning-rate = 0.03",
+            'optimizer.name = "sdg"',
+            "run 'scaffold,iid': optimizer.name: there is no 'sdg'",
+        ),
+        ("optimizer.learning-rate = 0.03", 'model.name = "hsu-cnn"', "run 'scaffold,iid': "),
     ],
 )
 def test_every_configuration_is_checked_before_the_first_run(
@@ -266,11 +274,11 @@ def test_other_runs_in_the_directory_are_one_error(sweep: Sweeper, capsys: Outpu
     assert sweep("--only", "fedavg") == 0
     capsys.readouterr()
     for arguments in ([], ["--resume"]):
-        assert sweep(*arguments, local__lr=0.2, seed=3) == 2
+        assert sweep(*arguments, **{"optimizer__learning-rate": 0.2, "seed": 3}) == 2
         error = capsys.readouterr().err
         assert (
-            "holds other runs than these: fedavg,iid: local.lr was 0.05 and is 0.2; seed was 0 and is 3"
-            in error
+            "holds other runs than these: fedavg,iid: optimizer.learning-rate was 0.05 and is 0.2;"
+            " seed was 0 and is 3" in error
         )
         assert "(and 1 more); choose another --run-dir" in error
 
@@ -470,8 +478,8 @@ class TestKeysOfAllRuns:
 
     def test_two_cells_do_not_become_one(self, sweep: Sweeper, capsys: Output) -> None:
         text = SWEEP.replace('method.name = "scaffold"', "")
-        assert sweep("--set", "local.lr=0.1", text=text) == 2
-        complaint = "--set local.lr makes the runs 'fedavg,iid' and 'scaffold,iid' the same"
+        assert sweep("--set", "optimizer.learning-rate=0.1", text=text) == 2
+        complaint = "--set optimizer.learning-rate makes the runs 'fedavg,iid' and 'scaffold,iid' the same"
         assert complaint in capsys.readouterr().err
 
     def test_each_run_takes_the_keys_that_it_knows(self, sweep: Sweeper, tmp_path: Path) -> None:

@@ -126,10 +126,10 @@ def test_recalibration_on_as_many_batches_as_told(batch_norm_model: str) -> None
         {"batch_norm__batches": 50},
         {"batch_norm__batches": 2},
         {"batch_norm__batches": 2, "batch_norm__batch_size": 16},
-        {"dataset__augmentation": "crop-flip", "dataset__crop_padding": 2},
-        {"dataset__augmentation": "crop-flip", "dataset__crop_padding": 2, "batch_norm__augmented": True},
-        {"dataset__augmentation": "resized-crop-flip", "batch_norm__augmented": True},
-        {"dataset__cutout": 4, "batch_norm__augmented": True},
+        {"augmentation__name": "crop-flip", "augmentation__padding": 2},
+        {"augmentation__name": "crop-flip", "augmentation__padding": 2, "batch_norm__augmented": True},
+        {"augmentation__name": "resized-crop-flip", "batch_norm__augmented": True},
+        {"augmentation__cutout": 4, "batch_norm__augmented": True},
     ]
     means = []
     for option in options:

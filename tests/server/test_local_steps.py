@@ -9,14 +9,18 @@ from common.config import Config, merge
 from common.errors import UserError
 from common.rounds_scale import scale_rounds
 from common.sections import Value
-from server.local_steps import LocalSteps, adacomm, doubling, linear, quadratic_rule
+from common.step_rules.adacomm import adacomm
+from common.step_rules.doubling import doubling
+from common.step_rules.linear import linear
+from common.step_rules.qsr import quadratic_rule
+from server.local_steps import LocalSteps
 from tests.conftest import Runner
 
 
 def configured(**values: Value) -> Config:
     given = {key.replace("__", ".").replace("_", "-"): value for key, value in values.items()}
     return Config.from_flat(
-        merge({"local.epochs": 0, "local.steps": 16, "rounds": 10, "local.lr": 0.1}, given)
+        merge({"local.epochs": 0, "local.steps": 16, "rounds": 10, "optimizer.learning-rate": 0.1}, given)
     )
 
 
@@ -66,8 +70,9 @@ def test_adacomm_in_a_run() -> None:
 def test_adacomm_looks_at_the_decay_of_the_rate_alone() -> None:
     """Neither warm-up nor the factor of the batch size is a change of it."""
     config = configured(
-        steps__rule="adacomm", local__batch_size=256, local__lr_scaling="sqrt", local__warmup_rounds=4,
-        local__scheduler="step", local__scheduler_step_rounds=2, local__scheduler_gamma=0.25,
+        steps__rule="adacomm", local__batch_size=256, optimizer__learning_rate_scaling="sqrt",
+        schedule__warmup_rounds=4,
+        schedule__name="step", schedule__step_rounds=2, schedule__gamma=0.25,
     )  # fmt: skip
     assert decide_all(config, losses(2.5, 2.5, 2.5, 2.5)) == [16, 8, 32, 16]
 
@@ -80,8 +85,8 @@ def test_a_round_in_which_nobody_trained_changes_nothing() -> None:
 
 def test_quadratic_rule_in_a_run() -> None:
     config = configured(
-        steps__rule="qsr", steps__max=50, local__steps=4, local__scheduler="step",
-        local__scheduler_step_rounds=1, local__scheduler_gamma=0.5,
+        steps__rule="qsr", steps__max=50, local__steps=4, schedule__name="step",
+        schedule__step_rounds=1, schedule__gamma=0.5,
     )  # fmt: skip
     assert decide_all(config, losses(*[1.0] * 4)) == [4, 16, 50, 50]
 
@@ -100,8 +105,8 @@ def test_schedules_over_the_budget(direction: str, expected: list[int]) -> None:
 def test_quadratic_rule_with_a_rate_that_falls_by_steps() -> None:
     """With one cosine over 40 steps: lr is lr_0 (1 + cos(pi t / 40)) / 2; its warm-up does not count."""
     config = configured(
-        steps__rule="qsr", steps__min=1, steps__max=30, local__steps=4, local__scheduler="cosine-steps",
-        local__total_steps=40, local__warmup_steps=4,
+        steps__rule="qsr", steps__min=1, steps__max=30, local__steps=4, schedule__name="cosine-steps",
+        local__total_steps=40, schedule__warmup_steps=4,
     )  # fmt: skip
     expected, done = [], 0
     while done < 40:
@@ -144,7 +149,7 @@ def test_bad_combinations(overrides: dict[str, Value], match: str) -> None:
 def test_clients_make_as_many_steps_and_resume_is_exact(run_small: Runner) -> None:
     values: dict[str, Value] = {
         "model__name": "linear", "steps__rule": "adacomm", "steps__min": 1, "local__total_steps": 20,
-        "local__steps": 6, "local__epochs": 0, "local__scheduler": "constant",
+        "local__steps": 6, "local__epochs": 0, "schedule__name": "constant",
     }  # fmt: skip
     whole = run_small("whole", rounds=20, **values)
     rows, clients = (pd.read_csv(whole / f"{name}.csv") for name in ("metrics", "clients"))

@@ -36,7 +36,7 @@ def run_tiny(run_small: Runner) -> Runner:
             "model__name": "linear",
             "local__epochs": 0,
             "local__steps": 1,
-            "dataset__augmentation": "none",
+            "augmentation__name": "none",
         }
         return run_small(*arguments, **{**tiny, **overrides})
 
@@ -119,7 +119,7 @@ def query(worker: Worker, client: int, one_batch: bool, server_round: int = 1) -
 
 
 def test_the_loss_query() -> None:
-    config = small(model__name="small-cnn", dataset__augmentation="crop-flip", evaluate__batch_size=17)
+    config = small(model__name="small-cnn", augmentation__name="crop-flip", evaluate__batch_size=17)
     worker = Worker(config)
     model = global_model(config)
     assert query(worker, 2, one_batch=False) == pytest.approx(expected_loss(worker, model, 2), rel=1e-5)

@@ -24,7 +24,7 @@ from tests.conftest import Runner, model_for
 
 FIXED = {"privacy__clipping": "fixed", "privacy__noise_multiplier": 0.5, "privacy__clip_norm": 0.5}
 ADAPTIVE = {**FIXED, "privacy__clipping": "adaptive", "privacy__count_noise": 1.0}
-MODEL = {"model__name": "mlp", "dataset__augmentation": "none"}
+MODEL = {"model__name": "mlp", "augmentation__name": "none"}
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_clipping_without_noise_has_no_epsilon(
         ({"stop__metric": "train_loss", "stop__target": 0.1}, "no epsilon for stop.metric = 'train_loss'"),
         ({"stop__metric": "train_loss", "stop__patience": 2}, "no epsilon for stop.metric = 'train_loss'"),
         (
-            {"steps__rule": "adacomm", "local__epochs": 0, "local__steps": 2, "local__scheduler": "constant"},
+            {"steps__rule": "adacomm", "local__epochs": 0, "local__steps": 2, "schedule__name": "constant"},
             "no epsilon for steps.rule = 'adacomm'",
         ),
         (

@@ -240,7 +240,7 @@ def test_a_buffer_larger_than_the_federation_is_refused() -> None:
         ({"participation__name": "skewed"}, "participation.name at 'uniform'"),
         ({"privacy__clipping": "fixed"}, "does not cover 'fedasync'"),
         ({"stragglers__policy": "drop"}, "waits for nobody"),
-        ({"local__warmup_epochs": 0.5}, "share no count of local steps"),
+        ({"schedule__warmup_epochs": 0.5}, "share no count of local steps"),
         ({"local__sampling": "shard"}, "share no count of local steps"),
         ({"steps__rule": "qsr", "local__steps": 2, "local__epochs": 0}, "steps.rule at 'fixed'"),
     ],
@@ -273,8 +273,8 @@ def test_the_learning_rate_is_that_of_the_round_in_which_a_client_began(run_smal
         "model__name": "linear",
         "method__name": "fedasync",
     }
-    options |= {"local__scheduler": "step", "local__scheduler_step_rounds": 1, "local__scheduler_gamma": 0.5}
-    rows = pd.read_csv(run_small(rounds=8, local__lr=0.1, **options) / "metrics.csv").loc[1:]
+    options |= {"schedule__name": "step", "schedule__step_rounds": 1, "schedule__gamma": 0.5}
+    rows = pd.read_csv(run_small(rounds=8, optimizer__learning_rate=0.1, **options) / "metrics.csv").loc[1:]
     began = rows["round"] - rows["staleness"]
     assert began.tolist() == [1] * 6 + [2, 3]
     assert rows["learning_rate"].tolist() == pytest.approx((0.1 * 0.5 ** (began - 1)).tolist())

@@ -26,7 +26,7 @@ STATE = {"scaffold": "control", "heteroscaffold": "control", "feddyn": "linear"}
 
 
 def make_federation(method: str, weighting: str) -> LossFederation:
-    steps, local = [3] * 4, {"local.lr": 0.3}
+    steps, local = [3] * 4, {"optimizer.learning-rate": 0.3}
     if method == "heteroscaffold":
         losses = [quadratic(a, b) for a, b in QUADRATICS]
         values = {"w": [0.0]}
@@ -154,7 +154,7 @@ def test_the_state_is_the_mean_of_all_clients_states_after_every_round(
             "method__name": method,
             "method__weighting": weighting,
             "partition__name": "quantity",
-            "dataset__augmentation": "none",
+            "augmentation__name": "none",
             **scheme,
         },
     )

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from common.config import PROJECT_ROOT
-from tests.conftest import SMALL_RUN
+from tests.conftest import small_run
 
 
 def command(run_directory: Path, *arguments: str, **overrides: object) -> list[str]:
     """Return the command line of a small run."""
-    settings = {**SMALL_RUN, **{key.replace("__", "."): value for key, value in overrides.items()}}
+    given = {key.replace("__", "."): value for key, value in overrides.items()}
+    settings = {**small_run(given), **given}
     assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     return [sys.executable, "run_simulation.py", "--run-dir", str(run_directory), *assignments, *arguments]
 

@@ -17,6 +17,7 @@ from common.config import PROJECT_ROOT
 from common.records import Payload
 from runtimes import launch, realign, replay
 from server.checkpoints import checkpoint
+from server.observers import Round
 from server.round_loop import RoundLoop
 from tests.conftest import SMALL_RUN
 
@@ -33,9 +34,9 @@ def assignments(*texts: str) -> list[str]:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        (["local.lrr=0.1"], "unknown key 'local.lrr'; did you mean 'local.lr'?"),
+        (["local.lrr=0.1"], "unknown key 'local.lrr'; did you mean 'optimizer.learning-rate'?"),
         (["rounds=many"], "rounds must be a valid integer, not 'many'"),
-        (["local.lr=-1"], "local.lr must be greater than 0, not -1"),
+        (["optimizer.learning-rate=-1"], "optimizer.learning-rate must be greater than 0, not -1"),
         (["local.steps=2", "local.epochs=2"], "exactly one of local.epochs and local.steps"),
         (["clients.count=2000"], "clients.count is 2000, more than the 1437 training samples: lower it"),
         (["dataset.name=mnst"], "there is no 'mnst'; did you mean 'mnist'?"),
@@ -50,7 +51,7 @@ def assignments(*texts: str) -> list[str]:
         (["method.weightin=uniform"], "did you mean 'weighting'?"),
         (["method.name=flwr:FedAdamm"], "did you mean 'FedAdam'?"),
         (["participation.name=unifrom"], "did you mean 'uniform'?"),
-        (["local.optimizer=sdg"], "did you mean 'sgd'?"),
+        (["optimizer.name=sdg"], "did you mean 'sgd'?"),
         (["device=gpu"], "device 'gpu' cannot be used here"),
     ],
 )
@@ -95,18 +96,21 @@ def test_a_used_run_directory_is_not_overwritten(tmp_path: Path, capsys: pytest.
 
 
 def test_resume_takes_the_configuration_of_the_run(tmp_path: Path) -> None:
-    assert call("--run-dir", str(tmp_path), "--set", "local.lr=0.02") == 0
+    assert call("--run-dir", str(tmp_path), "--set", "optimizer.learning-rate=0.02") == 0
     assert run_simulation.main(["--run-dir", str(tmp_path), "--resume", "--set", "rounds=4"]) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["rounds"] == 4
-    assert summary["config"]["local.lr"] == 0.02
+    assert summary["config"]["optimizer.learning-rate"] == 0.02
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--set", "local.lr=0.5"], "local.lr was 0.05 and is 0.5"),
-        (["--set", "seed=1", "--set", "local.lr=0.5"], "local.lr was 0.05 and is 0.5; seed was 0 and is 1"),
+        (["--set", "optimizer.learning-rate=0.5"], "optimizer.learning-rate was 0.05 and is 0.5"),
+        (
+            ["--set", "seed=1", "--set", "optimizer.learning-rate=0.5"],
+            "optimizer.learning-rate was 0.05 and is 0.5; seed was 0 and is 1",
+        ),
         (["--set", "rounds=2"], "has 3 rounds already, more than rounds = 2"),
     ],
 )
@@ -155,10 +159,10 @@ class TestWhatWasCommitted:
     def interrupted(self, monkeypatch: pytest.MonkeyPatch, at_round: int) -> None:
         train = RoundLoop._train
 
-        def stop(loop: RoundLoop, server_round: int) -> object:
-            if server_round == at_round:
+        def stop(loop: RoundLoop, current: Round) -> None:
+            if current.number == at_round:
                 raise KeyboardInterrupt
-            return train(loop, server_round)
+            train(loop, current)
 
         monkeypatch.setattr(RoundLoop, "_train", stop)
 

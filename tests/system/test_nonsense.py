@@ -26,8 +26,8 @@ NO_EFFECT = [
     ("privacy.delta=1e-3", "privacy.noise-multiplier"),
     ("stragglers.policy=drop", "stragglers.fraction"),
     ("steps.max=5", "steps.rule"),
-    ("steps.direction=down", "steps.rule"),
-    ("local.phase-gamma=0.5", "local.phases"),
+    ("steps.direction=down", "'fixed' has no parameter"),
+    ("schedule.phase-gamma=0.5", "local.phases"),
     ("dataset.natural-clients=3", "do not come from clients of their own"),
     ("dataset.imbalance-profile=step", "dataset.imbalance-factor"),
     ("dataset.feature-noise-clients=3", "dataset.feature-noise"),
@@ -67,6 +67,8 @@ NONSENSE = [
     (["resources.threads-per-worker=100000"], "resources.threads-per-worker must be"),
     (["dataset.image-size=1000000"], "dataset.image-size must be"),
     (["failures.timeout=1e300"], "failures.timeout must be"),
+    (["runtime.name=ray", "ray.address=127.0.0.1:9"], "cannot reach Ray at ray.address = '127.0.0.1:9'"),
+    (["runtime.name=ray", "ray.address=nonsense"], "cannot reach Ray at ray.address = 'nonsense'"),
     (["run.directory=x"], "--set does not take run.directory: use --run-dir"),
 ]
 BAD_NAMES = [

@@ -35,7 +35,7 @@ LAYER = {
     "model.layers": 1,
     "local.steps": 4,
     "local.batch-size": 16,
-    "local.lr": 2.0,
+    "optimizer.learning-rate": 2.0,
     "dataset.test-stride": 5,
     "dataset.validation-fraction": 0.1,
 }
@@ -142,7 +142,9 @@ def test_the_ceiling_holds_the_windows_of_the_same_roles(tmp_path: Path, partiti
 
 
 def test_moon_and_its_projection_on_text(tmp_path: Path) -> None:
-    run_directory = run(configure(tmp_path, method__name="moon", clients__fraction=1.0, local__lr=0.5))
+    run_directory = run(
+        configure(tmp_path, method__name="moon", clients__fraction=1.0, optimizer__learning_rate=0.5)
+    )
     metrics = pd.read_csv(run_directory / "metrics.csv")
     assert metrics["test_loss"].iloc[-1] < metrics["test_loss"][0]
 

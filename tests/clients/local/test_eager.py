@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from clients.local.eager import WRAPPED, eager, unwrapped
-from clients.local.lamb import LAMB
-from clients.local.lars import LARS
+from clients.local.optimizers.lamb import LAMB
+from clients.local.optimizers.lars import LARS
 
 CASES = [
     (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01, "fused": True}),
@@ -115,15 +115,15 @@ def test_a_compiled_model_trains_with_them() -> None:
 
 RUN = """
 import sys, torch, run_simulation
-from clients.local.optimizers import OPTIMIZERS
+from clients.local.optimizers import make_optimizer
 from common.config import Config, merge
 small = ["rounds=1", "clients.count=2", "local.epochs=0", "local.steps=1", "clients.evaluate-fraction=0.5"]
 settings = [part for text in small for part in ("--set", text)]
 assert run_simulation.main([*settings, "--run-dir", sys.argv[1]]) == 0
-local = Config.from_flat(merge()).local
-for make in OPTIMIZERS.values():
+section = Config.from_flat(merge()).optimizer
+for name in ("sgd", "adamw", "lars", "lamb"):
     weight = torch.ones(2, 2, requires_grad=True)
-    optimizer = make([{"params": [weight]}], local)
+    optimizer = make_optimizer([weight], section.model_copy(update={"name": name}))
     weight.sum().backward()
     optimizer.step()
     optimizer.load_state_dict(optimizer.state_dict())

@@ -28,8 +28,8 @@ OPTIONS: dict[str, Value] = {
     "local__steps": 2,
     "local__epochs": 0,
     "local__batch_size": 16,
-    "local__scheduler": "constant",
-    "dataset__augmentation": "none",
+    "schedule__name": "constant",
+    "augmentation__name": "none",
     "checkpoint__every": 1,
 }
 

@@ -3,7 +3,10 @@ import math
 import pytest
 import torch
 
-from clients.local.losses import focal, hinge, ldam, ldam_margins
+from clients.local.losses.focal import loss as focal
+from clients.local.losses.hinge import loss as hinge
+from clients.local.losses.ldam import loss as ldam
+from clients.local.losses.ldam import margins as ldam_margins
 from common.errors import UserError
 from tests.conftest import Runner
 
@@ -20,9 +23,9 @@ def test_focal() -> None:
     """p_y is 0.8 and 0.25: 0.2^2 ln 1.25 = 0.00892574 and 0.75^2 ln 4 = 0.77979056."""
     scores = torch.tensor([[0.8, 0.2], [0.75, 0.25]], dtype=torch.float64).log()
     targets = torch.tensor([0, 1])
-    assert focal(scores, targets, 2.0).item() == pytest.approx((0.00892574 + 0.77979056) / 2, abs=1e-7)
+    assert focal(scores, targets, gamma=2.0).item() == pytest.approx((0.00892574 + 0.77979056) / 2, abs=1e-7)
     plain = torch.nn.functional.cross_entropy(scores, targets).item()
-    assert focal(scores, targets, 0.0).item() == pytest.approx(plain, abs=1e-9)
+    assert focal(scores, targets, gamma=0.0).item() == pytest.approx(plain, abs=1e-9)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
@@ -30,7 +33,7 @@ def test_focal() -> None:
 def test_focal_pulls_however_far_the_scores_are_apart(gamma: float, gap: float) -> None:
     """For s = (0, gap) and y = 0 the loss tends to the gap and its gradient to (-1, 1)."""
     scores = torch.tensor([[0.0, gap]], requires_grad=True)
-    loss = focal(scores, torch.tensor([0]), gamma)
+    loss = focal(scores, torch.tensor([0]), gamma=gamma)
     loss.backward()  # type: ignore[no-untyped-call]
     log_p, log_rest = -gap - math.log1p(math.exp(-gap)), -math.log1p(math.exp(-gap))
     assert loss.item() == pytest.approx(-math.exp(gamma * log_rest) * log_p, rel=1e-5)
@@ -45,7 +48,7 @@ def test_focal_pulls_however_far_the_scores_are_apart(gamma: float, gap: float) 
 def test_focal_of_a_sample_that_is_certain_is_small_and_finite(gamma: float, gap: float) -> None:
     """For y = 1 it tends to e^(-(1 + gamma) gap): 1 - p_y is 0 in float32 beyond 17, and so is log p_y."""
     scores = torch.tensor([[0.0, gap, -gap]], requires_grad=True)
-    loss = focal(scores, torch.tensor([1]), gamma)
+    loss = focal(scores, torch.tensor([1]), gamma=gamma)
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == pytest.approx(math.exp(-(1 + gamma) * gap), rel=1e-3, abs=2e-7)
     assert scores.grad is not None
@@ -56,27 +59,28 @@ def test_focal_of_a_sample_that_is_certain_is_small_and_finite(gamma: float, gap
 def test_focal_under_mixed_precision_is_computed_in_float32() -> None:
     scores = torch.tensor([[0.0, 30.0]], dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
-        assert focal(scores, torch.tensor([0]), 2.0).dtype == torch.float32
+        assert focal(scores, torch.tensor([0]), gamma=2.0).dtype == torch.float32
 
 
 def test_ldam() -> None:
     """Counts 16 and 1: margins 0.25 and 0.5; z = (1, 0), y = 1: ln(1 + e^(s (1 + 0.5)))."""
-    margins = ldam_margins(torch.tensor([16, 0, 1]), 0.5)
+    counts = torch.tensor([16, 0, 1])
+    margins = ldam_margins(counts, 0.5)
     assert margins.tolist() == pytest.approx([0.25, 0.0, 0.5])
     scores, targets = torch.tensor([[1.0, -99.0, 0.0]], dtype=torch.float64), torch.tensor([2])
-    assert ldam(scores, targets, margins, 2.0).item() == pytest.approx(math.log1p(math.exp(3)), abs=1e-9)
-    without = ldam(scores, targets, torch.zeros(3), 1.0).item()
+    assert ldam(scores, targets, counts, scale=2.0).item() == pytest.approx(math.log1p(math.exp(3)), abs=1e-9)
+    without = ldam(scores, targets, counts, margin=0.0, scale=1.0).item()
     assert without == pytest.approx(torch.nn.functional.cross_entropy(scores, targets).item(), abs=1e-9)
 
 
 def test_a_method_with_a_loss_of_its_own_refuses_another(run_small: Runner) -> None:
     with pytest.raises(UserError, match="'moon' has a loss of its own"):
-        run_small(method__name="moon", model__name="mlp", local__loss="hinge")
+        run_small(method__name="moon", model__name="mlp", loss__name="hinge")
 
 
 def test_a_run_with_the_hinge_loss_ends_elsewhere(run_small: Runner) -> None:
     models = [
-        (run_small(loss, model__name="linear", local__loss=loss, rounds=1) / "model.safetensors").read_bytes()
+        (run_small(loss, model__name="linear", loss__name=loss, rounds=1) / "model.safetensors").read_bytes()
         for loss in ("hinge", "focal", "ldam", "cross-entropy")
     ]
     assert len(set(models)) == 4

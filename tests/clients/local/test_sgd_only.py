@@ -6,8 +6,8 @@ from common.errors import UserError
 from common.sections import Value
 from tests.conftest import Runner
 
-OTHERS: list[dict[str, Value]] = [{"local__optimizer": name} for name in ("adamw", "lars", "lamb")]
-CLIPPED: dict[str, Value] = {"local__clip_norm": 1.0}
+OTHERS: list[dict[str, Value]] = [{"optimizer__name": name} for name in ("adamw", "lars", "lamb")]
+CLIPPED: dict[str, Value] = {"optimizer__clip_norm": 1.0}
 
 
 @pytest.mark.parametrize("keys", OTHERS)
@@ -21,14 +21,14 @@ def test_other_optimizers_are_refused(method: str, keys: dict[str, Value], run_s
     "keys", [{"method__name": "scaffold"}, {"method__name": "fednova", "method__mu": 0.1}]
 )
 def test_clipped_gradients_are_refused(keys: dict[str, Value], run_small: Runner) -> None:
-    with pytest.raises(UserError, match=r"unclipped gradients: set local\.clip-norm to 0"):
+    with pytest.raises(UserError, match=r"unclipped gradients: set optimizer\.clip-norm to 0"):
         run_small(**keys, **CLIPPED)
 
 
 @pytest.mark.parametrize(
     "keys",
     [
-        {"method__name": "scaffold", "method__option": 1, "local__optimizer": "lamb"},
+        {"method__name": "scaffold", "method__option": 1, "optimizer__name": "lamb"},
         {"method__name": "scaffold", "method__option": 1, **CLIPPED},
         {"method__name": "fednova", **CLIPPED},
     ],

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import datasets.transforms
 from clients.base import Client
 from clients.local.batches import Batch, iterate_batches
 from clients.local.worker import Worker
+from common import chosen
 from common.config import Config
 from common.randomness import torch_generator
 from common.records import Payload, Tensors, to_record, to_tensors
@@ -31,9 +31,9 @@ def plain_loop(config: Config, client_id: int, server_round: int, start: Tensors
     model.train()
     optimizer = torch.optim.SGD(
         model.parameters(),
-        lr=config.local.learning_rate,
-        momentum=config.local.momentum,
-        weight_decay=config.local.weight_decay,
+        lr=config.optimizer.learning_rate,
+        momentum=config.optimizer.parameters["momentum"],
+        weight_decay=config.optimizer.parameters["weight-decay"],
         fused=True,
     )
     shuffle = torch_generator(config.seed, "shuffle", server_round, client_id)
@@ -53,7 +53,7 @@ OPTIONS: list[dict[str, Value]] = [
     {},
     {"model__name": "linear"},
     {"local__epochs": 1},
-    {"local__momentum": 0.9, "local__weight_decay": 0.01, "seed": 3},
+    {"optimizer__momentum": 0.9, "optimizer__weight_decay": 0.01, "seed": 3},
 ]
 
 
@@ -71,7 +71,7 @@ def test_training_is_a_plain_loop_bit_for_bit(options: dict[str, Value], client_
 
 
 def test_training_with_batch_norm_is_a_plain_loop_too(batch_norm_model: str) -> None:
-    config = small(model__name=batch_norm_model, local__momentum=0.9)
+    config = small(model__name=batch_norm_model, optimizer__momentum=0.9)
     start = global_model(config)
     result = train(Worker(config), 1, start)
     expected, _ = plain_loop(config, 1, 1, start)
@@ -86,9 +86,9 @@ class TestIsolation:
     @pytest.mark.parametrize(
         "options",
         [
-            {"local__momentum": 0.9},
-            {"local__optimizer": "adamw"},
-            {"model__name": "small-cnn", "dataset__augmentation": "crop-flip", "dataset__crop_padding": 1},
+            {"optimizer__momentum": 0.9},
+            {"optimizer__name": "adamw"},
+            {"model__name": "small-cnn", "augmentation__name": "crop-flip", "augmentation__padding": 1},
             {"model__name": "tiny-batch-norm"},
             {"model__name": "tiny-batch-norm", "batch_norm__policy": "local"},
         ],
@@ -119,8 +119,8 @@ class TestIsolation:
     def test_the_global_generators_neither_matter_nor_change(self) -> None:
         config = small(
             model__name="small-cnn",
-            dataset__augmentation="crop-flip",
-            dataset__crop_padding=1,
+            augmentation__name="crop-flip",
+            augmentation__padding=1,
             local__steps=2,
         )
         start, worker = global_model(config), Worker(config)
@@ -148,17 +148,18 @@ class TestIsolation:
     ) -> None:
         seeds: list[int] = []
 
-        def record(inputs: torch.Tensor, generator: torch.Generator, padding: int) -> torch.Tensor:
+        def record(inputs: torch.Tensor, generator: torch.Generator, *, padding: int = 0) -> torch.Tensor:
             assert padding == 2
             seeds.append(generator.initial_seed())
             return inputs
 
-        monkeypatch.setattr(datasets.transforms, "crop_flip", record)
+        monkeypatch.setattr("datasets.augmentations.crop_flip.augment", record)
+        chosen._function.cache_clear()
         for job in ({}, change):
             config = small(
                 seed=job.get("seed", 0),
-                dataset__augmentation="crop-flip",
-                dataset__crop_padding=2,
+                augmentation__name="crop-flip",
+                augmentation__padding=2,
                 local__steps=1,
             )
             train(Worker(config), job.get("client_id", 0), global_model(config), job.get("server_round", 1))
@@ -192,11 +193,11 @@ class TestIsolation:
 
     def test_augmentation_changes_the_batches(self) -> None:
         start = global_model(small())
-        augmented = small(dataset__augmentation="crop-flip", dataset__crop_padding=1)
+        augmented = small(augmentation__name="crop-flip", augmentation__padding=1)
         assert not equal(train(Worker(augmented), 0, start).model, train(Worker(small()), 0, start).model)
 
     def test_nothing_received_is_written_to(self, batch_norm_model: str) -> None:
-        config = small(model__name=batch_norm_model, local__weight_decay=0.1)
+        config = small(model__name=batch_norm_model, optimizer__weight_decay=0.1)
         record = to_record(global_model(config))
         before = {name: bytes(bytearray(array.data)) for name, array in record.items()}
         received = to_tensors(record)
@@ -345,7 +346,7 @@ class TestBudget:
         )
 
     def test_the_learning_rate_follows_the_round(self) -> None:
-        config = small(local__scheduler="step", local__scheduler_step_rounds=1, local__steps=1)
+        config = small(schedule__name="step", schedule__step_rounds=1, local__steps=1)
         start, worker = global_model(config), Worker(config)
 
         class OneBatch(Client):
@@ -428,7 +429,7 @@ class TestHooks:
 
 class TestNumericalOptions:
     def test_gradients_are_clipped_to_the_norm(self) -> None:
-        config = small(local__steps=1, local__lr=1.0, local__clip_norm=0.01)
+        config = small(local__steps=1, optimizer__learning_rate=1.0, optimizer__clip_norm=0.01)
         start = global_model(config)
         result = train(Worker(config), 0, start)
         squares = sum(((result.model[name] - start[name]).double() ** 2).sum() for name in start)
@@ -436,7 +437,7 @@ class TestNumericalOptions:
 
     def test_small_gradients_are_not_clipped(self) -> None:
         start = global_model(small())
-        clipped = train(Worker(small(local__clip_norm=1e6)), 0, start)
+        clipped = train(Worker(small(optimizer__clip_norm=1e6)), 0, start)
         assert equal(clipped.model, train(Worker(small()), 0, start).model)
 
     @pytest.mark.parametrize(

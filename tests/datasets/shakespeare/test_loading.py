@@ -191,7 +191,7 @@ def test_image_options_do_not_fit_text(plays: Path) -> None:
         load_dataset("shakespeare", root=plays, image_size=8)
     layer = {"dataset.name": "shakespeare", "dataset.root": str(plays), "clients.count": 2}
     with pytest.raises(UserError, match="'crop-flip' is for images, and 'shakespeare' is text"):
-        open_dataset(make_config(layer, {"dataset.augmentation": "crop-flip"}))
+        open_dataset(make_config(layer, {"augmentation.name": "crop-flip"}))
 
 
 def test_image_sets_have_no_text_parameters(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
 from common.errors import UserError
@@ -205,6 +206,18 @@ def test_a_damaged_file_is_made_anew(count_makes: Callable[[], int], tmp_path: P
     assert torch.equal(cached_sse_c(SPEC), head)
     assert count_makes() == 2
     assert head_cache._read(file, SPEC) is not None
+
+
+def test_a_flipped_bit_of_a_value_is_noticed(count_makes: Callable[[], int], tmp_path: Path) -> None:
+    head = cached_sse_c(SPEC)
+    (file,) = (tmp_path / "cache").glob("*.safetensors")
+    content = load(file.read_bytes())
+    position = tuple(content["head"].nonzero()[0])
+    content["head"][position] *= -1
+    file.write_bytes(save(content))
+    cached_sse_c.cache_clear()
+    assert torch.equal(cached_sse_c(SPEC), head)
+    assert count_makes() == 2
 
 
 def test_without_a_cache_folder_it_is_made_all_the_same(

@@ -26,7 +26,7 @@ def checkpoint(server_round: int, clients: dict[int, Payload] | None = None) -> 
         arrays={"w": torch.full((2, 3), float(server_round)), "n": torch.tensor(server_round)},
         strategy=({"momentum": {"kind": "tensor", "key": "momentum"}}, {"momentum": torch.ones(1)}),
         progress={"seconds": 0.5 * server_round, "best": {}, "stopped": ""},
-        config={"rounds": 9, "local.lr": 0.1},
+        config={"rounds": 9, "optimizer.learning-rate": 0.1},
         clients=clients or {},
     )
 
@@ -257,7 +257,7 @@ def test_a_manifest_is_plain_json_and_nothing_is_pickled(directory: Path) -> Non
     commit(CheckpointStore(directory), checkpoint(3, {0: control(1.0)}))
     manifest = json.loads((directory / "round-000003.json").read_text())
     assert manifest["round"] == 3
-    assert manifest["config"]["local.lr"] == 0.1
+    assert manifest["config"]["optimizer.learning-rate"] == 0.1
     assert {path.suffix for path in directory.iterdir()} == {".json", ".safetensors"}
 
 
@@ -294,7 +294,7 @@ class TestManifest:
         ("old", "new"),
         [
             ('"round": 4', '"round": 5'),
-            ('"local.lr": 0.1', '"local.lr": 0.2'),
+            ('"optimizer.learning-rate": 0.1', '"optimizer.learning-rate": 0.2'),
             ('"seconds": 2.0', '"seconds": 3.0'),
         ],
     )
@@ -338,9 +338,9 @@ class TestManifest:
         assert store.passed_over == ["round-000004.json: rows are missing"]
 
     def test_the_configuration_alone(self, two: Path) -> None:
-        assert CheckpointStore(two).latest_config() == {"rounds": 9, "local.lr": 0.1}
+        assert CheckpointStore(two).latest_config() == {"rounds": 9, "optimizer.learning-rate": 0.1}
         (two / "round-000004.json").write_text("")
-        assert CheckpointStore(two).latest_config() == {"rounds": 9, "local.lr": 0.1}
+        assert CheckpointStore(two).latest_config() == {"rounds": 9, "optimizer.learning-rate": 0.1}
         (two / "round-000001.json").write_text("")
         assert CheckpointStore(two).latest_config() is None
         assert CheckpointStore(two / "nowhere").latest_config() is None

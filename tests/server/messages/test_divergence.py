@@ -52,7 +52,7 @@ def test_an_aggregate_that_is_not_finite_ends_the_run_before_its_row(
     assert message.startswith(
         "round 1: the clients' replies are finite, but what the server makes of them is not"
     )
-    assert "local.lr = " in message
+    assert "optimizer.learning-rate = " in message
     key = next((k for k in parameters if k.endswith("learning_rate")), "")
     if key:
         assert f"{key.replace('__', '.').replace('_', '-')} = 1e+300" in message
@@ -76,7 +76,7 @@ def test_between_evaluations_the_model_is_named_and_not_the_client(run_small: Ru
     message = str(caught.value)
     assert message.startswith("round 2 works with a model of the server's whose loss is not finite")
     assert "before the first local step" in message
-    assert "local.lr" in message
+    assert "optimizer.learning-rate" in message
 
 
 @pytest.mark.parametrize("policy", ["raise", "drop"])
@@ -85,16 +85,16 @@ def test_a_client_that_diverges_is_given_advice(policy: str, run_small: Runner) 
         run_small(
             method__name="scaffold",
             model__name="mlp",
-            local__lr=1e30,
-            local__momentum=0.9,
-            local__scheduler="constant",
+            optimizer__learning_rate=1e30,
+            optimizer__momentum=0.9,
+            schedule__name="constant",
             failures__policy=policy,
             failures__max_fraction=0.5,
         )
     message = str(caught.value)
-    assert "local.lr = 1e+30" in message
-    assert "local.momentum = 0.9 every correction of 'scaffold' is repeated 10 times" in message
-    assert "local.clip-norm" in message
+    assert "optimizer.learning-rate = 1e+30" in message
+    assert "optimizer.momentum = 0.9 every correction of 'scaffold' is repeated 10 times" in message
+    assert "optimizer.clip-norm" in message
 
 
 def test_what_a_method_keeps_must_be_finite_in_the_models_precision() -> None:
@@ -116,8 +116,10 @@ def test_losses() -> None:
 
 
 def test_the_advice_names_the_rate_of_the_round_and_what_else_there_is() -> None:
-    config = small_config(local__lr=0.5, local__warmup_rounds=2, rounds=4)
+    config = small_config(optimizer__learning_rate=0.5, schedule__warmup_rounds=2, rounds=4)
     text = advice(config, 1, FedAdam(server_learning_rate=7.0))
-    assert "local.lr = 0.5, which is 0.25 in round 1, method.server-learning-rate = 7.0" in text
+    assert (
+        "optimizer.learning-rate = 0.5, which is 0.25 in round 1, method.server-learning-rate = 7.0" in text
+    )
     assert "method.tau" in text
     assert "warm it up" not in text

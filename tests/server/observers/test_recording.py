@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,13 +22,13 @@ from datasets.transforms import make_normalizer
 from models.configured import build_configured_model
 from models.measures.representations import layer_outputs
 from runtimes.sequential import SequentialGrid
-from server.records.recorder import Recorder
+from server.observers import Round
+from server.observers._similarity import Similarity
 from strategies._inco import InCo
-from strategies.fedavg import FedAvg
 from tests.conftest import Runner, small_config
-from tests.strategies.messages import NodesOnly, make_message
+from tests.strategies.messages import make_message
 
-RESNET = {"model__name": "resnet20", "dataset__augmentation": "none", "local__epochs": 0, "local__steps": 1}
+RESNET = {"model__name": "resnet20", "augmentation__name": "none", "local__epochs": 0, "local__steps": 1}
 
 
 class HearingGrid(SequentialGrid):
@@ -129,7 +130,7 @@ def inco_method(tmp_path_factory, monkeypatch):
     """A method ``inco-average`` that is found by its file name."""
     folder = tmp_path_factory.mktemp("strategies")
     (folder / "inco_average.py").write_text(
-        "from tests.server.records.test_recorder import InCoAverage as Base\n\n\n"
+        "from tests.server.observers.test_recording import InCoAverage as Base\n\n\n"
         "class InCoAverage(Base):\n    pass\n"
     )
     monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(folder)])
@@ -162,7 +163,7 @@ def test_diagnostics_of_inco_by_layer_and_round(run_small: Runner, inco_method):
     assert model_hash(parts) == model_hash(whole)
 
 
-def test_sub_models_are_told_by_the_size_in_their_message():
+def test_sub_models_are_told_by_the_size_in_their_message(tmp_path: Path):
     """Clients with the first one and two blocks of a transformer with three."""
     options = {
         "model.name": "vit-small", "model.depth": 3, "model.width": 12, "model.heads": 2,
@@ -172,42 +173,26 @@ def test_sub_models_are_told_by_the_size_in_their_message():
     dataset = open_dataset(config)
     model = build_configured_model(config, dataset.input_shape, dataset.num_classes)
 
-    class Sizes(FedAvg):
-        def configure_train(self, server_round, arrays, config, grid):
-            for node_id in grid.get_node_ids():
-                size = ConfigRecord({"server-round": 1, "size": f"depth{node_id}"})
-                yield Message(RecordDict({CONFIG: size}), dst_node_id=node_id, message_type="train")
-
-        def aggregate_train(self, server_round, replies):
-            assert len(list(replies)) == 3
-            return None, None
-
-    class Clients:
-        client_ids = {1: 10, 2: 20, 3: 30}  # noqa: RUF012
-        personal_names = frozenset()
-
-    class Directory:
-        def __init__(self, path):
-            self.path = path
-
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        strategy = Sizes()
-        Recorder(config, model, dataset, Clients()).watch(strategy, Directory(Path(folder)))
-        make_message()
-        messages = strategy.configure_train(
-            1, to_record(model.state_dict()), ConfigRecord(), NodesOnly([1, 2, 3])
-        )
-        replies = []
-        for message in messages:
-            part = model.submodel(f"depth{message.metadata.dst_node_id}")
-            content = RecordDict({ARRAYS: to_record(part.state_dict())})
-            replies.append(Message(content, reply_to=message))
-        strategy.aggregate_train(1, replies)
-        table = pd.read_csv(Path(folder) / "similarity" / "round-000001.csv")
+    parts = SimpleNamespace(
+        config=config,
+        dataset=dataset,
+        evaluation=SimpleNamespace(model=model),
+        clients=SimpleNamespace(client_ids={1: 10, 2: 20, 3: 30}, personal_names=frozenset()),
+    )
+    make_message()
+    messages, replies = {}, []
+    for node_id, client_id in parts.clients.client_ids.items():
+        size = ConfigRecord({"server-round": 1, "size": f"depth{node_id}"})
+        message = Message(RecordDict({CONFIG: size}), dst_node_id=node_id, message_type="train")
+        messages[client_id] = message
+        content = RecordDict({ARRAYS: to_record(model.submodel(f"depth{node_id}").state_dict())})
+        replies.append(Message(content, reply_to=message))
+    observer = Similarity(parts)
+    observer.start(SimpleNamespace(run_directory=SimpleNamespace(path=tmp_path)))
+    assert list(observer.replies(Round(1, messages=messages), replies)) == replies
+    table = pd.read_csv(tmp_path / "similarity" / "round-000001.csv")
     # All have the weights of one model: what they share is the same, and one block or two are missing.
     assert table[["layer", "client_a", "client_b"]].values.tolist() == [
-        ["blocks.0", 10, 20], ["blocks.0", 10, 30], ["blocks.0", 20, 30], ["blocks.1", 20, 30]
+    ["blocks.0", 10, 20], ["blocks.0", 10, 30], ["blocks.0", 20, 30], ["blocks.1", 20, 30]
     ]  # fmt: skip
     np.testing.assert_allclose(table["cka"], 1, atol=1e-6)

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-import server.messages.directory
+import server.messages.discovery
 from common.errors import UserError
-from common.flower import set_message_id
+from common.flower import NODE_UNAVAILABLE, is_simulation, set_message_id
 from runtimes.local_grid import LocalGrid
-from server.messages.directory import ClientDirectory, CohortGrid, discover_clients
+from server.messages.client_registry import ClientRegistry
+from server.messages.cohort_grid import CohortGrid
+from server.messages.discovery import count_nodes, discover_clients, returned_clients
 from server.messages.exchange import exchange
 from strategies.fedavg import FedAvg
 from tests.strategies.messages import NodesOnly, record
@@ -94,14 +96,14 @@ class TestDiscovery:
             discover_clients(AnsweringGrid(answers), 2, timeout=1)
 
     def test_fewer_nodes_are_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server.messages.directory, "_POLL_SECONDS", 0.001)
+        monkeypatch.setattr(server.messages.discovery, "_POLL_SECONDS", 0.001)
         grid = AnsweringGrid({2: describes(0), 3: describes(1)})
         views = iter([[], [2]])
         monkeypatch.setattr(grid, "get_node_ids", lambda: next(views, [3, 2]))
         assert discover_clients(grid, 2, timeout=10).node_ids == {0: 2, 1: 3}
 
     def test_but_not_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server.messages.directory, "_POLL_SECONDS", 0.001)
+        monkeypatch.setattr(server.messages.discovery, "_POLL_SECONDS", 0.001)
         with pytest.raises(UserError, match=r"only 1 of clients\.count = 5 nodes connected within 0 s"):
             discover_clients(AnsweringGrid({2: describes(0)}), 5, timeout=0.01)
 
@@ -117,6 +119,95 @@ class TestDiscovery:
         answers = {2: describes(0), 3: fails("this SuperNode has no partition id")}
         with pytest.raises(UserError, match=r"^this SuperNode has no partition id$"):
             discover_clients(AnsweringGrid(answers), 2, timeout=1)
+
+
+class InMemoryGrid(AnsweringGrid):
+    """One whose nodes are all there from the start, named as Flower's own."""
+
+
+class TestWaiting:
+    @pytest.fixture(autouse=True)
+    def _polls_quickly(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server.messages.discovery, "_POLL_SECONDS", 0.001)
+
+    def test_it_says_at_once_who_is_missing_and_now_and_then_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server.messages.discovery, "_SECONDS_BETWEEN_LINES", 0.1)
+        lines: list[str] = []
+        with pytest.raises(UserError, match=r"only 1 of clients.count = 3 nodes .* partition-id 0, 2"):
+            discover_clients(AnsweringGrid({7: describes(1)}), 3, 0.35, lines.append)
+        assert 3 <= len(lines) <= 4
+        assert "1 of clients.count = 3 are there; no node has partition-id 0, 2" in lines[0]
+
+    def test_a_simulation_fails_at_once_with_both_numbers(self) -> None:
+        grid = InMemoryGrid({node: describes(node) for node in range(10)})
+        started = time.monotonic()
+        with pytest.raises(UserError, match=r"has 10 nodes, but clients.count is 20.*num-supernodes=20"):
+            discover_clients(grid, 20, timeout=3600)
+        assert time.monotonic() - started < 5
+        with pytest.raises(UserError, match=r"has 10 nodes, but clients.count is 5"):
+            discover_clients(grid, 5, timeout=3600)
+
+    def test_flowers_grid_of_a_simulation_is_known(self) -> None:
+        from flwr.superlink.grid import InMemoryGrid as FlowersOwn
+
+        assert is_simulation(FlowersOwn.__new__(FlowersOwn))
+        assert not is_simulation(AnsweringGrid({}))
+
+    def test_nodes_that_are_there_are_counted_when_no_more_come(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        grid = AnsweringGrid({})
+        views = iter([[], [2], [2, 3, 4]])
+        monkeypatch.setattr(grid, "get_node_ids", lambda: next(views, [2, 3, 4]))
+        lines: list[str] = []
+        assert count_nodes(grid, 10, lines.append) == 3
+        assert "waiting for a first node" in lines[0]
+
+    def test_nobody_is_not_counted_for_ever(self) -> None:
+        with pytest.raises(UserError, match="no node connected within 0 s"):
+            count_nodes(AnsweringGrid({}), 0.01, lambda text: None)
+
+    def test_a_node_that_has_gone_makes_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        answers = {2: describes(0), 3: fails("gone", NODE_UNAVAILABLE), 9: describes(1)}
+        grid = AnsweringGrid(answers)
+        views = iter([[2, 3], [2]])
+        monkeypatch.setattr(grid, "get_node_ids", lambda: next(views, [2, 9]))
+        lines: list[str] = []
+        assert discover_clients(grid, 2, 10, lines.append).node_ids == {0: 2, 1: 9}
+
+
+class TestReturn:
+    """A SuperNode that is started again has another node id and the partition id of before."""
+
+    def directory(self) -> ClientRegistry:
+        return ClientRegistry({0: 2, 1: 3}, np.array([[1, 2], [3, 4]]), True)
+
+    def test_it_takes_its_place(self) -> None:
+        clients = self.directory()
+        by_node = clients.client_ids
+        grid = AnsweringGrid({2: describes(0), 9: describes(1, (3, 4))})
+        assert returned_clients(grid, clients, 1) == [1]
+        assert clients.node_ids == {0: 2, 1: 9}
+        assert by_node == {2: 0, 9: 1}
+        assert returned_clients(grid, clients, 1) == []
+
+    def test_not_while_the_old_node_is_there(self) -> None:
+        clients = self.directory()
+        grid = AnsweringGrid({2: describes(0), 3: describes(1), 9: describes(1, (3, 4))})
+        assert returned_clients(grid, clients, 1) == []
+        assert clients.node_ids == {0: 2, 1: 3}
+
+    def test_not_with_other_data(self) -> None:
+        grid = AnsweringGrid({2: describes(0), 9: describes(1, (3, 5))})
+        with pytest.raises(UserError, match="client 1 has come back with other data"):
+            returned_clients(grid, self.directory(), 1)
+
+    def test_nobody_else_is_asked(self) -> None:
+        grid = AnsweringGrid({2: describes(0), 3: describes(1)})
+        assert returned_clients(grid, self.directory(), 1) == []
+        assert grid.sent == []
 
 
 def message(node_id: int) -> Message:
@@ -193,6 +284,6 @@ class TestCohortGrid:
 
 
 def test_a_directory_is_in_the_order_of_the_clients() -> None:
-    directory = ClientDirectory({2: 10, 0: 30, 1: 20}, np.zeros((3, 2), np.int64), False)
+    directory = ClientRegistry({2: 10, 0: 30, 1: 20}, np.zeros((3, 2), np.int64), False)
     assert list(directory.node_ids) == [0, 1, 2]
     assert directory.client_ids == {30: 0, 20: 1, 10: 2}

@@ -1,28 +1,29 @@
 """When to stop before the last round."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
-from common.sections import StopSection
+from server.observers._observer import Observer, Round
+from server.parts import Parts
 
 
-class EarlyStop:
+class EarlyStop(Observer):
     """Stops after ``stop.patience`` evaluations without improvement, or when ``stop.target`` is reached.
 
-    Parameters
-    ----------
-    stop : StopSection
-        The keys ``stop.*``; 0 switches patience or target off.
+    0 switches patience or target off.
     """
 
-    def __init__(self, stop: StopSection) -> None:
-        self._stop = stop
-        self._sign = -1.0 if stop.metric.endswith("loss") else 1.0
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self._stop = parts.config.stop
+        self._sign = -1.0 if self._stop.metric.endswith("loss") else 1.0
         self.best: float | None = None
         self.evaluations_since_best = 0
 
-    def reason(self, row: dict[str, float]) -> str:
-        """Take in a row of metrics; return why to stop, or nothing. Rows without the metric do not count."""
-        value = row.get(self._stop.metric)
+    def stop_reason(self, current: Round) -> str:
+        """Return why to stop, or nothing. Rounds without the metric do not count."""
+        value = current.row.get(self._stop.metric)
         if value is None:
             return ""
         if not math.isnan(value) and (self.best is None or self._sign * value > self._sign * self.best):
@@ -37,3 +38,11 @@ class EarlyStop:
                 f"{self._stop.metric} has not improved for {self._stop.patience} evaluations (stop.patience)"
             )
         return ""
+
+    def state(self) -> dict[str, Any]:
+        """Return the best value and how long ago it was."""
+        return {"best": self.best, "evaluations_since_best": self.evaluations_since_best}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take them up."""
+        self.best, self.evaluations_since_best = state["best"], state["evaluations_since_best"]

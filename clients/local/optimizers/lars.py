@@ -1,10 +1,14 @@
 """LARS: layer-wise adaptive rate scaling for large batches (You, Gitman and Ginsburg 2017)."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
-from clients.local.foreach import ForeachOptimizer, norms, scale_
+from clients.local.eager import eager
+from clients.local.optimizers._foreach import ForeachOptimizer, norms, scale_
+from clients.local.optimizers._groups import Exclude, parameter_groups
 
 
 class LARS(ForeachOptimizer):
@@ -62,3 +66,25 @@ class LARS(ForeachOptimizer):
         torch._foreach_mul_(buffers, group["momentum"])
         torch._foreach_add_(buffers, changes)
         torch._foreach_sub_(params, buffers)
+
+
+def build(
+    parameters: Iterable[torch.Tensor],
+    learning_rate: float,
+    *,
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0,
+    weight_decay_exclude: Exclude = "norm-bias",
+    clip_decay: bool = False,
+    trust_coefficient: Annotated[float, Field(gt=0)] = 0.001,
+    epsilon: Annotated[float, Field(ge=0)] = 0.0,
+) -> torch.optim.Optimizer:
+    """Build LARS; weight decay is added to the gradient."""
+    return eager(LARS)(
+        parameter_groups(parameters, weight_decay_exclude, clip_decay),
+        lr=learning_rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        trust_coefficient=trust_coefficient,
+        eps=epsilon,
+    )

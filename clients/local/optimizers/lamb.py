@@ -1,10 +1,14 @@
 """LAMB: layer-wise adaptive moments for large batches (You et al. 2020, ICLR, Algorithm 2)."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
-from clients.local.foreach import ForeachOptimizer, norms, scale_
+from clients.local.eager import eager
+from clients.local.optimizers._foreach import ForeachOptimizer, norms, scale_
+from clients.local.optimizers._groups import Exclude, parameter_groups
 
 
 class LAMB(ForeachOptimizer):
@@ -80,3 +84,25 @@ class LAMB(ForeachOptimizer):
             state["exp_avg"] = torch.zeros_like(param)
             state["exp_avg_sq"] = torch.zeros_like(param)
         return state
+
+
+def build(
+    parameters: Iterable[torch.Tensor],
+    learning_rate: float,
+    *,
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9,
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999,
+    epsilon: Annotated[float, Field(gt=0)] = 1e-6,
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0,
+    weight_decay_exclude: Exclude = "norm-bias",
+    bias_correction: bool = True,
+) -> torch.optim.Optimizer:
+    """Build LAMB; weight decay is decoupled."""
+    return eager(LAMB)(
+        parameter_groups(parameters, weight_decay_exclude),
+        lr=learning_rate,
+        betas=(beta1, beta2),
+        eps=epsilon,
+        weight_decay=weight_decay,
+        bias_correction=bias_correction,
+    )

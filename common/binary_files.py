@@ -1,0 +1,49 @@
+"""Arrays from files that may be damaged: whatever is wrong with one is one line."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from common.errors import UserError
+from common.files import read_regular
+
+
+def read_npz(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
+    """Read arrays of an ``.npz`` file, never a pickle.
+
+    Raises
+    ------
+    UserError
+        If the file is no such archive, or an array is missing or damaged.
+    """
+    try:
+        with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as content:
+            return {name: content[name] for name in names}
+    except KeyError:
+        raise UserError(f"{path} has no array '{names[0]}': it is not what a run wrote") from None
+    except Exception as error:  # of the archive, of its compression, of an array's header
+        raise _damaged(path, error) from None
+
+
+def read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read the arrays of a ``.safetensors`` file.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or is damaged.
+    """
+    try:
+        return load(read_regular(path))
+    except (OSError, ValueError, LookupError, TypeError, MemoryError, SafetensorError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return UserError(f"cannot read {path}: {' '.join(reason.split())}")

@@ -1,0 +1,83 @@
+"""What an open section chooses: the thing that it names, with the section's other keys as its parameters."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common.defaults import drop_inherited_defaults
+from common.parameters import class_parameters, function_parameters, parse_parameters
+from common.plugins import Kind, find_function, find_subclass, folders
+from common.sections import OpenSection, Value
+
+T = TypeVar("T")
+
+# Parameters as what a cache is keyed by: with their types, since 1, 1.0 and true are equal.
+Items = tuple[tuple[str, Value, type], ...]
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What decides which thing, with which parameters, a section stands for."""
+
+    kind: Kind
+    name: str
+    items: Items
+    fixed: tuple[str, ...]
+    searched: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, kind: Kind, section: OpenSection) -> "_Choice":
+        fixed = tuple(field.alias or name for name, field in type(section).model_fields.items())
+        return cls(kind, section.choice, cache_items(section.parameters), fixed, tuple(folders()))
+
+    def parse(self, declared: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+        """Validate the parameters against those that the thing declares."""
+        section = self.kind.key.partition(".")[0]
+        given = drop_inherited_defaults(section, {key: value for key, value, _ in self.items}, declared)
+        return parse_parameters(section, self.name, declared, given, self.fixed)
+
+
+def chosen_function(kind: Kind, section: OpenSection) -> functools.partial[Any]:
+    """Return the function that a section names, with its keyword parameters.
+
+    Raises
+    ------
+    UserError
+        If there is no such function or parameter, or a value is out of range.
+    """
+    return _function(_Choice.of(kind, section))
+
+
+def chosen_object(kind: Kind, section: OpenSection, base: type[T]) -> T:
+    """Return an instance of the subclass of `base` that a section names; parameters are its attributes.
+
+    Raises
+    ------
+    UserError
+        As ``chosen_function``.
+    """
+    found: Any = base  # types are hashable, which mypy does not see
+    cls, parameters = _class(_Choice.of(kind, section), found)
+    made: T = cls()
+    for name, value in parameters.items():
+        setattr(made, name, value)
+    return made
+
+
+def cache_items(parameters: Mapping[str, Value]) -> Items:
+    """Return parameters as a part of the key of a cache."""
+    return tuple((key, parameters[key], type(parameters[key])) for key in sorted(parameters))
+
+
+@functools.lru_cache(maxsize=64)
+def _function(choice: _Choice) -> functools.partial[Any]:
+    function: Callable[..., Any] = find_function(choice.kind, choice.name)
+    return functools.partial(function, **choice.parse(function_parameters(function)))
+
+
+@functools.lru_cache(maxsize=64)
+def _class(choice: _Choice, base: type[Any]) -> tuple[type[Any], dict[str, Any]]:
+    cls = find_subclass(choice.kind, choice.name, base)
+    return cls, choice.parse(class_parameters(cls))

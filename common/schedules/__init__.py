@@ -1,0 +1,45 @@
+"""Schedules of the learning rate, found by file name: ``schedule.name = "cosine"`` is ``cosine.py`` here."""
+
+from common.chosen import chosen_object
+from common.plugins import SCHEDULE
+from common.sections import ScheduleSection
+
+
+class Schedule:
+    """Factors of the learning rate over a run: by round, by local step, or both.
+
+    A subclass overrides ``by_round`` or ``by_step``; its parameters, ``schedule.<parameter>``, are annotated
+    class attributes with a default.
+    """
+
+    depends_on_length = True
+    """Whether the length of the run decides the rate within it, so that a run cannot be made longer."""
+
+    def check(self) -> None:
+        """Raise a `UserError` if the parameters do not go together."""
+
+    def by_round(self, elapsed: int, num_rounds: int) -> float:
+        """Return the factor of a round, `elapsed` of `num_rounds` having been done."""
+        return 1.0
+
+    def by_step(self, step: int, total_steps: int, warmup_steps: int) -> float:
+        """Return the factor of a local step of one worker, from 0, which may be one of the warm-up's."""
+        return 1.0
+
+    @property
+    def varies_by_step(self) -> bool:
+        """Whether the rate may change within a round."""
+        return type(self).by_step is not Schedule.by_step
+
+
+def schedule_of(section: ScheduleSection) -> Schedule:
+    """Return the schedule of a run.
+
+    Raises
+    ------
+    UserError
+        If there is no such schedule or parameter, or a value is out of range.
+    """
+    schedule = chosen_object(SCHEDULE, section, Schedule)
+    schedule.check()
+    return schedule

@@ -1,0 +1,9 @@
+"""A constant learning rate."""
+
+from common.schedules import Schedule
+
+
+class Constant(Schedule):
+    """Keeps the rate."""
+
+    depends_on_length = False

@@ -1,0 +1,26 @@
+"""Decay every so often."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from common.errors import UserError
+from common.schedules import Schedule
+
+
+class Step(Schedule):
+    """Multiplies by ``gamma`` every ``step_rounds`` rounds."""
+
+    depends_on_length = False
+
+    gamma: Annotated[float, Field(gt=0)] = 0.1
+    step_rounds: Annotated[int, Field(ge=0)] = 0
+
+    def check(self) -> None:
+        """Refuse a schedule without its period, which has no default."""
+        if self.step_rounds == 0:
+            raise UserError("schedule.name 'step' needs schedule.step-rounds above 0")
+
+    def by_round(self, elapsed: int, num_rounds: int) -> float:
+        """Return the factor after t rounds."""
+        return self.gamma ** (elapsed // self.step_rounds)

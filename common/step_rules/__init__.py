@@ -1,0 +1,85 @@
+"""Rules for the local steps of a round, found by file name: ``steps.rule = "qsr"`` is ``qsr.py`` here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common.chosen import chosen_object
+from common.plugins import STEP_RULE
+from common.sections import StepsSection, Value
+
+ROUNDING = 1e-9
+MOST = 1e15  # a rate that has all but vanished asks for more steps than any bound allows
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a rule may look at.
+
+    Attributes
+    ----------
+    server_round : int
+        The round to come, from 1.
+    share : float
+        How much of the run is done, from 0 to 1.
+    base_steps, steps : int
+        ``local.steps``, and the steps of the round before.
+    least, most : int
+        ``steps.min`` and ``steps.max``, which bound what the rule says.
+    base_rate, rate : float
+        Learning rate of the run, and with which the round begins, as if there were no warm-up.
+    first_loss, loss : float
+        Training loss of the first round and of the last one; 0 before there is one.
+    """
+
+    server_round: int
+    share: float
+    base_steps: int
+    steps: int
+    least: int
+    most: int
+    base_rate: float
+    rate: float
+    first_loss: float
+    loss: float
+
+
+class StepRule:
+    """Decides how many local steps the clients of a round make.
+
+    Parameters of a rule, ``steps.<parameter>``, are annotated public class attributes with a default. What
+    it keeps between rounds, in attributes with a leading underscore, is checkpointed: numbers, and lists of
+    them.
+    """
+
+    # Not annotated, for they are no parameters.
+    decides = True
+    """Whether the rule decides at all; otherwise ``local.*`` does."""
+    needs_validation = False
+    """Whether it looks at the validation loss."""
+    looks_at_rate = False
+    """Whether it looks at the learning rate."""
+    depends_on_length = True
+    """Whether the length of the run decides the steps within it."""
+
+    def steps(self, progress: Progress) -> int:
+        """Return the local steps of a round."""
+        raise NotImplementedError
+
+    def observe(self, row: Mapping[str, Any]) -> None:
+        """Take note of a round's results: ``train_loss``, and ``validation_loss`` where it was measured."""
+
+    def for_pooled_clients(self, count: int) -> dict[str, Value]:
+        """Return the parameters of one client that makes the steps of `count` (``centralized``)."""
+        return {}
+
+
+def step_rule(section: StepsSection) -> StepRule:
+    """Return a new instance of the rule of a run.
+
+    Raises
+    ------
+    UserError
+        If there is no such rule or parameter, or a value is out of range.
+    """
+    return chosen_object(STEP_RULE, section, StepRule)

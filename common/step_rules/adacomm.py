@@ -1,0 +1,46 @@
+"""AdaComm: fewer local steps as the loss falls."""
+
+import math
+
+from common.step_rules import MOST, ROUNDING, Progress, StepRule
+
+_LEAST_RATE = 1e-300
+
+
+class AdaComm(StepRule):
+    """J = ceil(sqrt(lr_0 F / (lr F_0)) J_0) (Wang and Joshi 2019, Eqs. 17 and 18).
+
+    Where the rate has not fallen, J falls: by half if the loss does not make it.
+    """
+
+    looks_at_rate = True
+    depends_on_length = False
+
+    _last_factor = 1.0
+
+    def steps(self, progress: Progress) -> int:
+        """Return J, once there is a loss."""
+        if not progress.first_loss:
+            return progress.steps
+        factor = progress.base_rate / max(progress.rate, _LEAST_RATE)
+        steps = adacomm(progress.loss, progress.first_loss, progress.base_steps, factor)
+        if factor == self._last_factor and steps >= progress.steps:
+            steps = progress.steps // 2
+        self._last_factor = factor
+        return steps
+
+
+def adacomm(loss: float, first_loss: float, first_steps: int, rate_factor: float = 1.0) -> int:
+    """Return J = ceil(sqrt(factor F / F_0) J_0).
+
+    Parameters
+    ----------
+    loss, first_loss : float
+        Training loss F now and F_0 at first.
+    first_steps : int
+        J_0.
+    rate_factor : float, default 1.0
+        lr_0 / lr, so that smaller rates mean more steps.
+    """
+    steps = math.sqrt(rate_factor * loss / first_loss) * first_steps
+    return math.ceil(min(steps, MOST) - ROUNDING)

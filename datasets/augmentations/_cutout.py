@@ -1,0 +1,32 @@
+"""Cutout, which comes after normalisation."""
+
+import torch
+
+
+def cutout(inputs: torch.Tensor, generator: torch.Generator, side: int) -> torch.Tensor:
+    """Put zeros into a square of every image (DeVries and Taylor 2017).
+
+    Its centre (y, x) is uniform over the image; rows y - side // 2 to y - side // 2 + side - 1 and columns
+    likewise, as far as they are in the image, become 0.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor
+        ``(samples, channels, height, width)``, normalised: zero is the mean.
+    generator : torch.Generator
+        Source of the centres; as in `crop_flip.augment`.
+    side : int
+        Side of the square in pixels.
+
+    Returns
+    -------
+    torch.Tensor
+        New images.
+    """
+    samples, _, height, width = inputs.shape
+    hidden = []
+    for length in (height, width):
+        centre = torch.randint(0, length, (samples, 1), generator=generator, device=generator.device)
+        offset = torch.arange(length, device=inputs.device) - centre.to(inputs.device) + side // 2
+        hidden.append((offset >= 0) & (offset < side))
+    return inputs.masked_fill((hidden[0][:, :, None] & hidden[1][:, None, :])[:, None], 0)

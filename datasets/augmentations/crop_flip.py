@@ -1,0 +1,53 @@
+"""Random crops and mirrored images."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch.nn import functional
+
+
+def augment(
+    inputs: torch.Tensor,
+    generator: torch.Generator,
+    *,
+    padding: Annotated[int, Field(ge=0)] = 4,
+    horizontal_flip: bool = True,
+) -> torch.Tensor:
+    """Shift every image by up to ``padding`` pixels, filling with zeros, and mirror half of them.
+
+    The usual CIFAR augmentation (He et al. 2016, section 4.2): pad, crop at random, flip at random. Every
+    image has its own offsets.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor
+        ``(samples, channels, height, width)``, before normalisation.
+    generator : torch.Generator
+        Source of the offsets. One on the CPU gives the same offsets whatever the device of ``inputs``.
+    padding : int, default 4
+        Pixels added to each side; 0 leaves the images in place.
+    horizontal_flip : bool, default True
+        Whether to mirror images, each with probability one half.
+
+    Returns
+    -------
+    torch.Tensor
+        New images of the same shape and dtype.
+    """
+    samples, channels, height, width = inputs.shape
+    draw_on, device = generator.device, inputs.device
+    offsets = torch.randint(0, 2 * padding + 1, (2, samples, 1), generator=generator, device=draw_on).to(
+        device
+    )
+    rows = offsets[0] + torch.arange(height, device=device)
+    columns = torch.arange(width, device=device).expand(samples, width)
+    if horizontal_flip:
+        mirrored = torch.randint(0, 2, (samples, 1), generator=generator, device=draw_on).to(device)
+        columns = torch.where(mirrored.bool(), width - 1 - columns, columns)
+    columns = columns + offsets[1]
+    # One gather does crop and flip: the pixels' places in the flattened padded image, per sample.
+    padded = functional.pad(inputs, (padding, padding, padding, padding))
+    places = rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]
+    places = places.view(samples, 1, height * width).expand(samples, channels, height * width)
+    return padded.reshape(samples, channels, -1).gather(2, places).view(inputs.shape)

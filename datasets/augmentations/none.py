@@ -1,0 +1,8 @@
+"""No augmentation."""
+
+import torch
+
+
+def augment(inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return the images."""
+    return inputs

@@ -1,0 +1,98 @@
+"""Stop a SuperLink of this user, such as the one that ``flwr run . local`` leaves running.
+
+``python -m runtimes.stop_superlink [--port PORT]``; exit code 0 if it has ended, 2 if there is none.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.errors import UserError
+
+PROGRAM = "flower-superlink"
+LOCAL_PORT = int(os.environ.get("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", "39091"))  # that of `flwr run . local`
+DEFAULT_PORT = 8000  # that of flower-superlink without --port
+_GRACE_SECONDS = 15.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m runtimes.stop_superlink", description=__doc__)
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=LOCAL_PORT,
+        help="where its HTTP API listens (default: %(default)s, that of `flwr run . local`)",
+    )
+    try:
+        for pid in stop(parser.parse_args(arguments).port):
+            print(f"stopped {PROGRAM}, process {pid}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def stop(port: int) -> list[int]:
+    """Stop this user's SuperLinks on a port with SIGTERM, wait until they have ended, return their ids.
+
+    Raises
+    ------
+    UserError
+        If there is none, or one does not end.
+    """
+    found = superlinks()
+    pids = sorted(pid for pid, listens_on in found.items() if listens_on == port)
+    if not pids:
+        ports = ", ".join(map(str, sorted(set(found.values()))))
+        there = f"; there are some on: {ports}" if found else " (nor on any other)"
+        raise UserError(f"no {PROGRAM} of this user listens on port {port}{there}: choose with --port")
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while left := superlinks().keys() & set(pids):
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{PROGRAM}, process {min(left)}, has not ended within {_GRACE_SECONDS:.0f} s: a run may hold"
+                f" it; kill -9 {min(left)} ends it at once"
+            )
+        time.sleep(0.1)
+    return pids
+
+
+def superlinks() -> dict[int, int]:
+    """Return process id → port of the SuperLinks that this user runs on this machine."""
+    if not Path("/proc/self/cmdline").exists():
+        raise UserError(f"this system has no /proc: find {PROGRAM} with your system's tools and end it")
+    found: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            if folder.stat().st_uid == os.getuid():
+                command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if _is_superlink(command):
+                    found[int(folder.name)] = _port(command)
+    return found
+
+
+def _is_superlink(command: Sequence[str]) -> bool:
+    """Say whether a command line is the program's: itself, or a script that Python runs."""
+    return any(Path(part).name == PROGRAM for part in command[:2])
+
+
+def _port(command: Sequence[str]) -> int:
+    for option, value in zip(command, [*command[1:], ""], strict=True):
+        if option == "--port":
+            return int(value)
+        if option.startswith("--port="):
+            return int(option.partition("=")[2])
+    return DEFAULT_PORT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

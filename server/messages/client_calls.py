@@ -1,0 +1,148 @@
+"""What clients are called for in a round: losses, preludes, training, evaluation."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from common.records import (
+    ARRAYS,
+    CONFIG,
+    FIRST_STEP,
+    LOCAL_STEPS,
+    LOSS_QUERY,
+    METRICS,
+    ONE_BATCH,
+    PRELUDE,
+    SERVER_ROUND,
+    SIZE,
+    array_records,
+)
+from server.messages.messenger import num_bytes
+from server.messages.replies import ReplyCheck
+from server.parts import Run
+
+Configure = Callable[[int, ArrayRecord, ConfigRecord, Grid], Iterable[Message]]
+Replies = Iterable[Message]
+
+
+class ClientCalls:
+    """Lets the strategy build the messages of a cohort, and hands it the replies that passed the check.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._strategy = run.parts.strategy
+
+    def losses(
+        self,
+        server_round: int,
+        model: ArrayRecord,
+        cost: Counter[str],
+        client_ids: Sequence[int],
+        one_batch: bool,
+    ) -> dict[int, float]:
+        """Ask clients for the loss of the global model on their training data, before a cohort is chosen.
+
+        Failures are treated as in training; the cost is added to `cost`.
+        """
+        config = ConfigRecord({SERVER_ROUND: server_round, ONE_BATCH: one_batch})
+        messenger = self._run.messenger
+        messages = messenger.by_client(
+            self._strategy.build_messages(
+                RecordDict({ARRAYS: model, CONFIG: config}), LOSS_QUERY, messenger.view(client_ids)
+            )
+        )
+        check = self.check(messages)
+        messenger.reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
+        cost.update(clients=len(messages), failures=len(check.failures), bytes_down=num_bytes(messages))
+        return {client_id: metrics["loss"] for client_id, metrics in check.metrics.items()}
+
+    def prelude(
+        self, server_round: int, model: ArrayRecord, cohort: list[int], steps: Mapping[str, int]
+    ) -> tuple[ReplyCheck, int]:
+        """Ask clients for what the strategy has to know before a round; return the check and bytes sent."""
+        strategy, participation = self._strategy, self._run.parts.participation
+
+        def configure(_: int, arrays: ArrayRecord, config: ConfigRecord, view: Grid) -> list[Message]:
+            content = RecordDict({ARRAYS: arrays, CONFIG: config})
+            return strategy.build_messages(content, PRELUDE, view)
+
+        asked = strategy.prelude_clients(server_round, cohort)
+        messages = self.build(configure, server_round, model, asked, steps) if asked else {}
+        check = self.check(messages, participation.weights(asked) if asked else None)
+        if asked:
+            self._run.messenger.reduce(strategy.aggregate_prelude, server_round, messages, check)
+        return check, num_bytes(messages)
+
+    def evaluate(
+        self, server_round: int, model: ArrayRecord, cohort: Sequence[int]
+    ) -> tuple[Mapping[int, Mapping[str, float]], dict[int, str]]:
+        """Let clients evaluate; return what they measured, and the size of each one's model."""
+        messages = self.build(self._strategy.configure_evaluate, server_round, model, cohort)
+        if self._run.parts.evaluation.recalibrates_sizes:
+            self._recalibrate(messages)
+        check = self.check(messages)
+        self._run.messenger.reduce(self._aggregate_evaluate, server_round, messages, check)
+        return check.metrics, _sizes(messages)
+
+    def build(
+        self,
+        configure: Configure,
+        server_round: int,
+        model: ArrayRecord,
+        cohort: Sequence[int],
+        config: Mapping[str, int] | None = None,
+    ) -> dict[int, Message]:
+        """Let the strategy build the messages for a cohort, which is all that it sees of the Grid."""
+        if not cohort:  # all were stragglers; Flower's own strategies would wait for a node to appear
+            return {}
+        messenger = self._run.messenger
+        record = ConfigRecord({SERVER_ROUND: server_round, **(config or {})})
+        return messenger.by_client(configure(server_round, model, record, messenger.view(cohort)))
+
+    def check(
+        self, messages: Mapping[int, Message], weights: Mapping[int, float] | None = None
+    ) -> ReplyCheck:
+        """Return what the replies to these messages have to pass."""
+        tolerate = self._run.parts.config.failures.policy == "drop"
+        sent: dict[int, Mapping[str, Array]] = {
+            client_id: array_records(message.content).get(ARRAYS, {})
+            for client_id, message in messages.items()
+        }
+        return ReplyCheck(list(messages), sent, tolerate, weights)
+
+    def _recalibrate(self, messages: Mapping[int, Message]) -> None:
+        """Give the sub-models in messages the statistics that they would be evaluated with here."""
+        done: set[int] = set()  # clients of one size share a content
+        sizes = _sizes(messages)
+        for client_id, message in messages.items():
+            if id(message.content) not in done:
+                done.add(id(message.content))
+                arrays = message.content.array_records[ARRAYS]
+                message.content[ARRAYS] = self._run.parts.evaluation.recalibrated(arrays, sizes[client_id])
+
+    def _aggregate_evaluate(self, server_round: int, replies: Replies) -> None:
+        """Show the strategy what clients measured; those without test data have measured nothing."""
+        measured = (reply for reply in replies if len(reply.content.metric_records[METRICS]) > 1)
+        self._strategy.aggregate_evaluate(server_round, measured)
+
+
+def steps_config(steps: int | None, done: int) -> dict[str, int]:
+    """Return what a message's config says of local steps that the server decides; `done` came before."""
+    return {} if steps is None else {LOCAL_STEPS: steps, FIRST_STEP: done}
+
+
+def _sizes(messages: Mapping[int, Message]) -> dict[int, str]:
+    """Return the size of the sub-model that each client was sent, empty for the whole model."""
+    records = {client_id: message.content.config_records for client_id, message in messages.items()}
+    return {
+        client_id: str(record[CONFIG].get(SIZE, "")) if CONFIG in record else ""
+        for client_id, record in records.items()
+    }

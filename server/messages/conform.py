@@ -1,0 +1,36 @@
+"""What a strategy returns, as the global model that it is to become."""
+
+from collections.abc import Mapping
+
+import torch
+from flwr.app import Array, ArrayRecord
+
+from common.records import record_of, to_array, to_ndarray
+from strategies._aggregation import whole
+
+
+def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:
+    """Return a strategy's result in the order and dtypes of the global model.
+
+    Integers that were averaged as floats are rounded down; names that a strategy left out stay.
+
+    Raises
+    ------
+    ValueError
+        If the strategy returned an unknown name or another shape.
+    """
+    for name, array in arrays.items():
+        if name not in reference or array.shape != reference[name].shape:
+            raise ValueError(
+                f"the strategy returned '{name}' with shape {array.shape}, which the model does not have"
+            )
+    conformed = {}
+    for name, old in reference.items():
+        new = arrays.get(name, old)
+        if new.dtype != old.dtype:
+            values = to_ndarray(new)
+            if old.dtype.startswith(("int", "uint")):
+                values = whole(torch.from_numpy(values).double()).numpy()
+            new = to_array(values.astype(old.dtype))
+        conformed[name] = new
+    return record_of(conformed)

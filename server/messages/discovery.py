@@ -1,0 +1,258 @@
+"""Meeting the nodes of a run: waiting for them, asking which client each is, and taking back who left."""
+
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from common.errors import UserError
+from common.flower import NODE_UNAVAILABLE, is_simulation
+from common.records import CONFIG, DESCRIBE, METRICS
+from server.messages.client_registry import ClientRegistry
+from server.messages.exchange import exchange
+
+Say = Callable[[str], None]
+
+_POLL_SECONDS = 1.0
+_SECONDS_BETWEEN_LINES = 30.0
+# A node that has been killed is shown until it has missed its heartbeats.
+_GONE_SECONDS = 90.0
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a node says of the client that it is."""
+
+    node_id: int
+    client_id: int
+    label_counts: list[int]
+    num_examples: int
+    keeps_state: bool
+    is_personalised: bool
+    personal_names: list[str]
+
+
+@dataclass
+class Waiting:
+    """How long nodes are waited for, and what is said meanwhile.
+
+    Parameters
+    ----------
+    grid : Grid
+        Where they appear.
+    num_clients : int
+        How many there are to be; 0: as many as there are.
+    timeout : float
+        Seconds until it is given up.
+    say : callable
+        Takes a line for the person who waits.
+    """
+
+    grid: Grid
+    num_clients: int
+    timeout: float
+    say: Say
+    _started: float = field(default_factory=time.monotonic)
+    _said: float = float("-inf")
+    _last: int = -1
+
+    def nodes(self) -> list[int]:
+        """Return the ids of the nodes that are there, ascending.
+
+        Raises
+        ------
+        UserError
+            If there are too many, or a simulation, whose nodes are all there from the start, has too few.
+        """
+        while True:
+            nodes = sorted(self.grid.get_node_ids())
+            settled, self._last = len(nodes) == self._last, len(nodes)
+            if self.num_clients == 0 or len(nodes) == self.num_clients:
+                return nodes
+            if is_simulation(self.grid) and nodes and settled:
+                raise UserError(
+                    f"this simulation has {len(nodes)} nodes, but clients.count is {self.num_clients}: set"
+                    f" clients.count = {len(nodes)}, or 0 for the nodes that are there, or give the"
+                    f" simulation --federation-config 'num-supernodes={self.num_clients}'"
+                )
+            if len(nodes) < self.num_clients and not is_simulation(self.grid):
+                return nodes
+            waited = time.monotonic() - self._started
+            if len(nodes) > self.num_clients and waited > min(self.timeout, _GONE_SECONDS):
+                raise UserError(
+                    f"{len(nodes)} nodes are connected, but clients.count is {self.num_clients}:"
+                    " set it to the number of nodes, or to 0 for those that are there"
+                )
+            if waited > self.timeout:
+                raise self._too_few(len(nodes))
+            if len(nodes) > self.num_clients:
+                self._say(f"{len(nodes)} nodes are connected, clients.count is {self.num_clients}: waiting")
+            time.sleep(_POLL_SECONDS)
+
+    def pause(self, found: Collection[int]) -> None:
+        """Wait a moment for the clients that are not among those found, and say so now and then.
+
+        Raises
+        ------
+        UserError
+            If that has taken too long.
+        """
+        missing = sorted(set(range(self.num_clients)) - set(found))
+        if time.monotonic() - self._started > self.timeout:
+            raise self._too_few(len(found), missing)
+        limit = f"{self.timeout:.0f} s at most, failures.timeout"
+        if self.num_clients:
+            self._say(
+                f"waiting for nodes: {len(found)} of clients.count = {self.num_clients} are"
+                f" there{_named(missing)} ({limit}; clients.count = 0 takes those that are there)"
+            )
+        else:
+            self._say(f"waiting for a first node, since clients.count is 0 ({limit})")
+        time.sleep(_POLL_SECONDS)
+
+    def _say(self, text: str) -> None:
+        if (now := time.monotonic()) - self._said >= _SECONDS_BETWEEN_LINES:
+            self._said = now
+            self.say(text)
+
+    def _too_few(self, count: int, missing: Collection[int] = ()) -> UserError:
+        if self.num_clients == 0:
+            return UserError(f"no node connected within {self.timeout:.0f} s (failures.timeout)")
+        return UserError(
+            f"only {count} of clients.count = {self.num_clients} nodes connected within {self.timeout:.0f} s"
+            f" (failures.timeout){_named(missing)}"
+        )
+
+
+def count_nodes(grid: Grid, timeout: float, say: Say = print) -> int:
+    """Return how many nodes are there, once there are any and no more come within a second."""
+    waiting = Waiting(grid, 0, timeout, say)
+    last = -1
+    while not (nodes := waiting.nodes()) or len(nodes) != last:
+        last = len(nodes)
+        if nodes:
+            time.sleep(_POLL_SECONDS)
+        else:
+            waiting.pause(())
+    return last
+
+
+def discover_clients(grid: Grid, num_clients: int, timeout: float, say: Say = print) -> ClientRegistry:
+    """Wait until `num_clients` nodes are there and ask each which client it is.
+
+    Raises
+    ------
+    UserError
+        If nodes are missing after `timeout` seconds, one is misconfigured, or two are the same client.
+    """
+    waiting = Waiting(grid, num_clients, timeout, say)
+    found: dict[int, Description] = {}
+    asked: set[int] = set()
+    while not found.keys() >= set(range(num_clients)):
+        nodes = waiting.nodes()
+        new = [node for node in nodes if node not in asked]
+        if not new:
+            _check_answers(found, nodes, num_clients)
+            waiting.pause(found)
+            continue
+        asked |= set(new)
+        for description in describe(grid, new, num_clients, timeout):
+            if description.client_id in found:
+                raise UserError(
+                    f"two nodes have partition-id {description.client_id}: give each SuperNode its own"
+                )
+            found[description.client_id] = description
+    return _directory([found[client] for client in sorted(found)])
+
+
+def describe(grid: Grid, nodes: Iterable[int], num_clients: int, timeout: float) -> Iterable[Description]:
+    """Ask nodes which client each is; those that have gone do not answer.
+
+    Raises
+    ------
+    UserError
+        What a node says that is misconfigured.
+    """
+    query = RecordDict({CONFIG: ConfigRecord({"num-clients": num_clients})})
+    messages = {node: Message(query, dst_node_id=node, message_type=DESCRIBE) for node in nodes}
+    for node, reply in exchange(grid, messages, timeout):
+        if has_gone(reply):
+            continue
+        if reply.has_error():
+            raise UserError(reply.error.reason or "a node could not describe itself")
+        values = reply.content.metric_records[METRICS]
+        yield Description(
+            node,
+            int(values["client-id"]),  # type: ignore[arg-type]
+            values["label-counts"],  # type: ignore[arg-type]
+            int(values["num-examples"]),  # type: ignore[arg-type]
+            bool(values["keeps-state"]),
+            bool(values["is-personalised"]),
+            list(reply.content.config_records[CONFIG]["personal-names"]),  # type: ignore[arg-type]
+        )
+
+
+def has_gone(reply: Message) -> bool:
+    """Say whether a reply is Flower's word that the node which it was for is not there any more."""
+    return reply.has_error() and reply.error.code == NODE_UNAVAILABLE
+
+
+def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float) -> list[int]:
+    """Give clients whose node has gone the new node that has come with their partition id.
+
+    A SuperNode that is started again has another node id.
+
+    Returns
+    -------
+    list of int
+        The clients that are back; what their nodes kept for them is lost.
+
+    Raises
+    ------
+    UserError
+        If one came back with other data.
+    """
+    nodes = grid.get_node_ids()
+    if not (new := clients.unknown(nodes)):
+        return []
+    there, back = set(nodes), []
+    for description in describe(grid, sorted(new), len(clients.node_ids), timeout):
+        client_id = description.client_id
+        if client_id not in clients.node_ids or clients.node_ids[client_id] in there:
+            continue  # the old one is still shown: it may be its turn later
+        if description.label_counts != clients.label_counts[client_id].tolist():
+            raise UserError(
+                f"the node of client {client_id} has come back with other data than it had: start it with the"
+                " data of before, or start a new run"
+            )
+        clients.move(client_id, description.node_id)
+        back.append(client_id)
+    return sorted(back)
+
+
+def _check_answers(found: Collection[int], nodes: Collection[int], num_clients: int) -> None:
+    """Refuse to wait where all nodes are there, but one is no client of the run, or is silent."""
+    if len(nodes) >= num_clients and (missing := sorted(set(range(num_clients)) - set(found))):
+        raise UserError(f"no node answers for client {missing[0]} ({len(missing)} of {num_clients} missing)")
+
+
+def _directory(found: list[Description]) -> ClientRegistry:
+    return ClientRegistry(
+        {description.client_id: description.node_id for description in found},
+        np.array([description.label_counts for description in found], dtype=np.int64),
+        any(description.keeps_state for description in found),
+        any(description.is_personalised for description in found),
+        {name for description in found for name in description.personal_names},
+        np.array([description.num_examples for description in found], dtype=np.int64),
+    )
+
+
+def _named(missing: Collection[int]) -> str:
+    if not missing:
+        return ""
+    named = ", ".join(str(client) for client in sorted(missing)[:_MOST_NAMED])
+    return f"; no node has partition-id {named}{', ...' if len(missing) > _MOST_NAMED else ''}"

@@ -1,0 +1,97 @@
+"""What follows the rounds of a run, one file each; ``Observer`` is the base class of all.
+
+Those with an underscore are part of every run. Others, and those of the user, run if the key ``observers``
+names them.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from flwr.app import Message
+
+from common.plugins import OBSERVER, find_subclass
+from server.observers._best import Best
+from server.observers._checkpointing import Checkpointing, Stateful
+from server.observers._early_stop import EarlyStop
+from server.observers._features import Features
+from server.observers._layers import Layers
+from server.observers._observer import Observer, Round
+from server.observers._progress import Progress
+from server.observers._rows import Rows
+from server.observers._similarity import Similarity
+from server.observers._updates import Updates
+from server.parts import Parts, Run
+
+__all__ = ["Best", "Checkpointing", "Observer", "Observers", "Round"]
+
+
+class Observers:
+    """The observers of a run, in the order in which they are called.
+
+    Those that record and those of the user come before the rows are written, so that they may add columns;
+    the checkpoint comes last, since it keeps what all others have.
+
+    Parameters
+    ----------
+    parts : Parts
+        Of the experiment.
+
+    Raises
+    ------
+    UserError
+        If ``observers`` names something that is no observer, or one cannot work with the configuration.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.best = Best(parts)
+        named = {name: find_subclass(OBSERVER, name, Observer)(parts) for name in _names(parts)}
+        early_stop = EarlyStop(parts)
+        self.checkpointing = Checkpointing(parts)
+        self.checkpointing.stateful |= {"best": self.best, "early_stop": early_stop}
+        self.checkpointing.stateful |= {f"observers.{name}": observer for name, observer in named.items()}
+        self._all: tuple[Observer, ...] = (
+            Similarity(parts),
+            Updates(parts),
+            Features(parts),
+            Layers(parts),
+            *named.values(),
+            early_stop,
+            self.best,
+            Rows(parts),
+            Progress(parts),
+            self.checkpointing,
+        )
+
+    def start(self, run: Run, stateful: Mapping[str, Stateful]) -> None:
+        """Begin; the checkpoint keeps `stateful`, too."""
+        self.checkpointing.stateful |= stateful
+        for observer in self._all:
+            observer.start(run)
+
+    def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:
+        """Let all look at the replies as they pass."""
+        for observer in self._all:
+            replies = observer.replies(current, replies)
+        return replies
+
+    def on_train(self, current: Round) -> None:
+        """Notify all of what was trained."""
+        for observer in self._all:
+            observer.on_train(current)
+
+    def stop_reason(self, current: Round) -> str:
+        """Return the first reason to stop; all are asked."""
+        return next(filter(None, [observer.stop_reason(current) for observer in self._all]), "")
+
+    def on_round(self, current: Round) -> None:
+        """Notify all of a finished round."""
+        for observer in self._all:
+            observer.on_round(current)
+
+    def end(self) -> None:
+        """Let all end."""
+        for observer in self._all:
+            observer.end()
+
+
+def _names(parts: Parts) -> list[str]:
+    return list(dict.fromkeys(filter(None, map(str.strip, parts.config.observers.split(",")))))

@@ -1,0 +1,100 @@
+"""Checkpoints of a run: when they are written, and what is in them."""
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from flwr.app import ConfigRecord, RecordDict
+
+from common.records import CONFIG, GET_STATE, SET_STATE, to_payload, to_record, to_tensors
+from server.checkpoints.checkpoint import Checkpoint
+from server.checkpoints.state_codec import capture_attributes, restore_attributes
+from server.observers._observer import Observer, Round
+from server.parts import Parts
+
+
+class Stateful(Protocol):
+    """Something that a resumed run takes up."""
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state`` returned."""
+
+
+class Checkpointing(Observer):
+    """Commits every ``checkpoint.every`` rounds or ``checkpoint.minutes``, and when the run ends or stops.
+
+    Parameters
+    ----------
+    parts : Parts
+        Of the experiment.
+
+    Attributes
+    ----------
+    stateful : dict[str, Stateful]
+        Whatever keeps plain values from round to round, by its name in the checkpoint.
+    committed : int
+        The round of the last checkpoint that this process has written.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self.stateful: dict[str, Stateful] = {}
+        self.committed = 0
+        self._changed: set[int] = set()  # clients that trained since the last checkpoint
+        self._committed_at = time.monotonic()
+
+    def on_train(self, current: Round) -> None:
+        """Note whose state may have changed."""
+        self._changed |= current.worked
+
+    def on_round(self, current: Round) -> None:
+        """Commit if it is time to; the initial model is none."""
+        checkpoint = self.parts.config.checkpoint
+        minutes = (time.monotonic() - self._committed_at) / 60
+        is_due = current.number % checkpoint.every == 0 or 0 < checkpoint.minutes <= minutes
+        if current.number > 0 and (current.is_last or current.stop_requested or is_due):
+            self.commit(current)
+
+    def commit(self, current: Round) -> None:
+        """Write a checkpoint of a finished round."""
+        run, parts = self.run, self.parts
+        changed = self._changed if parts.clients.keeps_state else ()
+        question = {client_id: RecordDict({CONFIG: ConfigRecord()}) for client_id in changed}
+        # Where failures are tolerated, a checkpoint does without what a lost node has kept since.
+        tolerate = parts.config.failures.policy == "drop"
+        answers = run.messenger.query(GET_STATE, question, spare_gone=tolerate)
+        run.checkpoints.commit(
+            Checkpoint(
+                current.number,
+                to_tensors(current.arrays),
+                capture_attributes(parts.strategy),
+                {
+                    **{name: part.state() for name, part in self.stateful.items()},
+                    "rows": run.run_directory.commit_rows(),
+                },
+                dict(parts.config.flat()),
+            ),
+            ((client_id, to_payload(content)) for client_id, content in answers),
+        )
+        self._changed.clear()
+        self.committed = current.number
+        self._committed_at = time.monotonic()
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Give everything but the model back what it had after the checkpoint's round."""
+        run = self.run
+        restore_attributes(self.parts.strategy, *checkpoint.strategy)
+        for name, part in self.stateful.items():
+            if name in checkpoint.progress:
+                part.restore(checkpoint.progress[name])
+        for remark in run.run_directory.restore_rows(checkpoint.progress["rows"]):
+            run.progress.note(remark)
+        states = {
+            client_id: RecordDict({name: to_record(section) for name, section in sections.items()})
+            for client_id, sections in checkpoint.clients.items()
+        }
+        deque(run.messenger.query(SET_STATE, states), maxlen=0)

@@ -1,0 +1,30 @@
+"""The features of the test images in chosen rounds (``analysis.feature-rounds``)."""
+
+from common.records import to_tensors
+from common.round_list import RoundList
+from server.observers._observer import Observer, Round
+from server.parts import Parts, Run
+from server.records.feature_record import FeatureRecord
+
+
+class Features(Observer):
+    """Writes ``neural_collapse.csv``, ``heads.csv`` and ``features/`` (``FeatureRecord``)."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self._rounds = RoundList(parts.config.analysis.feature_rounds, "analysis.feature-rounds")
+        self._record = (
+            FeatureRecord(parts.config, parts.evaluation.model, parts.dataset) if self._rounds else None
+        )
+
+    def start(self, run: Run) -> None:
+        """Open the files."""
+        super().start(run)
+        if self._record:
+            self._record.open(run.run_directory)
+
+    def on_train(self, current: Round) -> None:
+        """Record the global model and its variants, if the strategy made one."""
+        if self._record and current.aggregated is not None and current.number in self._rounds:
+            state = to_tensors({**current.start, **current.aggregated})
+            self._record.write(current.number, state, self.parts.strategy.variants(state))

@@ -1,0 +1,104 @@
+"""What follows the rounds of a run: the events, and what an observer may know of them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import Array, Message
+
+from server.parts import Parts, Run
+
+
+@dataclass
+class Round:
+    """A round, as far as it has come.
+
+    Attributes
+    ----------
+    number : int
+        From 1; 0 is the evaluation of the initial model.
+    start : Mapping[str, Array]
+        The entries of the global model that were sent.
+    messages : Mapping[int, Message]
+        client id → what it was sent to train.
+    metrics : Mapping[int, Mapping[str, float]]
+        client id → what it measured while it trained.
+    worked : set of int
+        Clients that did a job and may have new state, even if their reply was refused.
+    aggregated : Mapping[str, Array], optional
+        What the strategy made of the replies, None if nothing.
+    arrays : Mapping[str, Array]
+        The whole global model after the round.
+    evaluations : Mapping[int, Mapping[str, float]]
+        client id → what it measured in the evaluation.
+    row : dict
+        The row of ``metrics.csv``; observers may add columns to it before ``on_round``.
+    is_last : bool
+        Whether no round follows.
+    stop_requested : bool
+        Whether somebody asked to stop after this round.
+    """
+
+    number: int
+    start: Mapping[str, Array] = field(default_factory=dict)
+    messages: Mapping[int, Message] = field(default_factory=dict)
+    metrics: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    worked: set[int] = field(default_factory=set)
+    aggregated: Mapping[str, Array] | None = None
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    evaluations: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    row: dict[str, Any] = field(default_factory=dict)
+    is_last: bool = False
+    stop_requested: bool = False
+
+
+class Observer:
+    """Follows the rounds of a run; all of its methods may be overridden, and do nothing by themselves.
+
+    Observers see what happens in a fixed order and have no say in the model. What they keep from round to
+    round is checkpointed by ``state`` and ``restore``, so that a resumed run is that which went on.
+
+    Parameters
+    ----------
+    parts : Parts
+        Configuration, strategy, data set, evaluation and clients; nothing has been written yet, so that the
+        constructor is the place to refuse a configuration by a `UserError`.
+
+    Attributes
+    ----------
+    run : Run
+        The run directory and the display, from ``start`` on.
+    """
+
+    run: Run
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    def start(self, run: Run) -> None:
+        """Begin; files that grow by rows are opened here (``run.run_directory.add_log``)."""
+        self.run = run
+
+    def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:
+        """Return the replies that the strategy is to reduce: as they are, each looked at as it passes."""
+        return replies
+
+    def on_train(self, current: Round) -> None:
+        """Act after training and aggregation."""
+
+    def stop_reason(self, current: Round) -> str:
+        """Return why the run ends with this round, if it does; ``row`` has what was measured centrally."""
+        return ""
+
+    def on_round(self, current: Round) -> None:
+        """Act after a round, or after the evaluation of the initial model; ``row`` is complete."""
+
+    def end(self) -> None:
+        """Act when the run ends, however it does."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint has to keep, as plain values."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state`` returned."""

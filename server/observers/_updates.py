@@ -1,0 +1,50 @@
+"""The changes of the server model in chosen rounds (``analysis.update-rounds``)."""
+
+import fnmatch
+
+from safetensors.torch import save
+
+from common.errors import UserError
+from common.files import write_atomic
+from common.records import to_tensors
+from common.round_list import RoundList
+from server.observers._observer import Observer, Round
+from server.parts import Parts
+
+
+class Updates(Observer):
+    """Writes ``updates/round-000010.safetensors``: the change of every entry that is asked for.
+
+    Raises
+    ------
+    UserError
+        If no entry of the model has a name asked for.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        section = parts.config.analysis
+        self._rounds = RoundList(section.update_rounds, "analysis.update-rounds")
+        state = parts.evaluation.model.state_dict()
+        patterns = [part.strip() for part in section.update_layers.split(",") if part.strip()]
+        self._names = {
+            name
+            for name, value in state.items()
+            if value.is_floating_point()
+            and (not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+        }
+        if self._rounds and not self._names:
+            raise UserError(f"analysis.update-layers: no entry of the model is like '{patterns[0]}'")
+
+    def on_train(self, current: Round) -> None:
+        """Write the changes, if the strategy made a model."""
+        arrays, start = current.aggregated, current.start
+        if arrays is None or current.number not in self._rounds:
+            return
+        chosen = [name for name in arrays if name in self._names and name in start]
+        before = to_tensors({name: start[name] for name in chosen})
+        after = to_tensors({name: arrays[name] for name in chosen})
+        update = {name: (after[name].double() - before[name].double()).float() for name in chosen}
+        folder = self.run.run_directory.path / "updates"
+        folder.mkdir(exist_ok=True)
+        write_atomic(folder / f"round-{current.number:06d}.safetensors", save(update))

@@ -1,0 +1,39 @@
+"""What an experiment is made of: before its first round, and while it runs."""
+
+from dataclasses import dataclass
+
+from common.config import Config
+from datasets.dataset import Dataset
+from models.sizes.population import Population
+from server.checkpoints.checkpoint import CheckpointStore
+from server.evaluation import CentralEvaluation
+from server.messages.client_registry import ClientRegistry
+from server.messages.messenger import Messenger
+from server.participation import Participation
+from server.records.progress import ProgressDisplay
+from server.records.run_directory import RunDirectory
+from strategies.fedavg import FedAvg
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of an experiment before anything is written."""
+
+    config: Config
+    strategy: FedAvg
+    participation: Participation
+    dataset: Dataset
+    evaluation: CentralEvaluation
+    clients: ClientRegistry
+    population: Population | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment that has a run directory."""
+
+    parts: Parts
+    messenger: Messenger
+    run_directory: RunDirectory
+    checkpoints: CheckpointStore
+    progress: ProgressDisplay

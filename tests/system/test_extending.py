@@ -1,0 +1,184 @@
+"""Every example of docs/extending.md runs as it stands there, from a folder outside the project."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config import PROJECT_ROOT
+from common.plugins import KINDS, PLOT, use_folders
+from run_simulation import main
+
+SMALL = {
+    "rounds": "2", "clients.count": "6", "clients.fraction": "1.0", "local.epochs": "0", "local.steps": "2",
+    "evaluate.every": "2", "partition.name": "iid",
+}  # fmt: skip
+# Kinds whose examples change nothing but what is written about the run.
+WITHOUT_EFFECT_ON_THE_MODEL = {"metrics", "plots"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A section with a file and a command."""
+
+    title: str
+    file: str
+    code: str
+    arguments: list[str]
+
+    @property
+    def folder(self) -> str:
+        return self.file.partition("/")[0]
+
+    @property
+    def keys(self) -> set[str]:
+        return {text.partition("=")[0] for text in self.arguments if "=" in text}
+
+
+def examples() -> Iterator[Example]:
+    text = (PROJECT_ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    for section in re.split(r"^## ", text, flags=re.M)[1:]:
+        code = re.search(r"`(\w+/\w+\.py)`:\n\n```python\n(.*?)```", section, flags=re.S)
+        command = re.search(r"```sh\npython run_simulation.py (.*?)\n```", section, flags=re.S)
+        if code and command:
+            arguments = shlex.split(command[1])
+            yield Example(section.partition("\n")[0], code[1], code[2], arguments)
+
+
+EXAMPLES = {example.title: example for example in examples()}
+
+
+def write(example: Example, parent: Path) -> Path:
+    file = parent / "mine" / example.file
+    file.parent.mkdir(parents=True)
+    file.write_text(example.code)
+    return parent / "mine"
+
+
+def small(example: Example) -> list[str]:
+    """Return the keys of a small run that the example does not set."""
+    return [
+        part
+        for key, value in SMALL.items()
+        if key not in example.keys
+        for part in ("--set", f"{key}={value}")
+    ]
+
+
+def summary(run_directory: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((run_directory / "summary.json").read_text())
+    return content
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_folders_afterwards() -> Iterator[None]:
+    yield
+    use_folders("")
+
+
+@pytest.fixture(scope="module")
+def plain_hash(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The model of the same run without a plug-in."""
+    path = tmp_path_factory.mktemp("plain") / "run"
+    pairs = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
+    assert main([*pairs, "--run-dir", str(path)]) == 0
+    return str(summary(path)["model_sha256"])
+
+
+def test_every_kind_has_an_example() -> None:
+    shown = {example.folder for example in EXAMPLES.values()}
+    assert {kind.folder for kind in (*KINDS, PLOT)} <= shown
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_an_example(title: str, plain_hash: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = EXAMPLES[title]
+    assert len(example.code.splitlines()) <= 25
+    write(example, tmp_path)
+    monkeypatch.chdir(tmp_path)  # the folder is given as the document gives it: relative
+    assert main([*small(example), *example.arguments, "--run-dir", "run"]) == 0
+    result = summary(tmp_path / "run")
+    assert result["rounds"] == 2
+    assert result["config"]["plugins"] == str(tmp_path / "mine")
+    if example.folder not in WITHOUT_EFFECT_ON_THE_MODEL:
+        assert result["model_sha256"] != plain_hash
+    if example.folder == "metrics":
+        assert 0 <= result["final.test_sure"] <= 1
+    if example.folder == "plots":
+        assert (tmp_path / "run" / "plots" / Path(example.file).with_suffix(".png").name).is_file()
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_a_wrong_parameter_of_an_example_is_one_line(
+    title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = EXAMPLES[title]
+    kinds = {kind.key.partition(".")[0] for kind in KINDS if "." in kind.key}
+    sections = {key.partition(".")[0] for key in example.keys} & kinds
+    write(example, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for section in sections:
+        wrong = ["--set", f"{section}.no-such-parameter=1"]
+        assert main([*small(example), *example.arguments, *wrong, "--run-dir", "run"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"no parameter '{section}.no-such-parameter'" in error
+
+
+# All of them in one run: whatever a carrier has to bring to other processes is here.
+TOGETHER = (
+    "Method, the client's half", "Participation", "Partition", "Model", "Loss", "Optimiser", "Schedule",
+    "Augmentation",
+)  # fmt: skip
+
+
+def together(parent: Path) -> list[str]:
+    """Write many examples into one folder and return the keys that choose them."""
+    pairs = dict(SMALL)
+    for title in TOGETHER:
+        file = parent / "mine" / EXAMPLES[title].file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(EXAMPLES[title].code)
+        pairs |= dict(text.split("=", 1) for text in EXAMPLES[title].arguments if "=" in text)
+    pairs["local.steps"] = "2"
+    return [part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]
+
+
+def run(command: list[str], folder: Path, **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT), **environment},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=280,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.slow
+def test_many_at_once_in_every_carrier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = together(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main([*keys, "--plugins", "mine", "--run-dir", "sequential"]) == 0
+    expected = summary(tmp_path / "sequential")["model_sha256"]
+
+    program = [sys.executable, str(PROJECT_ROOT / "run_simulation.py")]
+    ray = [*program, *keys, "--runtime", "ray", "--set", "runtime.workers=2", "--run-dir", "ray"]
+    code, output = run(ray, tmp_path, FLOWERBED_PLUGINS="mine")
+    assert code == 0, output
+    assert summary(tmp_path / "ray")["model_sha256"] == expected
+
+    federation = [sys.executable, "-m", "runtimes.federation", *keys, "--plugins", "mine"]
+    code, output = run([*federation, "--run-dir", "grpc"], tmp_path)
+    assert code == 0, output
+    assert summary(tmp_path / "grpc")["model_sha256"] == expected
