@@ -17,7 +17,7 @@ from common.records import ARRAYS, CONFIG, SERVER_ROUND, SIZE, Payload, Tensors,
 from common.sections import Value
 from models.sizes.population import Population
 from models.sizes.submodels import EntrySelection, SubModels, take
-from strategies._aggregation import WeightedAverage
+from strategies._aggregation import WeightedAverage, whole
 from strategies._holders import HolderAverage
 from strategies._inco import InCo
 from strategies._run_facts import RunFacts
@@ -126,7 +126,7 @@ class HeteroAvg(InCo):
                     values[name] = start[name] + change
         for name, value in values.items():
             if not start[name].is_floating_point():
-                values[name] = start[name] + (value - start[name]).trunc()
+                values[name] = start[name] + whole(value - start[name])
             elif name.endswith("running_var"):
                 values[name] = value.clamp(min=0)
         return start | values
