@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def spread(name: str) -> str:
-    """Return the largest deviations over changed initial weights and without oneDNN, and with a wrong rate."""
+    """Return the largest deviations by changed weights and without oneDNN, and by a wrong rate."""
     kept = quiet(name)
     others = []
     for draw in range(DRAWS):
