@@ -12,9 +12,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from benchmarks.harness import parser, show
-from common.records import ARRAYS, METRICS, to_record
+from common.records import ARRAYS, METRICS, SERVER_ROUND, to_record
 from runtimes.sequential import SequentialGrid
-from server.messages.directory import CohortGrid
+from server.messages.cohort_grid import CohortGrid
 from server.messages.exchange import exchange
 from server.messages.replies import ReplyCheck
 from strategies.fedavg import FedAvg
@@ -48,7 +48,7 @@ def seconds_per_round(echo: bool, num_parameters: int, cohort: int, rounds: int)
         started = time.perf_counter()
         view = CohortGrid(grid, nodes.values())
         messages = strategy.configure_train(
-            server_round, arrays, ConfigRecord({"server-round": server_round}), view
+            server_round, arrays, ConfigRecord({SERVER_ROUND: server_round}), view
         )
         check = ReplyCheck(list(nodes), dict.fromkeys(nodes, reference), tolerate=False)
         replies = exchange(grid, dict(zip(nodes, messages, strict=True)), 60.0)

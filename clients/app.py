@@ -14,13 +14,24 @@ from clients.local.sgd_only import require_plain_sgd
 from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
-from common.errors import UserError
+from common.errors import CLIENT_FAILED, CLIENT_MISCONFIGURED, UserError
 from common.plugins import use_folders
-from common.records import CONFIG, METRICS, SIZE, Payload, finite_since, is_finite, to_payload, to_record
+from common.records import (
+    CONFIG,
+    DESCRIBE,
+    GET_STATE,
+    LOSS_QUERY,
+    METRICS,
+    PRELUDE,
+    SET_STATE,
+    SIZE,
+    Payload,
+    finite_since,
+    is_finite,
+    to_payload,
+    to_record,
+)
 from common.sections import Value
-
-CLIENT_FAILED = 1000  # error codes of our own, above those of Flower
-CLIENT_MISCONFIGURED = 1001
 
 app = ClientApp()
 
@@ -142,6 +153,11 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     """Tell which client this node is and what it holds."""
     client = make_client(context)
     _check_number(client, message)
+    if client.NEEDS_CLASSES and client.worker.dataset.is_regression:
+        raise UserError(
+            f"method.name '{client.worker.config.method.name}' needs classes, and the targets of dataset"
+            f" '{client.worker.dataset.name}' are numbers: use another method"
+        )
     client.validate()
     if client.assumes_sgd():
         require_plain_sgd(client.worker.config.optimizer, client.worker.config.method.name)
@@ -190,11 +206,11 @@ def run_set_state(message: Message, context: Context) -> RecordDict:
 JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
     "train": run_train,
     "evaluate": run_evaluate,
-    "query.describe": run_describe,
-    "query.loss": run_loss,
-    "query.prelude": run_prelude,
-    "query.get_state": run_get_state,
-    "query.set_state": run_set_state,
+    DESCRIBE: run_describe,
+    LOSS_QUERY: run_loss,
+    PRELUDE: run_prelude,
+    GET_STATE: run_get_state,
+    SET_STATE: run_set_state,
 }
 
 

@@ -25,7 +25,7 @@ from clients.local.training import (
 )
 from common.global_generators import seeded_globally
 from common.randomness import numpy_generator, torch_seed
-from common.records import ARRAYS, FINITE_STEPS, Payload, Tensors
+from common.records import ARRAYS, FINITE_STEPS, ONE_BATCH, SERVER_ROUND, Payload, Tensors
 from models.measures.evaluation import evaluate
 from models.measures.numbers import evaluate_numbers
 
@@ -40,7 +40,7 @@ def _seeded(
 
     @functools.wraps(job)
     def run(client: "Client", received: Payload, config: ConfigRecord) -> Result:
-        worker, server_round = client.worker, int(config["server-round"])  # type: ignore[arg-type]
+        worker, server_round = client.worker, int(config[SERVER_ROUND])  # type: ignore[arg-type]
         seed = torch_seed(worker.config.seed, "job", server_round, client.client_id)
         with seeded_globally(seed, worker.device, worker.own_generators):
             return job(client, received, config)
@@ -221,7 +221,7 @@ class Client(Hooks, ListInterface):
         """
         self._receive(received, config)
         worker, indices = self.worker, self.indices
-        if config["one-batch"]:
+        if config[ONE_BATCH]:
             generator = numpy_generator(worker.config.seed, "measurement", self.server_round, self.client_id)
             indices = generator.permutation(indices)[: worker.config.local.batch_size]
         samples = torch.from_numpy(indices).to(worker.device)

@@ -9,16 +9,29 @@ from typing import Annotated
 from pydantic import Field
 
 from clients.fedper import FedPer
+from common.errors import UserError
 
 
 class FedRep(FedPer):
     """Spends ``personal_share`` of the round's steps on the personal part and the rest on the shared one.
 
     The paper's CIFAR runs have 10 epochs for the head and 1 for the body (10 / 11). A share strictly between
-    0 and 1 leaves at least one step to each part. 0 keeps the personal part as it is initially.
+    0 and 1 leaves at least one step to each part; a client that makes but one, being late or having few
+    samples, trains both in it. 0 keeps the personal part as it is initially.
     """
 
     personal_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    def validate(self) -> None:
+        """Refuse rounds that have no step for each part."""
+        super().validate()
+        config = self.worker.config
+        if 0 < self.personal_share < 1 and config.local.steps == 1 and config.steps.rule == "fixed":
+            raise UserError(
+                f"'{config.method.name}' trains the personal part and then the shared one, which takes two"
+                " local steps: set local.steps = 2 or more, method.personal-share = 0 or 1, or"
+                " method.name = 'fedsim', which trains both at once"
+            )
 
     def begin_round(self) -> None:
         """Split the budget and the parameters."""
@@ -27,6 +40,8 @@ class FedRep(FedPer):
         if 0 < self.personal_share < 1 and steps > 1:
             self.personal_steps = min(max(self.personal_steps, 1), steps - 1)
         self.phases = (set(self.params) & set(personal), set(self.params) - set(personal))
+        if 0 < self.personal_share < 1 and steps == 1:
+            self.phases = (set(self.params), set(self.params))
 
     def trained_names(self) -> Collection[str]:
         """Return the personal parameters in the first steps, the shared ones afterwards."""

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,28 @@ T = TypeVar("T")
 Items = tuple[tuple[str, Value, type], ...]
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """What decides which thing, with which parameters, a section stands for."""
+
+    kind: Kind
+    name: str
+    items: Items
+    fixed: tuple[str, ...]
+    searched: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, kind: Kind, section: OpenSection) -> "_Choice":
+        fixed = tuple(field.alias or name for name, field in type(section).model_fields.items())
+        return cls(kind, section.choice, cache_items(section.parameters), fixed, tuple(folders()))
+
+    def parse(self, declared: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+        """Validate the parameters against those that the thing declares."""
+        section = self.kind.key.partition(".")[0]
+        given = drop_inherited_defaults(section, {key: value for key, value, _ in self.items}, declared)
+        return parse_parameters(section, self.name, declared, given, self.fixed)
+
+
 def chosen_function(kind: Kind, section: OpenSection) -> functools.partial[Any]:
     """Return the function that a section names, with its keyword parameters.
 
@@ -24,7 +47,7 @@ def chosen_function(kind: Kind, section: OpenSection) -> functools.partial[Any]:
     UserError
         If there is no such function or parameter, or a value is out of range.
     """
-    return _function(kind, section.choice, cache_items(section.parameters), tuple(folders()))
+    return _function(_Choice.of(kind, section))
 
 
 def chosen_object(kind: Kind, section: OpenSection, base: type[T]) -> T:
@@ -36,7 +59,7 @@ def chosen_object(kind: Kind, section: OpenSection, base: type[T]) -> T:
         As ``chosen_function``.
     """
     found: Any = base  # types are hashable, which mypy does not see
-    cls, parameters = _class(kind, section.choice, cache_items(section.parameters), tuple(folders()), found)
+    cls, parameters = _class(_Choice.of(kind, section), found)
     made: T = cls()
     for name, value in parameters.items():
         setattr(made, name, value)
@@ -49,19 +72,12 @@ def cache_items(parameters: Mapping[str, Value]) -> Items:
 
 
 @functools.lru_cache(maxsize=64)
-def _function(kind: Kind, name: str, items: Items, _searched: tuple[Path, ...]) -> functools.partial[Any]:
-    function: Callable[..., Any] = find_function(kind, name)
-    return functools.partial(function, **_parse(kind, name, function_parameters(function), items))
+def _function(choice: _Choice) -> functools.partial[Any]:
+    function: Callable[..., Any] = find_function(choice.kind, choice.name)
+    return functools.partial(function, **choice.parse(function_parameters(function)))
 
 
 @functools.lru_cache(maxsize=64)
-def _class(
-    kind: Kind, name: str, items: Items, _searched: tuple[Path, ...], base: type[Any]
-) -> tuple[type[Any], dict[str, Any]]:
-    cls = find_subclass(kind, name, base)
-    return cls, _parse(kind, name, class_parameters(cls), items)
-
-
-def _parse(kind: Kind, name: str, declared: dict[str, tuple[Any, Any]], items: Items) -> dict[str, Any]:
-    section, given = kind.key.partition(".")[0], {key: value for key, value, _ in items}
-    return parse_parameters(section, name, declared, drop_inherited_defaults(section, given, declared))
+def _class(choice: _Choice, base: type[Any]) -> tuple[type[Any], dict[str, Any]]:
+    cls = find_subclass(choice.kind, choice.name, base)
+    return cls, choice.parse(class_parameters(cls))

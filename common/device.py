@@ -1,6 +1,7 @@
 """Which device computes, and what a process sets once before it does."""
 
 import ctypes
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -44,6 +45,20 @@ def resolve_device(name: str) -> torch.device:
             f"device '{name}' cannot be used here ({reason}); use 'auto', 'cpu' or 'cuda'"
         ) from None
     return device
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return a context in which models compute in a precision, ``float32`` or ``bfloat16``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def has_fast_bfloat16() -> bool:
+    """Say whether the CPU multiplies in bfloat16 (AVX-512 BF16 or AMX); only Linux says so."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return bool(flags & {"avx512_bf16", "amx_bf16"})
 
 
 def to_device(model: nn.Module, device: torch.device, channels_last: bool) -> None:

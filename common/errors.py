@@ -4,6 +4,9 @@ import difflib
 import sys
 from collections.abc import Iterable
 
+# Codes of error replies, above those of Flower: a job raised, the user can mend it, a worker process died.
+CLIENT_FAILED, CLIENT_MISCONFIGURED, WORKER_DIED = 1000, 1001, 1002
+
 
 class UserError(Exception):
     """Something the user can mend: one line that says what is wrong and what to do.

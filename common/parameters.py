@@ -1,7 +1,7 @@
 """Parameters of a thing chosen by name: declared by its class or function, validated by pydantic."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, get_origin, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
@@ -39,9 +39,15 @@ def function_parameters(function: Callable[..., Any]) -> dict[str, tuple[Any, An
 
 
 def parse_parameters(
-    section: str, owner: str, declared: Mapping[str, tuple[Any, Any]], given: Mapping[str, Value]
+    section: str,
+    owner: str,
+    declared: Mapping[str, tuple[Any, Any]],
+    given: Mapping[str, Value],
+    fixed: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Validate `given` (configuration spelling) against `declared` and fill in the defaults.
+
+    A misspelt key may also be meant for one of the section's `fixed` ones.
 
     Raises
     ------
@@ -54,7 +60,8 @@ def parse_parameters(
             allowed = ", ".join(f"{section}.{spelling}" for spelling in spellings) or "none"
             raise InapplicableKeyError(
                 f"{section}.{key}",
-                f"'{owner}' has no parameter '{section}.{key}'{nearest(key, spellings)} (it has: {allowed})",
+                f"'{owner}' has no parameter '{section}.{key}'{nearest(key, [*spellings, *fixed])}"
+                f" (it has: {allowed})",
             )
     fields: dict[str, Any] = dict(declared)
     config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)

@@ -130,6 +130,8 @@ def all_folders(given: object) -> str:
     UserError
         If a folder is not there, or has no plug-ins.
     """
+    if not isinstance(given, str):
+        raise UserError(f"plugins must be folders, separated by commas, not {given!r}")
     use_folders(given)
     for folder in folders():
         _check_folder(folder)

@@ -1,8 +1,10 @@
 """The learning rate of every round and local step: scaling, warm-up and schedule."""
 
+import math
 from collections.abc import Iterable
 
 from common.config import Config
+from common.errors import UserError, shown
 from common.schedules import schedule_of
 
 
@@ -30,7 +32,8 @@ def decayed_rate(config: Config, server_round: int) -> float:
     rate = base_rate(config)
     if config.local.phases:
         rate *= config.schedule.phase_gamma ** config.local.course().phase(server_round)
-    return rate * schedule_of(config.schedule).by_round(server_round - 1, config.rounds)
+    factor = schedule_of(config.schedule).by_round(server_round - 1, config.rounds)
+    return rate * _checked(factor, config, f"round {server_round}")
 
 
 def varies_by_step(config: Config) -> bool:
@@ -77,5 +80,12 @@ def step_factors(config: Config, steps: Iterable[int], total_steps: int, gradual
             factor = start + (1 - start) * (step / warm_up)
         if step < gradual:
             factor = (step + 1) / gradual
-        factors.append(factor * schedule.by_step(step, total_steps, gradual or warm_up))
+        decay = schedule.by_step(step, total_steps, gradual or warm_up)
+        factors.append(factor * _checked(decay, config, f"local step {step}"))
     return factors
+
+
+def _checked(factor: float, config: Config, when: str) -> float:
+    if not 0 <= factor < math.inf:
+        raise UserError(f"schedule.name '{config.schedule.name}' has the factor {shown(factor)} in {when}")
+    return factor

@@ -261,7 +261,9 @@ class EvaluateSection(ConfigSection):
     every: Positive
     every_steps: NonNegative
     count: NonNegative
+    first: bool
     batch_size: Positive
+    precision: Literal["float32", "bfloat16"]
     groups: Literal["auto", "none", "cumulative", "counts"]
     mask: Literal["train-counts", "test-counts", "none"]
     drop_last: bool

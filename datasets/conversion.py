@@ -59,8 +59,8 @@ def as_inputs(inputs: Any, kind: Kind, where: str) -> torch.Tensor:
         If they are not of the kind, or not finite.
     """
     values = _tensor(inputs, f"{where}: inputs")
-    if not len(values):
-        raise UserError(f"{where} has no samples")
+    if not values.numel():
+        raise UserError(f"{where} has no samples, or empty ones")
     if kind == "images":
         return _images(values, where)
     if kind == "tokens":
@@ -90,7 +90,7 @@ def _images(values: torch.Tensor, where: str) -> torch.Tensor:
 
 def _tensor(values: Any, where: str) -> torch.Tensor:
     if isinstance(values, torch.Tensor):
-        tensor = values.detach().cpu()
+        tensor = values.detach().cpu() if values.ndim else values[None]
     else:
         array = _array(values, where)
         if array.dtype.kind not in "biuf":
@@ -100,18 +100,19 @@ def _tensor(values: Any, where: str) -> torch.Tensor:
         tensor = torch.from_numpy(
             np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
         )
-    if not tensor.ndim:
-        raise UserError(f"{where} must be an array, not a single value")
     return tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor
 
 
-def _array(values: Any, where: str) -> np.ndarray:
+def _array(values: Any, where: str, at_least: int = 1) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except (ValueError, TypeError) as error:  # rows of different lengths
         raise UserError(f"{where} cannot become an array: {' '.join(str(error).split())}") from None
+    if array.ndim < at_least:
+        raise UserError(f"{where} must be an array, not a single value")
+    return array
 
 
 def _of_frame(frame: Any, where: str, label: str, client: str) -> Part:
@@ -128,11 +129,11 @@ def _of_samples(samples: Any, where: str) -> Part:
     pairs = [samples[index] for index in range(len(samples))]
     if not all(isinstance(pair, tuple | list) and len(pair) in (2, 3) for pair in pairs):
         raise UserError(f"{where}: each sample must be a pair of an input and a target")
-    arrays = [_array(pair[0], where) for pair in pairs]
+    arrays = [_array(pair[0], where, 0) for pair in pairs]
     if shapes := {array.shape for array in arrays} - {arrays[0].shape} if arrays else ():
         raise UserError(f"{where}: samples differ in shape ({arrays[0].shape} and {min(shapes)})")
     clients = _array([pair[2] for pair in pairs], where) if pairs and len(pairs[0]) == 3 else None
-    targets = np.stack([_array(pair[1], where) for pair in pairs]) if pairs else np.empty(0)
+    targets = np.stack([_array(pair[1], where, 0) for pair in pairs]) if pairs else np.empty(0)
     return Part(np.stack(arrays) if arrays else np.empty((0, 1)), targets, clients)
 
 

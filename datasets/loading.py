@@ -1,6 +1,7 @@
 """Load a data set by name."""
 
 import inspect
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 from common.errors import UserError, nearest
 from common.files import expanded
 from common.parameters import function_parameters, parse_parameters
-from common.plugin_modules import guarded
 from common.plugins import DATASET, find_function, names
 from common.sections import DatasetSection, Value
 from datasets.arrays import Arrays, from_arrays
@@ -82,7 +82,7 @@ def load_dataset(
         numbers,
         parameters or {},
     )
-    made = guarded(f"'load' of dataset '{name}'", lambda: load(**_asked_for(load, request), **arguments))
+    made = _made(name, load, _asked_for(load, request) | arguments)
     if isinstance(made, Dataset):
         return made
     if not isinstance(made, Arrays):
@@ -90,6 +90,21 @@ def load_dataset(
             f"'load' of dataset '{name}' must return datasets.arrays.Arrays, not {type(made).__name__}"
         )
     return from_arrays(made, request)
+
+
+def _made(name: str, load: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Call a data set's function; whatever else its code raises is a `UserError` that says where."""
+    try:
+        return load(**arguments)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        text = " ".join(str(error).split())
+        raise UserError(
+            f"'load' of dataset '{name}' failed in {frame.filename}, line {frame.lineno}:"
+            f" {type(error).__name__}: {text}"
+        ) from error
 
 
 def _asked_for(load: Callable[..., Any], request: Request) -> dict[str, Any]:

@@ -55,7 +55,10 @@ def write_partition(path: Path, partition: Sequence[IndexArray]) -> None:
 def read_partition(path: Path) -> list[IndexArray]:
     """Read what ``write_partition`` wrote; a damaged file raises one of ``DAMAGED_NPZ``."""
     with np.load(path) as content:
-        indices, sizes = content["indices"].astype(np.int64), content["sizes"]
+        indices, sizes = content["indices"], content["sizes"]
+    if indices.size and indices.dtype.kind not in "iu":
+        raise ValueError("its indices are no whole numbers")
+    indices = indices.astype(np.int64)
     if indices.ndim != 1 or sizes.ndim != 1 or len(sizes) == 0 or sizes.dtype.kind not in "iu":
         raise ValueError("its arrays are not those of a partition")
     if sizes.min() < 0 or sizes.sum() != len(indices):

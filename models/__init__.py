@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import models.architectures
-from common.errors import UnknownNameError, UserError
+from common.errors import UnknownNameError, UserError, shown
 from common.global_generators import seeded_globally
 from common.memory import physical_bytes, within_memory
 from common.parameters import function_parameters, parse_parameters
@@ -79,6 +79,8 @@ def build_model(
             _check_size(asks, lambda: build(input_shape, num_outputs, **keywords))
     with within_memory(asks), seeded_globally(torch_seed(seed, "init")):
         model = build(input_shape, num_outputs, **keywords)
+        if not isinstance(model, nn.Module):
+            raise UserError(f"model.name '{name}' must build a torch.nn.Module, not {shown(model)}")
         if features != "plain":
             normalize_features(as_classifier(model), features, projection)
         elif projection:

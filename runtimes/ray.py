@@ -18,7 +18,7 @@ from typing import Any
 from flwr.app import Error, Message, RecordDict
 
 from common.config import PROJECT_ROOT, Config
-from common.errors import UserError
+from common.errors import WORKER_DIED, UserError
 from common.flower import Metadata, rebuild_message
 from common.records import METRICS
 from runtimes.local_grid import LocalGrid
@@ -30,7 +30,6 @@ except ImportError as error:
     raise UserError(f"runtime.name 'ray' needs Ray ({error}): pip install 'flwr[simulation]'") from None
 
 REACH_SECONDS = 10
-ACTOR_FAILED = 1002
 MOST_DEATHS = 3  # of actors on one job, which may be what kills them
 _PING_SECONDS = 2.0
 _DEATHS = (
@@ -131,7 +130,7 @@ class RayGrid(LocalGrid):
                 self._report(message, result)
             else:
                 reason = f"{MOST_DEATHS} Ray workers died one after the other on this job: {result}"
-                yield Message(Error(ACTOR_FAILED, reason), reply_to=message)
+                yield Message(Error(WORKER_DIED, reason), reply_to=message)
 
     def close(self) -> None:
         """Stop the actors, and Ray if this Grid started it."""
@@ -172,7 +171,7 @@ class RayGrid(LocalGrid):
     def _receive(self, reply: Any, state: Any, message: Message) -> Message:
         node_id = message.metadata.dst_node_id
         if isinstance(reply, ray.exceptions.RayError):
-            return Message(Error(ACTOR_FAILED, f"the Ray worker failed: {reply}"), reply_to=message)
+            return Message(Error(WORKER_DIED, f"the Ray worker failed: {reply}"), reply_to=message)
         assert isinstance(reply, Message)
         if reply.has_content():
             self._states[node_id] = state

@@ -7,7 +7,7 @@ from flwr.app import Array, ArrayRecord
 from torch import nn
 
 from common.config import Config
-from common.device import prepare_process, resolve_device, to_device
+from common.device import autocast, prepare_process, resolve_device, to_device
 from common.errors import UserError
 from common.randomness import torch_generator
 from common.records import Tensors, to_record, to_tensors
@@ -57,7 +57,8 @@ class CentralEvaluation:
             config, dataset.input_shape, dataset.num_outputs, dataset.target_shape, dataset.is_text
         )
         check_keyed(self.model, config.model.name, make_normalizer(dataset)(dataset.train.inputs[:2]))
-        to_device(self.model, device, config.local.channels_last)
+        self._channels_last = config.local.channels_last or config.evaluate.precision == "bfloat16"
+        to_device(self.model, device, self._channels_last)
         self._normalizer = make_normalizer(dataset, device)
         self._splits: dict[str, Split] = {"test": dataset.test.to(device)}
         if dataset.validation is not None:
@@ -174,6 +175,10 @@ class CentralEvaluation:
         ]
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
+        with autocast(self._device, self._config.evaluate.precision):
+            return self._evaluate_splits(model)
+
+    def _evaluate_splits(self, model: nn.Module) -> dict[str, float]:
         results: dict[str, float] = {}
         for name, split in self._splits.items():
             # Noisy ones are normalised.
@@ -239,7 +244,7 @@ class CentralEvaluation:
         for size in dict.fromkeys(names):
             model = None if submodels.is_whole(size) else as_splittable(self.model).submodel(size)
             if model is not None:
-                to_device(model, self._device, self._config.local.channels_last)
+                to_device(model, self._device, self._channels_last)
             made[size] = (model, submodels.selection(size))
         return made
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.config import Config
+from common.errors import UserError, shown
 from common.rates import base_rate, decayed_rate
 from common.schedules import schedule_of
 from common.step_rules import Progress, step_rule
@@ -42,7 +43,10 @@ class LocalSteps:
             return None
         section = self._config.steps
         if (server_round - 1) % section.interval == 0:
-            self._current = self._bounded(self._rule.steps(self._progress(server_round)))
+            steps = self._rule.steps(self._progress(server_round))
+            if not isinstance(steps, int):
+                raise UserError(f"steps.rule '{section.rule}' must return whole numbers, not {shown(steps)}")
+            self._current = self._bounded(steps)
         total = self._config.local.total_steps
         return min(self._current, total - self._done) if total else self._current
 

@@ -7,7 +7,7 @@ from datasets.dataset import Dataset
 from models.sizes.population import Population
 from server.checkpoints.checkpoint import CheckpointStore
 from server.evaluation import CentralEvaluation
-from server.messages.directory import ClientDirectory
+from server.messages.client_registry import ClientRegistry
 from server.messages.messenger import Messenger
 from server.participation import Participation
 from server.records.progress import ProgressDisplay
@@ -24,7 +24,7 @@ class Parts:
     participation: Participation
     dataset: Dataset
     evaluation: CentralEvaluation
-    clients: ClientDirectory
+    clients: ClientRegistry
     population: Population | None
 
 

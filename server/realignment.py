@@ -11,13 +11,13 @@ from flwr.serverapp import Grid
 from clients.registry import load_method
 from common.config import Config
 from common.errors import ClientFailureError, UserError
-from common.records import METRICS, to_record
+from common.records import METRICS, SERVER_ROUND, SET_STATE, to_record
 from models.heads.realignment import Inference
 from models.measures.class_report import GROUP_NAMES
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.state_codec import restore_attributes
 from server.experiment import prepare
-from server.messages.directory import CohortGrid
+from server.messages.cohort_grid import CohortGrid
 from server.messages.exchange import exchange
 from server.records.client_metrics import ClientMetrics
 from strategies.fedloge import FedLoGe
@@ -75,7 +75,7 @@ def evaluate_checkpoint(config: Config, grid: Grid, checkpoint: Checkpoint) -> R
         client_id: Message(
             RecordDict({name: to_record(section) for name, section in sections.items()}),
             dst_node_id=clients.node_ids[client_id],
-            message_type="query.set_state",
+            message_type=SET_STATE,
         )
         for client_id, sections in checkpoint.clients.items()
     }
@@ -83,7 +83,7 @@ def evaluate_checkpoint(config: Config, grid: Grid, checkpoint: Checkpoint) -> R
     messages = strategy.configure_evaluate(
         checkpoint.server_round,
         to_record(checkpoint.arrays),
-        ConfigRecord({"server-round": checkpoint.server_round}),
+        ConfigRecord({SERVER_ROUND: checkpoint.server_round}),
         CohortGrid(grid, clients.node_ids.values()),
     )
     by_client = {clients.client_ids[message.metadata.dst_node_id]: message for message in messages}

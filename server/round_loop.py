@@ -95,7 +95,8 @@ class RoundLoop:
             with stop_between_rounds(self.progress.note, self.run_directory.path) as request:
                 if self.server_round == 0:
                     started = time.perf_counter()
-                    self._notify(Round(0, row={"round": 0, **self._evaluate_centrally()}), started)
+                    initial = self._evaluate_centrally() if self.config.evaluate.first else {}
+                    self._notify(Round(0, row={"round": 0, **initial}), started)
                 while self.server_round < self.config.rounds and not self.stopped:
                     number = self.server_round + 1
                     with seeded_globally(torch_seed(self.config.seed, "round", number)):

@@ -13,7 +13,7 @@ from common.files import expanded, read_text, write_atomic
 from models.sizes.early_exits import MultiExit
 from models.sizes.population import Population, read_sizes
 from models.sizes.submodels import SubModels, as_splittable, parse_sizes
-from server.messages.directory import ClientDirectory
+from server.messages.client_registry import ClientRegistry
 from strategies.fedavg import FedAvg
 
 
@@ -46,7 +46,7 @@ def check_sizes(
     strategy: FedAvg,
     model: nn.Module,
     population: Population | None,
-    clients: ClientDirectory,
+    clients: ClientRegistry,
 ) -> None:
     """Refuse a model or sizes that the method cannot work with.
 

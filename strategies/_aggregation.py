@@ -6,14 +6,16 @@ import torch
 
 from common.records import Tensors
 
+_ROUNDING = 1e-6
+
 
 class WeightedAverage:
     """Weighted average of sections that arrive one by one.
 
     Floating tensors are accumulated as sum of w * x in float64 and divided by the sum of w at the end, so the
-    result does not depend on the scale of the weights. Integer tensors (counters of BatchNorm) are those of
-    the reply with the largest weight, the first of them on a tie; their dtype is kept. A name is averaged
-    over the replies that have it, since with models of several sizes not all do.
+    result does not depend on the scale of the weights. Integer tensors (counters of BatchNorm) are averaged
+    like everything else and rounded down (``whole``); their dtype is kept. A name is averaged over
+    the replies that have it, since with models of several sizes not all do.
     """
 
     def __init__(self) -> None:
@@ -21,26 +23,25 @@ class WeightedAverage:
         self._sums: Tensors = {}
         self._weights: dict[str, float] = {}
         self._dtypes: dict[str, torch.dtype] = {}
-        self._counters: Tensors = {}
+        self._bases: Tensors = {}  # of integer tensors: the first one, to which the others are added up
 
     def add(self, section: Mapping[str, torch.Tensor], weight: float) -> None:
         """Add one reply's section with its weight, at least 0."""
         for name, value in section.items():
-            if not value.is_floating_point():
-                if name not in self._counters or weight > self._weights[name]:
-                    self._counters[name] = value.clone()
-                    self._weights[name] = weight
-                continue
             if name not in self._sums:
                 self._sums[name] = torch.zeros(value.shape, dtype=torch.float64)
                 self._weights[name] = 0.0
                 self._dtypes[name] = value.dtype
+                if not value.is_floating_point():
+                    self._bases[name] = value.to(torch.int64, copy=True)
+            if name in self._bases:  # large counters are no floating-point numbers, their differences are
+                value = value.to(torch.int64) - self._bases[name]
             self._sums[name].add_(value, alpha=weight)
             self._weights[name] += weight
         self.total_weight += weight
 
     def mean(self) -> Tensors:
-        """Return the average: floating tensors in float64, integer ones as they are.
+        """Return the average: floating tensors in float64, integer ones in their dtype.
 
         Raises
         ------
@@ -52,7 +53,12 @@ class WeightedAverage:
         averages = {
             name: total / self._weights[name] for name, total in self._sums.items() if self._weights[name] > 0
         }
-        return averages | self._counters
+        return {
+            name: (self._bases[name] + whole(value).long()).to(self._dtypes[name])
+            if name in self._bases
+            else value
+            for name, value in averages.items()
+        }
 
     def cast(self, section: Tensors) -> Tensors:
         """Return `section` in the dtypes of the replies."""
@@ -61,3 +67,12 @@ class WeightedAverage:
     def result(self) -> Tensors:
         """Return the average in the dtypes of the replies; errors as ``mean``."""
         return self.cast(self.mean())
+
+
+def whole(mean: torch.Tensor) -> torch.Tensor:
+    """Return a mean of counters rounded down, in float64.
+
+    A mean that is whole but for rounding errors, as that of equal counters is, counts as that number.
+    """
+    nearest = mean.round()
+    return torch.where((mean - nearest).abs() < _ROUNDING, nearest, mean.floor())

@@ -13,7 +13,7 @@ from common.config import Config
 from common.errors import UserError
 from common.randomness import numpy_generator
 from common.rates import varies_by_step
-from common.records import ARRAYS, CONFIG, Tensors, to_record, to_tensors
+from common.records import ARRAYS, CONFIG, SERVER_ROUND, Tensors, to_record, to_tensors
 from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
@@ -178,7 +178,7 @@ class Asynchronous(FedAvg):
             begun: RecordDict(
                 {
                     ARRAYS: arrays if begun == version else to_record(self.versions[begun]),
-                    CONFIG: ConfigRecord({**config, "server-round": begun + 1}),
+                    CONFIG: ConfigRecord({**config, SERVER_ROUND: begun + 1}),
                 }
             )
             for begun in sorted(set(self.arrived.values()))

@@ -13,11 +13,11 @@ from pydantic import Field
 
 from common.config import Config
 from common.errors import UserError
-from common.records import ARRAYS, CONFIG, SIZE, Payload, Tensors, to_array, to_ndarray
+from common.records import ARRAYS, CONFIG, SERVER_ROUND, SIZE, Payload, Tensors, to_array, to_ndarray
 from common.sections import Value
 from models.sizes.population import Population
 from models.sizes.submodels import EntrySelection, SubModels, take
-from strategies._aggregation import WeightedAverage
+from strategies._aggregation import WeightedAverage, whole
 from strategies._holders import HolderAverage
 from strategies._inco import InCo
 from strategies._run_facts import RunFacts
@@ -126,7 +126,7 @@ class HeteroAvg(InCo):
                     values[name] = start[name] + change
         for name, value in values.items():
             if not start[name].is_floating_point():
-                values[name] = start[name] + (value - start[name]).trunc()
+                values[name] = start[name] + whole(value - start[name])
             elif name.endswith("running_var"):
                 values[name] = value.clamp(min=0)
         return start | values
@@ -147,7 +147,7 @@ class HeteroAvg(InCo):
         if self.population is None:
             return super().build_messages(content, message_type, grid)
         config = content.config_records[CONFIG]
-        self._round = int(config["server-round"])  # type: ignore[arg-type]
+        self._round = int(config[SERVER_ROUND])  # type: ignore[arg-type]
         contents: dict[str, RecordDict] = {}
         messages = []
         for node_id in grid.get_node_ids():

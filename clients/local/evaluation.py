@@ -8,6 +8,7 @@ import torch
 
 from clients.hooks import Hooks, Predictor
 from clients.local.worker import Worker
+from common.device import autocast
 from common.records import Tensors
 from datasets.client_data.client_tests import client_class_groups, local_tests
 from models.measures.class_report import ClassReport
@@ -62,20 +63,22 @@ class ClientEvaluationData:
             )
             results, own = numbers.results(), numbers.own
         elif self.report is None:
-            sums = evaluate(
-                worker.model,
-                self.inputs,
-                self.targets,
-                self.make_normalizer(),
-                worker.dataset.num_classes,
-                batch_size,
-                predictor=predictor,
-                metrics=worker.metrics,
-            )
+            with _precision(worker):
+                sums = evaluate(
+                    worker.model,
+                    self.inputs,
+                    self.targets,
+                    self.make_normalizer(),
+                    worker.dataset.num_classes,
+                    batch_size,
+                    predictor=predictor,
+                    metrics=worker.metrics,
+                )
             loss, accuracy = sums.mean(self.class_weights)
             results, own = {"loss": loss, "accuracy": accuracy}, sums.own
         else:
-            logits = logits_of(worker.model, self.inputs, self.make_normalizer(), batch_size, predictor)
+            with _precision(worker):
+                logits = logits_of(worker.model, self.inputs, self.make_normalizer(), batch_size, predictor)
             targets = self.targets.to(logits.device)
             results = self.report.measure(logits, targets, self.class_weights)
             own = own_of(logits, targets, worker.metrics)
@@ -145,20 +148,22 @@ def evaluate_global_model(client: Hooks, arrays: Tensors) -> dict[str, float]:
 def _evaluate_test_set(worker: Worker) -> Evaluation:
     """Return sums per class, or per natural client."""
     test = worker.dataset.test
-    return evaluate(
-        worker.model,
-        test.inputs,
-        test.targets,
-        worker.normalizer,
-        worker.dataset.num_classes,
-        worker.config.evaluate.batch_size,
-        groups=test.clients if _is_natural(worker) else None,
-    )
+    with _precision(worker):
+        return evaluate(
+            worker.model,
+            test.inputs,
+            test.targets,
+            worker.normalizer,
+            worker.dataset.num_classes,
+            worker.config.evaluate.batch_size,
+            groups=test.clients if _is_natural(worker) else None,
+        )
 
 
 def _test_logits(worker: Worker) -> torch.Tensor:
     batch_size = worker.config.evaluate.batch_size
-    return logits_of(worker.model, worker.dataset.test.inputs, worker.normalizer, batch_size)
+    with _precision(worker):
+        return logits_of(worker.model, worker.dataset.test.inputs, worker.normalizer, batch_size)
 
 
 def _test_samples(client: Hooks) -> torch.Tensor | slice:
@@ -208,3 +213,8 @@ def _same_memory(first: Tensors, second: Tensors) -> bool:
     return first.keys() == second.keys() and all(
         first[name].data_ptr() == second[name].data_ptr() for name in first
     )
+
+
+def _precision(worker: Worker) -> torch.autocast:
+    """Return the context in which a test is predicted (``evaluate.precision``)."""
+    return autocast(worker.device, worker.config.evaluate.precision)

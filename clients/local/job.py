@@ -15,7 +15,7 @@ from clients.local.step_weights import step_weight_norm
 from clients.local.worker import Worker
 from common.randomness import Purpose, torch_generator
 from common.rates import gradual_warmup_steps, learning_rate, step_factors, varies_by_step
-from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, Payload, Tensors
+from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, SERVER_ROUND, Payload, Tensors
 from common.sections import LocalSection
 from common.stragglers import steps_in_time, work_share
 from datasets.noise.client_noise import NoisyNormalizer, noise_levels
@@ -88,7 +88,7 @@ class Job:
 
     def begin(self, config: ConfigRecord) -> None:
         """Learn from a message's config which round it is, and what the server has decided for it."""
-        self.server_round = int(config["server-round"])  # type: ignore[arg-type]
+        self.server_round = int(config[SERVER_ROUND])  # type: ignore[arg-type]
         self.assigned_steps = int(config.get(LOCAL_STEPS, 0))  # type: ignore[arg-type]
         self.assigned_first_step = int(config.get(FIRST_STEP, 0))  # type: ignore[arg-type]
         self.learning_rate = self.mean_rate = self.step_rates(1)[0]

@@ -18,6 +18,7 @@ from clients.local.optimizers import (
     weight_decays,
 )
 from clients.local.sampling import iterate_stream
+from common.device import autocast
 from common.global_generators import seed_again
 from common.randomness import Purpose, torch_seed
 from common.rates import varies_by_step
@@ -188,7 +189,7 @@ def seed_steps(client: Hooks, purpose: str) -> Callable[[int], None]:
 
 def mixed_precision(device: torch.device, local: LocalSection) -> torch.autocast:
     """Return the context in which a training loss is computed: bfloat16 where that is safe, if asked for."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=local.precision == "bfloat16")
+    return autocast(device, local.precision)
 
 
 def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch) -> None:

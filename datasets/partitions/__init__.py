@@ -8,7 +8,7 @@ made from (``dataset.binarize``), or the label itself. Modules with a leading un
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from common.errors import UserError
 from common.parameters import function_parameters, parse_parameters
-from common.plugins import PARTITION, find_function, names
+from common.plugins import PARTITION, find_function, names, project_names
 from common.sections import Value
 
 __all__ = ["available_partitions", "make_partition", "partition_parameters"]
@@ -91,12 +91,32 @@ def make_partition(
         raise UserError(
             f"clients.count is {num_clients}, more than the {len(targets)} training samples: lower it"
         )
+    given: tuple[IndexArray | None, ...] = ()
     if "natural_clients" in inspect.signature(scheme).parameters:
-        return scheme(np.asarray(targets), num_clients, generator, natural_clients, **arguments)
-    if "classes" in inspect.signature(scheme).parameters:
-        classes = np.asarray(targets if classes is None else classes)
-        return scheme(np.asarray(targets), num_clients, generator, classes, **arguments)
-    return scheme(np.asarray(targets), num_clients, generator, **arguments)
+        given = (natural_clients,)
+    elif "classes" in inspect.signature(scheme).parameters:
+        given = (np.asarray(targets if classes is None else classes),)
+    made = scheme(np.asarray(targets), num_clients, generator, *given, **arguments)
+    return made if name in project_names(PARTITION) else _checked(made, name, len(targets), num_clients)
+
+
+def _checked(made: object, name: str, num_samples: int, num_clients: int) -> list[IndexArray]:
+    """Return a partition of somebody's own as int64 arrays, sorted, if it is one."""
+    parts = [np.asarray(part) for part in made] if isinstance(made, Sequence | np.ndarray) else []
+    fault = ""
+    if len(parts) != num_clients:
+        fault = f"must return a list of {num_clients} arrays of indices, one per client"
+    elif any(part.ndim != 1 or not len(part) or part.dtype.kind not in "iu" for part in parts):
+        fault = "must give every client a one-dimensional array of integers that is not empty"
+    else:
+        dealt = np.concatenate(parts)
+        if dealt.min() < 0 or dealt.max() >= num_samples:
+            fault = f"must give indices from 0 to {num_samples - 1}"
+        elif len(np.unique(dealt)) < len(dealt):
+            fault = "must not deal a sample twice"
+    if fault:
+        raise UserError(f"partition.name '{name}' {fault}")
+    return [np.sort(part).astype(np.int64) for part in parts]
 
 
 def _scheme(name: str) -> Callable[..., list[IndexArray]]:

@@ -48,9 +48,10 @@ def load(
 def _read(path: Path, task: str) -> tuple[Any, ...]:
     try:
         content = read_regular(path)
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise UserError(f"{path} is a single array: save several with numpy.savez")
+        file = np.load(io.BytesIO(content), allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} is a single array: save several with numpy.savez")
+        with file:
             arrays = {name: file[name] for name in _NAMES if name in file.files}
             others = ", ".join(file.files) or "none"
     except FileNotFoundError:

@@ -10,7 +10,15 @@ from common.errors import UserError, nearest
 from common.sections import Positive
 from models.architectures.images import image_shape
 from models.architectures.layers import Dropout, StochasticDepth, set_dropout_generator
-from models.architectures.library import LibraryClassifier, Norm, check_input, replace_layers, use_norm
+from models.architectures.library import (
+    LibraryClassifier,
+    LibraryInitialisation,
+    Norm,
+    check_input,
+    initialise_resnet,
+    replace_layers,
+    use_norm,
+)
 from models.weights.local_weights import load_weights
 
 PREFIX = "timm:"
@@ -43,6 +51,7 @@ def find_build(name: str) -> Callable[..., nn.Module]:
         *,
         norm: Norm = "batch",
         groups: Positive = 2,
+        initialisation: LibraryInitialisation = "library",
         weights: str = "",
     ) -> nn.Module:
         """Build the model; `weights` is a local file, `groups` belongs to ``norm = "group"``."""
@@ -51,6 +60,7 @@ def find_build(name: str) -> Callable[..., nn.Module]:
         model = _make(timm, name, channels, height, width, num_classes)
         head = _linear_head(model, full_name)
         use_norm(model, full_name, norm, groups)
+        initialise_resnet(model, full_name, initialisation, timm.models.ResNet)
         replace_layers(model, _keyed)
         classifier = LibraryClassifier(model, head)
         check_input(classifier, full_name, (channels, height, width))

@@ -22,8 +22,10 @@ from models.architectures.images import image_shape
 from models.architectures.layers import Dropout, StochasticDepth
 from models.architectures.library import (
     LibraryClassifier,
+    LibraryInitialisation,
     Norm,
     check_input,
+    initialise_resnet,
     replace_layers,
     take_channels,
     use_norm,
@@ -67,6 +69,7 @@ def find_build(name: str) -> Callable[..., nn.Module]:
         *,
         norm: Norm = "batch",
         groups: Positive = 2,
+        initialisation: LibraryInitialisation = "library",
         weights: str = "",
     ) -> nn.Module:
         """Build the model; `weights` is a local file, `groups` belongs to ``norm = "group"``."""
@@ -75,6 +78,7 @@ def find_build(name: str) -> Callable[..., nn.Module]:
         model = _make(name, full_name, height, width, num_classes)
         take_channels(model, full_name, channels)
         use_norm(model, full_name, norm, groups)
+        initialise_resnet(model, full_name, initialisation, zoo.ResNet)
         replace_layers(model, _keyed)
         classifier = LibraryClassifier(model, _linear_head(model))
         check_input(classifier, full_name, (channels, height, width))

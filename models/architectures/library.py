@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from models.architectures.residual import reset_layers
 from models.classifier import Classifier
 
 Norm = Literal["batch", "group", "none"]
+LibraryInitialisation = Literal["library", "torch"]
 
 # Sides that a message proposes when a model cannot take the images.
 _SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 299)
@@ -59,6 +61,26 @@ def replace_layers(model: nn.Module, replacement: Callable[[nn.Module], nn.Modul
         new = replacement(layer)
         if name and new is not None:
             _replace(model, name, new)
+
+
+def initialise_resnet(
+    model: nn.Module, model_name: str, initialisation: LibraryInitialisation, resnet: type[nn.Module]
+) -> None:
+    """Draw the weights of a ResNet as torch's layers do by default, if that is asked for.
+
+    Raises
+    ------
+    UserError
+        If the model is another one.
+    """
+    if initialisation == "library":
+        return
+    if not isinstance(model, resnet):
+        raise UserError(
+            f"model.initialisation = 'torch' is for ResNets, and '{model_name}' is none: leave it at"
+            " 'library'"
+        )
+    reset_layers(model)
 
 
 def use_norm(model: nn.Module, model_name: str, norm: Norm, groups: int) -> None:

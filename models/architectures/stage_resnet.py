@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from common.errors import UserError, nearest
 from common.sections import Positive
 from models.architectures.images import image_shape
-from models.architectures.residual import Norm, NormFactory, norm_factory
+from models.architectures.residual import Initialisation, Norm, NormFactory, initialise, norm_factory
 from models.classifier import Classifier
 from models.sizes.early_exits import ExitHead, MultiExit, Scaler, level_and_width
 from models.sizes.submodels import keep_blocks
@@ -270,6 +270,7 @@ def build(
     norm: Norm = "batch",
     groups: Positive = 2,
     exits: str = "",
+    initialisation: Initialisation = "fan-out",
 ) -> nn.Module:
     """Build the network for images.
 
@@ -283,6 +284,8 @@ def build(
         ``batch``, ``group`` with so many groups, or ``none``.
     exits : str, default ""
         Numbers of blocks behind which there is an early exit, such as ``6,8,10`` of twelve.
+    initialisation
+        As in ``models.architectures.residual.initialise``.
     """
     if blocks not in DEPTHS and not re.fullmatch(r"[1-9]\d*(-[1-9]\d*){3}", blocks):
         raise UserError(
@@ -291,7 +294,7 @@ def build(
         )
     channels, _, _ = image_shape("stage-resnet", input_shape)
     counts = DEPTHS.get(blocks) or [int(count) for count in blocks.split("-")]
-    return StageResNet(
+    network = StageResNet(
         channels,
         num_classes,
         widths=[width * 2**stage for stage in range(NUM_STAGES)],
@@ -299,6 +302,8 @@ def build(
         norm=norm_factory("stage-resnet", norm, groups),
         exits=_exit_blocks(exits, sum(counts)),
     )
+    initialise(network, initialisation)
+    return network
 
 
 def _exit_blocks(text: str, num_blocks: int) -> list[int]:

@@ -6,7 +6,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from common.records import ARRAYS, CONFIG, FIRST_STEP, LOCAL_STEPS, METRICS, SIZE, array_records
+from common.records import (
+    ARRAYS,
+    CONFIG,
+    FIRST_STEP,
+    LOCAL_STEPS,
+    LOSS_QUERY,
+    METRICS,
+    ONE_BATCH,
+    PRELUDE,
+    SERVER_ROUND,
+    SIZE,
+    array_records,
+)
 from server.messages.messenger import num_bytes
 from server.messages.replies import ReplyCheck
 from server.parts import Run
@@ -40,11 +52,11 @@ class ClientCalls:
 
         Failures are treated as in training; the cost is added to `cost`.
         """
-        config = ConfigRecord({"server-round": server_round, "one-batch": one_batch})
+        config = ConfigRecord({SERVER_ROUND: server_round, ONE_BATCH: one_batch})
         messenger = self._run.messenger
         messages = messenger.by_client(
             self._strategy.build_messages(
-                RecordDict({ARRAYS: model, CONFIG: config}), "query.loss", messenger.view(client_ids)
+                RecordDict({ARRAYS: model, CONFIG: config}), LOSS_QUERY, messenger.view(client_ids)
             )
         )
         check = self.check(messages)
@@ -60,7 +72,7 @@ class ClientCalls:
 
         def configure(_: int, arrays: ArrayRecord, config: ConfigRecord, view: Grid) -> list[Message]:
             content = RecordDict({ARRAYS: arrays, CONFIG: config})
-            return strategy.build_messages(content, "query.prelude", view)
+            return strategy.build_messages(content, PRELUDE, view)
 
         asked = strategy.prelude_clients(server_round, cohort)
         messages = self.build(configure, server_round, model, asked, steps) if asked else {}
@@ -92,7 +104,7 @@ class ClientCalls:
         if not cohort:  # all were stragglers; Flower's own strategies would wait for a node to appear
             return {}
         messenger = self._run.messenger
-        record = ConfigRecord({"server-round": server_round, **(config or {})})
+        record = ConfigRecord({SERVER_ROUND: server_round, **(config or {})})
         return messenger.by_client(configure(server_round, model, record, messenger.view(cohort)))
 
     def check(

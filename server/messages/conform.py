@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 
+import torch
 from flwr.app import Array, ArrayRecord
 
 from common.records import record_of, to_array, to_ndarray
+from strategies._aggregation import whole
 
 
 def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> ArrayRecord:
     """Return a strategy's result in the order and dtypes of the global model.
 
-    Integers that were averaged as floats are rounded; names that a strategy left out stay.
+    Integers that were averaged as floats are rounded down; names that a strategy left out stay.
 
     Raises
     ------
@@ -27,8 +29,8 @@ def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> Arra
         new = arrays.get(name, old)
         if new.dtype != old.dtype:
             values = to_ndarray(new)
-            new = to_array(
-                (values.round() if old.dtype.startswith(("int", "uint")) else values).astype(old.dtype)
-            )
+            if old.dtype.startswith(("int", "uint")):
+                values = whole(torch.from_numpy(values).double()).numpy()
+            new = to_array(values.astype(old.dtype))
         conformed[name] = new
     return record_of(conformed)

@@ -10,8 +10,8 @@ from flwr.serverapp import Grid
 
 from common.errors import UserError
 from common.flower import NODE_UNAVAILABLE, is_simulation
-from common.records import CONFIG, METRICS
-from server.messages.directory import ClientDirectory
+from common.records import CONFIG, DESCRIBE, METRICS
+from server.messages.client_registry import ClientRegistry
 from server.messages.exchange import exchange
 
 Say = Callable[[str], None]
@@ -141,7 +141,7 @@ def count_nodes(grid: Grid, timeout: float, say: Say = print) -> int:
     return last
 
 
-def discover_clients(grid: Grid, num_clients: int, timeout: float, say: Say = print) -> ClientDirectory:
+def discover_clients(grid: Grid, num_clients: int, timeout: float, say: Say = print) -> ClientRegistry:
     """Wait until `num_clients` nodes are there and ask each which client it is.
 
     Raises
@@ -178,7 +178,7 @@ def describe(grid: Grid, nodes: Iterable[int], num_clients: int, timeout: float)
         What a node says that is misconfigured.
     """
     query = RecordDict({CONFIG: ConfigRecord({"num-clients": num_clients})})
-    messages = {node: Message(query, dst_node_id=node, message_type="query.describe") for node in nodes}
+    messages = {node: Message(query, dst_node_id=node, message_type=DESCRIBE) for node in nodes}
     for node, reply in exchange(grid, messages, timeout):
         if has_gone(reply):
             continue
@@ -201,7 +201,7 @@ def has_gone(reply: Message) -> bool:
     return reply.has_error() and reply.error.code == NODE_UNAVAILABLE
 
 
-def returned_clients(grid: Grid, clients: ClientDirectory, timeout: float) -> list[int]:
+def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float) -> list[int]:
     """Give clients whose node has gone the new node that has come with their partition id.
 
     A SuperNode that is started again has another node id.
@@ -240,8 +240,8 @@ def _check_answers(found: Collection[int], nodes: Collection[int], num_clients: 
         raise UserError(f"no node answers for client {missing[0]} ({len(missing)} of {num_clients} missing)")
 
 
-def _directory(found: list[Description]) -> ClientDirectory:
-    return ClientDirectory(
+def _directory(found: list[Description]) -> ClientRegistry:
+    return ClientRegistry(
         {description.client_id: description.node_id for description in found},
         np.array([description.label_counts for description in found], dtype=np.int64),
         any(description.keeps_state for description in found),

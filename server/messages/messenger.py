@@ -8,8 +8,9 @@ from flwr.serverapp import Grid
 
 from common.config import Config
 from common.errors import ClientFailureError
-from common.records import CONFIG, Payload, content_bytes, to_payload, to_record
-from server.messages.directory import ClientDirectory, CohortGrid
+from common.records import CONFIG, GET_STATE, SET_STATE, Payload, content_bytes, to_payload, to_record
+from server.messages.client_registry import ClientRegistry
+from server.messages.cohort_grid import CohortGrid
 from server.messages.discovery import has_gone, returned_clients
 from server.messages.divergence import advice, is_divergence, is_of_server
 from server.messages.exchange import exchange
@@ -34,7 +35,7 @@ class Messenger:
         self,
         config: Config,
         grid: Grid,
-        clients: ClientDirectory,
+        clients: ClientRegistry,
         run_directory: RunDirectory,
         progress: ProgressDisplay,
     ) -> None:
@@ -58,7 +59,7 @@ class Messenger:
                 state = stored(client_id)
                 note += ", with its state of the last checkpoint" if state else ", without what it had kept"
                 content = {name: to_record(section) for name, section in (state or {}).items()}
-                list(self.query("set_state", {client_id: RecordDict(dict(content))}))
+                list(self.query(SET_STATE, {client_id: RecordDict(dict(content))}))
             self._progress.note(note)
 
     def view(self, cohort: Sequence[int]) -> CohortGrid:
@@ -122,7 +123,7 @@ class Messenger:
         return f"{advice(self._config, server_round)}\n" if is_divergence(reason) else ""
 
     def query(
-        self, action: str, contents: Mapping[int, RecordDict], spare_gone: bool = False
+        self, job: str, contents: Mapping[int, RecordDict], spare_gone: bool = False
     ) -> Iterator[tuple[int, RecordDict]]:
         """Ask clients something that must not fail; yield client id and content of each reply as it comes.
 
@@ -133,29 +134,29 @@ class Messenger:
         ClientFailureError
             If a client does not answer, or with an error.
         """
-        missing = set(contents)
-        messages = self.address(f"query.{action}", contents)
+        missing, name = set(contents), job.removeprefix("query.")
+        messages = self.address(job, contents)
         for client_id, reply in exchange(self._grid, messages, self._config.failures.timeout):
             if spare_gone and has_gone(reply):
                 continue
             if reply.has_error():
                 raise ClientFailureError(
-                    f"client {client_id} could not answer '{action}':\n{reply.error.reason}"
+                    f"client {client_id} could not answer '{name}':\n{reply.error.reason}"
                 )
             missing.remove(client_id)
             yield client_id, reply.content
         if missing and spare_gone:
             clients = ", ".join(map(str, sorted(missing)))
-            self._progress.note(f"no answer to '{action}' from client {clients}: gone, and left out")
+            self._progress.note(f"no answer to '{name}' from client {clients}: gone, and left out")
         elif missing:
-            raise ClientFailureError(f"no answer to '{action}' from client {min(missing)}: its node has gone")
+            raise ClientFailureError(f"no answer to '{name}' from client {min(missing)}: its node has gone")
 
     def _record_job(self, server_round: int, client_id: int, messages: Mapping[int, Message]) -> str:
         """Write a failed job to the run directory and return the command that runs it again."""
         state = {}
         if self._clients.keeps_state:
             question = {client_id: RecordDict({CONFIG: ConfigRecord()})}
-            for _, kept in self.query("get_state", question, spare_gone=True):
+            for _, kept in self.query(GET_STATE, question, spare_gone=True):
                 state = to_payload(kept)
         message = messages[client_id]
         name = f"round-{server_round:06d}-client-{client_id:06d}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flwr.app import Array, Message, MetricRecord
 
-from common.errors import ClientFailureError, UserError
+from common.errors import CLIENT_MISCONFIGURED, ClientFailureError, UserError
 from common.records import (
     ARRAYS,
     METRICS,
@@ -17,8 +17,6 @@ from common.records import (
     is_finite,
     to_tensors,
 )
-
-MISCONFIGURED = 1001  # clients.app.CLIENT_MISCONFIGURED
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class ReplyCheck:
 
     def _content_fault(self, client_id: int, reply: Message) -> str:
         if reply.has_error():
-            if reply.error.code == MISCONFIGURED:
+            if reply.error.code == CLIENT_MISCONFIGURED:
                 raise UserError(reply.error.reason or "a client is misconfigured")
             return reply.error.reason or "the client gave no reason"
         for name, record in array_records(reply.content).items():

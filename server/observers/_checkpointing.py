@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from flwr.app import ConfigRecord, RecordDict
 
-from common.records import CONFIG, to_payload, to_record, to_tensors
+from common.records import CONFIG, GET_STATE, SET_STATE, to_payload, to_record, to_tensors
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.state_codec import capture_attributes, restore_attributes
 from server.observers._observer import Observer, Round
@@ -66,7 +66,7 @@ class Checkpointing(Observer):
         question = {client_id: RecordDict({CONFIG: ConfigRecord()}) for client_id in changed}
         # Where failures are tolerated, a checkpoint does without what a lost node has kept since.
         tolerate = parts.config.failures.policy == "drop"
-        answers = run.messenger.query("get_state", question, spare_gone=tolerate)
+        answers = run.messenger.query(GET_STATE, question, spare_gone=tolerate)
         run.checkpoints.commit(
             Checkpoint(
                 current.number,
@@ -97,4 +97,4 @@ class Checkpointing(Observer):
             client_id: RecordDict({name: to_record(section) for name, section in sections.items()})
             for client_id, sections in checkpoint.clients.items()
         }
-        deque(run.messenger.query("set_state", states), maxlen=0)
+        deque(run.messenger.query(SET_STATE, states), maxlen=0)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from common.cohort import cohort_size
 from common.config import Config, drop_inherited_defaults
+from common.errors import UserError, shown
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import PARTICIPATION, find_subclass
 from common.randomness import Purpose, numpy_generator
@@ -46,6 +47,7 @@ class Participation:
         given = drop_inherited_defaults("participation", config.participation.parameters, declared)
         self.scheme = scheme_class(**parse_parameters("participation", name, declared, given))
         self._seed = config.seed
+        self._name = name
         self._num_clients = config.clients.count
         self.num_examples = np.ones(self._num_clients, dtype=np.int64)
         self._known_losses: dict[int, float] = {}
@@ -84,7 +86,19 @@ class Participation:
             self._known_losses,
             ask_losses,
         )
-        return sorted(int(client) for client in self.scheme.select(selection))
+        return self._checked(self.scheme.select(selection))
+
+    def _checked(self, chosen: object) -> list[int]:
+        clients = np.asarray(chosen)
+        right = clients.ndim == 1 and len(clients) > 0 and clients.dtype.kind in "iu"
+        if not right or clients.min() < 0 or clients.max() >= self._num_clients:
+            raise UserError(
+                f"participation.name '{self._name}' must choose client ids from 0 to {self._num_clients - 1},"
+                f" not {shown(chosen)}"
+            )
+        if len(np.unique(clients)) < len(clients):
+            raise UserError(f"participation.name '{self._name}' must choose every client once")
+        return sorted(clients.tolist())
 
     def weights(self, cohort: Sequence[int]) -> dict[int, float]:
         """Return by client what its aggregation weight is to be multiplied by; empty for nothing."""

@@ -8,9 +8,10 @@ from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 
 import clients.local.evaluation
-from clients.app import CLIENT_FAILED, CLIENT_MISCONFIGURED, app
+from clients.app import app
 from clients.base import Client
 from clients.local.worker import Worker, get_worker
+from common.errors import CLIENT_FAILED, CLIENT_MISCONFIGURED
 from common.flower import assume_task_identity
 from common.records import Tensors, to_record, to_tensors
 from common.sections import Value

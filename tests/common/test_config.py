@@ -222,6 +222,8 @@ class TestIdentity:
             ("dataset.root", "/elsewhere"),
             ("dataset.download", True),
             ("failures.timeout", 1.0),
+            ("failures.policy", "drop"),
+            ("failures.max-fraction", 0.5),
             ("run.directory", "x"),
             ("run.resume", True),
             ("runtime.name", "ray"),

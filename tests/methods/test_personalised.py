@@ -7,6 +7,8 @@ from torch import nn
 
 from clients.base import Client
 from clients.ditto import Ditto
+from clients.fedalt import FedAlt
+from clients.fedrep import FedRep
 from clients.knn_per import KnnPer, mixed_log_probabilities
 from clients.local.batches import Batch
 from clients.local.worker import Worker
@@ -288,3 +290,28 @@ class TestFedBN:
     def test_a_model_without_them_is_refused(self) -> None:
         with pytest.raises(UserError, match="no BatchNorm layers"):
             part_names(nn.Linear(1, 1), "batch-norm")
+
+
+FEDREPS = {"fedrep": FedRep, "fedalt": FedAlt}
+
+
+class TestFedRepWithFewSteps:
+    @pytest.mark.parametrize("method", ["fedrep", "fedalt"])
+    def test_one_step_for_two_parts_is_refused(self, method: str) -> None:
+        config = small(method__name=method, local__steps=1, local__epochs=0)
+        client = FEDREPS[method](Worker(config), 0, {}, {"personal_share": 0.5})
+        with pytest.raises(UserError, match=r"set local\.steps = 2 or more"):
+            client.validate()
+        for share in (0.0, 1.0):
+            FEDREPS[method](Worker(config), 0, {}, {"personal_share": share}).validate()
+
+    def test_a_client_that_makes_but_one_step_trains_both_parts(self) -> None:
+        config = small(local__batch_size=10_000, local__epochs=1, local__steps=0)
+        worker, start = Worker(config), global_model(config)
+        state: dict[str, Tensors] = {}
+        client = FedRep(worker, 0, state, {"personal_share": 0.5})
+        sections, metrics = client.train({"arrays": start}, ConfigRecord({"server-round": 1}))
+        assert metrics["num-steps"] == 1
+        changed = {name for name, value in worker.state.items() if not torch.equal(value, start[name])}
+        assert changed == set(client.params)
+        assert not set(sections["arrays"]) & set(client.personal_names())

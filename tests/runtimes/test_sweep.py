@@ -274,7 +274,7 @@ def test_other_runs_in_the_directory_are_one_error(sweep: Sweeper, capsys: Outpu
     assert sweep("--only", "fedavg") == 0
     capsys.readouterr()
     for arguments in ([], ["--resume"]):
-        assert sweep(*arguments, optimizer__learning_rate=0.2, seed=3) == 2
+        assert sweep(*arguments, **{"optimizer__learning-rate": 0.2, "seed": 3}) == 2
         error = capsys.readouterr().err
         assert (
             "holds other runs than these: fedavg,iid: optimizer.learning-rate was 0.05 and is 0.2;"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 
-from clients.app import CLIENT_MISCONFIGURED, answer, app
+from clients.app import answer, app
 from common.config import Config, merge
-from common.errors import ClientFailureError, UserError
+from common.errors import CLIENT_MISCONFIGURED, ClientFailureError, UserError
 from common.flower import NODE_UNAVAILABLE, assume_task_identity
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment

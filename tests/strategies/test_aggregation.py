@@ -58,15 +58,20 @@ def test_many_clients_have_the_exact_mean() -> None:
 class TestCounters:
     """``num_batches_tracked``: Flower's own average returns it as float64."""
 
-    def test_they_are_those_of_the_largest_weight(self) -> None:
-        sections = [{"n": torch.tensor(count)} for count in (5, 90, 7)]
-        result = average(*zip(sections, (10, 30, 20), strict=True))["n"]
+    def test_they_are_the_mean_rounded_down(self) -> None:
+        """n = 30, 10, 60 and counters 20, 10, 40: (600 + 100 + 2400) / 100 = 31."""
+        counters = [{"n": torch.tensor(count)} for count in (20, 10, 40)]
+        result = average(*zip(counters, (30, 10, 60), strict=True))["n"]
         assert result.dtype == torch.int64
-        assert result.item() == 90
-        assert average(*zip(sections, (40, 30, 20), strict=True))["n"].item() == 5
+        assert result.item() == 31
+        odd = [{"n": torch.tensor(count)} for count in (41, 40, 35)]
+        assert average(*zip(odd, (1, 1, 1), strict=True))["n"].item() == 38
+        assert average(*zip(odd[::-1], (1, 1, 1), strict=True))["n"].item() == 38
 
-    def test_the_first_wins_a_tie(self) -> None:
-        assert average(({"n": torch.tensor(5)}, 1), ({"n": torch.tensor(9)}, 1))["n"].item() == 5
+    def test_equal_ones_stay_whatever_the_weights(self) -> None:
+        for counter in (1, 7, 123_457):
+            replies = [({"n": torch.tensor(counter)}, 0.1 * weight + 1 / 3) for weight in range(9)]
+            assert average(*replies)["n"].item() == counter  # type: ignore[arg-type]
 
     def test_beyond_the_precision_of_floats(self) -> None:
         count = 2**62 + 1

@@ -1,5 +1,8 @@
 """Reading run directories, whole and broken."""
 
+import importlib
+import json
+
 import pandas as pd
 import pytest
 
@@ -10,6 +13,7 @@ from analysis.reading.run_directory import (
     read_metrics,
     read_summary,
 )
+from analysis.reading.sweep import read_sweep
 from common.errors import UserError
 
 READERS = {
@@ -90,3 +94,35 @@ def test_broken_summary(text, message, tmp_path):
 
     with pytest.raises(UserError, match=message):
         read_summary(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["compare", "costs"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.csv", "round,test_accuracy,bytes_up,bytes_down\n0,x,y,z\n"),
+        ("metrics.csv", "round,test_accuracy\na,1\n"),
+        ("summary.json", '{"rounds": "x"}'),
+        ("summary.json", "[" * 100_000),
+    ],
+)
+def test_damaged_files_are_one_line(command, name, content, make_run, capsys):
+    run = make_run()
+    (run / name).write_text(content)
+    assert importlib.import_module(f"analysis.comparison.{command}").main([str(run)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"axes": {"a": ["x"]}, "runs": {"x": {"labels": {"b": "x"}, "directory": "x", "published": None}}},
+        {"axes": {"a": ["x"]}, "runs": {"x": {"labels": {"a": "y"}, "directory": "x", "published": None}}},
+        {"axes": {"a": ["x"]}, "runs": {"x": {"labels": {"a": "x"}, "directory": "x", "published": "y"}}},
+        {"axes": 3, "runs": {}},
+    ],
+)
+def test_a_damaged_sweep_is_one_line(content, tmp_path):
+    (tmp_path / "sweep.json").write_text(json.dumps({"metrics": ["test_accuracy"], **content}))
+    with pytest.raises(UserError, match=r"sweep\.json is damaged"):
+        read_sweep(tmp_path)

@@ -79,3 +79,34 @@ def test_group_normalisation_replaces_every_batch_normalisation():
 def test_impossible_parameters(parameters, message):
     with pytest.raises(UserError, match=message):
         build_model("resnet20", (3, 32, 32), 10, parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("resnet18", {}),
+        ("resnet20", {}),
+        ("stage-resnet", {"width": 16}),
+        ("torchvision:resnet18", {}),
+    ],
+)
+def test_torchs_own_initialisation(name, parameters):
+    """U(-1 / sqrt(fan-in), 1 / sqrt(fan-in)), so of standard deviation 1 / sqrt(3 fan-in)."""
+    torch.manual_seed(0)
+    model = build_model(name, (3, 32, 32), 10, {**parameters, "initialisation": "torch"})
+    convolutions = [layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert len(convolutions) > 15
+    for layer in convolutions:
+        bound = layer.weight[0].numel() ** -0.5
+        assert layer.weight.abs().max() <= bound
+        if layer.weight.numel() > 1000:
+            assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            assert (layer.weight == 1).all()
+            assert (layer.bias == 0).all()
+
+
+def test_other_models_of_a_library_have_one_initialisation():
+    with pytest.raises(UserError, match=r"model\.initialisation = 'torch' is for ResNets"):
+        build_model("torchvision:vgg11", (3, 32, 32), 10, {"initialisation": "torch"})

@@ -9,7 +9,8 @@ import server.messages.discovery
 from common.errors import UserError
 from common.flower import NODE_UNAVAILABLE, is_simulation, set_message_id
 from runtimes.local_grid import LocalGrid
-from server.messages.directory import ClientDirectory, CohortGrid
+from server.messages.client_registry import ClientRegistry
+from server.messages.cohort_grid import CohortGrid
 from server.messages.discovery import count_nodes, discover_clients, returned_clients
 from server.messages.exchange import exchange
 from strategies.fedavg import FedAvg
@@ -180,8 +181,8 @@ class TestWaiting:
 class TestReturn:
     """A SuperNode that is started again has another node id and the partition id of before."""
 
-    def directory(self) -> ClientDirectory:
-        return ClientDirectory({0: 2, 1: 3}, np.array([[1, 2], [3, 4]]), True)
+    def directory(self) -> ClientRegistry:
+        return ClientRegistry({0: 2, 1: 3}, np.array([[1, 2], [3, 4]]), True)
 
     def test_it_takes_its_place(self) -> None:
         clients = self.directory()
@@ -283,6 +284,6 @@ class TestCohortGrid:
 
 
 def test_a_directory_is_in_the_order_of_the_clients() -> None:
-    directory = ClientDirectory({2: 10, 0: 30, 1: 20}, np.zeros((3, 2), np.int64), False)
+    directory = ClientRegistry({2: 10, 0: 30, 1: 20}, np.zeros((3, 2), np.int64), False)
     assert list(directory.node_ids) == [0, 1, 2]
     assert directory.client_ids == {30: 0, 20: 1, 10: 2}

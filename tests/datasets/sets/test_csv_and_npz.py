@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.errors import UserError
+from datasets import Dataset, load_dataset
+
+TRAIN = "a,colour,n,y\n1,red,1,yes\n,blue,2,no\n3,,3,no\n5,red,?,yes\n"
+TEST = "y,n,colour,a\nno,2,violet,3\n"
+
+
+def table(root: Path, train: str | bytes = TRAIN, test: str = TEST, **parameters: str) -> Dataset:
+    (root / "train.csv").write_bytes(train if isinstance(train, bytes) else train.encode())
+    (root / "test.csv").write_text(test)
+    return load_dataset("csv", root=root, normalization="none", parameters=dict(parameters))
+
+
+def test_numbers_categories_missing_and_unknown_values(tmp_path: Path) -> None:
+    data = table(tmp_path)
+    assert (data.class_names, data.train.targets.tolist()) == (("no", "yes"), [1, 0, 0, 1])
+    assert data.train.inputs.tolist() == [  # a, colour: "", blue, red, n
+        [1, 0, 0, 1, 1],
+        [3, 0, 1, 0, 2],  # the mean of 1, 3 and 5
+        [3, 1, 0, 0, 3],
+        [5, 0, 0, 1, 2],
+    ]
+    assert data.test.inputs.tolist() == [[3, 0, 0, 0, 2]]
+    assert "2 columns of numbers and 1 of categories make 5 inputs; the target is 'y'" in data.remarks[0]
+
+
+def test_columns_that_the_configuration_names(tmp_path: Path) -> None:
+    both = "id,k,site,out\n0,1,7,0.5\n1,2,7,1\n2,1,8,2\n"
+    data = table(tmp_path, both, both, drop="id", categorical="k", client="site", label="out")
+    assert data.is_regression
+    assert data.train.inputs.tolist() == [[1, 0], [0, 1], [1, 0]]
+    assert data.client_names == ("7", "8")
+    classes = table(tmp_path, both, both, task="classification", label="k", classes="1,2,9")
+    assert (classes.num_classes, classes.train.targets.tolist()) == (3, [0, 1, 0])
+
+
+def test_a_byte_order_mark_quotes_and_empty_lines(tmp_path: Path) -> None:
+    text = '﻿a,label\r\n"1",x\r\n\r\n"2","y, z"\r\n'
+    assert table(tmp_path, text, "a,label\n1,x\n").class_names == ("x", "y, z")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "parameters", "text"),
+    [
+        (b"a,y\n\xff,1\n", TEST, {}, "UTF-8"),
+        ("a,y\n", TEST, {}, "at least one row"),
+        ("a,a,y\n1,2,3\n", TEST, {}, "two columns are called 'a'"),
+        ("a,y\n1,2\n1\n", TEST, {}, "train.csv, line 3: 1 fields in place of 2"),
+        ("a,y\n1,\n", TEST, {}, "line 2: the column 'y' is empty"),
+        ("a,b,y\n,1,1\n", TEST, {}, "the column 'a' has no value"),
+        ("y\n1\n", TEST, {}, "no column of inputs"),
+        ("a,y\n1,2\n", "b,y\n1,2\n", {}, "test.csv has no column 'a'"),
+        ("a,y\n1,2\n", "a,y\nx,2\n", {}, "test.csv, line 2: 'x' in the column 'a' is no finite number"),
+        (TRAIN, TEST, {"label": "z"}, "dataset.label: "),
+        (TRAIN, TEST, {"delimiter": ";;"}, "one character"),
+        (TRAIN, TEST, {"task": "regression"}, "no numbers"),
+    ],
+)
+def test_bad_tables_are_one_line(
+    train: str | bytes, test: str, parameters: dict[str, str], text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        table(tmp_path, train, test, **parameters)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_npz_with_clients_and_a_validation_part(tmp_path: Path) -> None:
+    for part, size in (("train", 6), ("test", 2), ("validation", 1)):
+        inputs = np.arange(size * 4, dtype=np.float32).reshape(size, 4)
+        np.savez(
+            tmp_path / f"{part}.npz", inputs=inputs, targets=np.arange(size) % 2, clients=np.zeros(size, int)
+        )
+    data = load_dataset("npz", root=tmp_path)
+    assert (data.kind, data.input_shape, data.num_classes) == ("features", (4,), 2)
+    assert data.validation is not None
+    assert data.client_names == ("0",)
+    torch.testing.assert_close(data.train.inputs.mean(0), torch.zeros(4), atol=1e-6, rtol=0)
+
+
+def test_bad_npz_files_are_one_line(tmp_path: Path) -> None:
+    def problem() -> str:
+        with pytest.raises(UserError) as caught:
+            load_dataset("npz", root=tmp_path)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "there is no" in problem()
+    (tmp_path / "train.npz").write_bytes(b"PK\x03\x04 cut short")
+    assert "cannot read" in problem()
+    np.savez(tmp_path / "train.npz", x=np.eye(2))
+    assert "has no array 'inputs' (it has: x)" in problem()
+    np.savez(tmp_path / "train.npz", inputs=np.array([{}, {}]), targets=np.zeros(2))
+    assert "pickled" in problem()
+    np.save(tmp_path / "train", np.eye(2))
+    (tmp_path / "train.npy").rename(tmp_path / "train.npz")
+    assert "single array" in problem()

@@ -1,0 +1,88 @@
+"""What somebody's own code gets wrong is one line that names it, with exit code 2."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.plugins import use_folders
+from run_simulation import main
+
+SMALL = ["rounds=1", "clients.count=3", "clients.fraction=1.0", "local.epochs=0", "local.steps=1"]
+
+RULE = "from common.step_rules import StepRule\nclass Mine(StepRule):\n    def steps(self, progress):\n"
+SCHEME = (
+    "from server.participation._scheme import ParticipationScheme\n"
+    "class Mine(ParticipationScheme):\n    def select(self, selection):\n"
+)
+SCHEDULE = "from common.schedules import Schedule\nclass Mine(Schedule):\n    def by_round(self, t, n):\n"
+PARTITION = "import numpy as np\ndef partition(targets, num_clients, generator):\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_folders_afterwards() -> Iterator[None]:
+    yield
+    use_folders("")
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "key", "fault"),
+    [
+        ("partitions", PARTITION + "    return None", "partition.name", "a list of 3 arrays"),
+        ("partitions", PARTITION + "    return [[0, 1]] * 3", "partition.name", "not deal a sample twice"),
+        ("partitions", PARTITION + "    return [[0], [1], []]", "partition.name", "that is not empty"),
+        ("partitions", PARTITION + "    return [[0], [1], [-1]]", "partition.name", "indices from 0 to 1436"),
+        ("partitions", PARTITION + "    return [[0.5], [1], [2]]", "partition.name", "array of integers"),
+        ("participation", SCHEME + "        return [0, 3]", "participation.name", "client ids from 0 to 2"),
+        ("participation", SCHEME + "        return [1, 1]", "participation.name", "every client once"),
+        ("participation", SCHEME + "        return None", "participation.name", "from 0 to 2, not None"),
+        (
+            "models",
+            "def build(shape, classes):\n    return 3",
+            "model.name",
+            "must build a torch.nn.Module, not 3",
+        ),
+        (
+            "optimizers",
+            "def build(params, rate):\n    return 3",
+            "optimizer.name",
+            "torch.optim.Optimizer, not 3",
+        ),
+        (
+            "clocks",
+            "def seconds(count, generator):\n    return [0] * count",
+            "clock.profile",
+            "3 positive numbers",
+        ),
+        ("schedules", SCHEDULE + "        return -1.0", "schedule.name", "has the factor -1.0 in round 1"),
+        (
+            "schedules",
+            SCHEDULE + "        return float('nan')",
+            "schedule.name",
+            "has the factor nan in round 1",
+        ),
+        ("step_rules", RULE + "        return 1.5", "steps.rule", "must return whole numbers, not 1.5"),
+    ],
+)
+def test_a_wrong_result_is_named(
+    file: str,
+    code: str,
+    key: str,
+    fault: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "mine" / file).mkdir(parents=True)
+    (tmp_path / "mine" / file / "my_own.py").write_text(code + "\n")
+    sets = [part for text in [*SMALL, f"{key}=my-own"] for part in ("--set", text)]
+    arguments = [*sets, "--plugins", str(tmp_path / "mine"), "--run-dir", str(tmp_path / "run")]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "my-own" in error
+    assert fault in error
+    assert error.count("\n") == 1
+
+
+def test_plugins_must_be_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--set", "plugins=7"]) == 2
+    assert "plugins must be folders, separated by commas, not 7" in capsys.readouterr().err
