@@ -22,7 +22,7 @@ SMALL = {
     "evaluate.every": "2", "partition.name": "iid",
 }  # fmt: skip
 # Kinds whose examples change nothing but what is written about the run.
-WITHOUT_EFFECT_ON_THE_MODEL = {"metrics", "plots"}
+WITHOUT_EFFECT_ON_THE_MODEL = {"metrics", "observers", "plots"}
 
 
 @dataclass(frozen=True)
