@@ -153,6 +153,11 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     """Tell which client this node is and what it holds."""
     client = make_client(context)
     _check_number(client, message)
+    if client.NEEDS_CLASSES and client.worker.dataset.is_regression:
+        raise UserError(
+            f"method.name '{client.worker.config.method.name}' needs classes, and the targets of dataset"
+            f" '{client.worker.dataset.name}' are numbers: use another method"
+        )
     client.validate()
     if client.assumes_sgd():
         require_plain_sgd(client.worker.config.optimizer, client.worker.config.method.name)

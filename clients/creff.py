@@ -20,6 +20,8 @@ class CReFF(Client):
     taken, in evaluation mode and without augmentation. Training then starts from the averaged head.
     """
 
+    NEEDS_CLASSES = True
+
     def validate(self) -> None:
         """Refuse models without a head, and data with a label per position."""
         as_classifier(self.worker.model)

@@ -33,6 +33,9 @@ class Hooks(Job):
     EXAMPLE: ClassVar[dict[str, Value]] = {}
     """Keys of a small run that shows the method, where the defaults are too large or do not fit."""
 
+    NEEDS_CLASSES: ClassVar[bool] = False
+    """Whether the method counts, weighs or compares classes, so that targets cannot be numbers."""
+
     NEEDS_ONE_RATE: ClassVar[bool] = False
     """Whether the method computes with the learning rate of the round, which must then not change in it."""
 

@@ -29,6 +29,8 @@ class KnnPer(Client):
     store for this; ties go to the smaller lam. ``fixed_mix`` >= 0 sets lam for all instead.
     """
 
+    NEEDS_CLASSES = True
+
     neighbours: Positive = 10
     scale: Annotated[float, Field(gt=0)] = 1.0
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2

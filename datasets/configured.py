@@ -37,6 +37,11 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
     with seeded_globally(torch_seed(config.seed, "data")):  # for code that draws from no other generator
         root = data_root or config.dataset.root
         dataset = _open(clean, root, config.seed, num_clients, _takes_numbers(config))
+    if _takes_numbers(config) and not dataset.is_regression:
+        raise UserError(
+            f"the targets of dataset '{dataset.name}' are classes, and the loss is for numbers: use another"
+            " loss, such as 'cross-entropy'"
+        )
     _check_kind(config, dataset)
     if config.dataset.natural_clients and dataset.train.clients is None:
         raise InapplicableKeyError(

@@ -316,9 +316,11 @@ def _state_text(item: PlannedRun, states: Mapping[str, State]) -> str:
 
 
 def _outcome(summary: Mapping[str, Any]) -> str:
-    accuracy = summary.get("final.test_accuracy")
+    accuracy, loss = summary.get("final.test_accuracy"), summary.get("final.test_loss")
     rounds = f"{summary.get('rounds')} rounds"
-    return rounds if not isinstance(accuracy, float) else f"{rounds}, test accuracy {accuracy:.2%}"
+    if isinstance(accuracy, float):
+        return f"{rounds}, test accuracy {accuracy:.2%}"
+    return f"{rounds}, test loss {loss:.4f}" if isinstance(loss, float) else rounds
 
 
 @contextlib.contextmanager

@@ -13,7 +13,15 @@ from analysis.comparison.pivot import Pivot, pivot_by_keys
 from analysis.comparison.sweep_plot import plot_sweep
 from analysis.comparison.sweep_report import markdown, print_pivot, title
 from analysis.comparison.sweep_table import axes_pivot, load_finished, run_rows
-from analysis.reading.runs import SEED_KEY, Run, differing_keys, group_seeds, load_run, mean_and_deviation
+from analysis.reading.runs import (
+    SEED_KEY,
+    Run,
+    default_metric,
+    differing_keys,
+    group_seeds,
+    load_run,
+    mean_and_deviation,
+)
 from analysis.reading.sweep import Sweep, is_sweep, read_sweep
 from common.command_line import Parser, make_console
 from common.errors import UserError
@@ -65,7 +73,7 @@ def _compare_sweep(sweep: Sweep, options: argparse.Namespace) -> None:
 
 def _compare_runs(options: argparse.Namespace) -> None:
     """Compare runs by the configuration keys in which they differ; of a sweep, the finished ones."""
-    metric = options.metric or "test_accuracy"
+    metric = options.metric or default_metric(options.directories)
     runs = [load_run(path, metric) for path in _run_directories(options.directories)]
     rows, columns = _names(options.rows), _names(options.columns)
     if rows or columns:

@@ -22,7 +22,7 @@ from analysis.command import command
 from analysis.comparison.comparison_plot import LINE_STYLES, run_label
 from analysis.comparison.median_band import band, draw_band, final_text, limits
 from analysis.reading.run_directory import read_clients, read_metrics
-from analysis.reading.runs import SEED_KEY, Run, differing_keys, group_seeds, load_run
+from analysis.reading.runs import SEED_KEY, Run, default_metric, differing_keys, group_seeds, load_run
 from analysis.reading.sweep import Sweep, is_sweep, read_sweep
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
 from common.command_line import Parser, make_console
@@ -214,12 +214,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m analysis costs", description="Rounds, bytes, local steps and time against accuracy."
     )
     parser.add_argument("directories", metavar="DIR", nargs="+", type=Path, help="run or sweep directory")
-    parser.add_argument("--metric", default="test_accuracy", help="column of metrics.csv (test_accuracy)")
+    parser.add_argument("--metric", help="column of metrics.csv (test_accuracy)")
     parser.add_argument("--target", type=float, help="count costs until the metric is as good as this")
     parser.add_argument("--out", metavar="FILE", type=Path, help="draw the curves (.png, .pdf or .svg)")
     parser.add_argument("--csv", metavar="FILE.csv", type=Path, help="also write the table into this file")
     options = parser.parse_args(arguments)
-    groups = _load(options.directories, options.metric)
+    groups = _load(options.directories, options.metric or default_metric(options.directories))
     header, rows = cost_table(groups, options.target)
     printed = Table(*map(escape, header))
     for row in rows:

@@ -14,7 +14,7 @@ from analysis.command import command
 from analysis.comparison.comparison_plot import plot_comparison
 from analysis.plots.participation import effective_number, gini, num_seen, participation_counts
 from analysis.reading.run_directory import NoDataError, read_participation
-from analysis.reading.runs import SEED_KEY, Run, differing_keys, load_run, mean_and_deviation
+from analysis.reading.runs import SEED_KEY, Run, default_metric, differing_keys, load_run, mean_and_deviation
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
 from common.command_line import Parser, make_console
 
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Compare from what runs drew their cohorts, and what came of it.",
     )
     parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
-    parser.add_argument("--metric", default="test_accuracy", help="column of metrics.csv (%(default)s)")
+    parser.add_argument("--metric", help="column of metrics.csv (test_accuracy)")
     parser.add_argument(
         "--out",
         metavar="FILE",
@@ -237,7 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         " several gammas, the final metric against gamma into FILE-gamma.png",
     )
     options = parser.parse_args(arguments)
-    compare_participation(options.run_dirs, options.metric, options.out)
+    metric = options.metric or default_metric(options.run_dirs)
+    compare_participation(options.run_dirs, metric, options.out)
 
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ class Run:
 
     @property
     def best(self) -> float:
-        """Return the least loss, or the greatest value of any other metric."""
-        is_loss = str(self.curve.name).endswith("loss")
+        """Return the least loss or error, or the greatest value of any other metric."""
+        is_loss = str(self.curve.name).endswith(("loss", "_mse", "_mae"))
         return float(self.curve.min() if is_loss else self.curve.max())
 
 
@@ -91,6 +91,18 @@ def load_run(run_dir: Path, metric: str) -> Run:
         curve=curve,
         steps=metrics["local_steps"].fillna(0).cumsum() if "local_steps" in metrics else None,
     )
+
+
+def default_metric(paths: Sequence[Path]) -> str:
+    """Return ``test_accuracy``, or ``test_loss`` if no run below the paths has measured an accuracy."""
+    folders = [folder for path in paths for folder in (path, *sorted(path.glob("*/")))]
+    for folder in (folder for folder in folders if (folder / "metrics.csv").is_file()):
+        metrics = read_metrics(folder)
+        if "test_accuracy" in metrics and metrics["test_accuracy"].notna().any():
+            return "test_accuracy"
+        if "test_loss" in metrics and metrics["test_loss"].notna().any():
+            return "test_loss"
+    return "test_accuracy"
 
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:
