@@ -78,6 +78,7 @@ class Folder:
         self.file = path / "queue.toml"
         self.runs = path / "runs"
         self.code = path / "code"
+        self.queues: list[subprocess.Popen[str]] = []
         self.code.mkdir()
         (self.code / "run_simulation.py").write_text(STAND_IN)
 
@@ -104,12 +105,22 @@ class Folder:
 
     def start(self) -> subprocess.Popen[str]:
         """Start the queue as a process of its own."""
-        return start([sys.executable, "-m", "runtimes.queue", str(self.file)])
+        self.queues.append(start([sys.executable, "-m", "runtimes.queue", str(self.file)]))
+        return self.queues[-1]
+
+    def end(self) -> None:
+        """End what a test that failed has left."""
+        for queue in self.queues:
+            if queue.poll() is None:
+                queue.terminate()
+                queue.wait(30)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    folder = Folder(tmp_path)
+    yield folder
+    folder.end()
 
 
 @pytest.fixture(autouse=True)
