@@ -14,7 +14,7 @@ class SharedKeys:
     """What the top level of an experiment file and ``--set`` give to every run of a sweep.
 
     A key that a run has no use for (its feature is off, or what is named has no such parameter) is left out
-    of that run. One that no run has a use for is refused.
+    of that run, also one of a label that another axis switches off. One that no run has a use for is refused.
 
     Parameters
     ----------
@@ -26,6 +26,7 @@ class SharedKeys:
         self._of_file = of_file
         self._of_command_line = of_command_line
         self._refused: list[dict[str, InapplicableKeyError]] = []  # of every run: key → why it is left out
+        self._own: list[frozenset[str]] = []  # of every run: keys that its labels set
         self._is_selected: list[bool] = []
 
     def configure(self, point: Point, configure: Configure, is_selected: bool = True) -> Config:
@@ -49,16 +50,16 @@ class SharedKeys:
         while True:
             try:
                 config = configure(
-                    _without(point.overrides, left_out, point.own), _without(self._of_command_line, left_out)
+                    _without(point.overrides, left_out), _without(self._of_command_line, left_out)
                 )
                 check_parameters(config)
                 break
             except InapplicableKeyError as error:
-                is_shared = error.key in self._of_file and error.key not in point.own
-                if error.key in left_out or not (is_shared or error.key in self._of_command_line):
+                if error.key in left_out or error.key not in {*point.overrides, *self._of_command_line}:
                     raise
                 left_out[error.key] = error
         self._refused.append(left_out)
+        self._own.append(frozenset(point.own))
         self._is_selected.append(is_selected)
         return config
 
@@ -70,17 +71,19 @@ class SharedKeys:
         InapplicableKeyError
             What the first run said about it.
         """
+        runs = list(zip(self._refused, self._own, self._is_selected, strict=True))
         # Of a part of the sweep nothing can be said about the keys of the file, which other runs may use.
         layers = [self._of_command_line, *([self._of_file] if all(self._is_selected) else [])]
-        selected = [
-            refused for refused, chosen in zip(self._refused, self._is_selected, strict=True) if chosen
-        ]
         for key in (key for layer in layers for key in layer):
-            if selected and all(key in refused for refused in selected):
-                raise selected[0][key]
+            _check_one_uses(key, [refused for refused, _, chosen in runs if chosen])
+        for key in dict.fromkeys(key for refused, own, _ in runs for key in refused if key in own):
+            _check_one_uses(key, [refused for refused, own, _ in runs if key in own])
 
 
-def _without(
-    layer: Overrides, keys: Mapping[str, object], own: Sequence[str] | frozenset[str] = ()
-) -> Overrides:
-    return {key: value for key, value in layer.items() if key not in keys or key in own}
+def _check_one_uses(key: str, refused: Sequence[Mapping[str, InapplicableKeyError]]) -> None:
+    if refused and all(key in errors for errors in refused):
+        raise refused[0][key]
+
+
+def _without(layer: Overrides, keys: Mapping[str, object]) -> Overrides:
+    return {key: value for key, value in layer.items() if key not in keys}

@@ -58,8 +58,8 @@ def _kind(word: str, names: Sequence[str]) -> str:
 
 
 def _thing(thing: Thing) -> str:
-    lines = [f"{thing.name} ({thing.kind}; {thing.key} = '{thing.name}')", "", *_wrapped(thing.summary)]
-    for paragraph in thing.details:
+    lines = [f"{thing.name} ({thing.kind}; {thing.key} = '{thing.name}')"]
+    for paragraph in thing.paragraphs:
         lines += ["", *_wrapped(paragraph)]
     lines += [""] * bool(thing.papers) + [f"  {paper}" for paper in thing.papers]
     lines += ["", "Parameters:" if thing.parameters else "It has no parameters."]

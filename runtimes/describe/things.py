@@ -57,7 +57,15 @@ class Thing:
     def papers(self) -> list[str]:
         """The addresses of its papers."""
         text = " ".join([self.summary, *self.details])
-        return [f"https://arxiv.org/abs/{number}" for number in re.findall(r"arXiv:(\d{4}\.\d{5})", text)]
+        numbers = dict.fromkeys(re.findall(r"arXiv:(\d{4}\.\d{5})", text))
+        return [f"https://arxiv.org/abs/{number}" for number in numbers]
+
+    @property
+    def paragraphs(self) -> list[str]:
+        """The summary and the details, without what only numbers papers."""
+        numbers = r"(arXiv:[\d.]+\d[,.] ?)+"
+        texts = dict.fromkeys([self.summary, *self.details])
+        return [text for text in texts if not re.fullmatch(numbers, text)]
 
     @property
     def section(self) -> str:
@@ -149,7 +157,7 @@ def _method(name: str) -> Thing:
             summary = summary or first
     declared = {**class_parameters(strategy), **class_parameters(client)}
     notes = _notes(strategy, client)
-    return Thing(METHOD, name, "method.name", summary, list(dict.fromkeys(details)), declared, notes)
+    return Thing(METHOD, name, "method.name", summary, details, declared, notes)
 
 
 def _of_flower(name: str) -> Thing:

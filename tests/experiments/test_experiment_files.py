@@ -60,7 +60,8 @@ def blank_data(name: str, *, validation_fraction: float = 0.0, **options: Any) -
         split = replace(split, clients=torch.arange(size) % 100)
     names = tuple(str(label) for label in range(classes))
     channels = (0.5,) * (shape[0] if len(shape) == 3 else 0)
-    return Dataset(name, split, None, split, classes, names, channels, channels)
+    kind = "images" if len(shape) == 3 else "tokens"
+    return Dataset(name, split, None, split, classes, names, channels, channels, kind=kind)
 
 
 @pytest.fixture(autouse=True)

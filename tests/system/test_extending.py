@@ -112,6 +112,8 @@ def test_an_example(title: str, plain_hash: str, tmp_path: Path, monkeypatch: py
         assert result["model_sha256"] != plain_hash
     if example.folder == "metrics":
         assert 0 <= result["final.test_sure"] <= 1
+    if example.folder == "observers":
+        assert Path(example.file).stem in (tmp_path / "run" / "metrics.csv").read_text().partition("\n")[0]
     if example.folder == "plots":
         assert (tmp_path / "run" / "plots" / Path(example.file).with_suffix(".png").name).is_file()
 

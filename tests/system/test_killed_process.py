@@ -69,7 +69,7 @@ def test_ctrl_c_leaves_a_resumable_run(tmp_path: Path, run_small: Runner) -> Non
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "go on with --resume" in output
+    assert "committed is kept: resume with" in output
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     last_round = int(rows[-1].split(",")[0])
     assert 4 <= last_round < rounds
