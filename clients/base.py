@@ -41,6 +41,8 @@ def _seeded(
     @functools.wraps(job)
     def run(client: "Client", received: Payload, config: ConfigRecord) -> Result:
         worker, server_round = client.worker, int(config[SERVER_ROUND])  # type: ignore[arg-type]
+        if not worker.runs_outside_code:
+            return job(client, received, config)
         seed = torch_seed(worker.config.seed, "job", server_round, client.client_id)
         with seeded_globally(seed, worker.device, worker.own_generators):
             return job(client, received, config)

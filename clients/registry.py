@@ -27,6 +27,7 @@ from common.parameters import class_parameters, parse_parameters
 from common.plugins import (
     AUGMENTATION,
     CLIENT_HALF,
+    FLOWER_PREFIX,
     LOSS,
     SERVER_HALF,
     Found,
@@ -47,7 +48,6 @@ from strategies.fedavg import FedAvg
 
 T = TypeVar("T")
 
-FLOWER_PREFIX = "flwr:"
 # Those with weights for replies, and their default; the others, such as medians, let all count the same.
 _WEIGHTING = {
     **dict.fromkeys(("FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "MultiKrum"), "examples"),

@@ -11,6 +11,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from common.clock import synchronous_seconds
 from common.errors import UserError
 from common.global_generators import seeded_globally
+from common.outside_code import runs_outside_code
 from common.randomness import torch_seed
 from common.records import record_of, to_record, to_tensors
 from common.stragglers import work_share
@@ -93,13 +94,15 @@ class RoundLoop:
         self.progress.start(self.server_round, self.config.rounds)
         try:
             with stop_between_rounds(self.progress.note, self.run_directory.path) as request:
+                runs_outside = runs_outside_code(self.config)
                 if self.server_round == 0:
                     started = time.perf_counter()
                     initial = self._evaluate_centrally() if self.config.evaluate.first else {}
                     self._notify(Round(0, row={"round": 0, **initial}), started)
                 while self.server_round < self.config.rounds and not self.stopped:
                     number = self.server_round + 1
-                    with seeded_globally(torch_seed(self.config.seed, "round", number)):
+                    seed = torch_seed(self.config.seed, "round", number)
+                    with seeded_globally(seed, needed=runs_outside):
                         self._run_round(Round(number, start=self._shared_arrays()), request)
         finally:
             self.observers.end()
