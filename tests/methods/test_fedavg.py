@@ -109,14 +109,14 @@ class TestAggregate:
         assert FedAvg().aggregate_train(1, []) == (None, None)
         assert FedAvg().aggregate_evaluate(1, []) is None
 
-    def test_integer_buffers_keep_dtype_and_follow_the_largest_client(self) -> None:
+    def test_integer_buffers_keep_their_dtype_and_are_averaged_and_rounded_down(self) -> None:
         replies = [
             make_reply({"n": torch.tensor(count), "mean": [float(count)]}, examples)
             for count, examples in ((4, 100), (12, 300))
         ]
         section, _ = aggregate(FedAvg(), *replies)
         assert section["n"].dtype == torch.int64
-        assert section["n"].item() == 12
+        assert section["n"].item() == 10
         assert section["mean"].tolist() == [10.0]
         assert aggregate(FedAvg(weighting="uniform"), *replies)[0]["n"].item() == 4
 
