@@ -21,7 +21,7 @@ def test_m29_the_fixed_one_does_not_depend_on_the_run() -> None:
 @pytest.mark.parametrize("kind", ["npz", "json"])
 def test_a_stored_partition_comes_back(kind: str, tmp_path: Path) -> None:
     parts = deal("hetero", SIXTY, 6, 5, alpha=1.0)
-    path = tmp_path / f"deal.{kind}"
+    path = tmp_path / f"partition.{kind}"
     if kind == "npz":
         write_partition(path, parts)
     else:
@@ -30,10 +30,10 @@ def test_a_stored_partition_comes_back(kind: str, tmp_path: Path) -> None:
 
 
 def test_indices_of_a_smaller_set_can_be_used_on_purpose(tmp_path: Path) -> None:
-    path = tmp_path / "deal.json"
+    path = tmp_path / "partition.json"
     path.write_text(json.dumps([list(range(30)), list(range(30, 60))]))
     targets = np.zeros(70, dtype=np.int64)
-    with pytest.raises(UserError, match=r"leaves out 10 samples \(deal\.all-samples = false"):
+    with pytest.raises(UserError, match=r"leaves out 10 samples \(partition\.all-samples = false"):
         deal("hetero-fixed", targets, 2, file=str(path))
     assert sizes(deal("hetero-fixed", targets, 2, file=str(path), all_samples=False)) == [30, 30]
 
@@ -51,7 +51,7 @@ def test_indices_of_a_smaller_set_can_be_used_on_purpose(tmp_path: Path) -> None
     ],
 )
 def test_files_that_do_not_fit_are_refused(content: Any, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "deal.json"
+    path = tmp_path / "partition.json"
     path.write_text(json.dumps(content))
     with pytest.raises(UserError) as caught:
         deal("hetero-fixed", np.zeros(40, dtype=np.int64), 2, file=str(path))
@@ -60,7 +60,7 @@ def test_files_that_do_not_fit_are_refused(content: Any, message: str, tmp_path:
 
 
 def test_a_missing_file_is_refused() -> None:
-    with pytest.raises(UserError, match=r"deal\.file: there is no file 'nowhere\.npz'"):
+    with pytest.raises(UserError, match=r"partition\.file: there is no file 'nowhere\.npz'"):
         deal("hetero-fixed", SIXTY, 6, file="nowhere.npz")
 
 
