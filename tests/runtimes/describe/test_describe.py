@@ -77,6 +77,13 @@ def test_every_key_is_described(key: str) -> None:
     assert documentation().get(key), f"no row of docs/configuration.md has {key}"
 
 
+def test_a_key_has_its_row_and_its_point_below_the_table() -> None:
+    text = words(describe(["optimizer.learning-rate-scaling"]))
+    assert "`none`, `sqrt` or `linear`, from the reference batch size (64)" in text
+    assert "`sqrt` multiplies it by sqrt(B / B_ref)" in text
+    assert "`linear` multiplies it by B / B_ref (Goyal et al. 2017)." in text
+
+
 @pytest.mark.parametrize(("word", "right"), [("mooon", "moon"), ("clients.fractoin", "clients.fraction")])
 def test_wrong_words_are_answered_with_the_nearest(word: str, right: str) -> None:
     with pytest.raises(UserError, match=f"there is no '{word}'; did you mean '{right}'"):
