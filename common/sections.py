@@ -136,10 +136,21 @@ class LocalSection(ConfigSection):
     steps_per_epoch: NonNegative
     total_steps: NonNegative
     phases: PhaseList
+    single_sample_batches: Literal["train", "skip"]
 
     def course(self) -> Phases:
         """Return the local steps of each round, if they are counted (``local.steps``)."""
         return Phases.parse(self.steps, self.phases, self.total_steps)
+
+    def steps_per_pass(self, num_examples: int) -> int:
+        """Return the number of mini-batches of one pass over a client's samples.
+
+        With ``single-sample-batches = "skip"`` a last batch of one sample does not count, unless the client
+        has no other sample.
+        """
+        full, rest = divmod(num_examples, self.batch_size)
+        is_skipped = self.single_sample_batches == "skip" and rest == 1 and full > 0
+        return full + (rest > 0) - is_skipped
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -154,6 +165,11 @@ class LocalSection(ConfigSection):
             self.course()
         if (self.epochs > 0) == (self.steps > 0):
             raise ValueError("set exactly one of local.epochs and local.steps above 0")
+        if self.single_sample_batches == "skip" and (self.batch_size == 1 or self.sampling != "client"):
+            raise ValueError(
+                "local.single-sample-batches = 'skip' needs local.batch-size above 1, and local.sampling ="
+                " 'client'"
+            )
         return self
 
 

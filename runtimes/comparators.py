@@ -73,7 +73,7 @@ def steps_per_round(config: Config, client_sizes: Callable[[], Sequence[int]]) -
     if config.local.steps:
         return cohort * config.local.steps
     sizes = client_sizes()
-    per_client = [config.local.epochs * -(-size // config.local.batch_size) for size in sizes]
+    per_client = [config.local.epochs * config.local.steps_per_pass(size) for size in sizes]
     return max(1, int(cohort * sum(per_client) / len(per_client) + 0.5))
 
 

@@ -1,6 +1,5 @@
 """Mini-batches, and the exact local budget: which samples make up which of them."""
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -34,7 +33,7 @@ class Batch:
 
 def num_steps(local: LocalSection, num_examples: int) -> int:
     """Return the number of optimiser steps of one client in one round."""
-    return local.steps or local.epochs * math.ceil(num_examples / local.batch_size)
+    return local.steps or local.epochs * local.steps_per_pass(num_examples)
 
 
 def iterate_batches(
@@ -43,8 +42,8 @@ def iterate_batches(
     """Yield the sample indices of each mini-batch of a round.
 
     The client walks through its shuffled data and reshuffles when they are exhausted. The last, smaller
-    batch of a pass is kept, so that every sample of an epoch is used exactly once; a client with fewer
-    samples than a batch uses all of them in each step.
+    batch of a pass is kept, so that every sample of an epoch is used exactly once, unless it is one sample
+    that is to be skipped; a client with fewer samples than a batch uses all of them in each step.
 
     Parameters
     ----------
@@ -56,8 +55,9 @@ def iterate_batches(
         The job's generator for the purpose ``shuffle``; on the CPU.
     """
     remaining = num_steps(local, len(indices))
+    per_pass = local.steps_per_pass(len(indices))
     while remaining:
         order = indices[torch.randperm(len(indices), generator=generator).to(indices.device)]
-        for batch in torch.split(order, local.batch_size)[:remaining]:
+        for batch in torch.split(order, local.batch_size)[: min(per_pass, remaining)]:
             yield batch
             remaining -= 1

@@ -1,6 +1,5 @@
 """What a client knows of its job: whose data, which round, which budget, rates and random numbers."""
 
-import math
 from collections.abc import Callable, Collection
 from typing import Any, cast
 
@@ -140,7 +139,7 @@ class Job:
         rate = learning_rate(config, self.server_round)
         if not varies_by_step(config):
             return [rate] * count
-        gradual = gradual_warmup_steps(config, math.ceil(self.num_examples / config.local.batch_size))
+        gradual = gradual_warmup_steps(config, config.local.steps_per_pass(self.num_examples))
         steps = range(self.first_step, self.first_step + count)
         return [rate * factor for factor in step_factors(config, steps, self.total_steps, gradual)]
 

@@ -1,12 +1,14 @@
 import math
 from itertools import chain
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.local.batches import iterate_batches, num_steps
-from common.sections import LocalSection
+from common.errors import UserError
+from common.sections import LocalSection, Value
 from tests.common.configs import make_config
 
 LOCAL = make_config().local
@@ -80,3 +82,22 @@ def test_the_indices_are_not_written_to() -> None:
     indices = torch.arange(10)
     list(iterate_batches(indices, local(3, epochs=2), torch.Generator().manual_seed(0)))
     assert indices.tolist() == list(range(10))
+
+
+def test_a_last_batch_of_one_sample_can_be_skipped() -> None:
+    skip = local(4, epochs=2).model_copy(update={"single_sample_batches": "skip"})
+    assert [len(batch) for batch in batches(9, skip)] == [4, 4] * 2
+    assert [len(batch) for batch in batches(9, local(4, epochs=2))] == [4, 4, 1] * 2
+    assert [len(batch) for batch in batches(10, skip)] == [4, 4, 2] * 2
+    assert [len(batch) for batch in batches(8, skip)] == [4, 4] * 2
+    assert batches(1, skip) == [[3]] * 2  # it has no other sample
+    in_steps = local(4, steps=5).model_copy(update={"single_sample_batches": "skip"})
+    assert [len(batch) for batch in batches(9, in_steps)] == [4] * 5
+    for n in range(1, 30):
+        assert len(batches(n, skip)) == num_steps(skip, n)
+
+
+@pytest.mark.parametrize("other", [{"local.batch-size": 1}, {"local.sampling": "shard"}])
+def test_what_skipping_does_not_go_with(other: dict[str, Value]) -> None:
+    with pytest.raises(UserError, match="single-sample-batches = 'skip' needs"):
+        make_config({"local.single-sample-batches": "skip", **other})
