@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+import traceback
 from collections.abc import Iterable
 
 # Codes of error replies, above those of Flower: a job raised, the user can mend it, a worker process died.
@@ -45,6 +46,13 @@ def print_error(error: UserError) -> None:
 def one_line(text: str) -> str:
     """Return text with line breaks and other characters that do not print as escapes."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def described(error: BaseException) -> str:
+    """Return an error of other people's code as one line, with the file and the line that raised it."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
 
 
 class DivergedError(ClientFailureError):

@@ -14,7 +14,7 @@ from common.records import Tensors, to_record, to_tensors
 from datasets.client_data.client_tests import global_class_groups
 from datasets.dataset import Dataset, Split
 from datasets.noise.client_noise import NoisyNormalizer, noise_levels, noisy_images
-from datasets.transforms import augmented, is_augmented, make_normalizer
+from datasets.transforms import augmented, check_augmentation, is_augmented, make_normalizer
 from models.batch_norm import recalibrate
 from models.classifier import Classifier
 from models.configured import build_configured_model
@@ -57,6 +57,7 @@ class CentralEvaluation:
             config, dataset.input_shape, dataset.num_outputs, dataset.target_shape, dataset.is_text
         )
         check_keyed(self.model, config.model.name, make_normalizer(dataset)(dataset.train.inputs[:2]))
+        check_augmentation(config.augmentation, dataset)
         self._channels_last = config.local.channels_last or config.evaluate.precision == "bfloat16"
         to_device(self.model, device, self._channels_last)
         self._normalizer = make_normalizer(dataset, device)

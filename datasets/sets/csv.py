@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from common.errors import UserError
+from common.reading import comma_list
 from datasets.arrays import Arrays
 from datasets.tables import Encoder, Table, read_table
 
@@ -59,14 +60,14 @@ def load(
     }
     train = tables["train"]
     label = label or next((name for name in _LABELS if name in train.columns), list(train.columns)[-1])
-    left_out = _names(drop)
+    left_out = comma_list("dataset.drop", drop)
     for key, column in (("label", label), ("client", client), *(("drop", name) for name in left_out)):
         if column:
             train.check_column(column, f"dataset.{key}")
     inputs = [name for name in train.columns if name not in {label, client, *left_out}]
     if not inputs:
         raise UserError(f"{train.path} has no column of inputs beside '{label}'")
-    encoder = Encoder.of(train, inputs, _names(categorical))
+    encoder = Encoder.of(train, inputs, comma_list("dataset.categorical", categorical))
     parts = {}
     for part, table in tables.items():
         for column in (*inputs, label, *([client] if client else [])):
@@ -78,7 +79,7 @@ def load(
         parts["test"],
         parts.get("validation"),
         kind="features",
-        class_names=_names(classes),
+        class_names=comma_list("dataset.classes", classes),
         remarks=[f"{encoder.description}; the target is '{label}'"],
     )
 
@@ -93,7 +94,3 @@ def _targets(table: Table, label: str, task: str) -> np.ndarray:
     if task == "auto" and np.all(numbers == np.round(numbers)):
         return numbers.astype(np.int64) if np.all(np.abs(numbers) < 2**53) else numbers
     return numbers
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")] if text.strip() else []

@@ -10,6 +10,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import read_regular
+from common.reading import comma_list
 from datasets.arrays import Arrays
 
 _NAMES = ("inputs", "targets", "clients")
@@ -41,7 +42,7 @@ def load(
         _read(root / "test.npz", task),
         _read(validation, task) if validation.exists() else None,
         kind=kind,
-        class_names=[name.strip() for name in classes.split(",")] if classes else (),
+        class_names=comma_list("dataset.classes", classes),
     )
 
 
