@@ -1,9 +1,10 @@
 """``<root>/train.csv``, ``test.csv`` and perhaps ``validation.csv``: a header, and a row per sample."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from common.errors import UserError
 from common.reading import comma_list
@@ -23,6 +24,7 @@ def load(
     task: Literal["auto", "classification", "regression"] = "auto",
     classes: str = "",
     delimiter: str = ",",
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> Arrays:
     """Load tables.
 
@@ -49,6 +51,8 @@ def load(
         Names of the classes, separated by commas, where a node may not see all of them.
     delimiter : str, default ","
         Character between fields.
+    test_fraction : float, default 0
+        Share of the training rows that become the test set where there is no ``test.csv``.
     """
     if len(delimiter) != 1 or delimiter in '"\n\r':
         raise UserError(f"dataset.delimiter must be one character, not {delimiter!r}")
@@ -56,7 +60,7 @@ def load(
     tables = {
         part: read_table(path, delimiter)
         for part, path in files.items()
-        if part != "validation" or path.exists()
+        if part == "train" or path.exists() or (part == "test" and not test_fraction)
     }
     train = tables["train"]
     label = label or next((name for name in _LABELS if name in train.columns), list(train.columns)[-1])
@@ -76,9 +80,10 @@ def load(
         parts[part] = (encoder.encoded(table), _targets(table, label, task), *owners)
     return Arrays(
         parts["train"],
-        parts["test"],
+        parts.get("test"),
         parts.get("validation"),
         kind="features",
+        test_fraction=test_fraction,
         class_names=comma_list("dataset.classes", classes),
         remarks=[f"{encoder.description}; the target is '{label}'"],
     )
