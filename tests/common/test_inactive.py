@@ -17,7 +17,7 @@ from tests.common.configs import make_config
 def test_a_key_counts_only_while_another_leaves_it_its_say(
     key: str, value: Value, switches: dict[str, Value]
 ) -> None:
-    alone = {"local.steps": 2, key: value}
+    alone: dict[str, Value] = {"local.steps": 2, key: value}
     assert key not in inactive_keys(make_config(alone).flat())
     found = inactive_keys(make_config({**alone, **switches}).flat())
     assert list(found) == [key]
