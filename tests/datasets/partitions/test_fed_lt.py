@@ -67,9 +67,7 @@ def test_the_runs_seed_can_decide() -> None:
 
 
 def test_an_empty_client_is_one_clear_line() -> None:
-    with pytest.raises(
-        UserError, match=r"client \d gets no sample; choose another partition\.legacy-seed"
-    ):
+    with pytest.raises(UserError, match=r"client \d gets no sample; choose another partition\.legacy-seed"):
         deal_long_tailed(TOY, 6, alpha=0.1)
 
 
