@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+import traceback
 from collections.abc import Iterable
 
 # Codes of error replies, above those of Flower: a job raised, the user can mend it, a worker process died.
@@ -47,6 +48,13 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+def described(error: BaseException) -> str:
+    """Return an error of other people's code as one line, with the file and the line that raised it."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
+
+
 class DivergedError(ClientFailureError):
     """The server's model, or what a method keeps, is no longer finite (exit code 1)."""
 
@@ -80,6 +88,13 @@ def unknown_name(key: str, name: str, known: Iterable[str]) -> UnknownNameError:
     choices = sorted(known)
     available = ", ".join(choices)
     return UnknownNameError(f"{key}: there is no '{name}'{nearest(name, choices)} (available: {available})")
+
+
+def failure(error: BaseException) -> str:
+    """Return on one line where and how somebody's own code failed."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    return f"failed in {frame.filename}, line {frame.lineno}: {type(error).__name__}: {text}"
 
 
 def shown(value: object, length: int = 80) -> str:

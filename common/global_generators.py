@@ -8,8 +8,9 @@ our own code draws from no global generator and goes without (``common/outside_c
 """
 
 import contextlib
+import functools
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +32,10 @@ class _Handle:
 @contextlib.contextmanager
 def seeded_globally(
     seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = (), needed: bool = True
-) -> Iterator[None]:
+) -> Iterator[Callable[[], bool]]:
     """Seed the global generators for a block, and afterwards give them back the state that they had.
+
+    The block is given a function that returns whether it has drawn anything yet.
 
     Parameters
     ----------
@@ -46,13 +49,13 @@ def seeded_globally(
         Whether the block draws from them at all; if not, nothing is done.
     """
     if not needed:
-        yield
+        yield lambda: False
         return
     handles = [*_global_handles(device), *map(_handle, own)]
     states = [handle.get() for handle in handles]
     try:
         _seed_all(handles, seed)
-        yield
+        yield functools.partial(_have_drawn, handles, seed)
     finally:
         for handle, state in zip(handles, states, strict=True):
             handle.set(state)
@@ -61,6 +64,25 @@ def seeded_globally(
 def seed_again(seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = ()) -> None:
     """Seed the generators that a block of ``seeded_globally`` has, within that block."""
     _seed_all([*_global_handles(device), *map(_handle, own)], seed)
+
+
+def _have_drawn(handles: Sequence[_Handle], seed: int) -> bool:
+    """Return whether generators are in another state than seeded ones; they are left in it."""
+    states = [handle.get() for handle in handles]
+    _seed_all(handles, seed)
+    seeded = [handle.get() for handle in handles]
+    for handle, state in zip(handles, states, strict=True):
+        handle.set(state)
+    return not all(map(_is_same, states, seeded))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two states of a generator are equal: tensors, or arrays and numbers in containers."""
+    if isinstance(one, dict):
+        return all(_is_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, tuple):
+        return all(map(_is_same, one, other))
+    return bool(np.array_equal(one, other))
 
 
 def _seed_all(handles: Iterable[_Handle], seed: int) -> None:

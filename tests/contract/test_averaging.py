@@ -1,0 +1,85 @@
+"""Relations that hold for every method whose server averages models alone, whatever the numbers are."""
+
+import pytest
+import torch
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clients.registry import available_methods, load_method
+from common.flower import assume_task_identity
+from common.records import ARRAYS, Tensors, to_record, to_tensors
+from strategies._asynchronous import Asynchronous
+from strategies._run_facts import RunFacts
+from strategies.fedavg import FedAvg
+from tests.strategies.messages import NodesOnly
+
+
+def is_plain(name: str) -> bool:
+    """Tell whether a server half needs nothing but the models of its clients."""
+    strategy = load_method(name, {}).make_strategy()
+    assert isinstance(strategy, FedAvg)
+    return {ARRAYS} == strategy.SECTIONS and not isinstance(strategy, Asynchronous)
+
+
+PLAIN = list(filter(is_plain, available_methods()))
+
+
+def reduce(method: str, start: Tensors, replies: list[tuple[Tensors, int]]) -> Tensors:
+    assume_task_identity()
+    strategy = load_method(method, {}).make_strategy()
+    assert isinstance(strategy, FedAvg)
+    strategy.setup(RunFacts(10, list(start)))
+    grid = NodesOnly([index + 2 for index in range(len(replies))])
+    sent = strategy.configure_train(1, to_record(start), ConfigRecord({"server-round": 1}), grid)
+    messages = [
+        Message(
+            RecordDict(
+                {
+                    ARRAYS: to_record(model),
+                    "metrics": MetricRecord({"num-examples": examples, "learning-rate": 0.1}),
+                }
+            ),
+            reply_to=message,
+        )
+        for (model, examples), message in zip(replies, sent, strict=True)
+    ]
+    arrays, _ = strategy.aggregate_train(1, messages)
+    assert arrays is not None
+    return to_tensors(arrays)
+
+
+def point(*values: float) -> Tensors:
+    return {"w": torch.tensor(values, dtype=torch.float64)}
+
+
+numbers = st.floats(-10, 10, allow_nan=False).filter(lambda value: value == 0 or abs(value) > 1e-3)
+
+
+@pytest.mark.parametrize("method", PLAIN)
+@settings(max_examples=15, deadline=None)
+@given(
+    models=st.lists(st.tuples(numbers, numbers, st.integers(1, 50)), min_size=2, max_size=5),
+    scale=st.integers(2, 7),
+    data=st.data(),
+)
+def test_neither_order_nor_scale_of_the_weights_matters(
+    method: str, models: list[tuple[float, float, int]], scale: int, data: st.DataObject
+) -> None:
+    replies = [(point(x, y), examples) for x, y, examples in models]
+    start = point(0.5, -0.5)
+    expected = reduce(method, start, replies)["w"]
+    shuffled = data.draw(st.permutations(replies))
+    scaled = [(model, scale * examples) for model, examples in replies]
+    for others in (shuffled, scaled):
+        torch.testing.assert_close(reduce(method, start, others)["w"], expected, rtol=1e-9, atol=1e-9)
+
+
+AVERAGING = [name for name in PLAIN if name not in ("feddyn", "fedavgm", "fedadagrad", "fedadam", "fedyogi")]
+
+
+@pytest.mark.parametrize("method", AVERAGING)
+def test_a_model_that_all_clients_send_is_the_result(method: str) -> None:
+    same = point(3.25, -1.0)
+    result = reduce(method, point(0.0, 0.0), [(same, 1), (same, 5), (same, 2)])
+    assert torch.equal(result["w"], same["w"])
