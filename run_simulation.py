@@ -50,7 +50,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--schema", action="store_true", help="print a JSON schema of experiment files")
     for name in _COMMANDS:
         parser.add_argument(f"--{name}", nargs="?", const="DIR", help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return options
 
 
 def _path(text: str) -> Path:

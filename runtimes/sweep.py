@@ -20,6 +20,7 @@ from common.config import Config, merge, read_assignments, settle_budget
 from common.errors import ClientFailureError, UserError
 from common.experiment_file import Experiment, LabelFilter, Overrides, Point
 from common.files import write_atomic
+from common.request import write_request
 from common.sections import Value
 from runtimes.comparators import AS_GIVEN, COMPARATORS
 from runtimes.run import compared, configure, run, saying_how_to_resume
@@ -72,8 +73,8 @@ class PlannedRun:
         return Path(self.config.run.directory)
 
 
-def launch_sweep(experiment: Experiment, options: argparse.Namespace) -> int:
-    """Run a sweep, or list it; return the exit code."""
+def launch_sweep(experiment: Experiment, options: argparse.Namespace, text: str = "") -> int:
+    """Run a sweep, or list it; return the exit code. `text` is that of the experiment file."""
     console = make_console()
     directory = _directory(options)
     experiment = add_axes(experiment, options)
@@ -94,12 +95,15 @@ def launch_sweep(experiment: Experiment, options: argparse.Namespace) -> int:
         check(waiting, console)
         directory.mkdir(parents=True, exist_ok=True)
         write_description(directory / SWEEP_FILE, experiment, runs)
+        write_request(directory, text, options.arguments)
         failed = run_all(selected, states, console)
 
+    from analysis.comparison.report import write_page
     from analysis.comparison.sweep_report import write_report
 
     if len(failed) < len(selected):
         write_report(directory, console)
+        write_page(directory)
     if failed:
         count = f"{len(failed)} of {len(selected)} runs failed"
         raise ClientFailureError(f"{count}: {', '.join(failed)}; --resume tries again")

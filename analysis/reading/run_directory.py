@@ -27,7 +27,10 @@ def read_metrics(run_dir: Path) -> pd.DataFrame:
     UserError
         If the file is missing, empty or not such a table.
     """
-    return _read_csv(run_dir, "metrics.csv", ["round"])
+    table = _read_csv(run_dir, "metrics.csv", ["round"])
+    if table["round"].duplicated().any():
+        raise UserError(f"{run_dir / 'metrics.csv'} is damaged: it has a round twice")
+    return table
 
 
 def read_clients(run_dir: Path) -> pd.DataFrame:
@@ -39,6 +42,17 @@ def read_clients(run_dir: Path) -> pd.DataFrame:
         If the file is missing, empty or not such a table.
     """
     return _read_csv(run_dir, "clients.csv", ["round", "client_id"])
+
+
+def read_evaluations(run_dir: Path) -> pd.DataFrame:
+    """Return ``evaluations.csv``: what clients measured on their own test data, a row per round and client.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, empty (``clients.evaluate-fraction`` asks for it) or not such a table.
+    """
+    return _read_csv(run_dir, "evaluations.csv", ["round", "client_id"])
 
 
 def read_label_distribution(run_dir: Path) -> pd.DataFrame:

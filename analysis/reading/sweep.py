@@ -69,6 +69,10 @@ class Sweep:
         several = [axis for axis in names if len(self.axes[axis]) > 1]
         return several or names
 
+    def label(self, run: SweepRun) -> str:
+        """Return what a run is called among its sweep's: its labels of the shown axes, without the seed's."""
+        return _SEPARATOR.join(run.labels[axis] for axis in self.shown_axes) or run.name
+
     @property
     def finished(self) -> list[SweepRun]:
         """The finished runs, each directory once."""
