@@ -158,7 +158,7 @@ class RayGrid(LocalGrid):
         client_id = self.client_id(message.metadata.dst_node_id)
         reason = str(death).strip().splitlines()[0]
         print(
-            f"a Ray worker died at a job of client {client_id}, which another one does again ({reason})",
+            f"a Ray worker died at a job of client {client_id}, which another one repeats ({reason})",
             file=sys.stderr,
             flush=True,
         )
@@ -202,7 +202,7 @@ def _result(reference: Any) -> Any:
 
 
 def start_ray(config: Config) -> bool:
-    """Start Ray, or connect to ``ray.address``, unless this process has done so before; tell whether it did.
+    """Start Ray, or connect to ``ray.address``, unless this process has done so; return whether it did.
 
     Raises
     ------

@@ -28,7 +28,7 @@ from models.measures.own import find_metrics, means
 from models.measures.sharpness import hessian_trace
 from models.sizes.submodels import EntrySelection, SubModels, as_splittable, parse_sizes
 
-_OF_SIZES = ("_loss", "_accuracy")  # what is told of every sub-model
+_OF_SIZES = ("_loss", "_accuracy")  # what is reported of every sub-model
 
 
 class CentralEvaluation:
@@ -87,7 +87,7 @@ class CentralEvaluation:
         return to_record(self.model.state_dict())
 
     def finished(self, arrays: Mapping[str, Array]) -> ArrayRecord:
-        """Return the model as it is evaluated and saved: with ``recalibrate``, buffers estimated anew."""
+        """Return the model as it is evaluated and saved: with ``recalibrate``, buffers estimated again."""
         self._load(self.model, to_tensors(arrays))
         return to_record(self.model.state_dict())
 
@@ -97,7 +97,7 @@ class CentralEvaluation:
         return self._recalibrates and bool(self._submodels)
 
     def recalibrated(self, arrays: Mapping[str, Array], size: str) -> ArrayRecord:
-        """Return a sub-model of a size with buffers estimated anew."""
+        """Return a sub-model of a size with buffers estimated again."""
         model = self._submodels[size][0] or self.model
         self._load(model, to_tensors(arrays))
         return to_record(model.state_dict())
@@ -271,7 +271,7 @@ class CentralEvaluation:
         return lambda images: augmented(images, normalizer, config.augmentation, generator)
 
     def _noisy_normalizer(self) -> NoisyNormalizer:
-        """Return what gives image j the noise of client j mod K: the same images whenever it is made anew."""
+        """Return what gives image j the noise of client j mod K: the same images each time."""
         config = self._config
         levels = noise_levels(self._sigma, config.clients.count)
         generator = torch_generator(config.seed, "noise", 0, config.clients.count)

@@ -172,7 +172,7 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not the summary of a run")
     for key, value in summary.items():
         if key.startswith(("final.", "best.", "seconds", "rounds")) and not _is_number(value):
-            raise UserError(f"{path} is not the summary of a run: '{key}' is no number")
+            raise UserError(f"{path} is not the summary of a run: '{key}' is not a number")
     return summary
 
 
@@ -182,7 +182,7 @@ def _is_number(value: Any) -> bool:
 
 def _of_rounds(run_dir: Path, folder: str, suffix: str, key: str) -> list[tuple[int, Path]]:
     if not run_dir.is_dir():
-        raise UserError(f"there is no run directory {run_dir}")
+        raise UserError(f"there is not a run directory {run_dir}")
     name = re.compile(rf"round-(\d+)\.{suffix}")
     found = {path: name.fullmatch(path.name) for path in sorted((run_dir / folder).glob("round-*"))}
     rounds = [(int(match[1]), path) for path, match in found.items() if match]
@@ -218,8 +218,10 @@ def _read_csv(run_dir: Path, name: str, columns: list[str]) -> pd.DataFrame:
 
 def _existing_file(run_dir: Path, name: str) -> Path:
     if not run_dir.is_dir():
-        raise UserError(f"there is no run directory {run_dir}")
+        raise UserError(f"there is not a run directory {run_dir}")
     path = run_dir / name
     if not path.is_file():
-        raise NoDataError(f"{run_dir} has no {name}: it is no run directory, or the run has not got so far")
+        raise NoDataError(
+            f"{run_dir} has no {name}: it is not a run directory, or the run has not reached that point"
+        )
     return path

@@ -33,7 +33,7 @@ class Evaluation:
     def mean(self, class_weights: Tensor | None = None) -> tuple[float, float]:
         """Return (loss, accuracy) over all samples, or with classes weighted by `class_weights`.
 
-        A class without a sample has no say, whatever its weight.
+        A class without a sample does not count, whatever its weight.
         """
         if class_weights is None:
             total = self.count.sum()
@@ -87,7 +87,7 @@ def evaluate(
     groups : Tensor, optional
         int64, shape (samples,): sum per group instead of per class.
     predictor : callable, optional
-        Gives the logits in place of the model itself, which is in evaluation mode all the same.
+        Gives the logits instead of the model itself, which is in evaluation mode all the same.
     metrics : mapping, optional
         The run's own metrics.
     """

@@ -1,4 +1,4 @@
-"""What a person is told when a run has diverged: where it was noticed, and what usually causes it."""
+"""What is reported when a run has diverged: where it was noticed, and what usually causes it."""
 
 import math
 import re
@@ -49,12 +49,12 @@ def check_loss(row: Mapping[str, float], config: Config, strategy: FedAvg, serve
 
 
 def is_divergence(reason: str) -> bool:
-    """Tell whether a client failed because numbers became infinite or none at all."""
+    """Return whether a client failed because numbers became infinite or none at all."""
     return bool(re.search(r"not finite|no longer finite|the reply's metric '.*' is (nan|-?inf)", reason))
 
 
 def is_of_server(reason: str) -> bool:
-    """Tell whether a client's numbers were bad with the server's model already, before it did anything."""
+    """Return whether a client's numbers were bad with the server's model already, before it did anything."""
     return bool(re.search(r"the model that it was sent has diverged|the reply's metric 'loss' is", reason))
 
 

@@ -239,7 +239,7 @@ def test_a_buffer_larger_than_the_federation_is_refused() -> None:
     [
         ({"participation__name": "skewed"}, "participation.name at 'uniform'"),
         ({"privacy__clipping": "fixed"}, "does not cover 'fedasync'"),
-        ({"stragglers__policy": "drop"}, "waits for nobody"),
+        ({"stragglers__policy": "drop"}, "waits for no client"),
         ({"schedule__warmup_epochs": 0.5}, "share no count of local steps"),
         ({"local__sampling": "shard"}, "share no count of local steps"),
         ({"steps__rule": "qsr", "local__steps": 2, "local__epochs": 0}, "steps.rule at 'fixed'"),
