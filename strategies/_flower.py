@@ -33,8 +33,8 @@ class FlowerStrategy(FedAvg):
     """Lets a Flower strategy aggregate the trainable parameters, and averages all other entries itself.
 
     Running statistics and counters are not parameters: an optimiser on the server must not take steps on
-    them, nor a median be taken of counters. They are averaged as in FedAvg. Parameters have the order of the global
-    model in everything that the Flower strategy sees, since some pair them by position.
+    them, nor a median be taken of counters. They are averaged as in FedAvg. Parameters have the order of the
+    global model in everything that the Flower strategy sees, since some pair them by position.
 
     Parameters
     ----------

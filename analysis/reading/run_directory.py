@@ -182,7 +182,7 @@ def _is_number(value: Any) -> bool:
 
 def _of_rounds(run_dir: Path, folder: str, suffix: str, key: str) -> list[tuple[int, Path]]:
     if not run_dir.is_dir():
-        raise UserError(f"there is not a run directory {run_dir}")
+        raise UserError(f"there is no run directory {run_dir}")
     name = re.compile(rf"round-(\d+)\.{suffix}")
     found = {path: name.fullmatch(path.name) for path in sorted((run_dir / folder).glob("round-*"))}
     rounds = [(int(match[1]), path) for path, match in found.items() if match]
@@ -218,7 +218,7 @@ def _read_csv(run_dir: Path, name: str, columns: list[str]) -> pd.DataFrame:
 
 def _existing_file(run_dir: Path, name: str) -> Path:
     if not run_dir.is_dir():
-        raise UserError(f"there is not a run directory {run_dir}")
+        raise UserError(f"there is no run directory {run_dir}")
     path = run_dir / name
     if not path.is_file():
         raise NoDataError(

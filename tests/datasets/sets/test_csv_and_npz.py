@@ -59,7 +59,7 @@ def test_a_byte_order_mark_quotes_and_empty_lines(tmp_path: Path) -> None:
         ("a,y\n1,2\n", "a,y\nx,2\n", {}, "test.csv, line 2: 'x' in the column 'a' is not a finite number"),
         (TRAIN, TEST, {"label": "z"}, "dataset.label: "),
         (TRAIN, TEST, {"delimiter": ";;"}, "one character"),
-        (TRAIN, TEST, {"task": "regression"}, "no numbers"),
+        (TRAIN, TEST, {"task": "regression"}, "not numbers"),
     ],
 )
 def test_bad_tables_are_one_line(

@@ -152,7 +152,7 @@ def test_sizes_have_one_name_each() -> None:
         ("resnet11", "there is no size 'resnet11'; did you mean 'resnet1"),
         ("6", "there is no size '6'"),
         ("1-1-1-4", "'1-1-1-4' is not part of a model with 3-3-3-3 blocks per stage"),
-        ("1-1-0-1", "'1-1-0-1' is no part"),
+        ("1-1-0-1", "'1-1-0-1' is not part"),
         ("w1.5", "a width is above 0 and at most 1, not 'w1.5'"),
         ("w0", "a width is above 0"),
         (" , ", "model.sizes names no size"),

@@ -154,3 +154,20 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["title"]
     assert main(["--describe", "mooon"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "chosen"),
+    [
+        ("metrics", "one of 1, chosen by metrics"),
+        ("clock", "one of 1, chosen by clock.profile"),
+        ("plots", "all are used in every run"),
+    ],
+)
+def test_a_kind_says_how_one_is_chosen(kind: str, chosen: str) -> None:
+    assert describe([kind]).startswith(f"{kind}: {chosen}\n")
+
+
+def test_a_plot_is_described_though_no_key_names_it() -> None:
+    assert describe(["head-norms"]).startswith("head-norms (plot)\n\nNorms of the rows of heads")
+    assert "plots" not in json_schema()["properties"]
