@@ -26,7 +26,7 @@ def check_model(arrays: Tensors, config: Config, strategy: FedAvg, server_round:
     what = what or next(_faults(strategy), "")
     if what:
         raise DivergedError(
-            f"round {server_round}: the clients' replies are finite, but what the server makes of them is"
+            f"round {server_round}: the clients' replies are finite, but what the server computes from them is"
             f" not: {what}.\n{advice(config, server_round, strategy)}"
         )
 

@@ -72,7 +72,7 @@ class CsvLog:
         Raises
         ------
         ValueError
-            If its copy lacks them either.
+            If its copy does not have them either.
         """
         lines, remark = _find_rows(self._path, self._copy, state)
         self._columns = _fields(lines[0])

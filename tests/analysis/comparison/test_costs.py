@@ -70,7 +70,7 @@ def test_the_command_draws_a_panel_for_each_cost(make_run, tmp_path, capsys):
     assert picture_is_drawn(tmp_path / "costs.png")
     assert "local steps" in capsys.readouterr().out
     assert main([str(tmp_path / "nothing")]) == 2
-    assert "there is not a run directory" in capsys.readouterr().err
+    assert "there is no run directory" in capsys.readouterr().err
 
 
 @pytest.fixture
