@@ -26,8 +26,8 @@ def check_model(arrays: Tensors, config: Config, strategy: FedAvg, server_round:
     what = what or next(_faults(strategy), "")
     if what:
         raise DivergedError(
-            f"round {server_round}: the clients' replies are finite, but what the server computes from them is"
-            f" not: {what}.\n{advice(config, server_round, strategy)}"
+            f"round {server_round}: the clients' replies are finite, but what the server computes from them"
+            f" is not: {what}.\n{advice(config, server_round, strategy)}"
         )
 
 
