@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-# Before Flower is imported: a local run tells nobody and asks nobody.
+# Before Flower is imported: a local run sends no telemetry and checks for no update.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
@@ -18,7 +18,7 @@ from runtimes.run import configure, run, saying_how_to_resume
 
 
 def read_configuration(options: argparse.Namespace) -> Config:
-    """Lay defaults, experiment file and command line over each other and validate the result.
+    """Combine defaults, experiment file and command line, the later overriding the earlier, and validate.
 
     With ``--resume`` the configuration that the run stored, if there is one, replaces the defaults.
     """

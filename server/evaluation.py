@@ -11,7 +11,7 @@ from common.randomness import torch_generator
 from common.records import Tensors, to_record, to_tensors
 from datasets.client_data.client_tests import global_class_groups
 from datasets.dataset import Dataset, Split
-from datasets.transforms import augmented, is_augmented, make_normalizer
+from datasets.transforms import augmented, check_augmentation, is_augmented, make_normalizer
 from models.batch_norm import recalibrate
 from models.classifier import Classifier
 from models.configured import build_configured_model
@@ -24,7 +24,7 @@ from models.measures.own import means
 from models.measures.sharpness import hessian_trace
 from server.measurer import Candidate, Evaluator, Measurer, Measures, joined
 
-_OF_SIZES = ("_loss", "_accuracy")  # what is told of every sub-model
+_OF_SIZES = ("_loss", "_accuracy")  # what is reported of every sub-model
 
 
 class CentralEvaluation:
@@ -53,6 +53,7 @@ class CentralEvaluation:
             config, dataset.input_shape, dataset.num_outputs, dataset.target_shape, dataset.is_text
         )
         check_keyed(self.model, config.model.name, make_normalizer(dataset)(dataset.train.inputs[:2]))
+        check_augmentation(config.augmentation, dataset)
         self._measurer = Measurer(config, dataset, self.model)
         self._evaluator = evaluator
         self._normalizer = self._measurer.normalizer
@@ -69,7 +70,7 @@ class CentralEvaluation:
         return to_record(self.model.state_dict())
 
     def finished(self, arrays: Mapping[str, Array]) -> ArrayRecord:
-        """Return the model as it is evaluated and saved: with ``recalibrate``, buffers estimated anew."""
+        """Return the model as it is evaluated and saved: with ``recalibrate``, buffers estimated again."""
         self._load(self.model, to_tensors(arrays))
         return to_record(self.model.state_dict())
 
@@ -79,7 +80,7 @@ class CentralEvaluation:
         return self._recalibrates and bool(self._submodels)
 
     def recalibrated(self, arrays: Mapping[str, Array], size: str) -> ArrayRecord:
-        """Return a sub-model of a size with buffers estimated anew."""
+        """Return a sub-model of a size with buffers estimated again."""
         model = self._submodels[size][0] or self.model
         self._load(model, to_tensors(arrays))
         return to_record(model.state_dict())

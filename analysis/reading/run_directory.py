@@ -186,7 +186,7 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not the summary of a run")
     for key, value in summary.items():
         if key.startswith(("final.", "best.", "seconds", "rounds")) and not _is_number(value):
-            raise UserError(f"{path} is not the summary of a run: '{key}' is no number")
+            raise UserError(f"{path} is not the summary of a run: '{key}' is not a number")
     return summary
 
 
@@ -235,5 +235,7 @@ def _existing_file(run_dir: Path, name: str) -> Path:
         raise UserError(f"there is no run directory {run_dir}")
     path = run_dir / name
     if not path.is_file():
-        raise NoDataError(f"{run_dir} has no {name}: it is no run directory, or the run has not got so far")
+        raise NoDataError(
+            f"{run_dir} has no {name}: it is not a run directory, or the run has not reached that point"
+        )
     return path

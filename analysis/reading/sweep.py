@@ -80,7 +80,7 @@ class Sweep:
 
 
 def is_sweep(path: Path) -> bool:
-    """Tell whether a folder holds runs instead of being one."""
+    """Return whether a folder holds runs instead of being one."""
     return (
         path.is_dir()
         and not (path / "config.toml").exists()
@@ -92,8 +92,8 @@ def is_sweep(path: Path) -> bool:
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep directory.
 
-    Without ``sweep.json``, as when runs were put together by hand, the axes are told from the names of the
-    folders, and numbers in labels are put in order.
+    Without ``sweep.json``, as when runs were put together by hand, the axes are inferred from the names of
+    the folders, and numbers in labels are put in order.
 
     Raises
     ------
