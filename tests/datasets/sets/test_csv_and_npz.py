@@ -51,15 +51,15 @@ def test_a_byte_order_mark_quotes_and_empty_lines(tmp_path: Path) -> None:
         (b"a,y\n\xff,1\n", TEST, {}, "UTF-8"),
         ("a,y\n", TEST, {}, "at least one row"),
         ("a,a,y\n1,2,3\n", TEST, {}, "two columns are called 'a'"),
-        ("a,y\n1,2\n1\n", TEST, {}, "train.csv, line 3: 1 fields in place of 2"),
+        ("a,y\n1,2\n1\n", TEST, {}, "train.csv, line 3: 1 fields instead of 2"),
         ("a,y\n1,\n", TEST, {}, "line 2: the column 'y' is empty"),
         ("a,b,y\n,1,1\n", TEST, {}, "the column 'a' has no value"),
         ("y\n1\n", TEST, {}, "no column of inputs"),
         ("a,y\n1,2\n", "b,y\n1,2\n", {}, "test.csv has no column 'a'"),
-        ("a,y\n1,2\n", "a,y\nx,2\n", {}, "test.csv, line 2: 'x' in the column 'a' is no finite number"),
+        ("a,y\n1,2\n", "a,y\nx,2\n", {}, "test.csv, line 2: 'x' in the column 'a' is not a finite number"),
         (TRAIN, TEST, {"label": "z"}, "dataset.label: "),
         (TRAIN, TEST, {"delimiter": ";;"}, "one character"),
-        (TRAIN, TEST, {"task": "regression"}, "no numbers"),
+        (TRAIN, TEST, {"task": "regression"}, "not numbers"),
     ],
 )
 def test_bad_tables_are_one_line(
