@@ -163,7 +163,7 @@ def _halves_of_object(name: str, found: Found) -> tuple[type[FedAvg] | None, typ
     """Return the half that ``package.module:Name`` names, and the other one if its module defines it."""
     strategy_class, client_class = class_of(found, FedAvg), class_of(found, Client)
     if not (strategy_class or client_class):
-        raise UserError(f"method.name: '{name}' is no subclass of FedAvg nor of Client")
+        raise UserError(f"method.name: '{name}' is not a subclass of FedAvg nor of Client")
     if found.is_module:
         return strategy_class, client_class
     module = sys.modules[found.thing.__module__]

@@ -28,7 +28,7 @@ from server.records.training_row import training_row
 
 
 class RoundLoop:
-    """Runs the rounds of an experiment from wherever they stand. It knows no method and writes no file.
+    """Runs the rounds of an experiment from any round on. It knows no method and writes no file.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class RoundLoop:
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Take up a run where a checkpoint left it."""
+        """Resume a run where a checkpoint left it."""
         self.server_round = checkpoint.server_round
         self.arrays = to_record({name: checkpoint.arrays[name] for name in self.arrays})
         self.observers.checkpointing.resume(checkpoint)
@@ -78,7 +78,7 @@ class RoundLoop:
         return {"seconds": self.seconds, "stopped": self.stopped}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state`` returned."""
+        """Restore what ``state`` returned."""
         self.seconds, self.stopped = state["seconds"], state["stopped"]
 
     def run(self) -> None:
