@@ -15,13 +15,31 @@ from pathlib import Path
 from common.command_line import Parser, leave_closed_pipe, show_warnings_as_lines
 from common.errors import ClientFailureError, UserError, print_error
 from common.files import expanded
+from common.plugin_modules import failure_of_plugin
 
 _COMMANDS = ("realign", "replay")
+_COMMON_KEYS = """keys for --set and experiment files, the common ones:
+  method.name, method.PARAMETER         what clients and server do; default fedavg
+  dataset.name, dataset.root            which data, and where they lie
+  partition.name, partition.PARAMETER   how clients share the data
+  model.name, model.PARAMETER           the architecture
+  clients.count, clients.fraction       how many clients, and which share of them a round takes
+  rounds, seed                          the length of the run, and what all randomness comes from
+  local.epochs or local.steps           the work of a client in a round; local.batch-size
+  optimizer.name, optimizer.learning-rate
+  evaluate.every                        rounds from one evaluation to the next
+  runtime.workers, device               processes of --runtime ray; cpu or cuda
+
+--describe lists what there is to choose, --describe KEY explains a key; all are in docs/configuration.md."""
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = Parser(description="Run one federated experiment, or a sweep of them.")
+    parser = Parser(
+        description="Run one federated experiment, or a sweep of them.",
+        epilog=_COMMON_KEYS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("experiment", nargs="?", type=_path, help="TOML file of overrides (see experiments/)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
     parser.add_argument(
@@ -83,6 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print(_with_notes(error, "stopped"), file=sys.stderr)
         return 130
+    except Exception as error:
+        if not (failure := failure_of_plugin(error)):
+            raise
+        print_error(UserError(_with_notes(error, failure)))
+        return 2
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -51,6 +51,19 @@ def guarded(name: str, load: Callable[[], T]) -> T:
         raise UserError(f"importing {_place(error) or name} failed: {shown}") from error
 
 
+def failure_of_plugin(error: BaseException) -> str:
+    """Return file, line and error if code of a plug-in folder was running, otherwise nothing."""
+    frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__", "")).startswith(f"{_ROOT}.")
+    ]
+    if not frames:
+        return ""
+    file, line = frames[-1]
+    return f"{file}, line {line}, failed: {type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def has_module(folder: Path, name: str) -> bool:
     """Return whether a folder has the module ``name``, dotted."""
     path = folder.joinpath(*name.split("."))

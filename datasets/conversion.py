@@ -120,8 +120,15 @@ def _of_frame(frame: Any, where: str, label: str, client: str) -> Part:
         if (column or key == "label") and column not in frame.columns:
             raise UserError(f"{where}: the DataFrame has no column '{column}' (Arrays.{key})")
     features = frame.drop(columns=[column for column in (label, client) if column])
+    for column, values in features.items():
+        if values.dtype.kind not in "biuf":
+            raise UserError(
+                f"{where}: column '{column}' of the DataFrame must be numbers, not {values.dtype}"
+            )
     owners = frame[client].to_numpy() if client else None
-    return Part(features.to_numpy(), frame[label].to_numpy(), owners)
+    # Together, columns of truth values and of numbers would be objects.
+    flags = {column: np.uint8 for column, values in features.items() if values.dtype == bool}
+    return Part(features.astype(flags).to_numpy(), frame[label].to_numpy(), owners)
 
 
 def _of_samples(samples: Any, where: str) -> Part:

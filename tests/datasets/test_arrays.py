@@ -113,6 +113,17 @@ def test_every_form_gives_the_same_data(form: str) -> None:
     assert data.class_names == ("0", "1", "2")
 
 
+def test_columns_of_a_frame_may_be_numbers_of_every_kind_and_truth_values() -> None:
+    frame = pd.DataFrame({"a": [0.5, 1.5, 1.0], "b": [1, 2, 6], "c": [True, False, True], "y": [0, 1, 0]})
+    rows = np.array([[0.5, 1, 1], [1.5, 2, 0], [1, 6, 1]])
+    assert torch.equal(
+        loaded(frame, label="y", request={"numbers": False}).train.inputs,
+        loaded((rows, [0, 1, 0])).train.inputs,
+    )
+    text = message(frame.assign(d=["u", "v", "w"]), label="y")
+    assert "train: column 'd' of the DataFrame must be numbers, not" in text
+
+
 def test_labels_keep_their_names() -> None:
     data = loaded((np.eye(3), ["cat", "ant", "bee"]))
     assert (data.class_names, data.train.targets.tolist()) == (("ant", "bee", "cat"), [2, 0, 1])

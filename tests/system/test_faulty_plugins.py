@@ -1,5 +1,6 @@
 """What somebody's own code gets wrong is one line that names it, with exit code 2."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from common.plugins import use_folders
 from run_simulation import main
+from runtimes.describe.keys import fields
 
 SMALL = ["rounds=1", "clients.count=3", "clients.fraction=1.0", "local.epochs=0", "local.steps=1"]
 
@@ -92,6 +94,47 @@ def test_a_spread_of_speeds_beyond_all_numbers_is_one_line(capsys: pytest.Captur
     error = capsys.readouterr().err
     assert "clock.spread must be less than or equal to 100" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "key", "code"),
+    [
+        ("partitions", "partition.name", "def partition(targets, n, g):\n    return targets.oops"),
+        ("participation", "participation.name", SCHEME + "        return selection.oops"),
+        ("step_rules", "steps.rule", RULE + "        return progress.oops"),
+        (
+            "observers",
+            "observers",
+            "from server.observers import Observer\nclass Mine(Observer):\n    def on_train(self, current):\n"
+            "        current.oops",
+        ),
+        (
+            "strategies",
+            "method.name",
+            "from strategies.fedavg import FedAvg\nclass Mine(FedAvg):\n    def update(self, a, r):\n"
+            "        return self.oops",
+        ),
+    ],
+)
+def test_code_that_raises_is_named_with_its_line(
+    folder: str, key: str, code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine" / folder).mkdir(parents=True)
+    file = tmp_path / "mine" / folder / "my_own.py"
+    file.write_text(code + "\n")
+    sets = [part for text in [*SMALL, f"{key}=my-own"] for part in ("--set", text)]
+    assert main([*sets, "--plugins", str(tmp_path / "mine"), "--run-dir", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {file}, line {len(code.splitlines())}, failed: AttributeError: ")
+
+
+def test_help_names_common_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    shown = set(re.findall(r"(?<![\w/-])[a-z]+(?:\.[a-z][a-z-]+)(?!\w|\.|/)", text)) - {"configuration.md"}
+    assert {"method.name", "optimizer.learning-rate", "local.epochs", "clients.count"} <= shown
+    assert shown <= set(fields())
 
 
 def test_plugins_must_be_text(capsys: pytest.CaptureFixture[str]) -> None:
