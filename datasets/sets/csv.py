@@ -80,6 +80,7 @@ def load(
         kind="features",
         class_names=_names(classes),
         remarks=[f"{encoder.description}; the target is '{label}'"],
+        encoder=encoder,
     )
 
 
