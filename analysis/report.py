@@ -1,49 +1,34 @@
 """What a person sees at the end of a run: a table, and plots."""
 
-from collections.abc import Callable
+import warnings
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from analysis.plots.class_accuracy import plot_class_accuracy
-from analysis.plots.curves import plot_curves
-from analysis.plots.feature_degeneration import plot_feature_degeneration
-from analysis.plots.head_accuracy import plot_head_accuracy
-from analysis.plots.head_norms import plot_head_norms
-from analysis.plots.inco import plot_inco
-from analysis.plots.label_distribution import plot_label_distribution
-from analysis.plots.neural_collapse import plot_neural_collapse
-from analysis.plots.participation import plot_participation
-from analysis.plots.similarity import plot_similarity
-from analysis.plots.updates import plot_updates
 from analysis.reading.run_directory import NoDataError, read_metrics, read_summary
-from common.plugins import PLOT, find_function, names
-
-PLOTS: tuple[Callable[[Path], Path], ...] = (
-    plot_curves,
-    plot_label_distribution,
-    plot_class_accuracy,
-    plot_participation,
-    plot_similarity,
-    plot_updates,
-    plot_inco,
-    plot_neural_collapse,
-    plot_head_norms,
-    plot_feature_degeneration,
-    plot_head_accuracy,
-)
+from common.errors import UserError, failure
+from common.plugins import PLOT, find_function, names, project_names
 
 
 def write_plots(run_dir: Path) -> list[Path]:
-    """Draw every plot for which the run directory holds data, those of plug-ins too; return the pictures."""
+    """Draw every plot for which the run directory holds data; return the pictures.
+
+    A plot from outside that fails costs its picture and a warning: the run itself is complete.
+    """
+    own = project_names(PLOT)
     pictures = []
-    for plot in (*PLOTS, *(find_function(PLOT, name) for name in names(PLOT))):
+    for name in [*own, *(name for name in names(PLOT) if name not in own)]:
         try:
-            pictures.append(plot(run_dir))
+            pictures.append(find_function(PLOT, name)(run_dir))
         except NoDataError:
             continue
+        except Exception as error:  # whatever somebody's own code raises
+            if name in own:
+                raise
+            reason = str(error) if isinstance(error, UserError) else f"it {failure(error)}"
+            warnings.warn(f"there is no picture of plot '{name}': {reason}", stacklevel=2)
     return pictures
 
 

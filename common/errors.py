@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+import traceback
 from collections.abc import Iterable
 
 # Codes of error replies, above those of Flower: a job raised, the user can mend it, a worker process died.
@@ -80,6 +81,13 @@ def unknown_name(key: str, name: str, known: Iterable[str]) -> UnknownNameError:
     choices = sorted(known)
     available = ", ".join(choices)
     return UnknownNameError(f"{key}: there is no '{name}'{nearest(name, choices)} (available: {available})")
+
+
+def failure(error: BaseException) -> str:
+    """Return on one line where and how somebody's own code failed."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    return f"failed in {frame.filename}, line {frame.lineno}: {type(error).__name__}: {text}"
 
 
 def shown(value: object, length: int = 80) -> str:

@@ -7,8 +7,9 @@ block costs some 0.1 ms, most of it for NumPy's state.
 """
 
 import contextlib
+import functools
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,10 @@ class _Handle:
 @contextlib.contextmanager
 def seeded_globally(
     seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = ()
-) -> Iterator[None]:
+) -> Iterator[Callable[[], bool]]:
     """Seed the global generators for a block, and afterwards give them back the state that they had.
+
+    The block is given a function that returns whether it has drawn anything yet.
 
     Parameters
     ----------
@@ -46,7 +49,7 @@ def seeded_globally(
     states = [handle.get() for handle in handles]
     try:
         _seed_all(handles, seed)
-        yield
+        yield functools.partial(_have_drawn, handles, seed)
     finally:
         for handle, state in zip(handles, states, strict=True):
             handle.set(state)
@@ -55,6 +58,25 @@ def seeded_globally(
 def seed_again(seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = ()) -> None:
     """Seed the generators that a block of ``seeded_globally`` has, within that block."""
     _seed_all([*_global_handles(device), *map(_handle, own)], seed)
+
+
+def _have_drawn(handles: Sequence[_Handle], seed: int) -> bool:
+    """Return whether generators are in another state than seeded ones; they are left in it."""
+    states = [handle.get() for handle in handles]
+    _seed_all(handles, seed)
+    seeded = [handle.get() for handle in handles]
+    for handle, state in zip(handles, states, strict=True):
+        handle.set(state)
+    return not all(map(_is_same, states, seeded))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two states of a generator are equal: tensors, or arrays and numbers in containers."""
+    if isinstance(one, dict):
+        return all(_is_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, tuple):
+        return all(map(_is_same, one, other))
+    return bool(np.array_equal(one, other))
 
 
 def _seed_all(handles: Iterable[_Handle], seed: int) -> None:

@@ -35,14 +35,15 @@ class Kind:
     title : str
         What messages call it.
     key : str
-        The key of the configuration that names one.
+        The key of the configuration that names one, or what messages say in place of a key.
     package : str
-        The project's own folder of them, as a package, if it has one; modules with a leading underscore are
-        helpers.
+        The project's own folder of them, as a package; modules with a leading underscore are helpers.
     folder : str
         Their folder in a plug-in folder.
     function : str
         What a module must define; empty where it is a subclass of a base class.
+    is_chosen : bool
+        Whether a key names those that are used; otherwise all are.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Kind:
     package: str
     folder: str
     function: str = ""
+    is_chosen: bool = True
 
     @property
     def group(self) -> str:
@@ -71,12 +73,11 @@ AUGMENTATION = Kind("augmentation", "augmentation.name", "datasets.augmentations
 STEP_RULE = Kind("rule for local steps", "steps.rule", "common.step_rules", "step_rules")
 CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds")
 OBSERVER = Kind("observer", "observers", "server.observers", "observers")
-# Drawn all, at the end of a run; those of the project are listed in ``analysis/report.py``.
-PLOT = Kind("plot", "plots", "", "plots", "plot")
+PLOT = Kind("plot", "plots", "analysis.plots", "plots", "plot", is_chosen=False)
 
 KINDS = (
     CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, DATASET, METRIC, MODEL, LOSS, OPTIMIZER, SCHEDULE,
-    AUGMENTATION, STEP_RULE, CLOCK, OBSERVER,
+    AUGMENTATION, STEP_RULE, CLOCK, OBSERVER, PLOT,
 )  # fmt: skip
 
 
@@ -128,18 +129,20 @@ def all_folders(given: object) -> str:
     Raises
     ------
     UserError
-        If a folder is not there, or has no plug-ins.
+        If a folder is not there, or has no plug-ins, or has a plot that there is already.
     """
     if not isinstance(given, str):
         raise UserError(f"plugins must be folders, separated by commas, not {given!r}")
     use_folders(given)
     for folder in folders():
         _check_folder(folder)
+    for _, name in _in_folders(PLOT):
+        _check_single(PLOT, name, _places(PLOT, name))
     return ",".join(map(str, folders()))
 
 
 def _check_folder(folder: Path) -> None:
-    known = [kind.folder for kind in (*KINDS, PLOT)]
+    known = [kind.folder for kind in KINDS]
     if not folder.is_dir():
         raise UserError(f"plugins: there is no folder {folder}; --plugins names others")
     inner = sorted(path.name for path in folder.iterdir() if path.is_dir())
@@ -174,6 +177,13 @@ def find(kind: Kind, name: str) -> Found | None:
     """
     if ":" in name:
         return _named_object(kind, name)
+    found = _places(kind, name)
+    _check_single(kind, name, found)
+    return Found(guarded(f"'{name}' of {found[0][0]}", found[0][1]), found[0][0]) if found else None
+
+
+def _places(kind: Kind, name: str) -> list[tuple[str, Callable[[], Any]]]:
+    """Return where a name stands for something, as in `Found`, each with what imports it."""
     module = name.replace("-", "_")
     found: list[tuple[str, Callable[[], Any]]] = []
     if module in _own(kind):
@@ -182,11 +192,18 @@ def find(kind: Kind, name: str) -> Found | None:
         if own == module:
             found.append((str(folder), functools.partial(import_from, folder, f"{kind.folder}.{module}")))
     points = (point for point in _points(kind) if point.name.replace("-", "_") == module)
-    found += [(f"package {point.dist.name if point.dist else point.module}", point.load) for point in points]
-    if len(found) > 1:
-        places = " and in ".join(origin or f"the project's {kind.folder}/" for origin, _ in found)
-        raise UserError(f"{kind.key}: there is a {kind.title} '{name}' in {places}: rename one of them")
-    return Found(guarded(f"'{name}' of {found[0][0]}", found[0][1]), found[0][0]) if found else None
+    return found + [
+        (f"package {point.dist.name if point.dist else point.module}", point.load) for point in points
+    ]
+
+
+def _check_single(kind: Kind, name: str, places: list[tuple[str, Callable[[], Any]]]) -> None:
+    if len(places) > 1:
+        where_all = " and in ".join(origin or f"the project's {kind.folder}/" for origin, _ in places)
+        spelling = name.replace("_", "-")
+        raise UserError(
+            f"{kind.key}: there is a {kind.title} '{spelling}' in {where_all}: rename one of them"
+        )
 
 
 def find_function(kind: Kind, name: str) -> Callable[..., Any]:
@@ -244,8 +261,6 @@ def unknown(kind: Kind, name: str, known: Iterable[str] | None = None) -> Unknow
 
 
 def _own(kind: Kind) -> list[str]:
-    if not kind.package:
-        return []
     """List the project's own names of a kind: its files, and the members of families that share a file."""
     package = importlib.import_module(kind.package)
     return sorted({*_modules(list(package.__path__)), *_members(package)})

@@ -1,12 +1,11 @@
 """Load a data set by name."""
 
 import inspect
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, nearest
+from common.errors import UserError, failure, nearest
 from common.files import expanded
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import DATASET, find_function, names
@@ -99,12 +98,7 @@ def _made(name: str, load: Callable[..., Any], arguments: Mapping[str, Any]) -> 
     except (UserError, MemoryError):
         raise
     except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        text = " ".join(str(error).split())
-        raise UserError(
-            f"'load' of dataset '{name}' failed in {frame.filename}, line {frame.lineno}:"
-            f" {type(error).__name__}: {text}"
-        ) from error
+        raise UserError(f"'load' of dataset '{name}' {failure(error)}") from error
 
 
 def _asked_for(load: Callable[..., Any], request: Request) -> dict[str, Any]:

@@ -18,11 +18,13 @@ from typing import Any
 from flwr.app import Error, Message, RecordDict
 
 from common.config import PROJECT_ROOT, Config
+from common.device import resolve_device
 from common.errors import WORKER_DIED, UserError
 from common.flower import Metadata, rebuild_message
 from common.records import METRICS
 from runtimes.local_grid import LocalGrid
 from runtimes.sequential import make_context
+from server.measurer import Candidate, Measurer, Measures, Share, make_measurer
 
 try:
     import ray
@@ -54,6 +56,7 @@ class _Actor:
             _cap_gpu_memory(gpus)
         self._app = app
         self._fetched: dict[str, tuple[Any, Any]] = {}
+        self._measurer: tuple[Any, Measurer] | None = None
 
     def ping(self) -> int:
         """Return the process id, as a sign of life."""
@@ -70,6 +73,15 @@ class _Actor:
         if state:
             context.state = ray.get(state[0])
         return self._app(message, context), context.state
+
+    def measure(self, run: list[Any], candidate: list[Any], share: Share) -> Measures | None:
+        """Measure a share of the test batches; references as in ``run``."""
+        from clients.app import parse_run_config
+
+        run_config, _ = self._fetch("run", run[0])
+        if self._measurer is None or self._measurer[0] != run[0]:
+            self._measurer = (run[0], make_measurer(parse_run_config(run_config)))
+        return self._measurer[1].measure_share(self._fetch("candidate", candidate[0]), share)
 
     def _fetch(self, what: str, reference: Any) -> Any:
         """Return the object behind a reference, which is kept until another one is asked for."""
@@ -131,6 +143,26 @@ class RayGrid(LocalGrid):
             else:
                 reason = f"{MOST_DEATHS} Ray workers died one after the other on this job: {result}"
                 yield Message(Error(WORKER_DIED, reason), reply_to=message)
+
+    def measure(self, candidate: Candidate, num_batches: int) -> list[Measures | None]:
+        """Spread the test batches over the actors, which idle then; on GPUs if each has one of its own.
+
+        A share that fails is None: whoever asked measures all of them, and sees the error.
+        """
+        count = min(num_batches, len(self._actors))
+        on_gpu = resolve_device(self._config.device).type != "cpu"
+        if count < 2 or (on_gpu and self._config.resources.gpus_per_client < 1):
+            return []
+        reference = ray.put(candidate)
+        jobs = [
+            actor.measure.remote([self._run], [reference], Share(index, count))
+            for index, actor in enumerate(self._actors[:count])
+        ]
+        results = [_result(job) for job in jobs]
+        for actor, result in zip(self._actors[:count], results, strict=True):
+            if isinstance(result, _DEATHS):
+                self._replace(actor)
+        return [None if isinstance(result, ray.exceptions.RayError) else result for result in results]
 
     def close(self) -> None:
         """Stop the actors, and Ray if this Grid started it."""

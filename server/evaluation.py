@@ -1,32 +1,28 @@
 """Central evaluation of the global model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from flwr.app import Array, ArrayRecord
 from torch import nn
 
 from common.config import Config
-from common.device import autocast, prepare_process, resolve_device, to_device
-from common.errors import UserError
 from common.randomness import torch_generator
 from common.records import Tensors, to_record, to_tensors
 from datasets.client_data.client_tests import global_class_groups
 from datasets.dataset import Dataset, Split
-from datasets.noise.client_noise import NoisyNormalizer, noise_levels, noisy_images
 from datasets.transforms import augmented, is_augmented, make_normalizer
 from models.batch_norm import recalibrate
 from models.classifier import Classifier
 from models.configured import build_configured_model
 from models.foreign import check_keyed
 from models.heads.realignment import HEAD
-from models.heads.shared_body import SharedBody
 from models.measures.class_report import GROUP_NAMES, group_accuracies
-from models.measures.evaluation import Evaluation, evaluate
-from models.measures.numbers import evaluate_numbers
-from models.measures.own import find_metrics, means
+from models.measures.evaluation import BatchMeasures, Evaluation, label_sums
+from models.measures.numbers import number_sums
+from models.measures.own import means
 from models.measures.sharpness import hessian_trace
-from models.sizes.submodels import EntrySelection, SubModels, as_splittable, parse_sizes
+from server.measurer import Candidate, Evaluator, Measurer, Measures, joined
 
 _OF_SIZES = ("_loss", "_accuracy")  # what is told of every sub-model
 
@@ -44,40 +40,26 @@ class CentralEvaluation:
         The run's configuration.
     dataset : Dataset
         The data set; only what is evaluated is moved to the device.
+    evaluator : Evaluator, optional
+        Measures shares of the batches in other processes. Sums are made here, in the order of batches, so
+        that the bits are the same. A model that draws random numbers in evaluations, and one of whose shares
+        is lost, is measured here; so is the sharpness, which needs all gradients in one place.
     """
 
-    def __init__(self, config: Config, dataset: Dataset) -> None:
-        prepare_process(config.resources.threads_per_worker)
+    def __init__(self, config: Config, dataset: Dataset, evaluator: Evaluator | None = None) -> None:
         self._config = config
         self._dataset = dataset
-        self._metrics = find_metrics(config.metrics)
-        device = resolve_device(config.device)
-        self._device = device
         self.model = build_configured_model(
             config, dataset.input_shape, dataset.num_outputs, dataset.target_shape, dataset.is_text
         )
         check_keyed(self.model, config.model.name, make_normalizer(dataset)(dataset.train.inputs[:2]))
-        self._channels_last = config.local.channels_last or config.evaluate.precision == "bfloat16"
-        to_device(self.model, device, self._channels_last)
-        self._normalizer = make_normalizer(dataset, device)
-        self._splits: dict[str, Split] = {"test": dataset.test.to(device)}
-        if dataset.validation is not None:
-            self._splits["validation"] = dataset.validation.to(device)
-        if config.evaluate.drop_last:
-            self._splits = {
-                name: _full_batches(split, config.evaluate.batch_size) for name, split in self._splits.items()
-            }
-        self._sigma = config.dataset.client_noise
-        if self._sigma > 0:
-            noisy = self._noisy_normalizer()
-            self._splits = {
-                name: Split(noisy_images(noisy, split.inputs, config.clients.count), split.targets)
-                for name, split in self._splits.items()
-            }
+        self._measurer = Measurer(config, dataset, self.model)
+        self._evaluator = evaluator
+        self._normalizer = self._measurer.normalizer
         groups = global_class_groups(config, dataset)
         self._groups = None if groups is None else torch.from_numpy(groups)
         self._test_sums: Evaluation | None = None
-        self._submodels = self._make_submodels(config.model.sizes)
+        self._submodels = self._measurer.submodels
         self._recalibrates = config.batch_norm.policy == "recalibrate" and any(
             True for _ in self.model.buffers()
         )
@@ -120,14 +102,14 @@ class CentralEvaluation:
         state = to_tensors(arrays)
         self._load(self.model, state)
         sharpness = {"sharpness": self._sharpness()} if self._config.analysis.sharpness_images else {}
-        results = self._evaluate_variants(state, variants) if variants else self._evaluate(self.model)
+        results = self._evaluate_variants(state, variants or {})
         results |= sharpness
         of_global_model = self._test_sums
         by_size: dict[str, dict[str, float]] = {}
         for size, (model, selection) in self._submodels.items():
             if model is not None:
                 self._load(model, selection.take(state))
-            own = results if model is None else self._evaluate(model)
+            own = results if model is None else self._results(self._measure(model, size)[""])
             by_size[size] = {key: own[key] for key in results if key.endswith(_OF_SIZES)}
         for key in results if by_size else ():
             if key.endswith(_OF_SIZES):
@@ -140,20 +122,20 @@ class CentralEvaluation:
         self, state: Tensors, variants: Mapping[str, Mapping[str, torch.Tensor]]
     ) -> dict[str, float]:
         """Return results of the loaded model and of its variants; heads alone share one pass of the body."""
-        one_label_each = not self._dataset.target_shape
-        shared = SharedBody(self.model) if isinstance(self.model, Classifier) and one_label_each else None
-        results = self._evaluate(shared or self.model)
+        replays = isinstance(self.model, Classifier) and not self._dataset.target_shape
+        heads = {
+            name: entries
+            for name, entries in variants.items()
+            if replays and all(entry.startswith(HEAD) for entry in entries)
+        }
+        measured = self._measure(self.model, "", heads)
+        results = self._results(measured[""])
         of_global_model = self._test_sums
-        head = {name: value for name, value in state.items() if name.startswith(HEAD)}
         for name, entries in variants.items():
-            if shared and all(entry.startswith(HEAD) for entry in entries):
-                self.model.load_state_dict({**head, **entries}, strict=False)
-                shared.replay()
-                own = self._evaluate(shared)
-            else:
+            if name not in heads:
                 self._load(self.model, {**state, **entries})
-                own = self._evaluate(self.model)
-            results |= {f"{key}_{name}": value for key, value in own.items()}
+                measured[name] = self._measure(self.model)[""]
+            results |= {f"{key}_{name}": value for key, value in self._results(measured[name]).items()}
         self._test_sums = of_global_model
         return results
 
@@ -174,52 +156,56 @@ class CentralEvaluation:
             if sums.count[label] > 0
         ]
 
-    def _evaluate(self, model: nn.Module) -> dict[str, float]:
-        with autocast(self._device, self._config.evaluate.precision):
-            return self._evaluate_splits(model)
+    def _measure(
+        self,
+        model: nn.Module,
+        size: str = "",
+        heads: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
+    ) -> Measures:
+        """Measure a loaded model, elsewhere if that can be done."""
+        num_batches = self._measurer.num_batches
+        if self._evaluator and num_batches > 1:
+            state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+            shares = self._evaluator.measure(Candidate(state, size, heads or {}), num_batches)
+            found = [share for share in shares if share is not None]
+            if found and len(found) == len(shares):
+                return joined(found)
+        return self._measurer.measure(model, heads)
 
-    def _evaluate_splits(self, model: nn.Module) -> dict[str, float]:
+    def _results(self, measures: Mapping[str, Sequence[BatchMeasures]]) -> dict[str, float]:
+        """Return what is written of a model, from what it does on the batches of each split."""
         results: dict[str, float] = {}
-        for name, split in self._splits.items():
-            # Noisy ones are normalised.
-            normalizer = self._normalizer if self._sigma == 0 else torch.Tensor.float
+        for name, split in self._measurer.splits.items():
             if self._dataset.is_regression:
-                results |= self._number_errors(model, name, split)
-                continue
-            sums = evaluate(
-                model,
-                split.inputs,
-                split.targets,
-                normalizer,
-                self._dataset.num_classes,
-                self._config.evaluate.batch_size,
-                split.clients,
-                metrics=self._metrics,
-            )
-            results[f"{name}_loss"], results[f"{name}_accuracy"] = sums.mean()
-            results |= means(sums.own, f"{name}_")
-            if self._groups is not None:
-                self._test_sums = sums if name == "test" else self._test_sums
-                results |= group_accuracies(f"{name}_accuracy", sums, self._groups)
-            if split.clients is not None:
-                held = sums.count > 0
-                accuracies = sums.correct[held] / sums.count[held]
-                results[f"{name}_accuracy_macro"] = float(accuracies.mean())
-                for percent in (10, 90):
-                    results[f"{name}_accuracy_p{percent}"] = float(accuracies.quantile(percent / 100))
+                errors = number_sums(measures[name], split.targets)
+                results |= {f"{name}_{key}": value for key, value in errors.results().items()}
+                results |= means(errors.own, f"{name}_")
+            else:
+                results |= self._label_results(name, split, measures[name])
         return results
 
-    def _number_errors(self, model: nn.Module, name: str, split: Split) -> dict[str, float]:
-        sums = evaluate_numbers(
-            model,
-            split.inputs,
+    def _label_results(self, name: str, split: Split, measures: Sequence[BatchMeasures]) -> dict[str, float]:
+        sums = label_sums(
+            measures,
             split.targets,
-            self._normalizer,
+            self._dataset.num_classes,
             self._config.evaluate.batch_size,
-            metrics=self._metrics,
+            split.clients,
+            self._measurer.device,
         )
-        errors = {f"{name}_{key}": value for key, value in sums.results().items()}
-        return {**errors, **means(sums.own, f"{name}_")}
+        results: dict[str, float] = {}
+        results[f"{name}_loss"], results[f"{name}_accuracy"] = sums.mean()
+        results |= means(sums.own, f"{name}_")
+        if self._groups is not None:
+            self._test_sums = sums if name == "test" else self._test_sums
+            results |= group_accuracies(f"{name}_accuracy", sums, self._groups)
+        if split.clients is not None:
+            held = sums.count > 0
+            accuracies = sums.correct[held] / sums.count[held]
+            results[f"{name}_accuracy_macro"] = float(accuracies.mean())
+            for percent in (10, 90):
+                results[f"{name}_accuracy_p{percent}"] = float(accuracies.quantile(percent / 100))
+        return results
 
     def _sharpness(self) -> float:
         """Estimate the trace of the Hessian of the training loss, on the same images in every round."""
@@ -227,26 +213,12 @@ class CentralEvaluation:
         chosen = torch.linspace(0, len(train) - 1, min(options.sharpness_images, len(train))).long()
         return hessian_trace(
             self.model,
-            self._normalizer(train.inputs[chosen].to(self._device)),
-            train.targets[chosen].to(self._device),
+            self._normalizer(train.inputs[chosen].to(self._measurer.device)),
+            train.targets[chosen].to(self._measurer.device),
             self._config.evaluate.batch_size,
             options.sharpness_probes,
             torch_generator(self._config.seed, "probe"),
         )
-
-    def _make_submodels(self, sizes: str) -> dict[str, tuple[nn.Module | None, EntrySelection]]:
-        """Return for each size its model, None for the whole, and what of the whole it holds."""
-        if not sizes:
-            return {}
-        names = parse_sizes(self.model, sizes)
-        submodels = SubModels(self.model, names)
-        made: dict[str, tuple[nn.Module | None, EntrySelection]] = {}
-        for size in dict.fromkeys(names):
-            model = None if submodels.is_whole(size) else as_splittable(self.model).submodel(size)
-            if model is not None:
-                to_device(model, self._device, self._channels_last)
-            made[size] = (model, submodels.selection(size))
-        return made
 
     def _load(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         model.load_state_dict(state)
@@ -257,32 +229,16 @@ class CentralEvaluation:
                 self._dataset.train.inputs,
                 self._recalibration_normalizer(),
                 options.batch_size or self._config.evaluate.batch_size,
-                self._device,
+                self._measurer.device,
                 options.batches,
             )
 
     def _recalibration_normalizer(self) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return what makes inputs of training images: the same ones in every round."""
-        normalizer = self._normalizer if self._sigma == 0 else self._noisy_normalizer()
         config = self._config
+        is_noisy = config.dataset.client_noise > 0
+        normalizer = self._measurer.noisy_normalizer() if is_noisy else self._normalizer
         if not config.batch_norm.augmented or not is_augmented(config.augmentation):
             return normalizer
-        generator = torch_generator(config.seed, "recalibration", device=self._device)
+        generator = torch_generator(config.seed, "recalibration", device=self._measurer.device)
         return lambda images: augmented(images, normalizer, config.augmentation, generator)
-
-    def _noisy_normalizer(self) -> NoisyNormalizer:
-        """Return what gives image j the noise of client j mod K: the same images whenever it is made anew."""
-        config = self._config
-        levels = noise_levels(self._sigma, config.clients.count)
-        generator = torch_generator(config.seed, "noise", 0, config.clients.count)
-        return NoisyNormalizer(self._normalizer, self._dataset.std, levels, generator)
-
-
-def _full_batches(split: Split, batch_size: int) -> Split:
-    kept = len(split) - len(split) % batch_size
-    if not kept:
-        raise UserError(
-            f"evaluate.drop-last leaves none of {len(split)} samples: lower evaluate.batch-size, {batch_size}"
-        )
-    clients = None if split.clients is None else split.clients[:kept]
-    return Split(split.inputs[:kept], split.targets[:kept], clients)

@@ -26,6 +26,7 @@ from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
 from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
+from server.measurer import Evaluator
 from server.messages.client_registry import ClientRegistry
 from server.messages.discovery import Say, count_nodes, discover_clients
 from server.messages.messenger import Messenger
@@ -125,7 +126,7 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     dataset = open_dataset(config)
     if config.partition.name != "node":
         partition_clients(config, dataset)  # an impossible partition is refused before a client is asked
-    evaluation = CentralEvaluation(config, dataset)
+    evaluation = CentralEvaluation(config, dataset, grid if isinstance(grid, Evaluator) else None)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
     clients = discover_clients(grid, config.clients.count, config.failures.timeout, say)
     check_private_state(config, participation.scheme, clients.keeps_state)

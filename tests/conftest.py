@@ -17,6 +17,8 @@ from server.records.progress import PlainLines
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 torch.set_num_threads(1)
+# The checks that several methods share report the values that they compare.
+pytest.register_assert_rewrite("tests.methods")
 warnings.filterwarnings("ignore", message="Tip: In future versions of Ray")
 
 

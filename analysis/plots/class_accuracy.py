@@ -12,7 +12,7 @@ _COLOURS = {"head": PALETTE[0], "middle": PALETTE[1], "tail": PALETTE[2]}
 _MOST_CLASS_NAMES = 25
 
 
-def plot_class_accuracy(run_dir: Path) -> Path:
+def plot(run_dir: Path) -> Path:
     """Draw the last accuracy on each class as bars in the colour of its group, and its training samples.
 
     Parameters

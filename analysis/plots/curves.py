@@ -21,7 +21,7 @@ SPLITS = {
 MOST_MARKERS = 40
 
 
-def plot_curves(run_dir: Path) -> Path:
+def plot(run_dir: Path) -> Path:
     """Draw the loss and the accuracy of a run against its rounds.
 
     Parameters

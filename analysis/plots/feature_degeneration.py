@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.command import draw_command
-from analysis.plots.features import OWN_HEAD, read_features
+from analysis.plots._features import OWN_HEAD, read_features
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
 from common.errors import UserError
 
@@ -19,7 +19,7 @@ from common.errors import UserError
 _HIGHEST_QUANTILE = 0.98
 
 
-def plot_feature_degeneration(run_dir: Path, label: int = -1, server_round: int | None = None) -> Path:
+def plot(run_dir: Path, label: int = -1, server_round: int | None = None) -> Path:
     """Draw mean and relative variance of every dimension of a class's features, the largest mean first.
 
     Dimensions in which the class's row of the model's head is zero, as in SSE-C, are shaded; the title says
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return draw_command(
         "feature-degeneration",
         "Draw mean and relative variance of the dimensions of a class's features.",
-        lambda options: plot_feature_degeneration(options.run_dir, options.label, options.round),
+        lambda options: plot(options.run_dir, options.label, options.round),
         arguments,
         _add_options,
     )

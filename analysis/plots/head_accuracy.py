@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.command import draw_command
-from analysis.plots.features import class_counts
+from analysis.plots._features import class_counts
 from analysis.reading.run_directory import read_heads
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
 from common.errors import UserError
@@ -44,7 +44,7 @@ def class_accuracies(run_dir: Path, server_round: int | None = None) -> tuple[in
     return chosen, table[list(dict.fromkeys(rows["head"]))]
 
 
-def plot_head_accuracy(run_dir: Path, server_round: int | None = None) -> Path:
+def plot(run_dir: Path, server_round: int | None = None) -> Path:
     """Draw a bar per class and head, classes with most training samples first, and the numbers of samples.
 
     Returns
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return draw_command(
         "head-accuracy",
         "Draw the test accuracy by class of every head of a run.",
-        lambda options: plot_head_accuracy(options.run_dir, options.round),
+        lambda options: plot(options.run_dir, options.round),
         arguments,
         _add_options,
     )

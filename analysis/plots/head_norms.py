@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from rich.table import Table
 
 from analysis.command import draw_command
-from analysis.plots.features import Array, class_counts, local_head_norms, spearman
+from analysis.plots._features import Array, class_counts, local_head_norms, spearman
 from analysis.reading.run_directory import NoDataError, read_heads, read_label_distribution
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
 from common.command_line import make_console
@@ -81,7 +81,7 @@ def client_table(run_dir: Path) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("client_id")
 
 
-def plot_head_norms(run_dir: Path) -> Path:
+def plot(run_dir: Path) -> Path:
     """Draw the norms of the learnt global head over the rounds, and of clients' own heads.
 
     Above, norms by class, the classes with most samples first; means over the frequent and the rare fifth;
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def draw(run_dir: Path) -> Path:
         _print(run_dir)
-        return plot_head_norms(run_dir)
+        return plot(run_dir)
 
     return draw_command(
         "head-norms",

@@ -41,7 +41,7 @@ def layer_table(layers: pd.DataFrame) -> pd.DataFrame:
     return means.assign(rounds=grouped.size()).loc[_order(layers)]
 
 
-def plot_inco(run_dir: Path) -> Path:
+def plot(run_dir: Path) -> Path:
     """Draw theta, the signs of beta and the clipping of every layer over the rounds of a run.
 
     Rounds in which nobody held a layer are blank.
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
     options = parser.parse_args(arguments)
     table = layer_table(read_layers(options.run_dir))
-    picture = plot_inco(options.run_dir)
+    picture = plot(options.run_dir)
     printed = Table(Column("layer", no_wrap=True), "rounds", *_MAPS.values(), _BARS)
     for name, (_, row) in zip(short_names(list(table.index)), table.iterrows(), strict=True):
         values = (f"{row[column]:.3f}" for column in (*_MAPS, "rounds_positive"))

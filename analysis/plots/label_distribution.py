@@ -19,7 +19,7 @@ MOST_CLASS_NAMES = 100
 TICK_STEPS = [step * 10**power for power in range(7) for step in (1, 2, 5)]
 
 
-def plot_label_distribution(run_dir: Path) -> Path:
+def plot(run_dir: Path) -> Path:
     """Draw the examples per client and class, below a bar chart of the client sizes.
 
     Up to 150 clients are drawn as bubbles whose area is proportional to the number of examples, more as a

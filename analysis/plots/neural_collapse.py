@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.command import draw_command
-from analysis.plots.features import Array, read_features
+from analysis.plots._features import Array, read_features
 from analysis.reading.run_directory import read_neural_collapse
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
 
@@ -40,7 +40,7 @@ def angle_matrix(vectors: Array) -> Array:
     return angles
 
 
-def plot_neural_collapse(run_dir: Path) -> Path:
+def plot(run_dir: Path) -> Path:
     """Draw NC1 to NC4 of the features of the test images over the rounds that were recorded.
 
     Below, of the last of them: norms of the class means, the angles between class means that are not centred
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return draw_command(
         "neural-collapse",
         "Draw neural collapse over the rounds of a run.",
-        lambda options: plot_neural_collapse(options.run_dir),
+        lambda options: plot(options.run_dir),
         arguments,
     )
 

@@ -55,7 +55,7 @@ def grid(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return picture
 
 
-def plot_noisy_images(run_dir: Path, out: Path | None = None) -> Path:
+def plot(run_dir: Path, out: Path | None = None) -> Path:
     """Draw the grid, into ``plots/noisy_images.png`` if no file is given."""
     magnitudes, images = read_noisy_images(run_dir)
     images = images[:, :_MOST_CLIENTS]
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return draw_command(
         "noisy-images",
         "Images of a run with feature noise.",
-        lambda options: plot_noisy_images(options.run_dir, options.out),
+        lambda options: plot(options.run_dir, options.out),
         arguments,
         _add_options,
     )

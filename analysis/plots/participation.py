@@ -22,7 +22,7 @@ from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_fi
 MOST_SEPARATE_BARS = 200
 
 
-def plot_participation(run_dir: Path) -> Path:
+def plot(run_dir: Path) -> Path:
     """Draw the number of rounds in which each client took part, and what uniform sampling would give.
 
     If the run drew its cohorts from unequal probabilities, these are drawn above, clients in descending order

@@ -44,7 +44,7 @@ def similarity_matrix(similarities: pd.DataFrame, layer: str, server_round: int)
     return pd.DataFrame(values, index=clients, columns=clients)
 
 
-def plot_similarity(run_dir: Path) -> Path:
+def plot(run_dir: Path) -> Path:
     """Draw how alike the clients' models of a run are.
 
     Above, the mean CKA of every layer over all pairs in each round that was recorded, and against rounds,

@@ -119,7 +119,7 @@ def update_similarity(first: Updates, second: Updates) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=layers)
 
 
-def plot_updates(run_dir: Path, layers: str = "", out: Path | None = None) -> Path:
+def plot(run_dir: Path, layers: str = "", out: Path | None = None) -> Path:
     """Draw the distribution of each layer's update, a curve per recorded round, without entries of zero.
 
     Parameters
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     updates = read_updates(options.run_dir, options.layers)
     if options.other is None:
         _print(smoothness(updates), "layer")
-        picture = plot_updates(options.run_dir, options.layers, options.out) if options.out else None
+        picture = plot(options.run_dir, options.layers, options.out) if options.out else None
     else:
         similarity = update_similarity(updates, read_updates(options.other, options.layers))
         if similarity.empty:

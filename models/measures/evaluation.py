@@ -1,7 +1,7 @@
 """Loss and accuracy of a model on a split."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from common.global_generators import seeded_globally
 from models.foreign import own_generators
-from models.measures.own import Metric, Own, OwnSums
+from models.measures.own import BatchSums, Metric, Own, OwnSums, batch_sums
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,39 @@ class Evaluation:
         return float((weights * self.loss).sum()), float((weights * self.correct).sum())
 
 
+@dataclass(frozen=True)
+class BatchMeasures:
+    """What a model does on one batch, by sample: whoever adds batches in their order gets the same bits.
+
+    Attributes
+    ----------
+    values : tuple of Tensor
+        By target: float32 losses and bool hits of labels, float32 errors of numbers.
+    own : mapping
+        The run's own metrics.
+    """
+
+    values: tuple[Tensor, ...]
+    own: BatchSums
+
+    def cpu(self) -> "BatchMeasures":
+        """Return the same on the CPU."""
+        return BatchMeasures(tuple(value.cpu() for value in self.values), self.own)
+
+
 @contextlib.contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[Callable[[], bool]]:
     """Put `model` in evaluation mode and afterwards every module back in the mode that it was in.
 
-    A model that draws random numbers even so draws the same ones in every evaluation.
+    A model that draws random numbers even so draws the same ones in every evaluation. The block is given a
+    function that returns whether it has drawn any yet.
     """
     modes = [(module, module.training) for module in model.modules()]
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     model.eval()
     try:
-        with seeded_globally(0, device, own_generators(model)):
-            yield
+        with seeded_globally(0, device, own_generators(model)) as drew:
+            yield drew
     finally:
         for module, mode in modes:
             module.training = mode
@@ -92,25 +113,54 @@ def evaluate(
         The run's own metrics.
     """
     device = next(model.parameters()).device
+    with evaluation_mode(model):
+        batches = label_measures(
+            predictor or model, inputs, targets, normalizer, batch_size, device, metrics or {}
+        )
+        return label_sums(batches, targets, num_classes, batch_size, groups, device)
+
+
+def label_measures(
+    predictor: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    normalizer: Callable[[Tensor], Tensor],
+    batch_size: int,
+    device: torch.device,
+    metrics: Mapping[str, Metric],
+) -> Iterator[BatchMeasures]:
+    """Yield losses and hits, in the shape of the targets, batch by batch; parameters as `evaluate`."""
+    for start in range(0, len(targets), batch_size):
+        batch = targets[start : start + batch_size].to(device)
+        logits = predictor(normalizer(inputs[start : start + batch_size].to(device))).float()
+        losses = F.cross_entropy(logits, batch, reduction="none")
+        yield BatchMeasures((losses, logits.argmax(dim=1) == batch), batch_sums(logits, batch, metrics))
+
+
+def label_sums(
+    batches: Iterable[BatchMeasures],
+    targets: Tensor,
+    num_classes: int,
+    batch_size: int,
+    groups: Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Evaluation:
+    """Add what ``label_measures`` yielded of a split, in this order; parameters as `evaluate`."""
     num_sums = num_classes if groups is None else int(groups.max()) + 1
     sums = torch.zeros(3, num_sums, dtype=torch.float64, device=device)
-    predictor = predictor or model
-    own = OwnSums(metrics or {})
-    with evaluation_mode(model):
-        for start in range(0, len(targets), batch_size):
-            batch_targets = targets[start : start + batch_size].to(device)
-            logits = predictor(normalizer(inputs[start : start + batch_size].to(device))).float()
-            own.add(logits, batch_targets)
-            losses = F.cross_entropy(logits, batch_targets, reduction="none")
-            hits = logits.argmax(dim=1) == batch_targets
-            counts = batch_targets >= 0  # cross_entropy gives padding no loss, and it is never a hit
-            values = torch.stack([counts.to(losses.dtype), losses, hits.to(losses.dtype)]).double()
-            if groups is None:
-                keys = batch_targets.clamp(min=0)
-            else:
-                group = groups[start : start + batch_size].to(device)
-                keys = group.view(-1, *[1] * (batch_targets.dim() - 1)).expand_as(batch_targets)
-            sums.index_add_(1, keys.flatten(), values.flatten(1))
+    own = OwnSums()
+    for start, measures in zip(range(0, len(targets), batch_size), batches, strict=True):
+        batch = targets[start : start + batch_size].to(device)
+        losses, hits = (value.to(device) for value in measures.values)
+        counts = batch >= 0  # cross_entropy gives padding no loss, and it is never a hit
+        values = torch.stack([counts.to(losses.dtype), losses, hits.to(losses.dtype)]).double()
+        if groups is None:
+            keys = batch.clamp(min=0)
+        else:
+            group = groups[start : start + batch_size].to(device)
+            keys = group.view(-1, *[1] * (batch.dim() - 1)).expand_as(batch)
+        sums.index_add_(1, keys.flatten(), values.flatten(1))
+        own.add(measures.own)
     count, loss, correct = sums.cpu()
     return Evaluation(count, loss, correct, own.results())
 

@@ -1,14 +1,14 @@
 """Errors of a model whose targets are numbers."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from models.measures.evaluation import evaluation_mode
-from models.measures.own import Metric, Own, OwnSums
+from models.measures.evaluation import BatchMeasures, evaluation_mode
+from models.measures.own import Metric, Own, OwnSums, batch_sums
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,41 @@ def evaluate_numbers(
         The run's own metrics.
     """
     device = next(model.parameters()).device
+    with evaluation_mode(model):
+        batches = number_measures(
+            predictor or model, inputs, targets, normalizer, batch_size, device, metrics or {}
+        )
+        return number_sums(batches, targets, groups)
+
+
+def number_measures(
+    predictor: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    normalizer: Callable[[Tensor], Tensor],
+    batch_size: int,
+    device: torch.device,
+    metrics: Mapping[str, Metric],
+) -> Iterator[BatchMeasures]:
+    """Yield the errors, in the shape of the targets, batch by batch; parameters as `evaluate_numbers`."""
+    for start in range(0, len(targets), batch_size):
+        batch = targets[start : start + batch_size].to(device)
+        outputs = predictor(normalizer(inputs[start : start + batch_size].to(device))).float()
+        yield BatchMeasures((outputs.reshape(batch.shape) - batch,), batch_sums(outputs, batch, metrics))
+
+
+def number_sums(
+    batches: Iterable[BatchMeasures], targets: Tensor, groups: Tensor | None = None
+) -> NumberSums:
+    """Add what ``number_measures`` yielded of a split, in this order; parameters as `evaluate_numbers`."""
     groups = torch.zeros(len(targets), dtype=torch.int64) if groups is None else groups.cpu()
     errors: list[Tensor] = []
-    own = OwnSums(metrics or {})
-    with evaluation_mode(model):
-        for start in range(0, len(targets), batch_size):
-            batch = targets[start : start + batch_size].to(device)
-            outputs = (predictor or model)(normalizer(inputs[start : start + batch_size].to(device))).float()
-            errors.append((outputs.reshape(batch.shape) - batch).double().cpu())
-            own.add(outputs, batch)
-    error, values = (
-        torch.cat(errors).reshape(len(targets), -1),
-        targets.double().cpu().reshape(len(targets), -1),
-    )
+    own = OwnSums()
+    for measures in batches:
+        errors.append(measures.values[0].double().cpu())
+        own.add(measures.own)
+    error = torch.cat(errors).reshape(len(targets), -1)
+    values = targets.double().cpu().reshape(len(targets), -1)
     size = int(groups.max()) + 1
 
     def summed(rows: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Metrics of a user: functions of a batch's outputs and targets, added over batches and clients."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 import torch
@@ -12,6 +13,7 @@ from common.plugins import METRIC, find_function
 Metric = Callable[[Tensor, Tensor], "Tensor | tuple[float | Tensor, float | Tensor]"]
 
 Own = Mapping[str, tuple[float, float]]  # name → mean and count
+BatchSums = Mapping[str, tuple[float, float]]  # name → sum and count over a batch
 # A client's reply says with this prefix what a mean counts among those of other clients.
 COUNT_OF = "count-of-"
 
@@ -60,40 +62,45 @@ def counted_means(own: Own, prefix: str = "") -> dict[str, float]:
 
 def own_of(outputs: Tensor, targets: Tensor, metrics: Mapping[str, Metric]) -> Own:
     """Return the metrics of outputs that are all there."""
-    sums = OwnSums(metrics)
-    sums.add(outputs, targets)
+    sums = OwnSums()
+    sums.add(batch_sums(outputs, targets, metrics))
     return sums.results()
 
 
-class OwnSums:
-    """Running sums of metrics over batches.
+def batch_sums(outputs: Tensor, targets: Tensor, metrics: Mapping[str, Metric]) -> BatchSums:
+    """Return what the metrics say of a batch.
 
     Parameters
     ----------
     metrics : mapping
         Name → function of outputs (samples, ...) and targets, which returns a value for each sample, or the
         sum and the count of what it counted.
+
+    Raises
+    ------
+    UserError
+        If a metric fails, or returns something else.
     """
+    sums: dict[str, tuple[float, float]] = {}
+    for name, metric in metrics.items():
+        try:
+            value = metric(outputs, targets)
+        except Exception as error:  # whatever the user's code raises
+            text = " ".join(str(error).split())
+            raise UserError(f"metrics: '{name}' failed: {type(error).__name__}: {text}") from error
+        sums[name] = _sum_and_count(name, value, len(targets))
+    return sums
 
-    def __init__(self, metrics: Mapping[str, Metric]) -> None:
-        self._metrics = metrics
-        self._sums = {name: [0.0, 0.0] for name in metrics}
 
-    def add(self, outputs: Tensor, targets: Tensor) -> None:
-        """Add a batch.
+class OwnSums:
+    """Running sums of metrics over batches."""
 
-        Raises
-        ------
-        UserError
-            If a metric fails, or returns something else.
-        """
-        for name, metric in self._metrics.items():
-            try:
-                value = metric(outputs, targets)
-            except Exception as error:  # whatever the user's code raises
-                text = " ".join(str(error).split())
-                raise UserError(f"metrics: '{name}' failed: {type(error).__name__}: {text}") from error
-            total, count = _sum_and_count(name, value, len(targets))
+    def __init__(self) -> None:
+        self._sums: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+
+    def add(self, batch: BatchSums) -> None:
+        """Add what ``batch_sums`` returned of a batch."""
+        for name, (total, count) in batch.items():
             self._sums[name][0] += total
             self._sums[name][1] += count
 

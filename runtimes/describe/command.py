@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from common.config import default_values
 from common.errors import UserError, nearest
 from runtimes.describe.keys import default_of, documentation, field_schema, fields, schema_of, type_words
-from runtimes.describe.things import Thing, kinds, things
+from runtimes.describe.things import Thing, chosen_by, kinds, things
 
 
 def describe(topics: Sequence[str]) -> str:
@@ -50,7 +50,8 @@ def _topic(topic: str) -> str:
 
 
 def _kind(word: str, names: Sequence[str]) -> str:
-    lines = [f"{word}: one of {len(names)}, chosen by {word}.name" if word != "steps" else f"{word}:"]
+    key = chosen_by(word)
+    lines = [f"{word}: {f'one of {len(names)}, chosen by {key}' if key else 'all are used in every run'}"]
     for name in names:
         found = things(name, word) if "<" not in name else []
         lines.append(_entry(name, found[0].summary if found else "see docs/configuration.md"))
@@ -58,7 +59,8 @@ def _kind(word: str, names: Sequence[str]) -> str:
 
 
 def _thing(thing: Thing) -> str:
-    lines = [f"{thing.name} ({thing.kind}; {thing.key} = '{thing.name}')"]
+    choice = f"; {thing.key} = '{thing.name}'" if thing.key else ""
+    lines = [f"{thing.name} ({thing.kind}{choice})"]
     for paragraph in thing.paragraphs:
         lines += ["", *_wrapped(paragraph)]
     lines += [""] * bool(thing.papers) + [f"  {paper}" for paper in thing.papers]

@@ -29,15 +29,18 @@ def fields() -> dict[str, FieldInfo]:
 
 @functools.cache
 def documentation() -> Mapping[str, str]:
-    """Return key → what the table of docs/configuration.md says of it."""
+    """Return key → what docs/configuration.md says of it: its row of a table and its point below it."""
     found: dict[str, str] = {}
-    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for line in text.splitlines():
         cells = (
             [cell.strip() for cell in line.strip().strip("|").split(" | ")] if line.startswith("| `") else []
         )
         if len(cells) > 1:
             for key in re.findall(r"`([a-z][\w.-]*)`", cells[0]):
                 found.setdefault(key, cells[1])
+    for key, more in re.findall(r"^- `([a-z][\w.-]*)`: (.*(?:\n  .*)*)", text, re.MULTILINE):
+        found[key] = ". ".join([*filter(None, [found.get(key)]), " ".join(more.split())])
     return found
 
 

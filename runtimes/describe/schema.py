@@ -5,7 +5,7 @@ from typing import Any
 from common.config import Config, default_values
 from common.sections import OpenSection
 from runtimes.describe.keys import documentation, field_schema, fields, schema_of
-from runtimes.describe.things import kinds, things
+from runtimes.describe.things import chosen_by, kinds, things
 
 
 def json_schema() -> dict[str, Any]:
@@ -18,6 +18,8 @@ def json_schema() -> dict[str, Any]:
             holder = properties.setdefault(section, _section(section))["properties"]
         holder[name] = _described(key, field_schema(field))
     for word, names in kinds().items():
+        if not chosen_by(word):
+            continue
         holder = properties.setdefault(word, _section(word))
         if "properties" in holder:  # a key of its own, such as ``metrics``, has no parameters beside it
             _add_parameters(word, names, holder["properties"])

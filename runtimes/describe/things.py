@@ -34,7 +34,7 @@ class Thing:
     Attributes
     ----------
     kind, name, key : str
-        What it is, what it is called, and the key that chooses it.
+        What it is, what it is called, and the key that chooses it, empty where all are used.
     summary : str
         The first line of its file.
     details : list of str
@@ -82,6 +82,12 @@ def kinds() -> dict[str, list[str]]:
     return found
 
 
+def chosen_by(topic: str) -> str:
+    """Return the key that chooses one of a kind, given by its word; nothing if all of them are used."""
+    keys = [kind.key for kind in KINDS if word(kind) == topic and kind.is_chosen]
+    return keys[0] if keys else ""
+
+
 def word(kind: Kind) -> str:
     """Return what a kind is called on the command line: the section of its key."""
     return kind.key.partition(".")[0]
@@ -112,8 +118,11 @@ def _thing(kind: Kind, name: str) -> Thing | None:
         return None
     owner = _owner(kind, found.thing)
     declared = class_parameters(owner) if inspect.isclass(owner) else function_parameters(owner)
+    if not kind.is_chosen:
+        declared = {}
     summary, details = _texts(inspect.getmodule(owner) if not found.is_module else found.thing, owner)
-    return Thing(kind.title, name, kind.key, summary, details, declared)
+    key = kind.key if kind.is_chosen else ""
+    return Thing(kind.title, name, key, summary, details, declared)
 
 
 def _owner(kind: Kind, thing: Any) -> Callable[..., Any] | type:

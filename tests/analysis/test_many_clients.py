@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.many_clients import MOST_DRAWN, draw_histogram, evenly_spaced, group_means
-from analysis.plots.label_distribution import plot_label_distribution
-from analysis.plots.participation import plot_participation
+from analysis.plots.label_distribution import plot as plot_label_distribution
+from analysis.plots.participation import plot as plot_participation
 from analysis.style import new_figure
 from tests.analysis.conftest import picture_is_drawn, write_clients, write_label_distribution
 from tests.analysis.plots.test_participation import write_participation

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from analysis.plots import filters, noisy_images
+from analysis.comparison import filters
+from analysis.plots import noisy_images
 from tests.analysis.conftest import picture_is_drawn
 
 WEIGHTS = np.array([0, 0.05, -0.05, 0.1, -0.1, 0.2])

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.plots.curves import plot_curves
-from analysis.plots.label_distribution import plot_label_distribution
-from analysis.plots.participation import effective_number, participation_counts, plot_participation
+from analysis.plots.curves import plot as plot_curves
+from analysis.plots.label_distribution import plot as plot_label_distribution
+from analysis.plots.participation import effective_number, participation_counts
+from analysis.plots.participation import plot as plot_participation
 from analysis.reading.run_directory import NoDataError
 from analysis.report import write_plots
 from analysis.style import METHOD_COLOURS, PALETTE, method_colours

@@ -122,7 +122,7 @@ def test_central_evaluation_is_on_the_mixture(batch_size: int) -> None:
     assert evaluation(model) == results  # the same noise in every round
     dataset = open_dataset(config)
     noise = (
-        evaluation._splits["test"].inputs
+        evaluation._measurer.splits["test"].inputs
         - CentralEvaluation(small(**keys), dataset)._normalizer(dataset.test.inputs)
     ) * dataset.std[0]
     spread = [noise[client::6].std().item() for client in range(6)]

@@ -85,3 +85,23 @@ def test_a_gpus_generator_is_one_of_them() -> None:
     with seeded_globally(1, "cuda"):
         assert torch.rand(2, device="cuda").tolist() == first
     assert torch.rand(2, device="cuda").tolist() == expected
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+def test_a_block_knows_whether_it_has_drawn(kind: str) -> None:
+    with seeded_globally(3) as drew:
+        assert not drew()
+        first = DRAWS[kind]()
+        assert drew()
+        second = DRAWS[kind]()
+        assert drew()
+    with seeded_globally(3) as drew:
+        assert [DRAWS[kind](), drew(), DRAWS[kind]()] == [first, True, second]
+
+
+def test_a_block_knows_whether_other_generators_have_drawn() -> None:
+    own = np.random.default_rng(0)
+    with seeded_globally(3, own=[own]) as drew:
+        assert not drew()
+        own.random()
+        assert drew()

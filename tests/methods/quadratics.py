@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import pytest
 import torch
 from torch import nn
 
@@ -55,3 +56,11 @@ class Federation(LossFederation):
         """Run one round and return the global w."""
         result: list[float] = self.run_round(cohort, corrections)["w"].tolist()
         return result
+
+
+LR: dict[str, Value] = {"optimizer.learning-rate": 0.1}
+
+
+def close(*values: float) -> object:
+    """Return what equals a list of these values to nine decimals."""
+    return pytest.approx(list(values), abs=1e-9)

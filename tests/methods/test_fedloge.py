@@ -1,24 +1,28 @@
 """Closed-form numbers and relations of FedLoGe."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clients.app import app
 from clients.fedloge import FedLoGe
 from clients.local.batches import Batch
 from clients.local.worker import Worker
 from common.errors import UserError
 from common.flower import assume_task_identity
-from common.records import ARRAYS, METRICS, Payload, Tensors, to_record, to_tensors
+from common.records import ARRAYS, CONFIG, METRICS, Payload, Tensors, to_payload, to_record, to_tensors
 from models.classifier import Classifier
 from models.heads.realignment import head_of_model
+from runtimes.sequential import SequentialGrid
 from strategies.fedloge import FedLoGe as FedLoGeServer
-from tests.clients.jobs import small
+from tests.clients.jobs import equal, global_model, small
 from tests.methods.federation import LossWorker
 
 
@@ -141,7 +145,7 @@ def test_aggregation_with_the_clients_own_weights() -> None:
     model, head = aggregate(THREE)
     assert model["body.weight"].item() == pytest.approx(2.9)
     assert model["norm.running_mean"].item() == pytest.approx(0.2)
-    assert model["norm.num_batches_tracked"].item() == 40  # ours: the largest client's, not a mean
+    assert model["norm.num_batches_tracked"].item() == 31
     assert not any(name.startswith("classifier") for name in model)  # it stays as it was
     torch.testing.assert_close(head["weight"], torch.full((3, 4), 2.9))
 
@@ -324,3 +328,186 @@ def test_a_model_with_too_few_features_is_refused() -> None:
     FedLoGe(worker, 0, parameters={"head": "dense-random"}).validate()
     with pytest.raises(UserError, match="9 features for 10 classes"):
         FedLoGeServer().initial_model(Worker(small(model__hidden=9)).state, 0)
+
+
+ROUND = ConfigRecord({"server-round": 1})
+
+
+class Twice(Classifier):
+    """h = 2 x, then the head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(2, 3)
+
+    def features(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+def head(weight: list[list[float]], bias: list[float]) -> Tensors:
+    return {
+        "weight": torch.tensor(weight, dtype=torch.float64),
+        "bias": torch.tensor(bias, dtype=torch.float64),
+    }
+
+
+PSI = head([[3, 4], [0, 2], [1, 0]], [0.1, 0, -0.1])
+PHI = head([[0.6, 0.8], [0, 3], [0.3, 0.4]], [0.2, -0.2, 0])
+LOG = (7.1 + 1.6, 2.0 + 2.8, 0.9 + 0.7)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({}, (8.7, 8.8, 1.1)),
+        ({"inference": "code"}, (8.7, 8.8, 1.1)),
+        ({"inference": "code", "paper_bias": "local"}, (8.7, 8.8, 1.1)),
+        ({"inference": "readme"}, (14.3, 7.8, 1.4)),
+        ({"inference": "readme", "paper_bias": "local"}, (14.3, 7.8, 1.4)),
+        ({"inference": "paper"}, (7.1, 6.0, 0.4)),
+        ({"inference": "paper", "paper_bias": "local"}, (7.2, 5.8, 0.5)),
+        ({"inference": "log"}, LOG),
+        ({"inference": "log", "paper_bias": "local"}, LOG),
+    ],
+)
+def test_predictions_of_given_heads(parameters: dict[str, Any], expected: tuple[float, ...]) -> None:
+    client = FedLoGe(LossWorker(small(), [1], Twice().double()), 0, {"local-head": PHI}, parameters)
+    client.received = {"head": PSI}
+    inputs = torch.tensor([[0.5, 0.5]], dtype=torch.float64)  # features (1, 1)
+    predictors = client.personal_predictors()
+    assert set(predictors) == {"", "unaligned"}
+    for predictor, logits in (
+        (client.personal_predictor(), expected),
+        (predictors[""], expected),
+        (predictors["unaligned"], LOG),
+    ):
+        torch.testing.assert_close(predictor(inputs), torch.tensor([logits], dtype=torch.float64))
+
+
+def copies(sections: Payload) -> Payload:
+    return {
+        name: {key: value.clone() for key, value in section.items()} for name, section in sections.items()
+    }
+
+
+@pytest.mark.parametrize("inference", ["code", "readme", "paper", "log"])
+def test_evaluation_with_batch_norm_writes_to_nothing(batch_norm_model: str, inference: str) -> None:
+    config = small(model__name=batch_norm_model, evaluate__batch_size=100)
+    worker, server = Worker(config), FedLoGeServer(head_steps=5)
+    received = {ARRAYS: server.initial_model(global_model(config), 0), "head": server.global_head}
+    client = FedLoGe(worker, 0, None, {"inference": inference})
+    client.state = client.init_state()
+    sent, kept = copies(received), copies(client.state)
+    worker.model.train()
+    first = client.test(received, ROUND)
+    after = {name: value.clone() for name, value in worker.state.items()}
+    assert equal({name: after[name] for name in sent[ARRAYS]}, sent[ARRAYS])  # running statistics, too
+    assert client.test(received, ROUND) == first
+    assert equal(worker.state, after)
+    for before, now in ((sent, received), (kept, client.state)):
+        assert all(equal(before[name], now[name]) for name in before)
+    # Whoever else is in a batch has no say.
+    singly = Worker(small(model__name=batch_norm_model, evaluate__batch_size=7))
+    of_sevens = FedLoGe(singly, 0, copies(kept), {"inference": inference}).test(received, ROUND)
+    for name in ("personal_loss", "personal_unaligned_loss", "loss"):
+        assert of_sevens[name] == pytest.approx(first[name], rel=1e-5)
+
+
+CONFIGURATION = small(method__name="fedloge", local__steps=2, optimizer__momentum=0.5, clients__count=2)
+ALICE, BOB = 2, 3  # node ids of clients 0 and 1
+
+
+class AskedFederation:
+    """Rounds of chosen clients, which remember every message and the clients' own heads."""
+
+    def __init__(self) -> None:
+        self.grid = SequentialGrid(app, 2, CONFIGURATION.flat())
+        self.server = FedLoGeServer(head_steps=5)
+        initial = Worker(CONFIGURATION).state
+        self.model = self.server.initial_model({k: v.clone() for k, v in initial.items()}, 0)
+        self.messages: list[RecordDict] = []
+        self.server_round = 0
+
+    def _carry(self, messages: Sequence[Message]) -> list[Message]:
+        replies = list(self.grid.send_and_receive(messages))
+        assert not any(reply.has_error() for reply in replies)
+        self.messages += [message.content for message in (*messages, *replies)]
+        return replies
+
+    def train(self, *cohort: int) -> Payload:
+        """Run a round and return what its clients were sent."""
+        self.server_round += 1
+        nodes = SimpleNamespace(get_node_ids=lambda: cohort)
+        config = ConfigRecord({"server-round": self.server_round})
+        messages = list(
+            self.server.configure_train(self.server_round, to_record(self.model), config, nodes)  # type: ignore[arg-type]
+        )
+        received = to_payload(messages[0].content)
+        arrays, _ = self.server.aggregate_train(self.server_round, self._carry(messages))
+        assert arrays is not None
+        self.model = {**self.model, **to_tensors(arrays)}
+        return received
+
+    def evaluate(self, node: int) -> tuple[Payload, MetricRecord]:
+        """Evaluate one client; return what it was sent and its metrics."""
+        nodes = SimpleNamespace(get_node_ids=lambda: [node])
+        config = ConfigRecord({"server-round": self.server_round})
+        messages = list(
+            self.server.configure_evaluate(self.server_round, to_record(self.model), config, nodes)  # type: ignore[arg-type]
+        )
+        (reply,) = self._carry(messages)
+        return to_payload(messages[0].content), reply.content.metric_records[METRICS]
+
+    def local_head(self, node: int) -> Tensors:
+        """Return the head that a client keeps, as a checkpoint does."""
+        content = RecordDict({CONFIG: ConfigRecord()})
+        message = Message(content, dst_node_id=node, message_type=f"{MessageType.QUERY}.get_state")
+        (reply,) = self.grid.send_and_receive([message])
+        return {name: value.clone() for name, value in to_payload(reply.content)["local-head"].items()}
+
+
+def test_local_heads_go_on_where_they_were_and_stay_with_their_clients() -> None:
+    federation = AskedFederation()
+    federation.train(ALICE, BOB)
+    heads = [(federation.local_head(ALICE), federation.local_head(BOB))]
+    for _ in range(2):
+        received = federation.train(ALICE)
+        heads.append((federation.local_head(ALICE), federation.local_head(BOB)))
+        # The same round of a client that is handed its head, and of one that begins.
+        ends = []
+        for state in ({"local-head": heads[-2][0]}, {}):
+            client = FedLoGe(Worker(CONFIGURATION), 0, dict(state))
+            client.train(received, ConfigRecord({"server-round": federation.server_round}))
+            ends.append(client.state["local-head"])
+        assert equal(heads[-1][0], ends[0])
+        assert not equal(heads[-1][0], ends[1])
+        assert equal(heads[-1][1], heads[0][1])  # of a client that was not asked
+    initial = FedLoGe(Worker(CONFIGURATION), 1).init_state()["local-head"]
+    assert not equal(heads[0][1], initial)
+    # It predicts with the head that it has, and the new backbone.
+    received, metrics = federation.evaluate(BOB)
+    losses = []
+    for head in (heads[0][1], initial):
+        client = FedLoGe(Worker(CONFIGURATION), 1, {"local-head": head})
+        losses.append(client.test(received, ConfigRecord({"server-round": 3}))["personal_loss"])
+    assert metrics["personal_loss"] == losses[0] != losses[1]
+    assert equal(federation.local_head(BOB), heads[0][1])
+
+
+def test_local_heads_are_in_no_message() -> None:
+    federation = AskedFederation()
+    private = [FedLoGe(Worker(CONFIGURATION), client).init_state()["local-head"] for client in (0, 1)]
+    for cohort in ((ALICE, BOB), (ALICE,)):
+        federation.train(*cohort)
+        private += [federation.local_head(ALICE), federation.local_head(BOB)]
+        federation.evaluate(BOB)
+    secrets = [value.numpy() for head in private for value in head.values()]
+    trained, evaluated = 0, 0
+    for content in federation.messages:
+        names = set(content.array_records)
+        assert names in ({ARRAYS, "head"}, set())
+        trained, evaluated = trained + bool(names), evaluated + (not names)
+        for record in content.array_records.values():
+            for array in map(np.asarray, to_tensors(record).values()):
+                assert not any(np.array_equal(array, secret) for secret in secrets)
+    assert (trained, evaluated) == (2 * 3 + 2, 2)  # with arrays: training both ways, evaluation one way

@@ -7,6 +7,8 @@ from torch import nn
 from models.batch_norm import recalibrate
 
 WORKER_1 = [[1.0, 3, 5, 7], [2, 2, 4, 8], [-3, 0, 3, 0]]
+
+
 WORKER_2 = [[10.0, 12, 10, 12], [0, 4, 0, 4]]
 
 
@@ -47,3 +49,16 @@ def test_so_many_batches_and_no_more() -> None:
 
     recalibrate(norm, torch.randn(100, 1), count, 8, torch.device("cpu"), max_batches=3)
     assert sizes == [8, 8, 8]
+
+
+def test_o23_static_batch_norm_weighs_batches_equally() -> None:
+    norm = nn.BatchNorm1d(1, momentum=None).double()
+    for batch in ([1.0, 3.0], [2.0, 4.0, 9.0, 9.0]):
+        norm(torch.tensor(batch).double()[:, None])
+    assert norm.running_mean.item() == pytest.approx(4.0)  # type: ignore[union-attr]
+    assert norm.running_var.item() == pytest.approx(7.3333333, abs=1e-7)  # type: ignore[union-attr]
+    # The same estimate over batches {1, 3, 9} and {2, 4} of one tensor.
+    inputs = torch.tensor([1.0, 2, 3, 4, 9]).double()[:, None]
+    recalibrate(norm, inputs, lambda x: x, 3, torch.device("cpu"))
+    assert norm.running_mean.item() == pytest.approx((13 / 3 + 3) / 2)  # type: ignore[union-attr]
+    assert norm.running_var.item() == pytest.approx((52 / 3 + 2) / 2)  # type: ignore[union-attr]

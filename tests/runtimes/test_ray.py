@@ -103,3 +103,40 @@ def test_workers_that_died_between_rounds_cost_nothing(
     path = run_and_kill(tmp_path / "ray", actors, {}, rounds=1)
     expected = run_small("sequential", **METHOD, rounds=1)
     assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
+
+
+def test_workers_share_the_test_batches(
+    actors: list[Any], run_small: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from runtimes.ray import RayGrid
+    from server.measurer import Candidate, Measurer, Measures
+
+    shares: list[list[bool]] = []
+
+    class WatchedGrid(RayGrid):
+        def measure(self, candidate: Candidate, num_batches: int) -> list[Measures | None]:
+            if len(shares) == 1:  # one of them is gone: everything is measured here, and it is replaced
+                os.kill(ray.get(self._actors[0].ping.remote()), signal.SIGKILL)
+            found = super().measure(candidate, num_batches)
+            shares.append([share is not None for share in found])
+            return found
+
+    here: list[object] = []
+    measured = Measurer.measure
+    monkeypatch.setattr(
+        Measurer, "measure", lambda self, *model: here.append(model) or measured(self, *model)
+    )
+    options: dict[str, Value] = {"evaluate__batch_size": 100, "dataset__validation_fraction": 0.1}
+    config = small_config(tmp_path / "ray", **OPTIONS, **options)
+    with WatchedGrid(config, actors) as grid:
+        path = run_experiment(config, grid, PlainLines())
+    assert shares == [[True, True], [False, True], [True, True], [True, True]]
+    assert len(here) == 1
+    expected = run_small("sequential", **options)
+    ours, theirs = (
+        pd.read_csv(run / "metrics.csv", dtype=str).drop(columns="seconds") for run in (path, expected)
+    )
+    pd.testing.assert_frame_equal(ours, theirs)
+    assert len(here) == 5

@@ -1,4 +1,4 @@
-"""FedAsync and FedBuff: updates with the numbers of the specification, and the virtual clock."""
+"""FedAsync and FedBuff: the virtual clock."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,118 +11,21 @@ import torch
 from flwr.app import ConfigRecord
 from safetensors.torch import load_file
 
-from clients.registry import load_method
 from common.clock import ClientSpeeds, synchronous_seconds
-from common.config import Config, merge
 from common.errors import UserError
 from common.records import to_tensors
 from common.sections import Value
 from server.checkpoints.state_codec import capture_attributes, restore_attributes
 from strategies._asynchronous import Asynchronous
-from strategies._run_facts import RunFacts
 from tests.conftest import Runner
-from tests.methods.quadratics import Federation
-from tests.strategies.messages import NodesOnly, make_reply, record
-
-DOUBLE = torch.float64
-
-
-def configured(count: int = 6, **values: Value) -> Config:
-    given = {key.replace("__", ".").replace("_", "-"): value for key, value in values.items()}
-    return Config.from_flat(merge({"clients.count": count}, given))
-
-
-def make(
-    method: str, concurrency: int = 6, config: Config | None = None, **parameters: Value
-) -> Asynchronous:
-    config = config or configured()
-    given = {key.replace("_", "-"): value for key, value in parameters.items()}
-    strategy = load_method(method, given).make_strategy()
-    assert isinstance(strategy, Asynchronous)
-    clients = {client_id + 2: client_id for client_id in range(config.clients.count)}
-    strategy.setup(
-        RunFacts(
-            config.clients.count,
-            ["w"],
-            seed=config.seed,
-            cohort_size=concurrency,
-            client_ids=clients,
-            speeds=ClientSpeeds(config),
-        )
-    )
-    return strategy
-
-
-def update(
-    strategy: Asynchronous, replies: list[tuple[float, int]], x: float = 1.0, drift: float = 0.0
-) -> float:
-    """Let replies of (y - start, staleness) arrive at a server whose model is x.
-
-    The version that is d updates old has the value x + d `drift`.
-    """
-    newest = 9
-    models = {d: {"w": torch.tensor([x + d * drift], dtype=DOUBLE)} for d in {0, *(d for _, d in replies)}}
-    strategy.global_model = models[0]
-    strategy.versions = {newest - d: model for d, model in models.items()}
-    strategy.arrived = {client: newest - d for client, (_, d) in enumerate(replies)}
-    messages = []
-    for client, (change, d) in enumerate(replies):
-        reply = make_reply({"w": models[d]["w"] + change}, num_examples=client + 1)
-        reply.metadata.__dict__["_src_node_id"] = client + 2
-        messages.append(reply)
-    arrays, _ = strategy.aggregate_train(newest + 1, messages)
-    assert arrays is not None
-    return float(to_tensors(arrays)["w"])
-
-
-@pytest.mark.parametrize(
-    ("staleness", "expected"),
-    [
-        ("constant", [2.2] * 5),
-        ("polynomial", [2.2, 1.8485281374, 1.5366563146, 1.4898979486, 1.4]),
-        ("hinge", [2.2, 2.2, 2.2, 1.1090909091, 1.0292682927]),
-    ],
-)
-def test_fedasync(staleness: str, expected: list[float]) -> None:
-    strategy = make("fedasync", staleness=staleness)
-    for drift in (0.0, 0.7):  # y = 3, whatever the version was that a client began with
-        found = [update(strategy, [(2.0 - d * drift, d)], drift=drift) for d in (0, 1, 4, 5, 8)]
-        assert found == pytest.approx(expected, abs=1e-9)
-
-
-def test_fedbuff() -> None:
-    replies = [(0.2, 0), (-0.1, 1), (0.4, 3)]
-    for drift in (0.0, 0.7):  # changes are relative to the versions that the clients began with
-        found = update(make("fedbuff", buffer_size=3), replies, drift=drift)
-        assert found == pytest.approx(1.1097631073, abs=1e-9)
-    halved = update(make("fedbuff", buffer_size=3, server_learning_rate=0.5), replies)
-    assert halved == pytest.approx(1 + 0.1097631073 / 2, abs=1e-9)
-    by_examples = update(make("fedbuff", buffer_size=3, weighting="examples"), replies)
-    assert by_examples == pytest.approx(1 + (0.2 - 2 * 0.1 / 2**0.5 + 3 * 0.4 / 2) / 6, abs=1e-9)
+from tests.methods.asynchronous import configured, make, update
+from tests.strategies.messages import NodesOnly, record
 
 
 def test_a_reply_that_counts_whole_is_the_model() -> None:
     whole = make("fedasync", mixing=1.0, staleness="constant")
     assert [update(whole, [(2.0 - 0.7 * d, d)], drift=0.7) for d in (0, 3, 8)] == [3.0] * 3
     assert update(make("fedbuff", buffer_size=1), [(2.0, 0)]) == pytest.approx(3.0, abs=1e-15)
-
-
-@pytest.mark.parametrize(("concurrency", "expected"), [(30, 10), (10, 10), (6, 6)])
-def test_the_buffer_holds_ten_or_everyone_who_works(concurrency: int, expected: int) -> None:
-    strategy = make("fedbuff", concurrency, configured(30))
-    assert strategy.num_arrivals == expected
-    assert len(strategy.cohort(1)) == expected
-
-
-def test_fedasync_pulls_its_clients_back_by_default() -> None:
-    method = load_method("fedasync", {})
-    worker = Federation("fedavg", [(0.0, 0.0)], [1]).clients[0].worker
-    client = method.client_class(worker, 0, {}, dict(method.client_parameters))
-    client.received = {"arrays": {"w": torch.tensor([1.0], dtype=DOUBLE)}}
-    gradients = client.correct_gradients(
-        {"w": torch.tensor([4.0], dtype=DOUBLE)}, {"w": torch.tensor([0.5], dtype=DOUBLE)}
-    )
-    assert gradients["w"].tolist() == pytest.approx([0.5 + 0.005 * 3])
 
 
 def run_clock(strategy: Asynchronous, rounds: int) -> list[dict[int, int]]:
@@ -227,11 +130,6 @@ def test_a_synchronous_round_waits_for_the_slowest() -> None:
     config = configured(clock__spread=0.5)
     speeds = ClientSpeeds(config).seconds_per_job
     assert synchronous_seconds(config, 7, [1, 4]) == max(speeds[1], speeds[4])
-
-
-def test_a_buffer_larger_than_the_federation_is_refused() -> None:
-    with pytest.raises(UserError, match=r"buffer-size is 10.*clients.count, which is 6"):
-        make("fedbuff", buffer_size=10)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from common.config import PROJECT_ROOT
-from common.plugins import KINDS, PLOT, use_folders
+from common.plugins import KINDS, use_folders
 from run_simulation import main
 
 SMALL = {
@@ -95,7 +95,7 @@ def plain_hash(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_every_kind_has_an_example() -> None:
     shown = {example.folder for example in EXAMPLES.values()}
-    assert {kind.folder for kind in (*KINDS, PLOT)} <= shown
+    assert {kind.folder for kind in KINDS} <= shown
 
 
 @pytest.mark.parametrize("title", EXAMPLES)

@@ -9,7 +9,7 @@ import torch
 from flwr.app import ConfigRecord
 from torch.nn.functional import cross_entropy
 
-from analysis.plots.label_distribution import plot_label_distribution
+from analysis.plots.label_distribution import plot as plot_label_distribution
 from clients.app import app
 from clients.base import Client
 from clients.local.worker import get_worker

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from analysis.plots.class_accuracy import plot_class_accuracy
+from analysis.plots.class_accuracy import plot as plot_class_accuracy
 from analysis.reading.run_directory import NoDataError
 from analysis.report import write_plots
 from tests.analysis.conftest import picture_is_drawn

@@ -6,13 +6,13 @@ import pytest
 from safetensors.numpy import save_file
 
 from analysis.plots import feature_degeneration, head_accuracy, head_norms, neural_collapse
-from analysis.plots.features import class_counts, read_features, spearman
+from analysis.plots._features import class_counts, read_features, spearman
 from analysis.plots.head_accuracy import class_accuracies
 from analysis.plots.head_norms import client_table, frequent_and_rare, norms_by_round
 from analysis.plots.neural_collapse import angle_matrix
 from analysis.reading.run_directory import NoDataError
-from analysis.report import PLOTS
 from common.errors import UserError
+from common.plugins import PLOT, names
 from tests.analysis.conftest import picture_is_drawn, write_label_distribution
 
 COUNTS = [[60, 20, 0, 5, 1], [40, 10, 8, 0, 0]]
@@ -58,7 +58,7 @@ def test_pictures(make_run, capsys):
         assert module.main([str(run_dir), *options]) == 0
         assert picture_is_drawn(run_dir / "plots" / f"{name}.png")
         assert f"{name}.png" in capsys.readouterr().out
-        assert getattr(module, f"plot_{name}") in PLOTS
+        assert name.replace("_", "-") in names(PLOT)
 
 
 def test_norms_follow_the_counts(make_run):
@@ -115,7 +115,7 @@ def test_zero_weights_are_counted_in_the_half_with_the_largest_means(make_run, m
     save_file(tensors, run_dir / "features" / "round-000001.safetensors")
     figures = []
     monkeypatch.setattr(feature_degeneration, "save", lambda figure, path: figures.append(figure) or path)
-    feature_degeneration.plot_feature_degeneration(run_dir)
+    feature_degeneration.plot(run_dir)
     title = figures[0].axes[0].get_title(loc="left") or figures[0].axes[0].get_title()
     assert "2 of 5 zero weights in the first half" in title
 

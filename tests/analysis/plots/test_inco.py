@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from analysis.plots.inco import layer_table, main, plot_inco
+from analysis.plots.inco import layer_table, main
+from analysis.plots.inco import plot as plot_inco
 from analysis.reading.run_directory import NoDataError
 from analysis.report import write_plots
 from tests.analysis.conftest import picture_is_drawn

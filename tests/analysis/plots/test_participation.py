@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from analysis.comparison.participation import main, participation_table, scheme_label
-from analysis.plots.participation import effective_number, gini, num_seen, plot_participation
+from analysis.plots.participation import effective_number, gini, num_seen
+from analysis.plots.participation import plot as plot_participation
 from analysis.reading.run_directory import NoDataError, read_participation
 from analysis.reading.runs import load_run
 from tests.analysis.conftest import picture_is_drawn

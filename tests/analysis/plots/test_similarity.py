@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.plots.similarity import layer_means, main, plot_similarity, similarity_matrix
+from analysis.plots.similarity import layer_means, main, similarity_matrix
+from analysis.plots.similarity import plot as plot_similarity
 from analysis.reading.run_directory import NoDataError, read_similarities
 from analysis.report import write_plots
 from tests.analysis.conftest import picture_is_drawn

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from analysis.plots.updates import main, plot_updates, read_updates, smoothness, update_similarity
+from analysis.plots.updates import main, read_updates, smoothness, update_similarity
+from analysis.plots.updates import plot as plot_updates
 from analysis.reading.run_directory import NoDataError
 from analysis.report import write_plots
 from common.cka import linear_cka

@@ -77,6 +77,13 @@ def test_every_key_is_described(key: str) -> None:
     assert documentation().get(key), f"no row of docs/configuration.md has {key}"
 
 
+def test_a_key_has_its_row_and_its_point_below_the_table() -> None:
+    text = words(describe(["optimizer.learning-rate-scaling"]))
+    assert "`none`, `sqrt` or `linear`, from the reference batch size (64)" in text
+    assert "`sqrt` multiplies it by sqrt(B / B_ref)" in text
+    assert "`linear` multiplies it by B / B_ref (Goyal et al. 2017)." in text
+
+
 @pytest.mark.parametrize(("word", "right"), [("mooon", "moon"), ("clients.fractoin", "clients.fraction")])
 def test_wrong_words_are_answered_with_the_nearest(word: str, right: str) -> None:
     with pytest.raises(UserError, match=f"there is no '{word}'; did you mean '{right}'"):
@@ -147,3 +154,20 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["title"]
     assert main(["--describe", "mooon"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "chosen"),
+    [
+        ("metrics", "one of 1, chosen by metrics"),
+        ("clock", "one of 1, chosen by clock.profile"),
+        ("plots", "all are used in every run"),
+    ],
+)
+def test_a_kind_says_how_one_is_chosen(kind: str, chosen: str) -> None:
+    assert describe([kind]).startswith(f"{kind}: {chosen}\n")
+
+
+def test_a_plot_is_described_though_no_key_names_it() -> None:
+    assert describe(["head-norms"]).startswith("head-norms (plot)\n\nNorms of the rows of heads")
+    assert "plots" not in json_schema()["properties"]

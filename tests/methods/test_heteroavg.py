@@ -1,8 +1,8 @@
-"""HeteroAvg on hand-made replies: buffers, missing layers, InCo's place."""
+"""HeteroAvg: closed-form numbers, and hand-made replies with buffers, missing layers and InCo."""
 
 import gc
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -10,67 +10,50 @@ import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import nn
 
-from common.records import Tensors, to_payload, to_record, to_tensors
+from common.records import Tensors, to_record
 from models import build_model
 from models.classifier import Classifier
-from models.sizes.population import Population
-from models.sizes.submodels import Splittable, SubModels, as_splittable
-from strategies._run_facts import RunFacts
+from models.sizes.submodels import Splittable, as_splittable
 from strategies.heteroavg import HeteroAvg
-from tests.methods.sized import Points
+from tests.methods.sized import Points, SizedFederation, SizedRelations, check_one_size, slopes, three_clients
+from tests.methods.sized_server import Server, changed, received
 from tests.strategies.messages import NodesOnly
+
+
+@pytest.mark.parametrize(("weighting", "w", "v"), [("uniform", 7 / 3, 4.5), ("examples", 3.1, 5.0)])
+def test_o11_averages_over_holders(weighting: str, w: float, v: float) -> None:
+    # One step of lr 1 from zero ends at minus the gradient.
+    losses = [slopes(w=-1), slopes(w=-2, v=-3), slopes(w=-4, v=-6)]
+    run = SizedFederation(
+        "heteroavg",
+        {"w": [0.0], "v": [0.0]},
+        ["w", "wv", "wv"],
+        losses,
+        [1, 1, 1],
+        counts=[100, 300, 600],
+        local={"optimizer.learning-rate": 1.0},
+        weighting=weighting,
+    )
+    model = run.run_round()
+    assert model["w"].item() == pytest.approx(w, abs=1e-12)
+    assert model["v"].item() == pytest.approx(v, abs=1e-12)
+
+
+def test_the_delta_divisor_is_a_learning_rate_of_the_server() -> None:
+    plain, fifth = (
+        three_clients("heteroavg").run_round(),
+        three_clients("heteroavg", delta_divisor=5.0).run_round(),
+    )
+    for name, start in (("w", 1.0), ("v", 4.0)):
+        expected = start + (plain[name].item() - start) / 5
+        assert fifth[name].item() == pytest.approx(expected, abs=1e-12)
+
 
 SIZES = ("resnet10", "1-1-1-2", "w0.5")
 
 
-class Server:
-    """A HeteroAvg whose clients 0, 1, ... are the nodes 11, 12, ..."""
-
-    def __init__(self, model: Any, sizes: Sequence[str], **parameters: Any) -> None:
-        self.model = model
-        self.state: Tensors = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        self.strategy = HeteroAvg(**parameters)
-        population = Population(sizes, len(sizes), fixed=sizes)
-        self.nodes = {client + 11: client for client in range(len(sizes))}
-        self.facts = RunFacts(
-            len(sizes),
-            [name for name, _ in model.named_parameters()],
-            client_ids=self.nodes,
-            population=population,
-            submodels=SubModels(model, population.sizes),
-        )
-        self.strategy.setup(self.facts)
-
-    def send(self, server_round: int = 1) -> list[Message]:
-        config = ConfigRecord({"server-round": server_round})
-        grid = NodesOnly(self.nodes)
-        return list(self.strategy.configure_train(server_round, to_record(self.state), config, grid))
-
-    def aggregate(self, messages: Sequence[Message], models: Sequence[Tensors]) -> Tensors:
-        replies = []
-        for message, model in zip(messages, models, strict=True):
-            content = RecordDict({"arrays": to_record(model), "metrics": MetricRecord({"num-examples": 10})})
-            replies.append(Message(content, reply_to=message))
-        arrays, _ = self.strategy.aggregate_train(1, replies)
-        assert arrays is not None
-        return to_tensors(arrays)
-
-
-def received(message: Message) -> Tensors:
-    return to_payload(message.content)["arrays"]
-
-
 def resnet(**parameters: Any) -> Any:
     return build_model("stage-resnet", (1, 8, 8), 4, {"width": 4, "blocks": "1-1-1-2", **parameters})
-
-
-def changed(section: Mapping[str, torch.Tensor], amount: float = 0.01) -> Tensors:
-    """A model after local training: every entry moved, by an amount that depends on its place."""
-    moved = {}
-    for index, (name, value) in enumerate(section.items()):
-        step = amount * (1 + index % 3)
-        moved[name] = value + (step if value.is_floating_point() else 3)
-    return moved
 
 
 def test_every_client_gets_its_part_and_its_size() -> None:
@@ -363,3 +346,11 @@ def test_one_accumulator_per_entry_whatever_the_cohort(num_clients: int) -> None
     # Weights of entries that are sent in part: one per kernel, channel or row.
     counts = {name: weights.numel() for name, weights in average._parts.items()}
     assert sum(counts.values()) < sum(value.numel() for value in server.state.values()) / 5
+
+
+class TestRelations(SizedRelations):
+    METHOD = "heteroavg"
+
+
+def test_m2_with_one_size_it_is_uniform_averaging() -> None:
+    check_one_size("heteroavg", "fedavg")

@@ -1,4 +1,4 @@
-"""Relations that hold whatever the numbers are."""
+"""Relations that hold for every method whose server averages models alone, whatever the numbers are."""
 
 import pytest
 import torch
@@ -12,7 +12,6 @@ from common.records import ARRAYS, Tensors, to_record, to_tensors
 from strategies._asynchronous import Asynchronous
 from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
-from tests.methods.quadratics import Federation
 from tests.strategies.messages import NodesOnly
 
 
@@ -24,62 +23,6 @@ def is_plain(name: str) -> bool:
 
 
 PLAIN = list(filter(is_plain, available_methods()))
-LR = {"optimizer.learning-rate": 0.1}
-
-
-@pytest.mark.parametrize("method", ["fedavgm", "fedadagrad", "fedadam", "fedyogi"])
-def test_server_optimisers_stay_where_nothing_changes(method: str) -> None:
-    federation = Federation(method, [(0.0, 0.0), (0.0, 0.0)], [1, 1], start=[1.0, -2.0])
-    for _ in range(3):
-        assert federation.round() == [1.0, -2.0]
-
-
-def test_the_first_round_of_scaffold_is_uniform_fedavg() -> None:
-    quadratics, counts = [(1.0, 1.0), (2.0, -1.0)], [1, 9]
-    scaffold = Federation("scaffold", quadratics, [3, 3], counts=counts, local=LR)
-    average = Federation("fedavg", quadratics, [3, 3], counts=counts, local=LR, weighting="uniform")
-    assert scaffold.round() == pytest.approx(average.round(), abs=1e-15)
-    assert scaffold.round() != pytest.approx(average.round(), abs=1e-3)
-
-
-def test_scaffold_corrects_nothing_between_identical_clients() -> None:
-    scaffold, average = (
-        Federation(name, [(2.0, 0.5)] * 3, [4] * 3, start=[1.0], local=LR) for name in ("scaffold", "fedavg")
-    )
-    for _ in range(4):
-        assert scaffold.round() == pytest.approx(average.round(), abs=1e-12)
-        control = scaffold.strategy.control["w"]  # type: ignore[attr-defined]
-        for client in scaffold.clients:
-            assert torch.allclose(client.state["control"]["w"], control, atol=1e-12)
-
-
-def test_scaffold_with_wrong_initial_controls_would_be_seen() -> None:
-    federation = Federation("scaffold", [(1.0, 1.0), (2.0, -1.0), (1.0, 3.0)], [2] * 3, local=LR)
-    federation.round([0])
-    assert federation.strategy.control["w"].item() == pytest.approx(-0.3166666667, abs=1e-9)  # type: ignore[attr-defined]
-
-
-def test_local_steps_on_one_client_are_sgd() -> None:
-    federation = Federation("fedavg", [(2.0, -1.0)], [3], start=[1.0], local=LR)
-    w = 1.0
-    for _ in range(2 * 3):
-        w -= 0.1 * 2.0 * (w + 1.0)
-    federation.round()
-    assert federation.round() == pytest.approx([w], abs=1e-12)
-
-
-def test_one_step_on_each_client_is_one_step_on_the_mean_gradient() -> None:
-    quadratics = [(1.0, 1.0), (2.0, -1.0), (4.0, 0.5)]
-    federation = Federation("fedavg", quadratics, [1] * 3, start=[2.0], local=LR)
-    gradient = sum(h * (2.0 - b) for h, b in quadratics) / 3
-    assert federation.round() == pytest.approx([2.0 - 0.1 * gradient], abs=1e-12)
-
-
-def test_two_rounds_of_two_workers() -> None:
-    federation = Federation("fedavg", [(1.0, 1.0), (2.0, -1.0)], [2, 2], local=LR)
-    assert federation.round() == pytest.approx([-0.085], abs=1e-12)
-    assert [federation.replies[i]["w"].item() for i in (0, 1)] == pytest.approx([0.19, -0.36], abs=1e-12)
-    assert federation.round() == pytest.approx([-0.146625], abs=1e-12)
 
 
 def reduce(method: str, start: Tensors, replies: list[tuple[Tensors, int]]) -> Tensors:

@@ -1,5 +1,3 @@
-"""MOON: the contrastive term alone, and when it is on."""
-
 import math
 
 import pytest

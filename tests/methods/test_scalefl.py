@@ -1,5 +1,3 @@
-"""ScaleFL: the loss, what a level may change, and InCo on top."""
-
 from typing import Any
 
 import pytest
@@ -13,8 +11,8 @@ from models import build_model
 from models.sizes.submodels import SubModels
 from strategies.scalefl import ScaleFL
 from tests.conftest import Runner, model_for, small_config
+from tests.methods.sized_server import Server, changed, received
 from tests.server.test_sizes import prepare_run, summary
-from tests.strategies.test_heteroavg import Server, changed, received
 
 LEVELS = ("d1w0.7", "d2w0.7", "d3w0.75", "d4")
 LOGITS = [[[1.0, 0, -1], [0, 2, 0]], [[2.0, 0, -2], [0, 3, 1]]]

@@ -1,3 +1,5 @@
+"""FedAvg: its messages and means, and local steps in closed form."""
+
 import random
 
 import numpy as np
@@ -8,7 +10,31 @@ from flwr.app import ArrayRecord, ConfigRecord, MessageType, MetricRecord
 from common.records import Payload, Tensors, to_tensors
 from server.messages.replies import ReplyCheck
 from strategies.fedavg import FedAvg
+from tests.methods.quadratics import LR, Federation
 from tests.strategies.messages import NodesOnly, make_reply, record
+
+
+def test_local_steps_on_one_client_are_sgd() -> None:
+    federation = Federation("fedavg", [(2.0, -1.0)], [3], start=[1.0], local=LR)
+    w = 1.0
+    for _ in range(2 * 3):
+        w -= 0.1 * 2.0 * (w + 1.0)
+    federation.round()
+    assert federation.round() == pytest.approx([w], abs=1e-12)
+
+
+def test_one_step_on_each_client_is_one_step_on_the_mean_gradient() -> None:
+    quadratics = [(1.0, 1.0), (2.0, -1.0), (4.0, 0.5)]
+    federation = Federation("fedavg", quadratics, [1] * 3, start=[2.0], local=LR)
+    gradient = sum(h * (2.0 - b) for h, b in quadratics) / 3
+    assert federation.round() == pytest.approx([2.0 - 0.1 * gradient], abs=1e-12)
+
+
+def test_two_rounds_of_two_workers() -> None:
+    federation = Federation("fedavg", [(1.0, 1.0), (2.0, -1.0)], [2, 2], local=LR)
+    assert federation.round() == pytest.approx([-0.085], abs=1e-12)
+    assert [federation.replies[i]["w"].item() for i in (0, 1)] == pytest.approx([0.19, -0.36], abs=1e-12)
+    assert federation.round() == pytest.approx([-0.146625], abs=1e-12)
 
 
 def aggregate(strategy: FedAvg, *replies: object) -> tuple[Tensors, MetricRecord]:
@@ -83,14 +109,14 @@ class TestAggregate:
         assert FedAvg().aggregate_train(1, []) == (None, None)
         assert FedAvg().aggregate_evaluate(1, []) is None
 
-    def test_integer_buffers_keep_dtype_and_follow_the_largest_client(self) -> None:
+    def test_integer_buffers_keep_their_dtype_and_are_averaged_and_rounded_down(self) -> None:
         replies = [
             make_reply({"n": torch.tensor(count), "mean": [float(count)]}, examples)
             for count, examples in ((4, 100), (12, 300))
         ]
         section, _ = aggregate(FedAvg(), *replies)
         assert section["n"].dtype == torch.int64
-        assert section["n"].item() == 12
+        assert section["n"].item() == 10
         assert section["mean"].tolist() == [10.0]
         assert aggregate(FedAvg(weighting="uniform"), *replies)[0]["n"].item() == 4
 
