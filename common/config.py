@@ -58,6 +58,9 @@ _WHOLE_NUMBER = re.compile(r"[+-]?[0-9_]+")
 _TOO_LARGE = "integers go from -2**63 to 2**63 - 1"
 
 
+# What the command line alone sets, by options of its own.
+RUN_OPTIONS = {"run.directory": "--run-dir", "run.resume": "--resume"}
+
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
 RESUMABLE_DIFFERENCES = (
     "rounds", "overrides", "plugins", "observers", "device", "dataset.root", "dataset.download",
@@ -288,7 +291,7 @@ def read_assignments(assignments: Iterable[str]) -> dict[str, Value]:
         If one is no assignment, or sets what an option of its own is for.
     """
     values = _expanded(dict(map(parse_assignment, assignments)))
-    for key, option in (("run.directory", "--run-dir"), ("run.resume", "--resume")):
+    for key, option in RUN_OPTIONS.items():
         if key in values:
             raise UserError(f"--set does not take {key}: use {option}")
     return values
@@ -338,6 +341,11 @@ def _known_keys() -> tuple[set[str], tuple[str, ...]]:
         else:
             keys.add(alias)
     return keys, tuple(open_prefixes)
+
+
+def missing_key(values: Container[str]) -> str:
+    """Return the first fixed key that a configuration lacks, which one that a run wrote never does."""
+    return next((key for key in sorted(_known_keys()[0]) if key not in values), "")
 
 
 def _check_keys(values: Mapping[str, Value]) -> None:

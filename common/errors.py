@@ -48,6 +48,13 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+def described(error: BaseException) -> str:
+    """Return an error of other people's code as one line, with the file and the line that raised it."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
+
+
 class DivergedError(ClientFailureError):
     """The server's model, or what a method keeps, is no longer finite (exit code 1)."""
 

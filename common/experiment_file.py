@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from common.config import flatten, settle_budget
+from common.config import RUN_OPTIONS, flatten, missing_key, settle_budget
 from common.errors import UserError, nearest, shown
 from common.reading import parse_toml_tables
 from common.sections import Value
@@ -182,8 +182,24 @@ def parse_experiment(text: str, source: str) -> Experiment:
         (_pattern(labels, axes, source), _flat(overrides, f'{source}: [cells."{labels}"]'))
         for labels, overrides in tables["cells"].items()
     ]
+    for _, overrides in cells:
+        _check_run_keys(overrides, source)
     metrics, published = _parse_report(tables["report"], axes, source)
-    return Experiment(flatten(content, source), axes, cells, metrics, published)
+    return Experiment(_overrides(flatten(content, source), source), axes, cells, metrics, published)
+
+
+def _overrides(overrides: Overrides, source: str) -> Overrides:
+    """Return what goes for every run; where a run ran, as its ``config.toml`` says, does not count."""
+    if not missing_key(overrides):
+        return {key: value for key, value in overrides.items() if not key.startswith("run.")}
+    _check_run_keys(overrides, source)
+    return overrides
+
+
+def _check_run_keys(overrides: Overrides, source: str) -> None:
+    for key, option in RUN_OPTIONS.items():
+        if key in overrides:
+            raise UserError(f"{source}: {key} is not for experiment files: use {option}")
 
 
 class LabelFilter:

@@ -61,6 +61,16 @@ SWITCHES = (
         "privacy.noise-multiplier above 0",
         _set("privacy.noise-multiplier"),
     ),
+    Switch(
+        ("clients.fraction",),
+        "a participation.name other than 'periodic' and 'schedule', which say themselves who takes part",
+        lambda values: values["participation.name"] not in ("periodic", "schedule"),
+    ),
+    Switch(
+        ("evaluate.every",),
+        "evaluate.count = 0 and evaluate.every-steps = 0, which go before it",
+        lambda values: not values["evaluate.count"] and not values["evaluate.every-steps"],
+    ),
     Switch(("stragglers.policy",), "stragglers.fraction above 0", _set("stragglers.fraction")),
     Switch(
         ("steps.min", "steps.max", "steps.interval"),

@@ -70,3 +70,19 @@ def _is_bytes(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def comma_list(key: str, text: str) -> list[str]:
+    """Return the names that the value of a key lists, separated by commas.
+
+    Raises
+    ------
+    UserError
+        If one is empty, or stands there twice.
+    """
+    names = [name.strip() for name in text.split(",")] if text.strip() else []
+    if "" in names:
+        raise UserError(f"{key} = {text!r} has an empty name between its commas: take it out")
+    if double := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"{key} = {text!r} names {double[0]!r} twice: once is enough")
+    return names

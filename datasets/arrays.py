@@ -46,13 +46,15 @@ class Arrays:
         What a person should know, shown at the start of a run.
     encoder : Encoder, optional
         What made the inputs of the columns of a table, so that rows of other tables can become inputs.
+    test_fraction : float
+        Share of the training samples that become the test set where `test` is None; the seed decides which.
 
     Targets that are floating-point numbers, ``(samples,)`` or ``(samples, numbers)``, are those of a
     regression. Clients are strings or integers.
     """
 
     train: Any
-    test: Any
+    test: Any = None
     validation: Any = None
     kind: Literal["auto", "images", "features", "tokens"] = "auto"
     class_names: Sequence[str] = ()
@@ -60,6 +62,7 @@ class Arrays:
     client: str = ""
     remarks: Sequence[str] = ()
     encoder: Encoder | None = None
+    test_fraction: float = 0.0
 
 
 def from_arrays(arrays: Arrays, request: Request) -> Dataset:
@@ -77,7 +80,10 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
         if (value := getattr(arrays, part)) is not None
     }
     if missing := [part for part in ("train", "test") if part not in parts]:
-        raise UserError(f"dataset '{name}' has no part '{missing[0]}'")
+        if missing != ["test"] or not arrays.test_fraction:
+            raise UserError(f"dataset '{name}' has no part '{missing[0]}'")
+    elif arrays.test_fraction:
+        raise UserError(f"dataset '{name}' has test samples: leave dataset.test-fraction at 0")
     kind: Kind = kind_of(parts["train"].inputs) if arrays.kind == "auto" else arrays.kind
     inputs = _inputs(parts, kind, request)
     targets = Targets.of(
@@ -86,6 +92,15 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
     coded = {part: targets.coded(values.targets, part) for part, values in parts.items()}
     owners, client_names = number_clients({part: values.clients for part, values in parts.items()}, name)
     splits = {part: Split(inputs[part], coded[part], owners.get(part)) for part in parts}
+    remarks = list(arrays.remarks)
+    if "test" not in splits:
+        whole = splits["train"]
+        splits["train"], splits["test"] = hold_out(
+            whole, arrays.test_fraction, "test-fraction", "test-split", request.seed
+        )
+        remarks.append(
+            f"{len(splits['test'])} of {len(whole)} samples are the test set (dataset.test-fraction)"
+        )
     num_classes = 0 if targets.are_numbers else len(targets.class_names)
     if kind == "tokens" and num_classes:  # tokens and labels are numbered alike
         num_classes = max(num_classes, 1 + max(int(values.max()) for values in inputs.values()))
@@ -100,7 +115,7 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
         mean=(),
         std=(),
         client_names=client_names,
-        remarks=tuple(arrays.remarks),
+        remarks=tuple(remarks),
         kind=kind,
         encoder=arrays.encoder,
     )

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from common.chosen import chosen_function
+from common.errors import UserError, described
+from common.global_generators import seeded_globally
 from common.plugins import AUGMENTATION
 from common.sections import AugmentationSection
 from datasets.augmentations._cutout import cutout
@@ -53,6 +55,33 @@ def make_normalizer(
 def is_augmented(section: AugmentationSection) -> bool:
     """Return whether training images are augmented."""
     return section.name != "none" or section.cutout > 0
+
+
+def check_augmentation(section: AugmentationSection, dataset: Dataset) -> None:
+    """Augment two training images, so that what does not go is known before a client begins.
+
+    Raises
+    ------
+    UserError
+        If it fails, or makes images of another shape.
+    """
+    if not is_augmented(section) or dataset.kind != "images":
+        return
+    images = dataset.train.inputs[:2]
+    try:
+        with seeded_globally(0, images.device):
+            shape = augmented(
+                images.clone(), make_normalizer(dataset), section, torch.Generator().manual_seed(0)
+            ).shape
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"augmentation.name '{section.name}' failed: {described(error)}") from error
+    if shape != images.shape:
+        raise UserError(
+            f"augmentation.name '{section.name}' makes images of shape {tuple(shape[1:])} out of those of"
+            f" {tuple(images.shape[1:])}: it must keep the shape"
+        )
 
 
 def augmented(

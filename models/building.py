@@ -6,7 +6,8 @@ without ``build`` hold what several models share. ``<library>:<name>`` is a mode
 """
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 import models.architectures
-from common.errors import UnknownNameError, UserError, shown
+from common.errors import UnknownNameError, UserError, described, shown
 from common.global_generators import seeded_globally
 from common.memory import physical_bytes, within_memory
 from common.parameters import function_parameters, parse_parameters
@@ -77,7 +78,7 @@ def build_model(
     with within_memory(asks):
         if _is_large(input_shape, keywords.values()):
             _check_size(asks, lambda: build(input_shape, num_outputs, **keywords))
-    with within_memory(asks), seeded_globally(torch_seed(seed, "init")):
+    with _saying_what_failed(asks), within_memory(asks), seeded_globally(torch_seed(seed, "init")):
         model = build(input_shape, num_outputs, **keywords)
         if not isinstance(model, nn.Module):
             raise UserError(f"model.name '{name}' must build a torch.nn.Module, not {shown(model)}")
@@ -121,6 +122,17 @@ def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
         "weights": of_its_own.get("weights", (str, "")),
     }
     return {**of_its_own, **common}
+
+
+@contextmanager
+def _saying_what_failed(asks: str) -> Iterator[None]:
+    """Turn whatever an architecture raises while it is built, which may be a user's, into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{asks} cannot be built: {described(error)}") from error
 
 
 def _is_large(input_shape: Sequence[int], values: Iterable[Any]) -> bool:

@@ -11,7 +11,7 @@ from common.randomness import torch_generator
 from common.records import Tensors, to_record, to_tensors
 from datasets.client_data.client_tests import global_class_groups
 from datasets.dataset import Dataset, Split
-from datasets.transforms import augmented, is_augmented, make_normalizer
+from datasets.transforms import augmented, check_augmentation, is_augmented, make_normalizer
 from models.batch_norm import recalibrate
 from models.classifier import Classifier
 from models.configured import build_configured_model
@@ -53,6 +53,7 @@ class CentralEvaluation:
             config, dataset.input_shape, dataset.num_outputs, dataset.target_shape, dataset.is_text
         )
         check_keyed(self.model, config.model.name, make_normalizer(dataset)(dataset.train.inputs[:2]))
+        check_augmentation(config.augmentation, dataset)
         self._measurer = Measurer(config, dataset, self.model)
         self._evaluator = evaluator
         self._normalizer = self._measurer.normalizer

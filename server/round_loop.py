@@ -1,6 +1,5 @@
 """The loop over rounds: select, train, aggregate, evaluate, notify."""
 
-import functools
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,18 +12,18 @@ from common.errors import UserError
 from common.global_generators import seeded_globally
 from common.randomness import torch_seed
 from common.records import record_of, to_record, to_tensors
-from common.stragglers import work_share
 from server.checkpoints.checkpoint import Checkpoint
+from server.cohorts import Cohorts
 from server.interrupt import StopRequest, stop_between_rounds
 from server.local_steps import LocalSteps
 from server.messages.client_calls import ClientCalls, steps_config
 from server.messages.conform import conform
 from server.messages.divergence import check_loss, check_model
-from server.messages.messenger import num_bytes
 from server.messages.replies import ReplyCheck
 from server.observers import Observers, Round
 from server.parts import Run
-from server.records.client_metrics import summarise_evaluations, summarise_training, weighted_mean
+from server.records.client_metrics import summarise_evaluations
+from server.records.training_row import training_row
 
 
 class RoundLoop:
@@ -55,6 +54,7 @@ class RoundLoop:
         self.messenger, self.progress, self.run_directory = run.messenger, run.progress, run.run_directory
         self.checkpoints = run.checkpoints
         self.calls = ClientCalls(run)
+        self.cohorts = Cohorts(parts, self.calls)
         initial = to_tensors(parts.evaluation.initial_arrays())
         self.arrays = to_record(parts.strategy.initial_model(initial, self.config.seed))
         self.server_round = 0
@@ -117,37 +117,17 @@ class RoundLoop:
         if request.requested and is_committed and not current.is_last:
             raise KeyboardInterrupt
 
-    # Select.
-
-    def _select(self, current: Round, cost: Counter[str]) -> list[int]:
-        """Return the clients that a round calls: with ``stragglers.policy = "drop"``, none that is late."""
-        number, config = current.number, self.config
-        cohort = self.strategy.cohort(number)
-        if cohort is None:
-            ask_losses = functools.partial(self.calls.losses, number, self._shared_arrays(), cost)
-            cohort = self.parts.participation.cohort(number, config.clients.fraction, ask_losses=ask_losses)
-        if config.stragglers.policy == "keep":
-            return cohort
-        return [client_id for client_id in cohort if work_share(config, number, client_id) == 1]
-
-    def _prelude(
-        self, current: Round, cohort: list[int], steps: Mapping[str, int], cost: Counter[str]
-    ) -> list[int]:
-        """Return the cohort without those that failed to answer before the round."""
-        check, sent = self.calls.prelude(current.number, self._shared_arrays(), cohort, steps)
-        current.worked |= check.worked
-        cost.update(failures=len(check.failures), bytes_down=sent, bytes_up=check.num_bytes)
-        failed = {failure.client_id for failure in check.failures}
-        return [client_id for client_id in cohort if client_id not in failed]
-
-    # Train and aggregate.
+    # Select, train and aggregate.
 
     def _train(self, current: Round) -> None:
         cost: Counter[str] = Counter()  # what asking before the round has cost
-        cohort = self._select(current, cost)
+        cohort = self.cohorts.select(current.number, self._shared_arrays, cost)
         steps = self.local_steps.decide(current.number)
         in_message = steps_config(steps, self.local_steps.done)
-        cohort = self._prelude(current, cohort, in_message, cost)
+        cohort, worked = self.cohorts.answering(
+            current.number, self._shared_arrays(), cohort, in_message, cost
+        )
+        current.worked |= worked
         current.messages = self.calls.build(
             self.strategy.configure_train, current.number, self._shared_arrays(), cohort, in_message
         )
@@ -158,7 +138,7 @@ class RoundLoop:
             {client_id: metrics["train_loss"] for client_id, metrics in check.metrics.items()}
         )
         current.row = {
-            **_training_row(current, check, cost),
+            **training_row(current, check, cost),
             "steps": steps,
             "virtual_seconds": synchronous_seconds(self.config, current.number, cohort),
         }
@@ -235,22 +215,3 @@ class RoundLoop:
         """Return what of the model travels: all but the entries that clients keep for themselves."""
         personal = self.parts.clients.personal_names
         return record_of({name: array for name, array in self.arrays.items() if name not in personal})
-
-
-def _training_row(current: Round, check: ReplyCheck, cost: Counter[str]) -> dict[str, Any]:
-    """Return what a row of ``metrics.csv`` says of the training of a round."""
-    metrics = check.metrics
-    return {
-        "round": current.number,
-        "train_loss": weighted_mean(metrics, "train_loss"),
-        "clients": len(metrics),
-        "failures": len(check.failures) + cost["failures"],
-        "bytes_down": num_bytes(current.messages) + cost["bytes_down"],
-        "bytes_up": check.num_bytes + cost["bytes_up"],
-        "local_steps": int(sum(values["num-steps"] for values in metrics.values())),
-        "num_examples": int(sum(values["num-examples"] for values in metrics.values())),
-        "loss_queries": cost["clients"] or None,
-        **summarise_training(metrics),
-        "samples": int(sum(values.get("num-samples", 0) for values in metrics.values())),
-        "learning_rate": next((values.get("learning-rate") for values in metrics.values()), None),
-    }

@@ -6,6 +6,8 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
+from common.errors import UserError
+
 
 def augment(
     inputs: torch.Tensor,
@@ -26,7 +28,7 @@ def augment(
     generator : torch.Generator
         Source of the offsets. One on the CPU gives the same offsets whatever the device of ``inputs``.
     padding : int, default 4
-        Pixels added to each side; 0 leaves the images in place.
+        Pixels added to each side, fewer than the image has; 0 leaves the images in place.
     horizontal_flip : bool, default True
         Whether to mirror images, each with probability one half.
 
@@ -34,8 +36,18 @@ def augment(
     -------
     torch.Tensor
         New images of the same shape and dtype.
+
+    Raises
+    ------
+    UserError
+        If images could be shifted out of sight.
     """
     samples, channels, height, width = inputs.shape
+    if padding >= min(height, width):
+        raise UserError(
+            f"augmentation.padding = {padding} shifts images of {height}x{width} pixels out of sight: take a"
+            " number below their shorter side"
+        )
     draw_on, device = generator.device, inputs.device
     offsets = torch.randint(0, 2 * padding + 1, (2, samples, 1), generator=generator, device=draw_on).to(
         device

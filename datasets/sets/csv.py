@@ -1,11 +1,13 @@
 """``<root>/train.csv``, ``test.csv`` and perhaps ``validation.csv``: a header, and a row per sample."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from common.errors import UserError
+from common.reading import comma_list
 from datasets.arrays import Arrays
 from datasets.tables import Encoder, Table, read_table
 
@@ -22,6 +24,7 @@ def load(
     task: Literal["auto", "classification", "regression"] = "auto",
     classes: str = "",
     delimiter: str = ",",
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> Arrays:
     """Load tables.
 
@@ -48,6 +51,8 @@ def load(
         Names of the classes, separated by commas, where a node may not see all of them.
     delimiter : str, default ","
         Character between fields.
+    test_fraction : float, default 0
+        Share of the training rows that become the test set where there is no ``test.csv``.
     """
     if len(delimiter) != 1 or delimiter in '"\n\r':
         raise UserError(f"dataset.delimiter must be one character, not {delimiter!r}")
@@ -55,18 +60,18 @@ def load(
     tables = {
         part: read_table(path, delimiter)
         for part, path in files.items()
-        if part != "validation" or path.exists()
+        if part == "train" or path.exists() or (part == "test" and not test_fraction)
     }
     train = tables["train"]
     label = label or next((name for name in _LABELS if name in train.columns), list(train.columns)[-1])
-    left_out = _names(drop)
+    left_out = comma_list("dataset.drop", drop)
     for key, column in (("label", label), ("client", client), *(("drop", name) for name in left_out)):
         if column:
             train.check_column(column, f"dataset.{key}")
     inputs = [name for name in train.columns if name not in {label, client, *left_out}]
     if not inputs:
         raise UserError(f"{train.path} has no column of inputs beside '{label}'")
-    encoder = Encoder.of(train, inputs, _names(categorical))
+    encoder = Encoder.of(train, inputs, comma_list("dataset.categorical", categorical))
     parts = {}
     for part, table in tables.items():
         for column in (*inputs, label, *([client] if client else [])):
@@ -75,10 +80,11 @@ def load(
         parts[part] = (encoder.encoded(table), _targets(table, label, task), *owners)
     return Arrays(
         parts["train"],
-        parts["test"],
+        parts.get("test"),
         parts.get("validation"),
         kind="features",
-        class_names=_names(classes),
+        test_fraction=test_fraction,
+        class_names=comma_list("dataset.classes", classes),
         remarks=[f"{encoder.description}; the target is '{label}'"],
         encoder=encoder,
     )
@@ -94,7 +100,3 @@ def _targets(table: Table, label: str, task: str) -> np.ndarray:
     if task == "auto" and np.all(numbers == np.round(numbers)):
         return numbers.astype(np.int64) if np.all(np.abs(numbers) < 2**53) else numbers
     return numbers
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")] if text.strip() else []

@@ -5,12 +5,14 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from common.errors import UserError
 from common.files import read_regular
+from common.reading import comma_list
 from datasets.arrays import Arrays
 
 _NAMES = ("inputs", "targets", "clients")
@@ -22,6 +24,7 @@ def load(
     kind: Literal["auto", "images", "features", "tokens"] = "auto",
     task: Literal["auto", "classification", "regression"] = "auto",
     classes: str = "",
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> Arrays:
     """Load arrays of any shape.
 
@@ -35,14 +38,17 @@ def load(
         Whether targets are classes or numbers; ``auto`` goes by the loss and by their type.
     classes : str
         Names of the classes, separated by commas.
+    test_fraction : float, default 0
+        Share of the training samples that become the test set where there is no ``test.npz``.
     """
-    validation = root / "validation.npz"
+    test, validation = root / "test.npz", root / "validation.npz"
     return Arrays(
         _read(root / "train.npz", task),
-        _read(root / "test.npz", task),
+        None if test_fraction and not test.exists() else _read(test, task),
         _read(validation, task) if validation.exists() else None,
         kind=kind,
-        class_names=[name.strip() for name in classes.split(",")] if classes else (),
+        test_fraction=test_fraction,
+        class_names=comma_list("dataset.classes", classes),
     )
 
 

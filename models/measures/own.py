@@ -9,6 +9,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.plugins import METRIC, find_function
+from common.reading import comma_list
 
 Metric = Callable[[Tensor, Tensor], "Tensor | tuple[float | Tensor, float | Tensor]"]
 
@@ -36,7 +37,7 @@ def find_metrics(text: str) -> dict[str, Metric]:
         If there is no such metric, or two of a name.
     """
     found: dict[str, Metric] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
+    for part in comma_list("metrics", text):
         metric = find_function(METRIC, part)
         name = part.rpartition(":")[2].rpartition(".")[2].replace("-", "_").lower()
         if not _NAME.fullmatch(name) or name in _TAKEN or name.endswith(("_loss", "_accuracy")):

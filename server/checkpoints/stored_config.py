@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import Config, default_values, parse_toml
+from common.config import Config, default_values, missing_key, parse_toml
 from common.errors import UserError
 from common.files import read_text
 from common.sections import Value
@@ -50,8 +50,13 @@ def find_stored_config(path: Path, plugins: str | None = None) -> StoredConfig |
     file = path / "config.toml"
     of_checkpoint = CheckpointStore(path / "checkpoints").latest_config()
     try:
-        values = parse_toml(read_text(file), str(file))
+        values = _read(file)
         stored_config(values, plugins)
+        if of_checkpoint is None and (lost_key := missing_key(values)):
+            raise UserError(
+                f"{file} lacks {lost_key}, and there is no checkpoint that would have it: choose another"
+                " --run-dir"
+            )
     except UserError as error:
         if of_checkpoint is None and not file.exists():
             return None
@@ -65,3 +70,10 @@ def find_stored_config(path: Path, plugins: str | None = None) -> StoredConfig |
         problem = f"{file} lacks {lost[0]}" + (f" and {len(lost) - 1} more keys" if lost[1:] else "")
     assert of_checkpoint is not None
     return StoredConfig(of_checkpoint, f"{problem}: the configuration is that of the last checkpoint")
+
+
+def _read(file: Path) -> dict[str, Value]:
+    text = read_text(file)
+    if text and not text.endswith("\n"):
+        raise UserError(f"{file} is cut off within its last line")
+    return parse_toml(text, str(file))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from flwr.app import Message
 
 from common.plugins import OBSERVER, find_subclass
+from common.reading import comma_list
 from server.observers._best import Best
 from server.observers._checkpointing import Checkpointing, Stateful
 from server.observers._early_stop import EarlyStop
@@ -43,7 +44,8 @@ class Observers:
 
     def __init__(self, parts: Parts) -> None:
         self.best = Best(parts)
-        named = {name: find_subclass(OBSERVER, name, Observer)(parts) for name in _names(parts)}
+        names = comma_list("observers", parts.config.observers)
+        named = {name: find_subclass(OBSERVER, name, Observer)(parts) for name in names}
         early_stop = EarlyStop(parts)
         self.checkpointing = Checkpointing(parts)
         self.checkpointing.stateful |= {"best": self.best, "early_stop": early_stop}
@@ -91,7 +93,3 @@ class Observers:
         """Let all end."""
         for observer in self._all:
             observer.end()
-
-
-def _names(parts: Parts) -> list[str]:
-    return list(dict.fromkeys(filter(None, map(str.strip, parts.config.observers.split(",")))))

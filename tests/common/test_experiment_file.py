@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.config import to_toml
 from common.errors import UserError
 from common.experiment_file import Experiment, LabelFilter, parse_experiment
+from tests.common.configs import make_config
 
 SWEEP = """
 rounds = 2000
@@ -93,6 +95,8 @@ def test_another_axis_keeps_cells_and_published_numbers() -> None:
         ("[axes.a.x]\n[report]\nmetric = 1", "[report] has no 'metric'; did you mean 'metrics'?"),
         ("[axes.a.x]\n[report]\nmetrics = 'x'", "report.metrics must be a list"),
         ("[axes.a.x]\n[report.published]\nx = 'high'", "report.published: 'x' must be a number, not 'high'"),
+        ("run.directory = 'there'", "x.toml: run.directory is not for experiment files: use --run-dir"),
+        ("[axes.a.x]\n[cells.x]\nrun.resume = true", "run.resume is not for experiment files: use --resume"),
         ("[axes.a.x]\n[report.published]\nz = 1", "axis 'a' has no label 'z'"),
     ],
 )
@@ -101,6 +105,12 @@ def test_errors_are_one_line(text: str, complaint: str) -> None:
         parse_experiment(text, "x.toml")
     assert complaint in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_the_stored_configuration_of_a_run_is_an_experiment_file_that_may_run_elsewhere() -> None:
+    stored = make_config({"run.directory": "there", "rounds": 3}).flat()
+    overrides = parse_experiment(to_toml(stored), "config.toml").overrides
+    assert overrides == {key: value for key, value in stored.items() if not key.startswith("run.")}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from common.config import Config, merge, parse_assignment, parse_toml
 from common.errors import UserError, print_error
 from common.experiment_file import parse_experiment
 from common.files import read_text
-from common.reading import check_arguments, parse_json, parse_toml_tables
+from common.reading import check_arguments, comma_list, parse_json, parse_toml_tables
 
 # Pieces of TOML and JSON, put together at random: most are damaged in some way.
 PIECES = st.lists(
@@ -115,3 +115,13 @@ def test_arguments_that_are_not_text(argument: str) -> None:
 )
 def test_what_json_writes_is_read(value: object) -> None:
     assert json.dumps(parse_json(json.dumps(value), "x")) == json.dumps(value)
+
+
+def test_lists_have_no_empty_name_and_none_twice() -> None:
+    assert comma_list("metrics", "") == comma_list("metrics", " ") == []
+    assert comma_list("metrics", " a, b c ") == ["a", "b c"]
+    for text in (",", "a,", ",a", "a,,b"):
+        with pytest.raises(UserError, match=r"metrics = .* has an empty name"):
+            comma_list("metrics", text)
+    with pytest.raises(UserError, match="metrics = 'a,b, a' names 'a' twice"):
+        comma_list("metrics", "a,b, a")

@@ -2,6 +2,12 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
+from datasets.long_tail import long_tail_counts
+from datasets.partition_report import label_counts
+from datasets.partitions import make_partition
+
 
 class Setting(NamedTuple):
     """CIFAR with so many classes, cut by `factor` and dealt by Dir(alpha); what the clients then hold."""
@@ -87,3 +93,24 @@ SETTINGS = {
         ),
     ),
 }
+
+
+# Two that are known by what their clients are tested on, not by the clients' sizes.
+FURTHER = {"K=100": (Setting(100, 0.5, 0.01, ()), 100), "K=40": (Setting(100, 0.5, 0.02, ()), 40)}
+
+
+def long_tailed(setting: Setting) -> np.ndarray:
+    counts = long_tail_counts(50_000 / setting.classes, setting.classes, setting.factor)
+    return np.repeat(np.arange(setting.classes), counts)
+
+
+def deal_long_tailed(targets: np.ndarray, clients: int, **parameters: float) -> list[np.ndarray]:
+    given = {key.replace("_", "-"): value for key, value in parameters.items()}
+    return make_partition("fed-lt", targets, clients, np.random.default_rng(0), given)
+
+
+def counts_of(name: str) -> np.ndarray:
+    setting, clients = FURTHER[name] if name in FURTHER else (SETTINGS[name], 0)
+    targets = long_tailed(setting)
+    parts = deal_long_tailed(targets, clients or len(setting.client_sizes), alpha=setting.alpha)
+    return label_counts(targets, parts, setting.classes)

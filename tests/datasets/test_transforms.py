@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from common.errors import UserError
 from datasets.augmentations._cutout import cutout
 from datasets.augmentations.crop_flip import augment as crop_flip
 from datasets.augmentations.resized_crop_flip import augment as resized_crop_flip
@@ -25,7 +26,7 @@ def _reference_crop_flip(
     return torch.stack(images)
 
 
-@pytest.mark.parametrize("shape", [(64, 3, 32, 32), (5, 1, 7, 4), (1, 2, 1, 1)])
+@pytest.mark.parametrize("shape", [(64, 3, 32, 32), (5, 1, 7, 5), (1, 2, 5, 5)])
 @pytest.mark.parametrize("padding", [0, 1, 4])
 @pytest.mark.parametrize("horizontal_flip", [True, False])
 def test_crop_flip_equals_per_image_reference(
@@ -126,3 +127,10 @@ def test_resized_crops_are_parts_of_the_area_and_ratio_asked_for() -> None:
     assert 1.25 < ratio.max() < 1.45
     assert area.mean().item() == pytest.approx(0.54, abs=0.04)
     assert (moved[:, 1, 0, 0] > moved[:, 1, 0, -1]).double().mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("padding", [7, 10**8])
+def test_images_are_not_shifted_out_of_sight(padding: int) -> None:
+    with pytest.raises(UserError, match=rf"augmentation.padding = {padding} .* below their shorter side"):
+        crop_flip(torch.zeros(1, 1, 9, 7), torch.Generator(), padding=padding)
+    assert crop_flip(torch.zeros(1, 1, 9, 7), torch.Generator(), padding=6).shape == (1, 1, 9, 7)

@@ -118,7 +118,7 @@ class TestAggregate:
         assert section["n"].dtype == torch.int64
         assert section["n"].item() == 10
         assert section["mean"].tolist() == [10.0]
-        assert aggregate(FedAvg(weighting="uniform"), *replies)[0]["n"].item() == 4
+        assert aggregate(FedAvg(weighting="uniform"), *replies)[0]["n"].item() == 8
 
     def test_every_section_is_averaged_and_update_decides(self) -> None:
         class WithControl(FedAvg):

@@ -16,6 +16,7 @@ SCHEME = (
     "class Mine(ParticipationScheme):\n    def select(self, selection):\n"
 )
 SCHEDULE = "from common.schedules import Schedule\nclass Mine(Schedule):\n    def by_round(self, t, n):\n"
+AUGMENT = "def augment(inputs, generator):\n"
 PARTITION = "import numpy as np\ndef partition(targets, num_clients, generator):\n"
 
 
@@ -42,6 +43,9 @@ def _no_folders_afterwards() -> Iterator[None]:
             "model.name",
             "must build a torch.nn.Module, not 3",
         ),
+        ("models", "def build(shape, classes):\n    return 1 / 0", "model.name", "my_own.py, line 2)"),
+        ("augmentations", AUGMENT + "    return 1 / 0", "augmentation.name", "my_own.py, line 2)"),
+        ("augmentations", AUGMENT + "    return inputs[..., 1:]", "augmentation.name", "must keep the shape"),
         (
             "optimizers",
             "def build(params, rate):\n    return 3",

@@ -4,10 +4,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from clients.local.worker import Worker
+from clients.base import Client
+from clients.local.worker import Worker, get_worker
+from common.records import Tensors
 from models import architectures
+from tests.clients.jobs import equal, global_model, small
 from tests.conftest import Runner, small_config
 
 WITH_TABLE = """
@@ -37,3 +42,42 @@ def model_with_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_tables_that_a_model_does_not_save_do_not_travel(model_with_table: str, run_small: Runner) -> None:
     assert list(Worker(small_config(model__name=model_with_table)).buffers) == ["index"]
     run_small(model__name=model_with_table, rounds=1)
+
+
+class TestWorker:
+    def test_clients_share_the_training_set_without_overlap(self) -> None:
+        worker = Worker(small())
+        parts = [worker.client_indices(client_id) for client_id in range(6)]
+        together = np.concatenate(parts)
+        assert len(np.unique(together)) == len(together) == len(worker.train)
+        counts = sum(Client(worker, client_id).label_counts() for client_id in range(6))
+        assert torch.equal(
+            torch.as_tensor(counts), torch.bincount(worker.dataset.train.targets, minlength=10)
+        )
+
+    def test_a_node_with_its_own_data_holds_all_of_them(self) -> None:
+        worker = Worker(small(partition__name="node"))
+        assert worker.client_indices(3).tolist() == list(range(len(worker.train)))
+
+    def test_loading_copies(self) -> None:
+        worker = Worker(small())
+        value = torch.full_like(worker.state["fc1.bias"], 2.0)
+        tensor = worker.state["fc1.bias"]
+        worker.load({"fc1.bias": value})
+        assert worker.state["fc1.bias"] is tensor
+        value.zero_()
+        assert tensor.unique().tolist() == [2.0]
+
+    @pytest.mark.parametrize("section", [{"nothing": torch.zeros(1)}, {"fc1.bias": torch.zeros(1)}])
+    def test_what_does_not_fit_is_refused(self, section: Tensors) -> None:
+        with pytest.raises(ValueError, match=f"'{next(iter(section))}' of shape .* does not fit model 'mlp'"):
+            Worker(small()).load(section)
+
+    def test_a_process_has_one_worker_per_configuration(self) -> None:
+        first = get_worker(small())
+        assert get_worker(small()) is first
+        assert get_worker(small(seed=1)) is not first
+
+    def test_the_initial_model_depends_on_the_seed_alone(self) -> None:
+        assert equal(global_model(small()), global_model(small()))
+        assert not equal(global_model(small()), global_model(small(seed=1)))

@@ -101,3 +101,33 @@ def test_bad_npz_files_are_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "train", np.eye(2))
     (tmp_path / "train.npy").rename(tmp_path / "train.npz")
     assert "single array" in problem()
+
+
+@pytest.mark.parametrize("name", ["csv", "npz"])
+def test_a_share_of_the_training_set_is_the_test_set(tmp_path: Path, name: str) -> None:
+    rows = [(number, number % 3) for number in range(30)]
+    if name == "csv":
+        lines = "".join(f"{value},{label}\n" for value, label in rows)
+        (tmp_path / "train.csv").write_text(f"a,y\n{lines}")
+    else:
+        inputs, targets = np.array(rows).T
+        np.savez(tmp_path / "train.npz", inputs=inputs[:, None].astype(float), targets=targets)
+
+    def load(seed: int = 0, **parameters: float) -> Dataset:
+        return load_dataset(name, root=tmp_path, seed=seed, parameters={"test-fraction": 0.3, **parameters})
+
+    data = load()
+    assert data.test.targets.bincount().tolist() == [3, 3, 3]
+    whole = torch.cat([data.train.inputs, data.test.inputs])
+    assert len(whole.unique()) == 30
+    assert data.train.inputs.mean().item() == pytest.approx(0, abs=1e-6)  # statistics of what is left
+    assert "9 of 30 samples are the test set (dataset.test-fraction)" in data.remarks
+    assert torch.equal(load().test.inputs, data.test.inputs)
+    assert not torch.equal(load(seed=1).test.inputs, data.test.inputs)
+    with pytest.raises(UserError, match=r"dataset\.test-fraction 0.001 of 30 samples is none"):
+        load(**{"test-fraction": 0.001})
+    with pytest.raises(UserError, match=r"there is no .*test\."):
+        load(**{"test-fraction": 0.0})
+    (tmp_path / f"test.{name}").write_bytes((tmp_path / f"train.{name}").read_bytes())
+    with pytest.raises(UserError, match=r"has test samples: leave dataset\.test-fraction at 0"):
+        load()

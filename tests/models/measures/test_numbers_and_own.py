@@ -81,7 +81,7 @@ def test_metrics_are_found_by_name(write: Callable[[str, str], None]) -> None:
     assert find_metrics("") == {}
     for text, problem in (
         ("nothing", "metrics: there is no 'nothing'"),
-        ("top5,top5", "two called 'top5'"),
+        ("top5,top5", "names 'top5' twice"),
         ("math:fabs,torch.nn.functional:nowhere", "has no 'nowhere'"),
         ("json:loads.x", "metrics"),
     ):

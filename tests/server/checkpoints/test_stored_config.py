@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from common.config import to_toml
 from common.errors import UserError
 from server.checkpoints.stored_config import find_stored_config, stored_config
+from tests.common.configs import make_config
 from tests.conftest import Runner
 
 
@@ -75,3 +77,15 @@ def test_without_checkpoints_a_damaged_file_is_an_error_and_a_missing_one_no_run
     (tmp_path / "config.toml").write_text("rounds = ")
     with pytest.raises(UserError, match=r"config\.toml"):
         find_stored_config(tmp_path)
+
+
+def test_without_checkpoints_no_part_of_the_file_is_taken_for_the_whole(tmp_path: Path) -> None:
+    text, path = to_toml(make_config({"rounds": 7}).flat()), tmp_path / "config.toml"
+    for end in [*range(0, len(text), 97), *(place + 1 for place in range(len(text)) if text[place] == "\n")]:
+        path.write_text(text[:end])
+        if end < len(text):
+            with pytest.raises(UserError, match=r"config\.toml"):
+                find_stored_config(tmp_path)
+    found = find_stored_config(tmp_path)
+    assert found is not None
+    assert found.values["rounds"] == 7

@@ -1,0 +1,53 @@
+"""Who takes part in a round, which may depend on what clients answer before it."""
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from flwr.app import ArrayRecord
+
+from common.stragglers import work_share
+from server.messages.client_calls import ClientCalls
+from server.parts import Parts
+
+
+class Cohorts:
+    """Chooses cohorts, and asks them for what the strategy has to know before a round.
+
+    What asking costs is added to a counter: ``failures``, ``bytes_down``, ``bytes_up``, ``clients``.
+
+    Parameters
+    ----------
+    parts : Parts
+        The experiment.
+    calls : ClientCalls
+        How clients are asked.
+    """
+
+    def __init__(self, parts: Parts, calls: ClientCalls) -> None:
+        self._parts, self._calls = parts, calls
+
+    def select(self, number: int, model: Callable[[], ArrayRecord], cost: Counter[str]) -> list[int]:
+        """Return the clients that a round calls: with ``stragglers.policy = "drop"``, none that is late."""
+        config = self._parts.config
+        cohort = self._parts.strategy.cohort(number)
+        if cohort is None:
+            ask_losses = functools.partial(self._calls.losses, number, model(), cost)
+            cohort = self._parts.participation.cohort(number, config.clients.fraction, ask_losses=ask_losses)
+        if config.stragglers.policy == "keep":
+            return cohort
+        return [client_id for client_id in cohort if work_share(config, number, client_id) == 1]
+
+    def answering(
+        self,
+        number: int,
+        model: ArrayRecord,
+        cohort: list[int],
+        steps: Mapping[str, int],
+        cost: Counter[str],
+    ) -> tuple[list[int], set[int]]:
+        """Return the cohort without those that failed to answer before the round, and who worked for it."""
+        check, sent = self._calls.prelude(number, model, cohort, steps)
+        cost.update(failures=len(check.failures), bytes_down=sent, bytes_up=check.num_bytes)
+        failed = {failure.client_id for failure in check.failures}
+        return [client_id for client_id in cohort if client_id not in failed], set(check.worked)

@@ -1,0 +1,24 @@
+import pytest
+
+from common.inactive import inactive_keys
+from common.sections import Value
+from tests.common.configs import make_config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "switches"),
+    [
+        ("clients.fraction", 0.25, {"participation.name": "periodic"}),
+        ("clients.fraction", 0.25, {"participation.name": "schedule"}),
+        ("evaluate.every", 5, {"evaluate.count": 2}),
+        ("evaluate.every", 5, {"evaluate.every-steps": 4, "local.steps": 2}),
+    ],
+)
+def test_a_key_counts_only_while_another_leaves_it_its_say(
+    key: str, value: Value, switches: dict[str, Value]
+) -> None:
+    alone: dict[str, Value] = {"local.steps": 2, key: value}
+    assert key not in inactive_keys(make_config(alone).flat())
+    found = inactive_keys(make_config({**alone, **switches}).flat())
+    assert list(found) == [key]
+    assert next(name for name in switches if "." in name) in found[key]
