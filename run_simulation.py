@@ -32,12 +32,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--run-dir", metavar="DIR", type=_run_directory, help="run directory (default: a new one below runs/)"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from --run-dir's last checkpoint, if any"
+        "--resume", action="store_true", help="resume from --run-dir's last checkpoint, if any"
     )
     parser.add_argument("--rounds-scale", metavar="FACTOR", type=float, help="take FACTOR times the rounds")
     parser.add_argument("--seeds", metavar="SEED[,SEED]", default="", help="run everything once per seed")
     comparators = parser.add_mutually_exclusive_group()
-    comparators.add_argument("--comparators", action="store_true", help="add the ceiling and the floor")
+    comparators.add_argument("--comparators", action="store_true", help="add the upper and the lower bound")
     comparators.add_argument("--comparator", metavar="NAME", help="run centralized or local-only instead")
     parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="some of its runs")
     parser.add_argument("--list", action="store_true", help="list the runs of a sweep")
@@ -50,7 +50,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--schema", action="store_true", help="print a JSON schema of experiment files")
     for name in _COMMANDS:
         parser.add_argument(f"--{name}", nargs="?", const="DIR", help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return options
 
 
 def _path(text: str) -> Path:
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         leave_closed_pipe()
-        print("error: nobody reads the output any more", file=sys.stderr)
+        print("error: nothing reads the output any more", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"error: {_with_notes(error)}", file=sys.stderr)

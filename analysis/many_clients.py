@@ -1,4 +1,4 @@
-"""What pictures show of more clients than can be told apart."""
+"""What pictures show of more clients than a reader can distinguish."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from analysis.style import PALETTE, integer_ticks
 
-# A picture is some 2000 pixels wide: more than so many clients are not drawn one by one.
+# A picture is some 2000 pixels wide: beyond this number, clients are not drawn one by one.
 MOST_DRAWN = 500
 _MOST_BINS = 50
 

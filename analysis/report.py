@@ -47,12 +47,20 @@ def print_summary(run_dir: Path, console: Console) -> None:
     UserError
         If the run has no ``summary.json`` or no ``metrics.csv``.
     """
-    summary = read_summary(run_dir)
-    metrics = read_metrics(run_dir)
-    config = summary.get("config", {})
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    pages = {name: run_dir / name for name in ("plots", "report.html") if (run_dir / name).exists()}
+    for name, value in {**summary_rows(run_dir), **pages}.items():
+        table.add_row(name.removesuffix(".html"), str(value))
+    console.print(table)
+
+
+def summary_rows(run_dir: Path) -> dict[str, str]:
+    """Return the outcome of a finished run in words, by what they are about."""
+    summary = read_summary(run_dir)
+    metrics = read_metrics(run_dir)
+    config = summary.get("config", {})
     rows = {
         "method": config.get("method.name"),
         "model": config.get("model.name"),
@@ -65,12 +73,8 @@ def print_summary(run_dir: Path, console: Console) -> None:
         "time": _duration(summary.get("seconds"), summary.get("seconds_per_round")),
         "bytes": _traffic(metrics.get("bytes_down"), metrics.get("bytes_up")),
         "model sha256": str(summary.get("model_sha256", ""))[:12] or None,
-        "plots": run_dir / "plots" if (run_dir / "plots").is_dir() else None,
     }
-    for name, value in rows.items():
-        if value is not None:
-            table.add_row(name, str(value))
-    console.print(table)
+    return {name: str(value) for name, value in rows.items() if value is not None}
 
 
 def _joined(dataset: str | None, partition: str | None) -> str | None:

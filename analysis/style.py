@@ -19,7 +19,7 @@ DOTS_PER_INCH = 150
 TEXT_SIZE = 10
 TITLE_SIZE = 11
 
-# The palette of Okabe and Ito, which colour-blind readers can tell apart, and three more for long legends.
+# The palette of Okabe and Ito, which colour-blind readers can distinguish, and three more for long legends.
 PALETTE = (
     "#0072B2",
     "#E69F00",

@@ -6,7 +6,7 @@ from common.records import Payload
 
 
 class InitialControl(Client):
-    """Tells its first control before the first round, if the server asks for it."""
+    """Sends its first control before the first round, if the server asks for it."""
 
     KEEPS = ("control",)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def tuned_head(client: "Client", head: Tensors, epochs: int) -> Tensors:
-    """Return a copy of a head after so many epochs on the client's training data.
+    """Return a copy of a head after a number of epochs on the client's training data.
 
     With the optimiser and the rate of ``optimizer.*``; the body is in evaluation mode and gets no gradient.
     """

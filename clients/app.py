@@ -111,7 +111,7 @@ def run_train(message: Message, context: Context) -> RecordDict:
 
 
 def run_prelude(message: Message, context: Context) -> RecordDict:
-    """Tell what the server asks for before a round and keep the client's state."""
+    """Return what the server asks for before a round, and keep the client's state."""
     client = make_client(context, message)
     answer = client.answer_prelude(to_payload(message.content), message.content.config_records[CONFIG])
     return _with_state(client, context, *answer)
@@ -123,7 +123,7 @@ def _with_state(
     if undeclared := sorted(client.undeclared_state()):
         raise UserError(
             f"method.name '{client.worker.config.method.name}': its client half keeps the state"
-            f" '{undeclared[0]}' without saying so: name it in KEEPS, or return it from keeps()"
+            f" '{undeclared[0]}' without declaring it: name it in KEEPS, or return it from keeps()"
         )
     for name, section in client.state.items():
         for key, value in section.items():
@@ -145,14 +145,14 @@ def run_evaluate(message: Message, context: Context) -> RecordDict:
 
 
 def run_loss(message: Message, context: Context) -> RecordDict:
-    """Tell the loss of the global model on the client's training data."""
+    """Return the loss of the global model on the client's training data."""
     client = make_client(context, message)
     metrics = client.training_loss(to_payload(message.content), message.content.config_records[CONFIG])
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 
 def run_describe(message: Message, context: Context) -> RecordDict:
-    """Tell which client this node is and what it holds."""
+    """Return which client this node is and what it holds."""
     client = make_client(context)
     _check_number(client, message)
     if client.NEEDS_CLASSES and client.worker.dataset.is_regression:

@@ -20,7 +20,7 @@ class BalancedSoftmax(Client):
     """Cross-entropy of z + tau log v; predictions use z alone.
 
     ``prior`` says what the class counts v are of: the client's own data (``local``) or all clients'
-    (``global``, which the server tells). With ``local``, classes that a client lacks are not unlearnt there.
+    (``global``, which the server sends). With ``local``, classes that a client lacks are not unlearnt there.
     """
 
     tau: Annotated[float, Field(ge=0)] = 1.0

@@ -42,6 +42,8 @@ def _seeded(
     @functools.wraps(job)
     def run(client: "Client", received: Payload, config: ConfigRecord) -> Result:
         worker, server_round = client.worker, int(config[SERVER_ROUND])  # type: ignore[arg-type]
+        if not worker.runs_outside_code:
+            return job(client, received, config)
         seed = torch_seed(worker.config.seed, "job", server_round, client.client_id)
         with seeded_globally(seed, worker.device, worker.own_generators):
             return job(client, received, config)
@@ -56,7 +58,7 @@ class Client(Hooks, ListInterface):
     parameters are annotated class attributes with a default.
     """
 
-    # What hooks may use, beside ``forward`` and what ``clients.local.job`` knows of the job.
+    # What hooks may use, in addition to ``forward`` and what ``clients.local.job`` knows of the job.
 
     def gradient_at(self, params: Tensors, batch: Batch) -> Tensors:
         """Return the gradient of the loss of `batch` at `params`, which are left as they are.
@@ -93,7 +95,7 @@ class Client(Hooks, ListInterface):
     def train_personal(self, start: Tensors, **budget: int) -> Tensors:
         """Train another model on the client's data and return its entries; the resident model is kept.
 
-        Hooks can tell by ``is_personal_phase`` that they are called for it.
+        Hooks know by ``is_personal_phase`` that they are called for it.
 
         Parameters
         ----------
@@ -125,7 +127,7 @@ class Client(Hooks, ListInterface):
         return full_gradient(self)
 
     def keeps_state(self) -> bool:
-        """Tell whether the client carries anything from round to round."""
+        """Return whether the client carries anything from round to round."""
         return bool(self.keeps()) or bool(self._kept_names)
 
     def undeclared_state(self) -> set[str]:
@@ -134,7 +136,7 @@ class Client(Hooks, ListInterface):
         return {name for name in self.state if not any(fnmatchcase(name, kept) for kept in declared)}
 
     def is_personalised(self) -> bool:
-        """Tell whether the client predicts by other means than the global model."""
+        """Return whether the client predicts by other means than the global model."""
         return any(map(self.overrides, ("personal_names", "personal_model", "personal_predictor")))
 
     # One round.
@@ -191,7 +193,7 @@ class Client(Hooks, ListInterface):
             ``loss`` and ``accuracy`` of the global model, unless parts of it are personal;
             ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one, and
             ``personal_<name>_accuracy`` of its further ``personal_predictors``. Neither of a client that has
-            no test data. Of long-tailed data also what ``ClassReport`` tells.
+            no test data. Of long-tailed data also what ``ClassReport`` reports.
         """
         self._receive(received, config)
         data = client_evaluation_data(self)

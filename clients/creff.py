@@ -14,7 +14,7 @@ from models.measures.evaluation import logits_of
 
 
 class CReFF(Client):
-    """FedAvg's training, and beside it the gradients that the server makes federated features from.
+    """FedAvg's training, and in addition the gradients that the server makes federated features from.
 
     The received model has the re-trained head, at which each class's mean gradient over the client's data is
     taken, in evaluation mode and without augmentation. Training then starts from the averaged head.

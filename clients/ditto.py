@@ -1,4 +1,4 @@
-"""Ditto (Li et al. 2021, Algorithm 1): a personal model beside the global one, tied to it by a penalty.
+"""Ditto (Li et al. 2021, Algorithm 1): a personal model next to the global one, tied to it by a penalty.
 
 arXiv:2012.04221.
 """

@@ -58,7 +58,7 @@ class Episode(Client):
         return {name: scale * value - decays[name] * params[name] for name, value in direction.items()}
 
     def end_round(self, params: Tensors) -> Payload:
-        """Tell whether the steps were clipped."""
+        """Return whether the steps were clipped."""
         self.training_metrics["train_clipped_fraction"] = float(self.clips)
         return {}
 

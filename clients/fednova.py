@@ -1,4 +1,4 @@
-"""FedNova's client half (Wang et al. 2020, arXiv:2007.07481): a client tells how much its steps weigh."""
+"""FedNova's client half (Wang et al. 2020, arXiv:2007.07481): a client reports how much its steps weigh."""
 
 from typing import Annotated
 

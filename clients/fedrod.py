@@ -1,4 +1,4 @@
-"""FedRoD's client half (Chen and Chao, ICLR 2022): a generic head for balance, a personal one beside it.
+"""FedRoD's client half (Chen and Chao, ICLR 2022): a generic head for balance, a personal one next to it.
 
 arXiv:2107.00778.
 """
@@ -44,7 +44,7 @@ class FedRoD(Client):
         return {"personal-head": {"weight": torch.zeros_like(head.weight), "bias": bias}}
 
     def begin_round(self) -> None:
-        """Take up the personal head and count the classes."""
+        """Load the personal head and count the classes."""
         self.shift = log_prior(self.target_counts()).to(self.worker.device)
         self.head = {
             name: value.clone().requires_grad_() for name, value in self.state["personal-head"].items()
@@ -66,7 +66,7 @@ class FedRoD(Client):
         self.head_optimizer.zero_grad(set_to_none=True)
 
     def end_round(self, params: Tensors) -> Payload:
-        """Keep the personal head; for class-wise aggregation tell the class counts."""
+        """Keep the personal head; for class-wise aggregation send the class counts."""
         self.state["personal-head"] = {name: value.detach() for name, value in self.head.items()}
         if self.head_aggregation == "class-wise":
             return {"class-counts": {"counts": self.label_counts().double()}}

@@ -14,6 +14,6 @@ class FedRolex(HeteroFL):
         super().validate()
         if any(isinstance(module, nn.GroupNorm) for module in self.worker.model.modules()):
             raise UserError(
-                "'fedrolex' shifts channels, which group normalisation does not bear:"
+                "'fedrolex' shifts channels, which group normalisation does not allow:"
                 " use model.norm = 'batch'"
             )

@@ -43,7 +43,7 @@ class HeteroFL(Client):
         )
 
     def end_round(self, params: Tensors) -> Payload:
-        """Tell the server which rows of the classifier the client has a say in."""
+        """Send the server the rows of the classifier to which the client contributes."""
         held = self.held_classes if self.masked_loss else torch.ones_like(self.held_classes)
         return {"classes": {"held": held}}
 

@@ -48,7 +48,7 @@ class Hooks(Job):
         """Raise a `UserError` if the method cannot work with this configuration; before any training."""
 
     def assumes_sgd(self) -> bool:
-        """Tell whether the method's formulas hold for unclipped SGD only, as ``gradient_of_steps`` does."""
+        """Return whether the method's formulas hold for unclipped SGD only, as ``gradient_of_steps`` does."""
         return False
 
     @classmethod
@@ -109,7 +109,7 @@ class Hooks(Job):
         """Act after an optimiser step."""
 
     def end_round(self, params: Tensors) -> Payload:
-        """Update ``state`` and return the sections that go to the server beside the model."""
+        """Update ``state`` and return the sections that go to the server in addition to the model."""
         return {}
 
     def personal_model(self) -> Tensors | None:
@@ -130,7 +130,7 @@ class Hooks(Job):
         return cls.DEFAULTS
 
     def overrides(self, hook: str) -> bool:
-        """Tell whether the method has a hook of its own."""
+        """Return whether the method has a hook of its own."""
         return getattr(type(self), hook) is not getattr(Hooks, hook)
 
     # What hooks may use; `clients.base.Client` has more.

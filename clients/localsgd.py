@@ -16,9 +16,9 @@ OPTIMIZER = "optimizer"
 class LocalSGD(Client):
     """Local steps whose optimiser survives the round.
 
-    ``momentum`` says what becomes of what the optimiser keeps (momentum buffers, Adam's moments) when models
-    are averaged: ``average``, it is averaged as well (Yu et al. 2019); ``keep``, each worker goes on with its
-    own (Gu et al. 2023, code); ``reset``, it begins anew.
+    ``momentum`` says how the optimiser's state (momentum buffers, Adam's moments) is handled when models are
+    averaged: ``average``, it is averaged as well (Yu et al. 2019); ``keep``, each worker continues with its
+    own (Gu et al. 2023, code); ``reset``, it starts again.
     """
 
     momentum: Literal["average", "keep", "reset"] = "average"

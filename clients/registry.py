@@ -27,6 +27,7 @@ from common.parameters import class_parameters, parse_parameters
 from common.plugins import (
     AUGMENTATION,
     CLIENT_HALF,
+    FLOWER_PREFIX,
     LOSS,
     SERVER_HALF,
     Found,
@@ -47,7 +48,6 @@ from strategies.fedavg import FedAvg
 
 T = TypeVar("T")
 
-FLOWER_PREFIX = "flwr:"
 # Those with weights for replies, and their default; the others, such as medians, let all count the same.
 _WEIGHTING = {
     **dict.fromkeys(("FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "MultiKrum"), "examples"),
@@ -163,7 +163,7 @@ def _halves_of_object(name: str, found: Found) -> tuple[type[FedAvg] | None, typ
     """Return the half that ``package.module:Name`` names, and the other one if its module defines it."""
     strategy_class, client_class = class_of(found, FedAvg), class_of(found, Client)
     if not (strategy_class or client_class):
-        raise UserError(f"method.name: '{name}' is no subclass of FedAvg nor of Client")
+        raise UserError(f"method.name: '{name}' is not a subclass of FedAvg nor of Client")
     if found.is_module:
         return strategy_class, client_class
     module = sys.modules[found.thing.__module__]

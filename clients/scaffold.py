@@ -16,7 +16,7 @@ class Scaffold(InitialControl):
     option: Literal[1, 2] = 2
 
     def assumes_sgd(self) -> bool:
-        """Tell whether it is option 2."""
+        """Return whether it is option 2."""
         return self.option == 2
 
     def init_state(self) -> Payload:

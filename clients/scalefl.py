@@ -20,7 +20,7 @@ class ScaleFL(Client):
     """Weighted mean of the heads' cross-entropies and of distillation from the client's last head.
 
     ``gamma`` weighs the distillation, which begins after the share ``distillation_start`` of the rounds. The
-    authors' code has gamma = 0 unless it is told otherwise, and 0.05 in its example for BERT.
+    authors' code has gamma = 0 by default, and 0.05 in its example for BERT.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {

@@ -19,7 +19,7 @@ def read_npz(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
     Raises
     ------
     UserError
-        If the file is no such archive, or an array is missing or damaged.
+        If the file is not such an archive, or an array is missing or damaged.
     """
     try:
         with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as content:

@@ -29,14 +29,35 @@ class _Choice:
 
     @classmethod
     def of(cls, kind: Kind, section: OpenSection) -> "_Choice":
-        fixed = tuple(field.alias or name for name, field in type(section).model_fields.items())
-        return cls(kind, section.choice, cache_items(section.parameters), fixed, tuple(folders()))
+        return _choice(kind, Same(section), tuple(folders()))
 
     def parse(self, declared: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
         """Validate the parameters against those that the thing declares."""
         section = self.kind.key.partition(".")[0]
         given = drop_inherited_defaults(section, {key: value for key, value, _ in self.items}, declared)
         return parse_parameters(section, self.name, declared, given, self.fixed)
+
+
+class Same:
+    """A section as a part of the key of a cache: itself, since comparing two costs more than making one."""
+
+    __slots__ = ("section",)
+
+    def __init__(self, section: OpenSection) -> None:
+        self.section = section
+
+    def __hash__(self) -> int:
+        return id(self.section)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.section is self.section
+
+
+@functools.lru_cache(maxsize=64)
+def _choice(kind: Kind, same: Same, searched: tuple[Path, ...]) -> _Choice:
+    section = same.section
+    fixed = tuple(field.alias or name for name, field in type(section).model_fields.items())
+    return _Choice(kind, section.choice, cache_items(section.parameters), fixed, searched)
 
 
 def chosen_function(kind: Kind, section: OpenSection) -> functools.partial[Any]:

@@ -111,8 +111,8 @@ class Config(ConfigSection):
             raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
         if (rule := step_rule(self.steps)).decides:
             self._check_decided_steps(rule)
-        elif self.local.total_steps and self.local.course().steps(self.rounds) == 0:
-            enough = self.local.course().num_rounds(self.local.total_steps)
+        elif self.local.total_steps and self.local.step_plan().steps(self.rounds) == 0:
+            enough = self.local.step_plan().num_rounds(self.local.total_steps)
             raise ValueError(
                 f"local.total-steps = {self.local.total_steps} are done after {enough} rounds: set rounds to"
                 f" {enough}, not {self.rounds}"
@@ -132,8 +132,8 @@ class Config(ConfigSection):
     def _check_decided_steps(self, rule: StepRule) -> None:
         """Refuse what needs to know the steps of rounds to come where the server decides them as it goes."""
         name, schedule = self.steps.rule, self.schedule
-        course = {"local.phases": self.local.phases, "evaluate.every-steps": self.evaluate.every_steps}
-        for key, value in course.items():
+        plan = {"local.phases": self.local.phases, "evaluate.every-steps": self.evaluate.every_steps}
+        for key, value in plan.items():
             if value:
                 raise ValueError(f"{key} does not go with steps.rule '{name}', which decides as it goes")
         if self.local.steps == 0:
@@ -150,20 +150,20 @@ class Config(ConfigSection):
             )
 
     def evaluates(self, server_round: int) -> bool:
-        """Tell whether the model is evaluated centrally after a round.
+        """Return whether the model is evaluated centrally after a round.
 
         With ``evaluate.every-steps`` = n after the rounds in which a worker's n-th, 2 n-th, ... step falls,
-        with ``evaluate.count`` after so many that divide the run evenly. The last round is, and so is the
-        last one of each phase.
+        with ``evaluate.count`` after that number of rounds, which divide the run evenly. The last round is
+        evaluated, and so is the last one of each phase.
         """
-        every, course = self.evaluate.every_steps, self.local.course()
-        if server_round in (self.rounds, *course.last_rounds):
+        every, plan = self.evaluate.every_steps, self.local.step_plan()
+        if server_round in (self.rounds, *plan.last_rounds):
             return True
         if self.evaluate.count:
             return server_round in evenly_spread(self.rounds, self.evaluate.count)
         if not every:
             return server_round % self.evaluate.every == 0
-        return course.first_step(server_round + 1) // every > course.first_step(server_round) // every
+        return plan.first_step(server_round + 1) // every > plan.first_step(server_round) // every
 
     @property
     def class_groups(self) -> Literal["none", "cumulative", "counts"]:
@@ -220,7 +220,7 @@ class Config(ConfigSection):
         }
 
     def _depends_on_rounds(self) -> bool:
-        """Tell whether the number of rounds decides what happens in each of them."""
+        """Return whether the number of rounds decides what happens in each of them."""
         schedule = schedule_of(self.schedule)
         by_rounds = not (schedule.varies_by_step and self.local.total_steps)
         return (schedule.depends_on_length and by_rounds) or (
@@ -277,7 +277,7 @@ def parse_assignment(assignment: str) -> tuple[str, Value]:
         table = parse_toml_tables(f"value = {text}", "--set")
     except UserError:
         table = {}
-    # Text with line breaks may hold further keys: then it is no value.
+    # Text with line breaks may hold further keys: then it is not a value.
     value = table["value"] if len(table) == 1 else text
     return key.strip(), value if isinstance(value, Value) else text
 
@@ -288,7 +288,7 @@ def read_assignments(assignments: Iterable[str]) -> dict[str, Value]:
     Raises
     ------
     UserError
-        If one is no assignment, or sets what an option of its own is for.
+        If one is not an assignment, or sets what an option of its own is for.
     """
     values = _expanded(dict(map(parse_assignment, assignments)))
     for key, option in RUN_OPTIONS.items():
@@ -298,7 +298,7 @@ def read_assignments(assignments: Iterable[str]) -> dict[str, Value]:
 
 
 def merge(*layers: Mapping[str, Value]) -> dict[str, Value]:
-    """Lay override mappings over the defaults, later ones on top."""
+    """Apply override mappings to the defaults, later ones last."""
     merged = dict(default_values())
     for layer in layers:
         merged |= settle_budget(_expanded(layer))

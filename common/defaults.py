@@ -47,7 +47,7 @@ def default_values() -> Mapping[str, Value]:
 def drop_inherited_defaults(
     section: str, parameters: Mapping[str, Value], known: Iterable[str]
 ) -> dict[str, Value]:
-    """Drop the parameters that stand in ``pyproject.toml`` for another choice of ``<section>.name``.
+    """Drop the parameters that are in ``pyproject.toml`` for another choice of ``<section>.name``.
 
     ``partition.alpha`` has a default there, which must not disturb ``partition.name = "iid"``; an alpha
     that differs from that default was set by somebody and is kept, so that it is refused as unknown.

@@ -48,7 +48,7 @@ class Phases:
         Raises
         ------
         ValueError
-            If it is no such list, or a phase would have no round.
+            If it is not such a list, or a phase would have no round.
         """
         all_steps, starts = [steps], [0]
         for part in (part.strip() for part in text.split(",") if text.strip()):
@@ -88,7 +88,7 @@ class Phases:
         return self.first_step(server_round + 1) - self.first_step(server_round)
 
     def num_rounds(self, num_steps: int) -> int:
-        """Return how many rounds it takes to make so many local steps, the last one perhaps a short one."""
+        """Return how many rounds a number of local steps takes, the last one perhaps a short one."""
         rounds, done = 0, 0
         for end, steps in zip((*self.last_rounds, None), self.steps_per_round, strict=True):
             needed = -(-(num_steps - done) // steps)

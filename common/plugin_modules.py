@@ -114,7 +114,7 @@ def _import(
 
 
 def _neighbour(name: str, importer: str) -> str:
-    """Return the private name of a module beside the importing one, or in a folder above it."""
+    """Return the private name of a module next to the importing one, or in a folder above it."""
     package = importer
     while package.count(".") > 1:
         package = package.rpartition(".")[0]

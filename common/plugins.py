@@ -24,6 +24,7 @@ from common.plugin_modules import guarded, has_module, import_from, import_modul
 T = TypeVar("T")
 
 ENVIRONMENT_VARIABLE = "FLOWERBED_PLUGINS"
+FLOWER_PREFIX = "flwr:"
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,15 @@ _folders: list[Path] = []
 
 def use_folders(text: object) -> None:
     """Make the folders of the key ``plugins``, separated by commas, those in which this process looks."""
-    _folders[:] = split_folders(text) if isinstance(text, str) else []
+    _folders[:] = dict.fromkeys(split_folders(text)) if isinstance(text, str) else []
 
 
 def folders() -> list[Path]:
     """Return the plug-in folders of this process, those of the environment included, each once."""
-    given = os.environ.get(ENVIRONMENT_VARIABLE, "").replace(os.pathsep, ",")
-    return list(dict.fromkeys([*_folders, *split_folders(given)]))
+    given = os.environ.get(ENVIRONMENT_VARIABLE, "")
+    if not given:  # asked for at every job
+        return list(_folders)
+    return list(dict.fromkeys([*_folders, *split_folders(given.replace(os.pathsep, ","))]))
 
 
 def split_folders(text: str) -> list[Path]:
@@ -151,6 +154,15 @@ def _check_folder(folder: Path) -> None:
         raise UserError(
             f"plugins: {folder} has none of the folders {', '.join(known)}{next(filter(None, hints), '')}"
         )
+
+
+def is_from_outside(kind: Kind, name: str) -> bool:
+    """Return whether a name may stand for code that is not the project's."""
+    if ":" in name:
+        return not name.startswith(FLOWER_PREFIX)  # whose client half is ours
+    return bool(folders()) or any(
+        point.name.replace("-", "_") == name.replace("-", "_") for point in _points(kind)
+    )
 
 
 # Finding by name

@@ -1,4 +1,4 @@
-"""Keyed randomness: (seed, purpose, keys) names one generator, whoever asks and whenever.
+"""Keyed randomness: (seed, purpose, keys) names one generator, whichever code asks, and whenever.
 
 Each purpose has one fixed number of keys. Nothing here touches the global generators of Python, NumPy or
 torch; ``common/global_generators.py`` lends these to code that knows no others.

@@ -31,7 +31,7 @@ def decayed_rate(config: Config, server_round: int) -> float:
     """
     rate = base_rate(config)
     if config.local.phases:
-        rate *= config.schedule.phase_gamma ** config.local.course().phase(server_round)
+        rate *= config.schedule.phase_gamma ** config.local.step_plan().phase(server_round)
     factor = schedule_of(config.schedule).by_round(server_round - 1, config.rounds)
     return rate * _checked(factor, config, f"round {server_round}")
 

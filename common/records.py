@@ -26,7 +26,7 @@ GET_STATE, SET_STATE = "query.get_state", "query.set_state"
 PERSONAL_MODEL = "query.personal_model"
 # Entries of a message's config: the round, from 1; whether a loss is asked for of one mini-batch alone.
 SERVER_ROUND, ONE_BATCH = "server-round", "one-batch"
-# The metric by which the round loop tells a strategy how a client's weight is to be corrected.
+# The metric by which the round loop passes to a strategy the correction of a client's weight.
 PARTICIPATION_WEIGHT = "participation-weight"
 FINITE_STEPS = "finite-steps"  # of a client whose loss did not stay finite: local steps before that
 # The entry of a message's config by which a client learns the size of its sub-model.
@@ -120,7 +120,7 @@ def content_bytes(content: RecordDict) -> int:
 
 
 def is_finite(value: torch.Tensor) -> bool:
-    """Tell whether no element is infinite or NaN."""
+    """Return whether no element is infinite or NaN."""
     if not value.is_floating_point():
         return True
     # A sum is finite unless an element is not, or it overflows: only then look at each element.

@@ -18,7 +18,7 @@ class RoundList:
     Raises
     ------
     ValueError
-        If it is no such list.
+        If it is not such a list.
     """
 
     def __init__(self, text: str, key: str) -> None:

@@ -13,11 +13,11 @@ from common.sections import Value
 def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]:
     """Return the keys that change if a run takes `factor` times its rounds.
 
-    The learning rate goes through the same course: warm-up and decay are scaled with the rounds, and where
+    The learning rate follows the same curve: warm-up and decay are scaled with the rounds, and where
     ``schedule.step-rounds`` cannot be scaled exactly (it is at least 1), ``schedule.gamma``
     makes up for it, so that lr(t / T) stays. ``evaluate.every`` stays: an evaluation costs the same in a
-    short run as in a long one, and the last round is evaluated anyway. With ``local.total-steps`` the rounds
-    are as many as it takes to make what becomes of these, unless ``steps.rule`` decides how many that is.
+    short run as in a long one, and the last round is evaluated anyway. With ``local.total-steps`` these
+    are scaled, and the rounds are as many as they take, unless ``steps.rule`` decides how many that is.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def _scaled(values: Mapping[str, Value], factor: float) -> dict[str, Value]:
     if phases := str(values["local.phases"]):
         scaled["local.phases"] = _scaled_phases(phases, factor)
     if (total := scaled.get("local.total-steps")) and values["steps.rule"] == "fixed":
-        course = Phases.parse(int(values["local.steps"]), str(scaled.get("local.phases", "")), int(total))
-        scaled["rounds"] = course.num_rounds(int(total))
+        plan = Phases.parse(int(values["local.steps"]), str(scaled.get("local.phases", "")), int(total))
+        scaled["rounds"] = plan.num_rounds(int(total))
     step, gamma = values.get("schedule.step-rounds"), values.get("schedule.gamma", Step.gamma)
     if isinstance(step, int) and step > 0 and isinstance(gamma, int | float):
         exact = step * factor

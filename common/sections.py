@@ -138,7 +138,7 @@ class LocalSection(ConfigSection):
     phases: PhaseList
     single_sample_batches: Literal["train", "skip"]
 
-    def course(self) -> Phases:
+    def step_plan(self) -> Phases:
         """Return the local steps of each round, if they are counted (``local.steps``)."""
         return Phases.parse(self.steps, self.phases, self.total_steps)
 
@@ -162,7 +162,7 @@ class LocalSection(ConfigSection):
                     f"local.{key} needs local.steps, a budget in steps, in place of local.epochs"
                 )
         if self.steps:
-            self.course()
+            self.step_plan()
         if (self.epochs > 0) == (self.steps > 0):
             raise ValueError("set exactly one of local.epochs and local.steps above 0")
         if self.single_sample_batches == "skip" and (self.batch_size == 1 or self.sampling != "client"):
@@ -191,7 +191,7 @@ class OptimizerSection(NamedSection):
 
 
 class ScheduleSection(NamedSection):
-    """The course of the learning rate: warm-up, phases, and the schedule (``common/schedules``)."""
+    """How the learning rate changes: warm-up, phases, and the schedule (``common/schedules``)."""
 
     warmup_rounds: NonNegative
     warmup_epochs: NonNegativeFloat
@@ -210,7 +210,7 @@ class ScheduleSection(NamedSection):
 
 
 class AugmentationSection(NamedSection):
-    """What becomes of training images (``datasets/augmentations``), and of what comes out of it."""
+    """How training images are augmented (``datasets/augmentations``), and what is done to the result."""
 
     cutout: NonNegative
 

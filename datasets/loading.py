@@ -113,7 +113,7 @@ def _asked_for(load: Callable[..., Any], request: Request) -> dict[str, Any]:
     if strange := [name for name in wanted if name not in offered]:
         raise UserError(
             f"'load' of dataset '{request.name}' has a parameter '{strange[0]}': it is given any of"
-            f" {', '.join(offered)}; its own parameters stand behind a '*', with a default"
+            f" {', '.join(offered)}; its own parameters come after a '*', with a default"
         )
     return {name: offered[name] for name in wanted}
 

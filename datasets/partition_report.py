@@ -57,7 +57,7 @@ def read_partition(path: Path) -> list[IndexArray]:
     with np.load(path) as content:
         indices, sizes = content["indices"], content["sizes"]
     if indices.size and indices.dtype.kind not in "iu":
-        raise ValueError("its indices are no whole numbers")
+        raise ValueError("its indices are not whole numbers")
     indices = indices.astype(np.int64)
     if indices.ndim != 1 or sizes.ndim != 1 or len(sizes) == 0 or sizes.dtype.kind not in "iu":
         raise ValueError("its arrays are not those of a partition")

@@ -13,7 +13,7 @@ Normalization = Literal["dataset", "imagenet", "half", "none"]
 
 @dataclass(frozen=True)
 class Request:
-    """The keys that every data set gets; its own parameters come beside them.
+    """The keys that every data set gets; its own parameters come in addition.
 
     Parameters
     ----------

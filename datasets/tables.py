@@ -40,7 +40,7 @@ class Table:
         return self.columns[name]
 
     def numbers(self, name: str) -> np.ndarray | None:
-        """Return a column as float64, NaN where a value is missing; None if one is no finite number."""
+        """Return a column as float64, NaN where a value is missing; None if one is not a finite number."""
         values = [_number(value) for value in self.columns[name]]
         return None if any(value is None for value in values) else np.array(values, dtype=np.float64)
 
@@ -104,7 +104,7 @@ class Encoder:
         Raises
         ------
         UserError
-            If a numeric column has a value that is no number.
+            If a numeric column has a value that is not a number.
         """
         parts = []
         for name in self.columns:
@@ -125,8 +125,8 @@ class Encoder:
                 if _number(value) is None
             )
             raise UserError(
-                f"{table.path}, line {line}: '{value}' in the column '{name}' is no finite number, as all are"
-                " in the training set"
+                f"{table.path}, line {line}: '{value}' in the column '{name}' is not a finite number,"
+                " as all are in the training set"
             )
         return np.where(np.isnan(numbers), self.means[name], numbers)
 
@@ -158,7 +158,7 @@ def read_table(path: Path, delimiter: str) -> Table:
         raise UserError(f"{path}: two columns are called '{doubled[0]}'")
     for line, row in zip(lines[1:], body, strict=True):
         if len(row) != len(header):
-            raise UserError(f"{path}, line {line}: {len(row)} fields in place of {len(header)}")
+            raise UserError(f"{path}, line {line}: {len(row)} fields instead of {len(header)}")
     return Table(path, dict(zip(header, map(list, zip(*body, strict=True)), strict=True)), lines[1:])
 
 

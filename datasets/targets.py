@@ -131,7 +131,7 @@ class Targets:
             is_class |= coded == IGNORED_TARGET
         if not bool(is_class.all()):
             wrong = int(coded[~is_class][0])
-            raise UserError(f"{where}: {wrong} is no class, they go from 0 to {len(self.class_names) - 1}")
+            raise UserError(f"{where}: {wrong} is not a class: they go from 0 to {len(self.class_names) - 1}")
         return coded
 
 

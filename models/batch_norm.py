@@ -13,7 +13,7 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def is_batch_norm(module: nn.Module) -> bool:
-    """Tell whether `module` is a BatchNorm layer of any kind."""
+    """Return whether `module` is a BatchNorm layer of any kind."""
     return isinstance(module, _BatchNorm)
 
 
@@ -31,7 +31,7 @@ def recalibrate(
     device: torch.device,
     max_batches: int = 50,
 ) -> None:
-    """Estimate the running mean and variance anew as plain averages over mini-batches of `inputs`.
+    """Estimate the running mean and variance again as plain averages over mini-batches of `inputs`.
 
     The mean is that of the batches' means, the variance that of their unbiased variances: what the means
     differ by does not count (Gu et al. 2023, code). The batches are spread evenly over the inputs and at most

@@ -111,7 +111,7 @@ def model_parameters(name: str) -> list[str]:
 def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
     """Return the parameters of a model, with those that every model has.
 
-    A projection of so many outputs (0: none), more logits than classes, what the head sees, and initial
+    A projection with a number of outputs (0: none), more logits than classes, what the head sees, and initial
     weights from a file.
     """
     of_its_own = function_parameters(build)

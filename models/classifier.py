@@ -54,7 +54,7 @@ def as_classifier(model: nn.Module) -> Classifier:
     Raises
     ------
     UserError
-        If it does not tell its features from its head.
+        If it does not separate its features from its head.
     """
     if not isinstance(model, Classifier):
         raise UserError("this needs a model that derives from models.classifier.Classifier")

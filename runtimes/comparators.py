@@ -1,4 +1,4 @@
-"""The ceiling and the floor of a federated run, derived from its configuration.
+"""The upper and the lower bound of a federated run, derived from its configuration.
 
 ``centralized`` trains one model on the union of the data with the same number of mini-batch gradients per
 round; ``local-only`` trains each client's model on its own data and averages nothing.

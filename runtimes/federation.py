@@ -274,7 +274,7 @@ def _check_completed(processes: FlowerProcesses) -> None:
         processes.check_services()
         time.sleep(FOLLOW_SECONDS)
     if status["status"] != "finished:completed":
-        details = status["status-details"].partition("\n")[0]  # the rest stands in the log above
+        details = status["status-details"].partition("\n")[0]  # the rest is in the log above
         raise FederationError(f"the run is {status['status']}: {details}")
 
 
@@ -283,12 +283,12 @@ def _run_status(processes: FlowerProcesses) -> dict[str, str]:
     try:
         status: dict[str, str] = json.loads(answer)["runs"][0]
     except (ValueError, LookupError):
-        raise FederationError(f"'flwr list' did not tell how the run ended: {answer}") from None
+        raise FederationError(f"'flwr list' did not report how the run ended: {answer}") from None
     return status
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Value]:
-    """Lay the command line over the experiment file."""
+    """Apply the command line to the experiment file."""
     overrides: dict[str, Value] = {}
     if options.experiment is not None:
         experiment = parse_experiment(read_text(options.experiment), str(options.experiment))

@@ -35,8 +35,8 @@ class FederationError(Exception):
 
 
 def flower_environment(home: Path) -> dict[str, str]:
-    """Return the environment of every Flower process, with `home` in place of ``~/.flwr``."""
-    # Flower starts its own programs by their bare names; the ones to take stand beside this Python.
+    """Return the environment of every Flower process, with `home` instead of ``~/.flwr``."""
+    # Flower starts its own programs by their bare names; the ones to take are next to this Python.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     if shutil.which("flwr", path=path) is None:
         raise UserError(f"Flower is not installed for {sys.executable}; install the project's dependencies")
@@ -100,7 +100,7 @@ class FlowerProcesses:
         os.waitpid(self._guard, 0)
 
     def connect(self, address: str) -> None:
-        """Tell the ``flwr`` command where the SuperLink named ``CONNECTION`` listens."""
+        """Configure for the ``flwr`` command where the SuperLink named ``CONNECTION`` listens."""
         (self._home / "config.toml").write_text(
             f'[superlink.{CONNECTION}]\naddress = "{address}"\ninsecure = true\n'
         )

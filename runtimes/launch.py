@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-# Before Flower is imported: a local run tells nobody and asks nobody.
+# Before Flower is imported: a local run sends no telemetry and checks for no update.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
@@ -13,11 +13,12 @@ from common.config import Config, read_assignments
 from common.errors import UserError
 from common.experiment_file import Experiment, Overrides, parse_experiment
 from common.files import read_text
+from common.request import keeping_request
 from runtimes.run import configure, run, saying_how_to_resume
 
 
 def read_configuration(options: argparse.Namespace) -> Config:
-    """Lay defaults, experiment file and command line over each other and validate the result.
+    """Combine defaults, experiment file and command line, the later overriding the earlier, and validate.
 
     With ``--resume`` the configuration that the run stored, if there is one, replaces the defaults.
     """
@@ -45,7 +46,12 @@ def read_experiment(options: argparse.Namespace) -> Experiment:
     """Read the experiment file of the command line; without one the experiment overrides nothing."""
     if not options.experiment:
         return Experiment()
-    return parse_experiment(read_text(options.experiment), str(options.experiment))
+    return parse_experiment(experiment_text(options), str(options.experiment))
+
+
+def experiment_text(options: argparse.Namespace) -> str:
+    """Return the text of the experiment file of the command line; none, nothing."""
+    return read_text(options.experiment) if options.experiment else ""
 
 
 def launch(options: argparse.Namespace) -> int:
@@ -54,7 +60,7 @@ def launch(options: argparse.Namespace) -> int:
     if experiment.axes or options.comparators or options.seeds:
         from runtimes.sweep import launch_sweep
 
-        return launch_sweep(experiment, options)
+        return launch_sweep(experiment, options, experiment_text(options))
     if options.list or options.only:
         raise UserError("--list and --only are for sweeps: experiment files with axes, or --comparators")
     config = read_configuration(options)
@@ -64,7 +70,10 @@ def launch(options: argparse.Namespace) -> int:
 
     path = Path(config.run.directory or default_run_directory(config))
     check_writable(path)
-    with saying_how_to_resume(path):
+    with (
+        keeping_request(path, experiment_text(options), options.arguments),
+        saying_how_to_resume(path),
+    ):
         run(config, str(path))
     print_summary(path, make_console())
     return 0

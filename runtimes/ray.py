@@ -147,7 +147,7 @@ class RayGrid(LocalGrid):
     def measure(self, candidate: Candidate, num_batches: int) -> list[Measures | None]:
         """Spread the test batches over the actors, which idle then; on GPUs if each has one of its own.
 
-        A share that fails is None: whoever asked measures all of them, and sees the error.
+        A share that fails is None: the caller measures all of them, and sees the error.
         """
         count = min(num_batches, len(self._actors))
         on_gpu = resolve_device(self._config.device).type != "cpu"
@@ -190,7 +190,7 @@ class RayGrid(LocalGrid):
         client_id = self.client_id(message.metadata.dst_node_id)
         reason = str(death).strip().splitlines()[0]
         print(
-            f"a Ray worker died at a job of client {client_id}, which another one does again ({reason})",
+            f"a Ray worker died at a job of client {client_id}, which another one repeats ({reason})",
             file=sys.stderr,
             flush=True,
         )
@@ -234,7 +234,7 @@ def _result(reference: Any) -> Any:
 
 
 def start_ray(config: Config) -> bool:
-    """Start Ray, or connect to ``ray.address``, unless this process has done so before; tell whether it did.
+    """Start Ray, or connect to ``ray.address``, unless this process has done so; return whether it did.
 
     Raises
     ------

@@ -66,7 +66,7 @@ def realign(run_directory: Path, assignments: Sequence[str] = ()) -> int:
     with lock_directory(run_directory):
         checkpoint = CheckpointStore(run_directory / "checkpoints").load_latest()
         if checkpoint is None:
-            raise UserError(f"{run_directory} has no checkpoint: the run has not got so far")
+            raise UserError(f"{run_directory} has no checkpoint: the run has not reached that point")
         stored = stored_config(found.values).flat()
         forms = [str(overrides[INFERENCE])] if INFERENCE in overrides else list(FORMS)
         results: dict[str, Realigned] = {}

@@ -21,7 +21,7 @@ def configure(
     run_directory: str,
     stored: Sequence[Overrides] = (),
 ) -> Config:
-    """Lay the command line over the overrides of one run and validate the result.
+    """Apply the command line to the overrides of one run and validate the result.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def configure(
     config = Config.from_flat(set_back(values))
     if config.clients.count == 0:
         raise UserError(
-            "clients.count = 0 takes the nodes that are there under Flower's own runtimes, and this one makes"
+            "clients.count = 0 takes the connected nodes under Flower's own runtimes, and this one makes"
             " them: set clients.count"
         )
     return compared(config, options.comparator) if options.comparator else config

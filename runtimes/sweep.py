@@ -20,6 +20,7 @@ from common.config import Config, merge, read_assignments, settle_budget
 from common.errors import ClientFailureError, UserError
 from common.experiment_file import Experiment, LabelFilter, Overrides, Point
 from common.files import write_atomic
+from common.request import write_request
 from common.sections import Value
 from runtimes.comparators import AS_GIVEN, COMPARATORS
 from runtimes.run import compared, configure, run, saying_how_to_resume
@@ -72,8 +73,8 @@ class PlannedRun:
         return Path(self.config.run.directory)
 
 
-def launch_sweep(experiment: Experiment, options: argparse.Namespace) -> int:
-    """Run a sweep, or list it; return the exit code."""
+def launch_sweep(experiment: Experiment, options: argparse.Namespace, text: str = "") -> int:
+    """Run a sweep, or list it; return the exit code. `text` is that of the experiment file."""
     console = make_console()
     directory = _directory(options)
     experiment = add_axes(experiment, options)
@@ -94,12 +95,15 @@ def launch_sweep(experiment: Experiment, options: argparse.Namespace) -> int:
         check(waiting, console)
         directory.mkdir(parents=True, exist_ok=True)
         write_description(directory / SWEEP_FILE, experiment, runs)
+        write_request(directory, text, options.arguments)
         failed = run_all(selected, states, console)
 
+    from analysis.comparison.report import write_page
     from analysis.comparison.sweep_report import write_report
 
     if len(failed) < len(selected):
         write_report(directory, console)
+        write_page(directory)
     if failed:
         count = f"{len(failed)} of {len(selected)} runs failed"
         raise ClientFailureError(f"{count}: {', '.join(failed)}; --resume tries again")
@@ -116,7 +120,7 @@ def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
         try:
             seeds = [int(text) for text in options.seeds.split(",")]
         except ValueError:
-            raise UserError(f"--seeds takes integers with commas between, not '{options.seeds}'") from None
+            raise UserError(f"--seeds takes integers separated by commas, not '{options.seeds}'") from None
         if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
             raise UserError(f"--seeds names {twice[0]} twice: a repetition needs a seed of its own")
         experiment = experiment.with_seeds(seeds)
@@ -226,7 +230,7 @@ def run_all(runs: Sequence[PlannedRun], states: Mapping[str, State], console: Co
                 run(item.config.model_copy(update=resume), item.config.run.directory)
             except ClientFailureError as error:
                 failed.append(item.name)
-                console.print(f"{title} failed, the others go on: {error}", markup=False, soft_wrap=True)
+                console.print(f"{title} failed, the others continue: {error}", markup=False, soft_wrap=True)
     if request.requested:
         console.print("the last run is finished: nothing is left to stop")
     return failed
@@ -251,7 +255,7 @@ def _description(experiment: Experiment, item: PlannedRun) -> dict[str, Any]:
 
 
 def _is_as_published(item: PlannedRun) -> bool:
-    """Whether a run has the file's own data and model, so that a published number may stand next to it."""
+    """Whether a run has the file's own data and model, so that a published number may be shown next to it."""
     own, values = merge(item.point.overrides), item.config.flat()
     return all(
         own.get(key) == values.get(key)
@@ -280,14 +284,14 @@ def _check_states(
         others = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
         first = different[0].name
         raise UserError(
-            f"{directory} holds other runs than these: {first}:"
+            f"{directory} holds runs other than these: {first}:"
             f" {'; '.join(states[first].differences)}{others}; choose another --run-dir"
         )
     unfinished = [item.name for item in runs if states[item.name].kind == "unfinished"]
     if unfinished and not resume:
         others = f" and {len(unfinished) - 1} more" if len(unfinished) > 1 else ""
         raise UserError(
-            f"{directory} holds an unfinished run, {unfinished[0]}{others}: go on with --resume or choose"
+            f"{directory} holds an unfinished run, {unfinished[0]}{others}: resume with --resume or choose"
             " another --run-dir"
         )
 

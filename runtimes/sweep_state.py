@@ -33,7 +33,7 @@ class State:
 def state_of(path: Path, config: Config) -> State:
     """Compare a run directory with the configuration that it should have.
 
-    A finished run with fewer rounds than asked for counts as unfinished: it can go on.
+    A finished run with fewer rounds than asked for counts as unfinished: it can be continued.
     """
     summary, plugins = _read_summary(path / "summary.json", config.plugins), config.plugins
     values = summary.get("config")

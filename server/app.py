@@ -27,6 +27,8 @@ def main(grid: Grid, context: Context) -> None:
         return
 
     # Imported here: the first round need not wait for the drawing library.
+    from analysis.comparison.report import write_page
     from analysis.report import write_plots
 
     write_plots(run_directory)
+    write_page(run_directory)

@@ -24,7 +24,7 @@ from models.measures.own import means
 from models.measures.sharpness import hessian_trace
 from server.measurer import Candidate, Evaluator, Measurer, Measures, joined
 
-_OF_SIZES = ("_loss", "_accuracy")  # what is told of every sub-model
+_OF_SIZES = ("_loss", "_accuracy")  # what is reported of every sub-model
 
 
 class CentralEvaluation:
@@ -70,7 +70,7 @@ class CentralEvaluation:
         return to_record(self.model.state_dict())
 
     def finished(self, arrays: Mapping[str, Array]) -> ArrayRecord:
-        """Return the model as it is evaluated and saved: with ``recalibrate``, buffers estimated anew."""
+        """Return the model as it is evaluated and saved: with ``recalibrate``, buffers estimated again."""
         self._load(self.model, to_tensors(arrays))
         return to_record(self.model.state_dict())
 
@@ -80,7 +80,7 @@ class CentralEvaluation:
         return self._recalibrates and bool(self._submodels)
 
     def recalibrated(self, arrays: Mapping[str, Array], size: str) -> ArrayRecord:
-        """Return a sub-model of a size with buffers estimated anew."""
+        """Return a sub-model of a size with buffers estimated again."""
         model = self._submodels[size][0] or self.model
         self._load(model, to_tensors(arrays))
         return to_record(model.state_dict())

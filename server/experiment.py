@@ -53,7 +53,7 @@ from strategies.fedavg import FedAvg
 
 
 def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Path:
-    """Run an experiment on a Grid, or go on with it, and return its run directory.
+    """Run an experiment on a Grid, or resume it, and return its run directory.
 
     Raises
     ------
@@ -209,11 +209,11 @@ def _remarks(
         yield f"batch-norm.policy = '{config.batch_norm.policy}' has no effect: the model has no BatchNorm"
     yield from _speed_remarks(config, evaluation.model)
     yield from privacy_remarks(config)
-    made = config.local.course().first_step(config.rounds + 1)
+    made = config.local.step_plan().first_step(config.rounds + 1)
     if config.steps.rule == "fixed" and made < config.local.total_steps:
         yield (
             f"{config.rounds} rounds make {made} of local.total-steps = {config.local.total_steps}:"
-            f" rounds = {config.local.course().num_rounds(config.local.total_steps)} would make all"
+            f" rounds = {config.local.step_plan().num_rounds(config.local.total_steps)} would make all"
         )
     if num_held < num_samples and config.partition.name != "node":
         yield f"the partition leaves out {num_samples - num_held} of {num_samples} training samples"

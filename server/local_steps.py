@@ -71,7 +71,7 @@ class LocalSteps:
         return {**own, "rule": kept}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state`` returned."""
+        """Restore what ``state`` returned."""
         vars(self._rule).update(state.get("rule", {}))
         vars(self).update({key: value for key, value in state.items() if key != "rule"})
 

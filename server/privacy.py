@@ -12,7 +12,7 @@ from strategies._privacy import ClientPrivacy
 from strategies.balanced_softmax import BalancedSoftmax
 from strategies.fedavg import FedAvg
 
-# The scheme that draws every cohort uniformly, without replacement and anew: the one that sampling amplifies.
+# The scheme that draws each cohort uniformly, without replacement, independently: sampling amplifies it.
 _AMPLIFYING = "uniform"
 _Statistics = nn.modules.batchnorm._NormBase
 
@@ -60,8 +60,8 @@ def _check_scheme(config: Config, scheme: ParticipationScheme) -> None:
         )
     if scheme.looks_at_labels:
         raise UserError(
-            f"privacy.* has no epsilon for participation '{name}', whose cohorts tell of the clients' labels:"
-            " choose another participation.name, such as 'uniform'"
+            f"privacy.* has no epsilon for participation '{name}', whose cohorts depend on the clients'"
+            " labels: choose another participation.name, such as 'uniform'"
         )
     # What one client did would reach later cohorts through the losses, and with them other clients' changes.
     if scheme.remembers_losses and config.privacy.noise_multiplier > 0:

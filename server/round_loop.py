@@ -10,6 +10,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from common.clock import synchronous_seconds
 from common.errors import UserError
 from common.global_generators import seeded_globally
+from common.outside_code import runs_outside_code
 from common.randomness import torch_seed
 from common.records import record_of, to_record, to_tensors
 from server.checkpoints.checkpoint import Checkpoint
@@ -27,7 +28,7 @@ from server.records.training_row import training_row
 
 
 class RoundLoop:
-    """Runs the rounds of an experiment from wherever they stand. It knows no method and writes no file.
+    """Runs the rounds of an experiment from any round on. It knows no method and writes no file.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class RoundLoop:
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Take up a run where a checkpoint left it."""
+        """Resume a run where a checkpoint left it."""
         self.server_round = checkpoint.server_round
         self.arrays = to_record({name: checkpoint.arrays[name] for name in self.arrays})
         self.observers.checkpointing.resume(checkpoint)
@@ -77,7 +78,7 @@ class RoundLoop:
         return {"seconds": self.seconds, "stopped": self.stopped}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state`` returned."""
+        """Restore what ``state`` returned."""
         self.seconds, self.stopped = state["seconds"], state["stopped"]
 
     def run(self) -> None:
@@ -93,13 +94,15 @@ class RoundLoop:
         self.progress.start(self.server_round, self.config.rounds)
         try:
             with stop_between_rounds(self.progress.note, self.run_directory.path) as request:
+                runs_outside = runs_outside_code(self.config)
                 if self.server_round == 0:
                     started = time.perf_counter()
                     initial = self._evaluate_centrally() if self.config.evaluate.first else {}
                     self._notify(Round(0, row={"round": 0, **initial}), started)
                 while self.server_round < self.config.rounds and not self.stopped:
                     number = self.server_round + 1
-                    with seeded_globally(torch_seed(self.config.seed, "round", number)):
+                    seed = torch_seed(self.config.seed, "round", number)
+                    with seeded_globally(seed, needed=runs_outside):
                         self._run_round(Round(number, start=self._shared_arrays()), request)
         finally:
             self.observers.end()

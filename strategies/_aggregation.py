@@ -34,7 +34,7 @@ class WeightedAverage:
                 self._dtypes[name] = value.dtype
                 if not value.is_floating_point():
                     self._bases[name] = value.to(torch.int64, copy=True)
-            if name in self._bases:  # large counters are no floating-point numbers, their differences are
+            if name in self._bases:  # large counters are not floating-point numbers, their differences are
                 value = value.to(torch.int64) - self._bases[name]
             self._sums[name].add_(value, alpha=weight)
             self._weights[name] += weight

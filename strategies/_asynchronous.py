@@ -69,7 +69,9 @@ class Asynchronous(FedAvg):
                 " participation.name at 'uniform'"
             )
         if config.stragglers.policy == "drop":
-            raise UserError(f"'{name}' waits for nobody: stragglers.policy must be 'keep'; see clock.spread")
+            raise UserError(
+                f"'{name}' waits for no client: stragglers.policy must be 'keep'; see clock.spread"
+            )
         if config.steps.rule != "fixed":
             raise UserError(
                 f"clients of '{name}' share no rounds to decide local steps for: leave steps.rule at 'fixed'"

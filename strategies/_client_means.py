@@ -13,7 +13,7 @@ class ClientMean(FedAvg):
     """Follows the mean s = sum_i p_i s_i over all clients by the changes of those of a round.
 
     s <- s + sum_{i in S} p_i (s_i+ - s_i). p_i is 1 / K or n_i / N, the client's weight in the objective:
-    it is normalised over all clients, whoever takes part, and no correction of participation is in it. A
+    it is normalised over all clients, whichever take part, and no correction of participation is in it. A
     mean that is normalised within the cohort would not add up to a mean over the clients. Where all clients
     start with s_i = 0, s is the mean of all s_i after every round.
 

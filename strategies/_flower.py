@@ -32,9 +32,9 @@ WEIGHT = "aggregation-weight"
 class FlowerStrategy(FedAvg):
     """Lets a Flower strategy aggregate the trainable parameters, and averages all other entries itself.
 
-    Running statistics and counters are no parameters: an optimiser on the server must not take steps on them,
-    nor a median be taken of counters. They are averaged as in FedAvg. Parameters have the order of the global
-    model in everything that the Flower strategy sees, since some pair them by position.
+    Running statistics and counters are not parameters: an optimiser on the server must not take steps on
+    them, nor a median be taken of counters. They are averaged as in FedAvg. Parameters have the order of the
+    global model in everything that the Flower strategy sees, since some pair them by position.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class FlowerStrategy(FedAvg):
         return record_of({**parameters, **to_record(others.result())}), aggregated
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Hand over the metrics that all clients measured: a Flower strategy wants the same ones of all."""
+        """Pass on the metrics that all clients measured: a Flower strategy needs the same ones from all."""
         kept = list(replies)
         records = [reply.content.metric_records[METRICS] for reply in kept]
         shared = set.intersection(*(set(record) for record in records)) if records else set()

@@ -13,7 +13,7 @@ from strategies._aggregation import WeightedAverage
 class HolderAverage(WeightedAverage):
     """Weighted average, element by element, over the replies that have the element.
 
-    Sums are kept in float64, one tensor per entry of the server's, beside which entries that are sent in part
+    Sums are kept in float64, one tensor per entry of the server's; in addition, entries that are sent in part
     have a second one for the weights; it has one element where those of a whole dimension are alike. Counters
     are averaged like everything else.
 
@@ -105,5 +105,5 @@ class HolderAverage(WeightedAverage):
 
 
 def _is_coarser(shape: torch.Size, indices: Indices) -> bool:
-    """Tell whether a tensor of weights has one element along a dimension of which only a part is sent."""
+    """Return whether a tensor of weights has one element along a dimension of which only a part is sent."""
     return any(index is not None and shape[d] == 1 for d, index in enumerate(indices))

@@ -1,4 +1,4 @@
-"""InCo Aggregation: deeper layers of a stage take up the update of its shallowest one, on the server alone.
+"""InCo Aggregation: deeper layers of a stage use the update of its shallowest one, on the server alone.
 
 Chan, Zhou, Zhao, Jiang, Ngai, "Internal Cross-layer Gradients for Extending Homogeneity to Heterogeneity in
 Federated Learning", ICLR 2024: theorem 3.1, Algorithm 1, appendix C. The defaults are those of the released
@@ -87,7 +87,7 @@ def apply_inco(
     Returns
     -------
     InCoResult
-        All updates, those that are no targets being the same tensors; and diagnostics per replaced target.
+        All updates, those that are not targets being the same tensors; and diagnostics per replaced target.
 
     Raises
     ------

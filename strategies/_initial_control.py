@@ -9,7 +9,7 @@ from strategies._client_means import ClientMean
 
 
 class InitialControl(ClientMean):
-    """With ``initialise``, all clients tell a gradient at the initial model before the first round.
+    """With ``initialise``, all clients send a gradient at the initial model before the first round.
 
     c_i is the mean of as many mini-batch gradients as a round has steps, and c the mean of all c_i (the
     default of the code of Bao, Crawshaw and Liu, ICML 2024).

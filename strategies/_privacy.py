@@ -73,7 +73,7 @@ class ClientPrivacy:
         """
         if section != ARRAYS:
             raise UserError(
-                f"a client replied with '{section}' beside its model, which privacy.* does not cover:"
+                f"a client replied with '{section}' in addition to its model, which privacy.* does not cover:"
                 " set privacy.clipping = 'off', or choose a method whose replies are the model alone"
             )
 
@@ -101,7 +101,7 @@ def split_noise_multiplier(noise_multiplier: float, count_deviation: float) -> f
 
 
 class PrivateMean(WeightedAverage):
-    """The private mean of the models of one round, in place of their weighted average.
+    """The private mean of the models of one round, instead of their weighted average.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class PrivateMean(WeightedAverage):
         self._num_clipped = 0
 
     def add(self, section: Mapping[str, torch.Tensor], weight: float) -> None:
-        """Add one reply's model, clipped; `weight` has no say. Entries that it lacks count as unchanged."""
+        """Add one reply's model, clipped; `weight` is ignored. Entries that it lacks count as unchanged."""
         change = {
             name: section[name].double() - self._start[name]
             for name in self._parameter_names

@@ -27,7 +27,7 @@ class Accountant:
     cohort_size, num_clients : int
         m and K.
     amplified : bool
-        Whether each cohort is drawn uniformly, without replacement and anew.
+        Whether each cohort is drawn uniformly, without replacement and independently.
     relation : {"replace-one", "zero-out"}
         Which populations are neighbours.
     delta : float

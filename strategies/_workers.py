@@ -13,7 +13,7 @@ OPTIMIZER = "optimizer"
 
 
 class Workers(FedAvg):
-    """x <- (1/K) sum_k y_k; what optimisers keep is averaged likewise if the workers send it."""
+    """x <- (1/K) sum_k y_k; what optimisers keep is averaged as well if the workers send it."""
 
     SECTIONS = frozenset({ARRAYS, OPTIMIZER})
     TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "learning_rate", "optimizer_dtypes")

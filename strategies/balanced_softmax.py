@@ -1,4 +1,4 @@
-"""The server half of balanced softmax: tells clients how many samples of each class there are in all.
+"""The server half of balanced softmax: sends clients the number of samples of each class in total.
 
 arXiv:2007.10740, arXiv:2007.07314.
 """

@@ -24,7 +24,7 @@ class CReFF(FedAvg):
     """Learns features of every class that have the clients' gradients, and re-trains the head on them.
 
     The global model is the averaged body with the re-trained head; clients train from the averaged head,
-    which travels beside it (Algorithm 1). Features start as normal noise and are kept from round to round.
+    which travels with it (Algorithm 1). Features start as normal noise and are kept from round to round.
     They are matched row by row of the head's weight, by 1 - cos, to the mean over the clients that hold the
     class.
     """
@@ -130,7 +130,7 @@ def match_features(
     steps: int,
     learning_rate: float,
 ) -> torch.Tensor:
-    """Return features after so many gradient steps on the distance of their gradients to the targets."""
+    """Return features after gradient steps on the distance of their gradients to the targets."""
     features = features.clone().requires_grad_()
     for _ in range(steps):
         with torch.enable_grad():
@@ -144,7 +144,7 @@ def match_features(
 def retrain_head(
     head: Tensors, features: torch.Tensor, labels: torch.Tensor, steps: int, learning_rate: float
 ) -> Tensors:
-    """Return the head after so many steps on the cross-entropy of all features (labels, samples, d)."""
+    """Return the head after gradient steps on the cross-entropy of all features (labels, samples, d)."""
     trained = {name: value.clone().requires_grad_() for name, value in head.items()}
     inputs, targets = features.flatten(0, 1), labels.repeat_interleave(features.shape[1])
     for _ in range(steps):

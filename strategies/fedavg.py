@@ -87,7 +87,7 @@ class FedAvg(Strategy):
         return data_of({name: value for name, value in vars(self).items() if name not in self.TRANSIENT})
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state`` returned."""
+        """Restore what ``state`` returned."""
         vars(self).update(state)
 
     # Hooks, in the order in which a run calls them.
@@ -139,11 +139,11 @@ class FedAvg(Strategy):
         """
 
     def broadcast(self, server_round: int) -> Payload:
-        """Return the sections that go to every client beside the model."""
+        """Return the sections that go to every client in addition to the model."""
         return {}
 
     def weight(self, metrics: MetricRecord) -> float:
-        """Return the weight of a reply; a participation scheme that corrects its bias has a say in it."""
+        """Return the weight of a reply; a participation scheme that corrects its bias changes it."""
         return float(metrics.get(PARTICIPATION_WEIGHT, 1.0)) * self.client_weight(metrics)  # type: ignore[arg-type]
 
     def client_weight(self, metrics: MetricRecord) -> float:
@@ -277,11 +277,11 @@ class FedAvg(Strategy):
         return {}
 
     def summary(self) -> None:
-        """Say nothing: the run directory's ``config.toml`` says all."""
+        """Print nothing: the run directory's ``config.toml`` has it all."""
 
 
 def data_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes that are no functions: those are configuration, and not checkpointed."""
+    """Return the attributes that are not functions: those are configuration, and not checkpointed."""
     return {name: value for name, value in attributes.items() if not _is_function(value)}
 
 

@@ -1,4 +1,4 @@
-"""FedETF's server half (Li et al., ICCV 2023): a fixed equiangular tight frame in the place of the head.
+"""FedETF's server half (Li et al., ICCV 2023): a fixed equiangular tight frame instead of the head.
 
 arXiv:2303.10058.
 """

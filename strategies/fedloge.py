@@ -24,7 +24,7 @@ from strategies._fixed_head import FixedHead
 
 
 class FedLoGe(FixedHead):
-    """Averages the backbone, trained under a frozen head, and the global head psi beside it.
+    """Averages the backbone, trained under a frozen head, and in addition the global head psi.
 
     The model's own head is SSE-C (``models.heads.sse_c``): made before the first round, sent with the
     model, never averaged. psi starts as the model's initial head. ``head`` takes another one in its place, an
@@ -82,7 +82,7 @@ class FedLoGe(FixedHead):
         return self.head == "learnable"
 
     def variants(self, model: Tensors) -> dict[str, Tensors]:
-        """Return psi as it is and realigned, in the place of the model's head."""
+        """Return psi as it is and realigned, instead of the model's head."""
         realigned = realign_globally(self.global_head, self.kappa)
         heads = {
             "global_head": self.global_head,

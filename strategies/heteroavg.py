@@ -183,7 +183,7 @@ class HeteroAvg(InCo):
 
 
 def cut(record: ArrayRecord, selection: EntrySelection) -> ArrayRecord:
-    """Return of a serialised section what a selection holds; whole entries are not serialised anew."""
+    """Return of a serialised section what a selection holds; whole entries are not serialised again."""
     parts = {}
     for name, array in record.items():
         if name in selection.indices:

@@ -14,7 +14,7 @@ HEAD = ("classifier.weight", "classifier.bias")
 class HeteroFL(HeteroAvg):
     """Every element becomes the mean over the clients that hold it; elements that nobody holds stay.
 
-    A client holds the leading channels of each layer. Of the classifier it has a say in the rows of those
+    A client holds the leading channels of each layer. Of the classifier it contributes to the rows of those
     classes alone that are among its samples.
     """
 

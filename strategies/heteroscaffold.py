@@ -17,7 +17,7 @@ CONTROL = "control"
 class HeteroScaffold(HeteroAvg):
     """c[l] <- c[l] + sum_i p_i (c_i+ - c_i)[l], p_i being the weight among all clients whose size holds l.
 
-    It is 1 / N_l, or by examples n_i / sum_j n_j over those N_l clients, whoever takes part. With all
+    It is 1 / N_l, or by examples n_i / sum_j n_j over those N_l clients, whichever take part. With all
     controls zero at the start, c[l] is the mean of their c_i[l] after every round. The model is HeteroAvg's,
     and InCo works on its change alone.
     """

@@ -10,7 +10,7 @@ class ScaleFL(HeteroAvg):
     """Every element becomes the mean over the clients that hold it; elements that nobody holds stay.
 
     A client of level l holds the leading channels of everything up to head l, the earlier heads included, so
-    that it has a say in nothing behind.
+    that it contributes to nothing behind.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {

@@ -1,8 +1,8 @@
 """Local SGD with label noise on two weights: the drift along the manifold of minimisers towards flat ones.
 
-The model f(u, v) = u v has the loss (u v - 1 - e)^2 / 2, where e = +-s is drawn anew by every worker in every
-step. All points with u v = 1 are minimisers; there the trace of the Hessian is u^2 + v^2, and the slow SDE of
-Gu et al. (ICLR 2023) has no diffusion, only a drift that lowers it, faster with more local steps.
+The model f(u, v) = u v has the loss (u v - 1 - e)^2 / 2, where e = +-s is drawn by every worker in
+every step. All points with u v = 1 are minimisers; there the trace of the Hessian is u^2 + v^2, and the slow
+SDE of Gu et al. (ICLR 2023) has no diffusion, only a drift that lowers it, faster with more local steps.
 """
 
 import math

@@ -119,7 +119,7 @@ def train(problem: Problem, period: int, record_every: int = 0) -> Trained:
     period : int
         H; a last round is shorter if H does not divide the steps. 1 is parallel gradient descent.
     record_every : int, default 0
-        Record both scores every so many steps; 0: never.
+        Record both scores every n-th step; 0: never.
     """
     setting, samples = problem.setting, problem.train
     weights = np.repeat(problem.weights[:, None], 2, axis=1)

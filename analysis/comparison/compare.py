@@ -1,4 +1,4 @@
-"""Compare runs, or lay out a sweep: ``python -m analysis compare DIR [DIR ...]``."""
+"""Compare runs, or arrange a sweep as a table: ``python -m analysis compare DIR [DIR ...]``."""
 
 import argparse
 import sys
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _compare_sweep(sweep: Sweep, options: argparse.Namespace) -> None:
-    """Lay a sweep out by its axes; by configuration keys if rows or columns name one."""
+    """Arrange a sweep by its axes; by configuration keys if rows or columns name one."""
     rows, columns = _names(options.rows), _names(options.columns)
     if any(name not in sweep.axes for name in (*(rows or ()), *(columns or ()))):
         _compare_runs(options)

@@ -42,7 +42,7 @@ def plot_comparison(runs: Sequence[Run], path: Path) -> Path:
 
 
 def line_looks(groups: Sequence[Sequence[Run]]) -> list[tuple[str, str]]:
-    """Return colour and line style per group: colours tell methods apart, or groups if all use one method."""
+    """Return colour and line style per group: colours distinguish methods, or groups if all use one."""
     methods = [str(group[0].config.get("method.name", "")) for group in groups]
     if len(set(methods)) == 1:
         colours = [PALETTE[index % len(PALETTE)] for index in range(len(groups))]

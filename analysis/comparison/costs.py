@@ -10,7 +10,7 @@ import csv
 import io
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +21,7 @@ from rich.table import Table
 from analysis.command import command
 from analysis.comparison.comparison_plot import LINE_STYLES, run_label
 from analysis.comparison.median_band import band, draw_band, final_text, limits
+from analysis.comparison.sweep_table import load_finished
 from analysis.reading.run_directory import read_clients, read_metrics
 from analysis.reading.runs import SEED_KEY, Run, default_metric, differing_keys, group_seeds, load_run
 from analysis.reading.sweep import Sweep, is_sweep, read_sweep
@@ -63,12 +64,12 @@ def read_costs(run_dir: Path) -> pd.DataFrame:
     """
     metrics = read_metrics(run_dir).set_index("round")
     costs = pd.DataFrame({"rounds": metrics.index}, index=metrics.index)
-    costs["megabytes"] = _total(metrics["bytes_down"] + metrics["bytes_up"]) / 1e6
+    if {"bytes_down", "bytes_up"} <= set(metrics):
+        costs["megabytes"] = _total(metrics["bytes_down"] + metrics["bytes_up"]) / 1e6
     if "local_steps" in metrics:
         costs["local_steps"] = _total(metrics["local_steps"])
-    else:
-        steps = read_clients(run_dir).groupby("round")["steps"].sum()
-        costs["local_steps"] = _total(steps.reindex(metrics.index))
+    elif "steps" in (clients := read_clients(run_dir)):
+        costs["local_steps"] = _total(clients.groupby("round")["steps"].sum().reindex(metrics.index))
     for name in ("seconds", "virtual_seconds"):
         if name in metrics and metrics[name].notna().any():
             costs[name] = _total(metrics[name])
@@ -92,8 +93,10 @@ def cost_table(groups: Groups, target: float | None = None) -> tuple[list[str], 
     for label, group in groups:
         ends = [_end(run, target) for run in group]
         cells = ["-"] * len(shown)
-        if None not in ends:
-            spent = pd.DataFrame([costs[run.path].loc[end] for run, end in zip(group, ends, strict=True)])
+        reached = [end for end in ends if end is not None]
+        if len(reached) == len(group):
+            tables = zip([costs[run.path] for run in group], reached, strict=True)
+            spent = pd.concat([table[table.index <= end].iloc[-1:] for table, end in tables])
             cells = [f"{spent[name].mean():g}" for name in shown]
         rows.append([label, final_text([run.curve for run in group]), *cells])
     until = "" if target is None else f" until {target:g}"
@@ -179,14 +182,17 @@ def _end(run: Run, target: float | None) -> int | None:
     return None if reached.empty else int(reached.index[0])
 
 
-def _load(directories: Sequence[Path], metric: str) -> Groups:
+def load_groups(directories: Sequence[Path], metric: str) -> Groups:
     """Return the runs of directories: those of a sweep by their labels, others by what differs."""
     groups: Groups = []
     alone: list[Run] = []
     for directory in directories:
         if is_sweep(directory):
             prefix = f"{directory.resolve().name}: " if len(directories) > 1 else ""
-            groups += [(f"{prefix}{label}", runs) for label, runs in _by_label(read_sweep(directory), metric)]
+            sweep = read_sweep(directory)
+            loaded = next(iter(load_finished(sweep, [metric]).values()))
+            found = by_label(sweep, loaded)
+            groups += [(with_seeds(f"{prefix}{label}", runs), runs) for label, runs in found.items()]
         else:
             alone.append(load_run(directory, metric))
     groups += by_configuration(alone) if alone else []
@@ -195,16 +201,18 @@ def _load(directories: Sequence[Path], metric: str) -> Groups:
     return groups
 
 
-def _by_label(sweep: Sweep, metric: str) -> Groups:
+def by_label(sweep: Sweep, loaded: Mapping[str, Run]) -> dict[str, list[Run]]:
+    """Return label → the runs of a sweep that have it, once each; `loaded` has them by name."""
     groups: dict[str, dict[Path, Run]] = {}
     for entry in sweep.runs:
-        if entry.is_finished:
-            label = ",".join(entry.labels[axis] for axis in sweep.shown_axes) or entry.name
-            groups.setdefault(label, {})[entry.path] = load_run(entry.path, metric)
-    return [
-        (f"{label} ({len(runs)} seeds)" if len(runs) > 1 else label, list(runs.values()))
-        for label, runs in groups.items()
-    ]
+        if entry.name in loaded:
+            groups.setdefault(sweep.label(entry), {})[entry.path] = loaded[entry.name]
+    return {label: list(runs.values()) for label, runs in groups.items()}
+
+
+def with_seeds(label: str, runs: Sequence[Run]) -> str:
+    """Return a label that says how many repetitions there are, if several."""
+    return f"{label} ({len(runs)} seeds)" if len(runs) > 1 else label
 
 
 @command
@@ -219,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", metavar="FILE", type=Path, help="draw the curves (.png, .pdf or .svg)")
     parser.add_argument("--csv", metavar="FILE.csv", type=Path, help="also write the table into this file")
     options = parser.parse_args(arguments)
-    groups = _load(options.directories, options.metric or default_metric(options.directories))
+    groups = load_groups(options.directories, options.metric or default_metric(options.directories))
     header, rows = cost_table(groups, options.target)
     printed = Table(*map(escape, header))
     for row in rows:

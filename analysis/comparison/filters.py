@@ -37,7 +37,7 @@ def first_filters(run_dir: Path) -> Array:
     """
     path = run_dir / "model.safetensors"
     if not path.is_file():
-        raise NoDataError(f"{run_dir} has no model.safetensors: it is no run directory, or has not finished")
+        raise NoDataError(f"{run_dir} has no model.safetensors: it is not a run directory, or not finished")
     for value in _in_order(read_safetensors(path)):
         if value.ndim == 4 and value.shape[1] in (1, 3):
             return np.asarray(value, dtype=np.float64)

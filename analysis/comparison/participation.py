@@ -88,7 +88,7 @@ def scheme_label(run: Run) -> str:
     }
     parameters.pop("name", None)
     if not _is_skewed(run):
-        parameters.pop("gamma", None)  # stands in every configuration
+        parameters.pop("gamma", None)  # is in every configuration
         return ", ".join([name, *(f"{key} {value}" for key, value in parameters.items())])
     return ", ".join(
         f"{key} {value:g}" if key == "gamma" else str(value) for key, value in parameters.items()
@@ -96,7 +96,7 @@ def scheme_label(run: Run) -> str:
 
 
 def plot_distributions(runs: Sequence[Run], path: Path) -> Path:
-    """Draw the sorted sampling probabilities of runs, and beside them the sorted shares of the rounds.
+    """Draw the sorted sampling probabilities of runs, and next to them the sorted shares of the rounds.
 
     Parameters
     ----------

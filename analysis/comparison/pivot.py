@@ -12,7 +12,7 @@ MISSING = "-"
 
 @dataclass
 class Cell:
-    """What stands at one place of a pivot: the runs of all seeds, and the published number."""
+    """What is in one cell of a pivot: the runs of all seeds, and the published number."""
 
     runs: list[Run] = field(default_factory=list)
     published: float | None = None
@@ -95,7 +95,7 @@ def pivot_by_keys(runs: Iterable[Run], rows: Sequence[str], columns: Sequence[st
 
 
 def is_accuracy(metric: str) -> bool:
-    """Tell whether a metric is shown in per cent."""
+    """Return whether a metric is shown in per cent."""
     return "accuracy" in metric
 
 

@@ -142,7 +142,7 @@ def _row_colours(pivot: Pivot) -> dict[str, str]:
 def _draw(
     axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, looks: _Looks, *, against_steps: bool
 ) -> None:
-    drawn: set[Path] = set()  # runs that stand in several cells are one line
+    drawn: set[Path] = set()  # runs that are in several cells are one line
     for column in columns:
         for row in pivot.rows:
             runs = [found for run in pivot.runs(row, column) if (found := _through(run, metric))]
@@ -190,7 +190,7 @@ def _draw_final(axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, l
 
 
 def _is_quantity(labels: Sequence[str]) -> bool:
-    """Tell whether each label but the first or last, such as "iid", holds a number, in order."""
+    """Return whether each label but the first or last, such as "iid", holds a number, in order."""
     numbers = [re.findall(r"\d+(?:\.\d+)?", label) for label in labels]
     inner = [float(found[0]) for found in numbers if found]
     whole = len(inner) == len(labels) or (len(inner) == len(labels) - 1 and not (numbers[0] and numbers[-1]))

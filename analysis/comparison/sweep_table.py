@@ -47,7 +47,7 @@ def axes_pivot(
     rows: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
 ) -> Pivot:
-    """Lay a sweep out by its axes; seeds are repetitions.
+    """Arrange a sweep by its axes; seeds are repetitions.
 
     Parameters
     ----------

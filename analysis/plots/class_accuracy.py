@@ -13,23 +13,7 @@ _MOST_CLASS_NAMES = 25
 
 
 def plot(run_dir: Path) -> Path:
-    """Draw the last accuracy on each class as bars in the colour of its group, and its training samples.
-
-    Parameters
-    ----------
-    run_dir : pathlib.Path
-        A run directory.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture, ``plots/class_accuracy.png``.
-
-    Raises
-    ------
-    UserError
-        If there is no ``classes.csv``, or it has no rows.
-    """
+    """Draw the last accuracy on each class as bars in the colour of its group, and its training samples."""
     table = read_classes(run_dir)
     table = table[table["round"] == table["round"].max()].reset_index(drop=True)
     figure = new_figure(float(np.clip(0.4 * len(table), 5, 15)), 3.5)

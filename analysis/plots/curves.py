@@ -22,23 +22,7 @@ MOST_MARKERS = 40
 
 
 def plot(run_dir: Path) -> Path:
-    """Draw the loss and the accuracy of a run against its rounds.
-
-    Parameters
-    ----------
-    run_dir : pathlib.Path
-        A run directory.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture, ``plots/curves.png``.
-
-    Raises
-    ------
-    UserError
-        If there is no ``metrics.csv``, or nothing was measured yet.
-    """
+    """Draw the loss and the accuracy of a run against its rounds."""
     metrics = read_metrics(run_dir)
     figure = new_figure(10, 4)
     loss_axes, accuracy_axes = figure.subplots(1, 2)

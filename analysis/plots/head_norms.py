@@ -54,7 +54,7 @@ def frequent_and_rare(norms: pd.DataFrame, counts: Array) -> pd.DataFrame:
 
 
 def client_table(run_dir: Path) -> pd.DataFrame:
-    """Return what the clients' heads tell of their classes.
+    """Return what the clients' heads show of their classes.
 
     Returns
     -------
@@ -87,21 +87,6 @@ def plot(run_dir: Path) -> Path:
     Above, norms by class, the classes with most samples first; means over the frequent and the rare fifth;
     Spearman's correlation with the class counts. Below, z-scores of norms and counts of the first clients
     that have heads of their own.
-
-    Parameters
-    ----------
-    run_dir : pathlib.Path
-        A run directory.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture, ``plots/head_norms.png``.
-
-    Raises
-    ------
-    UserError
-        If the run has recorded no heads (``analysis.feature-rounds``).
     """
     head, norms = norms_by_round(run_dir)
     counts = class_counts(run_dir)

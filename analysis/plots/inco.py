@@ -45,21 +45,6 @@ def plot(run_dir: Path) -> Path:
     """Draw theta, the signs of beta and the clipping of every layer over the rounds of a run.
 
     Rounds in which nobody held a layer are blank.
-
-    Parameters
-    ----------
-    run_dir : pathlib.Path
-        A run directory.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture, ``plots/inco.png``.
-
-    Raises
-    ------
-    UserError
-        If there is no ``layers.csv``.
     """
     layers = read_layers(run_dir)
     order = _order(layers)

@@ -24,21 +24,6 @@ def plot(run_dir: Path) -> Path:
 
     Up to 150 clients are drawn as bubbles whose area is proportional to the number of examples, more as a
     heat map. Of more than 500 it shows some, evenly spaced by client id, below a histogram of all sizes.
-
-    Parameters
-    ----------
-    run_dir : pathlib.Path
-        A run directory.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture, ``plots/label_distribution.png``.
-
-    Raises
-    ------
-    UserError
-        If there is no ``label_distribution.csv``, or it has no rows.
     """
     counts = read_label_distribution(run_dir)
     sizes, is_sample = counts.sum(axis=1), len(counts) > MOST_DRAWN

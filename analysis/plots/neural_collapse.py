@@ -45,21 +45,6 @@ def plot(run_dir: Path) -> Path:
 
     Below, of the last of them: norms of the class means, the angles between class means that are not centred
     (at most 90 degrees for features that are not negative), and those between the rows of the model's head.
-
-    Parameters
-    ----------
-    run_dir : pathlib.Path
-        A run directory.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture, ``plots/neural_collapse.png``.
-
-    Raises
-    ------
-    UserError
-        If the run has recorded no features.
     """
     table = read_neural_collapse(run_dir).set_index("round")
     features = read_features(run_dir)

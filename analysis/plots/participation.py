@@ -26,23 +26,8 @@ def plot(run_dir: Path) -> Path:
     """Draw the number of rounds in which each client took part, and what uniform sampling would give.
 
     If the run drew its cohorts from unequal probabilities, these are drawn above, clients in descending order
-    of them, and the expected number of rounds beside the real one. More than 500 clients are not drawn one by
-    one, but as a histogram of their rounds, or as means of neighbours in that order.
-
-    Parameters
-    ----------
-    run_dir : pathlib.Path
-        A run directory.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture, ``plots/participation.png``.
-
-    Raises
-    ------
-    UserError
-        If there is no ``clients.csv``, or it has no rows.
+    of them, and the expected number of rounds next to the real one. More than 500 clients are not drawn one
+    by one, but as a histogram of their rounds, or as means of neighbours in that order.
     """
     counts = participation_counts(run_dir)
     distribution = _distribution(run_dir)

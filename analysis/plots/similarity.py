@@ -50,21 +50,6 @@ def plot(run_dir: Path) -> Path:
     Above, the mean CKA of every layer over all pairs in each round that was recorded, and against rounds,
     with the accuracy of the server model. Below, the pairs of the last of these rounds: a map per layer, of
     deep models of the last ones.
-
-    Parameters
-    ----------
-    run_dir : pathlib.Path
-        A run directory.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture, ``plots/similarity.png``.
-
-    Raises
-    ------
-    UserError
-        If the run has recorded no similarities.
     """
     similarities = read_similarities(run_dir)
     means = layer_means(similarities)

@@ -34,7 +34,7 @@ MOST_PANELS = 12
 _PANELS_IN_A_ROW = 3
 # What lies beyond these quantiles of all rounds together is not drawn.
 _SHOWN = (0.001, 0.999)
-# From this share on a title tells how many entries have no update.
+# From this share on a title says how many entries have no update.
 _TOLD = 0.01
 
 

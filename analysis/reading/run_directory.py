@@ -27,7 +27,10 @@ def read_metrics(run_dir: Path) -> pd.DataFrame:
     UserError
         If the file is missing, empty or not such a table.
     """
-    return _read_csv(run_dir, "metrics.csv", ["round"])
+    table = _read_csv(run_dir, "metrics.csv", ["round"])
+    if table["round"].duplicated().any():
+        raise UserError(f"{run_dir / 'metrics.csv'} is damaged: it has a round twice")
+    return table
 
 
 def read_clients(run_dir: Path) -> pd.DataFrame:
@@ -39,6 +42,17 @@ def read_clients(run_dir: Path) -> pd.DataFrame:
         If the file is missing, empty or not such a table.
     """
     return _read_csv(run_dir, "clients.csv", ["round", "client_id"])
+
+
+def read_evaluations(run_dir: Path) -> pd.DataFrame:
+    """Return ``evaluations.csv``: what clients measured on their own test data, a row per round and client.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, empty (``clients.evaluate-fraction`` asks for it) or not such a table.
+    """
+    return _read_csv(run_dir, "evaluations.csv", ["round", "client_id"])
 
 
 def read_label_distribution(run_dir: Path) -> pd.DataFrame:
@@ -172,7 +186,7 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not the summary of a run")
     for key, value in summary.items():
         if key.startswith(("final.", "best.", "seconds", "rounds")) and not _is_number(value):
-            raise UserError(f"{path} is not the summary of a run: '{key}' is no number")
+            raise UserError(f"{path} is not the summary of a run: '{key}' is not a number")
     return summary
 
 
@@ -221,5 +235,7 @@ def _existing_file(run_dir: Path, name: str) -> Path:
         raise UserError(f"there is no run directory {run_dir}")
     path = run_dir / name
     if not path.is_file():
-        raise NoDataError(f"{run_dir} has no {name}: it is no run directory, or the run has not got so far")
+        raise NoDataError(
+            f"{run_dir} has no {name}: it is not a run directory, or the run has not reached that point"
+        )
     return path

@@ -23,7 +23,7 @@ class Run:
     path : pathlib.Path
         The run directory.
     config : dict
-        The resolved configuration by dotted key, without ``run.*``: where a run is stored is no difference.
+        The resolved configuration by dotted key, without ``run.*``: where it is stored makes no difference.
     rounds : int
         Number of rounds.
     seconds : float

@@ -69,6 +69,10 @@ class Sweep:
         several = [axis for axis in names if len(self.axes[axis]) > 1]
         return several or names
 
+    def label(self, run: SweepRun) -> str:
+        """Return what a run is called among its sweep's: its labels of the shown axes, without the seed's."""
+        return _SEPARATOR.join(run.labels[axis] for axis in self.shown_axes) or run.name
+
     @property
     def finished(self) -> list[SweepRun]:
         """The finished runs, each directory once."""
@@ -76,7 +80,7 @@ class Sweep:
 
 
 def is_sweep(path: Path) -> bool:
-    """Tell whether a folder holds runs instead of being one."""
+    """Return whether a folder holds runs instead of being one."""
     return (
         path.is_dir()
         and not (path / "config.toml").exists()
@@ -88,8 +92,8 @@ def is_sweep(path: Path) -> bool:
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep directory.
 
-    Without ``sweep.json``, as when runs were put together by hand, the axes are told from the names of the
-    folders, and numbers in labels are put in order.
+    Without ``sweep.json``, as when runs were put together by hand, the axes are inferred from the names of
+    the folders, and numbers in labels are put in order.
 
     Raises
     ------

@@ -28,9 +28,9 @@ class ClientEvaluationData:
     class_weights : torch.Tensor or None
         How much each class counts; None counts samples.
     make_normalizer : callable
-        Makes what turns the inputs into the model's: anew for each model, so that all see the same noise.
+        Makes what turns the inputs into the model's: again for each model, so that all see the same noise.
     report : ClassReport or None
-        What is told beside loss and accuracy, of long-tailed data.
+        What is reported in addition to loss and accuracy, of long-tailed data.
     """
 
     worker: Worker

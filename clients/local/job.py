@@ -107,7 +107,7 @@ class Job:
         """The local budget of this round, or as much of it as a straggler manages."""
         local = self.worker.config.local
         if local.steps and (local.phases or local.total_steps):
-            local = local.model_copy(update={"steps": local.course().steps(self.server_round)})
+            local = local.model_copy(update={"steps": local.step_plan().steps(self.server_round)})
         if self.assigned_steps:
             local = local.model_copy(update={"epochs": 0, "steps": self.assigned_steps})
         share = work_share(self.worker.config, self.server_round, self.client_id)
@@ -130,7 +130,7 @@ class Job:
     def _steps_before(self, server_round: int) -> int:
         local = self.worker.config.local
         if local.steps:
-            return local.course().first_step(server_round)
+            return local.step_plan().first_step(server_round)
         return (server_round - 1) * num_steps(local, self.num_examples)
 
     def step_rates(self, count: int) -> list[float]:

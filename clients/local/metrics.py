@@ -1,4 +1,4 @@
-"""What local training measures beside its loss, from the logits that it has anyway."""
+"""What local training measures in addition to its loss, from the logits that it has anyway."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Streams of mini-batches that go on from round to round: the batch of a local step, whatever the rounds.
+"""Streams of mini-batches that continue from round to round: the batch of a local step, whatever the rounds.
 
 The batch of (client, local step since the start of the run) is a pure function of these and the seed, so that
 a round may begin in the midst of an epoch and nobody needs to have been there before.
@@ -24,7 +24,7 @@ BatchOf = Callable[[Hooks, int], torch.Tensor]
 def iterate_stream(client: Hooks, local: LocalSection) -> Iterator[torch.Tensor]:
     """Yield the sample indices of the mini-batches of this round's local steps, on the device.
 
-    ``shard``: passes over the client's own data, shuffled anew for each, the last smaller batch included.
+    ``shard``: passes over the client's own data, shuffled again for each, the last smaller batch included.
     ``shuffle``: all training data are shuffled once per epoch and dealt to all clients, batch by batch (Gu et
     al. 2023, code): without replacement across the clients. ``replacement``: every batch is drawn from all
     training data, each sample independently.
@@ -65,7 +65,7 @@ def steps_per_epoch(config: Config, num_samples: int) -> int:
 
 
 def check_course(client: Hooks) -> None:
-    """Refuse a course of local steps that the data or the method do not allow, before any training."""
+    """Refuse local steps that the data or the method do not allow, before any training."""
     config, local = client.worker.config, client.worker.config.local
     if varies_by_step(config) and (client.NEEDS_ONE_RATE or client.assumes_sgd()):
         raise UserError(

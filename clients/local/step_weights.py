@@ -18,7 +18,7 @@ def step_weight_norm(
     damping : float
         Learning rate times mu.
     nesterov : bool
-        Whether a step is g + momentum v in place of v.
+        Whether a step is g + momentum v instead of v.
     """
     velocity = distance = 0.0  # of x - w, in units of the learning rate
     for _ in range(num_steps):

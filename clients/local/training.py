@@ -173,16 +173,18 @@ def seed_steps(client: Hooks, purpose: str) -> Callable[[int], None]:
         dropout = client.generator("dropout", purpose, worker.device)
     for layer in worker.dropout_layers:
         layer.generator = dropout  # one for all layers: with one each, all would draw the same numbers
-    key = cast(Purpose, f"{purpose}-steps" if purpose else "steps")
-    seed_again(
-        torch_seed(seed, key, client.server_round, client.client_id), worker.device, worker.own_generators
-    )
-    of_run = torch_seed(seed, "steps", 0, client.client_id)  # rounds begin with 1
+    if worker.runs_outside_code:
+        key = cast(Purpose, f"{purpose}-steps" if purpose else "steps")
+        seed_again(
+            torch_seed(seed, key, client.server_round, client.client_id), worker.device, worker.own_generators
+        )
+        of_run = torch_seed(seed, "steps", 0, client.client_id)  # rounds begin with 1
 
     def seed_step(step: int) -> None:
         if worker.dropout_layers:
             dropout.manual_seed(torch_seed(seed, "step-dropout", step, client.client_id))
-        seed_again((of_run + step) % 2**63, worker.device, worker.own_generators)
+        if worker.runs_outside_code:
+            seed_again((of_run + step) % 2**63, worker.device, worker.own_generators)
 
     return seed_step
 

@@ -12,6 +12,7 @@ from torch import nn
 from clients.local.optimizers import make_optimizer
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
+from common.outside_code import runs_outside_code
 from common.records import Tensors
 from datasets.configured import open_dataset
 from datasets.partition_scheme import partition_clients
@@ -70,6 +71,7 @@ class Worker:
         self.initial_state: Tensors = {name: value.detach().clone() for name, value in self.state.items()}
         self.dropout_layers = dropout_layers(self.model)
         self.own_generators = own_generators(self.model)
+        self.runs_outside_code = runs_outside_code(self.config)
         if self.device.type == "cuda":
             key_recurrent_dropout(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)

@@ -1,7 +1,10 @@
 """Schedules of the learning rate, found by file name: ``schedule.name = "cosine"`` is ``cosine.py`` here."""
 
-from common.chosen import chosen_object
-from common.plugins import SCHEDULE
+import functools
+from pathlib import Path
+
+from common.chosen import Same, chosen_object
+from common.plugins import SCHEDULE, folders
 from common.sections import ScheduleSection
 
 
@@ -40,6 +43,11 @@ def schedule_of(section: ScheduleSection) -> Schedule:
     UserError
         If there is no such schedule or parameter, or a value is out of range.
     """
-    schedule = chosen_object(SCHEDULE, section, Schedule)
+    return _checked(Same(section), tuple(folders()))
+
+
+@functools.lru_cache(maxsize=16)  # asked for in every job
+def _checked(same: Same, _searched: tuple[Path, ...]) -> Schedule:
+    schedule = chosen_object(SCHEDULE, same.section, Schedule)
     schedule.check()
     return schedule

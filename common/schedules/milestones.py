@@ -16,7 +16,7 @@ class Milestones(Schedule):
     milestones: str = "0.5,0.75"
 
     def check(self) -> None:
-        """Refuse what are no fractions."""
+        """Refuse values that are not fractions."""
         fractions(self.milestones)
 
     def by_round(self, elapsed: int, num_rounds: int) -> float:
@@ -31,7 +31,7 @@ def fractions(text: str) -> list[float]:
     Raises
     ------
     UserError
-        If the text is no such list.
+        If the text is not such a list.
     """
     try:
         values = [float(part) for part in text.split(",")]

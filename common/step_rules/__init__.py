@@ -52,7 +52,7 @@ class StepRule:
     them.
     """
 
-    # Not annotated, for they are no parameters.
+    # Not annotated, since they are not parameters.
     decides = True
     """Whether the rule decides at all; otherwise ``local.*`` does."""
     needs_validation = False

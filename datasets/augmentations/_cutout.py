@@ -6,8 +6,8 @@ import torch
 def cutout(inputs: torch.Tensor, generator: torch.Generator, side: int) -> torch.Tensor:
     """Put zeros into a square of every image (DeVries and Taylor 2017).
 
-    Its centre (y, x) is uniform over the image; rows y - side // 2 to y - side // 2 + side - 1 and columns
-    likewise, as far as they are in the image, become 0.
+    Its centre (y, x) is uniform over the image; rows y - side // 2 to y - side // 2 + side - 1 and the
+    same columns about x, as far as they are in the image, become 0.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Head (0), middle (1) and tail (2): groups of classes by which long-tailed learning tells accuracies."""
+"""Head (0), middle (1) and tail (2): groups of classes by which long-tailed learning reports accuracies."""
 
 import numpy as np
 import numpy.typing as npt

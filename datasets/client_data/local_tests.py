@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 IndexArray = npt.NDArray[np.int64]
-# Draws so many of a pool without replacement, for a client.
+# Draws a number of samples of a pool without replacement, for a client.
 Draw = Callable[[int, IndexArray, int], IndexArray]
 
 

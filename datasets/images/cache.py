@@ -1,6 +1,6 @@
 """Decoded data sets on disk, as arrays that later loads map into memory.
 
-An entry is a folder that appears under its final name only when complete: it is written beside it and
+An entry is a folder that appears under its final name only when complete: it is written next to it and
 renamed. So a killed process leaves no half entry, and of two that write at once the later one gives way.
 
 The files of an entry are checked against their CRC-32 once per process (0.05 s of processor time for the
@@ -119,7 +119,7 @@ def _discard(folder: Path) -> None:
 
 
 def _cache_folders(root: Path) -> tuple[Path, Path]:
-    """Beside the data, so that it is shared and deleted with them; else the user's own cache."""
+    """Next to the data, so that it is shared and deleted with them; else the user's own cache."""
     return root / ".flowerbed-cache", user_cache()
 
 
@@ -178,7 +178,7 @@ def _write(folder: Path, raw: RawDataset, image_size: int) -> None:
 
 
 def _publish(partial: Path, final: Path) -> None:
-    # mkdtemp makes folders private; a cache beside shared data is for everyone who can read those.
+    # mkdtemp makes folders private; a cache next to shared data is for everyone who can read those.
     partial.chmod(0o755)
     try:
         partial.rename(final)
@@ -230,7 +230,7 @@ def _crc32(path: Path) -> int:
     """Return the CRC-32 of a file; of one that has not changed since, from memory."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(f"{path.name} is no file")
+        raise OSError(f"{path.name} is not a file")
     return _crc32_once(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 

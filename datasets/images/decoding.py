@@ -130,7 +130,7 @@ def _miscounted(name: str, num_images: int | str, num_labels: int) -> UserError:
 def _differing_sizes(first: tuple[int, ...], second: tuple[int, ...]) -> UserError:
     sizes = " and ".join(f"{width}x{height}" for *_, height, width in (first, second))
     return UserError(
-        f"the images differ in size ({sizes}): set dataset.image-size to the side they shall have"
+        f"the images differ in size ({sizes}): set dataset.image-size to the side that they should have"
     )
 
 

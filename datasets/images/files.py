@@ -9,7 +9,7 @@ from common.errors import UserError
 from common.files import kind_of
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-# What macOS, Windows and network drives leave beside somebody's files.
+# What macOS, Windows and network drives leave next to somebody's files.
 _LEFT_BY_SYSTEMS = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"})
 
 
@@ -24,7 +24,7 @@ def list_folder(folder: Path) -> list[os.DirEntry[str]]:
     Raises
     ------
     UserError
-        If it is no folder or may not be read.
+        If it is not a folder or may not be read.
     """
     try:
         with os.scandir(folder) as entries:
@@ -96,4 +96,4 @@ def printable(name: str) -> str:
 
 
 def _broken_link(path: str | Path) -> UserError:
-    return UserError(f"{path} is a broken link: mend or delete it")
+    return UserError(f"{path} is a broken link: repair or delete it")

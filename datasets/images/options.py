@@ -65,7 +65,7 @@ class ImageOptions:
                 " split some off"
             )
         if not options.list_file and (not options.test_folder or options.test_folder.strip("./") == "train"):
-            raise UserError("dataset.test-folder must name a folder beside 'train'")
+            raise UserError("dataset.test-folder must name a folder next to 'train'")
         return options
 
 

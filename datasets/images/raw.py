@@ -1,4 +1,4 @@
-"""What a source hands over: labels at once, images as they are decoded."""
+"""What a source returns: labels at once, images as they are decoded."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ class Source:
     downloadable : bool
         Whether ``read`` can fetch missing files.
     statistics : tuple, optional
-        Published mean and standard deviation per channel, in place of those of the training images.
+        Published mean and standard deviation per channel, instead of those of the training images.
     """
 
     read: Reader

@@ -1,4 +1,4 @@
-"""Label noise: wrong labels drawn anew at every use (Gu et al., ICLR 2023, section 4 and code)."""
+"""Label noise: wrong labels drawn again at every use (Gu et al., ICLR 2023, section 4 and code)."""
 
 import math
 

@@ -57,7 +57,7 @@ def client_mixtures(
 
 
 def warn_left_out(name: str, rest: int) -> None:
-    """Tell how many samples partition `name` leaves out, if it does."""
+    """Report how many samples partition `name` leaves out, if it does."""
     if rest:
         warnings.warn(
             f"partition '{name}': {rest} samples are left out to keep client sizes equal", stacklevel=4

@@ -1,4 +1,4 @@
-"""NIID-Bench's Dirichlet partition with a repair in place of the retries."""
+"""NIID-Bench's Dirichlet partition with a repair instead of the retries."""
 
 import heapq
 
@@ -13,7 +13,7 @@ def repaired_dirichlet(
 ) -> list[IndexArray]:
     """Cut each class by a Dirichlet draw over the clients, then fill those below ``min_size``.
 
-    Drawing anew until all clients are large enough, as NIID-Bench (Li et al., ICDE 2022) does, practically
+    Drawing again until all clients are large enough, as NIID-Bench (Li et al., ICDE 2022) does, practically
     never ends for a small ``alpha`` or many clients. The repair changes as few samples as it can and needs
     no more randomness.
 

@@ -33,7 +33,7 @@ def partition(
     variant : str, default "repair"
         ``repair``: each class is cut by a draw over clients as in NIID-Bench; clients below ``min_size``
         are then filled from the largest ones, so that it ends for every ``alpha``.
-        ``niid-bench``: Li et al. (ICDE 2022), drawn anew until every client has ``min_size`` samples.
+        ``niid-bench``: Li et al. (ICDE 2022), drawn again until every client has ``min_size`` samples.
         ``plain``: the same without NIID-Bench's mask over clients that have their fair share.
         ``hsu``: Hsu et al. (2019), a class mixture per client and exactly equal client sizes.
         ``balanced``: as ``hsu``, but all samples are used and sizes differ by at most one.

@@ -72,11 +72,11 @@ def _read(file: str) -> list[IndexArray]:
             return [_indices(part) for part in read_partition(path)]
         content = read_json(path)
         if not isinstance(content, list):
-            raise ValueError("it is no list")
+            raise ValueError("it is not a list")
         return [_indices(part) for part in content]
     except (*DAMAGED_NPZ, UserError) as error:
         raise UserError(
-            f"partition.file: '{file}' is no partition.npz and no JSON list of lists: {error}"
+            f"partition.file: '{file}' is neither a partition.npz nor a JSON list of lists: {error}"
         ) from None
 
 

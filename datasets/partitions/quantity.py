@@ -30,9 +30,9 @@ def partition(
     beta : float, default 0.5
         Concentration over clients.
     variant : str, default "repair"
-        ``niid-bench``: quantity skew of Li et al. (ICDE 2022), drawn anew until every client has ``min_size``
-        samples, which with many clients never happens. ``repair``: drawn once; clients below ``min_size`` are
-        then filled from the largest ones, so that it always ends.
+        ``niid-bench``: quantity skew of Li et al. (ICDE 2022), drawn again until every client has
+        ``min_size`` samples, which with many clients never happens. ``repair``: drawn once; clients below
+        ``min_size`` are then filled from the largest ones, so that it always ends.
     min_size : int, default 0
         Smallest client. 0 stands for 10 (``niid-bench``) or for half the mean size but at most 10
         (``repair``).

@@ -70,7 +70,7 @@ def load(
             train.check_column(column, f"dataset.{key}")
     inputs = [name for name in train.columns if name not in {label, client, *left_out}]
     if not inputs:
-        raise UserError(f"{train.path} has no column of inputs beside '{label}'")
+        raise UserError(f"{train.path} has no column of inputs in addition to '{label}'")
     encoder = Encoder.of(train, inputs, comma_list("dataset.categorical", categorical))
     parts = {}
     for part, table in tables.items():
@@ -95,7 +95,7 @@ def _targets(table: Table, label: str, task: str) -> np.ndarray:
     numbers = None if task == "classification" else table.numbers(label)
     if numbers is None or np.isnan(numbers).any():
         if task == "regression":
-            raise UserError(f"{table.path}: the column '{label}' has values that are no numbers")
+            raise UserError(f"{table.path}: the column '{label}' has values that are not numbers")
         return np.array(values)
     if task == "auto" and np.all(numbers == np.round(numbers)):
         return numbers.astype(np.int64) if np.all(np.abs(numbers) < 2**53) else numbers

@@ -7,7 +7,7 @@ from typing import Literal
 from datasets.shakespeare.roles import Role
 
 ClientUnit = Literal["play-role", "role"]
-# LEAF leaves out roles with so many lines or fewer.
+# LEAF leaves out roles with this number of lines or fewer.
 _TOO_FEW_LINES = 2
 
 

@@ -1,7 +1,7 @@
 """Project Gutenberg's complete works (the 1994 edition, ``100.txt``), read as LEAF reads them.
 
 Caldas et al., "LEAF: A Benchmark for Federated Settings", 2018; ``preprocess_shakespeare.py`` of its code.
-Its quirks are kept, since they make the clients what they are: a role goes on speaking until the next one
+Its quirks are kept, since they make the clients what they are: a role continues to speak until the next one
 does, so that it also speaks the stage directions in between.
 """
 
@@ -35,14 +35,14 @@ def read_gutenberg(path: Path) -> list[Role]:
     authors = [number for number, line in enumerate(lines) if _AUTHOR in line]
     if len(authors) < 2:
         raise UserError(
-            f"{path} is not Project Gutenberg's complete works of 1994: '{_AUTHOR}' stands in it"
+            f"{path} is not Project Gutenberg's complete works of 1994: '{_AUTHOR}' occurs"
             f" {len(authors)} times"
         )
     cast = Cast()
     for start, end in zip(authors[1:], [*authors[2:], len(lines)], strict=True):
         title = _title(lines, start, max(0, authors[1] - _LINES_ABOVE_AUTHOR))
         if not title:
-            raise UserError(f"{path}, line {start + 2}: no title stands above '{_AUTHOR}'")
+            raise UserError(f"{path}, line {start + 2}: there is no title above '{_AUTHOR}'")
         _read_play(cast, title, lines[start + 1 : end])
     roles_of_play: dict[str, int] = {}
     for role in cast.roles:
@@ -51,7 +51,7 @@ def read_gutenberg(path: Path) -> list[Role]:
 
 
 def _title(lines: list[str], author: int, first: int) -> str:
-    """Return the nearest text that stands two to seven lines above the author's."""
+    """Return the nearest text that is two to seven lines above the author's."""
     above = (lines[author - distance].strip() for distance in range(2, 8) if author - distance >= first)
     return next(filter(None, above), "")
 

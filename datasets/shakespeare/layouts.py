@@ -1,4 +1,4 @@
-"""Recognise what lies in ``dataset.root`` and read it."""
+"""Recognise what is in ``dataset.root`` and read it."""
 
 from collections.abc import Iterator
 from pathlib import Path

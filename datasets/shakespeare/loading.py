@@ -80,7 +80,7 @@ def load_shakespeare(
     min_samples : int, default 0
         Least number of windows of a client (LEAF's ``-k``), before the cut and at stride 1.
     stride : int, default 1
-        Keep every so-manieth train window.
+        Keep every n-th training window.
     test_stride : int, default 0
         The same for validation and test windows; 0 is the value of `stride`.
 
@@ -88,7 +88,7 @@ def load_shakespeare(
     -------
     Dataset
         Its splits name the natural client of every sample. Clients are numbered by descending number of
-        windows, then by key; with ``request.num_clients`` only the first so many are kept.
+        windows, then by key; with ``request.num_clients`` only that number, the first ones, are kept.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def _dataset(
     if request.validation_fraction > 0 and len(validation) == 0:
         raise UserError(
             f"dataset.validation-fraction {request.validation_fraction} is too small for this text: no"
-            " client's train part can spare any of it"
+            " client's train part is long enough"
         )
     return Dataset(
         name="shakespeare",

@@ -73,7 +73,7 @@ def read_blocks(path: Path) -> Iterator[Block]:
 
 
 def split_speech(path: Path, block: Block) -> tuple[str, list[str]]:
-    """Split a block into the speaker, who stands before a colon in its first line, and the lines spoken.
+    """Split a block into the speaker, who is named before a colon in its first line, and the lines spoken.
 
     Raises
     ------

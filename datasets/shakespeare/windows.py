@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 LENGTH = 80
-# So many windows are thrown away at a cut, so that the inputs on its two sides have no character in common.
+# Windows that are thrown away at a cut, so that the inputs on its two sides have no character in common.
 GAP = LENGTH - 1
 
 IndexArray = npt.NDArray[np.int64]

@@ -42,7 +42,7 @@ def find_build(name: str) -> Callable[..., nn.Module]:
     if name not in names:
         raise UserError(
             f"model.name: timm has no model '{name}'{nearest(name, names)}"
-            f" (timm.list_models('*part*') tells some of its {len(names)})"
+            f" (timm.list_models('*part*') lists some of its {len(names)})"
         )
 
     def build(

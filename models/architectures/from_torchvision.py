@@ -60,7 +60,7 @@ def find_build(name: str) -> Callable[..., nn.Module]:
     if name not in available():
         raise UserError(
             f"model.name: torchvision has no classifier '{name}'{nearest(name, available())}"
-            f" (torchvision.models.list_models() tells all {len(available())})"
+            f" (torchvision.models.list_models() lists all {len(available())})"
         )
 
     def build(
@@ -153,7 +153,7 @@ def _convert(state: State, model: nn.Module) -> State:
         if not (isinstance(model, zoo.GoogLeNet | zoo.Inception3) and _AUXILIARY.match(key))
     }
     if isinstance(model, VisionTransformer) and "encoder.pos_embedding" in converted:
-        # It cannot do so for every shape; what does not fit is told by name.
+        # It cannot do so for every shape; what does not fit is reported by name.
         try:
             interpolated: State = interpolate_embeddings(
                 model.image_size, model.patch_size, OrderedDict(converted)

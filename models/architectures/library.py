@@ -56,7 +56,7 @@ class LibraryClassifier(Classifier):
 
 
 def replace_layers(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:
-    """Put ``replacement(layer)`` in the place of each layer for which it is not None."""
+    """Put ``replacement(layer)`` instead of each layer for which it is not None."""
     for name, layer in list(model.named_modules()):
         new = replacement(layer)
         if name and new is not None:
@@ -84,7 +84,7 @@ def initialise_resnet(
 
 
 def use_norm(model: nn.Module, model_name: str, norm: Norm, groups: int) -> None:
-    """Put group normalisation, or nothing, in the place of each BatchNorm; models without stay as they are.
+    """Put group normalisation, or nothing, instead of each BatchNorm; models without stay as they are.
 
     Raises
     ------

@@ -31,7 +31,7 @@ DEPTHS = {
     "resnet22": (2, 2, 3, 3),
     "resnet26": (3, 3, 3, 3),
 }
-"""Blocks per stage of the five sizes of the paper; ``1`` to ``5`` stand for them, too."""
+"""Blocks per stage of the five sizes of the paper; ``1`` to ``5`` name them, too."""
 LEVELS = {"a": 1.0, "b": 1 / 2, "c": 1 / 4, "d": 1 / 8, "e": 1 / 16}
 """HeteroFL's names of widths, relative to the server's."""
 _ROUNDING = 1e-9  # 0.1 x 30 is 3
@@ -89,7 +89,7 @@ class StageResNet(MultiExit):
     norm : callable
         Makes the normalisation layer for a number of channels.
     scaler : Scaler, optional
-        Stands between every convolution and its normalisation.
+        Is between every convolution and its normalisation.
     exits : sequence of int, optional
         Numbers of blocks, counted through all stages, behind which there is an early exit; ascending.
     ends_at_exit : bool, default False
@@ -187,7 +187,7 @@ class StageResNet(MultiExit):
             blocks = DEPTHS.get(text) or tuple(map(int, text.split("-")))
             if any(not 1 <= mine <= all_ for mine, all_ in zip(blocks, self.blocks, strict=True)):
                 have = "-".join(map(str, self.blocks))
-                raise UserError(f"model.sizes: '{text}' is no part of a model with {have} blocks per stage")
+                raise UserError(f"model.sizes: '{text}' is not part of a model with {have} blocks per stage")
             return next((name for name, known in DEPTHS.items() if known == blocks), text)
         if match := re.fullmatch(r"w(\d*\.?\d+)", text):
             if 0 < (rate := float(match[1])) <= 1:
@@ -231,7 +231,7 @@ class StageResNet(MultiExit):
         exits: Sequence[int] = (),
         ends_at_exit: bool = False,
     ) -> Classifier:
-        """Return a model of so many channels and blocks, with this one's leading entries."""
+        """Return a model of these channels and blocks, with this one's leading entries."""
         if scaler.rate == 1 and not ends_at_exit:
             return copy.deepcopy(self)
         if self.projection is not None:
@@ -281,7 +281,7 @@ def build(
     width : int, default 64
         Channels of the first stage; each stage has twice those of the one before.
     norm, groups
-        ``batch``, ``group`` with so many groups, or ``none``.
+        ``batch``, ``group`` with this number of groups, or ``none``.
     exits : str, default ""
         Numbers of blocks behind which there is an early exit, such as ``6,8,10`` of twelve.
     initialisation

@@ -1,4 +1,4 @@
-"""The SimpleCNN of Bao, Crawshaw and Liu (ICML 2024): 5x5 convolutions, strides in the place of pooling."""
+"""The SimpleCNN of Bao, Crawshaw and Liu (ICML 2024): 5x5 convolutions, strides instead of pooling."""
 
 from typing import Annotated, Literal
 

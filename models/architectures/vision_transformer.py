@@ -68,7 +68,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward network, each behind a normalisation and beside a shortcut."""
+    """Attention and a feed-forward network, each after a normalisation and parallel to a shortcut."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class VisionTransformer(Splittable):
         Raises
         ------
         UserError
-            If it is no number of blocks from 1 to this model's.
+            If it is not a number of blocks from 1 to this model's.
         """
         number = text.removeprefix("depth")
         if not number.isdecimal() or not 1 <= int(number) <= len(self.blocks):

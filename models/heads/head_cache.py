@@ -111,14 +111,14 @@ def _read(path: Path, spec: HeadSpec) -> Tensor | None:
 
 
 def _hash(head: Tensor) -> Tensor:
-    """Return the SHA-256 of a head's values, as a tensor that can lie beside it."""
+    """Return the SHA-256 of a head's values, as a tensor that can be stored next to it."""
     digest = hashlib.sha256(head.contiguous().numpy().tobytes()).digest()
     return torch.tensor(list(digest), dtype=torch.uint8)
 
 
 @contextlib.contextmanager
 def _only_one(path: Path) -> Iterator[None]:
-    """Wait for other processes that make the same file; a folder without locks is no reason to fail."""
+    """Wait for other processes that make the same file; a folder without locks is not a reason to fail."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_suffix(".lock").open("ab")

@@ -13,7 +13,7 @@ GROUP_NAMES = ("head", "middle", "tail")
 
 @dataclass(frozen=True)
 class ClassReport:
-    """What is told of predictions on one client's test data beside their loss.
+    """What is reported of predictions on one client's test data in addition to their loss.
 
     Attributes
     ----------

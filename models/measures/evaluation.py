@@ -33,7 +33,7 @@ class Evaluation:
     def mean(self, class_weights: Tensor | None = None) -> tuple[float, float]:
         """Return (loss, accuracy) over all samples, or with classes weighted by `class_weights`.
 
-        A class without a sample has no say, whatever its weight.
+        A class without a sample does not count, whatever its weight.
         """
         if class_weights is None:
             total = self.count.sum()
@@ -45,7 +45,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class BatchMeasures:
-    """What a model does on one batch, by sample: whoever adds batches in their order gets the same bits.
+    """What a model does on one batch, by sample: adding batches in order gives the same bits.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ def evaluate(
     groups : Tensor, optional
         int64, shape (samples,): sum per group instead of per class.
     predictor : callable, optional
-        Gives the logits in place of the model itself, which is in evaluation mode all the same.
+        Gives the logits instead of the model itself, which is in evaluation mode all the same.
     metrics : mapping, optional
         The run's own metrics.
     """

@@ -110,7 +110,7 @@ class _Outputs(nn.Module):
 
 
 def outputs_with(model: MultiExit, state: Mapping[str, Tensor], x: Tensor) -> list[Tensor]:
-    """Return the logits of every head with the entries of `state` in place of the model's own."""
+    """Return the logits of every head with the entries of `state` instead of the model's own."""
     renamed = {f"model.{name}": value for name, value in state.items()}
     result: list[Tensor] = torch.func.functional_call(_Outputs(model), renamed, (x,))
     return result

@@ -23,12 +23,12 @@ class Population:
     assignment : str
         ``contiguous``: floor(N / groups) clients each in the order of their ids, what remains goes to the
         last group (Chan et al., ICLR 2024, section 5.1). ``shuffled``: groups of the same sizes, clients at
-        random. ``dynamic``: every client's group is drawn anew in each round, all groups being equally likely
-        (HeteroFL).
+        random. ``dynamic``: every client's group is drawn again in each round, all groups being equally
+        likely (HeteroFL).
     seed : int
         Seed of the run.
     fixed : sequence of str, optional
-        The clients' sizes themselves, in place of an assignment.
+        The clients' sizes themselves, instead of an assignment.
 
     Raises
     ------

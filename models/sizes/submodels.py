@@ -129,11 +129,11 @@ class SubModels:
         return frozenset(self._shapes[size])
 
     def is_whole(self, size: str) -> bool:
-        """Tell whether a size is that of the server model."""
+        """Return whether a size is that of the server model."""
         return self._shapes[size] == self._full
 
     def is_narrower(self, size: str) -> bool:
-        """Tell whether a size holds parts of tensors."""
+        """Return whether a size holds parts of tensors."""
         return any(shape != self._full[name] for name, shape in self._shapes[size].items())
 
     def missing(self) -> list[str]:
@@ -150,7 +150,7 @@ class SubModels:
             raise ValueError(f"the server model has no '{name}' of {len(shape)} dimensions")
         for dimension, (n, k) in enumerate(zip(full, shape, strict=True)):
             if k != n and (dimension not in widths or k > n):
-                raise ValueError(f"'{name}' of shape {shape} is no part of the server model's {full}")
+                raise ValueError(f"'{name}' of shape {shape} is not part of the server model's {full}")
         indices = tuple(
             window(n, k) if dimension in widths else None
             for dimension, (n, k) in enumerate(zip(full, shape, strict=True))

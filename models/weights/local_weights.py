@@ -125,7 +125,7 @@ def _check_values(path: str, key: str, value: Tensor) -> None:
     is_plain = value.layout == torch.strided and not (value.is_meta or value.is_quantized)
     has_few_bits = value.is_floating_point() and value.itemsize < 2
     if not is_plain or value.is_complex() or has_few_bits:
-        raise _unreadable(path, f"'{key}' is no plain tensor of numbers")
+        raise _unreadable(path, f"'{key}' is not a plain tensor of numbers")
     if not is_finite(value):
         raise _unreadable(path, f"'{key}' has values that are not finite")
 

@@ -10,7 +10,7 @@ from models.weights.local_weights import read_state
 def load_run_weights(model: nn.Module, model_name: str, path: str) -> None:
     """Copy the ``model.safetensors`` of a run of the same model, all of it, BatchNorm statistics included.
 
-    Nothing else of that run goes on: counters, schedules and optimisers begin anew.
+    Nothing else of that run is continued: counters, schedules and optimisers start again.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ def json_schema() -> dict[str, Any]:
         if not chosen_by(word):
             continue
         holder = properties.setdefault(word, _section(word))
-        if "properties" in holder:  # a key of its own, such as ``metrics``, has no parameters beside it
+        if "properties" in holder:  # a key of its own, such as ``metrics``, has no further parameters
             _add_parameters(word, names, holder["properties"])
     # A sweep's tables, with labels of the author's own.
     properties |= {table: {"type": "object"} for table in ("axes", "cells", "report")}

@@ -9,7 +9,6 @@ from typing import Any
 
 from clients.base import Client
 from clients.registry import (
-    FLOWER_PREFIX,
     available_flower_strategies,
     available_methods,
     flower_class,
@@ -17,7 +16,7 @@ from clients.registry import (
     load_method,
 )
 from common.parameters import class_parameters, function_parameters
-from common.plugins import CLIENT_HALF, KINDS, MODEL, SERVER_HALF, Kind, find, names
+from common.plugins import CLIENT_HALF, FLOWER_PREFIX, KINDS, MODEL, SERVER_HALF, Kind, find, names
 from models import LIBRARIES, available_models
 from strategies._asynchronous import Asynchronous
 from strategies.fedavg import FedAvg

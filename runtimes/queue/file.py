@@ -97,7 +97,7 @@ class Entry(ConfigSection):
 
 
 class QueueFile(ConfigSection):
-    """A whole file; what stands outside of the entries holds for all of them.
+    """A whole file; what is outside of the entries applies to all of them.
 
     Attributes
     ----------
@@ -160,7 +160,7 @@ def read_queue_file(path: Path, directory: str = "", overrides: dict[str, Value]
 
 
 def _inherit(content: dict[str, Any], overrides: dict[str, Value]) -> None:
-    """Give each entry what the file sets for all; what is no table is left to the validation."""
+    """Give each entry what the file sets for all; what is not a table is left to the validation."""
     entries, common = content.get("entries"), content.get("set", {})
     if not isinstance(entries, dict) or not isinstance(common, dict):
         return

@@ -18,7 +18,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM
 
 
 class Stop:
-    """Ctrl-C, SIGTERM and SIGHUP, handed on to the process of the run that goes on."""
+    """Ctrl-C, SIGTERM and SIGHUP, passed to the process of the run in progress."""
 
     def __init__(self) -> None:
         self.requested = False

@@ -96,7 +96,7 @@ class Records:
         return (self._folder / "run-lock").open("ab")
 
     def is_locked(self) -> bool:
-        """Tell whether the process of a run is there, of this queue or of one that was killed."""
+        """Return whether the process of a run is there, of this queue or of one that was killed."""
         try:
             with (self._folder / "run-lock").open("rb") as file:
                 return not try_lock(file, fcntl.LOCK_SH)

@@ -160,7 +160,7 @@ class Progress:
         return sum(seconds) / len(seconds) * max(0, self.rounds - self.round)
 
     def reason_to_give_up(self, rule: GiveUp) -> str:
-        """Return why the run shows too little to go on, or nothing."""
+        """Return why the run is not worth continuing, or nothing."""
         judged_from = rule.after * self.rounds
         known = [
             (int(row["round"]), float(row[rule.metric]))

@@ -45,7 +45,7 @@ def work(read: Callable[[], QueueFile]) -> int:
                 runs = runs_of(file)
             except UserError as error:
                 problem = error
-                say(f"{error}; the runs that the file had before go on")
+                say(f"{error}; continuing with the runs that the file had before")
         records.note_running(None)
     if stop.requested:
         say("stopped; the same command resumes")
@@ -128,7 +128,7 @@ def _describe(code: int) -> str:
 def _last_words(output: str) -> str:
     """Find the reason of a failure in the output of ``run_simulation.py``."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    for mark in ("failed, the others go on: ", "error: "):
+    for mark in ("failed, the others continue: ", "error: "):
         for line in reversed(lines):
             if mark in line:
                 return line.partition(mark)[2]

@@ -32,7 +32,7 @@ _SEPARATOR = "::"  # between a section's name and a tensor's
 
 @dataclass
 class Checkpoint:
-    """Everything that a run needs to go on after a round.
+    """Everything that a run needs to resume after a round.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Checkpoint:
     config : dict
         The flat configuration.
     clients : dict[int, Payload]
-        client id → state, when it was read; a commit takes the states beside the checkpoint.
+        client id → state, when it was read; a commit takes the states as well.
     """
 
     server_round: int

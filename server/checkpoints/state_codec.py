@@ -23,7 +23,7 @@ def capture_attributes(strategy: FedAvg) -> tuple[dict[str, Any], dict[str, torc
     Raises
     ------
     UnsupportedStateError
-        If an attribute is of a type that is no data.
+        If an attribute is of a type that is not data.
     """
     tensors: dict[str, torch.Tensor] = {}
     tree = {name: _encode(value, name, tensors) for name, value in strategy.state().items()}

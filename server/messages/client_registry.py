@@ -43,7 +43,7 @@ class ClientRegistry:
         self.personal_names = personal_names
 
     def unknown(self, node_ids: Iterable[int]) -> set[int]:
-        """Return the nodes that are no client of the run."""
+        """Return the nodes that are not clients of the run."""
         return set(node_ids) - self.client_ids.keys()
 
     def move(self, client_id: int, node_id: int) -> None:

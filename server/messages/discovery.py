@@ -76,7 +76,7 @@ class Waiting:
             if is_simulation(self.grid) and nodes and settled:
                 raise UserError(
                     f"this simulation has {len(nodes)} nodes, but clients.count is {self.num_clients}: set"
-                    f" clients.count = {len(nodes)}, or 0 for the nodes that are there, or give the"
+                    f" clients.count = {len(nodes)}, or 0 for the nodes that are connected, or give the"
                     f" simulation --federation-config 'num-supernodes={self.num_clients}'"
                 )
             if len(nodes) < self.num_clients and not is_simulation(self.grid):
@@ -85,7 +85,7 @@ class Waiting:
             if len(nodes) > self.num_clients and waited > min(self.timeout, _GONE_SECONDS):
                 raise UserError(
                     f"{len(nodes)} nodes are connected, but clients.count is {self.num_clients}:"
-                    " set it to the number of nodes, or to 0 for those that are there"
+                    " set it to the number of nodes, or to 0 for those that are connected"
                 )
             if waited > self.timeout:
                 raise self._too_few(len(nodes))
@@ -108,7 +108,7 @@ class Waiting:
         if self.num_clients:
             self._say(
                 f"waiting for nodes: {len(found)} of clients.count = {self.num_clients} are"
-                f" there{_named(missing)} ({limit}; clients.count = 0 takes those that are there)"
+                f" there{_named(missing)} ({limit}; clients.count = 0 takes those that are connected)"
             )
         else:
             self._say(f"waiting for a first node, since clients.count is 0 ({limit})")
@@ -226,7 +226,7 @@ def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float) -> lis
             continue  # the old one is still shown: it may be its turn later
         if description.label_counts != clients.label_counts[client_id].tolist():
             raise UserError(
-                f"the node of client {client_id} has come back with other data than it had: start it with the"
+                f"the node of client {client_id} has come back with different data: start it with the"
                 " data of before, or start a new run"
             )
         clients.move(client_id, description.node_id)
@@ -235,7 +235,7 @@ def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float) -> lis
 
 
 def _check_answers(found: Collection[int], nodes: Collection[int], num_clients: int) -> None:
-    """Refuse to wait where all nodes are there, but one is no client of the run, or is silent."""
+    """Refuse to wait where all nodes are there, but one is not a client of the run, or is silent."""
     if len(nodes) >= num_clients and (missing := sorted(set(range(num_clients)) - set(found))):
         raise UserError(f"no node answers for client {missing[0]} ({len(missing)} of {num_clients} missing)")
 

@@ -1,4 +1,4 @@
-"""What a person is told when a run has diverged: where it was noticed, and what usually causes it."""
+"""What is reported when a run has diverged: where it was noticed, and what usually causes it."""
 
 import math
 import re
@@ -26,8 +26,8 @@ def check_model(arrays: Tensors, config: Config, strategy: FedAvg, server_round:
     what = what or next(_faults(strategy), "")
     if what:
         raise DivergedError(
-            f"round {server_round}: the clients' replies are finite, but what the server makes of them is"
-            f" not: {what}.\n{advice(config, server_round, strategy)}"
+            f"round {server_round}: the clients' replies are finite, but what the server computes from them"
+            f" is not: {what}.\n{advice(config, server_round, strategy)}"
         )
 
 
@@ -49,12 +49,12 @@ def check_loss(row: Mapping[str, float], config: Config, strategy: FedAvg, serve
 
 
 def is_divergence(reason: str) -> bool:
-    """Tell whether a client failed because numbers became infinite or none at all."""
+    """Return whether a client failed because numbers became infinite or none at all."""
     return bool(re.search(r"not finite|no longer finite|the reply's metric '.*' is (nan|-?inf)", reason))
 
 
 def is_of_server(reason: str) -> bool:
-    """Tell whether a client's numbers were bad with the server's model already, before it did anything."""
+    """Return whether a client's numbers were bad with the server's model already, before it did anything."""
     return bool(re.search(r"the model that it was sent has diverged|the reply's metric 'loss' is", reason))
 
 

@@ -108,15 +108,17 @@ _FIELDS = {
 def _checked(description: Any, file: Path) -> dict[str, Any]:
     """Return what ``job.json`` holds, if it has the fields of a job."""
     if not isinstance(description, dict):
-        raise UserError(f"{file} is no recorded job: it is no table")
+        raise UserError(f"{file} is not a recorded job: it is not a table")
     for name, kind in _FIELDS.items():
         if type(description.get(name)) is not kind:
-            raise UserError(f"{file} is no recorded job: its '{name}' is missing, or is no {kind.__name__}")
+            raise UserError(
+                f"{file} is not a recorded job: its '{name}' is missing, or is no {kind.__name__}"
+            )
     names = [*description["sections"], *description["state"]]
     if not all(isinstance(name, str) for name in names):
-        raise UserError(f"{file} is no recorded job: a section has no name")
+        raise UserError(f"{file} is not a recorded job: a section has no name")
     if not all(isinstance(value, Value) for value in description["message_config"].values()):
-        raise UserError(f"{file} is no recorded job: its 'message_config' holds more than plain values")
+        raise UserError(f"{file} is not a recorded job: its 'message_config' holds more than plain values")
     return description
 
 

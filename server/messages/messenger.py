@@ -1,4 +1,4 @@
-"""Between the round loop and the Grid: messages by client id, and what becomes of failures."""
+"""Between the round loop and the Grid: messages by client id, and how failures are handled."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar

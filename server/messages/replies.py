@@ -75,7 +75,7 @@ class ReplyCheck:
                 self._fail(client_id, reason)
             else:
                 waiting[client_id] = reply
-            del reply  # whoever consumes the generator decides how long it lives
+            del reply  # the consumer of the generator decides how long it lives
             while current in settled:
                 if current in waiting:
                     yield self._accept(current, waiting.pop(current))

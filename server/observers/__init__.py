@@ -39,7 +39,7 @@ class Observers:
     Raises
     ------
     UserError
-        If ``observers`` names something that is no observer, or one cannot work with the configuration.
+        If ``observers`` names something that is not an observer, or one cannot work with the configuration.
     """
 
     def __init__(self, parts: Parts) -> None:

@@ -37,5 +37,5 @@ class Best(Observer):
         return {"best": self.best, "final": self.final}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up both rounds."""
+        """Restore both rounds."""
         self.best, self.final = state["best"], state["final"]

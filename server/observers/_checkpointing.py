@@ -15,13 +15,13 @@ from server.parts import Parts
 
 
 class Stateful(Protocol):
-    """Something that a resumed run takes up."""
+    """Something that a resumed run restores."""
 
     def state(self) -> dict[str, Any]:
         """Return plain values."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state`` returned."""
+        """Restore what ``state`` returned."""
 
 
 class Checkpointing(Observer):

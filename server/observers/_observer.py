@@ -55,7 +55,7 @@ class Round:
 class Observer:
     """Follows the rounds of a run; all of its methods may be overridden, and do nothing by themselves.
 
-    Observers see what happens in a fixed order and have no say in the model. What they keep from round to
+    Observers see what happens in a fixed order and cannot change the model. What they keep from round to
     round is checkpointed by ``state`` and ``restore``, so that a resumed run is that which went on.
 
     Parameters
@@ -101,4 +101,4 @@ class Observer:
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state`` returned."""
+        """Restore what ``state`` returned."""

@@ -117,5 +117,5 @@ class Participation:
         return {str(client): loss for client, loss in self._known_losses.items()}
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Take up what ``state`` returned."""
+        """Restore what ``state`` returned."""
         self._known_losses = {int(client): loss for client, loss in state.items()}

@@ -65,9 +65,9 @@ class ParticipationScheme:
     default. A scheme keeps nothing of a round: what depends on the past comes with `SelectionContext`.
     """
 
-    # Not annotated, for they are no parameters.
+    # Not annotated, since they are not parameters.
     aggregates_uniformly = False
-    """Whether the method weighs the replies of such a cohort equally, unless told otherwise."""
+    """Whether the method weighs the replies of such a cohort equally by default."""
     remembers_losses = False
     """Whether ``SelectionContext.known_losses`` is used."""
     looks_at_clients = False

@@ -52,7 +52,7 @@ def read_schedule(path: Path) -> dict[int, list[int]]:
             cohorts.setdefault(server_round, []).append(client)
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise UserError(
-            f"participation.file: {path} is no schedule ({type(error).__name__}: {error}); it must be CSV"
+            f"participation.file: {path} is not a schedule ({type(error).__name__}: {error}); it must be CSV"
             ' with the columns round and client_id, or JSON such as {"1": [4, 7]}'
         ) from None
     return {server_round: sorted(cohort) for server_round, cohort in cohorts.items()}
@@ -72,7 +72,7 @@ def _json_pairs(text: str) -> Iterator[tuple[int, int]]:
     for server_round, cohort in rounds:
         for client in cohort:
             if type(client) is not int:
-                raise ValueError(f"{client!r} is no client id")
+                raise ValueError(f"{client!r} is not a client id")
             yield int(server_round), client
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live bar on a terminal, now and then a line elsewhere."""
+"""What a person sees during a run: a live bar on a terminal, now and then a line elsewhere."""
 
 import sys
 import time

@@ -72,7 +72,7 @@ class CsvLog:
         Raises
         ------
         ValueError
-            If its copy has not got them either.
+            If its copy does not have them either.
         """
         lines, remark = _find_rows(self._path, self._copy, state)
         self._columns = _fields(lines[0])
@@ -126,7 +126,7 @@ class RowFiles:
     directory : Path
         The run directory.
     resume : bool
-        Whether files that are there go on; otherwise they begin again.
+        Whether existing files are continued; otherwise they begin again.
     """
 
     def __init__(self, directory: Path, resume: bool) -> None:
@@ -189,7 +189,7 @@ def _paths(directory: Path, name: str) -> tuple[Path, Path]:
 
 
 def _find_rows(path: Path, copy: Path | None, state: RowState) -> tuple[list[str], str]:
-    """Return the header and the rows of a checkpoint, and a remark if the file itself has not got them."""
+    """Return the header and the rows of a checkpoint, and a remark if the file itself lacks them."""
     columns, num_rows = list(state["columns"]), int(state["rows"])
     header, *rows = _lines(path) or [""]
     found = _fields(header)
@@ -198,7 +198,7 @@ def _find_rows(path: Path, copy: Path | None, state: RowState) -> tuple[list[str
     lost = f"has {len(rows)} of {num_rows} rows" if len(rows) < num_rows else "was changed"
     copied = _lines(copy) if copy else []
     if not _has(copied, state):
-        raise ValueError(f"{path.name} {lost}, and its copy checkpoints/rows-{path.name} has not got them")
+        raise ValueError(f"{path.name} {lost}, and its copy checkpoints/rows-{path.name} lacks them")
     whole = [line + "," * (len(columns) - max(1, len(_fields(line)))) for line in copied[:num_rows]]
     return [_csv_line(columns), *whole], f"{path.name} {lost}: they were taken from their copy"
 

@@ -48,7 +48,7 @@ class RunDirectory:
     config : Config
         The run's configuration.
     resume : bool
-        Whether the directory's run goes on; otherwise the directory must not hold one.
+        Whether the directory's run is resumed; otherwise the directory must not hold one.
     """
 
     def __init__(self, path: Path, config: Config, resume: bool) -> None:

@@ -95,7 +95,7 @@ class TestApp:
         monkeypatch.setattr(Client, "end_round", end_round)
         reply = self.ask("train", self.content())
         assert reply.error.code == CLIENT_MISCONFIGURED
-        assert "keeps the state 'head-2' without saying so: name it in KEEPS" in str(reply.error.reason)
+        assert "keeps the state 'head-2' without declaring it: name it in KEEPS" in str(reply.error.reason)
         monkeypatch.setattr(Client, "KEEPS", ("head-*",))
         assert not self.ask("train", self.content()).has_error()
 

@@ -123,7 +123,7 @@ def test_evaluation_by_steps_is_as_frequent_in_every_phase() -> None:
         "rounds": 18,
     }
     config = make_config(keys)  # type: ignore[arg-type]
-    course = config.local.course()
+    course = config.local.step_plan()
     evaluated = [r for r in range(1, 19) if config.evaluates(r)]
     assert [course.first_step(r + 1) for r in evaluated] == [6, 12, 20, 24, 36, 48, 60]
 

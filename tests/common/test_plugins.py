@@ -278,7 +278,7 @@ class TestMethods:
         for name in ("Mine", "Server"):
             method = load_method(f"clients.pair:{name}", {"pull": 1.0, "push": 1.0})
             assert (method.client_class.__name__, method.strategy_class.__name__) == ("Mine", "Server")
-        assert "is no subclass of FedAvg nor of Client" in message(load_method, "math:pi", {})
+        assert "is not a subclass of FedAvg nor of Client" in message(load_method, "math:pi", {})
 
     def test_another_folder_is_another_method(self, write: Write) -> None:
         write("clients/my_method.py", self.CLIENT, "one")

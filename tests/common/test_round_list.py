@@ -22,14 +22,14 @@ def test_rounds_and_ranges():
     assert rounds
 
 
-@pytest.mark.parametrize("text", ["", " ", ","])
+@pytest.mark.parametrize("text", ["", " "])
 def test_none(text):
     rounds = RoundList(text, "key")
     assert not rounds
     assert 1 not in rounds
 
 
-@pytest.mark.parametrize("text", ["x", "0", "5-3", "1-9:0", "1:2", "-3", "1--2", "1.5"])
+@pytest.mark.parametrize("text", ["x", ",", "1,,2", "0", "5-3", "1-9:0", "1:2", "-3", "1--2", "1.5"])
 def test_anything_else_is_refused_by_the_configuration(text):
     for key in ("analysis.similarity-rounds", "analysis.update-rounds"):
         with pytest.raises(UserError, match=f"{key} must list rounds such as"):

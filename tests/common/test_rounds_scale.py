@@ -68,4 +68,4 @@ def test_phases_and_totals_are_multiplied_and_rounds_follow() -> None:
     )
     scaled = scale_rounds(values, 0.5)  # type: ignore[arg-type]
     assert scaled == {"rounds": 1503, "local.phases": "1500:600", "local.total-steps": 3000}
-    assert make_config({**values, **scaled}).local.course().steps(1503) == 300  # type: ignore[arg-type]
+    assert make_config({**values, **scaled}).local.step_plan().steps(1503) == 300  # type: ignore[arg-type]

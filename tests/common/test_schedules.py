@@ -167,7 +167,7 @@ def test_a_decay_in_the_midst_of_the_warm_up_scales_the_rest() -> None:
         local__phases="3:1",
         schedule__phase_gamma=0.1,
     )
-    course = section.local.course()
+    course = section.local.step_plan()
     rounds = [1, 1, 1, 2, 3, 4, 5, 6]  # one of three steps, then of one
     rates = [learning_rate(section, r, 9) * step_factor(section, t, 0) for t, r in enumerate(rounds)]
     assert [course.first_step(r) for r in (1, 2, 3, 6)] == [0, 3, 4, 7]

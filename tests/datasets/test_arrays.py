@@ -166,7 +166,7 @@ def test_held_out_samples_and_an_authors_own() -> None:
         (((np.empty((0, 2)), []),), {}, "has no samples, or empty ones"),
         (((np.array([["x"]]), [0]),), {}, "must be numbers"),
         ((([[1], [2, 3]], [0, 1]),), {}, "cannot become an array"),
-        (((np.eye(2), [0, 1]), (np.eye(2), [0, 7])), {}, "7 is no class"),
+        (((np.eye(2), [0, 1]), (np.eye(2), [0, 7])), {}, "7 is not a class"),
         (((np.eye(2), ["a", "b"]), (np.eye(2), ["a", "z"])), {}, "has the class 'z'"),
         (((np.eye(2), [0.5, np.nan]),), {}, "target of sample 1 is missing"),
         (

@@ -139,7 +139,7 @@ def test_local_sgd_processes_as_many_mini_batches_with_any_workers_and_steps() -
     runs = planned(PROJECT_ROOT / "experiments" / "course" / "a2-localsgd.toml")
     found = {}
     for item in runs:
-        config, course = item.config, item.config.local.course()
+        config, course = item.config, item.config.local.step_plan()
         workers, steps = config.clients.count, config.local.steps
         assert item.name == f"k{workers},j{steps}"
         assert workers * config.local.total_steps == 150 * -(-45_000 // config.local.batch_size)

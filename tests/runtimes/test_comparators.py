@@ -171,7 +171,9 @@ def test_the_course_of_local_steps_becomes_that_of_all_workers() -> None:
     pooled = derive(config, "centralized", no_sizes)
     assert (pooled.local.phases, pooled.local.steps, pooled.evaluate.every_steps) == ("96:24,192", 8, 48)
     for server_round in range(1, 26):
-        assert pooled.local.course().steps(server_round) == 4 * config.local.course().steps(server_round)
+        assert pooled.local.step_plan().steps(server_round) == 4 * config.local.step_plan().steps(
+            server_round
+        )
     assert pooled.schedule.warmup_steps == 20
     assert derive(pooled, "centralized", no_sizes) == pooled
 

@@ -56,7 +56,7 @@ def commit(number):
 def wait_for_stop():
     def handle(*_):
         commit(99)
-        print("stopped; go on with --resume")
+        print("stopped; resume with --resume")
         sys.exit(130)
     signal.signal(signal.SIGTERM, handle)
     (path / "ready").touch()
@@ -225,9 +225,8 @@ def test_a_failure_is_kept_with_its_reason_and_the_others_go_on(folder: Folder, 
 
 
 def test_a_sweep_that_fails_gives_the_reason_of_its_run(folder: Folder) -> None:
-    script = (
-        "print('[1/1] x failed, the others go on: the loss is nan'); print('error: 1 of 1 runs failed'); 1/0"
-    )
+    failed = "[1/1] x failed, the others continue: the loss is nan"
+    script = f"print('{failed}'); print('error: 1 of 1 runs failed'); 1/0"
     folder.write(f"[entries.a]\nset.script = {json.dumps(script)}\n")
     assert main([str(folder.file)]) == 1
     assert folder.states()["a"] == ("failed", "the loss is nan")

@@ -191,7 +191,7 @@ def test_ctrl_c_ends_the_sweep_and_resume_goes_on(
     )
 
     assert sweep() == 2
-    assert "holds an unfinished run, fedavg,nc2: go on with --resume" in capsys.readouterr().err
+    assert "holds an unfinished run, fedavg,nc2: resume with --resume" in capsys.readouterr().err
     assert sweep("--resume") == 0
     assert "resumed after round 1 of 2" in capsys.readouterr().out
     assert hashes(directory) == hashes(tmp_path / "whole")
@@ -277,7 +277,7 @@ def test_other_runs_in_the_directory_are_one_error(sweep: Sweeper, capsys: Outpu
         assert sweep(*arguments, **{"optimizer__learning-rate": 0.2, "seed": 3}) == 2
         error = capsys.readouterr().err
         assert (
-            "holds other runs than these: fedavg,iid: optimizer.learning-rate was 0.05 and is 0.2;"
+            "holds runs other than these: fedavg,iid: optimizer.learning-rate was 0.05 and is 0.2;"
             " seed was 0 and is 3" in error
         )
         assert "(and 1 more); choose another --run-dir" in error
@@ -288,7 +288,7 @@ def test_more_rounds_need_resume_and_fewer_are_refused(
 ) -> None:
     assert sweep("--only", "fedavg,iid") == 0
     assert sweep("--only", "fedavg,iid", rounds=3) == 2
-    assert "unfinished run, fedavg,iid: go on with --resume" in capsys.readouterr().err
+    assert "unfinished run, fedavg,iid: resume with --resume" in capsys.readouterr().err
     assert sweep("--only", "fedavg,iid", "--resume", rounds=3) == 0
     assert summary(tmp_path / "sweep" / "fedavg,iid")["rounds"] == 3
     assert sweep("--only", "fedavg,iid", "--resume") == 2

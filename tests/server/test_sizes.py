@@ -290,7 +290,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "sizes.json"
     for sizes, message in (
         (["1"] * 5, "names 5 clients, but clients.count is 6"),
-        (["5"] * 6, "no part of a model"),
+        (["5"] * 6, "not part of a model"),
     ):
         file.write_text(json.dumps(sizes))
         with pytest.raises(UserError, match=message):

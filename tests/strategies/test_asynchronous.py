@@ -137,7 +137,7 @@ def test_a_synchronous_round_waits_for_the_slowest() -> None:
     [
         ({"participation__name": "skewed"}, "participation.name at 'uniform'"),
         ({"privacy__clipping": "fixed"}, "does not cover 'fedasync'"),
-        ({"stragglers__policy": "drop"}, "waits for nobody"),
+        ({"stragglers__policy": "drop"}, "waits for no client"),
         ({"schedule__warmup_epochs": 0.5}, "share no count of local steps"),
         ({"local__sampling": "shard"}, "share no count of local steps"),
         ({"steps__rule": "qsr", "local__steps": 2, "local__epochs": 0}, "steps.rule at 'fixed'"),

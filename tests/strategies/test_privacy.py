@@ -191,7 +191,7 @@ def test_the_clip_norm_is_state_and_the_mechanism_is_not() -> None:
 def test_other_sections_are_refused() -> None:
     rounds = Rounds({"w": vector(0.0)}, 1)
     rounds.strategy.configure_train(1, record(rounds.model), ConfigRecord(), NodesOnly([2]))
-    with pytest.raises(UserError, match="replied with 'control' beside its model"):
+    with pytest.raises(UserError, match="replied with 'control' in addition to its model"):
         rounds.strategy.aggregate_train(1, [make_reply(rounds.model, 1, {"control": {"w": [1.0]}})])
 
 

@@ -111,7 +111,7 @@ def test_rows_that_are_lost_for_good_are_refused(part: Path, capsys: pytest.Capt
     assert resume(part) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "metrics.csv has 0 of 5 rows, and its copy checkpoints/rows-metrics.csv has not got them" in error
+    assert "metrics.csv has 0 of 5 rows, and its copy checkpoints/rows-metrics.csv lacks them" in error
     assert (part / "config.toml").read_bytes() == before
 
 

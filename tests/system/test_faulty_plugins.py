@@ -87,6 +87,13 @@ def test_a_wrong_result_is_named(
     assert error.count("\n") == 1
 
 
+def test_a_spread_of_speeds_beyond_all_numbers_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--set", "method.name=fedbuff", "--set", "clock.spread=1e308"]) == 2
+    error = capsys.readouterr().err
+    assert "clock.spread must be less than or equal to 100" in error
+    assert error.count("\n") == 1
+
+
 def test_plugins_must_be_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--set", "plugins=7"]) == 2
     assert "plugins must be folders, separated by commas, not 7" in capsys.readouterr().err

@@ -36,6 +36,11 @@ def make_loss(section: NamedSection, count_labels: Callable[[], torch.Tensor]) -
         If there is no such loss or parameter, or a value is out of range.
     """
     loss = chosen_function(LOSS, section)
-    if "label_counts" in inspect.signature(loss.func).parameters:
+    if _takes_label_counts(loss.func):
         return functools.partial(loss, label_counts=count_labels())
     return loss
+
+
+@functools.lru_cache(maxsize=16)
+def _takes_label_counts(function: Callable[..., torch.Tensor]) -> bool:
+    return "label_counts" in inspect.signature(function).parameters

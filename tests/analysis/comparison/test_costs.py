@@ -8,7 +8,7 @@ import unittest.mock
 import pandas as pd
 import pytest
 
-from analysis.comparison.costs import _load, by_configuration, cost_table, main, plot_costs, read_costs
+from analysis.comparison.costs import by_configuration, cost_table, load_groups, main, plot_costs, read_costs
 from analysis.comparison.median_band import band, final_text, limits
 from analysis.comparison.sweep_table import axes_pivot, load_finished
 from analysis.reading.runs import load_run
@@ -108,7 +108,7 @@ def test_a_sweep_is_labelled_by_its_axes_and_nothing_is_cut(sweep, tmp_path, cap
 
 def test_every_line_of_a_picture_is_told_from_the_others_and_the_legend_lies_inside(sweep):
     drawn = []
-    groups = _load([sweep], "test_accuracy")
+    groups = load_groups([sweep], "test_accuracy")
     with unittest.mock.patch("analysis.comparison.costs.save", lambda figure, path: drawn.append(figure)):
         plot_costs(groups, sweep / "costs.png")
     (figure,) = drawn

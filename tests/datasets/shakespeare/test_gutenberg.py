@@ -97,7 +97,7 @@ def test_the_title_may_stand_seven_lines_above(tmp_path: Path) -> None:
 
 
 def test_another_text_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="stands in it 0 times") as caught:
+    with pytest.raises(UserError, match="occurs 0 times") as caught:
         read(tmp_path, "something else\n")
     assert "\n" not in str(caught.value)
     (tmp_path / "100.txt").write_text(LEAF_TOY)

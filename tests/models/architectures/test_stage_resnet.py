@@ -151,8 +151,8 @@ def test_sizes_have_one_name_each() -> None:
     [
         ("resnet11", "there is no size 'resnet11'; did you mean 'resnet1"),
         ("6", "there is no size '6'"),
-        ("1-1-1-4", "'1-1-1-4' is no part of a model with 3-3-3-3 blocks per stage"),
-        ("1-1-0-1", "'1-1-0-1' is no part"),
+        ("1-1-1-4", "'1-1-1-4' is not part of a model with 3-3-3-3 blocks per stage"),
+        ("1-1-0-1", "'1-1-0-1' is not part"),
         ("w1.5", "a width is above 0 and at most 1, not 'w1.5'"),
         ("w0", "a width is above 0"),
         (" , ", "model.sizes names no size"),
@@ -166,7 +166,7 @@ def test_impossible_sizes_are_refused_in_one_line(sizes: str, message: str) -> N
 
 
 def test_sizes_beyond_a_smaller_server_are_refused() -> None:
-    with pytest.raises(UserError, match="'resnet14' is no part of a model with 1-1-1-1 blocks"):
+    with pytest.raises(UserError, match="'resnet14' is not part of a model with 1-1-1-1 blocks"):
         parse_sizes(small(blocks="resnet10"), "1,2")
 
 

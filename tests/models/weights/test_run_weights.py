@@ -72,10 +72,10 @@ def first(state: dict[str, torch.Tensor]) -> str:
     [
         (lambda value: torch.full_like(value, float("nan")), "has values that are not finite"),
         (lambda value: value.to(torch.int8), r"is of type torch\.int8 there"),
-        (lambda value: value.to(torch.complex64), "is no plain tensor of numbers"),
-        (lambda value: value.to_sparse(), "is no plain tensor of numbers"),
-        (lambda value: value.to("meta"), "is no plain tensor of numbers"),
-        (lambda value: value.to(torch.float8_e4m3fn), "is no plain tensor of numbers"),
+        (lambda value: value.to(torch.complex64), "is not a plain tensor of numbers"),
+        (lambda value: value.to_sparse(), "is not a plain tensor of numbers"),
+        (lambda value: value.to("meta"), "is not a plain tensor of numbers"),
+        (lambda value: value.to(torch.float8_e4m3fn), "is not a plain tensor of numbers"),
     ],
 )
 def test_tensors_that_no_model_begins_with(

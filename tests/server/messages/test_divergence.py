@@ -50,7 +50,7 @@ def test_an_aggregate_that_is_not_finite_ends_the_run_before_its_row(
         run_small(method__name=method, **{**(model_for(method) or {"model__name": "linear"}), **parameters})
     message = str(caught.value)
     assert message.startswith(
-        "round 1: the clients' replies are finite, but what the server makes of them is not"
+        "round 1: the clients' replies are finite, but what the server computes from them is not"
     )
     assert "optimizer.learning-rate = " in message
     key = next((k for k in parameters if k.endswith("learning_rate")), "")

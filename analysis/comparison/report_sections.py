@@ -1,0 +1,233 @@
+"""What a report says: a section for each question, in this order; one without an answer is left out."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from analysis.comparison.comparison_plot import plot_comparison
+from analysis.comparison.costs import cost_table, plot_costs
+from analysis.comparison.fairness import HEADER, by_group, fairness_rows, plot_fairness
+from analysis.comparison.participation import participation_table
+from analysis.comparison.pivot import is_accuracy, readable
+from analysis.comparison.report_settings import differences, environment, repeat
+from analysis.comparison.reported import Reported
+from analysis.comparison.sweep_plot import plot_sweep
+from analysis.comparison.sweep_report import title
+from analysis.comparison.sweep_table import axes_pivot, load_finished
+from analysis.page.parts import Part, Picture, Section, Table, Text
+from analysis.reading.run_directory import NoDataError, read_label_distribution
+from analysis.reading.runs import Run, mean_and_deviation
+from analysis.report import summary_rows, write_plots
+from common.files import read_regular
+
+_MOST_SPLITS = 6
+_CAPTIONS = {
+    "curves": "Loss and accuracy against rounds",
+    "label_distribution": "Training samples of each class that each client holds",
+    "participation": "Rounds in which each client took part",
+}
+_OWN_SECTIONS = ("curves", "label_distribution", "participation")
+
+
+def sections(reported: Reported) -> list[Section]:
+    """Return the sections of the report about some runs, those that they have data for.
+
+    Raises
+    ------
+    UserError
+        If a file of a run is damaged.
+    """
+    found: list[tuple[str, Callable[[Reported], list[Part]]]] = [
+        ("What was asked", _asked),
+        ("Result", _result),
+        ("Curves", _curves),
+        ("Costs", _costs),
+        ("Who holds which labels", _labels),
+        ("Participation", _participation),
+        ("Fairness among clients", _fairness),
+        ("Further measurements", _further),
+        ("Settings in which the runs differ" if len(reported.runs) > 1 else "Settings", differences),
+        ("Environment", environment),
+        ("Run it again", repeat),
+    ]
+    built = [Section(name, build(reported)) for name, build in found]
+    return [section for section in built if section.parts]
+
+
+def _asked(reported: Reported) -> list[Part]:
+    comments = dict.fromkeys(request.comment for request in reported.requests if request.comment)
+    parts: list[Part] = [Text(comment) for comment in comments]
+    if reported.missing:
+        parts.append(Text(f"Not finished, and left out: {', '.join(reported.missing)}.", is_remark=True))
+    return parts
+
+
+def _result(reported: Reported) -> list[Part]:
+    parts: list[Part] = []
+    if reported.single:
+        parts.append(Table(["", "value"], [[*row] for row in summary_rows(reported.single.path).items()]))
+    else:
+        parts += _pivots(reported)
+    parts.append(Text(f"{_unit(reported.metric)}: {_explanation(reported)}.", is_remark=True))
+    parts.append(result_table(reported))
+    return parts
+
+
+def result_table(reported: Reported) -> Table:
+    """Return a row per configuration: mean ± deviation over seeds, the published number, the difference."""
+    scale, digits = (100, 2) if is_accuracy(reported.metric) else (1, 4)
+    header = ["configuration", "final", "last ten", "best"]
+    header += ["published", "difference"] if reported.published else []
+    rows = []
+    for label, runs in reported.groups:
+        columns = ([run.final for run in runs], [run.last_ten for run in runs], [run.best for run in runs])
+        row = [label, *(_mean_text([scale * value for value in values], digits) for values in columns)]
+        if reported.published:
+            row += _against(reported.published.get(label), scale * mean_and_deviation(columns[0])[0], digits)
+        rows.append(row)
+    return Table(header, rows)
+
+
+def _against(published: float | None, final: float, digits: int) -> list[str]:
+    return ["-", "-"] if published is None else [f"{published:g}", f"{final - published:+.{digits}f}"]
+
+
+def _mean_text(values: Sequence[float], digits: int) -> str:
+    mean, deviation = mean_and_deviation(values)
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}" if len(values) > 1 else f"{mean:.{digits}f}"
+
+
+def _explanation(reported: Reported) -> str:
+    parts = ["the last value, the mean of the last ten evaluations, and the best"]
+    if any(len(runs) > 1 for _, runs in reported.groups):
+        parts.append("mean ± sample standard deviation over the seeds")
+    if reported.published:
+        parts.append("the difference is ours less the published number, which is at full budget")
+    return "; ".join(parts)
+
+
+def _pivots(reported: Reported) -> list[Part]:
+    sweep = reported.sweep
+    if sweep is None or len(sweep.shown_axes) < 2:
+        return []
+    parts: list[Part] = []
+    for metric, runs in load_finished(sweep, [reported.metric, *sweep.metrics]).items():
+        pivot = axes_pivot(sweep, runs, metric).finished()
+        parts += [Text(f"{title(pivot, metric).capitalize()}."), Table(*pivot.table(metric))]
+    return parts
+
+
+def _curves(reported: Reported) -> list[Part]:
+    if reported.single:
+        return _own_picture(reported.single, "curves")
+    caption = (
+        f"{_unit(reported.metric)} against rounds: means over seeds, with bands of one standard deviation"
+    )
+    sweep = reported.sweep
+    if sweep is None:
+        return [_drawn("curves.png", caption, lambda path: plot_comparison(reported.runs, path))]
+    loaded = load_finished(sweep, [reported.metric])
+    (metric, runs), *_ = loaded.items()
+    drawn, newest = (
+        sweep.path / "comparison.png",
+        max(_changed(run.path / "summary.json") for run in reported.runs),
+    )
+    if metric == sweep.metrics[0] and drawn.is_file() and _changed(drawn) >= newest:
+        return [Picture("curves.png", read_regular(drawn), caption)]
+    pivot = axes_pivot(sweep, runs, metric)
+    return [_drawn("curves.png", caption, lambda path: plot_sweep(pivot, metric, path))]
+
+
+def _costs(reported: Reported) -> list[Part]:
+    header, rows = cost_table(reported.groups)
+    caption = f"{_unit(reported.metric)} against what it has cost"
+    if not reported.single:
+        caption += ": the median over seeds, with a band from the smallest to the largest"
+    # The final metric is in the table of results.
+    table = Table([header[0], *header[2:]], [[row[0], *row[2:]] for row in rows])
+    return [table, _drawn("costs.png", caption, lambda path: plot_costs(reported.groups, path))]
+
+
+def _labels(reported: Reported) -> list[Part]:
+    """Show each split of the data once, whichever runs share it."""
+    splits: dict[str, list[Run]] = {}
+    for run in reported.runs:
+        try:
+            counts = read_label_distribution(run.path)
+        except NoDataError:
+            continue
+        splits.setdefault(counts.to_csv(), []).append(run)
+    parts: list[Part] = []
+    for number, runs in enumerate(list(splits.values())[:_MOST_SPLITS]):
+        names = ", ".join(run.path.resolve().name for run in runs[:4]) + (", …" if len(runs) > 4 else "")
+        parts += _own_picture(runs[0], "label_distribution", "" if reported.single else f" ({names})", number)
+    if len(splits) > _MOST_SPLITS:
+        parts.append(Text(f"{len(splits) - _MOST_SPLITS} further splits are not shown.", is_remark=True))
+    return parts
+
+
+def _participation(reported: Reported) -> list[Part]:
+    try:
+        table = Table(*participation_table(reported.runs, reported.metric))
+    except NoDataError:
+        return []
+    # The final metric is in the table of results.
+    parts: list[Part] = [Table(table.header[:-1], [row[:-1] for row in table.rows])]
+    return parts + (_own_picture(reported.single, "participation") if reported.single else [])
+
+
+def _fairness(reported: Reported) -> list[Part]:
+    found = by_group(reported.groups)
+    if not found:
+        return []
+    caption = "Share of the clients whose accuracy is at most this; the worst tenth is shaded"
+    return [
+        Text(
+            "Accuracies of clients on their own test data at their last evaluation, in %; the deviation is"
+            " that among clients, and the worst tenth is the mean of the clients with the lowest accuracies.",
+            is_remark=True,
+        ),
+        Table(["", *HEADER], fairness_rows(found)),
+        _drawn("fairness.png", caption, lambda path: plot_fairness(found, path)),
+    ]
+
+
+def _further(reported: Reported) -> list[Part]:
+    if reported.single is None:
+        return []
+    folder = _pictures_of(reported.single)
+    names = sorted(path.stem for path in folder.glob("*.png"))
+    return [
+        part for name in names if name not in _OWN_SECTIONS for part in _own_picture(reported.single, name)
+    ]
+
+
+def _own_picture(run: Run, name: str, remark: str = "", number: int = 0) -> list[Part]:
+    """Return a picture that the run has in ``plots/``."""
+    path = _pictures_of(run) / f"{name}.png"
+    if not path.is_file():
+        return []
+    caption = _CAPTIONS.get(name, name.replace("_", " ").capitalize())
+    return [Picture(f"{name}{number or ''}.png", read_regular(path), f"{caption}{remark}")]
+
+
+def _pictures_of(run: Run) -> Path:
+    """Return ``plots/`` of a run, drawn again if it is older than the run's end."""
+    folder = run.path / "plots"
+    drawn = [_changed(path) for path in folder.glob("*.png")]
+    if not drawn or max(drawn) < _changed(run.path / "metrics.csv"):
+        write_plots(run.path)
+    return folder
+
+
+def _drawn(name: str, caption: str, draw: Callable[[Path], Path]) -> Picture:
+    with tempfile.TemporaryDirectory() as folder:
+        return Picture(name, draw(Path(folder, name)).read_bytes(), caption)
+
+
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
+
+
+def _unit(metric: str) -> str:
+    return readable(metric).capitalize() + (" (%)" if is_accuracy(metric) else "")

@@ -1,0 +1,55 @@
+"""What a report is made of, whatever format it is written in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph, or a remark in small print."""
+
+    text: str
+    is_remark: bool = False
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to copy into a terminal."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text; the first column names the rows."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file's content, the file name that it has outside a page, and what it shows."""
+
+    name: str
+    content: bytes
+    caption: str
+
+
+Part = Text | Code | Table | Picture
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what is below it."""
+
+    title: str
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report."""
+
+    title: str
+    sections: Sequence[Section] = field(default_factory=tuple)

@@ -1,0 +1,216 @@
+"""The report of runs and sweeps: what it says, that it loads nothing, and that labels stay text."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.comparison.fairness import client_accuracies, fairness
+from analysis.comparison.report import main, write_page
+from common.errors import UserError
+from common.request import REQUEST_FILE, keeping_request, leading_comment, write_request
+from server.records.client_metrics import summarise_evaluations
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+class Loads(HTMLParser):
+    """Collects elements, and every attribute by which a page loads or runs something."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.loaded, self.handlers = set(), [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        for name, value in attributes:
+            if name in {"src", "href", "srcset", "action", "data", "poster"}:
+                self.loaded.append(value)
+            if name.startswith("on"):
+                self.handlers.append(name)
+
+
+def report(out, *paths):
+    assert main([*map(str, paths), "--out", str(out)]) == 0
+    return out.read_text(encoding="utf-8")
+
+
+def cells(text):
+    return [re.sub("<.*?>", "", cell) for cell in re.findall("<td>.*?</td>", text)]
+
+
+def write_evaluations(run_dir, accuracies, server_round=4):
+    table = pd.DataFrame({"round": server_round, "client_id": range(len(accuracies)), "accuracy": accuracies})
+    table["num_examples"] = 10
+    table.to_csv(run_dir / "evaluations.csv", index=False)
+
+
+@pytest.fixture
+def sweep(make_run, tmp_path):
+    """Two configurations with two seeds each, one of them with a published number; a fifth never ended."""
+    runs = {}
+    finals = {"plain,seed0": 0.6, "plain,seed1": 0.7, "prox,seed0": 0.5, "prox,seed1": 0.5}
+    for name, final in finals.items():
+        method, seed = name.split(",")
+        make_run(name, (0.1, final), seed=int(seed[-1]), method__name=method)
+        published = 71.5 if method == "plain" else None
+        runs[name] = {"labels": {"method": method, "seed": seed}, "directory": name, "published": published}
+    (tmp_path / "late,seed0").mkdir()
+    runs["late,seed0"] = {
+        "labels": {"method": "late", "seed": "seed0"}, "directory": "late,seed0", "published": None
+    }  # fmt: skip
+    axes = {"method": ["plain", "prox", "late"], "seed": ["seed0", "seed1"]}
+    content = {"axes": axes, "metrics": ["test_accuracy"], "runs": runs}
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_run(make_run, tmp_path):
+    run_dir = make_run()
+    write_evaluations(run_dir, np.linspace(0.05, 1, 20))
+    write_request(run_dir, "# Why runs\n# differ.\n\nrounds = 4\n", ["a b.toml", "--set", "rounds=4"])
+
+    text = report(tmp_path / "report.html", run_dir)
+
+    titles = re.findall("<h2>(.*?)</h2>", text)
+    assert titles == [
+        "What was asked", "Result", "Curves", "Costs", "Who holds which labels", "Participation",
+        "Fairness among clients", "Settings", "Environment", "Run it again",
+    ]  # fmt: skip
+    assert "<p>Why runs differ.</p>" in text
+    assert "python run_simulation.py &#x27;a b.toml&#x27; --set rounds=4" in text
+    found = cells(text)
+    assert {"60.00", "70.00", "56.67"} <= set(found)  # final, best, mean of (40, 70, 60) per cent
+    # Worst tenth of 0.05, 0.1 ... 1: the mean of the lowest two.
+    assert found[found.index("global model") + 1 :][:4] == ["20", "52.50", "28.83", "7.50"]
+
+
+def test_sweep_has_means_over_seeds_next_to_published_numbers(sweep, tmp_path):
+    text = report(tmp_path / "out" / "report.html", sweep)
+
+    found = cells(text)
+    row = found[found.index("plain (2 seeds)") :][:6]
+    assert row[1] == "65.00 ± 7.07"  # the sample deviation of 60 and 70
+    assert row[4:] == ["71.5", "-6.50"]
+    assert found[found.index("prox (2 seeds)") :][4:6] == ["-", "-"]
+    assert "late,seed0" in text
+    differing = re.search("<h2>Settings in which the runs differ</h2>.*?</thead>", text, re.DOTALL)
+    assert re.findall(">([^<>\n]+)</th>", differing[0]) == ["run", "method.name", "seed"]
+
+
+def test_page_loads_nothing_and_labels_stay_text(make_run, tmp_path):
+    runs = [make_run(name, model__name=f"{EVIL}{name}") for name in ("a", "b")]
+    write_request(runs[0], f"# {EVIL} javascript:alert(3)\n", [EVIL])
+
+    page = Loads(text := report(tmp_path / "report.html", *runs))
+
+    assert {"img", "table"} <= page.tags
+    assert not {"script", "link", "iframe", "object", "embed", "base", "a"} & page.tags
+    assert page.loaded
+    assert all(value.startswith("data:image/png;base64,") for value in page.loaded)
+    assert not page.handlers
+    assert not re.search(r"@import|url\(", text)
+    assert "default-src 'none'" in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_markdown_has_its_pictures_as_files(make_run, tmp_path):
+    run_dir = make_run(model__name=f"{EVIL} | *x*")
+    write_request(run_dir, "# Of `pipes` | and [links](http://a.example).", [])
+
+    text = report(tmp_path / "the report.md", run_dir)
+
+    pictures = re.findall(r"!\[.*?\]\(<(.*?)>\)", text)
+    assert len(pictures) >= 4
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert "<script" not in text
+    assert "<img" not in text
+    assert r"Of \`pipes\` \| and \[links\](http://a.example)." in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| model.name")]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3
+
+
+def test_runs_that_have_not_ended(make_run, tmp_path, capsys):
+    whole, half = make_run("whole"), make_run("half")
+    (half / "summary.json").unlink()
+    (half / "config.toml").write_text("rounds = 4\n")
+    with pytest.warns(UserWarning, match="half has not finished and is left out"):
+        assert "half" in report(tmp_path / "report.html", whole, half)
+    capsys.readouterr()
+
+    (tmp_path / "foreign").mkdir()
+    for path in (half, tmp_path / "foreign", tmp_path / "nowhere", tmp_path / "x*"):
+        assert main([str(path), "--out", str(tmp_path / "other.html")]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "other.html").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.csv", "clients.csv", "evaluations.csv", "summary.json", REQUEST_FILE]
+)
+def test_damaged_files_give_a_page_or_one_line(make_run, tmp_path, capsys, name):
+    run_dir = make_run()
+    for content in (b"\xff\xfe\x00", b"{}\n", b"round\n1\n1\n"):
+        (run_dir / name).write_bytes(content)
+        code = main([str(run_dir), "--out", str(tmp_path / "report.html")])
+        assert code in (0, 2)
+        assert capsys.readouterr().err.count("\n") == (1 if code else 0)
+
+
+def test_end_of_a_run_is_no_worse_for_a_report_that_fails(make_run):
+    run_dir = make_run()
+    (run_dir / "summary.json").write_text("[4]")
+    with pytest.warns(UserWarning, match="there is no report: .* is not the summary of a run"):
+        write_page(run_dir)
+
+
+def test_ending_of_the_file(make_run, tmp_path, capsys):
+    assert main([str(make_run()), "--out", str(tmp_path / "report.docx")]) == 2
+    assert "must end with .html or .md" in capsys.readouterr().err
+
+
+def test_fairness_agrees_with_the_columns_of_the_run(make_run):
+    run_dir = make_run()
+    values = np.random.default_rng(0).uniform(size=37).round(6)
+    write_evaluations(run_dir, values)
+    metrics = {client: {"num-examples": 10, "accuracy": float(value)} for client, value in enumerate(values)}
+    columns = summarise_evaluations(metrics)
+
+    _, mean, _, worst, low, _, high = fairness(client_accuracies(run_dir)["global model"])
+
+    kinds = ("macro", "worst_decile", "p10", "p90")
+    assert [columns[f"federated_accuracy_{kind}"] for kind in kinds] == pytest.approx(
+        [mean, worst, low, high]
+    )
+
+
+def test_leading_comment():
+    text = "# One\n# two.\n#\n# Three.\n\n# Not this.\nrounds = 1\n"
+    assert leading_comment(text) == "One two.\n\nThree."
+    assert leading_comment("\ufeff# One\nrounds = 1") == "One"
+    assert leading_comment("rounds = 1 # no") == ""
+
+
+def test_refused_run_leaves_no_request(tmp_path):
+
+    def refuse(directory):
+        with keeping_request(directory, "# Why.", ["x"]):
+            raise UserError("no")
+
+    with pytest.raises(UserError):
+        refuse(tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()
+
+    write_request(tmp_path, "# Why.", ["first"])
+    with pytest.raises(UserError):
+        refuse(tmp_path)
+    write_request(tmp_path, "", ["--resume"])
+    kept = json.loads((tmp_path / REQUEST_FILE).read_text())
+    assert kept == {
+        "comment": "Why.",
+        "commands": ["python run_simulation.py first", "python run_simulation.py --resume"],
+    }
