@@ -1,4 +1,4 @@
-"""``python -m analysis <command> ...``: the commands are the modules below that have a ``main``."""
+"""``python -m analysis <command> ...``: the modules below that have a ``main``, and those of `ELSEWHERE`."""
 
 import importlib
 import pkgutil
@@ -11,10 +11,13 @@ import analysis.plots
 from common.command_line import guarded, show_warnings_as_lines
 from common.errors import UserError, nearest
 
+# Commands that compute with a run's model or data live above this room; they are named, not imported.
+ELSEWHERE = {"confusion": "runtimes.prediction.confusion", "predict": "runtimes.prediction.predict"}
+
 
 def commands() -> dict[str, str]:
     """Return command → module, without importing the modules."""
-    found = {}
+    found = dict(ELSEWHERE)
     for package in (analysis.plots, analysis.comparison):
         for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
             loader = module.module_finder.find_spec(module.name, None)

@@ -17,11 +17,13 @@ from common.config import Config
 from common.errors import CLIENT_FAILED, CLIENT_MISCONFIGURED, UserError
 from common.plugins import use_folders
 from common.records import (
+    ARRAYS,
     CONFIG,
     DESCRIBE,
     GET_STATE,
     LOSS_QUERY,
     METRICS,
+    PERSONAL_MODEL,
     PRELUDE,
     SET_STATE,
     SIZE,
@@ -190,6 +192,13 @@ def _check_number(client: Client, message: Message) -> None:
         )
 
 
+def run_personal_model(message: Message, context: Context) -> RecordDict:
+    """Hand out the model by which this client predicts."""
+    client = make_client(context, message)
+    own = client.own_model(to_payload(message.content), message.content.config_records[CONFIG])
+    return RecordDict({ARRAYS: to_record(own)})
+
+
 def run_get_state(message: Message, context: Context) -> RecordDict:
     """Hand out the client's state for a checkpoint."""
     return RecordDict(dict(context.state.array_records.items()))
@@ -209,6 +218,7 @@ JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
     DESCRIBE: run_describe,
     LOSS_QUERY: run_loss,
     PRELUDE: run_prelude,
+    PERSONAL_MODEL: run_personal_model,
     GET_STATE: run_get_state,
     SET_STATE: run_set_state,
 }

@@ -23,6 +23,7 @@ from clients.local.training import (
     seed_steps,
     train_locally,
 )
+from common.errors import UserError
 from common.global_generators import seeded_globally
 from common.randomness import numpy_generator, torch_seed
 from common.records import ARRAYS, FINITE_STEPS, ONE_BATCH, SERVER_ROUND, Payload, Tensors
@@ -206,6 +207,30 @@ class Client(Hooks, ListInterface):
             for name, predictor in self.personal_predictors().items():
                 metrics |= data.measure(predictor, f"personal_{name}_" if name else "personal_")
         return metrics
+
+    @_seeded
+    def own_model(self, received: Payload, config: ConfigRecord) -> Tensors:
+        """Return the model by which this client predicts in ``test``, the live tensors of the resident one.
+
+        Raises
+        ------
+        UserError
+            If it predicts with the global model, or by more than one model.
+        """
+        self._receive(received, config)
+        name = self.worker.config.method.name
+        if self.overrides("personal_predictor"):
+            raise UserError(
+                f"the clients of a run of '{name}' do not predict by a model alone, so that there is none to"
+                " take out: leave --client out for the global model"
+            )
+        if not (self.is_personalised() or self._kept_names):
+            raise UserError(
+                f"the clients of a run of '{name}' have no models of their own: leave --client out for the"
+                " global model"
+            )
+        self.worker.load(self.personal_model() or {})
+        return self.worker.state
 
     @_seeded
     def answer_prelude(

@@ -23,6 +23,7 @@ METRICS = "metrics"
 # The jobs that a message may ask for in addition to Flower's ``train`` and ``evaluate``.
 DESCRIBE, LOSS_QUERY, PRELUDE = "query.describe", "query.loss", "query.prelude"
 GET_STATE, SET_STATE = "query.get_state", "query.set_state"
+PERSONAL_MODEL = "query.personal_model"
 # Entries of a message's config: the round, from 1; whether a loss is asked for of one mini-batch alone.
 SERVER_ROUND, ONE_BATCH = "server-round", "one-batch"
 # The metric by which the round loop passes to a strategy the correction of a client's weight.

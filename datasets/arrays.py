@@ -19,6 +19,7 @@ from datasets.hold_out import hold_out
 from datasets.images.decoding import channel_statistics, fit
 from datasets.images.loading import finish_images
 from datasets.request import Request
+from datasets.tables import Encoder
 from datasets.targets import Targets
 
 
@@ -43,6 +44,8 @@ class Arrays:
         Columns of a ``DataFrame``: see `train`; and whose sample it is.
     remarks : sequence of str
         What a person should know, shown at the start of a run.
+    encoder : Encoder, optional
+        What made the inputs of the columns of a table, so that rows of other tables can become inputs.
     test_fraction : float
         Share of the training samples that become the test set where `test` is None; the seed decides which.
 
@@ -58,6 +61,7 @@ class Arrays:
     label: str = ""
     client: str = ""
     remarks: Sequence[str] = ()
+    encoder: Encoder | None = None
     test_fraction: float = 0.0
 
 
@@ -113,6 +117,7 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
         client_names=client_names,
         remarks=tuple(remarks),
         kind=kind,
+        encoder=arrays.encoder,
     )
     _check(dataset, request)
     if request.num_clients and client_names:

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from datasets.tables import Encoder
+
 Kind = Literal["images", "features", "tokens"]
 # What torch's cross-entropy leaves out by default.
 IGNORED_TARGET = -100
@@ -87,6 +89,10 @@ class Dataset:
     kind : {"images", "features", "tokens"}
         What the inputs are: images are normalised as they are used, features were when they were loaded, and
         token ids are not at all.
+    feature_mean, feature_std : torch.Tensor or None
+        float64: what was taken out of the features when they were loaded, to be broadcast over a sample.
+    encoder : Encoder or None
+        What made inputs of the columns of a table.
     """
 
     name: str
@@ -100,6 +106,9 @@ class Dataset:
     client_names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     kind: Kind = "images"
+    feature_mean: torch.Tensor | None = None
+    feature_std: torch.Tensor | None = None
+    encoder: Encoder | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

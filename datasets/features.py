@@ -42,4 +42,11 @@ def standardized(dataset: Dataset, scale: bool = True) -> Dataset:
         return replace(split, inputs=values)
 
     validation = None if dataset.validation is None else changed(dataset.validation)
-    return replace(dataset, train=changed(dataset.train), validation=validation, test=changed(dataset.test))
+    return replace(
+        dataset,
+        train=changed(dataset.train),
+        validation=validation,
+        test=changed(dataset.test),
+        feature_mean=mean[0] if scale else None,
+        feature_std=spread[0] if scale else None,
+    )

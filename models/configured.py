@@ -4,8 +4,8 @@ from torch import nn
 
 from common.config import Config, drop_inherited_defaults
 from common.errors import UserError
-from models import build_model, model_parameters
 from models.architectures.text import TextClassifier
+from models.building import build_model, model_parameters
 
 
 def build_configured_model(

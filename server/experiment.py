@@ -35,6 +35,7 @@ from server.participation import Participation
 from server.parts import Parts, Run
 from server.privacy import apply_privacy, check_private_state, privacy_remarks, privacy_summary
 from server.records.feature_noise import write_noise_examples
+from server.records.model_card import model_card
 from server.records.participation_report import write_participation
 from server.records.progress import Logged, ProgressDisplay
 from server.records.row_files import check_rows
@@ -290,6 +291,7 @@ def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, 
 
 def _finish(loop: RoundLoop, run_directory: RunDirectory, partition_hash: Mapping[str, str]) -> None:
     final = loop.parts.evaluation.finished(loop.arrays)
+    model_card(loop.config, loop.parts.dataset, loop.server_round).write(run_directory.path)
     summary = {
         "rounds": loop.server_round,
         **loop.observers.best.summary(),

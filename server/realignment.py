@@ -1,24 +1,22 @@
 """Evaluation of a run's last checkpoint, with the clients' own predictions, without any training."""
 
-from collections import deque
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 
 from clients.registry import load_method
 from common.config import Config
-from common.errors import ClientFailureError, UserError
-from common.records import METRICS, SERVER_ROUND, SET_STATE, to_record
+from common.errors import UserError
+from common.records import METRICS, SERVER_ROUND, to_record
 from models.heads.realignment import Inference
 from models.measures.class_report import GROUP_NAMES
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.state_codec import restore_attributes
 from server.experiment import prepare
+from server.messages.asking import ask, give_states
 from server.messages.cohort_grid import CohortGrid
-from server.messages.exchange import exchange
 from server.records.client_metrics import ClientMetrics
 from strategies.fedloge import FedLoGe
 
@@ -71,15 +69,7 @@ def evaluate_checkpoint(config: Config, grid: Grid, checkpoint: Checkpoint) -> R
     # The checkpoint holds the parameters, too: those that are asked for now go before.
     vars(strategy).update(load_method(config.method.name, config.method.parameters).strategy_parameters)
     central = parts.evaluation(to_record(checkpoint.arrays), strategy.variants(checkpoint.arrays))
-    states = {
-        client_id: Message(
-            RecordDict({name: to_record(section) for name, section in sections.items()}),
-            dst_node_id=clients.node_ids[client_id],
-            message_type=SET_STATE,
-        )
-        for client_id, sections in checkpoint.clients.items()
-    }
-    deque(_ask(config, grid, states), maxlen=0)
+    give_states(config, grid, clients, checkpoint.clients)
     messages = strategy.configure_evaluate(
         checkpoint.server_round,
         to_record(checkpoint.arrays),
@@ -93,18 +83,6 @@ def evaluate_checkpoint(config: Config, grid: Grid, checkpoint: Checkpoint) -> R
             for name, value in content.metric_records[METRICS].items()
             if isinstance(value, int | float)
         }
-        for client_id, content in _ask(config, grid, by_client)
+        for client_id, content in ask(config, grid, by_client)
     }
     return Realigned(central, dict(sorted(measured.items())))
-
-
-def _ask(config: Config, grid: Grid, messages: Mapping[int, Message]) -> Iterator[tuple[int, RecordDict]]:
-    """Yield client id and content of each reply."""
-    missing = set(messages)
-    for client_id, reply in exchange(grid, messages, config.failures.timeout):
-        if reply.has_error():
-            raise ClientFailureError(f"client {client_id} could not answer:\n{reply.error.reason}")
-        missing.remove(client_id)
-        yield client_id, reply.content
-    if missing:
-        raise ClientFailureError(f"no answer from client {min(missing)}: its node has gone")

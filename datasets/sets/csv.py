@@ -86,6 +86,7 @@ def load(
         test_fraction=test_fraction,
         class_names=comma_list("dataset.classes", classes),
         remarks=[f"{encoder.description}; the target is '{label}'"],
+        encoder=encoder,
     )
 
 

@@ -3,6 +3,7 @@
 import io
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,7 +52,14 @@ def load(
     )
 
 
-def _read(path: Path, task: str) -> tuple[Any, ...]:
+def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read the arrays of a file that are called as ours are.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged, or lacks one that is needed.
+    """
     try:
         content = read_regular(path)
         file = np.load(io.BytesIO(content), allow_pickle=False)
@@ -70,8 +78,13 @@ def _read(path: Path, task: str) -> tuple[Any, ...]:
             "object arrays are pickled, which is not safe to read" if "allow_pickle" in reason else reason
         )
         raise UserError(f"cannot read {path}: {pickled}") from None
-    if missing := [name for name in _NAMES[:2] if name not in arrays]:
+    if missing := [name for name in needed if name not in arrays]:
         raise UserError(f"{path} has no array '{missing[0]}' (it has: {others})")
+    return arrays
+
+
+def _read(path: Path, task: str) -> tuple[Any, ...]:
+    arrays = read_arrays(path, _NAMES[:2])
     targets = arrays["targets"]
     if task == "regression" and targets.dtype.kind in "biu":
         targets = targets.astype(np.float64)

@@ -24,6 +24,13 @@ EXCEPTIONS = {
     # It describes what every room has.
     ("runtimes/describe/things.py", "models"),
     ("runtimes/describe/things.py", "strategies"),
+    # A trained model, on files or data that somebody names: no job of a client or of the server.
+    ("runtimes/prediction/trained.py", "models"),
+    ("runtimes/prediction/export.py", "models"),
+    ("runtimes/prediction/predict.py", "models"),
+    ("runtimes/prediction/predict.py", "datasets"),
+    ("runtimes/prediction/confusion.py", "models"),
+    ("runtimes/prediction/confusion.py", "datasets"),
     # Plots and tables at the end of a run.
     ("server/app.py", "analysis"),
     ("runtimes/federation.py", "analysis"),

@@ -1,0 +1,155 @@
+"""Inputs that a person gives to a trained model, read as the data set's own files are."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.errors import UserError
+from datasets.conversion import as_inputs
+from datasets.dataset import Kind
+from datasets.images.decoding import fit
+from datasets.images.files import ENDINGS, image_files, printable
+from datasets.images.pixels import decode_image
+from datasets.sets.npz import read_arrays
+from datasets.tables import Encoder, Table, read_table
+
+# Weights of red, green and blue in the grey of ITU-R BT.601, in units of 2^-16; they add up to 1.
+_GREY = np.array([19595, 38470, 7471], dtype=np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
+class GivenInputs:
+    """Raw inputs, what each is called, and how many images were resized."""
+
+    names: list[str]
+    inputs: torch.Tensor
+    num_resized: int = 0
+
+
+@dataclass(frozen=True)
+class InputReader:
+    """Reads what a model takes.
+
+    Attributes
+    ----------
+    kind, input_shape : str, tuple of int
+        As of the data set that it was trained on.
+    encoder, delimiter : Encoder or None, str
+        Of a table; without an encoder the columns are the inputs, in their order.
+    """
+
+    kind: Kind
+    input_shape: tuple[int, ...]
+    encoder: Encoder | None = None
+    delimiter: str = ","
+
+    def read(self, paths: Sequence[Path]) -> GivenInputs:
+        """Read files and folders.
+
+        Raises
+        ------
+        UserError
+            If a file is missing, damaged, or not what the model takes.
+        """
+        if self.kind == "tokens":
+            raise UserError(
+                "this model is of text, and takes token ids, which files do not have: use load_run in Python"
+            )
+        names: list[str] = []
+        parts: list[torch.Tensor] = []
+        num_resized = 0
+        for path in paths:
+            for given in self._read(path):
+                names += given.names
+                parts.append(given.inputs)
+                num_resized += given.num_resized
+        return GivenInputs(names, torch.cat(parts), num_resized)
+
+    def _read(self, path: Path) -> Iterator[GivenInputs]:
+        ending = path.suffix.lower()
+        shown = printable(str(path))
+        if not path.exists():
+            raise UserError(f"there is no {shown}")
+        if ending == ".npz" and not path.is_dir():
+            yield self._of_arrays(path)
+        elif self.kind == "images":
+            yield from self._of_images(path)
+        elif ending == ".csv" and not path.is_dir():
+            yield self._of_table(path)
+        else:
+            raise UserError(f"{shown}: the model takes features: give a .csv file, or a .npz with 'inputs'")
+
+    def _of_images(self, path: Path) -> Iterator[GivenInputs]:
+        files = image_files(path) if path.is_dir() else [path]
+        if not files or (not path.is_dir() and path.suffix.lower() not in ENDINGS):
+            what = "has no images" if path.is_dir() else "is no image"
+            raise UserError(f"{printable(str(path))} {what} (their names end in {', '.join(ENDINGS)})")
+        for file in files:
+            pixels = _with_channels(decode_image(file), self.input_shape[0], file)
+            fitted = self._fitted(pixels, file)
+            resized = int(fitted.shape != pixels.shape)
+            yield GivenInputs([printable(str(file))], torch.from_numpy(fitted[None].copy()), resized)
+
+    def _fitted(self, pixels: np.ndarray, file: Path) -> np.ndarray:
+        _, height, width = self.input_shape
+        if pixels.shape == self.input_shape:
+            return pixels
+        if height != width:
+            raise UserError(
+                f"{printable(str(file))} has {pixels.shape[2]}x{pixels.shape[1]} pixels, and the model takes"
+                f" {width}x{height}: resize it"
+            )
+        fitted: np.ndarray = fit(pixels[None], height)[0]
+        return fitted
+
+    def _of_arrays(self, path: Path) -> GivenInputs:
+        shown = printable(str(path))
+        inputs = as_inputs(read_arrays(path, ("inputs",))["inputs"], self.kind, shown)
+        if tuple(inputs.shape[1:]) != self.input_shape:
+            raise UserError(
+                f"{shown}: a sample of 'inputs' has the shape {tuple(inputs.shape[1:])}, and the model takes"
+                f" {self.input_shape}"
+            )
+        return GivenInputs([f"{shown}[{index}]" for index in range(len(inputs))], inputs)
+
+    def _of_table(self, path: Path) -> GivenInputs:
+        table = read_table(path, self.delimiter)
+        if self.encoder is None:
+            values = _columns(table, self.input_shape)
+        else:
+            for name in self.encoder.columns:
+                table.check_column(name, "")
+            values = self.encoder.encoded(table)
+        if values.shape[1:] != self.input_shape:
+            raise UserError(
+                f"{printable(str(path))}: a row makes {values.shape[1]} inputs, and the model takes"
+                f" {self.input_shape}"
+            )
+        names = [f"{printable(str(path))}:{line}" for line in table.lines]
+        return GivenInputs(names, torch.from_numpy(values))
+
+
+def _with_channels(pixels: np.ndarray, channels: int, file: Path) -> np.ndarray:
+    """Return RGB pixels with as many channels as the model takes; grey stays as it is."""
+    if channels == len(pixels):
+        return pixels
+    if channels != 1:
+        raise UserError(f"{printable(str(file))} has colours, and the model takes {channels} channels")
+    grey = (np.tensordot(_GREY, pixels.astype(np.uint32), axes=1) + 2**15) >> 16
+    return grey.astype(np.uint8)[None]
+
+
+def _columns(table: Table, input_shape: tuple[int, ...]) -> np.ndarray:
+    """Return the columns of a table of numbers, in their order."""
+    if len(input_shape) != 1:
+        raise UserError(
+            f"{table.path}: the model takes samples of shape {input_shape}, not rows: give a .npz file"
+        )
+    for name in table.columns:
+        numbers = table.numbers(name)
+        if numbers is None or np.isnan(numbers).any():
+            raise UserError(f"{table.path}: the column '{name}' has values that are missing or no numbers")
+    return np.stack([np.array(values, dtype=np.float64) for values in table.columns.values()], axis=1)

@@ -1,0 +1,180 @@
+"""Architectures, found by file name: model ``hsu-cnn`` is ``build`` in ``models/architectures/hsu_cnn.py``.
+
+A model file defines ``build(input_shape, num_classes, *, <annotated parameters with defaults>)``; modules
+without ``build`` hold what several models share. ``<library>:<name>`` is a model of a library, whose
+``models/architectures/from_<library>.py`` finds its ``build``.
+"""
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+import models.architectures
+from common.errors import UnknownNameError, UserError, described, shown
+from common.global_generators import seeded_globally
+from common.memory import physical_bytes, within_memory
+from common.parameters import function_parameters, parse_parameters
+from common.plugins import MODEL, available_plugins, find_function, load_plugin, names, unknown
+from common.randomness import torch_seed
+from common.sections import NonNegative, Value
+from models.classifier import FeatureKind, add_projection, as_classifier, normalize_features
+from models.weights.run_weights import load_run_weights
+
+__all__ = ["available_models", "build_model", "model_parameters"]
+
+LIBRARIES = ("timm", "torchvision")
+_PACKAGE = models.architectures
+
+
+def build_model(
+    name: str,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    parameters: Mapping[str, Value] | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """Build a model on the CPU, with initial weights that depend on the arguments alone.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model, one of :func:`available_models` or ``torchvision:<name>`` or ``timm:<name>``.
+    input_shape : tuple of int
+        Shape of one example, for images (channels, height, width).
+    num_classes : int
+        Number of classes.
+    parameters : mapping of str to value, optional
+        Keyword parameters of the model in the spelling of the configuration, such as ``{"hidden": 128}``.
+    seed : int, default 0
+        Seed of the run; the global generators are left as they were.
+
+    Returns
+    -------
+    torch.nn.Module
+        The model in training mode.
+
+    Raises
+    ------
+    UserError
+        If the model or a parameter is unknown, or if the model cannot take this input.
+    """
+    build = _find_build(name)
+    keywords = parse_parameters("model", name, _parameters(build), parameters or {})
+    projection, features = keywords.pop("projection"), keywords.pop("features")
+    outputs = keywords.pop("outputs")
+    if 0 < outputs < num_classes:
+        raise UserError(
+            f"model.outputs = {outputs} is below the data's {num_classes} classes: raise it, or 0"
+        )
+    num_outputs = max(num_classes, outputs)
+    of_its_own = "weights" in function_parameters(build)
+    weights = "" if of_its_own else keywords.pop("weights")
+    asks = f"model.name '{name}' with these model.* keys and inputs of shape {tuple(input_shape)}"
+    with within_memory(asks):
+        if _is_large(input_shape, keywords.values()):
+            _check_size(asks, lambda: build(input_shape, num_outputs, **keywords))
+    with _saying_what_failed(asks), within_memory(asks), seeded_globally(torch_seed(seed, "init")):
+        model = build(input_shape, num_outputs, **keywords)
+        if not isinstance(model, nn.Module):
+            raise UserError(f"model.name '{name}' must build a torch.nn.Module, not {shown(model)}")
+        if features != "plain":
+            normalize_features(as_classifier(model), features, projection)
+        elif projection:
+            add_projection(as_classifier(model), projection)
+    if weights:
+        load_run_weights(model, name, weights)
+    return model
+
+
+def available_models() -> list[str]:
+    """Return the names of all models of our own and of the plug-ins, sorted."""
+    helpers = {name for name in available_plugins(_PACKAGE) if not _has_build(name)}
+    return [name for name in names(MODEL) if name not in helpers]
+
+
+def model_parameters(name: str) -> list[str]:
+    """Return the parameters of model ``name`` in the spelling of the configuration.
+
+    Raises
+    ------
+    UserError
+        If there is no such model.
+    """
+    return [parameter.replace("_", "-") for parameter in _parameters(_find_build(name))]
+
+
+def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
+    """Return the parameters of a model, with those that every model has.
+
+    A projection with a number of outputs (0: none), more logits than classes, what the head sees, and initial
+    weights from a file.
+    """
+    of_its_own = function_parameters(build)
+    common = {
+        "projection": (NonNegative, 0),
+        "outputs": (NonNegative, 0),
+        "features": (FeatureKind, "plain"),
+        "weights": of_its_own.get("weights", (str, "")),
+    }
+    return {**of_its_own, **common}
+
+
+@contextmanager
+def _saying_what_failed(asks: str) -> Iterator[None]:
+    """Turn whatever an architecture raises while it is built, which may be a user's, into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{asks} cannot be built: {described(error)}") from error
+
+
+def _is_large(input_shape: Sequence[int], values: Iterable[Any]) -> bool:
+    """Whether a model might not fit into memory, judged by the largest of the numbers that make it."""
+    return max([*input_shape, *(value for value in values if type(value) is int)]) > 512
+
+
+def _check_size(asks: str, build: Callable[[], nn.Module]) -> None:
+    """Refuse a model that is larger than memory before its weights are drawn, if torch can say so.
+
+    Without values, a model of any size is made at once; one that cannot be made without them is not checked.
+    """
+    try:
+        with torch.device("meta"):
+            model = build()
+            size = sum(value.nbytes for value in model.state_dict().values())
+    except Exception:  # what an architecture computes while it is built may need values
+        return
+    if size > physical_bytes():
+        raise UserError(f"{asks} has {size / 1e9:.0f} GB of weights, more than this machine's memory")
+
+
+def _has_build(name: str) -> bool:
+    return hasattr(load_plugin(_PACKAGE, name), MODEL.function)
+
+
+def _library(name: str) -> ModuleType:
+    # Imported here: a library takes a while, and most runs have a model of our own.
+    return importlib.import_module(f"{_PACKAGE.__name__}.from_{name}")
+
+
+def _find_build(name: str) -> Callable[..., nn.Module]:
+    library, separator, inner = name.partition(":")
+    if separator and library in LIBRARIES:
+        found: Callable[..., nn.Module] = _library(library).find_build(inner)
+        return found
+    try:
+        return find_function(MODEL, name)
+    except UnknownNameError:
+        if name in _library("torchvision").available():
+            raise UserError(
+                f"model.name: there is no '{name}' here; did you mean 'torchvision:{name}'?"
+            ) from None
+        known = [*available_models(), *(f"{key}:<name>" for key in LIBRARIES)]
+        raise unknown(MODEL, name, known) from None

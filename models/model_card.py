@@ -1,0 +1,104 @@
+"""``model.json`` of a run: what it takes to use the model without the data that it was trained on."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.errors import UserError
+from common.files import read_json, write_atomic
+from common.sections import NonNegative, Positive, Value
+
+FILE = "model.json"
+
+
+class Encoding(BaseModel):
+    """What makes numbers of a table's columns; see `datasets.tables.Encoder`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    columns: list[str]
+    means: dict[str, float]
+    categories: dict[str, list[str]]
+    delimiter: str = Field(",", min_length=1, max_length=1)
+
+
+class ModelCard(BaseModel):
+    """A model and its data, as they were at the end of a run.
+
+    Attributes
+    ----------
+    model, parameters : str, dict
+        What ``model.name`` and ``model.*`` were; initial weights from a file are left out.
+    input_shape, outputs, every_position : tuple of int, int, bool
+        What the model was built for: one sample, logits, and whether there are some for each position.
+    kind, task : str
+        What the inputs are, and whether the targets are classes or numbers.
+    classes : tuple of str
+        A name for each class; none if the targets are numbers.
+    mean, std : list
+        Of images, per channel, on [0, 1]; of features, to be broadcast over a sample. None where nothing is
+        normalised.
+    encoding : Encoding or None
+        Of a table.
+    plugins : str
+        Folders in which the model may have been found.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    model: str
+    parameters: dict[str, Value]
+    seed: int
+    input_shape: tuple[Positive, ...] = Field(min_length=1)
+    outputs: Positive
+    every_position: bool = False
+    kind: Literal["images", "features", "tokens"]
+    task: Literal["classification", "regression"]
+    classes: tuple[str, ...]
+    mean: Any = None
+    std: Any = None
+    encoding: Encoding | None = None
+    plugins: str = ""
+    dataset: str
+    method: str
+    rounds: NonNegative
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelCard":
+        if self.task == "classification" and len(self.classes) != self.outputs:
+            raise ValueError(f"{len(self.classes)} classes do not go with {self.outputs} outputs")
+        if self.kind == "images" and not len(self.mean or ()) == len(self.std or ()) == self.input_shape[0]:
+            raise ValueError("mean and std need a number for each channel")
+        return self
+
+    def write(self, directory: Path) -> None:
+        """Write the card to a run directory."""
+        write_atomic(directory / FILE, (self.model_dump_json(indent=2) + "\n").encode())
+
+
+def read_card(directory: Path) -> ModelCard:
+    """Read the card of a run.
+
+    Raises
+    ------
+    UserError
+        If there is no such run, it has not finished, or the file is damaged.
+    """
+    path = directory / FILE
+    if not directory.is_dir():
+        raise UserError(f"there is no run directory {directory}")
+    if not path.exists():
+        raise UserError(
+            f"{directory} has no {FILE}: it is no run directory, or its run has not finished; with"
+            " --resume it does, and a run of an earlier version writes the file"
+        )
+    try:
+        return ModelCard.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{path} is damaged: {place + ': ' if place else ''}{first['msg']}; --resume writes it again"
+        ) from None
