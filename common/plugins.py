@@ -201,8 +201,8 @@ def _places(kind: Kind, name: str) -> list[tuple[str, Callable[[], Any]]]:
     if module in _own(kind):
         found.append(("", lambda: _own_thing(kind, module)))
     for folder, own in _in_folders(kind):
-        if own == module:
-            found.append((str(folder), functools.partial(import_from, folder, f"{kind.folder}.{module}")))
+        if own.replace("-", "_") == module:  # a file may be spelled with dashes, too
+            found.append((str(folder), functools.partial(import_from, folder, f"{kind.folder}.{own}")))
     points = (point for point in _points(kind) if point.name.replace("-", "_") == module)
     return found + [
         (f"package {point.dist.name if point.dist else point.module}", point.load) for point in points

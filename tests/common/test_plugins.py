@@ -93,6 +93,13 @@ class TestFolders:
         assert find_function(PARTITION, "my-split")([], 2, None) == {}
         assert find_function(PARTITION, "my_split") is find_function(PARTITION, "my-split")
 
+    def test_a_file_may_be_spelled_with_dashes(self, write: Write) -> None:
+        folder = write("partitions/my-split.py", PARTITION_CODE)
+        for name in ("my-split", "my_split"):
+            assert find_function(PARTITION, name)([], 2, None) == {}
+        write("partitions/my_split.py", PARTITION_CODE)
+        assert f"'my-split' in {folder} and in {folder}: rename" in message(find, PARTITION, "my-split")
+
     def test_subclass(self, write: Write) -> None:
         write(
             "participation/mine.py",
