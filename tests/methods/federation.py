@@ -36,6 +36,7 @@ class LossWorker(Worker):
         self.initial_state = {name: value.detach().clone() for name, value in self.parameters.items()}
         self.dropout_layers = []
         self.own_generators = []
+        self.runs_outside_code = True
         self.batch_norm_layers = []
         self.optimizer = make_optimizer(self.parameters.values(), config.optimizer)
         self.normalizer = lambda inputs: inputs  # type: ignore[assignment]

@@ -46,8 +46,8 @@ def test_indices_of_a_smaller_set_can_be_used_on_purpose(tmp_path: Path) -> None
         ([list(range(20)), list(range(21, 41))], "do not go from 0 to 39"),
         ([list(range(35)), list(range(35, 40))], "smallest client has 5 samples"),
         ([[0.5], [1]], "a list of whole numbers"),
-        ({"a": 1}, "no JSON list of lists"),
-        (3, "no JSON list of lists"),
+        ({"a": 1}, "nor a JSON list of lists"),
+        (3, "nor a JSON list of lists"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(content: Any, message: str, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_split_carries_its_clients(plays: Path) -> None:
         ({"train_fraction": 1.0}, "dataset.train-fraction must be less than 1"),
         ({"stride": 0}, "dataset.stride must be greater than 0"),
         ({"strid": 2}, "no parameter 'dataset.strid'; did you mean 'stride'"),
-        ({"augmentatoin": "none"}, "did you mean 'augmentation'"),
+        ({"normalizatoin": "none"}, "did you mean 'normalization'"),
         ({"num_clients": 7}, "clients.count is 7, but only 6 clients"),
         ({"min_samples": 100_000, "num_clients": 1}, "only 0 clients"),
         ({"train_fraction": 0.1, "validation": 0.1}, "validation-fraction 0.1 is too small"),
