@@ -31,6 +31,13 @@ def own_generators(model: nn.Module) -> list[Generator]:
     return _found[model]
 
 
+def is_foreign(model: nn.Module) -> bool:
+    """Return whether `model` has modules that are neither ours nor torch's own layers."""
+    return any(
+        type(module).__module__.partition(".")[0] not in ("models", "torch") for module in model.modules()
+    )
+
+
 def check_keyed(model: nn.Module, name: str, inputs: Tensor) -> None:
     """Check that a model computes the same twice from the same seed, in training mode.
 

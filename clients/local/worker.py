@@ -20,7 +20,7 @@ from datasets.transforms import make_normalizer
 from models.architectures.layers import dropout_layers
 from models.batch_norm import batch_norm_layers
 from models.configured import build_configured_model
-from models.foreign import key_recurrent_dropout, own_generators
+from models.foreign import is_foreign, key_recurrent_dropout, own_generators
 from models.measures.evaluation import Evaluation
 from models.measures.own import find_metrics
 from models.sizes.submodels import as_splittable
@@ -71,7 +71,7 @@ class Worker:
         self.initial_state: Tensors = {name: value.detach().clone() for name, value in self.state.items()}
         self.dropout_layers = dropout_layers(self.model)
         self.own_generators = own_generators(self.model)
-        self.runs_outside_code = runs_outside_code(self.config)
+        self.runs_outside_code = runs_outside_code(self.config) or is_foreign(self.model)
         if self.device.type == "cuda":
             key_recurrent_dropout(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)
