@@ -62,7 +62,7 @@ def test_files_of_sizes() -> None:
         ("0,a\n2,b\n", "the clients 0 to 1, each once"),
         ("0\n", "the line '0'"),
         ("x,a\n", "the line 'x,a'"),
-        ("[1,", "is no JSON list"),
+        ("[1,", "is not valid JSON"),
     ],
 )
 def test_wrong_files_are_refused(text: str, message: str) -> None:
