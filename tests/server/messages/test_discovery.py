@@ -201,7 +201,7 @@ class TestReturn:
 
     def test_not_with_other_data(self) -> None:
         grid = AnsweringGrid({2: describes(0), 9: describes(1, (3, 5))})
-        with pytest.raises(UserError, match="client 1 has come back with other data"):
+        with pytest.raises(UserError, match="client 1 has come back with different data"):
             returned_clients(grid, self.directory(), 1)
 
     def test_nobody_else_is_asked(self) -> None:
