@@ -120,6 +120,20 @@ def evaluate(
         return label_sums(batches, targets, num_classes, batch_size, groups, device)
 
 
+def predicted_batches(
+    predictor: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    normalizer: Callable[[Tensor], Tensor],
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what is predicted, in float32, and the targets, batch by batch; parameters as `evaluate`."""
+    for start in range(0, len(targets), batch_size):
+        batch = targets[start : start + batch_size].to(device)
+        yield predictor(normalizer(inputs[start : start + batch_size].to(device))).float(), batch
+
+
 def label_measures(
     predictor: Callable[[Tensor], Tensor],
     inputs: Tensor,
@@ -130,9 +144,7 @@ def label_measures(
     metrics: Mapping[str, Metric],
 ) -> Iterator[BatchMeasures]:
     """Yield losses and hits, in the shape of the targets, batch by batch; parameters as `evaluate`."""
-    for start in range(0, len(targets), batch_size):
-        batch = targets[start : start + batch_size].to(device)
-        logits = predictor(normalizer(inputs[start : start + batch_size].to(device))).float()
+    for logits, batch in predicted_batches(predictor, inputs, targets, normalizer, batch_size, device):
         losses = F.cross_entropy(logits, batch, reduction="none")
         yield BatchMeasures((losses, logits.argmax(dim=1) == batch), batch_sums(logits, batch, metrics))
 

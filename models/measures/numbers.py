@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.measures.evaluation import BatchMeasures, evaluation_mode
+from models.measures.evaluation import BatchMeasures, evaluation_mode, predicted_batches
 from models.measures.own import Metric, Own, OwnSums, batch_sums
 
 
@@ -88,9 +88,7 @@ def number_measures(
     metrics: Mapping[str, Metric],
 ) -> Iterator[BatchMeasures]:
     """Yield the errors, in the shape of the targets, batch by batch; parameters as `evaluate_numbers`."""
-    for start in range(0, len(targets), batch_size):
-        batch = targets[start : start + batch_size].to(device)
-        outputs = predictor(normalizer(inputs[start : start + batch_size].to(device))).float()
+    for outputs, batch in predicted_batches(predictor, inputs, targets, normalizer, batch_size, device):
         yield BatchMeasures((outputs.reshape(batch.shape) - batch,), batch_sums(outputs, batch, metrics))
 
 
