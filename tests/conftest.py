@@ -16,6 +16,7 @@ from server.records.progress import PlainLines
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+os.environ.pop("COLUMNS", None)  # tables have the width of a file, whatever terminal started the tests
 torch.set_num_threads(1)
 # The checks that several methods share report the values that they compare.
 pytest.register_assert_rewrite("tests.methods")

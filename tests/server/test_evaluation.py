@@ -120,7 +120,7 @@ def test_recalibration_estimates_the_buffers_anew(batch_norm_model: str) -> None
     assert {name: array.data for name, array in plain.items()} == {n: a.data for n, a in arrays.items()}
 
 
-def test_recalibration_on_as_many_batches_as_told(batch_norm_model: str) -> None:
+def test_recalibration_on_a_given_number_of_batches(batch_norm_model: str) -> None:
     keys = {"model__name": batch_norm_model, "batch_norm__policy": "recalibrate"}
     options = [
         {"batch_norm__batches": 50},

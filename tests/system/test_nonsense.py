@@ -180,11 +180,11 @@ def test_initial_weights_of_another_kind(tmp_path: Path, capsys: pytest.CaptureF
     from models import build_model
 
     state = build_model("linear", (1, 8, 8), 10).state_dict()
-    for name, change in (
-        ("integers", lambda value: value.to(torch.int64)),
-        ("nan", lambda value: value * float("nan")),
+    for name, change, expected in (
+        ("integers", lambda value: value.to(torch.int64), "does not fit model 'linear'"),
+        ("nan", lambda value: value * float("nan"), "has values that are not finite"),
     ):
         path = tmp_path / f"{name}.safetensors"
         save_file({key: change(value) for key, value in state.items()}, path)
         error = refused(capsys, tmp_path, "model.name=linear", f"model.weights={path}")
-        assert "does not fit model 'linear'" in error
+        assert expected in error

@@ -132,7 +132,7 @@ def test_a_natural_client_is_evaluated_on_its_own_test_windows(tmp_path: Path) -
 @pytest.mark.parametrize("partition", ["natural", "iid"])
 def test_the_ceiling_holds_the_windows_of_the_same_roles(tmp_path: Path, partition: str) -> None:
     config = configure(tmp_path, clients__count=2, partition__name=partition)
-    ceiling = derive(config, "centralized", lambda: [])
+    ceiling = derive(config, "centralized", lambda: [], lambda: True)
     federated, pooled = open_dataset(config), open_dataset(ceiling)
     assert len(pooled.client_names) == 2
     assert torch.equal(pooled.train.inputs, federated.train.inputs)
