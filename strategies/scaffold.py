@@ -1,11 +1,14 @@
 """SCAFFOLD's server half (Karimireddy et al. 2020, arXiv:1910.06378, Algorithm 1, lines 16-17)."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 
+from common.config import Config
 from common.records import ARRAYS, Payload, Tensors
+from strategies._corrections import momentum_advice
 from strategies._initial_control import InitialControl
 
 
@@ -18,6 +21,10 @@ class Scaffold(InitialControl):
     SECTIONS = frozenset({ARRAYS, "control"})
     server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
     weighting: Literal["examples", "uniform"] = "uniform"
+
+    def divergence_advice(self, config: Config) -> Iterator[str]:
+        """Advise against momentum."""
+        return momentum_advice(config)
 
     def broadcast(self, server_round: int) -> Payload:
         """Send c, zero at first, in the model's precision."""
