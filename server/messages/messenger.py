@@ -12,7 +12,7 @@ from common.records import CONFIG, GET_STATE, SET_STATE, Payload, content_bytes,
 from server.messages.client_registry import ClientRegistry
 from server.messages.cohort_grid import CohortGrid
 from server.messages.discovery import has_gone, returned_clients
-from server.messages.divergence import advice, is_divergence, is_of_server
+from server.messages.divergence import is_divergence, is_of_server
 from server.messages.exchange import exchange
 from server.messages.failed_job import FailedJob
 from server.messages.replies import ClientFailure, FailedRoundError, ReplyCheck, check_failures
@@ -29,6 +29,8 @@ class Messenger:
     ----------
     config, grid, clients, run_directory, progress
         The parts of an experiment that it needs.
+    advise : callable
+        Gives what helps against divergence in a round.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class Messenger:
         clients: ClientRegistry,
         run_directory: RunDirectory,
         progress: ProgressDisplay,
+        advise: Callable[[int], str],
     ) -> None:
         self._config = config
         self._grid = grid
         self._clients = clients
         self._run_directory = run_directory
         self._progress = progress
+        self._advise = advise
 
     def take_back(self, stored: Callable[[int], Payload | None]) -> None:
         """Give clients whose nodes were started again their new nodes, with the state of the last checkpoint.
@@ -120,7 +124,7 @@ class Messenger:
             raise ClientFailureError(f"{error}\n{advised}".rstrip()) from None
 
     def _advice(self, server_round: int, reason: str) -> str:
-        return f"{advice(self._config, server_round)}\n" if is_divergence(reason) else ""
+        return f"{self._advise(server_round)}\n" if is_divergence(reason) else ""
 
     def query(
         self, job: str, contents: Mapping[int, RecordDict], spare_gone: bool = False
