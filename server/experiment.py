@@ -89,7 +89,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
             progress.note(remark)
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
-        messenger = Messenger(config, grid, clients, run_directory, progress)
+        messenger = Messenger(config, grid, clients, run_directory, progress, checkpoints.client_state)
         loop = RoundLoop(Run(parts, messenger, run_directory, checkpoints, progress), observers)
         for remark in filter(None, (lost, *checkpoints.passed_over)):
             progress.note(remark)
