@@ -1,5 +1,6 @@
 """One experiment from its configuration to its finished run directory."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from server.evaluation import CentralEvaluation
 from server.measurer import Evaluator
 from server.messages.client_registry import ClientRegistry
 from server.messages.discovery import Say, count_nodes, discover_clients
+from server.messages.divergence import advice
 from server.messages.messenger import Messenger
 from server.observers import Observers
 from server.participation import Participation
@@ -89,7 +91,9 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
             progress.note(remark)
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
-        messenger = Messenger(config, grid, clients, run_directory, progress, checkpoints.client_state)
+        advise = functools.partial(advice, config, strategy)
+        stored = checkpoints.client_state
+        messenger = Messenger(config, grid, clients, run_directory, progress, stored, advise)
         loop = RoundLoop(Run(parts, messenger, run_directory, checkpoints, progress), observers)
         for remark in filter(None, (lost, *checkpoints.passed_over)):
             progress.note(remark)

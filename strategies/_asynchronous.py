@@ -42,6 +42,7 @@ class Asynchronous(FedAvg):
     """
 
     TRANSIENT = (*FedAvg.TRANSIENT, "_speeds", "_clients", "_concurrency")
+    PAST_MODELS = ("versions",)
 
     staleness: Staleness = "polynomial"
     staleness_exponent: Annotated[float, Field(ge=0)] = 0.5

@@ -12,7 +12,7 @@ from common.records import CONFIG, GET_STATE, SET_STATE, Payload, content_bytes,
 from server.messages.client_registry import ClientRegistry
 from server.messages.cohort_grid import CohortGrid
 from server.messages.discovery import has_gone, meet_again, returned_clients
-from server.messages.divergence import advice, is_divergence, is_of_server
+from server.messages.divergence import is_divergence, is_of_server
 from server.messages.exchange import exchange
 from server.messages.failed_job import FailedJob
 from server.messages.replies import ClientFailure, FailedRoundError, ReplyCheck, check_failures
@@ -31,6 +31,8 @@ class Messenger:
         The parts of an experiment that it needs.
     stored : callable
         Gives the state of a client in the last checkpoint; None if there is none.
+    advise : callable
+        Gives what helps against divergence in a round.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Messenger:
         run_directory: RunDirectory,
         progress: ProgressDisplay,
         stored: Callable[[int], Payload | None],
+        advise: Callable[[int], str],
     ) -> None:
         self._config = config
         self._grid = grid
@@ -48,9 +51,10 @@ class Messenger:
         self._run_directory = run_directory
         self._progress = progress
         self._stored = stored
+        self._advise = advise
 
     def take_back(self) -> None:
-        """Give clients whose nodes were started again their new nodes, and what they kept at the last checkpoint."""
+        """Give clients whose nodes were started again the new nodes, and their state of the last checkpoint."""
         for client_id in returned_clients(self._grid, self._clients, self._config.failures.timeout):
             self._give_back(client_id, f"client {client_id} is back with a new node")
 
@@ -147,7 +151,7 @@ class Messenger:
             raise ClientFailureError(f"{error}\n{advised}".rstrip()) from None
 
     def _advice(self, server_round: int, reason: str) -> str:
-        return f"{advice(self._config, server_round)}\n" if is_divergence(reason) else ""
+        return f"{self._advise(server_round)}\n" if is_divergence(reason) else ""
 
     def query(
         self, job: str, contents: Mapping[int, RecordDict], spare_gone: bool = False

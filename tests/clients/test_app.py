@@ -13,7 +13,7 @@ from clients.app import app, meet, run_describe
 from clients.base import Client
 from clients.local.worker import Worker
 from common.config import Config, merge
-from common.errors import CLIENT_FAILED, CLIENT_MISCONFIGURED
+from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED
 from common.flower import assume_task_identity
 from common.records import CONFIG, METRICS, Tensors, to_record, to_tensors
 from common.sections import Value

@@ -87,7 +87,7 @@ def test_it_is_taken_back_with_its_state_of_the_last_checkpoint(
     assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
 
 
-@pytest.mark.parametrize("method", ["scaffold", "ditto", "fedper"])
+@pytest.mark.parametrize("method", ["scaffold", "fedper"])
 def test_one_that_kept_its_id_is_given_its_state_too(
     run_small: Runner, capsys: pytest.CaptureFixture[str], method: str
 ) -> None:
