@@ -54,7 +54,7 @@ class Messenger:
         self._advise = advise
 
     def take_back(self) -> None:
-        """Give clients whose nodes were started again the new ones, and their state of the last checkpoint."""
+        """Give clients whose nodes were started again the new ones, with the last checkpoint's state."""
         for client_id in returned_clients(self._grid, self._clients, self._config.failures.timeout):
             self._give_back(client_id, f"client {client_id} is back with a new node")
 
