@@ -5,8 +5,9 @@ import sys
 import traceback
 from collections.abc import Iterable
 
-# Codes of error replies, above those of Flower: a job raised, the user can mend it, a worker process died.
-CLIENT_FAILED, CLIENT_MISCONFIGURED, WORKER_DIED = 1000, 1001, 1002
+# Codes of error replies, above those of Flower: a job raised, the user can mend it, a worker process died, a
+# node was started again under its old id and has lost what it kept.
+CLIENT_FAILED, CLIENT_MISCONFIGURED, WORKER_DIED, CLIENT_FORGOT = 1000, 1001, 1002, 1003
 
 
 class UserError(Exception):
