@@ -93,7 +93,8 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
         advise = functools.partial(advice, config, strategy)
-        messenger = Messenger(config, grid, clients, run_directory, progress, advise)
+        stored = checkpoints.client_state
+        messenger = Messenger(config, grid, clients, run_directory, progress, stored, advise)
         loop = RoundLoop(Run(parts, messenger, run_directory, checkpoints, progress), observers)
         for remark in filter(None, (lost, *checkpoints.passed_over)):
             progress.note(remark)
