@@ -105,7 +105,7 @@ def test_states_of_clients_that_did_not_train_are_carried_over(directory: Path) 
         commit(store, checkpoint(server_round, {1: control(10.0 * server_round)}))
         expected = checkpoint(server_round, {0: control(1.0), 1: control(10.0 * server_round)})
         assert_same(latest(directory), expected)
-    assert (directory / "client-000000-round-000001.safetensors").exists()
+    assert (directory / "clients" / "000000" / "client-000000-round-000001.safetensors").exists()
 
 
 def test_they_are_carried_over_by_a_resumed_run_too(directory: Path) -> None:
@@ -121,12 +121,14 @@ def test_only_what_the_last_two_name_is_kept(directory: Path) -> None:
     store = CheckpointStore(directory)
     for server_round in range(1, 6):
         commit(store, checkpoint(server_round, {server_round % 2: control(server_round)}))
-    assert sorted(path.name for path in directory.iterdir()) == [
+    assert sorted(path.name for path in directory.rglob("*") if path.is_file()) == [
         "arrays-round-000004.safetensors",
         "arrays-round-000005.safetensors",
         "client-000000-round-000004.safetensors",
         "client-000001-round-000003.safetensors",  # named by the checkpoint of round 4
         "client-000001-round-000005.safetensors",
+        "clients-round-000001.csv",
+        "clients-round-000002.csv",
         "round-000004.json",
         "round-000005.json",
         "strategy-round-000004.safetensors",
@@ -152,7 +154,7 @@ class TestKilled:
         """Let the write number `index` of what follows write a part of its file, and fail."""
         count = iter(range(100))
 
-        def write(path: Path, content: bytes) -> None:
+        def write(path: Path, content: bytes, synced: bool = True) -> None:
             if next(count) == index:
                 path.with_name(f".{path.name}.tmp").write_bytes(content[: len(content) // 2])
                 raise error
@@ -163,7 +165,7 @@ class TestKilled:
     def num_writes(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> int:
         calls: list[Path] = []
 
-        def write(path: Path, content: bytes) -> None:
+        def write(path: Path, content: bytes, synced: bool = True) -> None:
             calls.append(path)
             write_atomic(path, content)
 
@@ -219,7 +221,8 @@ class TestDamage:
     FILES = (
         "arrays-round-00000{}.safetensors",
         "strategy-round-00000{}.safetensors",
-        "client-000000-round-00000{}.safetensors",
+        "clients/000000/client-000000-round-00000{}.safetensors",
+        "clients-round-00000{}.csv",
     )
 
     @pytest.mark.parametrize("file", FILES)
@@ -258,7 +261,8 @@ def test_a_manifest_is_plain_json_and_nothing_is_pickled(directory: Path) -> Non
     manifest = json.loads((directory / "round-000003.json").read_text())
     assert manifest["round"] == 3
     assert manifest["config"]["optimizer.learning-rate"] == 0.1
-    assert {path.suffix for path in directory.iterdir()} == {".json", ".safetensors"}
+    files = {path for path in directory.rglob("*") if path.is_file()}
+    assert {path.suffix for path in files} == {".json", ".csv", ".safetensors"}
 
 
 class TestManifest:
@@ -388,7 +392,9 @@ def test_damage_of_the_newest_is_never_used(
 ) -> None:
     directory = tmp_path_factory.mktemp("damaged") / "checkpoints"
     shutil.copytree(whole, directory)
-    path = directory / data.draw(st.sampled_from(sorted(p.name for p in whole.glob("*round-000004*"))))
+    path = directory / data.draw(
+        st.sampled_from(sorted(str(p.relative_to(whole)) for p in whole.rglob("*round-000004*")))
+    )
     content = bytearray(path.read_bytes())
     if data.draw(st.booleans()):
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
