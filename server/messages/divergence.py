@@ -78,6 +78,13 @@ def _advice(config: Config, server_round: int, strategy: FedAvg | None) -> Itera
         remedies.append("clip gradients (optimizer.clip-norm)")
     yield f"Try to {', or '.join(remedies)}."
     name = config.method.name
+    for key in ("mu", "lam"):
+        weight = config.method.parameters.get(key, 0.0)
+        if isinstance(weight, int | float) and now * weight > 2:
+            yield (
+                f"method.{key} = {weight:g} pulls too far: times the learning rate it should stay below 2,"
+                f" and it is {now * weight:.3g}."
+            )
     momentum = float(optimizer.parameters.get("momentum", 0.0)) if optimizer.name == "sgd" else 0.0
     if "scaffold" in name and momentum > 0:
         yield (
