@@ -58,7 +58,7 @@ _MAX_DIGITS = 19  # those of the largest integer that a message carries
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9_]+")
 _TOO_LARGE = "integers go from -2**63 to 2**63 - 1"
 # What float32 holds, in which models are computed; beyond it numbers are 0 or infinite.
-_LEAST, _MOST = 1e-38, 3.4e38
+_LEAST, _MOST = 1e-38, 3.403e38
 
 
 # What the command line alone sets, by options of its own.
@@ -358,7 +358,8 @@ def _check_keys(values: Mapping[str, Value]) -> None:
             raise UserError(f"{key} is now {RENAMED[key]}")
         is_parameter = key.startswith(open_prefixes) and key.count(".") == 1
         if key not in known and not is_parameter:
-            raise UserError(f"unknown key '{key}'{_nearest_key(key, known)}")
+            hint = _nearest_key(key, known) or "; run_simulation.py --describe names what there is to set"
+            raise UserError(f"unknown key '{key}'{hint}")
         _check_value(key, values[key])
     if missing := sorted(known - set(values)):
         raise UserError(

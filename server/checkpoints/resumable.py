@@ -59,9 +59,9 @@ class PluginCode:
         """Name what has changed; it is no error, since a mistake may have been mended."""
         changed = sorted(name for name, kept in state["files"].items() if kept not in _hashes(name))
         if changed:
+            names = ", ".join(changed)
             self._say(
-                f"plug-ins have changed since the checkpoint ({', '.join(changed)}): later rounds are computed"
-                " with other code"
+                f"plug-ins have changed since the checkpoint ({names}): later rounds are made by other code"
             )
 
 

@@ -23,23 +23,24 @@ class TakenReplies:
         self._number = 0
         self._lost: dict[int, list[str]] = {}
 
-    def stamp(self, messages: Iterable[Message]) -> None:
-        """Give the messages of an exchange its number and the lost replies."""
+    def stamp(self, messages: Iterable[Message]) -> int:
+        """Give the messages of an exchange its number, which is returned, and the lost replies."""
         if not self._needed:
-            return
+            return 0
         self._number += 1
         lost = [reply for replies in self._lost.values() for reply in replies]
         record = ConfigRecord({NUMBER: self._number, LOST: lost})
         contents = {id(message.content): message.content for message in messages}
         for content in contents.values():
             content[EXCHANGE] = record
+        return self._number
 
-    def note(self, asked: Collection[int], taken: Collection[int]) -> None:
-        """Take note of who was asked in the exchange, and whose replies were taken."""
+    def note(self, number: int, asked: Collection[int], taken: Collection[int]) -> None:
+        """Take note of who was asked in an exchange, and whose replies were taken."""
         if not self._needed:
             return
         for client_id in asked:
             if client_id in taken:
                 self._lost.pop(client_id, None)
             else:
-                self._lost.setdefault(client_id, []).append(reply_name(self._number, client_id))
+                self._lost.setdefault(client_id, []).append(reply_name(number, client_id))

@@ -125,7 +125,7 @@ def test_losses() -> None:
 
 def test_the_advice_names_the_rate_of_the_round_and_what_else_there_is() -> None:
     config = small_config(optimizer__learning_rate=0.5, schedule__warmup_rounds=2, rounds=4)
-    text = advice(config, 1, FedAdam(server_learning_rate=7.0))
+    text = advice(config, FedAdam(server_learning_rate=7.0), 1)
     assert (
         "optimizer.learning-rate = 0.5, which is 0.25 in round 1, method.server-learning-rate = 7.0" in text
     )
@@ -137,4 +137,4 @@ def test_the_advice_names_the_rate_of_the_round_and_what_else_there_is() -> None
 def test_a_proximal_term_that_overshoots_is_named(mu: float, is_named: bool) -> None:
     """At a rate of 0.1 the distance to the global model is multiplied by 1 - 0.1 mu in every step."""
     config = small_config(method__name="fedprox", method__mu=mu, optimizer__learning_rate=0.1)
-    assert ("method.mu = 21 pulls too far" in advice(config, 1)) == is_named
+    assert ("method.mu = 21 pulls too far" in advice(config, FedAvg(), 1)) == is_named
