@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import re
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from flwr.app import Message
 from analysis import report
 from analysis.comparison import report as page
 from clients.app import app
+from common.config import PROJECT_ROOT
 from common.errors import UserError
 from common.plugins import use_folders
 from run_simulation import main
@@ -26,21 +28,12 @@ from tests.conftest import Runner, small_config
 
 Steps = dict[str, list[tuple[int, float]]]  # column → steps and values, as they come
 
-LINES = """
-import json
-from server.observers import Tracker
-
-class Lines(Tracker):
-    def open(self, folder, title, config):
-        self.file = (folder / "rows.jsonl").open("w")
-        self.file.write(json.dumps([title, config["rounds"]]) + "\\n")
-
-    def write(self, step, values):
-        self.file.write(json.dumps([step, values]) + "\\n")
-
-    def close(self, is_complete):
-        self.file.write(json.dumps(["complete" if is_complete else "stopped", {}]) + "\\n")
-        self.file.close()
+# The example of the documentation, and one that breaks.
+TEXT = (PROJECT_ROOT / "docs" / "watching.md").read_text(encoding="utf-8")
+LINES = next(code for code in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "Tracker" in code)
+FAILS = (
+    LINES
+    + """
 
 class Fails(Lines):
     def write(self, step, values):
@@ -48,6 +41,7 @@ class Fails(Lines):
             raise OSError("no space left")
         super().write(step, values)
 """
+)
 
 
 def read_tensorboard(folder: Path) -> Steps:
@@ -177,8 +171,7 @@ def plugins(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "mine"
     (folder / "observers").mkdir(parents=True)
     (folder / "observers" / "lines.py").write_text(LINES)
-    failing = LINES.replace("class Lines", "class Base").replace("Fails(Lines)", "Fails(Base)")
-    (folder / "observers" / "fails.py").write_text(failing)
+    (folder / "observers" / "fails.py").write_text(FAILS)
     yield folder
     use_folders("")
 
