@@ -57,7 +57,7 @@ def test_the_data(server: Server) -> None:
 def test_what_is_refused(server: Server) -> None:
     assert ask(server, "/", Host="evil.example")[0] == 403
     assert ask(server, "/", Host=f"localhost:{server.server_address[1]}")[0] == 200
-    for path in ("/../config.toml", "/config.toml", "/data.json/", "/%2e%2e/metrics.csv", "http://["):
+    for path in ("/../config.toml", "/config.toml", "/data.json/", "/%2e%2e/metrics.csv"):
         assert ask(server, path)[0] == 404, path
     assert ask(server, "/", method="POST")[0] == 501
     assert ask(server, "/", method="HEAD")[2] == b""
