@@ -66,7 +66,7 @@ RUN_OPTIONS = {"run.directory": "--run-dir", "run.resume": "--resume"}
 
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
 RESUMABLE_DIFFERENCES = (
-    "rounds", "overrides", "plugins", "observers", "device", "dataset.root", "dataset.download",
+    "rounds", "overrides", "plugins", "observers", "tracking", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
 RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
 
@@ -80,6 +80,7 @@ class Config(ConfigSection):
     overrides: str
     plugins: str
     observers: str
+    tracking: str
     metrics: str
     run: RunSection
     clients: ClientsSection

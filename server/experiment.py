@@ -35,6 +35,7 @@ from server.messages.discovery import Say, count_nodes
 from server.messages.divergence import advice
 from server.messages.messenger import Messenger
 from server.observers import Observers
+from server.observers._tracker import find_trackers
 from server.participation import Participation
 from server.parts import Parts, Run
 from server.privacy import apply_privacy, check_private_state, privacy_remarks, privacy_summary
@@ -124,6 +125,7 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
         If the configuration or the data do not allow the experiment.
     """
     use_folders(config.plugins)
+    find_trackers(config)
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     strategy.check(config)
     _check_state(strategy)
