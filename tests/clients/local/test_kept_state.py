@@ -35,4 +35,4 @@ def test_a_state_is_put_aside_until_the_next_message_decides() -> None:
     work(10, 4.0)
     settle(context.state, RecordDict())
     assert value() == 4.0
-    assert list(context.state) == ["control"]
+    assert list(context.state.array_records) == ["control"]
