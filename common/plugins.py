@@ -75,6 +75,7 @@ AUGMENTATION = Kind("augmentation", "augmentation.name", "datasets.augmentations
 STEP_RULE = Kind("rule for local steps", "steps.rule", "common.step_rules", "step_rules")
 CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds")
 OBSERVER = Kind("observer", "observers", "server.observers", "observers")
+TRACKER = Kind("tracker", "tracking", OBSERVER.package, OBSERVER.folder)  # an observer
 PLOT = Kind("plot", "plots", "analysis.plots", "plots", "plot", is_chosen=False)
 
 KINDS = (

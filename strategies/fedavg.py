@@ -191,6 +191,11 @@ class FedAvg(Strategy):
         """The sum of ``client_weight`` over all clients of the run: K, or N."""
         return float(self.num_clients if self.weighting == "uniform" else self.client_examples.sum())
 
+    def as_trained(self, section: Tensors) -> Tensors:
+        """Return a section with the model's trainable entries in its precision; what is missing is zero."""
+        model = {name: self.global_model[name] for name in self.parameter_names}
+        return {name: section.get(name, torch.zeros_like(x)).to(x.dtype) for name, x in model.items()}
+
     def mean_change(self, averages: Payload) -> Tensors:
         """Return Delta = mean of y_i - x over the trainable entries, in float64."""
         return {name: averages[ARRAYS][name] - self.global_model[name] for name in self.parameter_names}

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 
 from common.config import Config
@@ -28,10 +27,7 @@ class Scaffold(InitialControl):
 
     def broadcast(self, server_round: int) -> Payload:
         """Send c, zero at first, in the model's precision."""
-        model = {name: self.global_model[name] for name in self.parameter_names}
-        return {
-            "control": {n: self.control.get(n, torch.zeros_like(x)).to(x.dtype) for n, x in model.items()}
-        }
+        return {"control": self.as_trained(self.control)}
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step the model and the control."""
