@@ -55,7 +55,7 @@ class Table:
         if len(others) <= _SLIPS * len(values) or all(_is_infinite(self.columns[name][i]) for i in others):
             line, value = self.lines[others[0]], shown(self.columns[name][others[0]])
             raise UserError(
-                f"{self.path}, line {line}: {value} in the column '{name}' is no finite number, as others are:"
+                f"{self.path}, line {line}: {value} in the column '{name}' is no finite number, as others:"
                 " leave it empty, or name the column in dataset.categorical"
             )
         return None
