@@ -74,7 +74,8 @@ def type_words(schema: Mapping[str, Any]) -> str:
         "maximum": "at most",
         "exclusiveMaximum": "below",
     }
-    return ", ".join([text, *(f"{word} {_number(schema[key])}" for key, word in limits.items() if key in schema)])
+    given = [f"{word} {_number(schema[key])}" for key, word in limits.items() if key in schema]
+    return ", ".join([text, *given])
 
 
 def _number(value: float) -> str:
