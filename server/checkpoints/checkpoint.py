@@ -172,7 +172,7 @@ class CheckpointStore:
         for path in self._manifests():
             try:
                 return dict(self._read_manifest(path)["config"])
-            except (ValueError, LookupError, TypeError, OSError):
+            except (ValueError, LookupError, TypeError, AttributeError, OSError):
                 continue
         return None
 
@@ -187,11 +187,12 @@ class CheckpointStore:
         manifest = unseal(read_regular(path))
         if _stem(manifest["round"]) != path.stem:
             raise ValueError(f"it is of round {manifest['round']}")
+        _check_names(manifest)
         return manifest
 
     def _read(self, path: Path) -> Checkpoint:
         manifest = self._read_manifest(path)
-        files, clients = manifest["files"], read_list(self.directory, manifest["clients"])
+        files, clients = manifest["files"], read_list(self.directory, manifest["clients"], manifest["round"])
         states = StoredStates(self.directory, clients)
         states.check()
         checkpoint = Checkpoint(
@@ -240,3 +241,17 @@ class CheckpointStore:
 
 def _stem(server_round: int) -> str:
     return f"round-{server_round:06d}"
+
+
+def _check_names(manifest: Mapping[str, Any]) -> None:
+    """Refuse a manifest whose files are not of its round, as a changed or foreign one's.
+
+    Raises
+    ------
+    ValueError
+        If a name is not what `CheckpointStore.commit` writes.
+    """
+    number = manifest["round"]
+    for kind, file in manifest["files"].items():
+        if file["name"] != f"{kind}-{_stem(number)}.safetensors":
+            raise ValueError(f"it is of round {number} and names {file['name']}")

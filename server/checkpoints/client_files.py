@@ -18,6 +18,8 @@ from common.records import Payload
 from common.state_files import decode_state
 
 OWN_STATE = re.compile(r"\.?client-\d{6,}-round-\d{6,}\.safetensors(\.\d+)?(\.tmp)?")
+_NAME = re.compile(r"(clients/\d{6,}/)?client-(\d{6,})-round-(\d{6,})\.safetensors")
+_LIST = re.compile(r"clients-round-(\d{6,})\.csv")
 # A list with more lines than clients begins again, once it has this many more and twice as many.
 _MOST_OLD_LINES = 10_000
 
@@ -121,21 +123,42 @@ class GrowingList:
         return {"list": self._name, "bytes": self._num_bytes, "sha256": self._digest.hexdigest()}
 
 
-def read_list(directory: Path, entry: Mapping[str, Any]) -> dict[int, StateFile]:
+def read_list(directory: Path, entry: Mapping[str, Any], number: int) -> dict[int, StateFile]:
     """Read what a manifest says of the clients' files: a list, or in manifests of old the files themselves.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder of the checkpoints.
+    entry : mapping
+        What the manifest has.
+    number : int
+        The manifest's round.
 
     Raises
     ------
     ValueError, LookupError, TypeError, OSError
-        If it is damaged.
+        If it is damaged, or another run's or round's.
     """
     if "list" not in entry:
-        return {int(key): StateFile(str(file["name"]), str(file["sha256"])) for key, file in entry.items()}
+        files = {int(key): StateFile(str(file["name"]), str(file["sha256"])) for key, file in entry.items()}
+        return _checked(files, number)
+    if not (match := _LIST.fullmatch(entry["list"])) or int(match[1]) > number:
+        raise ValueError(f"it is of round {number} and names {entry['list']}")
     content = read_regular(directory / entry["list"])[: entry["bytes"]]
     if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise ValueError(f"{entry['list']} is damaged")
     fields = (line.split(",") for line in content.decode().splitlines())
-    return {int(client_id): StateFile(name, digest) for client_id, name, digest in fields}
+    return _checked({int(client): StateFile(name, digest) for client, name, digest in fields}, number)
+
+
+def _checked(files: dict[int, StateFile], number: int) -> dict[int, StateFile]:
+    """Refuse names that are not what a commit of a round up to `number` gives the clients."""
+    for client_id, file in files.items():
+        match = _NAME.fullmatch(file.name)
+        if not match or int(match[2]) != client_id or int(match[3]) > number:
+            raise ValueError(f"it is of round {number} and names {file.name} for client {client_id}")
+    return files
 
 
 def _line(client_id: int, file: StateFile) -> str:
