@@ -45,6 +45,7 @@ from common.sections import (
     RunSection,
     RuntimeSection,
     ScheduleSection,
+    StateSection,
     StepsSection,
     StopSection,
     StragglersSection,
@@ -68,7 +69,16 @@ RUN_OPTIONS = {"run.directory": "--run-dir", "run.resume": "--resume"}
 RESUMABLE_DIFFERENCES = (
     "rounds", "overrides", "plugins", "observers", "tracking", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
-RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
+RESUMABLE_SECTIONS = (
+    "run.",
+    "runtime.",
+    "ray.",
+    "resources.",
+    "failures.",
+    "state.",
+    "checkpoint.",
+    "analysis.",
+)
 
 
 class Config(ConfigSection):
@@ -105,6 +115,7 @@ class Config(ConfigSection):
     ray: RaySection
     resources: ResourcesSection
     failures: FailuresSection
+    state: StateSection
     checkpoint: CheckpointSection
     analysis: AnalysisSection
 

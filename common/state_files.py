@@ -8,7 +8,7 @@ from safetensors.torch import load, save
 
 from common.records import Payload, Tensors
 
-_SEPARATOR = "::"  # between a section's name and a tensor's
+SEPARATOR = "::"  # between a section's name and a tensor's
 
 
 def encode_state(sections: Payload, notes: Mapping[str, str] | None = None) -> bytes:
@@ -16,9 +16,9 @@ def encode_state(sections: Payload, notes: Mapping[str, str] | None = None) -> b
     tensors: Tensors = {}
     for name, section in sections.items():
         for key, value in section.items():
-            tensors[f"{name}{_SEPARATOR}{key}"] = value.contiguous()
+            tensors[f"{name}{SEPARATOR}{key}"] = value.contiguous()
         if not section:  # kept by an empty name
-            tensors[f"{name}{_SEPARATOR}"] = torch.empty(0)
+            tensors[f"{name}{SEPARATOR}"] = torch.empty(0)
     return save(tensors, dict(notes) if notes else None)
 
 
@@ -26,7 +26,7 @@ def decode_state(content: bytes) -> Payload:
     """Return what `encode_state` was given."""
     sections: Payload = {}
     for key, value in load(content).items():
-        name, _, inner = key.partition(_SEPARATOR)
+        name, _, inner = key.partition(SEPARATOR)
         section = sections.setdefault(name, {})
         if inner:
             section[inner] = value

@@ -1,4 +1,4 @@
-"""What clients keep from round to round on a Grid in this process: in memory up to a budget, else in files."""
+"""What clients of a Grid in this process keep: in memory up to a budget, the rest in files."""
 
 import json
 import shutil
@@ -8,11 +8,12 @@ from pathlib import Path
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from common.files import read_regular, write_atomic
-from common.records import content_bytes, to_payload, to_record
-from common.state_files import decode_state, encode_state, notes_of
+from common.records import MET, content_bytes, to_payload, to_record
+from common.state_files import SEPARATOR, decode_state, encode_state, notes_of
 
 _CLIENTS_PER_FOLDER = 1000
 _CONFIGS = "configs"
+_STAND_IN = "\x1f"  # of the separator of names, which is part of those of sections that are put aside
 
 
 class ClientStates:
@@ -28,7 +29,7 @@ class ClientStates:
     """
 
     def __init__(self, budget: int = 0) -> None:
-        self._budget = budget
+        self.budget = budget
         self._folder: Path | None = None
         self._held: OrderedDict[int, RecordDict] = OrderedDict()
         self._bytes: dict[int, int] = {}
@@ -42,11 +43,12 @@ class ClientStates:
         shutil.rmtree(folder, ignore_errors=True)
 
     def open(self, client_id: int) -> RecordDict:
-        """Return a client's state, to be changed in place until `settle`; an empty one if it has none."""
+        """Return a client's state, to be changed in place until `settle`; it has met the server."""
         state = self._held.get(client_id)
         if state is None:
             path = self._files.get(client_id)
             state = self._held[client_id] = RecordDict() if path is None else _read(path)
+            state[MET] = ConfigRecord()
             self._count(client_id, state)
         self._held.move_to_end(client_id)
         self._open.setdefault(client_id, dict(state.items()))
@@ -60,12 +62,12 @@ class ClientStates:
             if before.keys() != now.keys() or any(now[name] is not before[name] for name in now):
                 self._forget_file(client_id)
                 self._count(client_id, state)
-            if not now:
+            if now.keys() <= {MET}:
                 self._drop(client_id)
         self._open.clear()
-        if self._budget and self._folder is not None:
+        if self.budget and self._folder is not None:
             for client_id in list(self._held):
-                if self._total <= self._budget:
+                if self._total <= self.budget:
                     break
                 self._spill(client_id)
 
@@ -120,13 +122,15 @@ class ClientStates:
 
 
 def _encode(state: RecordDict) -> bytes:
-    configs = {name: dict(record) for name, record in state.config_records.items()}
-    return encode_state(to_payload(state), {_CONFIGS: json.dumps(configs)})
+    configs = {name: dict(record) for name, record in state.config_records.items() if name != MET}
+    sections = {name.replace(SEPARATOR, _STAND_IN): section for name, section in to_payload(state).items()}
+    return encode_state(sections, {_CONFIGS: json.dumps(configs)})
 
 
 def _read(path: Path) -> RecordDict:
     content = read_regular(path)
-    state = RecordDict({name: to_record(section) for name, section in decode_state(content).items()})
+    sections = decode_state(content).items()
+    state = RecordDict({name.replace(_STAND_IN, SEPARATOR): to_record(section) for name, section in sections})
     for name, values in json.loads(notes_of(content).get(_CONFIGS, "{}")).items():
         state[name] = ConfigRecord(values)
     return state

@@ -4,6 +4,7 @@ No Ray and no server to start; breakpoints in client code work; on one GPU it is
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -11,6 +12,7 @@ from flwr.clientapp import ClientApp
 from clients.app import forget_run, meet
 from common.flower import RUN_ID
 from common.sections import Value
+from runtimes.client_states import ClientStates
 from runtimes.local_grid import LocalGrid
 
 
@@ -47,21 +49,30 @@ class SequentialGrid(LocalGrid):
         super().__init__(num_clients)
         self._client_app = client_app
         self._run_config = dict(run_config)  # one for all contexts
-        self._contexts: dict[int, Context] = {}
+        self.states = ClientStates(int(run_config.get("state.memory-budget", 0)) * 10**6)
 
     def close(self) -> None:
         """Forget the clients' states, and what this process keeps for the run."""
-        self._contexts.clear()
+        self.states.clear()
         forget_run()
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
         """Answer the messages one after the other, each when its reply is asked for."""
         for message in messages:
-            yield self._client_app(message, self._context(message.metadata.dst_node_id))
+            reply = self._client_app(message, self._context(message.metadata.dst_node_id))
+            self.states.settle()
+            yield reply
+
+    def spill_below(self, folder: Path) -> None:
+        """Use a folder for client states that exceed ``state.memory-budget``."""
+        self.states.spill_below(folder)
+
+    def adopt_state(self, client_id: int, path: Path) -> None:
+        """Take a file of a checkpoint for a client's state as it is now."""
+        self.states.adopt(client_id, path)
 
     def _context(self, node_id: int) -> Context:
-        if node_id not in self._contexts:
-            self._contexts[node_id] = make_context(
-                self.client_id(node_id), self.num_clients, self._run_config, node_id
-            )
-        return self._contexts[node_id]
+        client_id = self.client_id(node_id)
+        context = make_context(client_id, self.num_clients, self._run_config, node_id)
+        context.state = self.states.open(client_id)
+        return context

@@ -33,9 +33,6 @@ _PARTS = r"(arrays|strategy)-round-\d{6,}\.safetensors|clients-round-\d{6,}\.csv
 _OWN = re.compile(rf"\.?({_MANIFEST.pattern}|{_PARTS})(\.\d+)?(\.tmp)?")
 _CLIENTS_PER_FOLDER = 1000
 
-SaveState = Callable[[Path], str]
-"""Puts a client's state into a file, and returns the hash of that; not yet on disk."""
-
 
 @dataclass
 class Checkpoint:
@@ -84,7 +81,12 @@ class CheckpointStore:
         self.passed_over: list[str] = []
         self._clients = ClientFiles(directory)
 
-    def commit(self, checkpoint: Checkpoint, changed: Iterable[tuple[int, Payload | SaveState]] = ()) -> None:
+    def commit(
+        self,
+        checkpoint: Checkpoint,
+        changed: Iterable[tuple[int, Payload]] = (),
+        adopt: Callable[[int, Path], None] | None = None,
+    ) -> None:
         """Write a checkpoint; a kill before the manifest appears leaves the previous one in force.
 
         Parameters
@@ -92,13 +94,15 @@ class CheckpointStore:
         checkpoint : Checkpoint
             Everything but the clients' states.
         changed : iterable of (client id, state)
-            The states that changed since the last commit, or what saves them, written one by one as they
-            come; the files of the other clients are carried over.
+            The states that changed since the last commit, written one by one as they come; the files of the
+            other clients are carried over.
+        adopt : callable, optional
+            Learns which file has a client's state as it is now.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         stem = _stem(checkpoint.server_round)
         tree, tensors = checkpoint.strategy
-        self._write_states(stem, changed)
+        written = self._write_states(stem, changed)
         manifest = {
             "round": checkpoint.server_round,
             "config": checkpoint.config,
@@ -112,25 +116,26 @@ class CheckpointStore:
         }
         write_atomic(self.directory / f"{stem}.json", seal(manifest))
         self._collect_garbage(checkpoint.server_round)
+        if adopt is not None:
+            for client_id, path in written.items():
+                adopt(client_id, path)
         self._clients.collect_garbage()
 
-    def _write_states(self, stem: str, changed: Iterable[tuple[int, Payload | SaveState]]) -> None:
-        written: list[Path] = []
+    def _write_states(self, stem: str, changed: Iterable[tuple[int, Payload]]) -> dict[int, Path]:
+        """Put the states of clients on disk, and return who has which file."""
+        written: dict[int, Path] = {}
         for client_id, state in changed:
             folder = f"clients/{client_id // _CLIENTS_PER_FOLDER:06d}"
             name = f"{folder}/client-{client_id:06d}-{stem}.safetensors"
             path = self.directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            if callable(state):
-                digest = state(path)
-            else:
-                content = encode_state(state)
-                write_atomic(path, content, synced=False)
-                digest = hashlib.sha256(content).hexdigest()
-            self._clients.put(client_id, StateFile(name, digest))
-            written.append(path)
+            content = encode_state(state)
+            write_atomic(path, content, synced=False)
+            self._clients.put(client_id, StateFile(name, hashlib.sha256(content).hexdigest()))
+            written[client_id] = path
         if written:
-            sync(written)
+            sync(written.values())
+        return written
 
     def client_state(self, client_id: int) -> Payload | None:
         """Return a client's state of the last checkpoint that was written or read; None if it had none."""

@@ -62,16 +62,20 @@ class ForgetfulNode(SequentialGrid):
     """The node of a client is killed after the first round and comes back under its id: it has a key."""
 
     rounds = 0
+    forgot = False
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
         """Carry messages; in the second round the victim knows nothing any more."""
         if messages[0].metadata.message_type == "train":
             self.rounds += 1
-            if self.rounds == 2:
-                for node, context in self._contexts.items():
-                    if self.client_id(node) == VICTIM:
-                        context.state = RecordDict()
         return super().exchange(messages)
+
+    def _context(self, node_id: int) -> Context:
+        context = super()._context(node_id)
+        if self.rounds == 2 and self.client_id(node_id) == VICTIM and not self.forgot:
+            self.forgot = True
+            context.state.clear()
+        return context
 
 
 OPTIONS = {"method__name": "scaffold", "clients__fraction": 1.0, "rounds": 3}
