@@ -110,6 +110,8 @@ class Config(ConfigSection):
         stops = self.stop.patience > 0 or self.stop.target > 0
         if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
             raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
+        if not self.evaluate.test:
+            self._check_without_test()
         if (rule := step_rule(self.steps)).decides:
             self._check_decided_steps(rule)
         elif self.local.total_steps and self.local.step_plan().steps(self.rounds) == 0:
@@ -129,6 +131,19 @@ class Config(ConfigSection):
         if self.evaluate.every_steps and self.local.steps == 0:
             raise ValueError("evaluate.every-steps needs local.steps, a budget in steps")
         return self
+
+    def _check_without_test(self) -> None:
+        """Refuse what looks at test data although ``evaluate.test`` is off."""
+        looking = {
+            f"stop.metric = '{self.stop.metric}'": (self.stop.patience > 0 or self.stop.target > 0)
+            and self.stop.metric.startswith("test"),
+            "clients.evaluate-fraction above 0": self.clients.evaluate_fraction > 0,
+            "analysis.similarity-rounds": bool(self.analysis.similarity_rounds),
+            "analysis.feature-rounds": bool(self.analysis.feature_rounds),
+        }
+        for key, looks in looking.items():
+            if looks:
+                raise ValueError(f"evaluate.test = false keeps test data out, and {key} looks at them")
 
     def _check_decided_steps(self, rule: StepRule) -> None:
         """Refuse what needs to know the steps of rounds to come where the server decides them as it goes."""

@@ -278,6 +278,7 @@ class EvaluateSection(ConfigSection):
     every_steps: NonNegative
     count: NonNegative
     first: bool
+    test: bool
     batch_size: Positive
     precision: Literal["float32", "bfloat16"]
     groups: Literal["auto", "none", "cumulative", "counts"]
