@@ -27,12 +27,18 @@ def label_counts(targets: IndexArray, partition: Sequence[IndexArray], num_class
     return np.stack([np.bincount(targets[indices], minlength=num_classes) for indices in partition])
 
 
-def write_label_distribution(path: Path, counts: IndexArray, class_names: Sequence[str]) -> None:
-    """Write the counts as CSV, a row per client: ``client_id,num_examples,<class names...>``."""
+def write_label_distribution(
+    path: Path, sizes: IndexArray, counts: IndexArray, class_names: Sequence[str]
+) -> None:
+    """Write the counts as CSV, a row per client: ``client_id,num_examples,<class names...>``.
+
+    Without class names it has no counts: the clients keep them for themselves.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["client_id", "num_examples", *class_names])
-        writer.writerows([client, row.sum(), *row] for client, row in enumerate(counts))
+        for client, (size, row) in enumerate(zip(sizes, counts, strict=True)):
+            writer.writerow([client, size, *(row if class_names else ())])
 
 
 def partition_sha256(partition: Sequence[IndexArray]) -> str:

@@ -14,7 +14,8 @@ class ClientRegistry:
     node_ids : Mapping[int, int]
         client id → node id.
     label_counts : ndarray
-        int64, shape (clients, classes): what the clients hold, by ascending client id.
+        int64, shape (clients, classes): what the clients hold, by ascending client id; no classes if they do
+        not report it.
     num_examples : ndarray
         int64, shape (clients,): their training samples, by default one per label.
     keeps_state : bool

@@ -84,9 +84,11 @@ class RunDirectory:
         """Forget all rows: the run never got as far as a checkpoint."""
         self._rows.restart()
 
-    def write_label_distribution(self, counts: np.ndarray, class_names: Sequence[str]) -> None:
+    def write_label_distribution(
+        self, sizes: np.ndarray, counts: np.ndarray, class_names: Sequence[str]
+    ) -> None:
         """Write what each client holds: a row per client, a column per class."""
-        write_label_distribution(self.path / "label_distribution.csv", counts, class_names)
+        write_label_distribution(self.path / "label_distribution.csv", sizes, counts, class_names)
 
     def write_model(self, arrays: Mapping[str, Array]) -> str:
         """Write the final model as safetensors and return its hash."""
