@@ -63,7 +63,7 @@ RUN_OPTIONS = {"run.directory": "--run-dir", "run.resume": "--resume"}
 
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
 RESUMABLE_DIFFERENCES = (
-    "rounds", "overrides", "plugins", "observers", "device", "dataset.root", "dataset.download",
+    "rounds", "overrides", "plugins", "observers", "tracking", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
 RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
 
@@ -77,6 +77,7 @@ class Config(ConfigSection):
     overrides: str
     plugins: str
     observers: str
+    tracking: str
     metrics: str
     run: RunSection
     clients: ClientsSection
@@ -355,7 +356,8 @@ def _check_keys(values: Mapping[str, Value]) -> None:
             raise UserError(f"{key} is now {RENAMED[key]}")
         is_parameter = key.startswith(open_prefixes) and key.count(".") == 1
         if key not in known and not is_parameter:
-            raise UserError(f"unknown key '{key}'{_nearest_key(key, known)}")
+            hint = _nearest_key(key, known) or "; run_simulation.py --describe names what there is to set"
+            raise UserError(f"unknown key '{key}'{hint}")
         _check_value(key, values[key])
     if missing := sorted(known - set(values)):
         raise UserError(

@@ -28,11 +28,13 @@ from server.checkpoints.state_codec import UnsupportedStateError, capture_attrib
 from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
 from server.measurer import Evaluator
+from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
-from server.messages.discovery import Say, count_nodes, discover_clients
+from server.messages.discovery import Say, count_nodes
 from server.messages.divergence import advice
 from server.messages.messenger import Messenger
 from server.observers import Observers
+from server.observers._tracker import find_trackers
 from server.participation import Participation
 from server.parts import Parts, Run
 from server.privacy import apply_privacy, check_private_state, privacy_remarks, privacy_summary
@@ -123,6 +125,7 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
         If the configuration or the data do not allow the experiment.
     """
     use_folders(config.plugins)
+    find_trackers(config)
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     strategy.check(config)
     _check_state(strategy)
@@ -138,7 +141,7 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
         partition_clients(config, dataset)  # an impossible partition is refused before a client is asked
     evaluation = CentralEvaluation(config, dataset, grid if isinstance(grid, Evaluator) else None)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
-    clients = discover_clients(grid, config.clients.count, config.failures.timeout, say)
+    clients = meet_clients(config, grid, dataset, say)
     check_private_state(config, participation.scheme, clients.keeps_state)
     participation.setup(clients.num_examples, clients.label_counts)
     population = make_population(config, evaluation.model)
@@ -171,7 +174,7 @@ def run_facts(
 
 def client_sizes(config: Config) -> list[int]:
     """Return the number of training samples of every client."""
-    return [len(indices) for indices in partition_clients(config, open_dataset(config))]
+    return list(map(int, partition_clients(config, open_dataset(config)).sizes))
 
 
 def has_natural_clients(config: Config) -> bool:

@@ -25,6 +25,7 @@ class RestartedNode(SequentialGrid):
 
     has_trained = is_back = False
     dies_for_good = False
+    alike_nodes = range(0)  # they come and go
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
         """Carry messages, but not to a node that has gone."""
