@@ -9,6 +9,7 @@ from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, Record
 from flwr.clientapp import ClientApp
 
 from clients.base import Client
+from clients.local.kept_state import keep, settle
 from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
 from clients.local.worker import get_worker
@@ -126,18 +127,22 @@ def run_train(message: Message, context: Context) -> RecordDict:
     """Train one client for one round and keep its state, unless that has gone bad."""
     client = make_client(context, message)
     sections, metrics = client.train(to_payload(message.content), message.content.config_records[CONFIG])
-    return _with_state(client, context, sections, metrics)
+    return _with_state(client, message, context, sections, metrics)
 
 
 def run_prelude(message: Message, context: Context) -> RecordDict:
     """Return what the server asks for before a round, and keep the client's state."""
     client = make_client(context, message)
     answer = client.answer_prelude(to_payload(message.content), message.content.config_records[CONFIG])
-    return _with_state(client, context, *answer)
+    return _with_state(client, message, context, *answer)
 
 
 def _with_state(
-    client: Client, context: Context, sections: Payload, metrics: Mapping[str, int | float]
+    client: Client,
+    message: Message,
+    context: Context,
+    sections: Payload,
+    metrics: Mapping[str, int | float],
 ) -> RecordDict:
     if undeclared := sorted(client.undeclared_state()):
         raise UserError(
@@ -151,8 +156,7 @@ def _with_state(
                 raise FloatingPointError(f"the client's state '{name}' is no longer finite in '{key}'{since}")
     reply = RecordDict({name: to_record(section) for name, section in sections.items()})
     reply[METRICS] = MetricRecord(dict(metrics))
-    for name, section in client.state.items():
-        context.state[name] = to_record(section)
+    keep(context, client.state, client.client_id, message.content)
     return reply
 
 
@@ -193,9 +197,10 @@ def run_describe(message: Message, context: Context) -> RecordDict:
             "keeps-state": int(client.keeps_state()),
             "is-personalised": int(client.is_personalised()),
             "num-examples": client.num_examples,
-            "label-counts": client.label_counts().tolist(),
         }
     )
+    if client.worker.config.clients.report_labels:
+        description["label-counts"] = client.label_counts().tolist()
     if client.keeps_state():
         meet(context)
     personal_names = ConfigRecord({"personal-names": sorted(client.personal_names())})
@@ -250,6 +255,7 @@ def answer(message: Message, context: Context) -> Message:
     """Do the job that a message asks for; an exception becomes an error reply with its traceback."""
     job = JOBS[message.metadata.message_type.removesuffix(".default")]
     try:
+        settle(context.state, message.content)
         return Message(job(message, context), reply_to=message)
     except UserError as error:
         return Message(Error(CLIENT_MISCONFIGURED, str(error)), reply_to=message)

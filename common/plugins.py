@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from common.errors import UnknownNameError, UserError, nearest, unknown_name
+from common.files import expanded
 from common.plugin_modules import guarded, has_module, import_from, import_module
 
 T = TypeVar("T")
@@ -124,7 +125,7 @@ def folders() -> list[Path]:
 
 def split_folders(text: str) -> list[Path]:
     """Return the absolute paths in a list that commas separate."""
-    return [Path(part).expanduser().resolve() for part in map(str.strip, text.split(",")) if part]
+    return [expanded(part, "plugins").resolve() for part in map(str.strip, text.split(",")) if part]
 
 
 def all_folders(given: object) -> str:
