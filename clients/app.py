@@ -2,7 +2,7 @@
 
 import functools
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
@@ -11,10 +11,12 @@ from flwr.clientapp import ClientApp
 from clients.base import Client
 from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
+from clients.local.stacked.jobs import Job, grouped, trained
+from clients.local.stacked.reasons import NotStackableError, check_stackable
 from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
-from common.errors import CLIENT_FAILED, CLIENT_MISCONFIGURED, UserError
+from common.errors import CLIENT_FAILED, CLIENT_MISCONFIGURED, UserError, described
 from common.plugins import use_folders
 from common.records import (
     ARRAYS,
@@ -227,12 +229,56 @@ JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
 def answer(message: Message, context: Context) -> Message:
     """Do the job that a message asks for; an exception becomes an error reply with its traceback."""
     job = JOBS[message.metadata.message_type.removesuffix(".default")]
+    return _reply(lambda: job(message, context), message)
+
+
+def _reply(job: Callable[[], RecordDict], message: Message) -> Message:
+    """Return what a job returns as the reply to a message, or its exception as an error reply."""
     try:
-        return Message(job(message, context), reply_to=message)
+        return Message(job(), reply_to=message)
     except UserError as error:
         return Message(Error(CLIENT_MISCONFIGURED, str(error)), reply_to=message)
     except Exception:
         return Message(Error(CLIENT_FAILED, traceback.format_exc()), reply_to=message)
+
+
+def answer_together(
+    messages: Sequence[Message], contexts: Sequence[Context], say: Callable[[str], None]
+) -> Iterator[Message]:
+    """Answer train messages, those as a stack that can be, in any order; `say` is given reasons why not."""
+    payloads: dict[int, Payload] = {}
+    jobs: list[Job] = []
+    for message, context in zip(messages, contexts, strict=True):
+        try:
+            client = make_client(context, message)
+            check_stackable(client.worker)
+            if id(message.content) not in payloads:
+                payloads[id(message.content)] = to_payload(message.content)
+            client.prepare(payloads[id(message.content)], message.content.config_records[CONFIG])
+            jobs.append(Job(client, (message, context)))
+        except Exception as error:
+            _say_why(error, say)
+            yield answer(message, context)
+    for group in grouped(jobs):
+        yield from _answer_stack(group, say) if len(group) > 1 else (answer(*job.key) for job in group)
+
+
+def _answer_stack(jobs: Sequence[Job], say: Callable[[str], None]) -> Iterator[Message]:
+    """Answer messages as a stack, or one by one if that fails: then the one at fault has the error."""
+    left = {id(job): job for job in jobs}
+    try:
+        for job, loss, started in trained(jobs):
+            message, context = job.key
+            del left[id(job)]
+            yield _reply(lambda: _with_state(job.client, context, *job.client.conclude(loss, started)), message)
+    except Exception as error:
+        _say_why(error, say)
+        yield from (answer(*job.key) for job in left.values())
+
+
+def _say_why(error: Exception, say: Callable[[str], None]) -> None:
+    reason = str(error) if isinstance(error, NotStackableError) else described(error)
+    say(f"clients are trained one by one, although runtime.stack is above 1: {reason}")
 
 
 def _register(job: str) -> Any:

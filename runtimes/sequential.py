@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients.app import forget_run
+from clients.app import answer_together, forget_run
 from common.flower import RUN_ID
 from common.sections import Value
-from runtimes.local_grid import LocalGrid
+from runtimes.local_grid import LocalGrid, stacks
 
 
 def make_context(client_id: int, num_clients: int, run_config: Mapping[str, Value], node_id: int) -> Context:
@@ -43,6 +43,7 @@ class SequentialGrid(LocalGrid):
         self._client_app = client_app
         self._run_config = dict(run_config)  # one for all contexts
         self._contexts: dict[int, Context] = {}
+        self.stack = max(1, int(run_config.get("runtime.stack", 1)))
 
     def close(self) -> None:
         """Forget the clients' states, and what this process keeps for the run."""
@@ -50,9 +51,13 @@ class SequentialGrid(LocalGrid):
         forget_run()
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
-        """Answer the messages one after the other, each when its reply is asked for."""
-        for message in messages:
-            yield self._client_app(message, self._context(message.metadata.dst_node_id))
+        """Answer the messages one after the other, each when its reply is asked for, or in stacks."""
+        for some in stacks(messages, self.stack):
+            contexts = [self._context(message.metadata.dst_node_id) for message in some]
+            if len(some) > 1:
+                yield from answer_together(some, contexts, self.note)
+            else:
+                yield self._client_app(some[0], contexts[0])
 
     def _context(self, node_id: int) -> Context:
         if node_id not in self._contexts:

@@ -56,12 +56,7 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
     memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
     goes_on = local.sampling != "client" and not purpose  # batches of the run, not of the round
     first_step = client.first_step if goes_on else 0
-    if goes_on:
-        stream = iterate_stream(client, local)
-    else:
-        indices = torch.from_numpy(client.indices).to(worker.device)
-        stream = iterate_batches(indices, local, client.generator("shuffle", purpose))
-    for index, batch_indices in enumerate(stream):
+    for index, batch_indices in enumerate(sample_stream(client, purpose, local)):
         inputs = worker.train.inputs.index_select(0, batch_indices)
         step_key = (first_step + index, client.client_id)
         if augments and goes_on:
@@ -77,6 +72,14 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
                 corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *step_key))
             targets = corrupt_labels(labels, label_noise, worker.dataset.num_classes, corruption)
         yield Batch(inputs, targets, batch_indices, labels)
+
+
+def sample_stream(client: Hooks, purpose: str, local: LocalSection) -> Iterator[torch.Tensor]:
+    """Return the sample indices of each mini-batch, on the device; see ``iterate_training_batches``."""
+    if local.sampling != "client" and not purpose:
+        return iterate_stream(client, local)
+    indices = torch.from_numpy(client.indices).to(client.worker.device)
+    return iterate_batches(indices, local, client.generator("shuffle", purpose))
 
 
 def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None = None) -> tuple[int, float]:
