@@ -16,7 +16,7 @@ from clients.local.stacked.reasons import NotStackableError, check_stackable
 from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
-from common.errors import CLIENT_FAILED, CLIENT_MISCONFIGURED, UserError, described
+from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED, UserError, described
 from common.plugins import use_folders
 from common.records import (
     ARRAYS,
@@ -24,6 +24,7 @@ from common.records import (
     DESCRIBE,
     GET_STATE,
     LOSS_QUERY,
+    MET,
     METRICS,
     PERSONAL_MODEL,
     PRELUDE,
@@ -85,8 +86,23 @@ def client_id_of(context: Context) -> int:
     return int(context.node_config["partition-id"])
 
 
+class ForgottenStateError(Exception):
+    """The node has been started again since the server met it, and what its client kept is lost."""
+
+
+def meet(context: Context) -> None:
+    """Note in a client's state that the server has met this node as it is."""
+    context.state[MET] = ConfigRecord()
+
+
 def make_client(context: Context, message: Message | None = None) -> Client:
-    """Build the client of this node, with the state that it kept and a model of the message's size."""
+    """Build the client of this node, with the state that it kept and a model of the message's size.
+
+    Raises
+    ------
+    ForgottenStateError
+        If it is to do a job with state that it does not have any more.
+    """
     config = _config_of(context)
     method = load_method(config.method.name, config.method.parameters)
     client_id = client_id_of(context)
@@ -102,7 +118,10 @@ def make_client(context: Context, message: Message | None = None) -> Client:
         name: {key: value.to(worker.device, copy=True) for key, value in section.items()}
         for name, section in to_payload(context.state).items()
     }
-    return method.client_class(worker, client_id, state, dict(method.client_parameters))
+    client = method.client_class(worker, client_id, state, dict(method.client_parameters))
+    if message is not None and MET not in context.state and client.keeps_state():
+        raise ForgottenStateError("the node has been started again and has lost what its client kept")
+    return client
 
 
 def run_train(message: Message, context: Context) -> RecordDict:
@@ -179,6 +198,8 @@ def run_describe(message: Message, context: Context) -> RecordDict:
             "label-counts": client.label_counts().tolist(),
         }
     )
+    if client.keeps_state():
+        meet(context)
     personal_names = ConfigRecord({"personal-names": sorted(client.personal_names())})
     return RecordDict({METRICS: description, CONFIG: personal_names})
 
@@ -211,6 +232,7 @@ def run_set_state(message: Message, context: Context) -> RecordDict:
     context.state.clear()
     for name, record in message.content.array_records.items():
         context.state[name] = record
+    meet(context)
     return RecordDict({CONFIG: ConfigRecord()})
 
 
@@ -238,6 +260,8 @@ def _reply(job: Callable[[], RecordDict], message: Message) -> Message:
         return Message(job(), reply_to=message)
     except UserError as error:
         return Message(Error(CLIENT_MISCONFIGURED, str(error)), reply_to=message)
+    except ForgottenStateError as error:
+        return Message(Error(CLIENT_FORGOT, str(error)), reply_to=message)
     except Exception:
         return Message(Error(CLIENT_FAILED, traceback.format_exc()), reply_to=message)
 

@@ -355,7 +355,8 @@ def _check_keys(values: Mapping[str, Value]) -> None:
             raise UserError(f"{key} is now {RENAMED[key]}")
         is_parameter = key.startswith(open_prefixes) and key.count(".") == 1
         if key not in known and not is_parameter:
-            raise UserError(f"unknown key '{key}'{_nearest_key(key, known)}")
+            hint = _nearest_key(key, known) or "; run_simulation.py --describe names what there is to set"
+            raise UserError(f"unknown key '{key}'{hint}")
         _check_value(key, values[key])
     if missing := sorted(known - set(values)):
         raise UserError(

@@ -13,11 +13,14 @@ from common.errors import UserError
 _MOST_TEXT = 2**30
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` to `path` in one step, on disk when this returns."""
+def write_atomic(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write `content` to `path` in one step, on disk when this returns.
+
+    `mode` is the file's from its first byte on, less what the process masks.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

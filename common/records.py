@@ -24,6 +24,9 @@ METRICS = "metrics"
 DESCRIBE, LOSS_QUERY, PRELUDE = "query.describe", "query.loss", "query.prelude"
 GET_STATE, SET_STATE = "query.get_state", "query.set_state"
 PERSONAL_MODEL = "query.personal_model"
+# The record in a client's state by which it knows that its node has not been started again since the server
+# met it.
+MET = "met"
 # Entries of a message's config: the round, from 1; whether a loss is asked for of one mini-batch alone.
 SERVER_ROUND, ONE_BATCH = "server-round", "one-batch"
 # The metric by which the round loop passes to a strategy the correction of a client's weight.

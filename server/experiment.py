@@ -1,5 +1,6 @@
 """One experiment from its configuration to its finished run directory."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -27,8 +28,10 @@ from server.checkpoints.state_codec import UnsupportedStateError, capture_attrib
 from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
 from server.measurer import Evaluator
+from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
-from server.messages.discovery import Say, count_nodes, discover_clients
+from server.messages.discovery import Say, count_nodes
+from server.messages.divergence import advice
 from server.messages.messenger import Messenger
 from server.observers import Observers
 from server.participation import Participation
@@ -89,7 +92,9 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
             progress.note(remark)
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
-        messenger = Messenger(config, grid, clients, run_directory, progress)
+        advise = functools.partial(advice, config, strategy)
+        stored = checkpoints.client_state
+        messenger = Messenger(config, grid, clients, run_directory, progress, stored, advise)
         loop = RoundLoop(Run(parts, messenger, run_directory, checkpoints, progress), observers)
         for remark in filter(None, (lost, *checkpoints.passed_over)):
             progress.note(remark)
@@ -128,7 +133,7 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
         partition_clients(config, dataset)  # an impossible partition is refused before a client is asked
     evaluation = CentralEvaluation(config, dataset, grid if isinstance(grid, Evaluator) else None)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
-    clients = discover_clients(grid, config.clients.count, config.failures.timeout, say)
+    clients = meet_clients(config, grid, dataset, say)
     check_private_state(config, participation.scheme, clients.keeps_state)
     participation.setup(clients.num_examples, clients.label_counts)
     population = make_population(config, evaluation.model)
@@ -161,7 +166,7 @@ def run_facts(
 
 def client_sizes(config: Config) -> list[int]:
     """Return the number of training samples of every client."""
-    return [len(indices) for indices in partition_clients(config, open_dataset(config))]
+    return list(map(int, partition_clients(config, open_dataset(config)).sizes))
 
 
 def has_natural_clients(config: Config) -> bool:

@@ -110,7 +110,7 @@ class RoundLoop:
 
     def _run_round(self, current: Round, request: StopRequest) -> None:
         started = time.perf_counter()
-        self.messenger.take_back(self.checkpoints.client_state)
+        self.messenger.take_back()
         self._train(current)
         self.server_round = current.number
         self._evaluate(current)

@@ -1,11 +1,13 @@
 """What the adaptive server optimisers share (Reddi et al. 2021, Algorithm 2)."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Annotated
 
 import torch
 from pydantic import Field
 
+from common.config import Config
 from common.records import Payload, Tensors
 from strategies.fedavg import FedAvg
 
@@ -31,6 +33,10 @@ class AdaptiveFedAvg(FedAvg):
     @abstractmethod
     def next_second_moment(self, moment: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
         """Return the next v, given v and Delta^2."""
+
+    def divergence_advice(self, config: Config) -> Iterator[str]:
+        """Name tau."""
+        yield "Adaptive server optimisers take large steps where changes are below method.tau: raise it."
 
     def rate(self, server_round: int) -> float:
         """Return the server's learning rate of a round, from 1."""

@@ -54,6 +54,8 @@ class FedAvg(Strategy):
         "privacy",
         "round_metrics",
     )
+    PAST_MODELS: ClassVar[tuple[str, ...]] = ()
+    """Attributes that hold global models of earlier rounds, whose values were checked then."""
     SECTIONS = frozenset({ARRAYS})  # of a reply; privacy covers the model alone
     EXAMPLE: ClassVar[dict[str, Value]] = {}
     """Keys of a small run that shows the method, as ``Client.EXAMPLE``."""
@@ -110,6 +112,10 @@ class FedAvg(Strategy):
         """Return why the noise of ``privacy.*`` would not cover what the clients send; empty if it does."""
         extra = sorted(self.SECTIONS - {ARRAYS})
         return f"whose clients send '{extra[0]}' in addition to the model" if extra else ""
+
+    def divergence_advice(self, config: Config) -> Iterable[str]:
+        """Return sentences on what of this method makes runs diverge, and what helps."""
+        return ()
 
     def setup(self, run: RunFacts) -> None:
         """Take the facts of the run, before its first round and again after a resume."""
@@ -184,6 +190,11 @@ class FedAvg(Strategy):
     def total_weight(self) -> float:
         """The sum of ``client_weight`` over all clients of the run: K, or N."""
         return float(self.num_clients if self.weighting == "uniform" else self.client_examples.sum())
+
+    def as_trained(self, section: Tensors) -> Tensors:
+        """Return a section with the model's trainable entries in its precision; what is missing is zero."""
+        model = {name: self.global_model[name] for name in self.parameter_names}
+        return {name: section.get(name, torch.zeros_like(x)).to(x.dtype) for name, x in model.items()}
 
     def mean_change(self, averages: Payload) -> Tensors:
         """Return Delta = mean of y_i - x over the trainable entries, in float64."""

@@ -1,9 +1,11 @@
 """FedDyn's server half (Acar et al. 2021, arXiv:2111.04263, Algorithm 1)."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from common.config import Config
 from common.records import ARRAYS, Payload, Tensors
 from strategies._client_means import ClientMean
 
@@ -23,6 +25,10 @@ class FedDyn(ClientMean):
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
         self.linear: Tensors = {}
+
+    def divergence_advice(self, config: Config) -> Iterator[str]:
+        """Name alpha."""
+        yield f"h adds up all changes and is divided by method.alpha = {self.alpha:g}: raise it to damp them."
 
     def prepare(self, sections: Payload) -> Payload:
         """Add what h is averaged from, which has other weights than the model."""

@@ -167,7 +167,7 @@ class HeteroAvg(InCo):
 
     def _size_of(self, node_id: int, server_round: int) -> str:
         assert self.population is not None
-        return self.population.of_clients(server_round)[self._clients[node_id]]
+        return self.population.of_client(self._clients[node_id], server_round)
 
     def _selection_of(self, node_id: int, server_round: int) -> EntrySelection | None:
         if self.population is None:

@@ -3,11 +3,15 @@
 arXiv:2308.11464.
 """
 
+from collections.abc import Iterator
+
 import torch
 from flwr.app import MetricRecord
 
+from common.config import Config
 from common.records import ARRAYS, Payload, Tensors
 from strategies._aggregation import WeightedAverage
+from strategies._corrections import momentum_advice
 from strategies._holders import HolderAverage
 from strategies.heteroavg import HeteroAvg
 
@@ -29,6 +33,10 @@ class HeteroScaffold(HeteroAvg):
         super().__init__(**parameters)
         self.control: Tensors = {}
         self._changes: HolderAverage | None = None
+
+    def divergence_advice(self, config: Config) -> Iterator[str]:
+        """Advise against momentum."""
+        return momentum_advice(config)
 
     def broadcast(self, server_round: int) -> Payload:
         """Send c, zero at first, in the model's precision."""
@@ -62,10 +70,10 @@ class HeteroScaffold(HeteroAvg):
         if self.population is None:
             owners.add(model, self.total_weight)
             return owners
-        clients = self.population.of_clients()
-        weights = [1.0] * len(clients) if self.weighting == "uniform" else self.client_examples.tolist()
+        is_uniform, examples = self.weighting == "uniform", self.client_examples.numpy()
         for size in self.population.sizes:
             selection = self._selection(size, self._round)
-            weight = sum(w for w, own in zip(weights, clients, strict=True) if own == size)
+            holders = self.population.has_size(size)
+            weight = float(holders.sum() if is_uniform else examples[holders].sum())
             owners.add(selection.take(model), weight, selection)
         return owners

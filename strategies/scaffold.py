@@ -1,11 +1,13 @@
 """SCAFFOLD's server half (Karimireddy et al. 2020, arXiv:1910.06378, Algorithm 1, lines 16-17)."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 
+from common.config import Config
 from common.records import ARRAYS, Payload, Tensors
+from strategies._corrections import momentum_advice
 from strategies._initial_control import InitialControl
 
 
@@ -19,12 +21,13 @@ class Scaffold(InitialControl):
     server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
     weighting: Literal["examples", "uniform"] = "uniform"
 
+    def divergence_advice(self, config: Config) -> Iterator[str]:
+        """Advise against momentum."""
+        return momentum_advice(config)
+
     def broadcast(self, server_round: int) -> Payload:
         """Send c, zero at first, in the model's precision."""
-        model = {name: self.global_model[name] for name in self.parameter_names}
-        return {
-            "control": {n: self.control.get(n, torch.zeros_like(x)).to(x.dtype) for n, x in model.items()}
-        }
+        return {"control": self.as_trained(self.control)}
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step the model and the control."""

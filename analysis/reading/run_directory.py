@@ -2,11 +2,13 @@
 
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from common.client_tables import read_counts, read_table
 from common.errors import UserError
 from common.files import read_json, read_text
 
@@ -69,7 +71,9 @@ def read_label_distribution(run_dir: Path) -> pd.DataFrame:
         If the file is missing, empty or not such a table.
     """
     table = _read_csv(run_dir, "label_distribution.csv", ["client_id", "num_examples"])
-    return table.set_index("client_id").sort_index().drop(columns="num_examples")
+    table = table.set_index("client_id").sort_index().drop(columns="num_examples")
+    counts = read_counts(run_dir / "label_distribution.csv", table.shape[1])
+    return table if counts is None else _of_all_clients(dict(zip(table.columns, counts.T, strict=True)))
 
 
 def read_participation(run_dir: Path) -> pd.DataFrame:
@@ -81,7 +85,13 @@ def read_participation(run_dir: Path) -> pd.DataFrame:
         If the file is missing (some schemes have no such distribution), empty or not such a table.
     """
     table = _read_csv(run_dir, "participation.csv", ["client_id", "probability", "inclusion"])
-    return table.set_index("client_id").sort_index()
+    columns = read_table(run_dir / "participation.csv", ["probability", "inclusion"])
+    return table.set_index("client_id").sort_index() if columns is None else _of_all_clients(columns)
+
+
+def _of_all_clients(columns: Mapping[str, Any]) -> pd.DataFrame:
+    table = pd.DataFrame(columns)
+    return table.rename_axis(index="client_id")
 
 
 def read_layers(run_dir: Path) -> pd.DataFrame:

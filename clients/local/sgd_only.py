@@ -36,3 +36,18 @@ def require_own_clipping(optimizer: OptimizerSection, method: str) -> None:
             f"method '{method}' clips by method.clip-norm and takes optimizer.name = 'sgd' without"
             " optimizer.momentum and optimizer.clip-norm"
         )
+
+
+def require_no_momentum(optimizer: OptimizerSection, method: str) -> None:
+    """Refuse local steps other than lr times the direction that a method makes of the gradient.
+
+    Raises
+    ------
+    UserError
+        If the optimiser is not SGD, or has a momentum of its own.
+    """
+    if optimizer.name != "sgd" or optimizer.parameters.get("momentum", 0.0) != 0:
+        raise UserError(
+            f"'{method}' has a momentum of its own and takes optimizer.name = 'sgd' without"
+            " optimizer.momentum"
+        )

@@ -27,7 +27,7 @@ def check_model(arrays: Tensors, config: Config, strategy: FedAvg, server_round:
     if what:
         raise DivergedError(
             f"round {server_round}: the clients' replies are finite, but what the server computes from them"
-            f" is not: {what}.\n{advice(config, server_round, strategy)}"
+            f" is not: {what}.\n{advice(config, strategy, server_round)}"
         )
 
 
@@ -44,7 +44,7 @@ def check_loss(row: Mapping[str, float], config: Config, strategy: FedAvg, serve
         when = f"after round {server_round}" if server_round else "before the first round"
         raise DivergedError(
             f"the test loss of the server's model is {loss} {when}: its values are so large that the loss"
-            f" overflows.\n{advice(config, server_round, strategy)}"
+            f" overflows.\n{advice(config, strategy, server_round)}"
         )
 
 
@@ -58,12 +58,12 @@ def is_of_server(reason: str) -> bool:
     return bool(re.search(r"the model that it was sent has diverged|the reply's metric 'loss' is", reason))
 
 
-def advice(config: Config, server_round: int, strategy: FedAvg | None = None) -> str:
+def advice(config: Config, strategy: FedAvg, server_round: int) -> str:
     """Return the rates of a round, and what else makes runs diverge, as far as the configuration has it."""
-    return " ".join(_advice(config, server_round, strategy))
+    return " ".join(_advice(config, strategy, server_round))
 
 
-def _advice(config: Config, server_round: int, strategy: FedAvg | None) -> Iterator[str]:
+def _advice(config: Config, strategy: FedAvg, server_round: int) -> Iterator[str]:
     optimizer = config.optimizer
     rates = [f"optimizer.learning-rate = {optimizer.learning_rate:g}"]
     now = learning_rate(config, max(1, server_round))
@@ -77,34 +77,21 @@ def _advice(config: Config, server_round: int, strategy: FedAvg | None) -> Itera
     if not optimizer.clip_norm:
         remedies.append("clip gradients (optimizer.clip-norm)")
     yield f"Try to {', or '.join(remedies)}."
-    name = config.method.name
-    momentum = float(optimizer.parameters.get("momentum", 0.0)) if optimizer.name == "sgd" else 0.0
-    if "scaffold" in name and momentum > 0:
-        yield (
-            f"With optimizer.momentum = {momentum:g} every correction of '{name}' is repeated"
-            f" {1 / (1 - momentum):.3g} times: set optimizer.momentum = 0, as in the paper, or lower"
-            " optimizer.learning-rate by that factor."
-        )
-    if name == "feddyn":
-        yield "FedDyn adds up all changes and divides them by method.alpha: a larger one damps them."
-    if getattr(strategy, "tau", None) is not None and hasattr(strategy, "second_moment"):
-        yield "Adaptive server optimisers take large steps where changes are below method.tau: raise it."
+    yield from strategy.divergence_advice(config)
     if config.privacy.noise_multiplier > 0:
         yield "The noise of privacy.noise-multiplier grows with privacy.clip-norm: lower either."
 
 
-def _server_rates(strategy: FedAvg | None) -> Iterator[str]:
-    if strategy is None:
-        return
+def _server_rates(strategy: FedAvg) -> Iterator[str]:
     for name in class_parameters(type(strategy)):
-        if name.endswith("learning_rate") or name in ("mixing", "alpha"):
+        if name.endswith("learning_rate"):
             yield f"method.{name.replace('_', '-')} = {getattr(strategy, name)}"
 
 
 def _faults(strategy: FedAvg) -> Iterator[str]:
     """Yield entries of what the strategy keeps from round to round that are not finite."""
     for attribute, kept in vars(strategy).items():
-        if attribute in strategy.TRANSIENT or attribute == "versions":  # past models, which were checked
+        if attribute in (*strategy.TRANSIENT, *strategy.PAST_MODELS):
             continue
         for name, value in _tensors(attribute, kept):
             # It is sent in the model's precision, in which it must be finite as well.

@@ -41,6 +41,7 @@ def test_the_defaults_are_valid_and_are_those_of_pyproject() -> None:
         ("local.momentun", "optimizer.momentum"),
         ("clients.evaluate_fraction", "clients.evaluate-fraction"),
         ("round", "rounds"),
+        ("dataset", "dataset.name"),
         ("loacl.lr", "optimizer.learning-rate"),
         ("resources.gpus-per-clients", "resources.gpus-per-client"),
     ],

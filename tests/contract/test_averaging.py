@@ -29,15 +29,25 @@ def reduce(method: str, start: Tensors, replies: list[tuple[Tensors, int]]) -> T
     assume_task_identity()
     strategy = load_method(method, {}).make_strategy()
     assert isinstance(strategy, FedAvg)
-    strategy.setup(RunFacts(10, list(start)))
-    grid = NodesOnly([index + 2 for index in range(len(replies))])
+    sizes = torch.tensor([examples for _, examples in replies])
+    ids = {index + 2: index for index in range(len(replies))}
+    strategy.setup(
+        RunFacts(
+            10,
+            list(start),
+            num_examples=sizes,
+            label_counts=sizes[:, None].expand(-1, 2),
+            client_ids=ids,
+        )
+    )
+    grid = NodesOnly(ids)
     sent = strategy.configure_train(1, to_record(start), ConfigRecord({"server-round": 1}), grid)
     messages = [
         Message(
             RecordDict(
                 {
                     ARRAYS: to_record(model),
-                    "metrics": MetricRecord({"num-examples": examples, "learning-rate": 0.1}),
+                    "metrics": MetricRecord({"num-examples": examples, "num-steps": 1, "learning-rate": 0.1}),
                 }
             ),
             reply_to=message,

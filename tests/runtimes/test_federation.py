@@ -163,6 +163,9 @@ def test_nodes_are_processes_that_carry_a_run_to_its_summary(helper: Helper) -> 
     assert {answer["data-root"] for answer in summary["answers"]} == {str(helper.folder)}
     logs = {path.name for path in (helper.run_directory / "federation").glob("*.log")}
     assert logs == {"superlink.log", "supernode-0.log", "supernode-1.log", "run.log"}
+    superlink = (helper.run_directory / "federation" / "superlink.log").read_text()
+    assert "insecure" not in superlink
+    assert "authentication is disabled" not in superlink
     assert helper.living() == {}
 
 
@@ -179,7 +182,8 @@ def test_simulated_nodes_carry_a_run_to_its_summary(helper: Helper) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ["raise", "forget"])
 def test_a_run_without_summary_fails(helper: Helper, action: str) -> None:
-    code, output = helper.run("--set", f"act={action}", "--supernodes", "1")
+    encryption = ["--insecure"] if action == "raise" else []
+    code, output = helper.run("--set", f"act={action}", "--supernodes", "1", *encryption)
 
     assert code == 1
     assert ("raised on purpose" if action == "raise" else "wrote no") in output.splitlines()[-1]
@@ -190,7 +194,6 @@ def test_a_run_without_summary_fails(helper: Helper, action: str) -> None:
 @pytest.mark.parametrize(
     ("number", "runtime"),
     [
-        (signal.SIGINT, ()),
         (signal.SIGTERM, ()),
         (signal.SIGKILL, ()),
         (signal.SIGKILL, ("--simulation",)),  # Flower leaves a simulation running when its parent dies

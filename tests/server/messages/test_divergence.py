@@ -117,7 +117,7 @@ def test_losses() -> None:
 
 def test_the_advice_names_the_rate_of_the_round_and_what_else_there_is() -> None:
     config = small_config(optimizer__learning_rate=0.5, schedule__warmup_rounds=2, rounds=4)
-    text = advice(config, 1, FedAdam(server_learning_rate=7.0))
+    text = advice(config, FedAdam(server_learning_rate=7.0), 1)
     assert (
         "optimizer.learning-rate = 0.5, which is 0.25 in round 1, method.server-learning-rate = 7.0" in text
     )

@@ -1,0 +1,24 @@
+"""FedCM's client half (Xu et al. 2021, arXiv:2106.10874, Algorithm 2)."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from clients.base import Client
+from clients.local.sgd_only import require_no_momentum
+from common.records import Tensors
+
+
+class FedCM(Client):
+    """Steps along alpha g + (1 - alpha) Delta, Delta being the server's momentum; alpha = 1 is FedAvg."""
+
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+    def validate(self) -> None:
+        """Refuse momentum of the client's own."""
+        require_no_momentum(self.worker.config.optimizer, "fedcm")
+
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
+        """Return the mixed direction."""
+        momentum = self.received["momentum"]
+        return {name: self.alpha * grad + (1 - self.alpha) * momentum[name] for name, grad in grads.items()}

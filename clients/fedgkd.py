@@ -1,0 +1,32 @@
+"""FedGKD's client half (Yao et al. 2021, arXiv:2107.00051, Eq. 5): distils from past global models."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from clients._distillation import by_target, divergence, logits_of_teacher
+from clients.base import Client
+from clients.local.batches import Batch
+from common.records import ARRAYS, Tensors
+
+
+class FedGKD(Client):
+    """Minimises cross-entropy + (gamma / 2) KL(p_teacher || p_local); gamma = 0 is FedAvg.
+
+    The teacher is the mean of the last ``buffer_size`` global models, the received one among them.
+    """
+
+    NEEDS_CLASSES = True
+
+    gamma: Annotated[float, Field(ge=0)] = 0.2
+
+    def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
+        """Return both terms."""
+        logits = self.forward(params, batch.inputs)
+        loss = self._loss(logits, batch.targets)
+        if self.gamma == 0:
+            return loss
+        teacher = logits_of_teacher(self, self.received.get("teacher") or self.received[ARRAYS], batch)
+        rows = (by_target(values, batch.targets)[0] for values in (logits, teacher))
+        return loss + self.gamma / 2 * divergence(*rows)

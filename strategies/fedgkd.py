@@ -1,0 +1,31 @@
+"""FedGKD's server half (Yao et al. 2021, arXiv:2107.00051, section 3.2): a teacher of past global models."""
+
+from common.records import Payload, Tensors
+from common.sections import Positive
+from strategies._aggregation import WeightedAverage
+from strategies.fedavg import FedAvg
+
+
+class FedGKD(FedAvg):
+    """FedAvg that also sends the mean of the last ``buffer_size`` global models, this round's among them.
+
+    With a buffer of one, and in the first round, that is the model itself and nothing more is sent.
+    """
+
+    PAST_MODELS = ("past",)
+
+    buffer_size: Positive = 5
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.past: list[Tensors] = []
+
+    def broadcast(self, server_round: int) -> Payload:
+        """Take this round's model into the buffer, and send the buffer's mean."""
+        self.past = [*self.past, self.global_model][-self.buffer_size :]
+        if len(self.past) == 1:
+            return {}
+        teacher = WeightedAverage()
+        for model in self.past:
+            teacher.add(model, 1.0)
+        return {"teacher": teacher.result()}
