@@ -11,12 +11,11 @@ from flwr.clientapp import ClientApp
 from clients.base import Client
 from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
-from clients.local.stacked.jobs import Job, grouped, trained
-from clients.local.stacked.reasons import NotStackableError, check_stackable
+from clients.local.stacked.answers import Answers
 from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
-from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED, UserError, described
+from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED, UserError
 from common.plugins import use_folders
 from common.records import (
     ARRAYS,
@@ -270,39 +269,20 @@ def answer_together(
     messages: Sequence[Message], contexts: Sequence[Context], say: Callable[[str], None]
 ) -> Iterator[Message]:
     """Answer train messages, those as a stack that can be, in any order; `say` is given reasons why not."""
-    payloads: dict[int, Payload] = {}
-    jobs: list[Job] = []
-    for message, context in zip(messages, contexts, strict=True):
-        try:
-            client = make_client(context, message)
-            check_stackable(client.worker)
-            if id(message.content) not in payloads:
-                payloads[id(message.content)] = to_payload(message.content)
-            client.prepare(payloads[id(message.content)], message.content.config_records[CONFIG])
-            jobs.append(Job(client, (message, context)))
-        except Exception as error:
-            _say_why(error, say)
-            yield answer(message, context)
-    for group in grouped(jobs):
-        yield from _answer_stack(group, say) if len(group) > 1 else (answer(*job.key) for job in group)
+    payloads: dict[int, Payload] = {}  # by identity: most often all messages share their content
 
+    def prepare(job: tuple[Message, Context]) -> Client:
+        content, client = job[0].content, make_client(job[1], job[0])
+        if id(content) not in payloads:
+            payloads[id(content)] = to_payload(content)
+        client.prepare(payloads[id(content)], content.config_records[CONFIG])
+        return client
 
-def _answer_stack(jobs: Sequence[Job], say: Callable[[str], None]) -> Iterator[Message]:
-    """Answer messages as a stack, or one by one if that fails: then the one at fault has the error."""
-    left = {id(job): job for job in jobs}
-    try:
-        for job, loss, started in trained(jobs):
-            message, context = job.key
-            del left[id(job)]
-            yield _reply(lambda: _with_state(job.client, context, *job.client.conclude(loss, started)), message)
-    except Exception as error:
-        _say_why(error, say)
-        yield from (answer(*job.key) for job in left.values())
+    def conclude(job: tuple[Message, Context], client: Client, loss: float, started: float) -> Message:
+        return _reply(lambda: _with_state(client, job[1], *client.conclude(loss, started)), job[0])
 
-
-def _say_why(error: Exception, say: Callable[[str], None]) -> None:
-    reason = str(error) if isinstance(error, NotStackableError) else described(error)
-    say(f"clients are trained one by one, although runtime.stack is above 1: {reason}")
+    stacked = Answers(prepare, conclude, lambda job: answer(*job), say)
+    yield from stacked(zip(messages, contexts, strict=True))
 
 
 def _register(job: str) -> Any:

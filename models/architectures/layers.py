@@ -67,7 +67,9 @@ class StochasticDepth(Dropout):
         if callable(self.generator):
             scale = self.generator(x, shape)
         else:
-            scale = torch.empty(shape, dtype=torch.float32, device=x.device).uniform_(generator=self.generator)
+            scale = torch.empty(shape, dtype=torch.float32, device=x.device).uniform_(
+                generator=self.generator
+            )
         scale.add_(1 - self.p).floor_().mul_(1 / (1 - self.p))
         return x * scale.to(x.dtype)
 

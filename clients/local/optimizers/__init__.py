@@ -1,8 +1,9 @@
 """Local optimisers, found by file name: ``optimizer.name = "lars"`` is ``lars.py`` here.
 
 A module has one function ``build(parameters, learning_rate, *, ...)``, which returns a PyTorch optimiser; its
-keyword parameters are what ``optimizer.<parameter>`` may set. If the module has ``ELEMENTWISE = True``, the
-optimiser steps every element by itself and may step the tensors of several clients as one (``runtime.stack``).
+keyword parameters are what ``optimizer.<parameter>`` may set. With ``ELEMENTWISE = True`` in the module the
+optimiser steps every element by itself, so that several clients' tensors may be stepped as one
+(``runtime.stack``).
 """
 
 from collections.abc import Iterable, Mapping

@@ -21,6 +21,7 @@ from clients.local.stacked.lifting import (
     is_filled,
     mapped,
     merged,
+    placed,
     signature,
 )
 from clients.local.stacked.optimizer import StackedOptimizer
@@ -53,8 +54,8 @@ def attributes(client: Hooks) -> list[str]:
 class Attributes:
     """Calls hooks for all clients of a stack at once.
 
-    Inside ``torch.func.vmap`` the attributes of a stand-in are those of any one client, so that a hook computes
-    what it computes for one. What it assigns is kept.
+    Inside ``torch.func.vmap`` the attributes of a stand-in are those of any one client, so that a hook
+    computes what it computes for one. What it assigns is kept.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ class Attributes:
     """
 
     def __init__(self, clients: Sequence[Hooks]) -> None:
-        self._worker, cls = clients[0].worker, stand_in_class(type(clients[0]))
+        self._worker, cls = clients[0].worker, stand_in_class(type(clients[0]))  # type: ignore[arg-type]
         self.stand_in: Any = cls.__new__(cls)
         self.size = len(clients)
         self._values: list[torch.Tensor] = []
@@ -226,14 +227,16 @@ class Attributes:
             slots, template = self._slots.get(name, []), self._assigned[name]
             if isinstance(rows, torch.Tensor):
                 if name in self._templates and not has_form(self._templates[name], template):
-                    raise NotStackableError(f"a hook sets '{name}', and clients have mini-batches of other sizes")
+                    raise NotStackableError(
+                        f"a hook sets '{name}', and clients have mini-batches of other sizes"
+                    )
                 tensors = [self._with_rows(new, slots, index, rows) for index, new in enumerate(tensors)]
             if len(slots) != len(tensors):
                 slots = list(range(len(self._values), len(self._values) + len(tensors)))
                 self._values += tensors
             for slot, tensor in zip(slots, tensors, strict=True):
                 self._values[slot] = tensor
-            self._slots[name], self._templates[name] = slots, filled(template, [*map(Slot, slots)])
+            self._slots[name], self._templates[name] = slots, placed(template, slots)
             self._changed.add(name)
         self._assigned = {}
 

@@ -68,7 +68,9 @@ class StackedBatches:
         self._is_random = noise or is_augmented(config.augmentation)
         pairs = zip(clients, budgets, strict=True)
         self._streams: list[Iterator[Any]] = [
-            iterate_training_batches(client, "", local) if self._is_random else sample_stream(client, "", local)
+            iterate_training_batches(client, "", local)
+            if self._is_random
+            else sample_stream(client, "", local)
             for client, local in pairs
         ]
 
@@ -85,7 +87,8 @@ class StackedBatches:
         """Return which clients make up parts."""
         if self._pads or len(set(sizes)) == 1:
             return [slice(0, len(sizes))]
-        device, of_size = self._worker.device, {}
+        device = self._worker.device
+        of_size: dict[int, list[int]] = {}
         for row, size in enumerate(sizes):
             of_size.setdefault(size, []).append(row)
         return [torch.tensor(rows, device=device) for rows in of_size.values()]
@@ -97,7 +100,7 @@ class StackedBatches:
         flat = indices.flatten()
         inputs = worker.normalizer(worker.train.inputs.index_select(0, flat))
         targets = worker.train.targets[flat]
-        inputs, targets = (values.unflatten(0, indices.shape) for values in (inputs, targets))
+        inputs, targets = (values.view(*indices.shape, *values.shape[1:]) for values in (inputs, targets))
         if is_padded:
             targets = targets.masked_fill(_is_padding(sizes, targets), PADDING)
         return Part(rows, sizes, inputs, targets, targets, indices, is_padded)

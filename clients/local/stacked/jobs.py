@@ -1,9 +1,9 @@
 """The round of several clients together: what each does by itself, and the steps that they make as one."""
 
+import functools
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -13,45 +13,44 @@ from clients.local.stacked.attributes import signature_of
 from clients.local.stacked.optimizer import COUNT
 from clients.local.stacked.training import StackedTraining
 from common.rates import varies_by_step
-from common.records import Tensors
+
+Ticket = TypeVar("Ticket")
 
 
-@dataclass
-class Job:
+class Job(Generic[Ticket]):
     """One client of a stack, ready to train.
+
+    Parameters
+    ----------
+    client : Client
+        After ``prepare``: what is resident is what it begins with.
+    ticket : object
+        What hands it the reply.
 
     Attributes
     ----------
-    client : Client
-        After ``prepare``.
     start : Tensors
         The parameters and buffers that it begins with.
-    key : object
-        What hands it the reply.
     """
 
-    client: Client
-    key: Any
-    start: Tensors = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.start = {name: value.detach().clone() for name, value in self.client.worker.state.items()}
-        client = self.client
+    def __init__(self, client: Client, ticket: Ticket) -> None:
+        self.client, self.ticket = client, ticket
+        self.start = {name: value.detach().clone() for name, value in client.worker.state.items()}
         for name in _cached_properties(type(client)):  # they may look at what a stack has not
             getattr(client, name)
         if not client.overrides("loss"):
             client._loss  # noqa: B018
 
 
-def grouped(jobs: Iterable[Job]) -> list[list[Job]]:
+def grouped(jobs: Iterable[Job[Ticket]]) -> list[list[Job[Ticket]]]:
     """Return the jobs that make stacks, in the order of their first ones."""
-    groups: dict[Any, list[Job]] = {}
+    groups: dict[Any, list[Job[Ticket]]] = {}
     for job in jobs:
         groups.setdefault(_signature(job.client), []).append(job)
     return list(groups.values())
 
 
-def trained(jobs: Sequence[Job]) -> Iterator[tuple[Job, float, float]]:
+def trained(jobs: Sequence[Job[Ticket]]) -> Iterator[tuple[Job[Ticket], float, float]]:
     """Train a stack and yield each job with the mean loss, and the time when it would have begun by itself.
 
     The client's model and optimiser are the resident ones until the next is asked for.
@@ -81,8 +80,6 @@ def _signature(client: Client) -> Any:
 
 def _cached_properties(method: type[Client]) -> list[str]:
     """Return the cached properties that a method declares."""
-    import functools
-
     return [
         name
         for cls in method.__mro__

@@ -61,11 +61,11 @@ def merged(trees: Sequence[Tree], of_leaves: Callable[[Sequence[Tree]], Tree]) -
 
 def children(tree: Tree) -> list[Tree]:
     """Return what a container holds; nothing of a leaf."""
+    if isinstance(tree, functools.partial):
+        return [*tree.args, *tree.keywords.values()]
     if isinstance(tree, dict):
         return list(tree.values())
-    if isinstance(tree, list | tuple):
-        return list(tree)
-    return [*tree.args, *tree.keywords.values()] if isinstance(tree, functools.partial) else []
+    return list(tree) if isinstance(tree, list | tuple) else []
 
 
 def rebuilt(tree: Tree, values: Sequence[Tree]) -> Tree:
@@ -79,7 +79,7 @@ def rebuilt(tree: Tree, values: Sequence[Tree]) -> Tree:
         )
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*values)
-    return type(tree)(values)
+    return tuple(values) if isinstance(tree, tuple) else list(values)
 
 
 def mapped(tree: Tree, function: Callable[[Tree], Tree]) -> Tree:
@@ -100,7 +100,9 @@ def is_filled(template: Tree, tree: Tree, values: Sequence[torch.Tensor]) -> boo
         return len(inner) == len(others) and all(
             is_filled(one, other, values) for one, other in zip(inner, others, strict=True)
         )
-    return tree is template or (isinstance(template, PLAIN) and type(tree) is type(template) and tree == template)
+    return tree is template or (
+        isinstance(template, PLAIN) and type(tree) is type(template) and tree == template
+    )
 
 
 def filled(template: Tree, values: Sequence[torch.Tensor]) -> Tree:
@@ -124,3 +126,8 @@ def has_form(template: Tree, other: Tree) -> bool:
     return template is other or (
         isinstance(template, PLAIN) and type(template) is type(other) and template == other
     )
+
+
+def placed(template: Tree, slots: Sequence[int]) -> Tree:
+    """Return a template whose slots are others: number i becomes slots[i]."""
+    return mapped(template, lambda leaf: Slot(slots[leaf.index]) if isinstance(leaf, Slot) else leaf)

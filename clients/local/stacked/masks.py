@@ -33,11 +33,11 @@ class StackedDraws:
         return result
 
     def drawn(self, shape: Sequence[int], device: torch.device) -> torch.Tensor:
-        """Return the numbers of all clients, (clients, \\*shape)."""
+        """Return the numbers of all clients, with a first dimension of clients before `shape`."""
         numbers = torch.zeros(len(self.clients), *shape, dtype=torch.float32, device=device)
         for row, client, size in zip(numbers, self.clients, self.sizes, strict=True):
-            own = torch.empty(size, *shape[1:], dtype=torch.float32, device=device).uniform_(generator=self.generators[client])
-            row[:size] = own
+            own = torch.empty(size, *shape[1:], dtype=torch.float32, device=device)
+            row[:size] = own.uniform_(generator=self.generators[client])
         return numbers
 
 

@@ -59,7 +59,7 @@ class StackedMetrics:
                 self._label_noise,
                 self._num_classes,
             )
-            self._expected[rows] += (expected * known).unflatten(0, labels.shape[:2]).flatten(1).sum(1)
+            self._expected[rows] += (expected * known).view(len(labels), -1).sum(1)
 
     def add_clipping(self, is_clipped: torch.Tensor) -> None:
         """Take note whose gradient was clipped in a step: of the first clients."""

@@ -102,5 +102,6 @@ class StackedOptimizer:
 
 def norms_of(stacked: Tensors) -> torch.Tensor:
     """Return the norm of each client's tensors, shape (clients,)."""
-    of_tensors = [value.flatten(1).norm(dim=1) for value in stacked.values()]
-    return torch.stack(of_tensors).norm(dim=0)
+    of_tensors = [torch.linalg.vector_norm(value.flatten(1), dim=1) for value in stacked.values()]
+    norms: torch.Tensor = torch.linalg.vector_norm(torch.stack(of_tensors), dim=0)
+    return norms

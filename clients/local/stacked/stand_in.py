@@ -5,7 +5,7 @@ What has no one value for the stack raises `NotStackableError` when a hook asks 
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ OF_ENGINE = (
     "finite_steps",
 )  # fmt: skip
 
-# What of a worker is the same for all clients. The rest is the resident model's, which is no client's of a stack.
+# What of a worker is the same for all clients. The rest is the resident model's, which is none of a stack's.
 _SHARED = (
     "config", "dataset", "device", "train", "model", "normalizer", "metrics", "initial_state",
     "dropout_layers", "batch_norm_layers", "own_generators", "runs_outside_code",
@@ -82,7 +82,10 @@ class StandIn:
         worker = self.worker
 
         def loss(leaves: Tensors) -> torch.Tensor:
-            with spare_statistics(worker.batch_norm_layers), mixed_precision(worker.device, worker.config.local):
+            with (
+                spare_statistics(worker.batch_norm_layers),
+                mixed_precision(worker.device, worker.config.local),
+            ):
                 result: torch.Tensor = self.loss(leaves, batch)  # type: ignore[attr-defined]
             return result
 
@@ -112,6 +115,6 @@ def spare_statistics(layers: Sequence[torch.nn.Module]) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=64)
-def stand_in_class(method: type) -> type:
-    """Return the class of stand-ins for the clients of a method."""
-    return type(f"Stacked{method.__name__}", (StandIn, method), {})
+def stand_in_class(method: Callable[..., Any]) -> Any:
+    """Return the class of stand-ins for the clients of a method's class."""
+    return type(f"Stacked{method.__name__}", (StandIn, method), {})  # type: ignore[arg-type]

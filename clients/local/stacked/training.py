@@ -124,11 +124,10 @@ class StackedTraining:
         if worker.config.local.sampling == "client":
             return lambda step: None
 
-        key = worker.config.seed, "step-dropout"
-
         def seed(step: int) -> None:
             for client, generator in zip(self.clients, generators, strict=True):
-                generator.manual_seed(torch_seed(*key, client.first_step + step, client.client_id))
+                key = (client.first_step + step, client.client_id)
+                generator.manual_seed(torch_seed(worker.config.seed, "step-dropout", *key))
 
         return seed
 
@@ -161,23 +160,22 @@ class StackedTraining:
     def _add_gradients(self, part: Part) -> None:
         """Give the leaves the gradients of some clients."""
         rows = part.rows
-        is_all = isinstance(rows, slice)
         leaves, buffers = self._leaves, self._buffers
-        if not is_all:
+        if isinstance(rows, torch.Tensor):
             leaves = {n: leaf.detach()[rows].requires_grad_(leaf.requires_grad) for n, leaf in leaves.items()}
             buffers = {name: value[rows] for name, value in buffers.items()}
         if self.worker.dropout_layers:
             self._draws.sizes = part.sizes
-            self._draws.clients = range(len(part.sizes)) if is_all else rows.tolist()
+            self._draws.clients = rows.tolist() if isinstance(rows, torch.Tensor) else range(len(part.sizes))
         for layer in self.worker.batch_norm_layers:
             layer.train(part.sizes[0] > 1)
         with mixed_precision(self.worker.device, self.worker.config.local):
             losses, logits = self._losses(leaves, buffers, part)
         self._metrics.add(part, losses, logits)
-        losses.sum().backward()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
         if self._corrects:
             self._correct(leaves, buffers, part)
-        if is_all:
+        if isinstance(rows, slice):
             return
         for name, value in buffers.items():
             self._buffers[name][rows] = value
@@ -195,7 +193,7 @@ class StackedTraining:
             return self._attributes.call(_loss, leaves, buffers, part.tensors, part.rows)
         logits, _ = self._attributes.call(_logits, leaves, buffers, part.inputs, part.rows)
         losses = F.cross_entropy(logits.flatten(0, 1), part.targets.flatten(0, 1), reduction="none")
-        sums = losses.unflatten(0, part.targets.shape[:2]).flatten(1).sum(1)
+        sums = losses.view(len(part.targets), -1).sum(1)
         return sums / (part.targets != PADDING).flatten(1).sum(1), logits.detach()
 
     @torch.no_grad()
