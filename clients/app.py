@@ -9,6 +9,7 @@ from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, Record
 from flwr.clientapp import ClientApp
 
 from clients.base import Client
+from clients.local.kept_state import keep, settle
 from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
 from clients.local.stacked.answers import Answers
@@ -127,18 +128,22 @@ def run_train(message: Message, context: Context) -> RecordDict:
     """Train one client for one round and keep its state, unless that has gone bad."""
     client = make_client(context, message)
     sections, metrics = client.train(to_payload(message.content), message.content.config_records[CONFIG])
-    return _with_state(client, context, sections, metrics)
+    return _with_state(client, message, context, sections, metrics)
 
 
 def run_prelude(message: Message, context: Context) -> RecordDict:
     """Return what the server asks for before a round, and keep the client's state."""
     client = make_client(context, message)
     answer = client.answer_prelude(to_payload(message.content), message.content.config_records[CONFIG])
-    return _with_state(client, context, *answer)
+    return _with_state(client, message, context, *answer)
 
 
 def _with_state(
-    client: Client, context: Context, sections: Payload, metrics: Mapping[str, int | float]
+    client: Client,
+    message: Message,
+    context: Context,
+    sections: Payload,
+    metrics: Mapping[str, int | float],
 ) -> RecordDict:
     if undeclared := sorted(client.undeclared_state()):
         raise UserError(
@@ -152,8 +157,7 @@ def _with_state(
                 raise FloatingPointError(f"the client's state '{name}' is no longer finite in '{key}'{since}")
     reply = RecordDict({name: to_record(section) for name, section in sections.items()})
     reply[METRICS] = MetricRecord(dict(metrics))
-    for name, section in client.state.items():
-        context.state[name] = to_record(section)
+    keep(context, client.state, client.client_id, message.content)
     return reply
 
 
@@ -250,7 +254,12 @@ JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
 def answer(message: Message, context: Context) -> Message:
     """Do the job that a message asks for; an exception becomes an error reply with its traceback."""
     job = JOBS[message.metadata.message_type.removesuffix(".default")]
-    return _reply(lambda: job(message, context), message)
+
+    def run() -> RecordDict:
+        settle(context.state, message.content)
+        return job(message, context)
+
+    return _reply(run, message)
 
 
 def _reply(job: Callable[[], RecordDict], message: Message) -> Message:
@@ -272,14 +281,16 @@ def answer_together(
     payloads: dict[int, Payload] = {}  # by identity: most often all messages share their content
 
     def prepare(job: tuple[Message, Context]) -> Client:
-        content, client = job[0].content, make_client(job[1], job[0])
+        (message, context), content = job, job[0].content
+        settle(context.state, content)
+        client = make_client(context, message)
         if id(content) not in payloads:
             payloads[id(content)] = to_payload(content)
         client.prepare(payloads[id(content)], content.config_records[CONFIG])
         return client
 
     def conclude(job: tuple[Message, Context], client: Client, loss: float, started: float) -> Message:
-        return _reply(lambda: _with_state(client, job[1], *client.conclude(loss, started)), job[0])
+        return _reply(lambda: _with_state(client, *job, *client.conclude(loss, started)), job[0])
 
     stacked = Answers(prepare, conclude, lambda job: answer(*job), say)
     yield from stacked(zip(messages, contexts, strict=True))

@@ -42,12 +42,11 @@ from runtimes.credentials.folder import Credentials
 from runtimes.credentials.registration import register
 from runtimes.flower_environment import (
     CONNECTION,
-    STOP_SIGNALS,
     FederationError,
     FlowerProcesses,
     free_ports,
 )
-from server.interrupt import STOP_FILE
+from server.interrupt import STOP_FILE, STOP_SIGNALS
 from server.records.run_directory import check_writable
 
 FOLLOW_SECONDS = 0.2
@@ -121,8 +120,7 @@ class _Signals:
         self.stop_file: Path | None = None  # of a run that has been submitted, and that knows of it
         self.requested = False
         for number in STOP_SIGNALS:
-            # Under nohup SIGHUP stays ignored.
-            if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as SIGHUP under nohup
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, _frame: object) -> None:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import NoReturn, Self
 
 from common.errors import UserError
+from server.interrupt import STOP_SIGNALS
 
 CONNECTION = "local"
 MARK = "FLOWERBED_FEDERATION"  # in the environment of the processes that a guard may kill
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ADVICE = (
     "All processes are stopped (SuperNodes end by themselves once their SuperLink is gone). If a round was"
     " committed, the same command with --resume --run-dir DIR takes the run up."

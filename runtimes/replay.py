@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flwr.app import Message
 
-from clients.app import JOBS, meet
+from clients.app import JOBS
 from common.command_line import Parser
 from common.config import Config
 from common.errors import UserError
@@ -33,7 +33,6 @@ def replay(directory: Path) -> int:
     assume_task_identity()
     node_id = SERVER_NODE_ID + 1 + job.client_id
     context = make_context(job.client_id, config.clients.count, job.run_config, node_id)
-    meet(context)
     for name, section in job.state.items():
         context.state[name] = to_record(section)
     message = Message(job.content(), dst_node_id=node_id, message_type=job.job)

@@ -16,6 +16,7 @@ from common.device import has_fast_bfloat16, resolve_device
 from common.errors import UserError
 from common.files import expanded
 from common.plugins import use_folders
+from common.round_list import RoundList
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
@@ -34,6 +35,7 @@ from server.messages.discovery import Say, count_nodes
 from server.messages.divergence import advice
 from server.messages.messenger import Messenger
 from server.observers import Observers
+from server.observers._tracker import find_trackers
 from server.participation import Participation
 from server.parts import Parts, Run
 from server.privacy import apply_privacy, check_private_state, privacy_remarks, privacy_summary
@@ -126,6 +128,7 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
         If the configuration or the data do not allow the experiment.
     """
     use_folders(config.plugins)
+    find_trackers(config)
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     strategy.check(config)
     _check_state(strategy)
@@ -223,6 +226,7 @@ def _remarks(
             f"{config.rounds} rounds make {made} of local.total-steps = {config.local.total_steps}:"
             f" rounds = {config.local.step_plan().num_rounds(config.local.total_steps)} would make all"
         )
+    yield from _beyond_the_run(config)
     if num_held < num_samples and config.partition.name != "node":
         yield f"the partition leaves out {num_samples - num_held} of {num_samples} training samples"
     if clients.personal_names:
@@ -230,6 +234,21 @@ def _remarks(
             f"{len(clients.personal_names)} of the model's {len(evaluation.initial_arrays())} arrays stay"
             " with the clients: test_accuracy is that of a model which has them as they are initially"
         )
+
+
+def _beyond_the_run(config: Config) -> Iterator[str]:
+    """Name what is set for rounds that the run does not have."""
+    warmup, analysis = config.schedule.warmup_rounds, config.analysis
+    if warmup > config.rounds:
+        yield (
+            f"schedule.warmup-rounds = {warmup} is more than rounds = {config.rounds}: the learning rate does"
+            " not come to optimizer.learning-rate"
+        )
+    for name in ("similarity", "update", "feature"):
+        key = f"analysis.{name}-rounds"
+        listed = RoundList(getattr(analysis, f"{name}_rounds"), key)
+        if listed and listed.first() > config.rounds:
+            yield f"{key} lists no round up to rounds = {config.rounds}: nothing of it is recorded"
 
 
 def _speed_remarks(config: Config, model: nn.Module) -> Iterator[str]:

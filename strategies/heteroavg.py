@@ -61,7 +61,7 @@ class HeteroAvg(InCo):
     }
 
     weighting: Literal["examples", "uniform"] = "uniform"
-    delta_divisor: Annotated[float, Field(gt=0)] = 1.0
+    delta_divisor: Annotated[float, Field(gt=0, le=1e6)] = 1.0
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)

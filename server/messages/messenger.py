@@ -16,6 +16,7 @@ from server.messages.divergence import is_divergence, is_of_server
 from server.messages.exchange import exchange
 from server.messages.failed_job import FailedJob
 from server.messages.replies import ClientFailure, FailedRoundError, ReplyCheck, check_failures
+from server.messages.taken_replies import TakenReplies
 from server.records.progress import ProgressDisplay
 from server.records.run_directory import RunDirectory
 
@@ -50,6 +51,7 @@ class Messenger:
         self._clients = clients
         self._run_directory = run_directory
         self._progress = progress
+        self._taken = TakenReplies(config.failures.policy == "drop" and clients.keeps_state)
         self._stored = stored
         self._advise = advise
 
@@ -126,6 +128,7 @@ class Messenger:
         ClientFailureError
             If clients failed and the policy does not tolerate it; otherwise `check` counts them.
         """
+        number = self._taken.stamp(messages.values())
         try:
             result = aggregate(server_round, check.in_client_order(self._replies(messages)))
         except FailedRoundError as error:
@@ -136,6 +139,7 @@ class Messenger:
                 f"{_subject(failure, server_round)}:\n{failure.reason.rstrip()}\n{advised}"
                 f"Run this one job again:\n  {command}"
             ) from None
+        self._taken.note(number, messages, check.metrics)
         self._check_failures(check, len(messages), server_round)
         for failure in check.failures:
             reason = failure.reason.strip().splitlines()[-1]
@@ -167,6 +171,7 @@ class Messenger:
         """
         missing, name = set(contents), job.removeprefix("query.")
         messages = self.address(job, contents)
+        self._taken.stamp(messages.values())
         for client_id, reply in exchange(self._grid, messages, self._config.failures.timeout):
             if spare_gone and has_gone(reply):
                 continue

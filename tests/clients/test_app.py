@@ -83,6 +83,7 @@ class TestApp:
         monkeypatch.setattr(Client, "KEEPS", ("head",))
         monkeypatch.setattr(Client, "end_round", end_round)
         context = make_context(0, 6, self.CONFIG.flat(), 2)
+        context.state = RecordDict()  # as of a node that was started again
         assert self.ask("train", self.content(), context=context).error.code == CLIENT_FORGOT
         meet(context)
         assert not self.ask("train", self.content(), context=context).has_error()

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from runtimes import federation
+from server.interrupt import STOP_SIGNALS
+
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 MARK = "FLOWERBED_TEST_MARK"
 
@@ -211,6 +214,18 @@ def test_nothing_survives_a_stopped_helper(
 
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     assert _wait_until(lambda: not helper.living(), 10), helper.living()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_nohup_or_a_background_shell_ignores_stays_ignored(number: signal.Signals) -> None:
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
+    try:
+        signal.signal(number, signal.SIG_IGN)
+        federation._Signals()
+        assert [each for each in STOP_SIGNALS if signal.getsignal(each) == signal.SIG_IGN] == [number]
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @pytest.mark.slow

@@ -68,9 +68,9 @@ class ForgetfulNode(SequentialGrid):
         if messages[0].metadata.message_type == "train":
             self.rounds += 1
             if self.rounds == 2:
-                self._contexts = {
-                    node: kept for node, kept in self._contexts.items() if self.client_id(node) != VICTIM
-                }
+                for node, context in self._contexts.items():
+                    if self.client_id(node) == VICTIM:
+                        context.state = RecordDict()
         return super().exchange(messages)
 
 

@@ -5,6 +5,7 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 import run_simulation
 from analysis.__main__ import main as analyse
+from analysis.live.watch import Server
 from common.command_line import guarded
 from common.config import PROJECT_ROOT
 from datasets.images import loading
@@ -39,6 +41,7 @@ TESTED_ELSEWHERE = {
 }
 SMALL = ("rounds=1", "clients.count=4", "clients.fraction=0.5", "local.steps=1", "evaluate.every=1")
 READ = loading._read
+TRACKERS = ("tensorboard", "wandb", "mlflow")
 NEEDS_OTHER_MACHINES = re.compile(r"^(runtime\.name|ray\.|resources\.)")
 
 
@@ -102,6 +105,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "experiments").symlink_to(PROJECT_ROOT / "experiments")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(loading, "_read", few_images)
+    monkeypatch.setattr(Server, "serve_forever", lambda self: None)
     return tmp_path
 
 
@@ -143,6 +147,8 @@ def simulate(command: Command, folder: Path, finished: Path) -> int:
         place = arguments.index(option)
         start = place if option == "--runtime" else place - 1
         del arguments[start : start + 2]
+    if missing := [name for name in TRACKERS if f"tracking={name}" in arguments and not find_spec(name)]:
+        pytest.skip(f"the extra '{missing[0]}' is not installed")
     given = {argument.partition("=")[0] for argument in arguments}
     small = [pair for pair in SMALL if pair.partition("=")[0] not in given - {"rounds", "clients.count"}]
     overrides = [part for pair in small for part in ("--set", pair)]
