@@ -271,7 +271,10 @@ def _where(error: UserError, context: Context) -> str:
         return ""
     places = ", ".join(f"{folder}{'' if folder.is_dir() else ' (which is not there)'}" for folder in looked)
     node = context.node_config.get("partition-id", "?")
-    return f"; this is the node with partition-id {node}, which looks for plug-ins in {places}: put them there, or name another folder in FLOWERBED_PLUGINS where it starts"
+    return (
+        f"; this is the node with partition-id {node}, which looks for plug-ins in {places}: put them there,"
+        " or name another folder in FLOWERBED_PLUGINS where it starts"
+    )
 
 
 def _register(job: str) -> Any:
