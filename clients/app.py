@@ -16,8 +16,8 @@ from clients.local.stacked.answers import Answers
 from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
-from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED, UserError
-from common.plugins import use_folders
+from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED, UnknownNameError, UserError
+from common.plugins import folders, use_folders
 from common.records import (
     ARRAYS,
     CONFIG,
@@ -198,9 +198,10 @@ def run_describe(message: Message, context: Context) -> RecordDict:
             "keeps-state": int(client.keeps_state()),
             "is-personalised": int(client.is_personalised()),
             "num-examples": client.num_examples,
-            "label-counts": client.label_counts().tolist(),
         }
     )
+    if client.worker.config.clients.report_labels:
+        description["label-counts"] = client.label_counts().tolist()
     if client.keeps_state():
         meet(context)
     personal_names = ConfigRecord({"personal-names": sorted(client.personal_names())})
@@ -259,15 +260,15 @@ def answer(message: Message, context: Context) -> Message:
         settle(context.state, message.content)
         return job(message, context)
 
-    return _reply(run, message)
+    return _reply(run, message, context)
 
 
-def _reply(job: Callable[[], RecordDict], message: Message) -> Message:
+def _reply(job: Callable[[], RecordDict], message: Message, context: Context) -> Message:
     """Return what a job returns as the reply to a message, or its exception as an error reply."""
     try:
         return Message(job(), reply_to=message)
     except UserError as error:
-        return Message(Error(CLIENT_MISCONFIGURED, str(error)), reply_to=message)
+        return Message(Error(CLIENT_MISCONFIGURED, f"{error}{_where(error, context)}"), reply_to=message)
     except ForgottenStateError as error:
         return Message(Error(CLIENT_FORGOT, str(error)), reply_to=message)
     except Exception:
@@ -290,10 +291,22 @@ def answer_together(
         return client
 
     def conclude(job: tuple[Message, Context], client: Client, loss: float, started: float) -> Message:
-        return _reply(lambda: _with_state(client, *job, *client.conclude(loss, started)), job[0])
+        return _reply(lambda: _with_state(client, *job, *client.conclude(loss, started)), *job)
 
     stacked = Answers(prepare, conclude, lambda job: answer(*job), say)
     yield from stacked(zip(messages, contexts, strict=True))
+
+
+def _where(error: UserError, context: Context) -> str:
+    """Return, of a name that this node does not know, which node it is and where it looks for plug-ins."""
+    if not isinstance(error, UnknownNameError) or not (looked := folders()):
+        return ""
+    places = ", ".join(f"{folder}{'' if folder.is_dir() else ' (which is not there)'}" for folder in looked)
+    node = context.node_config.get("partition-id", "?")
+    return (
+        f"; this is the node with partition-id {node}, which looks for plug-ins in {places}: put them there,"
+        " or name another folder in FLOWERBED_PLUGINS where it starts"
+    )
 
 
 def _register(job: str) -> Any:
