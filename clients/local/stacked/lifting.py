@@ -94,7 +94,7 @@ def is_filled(template: Tree, tree: Tree, values: Sequence[torch.Tensor]) -> boo
     if isinstance(template, Slot):
         return tree is values[template.index]
     if isinstance(template, dict | list | tuple | functools.partial):
-        if type(tree) is not type(template) or (isinstance(tree, dict) and list(tree) != list(template)):
+        if not _is_alike(template, tree):
             return False
         inner, others = children(template), children(tree)
         return len(inner) == len(others) and all(
@@ -131,3 +131,8 @@ def has_form(template: Tree, other: Tree) -> bool:
 def placed(template: Tree, slots: Sequence[int]) -> Tree:
     """Return a template whose slots are others: number i becomes slots[i]."""
     return mapped(template, lambda leaf: Slot(slots[leaf.index]) if isinstance(leaf, Slot) else leaf)
+
+
+def _is_alike(one: Tree, other: Tree) -> bool:
+    """Return whether two containers are of one type, with the same keys."""
+    return type(one) is type(other) and (not isinstance(one, dict) or list[Any](one) == list[Any](other))
