@@ -19,6 +19,7 @@ from clients.local.optimizers import (
 )
 from clients.local.sampling import iterate_stream
 from common.device import autocast
+from common.errors import UserError
 from common.global_generators import seed_again
 from common.randomness import Purpose, torch_seed
 from common.rates import varies_by_step
@@ -121,6 +122,7 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
         for batch in iterate_training_batches(client, purpose, local):
             if chooses_names and (names := client.trained_names()) is not trained:
                 trained = names
+                _check_trains(client, trained, params)
                 _freeze_all_but(trained, params)
             if rate_varies:
                 set_learning_rate(worker.optimizer, rates[client.num_steps])
@@ -198,6 +200,17 @@ def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch)
     """Let layers use the statistics of a batch; one sample has none, and the running ones serve."""
     for layer in batch_norm_layers:
         layer.train(len(batch) > 1)
+
+
+def _check_trains(client: Hooks, names: Collection[str], params: Tensors) -> None:
+    """Refuse a step of a method that trains a part which the model does not have, such as a body."""
+    if not any(name in params for name in names):
+        config = client.worker.config
+        raise UserError(
+            f"method.name '{config.method.name}' has nothing to train in local step {client.num_steps + 1}:"
+            f" the part of the model that it trains then has no parameters in '{config.model.name}'; choose"
+            " another model or method"
+        )
 
 
 def _freeze_all_but(names: Collection[str], params: Tensors) -> None:
