@@ -17,6 +17,7 @@ from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
 from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED, UnknownNameError, UserError
+from common.flower import RUN_ID
 from common.plugins import folders, use_folders
 from common.records import (
     ARRAYS,
@@ -37,6 +38,7 @@ from common.records import (
     to_record,
 )
 from common.sections import Value
+from common.versions import own_versions
 
 app = ClientApp()
 
@@ -119,7 +121,8 @@ def make_client(context: Context, message: Message | None = None) -> Client:
         for name, section in to_payload(context.state).items()
     }
     client = method.client_class(worker, client_id, state, dict(method.client_parameters))
-    if message is not None and MET not in context.state and client.keeps_state():
+    is_kept = context.run_id == RUN_ID or MET in context.state  # nodes of our own Grids live as long as these
+    if message is not None and not is_kept and client.keeps_state():
         raise ForgottenStateError("the node has been started again and has lost what its client kept")
     return client
 
@@ -204,8 +207,8 @@ def run_describe(message: Message, context: Context) -> RecordDict:
         description["label-counts"] = client.label_counts().tolist()
     if client.keeps_state():
         meet(context)
-    personal_names = ConfigRecord({"personal-names": sorted(client.personal_names())})
-    return RecordDict({METRICS: description, CONFIG: personal_names})
+    texts = ConfigRecord({"personal-names": sorted(client.personal_names()), "versions": own_versions()})
+    return RecordDict({METRICS: description, CONFIG: texts})
 
 
 def _check_number(client: Client, message: Message) -> None:
