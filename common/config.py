@@ -68,6 +68,7 @@ RUN_OPTIONS = {"run.directory": "--run-dir", "run.resume": "--resume"}
 RESUMABLE_DIFFERENCES = (
     "rounds", "overrides", "plugins", "observers", "tracking", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
+STACK = "runtime.stack"  # of its section the one that decides the result, in its last bits
 RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
 
 
@@ -224,6 +225,10 @@ class Config(ConfigSection):
         """Return the configuration with a number of clients, if ``clients.count`` leaves it to the nodes."""
         return self.model_copy(update={"clients": self.clients.model_copy(update={"count": count})})
 
+    def with_stack(self, size: int) -> "Config":
+        """Return the configuration with a number of clients that train at once."""
+        return self.model_copy(update={"runtime": self.runtime.model_copy(update={"stack": size})})
+
     def comparable(self, depends_on_rounds: bool = False) -> dict[str, Value]:
         """Return the keys that decide the result: those that a resumed run must share.
 
@@ -232,11 +237,12 @@ class Config(ConfigSection):
         ignored = set(RESUMABLE_DIFFERENCES)
         if depends_on_rounds or self._depends_on_rounds():
             ignored.remove("rounds")
-        return {
+        values = {
             key: value
             for key, value in self.flat().items()
             if key not in ignored and not key.startswith(RESUMABLE_SECTIONS)
         }
+        return {**values, STACK: max(1, self.runtime.stack)}
 
     def _depends_on_rounds(self) -> bool:
         """Return whether the number of rounds decides what happens in each of them."""
@@ -263,8 +269,13 @@ def evenly_spread(num_rounds: int, count: int) -> Container[int]:
 
 
 def differences(old: Config, new: Config, depends_on_rounds: bool = False) -> list[str]:
-    """Return in which of the keys that decide the result two configurations differ, as ``comparable``."""
+    """Return in which of the keys that decide the result two configurations differ, as ``comparable``.
+
+    A new one that leaves ``runtime.stack`` to be chosen takes that of the old one.
+    """
     before, after = old.comparable(depends_on_rounds), new.comparable(depends_on_rounds)
+    if new.runtime.stack < 1:
+        after[STACK] = before[STACK]
     return [
         f"{key} was {before.get(key)!r} and is {after.get(key)!r}"
         for key in sorted({*before, *after})

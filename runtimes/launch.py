@@ -69,10 +69,13 @@ def launch(options: argparse.Namespace) -> int:
         raise UserError("--list and --only are for sweeps: experiment files with axes, or --comparators")
     config = read_configuration(options)
 
+    from analysis.reading.sweep import DESCRIPTION
     from analysis.report import print_summary
     from server.records.run_directory import check_writable, default_run_directory
 
     path = Path(config.run.directory or default_run_directory(config))
+    if (path / DESCRIPTION).is_file():
+        raise UserError(f"{path} holds a sweep: choose another --run-dir for a single run")
     check_writable(path)
     with (
         keeping_request(path, experiment_text(options), options.arguments),
