@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from analysis.reading.run_directory import NoDataError, read_metrics, read_summary
+from analysis.reading.run_directory import LabelsAtHomeError, NoDataError, read_metrics, read_summary
 from common.errors import UserError, failure
 from common.plugins import PLOT, find_function, names, project_names
 
@@ -15,13 +15,17 @@ from common.plugins import PLOT, find_function, names, project_names
 def write_plots(run_dir: Path) -> list[Path]:
     """Draw every plot for which the run directory holds data; return the pictures.
 
-    A plot from outside that fails costs its picture and a warning: the run itself is complete.
+    Those that need labels which clients kept for themselves are left out with one warning. A plot from
+    outside that fails costs its picture and a warning: the run itself is complete.
     """
     own = project_names(PLOT)
-    pictures = []
+    pictures, without, at_home = [], [], ""
     for name in [*own, *(name for name in names(PLOT) if name not in own)]:
         try:
             pictures.append(find_function(PLOT, name)(run_dir))
+        except LabelsAtHomeError as error:
+            without.append(name)
+            at_home = str(error)
         except NoDataError:
             continue
         except Exception as error:  # whatever somebody's own code raises
@@ -29,6 +33,8 @@ def write_plots(run_dir: Path) -> list[Path]:
                 raise
             reason = str(error) if isinstance(error, UserError) else f"it {failure(error)}"
             warnings.warn(f"there is no picture of plot '{name}': {reason}", stacklevel=2)
+    if without:
+        warnings.warn(f"there is no picture of {', '.join(without)}: {at_home}", stacklevel=2)
     return pictures
 
 
@@ -82,12 +88,13 @@ def _joined(dataset: str | None, partition: str | None) -> str | None:
 
 
 def _outcome(summary: dict[str, Any], which: str) -> str | None:
-    accuracy, loss = summary.get(f"{which}.test_accuracy"), summary.get(f"{which}.test_loss")
+    split = "test" if f"{which}.test_loss" in summary else "validation"  # which evaluate.test may keep out
+    accuracy, loss = summary.get(f"{which}.{split}_accuracy"), summary.get(f"{which}.{split}_loss")
     parts = []
     if accuracy is not None:
-        parts.append(f"test accuracy {accuracy:.2%}")
+        parts.append(f"{split} accuracy {accuracy:.2%}")
     if loss is not None:
-        parts.append(f"test loss {loss:.4f}")
+        parts.append(f"{split} loss {loss:.4f}")
     if parts and f"{which}.round" in summary:
         parts.append(f"in round {summary[f'{which}.round']}")
     return ", ".join(parts) or None

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
@@ -43,12 +44,11 @@ class ClientStates:
         shutil.rmtree(folder, ignore_errors=True)
 
     def open(self, client_id: int) -> RecordDict:
-        """Return a client's state, to be changed in place until `settle`; it has met the server."""
+        """Return a client's state, to be changed in place until `settle`; an empty one if it has none."""
         state = self._held.get(client_id)
         if state is None:
             path = self._files.get(client_id)
             state = self._held[client_id] = RecordDict() if path is None else _read(path)
-            state[MET] = ConfigRecord()
             self._count(client_id, state)
         self._held.move_to_end(client_id)
         self._open.setdefault(client_id, dict(state.items()))
@@ -70,6 +70,16 @@ class ClientStates:
                 if self._total <= self.budget:
                     break
                 self._spill(client_id)
+
+    def copies(self, client_ids: Iterable[int]) -> "ClientStates":
+        """Return what these clients have, to be changed without consequences."""
+        copied = ClientStates()
+        for client_id in client_ids:
+            state = RecordDict(dict(self.open(client_id).items()))
+            copied._held[client_id] = state
+            copied._count(client_id, state)
+        self.settle()
+        return copied
 
     def adopt(self, client_id: int, path: Path) -> None:
         """Note that a file has a client's state as it is now; it is somebody else's to delete."""

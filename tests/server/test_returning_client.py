@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 
-from clients.app import answer, app
+from clients.app import answer, app, meet
 from common.config import Config, merge
 from common.errors import CLIENT_MISCONFIGURED, ClientFailureError, UserError
-from common.flower import NODE_UNAVAILABLE, assume_task_identity
+from common.flower import NODE_UNAVAILABLE, RUN_ID, assume_task_identity
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
@@ -64,18 +64,26 @@ class ForgetfulNode(SequentialGrid):
     rounds = 0
     forgot = False
 
+    def _context(self, node_id: int) -> Context:
+        context = super()._context(node_id)
+        context.run_id = RUN_ID + 1  # as under Flower's own runtimes, whose nodes may be started again
+        if self.rounds == 2 and self.client_id(node_id) == VICTIM and not self.forgot:
+            self.forgot = True
+            context.state.clear()
+        else:
+            meet(context)
+        return context
+
+    @property
+    def alike_nodes(self) -> range:
+        """None: each node is asked."""
+        return range(0)
+
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
         """Carry messages; in the second round the victim knows nothing any more."""
         if messages[0].metadata.message_type == "train":
             self.rounds += 1
         return super().exchange(messages)
-
-    def _context(self, node_id: int) -> Context:
-        context = super()._context(node_id)
-        if self.rounds == 2 and self.client_id(node_id) == VICTIM and not self.forgot:
-            self.forgot = True
-            context.state.clear()
-        return context
 
 
 OPTIONS = {"method__name": "scaffold", "clients__fraction": 1.0, "rounds": 3}
