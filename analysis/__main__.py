@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import analysis.comparison
+import analysis.live
 import analysis.plots
 from common.command_line import guarded, show_warnings_as_lines
 from common.errors import UserError, nearest
@@ -18,7 +19,7 @@ ELSEWHERE = {"confusion": "runtimes.prediction.confusion", "predict": "runtimes.
 def commands() -> dict[str, str]:
     """Return command → module, without importing the modules."""
     found = dict(ELSEWHERE)
-    for package in (analysis.plots, analysis.comparison):
+    for package in (analysis.plots, analysis.comparison, analysis.live):
         for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
             loader = module.module_finder.find_spec(module.name, None)
             source = loader.loader.get_source(module.name) if loader and loader.loader else ""  # type: ignore[attr-defined]

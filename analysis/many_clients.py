@@ -5,6 +5,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from analysis.style import PALETTE, integer_ticks
+from common import client_tables
 
 # A picture is some 2000 pixels wide: beyond this number, clients are not drawn one by one.
 MOST_DRAWN = 500
@@ -13,7 +14,7 @@ _MOST_BINS = 50
 
 def evenly_spaced(count: int) -> npt.NDArray[np.int64]:
     """Return at most ``MOST_DRAWN`` of the positions 0 to count - 1, the first and the last among them."""
-    return np.linspace(0, count - 1, min(count, MOST_DRAWN)).round().astype(np.int64)
+    return client_tables.evenly_spaced(count, MOST_DRAWN)
 
 
 def group_means(values: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

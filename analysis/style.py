@@ -1,5 +1,6 @@
 """One look for all figures: sizes, colours and files, without pyplot and its global state."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,7 +95,10 @@ def save(figure: Figure, path: Path) -> Path:
         raise UserError(f"cannot draw into {path}: its name must end with {', '.join(_UNDATED)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format=kind.removeprefix("."), metadata=_UNDATED[kind])
+        with warnings.catch_warnings():
+            # A letter that the font lacks is a box, and nothing that the person who reads it could mend.
+            warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+            figure.savefig(path, format=kind.removeprefix("."), metadata=_UNDATED[kind])
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
     return path

@@ -9,12 +9,13 @@ from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, Record
 from flwr.clientapp import ClientApp
 
 from clients.base import Client
+from clients.local.kept_state import keep, settle
 from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
 from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
-from common.errors import CLIENT_FAILED, CLIENT_MISCONFIGURED, UserError
+from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED, UserError
 from common.plugins import use_folders
 from common.records import (
     ARRAYS,
@@ -22,6 +23,7 @@ from common.records import (
     DESCRIBE,
     GET_STATE,
     LOSS_QUERY,
+    MET,
     METRICS,
     PERSONAL_MODEL,
     PRELUDE,
@@ -83,8 +85,23 @@ def client_id_of(context: Context) -> int:
     return int(context.node_config["partition-id"])
 
 
+class ForgottenStateError(Exception):
+    """The node has been started again since the server met it, and what its client kept is lost."""
+
+
+def meet(context: Context) -> None:
+    """Note in a client's state that the server has met this node as it is."""
+    context.state[MET] = ConfigRecord()
+
+
 def make_client(context: Context, message: Message | None = None) -> Client:
-    """Build the client of this node, with the state that it kept and a model of the message's size."""
+    """Build the client of this node, with the state that it kept and a model of the message's size.
+
+    Raises
+    ------
+    ForgottenStateError
+        If it is to do a job with state that it does not have any more.
+    """
     config = _config_of(context)
     method = load_method(config.method.name, config.method.parameters)
     client_id = client_id_of(context)
@@ -100,25 +117,32 @@ def make_client(context: Context, message: Message | None = None) -> Client:
         name: {key: value.to(worker.device, copy=True) for key, value in section.items()}
         for name, section in to_payload(context.state).items()
     }
-    return method.client_class(worker, client_id, state, dict(method.client_parameters))
+    client = method.client_class(worker, client_id, state, dict(method.client_parameters))
+    if message is not None and MET not in context.state and client.keeps_state():
+        raise ForgottenStateError("the node has been started again and has lost what its client kept")
+    return client
 
 
 def run_train(message: Message, context: Context) -> RecordDict:
     """Train one client for one round and keep its state, unless that has gone bad."""
     client = make_client(context, message)
     sections, metrics = client.train(to_payload(message.content), message.content.config_records[CONFIG])
-    return _with_state(client, context, sections, metrics)
+    return _with_state(client, message, context, sections, metrics)
 
 
 def run_prelude(message: Message, context: Context) -> RecordDict:
     """Return what the server asks for before a round, and keep the client's state."""
     client = make_client(context, message)
     answer = client.answer_prelude(to_payload(message.content), message.content.config_records[CONFIG])
-    return _with_state(client, context, *answer)
+    return _with_state(client, message, context, *answer)
 
 
 def _with_state(
-    client: Client, context: Context, sections: Payload, metrics: Mapping[str, int | float]
+    client: Client,
+    message: Message,
+    context: Context,
+    sections: Payload,
+    metrics: Mapping[str, int | float],
 ) -> RecordDict:
     if undeclared := sorted(client.undeclared_state()):
         raise UserError(
@@ -132,8 +156,7 @@ def _with_state(
                 raise FloatingPointError(f"the client's state '{name}' is no longer finite in '{key}'{since}")
     reply = RecordDict({name: to_record(section) for name, section in sections.items()})
     reply[METRICS] = MetricRecord(dict(metrics))
-    for name, section in client.state.items():
-        context.state[name] = to_record(section)
+    keep(context, client.state, client.client_id, message.content)
     return reply
 
 
@@ -174,9 +197,12 @@ def run_describe(message: Message, context: Context) -> RecordDict:
             "keeps-state": int(client.keeps_state()),
             "is-personalised": int(client.is_personalised()),
             "num-examples": client.num_examples,
-            "label-counts": client.label_counts().tolist(),
         }
     )
+    if client.worker.config.clients.report_labels:
+        description["label-counts"] = client.label_counts().tolist()
+    if client.keeps_state():
+        meet(context)
     personal_names = ConfigRecord({"personal-names": sorted(client.personal_names())})
     return RecordDict({METRICS: description, CONFIG: personal_names})
 
@@ -209,6 +235,7 @@ def run_set_state(message: Message, context: Context) -> RecordDict:
     context.state.clear()
     for name, record in message.content.array_records.items():
         context.state[name] = record
+    meet(context)
     return RecordDict({CONFIG: ConfigRecord()})
 
 
@@ -228,9 +255,12 @@ def answer(message: Message, context: Context) -> Message:
     """Do the job that a message asks for; an exception becomes an error reply with its traceback."""
     job = JOBS[message.metadata.message_type.removesuffix(".default")]
     try:
+        settle(context.state, message.content)
         return Message(job(message, context), reply_to=message)
     except UserError as error:
         return Message(Error(CLIENT_MISCONFIGURED, str(error)), reply_to=message)
+    except ForgottenStateError as error:
+        return Message(Error(CLIENT_FORGOT, str(error)), reply_to=message)
     except Exception:
         return Message(Error(CLIENT_FAILED, traceback.format_exc()), reply_to=message)
 

@@ -23,7 +23,7 @@ class BalancedSoftmax(Client):
     (``global``, which the server sends). With ``local``, classes that a client lacks are not unlearnt there.
     """
 
-    tau: Annotated[float, Field(ge=0)] = 1.0
+    tau: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     prior: Literal["local", "global"] = "local"
 
     def validate(self) -> None:

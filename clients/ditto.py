@@ -22,7 +22,7 @@ class Ditto(Client):
 
     KEEPS = ("personal",)
 
-    lam: Annotated[float, Field(ge=0)] = 0.1
+    lam: Annotated[float, Field(ge=0, le=1e6)] = 0.1
     personal_steps: NonNegative = 0
 
     def validate(self) -> None:

@@ -18,4 +18,4 @@ class FedAsync(FedProx):
         "clock.spread": 0.5,
     }
 
-    mu: Annotated[float, Field(ge=0)] = 0.005
+    mu: Annotated[float, Field(ge=0, le=1e6)] = 0.005

@@ -13,7 +13,7 @@ class FedDyn(Client):
 
     KEEPS = ("linear",)
 
-    alpha: Annotated[float, Field(gt=0)] = 0.01
+    alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.01
 
     def init_state(self) -> Payload:
         """Return h_i = 0."""

@@ -53,7 +53,7 @@ class FedLoGe(Client):
     global_head_learning_rate_scale: Scale = 1.0
     local_head_learning_rate_scale: Scale = 1.0
     fine_tuning_epochs: Annotated[int, Field(ge=0)] = 0
-    kappa: Annotated[float, Field(gt=0)] = 1.7
+    kappa: Annotated[float, Field(gt=0, le=1e6)] = 1.7
 
     def validate(self) -> None:
         """Refuse data with a label per position, and a model with too few features for the head."""

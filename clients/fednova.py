@@ -14,7 +14,7 @@ class FedNova(FedProx):
     """Local SGD with momentum and, for mu > 0, FedProx's proximal term; replies with ||a_i||_1."""
 
     NEEDS_ONE_RATE = True
-    mu: Annotated[float, Field(ge=0)] = 0.0
+    mu: Annotated[float, Field(ge=0, le=1e6)] = 0.0
 
     def validate(self) -> None:
         """Refuse steps whose ||a_i||_1 is not known; clipping spoils only the proximal term's part of it."""

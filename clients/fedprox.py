@@ -12,7 +12,7 @@ from common.records import Tensors
 class FedProx(Client):
     """Adds mu (w - x) to the gradient, before weight decay and momentum; mu = 0 is FedAvg."""
 
-    mu: Annotated[float, Field(ge=0)] = 0.01
+    mu: Annotated[float, Field(ge=0, le=1e6)] = 0.01
     form: Literal["squared", "norm"] = "squared"  # norm: the penalty is mu ||w - x||
     proximal_weight = property(lambda self: self.mu)
 

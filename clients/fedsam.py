@@ -15,7 +15,7 @@ from common.records import Tensors
 class FedSAM(Client):
     """Takes the gradient of the same batch at w + rho g / ||g||; a step costs two gradients."""
 
-    rho: Annotated[float, Field(ge=0)] = 0.05
+    rho: Annotated[float, Field(ge=0, le=1e6)] = 0.05
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradient at the perturbed weights."""

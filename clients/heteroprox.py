@@ -13,4 +13,4 @@ from clients.fedprox import FedProx
 class HeteroProx(FedProx):
     """FedProx with mu / 2 = 0.05; only entries that the client holds are drawn to their received values."""
 
-    mu: Annotated[float, Field(ge=0)] = 0.1
+    mu: Annotated[float, Field(ge=0, le=1e6)] = 0.1

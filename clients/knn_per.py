@@ -32,7 +32,7 @@ class KnnPer(Client):
     NEEDS_CLASSES = True
 
     neighbours: Positive = 10
-    scale: Annotated[float, Field(gt=0)] = 1.0
+    scale: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     fixed_mix: Annotated[float, Field(ge=-1, le=1)] = -1.0
 

@@ -24,8 +24,8 @@ class Moon(Client):
 
     DEFAULTS: ClassVar = {"model.projection": 256}
     KEEPS = ("previous-*",)
-    mu: Annotated[float, Field(ge=0)] = 1.0
-    temperature: Annotated[float, Field(gt=0)] = 0.5
+    mu: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 0.5
     previous_models: Positive = 1
 
     def validate(self) -> None:

@@ -27,8 +27,8 @@ class ScaleFL(Client):
         "method.distillation-start": 0.0,
     }
 
-    gamma: Annotated[float, Field(ge=0)] = 0.05
-    temperature: Annotated[float, Field(gt=0)] = 3.0
+    gamma: Annotated[float, Field(ge=0, le=1000)] = 0.05
+    temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 3.0
     distillation_start: Annotated[float, Field(ge=0, le=1)] = 0.25
 
     @classmethod

@@ -8,6 +8,7 @@ the thing named, which declares and limits them.
 import functools
 import hashlib
 import json
+import math
 import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
@@ -56,6 +57,8 @@ __all__ = ["PROJECT_ROOT", "Config", "default_values", "drop_inherited_defaults"
 _MAX_DIGITS = 19  # those of the largest integer that a message carries
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9_]+")
 _TOO_LARGE = "integers go from -2**63 to 2**63 - 1"
+# What float32 holds, in which models are computed; beyond it numbers are 0 or infinite.
+_LEAST, _MOST = 1e-38, 3.403e38
 
 
 # What the command line alone sets, by options of its own.
@@ -63,7 +66,7 @@ RUN_OPTIONS = {"run.directory": "--run-dir", "run.resume": "--resume"}
 
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
 RESUMABLE_DIFFERENCES = (
-    "rounds", "overrides", "plugins", "observers", "device", "dataset.root", "dataset.download",
+    "rounds", "overrides", "plugins", "observers", "tracking", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
 RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
 
@@ -77,6 +80,7 @@ class Config(ConfigSection):
     overrides: str
     plugins: str
     observers: str
+    tracking: str
     metrics: str
     run: RunSection
     clients: ClientsSection
@@ -355,7 +359,8 @@ def _check_keys(values: Mapping[str, Value]) -> None:
             raise UserError(f"{key} is now {RENAMED[key]}")
         is_parameter = key.startswith(open_prefixes) and key.count(".") == 1
         if key not in known and not is_parameter:
-            raise UserError(f"unknown key '{key}'{_nearest_key(key, known)}")
+            hint = _nearest_key(key, known) or "; run_simulation.py --describe names what there is to set"
+            raise UserError(f"unknown key '{key}'{hint}")
         _check_value(key, values[key])
     if missing := sorted(known - set(values)):
         raise UserError(
@@ -375,6 +380,11 @@ def _check_value(key: str, value: object) -> None:
         raise UserError(f"{key} must be true or false, a number or a string, not {shown(value)}")
     if type(value) is int and not -(2**63) <= value < 2**63:
         raise UserError(f"{key} is too large a number: {_TOO_LARGE}")
+    if type(value) is float and math.isfinite(value) and value and not _LEAST <= abs(value) <= _MOST:
+        raise UserError(
+            f"{key} must be 0 or of a size from {_LEAST:g} to {_MOST:g}, which float32 holds,"
+            f" not {shown(value)}"
+        )
     if isinstance(value, str) and not is_text(value):
         raise UserError(f"{key} is not UTF-8 text, or holds a zero byte: {shown(value)}")
 

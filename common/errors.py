@@ -5,8 +5,9 @@ import sys
 import traceback
 from collections.abc import Iterable
 
-# Codes of error replies, above those of Flower: a job raised, the user can mend it, a worker process died.
-CLIENT_FAILED, CLIENT_MISCONFIGURED, WORKER_DIED = 1000, 1001, 1002
+# Codes of error replies, above those of Flower: a job raised, the user can mend it, a worker process died, a
+# node was started again under its old id and has lost what it kept.
+CLIENT_FAILED, CLIENT_MISCONFIGURED, WORKER_DIED, CLIENT_FORGOT = 1000, 1001, 1002, 1003
 
 
 class UserError(Exception):
@@ -62,18 +63,20 @@ class DivergedError(ClientFailureError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or nothing if none is near.
 
-    Of dotted keys the same last part in another section is nearest, then initials (``lr`` is the
+    A section stands for its name (``dataset`` for ``dataset.name``). Of dotted keys the same last part in
+    another section is nearest, then initials (``lr`` is the
     ``learning-rate`` of some section), then what is alike in the same section, then what is alike.
     """
     choices = list(known)
     section, _, last = name.rpartition(".")
     groups = [
+        [key for key in choices if key == f"{name}.name"],
         [key for key in choices if "." in key and key.rpartition(".")[2] == last],
         [key for key in choices if len(last) > 1 and _initials(key.rpartition(".")[2]) == last],
         [key for key in choices if section and key.startswith(f"{section}.")],
         choices,
     ]
-    for group, cutoff in zip(groups, (0.0, 0.0, 0.7, 0.5), strict=True):
+    for group, cutoff in zip(groups, (0.0, 0.0, 0.0, 0.7, 0.5), strict=True):
         if matches := difflib.get_close_matches(name, group, n=1, cutoff=cutoff):
             return f"; did you mean '{matches[0]}'?"
     return ""

@@ -1,23 +1,27 @@
 """Files: written so that a kill leaves the old or the new content, read so that nothing hangs."""
 
+import contextlib
 import errno
-import json
 import os
 import stat
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, shown
+from common.reading import parse_json
 
 # No text that a person names is larger; a sparse file can pretend to be.
 _MOST_TEXT = 2**30
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` to `path` in one step, on disk when this returns."""
+def write_atomic(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write `content` to `path` in one step, on disk when this returns.
+
+    `mode` is the file's from its first byte on, less what the process masks.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -37,11 +41,23 @@ def _sync_directory(directory: Path) -> None:
 
 
 def expanded(path: str | Path, key: str) -> Path:
-    """Return a path that a person gave, with ``~`` written out; `key` is the configuration's name for it."""
+    """Return a path that a person gave, with ``~`` written out; `key` is the configuration's name for it.
+
+    Raises
+    ------
+    UserError
+        If it can be no path here: an unknown user's home, a name that is too long, links in a circle.
+    """
     try:
-        return Path(path).expanduser()
-    except RuntimeError as error:  # a user whom the system does not know
-        raise UserError(f"{key}: cannot use the path '{path}': {error}") from None
+        result = Path(path).expanduser()
+        with contextlib.suppress(ValueError):  # a null character: there is no such file
+            result.stat()
+    except RuntimeError as error:
+        raise UserError(f"{key}: cannot use the path {shown(str(path))}: {error}") from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise UserError(f"{key}: cannot use the path {shown(str(path))}: {error.strerror}") from None
+    return result
 
 
 def user_cache() -> Path:
@@ -114,9 +130,5 @@ def read_json(path: Path, key: str = "") -> Any:
     UserError
         As `read_text`, and if it is not JSON.
     """
-    text = read_text(path, key)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        prefix = f"{key}: " if key else ""
-        raise UserError(f"{prefix}{path} is not valid JSON: {error}") from None
+    prefix = f"{key}: " if key else ""
+    return parse_json(read_text(path, key), f"{prefix}{path}")

@@ -18,11 +18,11 @@ LIMITS: Mapping[str, Any] = {
     "beta_2": Annotated[float, Field(ge=0, lt=1)],
     "eta": Annotated[float, Field(gt=0)],
     "eta_l": Annotated[float, Field(gt=0)],
-    "tau": Annotated[float, Field(gt=0)],
+    "tau": Annotated[float, Field(gt=0, le=1e6)],
     "server_learning_rate": Annotated[float, Field(gt=0)],
     "server_momentum": Annotated[float, Field(ge=0, lt=1)],
     "client_learning_rate": Annotated[float, Field(gt=0)],
-    "q": Annotated[float, Field(ge=0)],
+    "q": Annotated[float, Field(ge=0, le=1000)],
 }
 # Replies that f malicious clients among them leave room for: the papers' conditions, n >= factor f + 3.
 _FACTOR = {"flwr:Krum": 2, "flwr:MultiKrum": 2, "flwr:Bulyan": 4}

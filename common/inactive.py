@@ -71,6 +71,14 @@ SWITCHES = (
         "evaluate.count = 0 and evaluate.every-steps = 0, which go before it",
         lambda values: not values["evaluate.count"] and not values["evaluate.every-steps"],
     ),
+    Switch(
+        ("evaluate.mask",),
+        "evaluate.groups, or dataset.imbalance-factor below 1",
+        lambda values: (
+            values["evaluate.groups"] in ("cumulative", "counts")
+            or (values["evaluate.groups"] == "auto" and values["dataset.imbalance-factor"] != 1)
+        ),
+    ),
     Switch(("stragglers.policy",), "stragglers.fraction above 0", _set("stragglers.fraction")),
     Switch(
         ("steps.min", "steps.max", "steps.interval"),

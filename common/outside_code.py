@@ -32,6 +32,6 @@ def runs_outside_code(config: Config) -> bool:
         (STEP_RULE, config.steps.rule),
         (CLOCK, config.clock.profile),
         *((METRIC, name) for name in config.metrics.split(",") if name),
-        *((OBSERVER, name) for name in config.observers.split(",") if name),
+        *((OBSERVER, name) for name in f"{config.observers},{config.tracking}".split(",") if name),
     ]
     return any(is_from_outside(kind, name) for kind, name in chosen)

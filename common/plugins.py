@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from common.errors import UnknownNameError, UserError, nearest, unknown_name
+from common.files import expanded
 from common.plugin_modules import guarded, has_module, import_from, import_module
 
 T = TypeVar("T")
@@ -74,6 +75,7 @@ AUGMENTATION = Kind("augmentation", "augmentation.name", "datasets.augmentations
 STEP_RULE = Kind("rule for local steps", "steps.rule", "common.step_rules", "step_rules")
 CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds")
 OBSERVER = Kind("observer", "observers", "server.observers", "observers")
+TRACKER = Kind("tracker", "tracking", OBSERVER.package, OBSERVER.folder)  # an observer
 PLOT = Kind("plot", "plots", "analysis.plots", "plots", "plot", is_chosen=False)
 
 KINDS = (
@@ -123,7 +125,7 @@ def folders() -> list[Path]:
 
 def split_folders(text: str) -> list[Path]:
     """Return the absolute paths in a list that commas separate."""
-    return [Path(part).expanduser().resolve() for part in map(str.strip, text.split(",")) if part]
+    return [expanded(part, "plugins").resolve() for part in map(str.strip, text.split(",")) if part]
 
 
 def all_folders(given: object) -> str:

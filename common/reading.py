@@ -15,14 +15,24 @@ def parse_json(text: str, source: str) -> Any:
     Raises
     ------
     UserError
-        If it is no JSON, nested too deeply, or has a number that nobody can read.
+        If it is no JSON, nested too deeply, names a thing twice, or has a number that nobody can read.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise UserError(f"{source} is not valid JSON: it is nested too deeply") from None
     except ValueError as error:
-        raise UserError(f"{source} is not valid JSON: {error}") from None
+        raise UserError(f"{source} is not valid JSON: {without_advice(error)}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object; of two entries of one name Python would take the last without a word."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{double!r} stands in one object twice")
+    return result
 
 
 def parse_toml_tables(text: str, source: str) -> dict[str, Any]:
@@ -37,8 +47,13 @@ def parse_toml_tables(text: str, source: str) -> dict[str, Any]:
         return tomllib.loads(text.removeprefix("\ufeff"))
     except RecursionError:
         raise UserError(f"{source} is not valid TOML: it is nested too deeply") from None
-    except ValueError as error:  # also of numbers with thousands of digits
-        raise UserError(f"{source} is not valid TOML: {error}") from None
+    except ValueError as error:
+        raise UserError(f"{source} is not valid TOML: {without_advice(error)}") from None
+
+
+def without_advice(error: ValueError) -> str:
+    """Return what a parser says, without advice to programmers on a number of thousands of digits."""
+    return str(error).partition("; use sys.set_int_max_str_digits")[0]
 
 
 def check_arguments(arguments: Iterable[str]) -> None:

@@ -24,6 +24,9 @@ METRICS = "metrics"
 DESCRIBE, LOSS_QUERY, PRELUDE = "query.describe", "query.loss", "query.prelude"
 GET_STATE, SET_STATE = "query.get_state", "query.set_state"
 PERSONAL_MODEL = "query.personal_model"
+# The record in a client's state by which it knows that its node has not been started again since the server
+# met it.
+MET = "met"
 # Entries of a message's config: the round, from 1; whether a loss is asked for of one mini-batch alone.
 SERVER_ROUND, ONE_BATCH = "server-round", "one-batch"
 # The metric by which the round loop passes to a strategy the correction of a client's weight.
@@ -35,6 +38,8 @@ SIZE = "size"
 LOCAL_STEPS = "local-steps"
 # And how many came before them.
 FIRST_STEP = "first-step"
+# The record of a message that numbers its exchange, and names replies of earlier ones that were not taken.
+EXCHANGE, NUMBER, LOST = "exchange", "number", "lost"
 
 # Received payloads are read-only views of the message's bytes; nothing here writes to them.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -117,6 +122,11 @@ def num_bytes(record: Mapping[str, Array]) -> int:
 def content_bytes(content: RecordDict) -> int:
     """Count the bytes of all arrays of a message's content."""
     return sum(num_bytes(record) for record in array_records(content).values())
+
+
+def reply_name(exchange: int, client_id: int) -> str:
+    """Return the name of a client's reply in an exchange, by which a later message may call it lost."""
+    return f"{exchange}/{client_id}"
 
 
 def is_finite(value: torch.Tensor) -> bool:

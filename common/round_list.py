@@ -33,5 +33,9 @@ class RoundList:
     def __contains__(self, server_round: int) -> bool:
         return any(server_round in rounds for rounds in self._ranges)
 
+    def first(self) -> int:
+        """Return the first round of a list that is not empty."""
+        return min(rounds.start for rounds in self._ranges)
+
     def __bool__(self) -> bool:
         return bool(self._ranges)

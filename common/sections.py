@@ -74,6 +74,7 @@ class ClientsSection(ConfigSection):
     fraction: Annotated[float, Field(gt=0, le=1)]
     evaluate_fraction: Annotated[float, Field(ge=0, le=1)]
     test_data: Literal["class-weighted", "training-distribution"]
+    report_labels: bool
 
 
 class StragglersSection(ConfigSection):
@@ -194,10 +195,10 @@ class ScheduleSection(NamedSection):
     """How the learning rate changes: warm-up, phases, and the schedule (``common/schedules``)."""
 
     warmup_rounds: NonNegative
-    warmup_epochs: NonNegativeFloat
+    warmup_epochs: Annotated[float, Field(ge=0, le=1e6)]
     warmup_steps: NonNegative
     warmup_learning_rate: NonNegativeFloat
-    phase_gamma: Annotated[float, Field(gt=0)]
+    phase_gamma: Annotated[float, Field(gt=0, le=1000)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -223,7 +224,7 @@ class DatasetSection(NamedSection):
     image_size: Annotated[int, Field(ge=0, le=8192)]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
     natural_clients: NonNegative
-    client_noise: NonNegativeFloat
+    client_noise: Annotated[float, Field(ge=0, le=1000)]
     imbalance_factor: Annotated[float, Field(gt=0, le=1)]
     imbalance_profile: Literal["exponential", "step"]
     imbalance_seed: Annotated[int, Field(ge=-1, lt=2**32)]
@@ -261,7 +262,7 @@ class PrivacySection(ConfigSection):
     delta: Annotated[float, Field(gt=0, lt=1)]
     relation: Literal["replace-one", "zero-out"]
     target_quantile: Annotated[float, Field(ge=0, le=1)]
-    clip_learning_rate: NonNegativeFloat
+    clip_learning_rate: Annotated[float, Field(ge=0)]
     count_noise: NonNegativeFloat
 
     @model_validator(mode="after")
@@ -352,7 +353,7 @@ class AnalysisSection(ConfigSection):
     update_layers: str
     feature_rounds: Rounds
     sharpness_images: NonNegative
-    sharpness_probes: Positive
+    sharpness_probes: Annotated[int, Field(gt=0, le=1_000_000)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

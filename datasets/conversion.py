@@ -97,6 +97,8 @@ def _tensor(values: Any, where: str) -> torch.Tensor:
             raise UserError(f"{where} must be numbers, not {array.dtype}")
         if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch knows little of these
             array = array.astype(np.int64)
+        if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # and nothing of long double
+            array = array.astype(np.float64)
         tensor = torch.from_numpy(
             np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
         )

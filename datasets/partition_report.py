@@ -1,10 +1,7 @@
 """What a partition looks like: label counts per client, the indices, and a hash to compare runs by."""
 
-import csv
 import hashlib
 import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,47 +9,58 @@ import numpy as np
 import numpy.typing as npt
 
 from common.files import write_atomic
+from datasets.partition import IndexArray, Partition
 
-IndexArray = npt.NDArray[np.int64]
-
-# What reading a damaged .npz raises: a broken archive, a cut or foreign array, pickles, sizes of terabytes.
-DAMAGED_NPZ = (
-    ValueError, KeyError, TypeError, OSError, EOFError, MemoryError, OverflowError, NotImplementedError,
-    RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
+_MOST_LABELS = 4_000_000  # that are counted at once, which bounds the memory
 
 
-def label_counts(targets: IndexArray, partition: Sequence[IndexArray], num_classes: int) -> IndexArray:
-    """Return how many samples of each class each client holds, ``(clients, classes)``."""
-    return np.stack([np.bincount(targets[indices], minlength=num_classes) for indices in partition])
+def label_counts(targets: npt.ArrayLike, partition: Sequence[IndexArray], num_classes: int) -> IndexArray:
+    """Return how many targets of each class each client holds, ``(clients, classes)``.
 
-
-def write_label_distribution(path: Path, counts: IndexArray, class_names: Sequence[str]) -> None:
-    """Write the counts as CSV, a row per client: ``client_id,num_examples,<class names...>``."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["client_id", "num_examples", *class_names])
-        writer.writerows([client, row.sum(), *row] for client, row in enumerate(counts))
+    Parameters
+    ----------
+    targets : array
+        Integers, (samples,) or (samples, positions); those below 0 do not count.
+    partition : sequence of numpy.ndarray
+        The clients' samples.
+    num_classes : int
+        C: targets lie below it.
+    """
+    labels = np.asarray(targets)
+    labels = labels.reshape(len(labels), -1)
+    dealt = Partition.of(partition)
+    counts = np.zeros((len(dealt), num_classes), dtype=np.int64)
+    first = 0
+    while first < len(dealt):
+        most = dealt.offsets[first] + _MOST_LABELS // labels.shape[1]
+        end = max(first + 1, int(np.searchsorted(dealt.offsets, most, side="right")) - 1)
+        samples = dealt.indices[dealt.offsets[first] : dealt.offsets[end]]
+        owners = np.repeat(np.arange(end - first), np.diff(dealt.offsets[first : end + 1]))
+        cells = owners[:, None] * num_classes + labels[samples]
+        cells = cells[labels[samples] >= 0]
+        counts[first:end] = np.bincount(cells, minlength=(end - first) * num_classes).reshape(-1, num_classes)
+        first = end
+    return counts
 
 
 def partition_sha256(partition: Sequence[IndexArray]) -> str:
-    """Return a hash of every client's indices in client order, the same on every platform."""
-    digest = hashlib.sha256()
-    for indices in partition:
-        digest.update(len(indices).to_bytes(8, "little"))
-        digest.update(np.ascontiguousarray(indices, dtype="<i8").tobytes())
-    return digest.hexdigest()
+    """Return a hash of every client's indices in client order, the same on every platform.
+
+    What is hashed is each client's number of samples and then the samples, as little-endian int64.
+    """
+    dealt = Partition.of(partition)
+    values = np.insert(dealt.indices, dealt.offsets[:-1], dealt.sizes)
+    return hashlib.sha256(values.astype("<i8").tobytes()).hexdigest()
 
 
 def write_partition(path: Path, partition: Sequence[IndexArray]) -> None:
     """Write the clients' indices into the training set: ``indices``, end to end, and ``sizes``, as npz."""
-    content = io.BytesIO()
-    sizes = np.array([len(indices) for indices in partition], dtype=np.int64)
-    np.savez_compressed(content, indices=np.concatenate(partition).astype(np.int32), sizes=sizes)
+    dealt, content = Partition.of(partition), io.BytesIO()
+    np.savez_compressed(content, indices=dealt.indices.astype(np.int32), sizes=dealt.sizes)
     write_atomic(path, content.getvalue())
 
 
-def read_partition(path: Path) -> list[IndexArray]:
+def read_partition(path: Path) -> Partition:
     """Read what ``write_partition`` wrote; a damaged file raises one of ``DAMAGED_NPZ``."""
     with np.load(path) as content:
         indices, sizes = content["indices"], content["sizes"]
@@ -63,4 +71,4 @@ def read_partition(path: Path) -> list[IndexArray]:
         raise ValueError("its arrays are not those of a partition")
     if sizes.min() < 0 or sizes.sum() != len(indices):
         raise ValueError("its sizes do not add up to its indices")
-    return np.split(indices, np.cumsum(sizes)[:-1])
+    return Partition.of_sizes(indices, sizes)

@@ -10,8 +10,8 @@ from common.config import Config, drop_inherited_defaults
 from common.errors import UserError
 from common.randomness import numpy_generator
 from common.sections import Value
-from datasets.client_data.class_groups import IndexArray
 from datasets.dataset import Dataset, Split
+from datasets.partition import Partition
 from datasets.partitions import make_partition, partition_parameters
 
 # Those that ask nothing of the labels.
@@ -19,7 +19,7 @@ _WITHOUT_LABELS = ("iid", "homo", "quantity", "natural")
 
 
 @functools.lru_cache(maxsize=1)
-def partition_clients(config: Config, dataset: Dataset) -> list[npt.NDArray[np.int64]]:
+def partition_clients(config: Config, dataset: Dataset) -> Partition:
     """Partition the training set among the clients: a pure function of the configuration and the labels.
 
     Who asks again in the same process gets the same arrays: do not write to them.
@@ -46,7 +46,7 @@ class PartitionScheme:
         """Return the parameters ``partition.*`` that are meant for the scheme."""
         return drop_inherited_defaults("partition", dict(self.parameters), partition_parameters(self.name))
 
-    def deal(self, dataset: Dataset, split: Split, generator: np.random.Generator) -> list[IndexArray]:
+    def deal(self, dataset: Dataset, split: Split, generator: np.random.Generator) -> Partition:
         """Deal the samples of a split to the clients."""
         return make_partition(
             self.name,

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError, nearest
+from common.errors import UserError, nearest, shown
 from common.files import read_text
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 _MOST_CATEGORIES = 1000
+_SLIPS = 0.1  # the largest share of a column of numbers that may be slips
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +41,24 @@ class Table:
         return self.columns[name]
 
     def numbers(self, name: str) -> np.ndarray | None:
-        """Return a column as float64, NaN where a value is missing; None if one is not a finite number."""
+        """Return a column as float64, NaN where a value is missing; None if it is one of texts.
+
+        Raises
+        ------
+        UserError
+            If nearly all of it are numbers, and a value is none: a slip would make categories of the column.
+        """
         values = [_number(value) for value in self.columns[name]]
-        return None if any(value is None for value in values) else np.array(values, dtype=np.float64)
+        others = [index for index, value in enumerate(values) if value is None]
+        if not others:
+            return np.array(values, dtype=np.float64)
+        if len(others) <= _SLIPS * len(values) or all(_is_infinite(self.columns[name][i]) for i in others):
+            line, value = self.lines[others[0]], shown(self.columns[name][others[0]])
+            raise UserError(
+                f"{self.path}, line {line}: {value} in the column '{name}' is no finite number, as others:"
+                " leave it empty, or name the column in dataset.categorical"
+            )
+        return None
 
 
 @dataclass(frozen=True)
@@ -164,6 +180,13 @@ def read_table(path: Path, delimiter: str) -> Table:
 
 def _is_missing(value: str) -> bool:
     return value.lower() in _MISSING
+
+
+def _is_infinite(value: str) -> bool:
+    try:
+        return not np.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def _category(value: str) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.files import expanded
 from common.plugins import folders, split_folders, use_folders
 from models.architectures.text import TextClassifier
 from models.building import build_model
@@ -140,7 +141,7 @@ def load_run(directory: str | Path, weights: str | Path = "") -> RunModel:
     UserError
         If the run has not finished, or its files do not go together.
     """
-    directory = Path(directory).expanduser()
+    directory = expanded(directory, "the run directory")
     card = read_card(directory)
     _find_plugins(card)
     model = build_model(card.model, card.input_shape, card.outputs, card.parameters, card.seed)

@@ -2,7 +2,8 @@
 
 ``python -m runtimes.federation experiments/x.toml`` starts a SuperLink and one SuperNode per client as
 processes that talk gRPC, submits the app to them and follows the run. With ``--simulation`` the SuperLink
-simulates the nodes in Ray actors instead.
+simulates the nodes in Ray actors instead. All connections are encrypted and each node has a key of its own,
+made for this federation and deleted with it; ``--insecure`` leaves both out.
 """
 
 import argparse
@@ -36,14 +37,16 @@ from common.inactive import check_active, set_back
 from common.plugins import all_folders
 from common.reading import parse_toml_tables
 from common.sections import Value
+from runtimes.credentials.commands import node_options, superlink_command
+from runtimes.credentials.folder import Credentials
+from runtimes.credentials.registration import register
 from runtimes.flower_environment import (
     CONNECTION,
-    STOP_SIGNALS,
     FederationError,
     FlowerProcesses,
     free_ports,
 )
-from server.interrupt import STOP_FILE
+from server.interrupt import STOP_FILE, STOP_SIGNALS
 from server.records.run_directory import check_writable
 
 FOLLOW_SECONDS = 0.2
@@ -60,6 +63,7 @@ class Plan:
     nodes: int
     data_root: Path | None
     simulation: bool
+    insecure: bool
     cpus_per_client: int
     gpus_per_client: float
 
@@ -116,8 +120,7 @@ class _Signals:
         self.stop_file: Path | None = None  # of a run that has been submitted, and that knows of it
         self.requested = False
         for number in STOP_SIGNALS:
-            # Under nohup SIGHUP stays ignored.
-            if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as SIGHUP under nohup
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, _frame: object) -> None:
@@ -159,6 +162,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         nodes=nodes,
         data_root=options.data_root and options.data_root.resolve(),
         simulation=options.simulation,
+        insecure=options.insecure,
         cpus_per_client=options.num_cpus,
         gpus_per_client=options.num_gpus,
     )
@@ -206,21 +210,37 @@ def run(plan: Plan, signals: _Signals) -> None:
 
 def _start_federation(processes: FlowerProcesses, plan: Plan) -> None:
     control, fleet, *node_ports = free_ports(2 + plan.nodes)
-    listen = ["--insecure", "--host", "127.0.0.1"]
+    credentials = None if plan.insecure else _make_credentials(processes, plan)
     role = ["--simulation"] if plan.simulation else ["--fleet-api-address", f"127.0.0.1:{fleet}"]
-    processes.start_service("superlink", ["flower-superlink", *listen, "--port", str(control), *role])
+    processes.start_service(
+        "superlink",
+        [*superlink_command(credentials), "--host", "127.0.0.1", "--port", str(control), *role],
+    )
     processes.wait_for_port(control)
-    processes.connect(f"127.0.0.1:{control}")
+    processes.connect(f"127.0.0.1:{control}", credentials.authority if credentials else None)
     if plan.simulation:
         return
+    if credentials:
+        register(credentials, f"127.0.0.1:{control}")
     for node, port in enumerate(node_ports):
-        processes.start_service(
-            f"supernode-{node}",
-            [
-                *["flower-supernode", *listen, "--port", str(port), "--superlink", f"127.0.0.1:{fleet}"],
-                *["--node-config", _node_config(plan, node)],
-            ],
-        )
+        trust = node_options(credentials.node(_node_name(node))) if credentials else ["--insecure"]
+        command = [
+            *["flower-supernode", *trust, "--host", "127.0.0.1", "--port", str(port)],
+            *["--superlink", f"127.0.0.1:{fleet}", "--node-config", _node_config(plan, node)],
+        ]
+        processes.start_service(f"supernode-{node}", command)
+
+
+def _make_credentials(processes: FlowerProcesses, plan: Plan) -> Credentials:
+    credentials = Credentials(processes.home / "credentials")
+    credentials.make([], 365)
+    for node in range(0 if plan.simulation else plan.nodes):
+        credentials.add_node(_node_name(node))
+    return credentials
+
+
+def _node_name(node: int) -> str:
+    return f"supernode-{node}"
 
 
 def _node_config(plan: Plan, node: int) -> str:
@@ -338,6 +358,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="continue the run in --run-dir from its last checkpoint")
     add("--data-root", type=_path, help="where the server and the nodes find the data (sets dataset.root)")
     add("--simulation", action="store_true", help="simulate the nodes in Ray actors instead of processes")
+    text = "encrypt nothing and let any process take part as a node"
+    add("--insecure", action="store_true", help=text)
     add("--num-cpus", type=int, default=1, help="CPUs per simulated client (default: 1)")
     add(
         "--num-gpus",

@@ -5,6 +5,7 @@ with their parent; ``docs/flower-notes.md`` says more.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,10 +19,10 @@ from pathlib import Path
 from typing import NoReturn, Self
 
 from common.errors import UserError
+from server.interrupt import STOP_SIGNALS
 
 CONNECTION = "local"
 MARK = "FLOWERBED_FEDERATION"  # in the environment of the processes that a guard may kill
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ADVICE = (
     "All processes are stopped (SuperNodes end by themselves once their SuperLink is gone). If a round was"
     " committed, the same command with --resume --run-dir DIR takes the run up."
@@ -35,16 +36,25 @@ class FederationError(Exception):
 
 
 def flower_environment(home: Path) -> dict[str, str]:
-    """Return the environment of every Flower process, with `home` instead of ``~/.flwr``."""
+    """Return the environment of every process of a federation, with `home` instead of ``~/.flwr``."""
+    unproxied = ",".join(filter(None, ["127.0.0.1", os.environ.get("no_proxy"), os.environ.get("NO_PROXY")]))
+    return {
+        **program_environment(),
+        MARK: str(home),
+        "FLWR_HOME": str(home),
+        "NO_PROXY": unproxied,
+        "no_proxy": unproxied,
+    }
+
+
+def program_environment() -> dict[str, str]:
+    """Return an environment in which Flower's programs are found and stay off the network."""
     # Flower starts its own programs by their bare names; the ones to take are next to this Python.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     if shutil.which("flwr", path=path) is None:
         raise UserError(f"Flower is not installed for {sys.executable}; install the project's dependencies")
-    unproxied = ",".join(filter(None, ["127.0.0.1", os.environ.get("no_proxy"), os.environ.get("NO_PROXY")]))
     return {
         **os.environ,
-        MARK: str(home),
-        "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         # Otherwise every run installs its dependencies, torch included, into a fresh environment.
@@ -52,8 +62,6 @@ def flower_environment(home: Path) -> dict[str, str]:
         # A job waits up to this long before its process starts; the default is one second.
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
         "PATH": path,
-        "NO_PROXY": unproxied,
-        "no_proxy": unproxied,
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -99,11 +107,18 @@ class FlowerProcesses:
         os.close(self._lifeline)
         os.waitpid(self._guard, 0)
 
-    def connect(self, address: str) -> None:
-        """Configure for the ``flwr`` command where the SuperLink named ``CONNECTION`` listens."""
-        (self._home / "config.toml").write_text(
-            f'[superlink.{CONNECTION}]\naddress = "{address}"\ninsecure = true\n'
-        )
+    @property
+    def home(self) -> Path:
+        """The folder that the processes have instead of ``~/.flwr``; nobody else can read it."""
+        return self._home
+
+    def connect(self, address: str, authority: Path | None = None) -> None:
+        """Configure for the ``flwr`` command where the SuperLink named ``CONNECTION`` listens.
+
+        With the certificate of its authority the connection is encrypted.
+        """
+        trust = f"root-certificates = {json.dumps(str(authority))}" if authority else "insecure = true"
+        (self._home / "config.toml").write_text(f'[superlink.{CONNECTION}]\naddress = "{address}"\n{trust}\n')
 
     def log_path(self, name: str) -> Path:
         """Return the file that holds the output of the process `name`."""

@@ -26,6 +26,7 @@ class LocalGrid(Grid):
     def __init__(self, num_clients: int) -> None:
         assume_task_identity()
         self.num_clients = num_clients
+        self._nodes = range(_FIRST_NODE_ID, _FIRST_NODE_ID + num_clients)
         self._message_ids = itertools.count(1)
         self._exchanges: dict[str, Iterator[Message]] = {}
         self._arrived: dict[str, Message] = {}
@@ -48,9 +49,14 @@ class LocalGrid(Grid):
         """Return the partition id of a node."""
         return node_id - _FIRST_NODE_ID
 
+    @property
+    def alike_nodes(self) -> range:
+        """The nodes of client 0, 1, ...: all have one configuration and one data set."""
+        return self._nodes
+
     def get_node_ids(self) -> Iterable[int]:
         """Return the ids of all nodes, in the order of their clients."""
-        return range(_FIRST_NODE_ID, _FIRST_NODE_ID + self.num_clients)
+        return self._nodes
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Accept messages; the work is done when their replies are pulled."""

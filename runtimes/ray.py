@@ -7,10 +7,14 @@ An actor that dies is replaced, and its job runs again on another one: what a jo
 seed, never on the actor. A job on which several actors died has failed.
 """
 
+import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +28,7 @@ from common.flower import Metadata, rebuild_message
 from common.records import METRICS
 from runtimes.local_grid import LocalGrid
 from runtimes.sequential import make_context
+from server.interrupt import STOP_SIGNALS
 from server.measurer import Candidate, Measurer, Measures, Share, make_measurer
 
 try:
@@ -214,9 +219,21 @@ class RayGrid(LocalGrid):
 
 
 def make_actors(config: Config) -> list[Any]:
-    """Start as many actors as ``runtime.workers`` or the resources say; they serve any run on this Ray."""
-    count = config.runtime.workers or _workers_that_fit(config)
-    return [make_actor(config) for _ in range(min(count, config.clients.count))]
+    """Start as many actors as ``runtime.workers`` or the resources say; they serve any run on this Ray.
+
+    Raises
+    ------
+    UserError
+        If they do not fit: jobs would wait for workers that never start.
+    """
+    fitting, wanted = _workers_that_fit(config), config.runtime.workers
+    count = min(wanted or fitting, config.clients.count)
+    if count > fitting:
+        raise UserError(
+            f"runtime.workers = {wanted}, but only {fitting} fit: lower it, or resources.cpus-per-client and"
+            " resources.gpus-per-client"
+        )
+    return [make_actor(config) for _ in range(count)]
 
 
 def make_actor(config: Config) -> Any:
@@ -254,17 +271,33 @@ def start_ray(config: Config) -> bool:
         }
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     _check_reachable(config.ray.address)
+    warnings.filterwarnings("ignore", message="Tip: In future versions of Ray")
     try:
-        ray.init(
-            address=config.ray.address or "local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env=environment,
-        )
+        with _keeping_signals():
+            ray.init(
+                address=config.ray.address or "local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=environment,
+            )
     except (ConnectionError, ValueError) as error:
         raise UserError(f"cannot reach Ray at ray.address = '{config.ray.address}': {error}") from None
     return True
+
+
+@contextlib.contextmanager
+def _keeping_signals() -> Iterator[None]:
+    """Leave signals as they are: Ray's own handler of SIGTERM aborts the process, and no round is ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [(number, signal.getsignal(number)) for number in STOP_SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _check_reachable(address: str) -> None:

@@ -62,7 +62,16 @@ def configure(
             "clients.count = 0 takes the connected nodes under Flower's own runtimes, and this one makes"
             " them: set clients.count"
         )
+    check_tracking(config)
     return compared(config, options.comparator) if options.comparator else config
+
+
+def check_tracking(config: Config) -> None:
+    """Refuse ``tracking`` by a program that is not installed, before Ray or any data are loaded."""
+    if config.tracking:
+        from server.observers._tracker import find_trackers
+
+        find_trackers(config)
 
 
 def compared(config: Config, comparator: str) -> Config:

@@ -8,21 +8,26 @@ from collections.abc import Iterator, Mapping
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients.app import forget_run
+from clients.app import forget_run, meet
 from common.flower import RUN_ID
 from common.sections import Value
 from runtimes.local_grid import LocalGrid
 
 
 def make_context(client_id: int, num_clients: int, run_config: Mapping[str, Value], node_id: int) -> Context:
-    """Make the Flower context of one simulated node, as Flower's own simulation does."""
-    return Context(
+    """Make the Flower context of one simulated node, as Flower's own simulation does.
+
+    It counts as met: it lives as long as the server, which asks only some of such nodes who they are.
+    """
+    context = Context(
         run_id=RUN_ID,
         node_id=node_id,
         node_config={"partition-id": client_id, "num-partitions": num_clients},
         state=RecordDict(),
         run_config=run_config if isinstance(run_config, dict) else dict(run_config),
     )
+    meet(context)
+    return context
 
 
 class SequentialGrid(LocalGrid):

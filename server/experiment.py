@@ -16,6 +16,7 @@ from common.device import has_fast_bfloat16, resolve_device
 from common.errors import UserError
 from common.files import expanded
 from common.plugins import use_folders
+from common.round_list import RoundList
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
@@ -28,11 +29,13 @@ from server.checkpoints.state_codec import UnsupportedStateError, capture_attrib
 from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
 from server.measurer import Evaluator
+from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
-from server.messages.discovery import Say, count_nodes, discover_clients
+from server.messages.discovery import Say, count_nodes
 from server.messages.divergence import advice
 from server.messages.messenger import Messenger
 from server.observers import Observers
+from server.observers._tracker import find_trackers
 from server.participation import Participation
 from server.parts import Parts, Run
 from server.privacy import apply_privacy, check_private_state, privacy_remarks, privacy_summary
@@ -80,7 +83,8 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
     try:
-        run_directory.write_label_distribution(clients.label_counts, dataset.class_names or ("samples",))
+        names = (dataset.class_names or ("samples",)) if config.clients.report_labels else ()
+        run_directory.write_label_distribution(clients.num_examples, clients.label_counts, names)
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
         write_sizes(path / "sizes.csv", parts.population)
@@ -92,7 +96,8 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
         advise = functools.partial(advice, config, strategy)
-        messenger = Messenger(config, grid, clients, run_directory, progress, advise)
+        stored = checkpoints.client_state
+        messenger = Messenger(config, grid, clients, run_directory, progress, stored, advise)
         loop = RoundLoop(Run(parts, messenger, run_directory, checkpoints, progress), observers)
         for remark in filter(None, (lost, *checkpoints.passed_over)):
             progress.note(remark)
@@ -121,17 +126,23 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
         If the configuration or the data do not allow the experiment.
     """
     use_folders(config.plugins)
+    find_trackers(config)
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     strategy.check(config)
     _check_state(strategy)
     participation = Participation(config)
     _agree_on_weights(strategy, participation, config)
+    if participation.scheme.looks_at_labels and not config.clients.report_labels:
+        raise UserError(
+            f"participation.name '{config.participation.name}' chooses clients by their label counts, which"
+            " clients.report-labels = false keeps with them: set it to true, or choose another scheme"
+        )
     dataset = open_dataset(config)
     if config.partition.name != "node":
         partition_clients(config, dataset)  # an impossible partition is refused before a client is asked
     evaluation = CentralEvaluation(config, dataset, grid if isinstance(grid, Evaluator) else None)
     apply_privacy(config, strategy, evaluation.model, participation.scheme)
-    clients = discover_clients(grid, config.clients.count, config.failures.timeout, say)
+    clients = meet_clients(config, grid, dataset, say)
     check_private_state(config, participation.scheme, clients.keeps_state)
     participation.setup(clients.num_examples, clients.label_counts)
     population = make_population(config, evaluation.model)
@@ -153,7 +164,7 @@ def run_facts(
         [name for name in buffers if name not in personal],
         config.seed,
         cohort_size(config.clients.count, config.clients.fraction),
-        torch.from_numpy(clients.label_counts),
+        torch.from_numpy(clients.label_counts) if config.clients.report_labels else None,
         torch.from_numpy(clients.num_examples),
         clients.client_ids,
         ClientSpeeds(config),
@@ -164,7 +175,7 @@ def run_facts(
 
 def client_sizes(config: Config) -> list[int]:
     """Return the number of training samples of every client."""
-    return [len(indices) for indices in partition_clients(config, open_dataset(config))]
+    return list(map(int, partition_clients(config, open_dataset(config)).sizes))
 
 
 def has_natural_clients(config: Config) -> bool:
@@ -218,6 +229,7 @@ def _remarks(
             f"{config.rounds} rounds make {made} of local.total-steps = {config.local.total_steps}:"
             f" rounds = {config.local.step_plan().num_rounds(config.local.total_steps)} would make all"
         )
+    yield from _beyond_the_run(config)
     if num_held < num_samples and config.partition.name != "node":
         yield f"the partition leaves out {num_samples - num_held} of {num_samples} training samples"
     if clients.personal_names:
@@ -225,6 +237,21 @@ def _remarks(
             f"{len(clients.personal_names)} of the model's {len(evaluation.initial_arrays())} arrays stay"
             " with the clients: test_accuracy is that of a model which has them as they are initially"
         )
+
+
+def _beyond_the_run(config: Config) -> Iterator[str]:
+    """Name what is set for rounds that the run does not have."""
+    warmup, analysis = config.schedule.warmup_rounds, config.analysis
+    if warmup > config.rounds:
+        yield (
+            f"schedule.warmup-rounds = {warmup} is more than rounds = {config.rounds}: the learning rate does"
+            " not come to optimizer.learning-rate"
+        )
+    for name in ("similarity", "update", "feature"):
+        key = f"analysis.{name}-rounds"
+        listed = RoundList(getattr(analysis, f"{name}_rounds"), key)
+        if listed and listed.first() > config.rounds:
+            yield f"{key} lists no round up to rounds = {config.rounds}: nothing of it is recorded"
 
 
 def _speed_remarks(config: Config, model: nn.Module) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 STOP_FILE = "stop"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
@@ -64,7 +64,7 @@ def stop_between_runs() -> Iterator[StopRequest]:
     request = StopRequest()
     in_force = (signal.default_int_handler, signal.SIG_DFL)
     is_main = threading.current_thread() is threading.main_thread()
-    taken = [number for number in _SIGNALS if is_main and signal.getsignal(number) in in_force]
+    taken = [number for number in STOP_SIGNALS if is_main and signal.getsignal(number) in in_force]
     previous = [(number, signal.signal(number, request.handle)) for number in taken]
     try:
         yield request

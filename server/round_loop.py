@@ -14,6 +14,7 @@ from common.outside_code import runs_outside_code
 from common.randomness import torch_seed
 from common.records import record_of, to_record, to_tensors
 from server.checkpoints.checkpoint import Checkpoint
+from server.checkpoints.resumable import PluginCode, check_fits
 from server.cohorts import Cohorts
 from server.interrupt import StopRequest, stop_between_rounds
 from server.local_steps import LocalSteps
@@ -64,11 +65,24 @@ class RoundLoop:
         self.local_steps = LocalSteps(self.config)
         self.observers = observers
         observers.start(
-            run, {"loop": self, "participation": parts.participation, "local_steps": self.local_steps}
+            run,
+            {
+                "loop": self,
+                "participation": parts.participation,
+                "local_steps": self.local_steps,
+                "code": PluginCode(run.progress.note),
+            },
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Resume a run where a checkpoint left it."""
+        """Resume a run where a checkpoint left it.
+
+        Raises
+        ------
+        UserError
+            If the checkpoint is of another model or of other clients.
+        """
+        check_fits(checkpoint, self.arrays, self.config.clients.count)
         self.server_round = checkpoint.server_round
         self.arrays = to_record({name: checkpoint.arrays[name] for name in self.arrays})
         self.observers.checkpointing.resume(checkpoint)
@@ -110,7 +124,7 @@ class RoundLoop:
 
     def _run_round(self, current: Round, request: StopRequest) -> None:
         started = time.perf_counter()
-        self.messenger.take_back(self.checkpoints.client_state)
+        self.messenger.take_back()
         self._train(current)
         self.server_round = current.number
         self._evaluate(current)

@@ -76,7 +76,7 @@ def size_remarks(model: nn.Module, population: Population | None) -> Iterator[st
     for size in population.sizes:
         share = f"{submodels.num_values(size)} values"
         if not population.is_dynamic:
-            share = f"{population.of_clients().count(size)} clients, {share}"
+            share = f"{population.has_size(size).sum()} clients, {share}"
         yield f"size '{size}': {share}"
     if missing := submodels.missing():
         yield f"no size holds '{missing[0]}' ({len(missing)} entries of the server model stay as they are)"

@@ -142,11 +142,10 @@ class Asynchronous(FedAvg):
         """Let an idle client begin, if there is one; a client that has arrived waits for the next update."""
         assert self._speeds is not None
         busy = {int(client_id) for _, client_id, _ in self.in_flight} | self.arrived.keys()
-        idle = [client_id for client_id in range(len(self._clients)) if client_id not in busy]
-        if not idle:
+        if not (num_idle := len(self._clients) - len(busy)):
             return False
         generator = numpy_generator(self.seed, "clock", self.num_started)
-        client_id = idle[int(generator.integers(len(idle)))]
+        client_id = nth_left(int(generator.integers(num_idle)), busy)
         arrival = self.now + self._speeds.job(client_id, self.num_started)
         heapq.heappush(self.in_flight, [arrival, client_id, version])
         self.num_started += 1
@@ -194,3 +193,13 @@ class Asynchronous(FedAvg):
             )
             for node_id in grid.get_node_ids()
         ]
+
+
+def nth_left(position: int, taken: Iterable[int]) -> int:
+    """Return the whole number at a position, from 0, of those that are not taken, ascending."""
+    number = position
+    for other in sorted(taken):
+        if other > number:
+            break
+        number += 1
+    return number

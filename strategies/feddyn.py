@@ -19,7 +19,7 @@ class FedDyn(ClientMean):
 
     CHANGES = "trained"
 
-    alpha: Annotated[float, Field(gt=0)] = 0.01
+    alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.01
     weighting: Literal["examples", "uniform"] = "uniform"
 
     def __init__(self, **parameters: object) -> None:

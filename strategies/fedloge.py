@@ -37,11 +37,11 @@ class FedLoGe(FixedHead):
 
     head: HeadKind = "sse-c"
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.6
-    head_norm: Annotated[float, Field(gt=0)] = 0.1
+    head_norm: Annotated[float, Field(gt=0, le=1e6)] = 0.1
     head_steps: NonNegative = 10_000
     head_learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     head_bias: Literal["zeros", "linear-default"] = "zeros"
-    kappa: Annotated[float, Field(gt=0)] = 1.7
+    kappa: Annotated[float, Field(gt=0, le=1e6)] = 1.7
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)

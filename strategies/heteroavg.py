@@ -61,7 +61,7 @@ class HeteroAvg(InCo):
     }
 
     weighting: Literal["examples", "uniform"] = "uniform"
-    delta_divisor: Annotated[float, Field(gt=0)] = 1.0
+    delta_divisor: Annotated[float, Field(gt=0, le=1e6)] = 1.0
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
@@ -167,7 +167,7 @@ class HeteroAvg(InCo):
 
     def _size_of(self, node_id: int, server_round: int) -> str:
         assert self.population is not None
-        return self.population.of_clients(server_round)[self._clients[node_id]]
+        return self.population.of_client(self._clients[node_id], server_round)
 
     def _selection_of(self, node_id: int, server_round: int) -> EntrySelection | None:
         if self.population is None:

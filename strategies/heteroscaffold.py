@@ -70,10 +70,10 @@ class HeteroScaffold(HeteroAvg):
         if self.population is None:
             owners.add(model, self.total_weight)
             return owners
-        clients = self.population.of_clients()
-        weights = [1.0] * len(clients) if self.weighting == "uniform" else self.client_examples.tolist()
+        is_uniform, examples = self.weighting == "uniform", self.client_examples.numpy()
         for size in self.population.sizes:
             selection = self._selection(size, self._round)
-            weight = sum(w for w, own in zip(weights, clients, strict=True) if own == size)
+            holders = self.population.has_size(size)
+            weight = float(holders.sum() if is_uniform else examples[holders].sum())
             owners.add(selection.take(model), weight, selection)
         return owners

@@ -27,7 +27,7 @@ class LocalSGD(Workers):
     outer_learning_rate: Annotated[float, Field(gt=0)] = 1.0
     outer_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     outer_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    outer_tau: Annotated[float, Field(gt=0)] = 1e-3
+    outer_tau: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)

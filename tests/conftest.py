@@ -1,4 +1,6 @@
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,6 +23,17 @@ torch.set_num_threads(1)
 # The checks that several methods share report the values that they compare.
 pytest.register_assert_rewrite("tests.methods")
 warnings.filterwarnings("ignore", message="Tip: In future versions of Ray")
+
+
+def pytest_configure() -> None:
+    """Let the processes that tests start have the usual signals where nohup or a script's ``&`` ignores some.
+
+    Those that are ignored are inherited, those that a function handles are not.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            if signal.getsignal(number) == signal.SIG_IGN:
+                signal.signal(number, lambda _number, _frame: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

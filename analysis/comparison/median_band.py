@@ -22,9 +22,15 @@ def band(curves: Sequence["pd.Series[float]"]) -> pd.DataFrame:
 
 
 def limits(bands: Sequence[pd.DataFrame]) -> tuple[float, float]:
-    """Return limits that leave 5 % below all bands, and 5 % of what is then shown above them."""
+    """Return limits that leave 5 % below all bands, and 5 % of what is then shown above them.
+
+    Bands of a single value get 5 % of it on both sides.
+    """
     low = float(min(table["low"].min() for table in bands))
     high = float(max(table["high"].max() for table in bands))
+    if low == high:
+        margin = _MARGIN * (abs(low) or 1)
+        return low - margin, high + margin
     low -= _MARGIN * (high - low)
     return low, high + _MARGIN * (high - low)
 

@@ -2,11 +2,13 @@
 
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from common.client_tables import read_counts, read_table
 from common.errors import UserError
 from common.files import read_json, read_text
 
@@ -17,6 +19,10 @@ _IDS = frozenset({"round", "client_id", "layer", "class", "head"})
 
 class NoDataError(UserError):
     """A file of the run directory is missing, or has no rows yet."""
+
+
+class LabelsAtHomeError(NoDataError):
+    """The clients of the run kept their label counts for themselves."""
 
 
 def read_metrics(run_dir: Path) -> pd.DataFrame:
@@ -67,9 +73,29 @@ def read_label_distribution(run_dir: Path) -> pd.DataFrame:
     ------
     UserError
         If the file is missing, empty or not such a table.
+    LabelsAtHomeError
+        If the clients did not report their labels.
     """
     table = _read_csv(run_dir, "label_distribution.csv", ["client_id", "num_examples"])
-    return table.set_index("client_id").sort_index().drop(columns="num_examples")
+    if len(table.columns) == 2:
+        raise LabelsAtHomeError(
+            f"the clients of {run_dir} kept their label counts for themselves (clients.report-labels = false)"
+        )
+    table = table.set_index("client_id").sort_index().drop(columns="num_examples")
+    counts = read_counts(run_dir / "label_distribution.csv", table.shape[1])
+    return table if counts is None else _of_all_clients(dict(zip(table.columns, counts.T, strict=True)))
+
+
+def read_client_ids(run_dir: Path) -> "pd.Index[int]":
+    """Return the ids of all clients, ascending; as ``read_label_distribution``, but needs no labels."""
+    try:
+        return read_label_distribution(run_dir).index
+    except LabelsAtHomeError:
+        columns = read_table(run_dir / "label_distribution.csv", ["num_examples"])
+    if columns is not None:
+        return pd.RangeIndex(len(columns["num_examples"]))
+    table = _read_csv(run_dir, "label_distribution.csv", ["client_id", "num_examples"])
+    return table.set_index("client_id").sort_index().index
 
 
 def read_participation(run_dir: Path) -> pd.DataFrame:
@@ -81,7 +107,13 @@ def read_participation(run_dir: Path) -> pd.DataFrame:
         If the file is missing (some schemes have no such distribution), empty or not such a table.
     """
     table = _read_csv(run_dir, "participation.csv", ["client_id", "probability", "inclusion"])
-    return table.set_index("client_id").sort_index()
+    columns = read_table(run_dir / "participation.csv", ["probability", "inclusion"])
+    return table.set_index("client_id").sort_index() if columns is None else _of_all_clients(columns)
+
+
+def _of_all_clients(columns: Mapping[str, Any]) -> pd.DataFrame:
+    table = pd.DataFrame(columns)
+    return table.rename_axis(index="client_id")
 
 
 def read_layers(run_dir: Path) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from common.device import prepare_process, resolve_device, to_device
 from common.outside_code import runs_outside_code
 from common.records import Tensors
 from datasets.configured import open_dataset
+from datasets.partition import Partition
 from datasets.partition_scheme import partition_clients
 from datasets.transforms import make_normalizer
 from models.architectures.layers import dropout_layers
@@ -47,7 +48,7 @@ class Worker:
         self.dataset = open_dataset(config, data_root)
         self.train = self.dataset.train.to(self.device)
         self.normalizer = make_normalizer(self.dataset, self.device)
-        self._partition: list[npt.NDArray[np.int64]] | None = None
+        self._partition: Partition | None = None
         self.metrics = find_metrics(config.metrics)
         self._sized: dict[str, Worker] = {}
         self._adopt(self._build())

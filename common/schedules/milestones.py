@@ -12,7 +12,7 @@ from common.schedules import Schedule
 class Milestones(Schedule):
     """Multiplies by ``gamma`` after floor(f T) of T rounds for each fraction f of ``milestones``."""
 
-    gamma: Annotated[float, Field(gt=0)] = 0.1
+    gamma: Annotated[float, Field(gt=0, le=1000)] = 0.1
     milestones: str = "0.5,0.75"
 
     def check(self) -> None:

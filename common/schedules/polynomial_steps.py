@@ -10,7 +10,7 @@ from common.schedules import Schedule
 class PolynomialSteps(Schedule):
     """(1 - (t - W) / (T - W))^power after a warm-up of W steps (LARS: power 2, LAMB: 1)."""
 
-    power: Annotated[float, Field(gt=0)] = 1.0
+    power: Annotated[float, Field(gt=0, le=1000)] = 1.0
 
     def by_step(self, step: int, total_steps: int, warmup_steps: int) -> float:
         """Return the factor of step t of T."""

@@ -13,7 +13,7 @@ class Step(Schedule):
 
     depends_on_length = False
 
-    gamma: Annotated[float, Field(gt=0)] = 0.1
+    gamma: Annotated[float, Field(gt=0, le=1000)] = 0.1
     step_rounds: Annotated[int, Field(ge=0)] = 0
 
     def check(self) -> None:

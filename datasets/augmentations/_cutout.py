@@ -2,6 +2,8 @@
 
 import torch
 
+from common.errors import UserError
+
 
 def cutout(inputs: torch.Tensor, generator: torch.Generator, side: int) -> torch.Tensor:
     """Put zeros into a square of every image (DeVries and Taylor 2017).
@@ -22,8 +24,18 @@ def cutout(inputs: torch.Tensor, generator: torch.Generator, side: int) -> torch
     -------
     torch.Tensor
         New images.
+
+    Raises
+    ------
+    UserError
+        If the square hides every image as a whole, wherever it lies.
     """
     samples, _, height, width = inputs.shape
+    if side >= 2 * max(height, width):
+        raise UserError(
+            f"augmentation.cutout = {side} hides images of {height}x{width} pixels as a whole: take a number"
+            " below their side"
+        )
     hidden = []
     for length in (height, width):
         centre = torch.randint(0, length, (samples, 1), generator=generator, device=generator.device)

@@ -31,7 +31,7 @@ from datasets.images.decoding import DecodedDataset, decode
 from datasets.images.files import walk
 from datasets.images.raw import RawDataset
 
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 _DESCRIPTION = "description.json"
 _ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
 _STEP = 2**20

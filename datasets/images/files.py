@@ -2,13 +2,18 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from common.errors import UserError
 from common.files import kind_of
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# Images as well, which are not read: somebody may think that they are.
+_NOT_READ = frozenset((
+    ".avif", ".dng", ".gif", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".jpe", ".jxl", ".pnm", ".psd",
+    ".svg", ".tga",
+))  # fmt: skip
 # What macOS, Windows and network drives leave next to somebody's files.
 _LEFT_BY_SYSTEMS = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"})
 
@@ -88,6 +93,23 @@ def image_files(folder: Path) -> list[Path]:
             raise UserError(f"{path} is {kind_of(status.st_mode)}, not an image: move it away")
         found.append(path)
     return sorted(found)
+
+
+def left_out(folders: Iterable[Path]) -> tuple[str, ...]:
+    """Return a remark on the images in folders whose format is not read; none if there are none."""
+    found: list[str] = []
+    for folder in folders:
+        for above, names, files in os.walk(folder, followlinks=False):
+            names[:] = [name for name in names if not is_hidden(name)]
+            found += (
+                os.path.join(above, name)
+                for name in files
+                if os.path.splitext(name)[1].lower() in _NOT_READ and not is_hidden(name)
+            )
+    if not found:
+        return ()
+    named = f"{len(found)} images are" if found[1:] else "an image is"
+    return (f"{named} left out, since such files are not read: {printable(min(found))}",)
 
 
 def printable(name: str) -> str:

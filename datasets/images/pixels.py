@@ -1,7 +1,7 @@
 """The pixels of one image file, as 8-bit RGB by stated rules."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,17 @@ from PIL import Image
 
 from common.errors import UserError
 
+# How to turn stored pixels so that they stand upright, by the camera's note in the file (EXIF, tag 274).
+_ORIENTATION = 274
+_UPRIGHT: Mapping[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]] = {
+    2: lambda x: x[:, :, ::-1],
+    3: lambda x: x[:, ::-1, ::-1],
+    4: lambda x: x[:, ::-1],
+    5: lambda x: x.swapaxes(1, 2),
+    6: lambda x: x.swapaxes(1, 2)[:, :, ::-1],
+    7: lambda x: x.swapaxes(1, 2)[:, ::-1, ::-1],
+    8: lambda x: x.swapaxes(1, 2)[:, ::-1],
+}
 # TIFF tags.
 _BITS_PER_SAMPLE = 258
 _PHOTOMETRIC = 262
@@ -22,7 +33,8 @@ def decode_image(path: Path) -> npt.NDArray[np.uint8]:
 
     Grey of up to 16 bits is scaled so that black and white stay black and white, and is repeated in three
     channels; colours of 16 bits keep their high byte. Transparency is left out, as by torchvision; palettes,
-    CMYK and the like are converted to RGB.
+    CMYK and the like are converted to RGB. Photographs are turned upright, as viewers show them. Of several
+    images in a file the first one counts.
 
     Raises
     ------
@@ -32,7 +44,9 @@ def decode_image(path: Path) -> npt.NDArray[np.uint8]:
     try:
         # What Pillow remarks on (large images, damaged metadata) changes no pixel.
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            return _to_rgb(image, path)
+            pixels = _to_rgb(image, path)
+            upright = _UPRIGHT.get(_orientation(image))
+            return np.ascontiguousarray(upright(pixels)) if upright else pixels
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders do not agree on what a broken file raises
@@ -52,6 +66,17 @@ def _to_rgb(image: Image.Image, path: Path) -> npt.NDArray[np.uint8]:
             f"{path} has {kind} pixels, and nothing says which value is white: save it with 8 or 16 bits"
         )
     return np.asarray(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return how the pixels of a loaded image lie, 1 if upright or a damaged note does not say.
+
+    Pillow turns TIFF by itself as it loads.
+    """
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # as decoders, readers of notes raise anything
+        return 1
 
 
 def _grey_bits(image: Image.Image) -> int:

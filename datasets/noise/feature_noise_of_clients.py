@@ -23,7 +23,7 @@ def with_feature_noise(dataset: Dataset, section: DatasetSection, scheme: Partit
     rho, overflow = section.feature_noise, section.feature_noise_overflow
     images = noise_images(dataset.train.inputs, donors, rho, overflow)
 
-    def noisy(split: Split, parts: list[IndexArray]) -> Split:
+    def noisy(split: Split, parts: Sequence[IndexArray]) -> Split:
         return replace(split, inputs=add_feature_noise(split.inputs, parts, images, rho, overflow))
 
     def dealt(split: Split, key: int) -> Split:
@@ -37,7 +37,7 @@ def with_feature_noise(dataset: Dataset, section: DatasetSection, scheme: Partit
 
 def donors_of(
     dataset: Dataset, section: DatasetSection, scheme: PartitionScheme
-) -> tuple[PartitionScheme, list[IndexArray], Donors]:
+) -> tuple[PartitionScheme, Sequence[IndexArray], Donors]:
     """Return who has which noise: the scheme, its partition of the training set, and whose images are it."""
     if dataset.kind != "images":
         what = "text" if dataset.is_text else dataset.kind

@@ -2,9 +2,10 @@
 
 A scheme module has one public function ``partition(targets, num_clients, generator, *, ...)`` whose keyword
 parameters, with their annotations and defaults, are what ``partition.<parameter>`` may set. It returns one
-int64 index array per client, sorted and disjoint. A scheme with a fourth parameter ``natural_clients`` is
-also given the natural client of every sample, or None; one with ``classes`` the class that every label was
-made from (``dataset.binarize``), or the label itself. Modules with a leading underscore are helpers.
+int64 index array per client, sorted and disjoint: a ``Partition``, or a list of arrays. A scheme with a
+fourth parameter ``natural_clients`` is also given the natural client of every sample, or None; one with
+``classes`` the class that every label was made from (``dataset.binarize``), or the label itself. Modules with
+a leading underscore are helpers.
 """
 
 import inspect
@@ -12,16 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from common.errors import UserError
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import PARTITION, find_function, names, project_names
 from common.sections import Value
+from datasets.partition import IndexArray, Partition
 
 __all__ = ["available_partitions", "make_partition", "partition_parameters"]
-
-IndexArray = npt.NDArray[np.int64]
 
 
 def available_partitions() -> list[str]:
@@ -53,7 +52,7 @@ def make_partition(
     parameters: Mapping[str, Value],
     natural_clients: IndexArray | None = None,
     classes: IndexArray | None = None,
-) -> list[IndexArray]:
+) -> Partition:
     """Distribute the samples over clients.
 
     Parameters
@@ -75,7 +74,7 @@ def make_partition(
 
     Returns
     -------
-    list of numpy.ndarray
+    Partition
         For each client its int64 indices into ``targets``: sorted, disjoint between clients.
 
     Raises
@@ -97,10 +96,12 @@ def make_partition(
     elif "classes" in inspect.signature(scheme).parameters:
         given = (np.asarray(targets if classes is None else classes),)
     made = scheme(np.asarray(targets), num_clients, generator, *given, **arguments)
-    return made if name in project_names(PARTITION) else _checked(made, name, len(targets), num_clients)
+    if name in project_names(PARTITION) and isinstance(made, Partition):
+        return made
+    return _checked(made, name, len(targets), num_clients)
 
 
-def _checked(made: object, name: str, num_samples: int, num_clients: int) -> list[IndexArray]:
+def _checked(made: object, name: str, num_samples: int, num_clients: int) -> Partition:
     """Return a partition of somebody's own as int64 arrays, sorted, if it is one."""
     parts = [np.asarray(part) for part in made] if isinstance(made, Sequence | np.ndarray) else []
     fault = ""
@@ -116,8 +117,8 @@ def _checked(made: object, name: str, num_samples: int, num_clients: int) -> lis
             fault = "must not deal a sample twice"
     if fault:
         raise UserError(f"partition.name '{name}' {fault}")
-    return [np.sort(part).astype(np.int64) for part in parts]
+    return Partition.of(parts).sorted()
 
 
-def _scheme(name: str) -> Callable[..., list[IndexArray]]:
+def _scheme(name: str) -> Callable[..., Sequence[IndexArray]]:
     return find_function(PARTITION, name)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.dirichlet import FloatArray, log_dirichlet_weights, normalise
+from datasets.partition import Partition
 from datasets.partitions._dealing import IndexArray, class_pools, deal
 
 Mixture = Callable[[npt.NDArray[np.bool_]], FloatArray]
@@ -21,7 +22,7 @@ def client_mixtures(
     alpha_is_total: bool,
     *,
     use_all: bool,
-) -> list[IndexArray]:
+) -> Partition:
     """Let each client draw samples without replacement from its own Dirichlet mixture of classes.
 
     Hsu, Qi and Brown, "Measuring the Effects of Non-Identical Data Distribution for Federated Visual

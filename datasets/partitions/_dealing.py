@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from datasets.partition import Partition
+
 IndexArray = npt.NDArray[np.int64]
 
 
@@ -12,12 +14,17 @@ def class_pools(targets: IndexArray) -> list[IndexArray]:
     return np.split(by_label, np.cumsum(np.bincount(targets))[:-1])
 
 
-def deal(pools: list[IndexArray], counts: IndexArray, generator: np.random.Generator) -> list[IndexArray]:
+def deal(pools: list[IndexArray], counts: IndexArray, generator: np.random.Generator) -> Partition:
     """Shuffle each pool and give ``counts[client, pool]`` of its samples to each client."""
-    dealt: list[list[IndexArray]] = [[] for _ in counts]
+    owners, samples = [], []
     for pool, takes in zip(pools, counts.T, strict=True):
-        shuffled = generator.permutation(pool)
-        ends = np.cumsum(takes)
-        for client in np.flatnonzero(takes):
-            dealt[client].append(shuffled[ends[client] - takes[client] : ends[client]])
-    return [np.sort(np.concatenate(parts)) for parts in dealt]
+        owners.append(np.repeat(np.arange(len(counts)), takes))
+        samples.append(generator.permutation(pool)[: len(owners[-1])])
+    by_owner = np.argsort(np.concatenate(owners), kind="stable")
+    return Partition.of_sizes(np.concatenate(samples)[by_owner], counts.sum(axis=1)).sorted()
+
+
+def even_pieces(order: IndexArray, num_clients: int) -> Partition:
+    """Cut samples into as many contiguous pieces, whose sizes differ by at most one, and sort each."""
+    size, larger = divmod(len(order), num_clients)
+    return Partition.of_sizes(order, np.repeat([size + 1, size], [larger, num_clients - larger])).sorted()

@@ -9,6 +9,7 @@ import random
 import numpy as np
 
 from common.errors import UserError
+from datasets.partition import Partition
 from datasets.partitions._dealing import IndexArray
 
 NIID_BENCH_MIN_SIZE = 10
@@ -17,7 +18,7 @@ _MAX_TRIES = 1000
 
 def niid_bench_dirichlet(
     targets: IndexArray, num_clients: int, alpha: float, seed: int, min_size: int = 10
-) -> list[IndexArray]:
+) -> Partition:
     """Return the partition that NIID-Bench's ``noniid-labeldir`` makes after ``numpy.random.seed(seed)``."""
     return retried_dirichlet(targets, num_clients, alpha, np.random.RandomState(seed), min_size, masked=True)
 
@@ -30,7 +31,7 @@ def retried_dirichlet(
     min_size: int,
     *,
     masked: bool,
-) -> list[IndexArray]:
+) -> Partition:
     """Cut each class by a Dirichlet draw over the clients; start again while a client is too small.
 
     Parameters
@@ -56,7 +57,7 @@ def retried_dirichlet(
     best = 0
     for _ in range(_MAX_TRIES):
         attempt = _attempt(targets, num_clients, alpha, legacy_generator, masked)
-        smallest = min(len(indices) for indices in attempt)
+        smallest = int(attempt.sizes.min())
         if smallest >= min_size:
             return attempt
         best = max(best, smallest)
@@ -73,7 +74,7 @@ def _attempt(
     alpha: float,
     legacy_generator: np.random.RandomState,
     masked: bool,
-) -> list[IndexArray]:
+) -> Partition:
     # The order of draws (shuffle, then Dirichlet) and the floating-point steps are NIID-Bench's.
     fair_share = len(targets) / num_clients
     owner = np.empty(len(targets), dtype=np.int64)
@@ -91,13 +92,12 @@ def _attempt(
         takes = np.diff(cuts, prepend=0, append=len(pool))
         owner[pool] = np.repeat(np.arange(num_clients), takes)
         client_sizes += takes
-    by_owner = np.argsort(owner, kind="stable")
-    return np.split(by_owner, np.cumsum(client_sizes)[:-1])
+    return Partition.of_owners(owner, num_clients)
 
 
 def niid_bench_quantity(
     num_samples: int, num_clients: int, beta: float, seed: int, min_size: int = NIID_BENCH_MIN_SIZE
-) -> list[IndexArray]:
+) -> Partition:
     """Return the partition of NIID-Bench's ``iid-diff-quantity`` after ``numpy.random.seed(seed)``."""
     return retried_quantity(num_samples, num_clients, beta, np.random.RandomState(seed), min_size)
 
@@ -108,7 +108,7 @@ def retried_quantity(
     beta: float,
     legacy_generator: np.random.RandomState,
     min_size: int,
-) -> list[IndexArray]:
+) -> Partition:
     """Cut a permutation at shares drawn from a Dirichlet distribution, which is drawn until all suffice.
 
     As published, a share must come to ``min_size`` samples before cuts are rounded down, so that a client may
@@ -127,7 +127,8 @@ def retried_quantity(
         smallest = float(np.min(shares * num_samples))
         if smallest >= min_size:
             cuts = (np.cumsum(shares) * num_samples).astype(np.int64)[:-1]
-            return [np.sort(piece) for piece in np.split(order, cuts)]
+            sizes = np.diff(cuts, prepend=0, append=num_samples)
+            return Partition.of_sizes(order, sizes).sorted()
         best = max(best, smallest)
     raise UserError(
         f"partition 'quantity': after {_MAX_TRIES} tries the smallest client has at best {best:.0f} samples"
@@ -157,7 +158,7 @@ def niid_bench_labels(
     classes_per_client: int,
     label_generator: random.Random,
     legacy_generator: np.random.RandomState,
-) -> list[IndexArray]:
+) -> Partition:
     """Cut each class evenly among its owners, as ``noniid-#label<n>`` does; without its branch for n = 10.
 
     That branch gives every client the classes 0 to 9 whatever the data set. Client sizes differ, and classes
@@ -172,4 +173,4 @@ def niid_bench_labels(
         holders = [client for client, labels in enumerate(owners) if label in labels]
         for client, piece in zip(holders, np.array_split(pool, max(1, len(holders))), strict=False):
             hands[client].append(piece)
-    return [np.sort(np.concatenate(pieces)) for pieces in hands]
+    return Partition.of(np.concatenate(pieces) for pieces in hands).sorted()

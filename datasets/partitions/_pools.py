@@ -5,16 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.errors import UserError
+from datasets.partition import Partition
 from datasets.partitions._dealing import IndexArray
 
 
-def deal_pools(shared: IndexArray, sorted_pools: Sequence[IndexArray], num_clients: int) -> list[IndexArray]:
+def deal_pools(shared: IndexArray, sorted_pools: Sequence[IndexArray], num_clients: int) -> Partition:
     """Give client k the k-th of equal, contiguous pieces of every pool; what remains of a pool is left out.
 
     Returns
     -------
-    list of numpy.ndarray
-        Indices by client: first those of `shared`, then those of the sorted pools in turn.
+    Partition
+        Unsorted: of every client first those of `shared`, then those of the sorted pools in turn.
     """
     pools = [shared, *sorted_pools]
     sizes = [len(pool) // num_clients for pool in pools]
@@ -22,7 +23,7 @@ def deal_pools(shared: IndexArray, sorted_pools: Sequence[IndexArray], num_clien
         raise UserError(
             f"the partition would leave {num_clients} clients without samples: lower clients.count"
         )
-    return [
-        np.concatenate([pool[k * size : (k + 1) * size] for pool, size in zip(pools, sizes, strict=True)])
-        for k in range(num_clients)
+    pieces = [
+        pool[: num_clients * size].reshape(num_clients, size) for pool, size in zip(pools, sizes, strict=True)
     ]
+    return Partition.of_sizes(np.concatenate(pieces, axis=1).ravel(), np.full(num_clients, sum(sizes)))

@@ -5,12 +5,13 @@ import heapq
 import numpy as np
 
 from common.dirichlet import log_dirichlet_weights, normalise
+from datasets.partition import Partition
 from datasets.partitions._dealing import IndexArray, class_pools, deal
 
 
 def repaired_dirichlet(
     targets: IndexArray, num_clients: int, generator: np.random.Generator, alpha: float, min_size: int
-) -> list[IndexArray]:
+) -> Partition:
     """Cut each class by a Dirichlet draw over the clients, then fill those below ``min_size``.
 
     Drawing again until all clients are large enough, as NIID-Bench (Li et al., ICDE 2022) does, practically

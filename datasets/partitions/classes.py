@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
+from datasets.partition import Partition
 from datasets.partitions._dealing import IndexArray, class_pools, deal
 from datasets.partitions._niid_bench import niid_bench_labels
 from datasets.partitions._top_up import top_up
@@ -20,7 +21,7 @@ def partition(
     *,
     classes_per_client: int = 2,
     variant: Literal["balanced", "niid-bench"] = "balanced",
-) -> list[IndexArray]:
+) -> Partition:
     """Give every client samples of exactly ``classes_per_client`` labels.
 
     The label-skew setting of McMahan et al. (2017), built so that it cannot fail: label sets are random,
@@ -105,12 +106,11 @@ def _check_pools(labels: IndexArray, pool_sizes: IndexArray, owners_per_class: I
         )
 
 
-def _check_hands(parts: list[IndexArray]) -> None:
-    empty = [client for client, indices in enumerate(parts) if len(indices) == 0]
-    if empty:
+def _check_hands(parts: Partition) -> None:
+    if not parts.sizes.all():
         raise UserError(
-            f"partition 'classes': client {empty[0]} gets no sample, for its labels have more owners than"
-            " samples; lower clients.count"
+            f"partition 'classes': client {parts.sizes.argmin()} gets no sample, for its labels have more"
+            " owners than samples; lower clients.count"
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from common.errors import UserError
+from datasets.partition import Partition
 from datasets.partitions._client_dirichlet import client_mixtures
 from datasets.partitions._dealing import IndexArray
 from datasets.partitions._niid_bench import NIID_BENCH_MIN_SIZE, retried_dirichlet
@@ -21,7 +22,7 @@ def partition(
     variant: Literal["repair", "niid-bench", "plain", "hsu", "balanced"] = "repair",
     min_size: Annotated[int, Field(ge=0)] = 0,
     alpha_is_total: bool = False,
-) -> list[IndexArray]:
+) -> Partition:
     """Skew the clients' label distributions; a small ``alpha`` means much skew.
 
     Parameters

@@ -5,6 +5,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from datasets.partition import Partition
 from datasets.partitions._dealing import IndexArray
 from datasets.partitions._pools import deal_pools
 
@@ -16,7 +17,7 @@ def partition(
     classes: IndexArray,
     *,
     heterogeneity: Annotated[float, Field(ge=0, le=1)] = 0.5,
-) -> list[IndexArray]:
+) -> Partition:
     """Deal a share of the samples at random, and the rest of every label in the order of its classes.
 
     Bao, Crawshaw and Liu (ICML 2024), FeatureCIFAR: with ``dataset.binarize`` the labels of all clients stay
@@ -31,12 +32,12 @@ def partition(
         q: this share of the samples is dealt by class.
     """
     order = generator.permutation(len(targets))
-    return [np.sort(part) for part in feature_partition(order, targets, classes, num_clients, heterogeneity)]
+    return feature_partition(order, targets, classes, num_clients, heterogeneity).sorted()
 
 
 def feature_partition(
     order: IndexArray, targets: IndexArray, classes: IndexArray, num_clients: int, heterogeneity: float
-) -> list[IndexArray]:
+) -> Partition:
     """Return the clients' samples in the order in which they are dealt.
 
     Parameters

@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from common.errors import UserError
+from datasets.partition import Partition
 from datasets.partitions._dealing import IndexArray
 
 PUBLISHED_ALPHA, PUBLISHED_SEED = 0.5, 3407
@@ -18,7 +19,7 @@ def partition(
     *,
     alpha: Annotated[float, Field(gt=0)] = PUBLISHED_ALPHA,
     legacy_seed: Annotated[int, Field(ge=-1, lt=2**32)] = PUBLISHED_SEED,
-) -> list[IndexArray]:
+) -> Partition:
     """Draw p ~ Dir(alpha, ..., alpha) over the clients for each class, and the owner of each sample from p.
 
     Xiao et al., "FedLoGe: Joint Local and Generic Federated Learning under Long-tailed Data" (ICLR 2024), and
@@ -39,12 +40,11 @@ def partition(
         If a client gets no sample.
     """
     parts = deal_classes(targets, num_clients, alpha, legacy_generator(legacy_seed, generator))
-    for client, indices in enumerate(parts):
-        if not len(indices):
-            raise UserError(
-                f"partition 'fed-lt': client {client} gets no sample; choose another partition.legacy-seed, a"
-                " larger partition.alpha or a smaller clients.count"
-            )
+    if not parts.sizes.all():
+        raise UserError(
+            f"partition 'fed-lt': client {parts.sizes.argmin()} gets no sample; choose another"
+            " partition.legacy-seed, a larger partition.alpha or a smaller clients.count"
+        )
     return parts
 
 
@@ -55,7 +55,7 @@ def legacy_generator(legacy_seed: int, generator: np.random.Generator) -> np.ran
 
 def deal_classes(
     targets: IndexArray, num_clients: int, alpha: float, generator: np.random.RandomState
-) -> list[IndexArray]:
+) -> Partition:
     """Return the clients' sorted indices, which may be none."""
     num_classes = int(targets.max()) + 1
     # In the authors' code each client may have each class with probability 1: a draw of ones, which still
@@ -66,7 +66,7 @@ def deal_classes(
         pool = np.flatnonzero(targets == label)
         shares = generator.dirichlet(np.repeat(alpha, num_clients))
         owners[pool] = generator.choice(num_clients, size=len(pool), p=shares)
-    return [np.flatnonzero(owners == client) for client in range(num_clients)]
+    return Partition.of_owners(owners, num_clients)
 
 
 def generator_after(

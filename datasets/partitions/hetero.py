@@ -5,6 +5,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from datasets.partition import Partition
 from datasets.partitions._dealing import IndexArray
 from datasets.partitions._niid_bench import NIID_BENCH_MIN_SIZE, niid_bench_dirichlet
 
@@ -17,7 +18,7 @@ def partition(
     alpha: Annotated[float, Field(gt=0)] = 0.5,
     legacy_seed: Annotated[int, Field(ge=-1, lt=2**32)] = -1,
     min_size: Annotated[int, Field(ge=0)] = NIID_BENCH_MIN_SIZE,
-) -> list[IndexArray]:
+) -> Partition:
     """Cut each class by a Dirichlet draw over the clients, again until all have ``min_size`` samples.
 
     Clients that hold their fair share get nothing of the classes still to come. It is ``dirichlet`` with

@@ -5,9 +5,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from common.client_tables import DAMAGED_NPZ
 from common.errors import UserError
 from common.files import expanded, read_json
-from datasets.partition_report import DAMAGED_NPZ, read_partition
+from datasets.partition import Partition
+from datasets.partition_report import read_partition
 from datasets.partitions._dealing import IndexArray
 from datasets.partitions._niid_bench import NIID_BENCH_MIN_SIZE, niid_bench_dirichlet
 
@@ -22,7 +24,7 @@ def partition(
     min_size: Annotated[int, Field(ge=0)] = NIID_BENCH_MIN_SIZE,
     file: str = "",
     all_samples: bool = True,
-) -> list[IndexArray]:
+) -> Partition:
     """Return the partition of a file, or else that of ``hetero`` with a seed that is not the run's.
 
     Parameters
@@ -49,7 +51,7 @@ def partition(
     parts = _read(file)
     if len(parts) != num_clients:
         raise _misfit(file, f"it has {len(parts)} clients, and clients.count is {num_clients}")
-    indices = np.concatenate(parts)
+    indices = parts.indices
     if indices.size and not 0 <= indices.min() <= indices.max() < len(targets):
         raise _misfit(file, f"its indices do not go from 0 to {len(targets) - 1}, the data's last sample")
     if len(np.unique(indices)) != len(indices):
@@ -57,23 +59,23 @@ def partition(
     if all_samples and len(indices) != len(targets):
         missing = len(targets) - len(indices)
         raise _misfit(file, f"it leaves out {missing} samples (partition.all-samples = false allows that)")
-    smallest = min(map(len, parts))
+    smallest = int(parts.sizes.min())
     if smallest < max(1, min_size):
         raise _misfit(file, f"its smallest client has {smallest} samples (partition.min-size is {min_size})")
-    return [np.sort(part) for part in parts]
+    return parts.sorted()
 
 
-def _read(file: str) -> list[IndexArray]:
+def _read(file: str) -> Partition:
     path = expanded(file, "partition.file")
     if not path.is_file():
         raise UserError(f"partition.file: there is no file '{file}'")
     try:
         if path.suffix == ".npz":
-            return [_indices(part) for part in read_partition(path)]
+            return read_partition(path)
         content = read_json(path)
         if not isinstance(content, list):
             raise ValueError("it is not a list")
-        return [_indices(part) for part in content]
+        return Partition.of(map(_indices, content))
     except (*DAMAGED_NPZ, UserError) as error:
         raise UserError(
             f"partition.file: '{file}' is neither a partition.npz nor a JSON list of lists: {error}"

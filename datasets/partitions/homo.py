@@ -5,7 +5,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from datasets.partitions._dealing import IndexArray
+from datasets.partition import Partition
+from datasets.partitions._dealing import IndexArray, even_pieces
 
 
 def partition(
@@ -14,7 +15,7 @@ def partition(
     generator: np.random.Generator,
     *,
     legacy_seed: Annotated[int, Field(ge=-1, lt=2**32)] = -1,
-) -> list[IndexArray]:
+) -> Partition:
     """Cut a random permutation of all samples into pieces whose sizes differ by at most one.
 
     Parameters
@@ -26,4 +27,4 @@ def partition(
     """
     seed = legacy_seed if legacy_seed >= 0 else int(generator.integers(2**32))
     order = np.random.RandomState(seed).permutation(len(targets))
-    return [np.sort(piece) for piece in np.array_split(order, num_clients)]
+    return even_pieces(order, num_clients)

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from datasets.partitions._dealing import IndexArray, class_pools
+from datasets.partition import Partition
+from datasets.partitions._dealing import IndexArray, class_pools, even_pieces
 
 
 def partition(
     targets: IndexArray, num_clients: int, generator: np.random.Generator, *, stratified: bool = True
-) -> list[IndexArray]:
+) -> Partition:
     """Deal all samples out evenly.
 
     Parameters
@@ -19,12 +20,11 @@ def partition(
         within each class. Otherwise the samples are shuffled and cut into equal pieces.
     """
     if not stratified:
-        pieces = np.array_split(generator.permutation(len(targets)), num_clients)
-        return [np.sort(piece) for piece in pieces]
+        return even_pieces(generator.permutation(len(targets)), num_clients)
     pools = class_pools(targets)
     class_order = generator.permutation(len(pools))
     deck = np.concatenate([generator.permutation(pools[label]) for label in class_order])
-    hands: list[IndexArray] = [np.empty(0, dtype=np.int64)] * num_clients
-    for turn, client in enumerate(generator.permutation(num_clients)):
-        hands[client] = np.sort(deck[turn::num_clients])
-    return hands
+    turns = generator.permutation(num_clients)
+    owners = np.empty(len(deck), dtype=np.int64)
+    owners[deck] = turns[np.arange(len(deck)) % num_clients]
+    return Partition.of_owners(owners, num_clients)

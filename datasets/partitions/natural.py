@@ -3,7 +3,8 @@
 import numpy as np
 
 from common.errors import UserError
-from datasets.partitions._dealing import IndexArray, class_pools
+from datasets.partition import Partition
+from datasets.partitions._dealing import IndexArray
 
 
 def partition(
@@ -11,7 +12,7 @@ def partition(
     num_clients: int,
     generator: np.random.Generator,
     natural_clients: IndexArray | None,
-) -> list[IndexArray]:
+) -> Partition:
     """Give every client the samples of one natural client, in the data set's order of these.
 
     Parameters
@@ -24,10 +25,10 @@ def partition(
             "partition 'natural' needs data that come from clients, such as dataset 'shakespeare' or images"
             " with a dataset.list-file that names users: choose another partition.name, or another data set"
         )
-    pools = class_pools(natural_clients)
-    if len(pools) != num_clients or not all(map(len, pools)):
+    sizes = np.bincount(natural_clients)
+    if len(sizes) != num_clients or not sizes.all():
         raise UserError(
-            f"partition 'natural': clients.count is {num_clients}, but the data have {len(pools)} natural"
+            f"partition 'natural': clients.count is {num_clients}, but the data have {len(sizes)} natural"
             " clients: set it to that"
         )
-    return pools
+    return Partition.of_owners(natural_clients, num_clients)

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from common.dirichlet import FloatArray, log_dirichlet_weights, normalise
 from common.errors import UserError
+from datasets.partition import Partition
 from datasets.partitions._client_dirichlet import draw_classes, warn_left_out
 from datasets.partitions._dealing import IndexArray, class_pools, deal
 
@@ -29,7 +30,7 @@ def partition(
     *,
     coarse_alpha: Annotated[float, Field(gt=0)] = 0.1,
     fine_alpha: Annotated[float, Field(gt=0)] = 10.0,
-) -> list[IndexArray]:
+) -> Partition:
     """Give every client its own mixture of the 20 coarse classes and, within each, of its 5 fine classes.
 
     Reddi et al., "Adaptive Federated Optimization" (ICLR 2021), appendix on a federated CIFAR-100, after Li

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from common.dirichlet import log_dirichlet_weights, normalise
 from common.errors import UserError
+from datasets.partition import Partition
 from datasets.partitions._dealing import IndexArray
 from datasets.partitions._niid_bench import NIID_BENCH_MIN_SIZE, retried_quantity
 from datasets.partitions._repaired_dirichlet import repair
@@ -20,7 +21,7 @@ def partition(
     beta: Annotated[float, Field(gt=0)] = 0.5,
     variant: Literal["repair", "niid-bench"] = "repair",
     min_size: Annotated[int, Field(ge=0)] = 0,
-) -> list[IndexArray]:
+) -> Partition:
     """Cut the shuffled samples at shares q ~ Dir(beta, ..., beta); a small ``beta`` means unequal sizes.
 
     Parameters
@@ -55,4 +56,4 @@ def partition(
     sizes = np.diff(cuts, prepend=0, append=len(targets))
     # The samples are alike here: repairing the sizes is repairing a table of one class.
     repair(sizes[:, None], min_size or max(1, min(NIID_BENCH_MIN_SIZE, len(targets) // (2 * num_clients))))
-    return [np.sort(piece) for piece in np.split(order, np.cumsum(sizes)[:-1])]
+    return Partition.of_sizes(order, sizes).sorted()

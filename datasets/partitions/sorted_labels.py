@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from common.errors import UserError
+from datasets.partition import Partition
 from datasets.partitions._dealing import IndexArray, class_pools
 from datasets.partitions._pools import deal_pools
 
@@ -16,7 +17,7 @@ def partition(
     generator: np.random.Generator,
     *,
     heterogeneity: Annotated[float, Field(ge=0, le=1)] = 0.5,
-) -> list[IndexArray]:
+) -> Partition:
     """Deal a share of every label at random and the rest sorted by label (Bao, Crawshaw and Liu, ICML 2024).
 
     All clients have the same number of samples; what remains is left out. The authors' partition does not
@@ -38,4 +39,4 @@ def partition(
         shared.append(order[:num_shared])
         by_label.append(order[num_shared:])
     mixed = generator.permutation(np.concatenate(shared))
-    return [np.sort(part) for part in deal_pools(mixed, [np.concatenate(by_label)], num_clients)]
+    return deal_pools(mixed, [np.concatenate(by_label)], num_clients).sorted()

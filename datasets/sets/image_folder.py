@@ -1,11 +1,15 @@
 """Images in one folder per class, ``root/{train,test}/<class>/*``, or named by lists."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from common.errors import UserError
 from common.sections import Value
 from datasets.dataset import Dataset
+from datasets.images.files import left_out
 from datasets.images.image_folder import read_image_folder
 from datasets.images.loading import load_images
 from datasets.images.options import ImageOptions
@@ -29,8 +33,24 @@ def load(
         "test_fraction": test_fraction,
     }
     options = ImageOptions.of(values, request.parameters)
+    if options.test_folder:
+        _check_apart(request.root / "train", request.root / options.test_folder)
     paths = ("train", options.test_folder) if options.test_folder else ("train",)
     source = Source(
         lambda root, download: read_image_folder(root, options.test_folder), paths, downloadable=False
     )
-    return load_images(request, source, options)
+    dataset = load_images(request, source, options)
+    if list_file:
+        return dataset
+    remarks = left_out(request.root / path for path in paths)
+    return replace(dataset, remarks=(*dataset.remarks, *remarks))
+
+
+def _check_apart(train: Path, test: Path) -> None:
+    """Refuse test images that are trained on, whatever way leads to them."""
+    train, test = train.resolve(), test.resolve()
+    if train == test or train in test.parents or test in train.parents:
+        raise UserError(
+            f"dataset.test-folder: {test} shares images with {train}, so that they would be trained on: name"
+            " another folder"
+        )

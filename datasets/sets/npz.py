@@ -73,7 +73,8 @@ def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
             f"there is no {path}: dataset 'npz' reads train.npz and test.npz in dataset.root"
         ) from None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        text = getattr(error, "strerror", None) or str(error)
+        reason = " ".join(text.split()) or type(error).__name__
         pickled = (
             "object arrays are pickled, which is not safe to read" if "allow_pickle" in reason else reason
         )

@@ -4,6 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from common.errors import UserError, shown
 from common.randomness import numpy_generator
 from common.reading import parse_json
@@ -47,13 +50,16 @@ class Population:
         self.groups = tuple(groups)
         self.is_dynamic = assignment == "dynamic" and fixed is None
         self._seed = seed
-        self._num_clients = num_clients
+        self._names = tuple(dict.fromkeys([*groups, *(fixed or ())]))
+        self._drawn = (-1, np.empty(0, dtype=np.int64))  # round and codes of a dynamic assignment
+        code = {name: index for index, name in enumerate(self._names)}
+        self._code_of_group = np.array([code[name] for name in self.groups])
         if fixed is not None:
             if len(fixed) != num_clients:
                 raise UserError(
                     f"model.size-file names {len(fixed)} clients, but clients.count is {num_clients}"
                 )
-            self._sizes = list(fixed)
+            self._codes = np.array([code[name] for name in fixed])
             return
         if num_clients < len(self.groups):
             raise UserError(
@@ -62,22 +68,36 @@ class Population:
             )
         quota = num_clients // len(self.groups)
         last = len(self.groups) - 1
-        self._sizes = [self.groups[min(client // quota, last)] for client in range(num_clients)]
+        self._codes = self._code_of_group[np.minimum(np.arange(num_clients) // quota, last)]
         if assignment == "shuffled":
-            order = numpy_generator(seed, "sizes", 0).permutation(num_clients)
-            self._sizes = [self._sizes[position] for position in order]
+            self._codes = self._codes[numpy_generator(seed, "sizes", 0).permutation(num_clients)]
 
     @property
     def sizes(self) -> tuple[str, ...]:
         """The distinct sizes, in the order in which they were listed."""
         return tuple(dict.fromkeys(self.groups))
 
+    def of_client(self, client_id: int, server_round: int = 0) -> str:
+        """Return a client's size in a round."""
+        return self._names[int(self._in_round(server_round)[client_id])]
+
     def of_clients(self, server_round: int = 0) -> list[str]:
         """Return every client's size in a round, by ascending client id."""
+        return [self._names[code] for code in self._in_round(server_round).tolist()]
+
+    def has_size(self, size: str, server_round: int = 0) -> npt.NDArray[np.bool_]:
+        """Return which clients have a size in a round, shape (clients,)."""
+        holds: npt.NDArray[np.bool_] = self._in_round(server_round) == self._names.index(size)
+        return holds
+
+    def _in_round(self, server_round: int) -> npt.NDArray[np.int64]:
         if not self.is_dynamic:
-            return list(self._sizes)
-        generator = numpy_generator(self._seed, "sizes", server_round)
-        return [self.groups[group] for group in generator.integers(len(self.groups), size=self._num_clients)]
+            return self._codes
+        if self._drawn[0] != server_round:
+            generator = numpy_generator(self._seed, "sizes", server_round)
+            drawn = generator.integers(len(self.groups), size=len(self._codes))
+            self._drawn = (server_round, self._code_of_group[drawn])
+        return self._drawn[1]
 
 
 def read_sizes(text: str, source: str) -> list[str]:

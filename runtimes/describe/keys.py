@@ -74,7 +74,12 @@ def type_words(schema: Mapping[str, Any]) -> str:
         "maximum": "at most",
         "exclusiveMaximum": "below",
     }
-    return ", ".join([text, *(f"{word} {schema[key]:g}" for key, word in limits.items() if key in schema)])
+    given = [f"{word} {_number(schema[key])}" for key, word in limits.items() if key in schema]
+    return ", ".join([text, *given])
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else f"{value:g}"
 
 
 def default_of(key: str) -> str:

@@ -1,25 +1,34 @@
-"""docs/methods.md, made from the methods' own descriptions: ``python -m runtimes.describe.pages``."""
+"""docs/methods.md and docs/keys.md, made from the code: ``python -m runtimes.describe.pages``."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
 
 from clients.registry import available_flower_strategies, available_methods
 from common.config import PROJECT_ROOT
 from common.files import write_atomic
-from runtimes.describe.keys import schema_of, type_words
+from runtimes.describe.keys import default_of, documentation, field_schema, fields, schema_of, type_words
 from runtimes.describe.things import METHOD, Thing, things
 
-PAGE = PROJECT_ROOT / "docs" / "methods.md"
-_HEAD = """# Methods
+DOCS = PROJECT_ROOT / "docs"
+_METHODS = """# Methods
 
 `method.name` chooses one. This page is made from the methods' files by `python -m runtimes.describe.pages`;
 `run_simulation.py --describe NAME` shows the same. The half of a method that has no file is FedAvg's.
+"""
+_KEYS = """# Keys
+
+Every declared key with its type, limits and default. This page is made from the configuration by
+`python -m runtimes.describe.pages`; [Configuration](configuration.md) has the keys in context, and the
+parameters of what a name chooses (`model.*`, `partition.*`, `loss.*`, …); [Methods](methods.md) has those of
+methods.
 """
 
 
 def methods_page() -> str:
     """Return the text of the page."""
-    parts = [_HEAD, *(_entry(things(name, METHOD)[0]) for name in available_methods())]
+    parts = [_METHODS, *(_entry(things(name, METHOD)[0]) for name in available_methods())]
     flower = ", ".join(f"`{name}`" for name in available_flower_strategies())
     parts.append(
         f"## Strategies of Flower\n\n{flower}: their parameters are passed through as `method.<parameter>`.\n"
@@ -54,5 +63,34 @@ def _escaped(text: str) -> str:
     return "".join(part if part[:1] == "`" else re.sub(r"([*_<|])", r"\\\1", part) for part in parts)
 
 
+def keys_page() -> str:
+    """Return the text of the page of keys, a table for each section."""
+    parts = [_KEYS]
+    for section, keys in groupby(sorted(fields(), key=_order), key=_section):
+        rows = "\n".join(_key_row(key) for key in keys)
+        parts.append(
+            f"## {section or 'The run'}\n\n| key | type | default | meaning |\n|---|---|---|---|\n{rows}\n"
+        )
+    return "\n".join(parts)
+
+
+def _section(key: str) -> str:
+    return key.partition(".")[0] if "." in key else ""
+
+
+def _order(key: str) -> tuple[str, int]:
+    """Sort by section, and within it as declared."""
+    return _section(key), list(fields()).index(key)
+
+
+def _key_row(key: str) -> str:
+    words = type_words(field_schema(fields()[key]))
+    meaning = re.sub(r"(?<!\\)\|", r"\\|", documentation().get(key, "")).replace("](#", "](configuration.md#")
+    return f"| `{key}` | {words} | `{default_of(key)}` | {meaning} |"
+
+
+PAGES: dict[Path, Callable[[], str]] = {DOCS / "methods.md": methods_page, DOCS / "keys.md": keys_page}
+
 if __name__ == "__main__":
-    write_atomic(PAGE, methods_page().encode())
+    for file, text in PAGES.items():
+        write_atomic(file, text().encode())

@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from common.config import PROJECT_ROOT, flatten, settle_budget
 from common.errors import UserError, nearest
-from common.files import read_text
+from common.files import expanded, read_text
 from common.sections import ConfigSection, NonNegativeFloat, Value
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
@@ -88,7 +88,7 @@ class Entry(ConfigSection):
     @property
     def code_directory(self) -> Path:
         """The checkout whose ``run_simulation.py`` is run."""
-        return (PROJECT_ROOT / self.code).resolve()
+        return expanded(PROJECT_ROOT / self.code, "code").resolve()
 
     @property
     def overrides(self) -> dict[str, Value]:
@@ -120,7 +120,7 @@ class QueueFile(ConfigSection):
     @property
     def path(self) -> Path:
         """The folder of all runs."""
-        return (PROJECT_ROOT / self.directory).resolve()
+        return expanded(PROJECT_ROOT / self.directory, "directory").resolve()
 
     def ordered(self) -> list[tuple[str, Entry]]:
         """Return the entries with their names, the most urgent first."""

@@ -10,9 +10,9 @@ from types import FrameType
 
 from runtimes.queue.records import Records, try_lock
 from runtimes.queue.runs import Progress, Run
+from server.interrupt import STOP_SIGNALS
 
 _POLL_SECONDS = 0.5
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # For libraries that count cores; torch gets resources.threads-per-worker from the run itself.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
@@ -26,7 +26,7 @@ class Stop:
 
     def listen(self) -> None:
         """Take the signals; one that is ignored, as SIGHUP under nohup, stays so."""
-        for number in _SIGNALS:
+        for number in STOP_SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._handle)
 

@@ -27,6 +27,7 @@ _MANIFEST = re.compile(r"round-\d{6,}\.json")
 _TENSORS = r"(arrays|strategy|client-\d{6,})-round-\d{6,}\.safetensors"
 # What was written, and what a kill may have left of it.
 _OWN = re.compile(rf"\.?({_MANIFEST.pattern}|{_TENSORS})(\.\d+)?(\.tmp)?")
+_CLIENT_FILE = re.compile(r"client-(\d{6,})-round-(\d{6,})\.safetensors")
 _SEPARATOR = "::"  # between a section's name and a tensor's
 
 
@@ -148,7 +149,7 @@ class CheckpointStore:
         for path in self._manifests():
             try:
                 return dict(self._read_manifest(path)["config"])
-            except (ValueError, LookupError, TypeError, OSError):
+            except (ValueError, LookupError, TypeError, AttributeError, OSError):
                 continue
         return None
 
@@ -163,6 +164,7 @@ class CheckpointStore:
         manifest = unseal(read_regular(path))
         if _stem(manifest["round"]) != path.stem:
             raise ValueError(f"it is of round {manifest['round']}")
+        _check_names(manifest)
         return manifest
 
     def _read(self, path: Path) -> Checkpoint:
@@ -214,6 +216,24 @@ class CheckpointStore:
 
 def _stem(server_round: int) -> str:
     return f"round-{server_round:06d}"
+
+
+def _check_names(manifest: Mapping[str, Any]) -> None:
+    """Refuse a manifest whose files are not of its round and its clients, as a changed or foreign one's.
+
+    Raises
+    ------
+    ValueError
+        If a name is not what `CheckpointStore.commit` writes.
+    """
+    number = manifest["round"]
+    for kind, file in manifest["files"].items():
+        if file["name"] != f"{kind}-{_stem(number)}.safetensors":
+            raise ValueError(f"it is of round {number} and names {file['name']}")
+    for client_id, file in manifest["clients"].items():
+        match = _CLIENT_FILE.fullmatch(file["name"])
+        if not match or int(match[1]) != int(client_id) or int(match[2]) > number:
+            raise ValueError(f"it is of round {number} and names {file['name']} for client {client_id}")
 
 
 def _join(sections: Payload) -> Tensors:

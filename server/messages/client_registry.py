@@ -1,9 +1,33 @@
 """Who is who: Flower's random node ids on one side, client ids (partition ids) on the other."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
+
+
+class Consecutive(Mapping[int, int]):
+    """A mapping of consecutive integers to consecutive integers, that costs the same for any number of them.
+
+    Parameters
+    ----------
+    keys, values : range
+        Of one length, and with a step of 1.
+    """
+
+    def __init__(self, keys: range, values: range) -> None:
+        self._keys, self._values = keys, values
+
+    def __getitem__(self, key: int) -> int:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._values[key - self._keys.start]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 class ClientRegistry:
@@ -11,10 +35,11 @@ class ClientRegistry:
 
     Parameters
     ----------
-    node_ids : Mapping[int, int]
-        client id → node id.
+    node_ids : Mapping[int, int] or range
+        client id → node id; or the nodes of the clients 0, 1, ..., which stay for the whole run.
     label_counts : ndarray
-        int64, shape (clients, classes): what the clients hold, by ascending client id.
+        int64, shape (clients, classes): what the clients hold, by ascending client id; no classes if they do
+        not report it.
     num_examples : ndarray
         int64, shape (clients,): their training samples, by default one per label.
     keeps_state : bool
@@ -27,15 +52,23 @@ class ClientRegistry:
 
     def __init__(
         self,
-        node_ids: Mapping[int, int],
+        node_ids: Mapping[int, int] | range,
         label_counts: npt.NDArray[np.int64],
         keeps_state: bool = False,
         is_personalised: bool = False,
         personal_names: Collection[str] = (),
         num_examples: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self.node_ids = dict(sorted(node_ids.items()))
-        self.client_ids = {node: client for client, node in self.node_ids.items()}
+        self._fixed = node_ids if isinstance(node_ids, range) else None
+        self.node_ids: Mapping[int, int]
+        self.client_ids: Mapping[int, int]
+        if isinstance(node_ids, range):
+            clients = range(len(node_ids))
+            self.node_ids = Consecutive(clients, node_ids)
+            self.client_ids = Consecutive(node_ids, clients)
+        else:
+            self.node_ids = self._nodes = dict(sorted(node_ids.items()))
+            self.client_ids = self._clients = {node: client for client, node in node_ids.items()}
         self.label_counts = label_counts
         self.num_examples = label_counts.sum(axis=1) if num_examples is None else num_examples
         self.keeps_state = keeps_state
@@ -44,10 +77,12 @@ class ClientRegistry:
 
     def unknown(self, node_ids: Iterable[int]) -> set[int]:
         """Return the nodes that are not clients of the run."""
+        if self._fixed is not None and node_ids == self._fixed:
+            return set()
         return set(node_ids) - self.client_ids.keys()
 
     def move(self, client_id: int, node_id: int) -> None:
         """Let a client be another node from now on."""
-        del self.client_ids[self.node_ids[client_id]]
-        self.node_ids[client_id] = node_id
-        self.client_ids[node_id] = client_id
+        del self._clients[self._nodes[client_id]]
+        self._nodes[client_id] = node_id
+        self._clients[node_id] = client_id

@@ -188,7 +188,7 @@ def describe(grid: Grid, nodes: Iterable[int], num_clients: int, timeout: float)
         yield Description(
             node,
             int(values["client-id"]),  # type: ignore[arg-type]
-            values["label-counts"],  # type: ignore[arg-type]
+            values.get("label-counts", []),  # type: ignore[arg-type]
             int(values["num-examples"]),  # type: ignore[arg-type]
             bool(values["keeps-state"]),
             bool(values["is-personalised"]),
@@ -224,14 +224,47 @@ def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float) -> lis
         client_id = description.client_id
         if client_id not in clients.node_ids or clients.node_ids[client_id] in there:
             continue  # the old one is still shown: it may be its turn later
-        if description.label_counts != clients.label_counts[client_id].tolist():
-            raise UserError(
-                f"the node of client {client_id} has come back with different data: start it with the"
-                " data of before, or start a new run"
-            )
+        _check_data(description, clients)
         clients.move(client_id, description.node_id)
         back.append(client_id)
     return sorted(back)
+
+
+def meet_again(grid: Grid, clients: ClientRegistry, client_ids: Collection[int], timeout: float) -> list[int]:
+    """Ask nodes that were started again under their old ids who they are.
+
+    Returns
+    -------
+    list of int
+        The clients that answered; what their nodes kept for them is lost.
+
+    Raises
+    ------
+    UserError
+        If one came back with other data, or as another client.
+    """
+    node_ids = [clients.node_ids[client_id] for client_id in client_ids]
+    back = []
+    for description in describe(grid, node_ids, len(clients.node_ids), timeout):
+        client_id = clients.client_ids[description.node_id]
+        if description.client_id != client_id:
+            raise UserError(
+                f"the node of client {client_id} has come back as client {description.client_id}: start it"
+                " with the partition-id of before"
+            )
+        _check_data(description, clients)
+        back.append(client_id)
+    return sorted(back)
+
+
+def _check_data(description: Description, clients: ClientRegistry) -> None:
+    client_id = description.client_id
+    before = (clients.label_counts[client_id].tolist(), int(clients.num_examples[client_id]))
+    if (description.label_counts, description.num_examples) != before:
+        raise UserError(
+            f"the node of client {client_id} has come back with different data: start it with the"
+            " data of before, or start a new run"
+        )
 
 
 def _check_answers(found: Collection[int], nodes: Collection[int], num_clients: int) -> None:

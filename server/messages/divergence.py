@@ -77,6 +77,13 @@ def _advice(config: Config, strategy: FedAvg, server_round: int) -> Iterator[str
     if not optimizer.clip_norm:
         remedies.append("clip gradients (optimizer.clip-norm)")
     yield f"Try to {', or '.join(remedies)}."
+    for key in ("mu", "lam"):
+        weight = config.method.parameters.get(key, 0.0)
+        if isinstance(weight, int | float) and now * weight > 2:
+            yield (
+                f"method.{key} = {weight:g} pulls too far: times the learning rate it should stay below 2,"
+                f" and it is {now * weight:.3g}."
+            )
     yield from strategy.divergence_advice(config)
     if config.privacy.noise_multiplier > 0:
         yield "The noise of privacy.noise-multiplier grows with privacy.clip-norm: lower either."

@@ -30,7 +30,7 @@ def exchange(grid: Grid, messages: Mapping[int, Message], timeout: float) -> Ite
     outstanding = OrderedDict(zip(sent, messages, strict=True))
     deadline = time.monotonic() + timeout
     pause = _SHORTEST_PAUSE
-    while outstanding and time.monotonic() < deadline:
+    while outstanding:
         arrived = False
         for reply in grid.pull_messages(outstanding.keys()):
             arrived = True
@@ -38,6 +38,8 @@ def exchange(grid: Grid, messages: Mapping[int, Message], timeout: float) -> Ite
         if arrived:
             deadline = time.monotonic() + timeout
             pause = _SHORTEST_PAUSE
-        elif outstanding:
+        elif time.monotonic() >= deadline:
+            return
+        else:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -7,15 +7,16 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from common.config import Config
-from common.errors import ClientFailureError
+from common.errors import CLIENT_FORGOT, ClientFailureError
 from common.records import CONFIG, GET_STATE, SET_STATE, Payload, content_bytes, to_payload, to_record
 from server.messages.client_registry import ClientRegistry
 from server.messages.cohort_grid import CohortGrid
-from server.messages.discovery import has_gone, returned_clients
+from server.messages.discovery import has_gone, meet_again, returned_clients
 from server.messages.divergence import is_divergence, is_of_server
 from server.messages.exchange import exchange
 from server.messages.failed_job import FailedJob
 from server.messages.replies import ClientFailure, FailedRoundError, ReplyCheck, check_failures
+from server.messages.taken_replies import TakenReplies
 from server.records.progress import ProgressDisplay
 from server.records.run_directory import RunDirectory
 
@@ -29,6 +30,8 @@ class Messenger:
     ----------
     config, grid, clients, run_directory, progress
         The parts of an experiment that it needs.
+    stored : callable
+        Gives the state of a client in the last checkpoint; None if there is none.
     advise : callable
         Gives what helps against divergence in a round.
     """
@@ -40,6 +43,7 @@ class Messenger:
         clients: ClientRegistry,
         run_directory: RunDirectory,
         progress: ProgressDisplay,
+        stored: Callable[[int], Payload | None],
         advise: Callable[[int], str],
     ) -> None:
         self._config = config
@@ -47,24 +51,50 @@ class Messenger:
         self._clients = clients
         self._run_directory = run_directory
         self._progress = progress
+        self._taken = TakenReplies(config.failures.policy == "drop" and clients.keeps_state)
+        self._stored = stored
         self._advise = advise
 
-    def take_back(self, stored: Callable[[int], Payload | None]) -> None:
-        """Give clients whose nodes were started again their new nodes, with the state of the last checkpoint.
-
-        Parameters
-        ----------
-        stored : callable
-            Gives the state of a client in the last checkpoint; None if there is none.
-        """
+    def take_back(self) -> None:
+        """Give clients whose nodes were started again the new ones, with the last checkpoint's state."""
         for client_id in returned_clients(self._grid, self._clients, self._config.failures.timeout):
-            note = f"client {client_id} is back with a new node"
-            if self._clients.keeps_state:
-                state = stored(client_id)
-                note += ", with its state of the last checkpoint" if state else ", without what it had kept"
-                content = {name: to_record(section) for name, section in (state or {}).items()}
-                list(self.query(SET_STATE, {client_id: RecordDict(dict(content))}))
-            self._progress.note(note)
+            self._give_back(client_id, f"client {client_id} is back with a new node")
+
+    def _give_back(self, client_id: int, note: str) -> None:
+        """Give a client whose node was started again its state of the last checkpoint, and say so."""
+        if self._clients.keeps_state:
+            state = self._stored(client_id)
+            note += ", with its state of the last checkpoint" if state else ", without what it had kept"
+            content = {name: to_record(section) for name, section in (state or {}).items()}
+            list(self.query(SET_STATE, {client_id: RecordDict(dict(content))}))
+        self._progress.note(note)
+
+    def _replies(self, messages: Mapping[int, Message]) -> Iterator[tuple[int, Message]]:
+        """Send messages and yield the replies; again to nodes that had lost their state, once it is back.
+
+        A node with a key that is started again has its old id, so that only it can know.
+        """
+        timeout = self._config.failures.timeout
+        forgot: list[int] = []
+        for client_id, reply in exchange(self._grid, messages, timeout):
+            if reply.has_error() and reply.error.code == CLIENT_FORGOT:
+                forgot.append(client_id)
+            else:
+                yield client_id, reply
+        if not forgot:
+            return
+        back = meet_again(self._grid, self._clients, sorted(forgot), timeout)
+        for client_id in back:
+            self._give_back(client_id, f"client {client_id} is back: its node was started again")
+        repeated = {
+            client_id: Message(
+                messages[client_id].content,
+                dst_node_id=self._clients.node_ids[client_id],
+                message_type=messages[client_id].metadata.message_type,
+            )
+            for client_id in back
+        }
+        yield from exchange(self._grid, repeated, timeout)
 
     def view(self, cohort: Sequence[int]) -> CohortGrid:
         """Return the Grid as it looks if there are only the nodes of a cohort."""
@@ -98,9 +128,9 @@ class Messenger:
         ClientFailureError
             If clients failed and the policy does not tolerate it; otherwise `check` counts them.
         """
-        replies = exchange(self._grid, messages, self._config.failures.timeout)
+        number = self._taken.stamp(messages.values())
         try:
-            result = aggregate(server_round, check.in_client_order(replies))
+            result = aggregate(server_round, check.in_client_order(self._replies(messages)))
         except FailedRoundError as error:
             failure = error.failure
             advised = self._advice(server_round, failure.reason)
@@ -109,6 +139,7 @@ class Messenger:
                 f"{_subject(failure, server_round)}:\n{failure.reason.rstrip()}\n{advised}"
                 f"Run this one job again:\n  {command}"
             ) from None
+        self._taken.note(number, messages, check.metrics)
         self._check_failures(check, len(messages), server_round)
         for failure in check.failures:
             reason = failure.reason.strip().splitlines()[-1]
@@ -140,6 +171,7 @@ class Messenger:
         """
         missing, name = set(contents), job.removeprefix("query.")
         messages = self.address(job, contents)
+        self._taken.stamp(messages.values())
         for client_id, reply in exchange(self._grid, messages, self._config.failures.timeout):
             if spare_gone and has_gone(reply):
                 continue

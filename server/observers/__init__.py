@@ -19,10 +19,11 @@ from server.observers._observer import Observer, Round
 from server.observers._progress import Progress
 from server.observers._rows import Rows
 from server.observers._similarity import Similarity
+from server.observers._tracker import Tracker, find_trackers
 from server.observers._updates import Updates
 from server.parts import Parts, Run
 
-__all__ = ["Best", "Checkpointing", "Observer", "Observers", "Round"]
+__all__ = ["Best", "Checkpointing", "Observer", "Observers", "Round", "Tracker"]
 
 
 class Observers:
@@ -59,6 +60,7 @@ class Observers:
             early_stop,
             self.best,
             Rows(parts),
+            *(cls(parts) for cls in find_trackers(parts.config).values()),
             Progress(parts),
             self.checkpointing,
         )

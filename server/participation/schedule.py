@@ -1,13 +1,13 @@
 """Cohorts that are given in a file, so that two methods or two systems train the very same clients."""
 
 import csv
-import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, shown
 from common.files import expanded, read_text
+from common.reading import parse_json
 from server.participation._scheme import Facts, ParticipationScheme, SelectionContext
 
 
@@ -48,32 +48,45 @@ def read_schedule(path: Path) -> dict[int, list[int]]:
     text = read_text(path, "participation.file")
     cohorts: dict[int, list[int]] = {}
     try:
-        for server_round, client in _json_pairs(text) if path.suffix == ".json" else _csv_pairs(text):
+        pairs = _json_pairs(text, path) if path.suffix == ".json" else _csv_pairs(text)
+        for server_round, client in pairs:
             cohorts.setdefault(server_round, []).append(client)
-    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise UserError(
-            f"participation.file: {path} is not a schedule ({type(error).__name__}: {error}); it must be CSV"
+            f"participation.file: {path} is not a schedule ({error}); it must be CSV"
             ' with the columns round and client_id, or JSON such as {"1": [4, 7]}'
         ) from None
     return {server_round: sorted(cohort) for server_round, cohort in cohorts.items()}
 
 
 def _csv_pairs(text: str) -> Iterator[tuple[int, int]]:
-    for row in csv.DictReader(text.splitlines()):
-        yield int(row["round"]), int(row["client_id"])
+    rows = csv.DictReader(text.splitlines())
+    for column in ("round", "client_id"):
+        if column not in (rows.fieldnames or ()):
+            raise ValueError(f"it has no column {column}")
+    for row in rows:
+        yield _number(row["round"], "a round"), _number(row["client_id"], "a client id")
 
 
-def _json_pairs(text: str) -> Iterator[tuple[int, int]]:
-    try:
-        content: Any = json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+def _json_pairs(text: str, path: Path) -> Iterator[tuple[int, int]]:
+    content = parse_json(text, f"participation.file: {path}")
+    if not isinstance(content, list | dict):
+        raise ValueError("it is neither a list nor an object")
     rounds = enumerate(content, start=1) if isinstance(content, list) else content.items()
     for server_round, cohort in rounds:
+        if not isinstance(cohort, list):
+            raise ValueError(f"the cohort of round {server_round} is {shown(cohort)}, not a list")
         for client in cohort:
             if type(client) is not int:
-                raise ValueError(f"{client!r} is not a client id")
-            yield int(server_round), client
+                raise ValueError(f"{shown(client)} is not a client id")
+            yield _number(str(server_round), "a round"), client
+
+
+def _number(text: str | None, what: str) -> int:
+    """Read a whole number as people and our own files write it: digits, perhaps with a minus."""
+    if text is None or not re.fullmatch(r"\s*-?[0-9]{1,18}\s*", text):
+        raise ValueError(f"{shown(text or '')} is not {what}")
+    return int(text)
 
 
 def _check(cohorts: Mapping[int, list[int]], path: Path, facts: Facts) -> None:

@@ -1,10 +1,8 @@
 """What cohorts are drawn from, as a file."""
 
-import csv
-import io
 from pathlib import Path
 
-from common.files import write_atomic
+from common.client_tables import write_table
 from server.participation import Participation
 
 
@@ -15,11 +13,5 @@ def write_participation(path: Path, participation: Participation) -> None:
     first only if all clients are alike.
     """
     probabilities, inclusion = participation.scheme.probabilities(), participation.scheme.inclusion()
-    if probabilities is None or inclusion is None:
-        return
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["client_id", "probability", "inclusion"])
-    for client, row in enumerate(zip(probabilities.tolist(), inclusion.tolist(), strict=True)):
-        writer.writerow([client, *row])
-    write_atomic(path, table.getvalue().encode())
+    if probabilities is not None and inclusion is not None:
+        write_table(path, {"probability": probabilities, "inclusion": inclusion})

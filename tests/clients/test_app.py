@@ -9,11 +9,11 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from PIL import Image
 
-from clients.app import app, run_describe
+from clients.app import app, meet, run_describe
 from clients.base import Client
 from clients.local.worker import Worker
 from common.config import Config, merge
-from common.errors import CLIENT_FAILED, CLIENT_MISCONFIGURED
+from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED
 from common.flower import assume_task_identity
 from common.records import CONFIG, METRICS, Tensors, to_record, to_tensors
 from common.sections import Value
@@ -31,7 +31,9 @@ class TestApp:
     ) -> Message:
         assert isinstance(app, ClientApp)
         assume_task_identity()
-        context = context or make_context(client_id, 6, self.CONFIG.flat(), client_id + 2)
+        if context is None:
+            context = make_context(client_id, 6, self.CONFIG.flat(), client_id + 2)
+            meet(context)
         return app(Message(content, dst_node_id=client_id + 2, message_type=job), context)
 
     def content(self) -> RecordDict:
@@ -81,6 +83,9 @@ class TestApp:
         monkeypatch.setattr(Client, "KEEPS", ("head",))
         monkeypatch.setattr(Client, "end_round", end_round)
         context = make_context(0, 6, self.CONFIG.flat(), 2)
+        context.state = RecordDict()  # as of a node that was started again
+        assert self.ask("train", self.content(), context=context).error.code == CLIENT_FORGOT
+        meet(context)
         assert not self.ask("train", self.content(), context=context).has_error()
         value.fill_(torch.inf)
         reply = self.ask("train", self.content(), context=context)

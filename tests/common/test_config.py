@@ -41,6 +41,7 @@ def test_the_defaults_are_valid_and_are_those_of_pyproject() -> None:
         ("local.momentun", "optimizer.momentum"),
         ("clients.evaluate_fraction", "clients.evaluate-fraction"),
         ("round", "rounds"),
+        ("dataset", "dataset.name"),
         ("loacl.lr", "optimizer.learning-rate"),
         ("resources.gpus-per-clients", "resources.gpus-per-client"),
     ],
@@ -67,6 +68,11 @@ def test_keys_of_open_sections_are_left_to_what_they_name() -> None:
         ("optimizer.learning-rate", "0.1"),
         ("optimizer.learning-rate", 0.0),
         ("optimizer.learning-rate", float("nan")),
+        ("optimizer.learning-rate", 1e40),
+        ("method.anything", 1e300),
+        ("privacy.clip-norm", 1e39),
+        ("partition.alpha", 1e-39),
+        ("failures.timeout", -1e-300),
         ("optimizer.learning-rate", float("inf")),
         ("optimizer.momentum", 1.0),
         ("optimizer.momentum", -0.1),
@@ -287,7 +293,10 @@ def test_flatten_joins_with_dots() -> None:
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 names = st.text(string.ascii_lowercase, min_size=1, max_size=8).filter(lambda name: name != "name")
 scalars = st.one_of(
-    st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), texts
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False),
+    texts,
 )
 layers = st.fixed_dictionaries(
     {},
@@ -297,9 +306,9 @@ layers = st.fixed_dictionaries(
         "device": texts,
         "dataset.root": texts,
         "run.directory": texts,
-        "optimizer.learning-rate": st.floats(1e-300, 1e300),
+        "optimizer.learning-rate": st.floats(1e-30, 1e30),
         "local.steps": st.integers(1, 10**6),
-        "clients.fraction": st.floats(0, 1, exclude_min=True),
+        "clients.fraction": st.floats(1e-30, 1),
         "dataset.download": st.booleans(),
         "method.name": texts,
     },

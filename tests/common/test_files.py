@@ -84,15 +84,30 @@ class TestReading:
         with pytest.raises(UserError, match=r"cannot read .*x\.txt: it has 1099511627776 bytes"):
             read_text(tmp_path / "x.txt")
 
-    @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "1" * 10_000])
+    @pytest.mark.parametrize(
+        "text", ["", "{", "[" * 100_000, "1" * 10_000, '{"a": 1, "b": {"c": 1, "c": 1}}']
+    )
     def test_what_is_not_json_is_refused_in_one_line(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "x.json"
         path.write_text(text)
         with pytest.raises(UserError, match="is not valid JSON") as raised:
             read_json(path)
         assert "\n" not in str(raised.value)
+        assert "sys.set_int" not in str(raised.value)
 
     def test_an_unknown_user_in_a_path(self) -> None:
         with pytest.raises(UserError, match=r"^some\.key: cannot use the path '~nobody-here/x'"):
             expanded("~nobody-here/x", "some.key")
         assert expanded("~/x", "some.key") == Path.home() / "x"
+
+    def test_a_path_that_the_system_refuses(self, tmp_path: Path) -> None:
+        (tmp_path / "loop").symlink_to(tmp_path / "loop")
+        for path in (tmp_path / "loop", tmp_path / "loop" / "below"):
+            with pytest.raises(
+                UserError, match=r"^some\.key: cannot use the path '.*loop.*': Too many levels"
+            ):
+                expanded(path, "some.key")
+        with pytest.raises(
+            UserError, match=r"^some\.key: cannot use the path '/?x+\.\.\.: File name too long"
+        ):
+            expanded("x" * 5000, "some.key")

@@ -22,3 +22,17 @@ def test_a_key_counts_only_while_another_leaves_it_its_say(
     found = inactive_keys(make_config({**alone, **switches}).flat())
     assert list(found) == [key]
     assert next(name for name in switches if "." in name) in found[key]
+
+
+@pytest.mark.parametrize(
+    ("values", "counts"),
+    [
+        ({}, False),
+        ({"evaluate.groups": "none", "dataset.imbalance-factor": 0.1}, False),
+        ({"dataset.imbalance-factor": 0.1}, True),
+        ({"evaluate.groups": "counts"}, True),
+    ],
+)
+def test_a_mask_needs_groups_of_classes(values: dict[str, Value], counts: bool) -> None:
+    found = inactive_keys(make_config({"evaluate.mask": "none", **values}).flat())
+    assert ("evaluate.mask" not in found) == counts

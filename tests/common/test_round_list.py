@@ -20,6 +20,7 @@ def test_rounds_and_ranges():
         500,
     ]
     assert rounds
+    assert rounds.first() == 7
 
 
 @pytest.mark.parametrize("text", ["", " "])

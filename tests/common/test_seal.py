@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.seal import seal, unseal
@@ -14,6 +14,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text().filter(lambda key: key != "sha256"), json_values))
 def test_what_was_sealed_comes_back(content: dict[str, object]) -> None:
     assert unseal(seal(content)) == content

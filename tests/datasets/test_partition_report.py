@@ -1,28 +1,42 @@
-import csv
+import hashlib
 from pathlib import Path
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datasets.partition_report import (
     label_counts,
     partition_sha256,
     read_partition,
-    write_label_distribution,
     write_partition,
 )
 
 
-def test_label_counts_and_csv(tmp_path: Path) -> None:
-    targets = np.array([0, 2, 2, 0, 1])
-    counts = label_counts(targets, [np.array([0, 1, 2]), np.array([3])], 3)
-    assert counts.tolist() == [[1, 0, 2], [1, 0, 0]]
-    write_label_distribution(tmp_path / "labels.csv", counts, ("ant", "bee, wasp", "cat"))
-    with (tmp_path / "labels.csv").open(newline="") as file:
-        assert list(csv.reader(file)) == [
-            ["client_id", "num_examples", "ant", "bee, wasp", "cat"],
-            ["0", "3", "1", "0", "2"],
-            ["1", "1", "1", "0", "0"],
-        ]
+@given(
+    st.lists(st.lists(st.integers(-1, 3), min_size=2, max_size=2), min_size=6, max_size=6),
+    st.permutations(range(6)),
+    st.integers(1, 20),
+)
+def test_label_counts_are_those_of_each_client_alone(
+    targets: list[list[int]], order: list[int], at_once: int
+) -> None:
+    labels, parts = np.array(targets), [np.array(order[:1]), np.array([], int), np.array(order[1:])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasets.partition_report._MOST_LABELS", at_once)
+        counts = label_counts(labels, parts, 4)
+    for part, row in zip(parts, counts, strict=True):
+        held = labels[part].ravel() if len(part) else np.array([], int)
+        assert row.tolist() == [(held == label).sum() for label in range(4)]
+
+
+def test_the_hash_is_of_each_size_and_its_samples() -> None:
+    digest = hashlib.sha256()
+    for samples in ([5, 1], [], [7]):
+        digest.update(np.array([len(samples), *samples], dtype="<i8").tobytes())
+    partition = [np.array([5, 1]), np.array([], dtype=np.int64), np.array([7])]
+    assert partition_sha256(partition) == digest.hexdigest()
 
 
 def test_hash_tells_partitions_apart() -> None:

@@ -101,6 +101,11 @@ def test_cutout_hides_one_square_as_far_as_it_is_inside(shape: tuple[int, ...], 
     assert (inputs >= 1).all()
 
 
+def test_cutout_of_everything_is_refused() -> None:
+    with pytest.raises(UserError, match=r"augmentation\.cutout = 16 hides images of 8x8 pixels"):
+        cutout(torch.ones(1, 1, 8, 8), torch.Generator(), 16)
+
+
 def test_a_resized_crop_of_everything_is_the_image_or_its_mirror_image() -> None:
     inputs = torch.randint(0, 256, (200, 3, 6, 6), generator=torch.Generator().manual_seed(0))
     moved = resized_crop_flip(inputs, torch.Generator().manual_seed(1), smallest_area=1.0, largest_ratio=1.0)

@@ -16,6 +16,7 @@ from clients.app import app
 from common.config import PROJECT_ROOT, Config, merge
 from common.errors import UserError, unknown_name
 from common.experiment_file import Experiment, Point, parse_experiment
+from common.sections import Value
 from datasets import configured
 from datasets.dataset import Dataset, Split
 from datasets.noise import feature_noise_of_clients as noisy_clients
@@ -44,7 +45,7 @@ DATA = {
 DATA_NUMBERS = ("partition.alpha", "dataset.imbalance-factor")
 _PREPARED: set[frozenset[Any]] = set()
 # Sizes of the models do not matter here, and some take seconds to build.
-SMALL = {"model.width": 8}
+WIDTHS: dict[str, dict[str, Value]] = {"inco": {"model.width": 8}, "fedloge": {"model.width": 16}}
 LOCAL_STEPS = {"b3-participation": 80_000, "b4-heterogeneity": 80_000, "b5-shakespeare": 8_000}
 
 
@@ -99,14 +100,15 @@ def covering(experiment: Experiment) -> list[Point]:
 def test_every_configuration_is_possible(file: Path) -> None:
     experiment = read(file)
     of_inco = file.parent.name == "inco"
+    width = WIDTHS.get(file.parent.name, {})
     for index, point in enumerate(covering(experiment) if of_inco else experiment.points()):
         alike = frozenset(item for item in point.overrides.items() if item[0] not in DATA_NUMBERS)
         if index > 0 and alike in _PREPARED:
             continue
         _PREPARED.add(alike)
-        small = SMALL | ({"model.heads": 2} if point.overrides.get("model.name") == "vit-small" else {})
+        small = width | ({"model.heads": 2} if point.overrides.get("model.name") == "vit-small" else {})
         try:
-            config = Config.from_flat(merge(point.overrides, {"device": "cpu"}, small if of_inco else {}))
+            config = Config.from_flat(merge(point.overrides, {"device": "cpu"}, small))
             with SequentialGrid(app, config.clients.count, config.flat()) as grid:
                 prepare(config, grid)
         except UserError as error:

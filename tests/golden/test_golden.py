@@ -24,7 +24,10 @@ def test_the_curve_is_the_kept_one(name: str, tmp_path: Path) -> None:
     assert not problems, f"python -m tests.golden.renew {name} keeps the new numbers, if they are meant"
 
 
-@pytest.mark.parametrize("name", RUNS)
+# One of each kind; that it holds for every method is seen where the runs are chosen (``renew --spread``).
+@pytest.mark.parametrize(
+    "name", ["fedavg", "fedadam", "scaffold", "fedloge", "fedrep", "fedbuff", "heteroavg"]
+)
 def test_ten_per_cent_of_the_learning_rate_are_seen(name: str, tmp_path: Path) -> None:
     kept = read_curve(golden(name))
     wrong = curve(name, tmp_path / "run", **{LEARNING_RATE: 1.1 * learning_rate(name)})

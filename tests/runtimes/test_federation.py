@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from runtimes import federation
+from server.interrupt import STOP_SIGNALS
+
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 MARK = "FLOWERBED_TEST_MARK"
 
@@ -163,6 +166,9 @@ def test_nodes_are_processes_that_carry_a_run_to_its_summary(helper: Helper) -> 
     assert {answer["data-root"] for answer in summary["answers"]} == {str(helper.folder)}
     logs = {path.name for path in (helper.run_directory / "federation").glob("*.log")}
     assert logs == {"superlink.log", "supernode-0.log", "supernode-1.log", "run.log"}
+    superlink = (helper.run_directory / "federation" / "superlink.log").read_text()
+    assert "insecure" not in superlink
+    assert "authentication is disabled" not in superlink
     assert helper.living() == {}
 
 
@@ -179,7 +185,8 @@ def test_simulated_nodes_carry_a_run_to_its_summary(helper: Helper) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ["raise", "forget"])
 def test_a_run_without_summary_fails(helper: Helper, action: str) -> None:
-    code, output = helper.run("--set", f"act={action}", "--supernodes", "1")
+    encryption = ["--insecure"] if action == "raise" else []
+    code, output = helper.run("--set", f"act={action}", "--supernodes", "1", *encryption)
 
     assert code == 1
     assert ("raised on purpose" if action == "raise" else "wrote no") in output.splitlines()[-1]
@@ -190,7 +197,6 @@ def test_a_run_without_summary_fails(helper: Helper, action: str) -> None:
 @pytest.mark.parametrize(
     ("number", "runtime"),
     [
-        (signal.SIGINT, ()),
         (signal.SIGTERM, ()),
         (signal.SIGKILL, ()),
         (signal.SIGKILL, ("--simulation",)),  # Flower leaves a simulation running when its parent dies
@@ -208,6 +214,18 @@ def test_nothing_survives_a_stopped_helper(
 
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     assert _wait_until(lambda: not helper.living(), 10), helper.living()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_nohup_or_a_background_shell_ignores_stays_ignored(number: signal.Signals) -> None:
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
+    try:
+        signal.signal(number, signal.SIG_IGN)
+        federation._Signals()
+        assert [each for each in STOP_SIGNALS if signal.getsignal(each) == signal.SIG_IGN] == [number]
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @pytest.mark.slow

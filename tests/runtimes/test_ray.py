@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from flwr.app import Message
 
-from common.errors import ClientFailureError
+from common.errors import ClientFailureError, UserError
 from common.sections import Value
 from server.experiment import run_experiment
+from server.interrupt import stop_between_rounds
 from server.records.progress import PlainLines
 from tests.conftest import Runner, small_config
 from tests.system.commands import summary
@@ -103,6 +104,25 @@ def test_workers_that_died_between_rounds_cost_nothing(
     path = run_and_kill(tmp_path / "ray", actors, {}, rounds=1)
     expected = run_small("sequential", **METHOD, rounds=1)
     assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
+
+
+def test_sigterm_ends_a_run_between_rounds(actors: list[Any]) -> None:
+    """Ray's own handler would abort the process; ``start_ray`` has run with this one in force."""
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    with stop_between_rounds(lambda text: None) as request:
+        signal.raise_signal(signal.SIGTERM)
+        assert request.requested
+
+
+def test_workers_that_cannot_start_are_refused(actors: list[Any]) -> None:
+    from runtimes.ray import make_actors
+
+    config = small_config(**OPTIONS | {"resources__cpus_per_client": 1000})
+    with pytest.raises(UserError, match="no Ray worker fits"):
+        make_actors(config)
+    config = small_config(**OPTIONS | {"runtime__workers": 100_000, "clients__count": 50_000})
+    with pytest.raises(UserError, match=r"^runtime\.workers = 100000, but only \d+ fit: lower it"):
+        make_actors(config)
 
 
 def test_workers_share_the_test_batches(

@@ -25,6 +25,7 @@ class RestartedNode(SequentialGrid):
 
     has_trained = is_back = False
     dies_for_good = False
+    alike_nodes = range(0)  # they come and go
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
         """Carry messages, but not to a node that has gone."""
@@ -57,6 +58,22 @@ class LostNode(RestartedNode):
     dies_for_good = True
 
 
+class ForgetfulNode(SequentialGrid):
+    """The node of a client is killed after the first round and comes back under its id: it has a key."""
+
+    rounds = 0
+
+    def exchange(self, messages: list[Message]) -> Iterator[Message]:
+        """Carry messages; in the second round the victim knows nothing any more."""
+        if messages[0].metadata.message_type == "train":
+            self.rounds += 1
+            if self.rounds == 2:
+                for node, context in self._contexts.items():
+                    if self.client_id(node) == VICTIM:
+                        context.state = RecordDict()
+        return super().exchange(messages)
+
+
 OPTIONS = {"method__name": "scaffold", "clients__fraction": 1.0, "rounds": 3}
 
 
@@ -68,6 +85,18 @@ def test_it_is_taken_back_with_its_state_of_the_last_checkpoint(
     assert (
         "client 1 is back with a new node, with its state of the last checkpoint" in capsys.readouterr().out
     )
+    assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
+
+
+@pytest.mark.parametrize("method", ["scaffold", "fedper"])
+def test_one_that_kept_its_id_is_given_its_state_too(
+    run_small: Runner, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    options = {**OPTIONS, "method__name": method, "checkpoint__every": 1}
+    expected = run_small("alone", **options)
+    path = run_small("restarted", ForgetfulNode, **options)
+    said = "client 1 is back: its node was started again, with its state of the last checkpoint"
+    assert said in capsys.readouterr().out
     assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
 
 

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import torch
 from flwr.app import ConfigRecord
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from common.clock import ClientSpeeds, synchronous_seconds
@@ -16,7 +18,7 @@ from common.errors import UserError
 from common.records import to_tensors
 from common.sections import Value
 from server.checkpoints.state_codec import capture_attributes, restore_attributes
-from strategies._asynchronous import Asynchronous
+from strategies._asynchronous import Asynchronous, nth_left
 from tests.conftest import Runner
 from tests.methods.asynchronous import configured, make, update
 from tests.strategies.messages import NodesOnly, record
@@ -181,3 +183,8 @@ def test_the_learning_rate_is_that_of_the_round_in_which_a_client_began(run_smal
 def test_a_run_with_a_clock_tells_virtual_seconds(run_small: Callable[..., Path]) -> None:
     rows = pd.read_csv(run_small(model__name="linear", clock__spread=1.0) / "metrics.csv")
     assert (rows["virtual_seconds"].loc[1:] > 0).all()
+
+
+@given(st.sets(st.integers(0, 12)), st.integers(0, 12))
+def test_the_nth_idle_client_is_found_without_listing_all(taken: set[int], position: int) -> None:
+    assert nth_left(position, taken) == [n for n in range(30) if n not in taken][position]

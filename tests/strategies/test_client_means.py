@@ -2,14 +2,17 @@
 
 import itertools
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 
-from common.records import Tensors, to_payload
+from clients.local.kept_state import settle
+from common.records import EXCHANGE, LOST, METRICS, NUMBER, PRELUDE, Tensors, reply_name, to_payload
 from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from strategies.fedavg import FedAvg
@@ -76,6 +79,8 @@ SCHEMES: list[dict[str, Value]] = [
     {"stragglers__fraction": 0.5, "stragglers__policy": "drop"},
     {"stragglers__fraction": 0.5},
 ]
+# Half of the replies are lost, or refused, after the client has done its job.
+LOSSY: dict[str, Value] = {"failures__policy": "drop", "failures__max_fraction": 0.9, "checkpoint__every": 1}
 
 
 def mean_over_clients(
@@ -95,6 +100,8 @@ CASES = [
     *itertools.product(["scaffold", "feddyn"], SCHEMES, ["examples"]),
     *itertools.product(["scaffold", "feddyn"], [SCHEMES[0], CORRECTED], ["uniform"]),
     *itertools.product(["heteroscaffold"], [SCHEMES[0], CORRECTED], ["examples", "uniform"]),
+    *itertools.product(["scaffold", "feddyn", "heteroscaffold"], [LOSSY], ["examples"]),
+    ("scaffold", {**LOSSY, "method__initialise": True}, "uniform"),
 ]
 
 
@@ -110,15 +117,26 @@ def test_the_state_is_the_mean_of_all_clients_states_after_every_round(
     grids: list[SequentialGrid] = []
     differences: list[float] = []
 
+    lost: list[str] = []
+
     class KeptGrid(SequentialGrid):
         def get_node_ids(self) -> range:
             grids[:] = [self]
             return super().get_node_ids()  # type: ignore[return-value]
 
+        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+            for index, reply in enumerate(super().exchange(messages)):
+                asked = messages[index]
+                if "checkpoint__every" in scheme and index % 2 and losable(asked):
+                    number = int(asked.content.config_records[EXCHANGE][NUMBER])  # type: ignore[arg-type]
+                    lost.append(reply_name(number, self.client_id(asked.metadata.dst_node_id)))
+                    reply = spoilt(reply, asked, len(lost) % 2 == 0)
+                yield reply
+
     def compare(self: FedAvg, server_round: int) -> dict[str, float]:
         if server_round > 0:
             states = {
-                grids[0].client_id(node): to_payload(context.state).get(STATE[method], {})
+                grids[0].client_id(node): to_payload(settled(context, lost)).get(STATE[method], {})
                 for node, context in grids[0]._contexts.items()
             }
             everyone = range(self.num_clients)
@@ -139,7 +157,7 @@ def test_the_state_is_the_mean_of_all_clients_states_after_every_round(
     monkeypatch.setattr(FedAvg, "columns", compare)
     if scheme.get("participation__name") == "schedule":
         scheme = {**scheme, "participation__file": schedule_file(tmp_path)}
-    if "failures__policy" in scheme:
+    if "failures__policy" in scheme and "checkpoint__every" not in scheme:
         fail_in_round_two(monkeypatch)
     budget = {"rounds": 4, "local__epochs": 0, "local__steps": 2, "local__batch_size": 8}
     model = model_for(method) or {"model__name": "linear"}
@@ -160,6 +178,23 @@ def test_the_state_is_the_mean_of_all_clients_states_after_every_round(
     )
     assert len(differences) == 4
     assert max(differences) < 2e-6
+
+
+def settled(context: Context, lost: list[str]) -> RecordDict:
+    state = RecordDict(dict(context.state))
+    settle(state, RecordDict({EXCHANGE: ConfigRecord({NUMBER: 0, LOST: lost})}))
+    return state
+
+
+def losable(asked: Message) -> bool:
+    return asked.metadata.message_type in ("train", PRELUDE)
+
+
+def spoilt(reply: Message, message: Message, is_refused: bool) -> Message:
+    if not is_refused:
+        return Message(Error(0, "lost on its way"), reply_to=message)
+    reply.content.metric_records[METRICS]["num-samples"] = math.nan
+    return reply
 
 
 def fail_in_round_two(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from common.sections import Value
 from tests.conftest import SMALL_RUN, Runner
-from tests.system.commands import command, run, summary
+from tests.system.commands import run, summary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -40,10 +40,7 @@ def test_flower_runtimes_give_the_bits_of_the_sequential_one(
     assert {key: summary(path)[key] for key in same} == {key: expected[key] for key in same}
 
 
-@pytest.mark.parametrize("carrier", [("--simulation",), ()], ids=["flwr-run-simulation", "grpc-processes"])
-def test_five_sizes_give_the_same_bits_on_every_carrier(
-    carrier: tuple[str, ...], run_small: Runner, tmp_path: Path
-) -> None:
+def test_five_sizes_give_the_same_bits_over_grpc(run_small: Runner, tmp_path: Path) -> None:
     # Flower starts a process for each message: one round, and no state to ask for.
     options: dict[str, Value] = {
         "method.name": "heteroavg", "method.inco": True, "clients.count": 5, "clients.fraction": 1.0,
@@ -53,34 +50,11 @@ def test_five_sizes_give_the_same_bits_on_every_carrier(
     keys = {key.replace(".", "__").replace("-", "_"): value for key, value in options.items()}
     expected = summary(run_small("sequential", **keys))
     assignments = [part for key, value in options.items() for part in ("--set", f"{key}={_toml(value)}")]
-    code, output = run(federation(tmp_path / "run", *carrier, *assignments))
+    code, output = run(federation(tmp_path / "run", *assignments))
     assert code == 0, output
     same = ["model_sha256", *(key for key in expected if key.startswith("final."))]
     assert len(same) > 2 * 5
     assert {key: summary(tmp_path / "run")[key] for key in same} == {key: expected[key] for key in same}
-
-
-PLAIN_DROPOUT = """
-import math
-from torch import nn
-
-def build(input_shape, num_classes, *, p: float = 0.5):
-    first = nn.Linear(math.prod(input_shape), 16)
-    return nn.Sequential(nn.Flatten(), first, nn.ReLU(), nn.Dropout(p), nn.Linear(16, num_classes))
-"""
-
-
-def test_a_users_model_with_plain_dropout_gives_the_same_bits_on_ray(tmp_path: Path) -> None:
-    (tmp_path / "mine" / "models").mkdir(parents=True)
-    (tmp_path / "mine" / "models" / "my_net.py").write_text(PLAIN_DROPOUT)
-    hashes = []
-    for name, *arguments in (("sequential",), ("ray", "--runtime", "ray", "--set", "runtime.workers=2")):
-        path = tmp_path / name
-        model = ("--plugins", str(tmp_path / "mine"), "--set", "model.name=my-net")
-        code, output = run(command(path, *model, *arguments))
-        assert code == 0, output
-        hashes.append(summary(path)["model_sha256"])
-    assert hashes[0] == hashes[1]
 
 
 def _toml(value: object) -> object:

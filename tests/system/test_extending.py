@@ -135,7 +135,8 @@ def test_a_wrong_parameter_of_an_example_is_one_line(
         assert f"no parameter '{section}.no-such-parameter'" in error
 
 
-# All of them in one run: whatever a carrier has to bring to other processes is here.
+# All of them in one run: whatever a carrier has to bring to other processes is here. The model's dropout is
+# torch's own, which draws from no generator of ours.
 TOGETHER = (
     "Method, the client's half", "Participation", "Partition", "Model", "Loss", "Optimiser", "Schedule",
     "Augmentation",

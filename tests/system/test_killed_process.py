@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from run_simulation import main
 from tests.conftest import Runner
 from tests.system.commands import command, run, start, summary
 
@@ -51,18 +52,21 @@ def whole(run_small: Runner) -> str:
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
-def test_resume_after_sigkill(program: str, whole: str, tmp_path: Path) -> None:
+def test_resume_after_sigkill(
+    program: str, whole: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = command(tmp_path / "run", rounds=6)[2:]
     code, output = run([sys.executable, "-c", program, *arguments])
     assert code == -signal.SIGKILL, output
     assert not (tmp_path / "run" / "summary.json").exists()
-    code, output = run(command(tmp_path / "run", "--resume", rounds=6))
-    assert code == 0, output
-    assert "resumed after round 2 of 6" in output
+    assert main(command(tmp_path / "run", "--resume", rounds=6)[2:]) == 0
+    assert "resumed after round 2 of 6" in capsys.readouterr().out
     assert summary(tmp_path / "run")["model_sha256"] == whole
 
 
-def test_ctrl_c_leaves_a_resumable_run(tmp_path: Path, run_small: Runner) -> None:
+def test_ctrl_c_leaves_a_resumable_run(
+    tmp_path: Path, run_small: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
     rounds = 400
     process = start(command(tmp_path / "run", rounds=rounds))
     wait_for_rows(tmp_path / "run" / "metrics.csv", 5)
@@ -73,9 +77,8 @@ def test_ctrl_c_leaves_a_resumable_run(tmp_path: Path, run_small: Runner) -> Non
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     last_round = int(rows[-1].split(",")[0])
     assert 4 <= last_round < rounds
-    code, output = run(command(tmp_path / "run", "--resume", rounds=last_round + 2))
-    assert code == 0, output
-    assert f"resumed after round {last_round} of {last_round + 2}" in output
+    assert main(command(tmp_path / "run", "--resume", rounds=last_round + 2)[2:]) == 0
+    assert f"resumed after round {last_round} of {last_round + 2}" in capsys.readouterr().out
     whole = run_small("whole", rounds=last_round + 2)
     assert summary(tmp_path / "run")["model_sha256"] == summary(whole)["model_sha256"]
 

@@ -10,7 +10,7 @@ from clients.local.losses._samples import samples
 
 
 def loss(
-    logits: torch.Tensor, targets: torch.Tensor, *, gamma: Annotated[float, Field(ge=0)] = 2.0
+    logits: torch.Tensor, targets: torch.Tensor, *, gamma: Annotated[float, Field(ge=0, le=1000)] = 2.0
 ) -> torch.Tensor:
     """Return the mean of -(1 - p_y)^gamma log p_y over samples (Lin et al. 2017, Eq. 4).
 

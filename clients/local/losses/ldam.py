@@ -14,8 +14,8 @@ def loss(
     targets: torch.Tensor,
     label_counts: torch.Tensor,
     *,
-    margin: Annotated[float, Field(ge=0)] = 0.5,
-    scale: Annotated[float, Field(gt=0)] = 30.0,
+    margin: Annotated[float, Field(ge=0, le=1e6)] = 0.5,
+    scale: Annotated[float, Field(gt=0, le=1e6)] = 30.0,
 ) -> torch.Tensor:
     """Return the cross-entropy of scale (s - margin_y on the label's score) (Cao et al. 2019, Eq. 13)."""
     scores, labels = samples(logits, targets)

@@ -16,8 +16,8 @@ def build(
     *,
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9,
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999,
-    epsilon: Annotated[float, Field(gt=0)] = 1e-8,
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0,
+    epsilon: Annotated[float, Field(gt=0, le=1e6)] = 1e-8,
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.0,
     weight_decay_exclude: Exclude = "none",
 ) -> torch.optim.Optimizer:
     """Build AdamW (Loshchilov and Hutter 2019)."""

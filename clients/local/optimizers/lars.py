@@ -73,11 +73,11 @@ def build(
     learning_rate: float,
     *,
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0,
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.0,
     weight_decay_exclude: Exclude = "norm-bias",
     clip_decay: bool = False,
-    trust_coefficient: Annotated[float, Field(gt=0)] = 0.001,
-    epsilon: Annotated[float, Field(ge=0)] = 0.0,
+    trust_coefficient: Annotated[float, Field(gt=0, le=1e6)] = 0.001,
+    epsilon: Annotated[float, Field(ge=0, le=1e6)] = 0.0,
 ) -> torch.optim.Optimizer:
     """Build LARS; weight decay is added to the gradient."""
     return eager(LARS)(

@@ -17,7 +17,7 @@ def build(
     *,
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     nesterov: bool = False,
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0,
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.0,
     weight_decay_exclude: Exclude = "none",
     clip_decay: bool = False,
 ) -> torch.optim.Optimizer:

@@ -26,6 +26,13 @@ def test_median_and_band_of_three_seeds():
     assert final_text(curves, 0) == "3 +/- 3"
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"), [(2.0, (1.9, 2.1)), (-2.0, (-2.1, -1.9)), (0.0, (-0.05, 0.05))]
+)
+def test_limits_of_a_single_value_are_apart(value, expected):
+    assert limits([band([pd.Series([value])])]) == pytest.approx(expected)
+
+
 def test_costs_add_up(make_run):
     costs = read_costs(make_run())
     assert costs["rounds"].tolist() == [0, 1, 2, 3, 4]

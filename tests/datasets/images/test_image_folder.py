@@ -37,6 +37,24 @@ def test_nested_files_are_found_and_others_ignored(tmp_path: Path) -> None:
     assert len(load_dataset("image-folder", root=tmp_path).train) == 2
 
 
+def test_images_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    write_image_folder(tmp_path, {"ant": 1}, {"ant": 1})
+    assert load_dataset("image-folder", root=tmp_path).remarks == ()
+    for name in ("train/ant/a.GIF", "test/ant/b.heic", "train/ant/._c.gif", "train/ant/notes.md"):
+        (tmp_path / name).write_bytes(b"GIF89a")
+    first = tmp_path / "test/ant/b.heic"
+    expected = (f"2 images are left out, since such files are not read: {first}",)
+    assert load_dataset("image-folder", root=tmp_path).remarks == expected
+
+
+@pytest.mark.parametrize("folder", ["../{}/train", "train/ant", ".", "linked"])
+def test_test_images_that_are_trained_on(tmp_path: Path, folder: str) -> None:
+    write_image_folder(tmp_path, {"ant": 1}, {"ant": 1})
+    (tmp_path / "linked").symlink_to(tmp_path / "train")
+    with pytest.raises(UserError, match=r"dataset\.test-folder"):
+        load_dataset("image-folder", root=tmp_path, parameters={"test-folder": folder.format(tmp_path.name)})
+
+
 def test_grey_images_become_rgb(tmp_path: Path) -> None:
     write_image_folder(tmp_path, {"ant": 1}, {"ant": 1})
     Image.fromarray(np.full((4, 4), 9, dtype=np.uint8)).save(tmp_path / "train" / "ant" / "grey.png")

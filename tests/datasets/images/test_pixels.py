@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from common.errors import UserError
 from datasets.images.pixels import decode_image
@@ -145,3 +145,33 @@ def test_a_damaged_file_is_pixels_or_one_line(
     else:
         assert pixels.dtype == np.uint8
         assert pixels.shape[0] == 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_photographs_are_turned_upright(tmp_path: Path, suffix: str, orientation: int) -> None:
+    """Pillow's own turning is the reference: what viewers show."""
+    quarters = np.zeros((16, 32, 3), dtype=np.uint8)
+    quarters[:8, :16], quarters[8:, :16], quarters[8:, 16:] = 250, 160, 80
+    image = Image.fromarray(quarters)
+    image.getexif()[0x112] = orientation
+    image.save(tmp_path / f"x.{suffix}", exif=image.getexif())
+    with Image.open(tmp_path / f"x.{suffix}") as stored:
+        upright = np.asarray(ImageOps.exif_transpose(stored)).transpose(2, 0, 1)
+    pixels = decode_image(tmp_path / f"x.{suffix}")
+    assert pixels.shape == ((3, 32, 16) if orientation > 4 else (3, 16, 32))
+    assert (pixels == upright).all()
+
+
+def test_a_damaged_note_of_the_camera_does_not_matter(tmp_path: Path) -> None:
+    image = Image.fromarray(np.full((4, 4, 3), 9, dtype=np.uint8))
+    image.save(tmp_path / "x.png", exif=b"Exif\0\0MM\0*\0\0\0\xff")
+    assert (decode_image(tmp_path / "x.png") == 9).all()
+
+
+def test_the_first_of_several_images_counts(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((4, 4, 3), value, dtype=np.uint8)) for value in (10, 200)]
+    for suffix in ("png", "tif", "webp"):
+        lossless = {"lossless": True} if suffix == "webp" else {}
+        frames[0].save(tmp_path / f"x.{suffix}", save_all=True, append_images=frames[1:], **lossless)
+        assert (decode_image(tmp_path / f"x.{suffix}") == 10).all()

@@ -1,7 +1,5 @@
 """A number of classes per client."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,9 +20,7 @@ from tests.datasets.partitions.deals import (
 
 @pytest.mark.parametrize("classes_per_client", [1, 5, 10, 50, 100])
 def test_classes_on_cifar100(classes_per_client: int) -> None:
-    started = time.perf_counter()
     parts = partition("classes", CIFAR100_TRAINING_TARGETS, 100, classes_per_client=classes_per_client)
-    assert time.perf_counter() - started < 1
     assert_well_formed(parts, 45000, 100)
     assert sizes(parts) == [450] * 100
     counts = label_counts(CIFAR100_TRAINING_TARGETS, parts, 100)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,13 @@ def test_a_byte_order_mark_quotes_and_empty_lines(tmp_path: Path) -> None:
         ("y\n1\n", TEST, {}, "no column of inputs"),
         ("a,y\n1,2\n", "b,y\n1,2\n", {}, "test.csv has no column 'a'"),
         ("a,y\n1,2\n", "a,y\nx,2\n", {}, "test.csv, line 2: 'x' in the column 'a' is not a finite number"),
+        (
+            "a,y\n" + "1,2\n" * 20 + "l,2\n",
+            TEST,
+            {},
+            "train.csv, line 22: 'l' in the column 'a' is no finite",
+        ),
+        ("a,y\n1e999,2\n1,2\n", TEST, {}, "train.csv, line 2: '1e999' in the column 'a' is no finite number"),
         (TRAIN, TEST, {"label": "z"}, "dataset.label: "),
         (TRAIN, TEST, {"delimiter": ";;"}, "one character"),
         (TRAIN, TEST, {"task": "regression"}, "not numbers"),
@@ -101,6 +109,18 @@ def test_bad_npz_files_are_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "train", np.eye(2))
     (tmp_path / "train.npy").rename(tmp_path / "train.npz")
     assert "single array" in problem()
+    (tmp_path / "train.npz").unlink()
+    os.mkfifo(tmp_path / "train.npz")
+    assert problem() == f"cannot read {tmp_path / 'train.npz'}: it is a pipe, not a file"
+
+
+def test_types_that_torch_does_not_have(tmp_path: Path) -> None:
+    inputs = np.arange(8.0).reshape(4, 2)
+    for kind in (np.longdouble, np.float16, np.uint32, ">f4"):
+        for part in ("train", "test"):
+            np.savez(tmp_path / f"{part}.npz", inputs=inputs.astype(kind), targets=np.arange(4) % 2)
+        data = load_dataset("npz", root=tmp_path, normalization="none")
+        assert data.train.inputs.tolist() == inputs.tolist()
 
 
 @pytest.mark.parametrize("name", ["csv", "npz"])

@@ -1,7 +1,7 @@
 import pytest
 
 from common.errors import UserError
-from models.sizes.population import Population, read_sizes
+from models.sizes.population import Assignment, Population, read_sizes
 
 FIVE = ("0", "1", "2", "3", "4")
 
@@ -68,3 +68,12 @@ def test_files_of_sizes() -> None:
 def test_wrong_files_are_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_sizes(text, "f")
+
+
+@pytest.mark.parametrize("assignment", ["contiguous", "shuffled", "dynamic"])
+def test_one_client_and_the_holders_of_a_size_agree_with_the_list(assignment: Assignment) -> None:
+    population = Population(("a", "b", "a"), 31, assignment, seed=4)
+    for server_round in (3, 1, 3):
+        sizes = population.of_clients(server_round)
+        assert [population.of_client(client, server_round) for client in range(31)] == sizes
+        assert population.has_size("b", server_round).tolist() == [size == "b" for size in sizes]

@@ -1,14 +1,30 @@
-"""docs/methods.md is what the methods say of themselves."""
+"""docs/methods.md and docs/keys.md are what the code says of itself."""
+
+from pathlib import Path
+
+import pytest
 
 from clients.registry import available_methods
-from runtimes.describe.pages import PAGE, methods_page
+from runtimes.describe.keys import fields
+from runtimes.describe.pages import PAGES, keys_page, methods_page
 
 
-def test_the_page_is_up_to_date() -> None:
+@pytest.mark.parametrize("file", PAGES, ids=lambda path: path.name)
+def test_a_page_is_up_to_date(file: Path) -> None:
+    assert file.read_text(encoding="utf-8") == PAGES[file](), "run: python -m runtimes.describe.pages"
+
+
+def test_every_method_and_every_key_is_there_once() -> None:
     text = methods_page()
-    assert PAGE.read_text(encoding="utf-8") == text, "run: python -m runtimes.describe.pages"
     for name in available_methods():
-        assert f"\n## {name}\n" in text
+        assert text.count(f"\n## {name}\n") == 1
+    rows = [line.split("|")[1].strip(" `") for line in keys_page().splitlines() if line.startswith("| `")]
+    assert sorted(rows) == sorted(fields())
+
+
+def test_the_default_and_the_limits_of_a_key() -> None:
+    row = "| `clients.fraction` | a number, above 0, at most 1 | `0.5` | fraction C that trains in a round: "
+    assert f"\n{row}" in keys_page()
 
 
 def test_every_method_of_a_paper_links_it() -> None:

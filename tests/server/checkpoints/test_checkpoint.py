@@ -290,6 +290,27 @@ class TestManifest:
         (two / "round-000004.json").write_bytes(seal({**manifest, "files": content}))
         self.falls_back(two, "")
 
+    def test_another_round_with_a_hash_and_a_name_of_its_own(self, two: Path) -> None:
+        manifest = unseal((two / "round-000004.json").read_bytes())
+        (two / "round-000005.json").write_bytes(seal({**manifest, "round": 5}))
+        (two / "round-000004.json").unlink()
+        self.falls_back(two, "it is of round 5 and names arrays-round-000004.safetensors")
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "client-000001-round-000004.safetensors",
+            "client-000000-round-000005.safetensors",
+            "../client-000000-round-000004.safetensors",
+        ],
+    )
+    def test_a_file_of_another_client_round_or_folder(self, two: Path, name: str) -> None:
+        manifest = unseal((two / "round-000004.json").read_bytes())
+        shutil.copy(two / "client-000000-round-000004.safetensors", two / name)
+        manifest["clients"]["0"]["name"] = name
+        (two / "round-000004.json").write_bytes(seal(manifest))
+        self.falls_back(two, f"it is of round 4 and names {re.escape(name)} for client 0")
+
     @pytest.mark.parametrize(
         ("old", "new"),
         [

@@ -140,12 +140,11 @@ class TestWaiting:
         assert 3 <= len(lines) <= 4
         assert "1 of clients.count = 3 are there; no node has partition-id 0, 2" in lines[0]
 
+    @pytest.mark.timeout(60)
     def test_a_simulation_fails_at_once_with_both_numbers(self) -> None:
         grid = InMemoryGrid({node: describes(node) for node in range(10)})
-        started = time.monotonic()
         with pytest.raises(UserError, match=r"has 10 nodes, but clients.count is 20.*num-supernodes=20"):
             discover_clients(grid, 20, timeout=3600)
-        assert time.monotonic() - started < 5
         with pytest.raises(UserError, match=r"has 10 nodes, but clients.count is 5"):
             discover_clients(grid, 5, timeout=3600)
 
@@ -250,6 +249,8 @@ class TestExchange:
         pull = grid.pull_messages
         monkeypatch.setattr(grid, "pull_messages", lambda ids: pull(ids) if next(pulls) >= 3 else [])
         assert [client for client, _ in exchange(grid, {5: message(2)}, timeout=5)] == [5]
+        # What is there already is never too late.
+        assert [client for client, _ in exchange(grid, {5: message(2)}, timeout=1e-9)] == [5]
 
     @pytest.mark.parametrize("carry", [exchange_on_a_local_grid, send_and_receive_on_a_local_grid])
     def test_a_reply_costs_the_same_however_many_are_awaited(self, carry: Callable[[int], int]) -> None:

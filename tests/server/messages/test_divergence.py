@@ -1,6 +1,7 @@
 """Runs that diverge on the server: noticed where it happens, with what usually causes it."""
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,15 @@ def numbers_are_finite(run_directory: Path) -> bool:
     ],
 )
 def test_an_aggregate_that_is_not_finite_ends_the_run_before_its_row(
-    method: str, parameters: dict[str, float], run_small: Runner, tmp_path: Path
+    method: str,
+    parameters: dict[str, float],
+    run_small: Runner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The configuration refuses such rates; one that it admits needs several rounds, as a rule.
+    monkeypatch.setattr("common.config._MOST", math.inf)
+    monkeypatch.setattr("common.config._LEAST", 0.0)
     with pytest.raises(DivergedError) as caught:
         run_small(method__name=method, **{**(model_for(method) or {"model__name": "linear"}), **parameters})
     message = str(caught.value)
@@ -123,3 +131,10 @@ def test_the_advice_names_the_rate_of_the_round_and_what_else_there_is() -> None
     )
     assert "method.tau" in text
     assert "warm it up" not in text
+
+
+@pytest.mark.parametrize(("mu", "is_named"), [(19.0, False), (21.0, True)])
+def test_a_proximal_term_that_overshoots_is_named(mu: float, is_named: bool) -> None:
+    """At a rate of 0.1 the distance to the global model is multiplied by 1 - 0.1 mu in every step."""
+    config = small_config(method__name="fedprox", method__mu=mu, optimizer__learning_rate=0.1)
+    assert ("method.mu = 21 pulls too far" in advice(config, FedAvg(), 1)) == is_named

@@ -1,0 +1,1 @@
+"""A page that follows runs while they are computed, from nothing but the files of their directories."""

@@ -1,0 +1,148 @@
+"""Everything that the live page shows, read from the directories whenever it asks."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.live.files import read_object
+from analysis.live.run_view import RunView, view_run
+from common.errors import UserError
+
+_DESCRIPTION = "sweep.json"
+_MOST_RUNS, _MOST_POINTS, _DEPTH = 2000, 400, 3
+_RUN_FILES = ("config.toml", "metrics.csv", "summary.json", "request.json")
+# What a person looks at first, in this order.
+_ACCURACIES = (
+    "test_accuracy",
+    "validation_accuracy",
+    "personal_accuracy_macro",
+    "federated_accuracy",
+    "test_r2",
+)
+_LOSSES = ("train_loss", "test_loss", "validation_loss")
+_MOST_METRICS = 12  # of one request
+
+
+def find_runs(path: Path, depth: int = _DEPTH) -> dict[str, Path]:
+    """Return name → run directory of what is below a path: itself, what a sweep plans, folders of runs."""
+    if (path / _DESCRIPTION).is_file():
+        planned = read_object(path / _DESCRIPTION).get("runs")
+        if isinstance(planned, dict):
+            folders = {str(name): _directory(name, run) for name, run in planned.items()}
+            return {name: path / folder for name, folder in folders.items() if folder}
+    if any((path / name).is_file() for name in _RUN_FILES[:3]):
+        return {"": path}
+    found: dict[str, Path] = {}
+    for folder in _folders(path) if depth else ():
+        for name, run in find_runs(folder, depth - 1).items():
+            found["/".join(filter(None, (folder.name, name)))] = run
+            if len(found) >= _MOST_RUNS:
+                return found
+    if not found and (path / _RUN_FILES[3]).is_file():
+        return {"": path}  # it is being prepared
+    return found
+
+
+def _directory(name: object, run: object) -> str:
+    """Return the folder of a planned run; nothing for one that another run stands for."""
+    folder = run.get("directory", name) if isinstance(run, dict) else ""
+    inside = isinstance(folder, str) and "/" not in folder and folder not in ("", ".", "..")
+    return str(folder) if inside and folder == name else ""
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.is_symlink())
+    except OSError:
+        return []
+
+
+def check_watchable(paths: Sequence[Path]) -> None:
+    """Refuse what is no run, sweep or folder of them, before a page is served.
+
+    Raises
+    ------
+    UserError
+        One line that names the path.
+    """
+    for path in paths:
+        if not path.is_dir():
+            raise UserError(f"there is no directory {path}: name one that a run or a sweep works in")
+        if not find_runs(path):
+            raise UserError(f"{path} holds no run and no sweep, or none that has started yet")
+
+
+def snapshot(paths: Sequence[Path], metrics: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what the page shows.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Directories of runs and sweeps.
+    metrics : sequence of str
+        Columns of ``metrics.csv`` whose curves are wanted; by default an accuracy and a loss, and of a single
+        run all of them.
+    """
+    views = [view_run(run, name) for name, run in _named(paths).items()]
+    columns = sorted({column for view in views for column in view.rows.curves})
+    chosen = [metric for metric in metrics if metric in columns][:_MOST_METRICS] or _first_choice(columns)
+    if len(views) == 1 and not metrics:
+        chosen = [*chosen, *(c for c in columns if c.endswith(("_loss", "_accuracy")) and c not in chosen)]
+    return {
+        "title": ", ".join(map(str, paths)),
+        "time": time.time(),
+        "columns": columns,
+        "metrics": chosen,
+        "runs": [view.shown(chosen) for view in views],
+        "curves": {
+            metric: [thinned(view.rows.curves.get(metric, [])) for view in views] for metric in chosen
+        },
+        "counts": {state: sum(view.state == state for view in views) for state in _states(views)},
+        "end": expected_end(views),
+        "missing": [str(path) for path in paths if not path.is_dir()],
+    }
+
+
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        for name, run in find_runs(path).items():
+            prefix = str(path) if len(paths) > 1 or not name else ""
+            found["/".join(filter(None, (prefix, name)))] = run
+    return dict(list(found.items())[:_MOST_RUNS])
+
+
+def _states(views: Sequence[RunView]) -> list[str]:
+    return list(dict.fromkeys(view.state for view in views))
+
+
+def _first_choice(columns: Sequence[str]) -> list[str]:
+    return [
+        name
+        for names in (_ACCURACIES, _LOSSES)
+        if (name := next((known for known in names if known in columns), ""))
+    ]
+
+
+def thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Return at most some hundred points of a curve, the first and the last among them."""
+    if len(curve) <= _MOST_POINTS:
+        return list(curve)
+    step = (len(curve) - 1) / (_MOST_POINTS - 1)
+    return [curve[round(index * step)] for index in range(_MOST_POINTS)]
+
+
+def expected_end(views: Sequence[RunView]) -> float | None:
+    """Return when the last run will have ended, in seconds since 1970; None if nothing runs or says.
+
+    Runs that wait take as long as those that are known; as many run at a time as do now.
+    """
+    running = [view for view in views if view.state == "running"]
+    left = [view.remaining for view in running]
+    known = [view.total * view.seconds_per_round for view in views if view.total and view.seconds_per_round]
+    if not running or not known or None in left:
+        return None
+    waiting = sum(view.state == "waiting" for view in views) * sum(known) / len(known)
+    longest = max(value for value in left if value is not None)
+    return time.time() + max(longest, (sum(value for value in left if value) + waiting) / len(running))

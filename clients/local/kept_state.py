@@ -1,0 +1,40 @@
+"""What a client keeps counts once the server has taken the reply that it came with.
+
+A reply may be lost, come too late, or be refused. Where a run continues all the same (``failures.policy =
+"drop"``), a client that kept the state of such a job would not agree with the server any more: SCAFFOLD's c
+would no longer be the mean of all c_i. So the state is put aside, and the next message, which names the
+replies that were not taken (``server.messages.taken_replies``), decides about it.
+"""
+
+from flwr.app import ConfigRecord, Context, RecordDict
+
+from common.records import EXCHANGE, LOST, NUMBER, Payload, array_records, reply_name, to_record
+
+_ASIDE = "aside"
+_PREFIX = f"{_ASIDE}::"
+
+
+def settle(state: RecordDict, content: RecordDict) -> None:
+    """Replace a client's state by what was put aside, unless a message says that its reply was lost."""
+    if _ASIDE not in state:
+        return
+    reply = str(state.config_records[_ASIDE][NUMBER])
+    exchange = content.config_records.get(EXCHANGE)
+    lost = exchange is not None and reply in exchange[LOST]  # type: ignore[operator]
+    del state[_ASIDE]
+    for name, record in array_records(state).items():
+        if name.startswith(_PREFIX):
+            del state[name]
+            if not lost:
+                state[name.removeprefix(_PREFIX)] = record
+
+
+def keep(context: Context, kept: Payload, client_id: int, content: RecordDict) -> None:
+    """Store a client's state after a job; put it aside if the message's server may not take the reply."""
+    exchange = content.config_records.get(EXCHANGE)
+    prefix = "" if exchange is None else _PREFIX
+    for name, section in kept.items():
+        context.state[prefix + name] = to_record(section)
+    if exchange is not None:
+        name = reply_name(int(exchange[NUMBER]), client_id)  # type: ignore[arg-type]
+        context.state[_ASIDE] = ConfigRecord({NUMBER: name})

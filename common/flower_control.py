@@ -1,0 +1,115 @@
+"""A SuperLink as its operator sees it: its nodes (flwr 1.39's Control API, which is internal to Flower)."""
+
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest, UnregisterNodeRequest
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.error import FlowerError
+from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+
+from common.errors import UserError
+
+
+@dataclass(frozen=True)
+class Node:
+    """A SuperNode that a SuperLink knows.
+
+    Attributes
+    ----------
+    node_id : int
+        Flower's id.
+    name : str
+        The name that it was registered with, if any.
+    status : str
+        ``registered`` (never seen), ``online``, ``offline`` or ``unregistered``.
+    last_seen : str
+        When it last changed between online and offline, in UTC; empty if never.
+    public_key : bytes
+        Its key, PEM.
+    """
+
+    node_id: int
+    name: str
+    status: str
+    last_seen: str
+    public_key: bytes
+
+
+class SuperLink:
+    """A connection to the Control API of a SuperLink; use it as a context.
+
+    Parameters
+    ----------
+    address : str
+        Host and port of its HTTP API.
+    authority : Path, optional
+        Certificate of the authority that signed the SuperLink's; without one the connection is not encrypted.
+    """
+
+    def __init__(self, address: str, authority: Path | None) -> None:
+        self.address = address
+        verify: ssl.SSLContext | bool = False
+        if authority is not None:
+            try:
+                verify = ssl.create_default_context(cafile=str(authority))
+            except (OSError, ssl.SSLError) as error:
+                raise UserError(f"cannot use {authority} as the authority's certificate: {error}") from None
+        scheme = "https" if authority else "http"
+        self._client = ControlHttpClient(
+            f"{scheme}://{address}",
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+            verify=verify,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+        if isinstance(error, httpx.TransportError):
+            raise UserError(
+                f"no SuperLink answers at {self.address} ({_first_line(error)}): give --superlink the address"
+                " of its HTTP API (flower-superlink --host --port)"
+            ) from None
+        if isinstance(error, FlowerError | httpx.HTTPStatusError):
+            raise UserError(f"the SuperLink at {self.address} refuses: {_first_line(error)}") from None
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that are registered or were, oldest first."""
+        answer = self._client.ListNodes(ListNodesRequest())
+        return [_node(info) for info in sorted(answer.nodes_info, key=lambda info: info.registered_at)]
+
+    def register(self, name: str, public_key: bytes) -> int:
+        """Let the node with a key take part; return its id."""
+        answer = self._client.RegisterNode(RegisterNodeRequest(public_key=public_key, name=name))
+        return int(answer.node_id)
+
+    def unregister(self, node_id: int) -> None:
+        """Refuse a node from now on."""
+        self._client.UnregisterNode(UnregisterNodeRequest(node_id=node_id))
+
+
+def registered(nodes: Sequence[Node]) -> list[Node]:
+    """Return those that may take part."""
+    return [node for node in nodes if node.status != "unregistered"]
+
+
+def _node(info: NodeInfo) -> Node:
+    seen = max(info.last_activated_at, info.last_deactivated_at)
+    if info.status == "online" and info.online_until:
+        seen = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(info.online_until - info.heartbeat_interval))
+    return Node(info.node_id, info.name, info.status, seen[:19].replace("T", " "), bytes(info.public_key))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

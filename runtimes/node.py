@@ -1,0 +1,237 @@
+"""Start a SuperNode with its credentials, after a check that the SuperLink is the right one and takes it.
+
+``python -m runtimes.node nodes/a --superlink server.example:9092 --partition-id 0 --num-partitions 2``; the
+folder is what ``python -m runtimes.credentials`` made for this node. A node that is refused ends with one
+line and exit code 2.
+"""
+
+import argparse
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from common.command_line import Parser, guarded, show_warnings_as_lines
+from common.errors import UserError
+from common.files import expanded
+from runtimes.credentials.commands import node_options
+from runtimes.credentials.folder import load_certificate, load_private, read
+from runtimes.flower_environment import program_environment
+
+_POLL_SECONDS = 2.0
+_ANSWER_SECONDS = 10.0
+# A node that was killed is listed as online until it has missed its heartbeats.
+_LISTED_SECONDS = 90.0
+_HELD_LINES = 400
+_STILL_LISTED = "[code: 2004]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    return guarded(lambda: _run(_parser().parse_args(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    folder = expanded(options.folder, "the command line")
+    for name, least in (("partition_id", 0), ("num_partitions", 1)):
+        if getattr(options, name) < least:
+            raise UserError(f"--{name.replace('_', '-')} has to be {least} or more")
+    if options.partition_id >= options.num_partitions:
+        raise UserError(
+            f"--partition-id {options.partition_id}: ids go from 0 to --num-partitions - 1 ="
+            f" {options.num_partitions - 1}"
+        )
+    config = f"partition-id={options.partition_id} num-partitions={options.num_partitions}"
+    if options.data_root is not None:
+        config += f' data-root="{expanded(options.data_root, "--data-root").resolve()}"'
+    is_known = check_admission(options.superlink, folder)
+    command = [
+        *["flower-supernode", *node_options(folder), "--superlink", options.superlink],
+        *["--port", str(options.port), "--node-config", config],
+    ]
+    return run_node(command, is_known, options.superlink)
+
+
+def check_admission(address: str, folder: Path, patience: float = float("inf")) -> Callable[[], bool]:
+    """Wait until a SuperLink answers, and see that it is the right one and knows this node's key.
+
+    Returns
+    -------
+    callable
+        Asks again whether it knows the key.
+
+    Raises
+    ------
+    UserError
+        If the credentials cannot be used, its certificate is not one for this address, of this authority and
+        of today, or it does not know the key; or if nothing answers within `patience` seconds.
+    """
+    from common.flower_admission import is_registered
+
+    key = load_private(folder / "key")
+    load_certificate(folder / "ca.pem")
+    authority = read(folder / "ca.pem")
+    deadline = time.monotonic() + patience
+    _shake_hands(address, authority, deadline)
+
+    def is_known() -> bool:
+        return is_registered(address, authority, key, _ANSWER_SECONDS)
+
+    try:
+        known = is_known()
+    except ConnectionError as error:
+        raise UserError(f"the SuperLink at {address} does not take this node: {error}") from None
+    if not known:
+        raise UserError(
+            f"the SuperLink at {address} does not know the key {folder / 'key'}: it was never registered, or"
+            " it was revoked; 'python -m runtimes.credentials register' on the server registers it"
+        )
+    return is_known
+
+
+def _shake_hands(address: str, authority: bytes, deadline: float) -> None:
+    """Make one TLS connection, as soon as something listens."""
+    host, port = _split(address)
+    context = ssl.create_default_context(cadata=authority.decode("ascii"))
+    context.set_alpn_protocols(["h2"])
+    waited = False
+    while True:
+        try:
+            with (
+                socket.create_connection((host, port), timeout=_ANSWER_SECONDS) as plain,
+                context.wrap_socket(plain, server_hostname=host),
+            ):
+                return
+        except ssl.SSLCertVerificationError as error:
+            raise UserError(
+                f"the certificate of the SuperLink at {address} is refused:"
+                f" {error.verify_message.rstrip('.')};"
+                " nothing was sent to it (it has to be signed by this node's ca.pem, and be for this address)"
+            ) from None
+        except ssl.SSLError as error:
+            raise UserError(
+                f"what listens at {address} makes no TLS connection ({error.reason}): give --superlink the"
+                " Fleet API of a SuperLink that was not started with --insecure"
+            ) from None
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise UserError(f"no SuperLink answers at {address}: {error.strerror or error}") from None
+            if not waited:
+                print(f"no SuperLink answers at {address} ({error.strerror or error}): waiting", flush=True)
+            waited = True
+            time.sleep(_POLL_SECONDS)
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UserError(f"--superlink: '{address}' is not HOST:PORT, such as server.example:9092")
+    return host.strip("[]"), int(port)
+
+
+def run_node(command: Sequence[str], is_known: Callable[[], bool], address: str) -> int:
+    """Run a SuperNode until it ends; again, where the SuperLink still lists an earlier one with its key.
+
+    Raises
+    ------
+    UserError
+        If it ended because its key was revoked, or another node uses the key.
+    """
+    deadline = time.monotonic() + _LISTED_SECONDS
+    while True:
+        code, asked, held = _run_once(command)
+        if asked:
+            return code
+        if _STILL_LISTED not in held:
+            _see_whether_revoked(is_known, address)
+            sys.stdout.write(held)
+            return code or 1
+        if time.monotonic() > deadline:
+            raise UserError(f"a node with this key is online at {address}: a key is for one node at a time")
+        print(f"a node with this key is still listed as online at {address}: waiting", flush=True)
+        time.sleep(5 * _POLL_SECONDS)
+
+
+def _see_whether_revoked(is_known: Callable[[], bool], address: str) -> None:
+    """Ask why a SuperNode has ended by itself: it does not always say so."""
+    try:
+        known = is_known()
+    except ConnectionError:
+        return
+    if not known:
+        raise UserError(f"the SuperLink at {address} no longer takes this node: its key was revoked")
+
+
+def _run_once(command: Sequence[str]) -> tuple[int, bool, str]:
+    """Run a SuperNode and pass on its output.
+
+    Returns
+    -------
+    tuple of int, bool and str
+        Its exit code, whether a signal asked it to end, and what it wrote once something had failed.
+    """
+    with subprocess.Popen(
+        command,
+        env=program_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        asked: list[int] = []
+
+        def forward(number: int, _frame: object) -> None:
+            asked.append(number)
+            process.send_signal(number)
+
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            for number in before:
+                signal.signal(number, forward)
+            assert process.stdout is not None
+            held: deque[str] = deque(maxlen=_HELD_LINES)
+            reader = threading.Thread(target=_pass_on, args=(process.stdout, held), daemon=True)
+            reader.start()
+            # Waited for at once: its executor, which writes to the same pipe, ends when this process is gone.
+            code = process.wait()
+            reader.join(_ANSWER_SECONDS)
+            return code, bool(asked), "".join(held)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _pass_on(output: Iterable[str], held: deque[str]) -> None:
+    """Copy lines until one says that something failed; put those from there on into `held`."""
+    for line in output:
+        if held or "Exit Code:" in line or line.startswith("Traceback"):
+            held.append(line)
+        else:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m runtimes.node", description=__doc__)
+    add = parser.add_argument
+    add("folder", type=Path, metavar="DIR", help="the node's folder: ca.pem and key")
+    text = "the SuperLink's Fleet API, by a name that its certificate has"
+    add("--superlink", required=True, metavar="HOST:PORT", help=text)
+    add("--partition-id", type=int, required=True, metavar="I", help="which client this node is, from 0")
+    add("--num-partitions", type=int, required=True, metavar="N", help="how many clients there are")
+    add("--data-root", type=Path, metavar="DIR", help="where this machine has the data")
+    text = "port of the SuperNode's own API on 127.0.0.1 (default: 9094); another for each node of a machine"
+    add("--port", type=int, default=9094, help=text)
+    return parser
+
+
+if __name__ == "__main__":
+    show_warnings_as_lines()
+    sys.exit(main())

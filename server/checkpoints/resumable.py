@@ -1,0 +1,82 @@
+"""Whether a checkpoint fits the run that would be resumed from it, and whether its code is still the same."""
+
+import hashlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Array
+
+from common.errors import UserError
+from common.plugins import folders
+from server.checkpoints.checkpoint import Checkpoint
+
+
+def check_fits(checkpoint: Checkpoint, model: Mapping[str, Array], num_clients: int) -> None:
+    """Refuse a checkpoint of another model or of more clients, which code that has changed may cause.
+
+    Raises
+    ------
+    UserError
+        If a resumed run could not work with it, or would leave parts of it out.
+    """
+    there = {
+        name: f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
+        for name, x in checkpoint.arrays.items()
+    }
+    here = {name: f"{array.dtype} {tuple(array.shape)}" for name, array in model.items()}
+    for name in [*here, *there]:
+        if here.get(name) != there.get(name):
+            raise UserError(
+                f"cannot resume: '{name}' of the model is {there.get(name, 'missing')} in the checkpoint and"
+                f" {here.get(name, 'missing')} now: was the model's code changed?"
+            )
+    if strangers := sorted(client for client in checkpoint.clients if not 0 <= client < num_clients):
+        raise UserError(f"cannot resume: the checkpoint has a state of client {strangers[0]}, which is none")
+
+
+class PluginCode:
+    """Notices on resume that files of plug-in folders are not what they were when a checkpoint was written.
+
+    Parameters
+    ----------
+    say : callable
+        Takes a line for the person who resumes.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def state(self) -> dict[str, Any]:
+        """Return the hash of each file that was imported from a plug-in folder."""
+        files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+        return {
+            "files": {name: _sha256(path) for file in files if file for name, path in _within(Path(file))}
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Name what has changed; it is no error, since a mistake may have been mended."""
+        changed = sorted(name for name, kept in state["files"].items() if kept not in _hashes(name))
+        if changed:
+            names = ", ".join(changed)
+            self._say(
+                f"plug-ins have changed since the checkpoint ({names}): later rounds are made by other code"
+            )
+
+
+def _within(file: Path) -> list[tuple[str, Path]]:
+    return [
+        (file.relative_to(folder).as_posix(), file) for folder in folders() if file.is_relative_to(folder)
+    ]
+
+
+def _hashes(name: str) -> set[str]:
+    return {_sha256(folder / name) for folder in folders()}
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

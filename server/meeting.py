@@ -1,0 +1,80 @@
+"""Meeting the clients of a run: all of them, or a few that speak for the others."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from flwr.serverapp import Grid
+
+from common.config import Config
+from datasets.dataset import Dataset
+from datasets.partition import IndexArray
+from datasets.partition_report import label_counts
+from datasets.partition_scheme import partition_clients
+from server.messages.client_registry import ClientRegistry
+from server.messages.discovery import Description, Say, describe, discover_clients
+
+
+@runtime_checkable
+class AlikeNodes(Protocol):
+    """A Grid whose nodes all have the server's configuration and data."""
+
+    @property
+    def alike_nodes(self) -> range:
+        """The node ids of client 0, 1, ..., which stay for the whole run."""
+
+
+def meet_clients(config: Config, grid: Grid, dataset: Dataset, say: Say = print) -> ClientRegistry:
+    """Return the clients of a run.
+
+    Where all nodes have the server's configuration and data, only the first client, the smallest and the
+    largest one are asked: what the others hold follows from the partition, which the server has as well.
+
+    Raises
+    ------
+    UserError
+        As `discover_clients`.
+    """
+    count = config.clients.count
+    is_alike = isinstance(grid, AlikeNodes) and len(grid.alike_nodes) == count
+    if is_alike and config.partition.name != "node" and (found := _speak_for_all(config, grid, dataset)):
+        return found
+    return discover_clients(grid, count, config.failures.timeout, say)
+
+
+def _speak_for_all(config: Config, grid: Grid, dataset: Dataset) -> ClientRegistry | None:
+    """Return the clients as the partition has them; None if those asked say otherwise."""
+    assert isinstance(grid, AlikeNodes)
+    nodes, sizes = grid.alike_nodes, partition_clients(config, dataset).sizes
+    counts = client_counts(config, dataset)
+    asked = sorted({0, int(sizes.argmin()), int(sizes.argmax())})
+    answers = list(
+        describe(grid, [nodes[client] for client in asked], config.clients.count, config.failures.timeout)
+    )
+    if len(answers) < len(asked) or not all(_agrees(answer, nodes, sizes, counts) for answer in answers):
+        return None
+    return ClientRegistry(
+        nodes,
+        counts,
+        any(answer.keeps_state for answer in answers),
+        any(answer.is_personalised for answer in answers),
+        {name for answer in answers for name in answer.personal_names},
+        sizes,
+    )
+
+
+def client_counts(config: Config, dataset: Dataset) -> IndexArray:
+    """Return what ``Job.label_counts`` is for each client: int64, (clients, classes)."""
+    partition = partition_clients(config, dataset)
+    if dataset.is_regression:
+        return partition.sizes[:, np.newaxis]
+    return label_counts(dataset.train.targets.numpy(), partition, dataset.num_classes)
+
+
+def _agrees(answer: Description, nodes: range, sizes: IndexArray, counts: IndexArray) -> bool:
+    client = answer.client_id
+    return (
+        client in range(len(nodes))
+        and nodes[client] == answer.node_id
+        and answer.num_examples == sizes[client]
+        and answer.label_counts == counts[client].tolist()
+    )

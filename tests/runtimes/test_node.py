@@ -1,0 +1,132 @@
+"""A node looks at the SuperLink before it starts: wrong certificates, wrong addresses, wrong keys."""
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from runtimes.credentials.folder import Credentials
+from runtimes.node import _pass_on, check_admission, main
+
+
+@contextlib.contextmanager
+def listening(credentials: Credentials | None) -> Iterator[int]:
+    """Accept connections with a server's certificate, or in the clear; yield the port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=_accept, args=(server, credentials), daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+
+
+def _accept(server: socket.socket, credentials: Credentials | None) -> None:
+    context = None
+    if credentials:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(credentials.certificate, credentials.key)
+    while True:
+        try:
+            plain, _ = server.accept()
+        except OSError:
+            return
+        with contextlib.suppress(OSError), plain:
+            if context is None:
+                plain.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            else:
+                context.wrap_socket(plain, server_side=True).recv(1)
+
+
+def make(path: Path, names: tuple[str, ...] = (), days: int = 5) -> Credentials:
+    credentials = Credentials(path)
+    credentials.make(names, days)
+    credentials.add_node("a")
+    return credentials
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
+    return make(tmp_path_factory.mktemp("ours"))
+
+
+def refusal(credentials: Credentials, address: str) -> str:
+    with pytest.raises(UserError) as error:
+        check_admission(address, credentials.node("a"), patience=0)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_certificate_of_another_authority_is_refused(ours: Credentials, tmp_path: Path) -> None:
+    with listening(make(tmp_path)) as port:
+        assert "certificate of the SuperLink" in refusal(ours, f"127.0.0.1:{port}")
+
+
+def test_a_certificate_that_signed_itself_is_refused(ours: Credentials, tmp_path: Path) -> None:
+    alone = make(tmp_path)
+    alone.certificate.write_bytes(alone.authority.read_bytes())
+    alone.key.write_bytes(alone.authority_key.read_bytes())
+    with listening(alone) as port:
+        assert "self-signed certificate" in refusal(ours, f"127.0.0.1:{port}").replace(
+            "self signed", "self-signed"
+        )
+
+
+def test_a_certificate_of_another_name_is_refused(ours: Credentials) -> None:
+    with listening(ours) as port:
+        assert "'localhost'" in refusal(ours, f"localhost:{port}")
+
+
+def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
+    expired = make(tmp_path, days=-1)
+    with listening(expired) as port:
+        assert "certificate has expired" in refusal(expired, f"127.0.0.1:{port}")
+
+
+def test_a_server_without_tls_is_refused(ours: Credentials) -> None:
+    with listening(None) as port:
+        assert "makes no TLS connection" in refusal(ours, f"127.0.0.1:{port}")
+
+
+def test_a_server_that_is_not_there_is_named(ours: Credentials) -> None:
+    assert "no SuperLink answers at 127.0.0.1:9" in refusal(ours, "127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--superlink", "x", "--partition-id", "0"], "'x' is not HOST:PORT"),
+        (["--superlink", "x:0", "--partition-id", "0"], "'x:0' is not HOST:PORT"),
+        (["--superlink", "127.0.0.1:9", "--partition-id", "2"], "ids go from 0 to --num-partitions - 1 = 1"),
+        (["--superlink", "127.0.0.1:9", "--partition-id", "-1"], "--partition-id has to be 0 or more"),
+        (["--superlink", "127.0.0.1:9", "--partition-id", "x"], "invalid int value"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    ours: Credentials, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main([str(ours.node("a")), "--num-partitions", "2", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_a_key_that_others_can_read_is_refused(ours: Credentials, tmp_path: Path) -> None:
+    node = tmp_path / "node"
+    node.mkdir()
+    for name in ("key", "ca.pem"):
+        (node / name).write_bytes((ours.node("a") / name).read_bytes())
+    (node / "key").chmod(0o640)
+    with pytest.raises(UserError, match="other users can read: chmod 600"):
+        check_admission("127.0.0.1:9", node, patience=0)
+
+
+def test_output_is_passed_on_until_something_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["INFO: one\n", "Traceback (most recent call last):\n", "  details = 'Invalid node ID'\n", "x\n"]
+    held: deque[str] = deque()
+    _pass_on(lines, held)
+    assert list(held) == lines[1:]
+    assert capsys.readouterr().out == "INFO: one\n"
