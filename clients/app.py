@@ -15,8 +15,8 @@ from clients.local.sgd_only import require_plain_sgd
 from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
-from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED, UserError
-from common.plugins import use_folders
+from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED, UnknownNameError, UserError
+from common.plugins import folders, use_folders
 from common.records import (
     ARRAYS,
     CONFIG,
@@ -258,11 +258,23 @@ def answer(message: Message, context: Context) -> Message:
         settle(context.state, message.content)
         return Message(job(message, context), reply_to=message)
     except UserError as error:
-        return Message(Error(CLIENT_MISCONFIGURED, str(error)), reply_to=message)
+        return Message(Error(CLIENT_MISCONFIGURED, f"{error}{_where(error, context)}"), reply_to=message)
     except ForgottenStateError as error:
         return Message(Error(CLIENT_FORGOT, str(error)), reply_to=message)
     except Exception:
         return Message(Error(CLIENT_FAILED, traceback.format_exc()), reply_to=message)
+
+
+def _where(error: UserError, context: Context) -> str:
+    """Return, of a name that this node does not know, which node it is and where it looks for plug-ins."""
+    if not isinstance(error, UnknownNameError) or not (looked := folders()):
+        return ""
+    places = ", ".join(f"{folder}{'' if folder.is_dir() else ' (which is not there)'}" for folder in looked)
+    node = context.node_config.get("partition-id", "?")
+    return (
+        f"; this is the node with partition-id {node}, which looks for plug-ins in {places}: put them there,"
+        " or name another folder in FLOWERBED_PLUGINS where it starts"
+    )
 
 
 def _register(job: str) -> Any:

@@ -115,6 +115,20 @@ class TestApp:
         assert "Traceback" in str(reply.error.reason)
         assert "ArithmeticError: planted" in str(reply.error.reason)
 
+    def test_a_node_without_a_plugin_folder_says_which(self, tmp_path: Path) -> None:
+        folder = tmp_path / "mine"
+        values = {**self.CONFIG.flat(), "plugins": str(folder), "model.name": "my-net"}
+        context = make_context(0, 6, values, 2)
+        reply = self.ask("train", self.content(), context=context)
+        assert reply.error.code == CLIENT_MISCONFIGURED
+        reason = str(reply.error.reason)
+        assert "model.name: there is no 'my-net'" in reason
+        assert (
+            f"the node with partition-id 0, which looks for plug-ins in {folder} (which is not there)"
+            in reason
+        )
+        assert "Traceback" not in reason
+
     @pytest.mark.parametrize(
         ("node_config", "message"),
         [({"partition-id": 6}, "partition-id 6, but clients.count is 6"), ({}, "no partition id")],
