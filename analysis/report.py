@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from analysis.reading.run_directory import NoDataError, read_metrics, read_summary
+from analysis.reading.run_directory import LabelsAtHomeError, NoDataError, read_metrics, read_summary
 from common.errors import UserError, failure
 from common.plugins import PLOT, find_function, names, project_names
 
@@ -15,13 +15,17 @@ from common.plugins import PLOT, find_function, names, project_names
 def write_plots(run_dir: Path) -> list[Path]:
     """Draw every plot for which the run directory holds data; return the pictures.
 
-    A plot from outside that fails costs its picture and a warning: the run itself is complete.
+    Those that need labels which clients kept for themselves are left out with one warning. A plot from
+    outside that fails costs its picture and a warning: the run itself is complete.
     """
     own = project_names(PLOT)
-    pictures = []
+    pictures, without, at_home = [], [], ""
     for name in [*own, *(name for name in names(PLOT) if name not in own)]:
         try:
             pictures.append(find_function(PLOT, name)(run_dir))
+        except LabelsAtHomeError as error:
+            without.append(name)
+            at_home = str(error)
         except NoDataError:
             continue
         except Exception as error:  # whatever somebody's own code raises
@@ -29,6 +33,8 @@ def write_plots(run_dir: Path) -> list[Path]:
                 raise
             reason = str(error) if isinstance(error, UserError) else f"it {failure(error)}"
             warnings.warn(f"there is no picture of plot '{name}': {reason}", stacklevel=2)
+    if without:
+        warnings.warn(f"there is no picture of {', '.join(without)}: {at_home}", stacklevel=2)
     return pictures
 
 

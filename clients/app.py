@@ -197,9 +197,10 @@ def run_describe(message: Message, context: Context) -> RecordDict:
             "keeps-state": int(client.keeps_state()),
             "is-personalised": int(client.is_personalised()),
             "num-examples": client.num_examples,
-            "label-counts": client.label_counts().tolist(),
         }
     )
+    if client.worker.config.clients.report_labels:
+        description["label-counts"] = client.label_counts().tolist()
     if client.keeps_state():
         meet(context)
     personal_names = ConfigRecord({"personal-names": sorted(client.personal_names())})

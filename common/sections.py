@@ -74,6 +74,7 @@ class ClientsSection(ConfigSection):
     fraction: Annotated[float, Field(gt=0, le=1)]
     evaluate_fraction: Annotated[float, Field(ge=0, le=1)]
     test_data: Literal["class-weighted", "training-distribution"]
+    report_labels: bool
 
 
 class StragglersSection(ConfigSection):

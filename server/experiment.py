@@ -83,7 +83,8 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = Logged(progress, run_directory.log)
     try:
-        run_directory.write_label_distribution(clients.label_counts, dataset.class_names or ("samples",))
+        names = (dataset.class_names or ("samples",)) if config.clients.report_labels else ()
+        run_directory.write_label_distribution(clients.num_examples, clients.label_counts, names)
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
         write_sizes(path / "sizes.csv", parts.population)
@@ -131,6 +132,11 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     _check_state(strategy)
     participation = Participation(config)
     _agree_on_weights(strategy, participation, config)
+    if participation.scheme.looks_at_labels and not config.clients.report_labels:
+        raise UserError(
+            f"participation.name '{config.participation.name}' chooses clients by their label counts, which"
+            " clients.report-labels = false keeps with them: set it to true, or choose another scheme"
+        )
     dataset = open_dataset(config)
     if config.partition.name != "node":
         partition_clients(config, dataset)  # an impossible partition is refused before a client is asked
@@ -158,7 +164,7 @@ def run_facts(
         [name for name in buffers if name not in personal],
         config.seed,
         cohort_size(config.clients.count, config.clients.fraction),
-        torch.from_numpy(clients.label_counts),
+        torch.from_numpy(clients.label_counts) if config.clients.report_labels else None,
         torch.from_numpy(clients.num_examples),
         clients.client_ids,
         ClientSpeeds(config),

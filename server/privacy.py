@@ -126,6 +126,12 @@ def privacy_remarks(config: Config) -> list[str]:
         remarks.append(
             f"privacy: delta = {privacy.delta:g} is not below 1 / clients.count: its epsilon says little"
         )
+    if privacy.noise_multiplier > 0:
+        exact = "label counts, sizes, losses" if config.clients.report_labels else "sizes, losses"
+        remarks.append(
+            "privacy: epsilon is for whoever sees the server's models; the server itself sees each client's"
+            f" change and {exact}"
+        )
     if config.method.name == "feddyn":
         remarks.append(
             "privacy: FedDyn's state on the server follows the clipped and noisy mean, that of the clients"

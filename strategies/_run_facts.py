@@ -27,7 +27,7 @@ class RunFacts:
     cohort_size : int
         Clients of a round, if no scheme chooses otherwise.
     label_counts : Tensor
-        int64, (clients, classes): what the clients hold.
+        int64, (clients, classes): what the clients hold; None if they do not report it.
     num_examples : Tensor
         int64, (clients,): their training samples n_i.
     client_ids : Mapping[int, int]
@@ -45,7 +45,7 @@ class RunFacts:
     buffer_names: Collection[str] = ()
     seed: int = 0
     cohort_size: int = 1
-    label_counts: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
+    label_counts: torch.Tensor | None = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
     num_examples: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     client_ids: Mapping[int, int] = field(default_factory=dict)
     speeds: ClientSpeeds | None = None

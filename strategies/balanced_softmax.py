@@ -14,6 +14,10 @@ class BalancedSoftmax(FedAvg):
 
     prior: Literal["local", "global"] = "local"
 
+    def shows_labels(self) -> str:
+        """Say that all clients' counts are added up."""
+        return "with method.prior = 'global'" if self.prior == "global" else ""
+
     def broadcast(self, server_round: int) -> Payload:
         """Return the counts."""
         if self.prior == "local":

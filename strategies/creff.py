@@ -49,6 +49,10 @@ class CReFF(FedAvg):
         self.features = torch.zeros(0)
         self.seen = torch.zeros(0, dtype=torch.bool)
 
+    def shows_labels(self) -> str:
+        """Say that gradients come by class."""
+        return "whose clients send gradients for the classes that they hold"
+
     def broadcast(self, server_round: int) -> Payload:
         """Send the averaged head."""
         return {"averaged-head": self.head or self._head_of(self.global_model)}

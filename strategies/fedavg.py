@@ -49,7 +49,7 @@ class FedAvg(Strategy):
         "num_clients",
         "parameter_names",
         "seed",
-        "label_counts",
+        "_label_counts",
         "client_examples",
         "privacy",
         "round_metrics",
@@ -79,7 +79,7 @@ class FedAvg(Strategy):
         self.num_clients = 0
         self.parameter_names: Collection[str] = ()
         self.seed = 0
-        self.label_counts = torch.zeros(0, 0, dtype=torch.int64)  # (clients, classes)
+        self._label_counts: torch.Tensor | None = torch.zeros(0, 0, dtype=torch.int64)
         self.client_examples = torch.zeros(0, dtype=torch.int64)  # (clients,): n_i
         self.privacy: ClientPrivacy | None = None
         self.round_metrics: dict[str, float] = {}
@@ -91,6 +91,19 @@ class FedAvg(Strategy):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` returned."""
         vars(self).update(state)
+
+    @property
+    def label_counts(self) -> torch.Tensor:
+        """What the clients hold, int64, (clients, classes).
+
+        Raises
+        ------
+        UserError
+            If they do not report it.
+        """
+        if self._label_counts is None:
+            raise UserError(_labels_needed(f"{type(self).__name__}, which asks for them"))
+        return self._label_counts
 
     # Hooks, in the order in which a run calls them.
 
@@ -108,6 +121,13 @@ class FedAvg(Strategy):
                 " another method, such as 'fedavg'"
             )
 
+        if not config.clients.report_labels and (reason := self.shows_labels()):
+            raise UserError(_labels_needed(f"method.name '{name}', {reason}"))
+
+    def shows_labels(self) -> str:
+        """Return how the method would show the server which labels clients hold; empty if it would not."""
+        return ""
+
     def not_private(self) -> str:
         """Return why the noise of ``privacy.*`` would not cover what the clients send; empty if it does."""
         extra = sorted(self.SECTIONS - {ARRAYS})
@@ -120,7 +140,7 @@ class FedAvg(Strategy):
     def setup(self, run: RunFacts) -> None:
         """Take the facts of the run, before its first round and again after a resume."""
         self.num_clients, self.parameter_names = run.num_clients, run.parameter_names
-        self.seed, self.label_counts, self.client_examples = run.seed, run.label_counts, run.num_examples
+        self.seed, self._label_counts, self.client_examples = run.seed, run.label_counts, run.num_examples
 
     def initial_model(self, model: Tensors, seed: int) -> Tensors:
         """Return the model that the run starts from, given the configured one with its initial weights."""
@@ -321,3 +341,10 @@ class _MetricAverage:
             name: total / self._weights[name] for name, total in self._sums.items() if self._weights[name] > 0
         }
         return MetricRecord(means) if means else None
+
+
+def _labels_needed(who: str) -> str:
+    return (
+        f"clients.report-labels = false keeps label counts with the clients, which rules out {who}: set"
+        " it to true, or choose another method"
+    )

@@ -35,6 +35,10 @@ class FedDisco(FedAvg):
         self._weights: dict[int, float] = {}
         self._client = 0
 
+    def shows_labels(self) -> str:
+        """Say that weights are made of labels."""
+        return "whose weights depend on them"
+
     def not_private(self) -> str:
         """Say that weights are made of labels."""
         return "whose weights depend on the clients' labels"

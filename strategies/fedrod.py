@@ -25,6 +25,10 @@ class FedRoD(FedAvg):
         if self.head_aggregation == "class-wise":
             self.SECTIONS = frozenset({ARRAYS, "class-counts"})
 
+    def shows_labels(self) -> str:
+        """Say that clients send their counts for the head."""
+        return "with method.head-aggregation = 'class-wise'" if "class-counts" in self.SECTIONS else ""
+
     def prepare(self, sections: Payload) -> Payload:
         """Add the head's rows times the class counts."""
         if "class-counts" not in sections:

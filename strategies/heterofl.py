@@ -26,6 +26,10 @@ class HeteroFL(HeteroAvg):
     }
     SECTIONS = frozenset({ARRAYS, CLASSES})
 
+    def shows_labels(self) -> str:
+        """Say that clients name their classes."""
+        return "whose clients say which classes they hold"
+
     def prepare(self, sections: Payload) -> Payload:
         """Return the model without the classifier's rows of other classes."""
         arrays, own = sections[ARRAYS], sections[CLASSES]["held"]

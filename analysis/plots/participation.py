@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from analysis.many_clients import MOST_DRAWN, draw_histogram, group_means
 from analysis.reading.run_directory import (
     NoDataError,
+    read_client_ids,
     read_clients,
-    read_label_distribution,
     read_participation,
 )
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
@@ -62,7 +62,7 @@ def participation_counts(run_dir: Path) -> "pd.Series[int]":
     """Return the number of rounds of every client by client id; clients that never took part count 0."""
     counts = read_clients(run_dir)["client_id"].value_counts()
     try:
-        clients = read_label_distribution(run_dir).index.union(counts.index)
+        clients = read_client_ids(run_dir).union(counts.index)
     except NoDataError:
         clients = pd.RangeIndex(counts.index.max() + 1)
     return counts.reindex(clients, fill_value=0).sort_index()

@@ -21,6 +21,10 @@ class NoDataError(UserError):
     """A file of the run directory is missing, or has no rows yet."""
 
 
+class LabelsAtHomeError(NoDataError):
+    """The clients of the run kept their label counts for themselves."""
+
+
 def read_metrics(run_dir: Path) -> pd.DataFrame:
     """Return ``metrics.csv``, one row per round; rounds without an evaluation hold NaN.
 
@@ -69,11 +73,29 @@ def read_label_distribution(run_dir: Path) -> pd.DataFrame:
     ------
     UserError
         If the file is missing, empty or not such a table.
+    LabelsAtHomeError
+        If the clients did not report their labels.
     """
     table = _read_csv(run_dir, "label_distribution.csv", ["client_id", "num_examples"])
+    if len(table.columns) == 2:
+        raise LabelsAtHomeError(
+            f"the clients of {run_dir} kept their label counts for themselves (clients.report-labels = false)"
+        )
     table = table.set_index("client_id").sort_index().drop(columns="num_examples")
     counts = read_counts(run_dir / "label_distribution.csv", table.shape[1])
     return table if counts is None else _of_all_clients(dict(zip(table.columns, counts.T, strict=True)))
+
+
+def read_client_ids(run_dir: Path) -> "pd.Index[int]":
+    """Return the ids of all clients, ascending; as ``read_label_distribution``, but needs no labels."""
+    try:
+        return read_label_distribution(run_dir).index
+    except LabelsAtHomeError:
+        columns = read_table(run_dir / "label_distribution.csv", ["num_examples"])
+    if columns is not None:
+        return pd.RangeIndex(len(columns["num_examples"]))
+    table = _read_csv(run_dir, "label_distribution.csv", ["client_id", "num_examples"])
+    return table.set_index("client_id").sort_index().index
 
 
 def read_participation(run_dir: Path) -> pd.DataFrame:

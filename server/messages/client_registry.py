@@ -38,7 +38,8 @@ class ClientRegistry:
     node_ids : Mapping[int, int] or range
         client id → node id; or the nodes of the clients 0, 1, ..., which stay for the whole run.
     label_counts : ndarray
-        int64, shape (clients, classes): what the clients hold, by ascending client id.
+        int64, shape (clients, classes): what the clients hold, by ascending client id; no classes if they do
+        not report it.
     num_examples : ndarray
         int64, shape (clients,): their training samples, by default one per label.
     keeps_state : bool

@@ -188,7 +188,7 @@ def describe(grid: Grid, nodes: Iterable[int], num_clients: int, timeout: float)
         yield Description(
             node,
             int(values["client-id"]),  # type: ignore[arg-type]
-            values["label-counts"],  # type: ignore[arg-type]
+            values.get("label-counts", []),  # type: ignore[arg-type]
             int(values["num-examples"]),  # type: ignore[arg-type]
             bool(values["keeps-state"]),
             bool(values["is-personalised"]),
@@ -259,7 +259,8 @@ def meet_again(grid: Grid, clients: ClientRegistry, client_ids: Collection[int],
 
 def _check_data(description: Description, clients: ClientRegistry) -> None:
     client_id = description.client_id
-    if description.label_counts != clients.label_counts[client_id].tolist():
+    before = (clients.label_counts[client_id].tolist(), int(clients.num_examples[client_id]))
+    if (description.label_counts, description.num_examples) != before:
         raise UserError(
             f"the node of client {client_id} has come back with different data: start it with the"
             " data of before, or start a new run"

@@ -19,7 +19,7 @@ import numpy as np
 from flwr.app import Array
 from safetensors.torch import save
 
-from common.client_tables import write_counts
+from common.client_tables import write_counts, write_table
 from common.config import Config, to_toml
 from common.errors import UserError
 from common.files import write_atomic
@@ -84,9 +84,15 @@ class RunDirectory:
         """Forget all rows: the run never got as far as a checkpoint."""
         self._rows.restart()
 
-    def write_label_distribution(self, counts: np.ndarray, class_names: Sequence[str]) -> None:
+    def write_label_distribution(
+        self, sizes: np.ndarray, counts: np.ndarray, class_names: Sequence[str]
+    ) -> None:
         """Write what each client holds: a row per client, a column per class."""
-        write_counts(self.path / "label_distribution.csv", counts, class_names)
+        path = self.path / "label_distribution.csv"
+        if class_names:
+            write_counts(path, counts, class_names)
+        else:  # the clients keep them for themselves
+            write_table(path, {"num_examples": sizes})
 
     def write_model(self, arrays: Mapping[str, Array]) -> str:
         """Write the final model as safetensors and return its hash."""
