@@ -160,9 +160,25 @@ class Client(Hooks, ListInterface):
             before the next job) and its metrics.
         """
         started = time.perf_counter()
+        self.prepare(received, config)
+        self.num_steps, loss = train_locally(self)
+        return self.conclude(loss, started)
+
+    def prepare(self, received: Payload, config: ConfigRecord) -> None:
+        """Do what of a round comes before its steps; parameters as of ``train``."""
         self._receive(received, config)
         self.begin_round()
-        self.num_steps, loss = train_locally(self)
+
+    def conclude(self, loss: float, started: float) -> tuple[Payload, dict[str, int | float]]:
+        """Do what of a round comes after its steps, and return what ``train`` does.
+
+        Parameters
+        ----------
+        loss : float
+            Mean over the samples of the round's steps.
+        started : float
+            When the round began, by ``time.perf_counter``.
+        """
         measured = self.training_metrics
         with torch.no_grad():
             extra = self.end_round(self.params)

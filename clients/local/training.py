@@ -19,6 +19,7 @@ from clients.local.optimizers import (
 )
 from clients.local.sampling import iterate_stream
 from common.device import autocast
+from common.errors import UserError
 from common.global_generators import seed_again
 from common.randomness import Purpose, torch_seed
 from common.rates import varies_by_step
@@ -56,12 +57,7 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
     memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
     goes_on = local.sampling != "client" and not purpose  # batches of the run, not of the round
     first_step = client.first_step if goes_on else 0
-    if goes_on:
-        stream = iterate_stream(client, local)
-    else:
-        indices = torch.from_numpy(client.indices).to(worker.device)
-        stream = iterate_batches(indices, local, client.generator("shuffle", purpose))
-    for index, batch_indices in enumerate(stream):
+    for index, batch_indices in enumerate(sample_stream(client, purpose, local)):
         inputs = worker.train.inputs.index_select(0, batch_indices)
         step_key = (first_step + index, client.client_id)
         if augments and goes_on:
@@ -77,6 +73,14 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
                 corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *step_key))
             targets = corrupt_labels(labels, label_noise, worker.dataset.num_classes, corruption)
         yield Batch(inputs, targets, batch_indices, labels)
+
+
+def sample_stream(client: Hooks, purpose: str, local: LocalSection) -> Iterator[torch.Tensor]:
+    """Return the sample indices of each mini-batch, on the device; see ``iterate_training_batches``."""
+    if local.sampling != "client" and not purpose:
+        return iterate_stream(client, local)
+    indices = torch.from_numpy(client.indices).to(client.worker.device)
+    return iterate_batches(indices, local, client.generator("shuffle", purpose))
 
 
 def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None = None) -> tuple[int, float]:
@@ -121,6 +125,7 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
         for batch in iterate_training_batches(client, purpose, local):
             if chooses_names and (names := client.trained_names()) is not trained:
                 trained = names
+                _check_trains(client, trained, params)
                 _freeze_all_but(trained, params)
             if rate_varies:
                 set_learning_rate(worker.optimizer, rates[client.num_steps])
@@ -198,6 +203,17 @@ def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch)
     """Let layers use the statistics of a batch; one sample has none, and the running ones serve."""
     for layer in batch_norm_layers:
         layer.train(len(batch) > 1)
+
+
+def _check_trains(client: Hooks, names: Collection[str], params: Tensors) -> None:
+    """Refuse a step of a method that trains a part which the model does not have, such as a body."""
+    if not any(name in params for name in names):
+        config = client.worker.config
+        raise UserError(
+            f"method.name '{config.method.name}' has nothing to train in local step {client.num_steps + 1}:"
+            f" the part of the model that it trains then has no parameters in '{config.model.name}'; choose"
+            " another model or method"
+        )
 
 
 def _freeze_all_but(names: Collection[str], params: Tensors) -> None:

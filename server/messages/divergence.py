@@ -39,11 +39,11 @@ def check_loss(row: Mapping[str, float], config: Config, strategy: FedAvg, serve
     DivergedError
         Before anybody trains from it.
     """
-    loss = row.get("test_loss", 0.0)
+    loss = row.get("test_loss", row.get("validation_loss", 0.0))
     if not math.isfinite(loss):
         when = f"after round {server_round}" if server_round else "before the first round"
         raise DivergedError(
-            f"the test loss of the server's model is {loss} {when}: its values are so large that the loss"
+            f"the loss of the server's model is {loss} {when}: its values are so large that the loss"
             f" overflows.\n{advice(config, strategy, server_round)}"
         )
 
