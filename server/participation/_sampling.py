@@ -6,6 +6,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 _MOST_DRAWS, _LEAST_DRAWS = 10_000, 1_000
+# Of a million items 1,000 draws would take a minute: their number falls further.
+_MANY, _VALUES_OF_MANY, _LEAST_OF_MANY = 20_000, 20_000_000, 50
 _VALUES = 4_000_000  # bounds the time: with more items, fewer draws give the same precision
 _VALUES_PER_STEP = 1_000_000  # bounds the memory
 
@@ -51,7 +53,7 @@ def inclusion_probabilities(
     num_items = len(log_weights)
     if size >= num_items:
         return np.ones(num_items)
-    num_draws = num_draws or min(_MOST_DRAWS, max(_LEAST_DRAWS, _VALUES // num_items))
+    num_draws = num_draws or _number_of_draws(num_items)
     log_weights = log_weights - log_weights.max()
     total = np.zeros(num_items)
     done = 0
@@ -66,3 +68,9 @@ def inclusion_probabilities(
         done += step
     inclusion: FloatArray = np.minimum(total * (size / total.sum()), 1.0)
     return inclusion
+
+
+def _number_of_draws(num_items: int) -> int:
+    if num_items > _MANY:
+        return max(_LEAST_OF_MANY, _VALUES_OF_MANY // num_items)
+    return min(_MOST_DRAWS, max(_LEAST_DRAWS, _VALUES // num_items))

@@ -18,7 +18,8 @@ class LossProportional(ParticipationScheme):
     def select(self, selection: SelectionContext) -> npt.NDArray[np.int64]:
         """Draw a cohort."""
         losses = np.full(selection.num_clients, max(selection.known_losses.values(), default=1.0))
-        for client, loss in selection.known_losses.items():
-            losses[client] = loss
+        known = len(selection.known_losses)
+        clients = np.fromiter(selection.known_losses.keys(), dtype=np.int64, count=known)
+        losses[clients] = np.fromiter(selection.known_losses.values(), dtype=np.float64, count=known)
         log_weights = np.log(np.maximum(losses, np.finfo(np.float64).tiny))
         return gumbel_top(log_weights, selection.cohort_size, selection.generator)

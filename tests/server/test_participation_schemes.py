@@ -74,6 +74,13 @@ class TestSampling:
         estimated = inclusion_probabilities(np.array([0.0, -2e4, -1e4]), 2, np.random.default_rng(0))
         assert estimated.tolist() == [1.0, 0.0, 1.0]
 
+    def test_inclusion_probabilities_of_many_clients_need_few_draws(self) -> None:
+        log_weights = np.log(np.tile([1.0, 3.0], 20_000))
+        estimated = inclusion_probabilities(log_weights, 40, np.random.default_rng(0))
+        # Of a cohort that is a thousandth of all, pi is m p to first order: 40 / 80,000 and three times that.
+        assert estimated[::2] == pytest.approx(0.0005, rel=0.005)
+        assert estimated[1::2] == pytest.approx(0.0015, rel=0.005)
+
     @given(st.lists(st.floats(-1e5, 1e5), min_size=1, max_size=12), st.data(), st.integers(0, 2**32 - 1))
     @settings(deadline=None, max_examples=50)
     def test_invariants(self, log_weights: list[float], data: st.DataObject, seed: int) -> None:

@@ -1,0 +1,111 @@
+"""Start, round and memory against the number of clients, and a checkpoint against the states that exist.
+
+The data are a sample of eight numbers per client, the model is linear, a cohort has 100 clients with one
+local step each. Seconds are the processor's, but for checkpoints, which wait for the disk.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.harness import Quiet, make_config, parser, show
+from clients.app import app
+from common.config import Config
+from common.records import Payload
+from datasets.arrays import Arrays
+from datasets.configured import open_dataset
+from runtimes.sequential import SequentialGrid
+from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
+from server.experiment import run_experiment
+from server.records.run_directory import peak_rss_mb
+
+COHORT = 100
+
+
+def samples(root: Path, *, clients: int = 1000) -> Arrays:
+    """Make a sample per client, of ten classes."""
+    inputs = np.random.default_rng(0).standard_normal((clients, 8), dtype=np.float32)
+    targets = np.arange(clients) % 10
+    return Arrays((inputs, targets), (inputs[:100], targets[:100]), kind="features")
+
+
+class Stopwatch(Quiet):
+    """Notes the processor's time at the start of the rounds and after each."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def start(self, finished: int, total: int) -> None:
+        """Note the time."""
+        self.times.append(time.process_time())
+
+    def show(self, row: object) -> None:
+        """Note the time."""
+        self.times.append(time.process_time())
+
+
+def configuration(clients: int, rounds: int) -> Config:
+    """Return the configuration of a run."""
+    return make_config(
+        dataset__name="benchmarks.many_clients:samples",
+        dataset__clients=clients,
+        model__name="linear",
+        partition__name="iid",
+        clients__count=clients,
+        clients__fraction=min(1.0, COHORT / clients),
+        rounds=rounds,
+        local__steps=1,
+        local__epochs=0,
+        evaluate__every=rounds,
+        run__directory=f"{tempfile.mkdtemp(prefix='benchmark-')}/run",
+    )
+
+
+def measure(clients: int, rounds: int) -> tuple[float, float, float]:
+    """Return the seconds of the start beyond reading the data, and of a median round; and the peak in MB."""
+    config, watch = configuration(clients, rounds), Stopwatch()
+    open_dataset(config)
+    started = time.process_time()
+    with SequentialGrid(app, clients, config.flat()) as grid:
+        run_experiment(config, grid, watch)
+    return watch.times[0] - started, float(np.median(np.diff(watch.times[1:]))), peak_rss_mb()
+
+
+def checkpoint_seconds(visited: int, changed: int) -> float:
+    """Return the seconds of a checkpoint in which some of the clients with state have changed, best of 5."""
+    store = CheckpointStore(Path(tempfile.mkdtemp(prefix="benchmark-")) / "checkpoints")
+    state: Payload = {"control": {"weight": torch.zeros(10, 8), "bias": torch.zeros(10)}}
+    weights = {"weight": torch.zeros(10, 8), "bias": torch.zeros(10)}
+    seconds = []
+    for number in range(1, 8):
+        ids = range(visited) if number == 1 else range(number, visited, max(1, visited // changed))
+        started = time.perf_counter()
+        saved = Checkpoint(number, weights, ({}, {}), {}, {})
+        store.commit(saved, ((client_id, state) for client_id in ids))
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[2:])  # the first two begin the lists
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the tables."""
+    is_tiny = parser(__doc__).parse_args(arguments).tiny
+    torch.set_num_threads(1)
+    counts = (200, 300) if is_tiny else (1_000, 10_000, 100_000, 1_000_000)
+    rows: list[tuple[object, ...]] = []
+    for clients in counts:
+        start, seconds, peak = measure(clients, 2 if is_tiny else 15)
+        rows.append((clients, f"{start:.2f}", f"{1000 * seconds:.0f}", f"{peak:.0f}"))
+    show("A run", ("clients", "start, s", "round, ms", "peak memory, MB"), rows)
+    visited = (50, 100) if is_tiny else (1_000, 10_000, 100_000)
+    commits: list[tuple[object, ...]] = [
+        (count, f"{1000 * checkpoint_seconds(count, COHORT):.0f}") for count in visited
+    ]
+    show("A checkpoint in which 100 clients have changed", ("clients with state", "ms"), commits)
+
+
+if __name__ == "__main__":
+    main()
