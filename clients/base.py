@@ -61,7 +61,11 @@ class Client(Hooks, ListInterface):
     # What hooks may use, in addition to ``forward`` and what ``clients.local.job`` knows of the job.
 
     def gradient_at(self, params: Tensors, batch: Batch) -> Tensors:
-        """Return the gradient of the loss of `batch` at `params`, which are left as they are.
+        """Return the gradient of ``loss_and_gradient``."""
+        return self.loss_and_gradient(params, batch)[1]
+
+    def loss_and_gradient(self, params: Tensors, batch: Batch) -> tuple[torch.Tensor, Tensors]:
+        """Return the loss of `batch` and its gradient at `params`, which are left as they are.
 
         So are BatchNorm's running statistics: those of other weights are not the model's.
         """
@@ -75,7 +79,7 @@ class Client(Hooks, ListInterface):
                 loss = self.loss(leaves, batch)
             grads = torch.autograd.grad(loss, list(leaves.values()))
         worker.load(statistics)
-        return dict(zip(leaves, grads, strict=True))
+        return loss.detach(), dict(zip(leaves, grads, strict=True))
 
     def mean_gradient(self, num_batches: int) -> Tensors:
         """Return the mean gradient of fresh mini-batches at the resident model; weight decay is left out."""
