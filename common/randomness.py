@@ -20,6 +20,7 @@ Purpose = Literal[
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout", "extra-dropout",
     "feature-noise", "clock", "clock-speed", "clock-jitter",
+    "attack", "attack-update",
     "job", "round", "steps", "personal-steps", "extra-steps", "data",
 ]  # fmt: skip
 
