@@ -85,6 +85,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     try:
         names = (dataset.class_names or ("samples",)) if config.clients.report_labels else ()
         run_directory.write_label_distribution(clients.num_examples, clients.label_counts, names)
+        run_directory.write_nodes(clients.node_ids, clients.num_examples, clients.versions)
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
         write_sizes(path / "sizes.csv", parts.population)

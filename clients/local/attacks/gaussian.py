@@ -16,9 +16,8 @@ class Gaussian(Attack):
 
     def model(self, trained: Tensors, start: Tensors, generator: torch.Generator) -> Tensors:
         """Return noise around the model that was sent."""
-        device, shapes = generator.device, {name: value.shape for name, value in trained.items()}
-        return {
-            name: start[name]
-            + self.std * torch.randn(value.shape, generator=generator, device=device).to(value)
-            for name, value in trained.items()
-        }
+
+        def noise(value: torch.Tensor) -> torch.Tensor:
+            return torch.randn(value.shape, generator=generator, device=generator.device).to(value)
+
+        return {name: start[name] + self.std * noise(value) for name, value in trained.items()}
