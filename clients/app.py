@@ -2,7 +2,7 @@
 
 import functools
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
@@ -12,6 +12,7 @@ from clients.base import Client
 from clients.local.kept_state import keep, settle
 from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
+from clients.local.stacked.answers import Answers
 from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
@@ -257,15 +258,46 @@ JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
 def answer(message: Message, context: Context) -> Message:
     """Do the job that a message asks for; an exception becomes an error reply with its traceback."""
     job = JOBS[message.metadata.message_type.removesuffix(".default")]
-    try:
+
+    def run() -> RecordDict:
         settle(context.state, message.content)
-        return Message(job(message, context), reply_to=message)
+        return job(message, context)
+
+    return _reply(run, message, context)
+
+
+def _reply(job: Callable[[], RecordDict], message: Message, context: Context) -> Message:
+    """Return what a job returns as the reply to a message, or its exception as an error reply."""
+    try:
+        return Message(job(), reply_to=message)
     except UserError as error:
         return Message(Error(CLIENT_MISCONFIGURED, f"{error}{_where(error, context)}"), reply_to=message)
     except ForgottenStateError as error:
         return Message(Error(CLIENT_FORGOT, str(error)), reply_to=message)
     except Exception:
         return Message(Error(CLIENT_FAILED, traceback.format_exc()), reply_to=message)
+
+
+def answer_together(
+    messages: Sequence[Message], contexts: Sequence[Context], say: Callable[[str], None]
+) -> Iterator[Message]:
+    """Answer train messages, those as a stack that can be, in any order; `say` is given reasons why not."""
+    payloads: dict[int, Payload] = {}  # by identity: most often all messages share their content
+
+    def prepare(job: tuple[Message, Context]) -> Client:
+        (message, context), content = job, job[0].content
+        settle(context.state, content)
+        client = make_client(context, message)
+        if id(content) not in payloads:
+            payloads[id(content)] = to_payload(content)
+        client.prepare(payloads[id(content)], content.config_records[CONFIG])
+        return client
+
+    def conclude(job: tuple[Message, Context], client: Client, loss: float, started: float) -> Message:
+        return _reply(lambda: _with_state(client, *job, *client.conclude(loss, started)), *job)
+
+    stacked = Answers(prepare, conclude, lambda job: answer(*job), say)
+    yield from stacked(zip(messages, contexts, strict=True))
 
 
 def _where(error: UserError, context: Context) -> str:

@@ -57,6 +57,10 @@ def experiment_text(options: argparse.Namespace) -> str:
 def launch(options: argparse.Namespace) -> int:
     """Run the experiment of the command line, or its sweep; return the exit code."""
     experiment = read_experiment(options)
+    if experiment.search:
+        from runtimes.search.launch import launch_search
+
+        return launch_search(experiment, options, experiment_text(options))
     if experiment.axes or options.comparators or options.seeds:
         from runtimes.sweep import launch_sweep
 

@@ -1,6 +1,6 @@
 """List the nodes of a SuperLink: name, whether it is there, when it was last seen; of a run, its clients too.
 
-``python -m runtimes.status /etc/flowerbed --run-dir runs/lab``; exit code 1 if a registered node is not there.
+``python -m runtimes.status /etc/flowerbed --run-dir runs/lab``; exit code 1 if a node is not online.
 """
 
 import argparse

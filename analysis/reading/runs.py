@@ -94,14 +94,13 @@ def load_run(run_dir: Path, metric: str) -> Run:
 
 
 def default_metric(paths: Sequence[Path]) -> str:
-    """Return ``test_accuracy``, or ``test_loss`` if no run below the paths has measured an accuracy."""
+    """Return ``test_accuracy``, or what the first run has measured instead: a loss, validation data."""
     folders = [folder for path in paths for folder in (path, *sorted(path.glob("*/")))]
     for folder in (folder for folder in folders if (folder / "metrics.csv").is_file()):
         metrics = read_metrics(folder)
-        if "test_accuracy" in metrics and metrics["test_accuracy"].notna().any():
-            return "test_accuracy"
-        if "test_loss" in metrics and metrics["test_loss"].notna().any():
-            return "test_loss"
+        for name in ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"):
+            if name in metrics and metrics[name].notna().any():
+                return name
     return "test_accuracy"
 
 
