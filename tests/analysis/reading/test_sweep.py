@@ -56,7 +56,7 @@ def test_report(sweep_dir, capsys):
     files = write_report(sweep_dir, Console(width=100))
 
     assert [file.name for file in files] == [
-        "table.csv", "table.md", "comparison.png", "comparison-test_loss.png",
+        "table.csv", "table.md", "table.tex", "comparison.png", "comparison-test_loss.png",
     ]  # fmt: skip
     assert all(picture_is_drawn(file) for file in files[2:])
     text = (sweep_dir / "table.md").read_text()
