@@ -2,7 +2,7 @@
 
 import functools
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
@@ -12,11 +12,13 @@ from clients.base import Client
 from clients.local.kept_state import keep, settle
 from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
+from clients.local.stacked.answers import Answers
 from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
-from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED, UserError
-from common.plugins import use_folders
+from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED, UnknownNameError, UserError
+from common.flower import RUN_ID
+from common.plugins import folders, use_folders
 from common.records import (
     ARRAYS,
     CONFIG,
@@ -36,6 +38,7 @@ from common.records import (
     to_record,
 )
 from common.sections import Value
+from common.versions import own_versions
 
 app = ClientApp()
 
@@ -118,7 +121,8 @@ def make_client(context: Context, message: Message | None = None) -> Client:
         for name, section in to_payload(context.state).items()
     }
     client = method.client_class(worker, client_id, state, dict(method.client_parameters))
-    if message is not None and MET not in context.state and client.keeps_state():
+    is_kept = context.run_id == RUN_ID or MET in context.state  # nodes of our own Grids live as long as these
+    if message is not None and not is_kept and client.keeps_state():
         raise ForgottenStateError("the node has been started again and has lost what its client kept")
     return client
 
@@ -203,8 +207,8 @@ def run_describe(message: Message, context: Context) -> RecordDict:
         description["label-counts"] = client.label_counts().tolist()
     if client.keeps_state():
         meet(context)
-    personal_names = ConfigRecord({"personal-names": sorted(client.personal_names())})
-    return RecordDict({METRICS: description, CONFIG: personal_names})
+    texts = ConfigRecord({"personal-names": sorted(client.personal_names()), "versions": own_versions()})
+    return RecordDict({METRICS: description, CONFIG: texts})
 
 
 def _check_number(client: Client, message: Message) -> None:
@@ -254,15 +258,58 @@ JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
 def answer(message: Message, context: Context) -> Message:
     """Do the job that a message asks for; an exception becomes an error reply with its traceback."""
     job = JOBS[message.metadata.message_type.removesuffix(".default")]
-    try:
+
+    def run() -> RecordDict:
         settle(context.state, message.content)
-        return Message(job(message, context), reply_to=message)
+        return job(message, context)
+
+    return _reply(run, message, context)
+
+
+def _reply(job: Callable[[], RecordDict], message: Message, context: Context) -> Message:
+    """Return what a job returns as the reply to a message, or its exception as an error reply."""
+    try:
+        return Message(job(), reply_to=message)
     except UserError as error:
-        return Message(Error(CLIENT_MISCONFIGURED, str(error)), reply_to=message)
+        return Message(Error(CLIENT_MISCONFIGURED, f"{error}{_where(error, context)}"), reply_to=message)
     except ForgottenStateError as error:
         return Message(Error(CLIENT_FORGOT, str(error)), reply_to=message)
     except Exception:
         return Message(Error(CLIENT_FAILED, traceback.format_exc()), reply_to=message)
+
+
+def answer_together(
+    messages: Sequence[Message], contexts: Sequence[Context], say: Callable[[str], None]
+) -> Iterator[Message]:
+    """Answer train messages, those as a stack that can be, in any order; `say` is given reasons why not."""
+    payloads: dict[int, Payload] = {}  # by identity: most often all messages share their content
+
+    def prepare(job: tuple[Message, Context]) -> Client:
+        (message, context), content = job, job[0].content
+        settle(context.state, content)
+        client = make_client(context, message)
+        if id(content) not in payloads:
+            payloads[id(content)] = to_payload(content)
+        client.prepare(payloads[id(content)], content.config_records[CONFIG])
+        return client
+
+    def conclude(job: tuple[Message, Context], client: Client, loss: float, started: float) -> Message:
+        return _reply(lambda: _with_state(client, *job, *client.conclude(loss, started)), *job)
+
+    stacked = Answers(prepare, conclude, lambda job: answer(*job), say)
+    yield from stacked(zip(messages, contexts, strict=True))
+
+
+def _where(error: UserError, context: Context) -> str:
+    """Return, of a name that this node does not know, which node it is and where it looks for plug-ins."""
+    if not isinstance(error, UnknownNameError) or not (looked := folders()):
+        return ""
+    places = ", ".join(f"{folder}{'' if folder.is_dir() else ' (which is not there)'}" for folder in looked)
+    node = context.node_config.get("partition-id", "?")
+    return (
+        f"; this is the node with partition-id {node}, which looks for plug-ins in {places}: put them there,"
+        " or name another folder in FLOWERBED_PLUGINS where it starts"
+    )
 
 
 def _register(job: str) -> Any:

@@ -61,7 +61,11 @@ class Client(Hooks, ListInterface):
     # What hooks may use, in addition to ``forward`` and what ``clients.local.job`` knows of the job.
 
     def gradient_at(self, params: Tensors, batch: Batch) -> Tensors:
-        """Return the gradient of the loss of `batch` at `params`, which are left as they are.
+        """Return the gradient of ``loss_and_gradient``."""
+        return self.loss_and_gradient(params, batch)[1]
+
+    def loss_and_gradient(self, params: Tensors, batch: Batch) -> tuple[torch.Tensor, Tensors]:
+        """Return the loss of `batch` and its gradient at `params`, which are left as they are.
 
         So are BatchNorm's running statistics: those of other weights are not the model's.
         """
@@ -75,7 +79,7 @@ class Client(Hooks, ListInterface):
                 loss = self.loss(leaves, batch)
             grads = torch.autograd.grad(loss, list(leaves.values()))
         worker.load(statistics)
-        return dict(zip(leaves, grads, strict=True))
+        return loss.detach(), dict(zip(leaves, grads, strict=True))
 
     def mean_gradient(self, num_batches: int) -> Tensors:
         """Return the mean gradient of fresh mini-batches at the resident model; weight decay is left out."""
@@ -160,9 +164,25 @@ class Client(Hooks, ListInterface):
             before the next job) and its metrics.
         """
         started = time.perf_counter()
+        self.prepare(received, config)
+        self.num_steps, loss = train_locally(self)
+        return self.conclude(loss, started)
+
+    def prepare(self, received: Payload, config: ConfigRecord) -> None:
+        """Do what of a round comes before its steps; parameters as of ``train``."""
         self._receive(received, config)
         self.begin_round()
-        self.num_steps, loss = train_locally(self)
+
+    def conclude(self, loss: float, started: float) -> tuple[Payload, dict[str, int | float]]:
+        """Do what of a round comes after its steps, and return what ``train`` does.
+
+        Parameters
+        ----------
+        loss : float
+            Mean over the samples of the round's steps.
+        started : float
+            When the round began, by ``time.perf_counter``.
+        """
         measured = self.training_metrics
         with torch.no_grad():
             extra = self.end_round(self.params)

@@ -45,7 +45,7 @@ class Episode(Client):
         own, mean = self.state["gradient"], self.received["gradient"]
         self.correction = {name: mean[name] - own[name] for name in own}
         self._decays = weight_decays(self.worker.optimizer, self.params)
-        self.clips = 0 < self.clip_norm < _norm(mean)
+        self.clips = 0 < self.clip_norm < float(_norm(mean))
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return what makes the optimiser's step, weight decay included, the clipped one."""
@@ -63,5 +63,5 @@ class Episode(Client):
         return {}
 
 
-def _norm(section: Tensors) -> float:
-    return float(torch.stack([value.double().pow(2).sum() for value in section.values()]).sum().sqrt())
+def _norm(section: Tensors) -> torch.Tensor:
+    return torch.stack([value.double().pow(2).sum() for value in section.values()]).sum().sqrt()

@@ -46,6 +46,7 @@ class FedLoGe(Client):
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.head-steps": 20}
     KEEPS = ("local-head",)
+    STEPS_STACKS = True
 
     head: HeadKind = "sse-c"
     inference: Inference = "code"

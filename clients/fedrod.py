@@ -28,6 +28,7 @@ class FedRoD(Client):
     """
 
     KEEPS = ("personal-head",)
+    STEPS_STACKS = True
 
     head_aggregation: Literal["examples", "class-wise"] = "examples"
 

@@ -42,6 +42,10 @@ class Hooks(Job):
     KEEPS: ClassVar[tuple[str, ...]] = ()
     """The sections of ``state`` that a client takes along to its next round; ``*`` is any number."""
 
+    STEPS_STACKS: ClassVar[bool] = False
+    """Whether ``after_step`` treats every element by itself, so that it may be called once for the stacked
+    tensors of several clients (``runtime.stack``), the parameters of its own optimisers included."""
+
     batch: Batch
 
     def validate(self) -> None:

@@ -68,6 +68,7 @@ RUN_OPTIONS = {"run.directory": "--run-dir", "run.resume": "--resume"}
 RESUMABLE_DIFFERENCES = (
     "rounds", "overrides", "plugins", "observers", "tracking", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
+STACK = "runtime.stack"  # of its section the one that decides the result, in its last bits
 RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
 
 
@@ -113,6 +114,8 @@ class Config(ConfigSection):
         stops = self.stop.patience > 0 or self.stop.target > 0
         if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
             raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
+        if not self.evaluate.test:
+            self._check_without_test()
         if (rule := step_rule(self.steps)).decides:
             self._check_decided_steps(rule)
         elif self.local.total_steps and self.local.step_plan().steps(self.rounds) == 0:
@@ -132,6 +135,19 @@ class Config(ConfigSection):
         if self.evaluate.every_steps and self.local.steps == 0:
             raise ValueError("evaluate.every-steps needs local.steps, a budget in steps")
         return self
+
+    def _check_without_test(self) -> None:
+        """Refuse what looks at test data although ``evaluate.test`` is off."""
+        looking = {
+            f"stop.metric = '{self.stop.metric}'": (self.stop.patience > 0 or self.stop.target > 0)
+            and self.stop.metric.startswith("test"),
+            "clients.evaluate-fraction above 0": self.clients.evaluate_fraction > 0,
+            "analysis.similarity-rounds": bool(self.analysis.similarity_rounds),
+            "analysis.feature-rounds": bool(self.analysis.feature_rounds),
+        }
+        for key, looks in looking.items():
+            if looks:
+                raise ValueError(f"evaluate.test = false keeps test data out, and {key} looks at them")
 
     def _check_decided_steps(self, rule: StepRule) -> None:
         """Refuse what needs to know the steps of rounds to come where the server decides them as it goes."""
@@ -209,6 +225,10 @@ class Config(ConfigSection):
         """Return the configuration with a number of clients, if ``clients.count`` leaves it to the nodes."""
         return self.model_copy(update={"clients": self.clients.model_copy(update={"count": count})})
 
+    def with_stack(self, size: int) -> "Config":
+        """Return the configuration with a number of clients that train at once."""
+        return self.model_copy(update={"runtime": self.runtime.model_copy(update={"stack": size})})
+
     def comparable(self, depends_on_rounds: bool = False) -> dict[str, Value]:
         """Return the keys that decide the result: those that a resumed run must share.
 
@@ -217,11 +237,12 @@ class Config(ConfigSection):
         ignored = set(RESUMABLE_DIFFERENCES)
         if depends_on_rounds or self._depends_on_rounds():
             ignored.remove("rounds")
-        return {
+        values = {
             key: value
             for key, value in self.flat().items()
             if key not in ignored and not key.startswith(RESUMABLE_SECTIONS)
         }
+        return {**values, STACK: max(1, self.runtime.stack)}
 
     def _depends_on_rounds(self) -> bool:
         """Return whether the number of rounds decides what happens in each of them."""
@@ -248,8 +269,13 @@ def evenly_spread(num_rounds: int, count: int) -> Container[int]:
 
 
 def differences(old: Config, new: Config, depends_on_rounds: bool = False) -> list[str]:
-    """Return in which of the keys that decide the result two configurations differ, as ``comparable``."""
+    """Return in which of the keys that decide the result two configurations differ, as ``comparable``.
+
+    A new one that leaves ``runtime.stack`` to be chosen takes that of the old one.
+    """
     before, after = old.comparable(depends_on_rounds), new.comparable(depends_on_rounds)
+    if new.runtime.stack < 1:
+        after[STACK] = before[STACK]
     return [
         f"{key} was {before.get(key)!r} and is {after.get(key)!r}"
         for key in sorted({*before, *after})

@@ -1,6 +1,7 @@
 """Which device computes, and what a process sets once before it does."""
 
 import ctypes
+import warnings
 from pathlib import Path
 
 import torch
@@ -37,10 +38,13 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.ones(1, device=device).add(1).item()  # 'meta' makes tensors, and computes nothing
+        with warnings.catch_warnings(action="ignore"):  # of names that torch had in former times
+            device = torch.device(name)
+            torch.ones(1, device=device).add(1).item()  # 'meta' makes tensors, and computes nothing
+        if device.type == "cpu" and device.index:
+            raise ValueError("a machine has one device 'cpu'")
     except Exception as error:  # each backend has errors of its own for a machine without it
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = next(iter(str(error).splitlines()), type(error).__name__).partition(". ")[0]
         raise UserError(
             f"device '{name}' cannot be used here ({reason}); use 'auto', 'cpu' or 'cuda'"
         ) from None

@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 _ROOT = "_flowerbed_plugins"
 
+# Names of the modules that users wrote in plug-in folders, or named, as they are imported.
+_foreign: dict[str, None] = {}
+
 
 def import_from(folder: Path, name: str) -> ModuleType:
     """Import a module, dotted as ``clients.my_method``, from a plug-in folder; see ``import_module``."""
@@ -37,7 +40,19 @@ def import_module(name: str) -> ModuleType:
     UserError
         If importing it fails, with the file, the line and the error.
     """
+    _foreign[name] = None
     return guarded(name, lambda: importlib.import_module(name))
+
+
+def values_of_modules() -> list[Any]:
+    """Return what modules that users wrote or named hold: their globals, and their classes' attributes."""
+    found: list[Any] = []
+    for name in _foreign:
+        for value in list(vars(sys.modules[name]).values()) if name in sys.modules else ():
+            found.append(value)
+            if isinstance(value, type) and value.__module__ == name:
+                found += vars(value).values()
+    return found
 
 
 def guarded(name: str, load: Callable[[], T]) -> T:
@@ -102,6 +117,7 @@ class _Finder:
 class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         # Functions of a module import through the ``__import__`` of its builtins.
+        _foreign[module.__name__] = None
         module.__dict__["__builtins__"] = {**vars(builtins), "__import__": _import}
         super().exec_module(module)
 

@@ -77,12 +77,39 @@ def to_array(value: torch.Tensor | np.ndarray) -> Array:
 
 
 def to_ndarray(array: Array) -> np.ndarray:
-    """Return a read-only view of an array's bytes; anything unusual goes through Flower's own decoder."""
+    """Return a read-only view of an array's bytes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are not such an array as its shape and dtype say; pickled objects are refused.
+    """
     dtype, count, header = _layout(array.dtype, array.shape)
     offset = len(array.data) - count * dtype.itemsize
     if array.stype != "numpy.ndarray" or array.data[:offset] != header:
-        return array.numpy()
+        return _decoded(array)
     return np.frombuffer(array.data, dtype, count, offset).reshape(array.shape)
+
+
+def _decoded(array: Array) -> np.ndarray:
+    """Decode an array that another program wrote: nothing is allocated for what its header claims."""
+    if array.stype != "numpy.ndarray":
+        raise ValueError(f"it is serialised as '{array.stype}', not as NumPy's")
+    stream = io.BytesIO(array.data)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(np.lib.format.read_magic(stream))
+    if read_header is None:
+        raise ValueError("its NumPy format is of an unknown version")
+    shape, is_fortran, dtype = read_header(stream)
+    if (str(dtype), shape) != (array.dtype, tuple(array.shape)) or dtype.hasobject:
+        raise ValueError(f"it holds {dtype}{shape}, and says {array.dtype}{tuple(array.shape)}")
+    count = math.prod(shape)
+    if len(array.data) - stream.tell() != count * dtype.itemsize:
+        raise ValueError(f"it has {len(array.data) - stream.tell()} bytes, not {count * dtype.itemsize}")
+    values = np.frombuffer(array.data, dtype, count, stream.tell())
+    return values.reshape(shape, order="F" if is_fortran else "C")
 
 
 def to_record(section: Mapping[str, torch.Tensor]) -> ArrayRecord:

@@ -279,6 +279,7 @@ class EvaluateSection(ConfigSection):
     every_steps: NonNegative
     count: NonNegative
     first: bool
+    test: bool
     batch_size: Positive
     precision: Literal["float32", "bfloat16"]
     groups: Literal["auto", "none", "cumulative", "counts"]
@@ -309,10 +310,15 @@ class StopSection(ConfigSection):
 
 
 class RuntimeSection(ConfigSection):
-    """Which Grid carries the messages of ``run_simulation.py``; ``workers`` 0 means as many as fit."""
+    """Which Grid carries the messages of ``run_simulation.py``; ``workers`` 0 means as many as fit.
+
+    ``stack`` is how many clients train at once in one process: 0 is measured at the start, -1 is 0 on a GPU
+    and 1 on a CPU.
+    """
 
     name: Literal["sequential", "ray"]
     workers: NonNegative
+    stack: Annotated[int, Field(ge=-1)]
 
 
 class RaySection(ConfigSection):

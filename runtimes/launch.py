@@ -57,6 +57,10 @@ def experiment_text(options: argparse.Namespace) -> str:
 def launch(options: argparse.Namespace) -> int:
     """Run the experiment of the command line, or its sweep; return the exit code."""
     experiment = read_experiment(options)
+    if experiment.search:
+        from runtimes.search.launch import launch_search
+
+        return launch_search(experiment, options, experiment_text(options))
     if experiment.axes or options.comparators or options.seeds:
         from runtimes.sweep import launch_sweep
 
@@ -65,10 +69,13 @@ def launch(options: argparse.Namespace) -> int:
         raise UserError("--list and --only are for sweeps: experiment files with axes, or --comparators")
     config = read_configuration(options)
 
+    from analysis.reading.sweep import DESCRIPTION
     from analysis.report import print_summary
     from server.records.run_directory import check_writable, default_run_directory
 
     path = Path(config.run.directory or default_run_directory(config))
+    if (path / DESCRIPTION).is_file():
+        raise UserError(f"{path} holds a sweep: choose another --run-dir for a single run")
     check_writable(path)
     with (
         keeping_request(path, experiment_text(options), options.arguments),

@@ -3,10 +3,10 @@
 import itertools
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Self
 
-from flwr.app import DEFAULT_TTL, Message, RecordDict
+from flwr.app import DEFAULT_TTL, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from common.flower import SERVER_NODE_ID, Run, assume_task_identity, set_message_id
@@ -21,6 +21,11 @@ class LocalGrid(Grid):
     ----------
     num_clients : int
         Number of nodes.
+
+    Attributes
+    ----------
+    say : callable
+        Shows a line to whoever runs the experiment.
     """
 
     def __init__(self, num_clients: int) -> None:
@@ -30,6 +35,8 @@ class LocalGrid(Grid):
         self._message_ids = itertools.count(1)
         self._exchanges: dict[str, Iterator[Message]] = {}
         self._arrived: dict[str, Message] = {}
+        self._noted: set[str] = set()
+        self.say: Callable[[str], None] = lambda text: None
 
     def __enter__(self) -> Self:
         return self
@@ -39,6 +46,12 @@ class LocalGrid(Grid):
 
     def close(self) -> None:
         """Give back what the Grid holds."""
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self.say(text)
 
     @abstractmethod
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
@@ -115,3 +128,10 @@ class LocalGrid(Grid):
     def _stamp(self, message: Message) -> Message:
         set_message_id(message, str(next(self._message_ids)))
         return message
+
+
+def stacks(messages: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
+    """Yield the messages one by one, or up to `size` train messages at a time."""
+    together = size if messages and messages[0].metadata.message_type == MessageType.TRAIN else 1
+    for start in range(0, len(messages), together):
+        yield messages[start : start + together]

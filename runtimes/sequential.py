@@ -3,31 +3,32 @@
 No Ray and no server to start; breakpoints in client code work; on one GPU it is the notebook mode.
 """
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
+import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients.app import forget_run, meet
+from clients.app import answer_together, forget_run
 from common.flower import RUN_ID
+from common.records import METRICS
 from common.sections import Value
-from runtimes.local_grid import LocalGrid
+from runtimes.local_grid import LocalGrid, stacks
+
+LEAST, REPEATS = 8, 2  # clients of a measurement of one by one, and how often each is made
+LARGE = 16  # from this size on, sizes are tried as long as they are faster than all before
 
 
 def make_context(client_id: int, num_clients: int, run_config: Mapping[str, Value], node_id: int) -> Context:
-    """Make the Flower context of one simulated node, as Flower's own simulation does.
-
-    It counts as met: it lives as long as the server, which asks only some of such nodes who they are.
-    """
-    context = Context(
+    """Make the Flower context of one simulated node, as Flower's own simulation does."""
+    return Context(
         run_id=RUN_ID,
         node_id=node_id,
         node_config={"partition-id": client_id, "num-partitions": num_clients},
         state=RecordDict(),
         run_config=run_config if isinstance(run_config, dict) else dict(run_config),
     )
-    meet(context)
-    return context
 
 
 class SequentialGrid(LocalGrid):
@@ -48,6 +49,7 @@ class SequentialGrid(LocalGrid):
         self._client_app = client_app
         self._run_config = dict(run_config)  # one for all contexts
         self._contexts: dict[int, Context] = {}
+        self.stack = 1
 
     def close(self) -> None:
         """Forget the clients' states, and what this process keeps for the run."""
@@ -55,9 +57,48 @@ class SequentialGrid(LocalGrid):
         forget_run()
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
-        """Answer the messages one after the other, each when its reply is asked for."""
-        for message in messages:
-            yield self._client_app(message, self._context(message.metadata.dst_node_id))
+        """Answer the messages one after the other, each when its reply is asked for, or in stacks."""
+        for some in stacks(messages, self.stack):
+            contexts = [self._context(message.metadata.dst_node_id) for message in some]
+            if len(some) > 1:
+                yield from answer_together(some, contexts, self.note)
+            else:
+                yield self._client_app(some[0], contexts[0])
+
+    def measure_stacks(self, messages: Sequence[Message], sizes: Sequence[int]) -> Mapping[int, float]:
+        """Train clients on these messages, keep nothing, and return local steps per second by size."""
+        rates: dict[int, float] = {}
+        kept, stack = self._contexts, self.stack
+        try:
+            for size in sizes:
+                self.stack = size
+                some = messages[: max(size, LEAST)]
+                rates[size] = max(self._steps_per_second(some) for _ in range(REPEATS))
+                if size >= LARGE and rates[size] < max(rates.values()):
+                    break
+        finally:
+            self._contexts, self.stack = kept, stack
+        return rates
+
+    def _steps_per_second(self, messages: Sequence[Message]) -> float:
+        """Train clients with copies of what they keep; return their local steps per second."""
+        self._contexts = {
+            message.metadata.dst_node_id: self._copy(message.metadata.dst_node_id) for message in messages
+        }
+        clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+        started, steps = clock(), 0.0
+        for reply in self.exchange([self._stamp(message) for message in messages]):
+            if reply.has_error():
+                raise RuntimeError(str(reply.error.reason).strip().splitlines()[-1])
+            steps += float(reply.content.metric_records[METRICS]["num-steps"])  # type: ignore[arg-type]
+        return steps / (clock() - started)
+
+    def _copy(self, node_id: int) -> Context:
+        """Return a new context of a node with what is in its present one."""
+        copy = make_context(self.client_id(node_id), self.num_clients, self._run_config, node_id)
+        if node_id in self._contexts:
+            copy.state = RecordDict(dict(self._contexts[node_id].state.items()))
+        return copy
 
     def _context(self, node_id: int) -> Context:
         if node_id not in self._contexts:

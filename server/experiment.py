@@ -53,6 +53,7 @@ from server.records.run_directory import (
 )
 from server.round_loop import RoundLoop
 from server.sizes import check_sizes, make_population, size_remarks, write_sizes
+from server.stacking import with_settled_stack
 from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
@@ -76,6 +77,8 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     checkpoints = CheckpointStore(path / "checkpoints")
     checkpoint, lost = _find_checkpoint(path, checkpoints, config) if config.run.resume else (None, "")
     parts = prepare(config, grid, progress.note)
+    parts = with_settled_stack(parts, grid, path, progress.note)
+    config = parts.config
     strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
     evaluation, clients = parts.evaluation, parts.clients
     observers = Observers(parts)

@@ -11,7 +11,8 @@ from datasets.partition import IndexArray
 from datasets.partition_report import label_counts
 from datasets.partition_scheme import partition_clients
 from server.messages.client_registry import ClientRegistry
-from server.messages.discovery import Description, Say, describe, discover_clients
+from server.messages.description import Description
+from server.messages.discovery import Say, describe, discover_clients
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ from server.interrupt import StopRequest, stop_between_rounds
 from server.local_steps import LocalSteps
 from server.messages.client_calls import ClientCalls, steps_config
 from server.messages.conform import conform
+from server.messages.content import TRAINED
 from server.messages.divergence import check_loss, check_model
 from server.messages.replies import ReplyCheck
 from server.observers import Observers, Round
@@ -148,7 +149,7 @@ class RoundLoop:
         current.messages = self.calls.build(
             self.strategy.configure_train, current.number, self._shared_arrays(), cohort, in_message
         )
-        check = self.calls.check(current.messages, self.parts.participation.weights(cohort))
+        check = self.calls.check(current.messages, self.parts.participation.weights(cohort), TRAINED)
         self._aggregate(current, check)
         current.metrics, current.worked = check.metrics, current.worked | check.worked
         self.parts.participation.observe(
@@ -215,6 +216,8 @@ class RoundLoop:
     def _evaluation_fraction(self, is_last: bool) -> float:
         """Return which fraction of clients evaluates; if none does, all do so at the end if personalised."""
         fraction = self.config.clients.evaluate_fraction
+        if not self.config.evaluate.test:  # what clients evaluate on are test data, too
+            return 0.0
         return 1.0 if is_last and fraction == 0 and self.parts.clients.is_personalised else fraction
 
     # Notify.

@@ -101,7 +101,7 @@ def default_metric(paths: Sequence[Path]) -> str:
 
     Where clients have models of their own, it is the accuracy of these, with that of the global model on the
     clients' data for runs without; with models of several sizes the mean over the sizes; otherwise
-    ``test_accuracy``, or ``test_loss`` if no run has measured an accuracy.
+    ``test_accuracy``, or what has been measured instead: a loss, validation data.
     """
     measured = [found for path in paths for found in _measured(path)]
     for metric in _LEADING:
@@ -112,7 +112,8 @@ def default_metric(paths: Sequence[Path]) -> str:
             if all(columns & set(metric.split("|")) for columns in measured):
                 return metric
     known: set[str] = set().union(*measured)
-    return "test_loss" if "test_loss" in known and "test_accuracy" not in known else "test_accuracy"
+    usual = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss")
+    return next((name for name in usual if name in known), "test_accuracy")
 
 
 def _measured(path: Path) -> list[set[str]]:

@@ -19,6 +19,7 @@ from clients.local.optimizers import (
 )
 from clients.local.sampling import iterate_stream
 from common.device import autocast
+from common.errors import UserError
 from common.global_generators import seed_again
 from common.randomness import Purpose, torch_seed
 from common.rates import varies_by_step
@@ -56,12 +57,7 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
     memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
     goes_on = local.sampling != "client" and not purpose  # batches of the run, not of the round
     first_step = client.first_step if goes_on else 0
-    if goes_on:
-        stream = iterate_stream(client, local)
-    else:
-        indices = torch.from_numpy(client.indices).to(worker.device)
-        stream = iterate_batches(indices, local, client.generator("shuffle", purpose))
-    for index, batch_indices in enumerate(stream):
+    for index, batch_indices in enumerate(sample_stream(client, purpose, local)):
         inputs = worker.train.inputs.index_select(0, batch_indices)
         step_key = (first_step + index, client.client_id)
         if augments and goes_on:
@@ -77,6 +73,14 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
                 corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *step_key))
             targets = corrupt_labels(labels, label_noise, worker.dataset.num_classes, corruption)
         yield Batch(inputs, targets, batch_indices, labels)
+
+
+def sample_stream(client: Hooks, purpose: str, local: LocalSection) -> Iterator[torch.Tensor]:
+    """Return the sample indices of each mini-batch, on the device; see ``iterate_training_batches``."""
+    if local.sampling != "client" and not purpose:
+        return iterate_stream(client, local)
+    indices = torch.from_numpy(client.indices).to(client.worker.device)
+    return iterate_batches(indices, local, client.generator("shuffle", purpose))
 
 
 def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None = None) -> tuple[int, float]:
@@ -121,6 +125,7 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
         for batch in iterate_training_batches(client, purpose, local):
             if chooses_names and (names := client.trained_names()) is not trained:
                 trained = names
+                _check_trains(client, trained, params)
                 _freeze_all_but(trained, params)
             if rate_varies:
                 set_learning_rate(worker.optimizer, rates[client.num_steps])
@@ -200,6 +205,17 @@ def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch)
         layer.train(len(batch) > 1)
 
 
+def _check_trains(client: Hooks, names: Collection[str], params: Tensors) -> None:
+    """Refuse a step of a method that trains a part which the model does not have, such as a body."""
+    if not any(name in params for name in names):
+        config = client.worker.config
+        raise UserError(
+            f"method.name '{config.method.name}' has nothing to train in local step {client.num_steps + 1}:"
+            f" the part of the model that it trains then has no parameters in '{config.model.name}'; choose"
+            " another model or method"
+        )
+
+
 def _freeze_all_but(names: Collection[str], params: Tensors) -> None:
     for name, param in params.items():
         param.requires_grad_(name in names)
@@ -235,9 +251,23 @@ def _replace_gradients(client: Hooks, params: Tensors, batch: Batch) -> None:
 
 def full_gradient(client: Hooks) -> Tensors:
     """Return the gradient of a client's mean loss over all its data, at the resident model's weights."""
+    params = client.params
+    sums = [torch.zeros_like(value) for value in params.values()]
+    for loss in _shares_of_loss(client):
+        grads = torch.autograd.grad(loss, list(params.values()))
+        sums = [a + b for a, b in zip(sums, grads, strict=True)]
+    return dict(zip(params, sums, strict=True))
+
+
+@torch.no_grad()
+def full_loss(client: Hooks) -> float:
+    """Return a client's mean loss over all its data, at the resident model's weights."""
+    return math.fsum(float(loss) for loss in _shares_of_loss(client))
+
+
+def _shares_of_loss(client: Hooks) -> Iterator[torch.Tensor]:
+    """Yield what batches of all local data add to the mean loss, in evaluation mode."""
     worker = client.worker
-    names, values = list(client.params), list(client.params.values())
-    sums = [torch.zeros_like(value) for value in values]
     batch_size = worker.config.evaluate.batch_size
     normalizer = client.normalizer("measurement", client.server_round)
     with evaluation_mode(worker.model):
@@ -247,6 +277,4 @@ def full_gradient(client: Hooks) -> Tensors:
                 worker.train.targets[indices],
                 indices,
             )
-            loss = client.loss(client.params, batch) * (len(batch) / client.num_examples)
-            sums = [a + b for a, b in zip(sums, torch.autograd.grad(loss, values), strict=True)]
-    return dict(zip(names, sums, strict=True))
+            yield client.loss(client.params, batch) * (len(batch) / client.num_examples)

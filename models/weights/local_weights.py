@@ -1,5 +1,6 @@
 """Initial weights from a local file; nothing is ever downloaded."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,8 @@ def _content(path: str, file: Path) -> Any:
         except (OSError, ValueError, LookupError, TypeError, MemoryError, SafetensorError) as error:
             raise _unreadable(path, " ".join(str(error).split())) from None
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what made the file, before it is refused
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception:  # whatever a damaged file leads to; torch's text is a page about its options
         raise _unreadable(path, "torch cannot read it without running code that is in it") from None
 

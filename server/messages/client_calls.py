@@ -1,7 +1,7 @@
 """What clients are called for in a round: losses, preludes, training, evaluation."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -19,6 +19,7 @@ from common.records import (
     SIZE,
     array_records,
 )
+from server.messages.content import NUM_EXAMPLES
 from server.messages.messenger import num_bytes
 from server.messages.replies import ReplyCheck
 from server.parts import Run
@@ -59,7 +60,7 @@ class ClientCalls:
                 RecordDict({ARRAYS: model, CONFIG: config}), LOSS_QUERY, messenger.view(client_ids)
             )
         )
-        check = self.check(messages)
+        check = self.check(messages, required=(NUM_EXAMPLES, "loss"))
         messenger.reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
         cost.update(clients=len(messages), failures=len(check.failures), bytes_down=num_bytes(messages))
         return {client_id: metrics["loss"] for client_id, metrics in check.metrics.items()}
@@ -108,7 +109,10 @@ class ClientCalls:
         return messenger.by_client(configure(server_round, model, record, messenger.view(cohort)))
 
     def check(
-        self, messages: Mapping[int, Message], weights: Mapping[int, float] | None = None
+        self,
+        messages: Mapping[int, Message],
+        weights: Mapping[int, float] | None = None,
+        required: Collection[str] = (NUM_EXAMPLES,),
     ) -> ReplyCheck:
         """Return what the replies to these messages have to pass."""
         tolerate = self._run.parts.config.failures.policy == "drop"
@@ -116,7 +120,16 @@ class ClientCalls:
             client_id: array_records(message.content).get(ARRAYS, {})
             for client_id, message in messages.items()
         }
-        return ReplyCheck(list(messages), sent, tolerate, weights)
+        clients = self._run.parts.clients
+        return ReplyCheck(
+            list(messages),
+            sent,
+            tolerate,
+            weights,
+            nodes={client_id: message.metadata.dst_node_id for client_id, message in messages.items()},
+            required=required,
+            most_examples={client_id: int(clients.num_examples[client_id]) for client_id in messages},
+        )
 
     def _recalibrate(self, messages: Mapping[int, Message]) -> None:
         """Give the sub-models in messages the statistics that they would be evaluated with here."""

@@ -10,8 +10,14 @@ from flwr.serverapp import Grid
 
 from common.errors import UserError
 from common.flower import NODE_UNAVAILABLE, is_simulation
-from common.records import CONFIG, DESCRIBE, METRICS
+from common.records import CONFIG, DESCRIBE
 from server.messages.client_registry import ClientRegistry
+from server.messages.description import (
+    Description,
+    check_agreement,
+    read_description,
+    version_remarks,
+)
 from server.messages.exchange import exchange
 
 Say = Callable[[str], None]
@@ -21,19 +27,6 @@ _SECONDS_BETWEEN_LINES = 30.0
 # A node that has been killed is shown until it has missed its heartbeats.
 _GONE_SECONDS = 90.0
 _MOST_NAMED = 10
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a node says of the client that it is."""
-
-    node_id: int
-    client_id: int
-    label_counts: list[int]
-    num_examples: int
-    keeps_state: bool
-    is_personalised: bool
-    personal_names: list[str]
 
 
 @dataclass
@@ -166,7 +159,11 @@ def discover_clients(grid: Grid, num_clients: int, timeout: float, say: Say = pr
                     f"two nodes have partition-id {description.client_id}: give each SuperNode its own"
                 )
             found[description.client_id] = description
-    return _directory([found[client] for client in sorted(found)])
+    descriptions = [found[client] for client in sorted(found)]
+    check_agreement(descriptions)
+    for remark in version_remarks(descriptions):
+        say(remark)
+    return _directory(descriptions)
 
 
 def describe(grid: Grid, nodes: Iterable[int], num_clients: int, timeout: float) -> Iterable[Description]:
@@ -184,16 +181,7 @@ def describe(grid: Grid, nodes: Iterable[int], num_clients: int, timeout: float)
             continue
         if reply.has_error():
             raise UserError(reply.error.reason or "a node could not describe itself")
-        values = reply.content.metric_records[METRICS]
-        yield Description(
-            node,
-            int(values["client-id"]),  # type: ignore[arg-type]
-            values.get("label-counts", []),  # type: ignore[arg-type]
-            int(values["num-examples"]),  # type: ignore[arg-type]
-            bool(values["keeps-state"]),
-            bool(values["is-personalised"]),
-            list(reply.content.config_records[CONFIG]["personal-names"]),  # type: ignore[arg-type]
-        )
+        yield read_description(node, reply.content)
 
 
 def has_gone(reply: Message) -> bool:

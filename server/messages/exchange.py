@@ -33,8 +33,10 @@ def exchange(grid: Grid, messages: Mapping[int, Message], timeout: float) -> Ite
     while outstanding:
         arrived = False
         for reply in grid.pull_messages(outstanding.keys()):
-            arrived = True
-            yield outstanding.pop(reply.metadata.reply_to_message_id), reply
+            answered = reply.metadata.reply_to_message_id
+            if answered in outstanding:  # a second reply to a message counts for nothing
+                arrived = True
+                yield outstanding.pop(answered), reply
         if arrived:
             deadline = time.monotonic() + timeout
             pause = _SHORTEST_PAUSE

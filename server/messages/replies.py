@@ -1,22 +1,15 @@
 """What may reach a strategy: one valid reply per client, in the order of the clients."""
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flwr.app import Array, Message, MetricRecord
 
-from common.errors import CLIENT_MISCONFIGURED, ClientFailureError, UserError
-from common.records import (
-    ARRAYS,
-    METRICS,
-    PARTICIPATION_WEIGHT,
-    array_records,
-    content_bytes,
-    finite_since,
-    is_finite,
-    to_tensors,
-)
+from common.errors import CLIENT_MISCONFIGURED, ClientFailureError, UserError, one_line
+from common.records import METRICS, PARTICIPATION_WEIGHT, content_bytes, finite_since
+from server.messages.content import NUM_EXAMPLES, ContentCheck
+
+_LONGEST_REASON = 20_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +33,12 @@ class ReplyCheck:
         Whether failures are collected (``failures.policy = "drop"``) instead of ending the round at once.
     weights : Mapping[int, float], optional
         client id → the metric ``participation-weight`` that its reply is given.
+    nodes : Mapping[int, int], optional
+        client id → the node that may answer for it.
+    required : Collection[str], optional
+        Metrics that a reply has to have.
+    most_examples : Mapping[int, int], optional
+        client id → the most examples that its reply may count.
     """
 
     def __init__(
@@ -48,9 +47,13 @@ class ReplyCheck:
         references: Mapping[int, Mapping[str, Array]],
         tolerate: bool,
         weights: Mapping[int, float] | None = None,
+        nodes: Mapping[int, int] | None = None,
+        required: Collection[str] = (NUM_EXAMPLES,),
+        most_examples: Mapping[int, int] | None = None,
     ) -> None:
         self._cohort = cohort
-        self._references = references
+        self._content = ContentCheck(references, required, most_examples)
+        self._nodes = nodes or {}
         self._tolerate = tolerate
         self._weights = weights or {}
         self.failures: list[ClientFailure] = []
@@ -103,41 +106,25 @@ class ReplyCheck:
 
     def _fault(self, client_id: int, reply: Message) -> str:
         """Return why a reply must not be averaged in; empty if it may."""
-        fault = self._content_fault(client_id, reply)
-        metrics = None if reply.has_error() else reply.content.get(METRICS)
+        if reply.has_error():
+            return self._reason(reply)
+        if reply.metadata.src_node_id != self._nodes.get(client_id, reply.metadata.src_node_id):
+            return f"the reply came from another node, {reply.metadata.src_node_id}"
+        fault = self._content.fault(client_id, reply)
+        metrics = reply.content.get(METRICS)
         return fault + finite_since(metrics) if fault and isinstance(metrics, MetricRecord) else fault
 
-    def _content_fault(self, client_id: int, reply: Message) -> str:
-        if reply.has_error():
-            if reply.error.code == CLIENT_MISCONFIGURED:
-                raise UserError(reply.error.reason or "a client is misconfigured")
-            return reply.error.reason or "the client gave no reason"
-        for name, record in array_records(reply.content).items():
-            if name == ARRAYS and (fault := self._misfit(client_id, record)):
-                return fault
-            for key, value in to_tensors(record).items():
-                if not is_finite(value):
-                    return f"the reply's '{name}' has a value that is not finite in '{key}'"
-        metrics = reply.content.get(METRICS)
-        if not isinstance(metrics, MetricRecord) or "num-examples" not in metrics:
-            return "the reply lacks the metric 'num-examples'"
-        for key, metric in metrics.items():
-            if isinstance(metric, float) and not math.isfinite(metric):
-                return f"the reply's metric '{key}' is {metric}"
-        return ""
+    def _reason(self, reply: Message) -> str:
+        reason = _readable(reply.error.reason or "the client gave no reason")
+        if reply.error.code == CLIENT_MISCONFIGURED:
+            raise UserError(reason)
+        return reason
 
-    def _misfit(self, client_id: int, record: Mapping[str, Array]) -> str:
-        reference = self._references.get(client_id, {})
-        for key, array in record.items():
-            expected = reference.get(key)
-            if expected is None:
-                return f"the reply has an unknown array '{key}'"
-            if (array.shape, array.dtype) != (expected.shape, expected.dtype):
-                return (
-                    f"the reply's array '{key}' is {array.dtype}{array.shape},"
-                    f" expected {expected.dtype}{expected.shape}"
-                )
-        return ""
+
+def _readable(reason: str) -> str:
+    """Return the end of what another machine wrote, without characters that would steer a terminal."""
+    lines = reason[-_LONGEST_REASON:].replace("\t", "    ").splitlines()
+    return "\n".join(one_line(line) for line in lines)
 
 
 class FailedRoundError(Exception):

@@ -59,7 +59,7 @@ class Logged:
     def show(self, row: Mapping[str, float]) -> None:
         """Show a finished round's metrics; log them if it was evaluated."""
         self._display.show(row)
-        if "test_loss" in row:
+        if is_evaluated(row):
             self._log(f"round {row['round']:.0f}  {describe(row)}")
 
     def note(self, text: str) -> None:
@@ -136,6 +136,7 @@ EVALUATED = {
     "test_accuracy": "test accuracy",
     "test_mae": "test MAE",
     "test_r2": "test R2",
+    "validation_loss": "validation loss",
     "validation_accuracy": "validation accuracy",
     "personal_accuracy_macro": "personal accuracy",
 }

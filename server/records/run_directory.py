@@ -130,7 +130,7 @@ def check_writable(path: Path) -> None:
         probe = path / f".probe-{os.getpid()}"
         probe.write_bytes(b"x")
         probe.unlink()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last of a path of a thousand folders
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot write to the run directory {path}: {reason}; choose another one") from None
     finally:

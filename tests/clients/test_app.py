@@ -9,12 +9,12 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from PIL import Image
 
-from clients.app import app, meet, run_describe
+from clients.app import app, run_describe
 from clients.base import Client
 from clients.local.worker import Worker
 from common.config import Config, merge
 from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED
-from common.flower import assume_task_identity
+from common.flower import RUN_ID, assume_task_identity
 from common.records import CONFIG, METRICS, Tensors, to_record, to_tensors
 from common.sections import Value
 from runtimes.sequential import make_context
@@ -31,9 +31,7 @@ class TestApp:
     ) -> Message:
         assert isinstance(app, ClientApp)
         assume_task_identity()
-        if context is None:
-            context = make_context(client_id, 6, self.CONFIG.flat(), client_id + 2)
-            meet(context)
+        context = context or make_context(client_id, 6, self.CONFIG.flat(), client_id + 2)
         return app(Message(content, dst_node_id=client_id + 2, message_type=job), context)
 
     def content(self) -> RecordDict:
@@ -84,8 +82,9 @@ class TestApp:
         monkeypatch.setattr(Client, "end_round", end_round)
         context = make_context(0, 6, self.CONFIG.flat(), 2)
         context.state = RecordDict()  # as of a node that was started again
+        context.run_id = RUN_ID + 1  # a node that Flower has started, and the server has not met
         assert self.ask("train", self.content(), context=context).error.code == CLIENT_FORGOT
-        meet(context)
+        self.ask("query.describe", RecordDict({"config": ConfigRecord()}), context=context)
         assert not self.ask("train", self.content(), context=context).has_error()
         value.fill_(torch.inf)
         reply = self.ask("train", self.content(), context=context)
@@ -114,6 +113,20 @@ class TestApp:
         assert reply.error.code == CLIENT_FAILED
         assert "Traceback" in str(reply.error.reason)
         assert "ArithmeticError: planted" in str(reply.error.reason)
+
+    def test_a_node_without_a_plugin_folder_says_which(self, tmp_path: Path) -> None:
+        folder = tmp_path / "mine"
+        values = {**self.CONFIG.flat(), "plugins": str(folder), "model.name": "my-net"}
+        context = make_context(0, 6, values, 2)
+        reply = self.ask("train", self.content(), context=context)
+        assert reply.error.code == CLIENT_MISCONFIGURED
+        reason = str(reply.error.reason)
+        assert "model.name: there is no 'my-net'" in reason
+        assert (
+            f"the node with partition-id 0, which looks for plug-ins in {folder} (which is not there)"
+            in reason
+        )
+        assert "Traceback" not in reason
 
     @pytest.mark.parametrize(
         ("node_config", "message"),

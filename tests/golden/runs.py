@@ -63,12 +63,14 @@ _LONG_TAIL: dict[str, Value] = {
 }
 # Every method, with what makes it do all that it can; the others have COMMON alone.
 RUNS: dict[str, dict[str, Value]] = {
+    "apfl": {},
     "balanced-softmax": {},
     "creff": {**_LONG_TAIL, "method.matching-steps": 5, "method.retraining-steps": 20},
     "ditto": {},
     "episode": {"method.clip-norm": 1.0, "method.gradient-batches": 1},
     "fedadagrad": {},
     "fedadam": {},
+    "fedala": {"method.window": 2},
     "fedalt": {},
     "fedasync": {"clock.spread": 0.5},
     "fedavg": {"optimizer.momentum": 0.9, "optimizer.weight-decay": 1e-3, "schedule.name": "cosine"},
@@ -98,6 +100,7 @@ RUNS: dict[str, dict[str, Value]] = {
     "heteronova": _SIZES,
     "heteroprox": {**_SIZES, "method.mu": 0.5},
     "heteroscaffold": _SIZES,
+    "ifca": {},
     "knn-per": {},
     "local-only": {},
     "localsgd": {"local.steps": 8, "local.epochs": 0, "local.phases": "24:4", "optimizer.momentum": 0.9},
@@ -105,6 +108,8 @@ RUNS: dict[str, dict[str, Value]] = {
     "minibatch-sgd": {},
     "moon": {"model.name": "small-cnn"},
     "per-fedavg": {},
+    "pfedhn": {"method.hidden-size": 8, "method.hidden-layers": 1},
+    "pfedme": {},
     "ratio-loss": {},
     "scaffold": {},
     "scalefl": _EXITS,

@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from clients.app import answer, app
 from common.config import Config, merge
 from common.errors import CLIENT_MISCONFIGURED, ClientFailureError, UserError
-from common.flower import NODE_UNAVAILABLE, assume_task_identity
+from common.flower import NODE_UNAVAILABLE, RUN_ID, assume_task_identity
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
@@ -62,6 +62,16 @@ class ForgetfulNode(SequentialGrid):
     """The node of a client is killed after the first round and comes back under its id: it has a key."""
 
     rounds = 0
+
+    def _context(self, node_id: int) -> Context:
+        context = super()._context(node_id)
+        context.run_id = RUN_ID + 1  # as under Flower's own runtimes, whose nodes may be started again
+        return context
+
+    @property
+    def alike_nodes(self) -> range:
+        """None: each node is asked."""
+        return range(0)
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
         """Carry messages; in the second round the victim knows nothing any more."""

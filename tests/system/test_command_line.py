@@ -95,6 +95,31 @@ def test_a_used_run_directory_is_not_overwritten(tmp_path: Path, capsys: pytest.
     assert (tmp_path / "metrics.csv").read_bytes() == before
 
 
+def test_a_single_run_does_not_mix_with_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "sweep.json").write_text("{}")
+    for arguments in ((), ("--resume",)):
+        assert call("--run-dir", str(tmp_path), *arguments) == 2
+        assert f"{tmp_path} holds a sweep: choose another --run-dir" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.json"]
+
+
+def test_a_path_of_a_thousand_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--run-dir", str(tmp_path) + "/d" * 1900) == 2
+    assert "cannot write to the run directory" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["fedbabu", "fedrep", "fedalt"])
+def test_a_model_without_the_part_that_a_method_trains(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--set", f"method.name={method}", "--set", "model.name=linear", "--run-dir", str(tmp_path))
+    assert call(*arguments) == 2
+    error = capsys.readouterr().err
+    assert f"method.name '{method}' has nothing to train in local step" in error
+    assert "in 'linear'; choose another" in error
+
+
 def test_resume_takes_the_configuration_of_the_run(tmp_path: Path) -> None:
     assert call("--run-dir", str(tmp_path), "--set", "optimizer.learning-rate=0.02") == 0
     assert run_simulation.main(["--run-dir", str(tmp_path), "--resume", "--set", "rounds=4"]) == 0

@@ -1,7 +1,9 @@
 """Local optimisers, found by file name: ``optimizer.name = "lars"`` is ``lars.py`` here.
 
 A module has one function ``build(parameters, learning_rate, *, ...)``, which returns a PyTorch optimiser; its
-keyword parameters are what ``optimizer.<parameter>`` may set.
+keyword parameters are what ``optimizer.<parameter>`` may set. With ``ELEMENTWISE = True`` in the module the
+optimiser steps every element by itself, so that several clients' tensors may be stepped as one
+(``runtime.stack``).
 """
 
 from collections.abc import Iterable, Mapping

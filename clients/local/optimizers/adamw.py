@@ -9,6 +9,8 @@ from pydantic import Field
 from clients.local.eager import eager
 from clients.local.optimizers._groups import Exclude, parameter_groups
 
+ELEMENTWISE = True  # steps of stacked tensors are those of each
+
 
 def build(
     parameters: Iterable[torch.Tensor],

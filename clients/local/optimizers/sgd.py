@@ -10,6 +10,8 @@ from clients.local.eager import eager
 from clients.local.optimizers._groups import Exclude, parameter_groups
 from common.errors import UserError
 
+ELEMENTWISE = True  # steps of stacked tensors are those of each
+
 
 def build(
     parameters: Iterable[torch.Tensor],

@@ -81,7 +81,7 @@ class TestDiscovery:
         assert discover_clients(AnsweringGrid(answers), 2, timeout=1).keeps_state
 
     def test_personal_names_are_learnt(self) -> None:
-        answers = {2: describes(0, personal=("b", "a")), 3: describes(1, personal=("a",))}
+        answers = {2: describes(0, personal=("b", "a")), 3: describes(1, personal=("b", "a"))}
         directory = discover_clients(AnsweringGrid(answers), 2, timeout=1)
         assert directory.is_personalised
         assert set(directory.personal_names) == {"a", "b"}

@@ -1,0 +1,70 @@
+"""Train messages answered together, whatever a message is."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from clients.base import Client
+from clients.local.stacked.jobs import Job, grouped, trained
+from clients.local.stacked.reasons import NotStackableError, check_stackable
+from common.errors import described
+
+Ticket = TypeVar("Ticket")
+Reply = TypeVar("Reply")
+
+
+@dataclass(frozen=True)
+class Answers(Generic[Ticket, Reply]):
+    """Answers tickets as stacks where that is possible, and one by one otherwise.
+
+    Attributes
+    ----------
+    prepare : callable
+        Returns a ticket's client, ready to train; it may raise.
+    conclude : callable
+        Makes the reply of a client that has trained, given the ticket, the client, its loss and the time at
+        which it would have begun by itself.
+    alone : callable
+        Answers a ticket by itself, whatever was done for it before.
+    say : callable
+        Takes the reason for which clients are trained one by one.
+    """
+
+    prepare: Callable[[Ticket], Client]
+    conclude: Callable[[Ticket, Client, float, float], Reply]
+    alone: Callable[[Ticket], Reply]
+    say: Callable[[str], None]
+
+    def __call__(self, tickets: Iterable[Ticket]) -> Iterator[Reply]:
+        """Yield the replies, in any order."""
+        jobs: list[Job[Ticket]] = []
+        for ticket in tickets:
+            try:
+                client = self.prepare(ticket)
+                check_stackable(client.worker)
+                jobs.append(Job(client, ticket))
+            except Exception as error:
+                self._say_why(error)
+                yield self.alone(ticket)
+        groups = grouped(jobs)
+        for group in groups:
+            if len(group) > 1:
+                yield from self._stacked(group)
+            else:
+                yield self.alone(group[0].ticket)
+
+    def _stacked(self, jobs: Sequence[Job[Ticket]]) -> Iterator[Reply]:
+        """Answer as a stack, or one by one if that fails: then the one at fault has the error."""
+        left = {id(job): job.ticket for job in jobs}
+        try:
+            for job, loss, started in trained(jobs):
+                del left[id(job)]
+                yield self.conclude(job.ticket, job.client, loss, started)
+        except Exception as error:
+            self._say_why(error)
+            for ticket in left.values():
+                yield self.alone(ticket)
+
+    def _say_why(self, error: Exception) -> None:
+        reason = str(error) if isinstance(error, NotStackableError) else described(error)
+        self.say(f"clients are trained one by one, although runtime.stack is above 1: {reason}")

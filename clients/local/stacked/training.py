@@ -1,0 +1,235 @@
+"""The local training loop of ``clients/local/training.py`` for several clients at once."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from clients.hooks import Hooks
+from clients.local.batches import Batch, num_steps
+from clients.local.stacked.attributes import Attributes
+from clients.local.stacked.batches import PADDING, Part, StackedBatches
+from clients.local.stacked.masks import StackedDraws
+from clients.local.stacked.measured import StackedMetrics
+from clients.local.stacked.optimizer import StackedOptimizer
+from clients.local.stacked.stand_in import PaddedBatch
+from clients.local.training import mixed_precision
+from common.randomness import torch_seed
+from common.rates import varies_by_step
+from common.records import Tensors
+
+
+class StackedTraining:
+    """Spends the round's budgets of clients with equal signatures.
+
+    Parameters
+    ----------
+    clients : sequence of Hooks
+        After ``begin_round``; `in_order` sorts them.
+    state : Tensors
+        The parameters and buffers that each begins with, stacked in the same order.
+
+    Attributes
+    ----------
+    clients : list of Hooks
+        By number of steps, most first, so that those that are still training are the first rows.
+    """
+
+    def __init__(self, clients: Sequence[Hooks], state: Tensors) -> None:
+        self.clients = list(clients)
+        first = self.clients[0]
+        self.worker = worker = first.worker
+        self._budgets = [client.budget for client in self.clients]
+        self.steps = [
+            num_steps(budget, client.num_examples)
+            for budget, client in zip(self._budgets, self.clients, strict=True)
+        ]
+        self.state = state
+        self._leaves: Tensors = {name: state[name].requires_grad_() for name in first.params}
+        self._buffers: Tensors = {name: value for name, value in state.items() if name not in first.params}
+        self._attributes = Attributes(self.clients)
+        self._stand_in = self._attributes.stand_in
+        self._has_own_loss = first.overrides("loss")
+        self._corrects, self._acts = first.overrides("correct_gradients"), first.overrides("after_step")
+        self._chooses_names = first.overrides("trained_names")
+        self._optimizer = StackedOptimizer(worker.optimizer, first.params, self._leaves)
+        self._kept: dict[int, Tensors] = {}
+        config = worker.config
+        self._is_plain = not self._has_own_loss and config.loss.name == "cross-entropy"
+        self._pads = (
+            self._is_plain and not worker.batch_norm_layers and not worker.train.targets.is_floating_point()
+        )
+        self._metrics = StackedMetrics(
+            len(clients), config.dataset.label_noise, worker.dataset.num_classes, worker.device
+        )
+
+    def run(self) -> list[float]:
+        """Train all clients to the end; return their mean losses."""
+        worker = self.worker
+        seed_step = self._seeds()
+        self._optimizer.load([client.initial_optimizer() for client in self.clients])
+        batches = StackedBatches(self.clients, self._budgets, self._pads)
+        rates = self._rates()
+        worker.model.train()
+        for step in range(self.steps[0]):
+            self._narrow(sum(steps > step for steps in self.steps))
+            self._stand_in.num_steps = step
+            self._stand_in.step_rate = rates[step]
+            self._choose_names()
+            seed_step(step)
+            for leaf in self._leaves.values():
+                leaf.grad = None
+            for part in batches.step(self._attributes.size):
+                self._add_gradients(part)
+            if (largest := worker.config.optimizer.clip_norm) > 0:
+                self._metrics.add_clipping(self._optimizer.clip(largest))
+            self._optimizer.step(rates[step])
+            self._stand_in.num_steps = step + 1
+            if self._acts:
+                self._after_step()
+        self._narrow(0)
+        for client, steps in zip(self.clients, self.steps, strict=True):
+            client.num_steps = steps
+        for layer in worker.dropout_layers:
+            layer.generator = None
+        return self._metrics.hand_out(self.clients, self.steps)
+
+    def optimizer_state(self, row: int) -> Tensors:
+        """Return what the optimiser has kept of one client's parameters: ``<quantity>/<name>`` → value."""
+        return self._kept[row]
+
+    # Before the steps.
+
+    def _rates(self) -> list[float]:
+        """Return the learning rate of every step; that of the signature, which all clients share."""
+        client, count = self.clients[0], self.steps[0]
+        if not varies_by_step(self.worker.config):
+            return [client.learning_rate] * count
+        rates = client.step_rates(count)
+        for client, steps in zip(self.clients, self.steps, strict=True):
+            client.mean_rate = math.fsum(rates[:steps]) / steps
+        return rates
+
+    def _seeds(self) -> Callable[[int], None]:
+        """Key every client's dropout; return what does so for a step."""
+        worker = self.worker
+        if not worker.dropout_layers:
+            return lambda step: None
+        generators = [client.generator("dropout", "", worker.device) for client in self.clients]
+        self._draws = StackedDraws(generators)
+        for layer in worker.dropout_layers:
+            layer.generator = self._draws
+        if worker.config.local.sampling == "client":
+            return lambda step: None
+
+        def seed(step: int) -> None:
+            for client, generator in zip(self.clients, generators, strict=True):
+                key = (client.first_step + step, client.client_id)
+                generator.manual_seed(torch_seed(worker.config.seed, "step-dropout", *key))
+
+        return seed
+
+    # A step.
+
+    def _narrow(self, left: int) -> None:
+        """Go on with the first clients only; the others are done."""
+        done = self._attributes.size
+        if left == done:
+            return
+        for row in range(left, done):
+            self._kept[row] = self._optimizer.state_of(row)
+        self._attributes.drop(self.clients[left:done], left)
+        if left:
+            leaves = {
+                name: leaf.detach()[:left].requires_grad_(leaf.requires_grad)
+                for name, leaf in self._leaves.items()
+            }
+            self._optimizer.narrow(leaves)
+            self._leaves = leaves
+            self._buffers = {name: value[:left] for name, value in self._buffers.items()}
+
+    def _choose_names(self) -> None:
+        """Freeze what the next step does not train."""
+        if self._chooses_names:
+            names = self._attributes.plain(lambda client: client.trained_names(), self._leaves)
+            for name, leaf in self._leaves.items():
+                leaf.requires_grad_(name in names)
+
+    def _add_gradients(self, part: Part) -> None:
+        """Give the leaves the gradients of some clients."""
+        rows = part.rows
+        leaves, buffers = self._leaves, self._buffers
+        if isinstance(rows, torch.Tensor):
+            leaves = {n: leaf.detach()[rows].requires_grad_(leaf.requires_grad) for n, leaf in leaves.items()}
+            buffers = {name: value[rows] for name, value in buffers.items()}
+        if self.worker.dropout_layers:
+            self._draws.sizes = part.sizes
+            self._draws.clients = rows.tolist() if isinstance(rows, torch.Tensor) else range(len(part.sizes))
+        for layer in self.worker.batch_norm_layers:
+            layer.train(part.sizes[0] > 1)
+        with mixed_precision(self.worker.device, self.worker.config.local):
+            losses, logits = self._losses(leaves, buffers, part)
+        self._metrics.add(part, losses, logits)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        if self._corrects:
+            self._correct(leaves, buffers, part)
+        if isinstance(rows, slice):
+            return
+        for name, value in buffers.items():
+            self._buffers[name][rows] = value
+        for name, leaf in leaves.items():
+            if leaf.grad is not None:
+                whole = self._leaves[name]
+                whole.grad = torch.zeros_like(whole) if whole.grad is None else whole.grad
+                whole.grad[rows] = leaf.grad
+
+    def _losses(
+        self, leaves: Tensors, buffers: Tensors, part: Part
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return each client's loss, and the logits if they are known."""
+        if not self._is_plain:
+            return self._attributes.call(_loss, leaves, buffers, part.tensors, part.rows)
+        logits, _ = self._attributes.call(_logits, leaves, buffers, part.inputs, part.rows)
+        losses = F.cross_entropy(logits.flatten(0, 1), part.targets.flatten(0, 1), reduction="none")
+        sums = losses.view(len(part.targets), -1).sum(1)
+        return sums / (part.targets != PADDING).flatten(1).sum(1), logits.detach()
+
+    @torch.no_grad()
+    def _correct(self, leaves: Tensors, buffers: Tensors, part: Part) -> None:
+        """Replace gradients by the method's."""
+        params = {name: leaf.detach() for name, leaf in leaves.items()}
+        grads = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+
+        def correct(client: Any, params: Tensors, arguments: Any) -> Tensors:
+            grads, batch = arguments
+            client.batch = PaddedBatch(Batch(*batch)) if part.is_padded else Batch(*batch)
+            corrected: Tensors = client.correct_gradients(params, grads)
+            return corrected
+
+        corrected, _ = self._attributes.call(correct, params, buffers, (grads, part.tensors), part.rows)
+        for name, grad in corrected.items():
+            leaves[name].grad = grad
+
+    def _after_step(self) -> None:
+        if type(self.clients[0]).STEPS_STACKS:
+            self._attributes.plain(lambda client: client.after_step(self._leaves), self._leaves)
+            return
+        params = {name: leaf.detach() for name, leaf in self._leaves.items()}
+        self._attributes.call(_after_step, params, self._buffers, (), slice(0, self._attributes.size))
+
+
+def _logits(client: Any, params: Tensors, inputs: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = client.worker.model(inputs)
+    return logits
+
+
+def _loss(client: Any, params: Tensors, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    loss: torch.Tensor = client.loss(params, Batch(*batch))
+    return loss
+
+
+def _after_step(client: Any, params: Tensors, nothing: Any) -> tuple[()]:
+    client.after_step(params)
+    return ()

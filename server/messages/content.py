@@ -1,0 +1,138 @@
+"""What a client's reply may hold: it comes from another machine, which may send anything."""
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+
+from flwr.app import Array, ArrayRecord, Message, MetricRecord
+
+from common.errors import one_line, shown
+from common.records import ARRAYS, METRICS, array_records, is_finite, to_tensors
+
+NUM_EXAMPLES = "num-examples"
+TRAINED = (NUM_EXAMPLES, "num-steps", "num-samples", "learning-rate", "train_loss", "seconds")
+_COUNTS = (NUM_EXAMPLES, "num-steps", "num-samples", "seconds")
+_MOST_RECORDS, _MOST_METRICS, _MOST_ARRAYS, _LONGEST_NAME = 64, 1000, 100_000, 300
+
+Layout = tuple[str, tuple[int, ...]]
+
+
+class ContentCheck:
+    """Finds what is wrong with the content of replies.
+
+    Parameters
+    ----------
+    references : Mapping[int, Mapping[str, Array]]
+        client id → the model that it was sent: the names, shapes and dtypes that its ``"arrays"`` may have.
+        Arrays of a method's own sections are compared with those of the replies before.
+    required : Collection[str], optional
+        Metrics that a reply has to have.
+    most_examples : Mapping[int, int], optional
+        client id → how many examples it described itself with.
+    """
+
+    def __init__(
+        self,
+        references: Mapping[int, Mapping[str, Array]],
+        required: Collection[str] = (NUM_EXAMPLES,),
+        most_examples: Mapping[int, int] | None = None,
+    ) -> None:
+        self._references = references
+        self._required = required
+        self._most_examples = most_examples or {}
+        self._layouts: dict[tuple[object, str, str], tuple[int, Layout]] = {}
+
+    def fault(self, client_id: int, reply: Message) -> str:
+        """Return why the content of a reply cannot be used; empty if it can."""
+        return next(self._faults(client_id, reply), "")
+
+    def _faults(self, client_id: int, reply: Message) -> Iterator[str]:
+        records = reply.content
+        if len(records) > _MOST_RECORDS:
+            yield f"the reply has {len(records)} records, more than {_MOST_RECORDS}"
+            return
+        sections = array_records(records)
+        for name, record in sections.items():
+            if len(record) > _MOST_ARRAYS or len(name) > _LONGEST_NAME:
+                yield f"the reply's section {_named(name)} has too many arrays, or too long a name"
+                return
+            yield from self._misfits(client_id, name, record)
+            yield from _bad_values(name, record)
+        yield from self._bad_metrics(client_id, records.get(METRICS))
+        self._remember(client_id, sections)
+
+    def _misfits(self, client_id: int, section: str, record: ArrayRecord) -> Iterator[str]:
+        reference = self._references.get(client_id, {})
+        for key, array in record.items():
+            layout, expected = (array.dtype, tuple(array.shape)), reference.get(key)
+            if section == ARRAYS and expected is None:
+                yield f"the reply has an unknown array {_named(key)}"
+            elif section == ARRAYS and expected and layout != (expected.dtype, tuple(expected.shape)):
+                yield (
+                    f"the reply's array '{key}' is {layout[0]}{layout[1]},"
+                    f" expected {expected.dtype}{tuple(expected.shape)}"
+                )
+            elif section != ARRAYS:
+                yield from self._misfits_of_others(client_id, section, key, layout)
+
+    def _misfits_of_others(self, client_id: int, section: str, key: str, layout: Layout) -> Iterator[str]:
+        """Compare an array of a method's own section with the replies before it."""
+        other, first = self._layouts.get((self._group(client_id), section, key), (client_id, layout))
+        if layout != first:
+            yield (
+                f"the reply's '{section}' has {_named(key)} as {layout[0]}{layout[1]}, that of client"
+                f" {other} as {first[0]}{first[1]}"
+            )
+
+    def _remember(self, client_id: int, sections: Mapping[str, ArrayRecord]) -> None:
+        for section, record in sections.items():
+            for key, array in record.items() if section != ARRAYS else ():
+                place = (self._group(client_id), section, key)
+                self._layouts.setdefault(place, (client_id, (array.dtype, tuple(array.shape))))
+
+    def _group(self, client_id: int) -> object:
+        """Return what clients with models of one size have in common."""
+        return tuple(tuple(array.shape) for array in self._references.get(client_id, {}).values())
+
+    def _bad_metrics(self, client_id: int, metrics: object) -> Iterator[str]:
+        if not isinstance(metrics, MetricRecord):
+            yield f"the reply lacks the metric '{NUM_EXAMPLES}'"
+            return
+        if len(metrics) > _MOST_METRICS:
+            yield f"the reply has {len(metrics)} metrics, more than {_MOST_METRICS}"
+            return
+        for name in self._required:
+            if name not in metrics:
+                yield f"the reply lacks the metric '{name}'"
+            elif not isinstance(metrics[name], int | float):
+                yield f"the reply's metric '{name}' is {shown(metrics[name])}, not a number"
+        for name, value in metrics.items():
+            if len(name) > _LONGEST_NAME or not name.isprintable():
+                yield f"the reply has a metric with the name {_named(name)}"
+            elif not all(map(math.isfinite, value if isinstance(value, list) else [value])):
+                yield f"the reply's metric '{name}' is {shown(value)}"
+            elif name in _COUNTS and isinstance(value, int | float) and value < 0:
+                yield f"the reply's metric '{name}' is {value}, below 0"
+        most = self._most_examples.get(client_id, math.inf)
+        if metrics[NUM_EXAMPLES] > most:  # type: ignore[operator]
+            yield (
+                f"the reply counts {metrics[NUM_EXAMPLES]} examples, but the node has described itself with"
+                f" {most}"
+            )
+
+
+def _bad_values(section: str, record: ArrayRecord) -> Iterator[str]:
+    for key, array in record.items():
+        try:
+            value = to_tensors({key: array})[key]
+        except Exception as error:  # whatever bytes that somebody made up lead to
+            reason = one_line(str(error))[:200]
+            yield f"the reply's '{section}' has an array {_named(key)} that cannot be read: {reason}"
+            return
+        if value.is_complex():
+            yield f"the reply's '{section}' has complex numbers in {_named(key)}"
+        elif not is_finite(value):
+            yield f"the reply's '{section}' has a value that is not finite in '{key}'"
+
+
+def _named(name: str) -> str:
+    return f"'{one_line(name)}'" if len(name) <= _LONGEST_NAME else f"of {len(name)} characters"

@@ -1,0 +1,110 @@
+"""What a node reports of the client that it is, believed only as far as it can be true."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from flwr.app import RecordDict
+
+from common.errors import UserError, one_line
+from common.records import CONFIG, METRICS
+from common.versions import own_versions
+
+_MOST_CLASSES, _MOST_EXAMPLES = 10_000_000, 2**53
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a node says of the client that it is."""
+
+    node_id: int
+    client_id: int
+    label_counts: list[int]
+    num_examples: int
+    keeps_state: bool
+    is_personalised: bool
+    personal_names: list[str]
+    versions: list[str] = field(default_factory=list)
+
+
+def read_description(node_id: int, content: RecordDict) -> Description:
+    """Read a node's answer to a ``describe`` query.
+
+    Raises
+    ------
+    UserError
+        If it is none.
+    """
+    try:
+        description = _parsed(node_id, content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"node {node_id} does not describe itself as a client of this version does"
+            f" ({one_line(str(error))[:200]}): stop it, or start it from the same checkout"
+        ) from None
+    return description
+
+
+def check_agreement(found: Iterable[Description]) -> None:
+    """Refuse nodes that have other data sets, or keep other parts of the model, than the first.
+
+    Raises
+    ------
+    UserError
+        Names two of them, and in what they differ.
+    """
+    first: Description | None = None
+    for other in found:
+        first = first or other
+        for what, ours, theirs in (
+            ("number of classes", len(first.label_counts), len(other.label_counts)),
+            ("entries of the model that stay there", first.personal_names, other.personal_names),
+        ):
+            if ours != theirs:
+                raise UserError(
+                    f"clients {first.client_id} and {other.client_id} differ in: {what}; start all nodes with"
+                    " the same data set and from the same checkout"
+                )
+
+
+def version_remarks(found: Iterable[Description]) -> Iterator[str]:
+    """Say which nodes have other versions than this process; results then differ in their last bits."""
+    own = own_versions()
+    clients: dict[str, list[int]] = {}
+    for description in found:
+        others = [version for version in description.versions if version not in own]
+        for version in others:
+            clients.setdefault(version, []).append(description.client_id)
+    for version, ids in sorted(clients.items()):
+        library = version.partition(" ")[0]
+        here = next((text for text in own if text.startswith(library)), "another version")
+        shown = ", ".join(map(str, ids[:10])) + (", ..." if len(ids) > 10 else "")
+        yield f"client {shown}: {version}, but {here} here: results may differ in their last bits"
+
+
+def _parsed(node_id: int, content: RecordDict) -> Description:
+    values, config = content.metric_records[METRICS], content.config_records[CONFIG]
+    labels = values.get("label-counts", [])
+    if not isinstance(labels, list) or len(labels) > _MOST_CLASSES:
+        raise ValueError("its label counts are no list of numbers")
+    return Description(
+        node_id,
+        _count(values["client-id"], "client-id"),
+        [_count(label, "label-counts") for label in labels],
+        _count(values["num-examples"], "num-examples"),
+        bool(values["keeps-state"]),
+        bool(values["is-personalised"]),
+        _texts(config["personal-names"]),
+        [one_line(text)[:80] for text in _texts(config.get("versions", []))[:10]],
+    )
+
+
+def _texts(value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ValueError("its names are no list of texts")
+    return list(value)
+
+
+def _count(value: object, name: str) -> int:
+    if type(value) is not int or not 0 <= value < _MOST_EXAMPLES:
+        raise ValueError(f"its '{name}' is {str(value)[:40]}")
+    return value

@@ -1,0 +1,26 @@
+import warnings
+
+import pytest
+import torch
+
+from common.device import resolve_device
+from common.errors import UserError
+
+
+def test_devices_that_are_there() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "CPU", "gpu", "cpu:1", "cpu:99", "meta", "mps:3", "xla", "mkldnn", "cuda:999", "cuda:-1"],
+)
+def test_others_are_one_short_line(name: str) -> None:
+    with warnings.catch_warnings(action="error"), pytest.raises(UserError) as caught:
+        resolve_device(name)
+    text = str(caught.value)
+    assert text.startswith(f"device '{name}' cannot be used here (")
+    assert text.endswith("); use 'auto', 'cpu' or 'cuda'")
+    assert "\n" not in text
+    assert len(text) < 350
