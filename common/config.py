@@ -45,6 +45,7 @@ from common.sections import (
     RunSection,
     RuntimeSection,
     ScheduleSection,
+    StateSection,
     StepsSection,
     StopSection,
     StragglersSection,
@@ -69,7 +70,9 @@ RESUMABLE_DIFFERENCES = (
     "rounds", "overrides", "plugins", "observers", "tracking", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
 STACK = "runtime.stack"  # of its section the one that decides the result, in its last bits
-RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
+RESUMABLE_SECTIONS = (
+    "run.", "runtime.", "ray.", "resources.", "failures.", "state.", "checkpoint.", "analysis.",
+)  # fmt: skip
 
 
 class Config(ConfigSection):
@@ -106,6 +109,7 @@ class Config(ConfigSection):
     ray: RaySection
     resources: ResourcesSection
     failures: FailuresSection
+    state: StateSection
     checkpoint: CheckpointSection
     analysis: AnalysisSection
 
