@@ -114,6 +114,11 @@ SWITCHES = (
     Switch(
         ("analysis.sharpness-probes",), "analysis.sharpness-images above 0", _set("analysis.sharpness-images")
     ),
+    Switch(
+        ("state.memory-budget",),
+        "runtime.name = 'sequential', since Ray puts what exceeds its memory into files by itself",
+        _is("runtime.name", "sequential"),
+    ),
     Switch(("failures.max-fraction",), "failures.policy = 'drop'", _is("failures.policy", "drop")),
     Switch(
         ("runtime.workers", "ray.", "resources.cpus-per-client", "resources.gpus-per-client"),

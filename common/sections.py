@@ -349,6 +349,12 @@ class FailuresSection(ConfigSection):
     timeout: Annotated[float, Field(gt=0, le=1e8)]
 
 
+class StateSection(ConfigSection):
+    """How much of what clients keep from round to round stays in memory."""
+
+    memory_budget: NonNegative
+
+
 class CheckpointSection(ConfigSection):
     """Every how many rounds, and minutes, a checkpoint is committed (the last round always is)."""
 

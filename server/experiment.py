@@ -33,7 +33,7 @@ from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
 from server.messages.discovery import Say, count_nodes
 from server.messages.divergence import advice
-from server.messages.messenger import Messenger
+from server.messages.messenger import Messenger, StateKeeper
 from server.observers import Observers
 from server.observers._tracker import find_trackers
 from server.participation import Participation
@@ -101,6 +101,8 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
             progress.note(_weighting_remark(strategy, config))
         advise = functools.partial(advice, config, strategy)
         stored = checkpoints.client_state
+        if isinstance(grid, StateKeeper):
+            grid.spill_below(path / "states")
         messenger = Messenger(config, grid, clients, run_directory, progress, stored, advise)
         loop = RoundLoop(Run(parts, messenger, run_directory, checkpoints, progress), observers)
         for remark in filter(None, (lost, *checkpoints.passed_over)):
