@@ -79,6 +79,7 @@ SWITCHES = (
             or (values["evaluate.groups"] == "auto" and values["dataset.imbalance-factor"] != 1)
         ),
     ),
+    Switch(("attack.fraction",), "an attack.name other than 'none'", _is_not("attack.name", "none")),
     Switch(("stragglers.policy",), "stragglers.fraction above 0", _set("stragglers.fraction")),
     Switch(
         ("steps.min", "steps.max", "steps.interval"),
