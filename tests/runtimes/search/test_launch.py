@@ -325,3 +325,11 @@ def test_the_example_of_the_documentation(search: Searcher, tmp_path: Path) -> N
     )
     small_best = ["--rounds-scale", "0.05", "--set", "local.steps=1", "--run-dir", str(tmp_path / "best")]
     assert run_simulation.main([str(tmp_path / "s" / "best.toml"), *small_best]) == 0
+
+
+def test_trials_are_runs_for_every_analysis(search: Searcher, tmp_path: Path) -> None:
+    assert search(SEARCH.replace("trials = 3", "trials = 2")) == 0
+    trials, out = str(tmp_path / "s" / "trials"), str(tmp_path / "out")
+    assert analyse(["report", trials, "--out", f"{out}.html"]) == 0
+    assert "Validation accuracy (%)" in Path(f"{out}.html").read_text()
+    assert analyse(["compare", trials, "--out", f"{out}.png"]) == 0
