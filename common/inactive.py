@@ -119,7 +119,11 @@ SWITCHES = (
         "runtime.name = 'sequential', since Ray puts what exceeds its memory into files by itself",
         _is("runtime.name", "sequential"),
     ),
-    Switch(("failures.max-fraction",), "failures.policy = 'drop'", _is("failures.policy", "drop")),
+    Switch(
+        ("failures.max-fraction", "failures.deadline"),
+        "failures.policy = 'drop'",
+        _is("failures.policy", "drop"),
+    ),
     Switch(
         ("runtime.workers", "ray.", "resources.cpus-per-client", "resources.gpus-per-client"),
         "runtime.name = 'ray'",

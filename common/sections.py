@@ -347,6 +347,7 @@ class FailuresSection(ConfigSection):
     policy: Literal["raise", "drop"]
     max_fraction: Annotated[float, Field(ge=0, lt=1)]
     timeout: Annotated[float, Field(gt=0, le=1e8)]
+    deadline: Annotated[float, Field(ge=0, le=1e8)]
 
 
 class StateSection(ConfigSection):
