@@ -51,6 +51,8 @@ class Answers(Generic[Ticket, Reply]):
             if len(group) > 1:
                 yield from self._stacked(group)
             else:
+                if len(jobs) > 1:
+                    self._say_why(NotStackableError("a client has none of the same kind in its stack"))
                 yield self.alone(group[0].ticket)
 
     def _stacked(self, jobs: Sequence[Job[Ticket]]) -> Iterator[Reply]:
@@ -67,4 +69,4 @@ class Answers(Generic[Ticket, Reply]):
 
     def _say_why(self, error: Exception) -> None:
         reason = str(error) if isinstance(error, NotStackableError) else described(error)
-        self.say(f"clients are trained one by one, although runtime.stack is above 1: {reason}")
+        self.say(f"clients train one by one, although runtime.stack is above 1: {reason}")
