@@ -9,6 +9,11 @@ from clients.local.stacked.jobs import Job, grouped, trained
 from clients.local.stacked.reasons import NotStackableError, check_stackable
 from common.errors import described
 
+ALONE = (
+    "some clients train one by one, although runtime.stack is above 1: no other client of their stack has the"
+    " same model size, and attributes of the same form"
+)
+
 Ticket = TypeVar("Ticket")
 Reply = TypeVar("Reply")
 
@@ -52,7 +57,7 @@ class Answers(Generic[Ticket, Reply]):
                 yield from self._stacked(group)
             else:
                 if len(jobs) > 1:
-                    self._say_why(NotStackableError("a client has none of the same kind in its stack"))
+                    self.say(ALONE)
                 yield self.alone(group[0].ticket)
 
     def _stacked(self, jobs: Sequence[Job[Ticket]]) -> Iterator[Reply]:

@@ -54,9 +54,7 @@ def merged(trees: Sequence[Tree], of_leaves: Callable[[Sequence[Tree]], Tree]) -
         return first
     if not isinstance(first, dict | list | tuple | functools.partial):
         return of_leaves(trees)
-    parts = [
-        [tree[key] for key in first] if isinstance(first, dict) else children(tree) for tree in trees
-    ]
+    parts = [[tree[key] for key in first] if isinstance(first, dict) else children(tree) for tree in trees]
     inner = [merged(values, of_leaves) for values in zip(*parts, strict=True)]
     withheld = next((value for value in inner if isinstance(value, Withheld)), None)
     return withheld or rebuilt(first, inner)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from clients.base import Client
+from clients.local.stacked.answers import ALONE
 from common.sections import Value
 from tests.contract.test_stacked import Rounds, check_equal, precision, stacks, tiny
 
@@ -46,8 +47,7 @@ def test_settings_of_local_training(setting: str, stacks: list[int]) -> None:
     with precision(torch.float64):
         stacked, alone = Rounds(config, 8), Rounds(config, 1)
     check_equal(stacked, alone, 1e-10)
-    assert all("none of the same kind" in line for line in stacked.said)
-    assert stacked.said == [] or "kept" in setting  # Adam's counts of steps differ between clients
+    assert set(stacked.said) <= ({ALONE} if "kept" in setting else set())  # Adam's counts of steps differ
     assert max(stacks) > 1
 
 
