@@ -88,12 +88,13 @@ def _joined(dataset: str | None, partition: str | None) -> str | None:
 
 
 def _outcome(summary: dict[str, Any], which: str) -> str | None:
-    accuracy, loss = summary.get(f"{which}.test_accuracy"), summary.get(f"{which}.test_loss")
+    split = "test" if f"{which}.test_loss" in summary else "validation"  # which evaluate.test may keep out
+    accuracy, loss = summary.get(f"{which}.{split}_accuracy"), summary.get(f"{which}.{split}_loss")
     parts = []
     if accuracy is not None:
-        parts.append(f"test accuracy {accuracy:.2%}")
+        parts.append(f"{split} accuracy {accuracy:.2%}")
     if loss is not None:
-        parts.append(f"test loss {loss:.4f}")
+        parts.append(f"{split} loss {loss:.4f}")
     if parts and f"{which}.round" in summary:
         parts.append(f"in round {summary[f'{which}.round']}")
     return ", ".join(parts) or None

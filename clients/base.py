@@ -12,6 +12,7 @@ import torch
 from flwr.app import ConfigRecord
 
 from clients.hooks import Hooks
+from clients.local.attacks import Attack, attack_of
 from clients.local.batches import Batch
 from clients.local.evaluation import client_evaluation_data, evaluate_global_model
 from clients.local.numpy_client import ListInterface
@@ -25,7 +26,7 @@ from clients.local.training import (
 )
 from common.errors import UserError
 from common.global_generators import seeded_globally
-from common.randomness import numpy_generator, torch_seed
+from common.randomness import numpy_generator, torch_generator, torch_seed
 from common.records import ARRAYS, FINITE_STEPS, ONE_BATCH, SERVER_ROUND, Payload, Tensors
 from models.measures.evaluation import evaluate
 from models.measures.numbers import evaluate_numbers
@@ -61,7 +62,11 @@ class Client(Hooks, ListInterface):
     # What hooks may use, in addition to ``forward`` and what ``clients.local.job`` knows of the job.
 
     def gradient_at(self, params: Tensors, batch: Batch) -> Tensors:
-        """Return the gradient of the loss of `batch` at `params`, which are left as they are.
+        """Return the gradient of ``loss_and_gradient``."""
+        return self.loss_and_gradient(params, batch)[1]
+
+    def loss_and_gradient(self, params: Tensors, batch: Batch) -> tuple[torch.Tensor, Tensors]:
+        """Return the loss of `batch` and its gradient at `params`, which are left as they are.
 
         So are BatchNorm's running statistics: those of other weights are not the model's.
         """
@@ -75,7 +80,7 @@ class Client(Hooks, ListInterface):
                 loss = self.loss(leaves, batch)
             grads = torch.autograd.grad(loss, list(leaves.values()))
         worker.load(statistics)
-        return dict(zip(leaves, grads, strict=True))
+        return loss.detach(), dict(zip(leaves, grads, strict=True))
 
     def mean_gradient(self, num_batches: int) -> Tensors:
         """Return the mean gradient of fresh mini-batches at the resident model; weight decay is left out."""
@@ -197,7 +202,18 @@ class Client(Hooks, ListInterface):
             metrics[FINITE_STEPS] = self.finite_steps
         personal = self.personal_names()
         shared = {name: value for name, value in self.worker.state.items() if name not in personal}
+        if attack := attack_of(self.worker.config, self.client_id):
+            shared |= self._attacked(attack, shared)
         return {ARRAYS: shared, **extra}, metrics
+
+    @torch.no_grad()
+    def _attacked(self, attack: Attack, shared: Tensors) -> Tensors:
+        """Return what an attacker sends for the trained entries."""
+        trained = {name: value.detach() for name, value in shared.items() if name in self.params}
+        key = (self.server_round, self.client_id)
+        generator = torch_generator(self.worker.config.seed, "attack-update", *key, device=self.worker.device)
+        start = {name: self.global_params[name] for name in trained}
+        return attack.model(trained, start, generator)
 
     @_seeded
     def test(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:

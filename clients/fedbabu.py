@@ -7,9 +7,10 @@ import functools
 from collections.abc import Collection
 
 from clients.base import Client
+from common.errors import UserError
 from common.records import Tensors
 from common.sections import Positive
-from models.heads.parts import part_names
+from models.heads.parts import check_parts, part_names
 
 
 class FedBABU(Client):
@@ -24,7 +25,12 @@ class FedBABU(Client):
 
     def validate(self) -> None:
         """Refuse a part that the model does not have."""
-        part_names(self.worker.model, self.fine_tuned_part)
+        check_parts(self.worker.model, "method.fine-tuned-part", self.fine_tuned_part)
+        if not dict(self.worker.model.named_parameters()).keys() & part_names(self.worker.model, "body"):
+            name = self.worker.config.model.name
+            raise UserError(
+                f"'fedbabu' trains the body, and model.name '{name}' is a head alone: take a larger one"
+            )
 
     @functools.cached_property
     def parts(self) -> tuple[Collection[str], Collection[str]]:

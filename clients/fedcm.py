@@ -1,16 +1,19 @@
 """FedCM's client half (Xu et al. 2021, arXiv:2106.10874, Algorithm 2)."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from clients.base import Client
 from clients.local.sgd_only import require_no_momentum
 from common.records import Tensors
+from common.sections import Value
 
 
 class FedCM(Client):
     """Steps along alpha g + (1 - alpha) Delta, Delta being the server's momentum; alpha = 1 is FedAvg."""
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
 
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.1
 

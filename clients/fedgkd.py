@@ -1,6 +1,6 @@
 """FedGKD's client half (Yao et al. 2021, arXiv:2107.00051, Eq. 5): distils from past global models."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -9,6 +9,7 @@ from clients._distillation import by_target, divergence, logits_of_teacher
 from clients.base import Client
 from clients.local.batches import Batch
 from common.records import ARRAYS, Tensors
+from common.sections import Value
 
 
 class FedGKD(Client):
@@ -16,6 +17,8 @@ class FedGKD(Client):
 
     The teacher is the mean of the last ``buffer_size`` global models, the received one among them.
     """
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
 
     NEEDS_CLASSES = True
 

@@ -1,6 +1,6 @@
 """FedNTD (Lee et al., NeurIPS 2022, arXiv:2106.03097, Eq. 5 to 7): distils what the true class leaves."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -10,6 +10,7 @@ from clients._distillation import by_target, divergence, logits_of_teacher
 from clients.base import Client
 from clients.local.batches import Batch
 from common.records import ARRAYS, Tensors
+from common.sections import Value
 
 
 class FedNTD(Client):
@@ -18,6 +19,8 @@ class FedNTD(Client):
     q is the softmax of logits / tau over the classes that are not the sample's own; the received global model
     is the teacher. tau^2 is in the authors' code and keeps the gradient's size. beta = 0 is FedAvg.
     """
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
 
     NEEDS_CLASSES = True
 

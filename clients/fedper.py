@@ -3,13 +3,17 @@
 from collections.abc import Collection
 
 from clients.base import Client
-from models.heads.parts import part_names
+from models.heads.parts import check_parts, part_names
 
 
 class FedPer(Client):
     """Joint SGD on the whole model; ``personal_part`` (``models.heads.parts``) never leaves the client."""
 
     personal_part: str = "head"
+
+    def validate(self) -> None:
+        """Refuse a part that has nothing to keep."""
+        check_parts(self.worker.model, "method.personal-part", self.personal_part)
 
     def personal_names(self) -> Collection[str]:
         """Return the entries of the personal part."""

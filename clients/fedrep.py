@@ -10,6 +10,7 @@ from pydantic import Field
 
 from clients.fedper import FedPer
 from common.errors import UserError
+from models.heads.parts import check_parts
 
 
 class FedRep(FedPer):
@@ -26,6 +27,8 @@ class FedRep(FedPer):
         """Refuse rounds that have no step for each part."""
         super().validate()
         config = self.worker.config
+        if self.personal_share < 1:
+            check_parts(self.worker.model, "method.personal-part", self.personal_part, trains_rest=True)
         if 0 < self.personal_share < 1 and config.local.steps == 1 and config.steps.rule == "fixed":
             raise UserError(
                 f"'{config.method.name}' trains the personal part and then the shared one, which takes two"

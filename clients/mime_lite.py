@@ -1,12 +1,13 @@
 """MimeLite's client half (Karimireddy et al. 2021, arXiv:2008.03606, Algorithm 1, "MimeLite" lines)."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from clients.base import Client
 from clients.local.sgd_only import require_no_momentum
 from common.records import Payload, Tensors
+from common.sections import Value
 
 
 class MimeLite(Client):
@@ -15,6 +16,8 @@ class MimeLite(Client):
     The client also sends the gradient of its whole loss at x, in evaluation mode and without weight decay,
     which the optimiser adds to every step. beta = 0 is FedAvg.
     """
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
 
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.9
 

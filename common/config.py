@@ -24,6 +24,7 @@ from common.renamed_keys import RENAMED
 from common.schedules import schedule_of
 from common.sections import (
     AnalysisSection,
+    AttackSection,
     AugmentationSection,
     BatchNormSection,
     CheckpointSection,
@@ -45,6 +46,7 @@ from common.sections import (
     RunSection,
     RuntimeSection,
     ScheduleSection,
+    StateSection,
     StepsSection,
     StopSection,
     StragglersSection,
@@ -69,7 +71,9 @@ RESUMABLE_DIFFERENCES = (
     "rounds", "overrides", "plugins", "observers", "tracking", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
 STACK = "runtime.stack"  # of its section the one that decides the result, in its last bits
-RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
+RESUMABLE_SECTIONS = (
+    "run.", "runtime.", "ray.", "resources.", "failures.", "state.", "checkpoint.", "analysis.",
+)  # fmt: skip
 
 
 class Config(ConfigSection):
@@ -94,6 +98,7 @@ class Config(ConfigSection):
     schedule: ScheduleSection
     loss: NamedSection
     augmentation: AugmentationSection
+    attack: AttackSection
     dataset: DatasetSection
     partition: NamedSection
     model: ModelSection
@@ -106,6 +111,7 @@ class Config(ConfigSection):
     ray: RaySection
     resources: ResourcesSection
     failures: FailuresSection
+    state: StateSection
     checkpoint: CheckpointSection
     analysis: AnalysisSection
 
@@ -114,6 +120,8 @@ class Config(ConfigSection):
         stops = self.stop.patience > 0 or self.stop.target > 0
         if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
             raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
+        if not self.evaluate.test:
+            self._check_without_test()
         if (rule := step_rule(self.steps)).decides:
             self._check_decided_steps(rule)
         elif self.local.total_steps and self.local.step_plan().steps(self.rounds) == 0:
@@ -133,6 +141,19 @@ class Config(ConfigSection):
         if self.evaluate.every_steps and self.local.steps == 0:
             raise ValueError("evaluate.every-steps needs local.steps, a budget in steps")
         return self
+
+    def _check_without_test(self) -> None:
+        """Refuse what looks at test data although ``evaluate.test`` is off."""
+        looking = {
+            f"stop.metric = '{self.stop.metric}'": (self.stop.patience > 0 or self.stop.target > 0)
+            and self.stop.metric.startswith("test"),
+            "clients.evaluate-fraction above 0": self.clients.evaluate_fraction > 0,
+            "analysis.similarity-rounds": bool(self.analysis.similarity_rounds),
+            "analysis.feature-rounds": bool(self.analysis.feature_rounds),
+        }
+        for key, looks in looking.items():
+            if looks:
+                raise ValueError(f"evaluate.test = false keeps test data out, and {key} looks at them")
 
     def _check_decided_steps(self, rule: StepRule) -> None:
         """Refuse what needs to know the steps of rounds to come where the server decides them as it goes."""

@@ -27,6 +27,7 @@ from typing import Any
 from common.config import RUN_OPTIONS, flatten, missing_key, settle_budget
 from common.errors import UserError, nearest, shown
 from common.reading import parse_toml_tables
+from common.search.table import Search, parse_search
 from common.sections import Value
 
 Overrides = Mapping[str, Value]
@@ -80,6 +81,8 @@ class Experiment:
         Columns of ``metrics.csv`` that the table of a sweep shows.
     published : Sequence[tuple[tuple[str, ...], float]]
         Published results by labels or patterns, in the unit of the table (accuracies in per cent).
+    search : Search, optional
+        What is searched, in place of axes.
     """
 
     overrides: Overrides = field(default_factory=dict)
@@ -87,6 +90,7 @@ class Experiment:
     cells: Sequence[tuple[tuple[str, ...], Overrides]] = ()
     metrics: Sequence[str] = DEFAULT_METRICS
     published: Sequence[tuple[tuple[str, ...], float]] = ()
+    search: Search | None = None
 
     def points(self) -> Iterator[Point]:
         """Yield every combination of labels; the last axis changes fastest."""
@@ -167,6 +171,7 @@ def parse_experiment(text: str, source: str) -> Experiment:
         One line: no valid TOML, an axis without labels, a key that two axes set, an unknown label.
     """
     content = parse_toml_tables(text, source)
+    search_table = content.pop("search", None)
     tables = {
         name: _table(content.pop(name, {}), f"{source}: [{name}]") for name in ("axes", "cells", "report")
     }
@@ -185,7 +190,14 @@ def parse_experiment(text: str, source: str) -> Experiment:
     for _, overrides in cells:
         _check_run_keys(overrides, source)
     metrics, published = _parse_report(tables["report"], axes, source)
-    return Experiment(_overrides(flatten(content, source), source), axes, cells, metrics, published)
+    overrides = _overrides(flatten(content, source), source)
+    if search_table is None:
+        return Experiment(overrides, axes, cells, metrics, published)
+    for name in ("axes", "cells"):
+        if tables[name]:
+            raise UserError(f"{source}: [{name}] and [search] do not go together: leave one of them out")
+    search = parse_search(search_table, overrides, source)
+    return Experiment(overrides, metrics=metrics, published=published, search=search)
 
 
 def _overrides(overrides: Overrides, source: str) -> Overrides:

@@ -5,6 +5,8 @@ from one that it made itself. Seeded for a block of code by what the block is fo
 numbers in every process and after a resumption; the numbers of the code around it are left alone. One such
 block costs some 0.1 ms, most of it for NumPy's state, where a job of a small model may take less than 1 ms:
 our own code draws from no global generator and goes without (``common/outside_code.py``).
+
+A generator that such code makes within a block, without a seed, has one of the block instead of the system's.
 """
 
 import contextlib
@@ -16,7 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.random import bit_generator
 
+from common.errors import UserError
+from common.plugin_modules import values_of_modules
+
+GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 
 
@@ -51,11 +58,12 @@ def seeded_globally(
     if not needed:
         yield lambda: False
         return
-    handles = [*_global_handles(device), *map(_handle, own)]
+    handles = _handles(device, own)
     states = [handle.get() for handle in handles]
     try:
         _seed_all(handles, seed)
-        yield functools.partial(_have_drawn, handles, seed)
+        with _own_entropy():
+            yield functools.partial(_have_drawn, handles, seed)
     finally:
         for handle, state in zip(handles, states, strict=True):
             handle.set(state)
@@ -63,7 +71,42 @@ def seeded_globally(
 
 def seed_again(seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = ()) -> None:
     """Seed the generators that a block of ``seeded_globally`` has, within that block."""
-    _seed_all([*_global_handles(device), *map(_handle, own)], seed)
+    _seed_all(_handles(device, own), seed)
+
+
+def _handles(device: torch.device | str, own: Iterable[Generator]) -> list[_Handle]:
+    """Return the global generators, those of modules that users wrote or named, and further ones."""
+    further = {id(each): each for each in (*own, *_of_modules())}
+    return [*_global_handles(device), *map(_handle, further.values())]
+
+
+def _of_modules() -> Iterator[Generator]:
+    for value in values_of_modules():
+        if isinstance(value, random.SystemRandom):
+            raise UserError(
+                "a plug-in draws from random.SystemRandom, which has no seed, so that runs would not repeat:"
+                " take random.Random()"
+            )
+        if isinstance(value, GENERATORS) and value is not _NUMPY and value is not _PYTHON:
+            yield value
+
+
+@contextlib.contextmanager
+def _own_entropy() -> Iterator[None]:
+    """Let generators that are made without a seed take it from ``_ENTROPY`` instead of the system."""
+    numpys: Any = bit_generator
+    pythons: Any = random.Random
+    bits, seed = numpys.randbits, pythons.seed
+
+    def seeded(generator: random.Random, a: Any = None, version: int = 2) -> None:
+        is_ours = a is None and not isinstance(generator, random.SystemRandom)
+        seed(generator, _ENTROPY.getrandbits(64) if is_ours else a, version)
+
+    numpys.randbits, pythons.seed = _ENTROPY.getrandbits, seeded
+    try:
+        yield
+    finally:
+        numpys.randbits, pythons.seed = bits, seed
 
 
 def _have_drawn(handles: Sequence[_Handle], seed: int) -> bool:
@@ -120,7 +163,10 @@ def _handle(generator: Generator) -> _Handle:
 
 
 _NUMPY: np.random.RandomState = np.random.mtrand._rand  # what the functions of ``np.random`` draw from
+_PYTHON: random.Random = random._inst  # type: ignore[attr-defined]
+_ENTROPY = random.Random(0)
 _ALWAYS = (
+    _handle(_ENTROPY),
     _handle(torch.default_generator),
     _handle(_NUMPY),
     _Handle(random.getstate, random.setstate, random.seed),

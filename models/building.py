@@ -23,6 +23,7 @@ from common.plugins import MODEL, available_plugins, find_function, load_plugin,
 from common.randomness import torch_seed
 from common.sections import NonNegative, Value
 from models.classifier import FeatureKind, add_projection, as_classifier, normalize_features
+from models.foreign import check_registered
 from models.weights.run_weights import load_run_weights
 
 __all__ = ["available_models", "build_model", "model_parameters"]
@@ -82,6 +83,7 @@ def build_model(
         model = build(input_shape, num_outputs, **keywords)
         if not isinstance(model, nn.Module):
             raise UserError(f"model.name '{name}' must build a torch.nn.Module, not {shown(model)}")
+        check_registered(model, name)
         if features != "plain":
             normalize_features(as_classifier(model), features, projection)
         elif projection:

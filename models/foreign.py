@@ -5,17 +5,15 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from common.errors import UserError
-from common.global_generators import Generator, seeded_globally
+from common.global_generators import GENERATORS, Generator, seeded_globally
 from models.architectures.layers import Dropout
 
 _LIBRARIES = ("torch", "torchvision", "timm")
-_GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-
 
 _found: weakref.WeakKeyDictionary[nn.Module, list[Generator]] = weakref.WeakKeyDictionary()
 
@@ -26,7 +24,12 @@ def own_generators(model: nn.Module) -> list[Generator]:
     They are looked for once. Those of our own ``Dropout`` are not among them: training sets them.
     """
     if model not in _found:
-        own = {id(value): value for value in _values(model) if isinstance(value, _GENERATORS)}
+        own = {
+            id(value): value
+            for value in _values(model)
+            # One that draws from the system cannot be seeded; `check_keyed` notices.
+            if isinstance(value, GENERATORS) and not isinstance(value, random.SystemRandom)
+        }
         _found[model] = list(own.values())
     return _found[model]
 
@@ -56,6 +59,7 @@ def check_keyed(model: nn.Module, name: str, inputs: Tensor) -> None:
         If it does not: it draws from a source that cannot be seeded, or remembers its earlier calls.
     """
     buffers = {key: value.clone() for key, value in model.named_buffers()}
+    kept = buffers.keys() & model.state_dict().keys()  # others do not travel: what they remember is lost
     was_training = model.training
     own = own_generators(model)
     outputs = []
@@ -65,15 +69,53 @@ def check_keyed(model: nn.Module, name: str, inputs: Tensor) -> None:
             with torch.no_grad(), seeded_globally(0, inputs.device, own):
                 outputs.append(model(inputs))
                 for key, value in model.named_buffers():
-                    value.copy_(buffers[key])
+                    if key in kept:
+                        value.copy_(buffers[key])
     finally:
+        for key, value in model.named_buffers():
+            if key in buffers:
+                value.copy_(buffers[key])
         model.train(was_training)
     if not torch.equal(*(torch.nan_to_num(output) for output in outputs)):
         raise UserError(
             f"model '{name}' computes something else each time, from the same weights, inputs and seed: draw"
             " its random numbers from torch's, NumPy's or Python's global generator, and keep what it"
-            " remembers in buffers"
+            " remembers in persistent buffers"
         )
+
+
+def check_registered(model: nn.Module, name: str) -> None:
+    """Check that all that is to be trained is found by torch, and with a size.
+
+    Raises
+    ------
+    UserError
+        If layers or parameters are hidden in a list or a table, or an entry has no size yet.
+    """
+    for key, parameter in model.named_parameters():
+        if isinstance(parameter, UninitializedParameter):
+            raise UserError(f"model '{name}': '{key}' has no size yet (a lazy layer): write its size")
+    known = {id(parameter) for parameter in model.parameters()}
+    for module in model.modules():
+        for attribute, value in vars(module).items():
+            if isinstance(value, list | tuple | dict) and not attribute.startswith("_"):
+                for parameter in _parameters_in(value):
+                    if parameter.requires_grad and id(parameter) not in known:
+                        raise UserError(
+                            f"model '{name}': torch finds no parameters in a {type(value).__name__} such as"
+                            f" '{attribute}', so that they would be neither trained nor sent: use"
+                            " nn.ModuleList, nn.ModuleDict or nn.ParameterList"
+                        )
+
+
+def _parameters_in(value: Any) -> Iterator[nn.Parameter]:
+    if isinstance(value, nn.Parameter):
+        yield value
+    elif isinstance(value, nn.Module):
+        yield from value.parameters()
+    elif isinstance(value, list | tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _parameters_in(part)
 
 
 def key_recurrent_dropout(model: nn.Module) -> None:

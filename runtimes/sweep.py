@@ -76,7 +76,7 @@ class PlannedRun:
 def launch_sweep(experiment: Experiment, options: argparse.Namespace, text: str = "") -> int:
     """Run a sweep, or list it; return the exit code. `text` is that of the experiment file."""
     console = make_console()
-    directory = _directory(options)
+    directory = directory_of(options)
     experiment = add_axes(experiment, options)
     selection = LabelFilter(options.only, experiment.axes)
     runs = plan(experiment, options, directory, selection)
@@ -193,12 +193,14 @@ def check(runs: Sequence[PlannedRun], console: Console) -> None:
     """
     with console.status("checking every configuration"):
         for item in runs:
-            config = item.config
-            with (
-                _naming(item.name),
-                SequentialGrid(app, config.clients.count, config.flat()) as grid,
-            ):
-                prepare(config, grid)
+            with _naming(item.name):
+                check_one(item.config)
+
+
+def check_one(config: Config) -> None:
+    """Prepare a run as far as its first round, and train nothing."""
+    with SequentialGrid(app, config.clients.count, config.flat()) as grid:
+        prepare(config, grid)
 
 
 def run_all(runs: Sequence[PlannedRun], states: Mapping[str, State], console: Console) -> list[str]:
@@ -264,7 +266,8 @@ def _is_as_published(item: PlannedRun) -> bool:
     )
 
 
-def _directory(options: argparse.Namespace) -> Path:
+def directory_of(options: argparse.Namespace) -> Path:
+    """Return where a sweep or a search runs: ``--run-dir``, or a new directory below ``runs/``."""
     if options.run_dir:
         directory = Path(options.run_dir)
         if (directory / "config.toml").exists():

@@ -102,12 +102,16 @@ class Measurer:
         to_device(self.model, self.device, self._channels_last)
         self.normalizer = make_normalizer(dataset, self.device)
         self.splits = self._prepare_splits()
+        if not self.splits:
+            raise UserError(
+                "evaluate.test = false leaves nothing to evaluate: set dataset.validation-fraction above 0"
+            )
         self.submodels = self._make_submodels(config.model.sizes)
 
     @property
     def num_batches(self) -> int:
-        """Of the test set."""
-        return -(-len(self.splits["test"]) // self._config.evaluate.batch_size)
+        """Of the largest split."""
+        return -(-max(map(len, self.splits.values())) // self._config.evaluate.batch_size)
 
     def measure_share(self, candidate: Candidate, share: Share) -> Measures | None:
         """Return what a model does on a share; None if it draws numbers, which depend on earlier batches."""
@@ -186,6 +190,8 @@ class Measurer:
                 name: Split(noisy_images(noisy, split.inputs, count), split.targets)
                 for name, split in splits.items()
             }
+        if not config.evaluate.test:  # only now: the noise of validation images is drawn after that of these
+            del splits["test"]
         return splits
 
     def _make_submodels(self, sizes: str) -> dict[str, tuple[nn.Module | None, EntrySelection]]:

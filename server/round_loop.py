@@ -216,6 +216,8 @@ class RoundLoop:
     def _evaluation_fraction(self, is_last: bool) -> float:
         """Return which fraction of clients evaluates; if none does, all do so at the end if personalised."""
         fraction = self.config.clients.evaluate_fraction
+        if not self.config.evaluate.test:  # what clients evaluate on are test data, too
+            return 0.0
         return 1.0 if is_last and fraction == 0 and self.parts.clients.is_personalised else fraction
 
     # Notify.

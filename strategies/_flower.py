@@ -124,7 +124,9 @@ class FlowerStrategy(FedAvg):
             _replace(content, self._parameters(arrays))
             kept.append(reply)
         try:
-            parameters, aggregated = self.inner.aggregate_train(server_round, kept)
+            # What is not finite is reported by the server, with what causes it.
+            with np.errstate(all="ignore"):
+                parameters, aggregated = self.inner.aggregate_train(server_round, kept)
         except AppExitException as error:
             raise UserError(f"'flwr:{type(self.inner).__name__}' cannot aggregate: {error}") from None
         if parameters is None:

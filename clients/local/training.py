@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from clients.hooks import Hooks
+from clients.local.attacks import attack_of
 from clients.local.batches import Batch, iterate_batches, num_steps
 from clients.local.metrics import TrainingMetrics
 from clients.local.optimizers import (
@@ -51,6 +52,7 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
     normalizer = client.normalizer(
         cast(Purpose, f"{purpose}-noise" if purpose else "noise"), client.server_round
     )
+    attack = attack_of(config, client.client_id)
     label_noise = config.dataset.label_noise
     if label_noise > 0:
         corruption = client.generator("label-noise", purpose, worker.device)
@@ -72,6 +74,8 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
             if goes_on:
                 corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *step_key))
             targets = corrupt_labels(labels, label_noise, worker.dataset.num_classes, corruption)
+        if attack:
+            targets = attack.labels(targets, worker.dataset.num_classes)
         yield Batch(inputs, targets, batch_indices, labels)
 
 
@@ -251,9 +255,23 @@ def _replace_gradients(client: Hooks, params: Tensors, batch: Batch) -> None:
 
 def full_gradient(client: Hooks) -> Tensors:
     """Return the gradient of a client's mean loss over all its data, at the resident model's weights."""
+    params = client.params
+    sums = [torch.zeros_like(value) for value in params.values()]
+    for loss in _shares_of_loss(client):
+        grads = torch.autograd.grad(loss, list(params.values()))
+        sums = [a + b for a, b in zip(sums, grads, strict=True)]
+    return dict(zip(params, sums, strict=True))
+
+
+@torch.no_grad()
+def full_loss(client: Hooks) -> float:
+    """Return a client's mean loss over all its data, at the resident model's weights."""
+    return math.fsum(float(loss) for loss in _shares_of_loss(client))
+
+
+def _shares_of_loss(client: Hooks) -> Iterator[torch.Tensor]:
+    """Yield what batches of all local data add to the mean loss, in evaluation mode."""
     worker = client.worker
-    names, values = list(client.params), list(client.params.values())
-    sums = [torch.zeros_like(value) for value in values]
     batch_size = worker.config.evaluate.batch_size
     normalizer = client.normalizer("measurement", client.server_round)
     with evaluation_mode(worker.model):
@@ -263,6 +281,4 @@ def full_gradient(client: Hooks) -> Tensors:
                 worker.train.targets[indices],
                 indices,
             )
-            loss = client.loss(client.params, batch) * (len(batch) / client.num_examples)
-            sums = [a + b for a, b in zip(sums, torch.autograd.grad(loss, values), strict=True)]
-    return dict(zip(names, sums, strict=True))
+            yield client.loss(client.params, batch) * (len(batch) / client.num_examples)

@@ -45,3 +45,24 @@ def part_names(model: nn.Module, part: str) -> frozenset[str]:
                 " or names of its modules)"
             )
     return frozenset(name for name in names if name.startswith(tuple(f"{prefix}." for prefix in prefixes)))
+
+
+def check_parts(model: nn.Module, key: str, part: str, trains_rest: bool = False) -> None:
+    """Refuse a part without parameters, and if the rest is trained by itself a part that leaves none.
+
+    Raises
+    ------
+    UserError
+        Names the key that chose the part.
+    """
+    parameters = {name for name, _ in model.named_parameters()}
+    inside = parameters & part_names(model, part)
+    if not inside:
+        raise UserError(
+            f"{key} = '{part}' is a part of the model without parameters: choose another, or another model"
+        )
+    if trains_rest and inside == parameters:
+        raise UserError(
+            f"{key} = '{part}' is the whole model, and nothing is left that could be trained apart from it:"
+            " choose a smaller part, or a larger model"
+        )

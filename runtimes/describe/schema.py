@@ -23,8 +23,8 @@ def json_schema() -> dict[str, Any]:
         holder = properties.setdefault(word, _section(word))
         if "properties" in holder:  # a key of its own, such as ``metrics``, has no further parameters
             _add_parameters(word, names, holder["properties"])
-    # A sweep's tables, with labels of the author's own.
-    properties |= {table: {"type": "object"} for table in ("axes", "cells", "report")}
+    # Tables of a sweep or a search, with labels of the author's own.
+    properties |= {table: {"type": "object"} for table in ("axes", "cells", "report", "search")}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Experiment file of Flowerbed",

@@ -39,11 +39,11 @@ def check_loss(row: Mapping[str, float], config: Config, strategy: FedAvg, serve
     DivergedError
         Before anybody trains from it.
     """
-    loss = row.get("test_loss", 0.0)
+    loss = row.get("test_loss", row.get("validation_loss", 0.0))
     if not math.isfinite(loss):
         when = f"after round {server_round}" if server_round else "before the first round"
         raise DivergedError(
-            f"the test loss of the server's model is {loss} {when}: its values are so large that the loss"
+            f"the loss of the server's model is {loss} {when}: its values are so large that the loss"
             f" overflows.\n{advice(config, strategy, server_round)}"
         )
 
@@ -69,7 +69,7 @@ def _advice(config: Config, strategy: FedAvg, server_round: int) -> Iterator[str
     now = learning_rate(config, max(1, server_round))
     if now != optimizer.learning_rate:
         rates.append(f"which is {now:g} in round {server_round}")
-    rates += _server_rates(strategy)
+    rates += _server_rates(strategy, config.method.parameters)
     yield f"Most often a learning rate is too high: {', '.join(rates)}."
     remedies = ["lower it"]
     if not config.schedule.warmup_rounds:
@@ -89,10 +89,12 @@ def _advice(config: Config, strategy: FedAvg, server_round: int) -> Iterator[str
         yield "The noise of privacy.noise-multiplier grows with privacy.clip-norm: lower either."
 
 
-def _server_rates(strategy: FedAvg) -> Iterator[str]:
-    for name in class_parameters(type(strategy)):
-        if name.endswith("learning_rate"):
-            yield f"method.{name.replace('_', '-')} = {getattr(strategy, name)}"
+def _server_rates(strategy: FedAvg, given: Mapping[str, object]) -> Iterator[str]:
+    """Yield the server's rates; what a strategy of Flower's declares is known only where it is given."""
+    rates = {name.replace("_", "-"): getattr(strategy, name) for name in class_parameters(type(strategy))}
+    for name, value in {**given, **rates}.items():
+        if name.endswith("learning-rate") or name in ("eta", "eta-l"):
+            yield f"method.{name} = {value}"
 
 
 def _faults(strategy: FedAvg) -> Iterator[str]:

@@ -17,11 +17,17 @@ def results_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_evaluated(row: Mapping[str, Any]) -> bool:
     """Return whether the global model was evaluated in the round."""
-    return "test_loss" in row
+    return _split(row) is not None
+
+
+def _split(row: Mapping[str, Any]) -> str | None:
+    """Return by which data a round is judged: the test set's, or validation data where it is kept out."""
+    return next((split for split in ("test", "validation") if f"{split}_loss" in row), None)
 
 
 def is_better(row: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
     """Return whether a round beats the best so far: by accuracy, or where there is none by loss."""
-    if "test_accuracy" in row:
-        return bool(row["test_accuracy"] > best.get("test_accuracy", -1.0))
-    return bool(row["test_loss"] < best.get("test_loss", float("inf")))
+    accuracy, loss = f"{_split(row)}_accuracy", f"{_split(row)}_loss"
+    if accuracy in row:
+        return bool(row[accuracy] > best.get(accuracy, -1.0))
+    return bool(row[loss] < best.get(loss, float("inf")))

@@ -1,12 +1,16 @@
 import random
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from common.errors import UserError
 from common.global_generators import Generator, seed_again, seeded_globally
+from common.plugin_modules import import_from
 
 _GLOBAL = np.random.mtrand._rand  # what the functions of ``np.random`` draw from
 DRAWS: dict[str, Callable[[], Any]] = {
@@ -105,3 +109,44 @@ def test_a_block_knows_whether_other_generators_have_drawn() -> None:
         assert not drew()
         own.random()
         assert drew()
+
+
+def fresh() -> list[float]:
+    """Numbers of generators that are made without a seed."""
+    legacy = np.random.RandomState()
+    return [np.random.default_rng().random(), legacy.random_sample(), random.Random().random()]
+
+
+def test_generators_that_are_made_within_a_block_depend_on_its_seed() -> None:
+    with seeded_globally(1):
+        one, two = fresh(), fresh()
+        seed_again(1)
+        again = fresh()
+    with seeded_globally(2):
+        other = fresh()
+    with seeded_globally(1):
+        once_more = fresh()
+    assert one == again == once_more
+    assert not set(one) & {*two, *other}
+    assert fresh() != fresh()  # outside they are the system's
+
+
+def test_generators_of_modules_that_users_wrote_are_seeded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "losses").mkdir()
+    text = "import random\nimport numpy as np\nRNG = np.random.default_rng()\n"
+    text += "class A:\n    rng = random.Random()\n"
+    (tmp_path / "losses" / "own.py").write_text(text)
+    module = import_from(tmp_path, "losses.own")
+
+    def draw(seed: int) -> list[float]:
+        with seeded_globally(seed):
+            return [module.RNG.random(), module.A.rng.random()]
+
+    assert draw(1) == draw(1)
+    assert not set(draw(1)) & set(draw(2))
+    monkeypatch.setattr(module, "RNG", random.SystemRandom())
+    with pytest.raises(UserError, match="has no seed"):
+        draw(1)
+    del sys.modules[module.__name__]

@@ -12,6 +12,7 @@ from common.records import ARRAYS, Tensors, to_record, to_tensors
 from strategies._asynchronous import Asynchronous
 from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
+from strategies.pfedhn import PFedHN
 from tests.strategies.messages import NodesOnly
 
 
@@ -19,7 +20,8 @@ def is_plain(name: str) -> bool:
     """Tell whether a server half needs nothing but the models of its clients."""
     strategy = load_method(name, {}).make_strategy()
     assert isinstance(strategy, FedAvg)
-    return {ARRAYS} == strategy.SECTIONS and not isinstance(strategy, Asynchronous)
+    sends_one_model = type(strategy).build_messages is not PFedHN.build_messages
+    return {ARRAYS} == strategy.SECTIONS and not isinstance(strategy, Asynchronous) and sends_one_model
 
 
 PLAIN = list(filter(is_plain, available_methods()))

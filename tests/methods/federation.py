@@ -89,7 +89,9 @@ class LossFederation:
         strategy = self.method.make_strategy()
         assert isinstance(strategy, FedAvg)
         self.num_examples = torch.tensor(counts)
-        strategy.setup(RunFacts(len(losses), list(self.model), num_examples=self.num_examples))
+        ids = {client_id + 2: client_id for client_id in range(len(losses))}
+        facts = RunFacts(len(losses), list(self.model), num_examples=self.num_examples, client_ids=ids)
+        strategy.setup(facts)
         self.strategy = strategy
         self.replies: dict[int, Tensors] = {}
         self.server_round = 0

@@ -1,11 +1,14 @@
 import random
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from common.errors import UserError
 from models.architectures.layers import Dropout
-from models.foreign import check_keyed, key_recurrent_dropout, own_generators
+from models.foreign import check_keyed, check_registered, key_recurrent_dropout, own_generators
 from tests.models.random_models import KINDS, Between
 
 MODULE_GENERATOR = torch.Generator()
@@ -63,3 +66,53 @@ def test_recurrent_dropout_does_without_cudnn() -> None:
     model(torch.rand(2, 1, 8, 8))
     assert seen == [False]
     assert torch.backends.cudnn.enabled
+
+
+class Remembers(nn.Module):
+    """Adds up what it has seen in training."""
+
+    def __init__(self, persistent: bool) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(1), persistent=persistent)
+        self.register_buffer("constant", torch.ones(1), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.seen += x.mean()  # type: ignore[operator]
+        return x + self.seen * self.constant
+
+
+def test_what_a_model_remembers_must_travel() -> None:
+    check_keyed(Remembers(persistent=True), "own", torch.ones(1, 2))
+    model = Remembers(persistent=False)
+    with pytest.raises(UserError, match="keep what it remembers in persistent buffers"):
+        check_keyed(model, "own", torch.ones(1, 2))
+    assert float(model.seen) == 0  # type: ignore[arg-type]
+
+
+class Hides(nn.Module):
+    """Keeps layers where torch does not look."""
+
+    def __init__(self, hidden: Any) -> None:
+        super().__init__()
+        self.first = nn.Linear(2, 2)
+        self.again = [self.first, {"weight": self.first.weight}]
+        self.hidden = hidden
+
+
+@pytest.mark.parametrize(
+    "hidden", [[nn.Linear(2, 2)], {"a": (nn.Linear(2, 2),)}, (nn.Parameter(torch.zeros(1)),)]
+)
+def test_parameters_that_torch_does_not_find_are_refused(hidden: Any) -> None:
+    with pytest.raises(UserError, match=r"model 'own': torch finds no parameters in a \w+ such as 'hidden'"):
+        check_registered(Hides(hidden), "own")
+
+
+def test_what_is_found_or_never_trained_is_not() -> None:
+    check_registered(Hides([nn.Linear(2, 2).requires_grad_(False), 3, nn.ReLU()]), "own")
+    check_registered(Hides(nn.ModuleList([nn.LSTM(2, 2)])), "own")
+
+
+def test_a_layer_without_a_size_is_named() -> None:
+    with pytest.raises(UserError, match=r"model 'own': '1.weight' has no size yet"):
+        check_registered(nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), "own")

@@ -136,7 +136,7 @@ def test_a_command(command: Command, folder: Path, finished: Path) -> None:
 def simulate(command: Command, folder: Path, finished: Path) -> int:
     arguments = list(command.arguments[1:])
     files = [folder / argument for argument in arguments if argument.startswith("experiments/")]
-    if files and "[axes" in files[0].read_text():
+    if files and re.search(r"^\[(axes|search)", files[0].read_text(), re.M):
         return run_simulation.main([*arguments, "--list"])
     if "--resume" in arguments:
         directory = folder / arguments[arguments.index("--run-dir") + 1]

@@ -36,6 +36,7 @@ EXCEPTIONS = {
     ("runtimes/federation.py", "analysis"),
     ("runtimes/launch.py", "analysis"),
     ("runtimes/sweep.py", "analysis"),
+    ("runtimes/search/launch.py", "analysis"),
 }
 
 

@@ -1,5 +1,6 @@
 """Models that draw random numbers as anybody's would: their runs have the same bits however they are made."""
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_a_source_that_cannot_be_seeded_is_refused(
 ) -> None:
     class Unkeyed(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x + np.random.default_rng().random()
+            return x + int.from_bytes(os.urandom(4)) / 2**32
 
     monkeypatch.setitem(KINDS, "unkeyed", Unkeyed)
     with pytest.raises(UserError, match=r"model 'small-cnn' computes something else each time"):

@@ -138,3 +138,14 @@ def test_a_proximal_term_that_overshoots_is_named(mu: float, is_named: bool) -> 
     """At a rate of 0.1 the distance to the global model is multiplied by 1 - 0.1 mu in every step."""
     config = small_config(method__name="fedprox", method__mu=mu, optimizer__learning_rate=0.1)
     assert ("method.mu = 21 pulls too far" in advice(config, FedAvg(), 1)) == is_named
+
+
+@pytest.mark.parametrize("method", ["flwr:FedAvgM", "flwr:FedAdam"])
+def test_rates_of_flowers_strategies_are_named_and_nothing_is_warned_of(
+    method: str, run_small: Runner, recwarn: pytest.WarningsRecorder
+) -> None:
+    key = "server-learning-rate" if method == "flwr:FedAvgM" else "eta"
+    rate = {f"method__{key.replace('-', '_')}": 3e38}
+    with pytest.raises(DivergedError, match=rf"optimizer.learning-rate = 0\.\d+, method\.{key} = 3e\+38"):
+        run_small(method__name=method, model__name="linear", rounds=3, **rate)
+    assert not [warning for warning in recwarn if "encountered" in str(warning.message)]

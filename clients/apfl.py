@@ -1,0 +1,70 @@
+"""APFL (Deng, Kamani and Mahdavi 2020, arXiv:2003.13461, Algorithm 1): a mixture of own and global model."""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+
+from clients.base import Client
+from clients.local.optimizers import make_optimizer, set_learning_rate
+from common.records import Payload, Tensors
+from common.sections import Value
+
+
+class APFL(Client):
+    """Trains v_i so that alpha_i v_i + (1 - alpha_i) w_i predicts well, while w_i makes FedAvg's steps.
+
+    In every step v_i follows the gradient of f_i(alpha_i v_i + (1 - alpha_i) w_i) on the mini-batch of w_i's,
+    with an optimiser of its own that is of the same kind and new in every round. With ``adaptive`` alpha_i
+    makes a step along its own derivative, <grad f_i, v_i - w_i>, in a round's first local step, and stays
+    within 0 and 1. v_i starts at the initial model. alpha = 0 without ``adaptive`` is FedAvg.
+    """
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
+
+    KEEPS = ("personal", "mixing")
+
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    adaptive: bool = True
+
+    def init_state(self) -> Payload:
+        """Return v_i and alpha_i."""
+        mixing = torch.tensor(self.alpha, dtype=torch.float64, device=self.worker.device)
+        return {"personal": self.initial(self.params), "mixing": {"alpha": mixing}}
+
+    def begin_round(self) -> None:
+        """Make v_i trainable."""
+        self.own_alpha = float(self.state["mixing"]["alpha"])
+        self.personal = {
+            name: value.clone().requires_grad_() for name, value in self.state["personal"].items()
+        }
+        self.personal_optimizer = make_optimizer(self.personal.values(), self.worker.config.optimizer)
+
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
+        """Step v_i and alpha_i, before w_i makes its step."""
+        gradient = self.gradient_at(mixed(self.personal, params, self.own_alpha), self.batch)
+        for name, value in self.personal.items():
+            value.grad = self.own_alpha * gradient[name]
+        if self.adaptive and self.num_steps == 0:
+            slope = sum(float((g * (self.personal[n] - params[n])).sum()) for n, g in gradient.items())
+            self.own_alpha = min(max(self.own_alpha - self.step_rate * slope, 0.0), 1.0)
+        set_learning_rate(self.personal_optimizer, self.step_rate)
+        self.personal_optimizer.step()
+        return grads
+
+    def end_round(self, params: Tensors) -> Payload:
+        """Keep v_i and alpha_i."""
+        mixing = torch.full_like(self.state["mixing"]["alpha"], self.own_alpha)
+        self.state["mixing"] = {"alpha": mixing}
+        self.state["personal"] = {name: value.detach() for name, value in self.personal.items()}
+        return {}
+
+    def personal_model(self) -> Tensors:
+        """Return the mixture of v_i and the global model."""
+        own = {name: value.detach() for name, value in self.params.items()}
+        return mixed(self.state["personal"], own, float(self.state["mixing"]["alpha"]))
+
+
+def mixed(personal: Tensors, shared: Tensors, alpha: float) -> Tensors:
+    """Return alpha v + (1 - alpha) w."""
+    return {name: alpha * value.detach() + (1 - alpha) * shared[name] for name, value in personal.items()}

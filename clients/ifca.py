@@ -1,0 +1,46 @@
+"""IFCA's client half (Ghosh, Chung, Yin and Ramchandran 2020, arXiv:2006.04088, Algorithm 1)."""
+
+from typing import ClassVar
+
+import torch
+
+from clients.base import Client
+from clients.local.training import full_loss
+from common.records import ARRAYS, Payload, Tensors
+from common.sections import Value
+
+
+class IFCA(Client):
+    """Trains, and predicts with, that of the clusters' models that has the smallest loss on its data.
+
+    The loss is over all of the client's training samples, in evaluation mode; ties go to the first cluster.
+    """
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
+
+    def begin_round(self) -> None:
+        """Choose a cluster and load its model."""
+        self.cluster = self._nearest()
+        self.worker.load(self._models()[self.cluster])
+
+    def _models(self) -> list[Tensors]:
+        others = sorted(
+            (name for name in self.received if name.startswith("cluster-")),
+            key=lambda name: int(name.removeprefix("cluster-")),
+        )
+        return [self.received[name] for name in (ARRAYS, *others)]
+
+    def _nearest(self) -> int:
+        losses = []
+        for model in self._models():
+            self.worker.load(model)
+            losses.append(full_loss(self))
+        return losses.index(min(losses))
+
+    def end_round(self, params: Tensors) -> Payload:
+        """Send which cluster the model is of."""
+        return {"cluster": {"chosen": torch.tensor(self.cluster)}}
+
+    def personal_model(self) -> Tensors:
+        """Return the chosen cluster's model."""
+        return self._models()[self._nearest()]

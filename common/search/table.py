@@ -1,0 +1,373 @@
+"""The table ``[search]`` of an experiment file.
+
+```toml
+[search]
+method = "random"                              # or "grid", "optuna"
+trials = 20
+objective = "validation_accuracy"
+[search.keys]
+optimizer.learning-rate = { low = 0.001, high = 1.0, log = true }
+local.batch-size = { low = 16, high = 128, step = 16 }
+method.mu = [0.0, 0.01, 0.1]
+[search.during]                                # what the trials alone have
+rounds = 20
+```
+"""
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.config import RUN_OPTIONS, flatten, settle_budget
+from common.errors import UserError, nearest, shown
+from common.sections import Value
+
+METHODS = ("grid", "random", "optuna")
+SAMPLERS = ("tpe", "gp", "random")
+PRUNERS = ("median", "none")
+DEFAULT_OBJECTIVE = "validation_accuracy"
+_SPLIT = "validation_"
+_LOSSES = ("_loss", "_mse", "_mae")
+_MOST_TRIALS = 10_000
+_MOST_SECTIONS = 8  # around a key
+_TEST = "evaluate.test"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Values that are tried; their order means nothing."""
+
+    values: tuple[Value, ...]
+
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        """Values that must all be valid."""
+        return self.values
+
+    def grid(self) -> tuple[Value, ...]:
+        """Return the values of a grid."""
+        return self.values
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included.
+
+    Attributes
+    ----------
+    low, high : int or float
+        The ends.
+    log : bool
+        Whether ratios count, not differences.
+    step : int or float
+        Only low, low + step, low + 2 step ...; 0 for any number.
+    points : int
+        How many of them a grid takes; 0 where it takes every step.
+    is_whole : bool
+        Whether only whole numbers are in it.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    step: float = 0
+    points: int = 0
+    is_whole: bool = False
+
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        """Values that must all be valid."""
+        return (self.rounded(self.low), self.rounded(self.high))
+
+    @property
+    def num_steps(self) -> int:
+        """How many steps there are from low to high."""
+        return math.floor((self.high - self.low) / self.step + 1e-9)
+
+    def at(self, part: float) -> Value:
+        """Return the number at a part, from 0 to 1, of the way from low to high."""
+        if self.step:
+            return self.rounded(self.low + min(self.num_steps, int(part * (self.num_steps + 1))) * self.step)
+        if self.is_whole and not self.log:
+            return int(min(self.high, self.low + math.floor(part * (self.high - self.low + 1))))
+        if self.log:
+            return self.rounded(self.low * (self.high / self.low) ** part)
+        return self.rounded(self.low + part * (self.high - self.low))
+
+    def grid(self) -> tuple[Value, ...]:
+        """Return the values of a grid: evenly spread, or every step."""
+        if self.step:
+            values = [self.rounded(self.low + index * self.step) for index in range(self.num_steps + 1)]
+        else:
+            parts = [index / (self.points - 1) for index in range(self.points)]
+            values = [self.at(part) if self.log or not self.is_whole else self._whole(part) for part in parts]
+        return tuple(dict.fromkeys(values))
+
+    def _whole(self, part: float) -> int:
+        return round(self.low + part * (self.high - self.low))
+
+    def rounded(self, value: float) -> Value:
+        """Return a number as it is written: whole, or with six digits, and never outside."""
+        if self.is_whole:
+            return int(min(self.high, max(self.low, round(value))))
+        return min(float(self.high), max(float(self.low), float(f"{value:.6g}")))
+
+
+Space = Choices | Range
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search does.
+
+    Attributes
+    ----------
+    keys : Mapping[str, Space]
+        What is searched.
+    during : Mapping[str, Value]
+        Overrides that only trials have.
+    method, sampler, pruner : str
+        How values are proposed, and poor trials ended.
+    trials : int
+        How many there are; 0 for all of a grid.
+    objective : str
+        A column of ``metrics.csv`` about validation data, in the last round.
+    maximize : bool
+        Whether more of it is better.
+    seed : int
+        Of the proposals.
+    """
+
+    keys: Mapping[str, Space]
+    during: Mapping[str, Value] = field(default_factory=dict)
+    method: str = "random"
+    trials: int = 0
+    objective: str = DEFAULT_OBJECTIVE
+    maximize: bool = True
+    seed: int = 0
+    sampler: str = ""
+    pruner: str = ""
+
+    def with_whole(self, names: Collection[str]) -> "Search":
+        """Return the search with ranges of whole numbers for these keys alone.
+
+        ``{ low = 1, high = 10 }`` is one only where the key takes whole numbers alone.
+        """
+        keys = {
+            key: dataclasses.replace(space, is_whole=key in names) if isinstance(space, Range) else space
+            for key, space in self.keys.items()
+        }
+        return dataclasses.replace(self, keys=keys)
+
+    def described(self) -> dict[str, Any]:
+        """Return what is stored of a search, as plain values."""
+        content = dataclasses.asdict(self)
+        content["during"] = dict(self.during)
+        content["keys"] = {key: dataclasses.asdict(space) for key, space in self.keys.items()}
+        return content
+
+
+def parse_search(table: Any, overrides: Mapping[str, Value], source: str) -> Search:
+    """Read the table ``[search]`` of a file whose other keys are `overrides`; `source` names the file.
+
+    Raises
+    ------
+    UserError
+        One line that names the key.
+    """
+    reader = _Reader(table, f"{source}: search")
+    keys = {
+        key: _space(value, f"{source}: search.keys: {key}") for key, value in _leaves(reader.table("keys"))
+    }
+    during = flatten(reader.table("during", needed=False), f"{source}: search.during")
+    _check_keys(keys, during, overrides, source)
+    method = reader.choice("method", METHODS, "random")
+    objective = reader.text("objective", DEFAULT_OBJECTIVE)
+    if not objective.startswith(_SPLIT):
+        raise UserError(
+            f"{source}: search.objective = '{objective}' is not about validation data: take a column of"
+            f" metrics.csv that begins with '{_SPLIT}', such as '{DEFAULT_OBJECTIVE}'"
+        )
+    direction = reader.choice("direction", ("min", "max"), "min" if objective.endswith(_LOSSES) else "max")
+    search = Search(
+        keys,
+        during,
+        method,
+        reader.whole("trials", 1, _MOST_TRIALS, 0),
+        objective,
+        direction == "max",
+        reader.whole("seed", 0, 2**31 - 1, 0),
+        reader.choice("sampler", SAMPLERS, "tpe" if method == "optuna" else ""),
+        reader.choice("pruner", PRUNERS, "median" if method == "optuna" else ""),
+    )
+    reader.check_all_known()
+    _check_method(search, reader, source)
+    return search
+
+
+class _Reader:
+    """Takes the keys of a table one by one."""
+
+    def __init__(self, table: Any, place: str) -> None:
+        if not isinstance(table, Mapping):
+            raise UserError(f"{place} must be a table, not {shown(table)}")
+        self.given = table
+        self._place = place
+        self._known: list[str] = []
+
+    def _get(self, key: str, default: Any) -> Any:
+        self._known.append(key)
+        return self.given.get(key, default)
+
+    def table(self, key: str, needed: bool = True) -> Mapping[str, Any]:
+        value = self._get(key, None if needed else {})
+        if value is None:
+            raise UserError(f"{self._place} needs a table [search.{key}] of what is searched")
+        if not isinstance(value, Mapping):
+            raise UserError(f"{self._place}.{key} must be a table, not {shown(value)}")
+        return value
+
+    def text(self, key: str, default: str) -> str:
+        value = self._get(key, default)
+        if not isinstance(value, str):
+            raise UserError(f"{self._place}.{key} must be a text, not {shown(value)}")
+        return value
+
+    def choice(self, key: str, choices: Sequence[str], default: str) -> str:
+        value = self._get(key, default)
+        if value not in choices and (value != default or key in self.given):
+            hint = nearest(value, choices) if isinstance(value, str) else ""
+            raise UserError(
+                f"{self._place}.{key} must be one of {', '.join(choices)}, not {shown(value)}{hint}"
+            )
+        return str(value)
+
+    def whole(self, key: str, low: int, high: int, default: int) -> int:
+        value = self._get(key, default)
+        if key in self.given and (type(value) is not int or not low <= value <= high):
+            raise UserError(
+                f"{self._place}.{key} must be a whole number from {low} to {high}, not {shown(value)}"
+            )
+        return int(value)
+
+    def check_all_known(self) -> None:
+        for key in self.given:
+            if key not in self._known:
+                known = ", ".join(self._known)
+                raise UserError(
+                    f"{self._place} has no '{key}'{nearest(key, self._known)} (there are: {known})"
+                )
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return dotted keys and their spaces: a table with ``low`` or ``high`` is one, others are sections."""
+    found: list[tuple[str, Any]] = []
+    for name, value in table.items():
+        is_deep = prefix.count(".") >= _MOST_SECTIONS
+        is_section = isinstance(value, Mapping) and value and not {"low", "high"} & set(value) and not is_deep
+        found += _leaves(value, f"{prefix}{name}.") if is_section else [(f"{prefix}{name}", value)]
+    return found
+
+
+def _space(value: Any, place: str) -> Space:
+    if isinstance(value, Mapping):
+        return _range(value, place)
+    if not isinstance(value, list):
+        raise UserError(
+            f"{place} must be a list of values or a range {{ low = ..., high = ... }}, not {shown(value)}"
+        )
+    if not value:
+        raise UserError(f"{place} has no values: name some, or leave the key out")
+    for item in value:
+        if not isinstance(item, Value) or (isinstance(item, float) and not math.isfinite(item)):
+            raise UserError(f"{place} has {shown(item)}, which is no value of a key")
+    if twice := [item for item in value if sum(_same(item, other) for other in value) > 1]:
+        raise UserError(f"{place} has {shown(twice[0])} twice: once is enough")
+    return Choices(tuple(value))
+
+
+def _same(one: Value, other: Value) -> bool:
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _range(table: Mapping[str, Any], place: str) -> Range:
+    known = ("low", "high", "log", "step", "points")
+    for key in table:
+        if key not in known:
+            raise UserError(f"{place} has no '{key}'{nearest(key, known)} (there are: {', '.join(known)})")
+    for key in ("low", "high"):
+        if key not in table:
+            raise UserError(f"{place} has no '{key}': a range is {{ low = ..., high = ... }}")
+    numbers = {key: table[key] for key in ("low", "high", "step") if key in table}
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+            raise UserError(f"{place}.{key} must be a number, not {shown(value)}")
+    low, high, step = table["low"], table["high"], table.get("step", 0)
+    log, points = table.get("log", False), table.get("points", 0)
+    if not isinstance(log, bool):
+        raise UserError(f"{place}.log must be true or false, not {shown(log)}")
+    if "points" in table and (type(points) is not int or not 2 <= points <= _MOST_TRIALS):
+        raise UserError(
+            f"{place}.points must be a whole number from 2 to {_MOST_TRIALS}, not {shown(points)}"
+        )
+    if not low < high:
+        raise UserError(f"{place}: low = {low} must be below high = {high}")
+    if log and low <= 0:
+        raise UserError(f"{place}: a log scale needs low above 0, not {low}")
+    if "step" in table and not 0 < step <= high - low:
+        raise UserError(f"{place}.step must be above 0 and at most high - low = {high - low}, not {step}")
+    if step and (log or points):
+        raise UserError(f"{place}: step goes with neither log nor points: leave one of them out")
+    return Range(low, high, log, step, points, all(isinstance(value, int) for value in numbers.values()))
+
+
+def _check_keys(
+    keys: Mapping[str, Space], during: Mapping[str, Value], overrides: Mapping[str, Value], source: str
+) -> None:
+    if not keys:
+        raise UserError(f"{source}: search.keys is empty: name what is searched")
+    fixed = settle_budget(overrides)
+    for key in [*keys, *during]:
+        if key in RUN_OPTIONS:
+            raise UserError(f"{source}: search: {key} is not for experiment files: use {RUN_OPTIONS[key]}")
+        if key == _TEST:
+            raise UserError(f"{source}: search: trials never look at the test set: leave {_TEST} out")
+    if "seed" in keys:
+        raise UserError(
+            f"{source}: search.keys: a seed is repeated, not searched: leave it out, and run the winner with"
+            " --seeds"
+        )
+    for key in keys:
+        if key in during:
+            raise UserError(
+                f"{source}: search.keys and search.during both have {key}: leave it to one of them"
+            )
+        if fixed.get(key):
+            raise UserError(f"{source} sets {key}, which [search] searches: leave one of them out")
+
+
+def _check_method(search: Search, reader: _Reader, source: str) -> None:
+    if search.method == "grid":
+        if "trials" in reader.given:
+            raise UserError(f"{source}: search.trials: a grid has as many as its values make: leave it out")
+        for key, space in search.keys.items():
+            if isinstance(space, Range) and not (space.points or space.step):
+                raise UserError(
+                    f"{source}: search.keys: {key}: a grid needs its points (points = 5) or its step"
+                )
+        number = math.prod(len(space.grid()) for space in search.keys.values())
+        if number > _MOST_TRIALS:
+            raise UserError(f"{source}: search: the grid has {number} trials, more than {_MOST_TRIALS}")
+    elif not search.trials:
+        raise UserError(f"{source}: search.trials is missing: say how many there are")
+    else:
+        for key, space in search.keys.items():
+            if isinstance(space, Range) and space.points:
+                raise UserError(
+                    f"{source}: search.keys: {key}: points are for method = 'grid': leave them out"
+                )
+    for name in ("sampler", "pruner"):
+        if search.method != "optuna" and name in reader.given:
+            raise UserError(f"{source}: search.{name} is for method = 'optuna': leave it out")

@@ -1,0 +1,137 @@
+"""The configurations of a search: of each trial, and of what wins."""
+
+import argparse
+from collections.abc import Mapping
+
+from clients.registry import complete
+from common.config import Config, merge, read_assignments, settle_budget
+from common.errors import InapplicableKeyError, UserError
+from common.experiment_file import Experiment, Overrides
+from common.plugins import all_folders
+from common.rounds_scale import scale_rounds
+from common.search.table import Range
+from common.sections import Value
+from runtimes.run import configure
+
+PRUNING = "runtimes.search.pruning:Pruning"
+WITHOUT_TEST: Overrides = {"evaluate.test": False}
+
+
+class Plan:
+    """Applies a command line to the trials of an experiment file.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The file.
+    options : argparse.Namespace
+        The command line; its ``--set`` goes for trials and winner.
+
+    Attributes
+    ----------
+    search : Search
+        The file's, with the kinds of numbers that the configuration has.
+
+    Raises
+    ------
+    UserError
+        One line: ``--set`` of what is searched, or values that are not valid.
+    """
+
+    def __init__(self, experiment: Experiment, options: argparse.Namespace) -> None:
+        assert experiment.search is not None
+        self._overrides = experiment.overrides
+        self._options = options
+        self._assignments = read_assignments(options.set)
+        self.search = experiment.search
+        given = settle_budget(self._assignments)
+        for key in self.search.keys:
+            if given.get(key):
+                raise UserError(f"--set {key}: [search] searches it: leave it out, or edit the file")
+        if "evaluate.test" in given:
+            raise UserError("--set evaluate.test: trials never look at the test set, and the winner does")
+        first = {key: space.extremes[0] for key, space in self.search.keys.items()}
+        self._contexts = [
+            first,
+            *(
+                {**first, key: value}
+                for key, space in self.search.keys.items()
+                for value in space.extremes[1:]
+            ),
+        ]
+        self._check_extremes()
+        self.search = self.search.with_whole(
+            [
+                key
+                for key, space in self.search.keys.items()
+                if isinstance(space, Range) and self._is_whole(key)
+            ]
+        )
+
+    def _check_extremes(self) -> None:
+        """Refuse ends of ranges and choices that are not valid, and keys that no trial has a use for."""
+        for key, space in self.search.keys.items():
+            for value in space.extremes:
+                unused: dict[str, InapplicableKeyError] = {}
+                if not any(
+                    key in self.trial({**context, key: value}, unused)[0] for context in self._contexts
+                ):
+                    raise UserError(f"search.keys: {unused[key]}")
+
+    def _is_whole(self, key: str) -> bool:
+        """Return whether a range of whole numbers is meant as one: the key takes no others."""
+        space = self.search.keys[key]
+        if not isinstance(space, Range) or not space.is_whole:
+            return False
+        for context in self._contexts:
+            try:
+                kept, _ = self.trial({**context, key: space.low + 0.5})
+            except UserError:
+                return True
+            if key in kept:
+                return False
+        return True
+
+    def trial(
+        self,
+        values: Mapping[str, Value],
+        unused: dict[str, InapplicableKeyError] | None = None,
+        directory: str = "",
+    ) -> tuple[dict[str, Value], Config]:
+        """Return what of the values a trial has a use for, and its configuration.
+
+        A key that another searched key makes useless, such as the parameter of another method, is left out
+        and noted in `unused`.
+        """
+        kept = dict(values)
+        while True:
+            try:
+                layers = {
+                    **settle_budget(self._overrides),
+                    **settle_budget(self.search.during),
+                    **settle_budget(kept),
+                }
+                config = configure(
+                    self._options, {**layers, **WITHOUT_TEST}, self._assignments, directory or "search"
+                )
+                return kept, complete(config)
+            except InapplicableKeyError as error:
+                if error.key not in kept:
+                    raise
+                (unused if unused is not None else {})[error.key] = error
+                del kept[error.key]
+
+    def winner(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the overrides of the winner: those of the file and the command line, and its values."""
+        options = self._options
+        overrides = {**settle_budget(self._overrides), **settle_budget(values)}
+        if options.rounds_scale is not None:
+            overrides |= scale_rounds(merge(overrides), options.rounds_scale)
+        overrides |= settle_budget(self._assignments)
+        folders = all_folders(",".join(options.plugins) or overrides.get("plugins", ""))
+        return overrides | ({"plugins": folders} if folders else {})
+
+    def check_winner(self, values: Mapping[str, Value]) -> None:
+        """Refuse a file whose winner could not run, before anything runs."""
+        bare = argparse.Namespace(**{**vars(self._options), "set": [], "rounds_scale": None, "resume": False})
+        complete(configure(bare, self.winner(values), {}, "winner"))

