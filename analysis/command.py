@@ -2,12 +2,17 @@
 
 import argparse
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from analysis.reading.selection import begun_runs
+from analysis.style import ENDINGS, check_picture_file, drawing
+from analysis.tables import check_table_file
 from common.command_line import Parser, guarded
+from common.errors import UserError
 
-Draw = Callable[[argparse.Namespace], Path]
+Draw = Callable[[Path, argparse.Namespace], Path]
 
 
 def command(main: Callable[[Sequence[str] | None], None]) -> Callable[..., int]:
@@ -24,6 +29,35 @@ def command(main: Callable[[Sequence[str] | None], None]) -> Callable[..., int]:
     return run
 
 
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add what says which runs a command is about: ``options.directories``."""
+    parser.add_argument(
+        "directories",
+        metavar="RUN",
+        nargs="+",
+        type=Path,
+        help="run or sweep directory, a folder of them, or a pattern such as 'runs/*'",
+    )
+
+
+def add_picture(parser: argparse.ArgumentParser, what: str = "draw into this file") -> None:
+    """Add ``--out`` for a picture."""
+    parser.add_argument("--out", metavar="FILE", type=Path, help=f"{what} ({', '.join(ENDINGS)})")
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """Add ``--table`` for a table."""
+    parser.add_argument(
+        "--table", metavar="FILE", type=Path, help="also write the table into this file (.csv, .md, .tex)"
+    )
+
+
+def check_files(options: argparse.Namespace) -> None:
+    """Refuse names of files of which the ending says nothing that can be written."""
+    check_picture_file(getattr(options, "out", None))
+    check_table_file(getattr(options, "table", None))
+
+
 def draw_command(
     name: str,
     description: str,
@@ -31,13 +65,43 @@ def draw_command(
     arguments: Sequence[str] | None,
     add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> int:
-    """Parse ``RUN_DIR`` and further options, draw, print the picture's path and return the exit code."""
+    """Parse runs and further options, draw each, print the pictures' paths and return the exit code.
+
+    Of several runs those without data for the picture are left out with a line.
+    """
     parser = Parser(prog=f"python -m analysis {name}", description=description)
-    parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
+    add_runs(parser)
+    add_picture(parser, "draw into this file, if it is one run; default: in plots/ of each")
     add_options(parser)
 
     @command
     def run(arguments: Sequence[str] | None) -> None:
-        print(draw(parser.parse_args(arguments)))
+        options = parser.parse_args(arguments)
+        check_files(options)
+        runs = begun_runs(options.directories)
+        if options.out and len(runs) > 1:
+            raise UserError(f"--out takes the picture of one run, and these are {len(runs)}: leave it out")
+        with drawing(into=options.out):
+            for_each(runs, lambda path: print(draw(path, options)))
 
     return run(arguments)
+
+
+def for_each(runs: Sequence[Path], do: Callable[[Path], object]) -> None:
+    """Do something with each run; of several, those with which it cannot be done are left out with a line.
+
+    Raises
+    ------
+    UserError
+        The first, if it can be done with none.
+    """
+    problems: list[UserError] = []
+    for path in runs:
+        try:
+            do(path)
+        except UserError as error:
+            problems.append(error)
+    if len(problems) == len(runs):
+        raise problems[0]
+    for problem in problems:
+        warnings.warn(f"left out: {problem}", stacklevel=2)

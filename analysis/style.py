@@ -1,13 +1,17 @@
 """One look for all figures: sizes, colours and files, without pyplot and its global state."""
 
+import contextlib
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from common.errors import UserError
@@ -16,6 +20,7 @@ from common.errors import UserError
 _UNDATED: dict[str, dict[str, str | None]] = {
     ".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None},
 }  # fmt: skip
+ENDINGS = tuple(_UNDATED)
 DOTS_PER_INCH = 150
 TEXT_SIZE = 10
 TITLE_SIZE = 11
@@ -47,6 +52,33 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def panels(figure: Figure | SubFigure, count: int, most_in_a_row: int, *, sharey: bool = False) -> list[Axes]:
+    """Return panels in rows that all fill the width: where the last row has fewer, they are wider.
+
+    Parameters
+    ----------
+    figure : Figure or SubFigure
+        Where they are.
+    count, most_in_a_row : int
+        How many, and how many next to each other; rows differ by at most one.
+    sharey : bool
+        Whether all have the vertical axis of the first.
+    """
+    rows = -(-count // most_in_a_row)
+    lengths = [count // rows + (row < count % rows) for row in range(rows)]
+    width = math.lcm(*lengths)
+    grid = figure.add_gridspec(rows, width)
+    found: list[Axes] = []
+    for row, length in enumerate(lengths):
+        step = width // length
+        for place in range(length):
+            shared = found[0] if sharey and found else None
+            found.append(figure.add_subplot(grid[row, place * step : (place + 1) * step], sharey=shared))
+            if shared is not None and place:
+                found[-1].tick_params(labelleft=False)
+    return found
 
 
 def label_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
@@ -82,23 +114,58 @@ def method_colours(methods: Sequence[str]) -> dict[str, str]:
     return {method: METHOD_COLOURS.get(method) or colours[method] for method in methods}
 
 
+_further_endings: ContextVar[tuple[str, ...]] = ContextVar("further endings", default=())
+_instead: ContextVar[Path | None] = ContextVar("instead", default=None)
+
+
+@contextlib.contextmanager
+def drawing(endings: Sequence[str] = (), into: Path | None = None) -> Iterator[None]:
+    """Let all pictures in the block be drawn also with these endings, or into a file of another name."""
+    tokens = _further_endings.set(tuple(endings)), _instead.set(into)
+    try:
+        yield
+    finally:
+        _further_endings.reset(tokens[0])
+        _instead.reset(tokens[1])
+
+
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure in the format that its name ends with, make its folder if need be, and return ``path``.
+    """Write a figure in the format that its name ends with, make its folder if need be, and return its path.
+
+    Within `drawing` it may have another name, or further files with other endings.
 
     Raises
     ------
     UserError
         If the name ends with no known format, or the file cannot be written.
     """
-    kind = path.suffix.lower()
-    if kind not in _UNDATED:
+    path = _instead.get() or path
+    for file in dict.fromkeys([path, *(path.with_suffix(ending) for ending in _further_endings.get())]):
+        _write(figure, file)
+    return path
+
+
+def check_picture_file(path: Path | None) -> None:
+    """Refuse the name of a file that no picture can be drawn into, before anything is computed.
+
+    Raises
+    ------
+    UserError
+        If its ending is none of `ENDINGS`.
+    """
+    if path is not None and path.suffix.lower() not in _UNDATED:
         raise UserError(f"cannot draw into {path}: its name must end with {', '.join(_UNDATED)}")
+
+
+def _write(figure: Figure, path: Path) -> None:
+    check_picture_file(path)
+    kind = path.suffix.lower()
+    options: dict[str, Any] = {"format": kind.removeprefix("."), "metadata": _UNDATED[kind]}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
             # A letter that the font lacks is a box, and nothing that the person who reads it could mend.
             warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
-            figure.savefig(path, format=kind.removeprefix("."), metadata=_UNDATED[kind])
+            figure.savefig(path, **options)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    return path

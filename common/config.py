@@ -24,6 +24,7 @@ from common.renamed_keys import RENAMED
 from common.schedules import schedule_of
 from common.sections import (
     AnalysisSection,
+    AttackSection,
     AugmentationSection,
     BatchNormSection,
     CheckpointSection,
@@ -45,6 +46,7 @@ from common.sections import (
     RunSection,
     RuntimeSection,
     ScheduleSection,
+    StateSection,
     StepsSection,
     StopSection,
     StragglersSection,
@@ -69,7 +71,9 @@ RESUMABLE_DIFFERENCES = (
     "rounds", "overrides", "plugins", "observers", "tracking", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
 STACK = "runtime.stack"  # of its section the one that decides the result, in its last bits
-RESUMABLE_SECTIONS = ("run.", "runtime.", "ray.", "resources.", "failures.", "checkpoint.", "analysis.")
+RESUMABLE_SECTIONS = (
+    "run.", "runtime.", "ray.", "resources.", "failures.", "state.", "checkpoint.", "analysis.",
+)  # fmt: skip
 
 
 class Config(ConfigSection):
@@ -94,6 +98,7 @@ class Config(ConfigSection):
     schedule: ScheduleSection
     loss: NamedSection
     augmentation: AugmentationSection
+    attack: AttackSection
     dataset: DatasetSection
     partition: NamedSection
     model: ModelSection
@@ -106,6 +111,7 @@ class Config(ConfigSection):
     ray: RaySection
     resources: ResourcesSection
     failures: FailuresSection
+    state: StateSection
     checkpoint: CheckpointSection
     analysis: AnalysisSection
 

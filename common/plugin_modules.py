@@ -7,8 +7,10 @@ plug-in folder (``import my_helper``, ``from models.my_net import x``), where no
 """
 
 import builtins
+import functools
 import hashlib
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +23,10 @@ from common.errors import UserError
 
 T = TypeVar("T")
 
+_PROJECT = Path(__file__).resolve().parent.parent
+
 _ROOT = "_flowerbed_plugins"
+_STAMP = "__flowerbed_stamp__"
 
 # Names of the modules that users wrote in plug-in folders, or named, as they are imported.
 _foreign: dict[str, None] = {}
@@ -64,6 +69,38 @@ def guarded(name: str, load: Callable[[], T]) -> T:
     except (Exception, SystemExit) as error:  # whatever the module's own code raises
         shown = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"importing {_place(error) or name} failed: {shown}") from error
+
+
+def forget_changed() -> None:
+    """Forget modules of plug-in folders if a file has changed since, as between two cells of a notebook.
+
+    With them goes whatever functions have cached, which may hold classes of the old modules.
+    """
+    modules = {name: module for name, module in sys.modules.items() if name.startswith(f"{_ROOT}.")}
+    stamps = {name: getattr(module, _STAMP, None) for name, module in modules.items()}
+    if all(stamp is None or _stamp(stamp[0]) == stamp for stamp in stamps.values()):
+        return
+    for name, stamp in stamps.items():
+        if stamp is not None:
+            del sys.modules[name]
+    for module in list(sys.modules.values()):
+        for value in list(vars(module).values()) if _is_ours(module) else ():
+            if isinstance(value, functools._lru_cache_wrapper):
+                value.cache_clear()
+
+
+def _stamp(path: str) -> tuple[str, int, int]:
+    """Return what changes with a file: path, time, size; a file that is gone has neither."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return path, 0, 0
+    return path, status.st_mtime_ns, status.st_size
+
+
+def _is_ours(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    return bool(file) and str(file).startswith(f"{_PROJECT}{os.sep}")
 
 
 def failure_of_plugin(error: BaseException) -> str:
@@ -115,7 +152,11 @@ class _Finder:
 
 
 class _Loader(SourceFileLoader):
+    def _cache_bytecode(self, *arguments: object) -> None:
+        """Write none: it could not be distinguished from that of an edit within the same second."""
+
     def exec_module(self, module: ModuleType) -> None:
+        setattr(module, _STAMP, _stamp(self.path))
         # Functions of a module import through the ``__import__`` of its builtins.
         _foreign[module.__name__] = None
         module.__dict__["__builtins__"] = {**vars(builtins), "__import__": _import}

@@ -23,10 +23,7 @@ from server.interrupt import STOP_SIGNALS
 
 CONNECTION = "local"
 MARK = "FLOWERBED_FEDERATION"  # in the environment of the processes that a guard may kill
-ADVICE = (
-    "All processes are stopped (SuperNodes end by themselves once their SuperLink is gone). If a round was"
-    " committed, the same command with --resume --run-dir DIR takes the run up."
-)
+ADVICE = "All processes are stopped (SuperNodes end by themselves once their SuperLink is gone)"
 GRACE_SECONDS = 3.0
 KILL_SECONDS = 10.0
 

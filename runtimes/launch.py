@@ -13,6 +13,7 @@ from common.config import Config, read_assignments
 from common.errors import UserError
 from common.experiment_file import Experiment, Overrides, parse_experiment
 from common.files import read_text
+from common.plugin_modules import forget_changed
 from common.request import keeping_request
 from runtimes.run import configure, run, saying_how_to_resume
 
@@ -56,6 +57,7 @@ def experiment_text(options: argparse.Namespace) -> str:
 
 def launch(options: argparse.Namespace) -> int:
     """Run the experiment of the command line, or its sweep; return the exit code."""
+    forget_changed()
     experiment = read_experiment(options)
     if experiment.search:
         from runtimes.search.launch import launch_search

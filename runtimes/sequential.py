@@ -5,6 +5,7 @@ No Ray and no server to start; breakpoints in client code work; on one GPU it is
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from flwr.app import Context, Message, RecordDict
@@ -14,6 +15,7 @@ from clients.app import answer_together, forget_run
 from common.flower import RUN_ID
 from common.records import METRICS
 from common.sections import Value
+from runtimes.client_states import ClientStates
 from runtimes.local_grid import LocalGrid, stacks
 
 LEAST, REPEATS = 8, 2  # clients of a measurement of one by one, and how often each is made
@@ -48,12 +50,12 @@ class SequentialGrid(LocalGrid):
         super().__init__(num_clients)
         self._client_app = client_app
         self._run_config = dict(run_config)  # one for all contexts
-        self._contexts: dict[int, Context] = {}
+        self.states = ClientStates(int(run_config.get("state.memory-budget", 0)) * 10**6)
         self.stack = 1
 
     def close(self) -> None:
         """Forget the clients' states, and what this process keeps for the run."""
-        self._contexts.clear()
+        self.states.clear()
         forget_run()
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
@@ -64,27 +66,34 @@ class SequentialGrid(LocalGrid):
                 yield from answer_together(some, contexts, self.note)
             else:
                 yield self._client_app(some[0], contexts[0])
+            self.states.settle()
+
+    def spill_below(self, folder: Path) -> None:
+        """Use a folder for client states that exceed ``state.memory-budget``."""
+        self.states.spill_below(folder)
+
+    def adopt_state(self, client_id: int, path: Path) -> None:
+        """Take a file of a checkpoint for a client's state as it is now."""
+        self.states.adopt(client_id, path)
 
     def measure_stacks(self, messages: Sequence[Message], sizes: Sequence[int]) -> Mapping[int, float]:
         """Train clients on these messages, keep nothing, and return local steps per second by size."""
         rates: dict[int, float] = {}
-        kept, stack = self._contexts, self.stack
+        kept, stack = self.states, self.stack
         try:
             for size in sizes:
                 self.stack = size
                 some = messages[: max(size, LEAST)]
-                rates[size] = max(self._steps_per_second(some) for _ in range(REPEATS))
+                rates[size] = max(self._steps_per_second(some, kept) for _ in range(REPEATS))
                 if size >= LARGE and rates[size] < max(rates.values()):
                     break
         finally:
-            self._contexts, self.stack = kept, stack
+            self.states, self.stack = kept, stack
         return rates
 
-    def _steps_per_second(self, messages: Sequence[Message]) -> float:
+    def _steps_per_second(self, messages: Sequence[Message], kept: ClientStates) -> float:
         """Train clients with copies of what they keep; return their local steps per second."""
-        self._contexts = {
-            message.metadata.dst_node_id: self._copy(message.metadata.dst_node_id) for message in messages
-        }
+        self.states = kept.copies(self.client_id(message.metadata.dst_node_id) for message in messages)
         clock = time.perf_counter if torch.cuda.is_available() else time.process_time
         started, steps = clock(), 0.0
         for reply in self.exchange([self._stamp(message) for message in messages]):
@@ -93,16 +102,8 @@ class SequentialGrid(LocalGrid):
             steps += float(reply.content.metric_records[METRICS]["num-steps"])  # type: ignore[arg-type]
         return steps / (clock() - started)
 
-    def _copy(self, node_id: int) -> Context:
-        """Return a new context of a node with what is in its present one."""
-        copy = make_context(self.client_id(node_id), self.num_clients, self._run_config, node_id)
-        if node_id in self._contexts:
-            copy.state = RecordDict(dict(self._contexts[node_id].state.items()))
-        return copy
-
     def _context(self, node_id: int) -> Context:
-        if node_id not in self._contexts:
-            self._contexts[node_id] = make_context(
-                self.client_id(node_id), self.num_clients, self._run_config, node_id
-            )
-        return self._contexts[node_id]
+        client_id = self.client_id(node_id)
+        context = make_context(client_id, self.num_clients, self._run_config, node_id)
+        context.state = self.states.open(client_id)
+        return context

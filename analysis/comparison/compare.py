@@ -5,13 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-
-from analysis.command import command
+from analysis.command import add_picture, add_runs, add_table, check_files, command, for_each
 from analysis.comparison.comparison_plot import plot_comparison
-from analysis.comparison.pivot import Pivot, pivot_by_keys
+from analysis.comparison.groups import distinct_names, published_numbers, warn_of_data
+from analysis.comparison.pivot import Pivot, against, pivot_by_keys
 from analysis.comparison.sweep_plot import plot_sweep
-from analysis.comparison.sweep_report import markdown, print_pivot, title
+from analysis.comparison.sweep_report import title
 from analysis.comparison.sweep_table import axes_pivot, load_finished, run_rows
 from analysis.reading.runs import (
     SEED_KEY,
@@ -19,12 +18,14 @@ from analysis.reading.runs import (
     default_metric,
     differing_keys,
     group_seeds,
+    is_accuracy,
     load_run,
     mean_and_deviation,
 )
+from analysis.reading.selection import chosen, chosen_runs
 from analysis.reading.sweep import Sweep, is_sweep, read_sweep
-from common.command_line import Parser, make_console
-from common.errors import UserError
+from analysis.tables import as_markdown, print_table, write_table
+from common.command_line import Parser
 
 Rows = list[list[str]]
 
@@ -35,13 +36,16 @@ _KINDS = ("final", "last ten", "best")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables and draw the picture."""
     parser = Parser(prog="python -m analysis compare", description="Compare finished runs.")
-    parser.add_argument("directories", metavar="DIR", nargs="+", type=Path, help="run or sweep directory")
+    add_runs(parser)
     parser.add_argument("--metric", help="column of metrics.csv (test_accuracy, or what the sweep says)")
     parser.add_argument("--rows", metavar="NAME[,NAME]", help="axes or configuration keys that make rows")
     parser.add_argument("--columns", metavar="NAME[,NAME]", help="axes or keys that make columns")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="also draw the curves into this file")
+    add_picture(parser, "also draw the curves into this file")
+    add_table(parser)
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     options = parser.parse_args(arguments)
+    check_files(options)
+    options.directories = chosen(options.directories)
     if len(options.directories) == 1 and is_sweep(options.directories[0]):
         _compare_sweep(read_sweep(options.directories[0]), options)
     else:
@@ -59,61 +63,56 @@ def _compare_sweep(sweep: Sweep, options: argparse.Namespace) -> None:
         metric: axes_pivot(sweep, runs, metric, rows, columns).finished() for metric, runs in loaded.items()
     }
     for number, (metric, pivot) in enumerate(pivots.items()):
-        _print_pivot(pivot, metric, options.markdown)
+        suffix = f"-{metric.partition('|')[0]}" if number else ""
+        _show_pivot(pivot, metric, options, suffix)
         if options.out:
-            out = (
-                options.out
-                if number == 0
-                else options.out.with_stem(f"{options.out.stem}-{metric.partition('|')[0]}")
-            )
-            print(f"curves: {plot_sweep(pivot, metric, out)}")
+            print(f"curves: {plot_sweep(pivot, metric, _with_suffix(options.out, suffix))}")
     if options.markdown:  # too wide for a terminal; table.csv has it as well
-        _print_table(*run_rows(sweep, loaded), True)
+        _show(*run_rows(sweep, loaded), options, "-runs")
 
 
 def _compare_runs(options: argparse.Namespace) -> None:
     """Compare runs by the configuration keys in which they differ; of a sweep, the finished ones."""
     metric = options.metric or default_metric(options.directories)
-    runs = [load_run(path, metric) for path in _run_directories(options.directories)]
+    runs: list[Run] = []
+    for_each(chosen_runs(options.directories), lambda path: runs.append(load_run(path, metric)))
+    warn_of_data([("", runs)], options.directories)
     rows, columns = _names(options.rows), _names(options.columns)
     if rows or columns:
-        pivot = pivot_by_keys(runs, rows or [], columns or [])
-        _print_pivot(pivot, metric, options.markdown)
+        _show_pivot(pivot_by_keys(runs, rows or [], columns or []), metric, options)
     else:
-        _print_tables(runs, metric, options.markdown)
+        _show_tables(runs, metric, options)
     if options.out:
         print(f"curves: {plot_comparison(runs, options.out)}")
-
-
-def _run_directories(paths: Sequence[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        if not is_sweep(path):
-            found.append(path)
-        elif finished := [run.path for run in read_sweep(path).finished]:
-            found += finished
-        else:
-            raise UserError(f"{path}: no run has finished yet")
-    return found
 
 
 def _names(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",")] if text else None
 
 
+def _kinds(metric: str) -> list[str]:
+    return [f"{kind} {metric.replace('|', ' or ')}" for kind in _KINDS]
+
+
 def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     """Return header and rows of a table with one row per run."""
     keys = differing_keys(runs)
-    header = ["run", *keys, *(f"{kind} {metric}" for kind in _KINDS), "rounds", "seconds"]
+    header = [
+        "run",
+        *keys,
+        *_kinds(metric),
+        "rounds",
+        "seconds",
+    ]
     rows = [
         [
-            run.path.resolve().name,
+            name,
             *_values(run, keys),
             *(f"{value:.4f}" for value in (run.final, run.last_ten, run.best)),
             str(run.rounds),
             f"{run.seconds:.1f}",
         ]
-        for run in runs
+        for run, name in zip(runs, distinct_names([run.path for run in runs]), strict=True)
     ]
     return header, rows
 
@@ -121,7 +120,13 @@ def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
 def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     """Return header and rows of a table with one row per configuration: mean and deviation over the seeds."""
     keys = [key for key in differing_keys(runs) if key != SEED_KEY]
-    header = [*keys, "seeds", *(f"{kind} {metric}" for kind in _KINDS), "rounds", "seconds"]
+    header = [
+        *keys,
+        "seeds",
+        *_kinds(metric),
+        "rounds",
+        "seconds",
+    ]
     rows = [
         [
             *_values(group[0], keys),
@@ -137,29 +142,49 @@ def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     return header, rows
 
 
-def _print_tables(runs: Sequence[Run], metric: str, as_markdown: bool) -> None:
-    tables = [run_table(runs, metric)]
-    if len(group_seeds(runs)) < len(runs):
-        tables.append(seed_table(runs, metric))
-    for header, rows in tables:
-        _print_table(header, rows, as_markdown)
+def _with_published(runs: Sequence[Run], metric: str, table: tuple[list[str], Rows]) -> None:
+    """Add the published numbers, and what is ours less than them, to a table of seeds."""
+    header, rows = table
+    groups = [(str(number), group) for number, group in enumerate(group_seeds(runs))]
+    if published := published_numbers(groups):
+        scale, digits = (100, 2) if is_accuracy(metric) else (1, 4)
+        unit = " (%)" if is_accuracy(metric) else ""
+        header += [f"published{unit}", f"difference{unit}"]
+        for row, (name, group) in zip(rows, groups, strict=True):
+            final = scale * mean_and_deviation([run.final for run in group])[0]
+            row += against(published.get(name), final, digits)
 
 
-def _print_table(header: Sequence[str], rows: Rows, as_markdown: bool) -> None:
-    if as_markdown:
-        print(markdown(header, rows), end="\n\n")
+def _show_tables(runs: Sequence[Run], metric: str, options: argparse.Namespace) -> None:
+    _show(*run_table(runs, metric), options)
+    by_seed = seed_table(runs, metric)
+    num_columns = len(by_seed[0])
+    _with_published(runs, metric, by_seed)
+    if len(by_seed[1]) < len(runs) or len(by_seed[0]) > num_columns:
+        _show(*by_seed, options, "-seeds")
+
+
+def _show(header: list[str], rows: Rows, options: argparse.Namespace, suffix: str = "") -> None:
+    if options.markdown:
+        print(as_markdown(header, rows), end="\n\n")
     else:
-        table = Table(*header)
-        for row in rows:
-            table.add_row(*row)
-        make_console().print(table)
+        print_table(header, rows)
+    if options.table:
+        print(write_table(_with_suffix(options.table, suffix), header, rows))
 
 
-def _print_pivot(pivot: Pivot, metric: str, as_markdown: bool) -> None:
-    if as_markdown:
-        print(f"{title(pivot, metric)}:\n\n{markdown(*pivot.table(metric))}", end="\n\n")
+def _show_pivot(pivot: Pivot, metric: str, options: argparse.Namespace, suffix: str = "") -> None:
+    header, rows = pivot.table(metric)
+    if options.markdown:
+        print(f"{title(pivot, metric)}:\n\n{as_markdown(header, rows)}", end="\n\n")
     else:
-        print_pivot(pivot, metric, make_console())
+        print_table(header, rows, title=title(pivot, metric))
+    if options.table:
+        print(write_table(_with_suffix(options.table, suffix), header, rows))
+
+
+def _with_suffix(path: Path, suffix: str) -> Path:
+    return path.with_stem(f"{path.stem}{suffix}")
 
 
 def _values(run: Run, keys: Sequence[str]) -> list[str]:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.comparison.groups import by_configuration
 from analysis.comparison.mean_curve import draw_mean_curve
-from analysis.reading.runs import SEED_KEY, Run, differing_keys, group_seeds
-from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, method_colours, new_figure, save
+from analysis.legend import Legend, line_look
+from analysis.reading.runs import Run, is_accuracy, unit
+from analysis.style import integer_ticks, label_axes, new_figure, save
 
-LINE_STYLES = ("-", "--", ":", "-.")
+_WIDTH, _HEIGHT = 8, 4.5  # inches
 
 
 def plot_comparison(runs: Sequence[Run], path: Path) -> Path:
@@ -18,54 +20,18 @@ def plot_comparison(runs: Sequence[Run], path: Path) -> Path:
     runs : sequence of Run
         Runs loaded with the same metric.
     path : pathlib.Path
-        The PNG file to write.
-
-    Returns
-    -------
-    pathlib.Path
-        ``path``.
+        The picture to write.
     """
-    groups = group_seeds(runs)
-    keys = [key for key in differing_keys(runs) if key != SEED_KEY]
+    groups = by_configuration(runs)
     metric = str(runs[0].curve.name)
-    is_accuracy = metric.endswith("accuracy")
-    scale = 100 if is_accuracy else 1
-    figure = new_figure(8, 5)
+    legend = Legend([label for label, _ in groups], _WIDTH)
+    looks = [legend.look(number, line_look(number)) for number in range(len(groups))]
+    figure = new_figure(_WIDTH, _HEIGHT + legend.height)
     axes = figure.subplots()
-    for group, (colour, line_style) in zip(groups, line_looks(groups), strict=True):
-        draw_mean_curve(axes, group, scale, color=colour, linestyle=line_style, label=run_label(group, keys))
+    for (_, group), look in zip(groups, looks, strict=True):
+        draw_mean_curve(axes, group, 100 if is_accuracy(metric) else 1, **look)
     integer_ticks(axes.xaxis)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=TEXT_SIZE - 1, frameon=False)
-    label_axes(axes, "round", metric.replace("_", " ") + (" (%)" if is_accuracy else ""))
+    legend.draw(figure, looks)
+    label_axes(axes, "round", unit(metric))
     return save(figure, path)
-
-
-def line_looks(groups: Sequence[Sequence[Run]]) -> list[tuple[str, str]]:
-    """Return colour and line style per group: colours distinguish methods, or groups if all use one."""
-    methods = [str(group[0].config.get("method.name", "")) for group in groups]
-    if len(set(methods)) == 1:
-        colours = [PALETTE[index % len(PALETTE)] for index in range(len(groups))]
-    else:
-        by_method = method_colours(methods)
-        colours = [by_method[method] for method in methods]
-    seen: dict[str, int] = {}
-    looks = []
-    for colour in colours:
-        position = seen.get(colour, 0)
-        seen[colour] = position + 1
-        looks.append((colour, LINE_STYLES[position % len(LINE_STYLES)]))
-    return looks
-
-
-def run_label(group: Sequence[Run], keys: Sequence[str]) -> str:
-    """Return what a group of repetitions is called: its values of the keys that differ."""
-    config = group[0].config
-    ordered = sorted(keys, key=lambda key: key != "method.name")
-    parts = [
-        str(config[key]) if key == "method.name" else f"{key}={config[key]}"
-        for key in ordered
-        if key in config
-    ]
-    label = ", ".join(parts) or group[0].path.resolve().name
-    return f"{label} ({len(group)} seeds)" if len(group) > 1 else label

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from analysis.legend import Legend, line_look
 from analysis.reading.run_directory import NoDataError, read_evaluations
 from analysis.reading.runs import Run
-from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
+from analysis.style import PALETTE, label_axes, new_figure, save
 
 # Column of evaluations.csv → whose prediction it is about.
 MODELS = {"accuracy": "global model", "personal_accuracy": "personal models"}
 HEADER = ("clients", "mean", "deviation", "worst tenth", "10th percentile", "median", "90th percentile")
-_MOST_LINES = len(PALETTE)
+_WIDTH = 7  # inches
 
 Accuracies = npt.NDArray[np.float64]
 Groups = Sequence[tuple[str, Sequence[Run]]]
@@ -70,17 +71,19 @@ def fairness_rows(found: dict[str, list[Accuracies]]) -> list[list[str]]:
 
 def plot_fairness(found: dict[str, list[Accuracies]], path: Path) -> Path:
     """Draw the share of clients with at most each accuracy, seeds together; the worst tenth is shaded."""
-    figure = new_figure(7, 3.6)
+    legend = Legend(list(found), _WIDTH)
+    looks = [legend.look(number, {**line_look(number), "linewidth": 1.5}) for number in range(len(found))]
+    figure = new_figure(_WIDTH, 3.2 + legend.height)
     axes = figure.subplots()
     axes.axhspan(0, 10, color=PALETTE[8], alpha=0.15, linewidth=0)
-    for (label, seeds), colour in zip(list(found.items())[:_MOST_LINES], PALETTE, strict=False):
+    for seeds, look in zip(found.values(), looks, strict=True):
         values = np.sort(np.concatenate(seeds))
         shares = np.arange(1, len(values) + 1) / len(values)
         x, y = np.concatenate([values[:1], values]), np.concatenate([[0.0], shares])
-        axes.step(100 * x, 100 * y, where="post", color=colour, label=label, linewidth=1.5)
+        axes.step(100 * x, 100 * y, where="post", **look)
     axes.set_xlim(-2, 102)
     axes.set_ylim(0, 102)
     axes.grid(alpha=0.3)
     label_axes(axes, "accuracy on a client's own data (%)", "clients with at most that (%)")
-    figure.legend(loc="outside lower center", fontsize=TEXT_SIZE - 1, frameon=False)
+    legend.draw(figure, looks)
     return save(figure, path)

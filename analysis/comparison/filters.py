@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from analysis.command import command
+from analysis.command import add_picture, add_runs, check_files, command, for_each
 from analysis.reading.run_directory import NoDataError
-from analysis.style import label_axes, new_figure, save
+from analysis.reading.selection import chosen_runs
+from analysis.style import label_axes, new_figure, panels, save
 from common.binary_files import read_safetensors
 from common.command_line import Parser
 from common.errors import UserError
@@ -23,6 +24,7 @@ from common.errors import UserError
 Array = npt.NDArray[np.float64]
 
 _SCALE = 20.0
+_MOST_IN_A_ROW = 4
 # A tile counts as clear if its values are on average further than this from grey.
 _CLEAR = 0.1
 
@@ -70,8 +72,9 @@ def grid(weights: Array) -> Array:
 
 def plot_filters(run_dirs: Sequence[Path], path: Path) -> Path:
     """Draw the grids of several runs side by side."""
-    figure = new_figure(4.5 * len(run_dirs), 4.8)
-    for axes, run_dir in zip(figure.subplots(1, len(run_dirs), squeeze=False)[0], run_dirs, strict=True):
+    per_row = min(len(run_dirs), _MOST_IN_A_ROW)
+    figure = new_figure(4.5 * per_row, 4.8 * -(-len(run_dirs) // per_row))
+    for axes, run_dir in zip(panels(figure, len(run_dirs), per_row), run_dirs, strict=True):
         weights = first_filters(run_dir)
         axes.imshow(grid(weights), interpolation="nearest")
         label_axes(axes, "", "", f"{run_dir.resolve().name}: {clear_share(weights):.0%} clear")
@@ -92,13 +95,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = Parser(
         prog="python -m analysis filters", description="The filters of the first layer as pictures."
     )
-    parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="draw into this file")
+    add_runs(parser)
+    add_picture(parser)
     options = parser.parse_args(arguments)
-    for run_dir in options.run_dirs:
+    check_files(options)
+    shown: list[Path] = []
+
+    def show(run_dir: Path) -> None:
         print(f"{run_dir}: {clear_share(first_filters(run_dir)):.1%} of the filters are clear")
+        shown.append(run_dir)
+
+    for_each(chosen_runs(options.directories), show)
     if options.out:
-        print(plot_filters(options.run_dirs, options.out))
+        print(plot_filters(shown, options.out))
 
 
 if __name__ == "__main__":

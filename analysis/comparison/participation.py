@@ -4,26 +4,40 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.table import Table
 
-from analysis.command import command
+from analysis.command import add_picture, add_runs, add_table, check_files, command, for_each
 from analysis.comparison.comparison_plot import plot_comparison
+from analysis.comparison.groups import distinct_names, warn_of_data
+from analysis.legend import Legend, line_look
 from analysis.plots.participation import effective_number, gini, num_seen, participation_counts
 from analysis.reading.run_directory import NoDataError, read_participation
-from analysis.reading.runs import SEED_KEY, Run, default_metric, differing_keys, load_run, mean_and_deviation
-from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
-from common.command_line import Parser, make_console
+from analysis.reading.runs import (
+    SEED_KEY,
+    Run,
+    default_metric,
+    differing_keys,
+    is_accuracy,
+    load_run,
+    mean_and_deviation,
+    unit,
+)
+from analysis.reading.selection import chosen_runs
+from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
+from analysis.tables import print_table, write_table
+from common.command_line import Parser
 
 # Probabilities of a very skewed distribution reach down to 1e-70: below this all are nothing.
 SMALLEST_PROBABILITY = 1e-6
 _SHORT_KEY = "participation"
+_WIDTH = 11  # inches
 
 
-def compare_participation(run_dirs: Sequence[Path], metric: str, out: Path | None) -> list[Path]:
+def compare_participation(
+    run_dirs: Sequence[Path], metric: str, out: Path | None, file: Path | None = None
+) -> list[Path]:
     """Print a table of the runs and, with `out`, draw the pictures; return these.
 
     The picture of the metric against gamma is left out if the runs differ in more than participation and
@@ -34,12 +48,13 @@ def compare_participation(run_dirs: Sequence[Path], metric: str, out: Path | Non
     UserError
         If a run has not ended, or has no such metric.
     """
-    runs = [load_run(run_dir, metric) for run_dir in run_dirs]
+    runs: list[Run] = []
+    for_each(run_dirs, lambda run_dir: runs.append(load_run(run_dir, metric)))
+    warn_of_data([("", runs)], run_dirs)
     header, rows = participation_table(runs, metric)
-    table = Table(*header)
-    for row in rows:
-        table.add_row(*row)
-    make_console().print(table)
+    print_table(header, rows)
+    if file:
+        print(write_table(file, header, rows))
     if out is None:
         return []
     short = [_with_short_config(run) for run in _by_gamma(runs)]
@@ -61,12 +76,13 @@ def participation_table(runs: Sequence[Run], metric: str) -> tuple[list[str], li
         "run", "participation", "effective clients", "realised", "seen", "Gini", f"final {metric}",
     ]  # fmt: skip
     rows = []
-    for run in _by_gamma(runs):
+    ordered = _by_gamma(runs)
+    for run, name in zip(ordered, distinct_names([run.path for run in ordered]), strict=True):
         counts = participation_counts(run.path)
         p = _probabilities(run)
         rows.append(
             [
-                run.path.resolve().name,
+                name,
                 scheme_label(run),
                 "-" if p is None else f"{effective_number(p):.1f}",
                 f"{effective_number(counts):.1f}",
@@ -120,30 +136,25 @@ def plot_distributions(runs: Sequence[Run], path: Path) -> Path:
     groups: dict[str, list[Run]] = {}
     for run in _by_gamma(runs):
         groups.setdefault(scheme_label(run), []).append(run)
-    figure = new_figure(13, 4.5)
+    legend = Legend([_describe(label, group) for label, group in groups.items()], _WIDTH)
+    looks = [legend.look(number, {**line_look(number), "linewidth": 1.6}) for number in range(len(groups))]
+    figure = new_figure(_WIDTH, 4 + legend.height)
     left, right = figure.subplots(1, 2)
-    for index, (label, group) in enumerate(groups.items()):
-        look: dict[str, Any] = {
-            "color": PALETTE[index % len(PALETTE)],
-            "linestyle": "-" if _is_skewed(group[0]) else "--",
-            "linewidth": 1.6,
-            "where": "mid",
-        }
+    for group, look in zip(groups.values(), looks, strict=True):
         for run in group:
             p = _probabilities(run)
             if p is not None:
-                left.step(
-                    np.arange(1, len(p) + 1), np.maximum(np.sort(p)[::-1], SMALLEST_PROBABILITY), **look
-                )
+                shown = np.maximum(np.sort(p)[::-1], SMALLEST_PROBABILITY)
+                left.step(np.arange(1, len(p) + 1), shown, where="mid", **look)
             counts = participation_counts(run.path)
             shares = np.sort(counts)[::-1] / counts.sum()
-            text = _describe(label, group) if run is group[0] else None
-            right.step(np.arange(1, len(shares) + 1), shares, label=text, **look)
+            right.step(np.arange(1, len(shares) + 1), shares, where="mid", **look)
     left.set_yscale("log")
     left.set_ylim(bottom=SMALLEST_PROBABILITY)
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize=TEXT_SIZE - 1, frameon=False)
+        integer_ticks(axes.xaxis)
+    legend.draw(figure, looks)
     label_axes(left, "clients, by sampling probability", "sampling probability")
     label_axes(right, "clients, by number of rounds", "share of all participations")
     return save(figure, path)
@@ -159,7 +170,7 @@ def _describe(label: str, group: Sequence[Run]) -> str:
         else "",
         f"{np.mean([num_seen(c) for c in counts]):.0f} seen, Gini {np.mean([gini(c) for c in counts]):.2f}",
     ]
-    return f"{label}\n" + "\n".join(part for part in parts if part)
+    return ", ".join([label, *(part for part in parts if part)])
 
 
 def plot_against_gamma(runs: Sequence[Run], metric: str, path: Path) -> Path:
@@ -167,7 +178,7 @@ def plot_against_gamma(runs: Sequence[Run], metric: str, path: Path) -> Path:
 
     Seeds are joined to their mean, with bars of one sample deviation.
     """
-    scale, unit = (100, " (%)") if metric.endswith("accuracy") else (1, "")
+    scale = 100 if is_accuracy(metric) else 1
     finals = pd.DataFrame(
         {
             "label": "skewed" if _is_skewed(run) else scheme_label(run),
@@ -194,7 +205,7 @@ def plot_against_gamma(runs: Sequence[Run], metric: str, path: Path) -> Path:
     axes.set_xscale("log")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=TEXT_SIZE - 1, frameon=False)
-    label_axes(axes, "gamma (small: skewed)", f"final {metric.replace('_', ' ')}{unit}")
+    label_axes(axes, "gamma (small: skewed)", f"final {unit(metric)}")
     return save(figure, path)
 
 
@@ -227,18 +238,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m analysis participation",
         description="Compare from what runs drew their cohorts, and what came of it.",
     )
-    parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
-    parser.add_argument("--metric", help="column of metrics.csv (test_accuracy)")
-    parser.add_argument(
-        "--out",
-        metavar="FILE",
-        type=Path,
-        help="draw the sampling distributions into this file, the curves into FILE-curves.png and, with"
-        " several gammas, the final metric against gamma into FILE-gamma.png",
+    add_runs(parser)
+    parser.add_argument("--metric", help="column of metrics.csv (what says most of the runs)")
+    add_picture(
+        parser,
+        "draw the sampling distributions into this file, the curves into FILE-curves and, with several"
+        " gammas, the final metric against gamma into FILE-gamma",
     )
+    add_table(parser)
     options = parser.parse_args(arguments)
-    metric = options.metric or default_metric(options.run_dirs)
-    compare_participation(options.run_dirs, metric, options.out)
+    check_files(options)
+    run_dirs = chosen_runs(options.directories)
+    metric = options.metric or default_metric(run_dirs)
+    compare_participation(run_dirs, metric, options.out, options.table)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.reading.runs import Run, mean_and_deviation
+from analysis.reading.runs import Run, is_accuracy, mean_and_deviation
 
 MISSING = "-"
 
@@ -94,11 +94,6 @@ def pivot_by_keys(runs: Iterable[Run], rows: Sequence[str], columns: Sequence[st
     return pivot
 
 
-def is_accuracy(metric: str) -> bool:
-    """Return whether a metric is shown in per cent."""
-    return "accuracy" in metric
-
-
-def readable(metric: str) -> str:
-    """Return a metric as a person writes it."""
-    return metric.replace("|", " or ").replace("_", " ")
+def against(published: float | None, final: float, digits: int) -> list[str]:
+    """Return a published number, and by how much ours differs from it."""
+    return ["-", "-"] if published is None else [f"{published:g}", f"{final - published:+.{digits}f}"]

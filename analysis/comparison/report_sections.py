@@ -10,7 +10,7 @@ from analysis.comparison.comparison_plot import plot_comparison
 from analysis.comparison.costs import cost_table, plot_costs
 from analysis.comparison.fairness import HEADER, by_group, fairness_rows, plot_fairness
 from analysis.comparison.participation import participation_table
-from analysis.comparison.pivot import is_accuracy, readable
+from analysis.comparison.pivot import against
 from analysis.comparison.report_settings import differences, environment, repeat
 from analysis.comparison.reported import Reported
 from analysis.comparison.sweep_plot import plot_sweep
@@ -18,7 +18,7 @@ from analysis.comparison.sweep_report import title
 from analysis.comparison.sweep_table import axes_pivot, load_finished
 from analysis.page.parts import Part, Picture, Section, Table, Text
 from analysis.reading.run_directory import NoDataError, read_label_distribution
-from analysis.reading.runs import Run, mean_and_deviation
+from analysis.reading.runs import Run, data_remark, is_accuracy, mean_and_deviation, readable
 from analysis.report import summary_rows, write_plots
 from common.files import read_regular
 
@@ -59,6 +59,8 @@ def sections(reported: Reported) -> list[Section]:
 def _asked(reported: Reported) -> list[Part]:
     comments = dict.fromkeys(request.comment for request in reported.requests if request.comment)
     parts: list[Part] = [Text(comment) for comment in comments]
+    if reported.sweep is None and (remark := data_remark(reported.runs)):
+        parts.append(Text(remark))
     if reported.missing:
         parts.append(Text(f"Not finished, and left out: {', '.join(reported.missing)}.", is_remark=True))
     return parts
@@ -85,13 +87,9 @@ def result_table(reported: Reported) -> Table:
         columns = ([run.final for run in runs], [run.last_ten for run in runs], [run.best for run in runs])
         row = [label, *(_mean_text([scale * value for value in values], digits) for values in columns)]
         if reported.published:
-            row += _against(reported.published.get(label), scale * mean_and_deviation(columns[0])[0], digits)
+            row += against(reported.published.get(label), scale * mean_and_deviation(columns[0])[0], digits)
         rows.append(row)
     return Table(header, rows)
-
-
-def _against(published: float | None, final: float, digits: int) -> list[str]:
-    return ["-", "-"] if published is None else [f"{published:g}", f"{final - published:+.{digits}f}"]
 
 
 def _mean_text(values: Sequence[float], digits: int) -> str:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from analysis.comparison.groups import distinct_names
 from analysis.comparison.reported import Reported
 from analysis.page.parts import Code, Part, Table, Text
 from analysis.reading.run_directory import read_summary
@@ -15,7 +16,8 @@ def differences(reported: Reported) -> list[Part]:
     """Return the keys in which the runs differ, or in which a single run differs from the defaults."""
     if len(reported.runs) > 1:
         keys = differing_keys(reported.runs)
-        rows = [[run.path.resolve().name, *_values(run.config, keys)] for run in reported.runs]
+        names = distinct_names([run.path for run in reported.runs])
+        rows = [[name, *_values(run.config, keys)] for run, name in zip(reported.runs, names, strict=True)]
         return [Table(["run", *keys], rows)] if keys else []
     defaults, config = default_values(), reported.runs[0].config
     keys = [key for key, value in config.items() if key not in defaults or defaults[key] != value]

@@ -1,7 +1,5 @@
 """Table and picture of a search: its metric against every searched key."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis.command import command
-from analysis.comparison.pivot import is_accuracy, readable
-from analysis.comparison.sweep_report import markdown
+from analysis.reading.runs import is_accuracy, readable
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
+from analysis.tables import as_csv, as_markdown
 from common.command_line import Parser, make_console
 from common.files import write_atomic
 from common.search.trials import Trial, ranked, read_search, read_trials
@@ -52,11 +50,9 @@ def write_search_report(directory: Path, console: Console) -> list[Path]:
     trials = read_trials(directory, objective)
     ordered = _ordered(trials, maximize)
     header, rows = _rows(ordered, list(search["keys"]), objective)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    write_atomic(directory / "search.csv", text.getvalue().encode())
+    write_atomic(directory / "search.csv", as_csv(header, rows).encode())
     page = f"{readable(objective)} in the last round, on validation data; the best trial first:\n\n"
-    write_atomic(directory / "search.md", (page + markdown(header, rows) + "\n").encode())
+    write_atomic(directory / "search.md", (page + as_markdown(header, rows) + "\n").encode())
     _print(header, rows, readable(objective), console)
     files = [directory / "search.csv", directory / "search.md"]
     if any(trial.value is not None for trial in trials):

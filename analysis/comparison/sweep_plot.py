@@ -7,27 +7,27 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from analysis.comparison.mean_curve import draw_mean_curve
-from analysis.comparison.pivot import Pivot, is_accuracy, readable
-from analysis.reading.runs import Run, load_run, mean_and_deviation
+from analysis.comparison.pivot import Pivot
+from analysis.legend import MOST_ENTRIES, UNNAMED, Legend
+from analysis.reading.runs import Run, is_accuracy, load_run, mean_and_deviation, readable
 from analysis.style import (
     PALETTE,
-    TEXT_SIZE,
     integer_ticks,
     label_axes,
     method_colours,
     new_figure,
+    panels,
     save,
 )
 from common.errors import UserError
 
 LINE_STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+COLUMN_MARKERS = ("x", "+", "1", "2", "|", "3", "4")
 MOST_PANELS_IN_A_ROW = 4
 _PANEL = (3.6, 3.1)  # inches
-_LEGEND_INCHES = 1.6
 
 
 def plot_sweep(pivot: Pivot, metric: str, path: Path) -> Path:
@@ -47,82 +47,73 @@ def plot_sweep(pivot: Pivot, metric: str, path: Path) -> Path:
         The PNG file to write.
     """
     pivot = pivot.finished()
-    looks, columns = _Looks(pivot), pivot.columns
+    columns = pivot.columns
     per_row = min(len(columns), MOST_PANELS_IN_A_ROW)
     facet_rows = -(-len(columns) // per_row)
-    width = max(3, per_row) * _PANEL[0] + _LEGEND_INCHES
-    figure = new_figure(width, (facet_rows + 1) * _PANEL[1])
+    width = max(3, per_row) * _PANEL[0]
+    looks = _Looks(pivot, width)
+    figure = new_figure(width, (facet_rows + 1) * _PANEL[1] + looks.legend.height)
     above, below = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=[facet_rows, 1])))
 
-    facets = above.subplots(facet_rows, per_row, sharey=True, squeeze=False).ravel()
-    for column, axes in zip(columns, facets, strict=False):
+    for column, axes in zip(columns, panels(above, len(columns), per_row, sharey=True), strict=True):
         _draw(axes, pivot, [column], metric, looks, against_steps=False)
-        label_axes(axes, "round", _unit(metric), column if len(columns) > 1 else "")
-    for axes in facets[len(columns) :]:
-        axes.set_visible(False)
-    for number, axes in enumerate(facets):
-        if number % per_row:
-            axes.set_ylabel("")
+        place = axes.get_subplotspec()
+        y = _unit(metric) if place is None or place.is_first_col() else ""
+        label_axes(axes, "round", y, column if len(columns) > 1 else "")
 
-    loss = "|".join(name.removesuffix("accuracy") + "loss" for name in metric.split("|"))
+    loss = "|".join(name.replace("accuracy", "loss") for name in metric.split("|"))
     runs = [run for cell in pivot.cells.values() for run in cell.runs]
     has_loss = is_accuracy(metric) and any(_through(run, loss) for run in runs)
     metrics = [metric, loss] if has_loss else [metric]
-    panels = below.subplots(1, len(metrics) + 1)
+    lower = below.subplots(1, len(metrics) + 1)
     has_steps = all(run.steps is not None for run in runs)
-    for name, axes in zip(metrics, panels, strict=False):
+    for name, axes in zip(metrics, lower, strict=False):
         _draw(axes, pivot, columns, name, looks, against_steps=has_steps)
         x = "mini-batch gradients of all clients" if has_steps else "round"
         label_axes(axes, x, _unit(name))
-    _draw_final(panels[-1], pivot, columns, metric, looks)
-    figure.legend(
-        handles=looks.handles(columns),
-        loc="outside right upper",
-        fontsize=TEXT_SIZE - 1,
-        frameon=False,
-    )
+    _draw_final(lower[-1], pivot, columns, metric, looks)
+    looks.legend.draw(figure, looks.drawn())
     return save(figure, path)
 
 
 class _Looks:
-    """A colour per row and a line style per column, the same in all panels."""
+    """A colour and a marker per row, and dashes and another marker per column, the same in all panels."""
 
-    def __init__(self, pivot: Pivot) -> None:
-        self.rows = pivot.rows
-        self.columns = pivot.columns
+    def __init__(self, pivot: Pivot, width: float) -> None:
+        self._rows, self._columns = pivot.rows, pivot.columns
         self._colours = _row_colours(pivot)
-        # More rows than colours: the second time around, the lines are thin.
-        self._widths = {row: 1.6 if i < len(PALETTE) else 0.9 for i, row in enumerate(pivot.rows)}
+        several = pivot.columns if len(pivot.columns) > 1 else []
+        self.legend = Legend([*several, *pivot.rows], width)
+        self._shown_rows = MOST_ENTRIES - len(several)
 
     def line(self, row: str, column: str) -> dict[str, Any]:
+        place = self._rows.index(row)
+        if place >= self._shown_rows:
+            return UNNAMED
         return {
             "color": self._colours[row],
-            "linewidth": self._widths[row],
-            "linestyle": LINE_STYLES[self.columns.index(column) % len(LINE_STYLES)],
+            "linewidth": 1.4,
+            "linestyle": LINE_STYLES[self._columns.index(column) % len(LINE_STYLES)],
+            "marker": MARKERS[place % len(MARKERS)],
+            "markersize": 4,
+            "markevery": 0.18,
         }
 
-    def handles(self, columns: Sequence[str]) -> list[Line2D]:
-        rows = [
-            Line2D([], [], color=self._colours[row], linewidth=self._widths[row], label=row)
-            for row in self.rows
-        ]
-        if len(columns) < 2:
+    def drawn(self) -> list[dict[str, Any]]:
+        """Return the looks of the legend's entries."""
+        first = self._columns[0]
+        rows = [{**self.line(row, first), "linestyle": "-"} for row in self._rows]
+        if len(self._columns) < 2:
             return rows
-        styles = [
-            Line2D(
-                [],
-                [],
-                **{**self.line(self.rows[0], column), "color": "black"},
-                marker=self.marker(column),
-                markersize=4,
-                label=column,
-            )
-            for column in columns
+        plain = {"color": "black", "markersize": 5}
+        columns = [
+            {**plain, "marker": self.marker(column), "linestyle": LINE_STYLES[place % len(LINE_STYLES)]}
+            for place, column in enumerate(self._columns)
         ]
-        return [*rows, *styles]
+        return [*columns, *rows]
 
     def marker(self, column: str) -> str:
-        return MARKERS[self.columns.index(column) % len(MARKERS)]
+        return COLUMN_MARKERS[self._columns.index(column) % len(COLUMN_MARKERS)]
 
 
 def _row_colours(pivot: Pivot) -> dict[str, str]:
@@ -181,7 +172,9 @@ def _draw_final(axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, l
             zorder=1,
         )
         colours = [str(looks.line(row, column)["color"]) for row in pivot.rows]
-        axes.scatter(positions + shift, means, c=colours, marker=looks.marker(column), s=25, zorder=2)
+        axes.scatter(
+            positions + shift, means, c=colours, marker=looks.marker(column), s=30, linewidths=1.5, zorder=2
+        )
     long = max(map(len, pivot.rows)) * len(pivot.rows) > 30
     axes.set_xticks(positions, pivot.rows, rotation=45 if long else 0, ha="right" if long else "center")
     axes.set_xlim(-0.5, len(positions) - 0.5)

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from analysis.comparison.pivot import Pivot, readable
-from analysis.reading.runs import Run, load_run
+from analysis.comparison.pivot import Pivot
+from analysis.reading.runs import Run, load_run, readable
 from analysis.reading.sweep import Sweep, SweepRun
 from common.errors import UserError
 

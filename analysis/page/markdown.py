@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from analysis.comparison.sweep_report import markdown
 from analysis.page.parts import Code, Page, Part, Picture, Table, Text
+from analysis.tables import as_markdown
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#|])")
 
@@ -31,7 +31,7 @@ def _part(part: Part, folder: str) -> str:
     if isinstance(part, Table):
         # Bars are escaped there.
         cells = [[_escaped(cell).replace("\\|", "|") for cell in row] for row in (part.header, *part.rows)]
-        return markdown(cells[0], cells[1:])
+        return as_markdown(cells[0], cells[1:])
     target = Path(folder, part.name).as_posix()
     return f"![{_escaped(part.caption)}](<{target}>)"
 

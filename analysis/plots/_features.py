@@ -95,7 +95,8 @@ def local_head_norms(run_dir: Path) -> pd.DataFrame:
         If there is no checkpoint, or its clients keep no heads (only those of FedLoGe do).
     """
     rows: dict[int, Array] = {}
-    for path in sorted((run_dir / "checkpoints").glob("client-*.safetensors")):  # later rounds come later
+    files = (run_dir / "checkpoints").rglob("client-*.safetensors")
+    for path in sorted(files, key=lambda path: path.name):  # later rounds come later
         tensors = read_safetensors(path)
         if "local-head::weight" in tensors:
             client_id = int(path.name.split("-")[1])

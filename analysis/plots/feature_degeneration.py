@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return draw_command(
         "feature-degeneration",
         "Draw mean and relative variance of the dimensions of a class's features.",
-        lambda options: plot(options.run_dir, options.label, options.round),
+        lambda run_dir, options: plot(run_dir, options.label, options.round),
         arguments,
         _add_options,
     )

@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return draw_command(
         "head-accuracy",
         "Draw the test accuracy by class of every head of a run.",
-        lambda options: plot(options.run_dir, options.round),
+        lambda run_dir, options: plot(run_dir, options.round),
         arguments,
         _add_options,
     )

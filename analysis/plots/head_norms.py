@@ -161,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return draw_command(
         "head-norms",
         "Norms of heads by class, against the classes' numbers of samples.",
-        lambda options: draw(options.run_dir),
+        lambda run_dir, options: draw(run_dir),
         arguments,
     )
 

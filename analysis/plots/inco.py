@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from rich.table import Column, Table
 
-from analysis.command import command
+from analysis.command import add_picture, add_runs, add_table, check_files, command, for_each
 from analysis.reading.run_directory import read_layers
-from analysis.style import PALETTE, integer_ticks, label_axes, new_figure, save, short_names
-from common.command_line import Parser, make_console
+from analysis.reading.selection import begun_runs
+from analysis.style import PALETTE, drawing, integer_ticks, label_axes, new_figure, save, short_names
+from analysis.tables import print_table, write_table
+from common.command_line import Parser
+from common.errors import UserError
 
 _MAPS = {
     "theta": "mean theta",
@@ -107,15 +109,29 @@ def _order(layers: pd.DataFrame) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table of a run and draw its picture."""
     parser = Parser(prog="python -m analysis inco", description="What InCo did to each layer of a run.")
-    parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
+    add_runs(parser)
+    add_picture(parser, "draw into this file, if it is one run; default: in plots/ of each")
+    add_table(parser)
     options = parser.parse_args(arguments)
-    table = layer_table(read_layers(options.run_dir))
-    picture = plot(options.run_dir)
-    printed = Table(Column("layer", no_wrap=True), "rounds", *_MAPS.values(), _BARS)
+    check_files(options)
+    runs = begun_runs(options.directories)
+    if len(runs) > 1 and (options.out or options.table):
+        raise UserError(f"--out and --table take one run, and these are {len(runs)}: leave them out")
+    with drawing(into=options.out):
+        for_each(runs, lambda path: _show(path, options.table))
+
+
+def _show(run_dir: Path, file: Path | None) -> None:
+    table = layer_table(read_layers(run_dir))
+    picture = plot(run_dir)
+    header = ["layer", "rounds", *_MAPS.values(), _BARS]
+    rows = []
     for name, (_, row) in zip(short_names(list(table.index)), table.iterrows(), strict=True):
         values = (f"{row[column]:.3f}" for column in (*_MAPS, "rounds_positive"))
-        printed.add_row(name, str(int(row["rounds"])), *values)
-    make_console().print(printed)
+        rows.append([name, str(int(row["rounds"])), *values])
+    print_table(header, rows)
+    if file:
+        print(write_table(file, header, rows))
     print(picture)
 
 

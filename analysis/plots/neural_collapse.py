@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return draw_command(
         "neural-collapse",
         "Draw neural collapse over the rounds of a run.",
-        lambda options: plot(options.run_dir),
+        lambda run_dir, options: plot(run_dir),
         arguments,
     )
 

@@ -5,7 +5,6 @@ has left in ``feature_noise.npz``: one training image of each client, without no
 at several magnitudes.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
@@ -77,7 +76,7 @@ def plot(run_dir: Path, out: Path | None = None) -> Path:
     )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return save(figure, out or run_dir / "plots" / "noisy_images.png")
+    return save(figure, run_dir / "plots" / "noisy_images.png")
 
 
 def _readable(rho: float) -> str:
@@ -90,14 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return draw_command(
         "noisy-images",
         "Images of a run with feature noise.",
-        lambda options: plot(options.run_dir, options.out),
+        lambda run_dir, options: plot(run_dir),
         arguments,
-        _add_options,
     )
-
-
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="FILE", type=Path, help="draw into this file")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
-from rich.table import Table
 
-from analysis.command import command
+from analysis.command import add_picture, add_runs, add_table, check_files, command, for_each
 from analysis.reading.run_directory import NoDataError, read_metrics, read_similarities
+from analysis.reading.selection import begun_runs
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
-from common.command_line import Parser, make_console
+from analysis.tables import print_table, write_table
+from common.command_line import Parser
 from common.errors import UserError
 
 MOST_HEAT_MAPS = 6
@@ -73,7 +74,7 @@ def plot(run_dir: Path) -> Path:
     return save(figure, run_dir / "plots" / "similarity.png")
 
 
-def compare_similarities(run_dirs: Sequence[Path], out: Path | None) -> Path | None:
+def compare_similarities(run_dirs: Sequence[Path], out: Path | None, file: Path | None = None) -> Path | None:
     """Print the mean CKA of every layer in the last recorded round of runs and, with `out`, draw it.
 
     The picture also has the mean CKA of the first layer against the accuracy, a point per recorded round.
@@ -83,14 +84,19 @@ def compare_similarities(run_dirs: Sequence[Path], out: Path | None) -> Path | N
     UserError
         If a run has recorded no similarities, or runs have different layers.
     """
-    means = {run_dir: layer_means(read_similarities(run_dir)) for run_dir in run_dirs}
+    means: dict[Path, pd.DataFrame] = {}
+
+    def read(run_dir: Path) -> None:
+        means[run_dir] = layer_means(read_similarities(run_dir))
+
+    for_each(run_dirs, read)
     layers = list(next(iter(means.values())).columns)
     for run_dir, table in means.items():
         if list(table.columns) != layers:
             raise UserError(
                 f"{run_dir} has other layers than {run_dirs[0]}: compare runs of one architecture"
             )
-    _print_means(means, layers)
+    _print_means(means, layers, file)
     if out is None:
         return None
     by_layer, by_accuracy = (figure := new_figure(10, 4)).subplots(1, 2)
@@ -105,11 +111,15 @@ def compare_similarities(run_dirs: Sequence[Path], out: Path | None) -> Path | N
     return save(figure, out)
 
 
-def _print_means(means: dict[Path, pd.DataFrame], layers: list[str]) -> None:
-    printed = Table("run", "round", *short_names(layers))
-    for run_dir, table in means.items():
-        printed.add_row(run_dir.name, str(table.index[-1]), *(f"{value:.3f}" for value in table.iloc[-1]))
-    make_console().print(printed)
+def _print_means(means: dict[Path, pd.DataFrame], layers: list[str], file: Path | None) -> None:
+    header = ["run", "round", *short_names(layers)]
+    rows = [
+        [run_dir.name, str(table.index[-1]), *(f"{value:.3f}" for value in table.iloc[-1])]
+        for run_dir, table in means.items()
+    ]
+    print_table(header, rows)
+    if file:
+        print(write_table(file, header, rows))
 
 
 def _finish_layers(axes: Axes, layers: list[str]) -> None:
@@ -160,10 +170,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m analysis similarity",
         description="Compare how alike the clients' models of runs are, layer by layer.",
     )
-    parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", type=Path, help="a run directory")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="draw the comparison into this file")
+    add_runs(parser)
+    add_picture(parser, "draw the comparison into this file")
+    add_table(parser)
     options = parser.parse_args(arguments)
-    picture = compare_similarities(options.run_dirs, options.out)
+    check_files(options)
+    picture = compare_similarities(begun_runs(options.directories), options.out, options.table)
     if picture:
         print(picture)
 

@@ -16,15 +16,16 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from rich.table import Table
 from scipy.stats import wasserstein_distance
 
-from analysis.command import command
+from analysis.command import add_picture, add_runs, add_table, check_files, command
 from analysis.reading.run_directory import update_files
+from analysis.reading.selection import begun_runs
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
+from analysis.tables import print_table, write_table
 from common.binary_files import read_safetensors
 from common.cka import linear_cka
-from common.command_line import Parser, make_console
+from common.command_line import Parser
 from common.errors import UserError
 
 Updates = Mapping[int, Mapping[str, npt.NDArray[np.floating]]]
@@ -229,30 +230,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m analysis updates",
         description="Distributions of the server's updates of one run, or how alike those of two runs are.",
     )
-    parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run directory")
-    parser.add_argument("other", metavar="OTHER_RUN_DIR", type=Path, nargs="?", help="a second run")
+    add_runs(parser)
     parser.add_argument("--layers", default="", help="patterns of names of entries, separated by commas")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="draw into this file")
+    add_picture(parser)
+    add_table(parser)
     options = parser.parse_args(arguments)
-    updates = read_updates(options.run_dir, options.layers)
-    if options.other is None:
-        _print(smoothness(updates), "layer")
-        picture = plot(options.run_dir, options.layers, options.out) if options.out else None
-    else:
-        similarity = update_similarity(updates, read_updates(options.other, options.layers))
+    check_files(options)
+    runs = begun_runs(options.directories)
+    if len(runs) == 1:
+        picture = plot(runs[0], options.layers, options.out) if options.out else None
+        table = smoothness(read_updates(runs[0], options.layers))
+    elif len(runs) == 2:
+        first, second = (read_updates(run, options.layers) for run in runs)
+        similarity = update_similarity(first, second)
         if similarity.empty:
             raise UserError("the runs have no recorded round and layer in common")
-        _print(similarity.mean().to_frame("mean CKA"), "layer")
+        table = similarity.mean().to_frame("mean CKA")
         picture = plot_update_similarity(similarity, options.out) if options.out else None
+    else:
+        raise UserError(f"these are {len(runs)} runs: name one, or two whose updates are compared")
+    _print(table, "layer", options.table)
     if picture:
         print(picture)
 
 
-def _print(table: pd.DataFrame, index: str) -> None:
-    printed = Table(index, *table.columns)
-    for name, row in table.iterrows():
-        printed.add_row(str(name), *(f"{value:.4f}" for value in row))
-    make_console().print(printed)
+def _print(table: pd.DataFrame, index: str, file: Path | None) -> None:
+    header = [index, *map(str, table.columns)]
+    rows = [[str(name), *(f"{value:.4f}" for value in row)] for name, row in table.iterrows()]
+    print_table(header, rows)
+    if file:
+        print(write_table(file, header, rows))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Finished runs side by side: how their configurations differ and which ones repeat each other."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from analysis.reading.run_directory import NoDataError, read_metrics, read_summa
 from common.errors import UserError
 
 SEED_KEY = "seed"
+# What a report is about where nobody says it; after a bar what stands for it in runs that lack it.
+_LEADING = ("personal_accuracy|federated_accuracy", "test_accuracy_mean|test_accuracy")
+_WHERE_DATA_ARE = ("dataset.root", "dataset.download")
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,7 @@ class Run:
     @property
     def best(self) -> float:
         """Return the least loss or error, or the greatest value of any other metric."""
-        is_loss = str(self.curve.name).endswith(("loss", "_mse", "_mae"))
-        return float(self.curve.min() if is_loss else self.curve.max())
+        return float(self.curve.min() if falls(str(self.curve.name)) else self.curve.max())
 
 
 def load_run(run_dir: Path, metric: str) -> Run:
@@ -94,14 +97,65 @@ def load_run(run_dir: Path, metric: str) -> Run:
 
 
 def default_metric(paths: Sequence[Path]) -> str:
-    """Return ``test_accuracy``, or what the first run has measured instead: a loss, validation data."""
-    folders = [folder for path in paths for folder in (path, *sorted(path.glob("*/")))]
-    for folder in (folder for folder in folders if (folder / "metrics.csv").is_file()):
-        metrics = read_metrics(folder)
-        for name in ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"):
-            if name in metrics and metrics[name].notna().any():
-                return name
-    return "test_accuracy"
+    """Return the metric that says most of the runs below some paths.
+
+    Where clients have models of their own, it is the accuracy of these, with that of the global model on the
+    clients' data for runs without; with models of several sizes the mean over the sizes; otherwise
+    ``test_accuracy``, or what has been measured instead: a loss, validation data.
+    """
+    measured = [found for path in paths for found in _measured(path)]
+    for metric in _LEADING:
+        first, _, _ = metric.partition("|")
+        if any(first in columns for columns in measured):
+            if all(first in columns for columns in measured):
+                return first
+            if all(columns & set(metric.split("|")) for columns in measured):
+                return metric
+    known: set[str] = set().union(*measured)
+    usual = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss")
+    return next((name for name in usual if name in known), "test_accuracy")
+
+
+def _measured(path: Path) -> list[set[str]]:
+    """Return the columns that each run at or below a path has values in; a damaged file is found later."""
+    found = []
+    for folder in (path, *sorted(path.glob("*/"))):
+        if (folder / "metrics.csv").is_file():
+            try:
+                metrics = read_metrics(folder)
+            except UserError:
+                continue
+            found.append({str(name) for name in metrics if metrics[name].notna().any()})
+    return found
+
+
+def falls(metric: str) -> bool:
+    """Return whether less of a metric is better: losses and errors, also of a group or a size."""
+    return bool({"loss", "mse", "mae"} & set(re.split(r"[_|]", metric)))
+
+
+def is_accuracy(metric: str) -> bool:
+    """Return whether a metric is shown in per cent."""
+    return "accuracy" in metric
+
+
+def readable(metric: str) -> str:
+    """Return a metric as a person writes it."""
+    return metric.replace("|", " or ").replace("_", " ")
+
+
+def unit(metric: str) -> str:
+    """Return what an axis says of a metric."""
+    return readable(metric) + (" (%)" if is_accuracy(metric) else "")
+
+
+def data_remark(runs: Sequence[Run]) -> str:
+    """Return a sentence if runs have different data, whose numbers are not to be compared; else nothing."""
+    names = list(dict.fromkeys(str(run.config.get("dataset.name", "?")) for run in runs))
+    if len(names) > 1:
+        return f"The runs have different data ({', '.join(names)}): their numbers do not compare."
+    keys = [key for key in differing_keys(runs) if key.startswith("dataset.") and key not in _WHERE_DATA_ARE]
+    return f"The runs differ in their data: {', '.join(keys)}." if keys else ""
 
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:

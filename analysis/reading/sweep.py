@@ -118,6 +118,16 @@ def read_sweep(path: Path) -> Sweep:
     return Sweep(path, axes, runs, ["test_accuracy"])
 
 
+def published_of(run: Path, metric: str) -> float | None:
+    """Return the number to compare a run of a sweep with; None if there is none, or none about the metric."""
+    folder = run.parent
+    if not (folder / DESCRIPTION).is_file():
+        return None
+    sweep = _described(folder)
+    numbers = {entry.published for entry in sweep.runs if entry.path == run and entry.published is not None}
+    return numbers.pop() if len(numbers) == 1 and metric == sweep.metrics[0] else None
+
+
 def _described(path: Path) -> Sweep:
     file = path / DESCRIPTION
     content = read_json(file)

@@ -1,9 +1,11 @@
 """Checkpoints: immutable tensor files, and one manifest whose atomic appearance commits them.
 
 ``checkpoints/round-000010.json`` names the files of the round with their hashes, and has one of itself: the
-global model, the strategy's tensors, and one file per client that keeps state. A client's file is written
-only if the client trained since the last checkpoint; the manifest may name older files. The last two
-manifests are kept, with what they name. Files and folders of other names are left alone.
+global model, the strategy's tensors, and a list of the files of the clients that keep state. A client's file
+is written only if the client trained since the last checkpoint, and the list grows by such clients
+(``server.checkpoints.client_files``), so that a checkpoint costs what has changed. Clients' files are below
+``clients/``, a thousand to a folder. The last two manifests are kept, with what they name. Files and folders
+of other names are left alone.
 """
 
 import hashlib
@@ -18,17 +20,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from common.errors import UserError
-from common.files import read_regular, write_atomic
+from common.files import read_regular, sync, write_atomic
 from common.records import Payload, Tensors
 from common.seal import seal, unseal
+from common.state_files import encode_state
+from server.checkpoints.client_files import ClientFiles, StateFile, StoredStates, read_list
 
 _KEPT = 2
 _MANIFEST = re.compile(r"round-\d{6,}\.json")
-_TENSORS = r"(arrays|strategy|client-\d{6,})-round-\d{6,}\.safetensors"
+_PARTS = r"(arrays|strategy)-round-\d{6,}\.safetensors|clients-round-\d{6,}\.csv"
 # What was written, and what a kill may have left of it.
-_OWN = re.compile(rf"\.?({_MANIFEST.pattern}|{_TENSORS})(\.\d+)?(\.tmp)?")
-_CLIENT_FILE = re.compile(r"client-(\d{6,})-round-(\d{6,})\.safetensors")
-_SEPARATOR = "::"  # between a section's name and a tensor's
+_OWN = re.compile(rf"\.?({_MANIFEST.pattern}|{_PARTS})(\.\d+)?(\.tmp)?")
+_CLIENTS_PER_FOLDER = 1000
 
 
 @dataclass
@@ -47,7 +50,7 @@ class Checkpoint:
         Plain values of the round loop: early stop, best round, rows of the growing files, seconds.
     config : dict
         The flat configuration.
-    clients : dict[int, Payload]
+    clients : Mapping[int, Payload]
         client id → state, when it was read; a commit takes the states as well.
     """
 
@@ -56,7 +59,7 @@ class Checkpoint:
     strategy: tuple[dict[str, Any], Tensors]
     progress: dict[str, Any]
     config: dict[str, Any]
-    clients: dict[int, Payload] = field(default_factory=dict)
+    clients: Mapping[int, Payload] = field(default_factory=dict)
 
 
 class CheckpointStore:
@@ -76,9 +79,14 @@ class CheckpointStore:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.passed_over: list[str] = []
-        self._client_files: dict[str, dict[str, str]] = {}
+        self._clients = ClientFiles(directory)
 
-    def commit(self, checkpoint: Checkpoint, changed: Iterable[tuple[int, Payload]] = ()) -> None:
+    def commit(
+        self,
+        checkpoint: Checkpoint,
+        changed: Iterable[tuple[int, Payload]] = (),
+        adopt: Callable[[int, Path], None] | None = None,
+    ) -> None:
         """Write a checkpoint; a kill before the manifest appears leaves the previous one in force.
 
         Parameters
@@ -88,13 +96,13 @@ class CheckpointStore:
         changed : iterable of (client id, state)
             The states that changed since the last commit, written one by one as they come; the files of the
             other clients are carried over.
+        adopt : callable, optional
+            Learns which file has a client's state as it is now.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         stem = _stem(checkpoint.server_round)
         tree, tensors = checkpoint.strategy
-        for client_id, sections in changed:
-            name = f"client-{client_id:06d}-{stem}.safetensors"
-            self._client_files[str(client_id)] = self._write(name, _join(sections))
+        written = self._write_states(stem, changed)
         manifest = {
             "round": checkpoint.server_round,
             "config": checkpoint.config,
@@ -104,15 +112,35 @@ class CheckpointStore:
                 "arrays": self._write(f"arrays-{stem}.safetensors", checkpoint.arrays),
                 "strategy": self._write(f"strategy-{stem}.safetensors", tensors),
             },
-            "clients": self._client_files,
+            "clients": self._clients.commit(stem),
         }
         write_atomic(self.directory / f"{stem}.json", seal(manifest))
         self._collect_garbage(checkpoint.server_round)
+        if adopt is not None:
+            for client_id, path in written.items():
+                adopt(client_id, path)
+        self._clients.collect_garbage()
+
+    def _write_states(self, stem: str, changed: Iterable[tuple[int, Payload]]) -> dict[int, Path]:
+        """Put the states of clients on disk, and return who has which file."""
+        written: dict[int, Path] = {}
+        for client_id, state in changed:
+            folder = f"clients/{client_id // _CLIENTS_PER_FOLDER:06d}"
+            name = f"{folder}/client-{client_id:06d}-{stem}.safetensors"
+            path = self.directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = encode_state(state)
+            write_atomic(path, content, synced=False)
+            self._clients.put(client_id, StateFile(name, hashlib.sha256(content).hexdigest()))
+            written[client_id] = path
+        if written:
+            sync(written.values())
+        return written
 
     def client_state(self, client_id: int) -> Payload | None:
         """Return a client's state of the last checkpoint that was written or read; None if it had none."""
-        file = self._client_files.get(str(client_id))
-        return None if file is None else _split(self._load(file))
+        file = self._clients.of(client_id)
+        return None if file is None else StoredStates(self.directory, {client_id: file})[client_id]
 
     def load_latest(self, check: Callable[[Mapping[str, Any]], None] | None = None) -> Checkpoint | None:
         """Read the newest checkpoint that can be used; None if there never was one.
@@ -169,16 +197,18 @@ class CheckpointStore:
 
     def _read(self, path: Path) -> Checkpoint:
         manifest = self._read_manifest(path)
-        files = manifest["files"]
+        files, clients = manifest["files"], read_list(self.directory, manifest["clients"], manifest["round"])
+        states = StoredStates(self.directory, clients)
+        states.check()
         checkpoint = Checkpoint(
             server_round=manifest["round"],
             arrays=self._load(files["arrays"]),
             strategy=(manifest["strategy"], self._load(files["strategy"])),
             progress=manifest["progress"],
             config=manifest["config"],
-            clients={int(key): _split(self._load(file)) for key, file in manifest["clients"].items()},
+            clients=states,
         )
-        self._client_files = manifest["clients"]
+        self._clients.restore(clients)
         return checkpoint
 
     def _write(self, name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
@@ -199,8 +229,8 @@ class CheckpointStore:
         for path in self._manifests():
             try:
                 manifest = self._read_manifest(path)
-                files = [*manifest["files"].values(), *manifest["clients"].values()]
-                names = {path.name, *(file["name"] for file in files)}
+                names = {path.name, *(file["name"] for file in manifest["files"].values())}
+                names.add(manifest["clients"].get("list", ""))
             except (ValueError, LookupError, TypeError, AttributeError, OSError):
                 continue
             if manifest["round"] > server_round:
@@ -219,7 +249,7 @@ def _stem(server_round: int) -> str:
 
 
 def _check_names(manifest: Mapping[str, Any]) -> None:
-    """Refuse a manifest whose files are not of its round and its clients, as a changed or foreign one's.
+    """Refuse a manifest whose files are not of its round, as a changed or foreign one's.
 
     Raises
     ------
@@ -230,23 +260,3 @@ def _check_names(manifest: Mapping[str, Any]) -> None:
     for kind, file in manifest["files"].items():
         if file["name"] != f"{kind}-{_stem(number)}.safetensors":
             raise ValueError(f"it is of round {number} and names {file['name']}")
-    for client_id, file in manifest["clients"].items():
-        match = _CLIENT_FILE.fullmatch(file["name"])
-        if not match or int(match[1]) != int(client_id) or int(match[2]) > number:
-            raise ValueError(f"it is of round {number} and names {file['name']} for client {client_id}")
-
-
-def _join(sections: Payload) -> Tensors:
-    return {
-        f"{name}{_SEPARATOR}{key}": value
-        for name, section in sections.items()
-        for key, value in section.items()
-    }
-
-
-def _split(section: Tensors) -> Payload:
-    sections: Payload = {}
-    for key, value in section.items():
-        name, _, inner = key.partition(_SEPARATOR)
-        sections.setdefault(name, {})[inner] = value
-    return sections

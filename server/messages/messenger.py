@@ -1,7 +1,11 @@
 """Between the round loop and the Grid: messages by client id, and how failures are handled."""
 
+import itertools
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -9,18 +13,34 @@ from flwr.serverapp import Grid
 from common.config import Config
 from common.errors import CLIENT_FORGOT, ClientFailureError
 from common.records import CONFIG, GET_STATE, SET_STATE, Payload, content_bytes, to_payload, to_record
+from server.checkpoints.client_files import StoredStates
 from server.messages.client_registry import ClientRegistry
 from server.messages.cohort_grid import CohortGrid
 from server.messages.discovery import has_gone, meet_again, returned_clients
 from server.messages.divergence import is_divergence, is_of_server
 from server.messages.exchange import exchange
 from server.messages.failed_job import FailedJob
+from server.messages.late_replies import LateReplies
 from server.messages.replies import ClientFailure, FailedRoundError, ReplyCheck, check_failures
 from server.messages.taken_replies import TakenReplies
 from server.records.progress import ProgressDisplay
 from server.records.run_directory import RunDirectory
 
 T = TypeVar("T")
+
+
+_STATES_AT_ONCE = 256
+
+
+@runtime_checkable
+class StateKeeper(Protocol):
+    """A Grid that keeps the clients' states in this process, and can read them from files."""
+
+    def spill_below(self, folder: Path) -> None:
+        """Use a folder for what does not fit into memory."""
+
+    def adopt_state(self, client_id: int, path: Path) -> None:
+        """Take a file for a client's state as it is now; it stays as long as the client's is no other."""
 
 
 class Messenger:
@@ -52,8 +72,29 @@ class Messenger:
         self._run_directory = run_directory
         self._progress = progress
         self._taken = TakenReplies(config.failures.policy == "drop" and clients.keeps_state)
+        self._late = LateReplies(grid, progress.note)
         self._stored = stored
         self._advise = advise
+
+    def adopter(self) -> Callable[[int, Path], None] | None:
+        """Return what learns which file of a checkpoint has a client's state, if the Grid reads files."""
+        return self._grid.adopt_state if isinstance(self._grid, StateKeeper) else None
+
+    def restore(self, states: StoredStates) -> None:
+        """Give clients the states of a checkpoint: by their files, or else in messages, some at a time."""
+        if adopt := self.adopter():
+            for client_id in states:
+                adopt(client_id, states.path(client_id)[0])
+            return
+        clients = iter(states)
+        while some := list(itertools.islice(clients, _STATES_AT_ONCE)):
+            contents = {
+                client_id: RecordDict(
+                    {name: to_record(section) for name, section in states[client_id].items()}
+                )
+                for client_id in some
+            }
+            deque(self.query(SET_STATE, contents), maxlen=0)
 
     def take_back(self) -> None:
         """Give clients whose nodes were started again the new ones, with the last checkpoint's state."""
@@ -65,22 +106,24 @@ class Messenger:
         if self._clients.keeps_state:
             state = self._stored(client_id)
             note += ", with its state of the last checkpoint" if state else ", without what it had kept"
-            content = {name: to_record(section) for name, section in (state or {}).items()}
-            list(self.query(SET_STATE, {client_id: RecordDict(dict(content))}))
+            list(self.query(SET_STATE, {client_id: _content(state or {})}))
         self._progress.note(note)
 
-    def _replies(self, messages: Mapping[int, Message]) -> Iterator[tuple[int, Message]]:
+    def _replies(self, messages: Mapping[int, Message], server_round: int) -> Iterator[tuple[int, Message]]:
         """Send messages and yield the replies; again to nodes that had lost their state, once it is back.
 
         A node with a key that is started again has its old id, so that only it can know.
         """
-        timeout = self._config.failures.timeout
+        timeout, deadline = self._config.failures.timeout, self._config.failures.deadline or math.inf
+        self._late.collect()
         forgot: list[int] = []
-        for client_id, reply in exchange(self._grid, messages, timeout):
+        given_up: dict[str, int] = {}
+        for client_id, reply in exchange(self._grid, messages, timeout, deadline, given_up):
             if reply.has_error() and reply.error.code == CLIENT_FORGOT:
                 forgot.append(client_id)
             else:
                 yield client_id, reply
+        self._late.await_later(given_up, server_round)
         if not forgot:
             return
         back = meet_again(self._grid, self._clients, sorted(forgot), timeout)
@@ -94,7 +137,7 @@ class Messenger:
             )
             for client_id in back
         }
-        yield from exchange(self._grid, repeated, timeout)
+        yield from exchange(self._grid, repeated, timeout, deadline)
 
     def view(self, cohort: Sequence[int]) -> CohortGrid:
         """Return the Grid as it looks if there are only the nodes of a cohort."""
@@ -130,7 +173,7 @@ class Messenger:
         """
         number = self._taken.stamp(messages.values())
         try:
-            result = aggregate(server_round, check.in_client_order(self._replies(messages)))
+            result = aggregate(server_round, check.in_client_order(self._replies(messages, server_round)))
         except FailedRoundError as error:
             failure = error.failure
             advised = self._advice(server_round, failure.reason)
@@ -201,6 +244,10 @@ class Messenger:
             client_id, message.metadata.message_type, message.content, state, dict(self._config.flat())
         ).save(directory)
         return f"python -m runtimes.replay {directory}"
+
+
+def _content(state: Payload) -> RecordDict:
+    return RecordDict({name: to_record(section) for name, section in state.items()})
 
 
 def _subject(failure: ClientFailure, server_round: int) -> str:

@@ -1,14 +1,14 @@
 """Checkpoints of a run: when they are written, and what is in them."""
 
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from flwr.app import ConfigRecord, RecordDict
 
-from common.records import CONFIG, GET_STATE, SET_STATE, to_payload, to_record, to_tensors
+from common.records import CONFIG, GET_STATE, to_payload, to_tensors
 from server.checkpoints.checkpoint import Checkpoint
+from server.checkpoints.client_files import StoredStates
 from server.checkpoints.state_codec import capture_attributes, restore_attributes
 from server.observers._observer import Observer, Round
 from server.parts import Parts
@@ -79,6 +79,7 @@ class Checkpointing(Observer):
                 dict(parts.config.flat()),
             ),
             ((client_id, to_payload(content)) for client_id, content in answers),
+            run.messenger.adopter(),
         )
         self._changed.clear()
         self.committed = current.number
@@ -93,8 +94,5 @@ class Checkpointing(Observer):
                 part.restore(checkpoint.progress[name])
         for remark in run.run_directory.restore_rows(checkpoint.progress["rows"]):
             run.progress.note(remark)
-        states = {
-            client_id: RecordDict({name: to_record(section) for name, section in sections.items()})
-            for client_id, sections in checkpoint.clients.items()
-        }
-        deque(run.messenger.query(SET_STATE, states), maxlen=0)
+        assert isinstance(checkpoint.clients, StoredStates)
+        run.messenger.restore(checkpoint.clients)

@@ -14,9 +14,9 @@ class Clustered(ParticipationScheme):
     """Divides the clients into m groups by their label distributions, and draws one of each, all alike.
 
     m is the size of a cohort; groups are those of Ward's hierarchical clustering, as in clustered sampling
-    (Fraboni et al., ICML 2021, section 5), which groups by updates and draws from mixtures of groups. A client
-    is in a cohort with probability 1 over the size of its group. ``correction = "inverse-inclusion"``
-    multiplies its weight by that size, so that the mean over many cohorts is that of all clients.
+    (Fraboni et al., ICML 2021, section 5), which groups by updates and draws from mixtures of groups. A
+    client is in a cohort with probability 1 over the size of its group. ``correction = "inverse-inclusion"``
+    multiplies its weight by that size, so that no group counts less than its clients do.
     """
 
     looks_at_labels = True

@@ -1,5 +1,6 @@
 """What a person sees during a run: a live bar on a terminal, now and then a line elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from server.records.notebook_bar import NotebookBar, in_notebook
+from server.records.progress_text import EVALUATED, TRAINED, describe, is_evaluated
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -35,8 +39,11 @@ class ProgressDisplay(Protocol):
 
 
 def make_progress() -> ProgressDisplay:
-    """Choose the display that fits the standard output."""
-    return LiveBar() if sys.stdout.isatty() else PlainLines()
+    """Choose the display that fits: a notebook's, a terminal's, or lines."""
+    if in_notebook():
+        return NotebookBar()
+    # A command of a notebook's cell has a terminal that cannot move its cursor.
+    return LiveBar() if sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ else PlainLines()
 
 
 class Logged:
@@ -128,25 +135,3 @@ class PlainLines:
 
     def stop(self) -> None:
         """Nothing is left open."""
-
-
-TRAINED = {"train_loss": "train loss"}
-EVALUATED = {
-    "test_loss": "test loss",
-    "test_accuracy": "test accuracy",
-    "test_mae": "test MAE",
-    "test_r2": "test R2",
-    "validation_loss": "validation loss",
-    "validation_accuracy": "validation accuracy",
-    "personal_accuracy_macro": "personal accuracy",
-}
-
-
-def is_evaluated(row: Mapping[str, float]) -> bool:
-    """Whether a round was evaluated."""
-    return any(row.get(key) is not None for key in EVALUATED)
-
-
-def describe(row: Mapping[str, float], labels: Mapping[str, str] = TRAINED | EVALUATED) -> str:
-    """Put the metrics that matter into one short text: what the round itself has measured."""
-    return "  ".join(f"{label} {row[key]:.4f}" for key, label in labels.items() if row.get(key) is not None)

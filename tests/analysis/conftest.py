@@ -84,7 +84,7 @@ def make_run(tmp_path):
 
     def make(name="run", accuracies=(0.1, 0.4, None, 0.7, 0.6), **config):
         run_dir = tmp_path / name
-        run_dir.mkdir()
+        run_dir.mkdir(parents=True)
         accuracies = list(accuracies)
         write_metrics(run_dir, accuracies)
         write_clients(run_dir, [0, 1, 0, 2, 0, 1, 0, 1])

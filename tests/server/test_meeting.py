@@ -15,7 +15,7 @@ from runtimes.sequential import SequentialGrid
 from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
 from server.messages.discovery import discover_clients
-from tests.conftest import small_config
+from tests.conftest import Runner, small_config
 
 
 class CountingGrid(SequentialGrid):
@@ -113,3 +113,18 @@ def test_nodes_in_a_row_are_no_mapping_of_each() -> None:
     assert 9 not in registry.client_ids
     with pytest.raises(KeyError):
         registry.node_ids[10**9]
+
+
+def test_clients_that_were_not_asked_keep_state_without_being_asked_later(
+    run_small: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent: list[str] = []
+
+    class Watched(SequentialGrid):
+        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+            sent.extend(message.metadata.message_type for message in messages)
+            return super().exchange(messages)
+
+    run_small("run", Watched, method__name="scaffold", clients__count=30, clients__fraction=0.2)
+    assert sent.count("query.describe") <= 3
+    assert "is back" not in capsys.readouterr().out

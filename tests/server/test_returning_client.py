@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 
-from clients.app import answer, app
+from clients.app import answer, app, meet
 from common.config import Config, merge
 from common.errors import CLIENT_MISCONFIGURED, ClientFailureError, UserError
 from common.flower import NODE_UNAVAILABLE, RUN_ID, assume_task_identity
@@ -62,10 +62,16 @@ class ForgetfulNode(SequentialGrid):
     """The node of a client is killed after the first round and comes back under its id: it has a key."""
 
     rounds = 0
+    forgot = False
 
     def _context(self, node_id: int) -> Context:
         context = super()._context(node_id)
         context.run_id = RUN_ID + 1  # as under Flower's own runtimes, whose nodes may be started again
+        if self.rounds == 2 and self.client_id(node_id) == VICTIM and not self.forgot:
+            self.forgot = True
+            context.state.clear()
+        else:
+            meet(context)
         return context
 
     @property
@@ -77,10 +83,6 @@ class ForgetfulNode(SequentialGrid):
         """Carry messages; in the second round the victim knows nothing any more."""
         if messages[0].metadata.message_type == "train":
             self.rounds += 1
-            if self.rounds == 2:
-                for node, context in self._contexts.items():
-                    if self.client_id(node) == VICTIM:
-                        context.state = RecordDict()
         return super().exchange(messages)
 
 

@@ -137,7 +137,8 @@ def test_the_state_is_the_mean_of_all_clients_states_after_every_round(
         if server_round > 0:
             states = {
                 grids[0].client_id(node): to_payload(settled(context, lost)).get(STATE[method], {})
-                for node, context in grids[0]._contexts.items()
+                for node in grids[0].alike_nodes
+                if (context := grids[0]._context(node))
             }
             everyone = range(self.num_clients)
             holders = {name: [c for c in everyone if holds(self, c, name)] for name in self.parameter_names}

@@ -2,8 +2,9 @@
 
 import pytest
 
-from analysis.comparison.compare import main, markdown, run_table, seed_table
+from analysis.comparison.compare import main, run_table, seed_table
 from analysis.reading.runs import differing_keys, group_seeds, load_run, mean_and_deviation
+from analysis.tables import as_markdown
 from tests.analysis.conftest import picture_is_drawn
 
 
@@ -72,7 +73,7 @@ def test_best_loss_is_the_least(run_dirs):
 
 
 def test_markdown_escapes_bars():
-    assert markdown(["a", "b"], [["1|2", "3"]]) == "| a | b |\n| --- | --- |\n| 1\\|2 | 3 |"
+    assert as_markdown(["a", "b"], [["1|2", "3"]]) == "| a | b |\n| --- | --- |\n| 1\\|2 | 3 |"
 
 
 def test_command_prints_both_tables_and_draws(run_dirs, tmp_path, capsys):

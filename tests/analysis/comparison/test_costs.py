@@ -8,7 +8,8 @@ import unittest.mock
 import pandas as pd
 import pytest
 
-from analysis.comparison.costs import by_configuration, cost_table, load_groups, main, plot_costs, read_costs
+from analysis.comparison.costs import cost_table, main, plot_costs, read_costs
+from analysis.comparison.groups import by_configuration, load_groups
 from analysis.comparison.median_band import band, final_text, limits
 from analysis.comparison.sweep_table import axes_pivot, load_finished
 from analysis.reading.runs import load_run

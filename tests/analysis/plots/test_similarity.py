@@ -68,7 +68,9 @@ def test_what_cannot_be_compared(make_run, tmp_path, capsys):
     plain, other = make_run("plain"), write_similarities(make_run("other"))
     with pytest.raises(NoDataError, match=r"runs with analysis\.similarity-rounds do"):
         plot_similarity(plain)
-    assert main([str(other), str(plain)]) == 2
+    assert main([str(plain)]) == 2
+    with pytest.warns(UserWarning, match="left out: .*plain has no similarity"):
+        assert main([str(other), str(plain)]) == 0
     assert main([str(tmp_path / "missing")]) == 2
     path = other / "similarity" / "round-000003.csv"
     path.write_text(path.read_text().replace("stages", "layers"))

@@ -56,9 +56,10 @@ def test_report(sweep_dir, capsys):
     files = write_report(sweep_dir, Console(width=100))
 
     assert [file.name for file in files] == [
-        "table.csv", "table.md", "comparison.png", "comparison-test_loss.png",
+        "table.csv", "table.md", "table.tex", "comparison.png", "comparison-test_loss.png",
     ]  # fmt: skip
-    assert all(picture_is_drawn(file) for file in files[2:])
+    assert all(picture_is_drawn(file) for file in files[3:])
+    assert r"61.00 $\pm$ 1.41 (45.96) & 51.00 $\pm$ 1.41 \\" in (sweep_dir / "table.tex").read_text()
     text = (sweep_dir / "table.md").read_text()
     assert "| split \\ steps | j4 | j16 |" in text
     assert "| iid | 61.00 ± 1.41 (45.96) | 51.00 ± 1.41 |" in text

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import server.checkpoints.checkpoint
+import server.checkpoints.client_files
 from common.errors import UserError
 from common.files import write_atomic
 from common.records import Payload, Tensors
@@ -105,7 +107,7 @@ def test_states_of_clients_that_did_not_train_are_carried_over(directory: Path) 
         commit(store, checkpoint(server_round, {1: control(10.0 * server_round)}))
         expected = checkpoint(server_round, {0: control(1.0), 1: control(10.0 * server_round)})
         assert_same(latest(directory), expected)
-    assert (directory / "client-000000-round-000001.safetensors").exists()
+    assert (directory / "clients" / "000000" / "client-000000-round-000001.safetensors").exists()
 
 
 def test_they_are_carried_over_by_a_resumed_run_too(directory: Path) -> None:
@@ -121,12 +123,14 @@ def test_only_what_the_last_two_name_is_kept(directory: Path) -> None:
     store = CheckpointStore(directory)
     for server_round in range(1, 6):
         commit(store, checkpoint(server_round, {server_round % 2: control(server_round)}))
-    assert sorted(path.name for path in directory.iterdir()) == [
+    assert sorted(path.name for path in directory.rglob("*") if path.is_file()) == [
         "arrays-round-000004.safetensors",
         "arrays-round-000005.safetensors",
         "client-000000-round-000004.safetensors",
         "client-000001-round-000003.safetensors",  # named by the checkpoint of round 4
         "client-000001-round-000005.safetensors",
+        "clients-round-000001.csv",
+        "clients-round-000002.csv",
         "round-000004.json",
         "round-000005.json",
         "strategy-round-000004.safetensors",
@@ -152,7 +156,7 @@ class TestKilled:
         """Let the write number `index` of what follows write a part of its file, and fail."""
         count = iter(range(100))
 
-        def write(path: Path, content: bytes) -> None:
+        def write(path: Path, content: bytes, synced: bool = True) -> None:
             if next(count) == index:
                 path.with_name(f".{path.name}.tmp").write_bytes(content[: len(content) // 2])
                 raise error
@@ -163,7 +167,7 @@ class TestKilled:
     def num_writes(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> int:
         calls: list[Path] = []
 
-        def write(path: Path, content: bytes) -> None:
+        def write(path: Path, content: bytes, synced: bool = True) -> None:
             calls.append(path)
             write_atomic(path, content)
 
@@ -219,7 +223,8 @@ class TestDamage:
     FILES = (
         "arrays-round-00000{}.safetensors",
         "strategy-round-00000{}.safetensors",
-        "client-000000-round-00000{}.safetensors",
+        "clients/000000/client-000000-round-00000{}.safetensors",
+        "clients-round-00000{}.csv",
     )
 
     @pytest.mark.parametrize("file", FILES)
@@ -258,7 +263,8 @@ def test_a_manifest_is_plain_json_and_nothing_is_pickled(directory: Path) -> Non
     manifest = json.loads((directory / "round-000003.json").read_text())
     assert manifest["round"] == 3
     assert manifest["config"]["optimizer.learning-rate"] == 0.1
-    assert {path.suffix for path in directory.iterdir()} == {".json", ".safetensors"}
+    files = {path for path in directory.rglob("*") if path.is_file()}
+    assert {path.suffix for path in files} == {".json", ".csv", ".safetensors"}
 
 
 class TestManifest:
@@ -305,11 +311,21 @@ class TestManifest:
         ],
     )
     def test_a_file_of_another_client_round_or_folder(self, two: Path, name: str) -> None:
+        (path,) = two.rglob("client-*-round-000004.safetensors")
+        shutil.copy(path, two / name)
         manifest = unseal((two / "round-000004.json").read_bytes())
-        shutil.copy(two / "client-000000-round-000004.safetensors", two / name)
-        manifest["clients"]["0"]["name"] = name
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        manifest["clients"] = {"0": {"name": name, "sha256": digest}}
         (two / "round-000004.json").write_bytes(seal(manifest))
         self.falls_back(two, f"it is of round 4 and names {re.escape(name)} for client 0")
+
+    @pytest.mark.parametrize("name", ["clients-round-000005.csv", "../clients-round-000004.csv", "x.csv"])
+    def test_a_list_of_another_round_or_folder(self, two: Path, name: str) -> None:
+        manifest = unseal((two / "round-000004.json").read_bytes())
+        (two / manifest["clients"]["list"]).rename(two / name)
+        manifest["clients"]["list"] = name
+        (two / "round-000004.json").write_bytes(seal(manifest))
+        self.falls_back(two, f"it is of round 4 and names {re.escape(name)}")
 
     @pytest.mark.parametrize(
         ("old", "new"),
@@ -409,7 +425,9 @@ def test_damage_of_the_newest_is_never_used(
 ) -> None:
     directory = tmp_path_factory.mktemp("damaged") / "checkpoints"
     shutil.copytree(whole, directory)
-    path = directory / data.draw(st.sampled_from(sorted(p.name for p in whole.glob("*round-000004*"))))
+    path = directory / data.draw(
+        st.sampled_from(sorted(str(p.relative_to(whole)) for p in whole.rglob("*round-000004*")))
+    )
     content = bytearray(path.read_bytes())
     if data.draw(st.booleans()):
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
@@ -423,3 +441,86 @@ def test_damage_of_the_newest_is_never_used(
         checkpoint(1, {0: control(1.0)}) if found.server_round == 1 else checkpoint(4, {0: control(2.0)})
     )
     assert_same(found, expected)
+
+
+def in_the_old_form(directory: Path, server_round: int) -> None:
+    """Make a checkpoint what earlier versions wrote: clients' files in one folder, named by the manifest."""
+    path = directory / f"round-{server_round:06d}.json"
+    manifest = unseal(path.read_bytes())
+    entries = {}
+    for file in directory.glob("clients/*/client-*"):
+        file.rename(directory / file.name)
+        digest = hashlib.sha256((directory / file.name).read_bytes()).hexdigest()
+        entries[str(int(file.name.split("-")[1]))] = {"name": file.name, "sha256": digest}
+    (directory / manifest["clients"]["list"]).unlink()
+    path.write_bytes(seal({**manifest, "clients": entries}))
+
+
+def test_a_run_of_an_earlier_version_is_resumed(directory: Path) -> None:
+    commit(CheckpointStore(directory), checkpoint(1, FIRST))
+    in_the_old_form(directory, 1)
+    resumed = CheckpointStore(directory)
+    assert_same(resumed.load_latest(), checkpoint(1, FIRST))
+    for server_round in range(2, 6):
+        commit(resumed, checkpoint(server_round, SECOND))
+        assert_same(latest(directory), checkpoint(server_round, {**FIRST, **SECOND}))
+    assert [path.name for path in directory.glob("client-*")] == ["client-000000-round-000001.safetensors"]
+
+
+class TestManyClients:
+    """A checkpoint costs what changed, however many clients have a state."""
+
+    def test_only_what_changed_is_written(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = CheckpointStore(directory)
+        commit(store, checkpoint(1, {client: control(client) for client in range(2500)}))
+        commit(store, checkpoint(2, {7: control(0.0)}))  # begins the second of the two lists
+        sizes = {path: path.stat().st_size for path in directory.glob("clients-*.csv")}
+        written: list[Path] = []
+
+        def write(path: Path, content: bytes, synced: bool = True) -> None:
+            written.append(path)
+            write_atomic(path, content, synced=synced)
+
+        monkeypatch.setattr(server.checkpoints.checkpoint, "write_atomic", write)
+        for server_round in (3, 4):
+            written.clear()
+            commit(store, checkpoint(server_round, {7: control(1.0), 2400: control(server_round)}))
+            assert len(written) == 5  # the model, the strategy, two clients, the manifest
+            assert written[-1].stat().st_size < 2000
+        grown = [path.stat().st_size - size for path, size in sizes.items()]
+        assert all(0 < growth < 1000 for growth in grown)
+        assert sorted(path.name for path in (directory / "clients").iterdir()) == [
+            "000000",
+            "000001",
+            "000002",
+        ]
+        found = latest(directory)
+        assert found is not None
+        assert found.clients[2400]["control"]["w"].item() == 4
+        assert found.clients[1]["control"]["w"].item() == 1
+
+    def test_a_long_list_begins_again(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server.checkpoints.client_files, "_MOST_OLD_LINES", 2)
+        store = CheckpointStore(directory)
+        for server_round in range(1, 30):
+            commit(store, checkpoint(server_round, {0: control(server_round)}))
+            assert_same(latest(directory), checkpoint(server_round, {0: control(server_round)}))
+        lists = list(directory.glob("clients-*.csv"))
+        assert len(lists) == 2
+        assert all(len(path.read_text().splitlines()) <= 6 for path in lists)
+
+    def test_what_a_failed_attempt_left_at_the_end_of_a_list_does_not_count(self, directory: Path) -> None:
+        store = CheckpointStore(directory)
+        for server_round in (1, 2):
+            commit(store, checkpoint(server_round, FIRST))
+        for path in directory.glob("clients-*.csv"):
+            with path.open("ab") as file:
+                file.write(b"5,half a li")
+        assert_same(latest(directory), checkpoint(2, FIRST))
+        commit(store, checkpoint(3, SECOND))
+        assert_same(latest(directory), checkpoint(3, {**FIRST, **SECOND}))
+
+    def test_a_section_without_tensors_is_a_section(self, directory: Path) -> None:
+        state: Payload = {"seen": {}, "control": {"w": torch.ones(2)}}
+        commit(CheckpointStore(directory), checkpoint(1, {0: state}))
+        assert_same(latest(directory), checkpoint(1, {0: state}))

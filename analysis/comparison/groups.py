@@ -1,0 +1,99 @@
+"""Runs by configuration: what each is called, its repetitions, and the number to compare it with."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from analysis.command import for_each
+from analysis.comparison.sweep_table import load_finished
+from analysis.reading.runs import SEED_KEY, Run, data_remark, differing_keys, group_seeds, load_run
+from analysis.reading.sweep import Sweep, is_sweep, published_of, read_sweep
+
+Groups = list[tuple[str, list[Run]]]
+"""Label and repetitions of each configuration."""
+
+
+def by_configuration(runs: Sequence[Run]) -> Groups:
+    """Group repetitions with other seeds, labelled by the keys in which configurations differ."""
+    keys = [key for key in differing_keys(runs) if key != SEED_KEY]
+    return [(run_label(group, keys), group) for group in group_seeds(runs)]
+
+
+def load_groups(directories: Sequence[Path], metric: str) -> Groups:
+    """Return the runs of directories: those of a sweep by their labels, others by what differs.
+
+    What lacks the metric, or is damaged, is left out with a line if something else remains.
+
+    Raises
+    ------
+    UserError
+        If nothing remains.
+    """
+    groups: Groups = []
+    alone: list[Run] = []
+
+    def load(directory: Path) -> None:
+        if not is_sweep(directory):
+            alone.append(load_run(directory, metric))
+            return
+        prefix = f"{directory.resolve().name}: " if len(directories) > 1 else ""
+        sweep = read_sweep(directory)
+        loaded = next(iter(load_finished(sweep, [metric]).values()))
+        found = by_label(sweep, loaded)
+        groups.extend((with_seeds(f"{prefix}{label}", runs), runs) for label, runs in found.items())
+
+    for_each(directories, load)
+    groups += by_configuration(alone) if alone else []
+    return groups
+
+
+def by_label(sweep: Sweep, loaded: Mapping[str, Run]) -> dict[str, list[Run]]:
+    """Return label → the runs of a sweep that have it, once each; `loaded` has them by name."""
+    groups: dict[str, dict[Path, Run]] = {}
+    for entry in sweep.runs:
+        if entry.name in loaded:
+            groups.setdefault(sweep.label(entry), {})[entry.path] = loaded[entry.name]
+    return {label: list(runs.values()) for label, runs in groups.items()}
+
+
+def with_seeds(label: str, runs: Sequence[Run]) -> str:
+    """Return a label that says how many repetitions there are, if several."""
+    return f"{label} ({len(runs)} seeds)" if len(runs) > 1 else label
+
+
+def warn_of_data(groups: Groups, directories: Sequence[Path]) -> None:
+    """Say if runs have different data, unless they are one sweep's, whose labels say so."""
+    remark = data_remark([run for _, runs in groups for run in runs])
+    if remark and not (len(directories) == 1 and is_sweep(directories[0])):
+        warnings.warn(remark.removesuffix("."), stacklevel=2)
+
+
+def run_label(group: Sequence[Run], keys: Sequence[str]) -> str:
+    """Return what a group of repetitions is called: its values of the keys that differ."""
+    config = group[0].config
+    ordered = sorted(keys, key=lambda key: key != "method.name")
+    parts = [
+        str(config[key]) if key == "method.name" else f"{key}={config[key]}"
+        for key in ordered
+        if key in config
+    ]
+    return with_seeds(", ".join(parts) or group[0].path.resolve().name, group)
+
+
+def published_numbers(groups: Groups) -> dict[str, float]:
+    """Return label → the number that the experiment files of a configuration's runs name, if it is one."""
+    found: dict[str, float] = {}
+    for label, runs in groups:
+        numbers = {published_of(run.path, str(run.curve.name)) for run in runs}
+        if len(numbers) == 1 and (number := numbers.pop()) is not None:
+            found[label] = number
+    return found
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Return the names of directories, with those of their parents where two have the same."""
+    names = [path.resolve().name for path in paths]
+    return [
+        f"{path.resolve().parent.name}/{name}" if names.count(name) > 1 else name
+        for path, name in zip(paths, names, strict=True)
+    ]

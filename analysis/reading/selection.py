@@ -1,0 +1,128 @@
+"""Which runs a command is about: runs, sweeps, folders of them and patterns, whatever else is among them."""
+
+import glob
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from analysis.reading.run_directory import NoDataError
+from analysis.reading.sweep import is_sweep, read_sweep
+from common.errors import UserError
+
+_MOST_NAMED = 4
+
+
+def chosen(paths: Sequence[Path]) -> list[Path]:
+    """Return the directories of finished runs, and of sweeps with some, that paths and patterns name.
+
+    What else there is, such as files, foreign folders and runs without an end, is left out with a line.
+
+    Raises
+    ------
+    UserError
+        If nothing remains; it says why of the first.
+    """
+    there, foreign = _there(paths)
+    found = [part for part in there if _has_end(part)]
+    if not found and there:
+        raise NoDataError(_unfinished(there[0]))
+    _refuse_or_warn(found, foreign)
+    if unfinished := [part for part in there if part not in found]:
+        warnings.warn(f"not finished, and left out: {_named(unfinished)}", stacklevel=2)
+    return found
+
+
+def chosen_runs(paths: Sequence[Path]) -> list[Path]:
+    """Return the finished runs that paths and patterns name, those of sweeps one by one; as `chosen`."""
+    return list(dict.fromkeys(run for path in chosen(paths) for run in _runs_of(path)))
+
+
+def begun_runs(paths: Sequence[Path]) -> list[Path]:
+    """Return all runs that paths and patterns name, also those without an end; as `chosen`."""
+    there, foreign = _there(paths)
+    runs = [
+        run
+        for part in there
+        for run in ([r.path for r in read_sweep(part).runs] if is_sweep(part) else [part])
+    ]
+    found = [path for path in dict.fromkeys(runs) if path.is_dir()]
+    if not found and there:
+        raise NoDataError(f"{there[0]}: no run has begun yet")
+    _refuse_or_warn(found, foreign)
+    return found
+
+
+def unfinished_of(paths: Sequence[Path]) -> list[str]:
+    """Return the names of runs without an end that paths and patterns name, those in sweeps included."""
+    names: list[str] = []
+    for part in _there(paths)[0]:
+        if is_sweep(part):
+            names += [run.name for run in read_sweep(part).runs if not run.is_finished]
+        elif not _has_end(part):
+            names.append(part.name)
+    return names
+
+
+def _there(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
+    """Return runs and sweeps, and of what is neither, the reason."""
+    found: list[Path] = []
+    foreign: dict[Path, str] = {}
+    for path in _expanded(paths):
+        if _is_run(path) or is_sweep(path):
+            found.append(path)
+        elif not path.is_dir():
+            foreign[path] = (
+                f"{path} is a file, and no run directory"
+                if path.exists()
+                else f"there is no run directory {path}"
+            )
+        elif inner := [part for part in sorted(path.iterdir()) if _is_run(part) or is_sweep(part)]:
+            found += inner
+        else:
+            foreign[path] = (
+                f"{path} is no run directory and no sweep: it has no config.toml and no summary.json"
+            )
+    return list(dict.fromkeys(found)), foreign
+
+
+def _refuse_or_warn(found: Sequence[Path], foreign: dict[Path, str]) -> None:
+    if not found:
+        raise UserError(next(iter(foreign.values())))
+    if foreign:
+        warnings.warn(f"no run directories, and left out: {_named(list(foreign))}", stacklevel=3)
+
+
+def _named(paths: Sequence[Path]) -> str:
+    names = ", ".join(map(str, paths[:_MOST_NAMED]))
+    return names + (f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else "")
+
+
+def _expanded(paths: Iterable[Path]) -> list[Path]:
+    """Return paths, and what a pattern stands for where the shell has left it as it is."""
+    found: list[Path] = []
+    for path in paths:
+        if path.exists() or not glob.has_magic(str(path)):
+            found.append(path)
+        elif matches := [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]:
+            found += matches
+        else:
+            raise UserError(f"nothing matches {path}")
+    return list(dict.fromkeys(found))
+
+
+def _runs_of(path: Path) -> list[Path]:
+    return [run.path for run in read_sweep(path).finished] if is_sweep(path) else [path]
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "config.toml").is_file() or (path / "summary.json").is_file()
+
+
+def _has_end(path: Path) -> bool:
+    return bool(read_sweep(path).finished) if is_sweep(path) else (path / "summary.json").is_file()
+
+
+def _unfinished(path: Path) -> str:
+    if is_sweep(path):
+        return f"{path}: no run has finished yet"
+    return f"{path}: the run has not finished yet: it has no summary.json"

@@ -1,0 +1,222 @@
+"""Which file holds which client's state: lists that grow by what a checkpoint changes.
+
+A list has lines ``client_id,name,sha256``, of which the last of a client counts. A checkpoint names a list
+and how much of it is its own. There are two lists, which take turns, so that damage of one leaves the
+checkpoint before in force.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.files import read_regular, write_atomic
+from common.records import Payload
+from common.state_files import decode_state
+
+OWN_STATE = re.compile(r"\.?client-\d{6,}-round-\d{6,}\.safetensors(\.\d+)?(\.tmp)?")
+_NAME = re.compile(r"(clients/\d{6,}/)?client-(\d{6,})-round-(\d{6,})\.safetensors")
+_LIST = re.compile(r"clients-round-(\d{6,})\.csv")
+# A list with more lines than clients begins again, once it has this many more and twice as many.
+_MOST_OLD_LINES = 10_000
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """A file below the folder of the checkpoints, and its hash."""
+
+    name: str
+    sha256: str
+
+
+class StoredStates(Mapping[int, Payload]):
+    """client id → state, each read when it is asked for.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder of the checkpoints.
+    files : Mapping[int, StateFile]
+        The file of each client.
+    """
+
+    def __init__(self, directory: Path, files: Mapping[int, StateFile]) -> None:
+        self._directory = directory
+        self._files = dict(files)
+
+    def __getitem__(self, client_id: int) -> Payload:
+        return decode_state(self._content(client_id))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def path(self, client_id: int) -> tuple[Path, str]:
+        """Return a client's file and its hash."""
+        file = self._files[client_id]
+        return self._directory / file.name, file.sha256
+
+    def check(self) -> None:
+        """Look whether all are there and unharmed.
+
+        Raises
+        ------
+        ValueError, OSError
+            If one is not.
+        """
+        for client_id in self._files:
+            self._content(client_id)
+
+    def _content(self, client_id: int) -> bytes:
+        path, expected = self.path(client_id)
+        content = read_regular(path)
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise ValueError(f"{path.name} is damaged")
+        return content
+
+
+class GrowingList:
+    """A list of lines that is extended at its end.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder of the checkpoints.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._name = ""
+        self._num_lines = self._num_bytes = 0
+        self._digest = hashlib.sha256()
+        self._new: list[str] = []
+
+    def add(self, line: str) -> None:
+        """Note a line for the next commit."""
+        self._new.append(line)
+
+    def commit(self, name: str, everything: Mapping[int, StateFile]) -> dict[str, Any]:
+        """Put the list on disk, and return what a manifest keeps of it; `name` is for one that begins."""
+        if not self._name or self._num_lines > 2 * len(everything) + _MOST_OLD_LINES:
+            lines = [_line(client_id, file) for client_id, file in everything.items()]
+            content = "".join(lines).encode()
+            write_atomic(self._directory / name, content)
+            self._name, self._num_lines, self._num_bytes = name, len(lines), len(content)
+            self._digest = hashlib.sha256(content)
+        elif self._new:
+            content = "".join(self._new).encode()
+            with (self._directory / self._name).open("r+b") as file:
+                file.truncate(self._num_bytes)  # an attempt that failed may have left a part of itself
+                file.seek(self._num_bytes)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            self._num_lines += len(self._new)
+            self._num_bytes += len(content)
+            self._digest.update(content)
+        self._new = []
+        return {"list": self._name, "bytes": self._num_bytes, "sha256": self._digest.hexdigest()}
+
+
+def read_list(directory: Path, entry: Mapping[str, Any], number: int) -> dict[int, StateFile]:
+    """Read what a manifest says of the clients' files: a list, or in manifests of old the files themselves.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder of the checkpoints.
+    entry : mapping
+        What the manifest has.
+    number : int
+        The manifest's round.
+
+    Raises
+    ------
+    ValueError, LookupError, TypeError, OSError
+        If it is damaged, or another run's or round's.
+    """
+    if "list" not in entry:
+        files = {int(key): StateFile(str(file["name"]), str(file["sha256"])) for key, file in entry.items()}
+        return _checked(files, number)
+    if not (match := _LIST.fullmatch(entry["list"])) or int(match[1]) > number:
+        raise ValueError(f"it is of round {number} and names {entry['list']}")
+    content = read_regular(directory / entry["list"])[: entry["bytes"]]
+    if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        raise ValueError(f"{entry['list']} is damaged")
+    fields = (line.split(",") for line in content.decode().splitlines())
+    return _checked({int(client): StateFile(name, digest) for client, name, digest in fields}, number)
+
+
+def _checked(files: dict[int, StateFile], number: int) -> dict[int, StateFile]:
+    """Refuse names that are not what a commit of a round up to `number` gives the clients."""
+    for client_id, file in files.items():
+        match = _NAME.fullmatch(file.name)
+        if not match or int(match[2]) != client_id or int(match[3]) > number:
+            raise ValueError(f"it is of round {number} and names {file.name} for client {client_id}")
+    return files
+
+
+def _line(client_id: int, file: StateFile) -> str:
+    return f"{client_id},{file.name},{file.sha256}\n"
+
+
+class ClientFiles:
+    """The files of the clients' states, as the last checkpoint and the next one have them.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder of the checkpoints.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.restore({})
+
+    def restore(self, files: Mapping[int, StateFile]) -> None:
+        """Go back to the files of a checkpoint."""
+        self._files = dict(files)
+        self._lists = [GrowingList(self._directory), GrowingList(self._directory)]
+        self._turn = 0
+        self._replaced: list[str] = []  # since the last commit
+        self._replaced_before: list[str] = []  # and what that commit replaced
+        self._swept = False
+
+    def of(self, client_id: int) -> StateFile | None:
+        """Return a client's file; None if it has none."""
+        return self._files.get(client_id)
+
+    def put(self, client_id: int, file: StateFile) -> None:
+        """Note a client's new file."""
+        if (old := self._files.get(client_id)) and old.name != file.name:
+            self._replaced.append(old.name)
+        self._files[client_id] = file
+        for growing in self._lists:
+            growing.add(_line(client_id, file))
+
+    def commit(self, stem: str) -> dict[str, Any]:
+        """Put it on disk which file is whose; return what the manifest keeps of that."""
+        if not self._files:
+            return {}
+        self._turn = 1 - self._turn
+        return self._lists[self._turn].commit(f"clients-{stem}.csv", self._files)
+
+    def collect_garbage(self) -> None:
+        """Delete what neither the checkpoint just committed names nor the one before it."""
+        if self._swept:
+            for name in self._replaced_before:
+                (self._directory / name).unlink(missing_ok=True)
+        else:  # what a kill left, and what a resumed run passed over: the first time in this process
+            kept = {file.name for file in self._files.values()} | set(self._replaced)
+            folders = [self._directory, *self._directory.glob("clients/*/")]
+            for path in (path for folder in folders for path in folder.iterdir()):
+                is_own = OWN_STATE.fullmatch(path.name) and not path.is_dir()
+                if is_own and str(path.relative_to(self._directory)) not in kept:
+                    path.unlink(missing_ok=True)
+            self._swept = True
+        self._replaced_before, self._replaced = self._replaced, []

@@ -1,0 +1,24 @@
+"""What of a round's row a person is shown while the run lasts."""
+
+from collections.abc import Mapping
+
+TRAINED = {"train_loss": "train loss"}
+EVALUATED = {
+    "test_loss": "test loss",
+    "test_accuracy": "test accuracy",
+    "test_mae": "test MAE",
+    "test_r2": "test R2",
+    "validation_loss": "validation loss",
+    "validation_accuracy": "validation accuracy",
+    "personal_accuracy_macro": "personal accuracy",
+}
+
+
+def is_evaluated(row: Mapping[str, float]) -> bool:
+    """Whether a round was evaluated."""
+    return any(row.get(key) is not None for key in EVALUATED)
+
+
+def describe(row: Mapping[str, float], labels: Mapping[str, str] = TRAINED | EVALUATED) -> str:
+    """Put the metrics that matter into one short text: what the round itself has measured."""
+    return "  ".join(f"{label} {row[key]:.4f}" for key, label in labels.items() if row.get(key) is not None)

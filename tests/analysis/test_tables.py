@@ -1,0 +1,48 @@
+"""Tables as files."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.tables import as_csv, as_latex, as_markdown, write_table
+from common.errors import UserError
+
+HEADER, ROWS = ["run", "final (%)"], [["a_b & c|d", "61.00 ± 1.41"], ["e", "-0.5"]]
+
+
+def test_latex_is_a_booktabs_table():
+    assert as_latex(HEADER, ROWS).splitlines() == [
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"run & final (\%) \\",
+        r"\midrule",
+        r"a\_b \& c\textbar{}d & 61.00 $\pm$ 1.41 \\",
+        r"e & $-$0.5 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+@given(st.lists(st.lists(st.text(), min_size=2, max_size=2), max_size=3))
+def test_every_text_stays_in_its_cell(rows):
+    plain = [[cell.replace("\r", " ").replace("\x00", "") for cell in row] for row in rows]
+    assert list(csv.reader(io.StringIO(as_csv(HEADER, plain), newline=""))) == [HEADER, *plain]
+    lines = as_latex(HEADER, rows).split("\n")
+    assert len(lines) == 6 + len(rows)
+    assert all(line.replace(r"\&", "").count("&") == 1 for line in lines[4:-2])
+    assert len(as_markdown(HEADER, rows).split("\n")) == 2 + len(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("x.csv", "run,final"), ("x.md", "| run |"), ("new/x.TEX", r"\begin")]
+)
+def test_format_by_ending(tmp_path, name, start):
+    assert write_table(tmp_path / name, HEADER, ROWS).read_text().startswith(start)
+
+
+def test_other_endings_are_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"must end with \.csv, \.md, \.tex"):
+        write_table(tmp_path / "x.xlsx", HEADER, ROWS)
