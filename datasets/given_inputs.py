@@ -112,7 +112,7 @@ class InputReader:
         given = given_text(text, self.classes, self.input_shape[0])
         remarks = []
         if given.unknown:
-            remarks.append(f"{name}: {given.unknown} characters that the model does not know")
+            remarks.append(f"{name}: characters that the model does not know: {given.unknown}")
         if given.filled:
             remarks.append(
                 f"{name}: {given.filled} spaces before it, since the model takes {self.input_shape[0]}"

@@ -22,7 +22,7 @@ from datasets.configured import open_dataset
 from datasets.partition_report import label_counts
 from datasets.partition_scheme import partition_clients
 from runtimes.command import exit_code
-from runtimes.sweep import plan
+from runtimes.sweep import PlannedRun, plan
 from server.checkpoints.stored_config import find_stored_config, stored_config
 
 Splits = dict[str, pd.DataFrame]
@@ -109,9 +109,16 @@ def _configurations(options: argparse.Namespace) -> Iterator[tuple[str, Config]]
         if options.seeds:
             experiment = experiment.with_seeds(_seeds(options.seeds))
         selection = LabelFilter(options.only, experiment.axes)
-        for item in plan(experiment, _plain(options), Path(), selection):
+        for item in _planned(experiment, options, selection):
             if item.point in selection:
                 yield f"{prefix}{item.name}" if item.name else (path.stem if path else "split"), item.config
+
+
+def _planned(experiment: Experiment, options: argparse.Namespace, selection: LabelFilter) -> list[PlannedRun]:
+    try:
+        return plan(experiment, _plain(options), Path(), selection)
+    except UserError as error:  # where there are no axes, the run has no name
+        raise UserError(str(error).removeprefix("run '': ")) from None
 
 
 def _plain(options: argparse.Namespace) -> argparse.Namespace:

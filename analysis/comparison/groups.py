@@ -60,7 +60,8 @@ def by_label(sweep: Sweep, loaded: Mapping[str, Run]) -> dict[str, list[Run]]:
 
 def with_seeds(label: str, runs: Sequence[Run]) -> str:
     """Return a label that says how many repetitions there are, if several."""
-    return f"{label} ({len(runs)} seeds)" if len(runs) > 1 else label
+    are_seeds = len({run.config.get(SEED_KEY) for run in runs}) == len(runs)
+    return f"{label} ({len(runs)} {'seeds' if are_seeds else 'runs'})" if len(runs) > 1 else label
 
 
 def warn_of_data(groups: Groups, directories: Sequence[Path]) -> None:
