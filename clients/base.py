@@ -12,6 +12,7 @@ import torch
 from flwr.app import ConfigRecord
 
 from clients.hooks import Hooks
+from clients.local.attacks import Attack, attack_of
 from clients.local.batches import Batch
 from clients.local.evaluation import client_evaluation_data, evaluate_global_model
 from clients.local.numpy_client import ListInterface
@@ -25,7 +26,7 @@ from clients.local.training import (
 )
 from common.errors import UserError
 from common.global_generators import seeded_globally
-from common.randomness import numpy_generator, torch_seed
+from common.randomness import numpy_generator, torch_generator, torch_seed
 from common.records import ARRAYS, FINITE_STEPS, ONE_BATCH, SERVER_ROUND, Payload, Tensors
 from models.measures.evaluation import evaluate
 from models.measures.numbers import evaluate_numbers
@@ -201,7 +202,18 @@ class Client(Hooks, ListInterface):
             metrics[FINITE_STEPS] = self.finite_steps
         personal = self.personal_names()
         shared = {name: value for name, value in self.worker.state.items() if name not in personal}
+        if attack := attack_of(self.worker.config, self.client_id):
+            shared |= self._attacked(attack, shared)
         return {ARRAYS: shared, **extra}, metrics
+
+    @torch.no_grad()
+    def _attacked(self, attack: Attack, shared: Tensors) -> Tensors:
+        """Return what an attacker sends for the trained entries."""
+        trained = {name: value.detach() for name, value in shared.items() if name in self.params}
+        key = (self.server_round, self.client_id)
+        generator = torch_generator(self.worker.config.seed, "attack-update", *key, device=self.worker.device)
+        start = {name: self.global_params[name] for name in trained}
+        return attack.model(trained, start, generator)
 
     @_seeded
     def test(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:

@@ -18,13 +18,15 @@ from flwr.serverapp.strategy import Strategy
 import clients
 import strategies
 from clients.base import Client
+from clients.local.attacks import Attack
 from clients.local.optimizers import make_optimizer
-from common.chosen import Items, cache_items, chosen_function
+from common.chosen import Items, cache_items, chosen_function, chosen_object
 from common.config import Config, differences, drop_inherited_defaults
 from common.errors import UserError, nearest
 from common.flower_limits import FIXED, LIMITS
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import (
+    ATTACK,
     AUGMENTATION,
     CLIENT_HALF,
     FLOWER_PREFIX,
@@ -103,6 +105,7 @@ def complete(config: Config) -> Config:
     make_optimizer([torch.zeros(1, requires_grad=True)], config.optimizer)
     for kind, section in ((LOSS, config.loss), (AUGMENTATION, config.augmentation)):
         chosen_function(kind, section)
+    chosen_object(ATTACK, config.attack, Attack)
     method = load_method(config.method.name, config.method.parameters)
     given = config.flat()
     missing = {key: value for key, value in method.defaults.items() if key not in given}

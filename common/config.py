@@ -24,6 +24,7 @@ from common.renamed_keys import RENAMED
 from common.schedules import schedule_of
 from common.sections import (
     AnalysisSection,
+    AttackSection,
     AugmentationSection,
     BatchNormSection,
     CheckpointSection,
@@ -97,6 +98,7 @@ class Config(ConfigSection):
     schedule: ScheduleSection
     loss: NamedSection
     augmentation: AugmentationSection
+    attack: AttackSection
     dataset: DatasetSection
     partition: NamedSection
     model: ModelSection

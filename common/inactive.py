@@ -79,6 +79,7 @@ SWITCHES = (
             or (values["evaluate.groups"] == "auto" and values["dataset.imbalance-factor"] != 1)
         ),
     ),
+    Switch(("attack.fraction",), "an attack.name other than 'none'", _is_not("attack.name", "none")),
     Switch(("stragglers.policy",), "stragglers.fraction above 0", _set("stragglers.fraction")),
     Switch(
         ("steps.min", "steps.max", "steps.interval"),
@@ -118,7 +119,11 @@ SWITCHES = (
         "runtime.name = 'sequential', since Ray puts what exceeds its memory into files by itself",
         _is("runtime.name", "sequential"),
     ),
-    Switch(("failures.max-fraction",), "failures.policy = 'drop'", _is("failures.policy", "drop")),
+    Switch(
+        ("failures.max-fraction", "failures.deadline"),
+        "failures.policy = 'drop'",
+        _is("failures.policy", "drop"),
+    ),
     Switch(
         ("runtime.workers", "ray.", "resources.cpus-per-client", "resources.gpus-per-client"),
         "runtime.name = 'ray'",

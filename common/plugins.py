@@ -72,6 +72,7 @@ LOSS = Kind("loss", "loss.name", "clients.local.losses", "losses", "loss")
 OPTIMIZER = Kind("optimizer", "optimizer.name", "clients.local.optimizers", "optimizers", "build")
 SCHEDULE = Kind("schedule", "schedule.name", "common.schedules", "schedules")
 AUGMENTATION = Kind("augmentation", "augmentation.name", "datasets.augmentations", "augmentations", "augment")
+ATTACK = Kind("attack", "attack.name", "clients.local.attacks", "attacks")
 STEP_RULE = Kind("rule for local steps", "steps.rule", "common.step_rules", "step_rules")
 CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds")
 OBSERVER = Kind("observer", "observers", "server.observers", "observers")
@@ -80,7 +81,7 @@ PLOT = Kind("plot", "plots", "analysis.plots", "plots", "plot", is_chosen=False)
 
 KINDS = (
     CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, DATASET, METRIC, MODEL, LOSS, OPTIMIZER, SCHEDULE,
-    AUGMENTATION, STEP_RULE, CLOCK, OBSERVER, PLOT,
+    AUGMENTATION, ATTACK, STEP_RULE, CLOCK, OBSERVER, PLOT,
 )  # fmt: skip
 
 

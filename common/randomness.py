@@ -19,6 +19,7 @@ Purpose = Literal[
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout", "extra-dropout",
+    "attack", "attack-update",
     "feature-noise", "clusters", "hypernetwork", "clock", "clock-speed", "clock-jitter",
     "job", "round", "steps", "personal-steps", "extra-steps", "data", "search",
 ]  # fmt: skip

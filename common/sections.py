@@ -216,6 +216,12 @@ class AugmentationSection(NamedSection):
     cutout: NonNegative
 
 
+class AttackSection(NamedSection):
+    """Clients that do harm on purpose (``clients/local/attacks``), and how many they are."""
+
+    fraction: Annotated[float, Field(ge=0, le=1)]
+
+
 class DatasetSection(NamedSection):
     """Which data, where, and how they are split; further keys are the named data set's own."""
 
@@ -341,6 +347,7 @@ class FailuresSection(ConfigSection):
     policy: Literal["raise", "drop"]
     max_fraction: Annotated[float, Field(ge=0, lt=1)]
     timeout: Annotated[float, Field(gt=0, le=1e8)]
+    deadline: Annotated[float, Field(ge=0, le=1e8)]
 
 
 class StateSection(ConfigSection):

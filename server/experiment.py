@@ -88,6 +88,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     try:
         names = (dataset.class_names or ("samples",)) if config.clients.report_labels else ()
         run_directory.write_label_distribution(clients.num_examples, clients.label_counts, names)
+        run_directory.write_nodes(clients.node_ids, clients.num_examples, clients.versions)
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
         write_sizes(path / "sizes.csv", parts.population)
@@ -237,11 +238,20 @@ def _remarks(
     yield from _beyond_the_run(config)
     if num_held < num_samples and config.partition.name != "node":
         yield f"the partition leaves out {num_samples - num_held} of {num_samples} training samples"
+    if config.partition.name == "node" and config.clients.count > 1 and _hold_all(clients, num_samples):
+        yield (
+            "every client has all of the training data: partition.name = 'node' is for nodes with data of"
+            " their own; choose another partition to divide one data set"
+        )
     if clients.personal_names:
         yield (
             f"{len(clients.personal_names)} of the model's {len(evaluation.initial_arrays())} arrays stay"
             " with the clients: test_accuracy is that of a model which has them as they are initially"
         )
+
+
+def _hold_all(clients: ClientRegistry, num_samples: int) -> bool:
+    return bool((torch.as_tensor(clients.num_examples) == num_samples).all())
 
 
 def _beyond_the_run(config: Config) -> Iterator[str]:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from clients.hooks import Hooks
+from clients.local.attacks import attack_of
 from clients.local.batches import Batch, iterate_batches, num_steps
 from clients.local.metrics import TrainingMetrics
 from clients.local.optimizers import (
@@ -51,6 +52,7 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
     normalizer = client.normalizer(
         cast(Purpose, f"{purpose}-noise" if purpose else "noise"), client.server_round
     )
+    attack = attack_of(config, client.client_id)
     label_noise = config.dataset.label_noise
     if label_noise > 0:
         corruption = client.generator("label-noise", purpose, worker.device)
@@ -72,6 +74,8 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
             if goes_on:
                 corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *step_key))
             targets = corrupt_labels(labels, label_noise, worker.dataset.num_classes, corruption)
+        if attack:
+            targets = attack.labels(targets, worker.dataset.num_classes)
         yield Batch(inputs, targets, batch_indices, labels)
 
 

@@ -1,6 +1,6 @@
 """Who is who: Flower's random node ids on one side, client ids (partition ids) on the other."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,8 @@ class ClientRegistry:
         Whether clients have models or predictions of their own.
     personal_names : Collection[str]
         Entries of the model that clients keep for themselves.
+    versions : Mapping[int, Sequence[str]], optional
+        client id → the versions on its node, where each node was asked.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class ClientRegistry:
         is_personalised: bool = False,
         personal_names: Collection[str] = (),
         num_examples: npt.NDArray[np.int64] | None = None,
+        versions: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
+        self.versions = versions or {}
         self._fixed = node_ids if isinstance(node_ids, range) else None
         self.node_ids: Mapping[int, int]
         self.client_ids: Mapping[int, int]

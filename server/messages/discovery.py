@@ -269,6 +269,7 @@ def _directory(found: list[Description]) -> ClientRegistry:
         any(description.is_personalised for description in found),
         {name for description in found for name in description.personal_names},
         np.array([description.num_examples for description in found], dtype=np.int64),
+        {description.client_id: description.versions for description in found},
     )
 
 

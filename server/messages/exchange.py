@@ -1,5 +1,6 @@
 """Messages out, replies in, over any Grid."""
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,13 @@ from flwr.serverapp import Grid
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
 
 
-def exchange(grid: Grid, messages: Mapping[int, Message], timeout: float) -> Iterator[tuple[int, Message]]:
+def exchange(
+    grid: Grid,
+    messages: Mapping[int, Message],
+    timeout: float,
+    deadline: float = math.inf,
+    late: dict[str, int] | None = None,
+) -> Iterator[tuple[int, Message]]:
     """Send messages and yield (key, reply) as the replies come.
 
     Flower's own ``send_and_receive`` looks for replies every three seconds and returns them all at once;
@@ -24,11 +31,15 @@ def exchange(grid: Grid, messages: Mapping[int, Message], timeout: float) -> Ite
         Any key → message, sent in this order.
     timeout : float
         Seconds without a new reply after which the rest is given up.
+    deadline : float, optional
+        Seconds after which the rest is given up in any case.
+    late : dict, optional
+        Where message id → key of what was given up is put.
     """
     sent = list(grid.push_messages(messages.values()))
     # Ordered: the first that is left is found at once, however many before it have been answered.
     outstanding = OrderedDict(zip(sent, messages, strict=True))
-    deadline = time.monotonic() + timeout
+    started = last = time.monotonic()
     pause = _SHORTEST_PAUSE
     while outstanding:
         arrived = False
@@ -37,11 +48,13 @@ def exchange(grid: Grid, messages: Mapping[int, Message], timeout: float) -> Ite
             if answered in outstanding:  # a second reply to a message counts for nothing
                 arrived = True
                 yield outstanding.pop(answered), reply
+        now = time.monotonic()
         if arrived:
-            deadline = time.monotonic() + timeout
-            pause = _SHORTEST_PAUSE
-        elif time.monotonic() >= deadline:
-            return
-        else:
+            last, pause = now, _SHORTEST_PAUSE
+        if not outstanding or now - last >= timeout or now - started >= deadline:
+            break
+        if not arrived:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+    if late is not None:
+        late.update(outstanding)

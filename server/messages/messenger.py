@@ -1,6 +1,7 @@
 """Between the round loop and the Grid: messages by client id, and how failures are handled."""
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from server.messages.discovery import has_gone, meet_again, returned_clients
 from server.messages.divergence import is_divergence, is_of_server
 from server.messages.exchange import exchange
 from server.messages.failed_job import FailedJob
+from server.messages.late_replies import LateReplies
 from server.messages.replies import ClientFailure, FailedRoundError, ReplyCheck, check_failures
 from server.messages.taken_replies import TakenReplies
 from server.records.progress import ProgressDisplay
@@ -70,6 +72,7 @@ class Messenger:
         self._run_directory = run_directory
         self._progress = progress
         self._taken = TakenReplies(config.failures.policy == "drop" and clients.keeps_state)
+        self._late = LateReplies(grid, progress.note)
         self._stored = stored
         self._advise = advise
 
@@ -106,18 +109,21 @@ class Messenger:
             list(self.query(SET_STATE, {client_id: _content(state or {})}))
         self._progress.note(note)
 
-    def _replies(self, messages: Mapping[int, Message]) -> Iterator[tuple[int, Message]]:
+    def _replies(self, messages: Mapping[int, Message], server_round: int) -> Iterator[tuple[int, Message]]:
         """Send messages and yield the replies; again to nodes that had lost their state, once it is back.
 
         A node with a key that is started again has its old id, so that only it can know.
         """
-        timeout = self._config.failures.timeout
+        timeout, deadline = self._config.failures.timeout, self._config.failures.deadline or math.inf
+        self._late.collect()
         forgot: list[int] = []
-        for client_id, reply in exchange(self._grid, messages, timeout):
+        given_up: dict[str, int] = {}
+        for client_id, reply in exchange(self._grid, messages, timeout, deadline, given_up):
             if reply.has_error() and reply.error.code == CLIENT_FORGOT:
                 forgot.append(client_id)
             else:
                 yield client_id, reply
+        self._late.await_later(given_up, server_round)
         if not forgot:
             return
         back = meet_again(self._grid, self._clients, sorted(forgot), timeout)
@@ -131,7 +137,7 @@ class Messenger:
             )
             for client_id in back
         }
-        yield from exchange(self._grid, repeated, timeout)
+        yield from exchange(self._grid, repeated, timeout, deadline)
 
     def view(self, cohort: Sequence[int]) -> CohortGrid:
         """Return the Grid as it looks if there are only the nodes of a cohort."""
@@ -167,7 +173,7 @@ class Messenger:
         """
         number = self._taken.stamp(messages.values())
         try:
-            result = aggregate(server_round, check.in_client_order(self._replies(messages)))
+            result = aggregate(server_round, check.in_client_order(self._replies(messages, server_round)))
         except FailedRoundError as error:
             failure = error.failure
             advised = self._advice(server_round, failure.reason)

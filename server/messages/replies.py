@@ -85,7 +85,7 @@ class ReplyCheck:
                 current = next(expected, None)
         while current is not None:
             if current not in settled:
-                self._fail(current, "no reply within failures.timeout, or its node has gone")
+                self._fail(current, "no reply within failures.timeout or deadline, or its node has gone")
             elif current in waiting:
                 yield self._accept(current, waiting.pop(current))
             current = next(expected, None)

@@ -94,6 +94,18 @@ class RunDirectory:
         else:  # the clients keep them for themselves
             write_table(path, {"num_examples": sizes})
 
+    def write_nodes(
+        self, node_ids: Mapping[int, int], sizes: np.ndarray, versions: Mapping[int, Sequence[str]]
+    ) -> None:
+        """Write which node each client is, where nodes are machines of their own: ``nodes.csv``."""
+        if versions:
+            columns = {
+                "node_id": np.array([node_ids[client_id] for client_id in versions], dtype=np.uint64),
+                "num_examples": sizes,
+                "versions": np.array([", ".join(texts) for texts in versions.values()]),
+            }
+            write_table(self.path / "nodes.csv", columns)
+
     def write_model(self, arrays: Mapping[str, Array]) -> str:
         """Write the final model as safetensors and return its hash."""
         write_atomic(self.path / "model.safetensors", save(to_tensors(arrays)))

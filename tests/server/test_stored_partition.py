@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from datasets.configured import open_dataset
 from datasets.partition_report import label_counts, partition_sha256, read_partition
@@ -37,7 +38,8 @@ def test_the_hash_tells_partitions_apart_and_not_methods(run_small: Runner) -> N
     assert summary(run_small("alpha", partition__alpha=0.3, **TINY))["partition_sha256"] != first
 
 
-def test_data_of_the_nodes_own_have_none(run_small: Runner) -> None:
+def test_data_of_the_nodes_own_have_none(run_small: Runner, capsys: pytest.CaptureFixture[str]) -> None:
     run = run_small(partition__name="node", **TINY)
+    assert "every client has all of the training data" in capsys.readouterr().out
     assert "partition_sha256" not in summary(run)
     assert not (run / "partition.npz").exists()

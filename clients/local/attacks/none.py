@@ -1,0 +1,7 @@
+"""Nobody attacks."""
+
+from clients.local.attacks import Attack
+
+
+class NoAttack(Attack):
+    """All clients are honest."""

@@ -1,0 +1,35 @@
+"""Norm bounding (Sun, Kairouz, Suresh and McMahan 2019, arXiv:1911.07963, section 4.2)."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from common.records import ARRAYS, Payload
+from strategies.fedavg import FedAvg
+
+
+class NormBounding(FedAvg):
+    """x <- x + mean_k d_k min(1, M / ||d_k||), with d_k = y_k - x and M the ``bound``.
+
+    Norms are over all trainable entries; the others are averaged as they are. ``privacy.*`` does the same and
+    adds noise.
+    """
+
+    bound: Annotated[float, Field(gt=0)] = 1.0
+
+    def not_private(self) -> str:
+        """Say that privacy has a bound of its own."""
+        return "which bounds changes itself"
+
+    def prepare(self, sections: Payload) -> Payload:
+        """Shorten a change that is too long."""
+        model = sections[ARRAYS]
+        changes = {name: (model[name] - self.global_model[name]).double() for name in self.parameter_names}
+        norm = sum(float(change.square().sum()) for change in changes.values()) ** 0.5
+        if norm <= self.bound:
+            return sections
+        bounded = {
+            name: (self.global_model[name] + change * (self.bound / norm)).to(model[name].dtype)
+            for name, change in changes.items()
+        }
+        return {**sections, ARRAYS: {**model, **bounded}}
