@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+from flwr.common.constant import HEARTBEAT_PATIENCE
 from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest, UnregisterNodeRequest
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.control import ControlHttpClient
