@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from analysis.comparison.pivot import Pivot
-from analysis.reading.runs import Run, load_run, readable
+from analysis.reading.runs import Run, default_metric, load_run, readable
 from analysis.reading.sweep import Sweep, SweepRun
 from common.errors import UserError
 
@@ -33,8 +33,10 @@ def load_finished(sweep: Sweep, metrics: Sequence[str]) -> Loaded:
                 problem = error
         if found:
             loaded[metric] = found
-    if not loaded and "test_accuracy" in metrics:  # the targets are numbers
-        return load_finished(sweep, ["test_loss"])
+    if not loaded and "test_accuracy" in metrics:  # the targets are numbers, or the test set was kept out
+        other = default_metric([run.path for run in finished])
+        if other not in metrics:
+            return load_finished(sweep, [other])
     if not loaded and problem is not None:
         raise problem
     return loaded

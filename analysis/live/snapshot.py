@@ -1,5 +1,6 @@
 """Everything that the live page shows, read from the directories whenever it asks."""
 
+import glob
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,19 +59,27 @@ def _folders(path: Path) -> list[Path]:
         return []
 
 
-def check_watchable(paths: Sequence[Path]) -> None:
-    """Refuse what is no run, sweep or folder of them, before a page is served.
+def watchable(paths: Sequence[Path]) -> list[Path]:
+    """Return the directories that paths and patterns name; what a pattern finds besides runs is left out.
 
     Raises
     ------
     UserError
-        One line that names the path.
+        One line that names a path that is no run, sweep or folder of them.
     """
+    found: list[Path] = []
     for path in paths:
+        if glob.has_magic(str(path)) and not path.exists():
+            there = [part for part in map(Path, sorted(glob.glob(str(path)))) if find_runs(part)]
+            if there:
+                found += there
+                continue
         if not path.is_dir():
             raise UserError(f"there is no directory {path}: name one that a run or a sweep works in")
         if not find_runs(path):
             raise UserError(f"{path} holds no run and no sweep, or none that has started yet")
+        found.append(path)
+    return list(dict.fromkeys(found))
 
 
 def snapshot(paths: Sequence[Path], metrics: Sequence[str] = ()) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from analysis.command import command
-from analysis.live.snapshot import check_watchable, snapshot
+from analysis.live.snapshot import snapshot, watchable
 from common.command_line import Parser
 from common.errors import UserError
 
@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help=f"port on {HOST}; 0 takes any that is free (default: {PORT}, or any if it is taken)",
     )
     options = parser.parse_args(arguments)
-    check_watchable(options.directories)
-    with make_server(options.directories, options.port) as server:
+    directories = watchable(options.directories)
+    with make_server(directories, options.port) as server:
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
         names = ", ".join(map(str, options.directories))

@@ -14,6 +14,7 @@ from common.sections import Value
 from runtimes.run import configure
 
 PRUNING = "runtimes.search.pruning:Pruning"
+BUDGETS = ("local.epochs", "local.steps")
 WITHOUT_TEST: Overrides = {"evaluate.test": False}
 
 
@@ -129,7 +130,9 @@ class Plan:
             overrides |= scale_rounds(merge(overrides), options.rounds_scale)
         overrides |= settle_budget(self._assignments)
         folders = all_folders(",".join(options.plugins) or overrides.get("plugins", ""))
-        return overrides | ({"plugins": folders} if folders else {})
+        off = {key for key in BUDGETS if overrides.get(key) == 0}  # by the other one, which is there
+        kept = {key: value for key, value in overrides.items() if key not in off}
+        return kept | ({"plugins": folders} if folders else {})
 
     def check_winner(self, values: Mapping[str, Value]) -> None:
         """Refuse a file whose winner could not run, before anything runs."""

@@ -9,6 +9,11 @@ from clients.local.stacked.jobs import Job, grouped, trained
 from clients.local.stacked.reasons import NotStackableError, check_stackable
 from common.errors import described
 
+ALONE = (
+    "some clients train one by one, although runtime.stack is above 1: no other client of their stack has the"
+    " same model size, and attributes of the same form"
+)
+
 Ticket = TypeVar("Ticket")
 Reply = TypeVar("Reply")
 
@@ -51,6 +56,8 @@ class Answers(Generic[Ticket, Reply]):
             if len(group) > 1:
                 yield from self._stacked(group)
             else:
+                if len(jobs) > 1:
+                    self.say(ALONE)
                 yield self.alone(group[0].ticket)
 
     def _stacked(self, jobs: Sequence[Job[Ticket]]) -> Iterator[Reply]:
@@ -67,4 +74,4 @@ class Answers(Generic[Ticket, Reply]):
 
     def _say_why(self, error: Exception) -> None:
         reason = str(error) if isinstance(error, NotStackableError) else described(error)
-        self.say(f"clients are trained one by one, although runtime.stack is above 1: {reason}")
+        self.say(f"clients train one by one, although runtime.stack is above 1: {reason}")

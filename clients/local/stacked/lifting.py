@@ -32,7 +32,8 @@ def signature(tree: Tree) -> Any:
     if isinstance(tree, torch.Tensor):
         return (torch.Tensor, tree.shape, tree.dtype)
     if isinstance(tree, dict):
-        return (dict, *((key, signature(value)) for key, value in tree.items()))
+        items = ((key, signature(value)) for key, value in tree.items())
+        return (dict, frozenset(items))  # a checkpoint may restore the entries in another order
     if isinstance(tree, list | tuple):
         return (type(tree), *map(signature, tree))
     if isinstance(tree, functools.partial):
@@ -53,7 +54,7 @@ def merged(trees: Sequence[Tree], of_leaves: Callable[[Sequence[Tree]], Tree]) -
         return first
     if not isinstance(first, dict | list | tuple | functools.partial):
         return of_leaves(trees)
-    parts = [children(tree) for tree in trees]
+    parts = [[tree[key] for key in first] if isinstance(first, dict) else children(tree) for tree in trees]
     inner = [merged(values, of_leaves) for values in zip(*parts, strict=True)]
     withheld = next((value for value in inner if isinstance(value, Withheld)), None)
     return withheld or rebuilt(first, inner)

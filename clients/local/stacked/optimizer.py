@@ -58,7 +58,7 @@ class StackedOptimizer:
     def state_of(self, row: int) -> Tensors:
         """Return what is kept of one client's parameters: ``<quantity>/<name>`` → value."""
         return {
-            f"{quantity}/{name}": value if quantity == COUNT else value[row]
+            f"{quantity}/{name}": value.clone() if quantity == COUNT else value[row]
             for name, leaf in self.leaves.items()
             for quantity, value in self.optimizer.state.get(leaf, {}).items()
             if isinstance(value, torch.Tensor)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from analysis.live import files
 from analysis.live.files import is_written, read_rows
-from analysis.live.snapshot import find_runs, snapshot, thinned
+from analysis.live.snapshot import find_runs, snapshot, thinned, watchable
+from common.errors import UserError
 
 HEADER = "round,train_loss,test_loss,test_accuracy,failures,seconds\n"
 
@@ -154,6 +155,18 @@ def test_folders_of_runs_and_several_paths(tmp_path: Path) -> None:
     assert set(find_runs(tmp_path)) == {"one/trials/t1", "two"}
     names = [run["name"] for run in snapshot([tmp_path / "one", tmp_path / "two"])["runs"]]
     assert names == [f"{tmp_path}/one/trials/t1", f"{tmp_path}/two"]
+
+
+def test_patterns(tmp_path: Path) -> None:
+    make_run(tmp_path / "a1")
+    make_run(tmp_path / "a2")
+    make_run(tmp_path / "[b]")
+    (tmp_path / "a-file").touch()
+    (tmp_path / "a-foreign").mkdir()
+    assert watchable([tmp_path / "a*", tmp_path / "a1"]) == [tmp_path / "a1", tmp_path / "a2"]
+    assert watchable([tmp_path / "[b]"]) == [tmp_path / "[b]"]  # a folder of this name comes first
+    with pytest.raises(UserError, match="there is no directory"):
+        watchable([tmp_path / "c*"])
 
 
 def test_a_directory_that_vanishes_is_said(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import run_simulation
 from analysis.__main__ import main as analyse
 from analysis.comparison import report as page
-from common.config import PROJECT_ROOT, parse_toml, settle_budget
+from common.config import PROJECT_ROOT, parse_toml
 from common.plugins import use_folders
 from common.search.trials import Trial, Workers, ranked, read_trials, trial_path, write_trial
 from runtimes.search import launch
@@ -97,7 +97,7 @@ def test_search_then_the_winner_with_seeds(
     best = max(found, key=lambda trial: (trial.value, -trial.number))
     assert f"the winner is {best.name}" in output
     values = parse_toml((tmp_path / "s" / "best.toml").read_text(), "best.toml")
-    expected = settle_budget(parse_toml(HEAD, "head")) | best.values | {"method.name": "fedper"}
+    expected = parse_toml(HEAD, "head") | best.values | {"method.name": "fedper"}
     assert values == expected  # the trials' rounds, and what keeps test data out, are not in it
     table = pd.read_csv(tmp_path / "s" / "search.csv")
     assert table["trial"][0] == best.name
@@ -325,3 +325,11 @@ def test_the_example_of_the_documentation(search: Searcher, tmp_path: Path) -> N
     )
     small_best = ["--rounds-scale", "0.05", "--set", "local.steps=1", "--run-dir", str(tmp_path / "best")]
     assert run_simulation.main([str(tmp_path / "s" / "best.toml"), *small_best]) == 0
+
+
+def test_trials_are_runs_for_every_analysis(search: Searcher, tmp_path: Path) -> None:
+    assert search(SEARCH.replace("trials = 3", "trials = 2")) == 0
+    trials, out = str(tmp_path / "s" / "trials"), str(tmp_path / "out")
+    assert analyse(["report", trials, "--out", f"{out}.html"]) == 0
+    assert "Validation accuracy (%)" in Path(f"{out}.html").read_text()
+    assert analyse(["compare", trials, "--out", f"{out}.png"]) == 0
