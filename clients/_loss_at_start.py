@@ -17,8 +17,8 @@ class LossAtStart(Client):
 
     def begin_round(self) -> None:
         """Measure the loss."""
-        self.loss_at_start = full_loss(self)
+        self.loss_at_start = torch.tensor(full_loss(self), dtype=torch.float64)
 
     def end_round(self, params: Tensors) -> Payload:
         """Send it."""
-        return {"loss": {"at-start": torch.tensor(self.loss_at_start, dtype=torch.float64)}}
+        return {"loss": {"at-start": self.loss_at_start}}
