@@ -13,7 +13,11 @@ from common.command_line import guarded, show_warnings_as_lines
 from common.errors import UserError, nearest
 
 # Commands that compute with a run's model or data live above this room; they are named, not imported.
-ELSEWHERE = {"confusion": "runtimes.prediction.confusion", "predict": "runtimes.prediction.predict"}
+ELSEWHERE = {
+    "confusion": "runtimes.prediction.confusion",
+    "predict": "runtimes.prediction.predict",
+    "splits": "runtimes.splits",
+}
 
 
 def commands() -> dict[str, str]:

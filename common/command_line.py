@@ -77,5 +77,13 @@ def leave_closed_pipe() -> None:
 def make_console() -> Console:
     """Return a console as wide as the terminal; into a pipe or a file no table is cut or wrapped."""
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
-        return Console()
-    return Console(width=_WIDTH_OF_FILES)
+        return _Console()
+    return _Console(width=_WIDTH_OF_FILES)
+
+
+class _Console(Console):
+    """A console that leaves a closed pipe to `guarded`; rich's own ends the process with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error go on to whoever guards the command."""
+        raise BrokenPipeError

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+from flwr.common.constant import HEARTBEAT_PATIENCE
 from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest, UnregisterNodeRequest
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.control import ControlHttpClient
@@ -31,7 +32,7 @@ class Node:
     status : str
         ``registered`` (never seen), ``online``, ``offline`` or ``unregistered``.
     last_seen : str
-        When it last changed between online and offline, in UTC; empty if never.
+        When its last heartbeat came, or it went, in UTC; empty if never.
     public_key : bytes
         Its key, PEM.
     """
@@ -107,7 +108,9 @@ def registered(nodes: Sequence[Node]) -> list[Node]:
 def _node(info: NodeInfo) -> Node:
     seen = max(info.last_activated_at, info.last_deactivated_at)
     if info.status == "online" and info.online_until:
-        seen = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(info.online_until - info.heartbeat_interval))
+        seen = time.strftime(
+            "%Y-%m-%dT%H:%M:%S", time.gmtime(info.online_until - HEARTBEAT_PATIENCE * info.heartbeat_interval)
+        )
     return Node(info.node_id, info.name, info.status, seen[:19].replace("T", " "), bytes(info.public_key))
 
 

@@ -1,19 +1,21 @@
 """Inputs that a person gives to a trained model, read as the data set's own files are."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from common.errors import UserError
+from common.files import read_text
 from datasets.conversion import as_inputs
 from datasets.dataset import Kind
 from datasets.images.decoding import fit
 from datasets.images.files import ENDINGS, image_files, printable
 from datasets.images.pixels import decode_image
 from datasets.sets.npz import read_arrays
+from datasets.shakespeare.given_text import given_text
 from datasets.tables import Encoder, Table, read_table
 
 # Weights of red, green and blue in the grey of ITU-R BT.601, in units of 2^-16; they add up to 1.
@@ -22,11 +24,21 @@ _GREY = np.array([19595, 38470, 7471], dtype=np.uint32)
 
 @dataclass(frozen=True, eq=False)
 class GivenInputs:
-    """Raw inputs, what each is called, and how many images were resized."""
+    """Raw inputs, what each is called, and how many images were resized.
+
+    Attributes
+    ----------
+    positions : list of int
+        Of texts, after which token the prediction is asked for; empty for other inputs.
+    remarks : list of str
+        What a person should know of how inputs were read.
+    """
 
     names: list[str]
     inputs: torch.Tensor
     num_resized: int = 0
+    positions: list[int] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -45,28 +57,36 @@ class InputReader:
     input_shape: tuple[int, ...]
     encoder: Encoder | None = None
     delimiter: str = ","
+    classes: Sequence[str] = ()
 
-    def read(self, paths: Sequence[Path]) -> GivenInputs:
-        """Read files and folders.
+    def read(self, paths: Sequence[Path], texts: Sequence[str] = ()) -> GivenInputs:
+        """Read files and folders, and take texts.
 
         Raises
         ------
         UserError
             If a file is missing, damaged, or not what the model takes.
         """
-        if self.kind == "tokens":
-            raise UserError(
-                "this model is of text, and takes token ids, which files do not have: use load_run in Python"
-            )
+        if texts and self.kind != "tokens":
+            raise UserError(f"--text is for models of text, and this one takes {self.kind}")
         names: list[str] = []
         parts: list[torch.Tensor] = []
+        positions: list[int] = []
+        remarks: list[str] = []
         num_resized = 0
+        for given in (self._of_text(text, shortened(text)) for text in texts):
+            names += given.names
+            parts.append(given.inputs)
+            positions += given.positions
+            remarks += given.remarks
         for path in paths:
             for given in self._read(path):
                 names += given.names
                 parts.append(given.inputs)
+                positions += given.positions
+                remarks += given.remarks
                 num_resized += given.num_resized
-        return GivenInputs(names, torch.cat(parts), num_resized)
+        return GivenInputs(names, torch.cat(parts), num_resized, positions, remarks)
 
     def _read(self, path: Path) -> Iterator[GivenInputs]:
         ending = path.suffix.lower()
@@ -75,12 +95,29 @@ class InputReader:
             raise UserError(f"there is no {shown}")
         if ending == ".npz" and not path.is_dir():
             yield self._of_arrays(path)
+        elif self.kind == "tokens":
+            if path.is_dir() or ending != ".txt":
+                raise UserError(
+                    f"{shown}: the model takes text: give a .txt file, --text, or a .npz with 'inputs'"
+                )
+            yield self._of_text(read_text(path).rstrip("\n"), shown)
         elif self.kind == "images":
             yield from self._of_images(path)
         elif ending == ".csv" and not path.is_dir():
             yield self._of_table(path)
         else:
             raise UserError(f"{shown}: the model takes features: give a .csv file, or a .npz with 'inputs'")
+
+    def _of_text(self, text: str, name: str) -> GivenInputs:
+        given = given_text(text, self.classes, self.input_shape[0])
+        remarks = []
+        if given.unknown:
+            remarks.append(f"{name}: characters that the model does not know: {given.unknown}")
+        if given.filled:
+            remarks.append(
+                f"{name}: {given.filled} spaces before it, since the model takes {self.input_shape[0]}"
+            )
+        return GivenInputs([name], torch.from_numpy(given.ids[None].copy()), 0, [given.position], remarks)
 
     def _of_images(self, path: Path) -> Iterator[GivenInputs]:
         files = image_files(path) if path.is_dir() else [path]
@@ -113,7 +150,8 @@ class InputReader:
                 f"{shown}: a sample of 'inputs' has the shape {tuple(inputs.shape[1:])}, and the model takes"
                 f" {self.input_shape}"
             )
-        return GivenInputs([f"{shown}[{index}]" for index in range(len(inputs))], inputs)
+        last = [self.input_shape[-1] - 1] * len(inputs) if self.kind == "tokens" else []
+        return GivenInputs([f"{shown}[{index}]" for index in range(len(inputs))], inputs, 0, last)
 
     def _of_table(self, path: Path) -> GivenInputs:
         table = read_table(path, self.delimiter)
@@ -130,6 +168,12 @@ class InputReader:
             )
         names = [f"{printable(str(path))}:{line}" for line in table.lines]
         return GivenInputs(names, torch.from_numpy(values))
+
+
+def shortened(text: str, most: int = 30) -> str:
+    """Return how a text is called: its end."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"…{line[1 - most :]}"
 
 
 def _with_channels(pixels: np.ndarray, channels: int, file: Path) -> np.ndarray:

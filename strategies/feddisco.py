@@ -1,21 +1,18 @@
 """FedDisco (Ye et al., ICML 2023, arXiv:2305.19229, Eq. 5): weights by size and by label discrepancy."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
-from flwr.serverapp import Grid
 from pydantic import Field
 
-from strategies._run_facts import RunFacts
-from strategies.fedavg import FedAvg
+from strategies._client_weights import ClientWeights
 
 Discrepancy = Literal["kl", "l1", "l2"]
 _ROUNDING = 1e-12  # the divergence of equal frequencies is 0 but for this
 
 
-class FedDisco(FedAvg):
+class FedDisco(ClientWeights):
     """p_i is proportional to max(0, n_i / sum_j n_j - a d_i + b) over the clients of the round.
 
     d_i is how far the client's class frequencies are from uniform ones. As in the authors' code ``kl`` sums
@@ -23,17 +20,9 @@ class FedDisco(FedAvg):
     FedAvg.
     """
 
-    TRANSIENT = (*FedAvg.TRANSIENT, "_clients", "_weights", "_client")
-
     a: Annotated[float, Field(ge=0)] = 0.5
     b: Annotated[float, Field(ge=0)] = 0.1
     discrepancy: Discrepancy = "kl"
-
-    def __init__(self, **parameters: object) -> None:
-        super().__init__(**parameters)
-        self._clients: Mapping[int, int] = {}
-        self._weights: dict[int, float] = {}
-        self._client = 0
 
     def shows_labels(self) -> str:
         """Say that weights are made of labels."""
@@ -43,30 +32,13 @@ class FedDisco(FedAvg):
         """Say that weights are made of labels."""
         return "whose weights depend on the clients' labels"
 
-    def setup(self, run: RunFacts) -> None:
-        """Take note of who is who."""
-        super().setup(run)
-        self._clients = run.client_ids
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Weigh the clients of the round."""
-        cohort = [self._clients[node] for node in grid.get_node_ids()]
+    def cohort_weights(self, cohort: Sequence[int]) -> list[float]:
+        """Return p_i before it is normalised."""
         sizes = self.client_examples[cohort].double()
         base = torch.ones_like(sizes) if self.weighting == "uniform" else sizes
         distances = label_discrepancy(self.label_counts[cohort], self.discrepancy)
-        weights = adjusted_weights(base / base.sum(), distances, self.a, self.b)
-        self._weights = dict(zip(cohort, weights.tolist(), strict=True))
-        return super().configure_train(server_round, arrays, config, grid)
-
-    def before_reply(self, reply: Message) -> None:
-        """Look up whose reply it is."""
-        self._client = self._clients[reply.metadata.src_node_id]
-
-    def client_weight(self, metrics: MetricRecord) -> float:
-        """Return p_i before it is normalised."""
-        return self._weights[self._client]
+        weights: list[float] = adjusted_weights(base / base.sum(), distances, self.a, self.b).tolist()
+        return weights
 
 
 def label_discrepancy(counts: torch.Tensor, kind: Discrepancy) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.comparison.groups import by_configuration
+from analysis.comparison.groups import Groups, by_configuration
 from analysis.comparison.mean_curve import draw_mean_curve
 from analysis.legend import Legend, line_look
 from analysis.reading.runs import Run, is_accuracy, unit
@@ -22,8 +22,12 @@ def plot_comparison(runs: Sequence[Run], path: Path) -> Path:
     path : pathlib.Path
         The picture to write.
     """
-    groups = by_configuration(runs)
-    metric = str(runs[0].curve.name)
+    return plot_groups(by_configuration(runs), path)
+
+
+def plot_groups(groups: Groups, path: Path) -> Path:
+    """Draw one line per configuration, as `plot_comparison`, with labels that they have already."""
+    metric = str(groups[0][1][0].curve.name)
     legend = Legend([label for label, _ in groups], _WIDTH)
     looks = [legend.look(number, line_look(number)) for number in range(len(groups))]
     figure = new_figure(_WIDTH, _HEIGHT + legend.height)

@@ -40,6 +40,8 @@ def load_groups(directories: Sequence[Path], metric: str) -> Groups:
         sweep = read_sweep(directory)
         loaded = next(iter(load_finished(sweep, [metric]).values()))
         found = by_label(sweep, loaded)
+        if lacking := [entry.name for entry in sweep.finished if entry.name not in loaded]:
+            warnings.warn(f"{directory}: without {metric}: {', '.join(lacking)}", stacklevel=2)
         groups.extend((with_seeds(f"{prefix}{label}", runs), runs) for label, runs in found.items())
 
     for_each(directories, load)
@@ -58,7 +60,8 @@ def by_label(sweep: Sweep, loaded: Mapping[str, Run]) -> dict[str, list[Run]]:
 
 def with_seeds(label: str, runs: Sequence[Run]) -> str:
     """Return a label that says how many repetitions there are, if several."""
-    return f"{label} ({len(runs)} seeds)" if len(runs) > 1 else label
+    are_seeds = len({run.config.get(SEED_KEY) for run in runs}) == len(runs)
+    return f"{label} ({len(runs)} {'seeds' if are_seeds else 'runs'})" if len(runs) > 1 else label
 
 
 def warn_of_data(groups: Groups, directories: Sequence[Path]) -> None:
@@ -66,6 +69,15 @@ def warn_of_data(groups: Groups, directories: Sequence[Path]) -> None:
     remark = data_remark([run for _, runs in groups for run in runs])
     if remark and not (len(directories) == 1 and is_sweep(directories[0])):
         warnings.warn(remark.removesuffix("."), stacklevel=2)
+
+
+def without(groups: Groups, directories: Sequence[Path]) -> list[str]:
+    """Return the finished runs of directories that are in no group, since they lack the metric."""
+    there = {run.path for _, runs in groups for run in runs}
+    finished: list[Path] = []
+    for path in directories:
+        finished += [entry.path for entry in read_sweep(path).finished] if is_sweep(path) else [path]
+    return distinct_names([path for path in finished if path not in there])
 
 
 def run_label(group: Sequence[Run], keys: Sequence[str]) -> str:

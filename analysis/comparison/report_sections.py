@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.comparison.comparison_plot import plot_comparison
+from analysis.comparison.comparison_plot import plot_groups
 from analysis.comparison.costs import cost_table, plot_costs
 from analysis.comparison.fairness import HEADER, by_group, fairness_rows, plot_fairness
+from analysis.comparison.groups import distinct_names
 from analysis.comparison.participation import participation_table
 from analysis.comparison.pivot import against
 from analysis.comparison.report_settings import differences, environment, repeat
@@ -63,6 +64,9 @@ def _asked(reported: Reported) -> list[Part]:
         parts.append(Text(remark))
     if reported.missing:
         parts.append(Text(f"Not finished, and left out: {', '.join(reported.missing)}.", is_remark=True))
+    if reported.lacking:
+        names = ", ".join(reported.lacking)
+        parts.append(Text(f"Without {readable(reported.metric)}, and left out: {names}.", is_remark=True))
     return parts
 
 
@@ -125,7 +129,7 @@ def _curves(reported: Reported) -> list[Part]:
     )
     sweep = reported.sweep
     if sweep is None:
-        return [_drawn("curves.png", caption, lambda path: plot_comparison(reported.runs, path))]
+        return [_drawn("curves.png", caption, lambda path: plot_groups(reported.groups, path))]
     loaded = load_finished(sweep, [reported.metric])
     (metric, runs), *_ = loaded.items()
     drawn, newest = (
@@ -160,8 +164,10 @@ def _labels(reported: Reported) -> list[Part]:
         key = (tuple(counts.columns), counts.to_numpy(np.int64).tobytes())
         splits.setdefault(key, []).append(run)
     parts: list[Part] = []
+    paths = [run.path for run in reported.runs]
+    called = dict(zip(paths, distinct_names(paths), strict=True))
     for number, runs in enumerate(list(splits.values())[:_MOST_SPLITS]):
-        names = ", ".join(run.path.resolve().name for run in runs[:4]) + (", …" if len(runs) > 4 else "")
+        names = ", ".join(called[run.path] for run in runs[:4]) + (", …" if len(runs) > 4 else "")
         parts += _own_picture(runs[0], "label_distribution", "" if reported.single else f" ({names})", number)
     if len(splits) > _MOST_SPLITS:
         parts.append(Text(f"{len(splits) - _MOST_SPLITS} further splits are not shown.", is_remark=True))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis.comparison.groups import Groups, by_label, load_groups, published_numbers, with_seeds
+from analysis.comparison.groups import Groups, by_label, load_groups, published_numbers, with_seeds, without
 from analysis.comparison.sweep_table import load_finished
 from analysis.reading.runs import Run, default_metric
 from analysis.reading.selection import chosen, unfinished_of
@@ -32,6 +32,8 @@ class Reported:
         What was asked for, by directory.
     missing : list of str
         The runs that have not finished.
+    lacking : list of str
+        The finished runs that have not measured the metric.
     """
 
     title: str
@@ -41,6 +43,7 @@ class Reported:
     published: dict[str, float] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
 
     @property
     def runs(self) -> list[Run]:
@@ -70,7 +73,8 @@ def read_reported(paths: Sequence[Path], metric: str | None = None) -> Reported:
     title = names[0] if len(names) == 1 else f"{len(names)} experiments: {', '.join(names[:4])}"
     title += ", …" if len(names) > 4 else ""
     name = str(groups[0][1][0].curve.name)
-    return Reported(title, name, groups, None, published_numbers(groups), requests, unfinished_of(paths))
+    published, missing, lacking = published_numbers(groups), unfinished_of(paths), without(groups, finished)
+    return Reported(title, name, groups, None, published, requests, missing, lacking)
 
 
 def _of_sweep(sweep: Sweep, metric: str | None, requests: list[Request]) -> Reported:
@@ -88,7 +92,8 @@ def _of_sweep(sweep: Sweep, metric: str | None, requests: list[Request]) -> Repo
     }
     groups = [(with_seeds(label, repetitions), repetitions) for label, repetitions in found.items()]
     missing = [run.name for run in sweep.runs if not run.is_finished]
-    return Reported(sweep.path.resolve().name, shown, groups, sweep, published, requests, missing)
+    lacking = without(groups, [sweep.path])
+    return Reported(sweep.path.resolve().name, shown, groups, sweep, published, requests, missing, lacking)
 
 
 def _request(directory: Path) -> Request:

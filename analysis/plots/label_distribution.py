@@ -1,5 +1,7 @@
 """Which client holds how many examples of which class."""
 
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,14 @@ from matplotlib.figure import Figure
 
 from analysis.many_clients import MOST_DRAWN, draw_histogram, evenly_spaced
 from analysis.reading.run_directory import read_label_distribution
-from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
+from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, panels, save
 
 # With more clients than this, bubbles become dots of a few pixels and a heat map reads better.
 MOST_BUBBLE_CLIENTS = 150
 # Longest list of class names that is written in full.
 MOST_CLASS_NAMES = 100
+_PANEL = (4.6, 3.6)  # inches, of one split among several
+_MOST_IN_A_ROW, _MOST_BUBBLES_OF_A_PANEL, _LETTERS_OF_TITLE = 3, 50, 46
 TICK_STEPS = [step * 10**power for power in range(7) for step in (1, 2, 5)]
 
 
@@ -51,6 +55,30 @@ def plot(run_dir: Path) -> Path:
     else:
         _draw_heat_map(figure, class_axes, counts)
     return save(figure, run_dir / "plots" / "label_distribution.png")
+
+
+def plot_side_by_side(splits: Mapping[str, pd.DataFrame], path: Path) -> Path:
+    """Draw several splits, a panel each: bubbles, or a heat map of more than 50 clients.
+
+    Parameters
+    ----------
+    splits : mapping
+        Title → examples per client (rows) and class (columns); of more than 500 clients some are drawn.
+    path : pathlib.Path
+        The picture.
+    """
+    shown = {name: table.iloc[evenly_spaced(len(table))] for name, table in splits.items()}
+    per_row = min(len(shown), _MOST_IN_A_ROW)
+    figure = new_figure(_PANEL[0] * per_row, _PANEL[1] * -(-len(shown) // per_row))
+    for axes, (name, counts) in zip(panels(figure, len(shown), per_row), shown.items(), strict=True):
+        _label_grid(axes, counts)
+        if len(counts) <= _MOST_BUBBLES_OF_A_PANEL:
+            _draw_bubbles(figure, axes, counts)
+        else:
+            _draw_heat_map(figure, axes, counts)
+        of = f", {len(counts)} of {len(splits[name])} clients" if len(counts) < len(splits[name]) else ""
+        axes.set_title("\n".join(textwrap.wrap(f"{name}{of}", _LETTERS_OF_TITLE)), fontsize=TEXT_SIZE)
+    return save(figure, path)
 
 
 def _size_of_grid(counts: pd.DataFrame) -> tuple[float, float]:

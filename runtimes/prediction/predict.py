@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.table import Table
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from runtimes.prediction.trained import add_model_options, trained_model, write_
 EXAMPLES = """
   python -m analysis predict runs/x photo.png folder-of-photos --out predictions.csv
   python -m analysis predict runs/x --client 3 photo.png
+  python -m analysis predict runs/x --text "To be, or not to b"
   python -m analysis predict runs/x --onnx model.onnx
 """
 
@@ -57,7 +59,10 @@ class Predictions:
             outputs = model.card.outputs
             columns = ("prediction",) if outputs == 1 else tuple(f"prediction {i}" for i in range(outputs))
             return cls(given.names, columns, model.logits(given.inputs), True)
-        return cls(given.names, model.classes, model.probabilities(given.inputs), False)
+        logits = model.logits(given.inputs)
+        if logits.ndim == 3:  # (texts, classes, positions)
+            logits = logits[torch.arange(len(logits)), :, torch.tensor(given.positions)]
+        return cls(given.names, model.classes, logits.softmax(dim=1), False)
 
     def rows(self) -> Iterator[list[str]]:
         """Yield the lines of a file: a header, then for each input its class and all probabilities."""
@@ -94,7 +99,7 @@ def input_reader(card: ModelCard) -> InputReader:
     """Return what reads files as those of the run's data set were read."""
     coding = card.encoding
     if coding is None:
-        return InputReader(card.kind, card.input_shape)
+        return InputReader(card.kind, card.input_shape, classes=card.classes)
     encoder = Encoder(coding.columns, coding.means, coding.categories)
     return InputReader(card.kind, card.input_shape, encoder, coding.delimiter)
 
@@ -103,13 +108,14 @@ def predict(options: argparse.Namespace) -> int:
     """Do what the command line asks for."""
     exports = {"--onnx": options.onnx, "--torch-export": options.torch_export, "--weights": options.weights}
     files = {key: _output(path, key) for key, path in {**exports, "--out": options.out}.items() if path}
-    if not options.inputs and not any(exports.values()):
+    if not options.inputs and not options.text and not any(exports.values()):
         raise UserError("name inputs (files or folders), or a file for --onnx, --torch-export or --weights")
-    if options.out and not options.inputs:
+    if options.out and not options.inputs and not options.text:
         raise UserError("--out takes the predictions, and no inputs are named")
     model = trained_model(options)
-    if options.inputs:
-        given = input_reader(model.card).read([expanded(path, "the command line") for path in options.inputs])
+    if options.inputs or options.text:
+        paths = [expanded(path, "the command line") for path in options.inputs]
+        given = input_reader(model.card).read(paths, options.text)
         _print(Predictions.of(model, given), given, options.top, files.get("--out"))
     if "--weights" in files:
         write_weights(model, files["--weights"])
@@ -122,6 +128,8 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def _print(predictions: Predictions, given: GivenInputs, top: int, out: Path | None) -> None:
+    for remark in given.remarks:
+        print(remark, file=sys.stderr)
     if given.num_resized:
         print(f"resized to the model's size: {given.num_resized} of the images", file=sys.stderr)
     make_console().print(predictions.table(top))
@@ -160,7 +168,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="images, or folders of them; .csv with the columns of the data set; .npz with an array 'inputs'",
+        help="images, or folders of them; .csv with the columns of the data set; .txt; .npz with 'inputs'",
+    )
+    parser.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a text, whose next character is predicted",
     )
     parser.add_argument("--top", type=_positive, default=3, metavar="N", help="classes to show (default 3)")
     parser.add_argument("--out", metavar="FILE.csv", help="write the predictions, with all probabilities")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from common.errors import UserError
 from runtimes.queue.file import QueueFile
@@ -47,6 +48,8 @@ def work(read: Callable[[], QueueFile]) -> int:
                 problem = error
                 say(f"{error}; continuing with the runs that the file had before")
         records.note_running(None)
+        if not stop.requested:
+            _report(runs, file.path)
     if stop.requested:
         say("stopped; the same command resumes")
         return _STOPPED
@@ -54,6 +57,20 @@ def work(read: Callable[[], QueueFile]) -> int:
     if failed:
         say(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}")
     return 1 if failed else 0
+
+
+def _report(runs: list[Run], directory: Path) -> None:
+    """Write one page about all runs that have ended; what fails in it is a line, since they are complete."""
+    from analysis.comparison.report import PAGE_FILE, write
+    from analysis.comparison.reported import read_reported
+
+    ended = [path for path in dict.fromkeys(run.path for run in runs) if (path / "summary.json").is_file()]
+    if not ended:
+        return
+    try:
+        say(f"report: {write(read_reported(ended), directory / PAGE_FILE)}")
+    except UserError as error:
+        say(f"there is no report: {error}")
 
 
 def next_run(runs: list[Run], records: Records) -> Run | None:

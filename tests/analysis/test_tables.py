@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.tables import as_csv, as_latex, as_markdown, write_table
+from analysis.tables import as_csv, as_latex, as_markdown, print_table, write_table
 from common.errors import UserError
 
 HEADER, ROWS = ["run", "final (%)"], [["a_b & c|d", "61.00 ± 1.41"], ["e", "-0.5"]]
@@ -46,3 +46,13 @@ def test_format_by_ending(tmp_path, name, start):
 def test_other_endings_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"must end with \.csv, \.md, \.tex"):
         write_table(tmp_path / "x.xlsx", HEADER, ROWS)
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Closed())
+    with pytest.raises(BrokenPipeError):  # which `guarded` takes; SystemExit(1) is what rich would make of it
+        print_table(HEADER, ROWS)

@@ -63,6 +63,7 @@ _LONG_TAIL: dict[str, Value] = {
 }
 # Every method, with what makes it do all that it can; the others have COMMON alone.
 RUNS: dict[str, dict[str, Value]] = {
+    "afl": {},
     "apfl": {},
     "balanced-softmax": {},
     "creff": {**_LONG_TAIL, "method.matching-steps": 5, "method.retraining-steps": 20},
@@ -112,6 +113,7 @@ RUNS: dict[str, dict[str, Value]] = {
     "per-fedavg": {},
     "pfedhn": {"method.hidden-size": 8, "method.hidden-layers": 1},
     "pfedme": {},
+    "q-ffl": {},
     "ratio-loss": {},
     "scaffold": {},
     "scalefl": _EXITS,

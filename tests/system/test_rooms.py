@@ -36,6 +36,9 @@ EXCEPTIONS = {
     ("runtimes/federation.py", "analysis"),
     ("runtimes/launch.py", "analysis"),
     ("runtimes/sweep.py", "analysis"),
+    ("runtimes/queue/worker.py", "analysis"),
+    ("runtimes/splits.py", "analysis"),
+    ("runtimes/splits.py", "datasets"),
     ("runtimes/search/launch.py", "analysis"),
 }
 

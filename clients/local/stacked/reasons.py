@@ -2,6 +2,8 @@
 
 import sys
 
+from torch import nn
+
 from clients.local.worker import Worker
 from common.chosen import chosen_function
 from common.plugins import OPTIMIZER
@@ -29,6 +31,10 @@ def check_stackable(worker: Worker) -> None:
         raise NotStackableError("local.compile compiles the model for one client")
     if config.local.channels_last and worker.dropout_layers:
         raise NotStackableError("with local.channels-last a client's dropout draws in another order")
+    if any(isinstance(module, nn.RNNBase) for module in worker.model.modules()):
+        raise NotStackableError(
+            "vmap has no rule for torch's recurrent layers, which also hold weights twice"
+        )
     if not is_elementwise(config.optimizer):
         raise NotStackableError(
             f"optimizer.name '{config.optimizer.name}' looks at more than one element at a time"

@@ -5,6 +5,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -18,8 +20,10 @@ from common.config import PROJECT_ROOT, parse_toml
 from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
-from models import load_run
+from datasets.given_inputs import GivenInputs
+from models import RunModel, load_run
 from runtimes.prediction.confusion import confusion_of
+from runtimes.prediction.predict import Predictions
 from runtimes.sequential import SequentialGrid
 from server.checkpoints.stored_config import stored_config
 from server.experiment import run_experiment
@@ -269,3 +273,13 @@ def test_three_lines_of_python_in_another_process(run: Path) -> None:
     )
     label = load_run(run).predict(np.zeros((1, 8, 8), dtype=np.uint8))[0]
     assert done.stdout.strip() == f"{[label, label]} 10"
+
+
+def test_of_a_text_the_prediction_after_its_last_character_counts() -> None:
+    logits = torch.zeros(2, 3, 4)
+    logits[0, 2, 1] = logits[1, 1, 3] = 9
+    card = SimpleNamespace(task="classification")
+    model = SimpleNamespace(card=card, classes=("a", "b", "c"), logits=lambda inputs: logits)
+    given = GivenInputs(["x", "y"], torch.zeros(2, 4), positions=[1, 3])
+    rows = list(Predictions.of(cast("RunModel", model), given).rows())
+    assert [row[1] for row in rows] == ["prediction", "c", "b"]

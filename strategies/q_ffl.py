@@ -1,0 +1,51 @@
+"""q-FFL's server half: q-FedAvg (Li et al., ICLR 2020, arXiv:1905.10497, Algorithm 2)."""
+
+from typing import Annotated
+
+from flwr.app import Message
+from pydantic import Field
+
+from common.records import ARRAYS, METRICS, Payload, Tensors
+from strategies.fedavg import FedAvg
+
+_LEAST = 1e-10  # added to every loss, as in the authors' code: powers of 0 may be infinite
+
+
+class QFFL(FedAvg):
+    """Minimises sum_k p_k F_k^{q + 1} / (q + 1): clients that fare badly count more; q = 0 is FedAvg.
+
+    x <- x - sum_k p_k Delta_k / sum_k p_k h_k with Delta_k = F_k^q L (x - y_k) and h_k = q F_k^{q - 1}
+    ||L (x - y_k)||^2 + L F_k^q; L = 1 / lr. The paper draws clients by p_k = n_k / n and weighs them alike;
+    here they are weighed. Buffers are averaged.
+    """
+
+    TRANSIENT = (*FedAvg.TRANSIENT, "_rate")
+    SECTIONS = frozenset({ARRAYS, "loss"})
+
+    q: Annotated[float, Field(ge=0)] = 1.0
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self._rate = 0.0
+
+    def before_reply(self, reply: Message) -> None:
+        """Take note of the client's learning rate."""
+        self._rate = float(reply.content.metric_records[METRICS]["learning-rate"])  # type: ignore[arg-type]
+
+    def prepare(self, sections: Payload) -> Payload:
+        """Return the model, -Delta_k and h_k; at a rate of 0 nothing has moved, and the mean is taken."""
+        model, lipschitz = sections[ARRAYS], 1 / self._rate if self._rate > 0 else 1.0
+        loss = sections["loss"]["at-start"].double() + _LEAST
+        change = {
+            name: lipschitz * (model[name].double() - self.global_model[name])
+            for name in self.parameter_names
+        }
+        square = sum(value.pow(2).sum() for value in change.values())
+        curvature = self.q * loss ** (self.q - 1) * square + lipschitz * loss**self.q
+        scaled = {name: loss**self.q * value for name, value in change.items()}
+        return {ARRAYS: model, "change": scaled, "curvature": {"h": curvature}}
+
+    def update(self, averages: Payload, server_round: int) -> Tensors:
+        """Step by the ratio of both sums."""
+        h = averages["curvature"]["h"]
+        return self.stepped(averages, {name: value / h for name, value in averages["change"].items()})

@@ -1,0 +1,93 @@
+"""One figure of several metrics."""
+
+import unittest.mock
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+
+from analysis.comparison import curves
+from analysis.comparison.curves import load_metrics, main, mean_curve, plot_curves
+from analysis.legend import MOST_ENTRIES, Legend
+from analysis.style import new_figure, panels
+
+
+@pytest.fixture
+def runs(make_run):
+    return [
+        make_run("a0", (0.1, 0.5), seed=0),
+        make_run("a1", (0.1, 0.7), seed=1),
+        make_run("b0", (0.2, 0.9), seed=0, method__name="scaffold"),
+    ]
+
+
+def test_a_panel_per_metric_a_line_per_configuration_a_band_over_seeds(runs, tmp_path):
+    drawn = []
+    groups, found = load_metrics(runs, ["train_loss", "test_loss", "test_accuracy"], skip=True)
+    with unittest.mock.patch.object(curves, "save", lambda figure, path: drawn.append(figure)):
+        plot_curves(groups, found, tmp_path / "x.png", titles=["a", "b", "c"])
+    (figure,) = drawn
+    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c"]
+    last = figure.axes[2]
+    assert [line.get_ydata().tolist() for line in last.lines] == [
+        pytest.approx([10, 60]),
+        pytest.approx([20, 90]),
+    ]
+    points = last.collections[0].get_paths()[0].vertices
+    assert points[:, 1].max() == pytest.approx(60 + 200**0.5)  # the sample deviation of 50 and 70
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"fedavg (2 seeds)", "scaffold"}
+
+
+def test_the_width_is_that_of_a_column(runs, tmp_path):
+    out = tmp_path / "figure.png"
+    assert main([*map(str, runs), "--out", str(out), "--width", "one", "--labels", "A;B"]) == 0
+    assert imread(out).shape[1] == round(3.5 * 150)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--metric", "nothing"], "no metric 'nothing'"),
+        (["--width", "tow"], "did you mean 'two'"),
+        (["--width", "100"], "2 to 40 inches"),
+        (["--labels", "one"], "--labels has 1 texts, and there are 2"),
+        (["--out", "x.jpeg"], "must end with"),
+        (["--table", "x.xlsx"], "must end with"),
+    ],
+)
+def test_wrong_input_is_one_line(runs, capsys, options, message):
+    assert main([*map(str, runs), *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("count", range(1, 12))
+def test_panels_fill_their_rows(count):
+    figure = new_figure(9, 6)
+    found = panels(figure, count, 4)
+    assert len(found) == count
+    rows = {}
+    for axes in found:
+        place = axes.get_subplotspec()
+        rows.setdefault(place.rowspan.start, []).append(len(place.colspan))
+    width = found[0].get_subplotspec().get_gridspec().ncols
+    assert all(sum(spans) == width and len(spans) <= 4 for spans in rows.values())
+
+
+def test_a_legend_ends_with_how_many_more():
+    figure = new_figure(7, 3)
+    figure.subplots()
+    legend = Legend([f"method {number}" for number in range(300)], 7)
+    legend.draw(figure, [{"color": "black"}] * 300)
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(texts) == MOST_ENTRIES + 1
+    assert texts[-1] == f"and {300 - MOST_ENTRIES} more"
+
+
+def test_seconds_are_those_of_the_rounds_that_all_seeds_measured(runs):
+    groups, found = load_metrics(runs, ["test_accuracy"])
+    group = [found["test_accuracy"][run.path] for run in groups[0][1]]
+    costs = {run.path: curves.read_costs(run.path)["seconds"] for run in group}
+    assert mean_curve(group, costs)["x"].tolist() == pytest.approx([0.5, 1.0])
+    assert all(isinstance(path, Path) for path in costs)
