@@ -181,7 +181,7 @@ def test_every_run_of_a_queue_is_possible(file: Path) -> None:
 
 def test_the_readme_names_every_file() -> None:
     text = (PROJECT_ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
-    names = [f"{file.parent.name}/{file.name}" for file in (*FILES, *QUEUES)]
+    names = [str(file.relative_to(PROJECT_ROOT / "experiments")) for file in (*FILES, *QUEUES)]
     assert [name for name in names if f"`{name}`" not in text] == []
 
 
