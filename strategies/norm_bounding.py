@@ -1,10 +1,11 @@
 """Norm bounding (Sun, Kairouz, Suresh and McMahan 2019, arXiv:1911.07963, section 4.2)."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from common.records import ARRAYS, Payload
+from common.sections import Value
 from strategies.fedavg import FedAvg
 
 
@@ -14,6 +15,8 @@ class NormBounding(FedAvg):
     Norms are over all trainable entries; the others are averaged as they are. ``privacy.*`` does the same and
     adds noise.
     """
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {"method.bound": 0.05}
 
     bound: Annotated[float, Field(gt=0)] = 1.0
 

@@ -103,9 +103,7 @@ class TestReading:
     def test_a_path_that_the_system_refuses(self, tmp_path: Path) -> None:
         (tmp_path / "loop").symlink_to(tmp_path / "loop")
         for path in (tmp_path / "loop", tmp_path / "loop" / "below"):
-            with pytest.raises(
-                UserError, match=r"^some\.key: cannot use the path '.*loop.*': Too many levels"
-            ):
+            with pytest.raises(UserError, match=r"^some\.key: cannot use the path '.*lo.*: Too many levels"):
                 expanded(path, "some.key")
         with pytest.raises(
             UserError, match=r"^some\.key: cannot use the path '/?x+\.\.\.: File name too long"

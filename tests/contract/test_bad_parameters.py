@@ -13,7 +13,10 @@ from tests.conftest import Runner
     ("options", "message"),
     [
         ({"method__name": "fedprox", "method__mu": -0.1}, "method.mu must be greater than or equal to 0"),
-        ({"method__name": "moon", "method__temperature": 0.0}, "method.temperature must be greater than 0"),
+        (
+            {"method__name": "moon", "method__temperature": 0.0},
+            "method.temperature must be greater than or equal to 0.000001",
+        ),
         ({"method__name": "moon", "method__mu": -1.0}, "method.mu must be greater than or equal to 0"),
         ({"method__name": "scafold"}, "did you mean 'scaffold'"),
         ({"method__name": "scaffold", "method__option": 3}, "method.option must be 1 or 2"),

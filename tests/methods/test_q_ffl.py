@@ -38,7 +38,7 @@ def test_q_zero_is_fedavg() -> None:
 def test_a_large_q_evens_out_the_losses() -> None:
     def spread(q: float) -> float:
         federation = Federation("q-ffl", [(1.0, 1.0), (1.0, -3.0)], [1, 1], counts=[3, 1], local=LR, q=q)
-        for _ in range(400):
+        for _ in range(100):
             (w,) = federation.round()
         return abs((w - 1) ** 2 - (w + 3) ** 2) / 2
 

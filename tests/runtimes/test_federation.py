@@ -173,16 +173,6 @@ def test_nodes_are_processes_that_carry_a_run_to_its_summary(helper: Helper) -> 
 
 
 @pytest.mark.slow
-def test_simulated_nodes_carry_a_run_to_its_summary(helper: Helper) -> None:
-    code, output = helper.run("--simulation", "--set", "act=work", "--supernodes", "2")
-
-    assert code == 0, output
-    summary = json.loads((helper.run_directory / "summary.json").read_text())
-    assert sorted(answer["partition-id"] for answer in summary["answers"]) == [0, 1]
-    assert helper.living() == {}
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("action", ["raise", "forget"])
 def test_a_run_without_summary_fails(helper: Helper, action: str) -> None:
     encryption = ["--insecure"] if action == "raise" else []

@@ -151,7 +151,7 @@ def together(parent: Path) -> list[str]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(EXAMPLES[title].code)
         pairs |= dict(text.split("=", 1) for text in EXAMPLES[title].arguments if "=" in text)
-    pairs["local.steps"] = "2"
+    pairs |= {"local.steps": "2", "clients.count": "2"}
     return [part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]
 
 

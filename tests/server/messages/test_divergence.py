@@ -71,7 +71,7 @@ def test_an_aggregate_that_is_not_finite_ends_the_run_before_its_row(
 def test_a_finite_model_whose_loss_overflows_is_not_handed_to_clients(
     run_small: Runner, tmp_path: Path
 ) -> None:
-    with pytest.raises(DivergedError, match=r"test loss of the server's model is (nan|inf) after round 1"):
+    with pytest.raises(DivergedError, match=r"the loss of the server's model is (nan|inf) after round 1"):
         run_small(method__name="fedavgm", model__name="mlp", method__server_learning_rate=1e30)
     assert numbers_are_finite(tmp_path / "run")
 
