@@ -88,12 +88,7 @@ class Messenger:
             return
         clients = iter(states)
         while some := list(itertools.islice(clients, _STATES_AT_ONCE)):
-            contents = {
-                client_id: RecordDict(
-                    {name: to_record(section) for name, section in states[client_id].items()}
-                )
-                for client_id in some
-            }
+            contents = {client_id: _content(states[client_id]) for client_id in some}
             deque(self.query(SET_STATE, contents), maxlen=0)
 
     def take_back(self) -> None:
@@ -129,14 +124,8 @@ class Messenger:
         back = meet_again(self._grid, self._clients, sorted(forgot), timeout)
         for client_id in back:
             self._give_back(client_id, f"client {client_id} is back: its node was started again")
-        repeated = {
-            client_id: Message(
-                messages[client_id].content,
-                dst_node_id=self._clients.node_ids[client_id],
-                message_type=messages[client_id].metadata.message_type,
-            )
-            for client_id in back
-        }
+        message_type = next(iter(messages.values())).metadata.message_type  # all do the same job
+        repeated = self.address(message_type, {client_id: messages[client_id].content for client_id in back})
         yield from exchange(self._grid, repeated, timeout, deadline)
 
     def view(self, cohort: Sequence[int]) -> CohortGrid:

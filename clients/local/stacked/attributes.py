@@ -250,7 +250,7 @@ class Attributes:
 
 
 def _slotted(name: str, tensors: list[torch.Tensor], leaf: Any) -> Tree:
-    """Put a slot in the place of a tensor that a hook has assigned."""
+    """Replace a tensor that a hook has assigned by a slot."""
     if isinstance(leaf, torch.Tensor):
         tensors.append(leaf)
         return Slot(len(tensors) - 1)

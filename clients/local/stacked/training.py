@@ -134,7 +134,7 @@ class StackedTraining:
     # A step.
 
     def _narrow(self, left: int) -> None:
-        """Go on with the first clients only; the others are done."""
+        """Keep the first clients only; the others are done."""
         done = self._attributes.size
         if left == done:
             return
