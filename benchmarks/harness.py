@@ -13,6 +13,7 @@ from common.sections import Value
 from datasets.arrays import Arrays
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
+from server.records.progress import Silence
 from server.records.run_directory import versions
 
 
@@ -21,22 +22,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--tiny", action="store_true", help="sizes that take seconds: not for figures")
     return made
-
-
-class Quiet:
-    """A progress display that shows nothing."""
-
-    def start(self, finished: int, total: int) -> None:
-        """Show nothing."""
-
-    def show(self, row: object) -> None:
-        """Show nothing."""
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
-
-    def stop(self) -> None:
-        """Show nothing."""
 
 
 def benchmark_images() -> Arrays:
@@ -69,7 +54,7 @@ def run(config: Config, grid_class: type[SequentialGrid] = SequentialGrid) -> Pa
     """Run an experiment in a temporary run directory and return it."""
     directory = Path(tempfile.mkdtemp(prefix="benchmark-")) / "run"
     config = Config.from_flat({**config.flat(), "run.directory": str(directory)})
-    return run_experiment(config, grid_class(app, config.clients.count, config.flat()), Quiet())
+    return run_experiment(config, grid_class(app, config.clients.count, config.flat()), Silence())
 
 
 def show(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:

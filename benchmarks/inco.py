@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import nn
 
-from benchmarks.harness import Quiet, make_config, parser, show
+from benchmarks.harness import make_config, parser, show
 from clients.app import app
 from common.config import Config
 from common.device import prepare_process
@@ -22,6 +22,7 @@ from common.sections import Value
 from models.architectures.residual import ResidualNetwork
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
+from server.records.progress import Silence
 from strategies._aggregation import WeightedAverage
 from strategies._inco import InCoOptions, apply_inco
 from strategies._inco_targets import inco_targets
@@ -52,7 +53,7 @@ def average(replies: list[Tensors]) -> Tensors:
     return mean.mean()
 
 
-class Clock(Quiet):
+class Clock(Silence):
     """Notes the CPU time at the end of every round."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.harness import Quiet, make_config, parser, show
+from benchmarks.harness import make_config, parser, show
 from clients.app import app
 from common.config import Config
 from common.records import Payload
@@ -21,6 +21,7 @@ from datasets.configured import open_dataset
 from runtimes.sequential import SequentialGrid
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.experiment import run_experiment
+from server.records.progress import Silence
 from server.records.run_directory import peak_rss_mb
 
 COHORT = 100
@@ -33,7 +34,7 @@ def samples(root: Path, *, clients: int = 1000) -> Arrays:
     return Arrays((inputs, targets), (inputs[:100], targets[:100]), kind="features")
 
 
-class Stopwatch(Quiet):
+class Stopwatch(Silence):
     """Notes the processor's time at the start of the rounds and after each."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from datasets.configured import open_dataset
 from datasets.partition_report import label_counts
 from datasets.partition_scheme import partition_clients
 from runtimes.command import exit_code
-from runtimes.sweep import PlannedRun, plan
+from runtimes.sweep import PlannedRun, parse_seeds, plan
 from server.checkpoints.stored_config import find_stored_config, stored_config
 
 Splits = dict[str, pd.DataFrame]
@@ -107,7 +107,7 @@ def _configurations(options: argparse.Namespace) -> Iterator[tuple[str, Config]]
             continue
         experiment = parse_experiment(read_text(path, "experiment"), str(path)) if path else Experiment()
         if options.seeds:
-            experiment = experiment.with_seeds(_seeds(options.seeds))
+            experiment = experiment.with_seeds(parse_seeds(options.seeds))
         selection = LabelFilter(options.only, experiment.axes)
         for item in _planned(experiment, options, selection):
             if item.point in selection:
@@ -126,13 +126,6 @@ def _plain(options: argparse.Namespace) -> argparse.Namespace:
     return argparse.Namespace(
         set=options.set, plugins=options.plugins, runtime="", resume=False, rounds_scale=None, comparator=""
     )
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"--seeds takes integers separated by commas, not '{text}'") from None
 
 
 def _together(names: Sequence[str]) -> str:

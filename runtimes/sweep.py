@@ -117,14 +117,25 @@ def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
         if OWN_ACCURACY not in experiment.metrics:  # the floor shows in the clients' own accuracy alone
             experiment = replace(experiment, metrics=[*experiment.metrics, OWN_ACCURACY])
     if options.seeds:
-        try:
-            seeds = [int(text) for text in options.seeds.split(",")]
-        except ValueError:
-            raise UserError(f"--seeds takes integers separated by commas, not '{options.seeds}'") from None
-        if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
-            raise UserError(f"--seeds names {twice[0]} twice: a repetition needs a seed of its own")
-        experiment = experiment.with_seeds(seeds)
+        experiment = experiment.with_seeds(parse_seeds(options.seeds))
     return experiment
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds that ``--seeds`` names.
+
+    Raises
+    ------
+    UserError
+        If they are no integers, or one comes twice.
+    """
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds takes integers separated by commas, not '{text}'") from None
+    if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
+        raise UserError(f"--seeds names {twice[0]} twice: a repetition needs a seed of its own")
+    return seeds
 
 
 def plan(

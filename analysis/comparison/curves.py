@@ -5,13 +5,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from analysis.command import add_picture, add_runs, add_table, check_files, command
 from analysis.comparison.costs import COSTS, read_costs
 from analysis.comparison.groups import Groups, load_groups, warn_of_data
+from analysis.comparison.mean_curve import draw_mean_curve
 from analysis.legend import Legend, line_look
 from analysis.reading.run_directory import NoDataError
 from analysis.reading.runs import Run, is_accuracy, mean_and_deviation, unit
@@ -101,10 +100,7 @@ def plot_curves(
     for number, (metric, axes) in enumerate(zip(found, panels(figure, len(found), per_row), strict=True)):
         for (_, group), look in zip(groups, looks, strict=True):
             if runs := [found[metric][run.path] for run in group if run.path in found[metric]]:
-                curve = mean_curve(runs, costs) * np.array([1, *[100 if is_accuracy(metric) else 1] * 2])
-                axes.plot(curve["x"], curve["mean"], **look)
-                low, high = curve["mean"] - curve["deviation"], curve["mean"] + curve["deviation"]
-                axes.fill_between(curve["x"], low, high, color=look["color"], alpha=0.2, linewidth=0)
+                draw_mean_curve(axes, runs, 100 if is_accuracy(metric) else 1, costs, **look)
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=against == "rounds"))
         label_axes(axes, COSTS[_FIELDS[against]], unit(metric), titles[number] if titles else "")
@@ -112,13 +108,6 @@ def plot_curves(
         figure.suptitle(title)
     legend.draw(figure, looks)
     return save(figure, path)
-
-
-def mean_curve(runs: Sequence[Run], costs: Mapping[Path, "pd.Series[float]"]) -> pd.DataFrame:
-    """Return ``x``, ``mean`` and ``deviation`` (NaN for one seed) at the rounds that every seed measured."""
-    curves = pd.concat([run.curve for run in runs], axis=1, join="inner")
-    x = pd.concat([costs[run.path] for run in runs], axis=1).mean(axis=1).reindex(curves.index)
-    return pd.DataFrame({"x": x, "mean": curves.mean(axis=1), "deviation": curves.std(axis=1, ddof=1)})
 
 
 def final_table(groups: Groups, found: Mapping[str, Mapping[Path, Run]]) -> tuple[list[str], list[list[str]]]:

@@ -1,6 +1,7 @@
 """A metric over the course of a run, averaged over its repetitions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -8,9 +9,30 @@ from matplotlib.axes import Axes
 
 from analysis.reading.runs import Run
 
+Costs = Mapping[Path, "pd.Series[float]"]
+
+
+def mean_curve(runs: Sequence[Run], costs: Costs | None = None) -> pd.DataFrame:
+    """Return ``x``, ``mean`` and ``deviation`` (NaN for one seed) at the rounds that every seed measured.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Runs that differ in the seed only, loaded with the same metric.
+    costs : mapping, optional
+        Run directory → what x is by round, averaged over the runs that have it; otherwise x is the round.
+    """
+    # A mean over a changing set of seeds would jump.
+    curves = pd.concat([run.curve for run in runs], axis=1, join="inner")
+    x: pd.Index[Any] | pd.Series[float] = curves.index
+    if given := [costs[run.path] for run in runs if run.path in costs] if costs else []:
+        x = pd.concat(given, axis=1).mean(axis=1).reindex(curves.index)
+    mean, deviation = curves.mean(axis=1), curves.std(axis=1, ddof=1)
+    return pd.DataFrame({"x": x, "mean": mean, "deviation": deviation}, index=curves.index)
+
 
 def draw_mean_curve(
-    axes: Axes, runs: Sequence[Run], scale: float, *, against_steps: bool = False, **style: Any
+    axes: Axes, runs: Sequence[Run], scale: float, costs: Costs | None = None, **style: Any
 ) -> None:
     """Draw the mean over seeds as a line, with a band of one sample standard deviation.
 
@@ -18,26 +40,16 @@ def draw_mean_curve(
     ----------
     axes : matplotlib.axes.Axes
         Where to draw.
-    runs : sequence of Run
-        Runs that differ in the seed only, loaded with the same metric.
+    runs, costs
+        As for `mean_curve`.
     scale : float
         Factor of the values, 100 for per cent.
-    against_steps : bool
-        Whether x is the number of mini-batch gradients that all clients together have made, instead of the
-        round.
     **style
         Passed to ``Axes.plot``.
     """
-    # Only rounds that every seed measured: a mean over a changing set of seeds would jump.
-    curves = pd.concat([run.curve for run in runs], axis=1, join="inner") * scale
-    mean = curves.mean(axis=1)
-    x: pd.Index[Any] | pd.Series[float] = mean.index
-    steps = [run.steps for run in runs if run.steps is not None]
-    if against_steps and steps:
-        x = pd.concat(steps, axis=1).mean(axis=1).reindex(mean.index)
-    axes.plot(x, mean, **style)
+    curve = mean_curve(runs, costs)
+    mean, deviation = scale * curve["mean"], scale * curve["deviation"]
+    axes.plot(curve["x"], mean, **style)
     if len(runs) > 1:
-        deviation = curves.std(axis=1, ddof=1)
-        axes.fill_between(
-            x, mean - deviation, mean + deviation, color=style.get("color"), alpha=0.2, linewidth=0
-        )
+        low, high = mean - deviation, mean + deviation
+        axes.fill_between(curve["x"], low, high, color=style.get("color"), alpha=0.2, linewidth=0)

@@ -144,7 +144,8 @@ def _draw(
             style = looks.line(row, column)
             if len(columns) == 1:
                 style["linestyle"] = "-"
-            draw_mean_curve(axes, runs, scale, against_steps=against_steps, **style)
+            steps = {run.path: run.steps for run in runs if run.steps is not None} if against_steps else None
+            draw_mean_curve(axes, runs, scale, steps, **style)
     integer_ticks(axes.xaxis, most=6)
     axes.grid(alpha=0.3)
 

@@ -1,8 +1,6 @@
 """``<root>/train.npz``, ``test.npz`` and perhaps ``validation.npz``: ``inputs``, ``targets``, ``clients``."""
 
 import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from common.client_tables import DAMAGED_NPZ
 from common.errors import UserError
 from common.files import read_regular
 from common.reading import comma_list
@@ -72,7 +71,7 @@ def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
         raise UserError(
             f"there is no {path}: dataset 'npz' reads train.npz and test.npz in dataset.root"
         ) from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+    except DAMAGED_NPZ as error:
         text = getattr(error, "strerror", None) or str(error)
         reason = " ".join(text.split()) or type(error).__name__
         pickled = (

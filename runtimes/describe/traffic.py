@@ -20,6 +20,7 @@ from common.records import DESCRIBE, GET_STATE, PRELUDE, array_records
 from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
+from server.records.progress import Silence
 
 PAGE = PROJECT_ROOT / "docs" / "what-leaves-a-node.md"
 _MARK = "<!-- recorded -->\n"
@@ -74,22 +75,6 @@ class RecordingGrid(SequentialGrid):
             yield reply
 
 
-class _Silence:
-    """Shows nothing of a run."""
-
-    def start(self, finished: int, total: int) -> None:
-        """Show nothing."""
-
-    def show(self, row: Mapping[str, float]) -> None:
-        """Show nothing."""
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
-
-    def stop(self) -> None:
-        """Show nothing."""
-
-
 def recorded(method: str, options: Mapping[str, Value] | None = None) -> dict[str, Traffic]:
     """Run a method for a round; return message type → what the replies to such messages held."""
     example = load_method(method, {}).example
@@ -97,7 +82,7 @@ def recorded(method: str, options: Mapping[str, Value] | None = None) -> dict[st
         fixed: dict[str, Value] = {"method.name": method, "run.directory": str(Path(folder) / "run")}
         config = Config.from_flat(merge(_SMALL, example, options or {}, fixed))
         with RecordingGrid(app, config.clients.count, config.flat()) as grid:
-            run_experiment(config, grid, _Silence())
+            run_experiment(config, grid, Silence())
         return grid.traffic
 
 

@@ -31,7 +31,7 @@ from runtimes.run import make_grid, saying_how_to_resume
 from runtimes.search.plan import PRUNING, Plan
 from runtimes.search.pruning import pruning
 from runtimes.search.sampling import Sampling
-from runtimes.sweep import SWEEP_FILE, check_one, directory_of, launch_sweep
+from runtimes.sweep import SWEEP_FILE, check_one, directory_of, launch_sweep, parse_seeds
 from server.experiment import run_experiment
 from server.interrupt import StopRequest, stop_between_runs
 from server.messages.divergence import is_divergence
@@ -59,7 +59,8 @@ def launch_search(experiment: Experiment, options: argparse.Namespace, text: str
         _print_list(plan, known or sampling.count, directory, console)
         return 0
     check_writable(directory)
-    seeds_of(options)
+    if options.seeds:
+        parse_seeds(options.seeds)  # before the search, not after it
     _check_stored(plan, directory)
     values = known[0] if known else {key: space.extremes[0] for key, space in plan.search.keys.items()}
     plan.check_winner(plan.trial(values)[0])
@@ -70,14 +71,6 @@ def launch_search(experiment: Experiment, options: argparse.Namespace, text: str
         SearchProcess(plan, sampling, known, directory, options, console).run(text)
         best = _report(plan, directory, console)
         return run_winner(best, directory, options, console) if options.seeds else 0
-
-
-def seeds_of(options: argparse.Namespace) -> None:
-    """Refuse wrong ``--seeds`` before the search, not after it."""
-    if options.seeds:
-        from runtimes.sweep import add_axes
-
-        add_axes(Experiment(), options)
 
 
 def _distinct(plan: Plan, sampling: Sampling) -> list[dict[str, Any]]:
@@ -98,14 +91,14 @@ def _check_stored(plan: Plan, directory: Path) -> None:
     path = directory / SEARCH_FILE
     if not path.is_file():
         return
-    stored, asked = read_json(path), _description(plan)
+    stored, asked = read_json(path), json.loads(json.dumps(_description(plan)))
     if not isinstance(stored, dict):
         raise UserError(f"{path} is damaged: choose another --run-dir")
     for key in asked:
         if key == "trials" and isinstance(stored.get(key), int) and stored[key] <= asked[key]:
             continue
-        if json.loads(json.dumps(asked[key])) != stored.get(key):
-            old, new = _difference(stored.get(key), json.loads(json.dumps(asked[key])))
+        if asked[key] != stored.get(key):
+            old, new = _difference(stored.get(key), asked[key])
             raise UserError(
                 f"{directory} holds another search: {key} was {old} and is {new}; choose another --run-dir"
             )
@@ -294,8 +287,7 @@ def _report(plan: Plan, directory: Path, console: Console) -> Path:
             f"The winner of a search: {best.name} of {len(trials)}, {plan.search.objective} {best.value:.6g}"
             f" on validation data, with {_shown(best.values)}."
         )
-        request = read_text(directory / "request.json")
-        asked = str(json.loads(request).get("comment", ""))
+        asked = str(read_json(directory / "request.json").get("comment", ""))
         lines = [f"# {line}".rstrip() for line in [*asked.splitlines(), *([""] if asked else []), comment]]
         head = "\n".join(lines)
         write_atomic(path, f"{head}\n\n{to_toml(plan.winner(best.values))}".encode())

@@ -111,6 +111,22 @@ class LiveBar:
         self._progress.stop()
 
 
+class Silence:
+    """A display that shows nothing."""
+
+    def start(self, finished: int, total: int) -> None:
+        """Show nothing."""
+
+    def show(self, row: Mapping[str, float]) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
+    def stop(self) -> None:
+        """Show nothing."""
+
+
 class PlainLines:
     """A line every few seconds, and for the first and the last round."""
 

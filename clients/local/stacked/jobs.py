@@ -73,9 +73,10 @@ def trained(jobs: Sequence[Job[Ticket]]) -> Iterator[tuple[Job[Ticket], float, f
 
 def _signature(client: Client) -> Any:
     """Return what clients of a stack have in common, in addition to the form of their attributes."""
-    counts = {key: float(value) for key, value in client.initial_optimizer().items() if key.startswith(COUNT)}
+    kept = client.initial_optimizer()
+    counts = {key: float(value) for key, value in kept.items() if key.startswith(COUNT)}
     rates = tuple(client.step_rates(client.step_budget)) if varies_by_step(client.worker.config) else ()
-    return signature_of(client), tuple(client.initial_optimizer()), tuple(counts.items()), rates
+    return signature_of(client), tuple(kept), tuple(counts.items()), rates
 
 
 def _cached_properties(method: type[Client]) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.image import imread
 
 from analysis.comparison import curves
-from analysis.comparison.curves import load_metrics, main, mean_curve, plot_curves
+from analysis.comparison.curves import load_metrics, main, plot_curves
+from analysis.comparison.mean_curve import mean_curve
 from analysis.legend import MOST_ENTRIES, Legend
 from analysis.style import new_figure, panels
 
