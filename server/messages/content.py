@@ -51,16 +51,17 @@ class ContentCheck:
             yield f"the reply has {len(records)} records, more than {_MOST_RECORDS}"
             return
         sections = array_records(records)
+        group = self._group(client_id) if sections.keys() - {ARRAYS} else ()
         for name, record in sections.items():
             if len(record) > _MOST_ARRAYS or len(name) > _LONGEST_NAME:
                 yield f"the reply's section {_named(name)} has too many arrays, or too long a name"
                 return
-            yield from self._misfits(client_id, name, record)
+            yield from self._misfits(client_id, group, name, record)
             yield from _bad_values(name, record)
         yield from self._bad_metrics(client_id, records.get(METRICS))
-        self._remember(client_id, sections)
+        self._remember(client_id, group, sections)
 
-    def _misfits(self, client_id: int, section: str, record: ArrayRecord) -> Iterator[str]:
+    def _misfits(self, client_id: int, group: object, section: str, record: ArrayRecord) -> Iterator[str]:
         reference = self._references.get(client_id, {})
         for key, array in record.items():
             layout, expected = (array.dtype, tuple(array.shape)), reference.get(key)
@@ -72,22 +73,26 @@ class ContentCheck:
                     f" expected {expected.dtype}{tuple(expected.shape)}"
                 )
             elif section != ARRAYS:
-                yield from self._misfits_of_others(client_id, section, key, layout)
+                yield from self._misfits_of_others(client_id, (group, section, key), layout)
 
-    def _misfits_of_others(self, client_id: int, section: str, key: str, layout: Layout) -> Iterator[str]:
+    def _misfits_of_others(
+        self, client_id: int, place: tuple[object, str, str], layout: Layout
+    ) -> Iterator[str]:
         """Compare an array of a method's own section with the replies before it."""
-        other, first = self._layouts.get((self._group(client_id), section, key), (client_id, layout))
+        other, first = self._layouts.get(place, (client_id, layout))
         if layout != first:
+            _, section, key = place
             yield (
                 f"the reply's '{section}' has {_named(key)} as {layout[0]}{layout[1]}, that of client"
                 f" {other} as {first[0]}{first[1]}"
             )
 
-    def _remember(self, client_id: int, sections: Mapping[str, ArrayRecord]) -> None:
+    def _remember(self, client_id: int, group: object, sections: Mapping[str, ArrayRecord]) -> None:
         for section, record in sections.items():
             for key, array in record.items() if section != ARRAYS else ():
-                place = (self._group(client_id), section, key)
-                self._layouts.setdefault(place, (client_id, (array.dtype, tuple(array.shape))))
+                self._layouts.setdefault(
+                    (group, section, key), (client_id, (array.dtype, tuple(array.shape)))
+                )
 
     def _group(self, client_id: int) -> object:
         """Return what clients with models of one size have in common."""
