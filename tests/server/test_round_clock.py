@@ -5,15 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from flwr.app import Message, RecordDict
+from flwr.app import Message
 
 from common.clock import ClientSpeeds
-from common.records import ARRAYS
 from server.messages.replies import ReplyCheck
 from server.round_clock import RoundClock
 from tests.conftest import Runner
 from tests.methods.asynchronous import configured
-from tests.strategies.messages import record
+from tests.strategies.messages import make_reply
 
 
 def clock(**values: float) -> RoundClock:
@@ -25,8 +24,7 @@ def clock(**values: float) -> RoundClock:
 
 def exchanged(steps: dict[int, int], up: dict[int, int]) -> tuple[dict[int, Message], ReplyCheck]:
     """Return messages of 400 bytes, and a check that has seen replies."""
-    content = RecordDict({ARRAYS: record({"w": [0.0] * 100})})
-    messages = {k: Message(content, dst_node_id=k + 2, message_type="train") for k in {*steps, *up}}
+    messages = {k: make_reply({"w": [0.0] * 100}, num_examples=1) for k in {*steps, *up}}
     check = ReplyCheck(list(messages), {}, tolerate=True)
     check.metrics, check.bytes_up = {k: {"num-steps": made} for k, made in steps.items()}, up
     return messages, check
