@@ -151,14 +151,12 @@ class RoundLoop:
         check = self.calls.check(current.messages, self.parts.participation.weights(cohort), TRAINED)
         self._aggregate(current, check)
         current.metrics, current.worked = check.metrics, current.worked | check.worked
-        self.parts.participation.observe(
-            {client_id: metrics["train_loss"] for client_id, metrics in check.metrics.items()}
-        )
         current.row = {
             **training_row(current, check, cost),
             "steps": steps,
             "virtual_seconds": self.calls.clock.train(current.number, cohort, current.messages, check, steps),
         }
+        current.seconds = self.calls.clock.seconds
         self.observers.on_train(current)
 
     def _aggregate(self, current: Round, check: ReplyCheck) -> None:
