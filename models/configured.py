@@ -58,7 +58,7 @@ def data_parameters(config: Config, num_tokens: int) -> dict[str, Value]:
     Raises
     ------
     UserError
-        If tokens and outputs are numbered differently, and the model has no parameter for that.
+        If tokens and outputs are numbered differently, and the model cannot take as many tokens.
     """
     name = config.model.name
     known = model_parameters(name)
@@ -70,7 +70,10 @@ def data_parameters(config: Config, num_tokens: int) -> dict[str, Value]:
             f"model '{name}' does not take the words of dataset '{config.dataset.name}': it has no parameter"
             " 'tokens', the number of words; use 'sentence-rnn' or 'char-lstm'"
         )
-    return {"tokens": num_tokens, **parameters}
+    tokens = parameters.get("tokens") or num_tokens
+    if isinstance(tokens, int) and tokens < num_tokens:
+        raise UserError(f"model.tokens = {tokens} is below the data's {num_tokens} words: raise it, or 0")
+    return {**parameters, "tokens": tokens}
 
 
 def _is_ours(model: nn.Module) -> bool:

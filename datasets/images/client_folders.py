@@ -69,9 +69,8 @@ def _images(folder: Path, place: ClientFolders) -> Iterator[_Image]:
 
 
 def _raw(images: list[_Image], classes: list[str], clients: tuple[str, ...]) -> RawSplit:
-    numbers = [{name: index for index, name in enumerate(names)} for names in (classes, clients)]
-    targets, owners = (
-        np.array([number[image[place]] for image in images], dtype=np.int64)
-        for place, number in ((1, numbers[0]), (2, numbers[1]))
-    )
+    number_of_class = {name: index for index, name in enumerate(classes)}
+    number_of_client = {name: index for index, name in enumerate(clients)}
+    targets = np.array([number_of_class[label] for _, label, _ in images], dtype=np.int64)
+    owners = np.array([number_of_client[client] for *_, client in images], dtype=np.int64)
     return RawSplit(decoded_files([path for path, *_ in images]), targets, owners)

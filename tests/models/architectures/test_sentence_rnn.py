@@ -71,6 +71,9 @@ def test_the_number_of_words_is_that_of_the_data() -> None:
         ).embedding.num_embeddings
         == 50
     )
+    config = make_config({"model.name": "sentence-rnn", "dataset.name": "sent140", "model.tokens": 9})
+    with pytest.raises(UserError, match=r"model\.tokens = 9 is below the data's 50 words"):
+        build_configured_model(config, (4,), 2, (), True, 50)
     with pytest.raises(UserError, match="'hsu-cnn' does not take the words of dataset"):
         build_configured_model(make_config({"model.name": "hsu-cnn"}), (4,), 2, (), True, 50)
 
