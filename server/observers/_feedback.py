@@ -22,8 +22,8 @@ class Feeds(Observer):
         name = parts.config.participation.name
         if parts.participation.scheme.remembers_updates and parts.config.model.sizes:
             raise UserError(
-                f"participation.name '{name}' compares the changes of whole models: leave model.sizes empty, or"
-                " choose another scheme"
+                f"participation.name '{name}' compares the changes of whole models: leave model.sizes empty"
+                ", or choose another scheme"
             )
         self._changes: dict[int, tuple[FloatArray, float]] = {}
 
