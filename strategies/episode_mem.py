@@ -4,4 +4,4 @@ from strategies.scaffold import Scaffold
 
 
 class EpisodeMem(Scaffold):
-    """G is the mean of all L_i and follows their changes; with ``initialise`` all clients send a first one."""
+    """G is the mean of all L_i and follows their changes; ``initialise`` asks all clients for a first one."""
