@@ -32,6 +32,7 @@ from common.records import (
     SET_STATE,
     SIZE,
     Payload,
+    config_record,
     finite_since,
     is_finite,
     to_payload,
@@ -115,7 +116,7 @@ def make_client(context: Context, message: Message | None = None) -> Client:
         )
     worker = get_worker(config, str(context.node_config.get("data-root", "")))
     if message is not None:
-        worker = worker.sized(str(message.content.config_records[CONFIG].get(SIZE, "")))
+        worker = worker.sized(str(config_record(message.content).get(SIZE, "")))
     state = {
         name: {key: value.to(worker.device, copy=True) for key, value in section.items()}
         for name, section in to_payload(context.state).items()
@@ -130,14 +131,14 @@ def make_client(context: Context, message: Message | None = None) -> Client:
 def run_train(message: Message, context: Context) -> RecordDict:
     """Train one client for one round and keep its state, unless that has gone bad."""
     client = make_client(context, message)
-    sections, metrics = client.train(to_payload(message.content), message.content.config_records[CONFIG])
+    sections, metrics = client.train(to_payload(message.content), config_record(message.content))
     return _with_state(client, message, context, sections, metrics)
 
 
 def run_prelude(message: Message, context: Context) -> RecordDict:
     """Return what the server asks for before a round, and keep the client's state."""
     client = make_client(context, message)
-    answer = client.answer_prelude(to_payload(message.content), message.content.config_records[CONFIG])
+    answer = client.answer_prelude(to_payload(message.content), config_record(message.content))
     return _with_state(client, message, context, *answer)
 
 
@@ -167,14 +168,14 @@ def _with_state(
 def run_evaluate(message: Message, context: Context) -> RecordDict:
     """Evaluate on one client."""
     client = make_client(context, message)
-    metrics = client.test(to_payload(message.content), message.content.config_records[CONFIG])
+    metrics = client.test(to_payload(message.content), config_record(message.content))
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 
 def run_loss(message: Message, context: Context) -> RecordDict:
     """Return the loss of the global model on the client's training data."""
     client = make_client(context, message)
-    metrics = client.training_loss(to_payload(message.content), message.content.config_records[CONFIG])
+    metrics = client.training_loss(to_payload(message.content), config_record(message.content))
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 
@@ -213,7 +214,7 @@ def run_describe(message: Message, context: Context) -> RecordDict:
 
 def _check_number(client: Client, message: Message) -> None:
     """Refuse to be one of another number of clients than the server knows: the partition would differ."""
-    asked = int(message.content.config_records[CONFIG].get("num-clients", 0))  # type: ignore[arg-type]
+    asked = int(config_record(message.content).get("num-clients", 0))  # type: ignore[arg-type]
     count = client.worker.config.clients.count
     if asked and asked != count:
         raise UserError(
@@ -225,7 +226,7 @@ def _check_number(client: Client, message: Message) -> None:
 def run_personal_model(message: Message, context: Context) -> RecordDict:
     """Hand out the model by which this client predicts."""
     client = make_client(context, message)
-    own = client.own_model(to_payload(message.content), message.content.config_records[CONFIG])
+    own = client.own_model(to_payload(message.content), config_record(message.content))
     return RecordDict({ARRAYS: to_record(own)})
 
 
@@ -290,7 +291,7 @@ def answer_together(
         client = make_client(context, message)
         if id(content) not in payloads:
             payloads[id(content)] = to_payload(content)
-        client.prepare(payloads[id(content)], content.config_records[CONFIG])
+        client.prepare(payloads[id(content)], config_record(content))
         return client
 
     def conclude(job: tuple[Message, Context], client: Client, loss: float, started: float) -> Message:

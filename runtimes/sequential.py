@@ -13,7 +13,7 @@ from flwr.clientapp import ClientApp
 
 from clients.app import answer_together, forget_run
 from common.flower import RUN_ID
-from common.records import METRICS
+from common.records import metrics_record
 from common.sections import Value
 from runtimes.client_states import ClientStates
 from runtimes.local_grid import LocalGrid, stacks
@@ -99,7 +99,7 @@ class SequentialGrid(LocalGrid):
         for reply in self.exchange([self._stamp(message) for message in messages]):
             if reply.has_error():
                 raise RuntimeError(str(reply.error.reason).strip().splitlines()[-1])
-            steps += float(reply.content.metric_records[METRICS]["num-steps"])  # type: ignore[arg-type]
+            steps += float(metrics_record(reply.content)["num-steps"])  # type: ignore[arg-type]
         return steps / (clock() - started)
 
     def _context(self, node_id: int) -> Context:
