@@ -15,6 +15,7 @@ MOST_CLIENTS = 10_000_000  # arrays by client must fit into memory
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
 # A list of rounds; a single one comes as a number.
 Rounds = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 PhaseList = Rounds  # one phase without a number of steps is a number, too
@@ -93,15 +94,25 @@ class StragglersSection(ConfigSection):
 
 
 class ClockSection(OpenSection):
-    """How clients differ in speed on a virtual clock (``common/clocks``)."""
+    """How fast clients compute and send on a virtual clock (``common/clock.py``, ``common/clocks``)."""
 
     profile: str
     jitter: NonNegativeFloat
+    seconds_per_step: Seconds
+    latency: Seconds
+    bandwidth: NonNegativeFloat
+    bandwidth_spread: Annotated[float, Field(ge=0, le=100)]
 
     @property
     def choice(self) -> str:
         """What is named."""
         return self.profile
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.bandwidth_spread and not self.bandwidth:
+            raise ValueError("clock.bandwidth-spread needs clock.bandwidth, its median, above 0")
+        return self
 
 
 class StepsSection(OpenSection):
