@@ -7,7 +7,6 @@ from typing import Any
 
 from flwr.app import ArrayRecord, Message, MetricRecord
 
-from common.clock import synchronous_seconds
 from common.errors import UserError
 from common.global_generators import seeded_globally
 from common.outside_code import runs_outside_code
@@ -158,7 +157,7 @@ class RoundLoop:
         current.row = {
             **training_row(current, check, cost),
             "steps": steps,
-            "virtual_seconds": synchronous_seconds(self.config, current.number, cohort),
+            "virtual_seconds": self.calls.clock.train(current.number, cohort, current.messages, check, steps),
         }
         self.observers.on_train(current)
 

@@ -248,10 +248,15 @@ def _subject(failure: ClientFailure, server_round: int) -> str:
     )
 
 
-def num_bytes(messages: Mapping[int, Message]) -> int:
-    """Count the bytes of all arrays of messages."""
+def bytes_by_client(messages: Mapping[int, Message]) -> dict[int, int]:
+    """Count the bytes of all arrays of each message."""
     counted: dict[int, int] = {}  # by identity: most often all messages share their content
     for message in messages.values():
         if id(message.content) not in counted:
             counted[id(message.content)] = content_bytes(message.content)
-    return sum(counted[id(message.content)] for message in messages.values())
+    return {client_id: counted[id(message.content)] for client_id, message in messages.items()}
+
+
+def num_bytes(messages: Mapping[int, Message]) -> int:
+    """Count the bytes of all arrays of messages."""
+    return sum(bytes_by_client(messages).values())

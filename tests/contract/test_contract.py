@@ -12,9 +12,9 @@ from flwr.app import Message
 
 from clients.app import app
 from clients.base import Client
-from clients.local.batches import num_steps
 from clients.local.training import train_locally
 from clients.registry import available_flower_strategies, available_methods
+from common.budget import num_steps
 from common.errors import ClientFailureError
 from runtimes.replay import replay
 from runtimes.sequential import SequentialGrid
