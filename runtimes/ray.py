@@ -19,7 +19,7 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,20 +101,25 @@ class RayGrid(LocalGrid):
         Which messages make a stack depends on their order alone: the bits do not depend on the actors.
         """
         jobs = [_Job(some) for some in stacks(messages, self.stack)]
-        if self._is_measuring and messages and messages[0].metadata.message_type == MessageType.TRAIN:
-            largest = max(jobs, key=lambda job: (job.num_bytes, self._size(job)))
-            jobs.remove(largest)
-            ray.get(self._actors[0].forget_peak.remote())
-            yield from self._spread([largest], self._actors[:1])
-            self._settle_gpus()
-        yield from self._spread(jobs, self._actors)
-
-    def _spread(self, jobs: Iterable[_Job], actors: Iterable[Any]) -> Iterator[Message]:
-        queue, idle = sorted(jobs, key=self._size), list(actors)
         contents: dict[int, Any] = {}
-        for message in (message for job in queue for message in job.messages):
+        for message in messages:
             if id(message.content) not in contents:
                 contents[id(message.content)] = ray.put(message.content)
+        return self._replies(jobs, contents)
+
+    def _replies(self, jobs: list[_Job], contents: Mapping[int, Any]) -> Iterator[Message]:
+        if self._is_measuring and jobs and jobs[0].messages[0].metadata.message_type == MessageType.TRAIN:
+            largest = max(jobs, key=lambda job: (job.num_bytes, self._size(job)))
+            jobs = [job for job in jobs if job is not largest]
+            ray.get(self._actors[0].forget_peak.remote())
+            yield from self._spread([largest], contents, self._actors[:1])
+            self._settle_gpus()
+        yield from self._spread(jobs, contents, self._actors)
+
+    def _spread(
+        self, jobs: Iterable[_Job], contents: Mapping[int, Any], actors: Iterable[Any]
+    ) -> Iterator[Message]:
+        queue, idle = sorted(jobs, key=self._size), list(actors)
         running: dict[Any, tuple[Any, _Job, list[Any]]] = {}
         deaths: Counter[int] = Counter()
         while queue or running:
