@@ -57,7 +57,11 @@ def part_of_gpu(peak: int, total: int, gpus: int, most: int) -> tuple[float, str
     """
     needed = peak * (1 + RESERVE)
     by_memory, by_rest = max(1, int(total / needed)), max(1, -(-most // gpus))
-    part = math.floor(_PARTS / min(by_memory, by_rest)) / _PARTS
+    count = min(by_memory, by_rest, _PARTS)
+    parts = _PARTS // count
+    if _PARTS // parts > count:  # rounded down it would admit more of them
+        parts += 1
+    part = parts / _PARTS
     reckoning = (
         f"resources.gpus-per-client = {part:g}: a client took {_gigabytes(peak)} at its peak, with a reserve"
         f" of {RESERVE:.0%} {_gigabytes(needed)}, of {_gigabytes(total)}, so that {by_memory} fit on a GPU"

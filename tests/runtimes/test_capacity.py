@@ -38,6 +38,7 @@ def test_workers_that_fit(machines: list[Machine], cpus: float, gpus: float, cou
         (15 * GB, 1, 64, 1.0),  # one client ran, so that one fits
         (1 * GB, 2, 4, 0.5),  # twelve would fit on each, and there are CPUs for two
         (1 * GB, 4, 1, 1.0),
+        (GB // 10, 1, 115, 0.0087),  # 0.0086 would admit 116
     ],
 )
 def test_part_of_gpu(peak: float, gpus: int, most: int, part: float) -> None:
@@ -55,7 +56,8 @@ def test_part_of_gpu(peak: float, gpus: int, most: int, part: float) -> None:
 )
 def test_measured_parts_fit_together(peak: int, total: int, gpus: int, most: int) -> None:
     part, _ = part_of_gpu(peak, total, gpus, most)
-    on_each, _ = workers_that_fit([Machine(most, 1)], 1, part)
+    on_each, _ = workers_that_fit([Machine(10_000, 1)], 1, part)
     assert 0 < part <= 1
-    assert on_each * part <= 1
+    assert on_each <= -(-most // gpus)
+    assert on_each * part <= 1 + 1e-12
     assert on_each == 1 or on_each * peak * (1 + RESERVE) <= total
