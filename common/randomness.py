@@ -21,6 +21,7 @@ Purpose = Literal[
     "deal", "shard", "replacement", "step-augment", "step-dropout", "extra-dropout",
     "attack", "attack-update",
     "feature-noise", "clusters", "hypernetwork", "clock", "clock-speed", "clock-jitter",
+    "topology", "gossip",
     "job", "round", "steps", "personal-steps", "extra-steps", "data", "search",
 ]  # fmt: skip
 

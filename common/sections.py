@@ -104,6 +104,12 @@ class ClockSection(OpenSection):
         return self.profile
 
 
+class TopologySection(NamedSection):
+    """Who exchanges models with whom in decentralised methods, and the weights (``common/topologies``)."""
+
+    weights: Literal["metropolis", "lazy-metropolis"]
+
+
 class StepsSection(OpenSection):
     """Local steps that change from round to round (``server/local_steps.py``)."""
 

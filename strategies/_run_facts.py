@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from common.clock import ClientSpeeds
+from common.topologies import Topology
 from models.sizes.population import Population
 from models.sizes.submodels import SubModels
 
@@ -34,6 +35,8 @@ class RunFacts:
         node id → client id.
     speeds : ClientSpeeds, optional
         How long jobs of the clients take on the virtual clock.
+    topology : Topology, optional
+        Whose models a worker receives in decentralised methods.
     population : Population, optional
         The sizes of the clients' models; None if all train the whole model.
     submodels : SubModels, optional
@@ -49,5 +52,6 @@ class RunFacts:
     num_examples: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     client_ids: Mapping[int, int] = field(default_factory=dict)
     speeds: ClientSpeeds | None = None
+    topology: Topology | None = None
     population: Population | None = None
     submodels: SubModels | None = None
