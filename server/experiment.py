@@ -177,6 +177,7 @@ def run_facts(
         torch.from_numpy(clients.num_examples),
         clients.client_ids,
         ClientSpeeds(config),
+        sum(value.nbytes for name, value in model.state_dict().items() if name not in personal),
         Topology(config.topology, config.clients.count, config.seed),
         population,
         SubModels(model, population.sizes) if population else None,

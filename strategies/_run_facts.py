@@ -35,6 +35,8 @@ class RunFacts:
         node id → client id.
     speeds : ClientSpeeds, optional
         How long jobs of the clients take on the virtual clock.
+    model_bytes : int
+        Bytes of the entries of the model that are sent.
     topology : Topology, optional
         Whose models a worker receives in decentralised methods.
     population : Population, optional
@@ -52,6 +54,7 @@ class RunFacts:
     num_examples: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     client_ids: Mapping[int, int] = field(default_factory=dict)
     speeds: ClientSpeeds | None = None
+    model_bytes: int = 0
     topology: Topology | None = None
     population: Population | None = None
     submodels: SubModels | None = None

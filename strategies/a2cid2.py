@@ -26,7 +26,7 @@ class A2CiD2(Decentralised, OnVirtualClock):
     its x and x~ when they are done. Neighbours average at the times of a Poisson process: with m = x_i - x_j,
     x_i <- x_i - m / 2 and x~_i <- x~_i - a m, and j the other way. eta = 1 / (2 sqrt(chi_1 chi_2)) and a =
     sqrt(chi_1 / chi_2) / 2; without ``accelerated`` eta = 0 and a = 1/2, plain asynchronous gossip. A worker
-    averages ``communication_rate`` times per virtual second in the mean. A round ends before the first job
+    averages ``communication_rate`` times per virtual second in the mean, while it computes. A round ends before the first job
     arrives that was begun in it, and has the averagings up to its last arrival.
 
     Attributes
@@ -96,8 +96,9 @@ class A2CiD2(Decentralised, OnVirtualClock):
 
     def _start(self, worker: int, time: float, server_round: int) -> None:
         assert self._speeds is not None
-        arrival = time + self._speeds.job(worker, self.num_started)
-        heapq.heappush(self.in_flight, [arrival, worker, server_round])
+        steps = self._speeds.planned_steps(worker, server_round + 1, int(self.client_examples[worker]))
+        seconds = self._speeds.job(worker, self.num_started, steps) - self._speeds.transfer(worker, 0)
+        heapq.heappush(self.in_flight, [time + seconds, worker, server_round])
         self.num_started += 1
 
     def begin(self, model: Tensors) -> None:
