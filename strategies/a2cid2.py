@@ -26,8 +26,8 @@ class A2CiD2(Decentralised, OnVirtualClock):
     its x and x~ when they are done. Neighbours average at the times of a Poisson process: with m = x_i - x_j,
     x_i <- x_i - m / 2 and x~_i <- x~_i - a m, and j the other way. eta = 1 / (2 sqrt(chi_1 chi_2)) and a =
     sqrt(chi_1 / chi_2) / 2; without ``accelerated`` eta = 0 and a = 1/2, plain asynchronous gossip. A worker
-    averages ``communication_rate`` times per virtual second in the mean, while it computes. A round ends before
-    the first job arrives that was begun in it, and has the averagings up to its last arrival.
+    averages ``communication_rate`` times per virtual second in the mean, while it computes. A round ends
+    before the first job arrives that was begun in it, and has the averagings up to its last arrival.
 
     Attributes
     ----------
