@@ -235,6 +235,11 @@ class Config(ConfigSection):
         """Return the configuration with a number of clients that train at once."""
         return self.model_copy(update={"runtime": self.runtime.model_copy(update={"stack": size})})
 
+    def with_gpus_per_client(self, part: float) -> "Config":
+        """Return the configuration with what one Ray worker takes of the GPUs."""
+        resources = self.resources.model_copy(update={"gpus_per_client": part})
+        return self.model_copy(update={"resources": resources})
+
     def comparable(self, depends_on_rounds: bool = False) -> dict[str, Value]:
         """Return the keys that decide the result: those that a resumed run must share.
 

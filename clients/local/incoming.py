@@ -26,6 +26,7 @@ from common.records import (
     Payload,
     Tensors,
     array_records,
+    config_record,
     to_tensors,
 )
 from models.sizes.submodels import as_splittable
@@ -95,7 +96,7 @@ def _required_records(job: str) -> Collection[str]:
 
 
 def _check_entries(job: str, content: RecordDict) -> None:
-    if job not in _WITHOUT_MODEL and SERVER_ROUND not in content.config_records[CONFIG]:
+    if job not in _WITHOUT_MODEL and SERVER_ROUND not in config_record(content):
         raise RefusedMessageError(f"the message's '{CONFIG}' has no '{SERVER_ROUND}'")
     for name, entries in _ENTRIES.items():
         if not (record := content.config_records.get(name)):

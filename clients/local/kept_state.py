@@ -19,7 +19,7 @@ def settle(state: RecordDict, content: RecordDict) -> None:
     if _ASIDE not in state:
         return
     reply = str(state.config_records[_ASIDE][NUMBER])
-    exchange = content.config_records.get(EXCHANGE)
+    exchange = _exchange(content)
     lost = exchange is not None and reply in exchange[LOST]  # type: ignore[operator]
     del state[_ASIDE]
     for name, record in array_records(state).items():
@@ -31,10 +31,15 @@ def settle(state: RecordDict, content: RecordDict) -> None:
 
 def keep(context: Context, kept: Payload, client_id: int, content: RecordDict) -> None:
     """Store a client's state after a job; put it aside if the message's server may not take the reply."""
-    exchange = content.config_records.get(EXCHANGE)
+    exchange = _exchange(content)
     prefix = "" if exchange is None else _PREFIX
     for name, section in kept.items():
         context.state[prefix + name] = to_record(section)
     if exchange is not None:
         name = reply_name(int(exchange[NUMBER]), client_id)  # type: ignore[arg-type]
         context.state[_ASIDE] = ConfigRecord({NUMBER: name})
+
+
+def _exchange(content: RecordDict) -> ConfigRecord | None:
+    record = content.get(EXCHANGE)
+    return record if isinstance(record, ConfigRecord) else None

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import cast
 
 import torch
@@ -199,7 +200,7 @@ def seed_steps(client: Hooks, purpose: str) -> Callable[[int], None]:
     return seed_step
 
 
-def mixed_precision(device: torch.device, local: LocalSection) -> torch.autocast:
+def mixed_precision(device: torch.device, local: LocalSection) -> AbstractContextManager[object]:
     """Return the context in which a training loss is computed: bfloat16 where that is safe, if asked for."""
     return autocast(device, local.precision)
 
