@@ -3,6 +3,7 @@
 
 python run_simulation.py [EXPERIMENT.toml] [--set key=value ...] [--runtime sequential|ray]
                          [--plugins DIR] [--run-dir DIR] [--resume] [--comparators] [--rounds-scale FACTOR]
+                         [--profile]
 """
 
 import argparse
@@ -51,6 +52,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument(
         "--resume", action="store_true", help="resume from --run-dir's last checkpoint, if any"
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="trace the second round, and show what took longest in it"
     )
     parser.add_argument("--rounds-scale", metavar="FACTOR", type=float, help="take FACTOR times the rounds")
     parser.add_argument("--seeds", metavar="SEED[,SEED]", default="", help="run everything once per seed")

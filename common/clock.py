@@ -1,46 +1,67 @@
 """A virtual clock: how long every client needs for a job, drawn once and for all from the seed."""
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from common.budget import num_steps, round_budget
 from common.clocks import clock_profile
 from common.config import Config
 from common.errors import UserError
 from common.randomness import numpy_generator
 from common.sections import ClockSection
 
+FloatArray = npt.NDArray[np.float64]
+
 
 class ClientSpeeds:
     """Virtual seconds that clients need.
 
-    Client k needs s_k (1 + ``clock.jitter`` E) for a job: s_k is that of ``clock.profile``, the same for the
-    whole run; E is exponential with mean 1 and new for each job.
+    Client k computes for s_k (1 + ``clock.jitter`` E) w: s_k is that of ``clock.profile``, the same for the
+    whole run; E is exponential with mean 1 and new for each job; w is ``clock.seconds-per-step`` times the
+    local steps, or 1 where that is 0. What it receives and sends takes ``clock.latency`` and the bytes of
+    both over its bandwidth in addition.
     """
 
     def __init__(self, config: Config) -> None:
-        self._jitter = config.clock.jitter
-        self._seed = config.seed
+        self._config, self._clock = config, config.clock
         self.seconds_per_job = _seconds_per_job(config.clock, config.clients.count, config.seed)
 
-    def job(self, client_id: int, number: int) -> float:
+    def job(self, client_id: int, number: int, num_steps: int = 1, num_bytes: int = 0) -> float:
         """Return the virtual seconds of one job of a client; jobs differ by a number of any meaning."""
-        seconds = float(self.seconds_per_job[client_id])
-        if self._jitter == 0:
-            return seconds
-        generator = numpy_generator(self._seed, "clock-jitter", number, client_id)
-        return seconds * (1 + self._jitter * float(generator.exponential()))
+        clock, seconds = self._clock, float(self.seconds_per_job[client_id])
+        if clock.seconds_per_step:
+            seconds *= clock.seconds_per_step * num_steps
+        if clock.jitter:
+            generator = numpy_generator(self._config.seed, "clock-jitter", number, client_id)
+            seconds *= 1 + clock.jitter * float(generator.exponential())
+        return seconds + self.transfer(client_id, num_bytes)
+
+    def transfer(self, client_id: int, num_bytes: int) -> float:
+        """Return the virtual seconds of a message to a client and its reply, `num_bytes` together."""
+        clock = self._clock
+        if not clock.bandwidth:
+            return clock.latency
+        factors = _bandwidth_factors(clock, self._config.clients.count, self._config.seed)
+        return clock.latency + num_bytes / (1e6 * clock.bandwidth * float(factors[client_id]))
+
+    def planned_steps(self, client_id: int, server_round: int, num_examples: int, assigned: int = 0) -> int:
+        """Return the local steps that a client is to make in a round; `assigned` as in ``round_budget``."""
+        budget = round_budget(self._config, server_round, client_id, num_examples, assigned)
+        return num_steps(budget, num_examples)
 
     @property
-    def are_equal(self) -> bool:
+    def is_off(self) -> bool:
         """Whether all jobs take one second, as without a clock."""
-        return self._jitter == 0 and bool((self.seconds_per_job == 1).all())
+        clock = self._clock
+        return not (clock.jitter or clock.seconds_per_step or clock.latency or clock.bandwidth) and bool(
+            (self.seconds_per_job == 1).all()
+        )
 
 
 @functools.lru_cache(maxsize=1)
-def _seconds_per_job(section: ClockSection, num_clients: int, seed: int) -> npt.NDArray[np.float64]:
+def _seconds_per_job(section: ClockSection, num_clients: int, seed: int) -> FloatArray:
     profile = clock_profile(section)
     seconds = np.asarray(profile(num_clients, numpy_generator(seed, "clock-speed")), dtype=np.float64)
     if seconds.shape != (num_clients,) or not np.isfinite(seconds).all() or not (seconds > 0).all():
@@ -50,9 +71,9 @@ def _seconds_per_job(section: ClockSection, num_clients: int, seed: int) -> npt.
     return seconds
 
 
-def synchronous_seconds(config: Config, server_round: int, cohort: Sequence[int]) -> float | None:
-    """Return how long a synchronous round waits for the slowest of its clients; None without a clock."""
-    speeds = ClientSpeeds(config)
-    if speeds.are_equal:
-        return None
-    return max((speeds.job(client_id, server_round) for client_id in cohort), default=0.0)
+@functools.lru_cache(maxsize=1)
+def _bandwidth_factors(section: ClockSection, num_clients: int, seed: int) -> FloatArray:
+    """Return by client its bandwidth over ``clock.bandwidth``: log-normal with median 1."""
+    generator = numpy_generator(seed, "clock-bandwidth")
+    factors: FloatArray = np.exp(section.bandwidth_spread * generator.standard_normal(num_clients))
+    return factors

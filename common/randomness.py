@@ -20,7 +20,7 @@ Purpose = Literal[
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout", "extra-dropout",
     "attack", "attack-update",
-    "feature-noise", "clusters", "hypernetwork", "clock", "clock-speed", "clock-jitter",
+    "feature-noise", "clusters", "hypernetwork", "clock", "clock-speed", "clock-jitter", "clock-bandwidth",
     "job", "round", "steps", "personal-steps", "extra-steps", "data", "search",
 ]  # fmt: skip
 

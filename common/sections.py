@@ -10,11 +10,13 @@ from common.round_list import RoundList
 
 Value = bool | int | float | str
 
+KEPT_NAMES = frozenset({"decay", "best"})  # checkpoints that depend on the run
 MOST_CLIENTS = 10_000_000  # arrays by client must fit into memory
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
 # A list of rounds; a single one comes as a number.
 Rounds = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 PhaseList = Rounds  # one phase without a number of steps is a number, too
@@ -93,15 +95,25 @@ class StragglersSection(ConfigSection):
 
 
 class ClockSection(OpenSection):
-    """How clients differ in speed on a virtual clock (``common/clocks``)."""
+    """How fast clients compute and send on a virtual clock (``common/clock.py``, ``common/clocks``)."""
 
     profile: str
     jitter: NonNegativeFloat
+    seconds_per_step: Seconds
+    latency: Seconds
+    bandwidth: NonNegativeFloat
+    bandwidth_spread: Annotated[float, Field(ge=0, le=100)]
 
     @property
     def choice(self) -> str:
         """What is named."""
         return self.profile
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.bandwidth_spread and not self.bandwidth:
+            raise ValueError("clock.bandwidth-spread needs clock.bandwidth, its median, above 0")
+        return self
 
 
 class StepsSection(OpenSection):
@@ -357,10 +369,32 @@ class StateSection(ConfigSection):
 
 
 class CheckpointSection(ConfigSection):
-    """Every how many rounds, and minutes, a checkpoint is committed (the last round always is)."""
+    """When a checkpoint is committed (after the last round in any case), and which ones stay."""
 
     every: Positive
     minutes: NonNegativeFloat
+    keep: Rounds
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        try:
+            # A name stands where a round may.
+            parts = ("1" if part.strip() in KEPT_NAMES else part for part in self.keep.split(","))
+            RoundList(",".join(parts), "checkpoint.keep")
+        except ValueError as error:
+            raise ValueError(f"{error} (or 'decay', or 'best')") from None
+        return self
+
+    @property
+    def kept_names(self) -> frozenset[str]:
+        """Which of `KEPT_NAMES` are named."""
+        return frozenset(part.strip() for part in self.keep.split(",")) & KEPT_NAMES
+
+    @property
+    def kept_rounds(self) -> str:
+        """The rest, which lists rounds."""
+        parts = self.keep.split(",") if self.keep.strip() else []
+        return ",".join(part for part in parts if part.strip() not in KEPT_NAMES)
 
 
 class AnalysisSection(ConfigSection):

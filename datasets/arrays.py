@@ -46,6 +46,10 @@ class Arrays:
         What a person should know, shown at the start of a run.
     encoder : Encoder, optional
         What made the inputs of the columns of a table, so that rows of other tables can become inputs.
+    client_names : sequence of str
+        The clients that integers number from 0, largest first; empty: clients are named by what they are.
+    num_tokens : int
+        Of tokens whose targets are classes: how many there are. 0: tokens and targets are numbered alike.
     test_fraction : float
         Share of the training samples that become the test set where `test` is None; the seed decides which.
 
@@ -62,6 +66,8 @@ class Arrays:
     client: str = ""
     remarks: Sequence[str] = ()
     encoder: Encoder | None = None
+    client_names: Sequence[str] = ()
+    num_tokens: int = 0
     test_fraction: float = 0.0
 
 
@@ -90,7 +96,9 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
         parts["train"].targets, name, tuple(arrays.class_names), request.numbers, kind == "tokens"
     )
     coded = {part: targets.coded(values.targets, part) for part, values in parts.items()}
-    owners, client_names = number_clients({part: values.clients for part, values in parts.items()}, name)
+    owners, client_names = number_clients(
+        {part: values.clients for part, values in parts.items()}, name, tuple(arrays.client_names)
+    )
     splits = {part: Split(inputs[part], coded[part], owners.get(part)) for part in parts}
     remarks = list(arrays.remarks)
     if "test" not in splits:
@@ -102,7 +110,7 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
             f"{len(splits['test'])} of {len(whole)} samples are the test set (dataset.test-fraction)"
         )
     num_classes = 0 if targets.are_numbers else len(targets.class_names)
-    if kind == "tokens" and num_classes:  # tokens and labels are numbered alike
+    if kind == "tokens" and num_classes and not arrays.num_tokens:  # tokens and labels are numbered alike
         num_classes = max(num_classes, 1 + max(int(values.max()) for values in inputs.values()))
     names = (*targets.class_names, *map(str, range(len(targets.class_names), num_classes)))
     dataset = Dataset(
@@ -118,6 +126,7 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
         remarks=tuple(remarks),
         kind=kind,
         encoder=arrays.encoder,
+        num_tokens=arrays.num_tokens,
     )
     _check(dataset, request)
     if request.num_clients and client_names:

@@ -68,7 +68,7 @@ def as_inputs(inputs: Any, kind: Kind, where: str) -> torch.Tensor:
             raise UserError(
                 f"{where}: tokens are integers from 0, (samples, length), not {_described(values)}"
             )
-        return values.to(torch.int32)
+        return values if values.dtype == torch.uint8 else values.to(torch.int32)
     features = values.double() if values.ndim > 1 else values.double()[:, None]
     if not bool(torch.isfinite(features).all()):
         first = int((~torch.isfinite(features)).flatten(1).any(dim=1).nonzero()[0])

@@ -93,6 +93,8 @@ class Dataset:
         float64: what was taken out of the features when they were loaded, to be broadcast over a sample.
     encoder : Encoder or None
         What made inputs of the columns of a table.
+    num_tokens : int
+        Of tokens whose targets are classes: how many there are. 0: tokens and targets are numbered alike.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Dataset:
     feature_mean: torch.Tensor | None = None
     feature_std: torch.Tensor | None = None
     encoder: Encoder | None = None
+    num_tokens: int = 0
 
     @property
     def input_shape(self) -> tuple[int, ...]:

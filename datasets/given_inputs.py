@@ -114,8 +114,10 @@ class InputReader:
         if given.unknown:
             remarks.append(f"{name}: characters that the model does not know: {given.unknown}")
         if given.filled:
+            spaces = "1 space was" if given.filled == 1 else f"{given.filled} spaces were"
             remarks.append(
-                f"{name}: {given.filled} spaces before it, since the model takes {self.input_shape[0]}"
+                f"{name}: shorter than the {self.input_shape[0]} characters that the model takes, so"
+                f" {spaces} put before it"
             )
         return GivenInputs([name], torch.from_numpy(given.ids[None].copy()), 0, [given.position], remarks)
 

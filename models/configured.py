@@ -4,6 +4,7 @@ from torch import nn
 
 from common.config import Config, drop_inherited_defaults
 from common.errors import UserError
+from common.sections import Value
 from models.architectures.text import TextClassifier
 from models.building import build_model, model_parameters
 
@@ -14,6 +15,7 @@ def build_configured_model(
     num_classes: int,
     target_shape: tuple[int, ...] = (),
     is_text: bool | None = None,
+    num_tokens: int = 0,
 ) -> nn.Module:
     """Build the run's model on the CPU with its initial weights.
 
@@ -25,6 +27,8 @@ def build_configured_model(
         As in the data set, the outputs if it has numbers; a dimension of the target is a label per position.
     is_text : bool, optional
         Whether the inputs are token ids; by default if they have one dimension.
+    num_tokens : int
+        How many of them there are; 0: as many as outputs.
 
     Raises
     ------
@@ -32,7 +36,7 @@ def build_configured_model(
         If model or parameters are unknown, or the model does not take such data.
     """
     name = config.model.name
-    parameters = drop_inherited_defaults("model", config.model.parameters, model_parameters(name))
+    parameters = data_parameters(config, num_tokens)
     model = build_model(name, input_shape, num_classes, parameters, config.seed)
     if isinstance(model, TextClassifier) and is_text is False:
         raise UserError(
@@ -46,6 +50,30 @@ def build_configured_model(
             f"model '{name}' takes no text, which dataset '{config.dataset.name}' is: use 'char-lstm'"
         )
     return model
+
+
+def data_parameters(config: Config, num_tokens: int) -> dict[str, Value]:
+    """Return what the configuration sets of the model, with the number of the data's tokens.
+
+    Raises
+    ------
+    UserError
+        If tokens and outputs are numbered differently, and the model cannot take as many tokens.
+    """
+    name = config.model.name
+    known = model_parameters(name)
+    parameters = drop_inherited_defaults("model", config.model.parameters, known)
+    if not num_tokens:
+        return parameters
+    if "tokens" not in known:
+        raise UserError(
+            f"model '{name}' does not take the words of dataset '{config.dataset.name}': it has no parameter"
+            " 'tokens', the number of words; use 'sentence-rnn' or 'char-lstm'"
+        )
+    tokens = parameters.get("tokens") or num_tokens
+    if isinstance(tokens, int) and tokens < num_tokens:
+        raise UserError(f"model.tokens = {tokens} is below the data's {num_tokens} words: raise it, or 0")
+    return {**parameters, "tokens": tokens}
 
 
 def _is_ours(model: nn.Module) -> bool:

@@ -14,6 +14,7 @@ from models.architectures.text import TextClassifier
 from models.building import build_model
 from models.measures.evaluation import logits_of
 from models.model_card import ModelCard, read_card
+from models.weights.round_weights import round_weights
 from models.weights.run_weights import load_run_weights
 
 WEIGHTS = "model.safetensors"
@@ -126,7 +127,7 @@ class RunModel(nn.Module):
             raise UserError("the model takes token ids, which are integers")
 
 
-def load_run(directory: str | Path, weights: str | Path = "") -> RunModel:
+def load_run(directory: str | Path, weights: str | Path = "", round: int | None = None) -> RunModel:
     """Load the model of a finished run; the data that it was trained on are not needed.
 
     Parameters
@@ -135,14 +136,20 @@ def load_run(directory: str | Path, weights: str | Path = "") -> RunModel:
         The run directory: ``model.json`` and ``model.safetensors`` are read.
     weights : str or Path, optional
         Other weights of that model, such as a client's.
+    round : int, optional
+        The global model after this round instead of the last one; the run must have kept its checkpoint.
 
     Raises
     ------
     UserError
-        If the run has not finished, or its files do not go together.
+        If the run has not finished, its files do not go together, or there is no checkpoint of the round.
     """
     directory = expanded(directory, "the run directory")
     card = read_card(directory)
+    if round is not None:
+        if weights:
+            raise UserError("load_run takes weights or a round, not both")
+        weights, card = round_weights(directory, round), card.model_copy(update={"rounds": round})
     _find_plugins(card)
     model = build_model(card.model, card.input_shape, card.outputs, card.parameters, card.seed)
     if isinstance(model, TextClassifier):

@@ -16,7 +16,7 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flwr.app import Error, Message, RecordDict
@@ -123,6 +123,9 @@ class RayGrid(LocalGrid):
         for message in messages:
             if id(message.content) not in contents:
                 contents[id(message.content)] = ray.put(message.content)
+        return self._replies(messages, contents)
+
+    def _replies(self, messages: list[Message], contents: Mapping[int, Any]) -> Iterator[Message]:
         queue = sorted(messages, key=lambda message: self._sizes.get(message.metadata.dst_node_id, 0.0))
         idle = list(self._actors)
         running: dict[Any, tuple[Any, Message, Any]] = {}

@@ -10,6 +10,7 @@ from common.errors import UserError
 from common.experiment_file import Overrides
 from common.inactive import check_active, set_back
 from common.plugins import all_folders
+from common.reading import comma_list
 from common.rounds_scale import scale_rounds
 from runtimes.local_grid import LocalGrid
 
@@ -51,6 +52,9 @@ def configure(
         layers.append({"runtime.name": options.runtime})
     if options.plugins:
         layers.append({"plugins": ",".join(options.plugins)})
+    if options.profile:
+        named = comma_list("observers", str(merge(*stored, *layers)["observers"]))
+        layers.append({"observers": ",".join(dict.fromkeys([*named, "profile"]))})
     run_layer: Overrides = {"run.directory": run_directory, "run.resume": options.resume}
     folders: Overrides = {"plugins": all_folders(merge(*stored, *layers)["plugins"])}
     values = Config.from_flat(merge(*stored, *layers, run_layer, folders)).flat()

@@ -124,7 +124,13 @@ def _planned(experiment: Experiment, options: argparse.Namespace, selection: Lab
 def _plain(options: argparse.Namespace) -> argparse.Namespace:
     """Return what the command line of a run has, as far as it decides the split."""
     return argparse.Namespace(
-        set=options.set, plugins=options.plugins, runtime="", resume=False, rounds_scale=None, comparator=""
+        set=options.set,
+        plugins=options.plugins,
+        runtime="",
+        resume=False,
+        profile=False,
+        rounds_scale=None,
+        comparator="",
     )
 
 

@@ -174,6 +174,7 @@ def run_facts(
         torch.from_numpy(clients.num_examples),
         clients.client_ids,
         ClientSpeeds(config),
+        sum(value.nbytes for name, value in model.state_dict().items() if name not in personal),
         population,
         SubModels(model, population.sizes) if population else None,
     )

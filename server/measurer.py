@@ -96,7 +96,12 @@ class Measurer:
         self._metrics = find_metrics(config.metrics)
         self.device = resolve_device(config.device)
         self.model = model or build_configured_model(
-            config, dataset.input_shape, dataset.num_outputs, dataset.target_shape, dataset.is_text
+            config,
+            dataset.input_shape,
+            dataset.num_outputs,
+            dataset.target_shape,
+            dataset.is_text,
+            dataset.num_tokens,
         )
         self._channels_last = config.local.channels_last or config.evaluate.precision == "bfloat16"
         to_device(self.model, self.device, self._channels_last)

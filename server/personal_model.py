@@ -1,4 +1,6 @@
-"""The model of one client, from a run's last checkpoint."""
+"""The models of clients, from a checkpoint of a run."""
+
+from collections.abc import Iterator, Sequence
 
 from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
@@ -11,10 +13,13 @@ from server.checkpoints.state_codec import restore_attributes
 from server.experiment import prepare
 from server.messages.asking import ask, give_states
 from server.messages.cohort_grid import CohortGrid
+from server.parts import Parts
 
 
-def personal_model(config: Config, grid: Grid, checkpoint: Checkpoint, client_id: int) -> Tensors:
-    """Return the model by which a client predicts, as it would be evaluated after the checkpoint's round.
+def personal_models(
+    config: Config, grid: Grid, checkpoint: Checkpoint, client_ids: Sequence[int]
+) -> Iterator[tuple[int, Tensors]]:
+    """Yield the models by which clients predict, as they would be evaluated after the checkpoint's round.
 
     Parameters
     ----------
@@ -24,26 +29,31 @@ def personal_model(config: Config, grid: Grid, checkpoint: Checkpoint, client_id
         With one node per client, in any state.
     checkpoint : Checkpoint
         Of the run.
-    client_id : int
-        Which client. One that never took part has what it would start with.
+    client_ids : sequence of int
+        Which clients. One that never took part has what it would start with.
 
     Raises
     ------
     UserError
-        If there is no such client, or it has no model of its own.
+        If there is no such client, or they have no models of their own.
     ClientFailureError
         If the client fails.
     """
-    if not 0 <= client_id < config.clients.count:
-        raise UserError(f"there is no client {client_id}: they are 0 to {config.clients.count - 1}")
+    for client_id in client_ids:
+        if not 0 <= client_id < config.clients.count:
+            raise UserError(f"there is no client {client_id}: they are 0 to {config.clients.count - 1}")
     if config.model.sizes:
         raise UserError("the clients of this run hold parts of the model (model.sizes): leave --client out")
     parts = prepare(config, grid)
-    strategy, clients = parts.strategy, parts.clients
-    restore_attributes(strategy, *checkpoint.strategy)
-    give_states(
-        config, grid, clients, {key: state for key, state in checkpoint.clients.items() if key == client_id}
-    )
+    restore_attributes(parts.strategy, *checkpoint.strategy)
+    for client_id in client_ids:
+        yield client_id, _personal_model(parts, grid, checkpoint, client_id)
+
+
+def _personal_model(parts: Parts, grid: Grid, checkpoint: Checkpoint, client_id: int) -> Tensors:
+    config, strategy, clients = parts.config, parts.strategy, parts.clients
+    if client_id in checkpoint.clients:
+        give_states(config, grid, clients, {client_id: checkpoint.clients[client_id]})
     [evaluation] = strategy.configure_evaluate(
         checkpoint.server_round,
         to_record(checkpoint.arrays),

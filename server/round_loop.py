@@ -7,7 +7,6 @@ from typing import Any
 
 from flwr.app import ArrayRecord, Message, MetricRecord
 
-from common.clock import synchronous_seconds
 from common.errors import UserError
 from common.global_generators import seeded_globally
 from common.outside_code import runs_outside_code
@@ -27,6 +26,7 @@ from server.observers import Observers, Round
 from server.parts import Run
 from server.records.client_metrics import summarise_evaluations
 from server.records.training_row import training_row
+from server.stopwatch import Stopwatch
 
 
 class RoundLoop:
@@ -64,6 +64,7 @@ class RoundLoop:
         self.seconds = 0.0
         self.stopped = ""
         self.local_steps = LocalSteps(self.config)
+        self.watch = Stopwatch()
         self.observers = observers
         observers.start(
             run,
@@ -112,7 +113,8 @@ class RoundLoop:
                 runs_outside = runs_outside_code(self.config)
                 if self.server_round == 0:
                     started = time.perf_counter()
-                    initial = self._evaluate_centrally() if self.config.evaluate.first else {}
+                    with self.watch.phase("evaluate"):
+                        initial = self._evaluate_centrally() if self.config.evaluate.first else {}
                     self._notify(Round(0, row={"round": 0, **initial}), started)
                 while self.server_round < self.config.rounds and not self.stopped:
                     number = self.server_round + 1
@@ -125,10 +127,12 @@ class RoundLoop:
 
     def _run_round(self, current: Round, request: StopRequest) -> None:
         started = time.perf_counter()
-        self.messenger.take_back()
+        with self.watch.phase("select"):
+            self.messenger.take_back()
         self._train(current)
         self.server_round = current.number
-        self._evaluate(current)
+        with self.watch.phase("evaluate"):
+            self._evaluate(current)
         current.stop_requested = request.requested
         self._notify(current, started)
         is_committed = self.observers.checkpointing.committed == current.number
@@ -139,28 +143,34 @@ class RoundLoop:
 
     def _train(self, current: Round) -> None:
         cost: Counter[str] = Counter()  # what asking before the round has cost
-        cohort = self.cohorts.select(current.number, self._shared_arrays, cost)
-        steps = self.local_steps.decide(current.number)
-        in_message = steps_config(steps, self.local_steps.done)
-        cohort, worked = self.cohorts.answering(
-            current.number, self._shared_arrays(), cohort, in_message, cost
-        )
-        current.worked |= worked
-        current.messages = self.calls.build(
-            self.strategy.configure_train, current.number, self._shared_arrays(), cohort, in_message
-        )
-        check = self.calls.check(current.messages, self.parts.participation.weights(cohort), TRAINED)
-        self._aggregate(current, check)
-        current.metrics, current.worked = check.metrics, current.worked | check.worked
-        self.parts.participation.observe(
-            {client_id: metrics["train_loss"] for client_id, metrics in check.metrics.items()}
-        )
-        current.row = {
-            **training_row(current, check, cost),
-            "steps": steps,
-            "virtual_seconds": synchronous_seconds(self.config, current.number, cohort),
-        }
-        self.observers.on_train(current)
+        with self.watch.phase("select"):
+            cohort = self.cohorts.select(current.number, self._shared_arrays, cost)
+            steps = self.local_steps.decide(current.number)
+            in_message = steps_config(steps, self.local_steps.done)
+            cohort, worked = self.cohorts.answering(
+                current.number, self._shared_arrays(), cohort, in_message, cost
+            )
+            current.worked |= worked
+        with self.watch.phase("send"):
+            current.messages = self.calls.build(
+                self.strategy.configure_train, current.number, self._shared_arrays(), cohort, in_message
+            )
+            check = self.calls.check(current.messages, self.parts.participation.weights(cohort), TRAINED)
+        with self.watch.phase("reduce"):
+            self._aggregate(current, check)
+            current.metrics, current.worked = check.metrics, current.worked | check.worked
+            self.parts.participation.observe(
+                {client_id: metrics["train_loss"] for client_id, metrics in check.metrics.items()}
+            )
+            current.row = {
+                **training_row(current, check, cost),
+                "steps": steps,
+                "virtual_seconds": self.calls.clock.train(
+                    current.number, cohort, current.messages, check, steps
+                ),
+            }
+        with self.watch.phase("write"):
+            self.observers.on_train(current)
 
     def _aggregate(self, current: Round, check: ReplyCheck) -> None:
         def aggregate(
@@ -168,7 +178,7 @@ class RoundLoop:
         ) -> tuple[ArrayRecord | None, MetricRecord | None]:
             return self.strategy.aggregate_train(number, self.observers.replies(current, replies))
 
-        arrays, _ = self.messenger.reduce(aggregate, current.number, current.messages, check)
+        arrays, _ = self.messenger.reduce(aggregate, current.number, current.messages, check, self.watch)
         current.aggregated = arrays
         if arrays is None:
             self._stand_still(current.number, check)
@@ -227,7 +237,9 @@ class RoundLoop:
         current.row |= self.strategy.columns(current.number)
         current.row["seconds"] = time.perf_counter() - started
         self.seconds += current.row["seconds"]
-        self.observers.on_round(current)
+        with self.watch.phase("write"):  # of this row and its checkpoint it counts for the next round
+            current.row |= self.watch.take()
+            self.observers.on_round(current)
         if self.stopped and current.is_last:
             self.progress.note(f"stopped after round {current.number}: {self.stopped}")
 

@@ -41,7 +41,7 @@ class Asynchronous(FedAvg):
         version → the model; the version of the initial model is 0.
     """
 
-    TRANSIENT = (*FedAvg.TRANSIENT, "_speeds", "_clients", "_concurrency")
+    TRANSIENT = (*FedAvg.TRANSIENT, "_speeds", "_clients", "_concurrency", "_num_bytes")
     PAST_MODELS = ("versions",)
 
     staleness: Staleness = "polynomial"
@@ -59,6 +59,7 @@ class Asynchronous(FedAvg):
         self._speeds: ClientSpeeds | None = None
         self._clients: Mapping[int, int] = {}
         self._concurrency = 1
+        self._num_bytes = 0
 
     def check(self, config: Config) -> None:
         """Refuse what has no meaning without rounds."""
@@ -98,6 +99,7 @@ class Asynchronous(FedAvg):
         """
         super().setup(run)
         self._speeds, self._clients, self._concurrency = run.speeds, run.client_ids, run.cohort_size
+        self._num_bytes = 2 * run.model_bytes  # there and back
         if self.num_arrivals > len(self._clients):
             raise UserError(
                 f"method.buffer-size is {self.num_arrivals}, and a client counts once per buffer: set it"
@@ -146,7 +148,8 @@ class Asynchronous(FedAvg):
             return False
         generator = numpy_generator(self.seed, "clock", self.num_started)
         client_id = nth_left(int(generator.integers(num_idle)), busy)
-        arrival = self.now + self._speeds.job(client_id, self.num_started)
+        steps = self._speeds.planned_steps(client_id, version + 1, int(self.client_examples[client_id]))
+        arrival = self.now + self._speeds.job(client_id, self.num_started, steps, self._num_bytes)
         heapq.heappush(self.in_flight, [arrival, client_id, version])
         self.num_started += 1
         return True

@@ -34,6 +34,8 @@ class RunFacts:
         node id → client id.
     speeds : ClientSpeeds, optional
         How long jobs of the clients take on the virtual clock.
+    model_bytes : int
+        Bytes of the entries of the model that are sent.
     population : Population, optional
         The sizes of the clients' models; None if all train the whole model.
     submodels : SubModels, optional
@@ -49,5 +51,6 @@ class RunFacts:
     num_examples: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     client_ids: Mapping[int, int] = field(default_factory=dict)
     speeds: ClientSpeeds | None = None
+    model_bytes: int = 0
     population: Population | None = None
     submodels: SubModels | None = None

@@ -14,10 +14,11 @@ from strategies._asynchronous import Asynchronous
 
 
 class FedBuff(Asynchronous):
-    """x <- x + lr_s / Q sum_i s(d_i) (y_i - x_i): y_i began with the version x_i, which is d_i versions old.
+    """v <- beta v + 1 / Q sum_i s(d_i) (y_i - x_i); x <- x + lr_s v.
 
-    Q is ``buffer_size``; 0: 10, or fewer if fewer clients work at the same time. With ``weighting =
-    "examples"`` clients weigh n_i / sum_j n_j instead of 1 / Q.
+    y_i began with the version x_i, which is d_i versions old. ``momentum`` is beta, 0 in Algorithm 1; running
+    statistics of BatchNorm have none. Q is ``buffer_size``; 0: 10, or fewer if fewer clients work at the same
+    time. With ``weighting = "examples"`` clients weigh n_i / sum_j n_j instead of 1 / Q.
     """
 
     TRANSIENT = (*Asynchronous.TRANSIENT, "_start_model", "_discount")
@@ -30,12 +31,14 @@ class FedBuff(Asynchronous):
 
     buffer_size: Annotated[int, Field(ge=0)] = 0
     server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weighting: Literal["examples", "uniform"] = "uniform"
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
         self._start_model: Tensors = {}
         self._discount = 1.0
+        self.velocity: Tensors = {}
 
     @property
     def num_arrivals(self) -> int:
@@ -56,12 +59,21 @@ class FedBuff(Asynchronous):
         return {ARRAYS: changes}
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
-        """Step along the mean change; variances of BatchNorm stay at least 0."""
+        """Step along the mean change, or its running sum; variances of BatchNorm stay at least 0."""
         stepped = {}
-        for name, value in averages[ARRAYS].items():
+        for name, value in (averages[ARRAYS] | self._moved(averages[ARRAYS])).items():
             stepped[name] = value
             if value.is_floating_point():
                 old = self.global_model[name]
                 new = old + self.server_learning_rate * value
                 stepped[name] = (new.clamp(min=0) if name.endswith("running_var") else new).to(old.dtype)
         return stepped
+
+    def _moved(self, change: Tensors) -> Tensors:
+        """Return the velocity of the trainable entries; nothing without momentum."""
+        if self.momentum:
+            self.velocity = {
+                name: self.momentum * self.velocity.get(name, 0) + change[name]
+                for name in self.parameter_names
+            }
+        return self.velocity

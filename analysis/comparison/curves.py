@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from analysis.command import add_picture, add_runs, add_table, check_files, command
@@ -24,7 +25,13 @@ METRICS = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 # Inches of one column and of both of a paper with two, and of a slide.
 WIDTHS = {"one": 3.5, "two": 7.2, "slide": 12.0}
 _RATIO = 0.72  # of a panel's height to its width
-_FIELDS = {"rounds": "rounds", "bytes": "megabytes", "steps": "local_steps", "seconds": "seconds"}
+_FIELDS = {
+    "rounds": "rounds",
+    "bytes": "megabytes",
+    "steps": "local_steps",
+    "seconds": "seconds",
+    "virtual": "virtual_seconds",
+}
 
 
 def load_metrics(
@@ -86,7 +93,7 @@ def plot_curves(
         The picture.
     width : float
         Inches.
-    against : {'rounds', 'bytes', 'steps', 'seconds'}
+    against : {'rounds', 'bytes', 'steps', 'seconds', 'virtual'}
         What the horizontal axes are.
     title, titles : str, sequence of str
         Above the figure, and above each panel.
@@ -96,7 +103,7 @@ def plot_curves(
     looks = [legend.look(number, line_look(number)) for number in range(len(groups))]
     height = width / per_row * _RATIO * -(-len(found) // per_row) + legend.height + (0.3 if title else 0)
     figure = new_figure(width, height)
-    costs = {run.path: read_costs(run.path)[_FIELDS[against]] for _, runs in groups for run in runs}
+    costs = {run.path: _cost(run, _FIELDS[against]) for _, runs in groups for run in runs}
     for number, (metric, axes) in enumerate(zip(found, panels(figure, len(found), per_row), strict=True)):
         for (_, group), look in zip(groups, looks, strict=True):
             if runs := [found[metric][run.path] for run in group if run.path in found[metric]]:
@@ -108,6 +115,15 @@ def plot_curves(
         figure.suptitle(title)
     legend.draw(figure, looks)
     return save(figure, path)
+
+
+def _cost(run: Run, name: str) -> "pd.Series[float]":
+    """Return what a run has cost up to each round."""
+    costs = read_costs(run.path)
+    if name not in costs:
+        needed = ": --against virtual needs runs with clock.*" if name == "virtual_seconds" else ""
+        raise NoDataError(f"{run.path} does not count {COSTS[name]}{needed}")
+    return costs[name]
 
 
 def final_table(groups: Groups, found: Mapping[str, Mapping[Path, Run]]) -> tuple[list[str], list[list[str]]]:

@@ -28,6 +28,7 @@ _CAPTIONS = {
     "curves": "Loss and accuracy against rounds",
     "label_distribution": "Training samples of each class that each client holds",
     "participation": "Rounds in which each client took part",
+    "phases": "Seconds of each round by phase; their share of the run",
 }
 _OWN_SECTIONS = ("curves", "label_distribution", "participation")
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
+from common.budget import num_steps
 from common.sections import LocalSection
 
 
@@ -29,11 +30,6 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.targets)
-
-
-def num_steps(local: LocalSection, num_examples: int) -> int:
-    """Return the number of optimiser steps of one client in one round."""
-    return local.steps or local.epochs * local.steps_per_pass(num_examples)
 
 
 def iterate_batches(

@@ -8,15 +8,14 @@ import numpy.typing as npt
 import torch
 from flwr.app import ConfigRecord
 
-from clients.local.batches import num_steps
 from clients.local.optimizers import optimizer_parameters
 from clients.local.step_weights import step_weight_norm
 from clients.local.worker import Worker
+from common.budget import num_steps, round_budget
 from common.randomness import Purpose, torch_generator
 from common.rates import gradual_warmup_steps, learning_rate, step_factors, varies_by_step
 from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, SERVER_ROUND, Payload, Tensors
 from common.sections import LocalSection
-from common.stragglers import steps_in_time, work_share
 from datasets.noise.client_noise import NoisyNormalizer, noise_levels
 from datasets.noise.label_noise import expected_counts
 
@@ -105,16 +104,9 @@ class Job:
     @property
     def budget(self) -> LocalSection:
         """The local budget of this round, or as much of it as a straggler manages."""
-        local = self.worker.config.local
-        if local.steps and (local.phases or local.total_steps):
-            local = local.model_copy(update={"steps": local.step_plan().steps(self.server_round)})
-        if self.assigned_steps:
-            local = local.model_copy(update={"epochs": 0, "steps": self.assigned_steps})
-        share = work_share(self.worker.config, self.server_round, self.client_id)
-        if share == 1:
-            return local
-        steps = steps_in_time(num_steps(local, self.num_examples), share)
-        return local.model_copy(update={"epochs": 0, "steps": steps})
+        return round_budget(
+            self.worker.config, self.server_round, self.client_id, self.num_examples, self.assigned_steps
+        )
 
     @property
     def first_step(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from clients.hooks import Hooks
-from clients.local.batches import num_steps
+from common.budget import num_steps
 from common.config import Config
 from common.errors import UserError
 from common.randomness import Purpose, torch_generator

@@ -9,7 +9,7 @@ from torch import nn
 
 from clients.hooks import Hooks
 from clients.local.attacks import attack_of
-from clients.local.batches import Batch, iterate_batches, num_steps
+from clients.local.batches import Batch, iterate_batches
 from clients.local.metrics import TrainingMetrics
 from clients.local.optimizers import (
     clips_decay,
@@ -19,6 +19,7 @@ from clients.local.optimizers import (
     weight_decays,
 )
 from clients.local.sampling import iterate_stream
+from common.budget import num_steps
 from common.device import autocast
 from common.errors import UserError
 from common.global_generators import seed_again

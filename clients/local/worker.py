@@ -56,7 +56,12 @@ class Worker:
     def _build(self) -> nn.Module:
         dataset = self.dataset
         return build_configured_model(
-            self.config, dataset.input_shape, dataset.num_outputs, dataset.target_shape, dataset.is_text
+            self.config,
+            dataset.input_shape,
+            dataset.num_outputs,
+            dataset.target_shape,
+            dataset.is_text,
+            dataset.num_tokens,
         )
 
     def _adopt(self, model: nn.Module) -> None:

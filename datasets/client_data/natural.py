@@ -11,7 +11,7 @@ from datasets.dataset import Dataset, Split
 
 
 def number_clients(
-    owners: Mapping[str, np.ndarray | None], name: str
+    owners: Mapping[str, np.ndarray | None], name: str, names: tuple[str, ...] = ()
 ) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     """Give clients numbers by descending number of training samples, then by name.
 
@@ -21,6 +21,8 @@ def number_clients(
         Part of the data set → client of every sample, strings or integers, or None.
     name : str
         The data set, for messages.
+    names : tuple of str, optional
+        What the integers of `owners` number, in this order; otherwise they are named as they are.
 
     Returns
     -------
@@ -36,14 +38,15 @@ def number_clients(
         if strange := [part for part, values in owners.items() if values is not None]:
             raise UserError(f"dataset '{name}': '{strange[0]}' has clients, and 'train' has none")
         return {}, ()
+    if names:
+        return {part: torch.from_numpy(ids) for part, ids in owners.items() if ids is not None}, names
     texts = {
         part: _texts(values, f"dataset '{name}', {part}")
         for part, values in owners.items()
         if values is not None
     }
     values, counts = np.unique(texts["train"], return_counts=True)
-    order = sorted(range(len(values)), key=lambda index: (-counts[index], *_natural(str(values[index]))))
-    names = tuple(str(values[index]) for index in order)
+    names = by_size({str(value): int(count) for value, count in zip(values, counts, strict=True)})
     number = {client: index for index, client in enumerate(names)}
     for part, clients in texts.items():
         if unknown := set(map(str, clients)) - set(names):
@@ -52,6 +55,11 @@ def number_clients(
         part: torch.tensor([number[str(client)] for client in clients], dtype=torch.int64)
         for part, clients in texts.items()
     }, names
+
+
+def by_size(samples: Mapping[str, int]) -> tuple[str, ...]:
+    """Return clients by descending number of training samples, then by name, numbers as such."""
+    return tuple(sorted(samples, key=lambda name: (-samples[name], *_natural(name))))
 
 
 def keep_largest(dataset: Dataset, num_clients: int) -> Dataset:
@@ -67,6 +75,8 @@ def keep_largest(dataset: Dataset, num_clients: int) -> Dataset:
             f"clients.count is {num_clients}, and dataset '{dataset.name}' has {len(dataset.client_names)}"
             " clients: lower it"
         )
+    if num_clients == len(dataset.client_names):
+        return dataset
 
     def kept(split: Split) -> Split:
         if split.clients is None:

@@ -34,6 +34,7 @@ from datasets.images.raw import RawDataset
 _FORMAT_VERSION = 3
 _DESCRIPTION = "description.json"
 _ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
+_CLIENTS = ("train_clients", "test_clients")  # which not all data have
 _STEP = 2**20
 _PARTIAL_PREFIX = ".partial-"
 _ABANDONED_AFTER_SECONDS = 24 * 3600
@@ -168,11 +169,15 @@ def _write(folder: Path, raw: RawDataset, image_size: int) -> None:
             inputs.flush()
     np.save(folder / "train_targets.npy", decoded.train_targets)
     np.save(folder / "test_targets.npy", decoded.test_targets)
+    owned = [name for name in _CLIENTS if getattr(decoded, name) is not None]
+    for name in owned:
+        np.save(folder / f"{name}.npy", getattr(decoded, name))
     description = {
         "class_names": decoded.class_names,
         "mean": decoded.mean,
         "std": decoded.std,
-        "crc32": {name: _crc32(folder / f"{name}.npy") for name in _ARRAYS},
+        "client_names": decoded.client_names,
+        "crc32": {name: _crc32(folder / f"{name}.npy") for name in (*_ARRAYS, *owned)},
     }
     (folder / _DESCRIPTION).write_bytes(seal(description))
 
@@ -190,7 +195,8 @@ def _publish(partial: Path, final: Path) -> None:
 def _load(folder: Path) -> DecodedDataset:
     try:
         description = unseal(read_regular(folder / _DESCRIPTION))
-        for name in _ARRAYS:
+        owned = [name for name in _CLIENTS if name in description["crc32"]]
+        for name in (*_ARRAYS, *owned):
             if _crc32(folder / f"{name}.npy") != description["crc32"][name]:
                 raise _DamagedError(f"{name}.npy is not as it was written")
         # Copy-on-write maps count as writable, which torch wants, and never reach the file.
@@ -202,6 +208,8 @@ def _load(folder: Path) -> DecodedDataset:
             class_names=tuple(description["class_names"]),
             mean=tuple(description["mean"]),
             std=tuple(description["std"]),
+            client_names=tuple(description.get("client_names", ())),
+            **{name: np.load(folder / f"{name}.npy") for name in owned},
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise _DamagedError(f"{folder.name}: {error}") from error
@@ -222,6 +230,16 @@ def _check_shapes(decoded: DecodedDataset) -> None:
             raise _DamagedError(f"labels are {targets.dtype} of shape {targets.shape}")
         if targets.size and not 0 <= targets.min() <= targets.max() < num_classes:
             raise _DamagedError("labels are beyond the classes")
+    for clients, targets in (
+        (decoded.train_clients, decoded.train_targets),
+        (decoded.test_clients, decoded.test_targets),
+    ):
+        if clients is None:
+            continue
+        if clients.dtype != np.int64 or clients.shape != targets.shape:
+            raise _DamagedError(f"clients are {clients.dtype} of shape {clients.shape}")
+        if clients.size and not 0 <= clients.min() <= clients.max() < len(decoded.client_names):
+            raise _DamagedError("clients are beyond their names")
     if len(decoded.std) != channels or not all(map(math.isfinite, decoded.mean + decoded.std)):
         raise _DamagedError("the statistics are not finite numbers")
 

@@ -21,7 +21,8 @@ _IMAGES_PER_STEP = 512
 class DecodedDataset:
     """Arrays of both splits, and the training images' per-channel statistics on [0, 1].
 
-    ``remarks`` are what a person should know about how they were read.
+    ``remarks`` are what a person should know about how they were read. The clients of the samples, int64, are
+    numbers of ``client_names``; None where a split has none.
     """
 
     train_inputs: Images
@@ -32,6 +33,9 @@ class DecodedDataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     remarks: tuple[str, ...] = ()
+    train_clients: npt.NDArray[np.int64] | None = None
+    test_clients: npt.NDArray[np.int64] | None = None
+    client_names: tuple[str, ...] = ()
 
 
 def allocate_in_memory(name: str, shape: tuple[int, ...]) -> Images:
@@ -69,7 +73,16 @@ def decode(raw: RawDataset, image_size: int, allocate: Allocate = allocate_in_me
         raise _differing_sizes(train_inputs.shape, test_inputs.shape)
     mean, std = _statistics(histogram)
     return DecodedDataset(
-        train_inputs, raw.train.targets, test_inputs, raw.test.targets, raw.class_names, mean, std
+        train_inputs,
+        raw.train.targets,
+        test_inputs,
+        raw.test.targets,
+        raw.class_names,
+        mean,
+        std,
+        train_clients=raw.train.clients,
+        test_clients=raw.test.clients,
+        client_names=raw.client_names,
     )
 
 

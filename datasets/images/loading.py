@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 
 from common.errors import UserError
+from datasets.client_data.natural import keep_largest
 from datasets.dataset import Dataset, Split
 from datasets.hold_out import hold_out
 from datasets.images.cache import entry_name, open_entry
@@ -65,14 +66,14 @@ def _canonical(request: Request, source: Source, options: ImageOptions) -> Datas
     """Load the canonical splits; without a test set of its own a data set has an empty one here."""
     name, root, image_size = request.name, request.root, request.image_size
     lists = _image_lists(root, request.num_clients, options)
-    train_owners = test_owners = None
     if lists is None:
         decoded = _read(source, name, root, image_size, request.download)
+        train_owners, test_owners = decoded.train_clients, decoded.test_clients
     else:
         decoded = _read_listed(lists, name, root, image_size, options)
         train_owners, test_owners = lists.client_ids(lists.train), lists.client_ids(lists.test)
     mean, std = source.statistics or (decoded.mean, decoded.std)
-    return Dataset(
+    dataset = Dataset(
         name=name,
         train=_split(decoded.train_inputs, decoded.train_targets, train_owners),
         validation=None,
@@ -81,9 +82,12 @@ def _canonical(request: Request, source: Source, options: ImageOptions) -> Datas
         class_names=decoded.class_names,
         mean=mean,
         std=std,
-        client_names=lists.client_names if lists else (),
+        client_names=lists.client_names if lists else decoded.client_names,
         remarks=decoded.remarks,
     )
+    if request.num_clients and decoded.client_names:
+        return keep_largest(dataset, request.num_clients)
+    return dataset
 
 
 def _with_test_split(dataset: Dataset, fraction: float, seed: int) -> Dataset:
@@ -114,7 +118,7 @@ def _read(source: Source, name: str, root: Path, image_size: int, download: bool
         return decode(source.read(root, download), image_size)
     missing = [path for path in source.paths if not (root / path).exists()]
     if missing and not source.downloadable:
-        layout = " and ".join(f"{root / path}/<class>/*" for path in source.paths)
+        layout = source.expected or " and ".join(f"{root / path}/<class>/*" for path in source.paths)
         advice = f": {missing_test_folder(root, missing[0])}" if missing[0] != source.paths[0] else ""
         raise UserError(
             f"dataset {name!r}: expected {layout}, but {root / missing[0]} is missing"
@@ -127,8 +131,9 @@ def _read(source: Source, name: str, root: Path, image_size: int, download: bool
         )
     if missing:  # before its cache entry can be named
         raw = source.read(root, download)
-        return open_entry(root, entry_name(name, image_size, root, source.paths), lambda: raw, image_size)
-    entry = entry_name(name, image_size, root, source.paths)
+        entry = entry_name(name + source.variant, image_size, root, source.paths)
+        return open_entry(root, entry, lambda: raw, image_size)
+    entry = entry_name(name + source.variant, image_size, root, source.paths)
     return open_entry(root, entry, lambda: source.read(root, download), image_size)
 
 

@@ -18,16 +18,20 @@ class RawSplit:
         chunks, so that it never sits in memory as a whole.
     targets : numpy.ndarray
         int64 ``(samples,)``.
+    clients : numpy.ndarray, optional
+        int64 ``(samples,)``: whose each sample is, if the data come from clients.
     """
 
     chunks: Iterable[npt.NDArray[np.uint8]]
     targets: npt.NDArray[np.int64]
+    clients: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
-    """Training and test split as a source found them."""
+    """Training and test split as a source found them; `client_names` are of the clients that these number."""
 
     train: RawSplit
     test: RawSplit
     class_names: tuple[str, ...]
+    client_names: tuple[str, ...] = ()

@@ -25,9 +25,16 @@ class Source:
         Whether ``read`` can fetch missing files.
     statistics : tuple, optional
         Published mean and standard deviation per channel, instead of those of the training images.
+    expected : str
+        What should be below the root and where it comes from, for the message that it is missing, where that
+        is not a folder per class.
+    variant : str
+        Which of several ways to read the same files it is; each has an entry of its own in the cache.
     """
 
     read: Reader
     paths: tuple[str, ...] = ()
     downloadable: bool = True
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    expected: str = ""
+    variant: str = ""

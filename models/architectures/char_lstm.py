@@ -7,16 +7,16 @@ has one bias vector where torch's has two.
 
 from torch import Tensor, nn
 
-from common.sections import Positive
+from common.sections import NonNegative, Positive
 from models.architectures.text import TextClassifier, check_text
 
 
 class CharLstm(TextClassifier):
     """Embedding, stacked LSTM, linear; the features are the top layer's hidden state."""
 
-    def __init__(self, num_classes: int, embedding: int, hidden: int, layers: int) -> None:
+    def __init__(self, num_classes: int, tokens: int, embedding: int, hidden: int, layers: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(num_classes, embedding)
+        self.embedding = nn.Embedding(tokens or num_classes, embedding)
         self.lstm = nn.LSTM(embedding, hidden, num_layers=layers, batch_first=True)
         self.classifier = nn.Linear(hidden, num_classes)
 
@@ -33,6 +33,7 @@ def build(
     embedding: Positive = 8,
     hidden: Positive = 256,
     layers: Positive = 2,
+    tokens: NonNegative = 0,
 ) -> nn.Module:
     """Build the network for sequences of token ids.
 
@@ -41,13 +42,15 @@ def build(
     input_shape : tuple of int
         The length of a sequence; the weights do not depend on it.
     num_classes : int
-        Number of symbols, of input and output alike.
+        Number of symbols of the output.
     embedding : int, default 8
         Dimensions of the embedding.
     hidden : int, default 256
         Units of an LSTM layer.
     layers : int, default 2
         Number of LSTM layers.
+    tokens : int, default 0
+        Number of symbols of the input; 0: what the data set says, or as many as of the output.
     """
     check_text("char-lstm", input_shape)
-    return CharLstm(num_classes, embedding, hidden, layers)
+    return CharLstm(num_classes, tokens, embedding, hidden, layers)

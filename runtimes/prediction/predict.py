@@ -21,11 +21,13 @@ from models import RunModel
 from models.model_card import ModelCard
 from runtimes.command import exit_code
 from runtimes.prediction.export import export_onnx, export_program
-from runtimes.prediction.trained import add_model_options, trained_model, write_weights
+from runtimes.prediction.trained import ALL, add_model_options, client_models, trained_model, write_weights
 
 EXAMPLES = """
   python -m analysis predict runs/x photo.png folder-of-photos --out predictions.csv
+  python -m analysis predict runs/x --round 40 photo.png
   python -m analysis predict runs/x --client 3 photo.png
+  python -m analysis predict runs/x --client all --weights FOLDER
   python -m analysis predict runs/x --text "To be, or not to b"
   python -m analysis predict runs/x --onnx model.onnx
 """
@@ -106,6 +108,8 @@ def input_reader(card: ModelCard) -> InputReader:
 
 def predict(options: argparse.Namespace) -> int:
     """Do what the command line asks for."""
+    if options.client == ALL:
+        return _write_all_clients(options)
     exports = {"--onnx": options.onnx, "--torch-export": options.torch_export, "--weights": options.weights}
     files = {key: _output(path, key) for key, path in {**exports, "--out": options.out}.items() if path}
     if not options.inputs and not options.text and not any(exports.values()):
@@ -124,6 +128,22 @@ def predict(options: argparse.Namespace) -> int:
     remark = export_onnx(model, files["--onnx"]) if "--onnx" in files else ""
     for key, path in files.items():
         print(f"{path} ({remark})" if key == "--onnx" else path)
+    return 0
+
+
+def _write_all_clients(options: argparse.Namespace) -> int:
+    """Write the weights of every client's own model into a folder."""
+    others = (options.inputs, options.text, options.out, options.onnx, options.torch_export)
+    if any(others) or not options.weights:
+        raise UserError(f"--client {ALL} writes a file for each client: it takes --weights FOLDER alone")
+    folder = expanded(options.weights, "--weights")
+    if (folder.exists() and not folder.is_dir()) or not folder.parent.is_dir():
+        raise UserError(f"--weights: cannot write into {folder}: it is a file, or its folder is not there")
+    for client_id, model in client_models(options):
+        folder.mkdir(exist_ok=True)
+        path = folder / f"client-{client_id:06d}.safetensors"
+        write_weights(model, path)
+        print(path)
     return 0
 
 
@@ -181,7 +201,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", metavar="FILE.csv", help="write the predictions, with all probabilities")
     parser.add_argument("--onnx", metavar="FILE", help="write the model as ONNX")
     parser.add_argument("--torch-export", metavar="FILE", help="write what torch.export.load reads")
-    parser.add_argument("--weights", metavar="FILE", help="write the weights, as model.safetensors of a run")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="write the weights, as model.safetensors of a run; of all clients, a folder of such files",
+    )
     return exit_code(lambda: predict(parser.parse_args(arguments)))
 
 

@@ -1,20 +1,22 @@
-"""The model that a command is about: the run's, or a client's own."""
+"""The model that a command is about: the run's, that of an earlier round, or a client's own."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from safetensors.torch import save
 
+from common.checkpoint_files import FOLDER
 from common.config import Config, parse_assignment
 from common.errors import UserError
 from common.files import expanded, write_atomic
-from common.records import Tensors
 from models import RunModel, load_run
 from runtimes.run import make_grid
-from server.checkpoints.checkpoint import CheckpointStore
+from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.stored_config import find_stored_config, stored_config
-from server.personal_model import personal_model
+from server.personal_model import personal_models
+
+ALL = "all"  # instead of a client's id
 
 # Where the data are, and where it is computed.
 _CHANGEABLE = ("dataset.root", "device", "plugins", "resources.threads-per-worker")
@@ -25,9 +27,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_directory", metavar="RUN", help="the directory of a finished run")
     parser.add_argument(
         "--client",
-        type=int,
+        type=_client,
         metavar="ID",
         help="the client's own model, from the last checkpoint; it needs the data set",
+    )
+    parser.add_argument(
+        "--round",
+        type=int,
+        metavar="N",
+        help="the model after this round, of which checkpoint.keep has kept the checkpoint",
     )
     parser.add_argument(
         "--set",
@@ -38,20 +46,30 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _client(text: str) -> int | str:
+    if text == ALL:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it must be a client's id or '{ALL}', not '{text}'") from None
+
+
 def trained_model(options: argparse.Namespace) -> RunModel:
     """Return the model that the options name.
 
     Raises
     ------
     UserError
-        If there is no such run or client, or the client has no model of its own.
+        If there is no such run, round or client, or the client has no model of its own.
     ClientFailureError
         If the client fails.
     """
-    directory = expanded(options.run_directory, "the command line")
-    model = load_run(directory)
-    if options.client is not None:
-        model.model.load_state_dict(client_weights(directory, options.client, options.set))
+    if options.client == ALL:
+        raise UserError(f"--client {ALL} is for 'predict --weights FOLDER': name one client here")
+    if options.client is None:
+        return load_run(expanded(options.run_directory, "the command line"), round=options.round)
+    [(_, model)] = client_models(options, [options.client])
     return model
 
 
@@ -74,26 +92,44 @@ def configuration_of(directory: Path, assignments: Sequence[str]) -> Config:
     return stored_config({**found.values, "runtime.name": "sequential", **overrides})
 
 
-def client_weights(directory: Path, client_id: int, assignments: Sequence[str] = ()) -> Tensors:
-    """Return the model by which a client predicts, from the last checkpoint of a run.
+def client_models(
+    options: argparse.Namespace, client_ids: Sequence[int] | None = None
+) -> Iterator[tuple[int, RunModel]]:
+    """Yield client id and model by which a client predicts, from the last checkpoint or that of a round.
+
+    It is the same object each time, with other weights; without `client_ids` all clients are meant.
 
     Raises
     ------
     UserError
-        If the run has no checkpoint, or the client no model of its own.
+        If the run has no such checkpoint, or the clients no models of their own.
     ClientFailureError
-        If the client fails.
+        If a client fails.
     """
-    config = configuration_of(directory, assignments)
+    directory = expanded(options.run_directory, "the command line")
+    model = load_run(directory)
+    config = configuration_of(directory, options.set)
     if config.partition.name == "node":
         raise UserError(
             "the clients' data and models are on their nodes (partition 'node'): leave --client out"
         )
-    checkpoint = CheckpointStore(directory / "checkpoints").load_latest()
-    if checkpoint is None:
-        raise UserError(f"{directory} has no checkpoint, which is where the clients' models are")
+    checkpoint = _checkpoint(directory, options.round)
+    model.card = model.card.model_copy(update={"rounds": checkpoint.server_round})
     with make_grid(config) as grid:
-        return personal_model(config, grid, checkpoint, client_id)
+        if client_ids is None:
+            client_ids = range(config.clients.count)
+        for client_id, weights in personal_models(config, grid, checkpoint, client_ids):
+            model.model.load_state_dict(weights)
+            yield client_id, model
+
+
+def _checkpoint(directory: Path, server_round: int | None) -> Checkpoint:
+    store = CheckpointStore(directory / FOLDER)
+    if server_round is not None:
+        return store.load_round(server_round)
+    if (latest := store.load_latest()) is None:
+        raise UserError(f"{directory} has no checkpoint, which is where the clients' models are")
+    return latest
 
 
 def write_weights(model: RunModel, path: Path) -> None:

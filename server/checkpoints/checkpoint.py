@@ -4,13 +4,14 @@
 global model, the strategy's tensors, and a list of the files of the clients that keep state. A client's file
 is written only if the client trained since the last checkpoint, and the list grows by such clients
 (``server.checkpoints.client_files``), so that a checkpoint costs what has changed. Clients' files are below
-``clients/``, a thousand to a folder. The last two manifests are kept, with what they name. Files and folders
-of other names are left alone.
+``clients/``, a thousand to a folder. The last two manifests are kept, with what they name, and those that are
+marked to stay: for good, or as the best until a better one is. Files and folders of other names are left
+alone.
 """
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from common.checkpoint_files import MANIFEST, manifest_path, no_such_round, read_manifest, stem
 from common.errors import UserError
 from common.files import read_regular, sync, write_atomic
 from common.records import Payload, Tensors
-from common.seal import seal, unseal
+from common.seal import seal
 from common.state_files import encode_state
 from server.checkpoints.client_files import ClientFiles, StateFile, StoredStates, read_list
 
+ALWAYS, BEST = "always", "best"  # marks of a checkpoint that stays
 _KEPT = 2
-_MANIFEST = re.compile(r"round-\d{6,}\.json")
 _PARTS = r"(arrays|strategy)-round-\d{6,}\.safetensors|clients-round-\d{6,}\.csv"
 # What was written, and what a kill may have left of it.
-_OWN = re.compile(rf"\.?({_MANIFEST.pattern}|{_PARTS})(\.\d+)?(\.tmp)?")
+_OWN = re.compile(rf"\.?({MANIFEST.pattern}|{_PARTS})(\.\d+)?(\.tmp)?")
 _CLIENTS_PER_FOLDER = 1000
 
 
@@ -62,6 +64,16 @@ class Checkpoint:
     clients: Mapping[int, Payload] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Committed:
+    """What a manifest says of what there has to be."""
+
+    number: int
+    marks: tuple[str, ...]
+    names: frozenset[str]
+    clients: Mapping[str, Any]
+
+
 class CheckpointStore:
     """The folder ``checkpoints/`` of a run directory.
 
@@ -80,12 +92,14 @@ class CheckpointStore:
         self.directory = directory
         self.passed_over: list[str] = []
         self._clients = ClientFiles(directory)
+        self._committed: dict[str, _Committed] = {}  # manifest → content, as read or written
 
     def commit(
         self,
         checkpoint: Checkpoint,
         changed: Iterable[tuple[int, Payload]] = (),
         adopt: Callable[[int, Path], None] | None = None,
+        marks: Collection[str] = (),
     ) -> None:
         """Write a checkpoint; a kill before the manifest appears leaves the previous one in force.
 
@@ -98,28 +112,32 @@ class CheckpointStore:
             other clients are carried over.
         adopt : callable, optional
             Learns which file has a client's state as it is now.
+        marks : collection of str
+            Why it stays: `ALWAYS`, or `BEST` as long as none after it is. None: until two have followed.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        stem = _stem(checkpoint.server_round)
+        name = stem(checkpoint.server_round)
         tree, tensors = checkpoint.strategy
-        written = self._write_states(stem, changed)
+        written = self._write_states(name, changed)
         manifest = {
             "round": checkpoint.server_round,
             "config": checkpoint.config,
             "progress": checkpoint.progress,
             "strategy": tree,
             "files": {
-                "arrays": self._write(f"arrays-{stem}.safetensors", checkpoint.arrays),
-                "strategy": self._write(f"strategy-{stem}.safetensors", tensors),
+                "arrays": self._write(f"arrays-{name}.safetensors", checkpoint.arrays),
+                "strategy": self._write(f"strategy-{name}.safetensors", tensors),
             },
-            "clients": self._clients.commit(stem),
+            "clients": self._clients.commit(name),
+            **({"keep": sorted(marks)} if marks else {}),
         }
-        write_atomic(self.directory / f"{stem}.json", seal(manifest))
-        self._collect_garbage(checkpoint.server_round)
+        write_atomic(self.directory / f"{name}.json", seal(manifest))
+        self._committed.pop(f"{name}.json", None)
+        staying = self._collect_garbage(checkpoint.server_round)
         if adopt is not None:
             for client_id, path in written.items():
                 adopt(client_id, path)
-        self._clients.collect_garbage()
+        self._clients.collect_garbage(staying)
 
     def _write_states(self, stem: str, changed: Iterable[tuple[int, Payload]]) -> dict[int, Path]:
         """Put the states of clients on disk, and return who has which file."""
@@ -172,11 +190,27 @@ class CheckpointStore:
             )
         return None
 
+    def load_round(self, server_round: int) -> Checkpoint:
+        """Read the checkpoint of a round.
+
+        Raises
+        ------
+        UserError
+            If there is none, or it cannot be used.
+        """
+        path = manifest_path(self.directory, server_round)
+        if not path.exists():
+            raise UserError(no_such_round(self.directory, server_round))
+        try:
+            return self._read(path)
+        except (ValueError, LookupError, TypeError, AttributeError, OSError, SafetensorError) as error:
+            raise UserError(f"{path} cannot be used: {error}") from None
+
     def latest_config(self) -> dict[str, Any] | None:
         """Return the configuration of the newest readable manifest; None if there is none."""
         for path in self._manifests():
             try:
-                return dict(self._read_manifest(path)["config"])
+                return dict(read_manifest(path)["config"])
             except (ValueError, LookupError, TypeError, AttributeError, OSError):
                 continue
         return None
@@ -185,18 +219,11 @@ class CheckpointStore:
         """Return what has the name of a manifest, the newest first."""
         if not self.directory.is_dir():
             return []
-        names = (path for path in self.directory.iterdir() if _MANIFEST.fullmatch(path.name))
+        names = (path for path in self.directory.iterdir() if MANIFEST.fullmatch(path.name))
         return sorted(names, key=lambda path: int(path.stem.removeprefix("round-")), reverse=True)
 
-    def _read_manifest(self, path: Path) -> dict[str, Any]:
-        manifest = unseal(read_regular(path))
-        if _stem(manifest["round"]) != path.stem:
-            raise ValueError(f"it is of round {manifest['round']}")
-        _check_names(manifest)
-        return manifest
-
     def _read(self, path: Path) -> Checkpoint:
-        manifest = self._read_manifest(path)
+        manifest = read_manifest(path)
         files, clients = manifest["files"], read_list(self.directory, manifest["clients"], manifest["round"])
         states = StoredStates(self.directory, clients)
         states.check()
@@ -222,41 +249,42 @@ class CheckpointStore:
             raise ValueError(f"{file['name']} is damaged")
         return load(content)
 
-    def _collect_garbage(self, server_round: int) -> None:
-        """Delete what no kept manifest names: left-overs of a kill, and what a resumed run passed over."""
+    def _collect_garbage(self, server_round: int) -> dict[int, Mapping[str, Any]]:
+        """Delete what no kept manifest names: left-overs of a kill, and what a resumed run passed over.
+
+        Returns
+        -------
+        dict[int, Mapping[str, Any]]
+            Round → what its manifest says of the clients, of the checkpoints that are marked to stay.
+        """
         kept: set[str] = set()
-        num_kept = 0
+        staying: dict[int, Mapping[str, Any]] = {}
+        num_read, has_best = 0, False
         for path in self._manifests():
             try:
-                manifest = self._read_manifest(path)
-                names = {path.name, *(file["name"] for file in manifest["files"].values())}
-                names.add(manifest["clients"].get("list", ""))
+                found = self._committed_in(path)
             except (ValueError, LookupError, TypeError, AttributeError, OSError):
                 continue
-            if manifest["round"] > server_round:
+            if found.number > server_round:
                 continue
-            kept |= names
-            num_kept += 1
-            if num_kept == _KEPT:
-                break
+            if ALWAYS in found.marks or (BEST in found.marks and not has_best):
+                staying[found.number] = found.clients
+            has_best = has_best or BEST in found.marks
+            if num_read < _KEPT or found.number in staying:
+                kept |= found.names
+            num_read += 1
         for path in self.directory.iterdir():
             if _OWN.fullmatch(path.name) and path.name not in kept and not path.is_dir():
                 path.unlink(missing_ok=True)
+                self._committed.pop(path.name, None)
+        return staying
 
-
-def _stem(server_round: int) -> str:
-    return f"round-{server_round:06d}"
-
-
-def _check_names(manifest: Mapping[str, Any]) -> None:
-    """Refuse a manifest whose files are not of its round, as a changed or foreign one's.
-
-    Raises
-    ------
-    ValueError
-        If a name is not what `CheckpointStore.commit` writes.
-    """
-    number = manifest["round"]
-    for kind, file in manifest["files"].items():
-        if file["name"] != f"{kind}-{_stem(number)}.safetensors":
-            raise ValueError(f"it is of round {number} and names {file['name']}")
+    def _committed_in(self, path: Path) -> _Committed:
+        """Read a manifest once: a run may keep hundreds."""
+        if path.name not in self._committed:
+            manifest = read_manifest(path)
+            names = {path.name, *(file["name"] for file in manifest["files"].values())}
+            clients, marks = manifest["clients"], tuple(manifest.get("keep", ()))
+            names.add(clients.get("list", ""))
+            self._committed[path.name] = _Committed(manifest["round"], marks, frozenset(names), clients)
+        return self._committed[path.name]

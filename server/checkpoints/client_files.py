@@ -5,6 +5,7 @@ and how much of it is its own. There are two lists, which take turns, so that da
 checkpoint before in force.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -161,6 +162,12 @@ def _checked(files: dict[int, StateFile], number: int) -> dict[int, StateFile]:
     return files
 
 
+def _round_of(name: str) -> int:
+    match = _NAME.fullmatch(name)
+    assert match, name
+    return int(match[3])
+
+
 def _line(client_id: int, file: StateFile) -> str:
     return f"{client_id},{file.name},{file.sha256}\n"
 
@@ -183,8 +190,9 @@ class ClientFiles:
         self._files = dict(files)
         self._lists = [GrowingList(self._directory), GrowingList(self._directory)]
         self._turn = 0
-        self._replaced: list[str] = []  # since the last commit
-        self._replaced_before: list[str] = []  # and what that commit replaced
+        self._replaced: dict[str, range] = {}  # since the last commit: file → rounds whose state it is
+        self._replaced_before: dict[str, range] = {}  # and what that commit replaced
+        self._pinned: dict[str, set[int]] = {}  # older file → rounds that stay and have it
         self._swept = False
 
     def of(self, client_id: int) -> StateFile | None:
@@ -194,7 +202,7 @@ class ClientFiles:
     def put(self, client_id: int, file: StateFile) -> None:
         """Note a client's new file."""
         if (old := self._files.get(client_id)) and old.name != file.name:
-            self._replaced.append(old.name)
+            self._replaced[old.name] = range(_round_of(old.name), _round_of(file.name))
         self._files[client_id] = file
         for growing in self._lists:
             growing.add(_line(client_id, file))
@@ -206,17 +214,38 @@ class ClientFiles:
         self._turn = 1 - self._turn
         return self._lists[self._turn].commit(f"clients-{stem}.csv", self._files)
 
-    def collect_garbage(self) -> None:
-        """Delete what neither the checkpoint just committed names nor the one before it."""
+    def collect_garbage(self, staying: Mapping[int, Mapping[str, Any]]) -> None:
+        """Delete what neither the checkpoint just committed names, nor the one before it, nor one that stays.
+
+        Parameters
+        ----------
+        staying : Mapping[int, Mapping[str, Any]]
+            Round → what the manifest of a checkpoint that stays has of the clients.
+        """
         if self._swept:
-            for name in self._replaced_before:
+            for name, rounds in self._replaced_before.items():
+                self._pinned[name] = {number for number in staying if number in rounds}
+        else:
+            self._sweep(staying)
+        for name, numbers in list(self._pinned.items()):
+            numbers &= staying.keys()
+            if not numbers:
                 (self._directory / name).unlink(missing_ok=True)
-        else:  # what a kill left, and what a resumed run passed over: the first time in this process
-            kept = {file.name for file in self._files.values()} | set(self._replaced)
-            folders = [self._directory, *self._directory.glob("clients/*/")]
-            for path in (path for folder in folders for path in folder.iterdir()):
-                is_own = OWN_STATE.fullmatch(path.name) and not path.is_dir()
-                if is_own and str(path.relative_to(self._directory)) not in kept:
-                    path.unlink(missing_ok=True)
-            self._swept = True
-        self._replaced_before, self._replaced = self._replaced, []
+                del self._pinned[name]
+        self._replaced_before, self._replaced = self._replaced, {}
+
+    def _sweep(self, staying: Mapping[int, Mapping[str, Any]]) -> None:
+        """Delete what a kill left and what a resumed run passed over: the first time in this process."""
+        held = {file.name for file in self._files.values()} | set(self._replaced)
+        for number, entry in staying.items():
+            with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, OSError):
+                for file in read_list(self._directory, entry, number).values():
+                    if file.name not in held:
+                        self._pinned.setdefault(file.name, set()).add(number)
+        folders = [self._directory, *self._directory.glob("clients/*/")]
+        for path in (path for folder in folders for path in folder.iterdir()):
+            name = str(path.relative_to(self._directory))
+            is_own = OWN_STATE.fullmatch(path.name) and not path.is_dir()
+            if is_own and name not in held and name not in self._pinned:
+                path.unlink(missing_ok=True)
+        self._swept = True

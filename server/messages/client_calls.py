@@ -23,6 +23,7 @@ from server.messages.content import NUM_EXAMPLES
 from server.messages.messenger import num_bytes
 from server.messages.replies import ReplyCheck
 from server.parts import Run
+from server.round_clock import RoundClock
 
 Configure = Callable[[int, ArrayRecord, ConfigRecord, Grid], Iterable[Message]]
 Replies = Iterable[Message]
@@ -35,10 +36,16 @@ class ClientCalls:
     ----------
     run : Run
         The experiment.
+
+    Attributes
+    ----------
+    clock : RoundClock
+        Counts how long all of it takes.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self.clock = RoundClock(run.parts)
         self._strategy = run.parts.strategy
 
     def losses(
@@ -62,6 +69,7 @@ class ClientCalls:
         )
         check = self.check(messages, required=(NUM_EXAMPLES, "loss"))
         messenger.reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
+        self.clock.ask(messages, check)
         cost.update(clients=len(messages), failures=len(check.failures), bytes_down=num_bytes(messages))
         return {client_id: metrics["loss"] for client_id, metrics in check.metrics.items()}
 
@@ -80,6 +88,7 @@ class ClientCalls:
         check = self.check(messages, participation.weights(asked) if asked else None)
         if asked:
             self._run.messenger.reduce(strategy.aggregate_prelude, server_round, messages, check)
+            self.clock.ask(messages, check)
         return check, num_bytes(messages)
 
     def evaluate(

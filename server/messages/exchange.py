@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from server.stopwatch import Stopwatch
+
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
 
 
@@ -17,6 +19,7 @@ def exchange(
     timeout: float,
     deadline: float = math.inf,
     late: dict[str, int] | None = None,
+    watch: Stopwatch | None = None,
 ) -> Iterator[tuple[int, Message]]:
     """Send messages and yield (key, reply) as the replies come.
 
@@ -35,8 +38,11 @@ def exchange(
         Seconds after which the rest is given up in any case.
     late : dict, optional
         Where message id → key of what was given up is put.
+    watch : Stopwatch, optional
+        Counts the time of sending.
     """
-    sent = list(grid.push_messages(messages.values()))
+    with (watch or Stopwatch()).phase("send"):
+        sent = list(grid.push_messages(messages.values()))
     # Ordered: the first that is left is found at once, however many before it have been answered.
     outstanding = OrderedDict(zip(sent, messages, strict=True))
     started = last = time.monotonic()

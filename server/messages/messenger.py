@@ -25,6 +25,7 @@ from server.messages.replies import ClientFailure, FailedRoundError, ReplyCheck,
 from server.messages.taken_replies import TakenReplies
 from server.records.progress import ProgressDisplay
 from server.records.run_directory import RunDirectory
+from server.stopwatch import Stopwatch
 
 T = TypeVar("T")
 
@@ -104,7 +105,9 @@ class Messenger:
             list(self.query(SET_STATE, {client_id: _content(state or {})}))
         self._progress.note(note)
 
-    def _replies(self, messages: Mapping[int, Message], server_round: int) -> Iterator[tuple[int, Message]]:
+    def _replies(
+        self, messages: Mapping[int, Message], server_round: int, watch: Stopwatch
+    ) -> Iterator[tuple[int, Message]]:
         """Send messages and yield the replies; again to nodes that had lost their state, once it is back.
 
         A node with a key that is started again has its old id, so that only it can know.
@@ -113,7 +116,7 @@ class Messenger:
         self._late.collect()
         forgot: list[int] = []
         given_up: dict[str, int] = {}
-        for client_id, reply in exchange(self._grid, messages, timeout, deadline, given_up):
+        for client_id, reply in exchange(self._grid, messages, timeout, deadline, given_up, watch):
             if reply.has_error() and reply.error.code == CLIENT_FORGOT:
                 forgot.append(client_id)
             else:
@@ -152,8 +155,11 @@ class Messenger:
         server_round: int,
         messages: Mapping[int, Message],
         check: ReplyCheck,
+        watch: Stopwatch | None = None,
     ) -> T:
         """Send messages and let `aggregate` reduce the replies, which `check` puts in client order.
+
+        `watch` counts what sends them, and what waits for replies or makes them, in phases of their own.
 
         Raises
         ------
@@ -161,8 +167,10 @@ class Messenger:
             If clients failed and the policy does not tolerate it; otherwise `check` counts them.
         """
         number = self._taken.stamp(messages.values())
+        watch = watch or Stopwatch()
+        replies = watch.during("train", self._replies(messages, server_round, watch))
         try:
-            result = aggregate(server_round, check.in_client_order(self._replies(messages, server_round)))
+            result = aggregate(server_round, check.in_client_order(replies))
         except FailedRoundError as error:
             failure = error.failure
             advised = self._advice(server_round, failure.reason)
@@ -248,10 +256,15 @@ def _subject(failure: ClientFailure, server_round: int) -> str:
     )
 
 
-def num_bytes(messages: Mapping[int, Message]) -> int:
-    """Count the bytes of all arrays of messages."""
+def bytes_by_client(messages: Mapping[int, Message]) -> dict[int, int]:
+    """Count the bytes of all arrays of each message."""
     counted: dict[int, int] = {}  # by identity: most often all messages share their content
     for message in messages.values():
         if id(message.content) not in counted:
             counted[id(message.content)] = content_bytes(message.content)
-    return sum(counted[id(message.content)] for message in messages.values())
+    return {client_id: counted[id(message.content)] for client_id, message in messages.items()}
+
+
+def num_bytes(messages: Mapping[int, Message]) -> int:
+    """Count the bytes of all arrays of messages."""
+    return sum(bytes_by_client(messages).values())

@@ -59,7 +59,12 @@ class ReplyCheck:
         self.failures: list[ClientFailure] = []
         self.metrics: dict[int, dict[str, float]] = {}
         self.worked: set[int] = set()  # did their job and may have new state, even if the reply is refused
-        self.num_bytes = 0
+        self.bytes_up: dict[int, int] = {}
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of the arrays of all valid replies."""
+        return sum(self.bytes_up.values())
 
     def in_client_order(self, replies: Iterable[tuple[int, Message]]) -> Iterator[Message]:
         """Yield the valid ones of (client id, reply) by ascending client id, each once its turn has come.
@@ -93,7 +98,7 @@ class ReplyCheck:
     def _accept(self, client_id: int, reply: Message) -> Message:
         record = reply.content.metric_records[METRICS]
         self.metrics[client_id] = {name: v for name, v in record.items() if isinstance(v, int | float)}
-        self.num_bytes += content_bytes(reply.content)
+        self.bytes_up[client_id] = content_bytes(reply.content)
         if client_id in self._weights:
             record[PARTICIPATION_WEIGHT] = self._weights[client_id]
         return reply

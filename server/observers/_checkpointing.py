@@ -1,7 +1,7 @@
 """Checkpoints of a run: when they are written, and what is in them."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from flwr.app import ConfigRecord, RecordDict
@@ -9,9 +9,12 @@ from flwr.app import ConfigRecord, RecordDict
 from common.records import CONFIG, GET_STATE, to_payload, to_tensors
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.client_files import StoredStates
+from server.checkpoints.keeping import Keeping
 from server.checkpoints.state_codec import capture_attributes, restore_attributes
 from server.observers._observer import Observer, Round
-from server.parts import Parts
+from server.parts import Parts, Run
+
+_KEEP = "keep"  # its name in the checkpoint
 
 
 class Stateful(Protocol):
@@ -26,6 +29,8 @@ class Stateful(Protocol):
 
 class Checkpointing(Observer):
     """Commits every ``checkpoint.every`` rounds or ``checkpoint.minutes``, and when the run ends or stops.
+
+    Rounds of ``checkpoint.keep`` are committed as well, and stay (``server.checkpoints.keeping``).
 
     Parameters
     ----------
@@ -42,10 +47,17 @@ class Checkpointing(Observer):
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
-        self.stateful: dict[str, Stateful] = {}
+        self._keeping = Keeping(parts.config)
+        self.stateful: dict[str, Stateful] = {_KEEP: self._keeping} if self._keeping.by_result else {}
         self.committed = 0
         self._changed: set[int] = set()  # clients that trained since the last checkpoint
         self._committed_at = time.monotonic()
+
+    def start(self, run: Run) -> None:
+        """Say what is asked for and lies beyond the run."""
+        super().start(run)
+        for remark in self._keeping.remarks():
+            run.progress.note(remark)
 
     def on_train(self, current: Round) -> None:
         """Note whose state may have changed."""
@@ -56,11 +68,14 @@ class Checkpointing(Observer):
         checkpoint = self.parts.config.checkpoint
         minutes = (time.monotonic() - self._committed_at) / 60
         is_due = current.number % checkpoint.every == 0 or 0 < checkpoint.minutes <= minutes
-        if current.number > 0 and (current.is_last or current.stop_requested or is_due):
-            self.commit(current)
+        if current.number == 0:
+            return
+        marks = self._keeping.marks(current.number, current.row)
+        if current.is_last or current.stop_requested or is_due or marks:
+            self.commit(current, marks)
 
-    def commit(self, current: Round) -> None:
-        """Write a checkpoint of a finished round."""
+    def commit(self, current: Round, marks: Collection[str] = ()) -> None:
+        """Write a checkpoint of a finished round; `marks` say why it stays."""
         run, parts = self.run, self.parts
         changed = self._changed if parts.clients.keeps_state else ()
         question = {client_id: RecordDict({CONFIG: ConfigRecord()}) for client_id in changed}
@@ -80,6 +95,7 @@ class Checkpointing(Observer):
             ),
             ((client_id, to_payload(content)) for client_id, content in answers),
             run.messenger.adopter(),
+            marks,
         )
         self._changed.clear()
         self.committed = current.number
@@ -92,6 +108,10 @@ class Checkpointing(Observer):
         for name, part in self.stateful.items():
             if name in checkpoint.progress:
                 part.restore(checkpoint.progress[name])
+        if self._keeping.by_result and _KEEP not in checkpoint.progress:
+            run.progress.note(
+                f"checkpoint.keep 'best' is new here: rounds up to {checkpoint.server_round} do not count"
+            )
         for remark in run.run_directory.restore_rows(checkpoint.progress["rows"]):
             run.progress.note(remark)
         assert isinstance(checkpoint.clients, StoredStates)

@@ -4,16 +4,16 @@ from dataclasses import asdict
 
 from torch import Tensor
 
-from common.config import Config, drop_inherited_defaults
+from common.config import Config
 from datasets.dataset import Dataset
-from models import model_parameters
+from models.configured import data_parameters
 from models.model_card import Encoding, ModelCard
 
 
 def model_card(config: Config, dataset: Dataset, rounds: int) -> ModelCard:
     """Return the card of a run's model; `rounds` is how many it has made."""
     name = config.model.name
-    parameters = drop_inherited_defaults("model", config.model.parameters, model_parameters(name))
+    parameters = data_parameters(config, dataset.num_tokens)
     is_images = dataset.kind == "images"
     outputs = max(dataset.num_outputs, int(parameters.get("outputs", 0)))
     return ModelCard(

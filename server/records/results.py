@@ -1,8 +1,9 @@
 """What of a round's row is a result, and which round's is the best."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+_SPLITS = ("test", "validation")
 _EVALUATED = ("test_", "validation_", "federated_", "personal_")
 
 
@@ -20,14 +21,25 @@ def is_evaluated(row: Mapping[str, Any]) -> bool:
     return _split(row) is not None
 
 
-def _split(row: Mapping[str, Any]) -> str | None:
-    """Return by which data a round is judged: the test set's, or validation data where it is kept out."""
-    return next((split for split in ("test", "validation") if f"{split}_loss" in row), None)
+def _split(row: Mapping[str, Any], splits: Sequence[str] = _SPLITS) -> str | None:
+    """Return by which data a round is judged: the first of the splits that were evaluated."""
+    return next((split for split in splits if f"{split}_loss" in row), None)
 
 
-def is_better(row: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
-    """Return whether a round beats the best so far: by accuracy, or where there is none by loss."""
-    accuracy, loss = f"{_split(row)}_accuracy", f"{_split(row)}_loss"
+def judged_columns(row: Mapping[str, Any], splits: Sequence[str] = _SPLITS) -> dict[str, Any]:
+    """Return the columns of a round that `is_better` looks at."""
+    names = [f"{_split(row, splits)}_{measure}" for measure in ("accuracy", "loss")]
+    return {name: row[name] for name in names if name in row}
+
+
+def is_better(row: Mapping[str, Any], best: Mapping[str, Any], splits: Sequence[str] = _SPLITS) -> bool:
+    """Return whether a round beats the best so far: by accuracy, or where there is none by loss.
+
+    It is judged by the test set, or by validation data where that is kept out, unless `splits` has another
+    order.
+    """
+    split = _split(row, splits)
+    accuracy, loss = f"{split}_accuracy", f"{split}_loss"
     if accuracy in row:
         return bool(row[accuracy] > best.get(accuracy, -1.0))
     return bool(row[loss] < best.get(loss, float("inf")))

@@ -26,11 +26,12 @@ from common.errors import UserError
 from common.files import write_atomic
 from common.records import to_ndarray, to_tensors
 from server.records.row_files import CsvLog, RowFiles, RowState
+from server.stopwatch import COLUMNS
 
 METRICS_COLUMNS = (
     "round", "train_loss", "test_loss", "test_accuracy", "clients", "failures", "seconds",
     "bytes_down", "bytes_up", "validation_loss", "validation_accuracy",
-    "federated_loss", "federated_accuracy", "local_steps", "num_examples",
+    "federated_loss", "federated_accuracy", "local_steps", "num_examples", *COLUMNS,
 )  # fmt: skip
 EVALUATIONS_COLUMNS = ("round", "client_id", "num_examples")
 CLIENTS_COLUMNS = ("round", "client_id", "num_examples", "steps", "loss", "seconds")

@@ -12,15 +12,16 @@ from flwr.app import Message
 
 from clients.app import app
 from clients.base import Client
-from clients.local.batches import num_steps
 from clients.local.training import train_locally
 from clients.registry import available_flower_strategies, available_methods
+from common.budget import num_steps
 from common.errors import ClientFailureError
 from runtimes.replay import replay
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
 from tests.conftest import Runner, example_of, small_config
+from tests.rows import untimed
 
 METHODS = [*available_methods(), *available_flower_strategies()]
 PARAMETERS = {
@@ -47,7 +48,7 @@ def model_hash(run_directory: Path) -> str:
 
 
 def metrics(run_directory: Path, name: str = "metrics") -> pd.DataFrame:
-    return pd.read_csv(run_directory / f"{name}.csv").drop(columns="seconds", errors="ignore")
+    return untimed(pd.read_csv(run_directory / f"{name}.csv"))
 
 
 def read_config(run_directory: Path) -> dict[str, Any]:

@@ -16,17 +16,23 @@ def test_our_package_is_imported_not_hugging_faces() -> None:
 
 def test_available_datasets() -> None:
     assert available_datasets() == [
+        "celeba",
         "cifar10",
         "cifar100",
         "cinic10",
         "csv",
         "digits",
         "fashion-mnist",
+        "femnist",
         "image-folder",
+        "leaf-shakespeare",
         "mnist",
         "npz",
+        "sent140",
         "shakespeare",
+        "snli",
         "svhn",
+        "tiny-imagenet",
     ]
 
 
@@ -87,7 +93,7 @@ def test_digits_can_be_resized(tmp_path: Path) -> None:
 
 def test_unknown_name_offers_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"'cifar-10'; did you mean 'cifar10'\? \(available: cifar10, cifar100"
+        UserError, match=r"'cifar-10'; did you mean 'cifar10'\? \(available: celeba, cifar10, cifar100"
     ):
         load_dataset("cifar-10", root=tmp_path)
 

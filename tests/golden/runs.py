@@ -19,6 +19,7 @@ from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
+from tests.rows import untimed
 
 FOLDER = Path(__file__).parent
 LEARNING_RATE = "optimizer.learning-rate"
@@ -131,7 +132,7 @@ RELATIVE = 1e-3
 ABSOLUTE = 0.01
 COUNTED = ("accuracy", "f1")
 # The rate of a round is what is configured: a wrong one is to be seen by what it does.
-_NOT_COMPARED = ("seconds", "learning_rate")
+_NOT_COMPARED = "learning_rate"
 
 
 def curve(name: str, directory: Path, **changes: Value) -> pd.DataFrame:
@@ -149,7 +150,7 @@ def learning_rate(name: str) -> float:
 
 def read_curve(path: Path) -> pd.DataFrame:
     """Read a curve, by round."""
-    return pd.read_csv(path).drop(columns=list(_NOT_COMPARED), errors="ignore").set_index("round")
+    return untimed(pd.read_csv(path)).drop(columns=_NOT_COMPARED, errors="ignore").set_index("round")
 
 
 def golden(name: str) -> Path:

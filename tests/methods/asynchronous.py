@@ -33,6 +33,8 @@ def make(
             ["w"],
             seed=config.seed,
             cohort_size=concurrency,
+            num_examples=torch.arange(1, config.clients.count + 1),
+            model_bytes=4_000_000,
             client_ids=clients,
             speeds=ClientSpeeds(config),
         )

@@ -17,6 +17,13 @@ def test_fedbuff() -> None:
     assert by_examples == pytest.approx(1 + (0.2 - 2 * 0.1 / 2**0.5 + 3 * 0.4 / 2) / 6, abs=1e-9)
 
 
+def test_momentum_is_a_running_sum_of_updates() -> None:
+    strategy = make("fedbuff", buffer_size=1, momentum=0.5, server_learning_rate=2.0)
+    assert update(strategy, [(0.2, 0)]) == pytest.approx(1.4)
+    assert update(strategy, [(0.4, 3)]) == pytest.approx(1 + 2 * (0.5 * 0.2 + 0.4 / 2))
+    assert strategy.state()["velocity"]["w"].item() == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize(("concurrency", "expected"), [(30, 10), (10, 10), (6, 6)])
 def test_the_buffer_holds_ten_or_everyone_who_works(concurrency: int, expected: int) -> None:
     strategy = make("fedbuff", concurrency, configured(30))

@@ -45,6 +45,7 @@ def test_available_models_are_the_files_that_define_build():
         "resnet34",
         "resnet44",
         "resnet56",
+        "sentence-rnn",
         "small-cnn",
         "stage-resnet",
         "strided-cnn",

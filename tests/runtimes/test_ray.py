@@ -16,6 +16,7 @@ from server.experiment import run_experiment
 from server.interrupt import stop_between_rounds
 from server.records.progress import PlainLines
 from tests.conftest import Runner, small_config
+from tests.rows import untimed
 from tests.system.commands import summary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -72,7 +73,7 @@ def test_a_killed_worker_changes_no_bit(
     assert len(actors) == 2
     assert set(actors) != set(before)
     assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
-    ours, theirs = (pd.read_csv(run / "metrics.csv").drop(columns="seconds") for run in (path, expected))
+    ours, theirs = (untimed(pd.read_csv(run / "metrics.csv")) for run in (path, expected))
     pd.testing.assert_frame_equal(ours, theirs)
     assert ours["failures"].fillna(0).sum() == 0
     assert "a Ray worker died at a job of client" in capfd.readouterr().err
@@ -155,8 +156,6 @@ def test_workers_share_the_test_batches(
     assert shares == [[True, True], [False, True], [True, True], [True, True]]
     assert len(here) == 1
     expected = run_small("sequential", **options)
-    ours, theirs = (
-        pd.read_csv(run / "metrics.csv", dtype=str).drop(columns="seconds") for run in (path, expected)
-    )
+    ours, theirs = (untimed(pd.read_csv(run / "metrics.csv", dtype=str)) for run in (path, expected))
     pd.testing.assert_frame_equal(ours, theirs)
     assert len(here) == 5

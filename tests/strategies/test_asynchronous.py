@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from common.clock import ClientSpeeds, synchronous_seconds
+from common.clock import ClientSpeeds
 from common.errors import UserError
 from common.records import to_tensors
 from common.sections import Value
@@ -127,11 +127,32 @@ def test_jitter_is_exponential() -> None:
     assert distances.max() < 1.63 / np.sqrt(1000)  # Kolmogorov and Smirnov, at the level 0.01
 
 
-def test_a_synchronous_round_waits_for_the_slowest() -> None:
-    assert synchronous_seconds(configured(), 1, [0, 1]) is None
-    config = configured(clock__spread=0.5)
-    speeds = ClientSpeeds(config).seconds_per_job
-    assert synchronous_seconds(config, 7, [1, 4]) == max(speeds[1], speeds[4])
+def test_jobs_follow_steps_and_bytes() -> None:
+    """Models of 4 MB, sent there and back."""
+    config = configured(clock__seconds_per_step=0.1, clock__latency=0.5, clock__bandwidth=2.0, local__steps=5)
+    strategy = make("fedasync", concurrency=6, config=config)
+    strategy.cohort(1)
+    assert strategy.now == pytest.approx(5 * 0.1 + 0.5 + 8 / 2)
+    # Epochs follow the clients' sizes: client k has k + 1 samples, one batch each.
+    by_size = make(
+        "fedasync", config=configured(clock__seconds_per_step=3.0, local__epochs=1, local__batch_size=2)
+    )
+    run_clock(by_size, 3)
+    assert by_size.now == pytest.approx(6.0)  # clients 0 and 1 at 3, client 2 with two batches at 6
+    # One step less of a job is one step's time less, whatever the jitter.
+    speeds = ClientSpeeds(configured(clock__seconds_per_step=0.25, clock__spread=1.0, clock__jitter=1.0))
+    longer, shorter = speeds.job(3, 7, num_steps=8), speeds.job(3, 7, num_steps=4)
+    assert longer == pytest.approx(2 * shorter)
+
+
+def test_bandwidths_are_log_normal() -> None:
+    speeds = ClientSpeeds(configured(2001, clock__bandwidth=4.0, clock__bandwidth_spread=0.5))
+    times = np.array([speeds.transfer(client, 8_000_000) for client in range(2001)])
+    assert np.median(times) == pytest.approx(2, abs=0.1)
+    assert np.log(times).std() == pytest.approx(0.5, abs=0.03)
+    assert speeds.job(0, 1, num_bytes=8_000_000) == pytest.approx(1 + times[0])
+    with pytest.raises(UserError, match=r"bandwidth-spread needs clock\.bandwidth"):
+        configured(clock__bandwidth_spread=0.5)
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ def resume(path: Path) -> int:
 def rows(path: Path, name: str) -> list[str]:
     """Return what does not depend on time."""
     header, *lines = (path / f"{name}.csv").read_text().splitlines()
-    timed = header.split(",").index("seconds") if "seconds" in header else -1
-    return [",".join(v for i, v in enumerate(line.split(",")) if i != timed) for line in [header, *lines]]
+    timed = {i for i, column in enumerate(header.split(",")) if column.startswith("seconds")}
+    return [",".join(v for i, v in enumerate(line.split(",")) if i not in timed) for line in [header, *lines]]
 
 
 def lose(*names: str) -> Callable[[Path], None]:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from clients.hooks import Hooks
-from clients.local.batches import Batch, num_steps
+from clients.local.batches import Batch
 from clients.local.stacked.attributes import Attributes
 from clients.local.stacked.batches import PADDING, Part, StackedBatches
 from clients.local.stacked.masks import StackedDraws
@@ -16,6 +16,7 @@ from clients.local.stacked.measured import StackedMetrics
 from clients.local.stacked.optimizer import StackedOptimizer
 from clients.local.stacked.stand_in import PaddedBatch
 from clients.local.training import mixed_precision
+from common.budget import num_steps
 from common.randomness import torch_seed
 from common.rates import varies_by_step
 from common.records import Tensors

@@ -49,6 +49,7 @@ def test_the_width_is_that_of_a_column(runs, tmp_path):
     ("options", "message"),
     [
         (["--metric", "nothing"], "no metric 'nothing'"),
+        (["--against", "virtual"], "needs runs with clock.*"),
         (["--width", "tow"], "did you mean 'two'"),
         (["--width", "100"], "2 to 40 inches"),
         (["--labels", "one"], "--labels has 1 texts, and there are 2"),

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.local.batches import iterate_batches, num_steps
+from clients.local.batches import iterate_batches
+from common.budget import num_steps
 from common.errors import UserError
 from common.sections import LocalSection, Value
 from tests.common.configs import make_config

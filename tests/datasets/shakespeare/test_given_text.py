@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from datasets.given_inputs import InputReader
 from datasets.shakespeare.given_text import given_text
 from datasets.shakespeare.vocabulary import BEGIN, LEAF, PAD, TFF
 
@@ -20,6 +21,13 @@ def test_a_long_text_is_the_window_before_what_follows():
 def test_a_short_text_has_spaces_before_it_or_the_token_of_beginnings():
     found = given_text("ab", LEAF.names(), 80)
     assert found.filled == 78
+    reader = InputReader("tokens", (80,), classes=LEAF.names())
+    short = "shorter than the 80 characters that the model takes, so"
+    [single] = reader.read([], ["x" * 79]).remarks
+    assert single.endswith(f"x: {short} 1 space was put before it")
+    assert reader.read([], ["ab", "x" * 80]).remarks == [
+        f"ab: {short} 78 spaces were put before it",
+    ]
     assert np.array_equal(found.ids, LEAF.encode(" " * 78 + "ab")[0])
     found = given_text("ab", TFF.names(), 80)
     assert found.ids[:4].tolist() == [BEGIN, *TFF.encode("ab")[0].tolist(), PAD]

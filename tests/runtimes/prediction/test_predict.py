@@ -187,6 +187,41 @@ def test_the_model_of_a_client_is_the_one_that_was_evaluated(
     assert float((shares * by_class).sum() / shares.sum()) == pytest.approx(float(reported), abs=1e-5)
 
 
+def test_a_kept_round_is_the_model_of_a_run_of_that_length(run_small: Runner, tmp_path: Path) -> None:
+    keys: dict[str, Value] = {"method__name": "fedper", "clients__evaluate_fraction": 1.0}
+    short = run_small("short", rounds=2, **keys)
+    run = run_small("whole", rounds=6, checkpoint__every=100, checkpoint__keep="2", **keys)
+    assert same_weights(load_run(run, round=2), load_run(short))
+    assert not same_weights(load_run(run), load_run(short))
+    assert load_run(run, round=2).card.rounds == 2
+    for name, arguments in {"kept": [run, "--round", 2], "ended": [short], "last": [run]}.items():
+        assert predict(*arguments, "--client", "all", "--weights", tmp_path / name) == 0
+    names = [f"client-{client:06d}.safetensors" for client in range(6)]
+    for folder in ("kept", "ended", "last"):
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == names
+    for client, name in enumerate(names):
+        # The states of clients of round 2 have stayed, too, although they have trained since.
+        assert (tmp_path / "kept" / name).read_bytes() == (tmp_path / "ended" / name).read_bytes()
+        assert predict(run, "--client", client, "--weights", tmp_path / "one") == 0
+        assert (tmp_path / "one").read_bytes() == (tmp_path / "last" / name).read_bytes()
+    assert len({(tmp_path / "last" / name).read_bytes() for name in names}) == 6
+
+
+def same_weights(one: RunModel, other: RunModel) -> bool:
+    entries = other.state_dict()
+    return all(torch.equal(value, entries[key]) for key, value in one.state_dict().items())
+
+
+def test_a_damaged_round_is_refused(run_small: Runner, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_small(rounds=3, checkpoint__keep="1")
+    path = run / "checkpoints" / "arrays-round-000001.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert predict(run, "--round", 1, "--weights", run / "w") == 2
+    assert "arrays-round-000001.safetensors is damaged" in capsys.readouterr().err
+
+
 def test_a_program_loads_back_with_the_same_logits(run: Path, tmp_path: Path) -> None:
     assert predict(run, "--torch-export", tmp_path / "model.pt2") == 0
     extra = {"model.json": ""}
@@ -242,6 +277,13 @@ def test_what_cannot_be_done_is_one_line(
         ((fedrod, text, "--client", 1), "do not predict by a model alone"),
         ((run, text, "--client", 1, "--set", "rounds=3"), "not rounds"),
         ((run, text, "--top", 0), "at least 1"),
+        ((run, text, "--round", 7), "has no checkpoint of round 7, only of: 1"),
+        ((run, text, "--client", 1, "--round", 7), "has no checkpoint of round 7, only of: 1"),
+        ((run, text, "--client", "al"), "--client: it must be a client's id or 'all', not 'al'"),
+        ((run, text, "--client", "all", "--weights", tmp_path / "x"), "takes --weights FOLDER alone"),
+        ((run, "--client", "all"), "takes --weights FOLDER alone"),
+        ((run, "--client", "all", "--weights", text), "--weights: cannot write into"),
+        ((run, "--client", "all", "--weights", tmp_path / "x"), "have no models of their own"),
         ((run, "--out", tmp_path / "x.csv", "--torch-export", tmp_path / "x"), "no inputs"),
         ((run, "--torch-export", tmp_path / "no" / "x"), "there is no folder"),
     ]

@@ -1,0 +1,78 @@
+"""Sentences as numbers of words: a vocabulary that is made of texts or read from a file."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import UserError
+from common.files import read_text
+
+PADDING, UNKNOWN, BEGIN, END = range(4)
+_FIRST = 4  # of the words
+_WORD = re.compile(r"[\w']+|[^\w\s]")
+
+Tokens = npt.NDArray[np.int32]
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a text in small letters; each sign is a word."""
+    return _WORD.findall(text.lower())
+
+
+@dataclass(frozen=True)
+class Words:
+    """A vocabulary: padding, an unknown word, beginning and end of a sentence, and then the words."""
+
+    words: tuple[str, ...]
+
+    @classmethod
+    def of(cls, texts: Iterable[str], most: int) -> "Words":
+        """Take the most frequent words of texts, of equally frequent ones the first in the alphabet."""
+        counts = Counter(word for text in texts for word in split_words(text))
+        return cls(tuple(sorted(counts, key=lambda word: (-counts[word], word))[:most]))
+
+    @classmethod
+    def from_file(cls, path: Path, most: int) -> "Words":
+        """Read the first words of a file that has one in each line, at its beginning, such as GloVe's.
+
+        Raises
+        ------
+        UserError
+            If the file cannot be read, or has a word twice.
+        """
+        lines = read_text(path, "dataset.words-file").split("\n")
+        words = tuple(field[0].lower() for line in lines if (field := line.split(maxsplit=1)))[:most]
+        if len(set(words)) < len(words):
+            double = next(word for word, count in Counter(words).items() if count > 1)
+            raise UserError(f"dataset.words-file: {path} has the word {double!r} twice")
+        return cls(words)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many numbers there are."""
+        return _FIRST + len(self.words)
+
+    def encode(self, texts: Sequence[str], length: int) -> tuple[Tokens, int]:
+        """Return texts as numbers, int32 (texts, length), and how many of their words are unknown.
+
+        Each has its beginning and its end marked; the words that are too many are left out, and what is left
+        of the length is padding.
+        """
+        number = {word: _FIRST + index for index, word in enumerate(self.words)}
+        tokens = np.full((len(texts), length), PADDING, dtype=np.int32)
+        unknown = 0
+        for row, text in zip(tokens, texts, strict=True):
+            ids = [number.get(word, UNKNOWN) for word in split_words(text)[: length - 2]]
+            row[: len(ids) + 2] = [BEGIN, *ids, END]
+            unknown += ids.count(UNKNOWN)
+        return tokens, unknown
+
+
+def vocabulary(words_file: str, root: Path, most: int, texts: Iterable[str]) -> Words:
+    """Return the vocabulary that the configuration asks for: a file's, or that of the training texts."""
+    return Words.from_file(root / words_file, most) if words_file else Words.of(texts, most)
