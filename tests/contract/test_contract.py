@@ -135,7 +135,7 @@ def test_same_seed_same_bits_and_another_seed_others(
     first = reference.directory
     assert model_hash(first) == model_hash(run_small("second", **options(method)))
     third = run_small("third", seed=1, rounds=1, **options(method))
-    loss_of_round_1 = np.array([metrics(path).set_index("round")["train_loss"][1] for path in (first, third)]
+    loss_of_round_1 = [metrics(path).set_index("round")["train_loss"][1] for path in (first, third)]
     assert pd.notna(loss_of_round_1).all()
     assert loss_of_round_1[0] != loss_of_round_1[1]
 
