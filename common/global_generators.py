@@ -82,7 +82,7 @@ def _handles(device: torch.device | str, own: Iterable[Generator]) -> list[_Hand
 
 def _of_modules() -> Iterator[Generator]:
     for value in values_of_modules():
-        if not _may_draw(type(value)):
+        if not _may_draw(type(value)):  # type: ignore[arg-type]  # classes are hashable
             continue
         if isinstance(value, random.SystemRandom):
             raise UserError(
