@@ -9,6 +9,7 @@ from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, Record
 from flwr.clientapp import ClientApp
 
 from clients.base import Client
+from clients.local.incoming import NUM_CLIENTS, RefusedMessageError, check_message, check_size, read_sections
 from clients.local.kept_state import keep, settle
 from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
@@ -16,7 +17,15 @@ from clients.local.stacked.answers import Answers
 from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
-from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED, UnknownNameError, UserError
+from common.errors import (
+    CLIENT_FAILED,
+    CLIENT_FORGOT,
+    CLIENT_MISCONFIGURED,
+    CLIENT_REFUSED,
+    UnknownNameError,
+    UserError,
+    shown,
+)
 from common.flower import RUN_ID
 from common.plugins import folders, use_folders
 from common.records import (
@@ -32,6 +41,7 @@ from common.records import (
     SET_STATE,
     SIZE,
     Payload,
+    config_record,
     finite_since,
     is_finite,
     to_payload,
@@ -115,7 +125,9 @@ def make_client(context: Context, message: Message | None = None) -> Client:
         )
     worker = get_worker(config, str(context.node_config.get("data-root", "")))
     if message is not None:
-        worker = worker.sized(str(message.content.config_records[CONFIG].get(SIZE, "")))
+        size = str(config_record(message.content).get(SIZE, ""))
+        check_size(size, worker.model)
+        worker = worker.sized(size)
     state = {
         name: {key: value.to(worker.device, copy=True) for key, value in section.items()}
         for name, section in to_payload(context.state).items()
@@ -130,14 +142,14 @@ def make_client(context: Context, message: Message | None = None) -> Client:
 def run_train(message: Message, context: Context) -> RecordDict:
     """Train one client for one round and keep its state, unless that has gone bad."""
     client = make_client(context, message)
-    sections, metrics = client.train(to_payload(message.content), message.content.config_records[CONFIG])
+    sections, metrics = client.train(read_sections(message.content), config_record(message.content))
     return _with_state(client, message, context, sections, metrics)
 
 
 def run_prelude(message: Message, context: Context) -> RecordDict:
     """Return what the server asks for before a round, and keep the client's state."""
     client = make_client(context, message)
-    answer = client.answer_prelude(to_payload(message.content), message.content.config_records[CONFIG])
+    answer = client.answer_prelude(read_sections(message.content), config_record(message.content))
     return _with_state(client, message, context, *answer)
 
 
@@ -167,14 +179,14 @@ def _with_state(
 def run_evaluate(message: Message, context: Context) -> RecordDict:
     """Evaluate on one client."""
     client = make_client(context, message)
-    metrics = client.test(to_payload(message.content), message.content.config_records[CONFIG])
+    metrics = client.test(read_sections(message.content), config_record(message.content))
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 
 def run_loss(message: Message, context: Context) -> RecordDict:
     """Return the loss of the global model on the client's training data."""
     client = make_client(context, message)
-    metrics = client.training_loss(to_payload(message.content), message.content.config_records[CONFIG])
+    metrics = client.training_loss(read_sections(message.content), config_record(message.content))
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 
@@ -213,7 +225,7 @@ def run_describe(message: Message, context: Context) -> RecordDict:
 
 def _check_number(client: Client, message: Message) -> None:
     """Refuse to be one of another number of clients than the server knows: the partition would differ."""
-    asked = int(message.content.config_records[CONFIG].get("num-clients", 0))  # type: ignore[arg-type]
+    asked = int(config_record(message.content).get(NUM_CLIENTS, 0))  # type: ignore[arg-type]
     count = client.worker.config.clients.count
     if asked and asked != count:
         raise UserError(
@@ -225,7 +237,7 @@ def _check_number(client: Client, message: Message) -> None:
 def run_personal_model(message: Message, context: Context) -> RecordDict:
     """Hand out the model by which this client predicts."""
     client = make_client(context, message)
-    own = client.own_model(to_payload(message.content), message.content.config_records[CONFIG])
+    own = client.own_model(read_sections(message.content), config_record(message.content))
     return RecordDict({ARRAYS: to_record(own)})
 
 
@@ -236,6 +248,12 @@ def run_get_state(message: Message, context: Context) -> RecordDict:
 
 def run_set_state(message: Message, context: Context) -> RecordDict:
     """Replace the client's state by that of a checkpoint."""
+    client = make_client(context)
+    client.state = read_sections(message.content)
+    if undeclared := client.undeclared_state():
+        raise RefusedMessageError(
+            f"the message has the state {shown(min(undeclared))}, which no client keeps"
+        )
     context.state.clear()
     for name, record in message.content.array_records.items():
         context.state[name] = record
@@ -257,9 +275,11 @@ JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
 
 def answer(message: Message, context: Context) -> Message:
     """Do the job that a message asks for; an exception becomes an error reply with its traceback."""
-    job = JOBS[message.metadata.message_type.removesuffix(".default")]
+    name = message.metadata.message_type.removesuffix(".default")
+    job = JOBS[name]
 
     def run() -> RecordDict:
+        check_message(name, message.content)
         settle(context.state, message.content)
         return job(message, context)
 
@@ -272,6 +292,8 @@ def _reply(job: Callable[[], RecordDict], message: Message, context: Context) ->
         return Message(job(), reply_to=message)
     except UserError as error:
         return Message(Error(CLIENT_MISCONFIGURED, f"{error}{_where(error, context)}"), reply_to=message)
+    except RefusedMessageError as error:
+        return Message(Error(CLIENT_REFUSED, str(error)), reply_to=message)
     except ForgottenStateError as error:
         return Message(Error(CLIENT_FORGOT, str(error)), reply_to=message)
     except Exception:
@@ -286,11 +308,12 @@ def answer_together(
 
     def prepare(job: tuple[Message, Context]) -> Client:
         (message, context), content = job, job[0].content
+        check_message("train", content)
         settle(context.state, content)
         client = make_client(context, message)
         if id(content) not in payloads:
-            payloads[id(content)] = to_payload(content)
-        client.prepare(payloads[id(content)], content.config_records[CONFIG])
+            payloads[id(content)] = read_sections(content)
+        client.prepare(payloads[id(content)], config_record(content))
         return client
 
     def conclude(job: tuple[Message, Context], client: Client, loss: float, started: float) -> Message:

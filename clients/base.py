@@ -15,6 +15,7 @@ from clients.hooks import Hooks
 from clients.local.attacks import Attack, attack_of
 from clients.local.batches import Batch
 from clients.local.evaluation import client_evaluation_data, evaluate_global_model
+from clients.local.incoming import check_model
 from clients.local.numpy_client import ListInterface
 from clients.local.training import (
     allow_batch_statistics,
@@ -310,6 +311,7 @@ class Client(Hooks, ListInterface):
             section: {name: value.to(worker.device) for name, value in values.items()}
             for section, values in received.items()
         }
+        check_model(self.received[ARRAYS], worker.state, self.personal_names())
         self.begin(config)
         worker.load(self.received[ARRAYS])
         worker.load(self.state.get(_KEPT) or self.initial(self.personal_names()))

@@ -6,8 +6,8 @@ import traceback
 from collections.abc import Iterable
 
 # Codes of error replies, above those of Flower: a job raised, the user can mend it, a worker process died, a
-# node was started again under its old id and has lost what it kept.
-CLIENT_FAILED, CLIENT_MISCONFIGURED, WORKER_DIED, CLIENT_FORGOT = 1000, 1001, 1002, 1003
+# node was started again under its old id and has lost what it kept, a message is none of a server of ours.
+CLIENT_FAILED, CLIENT_MISCONFIGURED, WORKER_DIED, CLIENT_FORGOT, CLIENT_REFUSED = range(1000, 1005)
 
 
 class UserError(Exception):

@@ -59,12 +59,13 @@ class TestApp:
         assert metrics["label-counts"] == Client(Worker(self.CONFIG), 5).label_counts().tolist()
 
     def test_state_is_handed_out_and_taken_back(self) -> None:
-        context = make_context(0, 6, self.CONFIG.flat(), 2)
-        state = RecordDict({"kept": to_record({"n": torch.tensor([1, 2])})})
+        config = small(method__name="fedper")
+        context = make_context(0, 6, config.flat(), 2)
+        state = RecordDict({"kept-entries": to_record({"n": torch.tensor([1, 2])})})
         self.ask("query.set_state", state, context=context)
         reply = self.ask("query.get_state", RecordDict({"config": ConfigRecord()}), context=context)
-        assert list(reply.content) == ["kept"]
-        assert to_tensors(reply.content.array_records["kept"])["n"].tolist() == [1, 2]
+        assert list(reply.content) == ["kept-entries"]
+        assert to_tensors(reply.content.array_records["kept-entries"])["n"].tolist() == [1, 2]
         self.ask("query.set_state", RecordDict(), context=context)
         reply = self.ask("query.get_state", RecordDict({"config": ConfigRecord()}), context=context)
         assert len(reply.content) == 0

@@ -1,0 +1,150 @@
+"""Thousands of rounds of a tiny model: whether memory, open files, threads and the disk stay as they are.
+
+``python -m benchmarks.soak`` runs 10,000 rounds one client after the other; ``--carrier ray`` and
+``--carrier grpc`` run others. The command is the one that a person starts; its process and all that it
+started are looked at from outside.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.harness import parser, show
+from common.config import PROJECT_ROOT
+
+TINY = {
+    "clients.count": 2, "clients.fraction": 1.0, "local.steps": 1, "local.batch-size": 16, "device": "cpu",
+    "dataset.name": "digits", "partition.name": "iid", "model.name": "mlp",
+    "evaluate.every": 10, "checkpoint.every": 10,
+}  # fmt: skip
+COMMANDS = {
+    "sequential": ["run_simulation.py"],
+    "ray": ["run_simulation.py", "--runtime", "ray"],
+    "grpc": ["-m", "runtimes.federation"],
+}
+MARK = "FLOWERBED_SOAK"
+PAUSE_SECONDS = 0.5
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a run uses at one moment, over all of its processes."""
+
+    rounds: int
+    resident_mb: float
+    files: int
+    threads: int
+    processes: int
+    disk_mb: float
+
+
+def take(run_directory: Path, mark: str) -> Sample:
+    """Look at a run's processes and its folder."""
+    pids = _processes(mark)
+    memory = files = threads = 0
+    for folder in pids:
+        with contextlib.suppress(OSError, LookupError):  # a process that has just ended
+            status = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines())
+            memory += int(status["RssAnon"].split()[0])
+            threads += int(status["Threads"])
+            files += len(os.listdir(folder / "fd"))
+    disk = sum(_size(path) for path in run_directory.rglob("*"))
+    return Sample(_rounds(run_directory), memory / 1e3, files, threads, len(pids), disk / 1e6)
+
+
+def _processes(mark: str) -> list[Path]:
+    """Return the folders of the processes with a mark in their environment, and of what descends from them.
+
+    Some of Ray's overwrite their environment.
+    """
+    parents: dict[str, str] = {}
+    found: set[str] = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[folder.name] = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if mark.encode() in (folder / "environ").read_bytes():
+                found.add(folder.name)
+    while new := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= new
+    return [Path("/proc") / pid for pid in found]
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _rounds(run_directory: Path) -> int:
+    with contextlib.suppress(OSError):
+        return max(0, (run_directory / "metrics.csv").read_bytes().count(b"\n") - 2)
+    return 0
+
+
+def soak(carrier: str, rounds: int) -> tuple[list[Sample], float]:
+    """Run rounds; return samples in the order of time, and the seconds that it took.
+
+    Raises
+    ------
+    RuntimeError
+        If the run failed.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="soak-")) / "run"
+    mark = f"{MARK}={directory}\0"
+    settings = [
+        part for key, value in {**TINY, "rounds": rounds}.items() for part in ("--set", f"{key}={value}")
+    ]
+    command = [sys.executable, *COMMANDS[carrier], "--run-dir", str(directory), *settings]
+    environment = {**os.environ, MARK: str(directory), "OMP_NUM_THREADS": "1"}
+    started, samples = time.monotonic(), []
+    with (
+        (directory.parent / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=log, stderr=log) as process,
+    ):
+        while process.poll() is None:
+            sample = take(directory, mark)
+            if sample.rounds > (samples[-1].rounds if samples else 0):
+                samples.append(sample)
+            time.sleep(PAUSE_SECONDS)
+    if process.returncode:
+        raise RuntimeError((directory.parent / "log").read_text()[-2000:])
+    return samples, time.monotonic() - started
+
+
+def between(samples: Sequence[Sample], rounds: int) -> list[tuple[object, ...]]:
+    """Return rows: for each of `SHOWN` parts of the run, the largest of what was seen in it."""
+    rows: list[tuple[object, ...]] = []
+    for part in range(SHOWN):
+        low, high = (rounds * edge // SHOWN for edge in (part, part + 1))
+        if not (seen := [sample for sample in samples if low < sample.rounds <= high]):
+            continue
+        names = ("resident_mb", "files", "threads", "processes", "disk_mb")
+        most = [max(getattr(sample, name) for sample in seen) for name in names]
+        rows.append(
+            (f"{low + 1}-{high}", *(f"{value:.1f}" if isinstance(value, float) else value for value in most))
+        )
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
+    made = parser(__doc__)
+    made.add_argument("--carrier", choices=list(COMMANDS), default="sequential")
+    made.add_argument("--rounds", type=int, default=10_000)
+    options = made.parse_args(arguments)
+    rounds = 60 if options.tiny else options.rounds
+    samples, seconds = soak(options.carrier, rounds)
+    columns = ("rounds", "MB resident", "files", "threads", "processes", "MB on disk")
+    title = f"{rounds} rounds, {options.carrier}, {seconds:.0f} s: the most of each, all processes"
+    show(title, columns, between(samples, rounds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""What a message to a node may hold: it comes from another machine, which may send anything.
+
+Each check raises before anything is computed from the message, or kept.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+
+from common.errors import UserError, one_line, shown
+from common.records import (
+    ARRAYS,
+    CONFIG,
+    DESCRIBE,
+    EXCHANGE,
+    FIRST_STEP,
+    GET_STATE,
+    LOCAL_STEPS,
+    LOST,
+    NUMBER,
+    ONE_BATCH,
+    SERVER_ROUND,
+    SET_STATE,
+    SIZE,
+    Payload,
+    Tensors,
+    array_records,
+    config_record,
+    to_tensors,
+)
+from models.sizes.submodels import as_splittable
+
+NUM_CLIENTS = "num-clients"
+_MOST_RECORDS, _MOST_ARRAYS, _LONGEST_NAME, _LARGEST = 64, 100_000, 300, 2**31
+_WITHOUT_MODEL = (DESCRIBE, GET_STATE, SET_STATE)
+
+
+class RefusedMessageError(Exception):
+    """A message that no server of this project sends; one line says what is wrong with it."""
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
+
+
+def _is_list_of_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+
+
+_COUNT = (_is_count, f"a whole number from 0 to {_LARGEST - 1}")
+# What the entries of a record are that this project reads; a method may send others.
+_ENTRIES: dict[str, dict[str, tuple[Callable[[object], bool], str]]] = {
+    CONFIG: {
+        SERVER_ROUND: _COUNT,
+        LOCAL_STEPS: _COUNT,
+        FIRST_STEP: _COUNT,
+        NUM_CLIENTS: _COUNT,
+        ONE_BATCH: (lambda value: isinstance(value, bool), "true or false"),
+        SIZE: (lambda value: isinstance(value, str), "a text"),
+    },
+    EXCHANGE: {NUMBER: _COUNT, LOST: (_is_list_of_texts, "a list of texts")},
+}
+
+
+def check_message(job: str, content: RecordDict) -> None:
+    """Check the form of a message: its records, their sizes and names, and the entries that steer a job.
+
+    Raises
+    ------
+    RefusedMessageError
+        If the content is not what such a job needs.
+    """
+    if len(content) > _MOST_RECORDS:
+        raise RefusedMessageError(f"the message has {len(content)} records, more than {_MOST_RECORDS}")
+    for name, record in content.items():
+        if len(name) > _LONGEST_NAME or len(record) > _MOST_ARRAYS:
+            raise RefusedMessageError(
+                f"the message's record {_named(name)} is too large, or its name too long"
+            )
+    for name in _required_records(job):
+        if name not in content:
+            raise RefusedMessageError(f"the message has no '{name}', which '{job}' needs")
+    for name, kind in ((CONFIG, ConfigRecord), (EXCHANGE, ConfigRecord), (ARRAYS, ArrayRecord)):
+        if name in content and not isinstance(content[name], kind):
+            raise RefusedMessageError(
+                f"the message's '{name}' is a {type(content[name]).__name__}, not a {kind.__name__}"
+            )
+    _check_entries(job, content)
+
+
+def _required_records(job: str) -> Collection[str]:
+    if job in (GET_STATE, SET_STATE):
+        return ()
+    return (CONFIG,) if job == DESCRIBE else (CONFIG, ARRAYS)
+
+
+def _check_entries(job: str, content: RecordDict) -> None:
+    if job not in _WITHOUT_MODEL and SERVER_ROUND not in config_record(content):
+        raise RefusedMessageError(f"the message's '{CONFIG}' has no '{SERVER_ROUND}'")
+    for name, entries in _ENTRIES.items():
+        record = config_record(content, name) if name in content else {}
+        for key, (is_right, expected) in entries.items():
+            if key in record and not is_right(record[key]):
+                raise RefusedMessageError(
+                    f"the message's '{name}' has {key} = {shown(record[key])}, which has to be {expected}"
+                )
+    if EXCHANGE in content and (missing := {NUMBER, LOST} - config_record(content, EXCHANGE).keys()):
+        raise RefusedMessageError(f"the message's '{EXCHANGE}' has no '{min(missing)}'")
+
+
+def read_sections(content: RecordDict) -> Payload:
+    """Return every section of a message; nothing is unpickled, or allocated for what an array claims.
+
+    Raises
+    ------
+    RefusedMessageError
+        If bytes are not the array that they are said to be, or its numbers are complex.
+    """
+    return {name: _read(name, record) for name, record in array_records(content).items()}
+
+
+def _read(section: str, record: ArrayRecord) -> Tensors:
+    try:
+        values = to_tensors(record)
+    except Exception:  # whatever bytes that somebody made up lead to
+        raise _first_unreadable(section, record) from None
+    for key, value in values.items():
+        if value.is_complex():
+            raise RefusedMessageError(f"the message's '{section}' has complex numbers in {_named(key)}")
+    return values
+
+
+def _first_unreadable(section: str, record: ArrayRecord) -> RefusedMessageError:
+    for key, array in record.items():
+        try:
+            to_tensors({key: array})
+        except Exception as error:
+            reason = one_line(str(error))[:200]
+            return RefusedMessageError(
+                f"the message's {_named(section)} has an array {_named(key)} that cannot be read: {reason}"
+            )
+    return RefusedMessageError(f"the message's {_named(section)} cannot be read")
+
+
+def check_model(
+    received: Mapping[str, torch.Tensor], model: Mapping[str, torch.Tensor], own_names: Collection[str]
+) -> None:
+    """Check that what was sent as the model fits the one that this client has.
+
+    `own_names` are entries that the client has of its own: they need not be sent.
+
+    Raises
+    ------
+    RefusedMessageError
+        If an entry is missing, unknown, or of another shape or dtype.
+    """
+    if missing := model.keys() - received.keys() - set(own_names):
+        raise RefusedMessageError(f"the message lacks the array {_named(min(missing))} of the model")
+    for name, value in received.items():
+        own = model.get(name)
+        if own is None:
+            raise RefusedMessageError(
+                f"the message has an array {_named(name)}, which the model does not have"
+            )
+        if (value.dtype, value.shape) != (own.dtype, own.shape):
+            raise RefusedMessageError(
+                f"the message's array '{name}' is {_layout(value)}, but the model's is {_layout(own)}"
+            )
+
+
+def check_size(size: str, model: torch.nn.Module) -> None:
+    """Check that a model has sub-models of a size, before one is built.
+
+    Raises
+    ------
+    RefusedMessageError
+        If it has not.
+    """
+    try:
+        is_known = not size or as_splittable(model).size_name(size) == size
+    except UserError:
+        is_known = False
+    if not is_known:
+        raise RefusedMessageError(
+            f"the message's '{CONFIG}' has {SIZE} = {shown(size)}, which is no size of this run"
+        )
+
+
+def _layout(value: torch.Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')}{tuple(value.shape)}"
+
+
+def _named(name: str) -> str:
+    return f"'{one_line(name)}'" if len(name) <= _LONGEST_NAME else f"of {len(name)} characters"

@@ -1,0 +1,172 @@
+"""A SuperLink, SuperNodes and runs as processes on loopback, whose parts can be stopped one by one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from common.config import PROJECT_ROOT, to_toml
+from common.sections import Value
+from runtimes.flower_environment import CONNECTION, FlowerProcesses, free_ports
+
+# A method whose clients wait where a file asks them to, so that a fault meets them in mid-training.
+HELD = """
+import time
+from pathlib import Path
+from clients.base import Client
+
+class Held(Client):
+    folder: str = ""
+
+    def begin_round(self):
+        name = f"round-{self.server_round}-client-{self.client_id}"
+        if (Path(self.folder) / f"hold-{name}").exists():
+            (Path(self.folder) / f"held-{name}").touch()
+        while (Path(self.folder) / f"hold-{name}").exists():
+            time.sleep(0.05)
+"""
+
+SMALL: dict[str, Value] = {
+    "clients.count": 2, "clients.fraction": 1.0, "rounds": 3, "local.epochs": 1, "local.batch-size": 128,
+    "model.name": "mlp", "dataset.name": "digits", "partition.name": "iid", "method.name": "held",
+    "failures.timeout": 150.0, "evaluate.every": 100,
+}  # fmt: skip
+
+
+class Federation:
+    """What an operator has at hand: start, kill, submit, look.
+
+    Parameters
+    ----------
+    folder : Path
+        Where logs, the database and the runs are.
+    processes : FlowerProcesses
+        What stops everything at the end.
+    """
+
+    def __init__(self, folder: Path, processes: FlowerProcesses) -> None:
+        self.folder = folder
+        self._processes = processes
+        self._control, self._fleet = free_ports(2)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        plugins = folder / "plugins" / "clients"
+        plugins.mkdir(parents=True, exist_ok=True)
+        (plugins / "held.py").write_text(HELD)
+        processes.connect(f"127.0.0.1:{self._control}")
+
+    def settings(self, **overrides: Value) -> dict[str, Value]:
+        """Return the keys of a small run whose clients can be held; overrides as in `small_config`."""
+        given = {key.replace("__", ".").replace("_", "-"): value for key, value in overrides.items()}
+        own: dict[str, Value] = {"plugins": str(self.folder / "plugins"), "method.folder": str(self.folder)}
+        return {**SMALL, **own, **given}
+
+    def start_superlink(self, prefix: tuple[str, ...] = ()) -> None:
+        """Start the SuperLink, on its database, and wait until it answers."""
+        command = [
+            *prefix, "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(self._control),
+            "--fleet-api-address", f"127.0.0.1:{self._fleet}", "--database", str(self.folder / "state.db"),
+        ]  # fmt: skip
+        self._start("superlink", command)
+        self._processes.wait_for_port(self._control)
+
+    def start_node(self, partition: int, name: str = "", of: int = 2, prefix: tuple[str, ...] = ()) -> None:
+        """Start a SuperNode."""
+        command = [
+            *prefix, "flower-supernode", "--insecure", "--host", "127.0.0.1", "--port", str(free_ports(1)[0]),
+            "--superlink", f"127.0.0.1:{self._fleet}",
+            "--node-config", f"partition-id={partition} num-partitions={of}",
+        ]  # fmt: skip
+        self._start(name or f"node-{partition}", command)
+
+    def submit(self, run: str, settings: Mapping[str, Value], resume: bool = False) -> None:
+        """Submit a run; its directory is `run` in the folder."""
+        config = self.folder / f"{run}.toml"
+        values: dict[str, Value] = {
+            "overrides": to_toml(dict(settings)),
+            "run.directory": str(self.folder / run),
+            "run.resume": resume,
+        }
+        config.write_text(to_toml(values))
+        self._start(
+            run, ["flwr", "run", str(PROJECT_ROOT), CONNECTION, "--stream", "--run-config", str(config)]
+        )
+
+    def _start(self, name: str, command: list[str]) -> None:
+        self._running[name] = self._processes.start(name, command)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a process, and wait for its end."""
+        self._running[name].kill()
+        self._running.pop(name).wait()
+
+    def pids(self, *words: str) -> list[int]:
+        """Return the processes of this federation whose command line has some words."""
+        mark = str(self._processes.home).encode()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                line = (folder / "cmdline").read_bytes()
+                if mark in (folder / "environ").read_bytes() and all(word.encode() in line for word in words):
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+        return found
+
+    def kill_app(self, *words: str) -> None:
+        """SIGKILL the processes whose command line has some words."""
+        for pid in self.pids(*words):
+            os.kill(pid, signal.SIGKILL)
+
+    def wait(self, run: str, seconds: float) -> str:
+        """Wait until a run's submission ends; return its log."""
+        self._running.pop(run).wait(timeout=seconds)
+        return self.log(run)
+
+    def log(self, name: str) -> str:
+        """Return what a process wrote."""
+        return self._processes.log_path(name).read_text(errors="replace")
+
+    def status(self) -> str:
+        """Return how the latest run ended, in Flower's words."""
+        answer = self._processes.ask(["flwr", "list", CONNECTION, "--format", "json"])
+        return str(json.loads(answer)["runs"][0]["status"])
+
+    def rows(self, run: str) -> int:
+        """Count the rounds that a run has written, round 0 included."""
+        path = self.folder / run / "metrics.csv"
+        return path.read_bytes().count(b"\n") - 1 if path.exists() else 0
+
+    def hold(self, server_round: int, client: int) -> Path:
+        """Have a client wait when it comes to a round; return the file that keeps it waiting."""
+        path = self.folder / f"hold-round-{server_round}-client-{client}"
+        path.touch()
+        return path
+
+    def wait_for_held(self, server_round: int, client: int, seconds: float = 60) -> None:
+        """Wait until a client waits."""
+        name = f"held-round-{server_round}-client-{client}"
+        wait_until((self.folder / name).exists, seconds, name)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str = "") -> None:
+    """Wait for something, and fail if it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what or condition}"
+        time.sleep(0.05)
+
+
+def undisturbed(folder: Path, settings: Mapping[str, Value]) -> str:
+    """Return the model_sha256 of the same run in one process."""
+    assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={_text(value)}")]
+    command = [sys.executable, "run_simulation.py", "--run-dir", str(folder), *assignments]
+    subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True)
+    return str(json.loads((folder / "summary.json").read_text())["model_sha256"])
+
+
+def _text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
