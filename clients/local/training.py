@@ -122,7 +122,9 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
         load_optimizer_state(worker.optimizer, params, client.initial_optimizer())
     worker.model.train()
 
-    metrics = TrainingMetrics(worker.config.dataset.label_noise, worker.dataset.num_classes)
+    metrics = TrainingMetrics(
+        worker.config.dataset.label_noise, worker.dataset.num_classes, worker.config.needs_squared_losses
+    )
     losses: list[torch.Tensor] = []
     sizes: list[int] = []
     client.num_steps = 0
