@@ -192,6 +192,11 @@ class Config(ConfigSection):
         return plan.first_step(server_round + 1) // every > plan.first_step(server_round) // every
 
     @property
+    def needs_squared_losses(self) -> bool:
+        """Whether clients measure the mean square of their losses, which Oort's utility is made of."""
+        return self.participation.name == "oort"
+
+    @property
     def class_groups(self) -> Literal["none", "cumulative", "counts"]:
         """The rule for head, middle and tail classes: ``auto`` is one for long-tailed data only."""
         if self.evaluate.groups != "auto":

@@ -20,8 +20,8 @@ Purpose = Literal[
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout", "extra-dropout",
     "attack", "attack-update",
-    "feature-noise", "clusters", "hypernetwork", "clock", "clock-speed", "clock-jitter", "clock-bandwidth",
-    "job", "round", "steps", "personal-steps", "extra-steps", "data", "search",
+    "feature-noise", "clusters", "hypernetwork", "clock", "clock-speed", "clock-jitter",
+    "clock-bandwidth", "sketch", "job", "round", "steps", "personal-steps", "extra-steps", "data", "search",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from flwr.app import DEFAULT_TTL, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from common.flower import SERVER_NODE_ID, Run, assume_task_identity, set_message_id
-from common.records import METRICS
+from common.records import metrics_record
 
 LEAST, REPEATS = 8, 2  # clients of a measurement of one by one, and how often each is made
 LARGE = 16  # from this size on, sizes are tried as long as they are faster than all before
@@ -97,7 +97,7 @@ class LocalGrid(Grid):
             for reply in self.exchange([self._stamp(message) for message in messages]):
                 if reply.has_error():
                     raise RuntimeError(str(reply.error.reason).strip().splitlines()[-1])
-                steps += float(reply.content.metric_records[METRICS]["num-steps"])  # type: ignore[arg-type]
+                steps += float(metrics_record(reply.content)["num-steps"])  # type: ignore[arg-type]
             return steps / (self._clock() - started)
 
     @property
