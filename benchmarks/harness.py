@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from clients.app import app
 from common.config import Config, merge
 from common.sections import Value
 from datasets.arrays import Arrays
+from runtimes.local_grid import LocalGrid
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import Silence
@@ -50,7 +52,7 @@ def make_config(**overrides: Value) -> Config:
     return Config.from_flat(merge(common, layer))
 
 
-def run(config: Config, grid_class: type[SequentialGrid] = SequentialGrid) -> Path:
+def run(config: Config, grid_class: Callable[..., LocalGrid] = SequentialGrid) -> Path:
     """Run an experiment in a temporary run directory and return it."""
     directory = Path(tempfile.mkdtemp(prefix="benchmark-")) / "run"
     config = Config.from_flat({**config.flat(), "run.directory": str(directory)})

@@ -6,7 +6,7 @@ further local steps make to a round, so that messages and averages, which both h
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from flwr.app import ConfigRecord
 
@@ -38,9 +38,11 @@ def benchmark_squares() -> Arrays:
 
 
 class Rounds:
-    """Rounds of a run of FedAvg with momentum, batches of 16, and all clients."""
+    """Rounds of a run of FedAvg with momentum, batches of 16 unless the case has others, and all clients."""
 
-    def __init__(self, case: dict[str, Value], clients: int) -> None:
+    def __init__(
+        self, case: dict[str, Value], clients: int, clock: Callable[[], float] = time.process_time
+    ) -> None:
         keys: dict[str, Value] = {
             "dataset__name": "benchmarks.stacked:benchmark_points",
             "clients__count": clients,
@@ -50,19 +52,27 @@ class Rounds:
             **case,
         }
         config = make_config(**keys)
-        self._clients = clients
+        self._clients, self._clock = clients, clock
         self._grid = SequentialGrid(app, clients, config.flat())
         parts = prepare(config, self._grid)
         self._strategy, self._arrays = parts.strategy, parts.evaluation.initial_arrays()
 
     def seconds(self, steps: int, stack: int) -> float:
-        """Return the processor time of a round of a number of local steps."""
+        """Return the time of a round of a number of local steps, by the clock: processor time by default."""
         self._grid.stack = stack
         config = ConfigRecord({SERVER_ROUND: 1, LOCAL_STEPS: steps})
-        started = time.process_time()
+        started = self._clock()
         messages = self._strategy.configure_train(1, self._arrays, config, self._grid)
         self._strategy.aggregate_train(1, self._grid.send_and_receive(messages))
-        return time.process_time() - started
+        return self._clock() - started
+
+    def close(self) -> None:
+        """Let go of the data and the model."""
+        self._grid.close()
+
+    def on_note(self, say: Callable[[str], None]) -> None:
+        """Hand lines such as why clients are not stacked to a function."""
+        self._grid.say = say
 
     def best(self, steps: int, turns: int) -> tuple[float, float]:
         """Return the least times, one by one and stacked."""

@@ -41,6 +41,7 @@ from common.records import (
     SET_STATE,
     SIZE,
     Payload,
+    config_record,
     finite_since,
     is_finite,
     to_payload,
@@ -124,7 +125,7 @@ def make_client(context: Context, message: Message | None = None) -> Client:
         )
     worker = get_worker(config, str(context.node_config.get("data-root", "")))
     if message is not None:
-        size = str(message.content.config_records[CONFIG].get(SIZE, ""))
+        size = str(config_record(message.content).get(SIZE, ""))
         check_size(size, worker.model)
         worker = worker.sized(size)
     state = {
@@ -141,14 +142,14 @@ def make_client(context: Context, message: Message | None = None) -> Client:
 def run_train(message: Message, context: Context) -> RecordDict:
     """Train one client for one round and keep its state, unless that has gone bad."""
     client = make_client(context, message)
-    sections, metrics = client.train(read_sections(message.content), message.content.config_records[CONFIG])
+    sections, metrics = client.train(read_sections(message.content), config_record(message.content))
     return _with_state(client, message, context, sections, metrics)
 
 
 def run_prelude(message: Message, context: Context) -> RecordDict:
     """Return what the server asks for before a round, and keep the client's state."""
     client = make_client(context, message)
-    answer = client.answer_prelude(read_sections(message.content), message.content.config_records[CONFIG])
+    answer = client.answer_prelude(read_sections(message.content), config_record(message.content))
     return _with_state(client, message, context, *answer)
 
 
@@ -178,14 +179,14 @@ def _with_state(
 def run_evaluate(message: Message, context: Context) -> RecordDict:
     """Evaluate on one client."""
     client = make_client(context, message)
-    metrics = client.test(read_sections(message.content), message.content.config_records[CONFIG])
+    metrics = client.test(read_sections(message.content), config_record(message.content))
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 
 def run_loss(message: Message, context: Context) -> RecordDict:
     """Return the loss of the global model on the client's training data."""
     client = make_client(context, message)
-    metrics = client.training_loss(read_sections(message.content), message.content.config_records[CONFIG])
+    metrics = client.training_loss(read_sections(message.content), config_record(message.content))
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 
@@ -224,7 +225,7 @@ def run_describe(message: Message, context: Context) -> RecordDict:
 
 def _check_number(client: Client, message: Message) -> None:
     """Refuse to be one of another number of clients than the server knows: the partition would differ."""
-    asked = int(message.content.config_records[CONFIG].get(NUM_CLIENTS, 0))  # type: ignore[arg-type]
+    asked = int(config_record(message.content).get(NUM_CLIENTS, 0))  # type: ignore[arg-type]
     count = client.worker.config.clients.count
     if asked and asked != count:
         raise UserError(
@@ -236,7 +237,7 @@ def _check_number(client: Client, message: Message) -> None:
 def run_personal_model(message: Message, context: Context) -> RecordDict:
     """Hand out the model by which this client predicts."""
     client = make_client(context, message)
-    own = client.own_model(read_sections(message.content), message.content.config_records[CONFIG])
+    own = client.own_model(read_sections(message.content), config_record(message.content))
     return RecordDict({ARRAYS: to_record(own)})
 
 
@@ -312,7 +313,7 @@ def answer_together(
         client = make_client(context, message)
         if id(content) not in payloads:
             payloads[id(content)] = read_sections(content)
-        client.prepare(payloads[id(content)], content.config_records[CONFIG])
+        client.prepare(payloads[id(content)], config_record(content))
         return client
 
     def conclude(job: tuple[Message, Context], client: Client, loss: float, started: float) -> Message:

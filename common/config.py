@@ -194,6 +194,11 @@ class Config(ConfigSection):
         return plan.first_step(server_round + 1) // every > plan.first_step(server_round) // every
 
     @property
+    def needs_squared_losses(self) -> bool:
+        """Whether clients measure the mean square of their losses, which Oort's utility is made of."""
+        return self.participation.name == "oort"
+
+    @property
     def class_groups(self) -> Literal["none", "cumulative", "counts"]:
         """The rule for head, middle and tail classes: ``auto`` is one for long-tailed data only."""
         if self.evaluate.groups != "auto":
@@ -236,6 +241,11 @@ class Config(ConfigSection):
     def with_stack(self, size: int) -> "Config":
         """Return the configuration with a number of clients that train at once."""
         return self.model_copy(update={"runtime": self.runtime.model_copy(update={"stack": size})})
+
+    def with_gpus_per_client(self, part: float) -> "Config":
+        """Return the configuration with what one Ray worker takes of the GPUs."""
+        resources = self.resources.model_copy(update={"gpus_per_client": part})
+        return self.model_copy(update={"resources": resources})
 
     def comparable(self, depends_on_rounds: bool = False) -> dict[str, Value]:
         """Return the keys that decide the result: those that a resumed run must share.

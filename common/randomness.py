@@ -20,8 +20,8 @@ Purpose = Literal[
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout", "extra-dropout",
     "attack", "attack-update",
-    "feature-noise", "clusters", "hypernetwork", "clock", "clock-speed", "clock-jitter", "clock-bandwidth",
-    "topology", "gossip",
+    "feature-noise", "clusters", "hypernetwork", "clock", "clock-speed", "clock-jitter",
+    "clock-bandwidth", "sketch", "topology", "gossip",
     "job", "round", "steps", "personal-steps", "extra-steps", "data", "search",
 ]  # fmt: skip
 

@@ -9,13 +9,15 @@ import io
 import math
 import warnings
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 Tensors = dict[str, torch.Tensor]
 Payload = dict[str, Tensors]
+_Record = TypeVar("_Record", ConfigRecord, MetricRecord)
 
 ARRAYS = "arrays"
 CONFIG = "config"
@@ -138,6 +140,23 @@ def to_payload(content: RecordDict) -> Payload:
 def array_records(content: RecordDict) -> dict[str, ArrayRecord]:
     """Return the sections of a message as they travel; Flower's own property costs many times as much."""
     return {name: record for name, record in content.items() if isinstance(record, ArrayRecord)}
+
+
+def metrics_record(content: RecordDict) -> MetricRecord:
+    """Return a message's metrics; Flower's own properties copy all records of a kind at every access."""
+    return _record_of(content, METRICS, MetricRecord)
+
+
+def config_record(content: RecordDict, name: str = CONFIG) -> ConfigRecord:
+    """Return what a message says of its job, or of something else by name."""
+    return _record_of(content, name, ConfigRecord)
+
+
+def _record_of(content: RecordDict, name: str, kind: type[_Record]) -> _Record:
+    record = content.get(name)
+    if not isinstance(record, kind):
+        raise KeyError(name)
+    return record
 
 
 def num_bytes(record: Mapping[str, Array]) -> int:

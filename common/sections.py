@@ -1,10 +1,20 @@
 """The sections of the configuration: types and limits of keys, and what does not go together within one."""
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
+from common.errors import shown
 from common.phases import Phases
 from common.round_list import RoundList
 
@@ -351,11 +361,24 @@ class RaySection(ConfigSection):
     address: str
 
 
+def _part_of_gpus(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        share = validate(value)
+    except ValidationError:
+        share = -1.0
+    if share != "auto" and (share < 0 or (share > 1 and share % 1)):
+        raise ValueError(
+            "resources.gpus-per-client must be a number from 0 to 1, a whole number of GPUs, or 'auto', not"
+            f" {shown(value)}"
+        )
+    return share
+
+
 class ResourcesSection(ConfigSection):
-    """What one client takes of a worker."""
+    """What one client takes of a worker; the part of a GPU may be measured."""
 
     cpus_per_client: Annotated[float, Field(gt=0)]
-    gpus_per_client: NonNegativeFloat
+    gpus_per_client: Annotated[NonNegativeFloat | Literal["auto"], WrapValidator(_part_of_gpus)]
     threads_per_worker: Annotated[int, Field(gt=0, le=1024)]
 
 

@@ -1,16 +1,21 @@
 """What our Grids share: nodes are partitions, and replies are made while they are pulled."""
 
 import itertools
+import time
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Self
 
 from flwr.app import DEFAULT_TTL, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from common.flower import SERVER_NODE_ID, Run, assume_task_identity, set_message_id
+from common.records import metrics_record
 
+LEAST, REPEATS = 8, 2  # clients of a measurement of one by one, and how often each is made
+LARGE = 16  # from this size on, sizes are tried as long as they are faster than all before
 _FIRST_NODE_ID = SERVER_NODE_ID + 1
 
 
@@ -24,6 +29,8 @@ class LocalGrid(Grid):
 
     Attributes
     ----------
+    stack : int
+        How many clients train at once in one process.
     say : callable
         Shows a line to whoever runs the experiment.
     """
@@ -36,6 +43,7 @@ class LocalGrid(Grid):
         self._exchanges: dict[str, Iterator[Message]] = {}
         self._arrived: dict[str, Message] = {}
         self._noted: set[str] = set()
+        self.stack = 1
         self.say: Callable[[str], None] = lambda text: None
 
     def __enter__(self) -> Self:
@@ -66,6 +74,44 @@ class LocalGrid(Grid):
     def alike_nodes(self) -> range:
         """The nodes of client 0, 1, ...: all have one configuration and one data set."""
         return self._nodes
+
+    def measure_stacks(self, messages: Sequence[Message], sizes: Sequence[int]) -> Mapping[int, float]:
+        """Train clients on these messages, keep nothing, and return local steps per second by size."""
+        rates: dict[int, float] = {}
+        kept = self.stack
+        try:
+            for size in sizes:
+                self.stack = size
+                some = messages[: max(size * self._num_workers, LEAST)]
+                rates[size] = max(self._steps_per_second(some) for _ in range(REPEATS))
+                if size >= LARGE and rates[size] < max(rates.values()):
+                    break
+        finally:
+            self.stack = kept
+        return rates
+
+    def _steps_per_second(self, messages: Sequence[Message]) -> float:
+        """Train clients with copies of what they keep; return their local steps per second."""
+        with self._keeping_nothing(messages):
+            started, steps = self._clock(), 0.0
+            for reply in self.exchange([self._stamp(message) for message in messages]):
+                if reply.has_error():
+                    raise RuntimeError(str(reply.error.reason).strip().splitlines()[-1])
+                steps += float(metrics_record(reply.content)["num-steps"])  # type: ignore[arg-type]
+            return steps / (self._clock() - started)
+
+    @property
+    def _num_workers(self) -> int:
+        """How many jobs are done at once."""
+        return 1
+
+    def _clock(self) -> float:
+        """Return seconds by which work is measured."""
+        return time.perf_counter()
+
+    def _keeping_nothing(self, messages: Sequence[Message]) -> AbstractContextManager[None]:
+        """Return a context after which the clients of these messages have what they kept before."""
+        raise NotImplementedError
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the ids of all nodes, in the order of their clients."""

@@ -5,6 +5,9 @@ well and moves only if another actor trains that client next. Actors run large c
 
 An actor that dies is replaced, and its job runs again on another one: what a job computes depends on the
 seed, never on the actor. A job on which several actors died has failed.
+
+With ``resources.gpus-per-client = "auto"`` each GPU has one actor until the first job of training has been
+measured, which is one of the largest.
 """
 
 import contextlib
@@ -16,25 +19,27 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message, MessageType
 
 from common.config import PROJECT_ROOT, Config
 from common.device import resolve_device
 from common.errors import WORKER_DIED, UserError
-from common.flower import Metadata, rebuild_message
 from common.records import METRICS
-from runtimes.local_grid import LocalGrid
-from runtimes.sequential import make_context
+from runtimes.capacity import Machine, part_of_gpu, workers_that_fit
+from runtimes.local_grid import LocalGrid, stacks
 from server.interrupt import STOP_SIGNALS
-from server.measurer import Candidate, Measurer, Measures, Share, make_measurer
+from server.measurer import Candidate, Measures, Share
 
 try:
     import ray
 except ImportError as error:
     raise UserError(f"runtime.name 'ray' needs Ray ({error}): pip install 'flwr[simulation]'") from None
+
+from runtimes.ray_worker import RayWorker
 
 REACH_SECONDS = 10
 MOST_DEATHS = 3  # of actors on one job, which may be what kills them
@@ -49,50 +54,21 @@ _DEATHS = (
 _NOT_SHIPPED = [".git", ".venv", ".venv-ci", "data", "runs", "tests", "docs", "benchmarks"]
 
 
-class _Actor:
-    """Runs client jobs in a process of its own; keeps the data and one model (``clients.local.worker``)."""
+@dataclass(frozen=True)
+class _Job:
+    """Messages that one actor answers together."""
 
-    def __init__(self, gpus: float) -> None:
-        from clients.app import app
-        from common.flower import assume_task_identity
+    messages: Sequence[Message]
 
-        assume_task_identity()
-        if 0 < gpus < 1:
-            _cap_gpu_memory(gpus)
-        self._app = app
-        self._fetched: dict[str, tuple[Any, Any]] = {}
-        self._measurer: tuple[Any, Measurer] | None = None
+    @property
+    def nodes(self) -> list[int]:
+        return [message.metadata.dst_node_id for message in self.messages]
 
-    def ping(self) -> int:
-        """Return the process id, as a sign of life."""
-        return os.getpid()
-
-    def run(
-        self, run: list[Any], content: list[Any], metadata: Metadata, state: list[Any]
-    ) -> tuple[Message, RecordDict]:
-        """Do one job. References arrive in lists, so that Ray does not fetch them again for each job."""
-        run_config, num_clients = self._fetch("run", run[0])
-        message = rebuild_message(self._fetch("content", content[0]), metadata)
-        node_id = metadata.dst_node_id
-        context = make_context(LocalGrid.client_id(node_id), num_clients, run_config, node_id)
-        if state:
-            context.state = ray.get(state[0])
-        return self._app(message, context), context.state
-
-    def measure(self, run: list[Any], candidate: list[Any], share: Share) -> Measures | None:
-        """Measure a share of the test batches; references as in ``run``."""
-        from clients.app import parse_run_config
-
-        run_config, _ = self._fetch("run", run[0])
-        if self._measurer is None or self._measurer[0] != run[0]:
-            self._measurer = (run[0], make_measurer(parse_run_config(run_config)))
-        return self._measurer[1].measure_share(self._fetch("candidate", candidate[0]), share)
-
-    def _fetch(self, what: str, reference: Any) -> Any:
-        """Return the object behind a reference, which is kept until another one is asked for."""
-        if what not in self._fetched or self._fetched[what][0] != reference:
-            self._fetched[what] = (reference, ray.get(reference))
-        return self._fetched[what][1]
+    @property
+    def num_bytes(self) -> int:
+        """What the largest model takes that they hold: clients may train parts of it."""
+        contents = {id(message.content): message.content for message in self.messages}.values()
+        return max(sum(r.count_bytes() for r in each.array_records.values()) for each in contents)
 
 
 class RayGrid(LocalGrid):
@@ -111,46 +87,80 @@ class RayGrid(LocalGrid):
         super().__init__(config.clients.count)
         self._config = config
         self._started_ray = start_ray(config)
-        self._own_actors = make_actors(config) if actors is None else []
+        # One actor on each GPU until a job has been measured.
+        self._is_measuring = config.resources.gpus_per_client == "auto" and actors is None
+        self._own_actors = self._first_actors() if actors is None else []
         self._actors = self._own_actors if actors is None else actors
         self._run = ray.put((config.flat(), config.clients.count))
         self._states: dict[int, Any] = {}
         self._sizes: dict[int, float] = {}
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
-        """Spread the messages over the actors and yield the replies as they come."""
+        """Spread the messages over the actors and yield the replies as they come.
+
+        Which messages make a stack depends on their order alone: the bits do not depend on the actors.
+        """
+        jobs = [_Job(some) for some in stacks(messages, self.stack)]
         contents: dict[int, Any] = {}
         for message in messages:
             if id(message.content) not in contents:
                 contents[id(message.content)] = ray.put(message.content)
-        return self._replies(messages, contents)
+        return self._replies(jobs, contents)
 
-    def _replies(self, messages: list[Message], contents: Mapping[int, Any]) -> Iterator[Message]:
-        queue = sorted(messages, key=lambda message: self._sizes.get(message.metadata.dst_node_id, 0.0))
-        idle = list(self._actors)
-        running: dict[Any, tuple[Any, Message, Any]] = {}
+    def _replies(self, jobs: list[_Job], contents: Mapping[int, Any]) -> Iterator[Message]:
+        if self._is_measuring and jobs and jobs[0].messages[0].metadata.message_type == MessageType.TRAIN:
+            largest = max(jobs, key=lambda job: (job.num_bytes, self._size(job)))
+            jobs = [job for job in jobs if job is not largest]
+            ray.get(self._actors[0].forget_peak.remote())
+            yield from self._spread([largest], contents, self._actors[:1])
+            self._settle_gpus()
+        yield from self._spread(jobs, contents, self._actors)
+
+    def _spread(
+        self, jobs: Iterable[_Job], contents: Mapping[int, Any], actors: Iterable[Any]
+    ) -> Iterator[Message]:
+        queue, idle = sorted(jobs, key=self._size), list(actors)
+        running: dict[Any, tuple[Any, _Job, list[Any]]] = {}
         deaths: Counter[int] = Counter()
         while queue or running:
             while queue and idle:
-                message, actor = queue.pop(), idle.pop()
-                reply, state = self._submit(actor, message, contents[id(message.content)])
-                running[reply] = (actor, message, state)
-            (reply,), _ = ray.wait(list(running), num_returns=1)
-            actor, message, state = running.pop(reply)
-            result = _result(reply)
+                job, actor = queue.pop(), idle.pop()
+                done, *states = self._submit(
+                    actor, job, [contents[id(message.content)] for message in job.messages]
+                )
+                running[done] = (actor, job, states)
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            actor, job, states = running.pop(done)
+            result = _result(done)
             if not isinstance(result, _DEATHS):
                 idle.append(actor)
-                yield self._receive(result, state, message)
+                yield from self._receive(result, states, job)
                 continue
             # A new actor takes a while to start: those that are there come first.
             idle = [self._replace(actor), *self._living(idle)]
-            deaths[message.metadata.dst_node_id] += 1
-            if deaths[message.metadata.dst_node_id] < MOST_DEATHS:
-                queue.append(message)
-                self._report(message, result)
+            deaths[job.nodes[0]] += 1
+            if deaths[job.nodes[0]] < MOST_DEATHS:
+                queue.append(job)
+                self._report(job, result)
             else:
-                reason = f"{MOST_DEATHS} Ray workers died one after the other on this job: {result}"
-                yield Message(Error(WORKER_DIED, reason), reply_to=message)
+                reason = f"{MOST_DEATHS} Ray workers died one after the other on this job"
+                if len(job.messages) > 1:
+                    reason += f" of {len(job.messages)} clients at once (runtime.stack)"
+                yield from _failures(job, f"{reason}: {result}")
+
+    @property
+    def _num_workers(self) -> int:
+        return len(self._actors)
+
+    @contextlib.contextmanager
+    def _keeping_nothing(self, messages: Sequence[Message]) -> Iterator[None]:
+        kept, is_measuring = (self._states, self._sizes), self._is_measuring
+        self._states, self._sizes = map(dict, kept)
+        self._is_measuring = False
+        try:
+            yield
+        finally:
+            (self._states, self._sizes), self._is_measuring = kept, is_measuring
 
     def measure(self, candidate: Candidate, num_batches: int) -> list[Measures | None]:
         """Spread the test batches over the actors, which idle then; on GPUs if each has one of its own.
@@ -159,7 +169,7 @@ class RayGrid(LocalGrid):
         """
         count = min(num_batches, len(self._actors))
         on_gpu = resolve_device(self._config.device).type != "cpu"
-        if count < 2 or (on_gpu and self._config.resources.gpus_per_client < 1):
+        if count < 2 or (on_gpu and _gpus_of(self._config) < 1):
             return []
         reference = ray.put(candidate)
         jobs = [
@@ -194,55 +204,135 @@ class RayGrid(LocalGrid):
         new = [self._replace(actor) for actor in dead]
         return [*new, *(actor for actor in idle if actor not in dead)]
 
-    def _report(self, message: Message, death: Exception) -> None:
-        client_id = self.client_id(message.metadata.dst_node_id)
+    def _first_actors(self) -> list[Any]:
+        if not self._is_measuring:
+            return make_actors(self._config)
+        if self._config.device == "cpu" or not any(machine.gpus >= 1 for machine in _machines()):
+            self._is_measuring = False
+            _show("resources.gpus-per-client = 0: there is no GPU, or none is to be used (device)")
+            self._config = self._config.with_gpus_per_client(0.0)
+            return make_actors(self._config)
+        cpus = self._config.resources.cpus_per_client
+        fitting, _ = workers_that_fit(_machines(), cpus, 1.0)
+        count = min(fitting, self._config.clients.count, self._config.runtime.workers or fitting)
+        return make_actors(self._config, count)
+
+    def _settle_gpus(self) -> None:
+        """Start as many actors as the measured job admits, instead of one on each GPU."""
+        peak, total = self._peak()
+        machines, resources, runtime = _machines(), self._config.resources, self._config.runtime
+        most, _ = workers_that_fit(machines, resources.cpus_per_client, 0.0)
+        most = min(most, self.num_clients, runtime.workers or most)
+        part, reckoning = part_of_gpu(peak, total, sum(int(machine.gpus) for machine in machines), most)
+        _show(reckoning)
+        self._config = self._config.with_gpus_per_client(part)
+        self._is_measuring = False
+        for actor in self._actors:
+            ray.kill(actor)
+        fitting, _ = workers_that_fit(machines, resources.cpus_per_client, part)
+        self._actors[:] = make_actors(self._config, min(most, fitting))
+
+    def _peak(self) -> tuple[int, int]:
+        """Return the bytes that the measured job took of its GPU, and how many that has."""
+        found: tuple[int, int] | None = ray.get(self._actors[0].peak.remote())
+        if found is None:
+            raise UserError(
+                "resources.gpus-per-client = 'auto': Ray has GPUs, but torch finds none there: install"
+                " a torch for CUDA, or set resources.gpus-per-client to 0"
+            )
+        return found
+
+    def _size(self, job: _Job) -> float:
+        return sum(self._sizes.get(node_id, 0.0) for node_id in job.nodes)
+
+    def _report(self, job: _Job, death: Exception) -> None:
+        client_ids = ", ".join(str(self.client_id(node_id)) for node_id in job.nodes)
         reason = str(death).strip().splitlines()[0]
-        print(
-            f"a Ray worker died at a job of client {client_id}, which another one repeats ({reason})",
-            file=sys.stderr,
-            flush=True,
-        )
+        _show(f"a Ray worker died at a job of client {client_ids}, which another one repeats ({reason})")
 
-    def _submit(self, actor: Any, message: Message, content: Any) -> Any:
-        state = self._states.get(message.metadata.dst_node_id)
-        job = actor.run.options(num_returns=2)
-        return job.remote([self._run], [content], message.metadata, [state] if state is not None else [])
+    def _submit(self, actor: Any, job: _Job, contents: list[Any]) -> list[Any]:
+        states = [self._states.get(node_id) for node_id in job.nodes]
+        run = actor.run.options(num_returns=1 + len(states))
+        metadata = [message.metadata for message in job.messages]
+        references: list[Any] = run.remote([self._run], contents, metadata, states)
+        return references
 
-    def _receive(self, reply: Any, state: Any, message: Message) -> Message:
-        node_id = message.metadata.dst_node_id
-        if isinstance(reply, ray.exceptions.RayError):
-            return Message(Error(WORKER_DIED, f"the Ray worker failed: {reply}"), reply_to=message)
-        assert isinstance(reply, Message)
-        if reply.has_content():
-            self._states[node_id] = state
-            metrics = reply.content.metric_records.get(METRICS)
-            if metrics and "num-examples" in metrics:
-                self._sizes[node_id] = float(metrics["num-examples"])  # type: ignore[arg-type]
-        return reply
+    def _receive(self, done: Any, states: list[Any], job: _Job) -> Iterator[Message]:
+        if isinstance(done, ray.exceptions.RayError):
+            yield from _failures(job, f"the Ray worker failed: {done}")
+            return
+        for note in done.notes:
+            self.note(note)
+        for node_id, reply, state in zip(job.nodes, done.replies, states, strict=True):
+            if reply.has_content():
+                self._states[node_id] = state
+                metrics = reply.content.metric_records.get(METRICS)
+                if metrics and "num-examples" in metrics:
+                    self._sizes[node_id] = float(metrics["num-examples"])
+            yield reply
 
 
-def make_actors(config: Config) -> list[Any]:
+def _failures(job: _Job, reason: str) -> Iterator[Message]:
+    for message in job.messages:
+        yield Message(Error(WORKER_DIED, reason), reply_to=message)
+
+
+def _show(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def make_actors(config: Config, count: int = 0) -> list[Any]:
     """Start as many actors as ``runtime.workers`` or the resources say; they serve any run on this Ray.
+
+    Parameters
+    ----------
+    config : Config
+        With ``resources.gpus-per-client = "auto"`` each takes a whole GPU.
+    count : int
+        As many as this instead of ``runtime.workers``.
 
     Raises
     ------
     UserError
         If they do not fit: jobs would wait for workers that never start.
     """
-    fitting, wanted = _workers_that_fit(config), config.runtime.workers
+    cpus, gpus, wanted = config.resources.cpus_per_client, _gpus_of(config), count or config.runtime.workers
+    machines = _machines()
+    fitting, reckoning = workers_that_fit(machines, cpus, gpus)
+    if fitting < 1:
+        raise UserError(
+            f"no Ray worker fits: a client takes {cpus} CPUs and {gpus} GPUs, there are"
+            f" {sum(machine.cpus for machine in machines):.0f} and"
+            f" {sum(machine.gpus for machine in machines):.0f}; lower resources.cpus-per-client or"
+            " resources.gpus-per-client"
+        )
     count = min(wanted or fitting, config.clients.count)
     if count > fitting:
         raise UserError(
             f"runtime.workers = {wanted}, but only {fitting} fit: lower it, or resources.cpus-per-client and"
             " resources.gpus-per-client"
         )
+    why = "" if count == fitting else f", and {count} are wanted (runtime.workers, clients.count)"
+    _show(f"Ray workers: {count}, since {fitting} fit ({reckoning}){why}")
     return [make_actor(config) for _ in range(count)]
 
 
 def make_actor(config: Config) -> Any:
     """Start one actor. Ray is not to restart it: jobs would wait for that, and fail in a row."""
-    cpus, gpus = config.resources.cpus_per_client, config.resources.gpus_per_client
-    return ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(_Actor).remote(gpus)
+    cpus, gpus = config.resources.cpus_per_client, _gpus_of(config)
+    return ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(RayWorker).remote(gpus)
+
+
+def _gpus_of(config: Config) -> float:
+    """Return what an actor takes: a whole GPU as long as its part is not known."""
+    gpus = config.resources.gpus_per_client
+    return 1.0 if gpus == "auto" else gpus
+
+
+def _machines() -> list[Machine]:
+    """Return what Ray may use of each machine of its cluster."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return [Machine(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
 
 
 def _result(reference: Any) -> Any:
@@ -320,37 +410,3 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
     except (OSError, ValueError, OverflowError) as error:
         raise UserError(f"cannot reach Ray at ray.address = '{address}': {error}") from None
-
-
-def _workers_that_fit(config: Config) -> int:
-    """Return how many workers the resources admit, and say so if none does.
-
-    Raises
-    ------
-    UserError
-        If not even one worker fits.
-    """
-    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    resources = config.resources
-    fits = [int(available.get("CPU", 0) / resources.cpus_per_client)]
-    if resources.gpus_per_client > 0:
-        per_gpu = int(1 / resources.gpus_per_client) if resources.gpus_per_client <= 1 else 1
-        gpus = available.get("GPU", 0)
-        fits.append(
-            int(gpus) * per_gpu if resources.gpus_per_client <= 1 else int(gpus / resources.gpus_per_client)
-        )
-    if min(fits) < 1:
-        raise UserError(
-            f"no Ray worker fits: a client takes {resources.cpus_per_client} CPUs and"
-            f" {resources.gpus_per_client} GPUs, there are {available.get('CPU', 0):.0f} and"
-            f" {available.get('GPU', 0):.0f}; lower resources.cpus-per-client or resources.gpus-per-client"
-        )
-    return min(fits)
-
-
-def _cap_gpu_memory(fraction: float) -> None:
-    """Keep a client within its share of a GPU: Ray's fractions only count, they do not limit."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(fraction)

@@ -15,7 +15,7 @@ from common.config import Config
 from common.errors import UserError
 from common.files import expanded
 from common.flower import SERVER_NODE_ID, assume_task_identity
-from common.records import METRICS, to_record
+from common.records import metrics_record, to_record
 from runtimes.command import exit_code
 from runtimes.sequential import make_context
 from server.messages.failed_job import FailedJob
@@ -37,7 +37,7 @@ def replay(directory: Path) -> int:
         context.state[name] = to_record(section)
     message = Message(job.content(), dst_node_id=node_id, message_type=job.job)
     reply = JOBS[kind](message, context)
-    print(f"client {job.client_id} finished: {dict(reply.metric_records[METRICS])}")
+    print(f"client {job.client_id} finished: {dict(metrics_record(reply))}")
     return 0
 
 

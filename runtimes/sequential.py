@@ -3,6 +3,7 @@
 No Ray and no server to start; breakpoints in client code work; on one GPU it is the notebook mode.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +14,9 @@ from flwr.clientapp import ClientApp
 
 from clients.app import answer_together, forget_run
 from common.flower import RUN_ID
-from common.records import METRICS
 from common.sections import Value
 from runtimes.client_states import ClientStates
 from runtimes.local_grid import LocalGrid, stacks
-
-LEAST, REPEATS = 8, 2  # clients of a measurement of one by one, and how often each is made
-LARGE = 16  # from this size on, sizes are tried as long as they are faster than all before
 
 
 def make_context(client_id: int, num_clients: int, run_config: Mapping[str, Value], node_id: int) -> Context:
@@ -51,7 +48,6 @@ class SequentialGrid(LocalGrid):
         self._client_app = client_app
         self._run_config = dict(run_config)  # one for all contexts
         self.states = ClientStates(int(run_config.get("state.memory-budget", 0)) * 10**6)
-        self.stack = 1
 
     def close(self) -> None:
         """Forget the clients' states, and what this process keeps for the run."""
@@ -76,31 +72,17 @@ class SequentialGrid(LocalGrid):
         """Take a file of a checkpoint for a client's state as it is now."""
         self.states.adopt(client_id, path)
 
-    def measure_stacks(self, messages: Sequence[Message], sizes: Sequence[int]) -> Mapping[int, float]:
-        """Train clients on these messages, keep nothing, and return local steps per second by size."""
-        rates: dict[int, float] = {}
-        kept, stack = self.states, self.stack
-        try:
-            for size in sizes:
-                self.stack = size
-                some = messages[: max(size, LEAST)]
-                rates[size] = max(self._steps_per_second(some, kept) for _ in range(REPEATS))
-                if size >= LARGE and rates[size] < max(rates.values()):
-                    break
-        finally:
-            self.states, self.stack = kept, stack
-        return rates
-
-    def _steps_per_second(self, messages: Sequence[Message], kept: ClientStates) -> float:
-        """Train clients with copies of what they keep; return their local steps per second."""
+    @contextlib.contextmanager
+    def _keeping_nothing(self, messages: Sequence[Message]) -> Iterator[None]:
+        kept = self.states
         self.states = kept.copies(self.client_id(message.metadata.dst_node_id) for message in messages)
-        clock = time.perf_counter if torch.cuda.is_available() else time.process_time
-        started, steps = clock(), 0.0
-        for reply in self.exchange([self._stamp(message) for message in messages]):
-            if reply.has_error():
-                raise RuntimeError(str(reply.error.reason).strip().splitlines()[-1])
-            steps += float(reply.content.metric_records[METRICS]["num-steps"])  # type: ignore[arg-type]
-        return steps / (clock() - started)
+        try:
+            yield
+        finally:
+            self.states = kept
+
+    def _clock(self) -> float:
+        return time.perf_counter() if torch.cuda.is_available() else time.process_time()
 
     def _context(self, node_id: int) -> Context:
         client_id = self.client_id(node_id)

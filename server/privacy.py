@@ -64,10 +64,10 @@ def _check_scheme(config: Config, scheme: ParticipationScheme) -> None:
             " labels: choose another participation.name, such as 'uniform'"
         )
     # What one client did would reach later cohorts through the losses, and with them other clients' changes.
-    if scheme.remembers_losses and config.privacy.noise_multiplier > 0:
+    if scheme.follows_training and config.privacy.noise_multiplier > 0:
         raise UserError(
-            f"privacy.* has no epsilon for participation '{name}', whose cohorts depend on losses of earlier"
-            " rounds: choose another participation.name, such as 'uniform'"
+            f"privacy.* has no epsilon for participation '{name}', whose cohorts depend on what clients did"
+            " in earlier rounds: choose another participation.name, such as 'uniform'"
         )
 
 

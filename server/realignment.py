@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 from clients.registry import load_method
 from common.config import Config
 from common.errors import UserError
-from common.records import METRICS, SERVER_ROUND, to_record
+from common.records import SERVER_ROUND, metrics_record, to_record
 from models.heads.realignment import Inference
 from models.measures.class_report import GROUP_NAMES
 from server.checkpoints.checkpoint import Checkpoint
@@ -79,9 +79,7 @@ def evaluate_checkpoint(config: Config, grid: Grid, checkpoint: Checkpoint) -> R
     by_client = {clients.client_ids[message.metadata.dst_node_id]: message for message in messages}
     measured = {
         client_id: {
-            name: value
-            for name, value in content.metric_records[METRICS].items()
-            if isinstance(value, int | float)
+            name: value for name, value in metrics_record(content).items() if isinstance(value, int | float)
         }
         for client_id, content in ask(config, grid, by_client)
     }

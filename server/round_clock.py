@@ -17,12 +17,18 @@ class RoundClock:
     ----------
     parts : Parts
         The experiment: ``clock.*``, and how many samples clients have.
+
+    Attributes
+    ----------
+    seconds : dict
+        client id → how long its job of the last round took; empty without a clock.
     """
 
     def __init__(self, parts: Parts) -> None:
         self._speeds = ClientSpeeds(parts.config)
         self._num_examples = parts.clients.num_examples
         self._waited = 0.0
+        self.seconds: dict[int, float] = {}
 
     def ask(self, messages: Mapping[int, Message], check: ReplyCheck) -> None:
         """Count an exchange in which nobody trains: the transfer of messages and answers."""
@@ -54,7 +60,8 @@ class RoundClock:
                 made = self._speeds.planned_steps(client_id, server_round, examples, assigned_steps or 0)
             return self._speeds.job(client_id, server_round, int(made), sent.get(client_id, 0))
 
-        return waited + max(map(seconds, cohort), default=0.0)
+        self.seconds = {client_id: seconds(client_id) for client_id in cohort}
+        return waited + max(self.seconds.values(), default=0.0)
 
 
 def _bytes(messages: Mapping[int, Message], check: ReplyCheck) -> dict[int, int]:

@@ -159,9 +159,6 @@ class RoundLoop:
         with self.watch.phase("reduce"):
             self._aggregate(current, check)
             current.metrics, current.worked = check.metrics, current.worked | check.worked
-            self.parts.participation.observe(
-                {client_id: metrics["train_loss"] for client_id, metrics in check.metrics.items()}
-            )
             current.row = {
                 **training_row(current, check, cost),
                 "steps": steps,
@@ -169,6 +166,7 @@ class RoundLoop:
                     current.number, cohort, current.messages, check, steps
                 ),
             }
+            current.seconds = self.calls.clock.seconds
         with self.watch.phase("write"):
             self.observers.on_train(current)
 

@@ -13,7 +13,7 @@ from common.cohort import cohort_size
 from common.config import Config
 from common.errors import UserError
 from common.flower_limits import check_cohort
-from common.records import ARRAYS, METRICS, Tensors, record_of, to_record, to_tensors
+from common.records import ARRAYS, Tensors, metrics_record, record_of, to_record, to_tensors
 from strategies._aggregation import WeightedAverage
 from strategies.fedavg import FedAvg, data_of
 
@@ -117,7 +117,7 @@ class FlowerStrategy(FedAvg):
         kept: list[Message] = []
         for reply in replies:
             content = reply.content
-            arrays, metrics = content.array_records[ARRAYS], content.metric_records[METRICS]
+            arrays, metrics = content.array_records[ARRAYS], metrics_record(content)
             weight = self.weight(metrics)
             others.add(self._others(arrays), weight)
             metrics[WEIGHT] = weight
@@ -136,7 +136,7 @@ class FlowerStrategy(FedAvg):
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Pass on the metrics that all clients measured: a Flower strategy needs the same ones from all."""
         kept = list(replies)
-        records = [reply.content.metric_records[METRICS] for reply in kept]
+        records = [metrics_record(reply.content) for reply in kept]
         shared = set.intersection(*(set(record) for record in records)) if records else set()
         for record in records:
             for name in set(record) - shared:

@@ -18,10 +18,10 @@ from common.errors import UserError
 from common.records import (
     ARRAYS,
     CONFIG,
-    METRICS,
     PARTICIPATION_WEIGHT,
     Payload,
     Tensors,
+    metrics_record,
     to_payload,
     to_record,
     to_tensors,
@@ -231,7 +231,7 @@ class FedAvg(Strategy):
         sections: dict[str, WeightedAverage] = {}
         total = 0.0
         for reply in replies:
-            weight = self.prelude_weight(reply.content.metric_records[METRICS])
+            weight = self.prelude_weight(metrics_record(reply.content))
             total += weight
             for name, section in to_payload(reply.content).items():
                 sections.setdefault(name, WeightedAverage()).add(section, weight)
@@ -256,7 +256,7 @@ class FedAvg(Strategy):
         sections: dict[str, WeightedAverage] = {}
         metrics = _MetricAverage()
         for reply in replies:
-            record = reply.content.metric_records[METRICS]
+            record = metrics_record(reply.content)
             self.before_reply(reply)
             for name, section in self.prepare(to_payload(reply.content)).items():
                 if name not in sections:
@@ -290,7 +290,7 @@ class FedAvg(Strategy):
         """Average the clients' metrics, weighted by examples."""
         metrics = _MetricAverage()
         for reply in replies:
-            metrics.add(reply.content.metric_records[METRICS])
+            metrics.add(metrics_record(reply.content))
         return metrics.result()
 
     def columns(self, server_round: int) -> dict[str, float]:

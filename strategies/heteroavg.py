@@ -13,7 +13,17 @@ from pydantic import Field
 
 from common.config import Config
 from common.errors import UserError
-from common.records import ARRAYS, CONFIG, SERVER_ROUND, SIZE, Payload, Tensors, to_array, to_ndarray
+from common.records import (
+    ARRAYS,
+    CONFIG,
+    SERVER_ROUND,
+    SIZE,
+    Payload,
+    Tensors,
+    config_record,
+    to_array,
+    to_ndarray,
+)
 from common.sections import Value
 from models.sizes.population import Population
 from models.sizes.submodels import EntrySelection, SubModels, take
@@ -146,7 +156,7 @@ class HeteroAvg(InCo):
         """Return one message per node, with the size of its sub-model and only the entries that it holds."""
         if self.population is None:
             return super().build_messages(content, message_type, grid)
-        config = content.config_records[CONFIG]
+        config = config_record(content)
         self._round = int(config[SERVER_ROUND])  # type: ignore[arg-type]
         contents: dict[str, RecordDict] = {}
         messages = []

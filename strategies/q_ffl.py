@@ -5,7 +5,7 @@ from typing import Annotated
 from flwr.app import Message
 from pydantic import Field
 
-from common.records import ARRAYS, METRICS, Payload, Tensors
+from common.records import ARRAYS, Payload, Tensors, metrics_record
 from strategies.fedavg import FedAvg
 
 _LEAST = 1e-10  # added to every loss, as in the authors' code: powers of 0 may be infinite
@@ -30,7 +30,7 @@ class QFFL(FedAvg):
 
     def before_reply(self, reply: Message) -> None:
         """Take note of the client's learning rate."""
-        self._rate = float(reply.content.metric_records[METRICS]["learning-rate"])  # type: ignore[arg-type]
+        self._rate = float(metrics_record(reply.content)["learning-rate"])  # type: ignore[arg-type]
 
     def prepare(self, sections: Payload) -> Payload:
         """Return the model, -Delta_k and h_k; at a rate of 0 nothing has moved, and the mean is taken."""

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -215,6 +216,6 @@ def _same_memory(first: Tensors, second: Tensors) -> bool:
     )
 
 
-def _precision(worker: Worker) -> torch.autocast:
+def _precision(worker: Worker) -> AbstractContextManager[object]:
     """Return the context in which a test is predicted (``evaluate.precision``)."""
     return autocast(worker.device, worker.config.evaluate.precision)

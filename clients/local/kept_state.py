@@ -8,7 +8,16 @@ replies that were not taken (``server.messages.taken_replies``), decides about i
 
 from flwr.app import ConfigRecord, Context, RecordDict
 
-from common.records import EXCHANGE, LOST, NUMBER, Payload, array_records, reply_name, to_record
+from common.records import (
+    EXCHANGE,
+    LOST,
+    NUMBER,
+    Payload,
+    array_records,
+    config_record,
+    reply_name,
+    to_record,
+)
 
 _ASIDE = "aside"
 _PREFIX = f"{_ASIDE}::"
@@ -18,8 +27,8 @@ def settle(state: RecordDict, content: RecordDict) -> None:
     """Replace a client's state by what was put aside, unless a message says that its reply was lost."""
     if _ASIDE not in state:
         return
-    reply = str(state.config_records[_ASIDE][NUMBER])
-    exchange = content.config_records.get(EXCHANGE)
+    reply = str(config_record(state, _ASIDE)[NUMBER])
+    exchange = _exchange(content)
     lost = exchange is not None and reply in exchange[LOST]  # type: ignore[operator]
     del state[_ASIDE]
     for name, record in array_records(state).items():
@@ -31,10 +40,15 @@ def settle(state: RecordDict, content: RecordDict) -> None:
 
 def keep(context: Context, kept: Payload, client_id: int, content: RecordDict) -> None:
     """Store a client's state after a job; put it aside if the message's server may not take the reply."""
-    exchange = content.config_records.get(EXCHANGE)
+    exchange = _exchange(content)
     prefix = "" if exchange is None else _PREFIX
     for name, section in kept.items():
         context.state[prefix + name] = to_record(section)
     if exchange is not None:
         name = reply_name(int(exchange[NUMBER]), client_id)  # type: ignore[arg-type]
         context.state[_ASIDE] = ConfigRecord({NUMBER: name})
+
+
+def _exchange(content: RecordDict) -> ConfigRecord | None:
+    record = content.get(EXCHANGE)
+    return record if isinstance(record, ConfigRecord) else None

@@ -1,6 +1,7 @@
 """What local training measures in addition to its loss, from the logits that it has anyway."""
 
 import torch
+from torch.nn import functional as F
 
 from datasets.noise.label_noise import expected_loss, expected_loss_floor
 
@@ -14,10 +15,14 @@ class TrainingMetrics:
         ``dataset.label-noise``; above 0 the expected loss over the noisy labels is measured, too.
     num_classes : int
         Number of labels, which may be less than that of logits.
+    squares : bool
+        Whether the mean square of the samples' cross-entropies is measured.
     """
 
-    def __init__(self, label_noise: float, num_classes: int) -> None:
+    def __init__(self, label_noise: float, num_classes: int, squares: bool = False) -> None:
         self._label_noise = label_noise
+        self._measures_squares = squares
+        self._squares: list[torch.Tensor] = []
         self._num_classes = num_classes
         self._hits: list[torch.Tensor] = []
         self._losses: list[torch.Tensor] = []
@@ -31,6 +36,8 @@ class TrainingMetrics:
             return
         self._hits.append((logits.argmax(dim=1) == labels).sum())
         self._counts.append((labels >= 0).sum())
+        if self._measures_squares:
+            self._squares.append(squared_losses(logits, labels).double().sum())
         if self._label_noise > 0:
             losses = expected_loss(logits.float(), labels.clamp(min=0), self._label_noise, self._num_classes)
             self._losses.append((losses * (labels >= 0)).sum())
@@ -42,9 +49,9 @@ class TrainingMetrics:
     def results(self) -> dict[str, float]:
         """Return ``train_accuracy`` and, with label noise, ``train_expected_loss`` and ``train_excess_loss``.
 
-        The excess is what the expected loss is above its floor, the entropy of the noisy label. None of these
-        of a method that computes its loss without `Client.forward`. ``train_clipped_fraction`` is the share
-        of the steps whose gradient was clipped.
+        With squares also ``train_squared_loss``. The excess is what the expected loss is above its floor, the
+        entropy of the noisy label. None of these of a method that computes its loss without
+        `Client.forward`. ``train_clipped_fraction`` is the share of the steps whose gradient was clipped.
         """
         results = self._of_logits()
         if self._clipped:
@@ -56,9 +63,17 @@ class TrainingMetrics:
         if count == 0:
             return {}
         results = {"train_accuracy": int(torch.stack(self._hits).sum()) / count}
+        if self._squares:
+            results["train_squared_loss"] = float(torch.stack(self._squares).sum()) / count
         if self._losses:
             expected = float(torch.stack(self._losses).double().sum()) / count
             results["train_expected_loss"] = expected
             floor = expected_loss_floor(self._label_noise, self._num_classes)
             results["train_excess_loss"] = expected - floor
         return results
+
+
+def squared_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the squared cross-entropy of each sample, 0 for padding (negative labels)."""
+    losses = F.cross_entropy(logits.float(), labels.clamp(min=0), reduction="none")
+    return losses.square() * (labels >= 0)

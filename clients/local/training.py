@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import cast
 
 import torch
@@ -121,7 +122,9 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
         load_optimizer_state(worker.optimizer, params, client.initial_optimizer())
     worker.model.train()
 
-    metrics = TrainingMetrics(worker.config.dataset.label_noise, worker.dataset.num_classes)
+    metrics = TrainingMetrics(
+        worker.config.dataset.label_noise, worker.dataset.num_classes, worker.config.needs_squared_losses
+    )
     losses: list[torch.Tensor] = []
     sizes: list[int] = []
     client.num_steps = 0
@@ -199,7 +202,7 @@ def seed_steps(client: Hooks, purpose: str) -> Callable[[int], None]:
     return seed_step
 
 
-def mixed_precision(device: torch.device, local: LocalSection) -> torch.autocast:
+def mixed_precision(device: torch.device, local: LocalSection) -> AbstractContextManager[object]:
     """Return the context in which a training loss is computed: bfloat16 where that is safe, if asked for."""
     return autocast(device, local.precision)
 

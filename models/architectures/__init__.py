@@ -4,6 +4,6 @@
 """
 
 MEMBERS = {
-    **{f"resnet{depth}": "residual" for depth in (18, 20, 32, 34, 44, 56, 110)},
+    **{f"resnet{depth}": "residual" for depth in (18, 20, 32, 34, 44, 56, 110, 1202)},
     **{f"vgg{depth}": "vgg" for depth in (11, 13, 16, 19)},
 }

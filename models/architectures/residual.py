@@ -275,5 +275,5 @@ def _conv(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Co
 BUILDS: dict[str, Build] = {
     "resnet18": four_stage_build("resnet18", blocks=(2, 2, 2, 2)),
     "resnet34": four_stage_build("resnet34", blocks=(3, 4, 6, 3)),
-    **{f"resnet{depth}": thin_build(f"resnet{depth}", depth) for depth in (20, 32, 44, 56, 110)},
+    **{f"resnet{depth}": thin_build(f"resnet{depth}", depth) for depth in (20, 32, 44, 56, 110, 1202)},
 }

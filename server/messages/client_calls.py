@@ -12,12 +12,11 @@ from common.records import (
     FIRST_STEP,
     LOCAL_STEPS,
     LOSS_QUERY,
-    METRICS,
     ONE_BATCH,
     PRELUDE,
     SERVER_ROUND,
     SIZE,
-    array_records,
+    metrics_record,
 )
 from server.messages.content import NUM_EXAMPLES
 from server.messages.messenger import num_bytes
@@ -125,10 +124,7 @@ class ClientCalls:
     ) -> ReplyCheck:
         """Return what the replies to these messages have to pass."""
         tolerate = self._run.parts.config.failures.policy == "drop"
-        sent: dict[int, Mapping[str, Array]] = {
-            client_id: array_records(message.content).get(ARRAYS, {})
-            for client_id, message in messages.items()
-        }
+        sent = {client_id: _model_in(message.content) for client_id, message in messages.items()}
         clients = self._run.parts.clients
         return ReplyCheck(
             list(messages),
@@ -152,7 +148,7 @@ class ClientCalls:
 
     def _aggregate_evaluate(self, server_round: int, replies: Replies) -> None:
         """Show the strategy what clients measured; those without test data have measured nothing."""
-        measured = (reply for reply in replies if len(reply.content.metric_records[METRICS]) > 1)
+        measured = (reply for reply in replies if len(metrics_record(reply.content)) > 1)
         self._strategy.aggregate_evaluate(server_round, measured)
 
 
@@ -168,3 +164,8 @@ def _sizes(messages: Mapping[int, Message]) -> dict[int, str]:
         client_id: str(record[CONFIG].get(SIZE, "")) if CONFIG in record else ""
         for client_id, record in records.items()
     }
+
+
+def _model_in(content: RecordDict) -> Mapping[str, Array]:
+    model = content.get(ARRAYS)
+    return model if isinstance(model, ArrayRecord) else {}

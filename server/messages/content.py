@@ -40,6 +40,7 @@ class ContentCheck:
         self._required = required
         self._most_examples = most_examples or {}
         self._layouts: dict[tuple[object, str, str], tuple[int, Layout]] = {}
+        self._expected_by_id: dict[int, dict[str, Layout]] = {}  # identity of one of `references` → layouts
 
     def fault(self, client_id: int, reply: Message) -> str:
         """Return why the content of a reply cannot be used; empty if it can."""
@@ -62,18 +63,24 @@ class ContentCheck:
         self._remember(client_id, group, sections)
 
     def _misfits(self, client_id: int, group: object, section: str, record: ArrayRecord) -> Iterator[str]:
-        reference = self._references.get(client_id, {})
+        expected = self._expected(client_id) if section == ARRAYS else {}
         for key, array in record.items():
-            layout, expected = (array.dtype, tuple(array.shape)), reference.get(key)
-            if section == ARRAYS and expected is None:
-                yield f"the reply has an unknown array {_named(key)}"
-            elif section == ARRAYS and expected and layout != (expected.dtype, tuple(expected.shape)):
-                yield (
-                    f"the reply's array '{key}' is {layout[0]}{layout[1]},"
-                    f" expected {expected.dtype}{tuple(expected.shape)}"
-                )
-            elif section != ARRAYS:
+            layout = _layout(array)
+            if section != ARRAYS:
                 yield from self._misfits_of_others(client_id, (group, section, key), layout)
+            elif key not in expected:
+                yield f"the reply has an unknown array {_named(key)}"
+            elif layout != expected[key]:
+                yield f"the reply's array '{key}' is {_shown(layout)}, expected {_shown(expected[key])}"
+
+    def _expected(self, client_id: int) -> dict[str, Layout]:
+        """Return the layouts of the model that a client was sent, once for all who were sent the same."""
+        if client_id not in self._references:
+            return {}
+        reference = self._references[client_id]
+        if id(reference) not in self._expected_by_id:
+            self._expected_by_id[id(reference)] = {key: _layout(array) for key, array in reference.items()}
+        return self._expected_by_id[id(reference)]
 
     def _misfits_of_others(
         self, client_id: int, place: tuple[object, str, str], layout: Layout
@@ -83,20 +90,18 @@ class ContentCheck:
         if layout != first:
             _, section, key = place
             yield (
-                f"the reply's '{section}' has {_named(key)} as {layout[0]}{layout[1]}, that of client"
-                f" {other} as {first[0]}{first[1]}"
+                f"the reply's '{section}' has {_named(key)} as {_shown(layout)}, that of client"
+                f" {other} as {_shown(first)}"
             )
 
     def _remember(self, client_id: int, group: object, sections: Mapping[str, ArrayRecord]) -> None:
         for section, record in sections.items():
             for key, array in record.items() if section != ARRAYS else ():
-                self._layouts.setdefault(
-                    (group, section, key), (client_id, (array.dtype, tuple(array.shape)))
-                )
+                self._layouts.setdefault((group, section, key), (client_id, _layout(array)))
 
     def _group(self, client_id: int) -> object:
         """Return what clients with models of one size have in common."""
-        return tuple(tuple(array.shape) for array in self._references.get(client_id, {}).values())
+        return tuple(self._expected(client_id).values())
 
     def _bad_metrics(self, client_id: int, metrics: object) -> Iterator[str]:
         if not isinstance(metrics, MetricRecord):
@@ -105,24 +110,22 @@ class ContentCheck:
         if len(metrics) > _MOST_METRICS:
             yield f"the reply has {len(metrics)} metrics, more than {_MOST_METRICS}"
             return
+        values = dict(metrics.items())
         for name in self._required:
-            if name not in metrics:
+            if name not in values:
                 yield f"the reply lacks the metric '{name}'"
-            elif not isinstance(metrics[name], int | float):
-                yield f"the reply's metric '{name}' is {shown(metrics[name])}, not a number"
-        for name, value in metrics.items():
+            elif not isinstance(values[name], int | float):
+                yield f"the reply's metric '{name}' is {shown(values[name])}, not a number"
+        for name, value in values.items():
             if len(name) > _LONGEST_NAME or not name.isprintable():
                 yield f"the reply has a metric with the name {_named(name)}"
             elif not all(map(math.isfinite, value if isinstance(value, list) else [value])):
                 yield f"the reply's metric '{name}' is {shown(value)}"
             elif name in _COUNTS and isinstance(value, int | float) and value < 0:
                 yield f"the reply's metric '{name}' is {value}, below 0"
-        most = self._most_examples.get(client_id, math.inf)
-        if metrics[NUM_EXAMPLES] > most:  # type: ignore[operator]
-            yield (
-                f"the reply counts {metrics[NUM_EXAMPLES]} examples, but the node has described itself with"
-                f" {most}"
-            )
+        most, count = self._most_examples.get(client_id, math.inf), values[NUM_EXAMPLES]
+        if count > most:  # type: ignore[operator]
+            yield f"the reply counts {count} examples, but the node has described itself with {most}"
 
 
 def _bad_values(section: str, record: ArrayRecord) -> Iterator[str]:
@@ -141,3 +144,11 @@ def _bad_values(section: str, record: ArrayRecord) -> Iterator[str]:
 
 def _named(name: str) -> str:
     return f"'{one_line(name)}'" if len(name) <= _LONGEST_NAME else f"of {len(name)} characters"
+
+
+def _layout(array: Array) -> Layout:
+    return array.dtype, tuple(array.shape)
+
+
+def _shown(layout: Layout) -> str:
+    return f"{layout[0]}{layout[1]}"

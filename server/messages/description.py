@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from flwr.app import RecordDict
 
 from common.errors import UserError, one_line
-from common.records import CONFIG, METRICS
+from common.records import config_record, metrics_record
 from common.versions import own_versions
 
 _MOST_CLASSES, _MOST_EXAMPLES = 10_000_000, 2**53
@@ -82,7 +82,7 @@ def version_remarks(found: Iterable[Description]) -> Iterator[str]:
 
 
 def _parsed(node_id: int, content: RecordDict) -> Description:
-    values, config = content.metric_records[METRICS], content.config_records[CONFIG]
+    values, config = metrics_record(content), config_record(content)
     labels = values.get("label-counts", [])
     if not isinstance(labels, list) or len(labels) > _MOST_CLASSES:
         raise ValueError("its label counts are no list of numbers")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 
 from common.errors import UserError
 from common.files import read_json, write_atomic
-from common.records import CONFIG, Payload, Tensors, to_payload, to_record
+from common.records import CONFIG, Payload, Tensors, config_record, to_payload, to_record
 from common.sections import Value
 
 
@@ -47,7 +47,7 @@ class FailedJob:
         cls, client_id: int, job: str, content: RecordDict, state: Payload, run_config: dict[str, Value]
     ) -> "FailedJob":
         """Take the parts out of a message's content."""
-        message_config = dict(content.config_records[CONFIG])
+        message_config = dict(config_record(content))
         return cls(client_id, job, to_payload(content), message_config, state, run_config)  # type: ignore[arg-type]
 
     def content(self) -> RecordDict:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from flwr.app import Array, Message, MetricRecord
 
 from common.errors import CLIENT_MISCONFIGURED, ClientFailureError, UserError, one_line
-from common.records import METRICS, PARTICIPATION_WEIGHT, content_bytes, finite_since
+from common.records import METRICS, PARTICIPATION_WEIGHT, content_bytes, finite_since, metrics_record
 from server.messages.content import NUM_EXAMPLES, ContentCheck
 
 _LONGEST_REASON = 20_000
@@ -96,7 +96,7 @@ class ReplyCheck:
             current = next(expected, None)
 
     def _accept(self, client_id: int, reply: Message) -> Message:
-        record = reply.content.metric_records[METRICS]
+        record = metrics_record(reply.content)
         self.metrics[client_id] = {name: v for name, v in record.items() if isinstance(v, int | float)}
         self.bytes_up[client_id] = content_bytes(reply.content)
         if client_id in self._weights:

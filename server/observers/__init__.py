@@ -14,6 +14,7 @@ from server.observers._best import Best
 from server.observers._checkpointing import Checkpointing, Stateful
 from server.observers._early_stop import EarlyStop
 from server.observers._features import Features
+from server.observers._feedback import Feeds
 from server.observers._layers import Layers
 from server.observers._observer import Observer, Round
 from server.observers._progress import Progress
@@ -52,6 +53,7 @@ class Observers:
         self.checkpointing.stateful |= {"best": self.best, "early_stop": early_stop}
         self.checkpointing.stateful |= {f"observers.{name}": observer for name, observer in named.items()}
         self._all: tuple[Observer, ...] = (
+            Feeds(parts),
             Similarity(parts),
             Updates(parts),
             Features(parts),

@@ -25,6 +25,8 @@ class Round:
         client id → what it measured while it trained.
     worked : set of int
         Clients that did a job and may have new state, even if their reply was refused.
+    seconds : Mapping[int, float]
+        client id → virtual seconds of its job; empty without a clock.
     aggregated : Mapping[str, Array], optional
         What the strategy made of the replies, None if nothing.
     arrays : Mapping[str, Array]
@@ -44,6 +46,7 @@ class Round:
     messages: Mapping[int, Message] = field(default_factory=dict)
     metrics: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     worked: set[int] = field(default_factory=set)
+    seconds: Mapping[int, float] = field(default_factory=dict)
     aggregated: Mapping[str, Array] | None = None
     arrays: Mapping[str, Array] = field(default_factory=dict)
     evaluations: Mapping[int, Mapping[str, float]] = field(default_factory=dict)

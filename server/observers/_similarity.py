@@ -16,7 +16,7 @@ from common.cka import centred_gram, cka_of_grams
 from common.device import resolve_device
 from common.errors import UserError
 from common.files import write_atomic
-from common.records import ARRAYS, CONFIG, SIZE, to_tensors
+from common.records import ARRAYS, SIZE, config_record, to_tensors
 from common.round_list import RoundList
 from datasets.dataset import Dataset
 from datasets.transforms import make_normalizer
@@ -57,7 +57,7 @@ class Similarity(Observer):
         grams: dict[int, dict[str, Any]] = {}
         for reply in replies:
             client_id = self.parts.clients.client_ids[reply.metadata.src_node_id]
-            size = str(current.messages[client_id].content.config_records[CONFIG].get(SIZE, ""))
+            size = str(config_record(current.messages[client_id].content).get(SIZE, ""))
             outputs = self._models.outputs(to_tensors(reply.content.array_records[ARRAYS]), size)
             grams[client_id] = {layer: centred_gram(values.numpy()) for layer, values in outputs.items()}
             yield reply

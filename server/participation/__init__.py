@@ -5,6 +5,7 @@ on the seed and the round, for some schemes also on losses, never on what was dr
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,10 @@ from common.errors import UserError, shown
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import PARTICIPATION, find_subclass
 from common.randomness import Purpose, numpy_generator
-from server.participation._scheme import AskLosses, Facts, ParticipationScheme, SelectionContext
+from server.participation._scheme import AskLosses, Facts, Feedback, ParticipationScheme, SelectionContext
 
 _BEFORE_THE_FIRST_ROUND = 0
+_OWN = "scheme"  # of a checkpoint: what the scheme keeps, next to losses by client id
 
 
 def _ask_nobody(clients: Sequence[int], one_batch: bool) -> Mapping[int, float]:
@@ -107,15 +109,18 @@ class Participation:
 
     # What is known of the past, if the scheme uses it.
 
-    def observe(self, losses: Mapping[int, float]) -> None:
-        """Take note of the training losses of a round by client id."""
+    def observe(self, server_round: int, feedback: Mapping[int, Feedback]) -> None:
+        """Take note of a round by client id."""
         if self.scheme.remembers_losses:
-            self._known_losses |= losses
+            self._known_losses |= {client: seen.metrics["train_loss"] for client, seen in feedback.items()}
+        self.scheme.observe(server_round, feedback)
 
-    def state(self) -> dict[str, float]:
+    def state(self) -> dict[str, Any]:
         """Return what a checkpoint has to keep."""
-        return {str(client): loss for client, loss in self._known_losses.items()}
+        losses = {str(client): loss for client, loss in self._known_losses.items()}
+        return losses | {_OWN: own} if (own := self.scheme.state()) else losses
 
-    def restore(self, state: Mapping[str, float]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` returned."""
-        self._known_losses = {int(client): loss for client, loss in state.items()}
+        self.scheme.restore(state.get(_OWN, {}))
+        self._known_losses = {int(client): loss for client, loss in state.items() if client != _OWN}

@@ -1,7 +1,8 @@
 """What every participation scheme is: one choice of clients per round."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,29 @@ class Facts:
     cohort_size: int
     rounds: int
     generator: np.random.Generator
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What a round has shown of one of its clients.
+
+    Attributes
+    ----------
+    metrics : Mapping[str, float]
+        What it measured while it trained.
+    seconds : float
+        Virtual seconds of its job, 1 without a clock.
+    change : numpy.ndarray
+        Sketch of the change of its model, float64, shape (``SKETCH``,), which keeps norms and angles
+        approximately; empty unless ``remembers_updates``.
+    norm : float
+        The l2 norm of that change.
+    """
+
+    metrics: Mapping[str, float]
+    seconds: float = 1.0
+    change: FloatArray = field(default_factory=lambda: np.zeros(0))
+    norm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +86,8 @@ class ParticipationScheme:
     """A participation scheme; a subclass in ``server/participation/<name>.py`` is found by its file name.
 
     Parameters of the scheme, ``participation.<parameter>``, are annotated public class attributes with a
-    default. A scheme keeps nothing of a round: what depends on the past comes with `SelectionContext`.
+    default. What a cohort owes to the past is in `SelectionContext`, or is taken by ``observe`` and kept by
+    ``state``.
     """
 
     # Not annotated, since they are not parameters.
@@ -70,6 +95,8 @@ class ParticipationScheme:
     """Whether the method weighs the replies of such a cohort equally by default."""
     remembers_losses = False
     """Whether ``SelectionContext.known_losses`` is used."""
+    remembers_updates = False
+    """Whether ``observe`` uses the changes of the clients' models."""
     looks_at_clients = False
     """Whether a client's data decide who else is in a cohort, by sizes or losses of the current model."""
     looks_at_labels = False
@@ -97,6 +124,21 @@ class ParticipationScheme:
         """Return the clients of a round, each once, in any order."""
         raise NotImplementedError
 
+    def observe(self, server_round: int, feedback: Mapping[int, Feedback]) -> None:
+        """Take what a round has shown, by client id."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what of the past a checkpoint has to keep, as plain values."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state`` returned."""
+
+    @property
+    def follows_training(self) -> bool:
+        """Whether what clients did in earlier rounds decides cohorts."""
+        return self.remembers_losses or self.remembers_updates or type(self).observe is not _DOES_NOTHING
+
     def probabilities(self) -> FloatArray | None:
         """Return the distribution that cohorts are drawn from, shape (clients,), if there is one."""
         return None
@@ -108,3 +150,6 @@ class ParticipationScheme:
     def weights(self) -> FloatArray | None:
         """Return factors of the clients' aggregation weights, shape (clients,); None for 1."""
         return None
+
+
+_DOES_NOTHING = ParticipationScheme.observe

@@ -1,45 +1,86 @@
-"""One client of each group of clients with similar labels."""
+"""One client of each group of clients that are alike, in their labels or in what they learn."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import AgglomerativeClustering
 
 from common.errors import UserError
-from server.participation._scheme import Facts, FloatArray, ParticipationScheme, SelectionContext
+from server.participation._scheme import Facts, Feedback, FloatArray, ParticipationScheme, SelectionContext
+
+_LEAST = 1e-300
 
 
 class Clustered(ParticipationScheme):
-    """Divides the clients into m groups by their label distributions, and draws one of each, all alike.
+    """Divides the clients into m groups by ``similarity``, and draws one of each, all alike.
 
     m is the size of a cohort; groups are those of Ward's hierarchical clustering, as in clustered sampling
-    (Fraboni et al., ICML 2021, section 5), which groups by updates and draws from mixtures of groups. A
-    client is in a cohort with probability 1 over the size of its group. ``correction = "inverse-inclusion"``
-    multiplies its weight by that size, so that no group counts less than its clients do.
+    (Fraboni et al., ICML 2021, section 5), which draws from mixtures of groups. With ``labels`` they are
+    those of the label distributions. With ``updates`` those of the directions of the last changes of the
+    clients' models, found again in every round; clients of which no change is known, and all until m are,
+    are dealt to the groups in turn. A client is in a cohort with probability 1 over the size of its group.
+    ``correction = "inverse-inclusion"`` multiplies its weight by that size, so that no group counts less than
+    its clients do.
     """
 
-    looks_at_labels = True
-
+    similarity: Literal["labels", "updates"] = "labels"
     correction: Literal["none", "inverse-inclusion"] = "none"
 
     def prepare(self, facts: Facts) -> None:
         """Take note of the number of groups."""
         self._num_clients, self._num_groups = facts.num_clients, facts.cohort_size
-        self._groups = np.zeros(facts.num_clients, dtype=np.int64)
+        self._groups = np.arange(facts.num_clients) % facts.cohort_size
+        self._changes: dict[int, FloatArray] = {}
+        self.looks_at_labels = self.similarity == "labels"
+        self.remembers_updates = not self.looks_at_labels
 
     def setup(self, label_counts: npt.NDArray[np.int64]) -> None:
         """Find the groups, numbered by their first clients."""
+        if not self.looks_at_labels:
+            return
         sizes = label_counts.sum(axis=1)
         if not sizes.any():
             raise UserError("participation.name 'clustered' needs data with a label per sample")
         if self._num_groups in (1, self._num_clients):
-            self._groups = np.arange(self._num_clients) % self._num_groups
             return
         labels = label_counts / np.maximum(sizes, 1)[:, np.newaxis]
-        found = AgglomerativeClustering(n_clusters=self._num_groups, linkage="ward").fit(labels).labels_
+        self._groups = self._divided(labels)
+
+    def _divided(self, points: FloatArray) -> npt.NDArray[np.int64]:
+        """Return the groups of points, shape (clients, values)."""
+        found = AgglomerativeClustering(n_clusters=self._num_groups, linkage="ward").fit(points).labels_
         _, first, groups = np.unique(found, return_index=True, return_inverse=True)
-        self._groups = np.argsort(np.argsort(first))[groups]
+        numbered: npt.NDArray[np.int64] = np.argsort(np.argsort(first))[groups]
+        return numbered
+
+    def observe(self, server_round: int, feedback: Mapping[int, Feedback]) -> None:
+        """Take the changes of a round, as directions, and find the groups of the next one."""
+        if self.looks_at_labels:
+            return
+        self._changes |= {
+            client: seen.change / max(float(np.linalg.norm(seen.change)), _LEAST)
+            for client, seen in feedback.items()
+        }
+        self._regroup()
+
+    def _regroup(self) -> None:
+        if len(self._changes) < self._num_groups or self._num_groups == 1:
+            return
+        known = np.array(sorted(self._changes))
+        unknown = np.setdiff1d(np.arange(self._num_clients), known)
+        self._groups[unknown] = np.arange(len(unknown)) % self._num_groups
+        self._groups[known] = self._divided(np.stack([self._changes[int(client)] for client in known]))
+
+    def state(self) -> dict[str, Any]:
+        """Return the changes that are known."""
+        return {str(client): change.tolist() for client, change in self._changes.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state`` returned."""
+        self._changes = {int(client): np.array(change) for client, change in state.items()}
+        self._regroup()
 
     def select(self, selection: SelectionContext) -> list[int]:
         """Draw one client of each group."""

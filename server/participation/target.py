@@ -8,13 +8,13 @@ from pydantic import Field
 
 from common.dirichlet import log_dirichlet_weights
 from common.errors import UserError
-from server.participation._sampling import gumbel_top
-from server.participation._scheme import Facts, FloatArray, ParticipationScheme, SelectionContext
+from server.participation._fixed import FixedProbabilities
+from server.participation._scheme import Facts, FloatArray
 
 _LEAST = 1e-8
 
 
-class Target(ParticipationScheme):
+class Target(FixedProbabilities):
     """Draws cohorts without replacement from p_i proportional to exp(-sharpness KL(P_i || t)).
 
     P_i is the label distribution of client i, the target t a mixture of all of them with weights from
@@ -29,6 +29,7 @@ class Target(ParticipationScheme):
     def prepare(self, facts: Facts) -> None:
         """Draw the mixture."""
         log_weights = log_dirichlet_weights(np.full(facts.num_clients, self.alpha), facts.generator)
+        self._facts = facts
         self._mixture = np.exp(log_weights - np.logaddexp.reduce(log_weights))
 
     def setup(self, label_counts: npt.NDArray[np.int64]) -> None:
@@ -40,15 +41,6 @@ class Target(ParticipationScheme):
         log_weights = -self.sharpness * divergence(labels, target(labels, self._mixture * (sizes > 0)))
         log_weights[sizes == 0] = -np.inf
         self._log_p = log_weights - np.logaddexp.reduce(log_weights)
-
-    def select(self, selection: SelectionContext) -> npt.NDArray[np.int64]:
-        """Draw a cohort."""
-        return gumbel_top(self._log_p, selection.cohort_size, selection.generator)
-
-    def probabilities(self) -> FloatArray:
-        """Return p."""
-        probabilities: FloatArray = np.exp(self._log_p)
-        return probabilities
 
 
 def target(labels: FloatArray, mixture: FloatArray) -> FloatArray:

@@ -39,6 +39,7 @@ def test_available_models_are_the_files_that_define_build():
         "linear",
         "mlp",
         "resnet110",
+        "resnet1202",
         "resnet18",
         "resnet20",
         "resnet32",

@@ -2,13 +2,13 @@
 
 import os
 import signal
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from flwr.app import Message
 
 from common.errors import ClientFailureError, UserError
 from common.sections import Value
@@ -33,7 +33,9 @@ def actors() -> Iterator[list[Any]]:
     from runtimes.ray import make_actors, start_ray
 
     config = small_config(**OPTIONS)
-    start_ray(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 2, "GPU": 1}')  # one that Ray takes to be there
+        start_ray(config)
     yield make_actors(config)
     ray.shutdown()
 
@@ -45,15 +47,16 @@ def run_and_kill(path: Path, actors: list[Any], victims: dict[int, int], **overr
     from runtimes.ray import RayGrid
 
     class DeadlyGrid(RayGrid):
-        def _submit(self, actor: Any, message: Message, content: Any) -> Any:
-            client_id = self.client_id(message.metadata.dst_node_id)
-            if message.metadata.message_type != "train" or victims.get(client_id, 0) == 0:
-                return super()._submit(actor, message, content)
+        def _submit(self, actor: Any, job: Any, contents: list[Any]) -> Any:
+            client_id = self.client_id(job.nodes[0])
+            is_training = job.messages[0].metadata.message_type == "train"
+            if not is_training or victims.get(client_id, 0) == 0:
+                return super()._submit(actor, job, contents)
             victims[client_id] -= 1
             pid = ray.get(actor.ping.remote())
-            job = super()._submit(actor, message, content)
+            references = super()._submit(actor, job, contents)
             os.kill(pid, signal.SIGKILL)
-            return job
+            return references
 
     config = small_config(path, **OPTIONS, **METHOD, **overrides)
     with DeadlyGrid(config, actors) as grid:
@@ -159,3 +162,55 @@ def test_workers_share_the_test_batches(
     ours, theirs = (untimed(pd.read_csv(run / "metrics.csv", dtype=str)) for run in (path, expected))
     pd.testing.assert_frame_equal(ours, theirs)
     assert len(here) == 5
+
+
+def test_stacks_have_the_bits_of_one_process_whatever_the_workers(
+    actors: list[Any], run_small: Runner, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiny: dict[str, Value] = {"model__name": "mlp", "clients__fraction": 1.0, "rounds": 2}
+    victims = {0: 1}  # the stack of clients 0 to 3 is trained again as it was
+    path = run_and_kill(tmp_path / "two", actors, victims, runtime__stack=4, **tiny)
+    assert "a Ray worker died at a job of client 0, 1, 2, 3, which" in capfd.readouterr().err
+    alone = run_and_kill(tmp_path / "one", actors[:1], {}, runtime__stack=4, **tiny)
+    expected = run_small("sequential", runtime__stack=4, **METHOD, **tiny)
+    one_by_one = run_small("one by one", **METHOD, **tiny)
+    hashes = [summary(run)["model_sha256"] for run in (path, alone, expected, one_by_one)]
+    assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
+
+    chosen = run_and_kill(tmp_path / "chosen", actors, {}, runtime__stack=0, **tiny)
+    size = int(tomllib.loads((chosen / "config.toml").read_text())["runtime"]["stack"])
+    assert f"runtime.stack = {size}: local steps per second by number of clients" in capfd.readouterr().out
+    given = run_small("given", runtime__stack=size, **METHOD, **tiny)  # measuring has left no trace
+    assert summary(chosen)["model_sha256"] == summary(given)["model_sha256"]
+
+
+def test_a_part_of_a_gpu_is_measured_at_the_first_job(
+    actors: list[Any], run_small: Runner, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from runtimes.ray import RayGrid
+
+    counts: list[int] = []
+
+    class MeasuredGrid(RayGrid):
+        def _peak(self) -> tuple[int, int]:
+            counts.append(self._num_workers)
+            return 6 * 10**9, 16 * 10**9
+
+        def _submit(self, actor: Any, job: Any, contents: list[Any]) -> Any:
+            counts.append(self._num_workers)
+            return super()._submit(actor, job, contents)
+
+    options: dict[str, Value] = {"rounds": 1, "resources__gpus_per_client": "auto"}
+    config = small_config(
+        tmp_path / "ray", **METHOD, **options, resources__cpus_per_client=0.25, runtime__workers=4
+    )
+    with MeasuredGrid(config) as grid:
+        run_experiment(config, grid, PlainLines())
+    assert sorted(counts) == counts
+    assert {*counts} == {1, 2}
+    shown = capfd.readouterr().err
+    assert "Ray workers: 1, since 1 fit (2 CPUs / 0.25 = 8, 1 GPUs / 1 = 1)" in shown
+    assert "resources.gpus-per-client = 0.5: a client took 6.00 GB at its peak" in shown
+    assert "Ray workers: 2, since 2 fit (2 CPUs / 0.25 = 8, 1 GPUs / 0.5 = 2)" in shown
+    expected = run_small("sequential", **METHOD, rounds=1)
+    assert summary(tmp_path / "ray")["model_sha256"] == summary(expected)["model_sha256"]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from common.records import ARRAYS
 from runtimes.replay import replay
 from runtimes.sequential import SequentialGrid
 from server.messages.replies import ReplyCheck
+from server.observers._feedback import Feeds
+from server.participation import Participation
 from strategies.fedavg import FedAvg
 from tests.clients.jobs import global_model, small
-from tests.conftest import Runner
+from tests.conftest import Runner, small_config
 from tests.strategies.messages import NodesOnly, make_reply, record
 
 POWER = {"participation__name": "power-of-choice", "participation__candidates": 5}
@@ -80,6 +83,43 @@ def test_power_of_choice_resumes_exactly(variant: str, run_tiny: Runner) -> None
     parts = run_tiny("parts", rounds=6, run__resume=True, **options)
     assert cohorts(parts) == cohorts(whole)
     assert model_hash(parts) == model_hash(whole)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "oort"},
+        {"name": "norm-proportional", "correction": "inverse-inclusion"},
+        {"name": "clustered", "similarity": "updates", "correction": "inverse-inclusion"},
+    ],
+)
+def test_what_follows_training_resumes_exactly(options: dict[str, str], run_tiny: Runner) -> None:
+    given = {f"participation__{key}": value for key, value in options.items()}
+    given |= {"clients__fraction": 0.34, "clock__spread": 1.0}
+    whole = run_tiny("whole", rounds=6, **given)
+    run_tiny("parts", rounds=3, **given)
+    parts = run_tiny("parts", rounds=6, run__resume=True, **given)
+    assert cohorts(parts) == cohorts(whole)
+    assert model_hash(parts) == model_hash(whole)
+    assert ("train_squared_loss" in pd.read_csv(whole / "metrics.csv")) == (options["name"] == "oort")
+
+
+def test_oort_sees_the_squares_of_the_samples_losses(run_tiny: Runner) -> None:
+    """One step of all samples: the loss of the initial model, alone and in a stack."""
+    options = {"participation__name": "oort", "rounds": 1, "local__batch_size": 1000}
+    found = [
+        pd.read_csv(run_tiny(str(stack), runtime__stack=stack, **options) / "metrics.csv").iloc[1]
+        for stack in (1, 6)
+    ]
+    assert found[0]["train_squared_loss"] == pytest.approx(found[1]["train_squared_loss"], rel=1e-5)
+    assert found[0]["train_squared_loss"] > found[0]["train_loss"] ** 2
+
+
+def test_changes_of_models_of_several_sizes_are_not_compared() -> None:
+    config = small_config(participation__name="norm-proportional", model__sizes="width:1.0,width:0.5")
+    parts = SimpleNamespace(config=config, participation=Participation(config))
+    with pytest.raises(UserError, match="changes of whole models"):
+        Feeds(parts)  # type: ignore[arg-type]
 
 
 def test_the_checkpoint_holds_the_memory(run_tiny: Runner) -> None:

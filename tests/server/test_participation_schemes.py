@@ -2,11 +2,13 @@
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +16,9 @@ from common.errors import UserError
 from common.sections import Value
 from server.participation import Participation
 from server.participation._sampling import gumbel_top, inclusion_probabilities
+from server.participation._scheme import Feedback
+from server.participation._sketch import sketch
+from server.participation.oort import Oort, staleness_bonus, statistical_utility, system_penalty
 from server.participation.power_of_choice import largest
 from server.participation.schedule import read_schedule
 from server.participation.target import divergence, target
@@ -38,6 +43,11 @@ def message_of(name: str, count: int = 100, **parameters: Value) -> str:
         participation(name, count, **parameters)
     assert "\n" not in str(raised.value)
     return str(raised.value)
+
+
+def seen(losses: Mapping[int, float]) -> dict[int, Feedback]:
+    """Return what a round shows of clients with these losses."""
+    return {client: Feedback({"train_loss": loss}) for client, loss in losses.items()}
 
 
 class Losses:
@@ -238,18 +248,18 @@ class TestPowerOfChoice:
     def test_rpow_d_remembers(self) -> None:
         scheme = participation("power-of-choice", count=10, candidates=10, variant="rpow-d")
         assert scheme.cohort(1, 0.2) == [0, 1]  # nothing is known: all infinite
-        scheme.observe({0: 1.0, 1: 2.0})
+        scheme.observe(1, seen({0: 1.0, 1: 2.0}))
         assert scheme.cohort(2, 0.2) == [2, 3]
-        scheme.observe({client: client / 10 for client in range(10)})
+        scheme.observe(1, seen({client: client / 10 for client in range(10)}))
         assert scheme.cohort(3, 0.2) == [8, 9]
-        scheme.observe({8: 0.05})
+        scheme.observe(1, seen({8: 0.05}))
         resumed = participation("power-of-choice", count=10, candidates=10, variant="rpow-d")
         resumed.restore(json.loads(json.dumps(scheme.state())))
         assert resumed.cohort(4, 0.2) == scheme.cohort(4, 0.2) == [7, 9]
 
     def test_others_remember_nothing(self) -> None:
         scheme = participation("power-of-choice")
-        scheme.observe({1: 2.0})
+        scheme.observe(1, seen({1: 2.0}))
         assert scheme.state() == {}
 
     @pytest.mark.parametrize("candidates", [9, 101])
@@ -269,7 +279,7 @@ class TestPowerOfChoice:
 
 def test_loss_proportional() -> None:
     scheme = participation("loss-proportional", count=3)
-    scheme.observe({0: 5.0, 1: 2.0})
+    scheme.observe(1, seen({0: 5.0, 1: 2.0}))
     # The third counts as 5: probabilities 5/12, 2/12, 5/12.
     counts = np.zeros(3)
     for server_round in range(1, 4001):
@@ -277,7 +287,7 @@ def test_loss_proportional() -> None:
     assert counts / 4000 == pytest.approx([5 / 12, 2 / 12, 5 / 12], abs=0.04)
     fresh = participation("loss-proportional")
     assert len(set(fresh.cohort(1, 0.1))) == 10
-    fresh.observe(dict.fromkeys(range(100), 0.0))
+    fresh.observe(1, seen(dict.fromkeys(range(100), 0.0)))
     assert len(set(fresh.cohort(1, 0.1))) == 10
 
 
@@ -443,3 +453,158 @@ class TestClustered:
     def test_it_needs_labels(self) -> None:
         with pytest.raises(UserError, match="needs data with a label per sample"):
             self.scheme().setup(np.ones(10, dtype=np.int64), np.zeros((10, 1), dtype=np.int64))
+
+
+class TestOort:
+    def scheme(self, count: int = 10, fraction: float = 0.3, **parameters: Value) -> Participation:
+        made = Participation(
+            make_config(
+                {"participation.name": "oort", "clients.count": count, "clients.fraction": fraction},
+                {f"participation.{key.replace('_', '-')}": value for key, value in parameters.items()},
+            )
+        )
+        made.num_examples = np.full(count, 4)
+        return made
+
+    def test_utility_penalty_and_bonus(self) -> None:
+        """Losses 1, 2, 2, 4; 20 seconds where 10 are preferred; round 10, last called in round 4."""
+        assert statistical_utility(4, (1 + 4 + 4 + 16) / 4) == 10
+        assert 10 * system_penalty(np.array([20.0, 10.0, 5.0]), 10.0, 2.0) == pytest.approx([2.5, 10, 10])
+        assert staleness_bonus(10, np.array([4])) == pytest.approx([0.2399262956], abs=1e-10)
+
+    def test_the_share_of_explorers_falls_to_its_least(self) -> None:
+        scheme = self.scheme(1000, 0.1)
+        known: set[int] = set()
+        for server_round, new in ((1, 100), (2, round(90 * 0.98)), (3, round(90 * 0.98**2))):
+            cohort = set(scheme.cohort(server_round, 0.1))
+            assert len(cohort - known) == new
+            known |= cohort
+            scheme.observe(server_round, seen(dict.fromkeys(cohort, 1.0)))
+        assert len(set(scheme.cohort(500, 0.1)) - known) == 20
+
+    def test_the_useful_and_fast_are_exploited(self) -> None:
+        scheme = self.scheme(exploration=0.0, exploration_min=0.0, clip_percentile=100.0)
+        feedback = seen({client: 1.0 + client for client in range(10)})
+        feedback[9] = Feedback(feedback[9].metrics, seconds=10.0)
+        feedback[0] = Feedback({"train_loss": 1.0, "train_squared_loss": 100.0})
+        scheme.cohort(1, 0.3)
+        scheme.observe(1, feedback)
+        # Utilities 40, 8, 12, ..., 36 and 40 / 100. By rank 0, 8, 7 are in; 95 % of 32 lets nobody else in.
+        assert scheme.cohort(2, 0.3) == [0, 7, 8]
+        # With a low cut-off everybody may be drawn, in proportion.
+        wide = self.scheme(exploration=0.0, exploration_min=0.0, cut_off=0.0, penalty=0.0, pacer_window=10**6)
+        wide.cohort(1, 0.3)
+        wide.observe(1, seen({0: 1.0} | dict.fromkeys(range(1, 10), 3.0)))
+        counts = np.zeros(10)
+        for server_round in range(2, 1002):
+            counts[wide.cohort(server_round, 0.1)] += 1
+        values = np.array([4.0] + [12.0] * 9) + math.sqrt(0.1 * math.log(500))
+        assert counts / 1000 == pytest.approx(values / values.sum(), abs=0.04)
+
+    def test_outliers_are_clipped(self) -> None:
+        scheme = self.scheme(exploration=0.0, exploration_min=0.0, cut_off=1.0, clip_percentile=50.0)
+        scheme.cohort(1, 0.3)
+        scheme.observe(1, seen({client: 1.0 + 1000 * (client > 3) for client in range(10)}))
+        assert min(len({tuple(scheme.cohort(number, 0.3)) for number in range(2, 30)}), 2) == 2
+        assert all(min(scheme.cohort(number, 0.3)) > 3 for number in range(2, 30))
+
+    def test_the_pacer_gives_more_time_when_utility_falls(self) -> None:
+        scheme = self.scheme(pacer_window=2, pacer_step=3.0)
+        oort = scheme.scheme
+        assert isinstance(oort, Oort)
+        found = []
+        for server_round, loss in enumerate([2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5], start=1):
+            scheme.cohort(server_round, 0.3)
+            scheme.observe(server_round, seen({0: loss}))
+            found.append(oort.preferred_seconds)
+        assert found == [3, 3, 3, 6, 6, 6, 6, 9]
+
+    def test_it_resumes(self) -> None:
+        whole = self.scheme(pacer_window=2)
+        for server_round in range(1, 8):
+            cohort = whole.cohort(server_round, 0.3)
+            losses = {client: {"train_loss": 1 / (client + server_round)} for client in cohort}
+            whole.observe(server_round, {k: Feedback(loss, 0.5 * k + 0.1) for k, loss in losses.items()})
+        resumed = self.scheme(pacer_window=2)
+        resumed.restore(json.loads(json.dumps(whole.state())))
+        for server_round in range(8, 12):
+            assert resumed.cohort(server_round, 0.3) == whole.cohort(server_round, 0.3)
+
+    def test_a_million_clients(self) -> None:
+        scheme = self.scheme(1_000_000, 0.0001)
+        cohort = scheme.cohort(1, 0.0001)
+        scheme.observe(1, seen(dict.fromkeys(cohort, 1.0)))
+        started = time.process_time()
+        assert len(scheme.cohort(2, 0.0001)) == 100
+        assert time.process_time() - started < 2
+
+
+def changes(vectors: Mapping[int, Sequence[float]]) -> dict[int, Feedback]:
+    return {
+        client: Feedback({"train_loss": 1.0}, change=np.array(vector), norm=float(np.linalg.norm(vector)))
+        for client, vector in vectors.items()
+    }
+
+
+def test_norm_proportional_with_its_correction() -> None:
+    scheme = participation("norm-proportional", count=3, correction="inverse-inclusion")
+    scheme.observe(1, changes({0: [3.0, 4.0], 1: [0.0, 2.0]}))
+    # The third counts as 5: probabilities 5/12, 2/12, 5/12, which are those of inclusion for one client.
+    (client,) = scheme.cohort(9, 0.1)
+    weights = scheme.weights([0, 1, 2])
+    assert list(weights.values()) == pytest.approx([12 / 5, 6, 12 / 5], rel=0.01)
+    counts, plain = np.zeros(3), participation("norm-proportional", count=3)
+    plain.observe(1, changes({0: [3.0, 4.0], 1: [0.0, 2.0]}))
+    for server_round in range(1, 1001):
+        counts[plain.cohort(server_round, 0.1)] += 1
+    assert counts / 1000 == pytest.approx([5 / 12, 2 / 12, 5 / 12], abs=0.05)
+    assert plain.cohort(9, 0.1) == [client]
+    resumed = participation("norm-proportional", count=3, correction="inverse-inclusion")
+    resumed.restore(json.loads(json.dumps(scheme.state())))
+    assert resumed.cohort(9, 0.1) == scheme.cohort(9, 0.1)
+    assert resumed.weights([0]) == scheme.weights([0])
+
+
+def test_groups_by_updates() -> None:
+    def made() -> Participation:
+        return Participation(
+            make_config(
+                {"participation.name": "clustered", "clients.count": 8, "clients.fraction": 0.25},
+                {"participation.similarity": "updates", "participation.correction": "inverse-inclusion"},
+            )
+        )
+
+    scheme = made()
+    assert not scheme.scheme.looks_at_labels
+    for number in range(1, 20):  # nothing is known: even and odd clients
+        assert sum(client % 2 for client in scheme.cohort(number, 0.25)) == 1
+    scheme.observe(1, changes({0: [1, 0.1], 1: [5, 0.2], 2: [9, 0], 3: [0.1, 2], 4: [7, 1], 5: [3, 0.1]}))
+    cohorts = [scheme.cohort(number, 0.25) for number in range(2, 60)]
+    # Client 3 goes its own way; of the unknown ones 6 joins the first group and 7 the second.
+    assert {client for cohort in cohorts for client in cohort if client in (3, 7)} == {3, 7}
+    assert all(len({3, 7} & set(cohort)) == 1 for cohort in cohorts)
+    assert scheme.weights([0, 3, 6, 7]) == pytest.approx({0: 6, 3: 2, 6: 6, 7: 2})
+    resumed = made()
+    resumed.restore(json.loads(json.dumps(scheme.state())))
+    assert [resumed.cohort(number, 0.25) for number in range(2, 60)] == cohorts
+
+
+def test_sketches_keep_norms_and_angles() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, two = (torch.randn(20_000, generator=generator, dtype=torch.float64) for _ in range(2))
+    first, second = sketch([one[:50], one[50:]], 0), sketch([one + two], 0)
+    assert first.shape == (128,)
+    cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+    assert cosine == pytest.approx(0.5**0.5, abs=0.2)
+    assert np.linalg.norm(first) == pytest.approx(float(one.norm()), rel=0.25)
+    assert sketch([2 * one], 0) == pytest.approx(2 * first)
+
+
+def test_target_has_its_correction() -> None:
+    counts = np.array([[30, 0], [10, 20], [0, 30], [0, 0]])
+    scheme = participation("target", count=4, correction="inverse-inclusion")
+    scheme.setup(counts.sum(axis=1), counts)
+    inclusion = scheme.scheme.inclusion()
+    assert inclusion is not None
+    assert inclusion == pytest.approx(scheme.scheme.probabilities(), abs=0.01)  # cohorts of one
+    assert scheme.weights([0, 1]) == pytest.approx({0: 1 / inclusion[0], 1: 1 / inclusion[1]})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from clients.hooks import Hooks
+from clients.local.metrics import squared_losses
 from clients.local.stacked.batches import Part
 from datasets.noise.label_noise import expected_loss, expected_loss_floor
 
@@ -23,12 +24,22 @@ class StackedMetrics:
         Number of labels.
     device : torch.device
         Where the sums are kept.
+    squares : bool
+        As of `TrainingMetrics`.
     """
 
-    def __init__(self, num_clients: int, label_noise: float, num_classes: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        num_clients: int,
+        label_noise: float,
+        num_classes: int,
+        device: torch.device,
+        squares: bool = False,
+    ) -> None:
         self._label_noise, self._num_classes = label_noise, num_classes
         zeros = torch.zeros(num_clients, dtype=torch.float64, device=device)
         self._loss, self._expected, self._clipped = zeros.clone(), zeros.clone(), zeros.clone()
+        self._measures_squares, self._squares = squares, zeros.clone()
         self._finite = torch.zeros(num_clients, dtype=torch.int64, device=device)
         self._is_finite = torch.ones(num_clients, dtype=torch.bool, device=device)
         self._hits, self._counts = torch.zeros_like(self._finite), torch.zeros_like(self._finite)
@@ -51,6 +62,9 @@ class StackedMetrics:
             return
         self._hits[rows] += (logits.argmax(dim=2) == labels).flatten(1).sum(1)
         self._counts[rows] += (labels >= 0).flatten(1).sum(1)
+        if self._measures_squares:
+            squares = squared_losses(logits.flatten(0, 1), labels.flatten(0, 1)).double()
+            self._squares[rows] += squares.view(len(labels), -1).sum(1)
         if self._label_noise > 0:
             known = (labels >= 0).flatten(0, 1)
             expected = expected_loss(
@@ -71,6 +85,7 @@ class StackedMetrics:
         samples, means = self._samples.tolist(), (self._loss.cpu() / self._samples).tolist()
         finite, hits, counts = self._finite.tolist(), self._hits.tolist(), self._counts.tolist()
         expected, clipped = self._expected.tolist(), self._clipped.tolist()
+        squares = self._squares.tolist()
         for row, client in enumerate(clients):
             client.num_samples = samples[row]
             if not math.isfinite(means[row]):
@@ -78,6 +93,8 @@ class StackedMetrics:
             results: dict[str, float] = {}
             if counts[row]:
                 results["train_accuracy"] = hits[row] / counts[row]
+                if self._measures_squares:
+                    results["train_squared_loss"] = squares[row] / counts[row]
                 if self._label_noise > 0:
                     floor = expected_loss_floor(self._label_noise, self._num_classes)
                     results["train_expected_loss"] = expected[row] / counts[row]

@@ -63,7 +63,11 @@ class StackedTraining:
             self._is_plain and not worker.batch_norm_layers and not worker.train.targets.is_floating_point()
         )
         self._metrics = StackedMetrics(
-            len(clients), config.dataset.label_noise, worker.dataset.num_classes, worker.device
+            len(clients),
+            config.dataset.label_noise,
+            worker.dataset.num_classes,
+            worker.device,
+            config.needs_squared_losses,
         )
 
     def run(self) -> list[float]:

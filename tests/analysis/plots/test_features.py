@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from analysis.plots import feature_degeneration, head_accuracy, head_norms, neural_collapse
+from analysis.plots import feature_degeneration, feature_map, head_accuracy, head_norms, neural_collapse
 from analysis.plots._features import class_counts, read_features, spearman
+from analysis.plots.feature_map import neighbour_map, principal_components, standardized
 from analysis.plots.head_accuracy import class_accuracies
 from analysis.plots.head_norms import client_table, frequent_and_rare, norms_by_round
 from analysis.plots.neural_collapse import angle_matrix
@@ -16,8 +17,8 @@ from common.plugins import PLOT, names
 from tests.analysis.conftest import picture_is_drawn, write_label_distribution
 
 COUNTS = [[60, 20, 0, 5, 1], [40, 10, 8, 0, 0]]
-PICTURES = ("neural_collapse", "head_norms", "feature_degeneration", "head_accuracy")
-MODULES = (neural_collapse, head_norms, feature_degeneration, head_accuracy)
+PICTURES = ("neural_collapse", "head_norms", "feature_degeneration", "head_accuracy", "feature_map")
+MODULES = (neural_collapse, head_norms, feature_degeneration, head_accuracy, feature_map)
 
 
 def write_features(run_dir):
@@ -149,3 +150,25 @@ def test_small_things():
     assert angle_matrix(np.array([[2.0, 0], [1, 1], [0, 3]])) == pytest.approx(
         np.array([[0.0, 45, 90], [45, 0, 45], [90, 45, 0]])
     )
+
+
+def test_principal_components_keep_distances_in_a_plane():
+    plane = np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 1.0], [0.0, 1.0]])
+    turned = plane @ np.array([[0.6, 0.0, 0.8], [0.0, 1.0, 0.0]]) + 7
+    places, shares = principal_components(turned)
+    assert shares == pytest.approx([16 / 17, 1 / 17])
+    assert np.sort(np.abs(places), axis=0) == pytest.approx(np.array([[2.0, 0.5]] * 4))
+    assert places[np.abs(places).argmax(axis=0), range(2)] == pytest.approx([2.0, 0.5])
+    assert standardized(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist() == [[-1, 0], [1, 0]]
+    one, none = principal_components(np.ones((1, 3)))  # a single class has no variance
+    assert (one.tolist(), none.tolist()) == ([[0, 0]], [0, 0])
+
+
+def test_neighbours_stay_together():
+    groups = np.repeat(np.eye(2) * 50, 4, axis=0) + np.random.default_rng(0).normal(size=(8, 2))
+    places = neighbour_map(groups)
+    centres = places[:4].mean(axis=0), places[4:].mean(axis=0)
+    nearest = [np.argmin([np.linalg.norm(place - centre) for centre in centres]) for place in places]
+    assert nearest == [0] * 4 + [1] * 4
+    with pytest.raises(UserError, match="use --method pca"):
+        neighbour_map(groups[:2])

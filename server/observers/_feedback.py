@@ -1,0 +1,65 @@
+"""What the participation scheme learns of the rounds."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from flwr.app import Message
+
+from common.errors import UserError
+from common.records import ARRAYS, Tensors, to_tensors
+from server.observers._observer import Observer, Round
+from server.participation._scheme import Feedback, FloatArray
+from server.participation._sketch import sketch
+from server.parts import Parts
+
+
+class Feeds(Observer):
+    """Gives the scheme what clients measured and, if it asks for them, the changes of their models."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        name = parts.config.participation.name
+        if parts.participation.scheme.remembers_updates and parts.config.model.sizes:
+            raise UserError(
+                f"participation.name '{name}' compares the changes of whole models: leave model.sizes empty"
+                ", or choose another scheme"
+            )
+        self._changes: dict[int, tuple[FloatArray, float]] = {}
+
+    def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:
+        """Measure each client's change as its reply passes, if the scheme asks for that."""
+        self._changes = {}
+        return (
+            self._measured(current, replies) if self.parts.participation.scheme.remembers_updates else replies
+        )
+
+    def _measured(self, current: Round, replies: Iterable[Message]) -> Iterator[Message]:
+        for reply in replies:
+            client_id = self.parts.clients.client_ids[reply.metadata.src_node_id]
+            start = to_tensors(current.messages[client_id].content.array_records[ARRAYS])
+            changes = differences(to_tensors(reply.content.array_records[ARRAYS]), start)
+            norm = float(torch.sqrt(sum((c.square().sum() for c in changes), start=torch.zeros(()).double())))
+            self._changes[client_id] = sketch(changes, self.parts.config.seed), norm
+            yield reply
+
+    def on_train(self, current: Round) -> None:
+        """Hand the round over."""
+        nothing = (np.zeros(0), 0.0)
+        feedback = {
+            client_id: Feedback(
+                metrics, current.seconds.get(client_id, 1.0), *self._changes.get(client_id, nothing)
+            )
+            for client_id, metrics in current.metrics.items()
+        }
+        self._changes = {}
+        self.parts.participation.observe(current.number, feedback)
+
+
+def differences(after: Tensors, before: Tensors) -> list[torch.Tensor]:
+    """Return the changes of the floating-point entries, flat and in float64, in the order of their names."""
+    return [
+        (after[name].double() - before[name].double()).flatten()
+        for name in sorted(after)
+        if name in before and after[name].is_floating_point() and after[name].shape == before[name].shape
+    ]

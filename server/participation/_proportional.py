@@ -1,0 +1,50 @@
+"""Schemes that call clients in proportion to something known of their last round."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from server.participation._sampling import gumbel_top, inclusion_probabilities
+from server.participation._scheme import FloatArray, ParticipationScheme, SelectionContext
+
+_LEAST = 1e-200
+
+
+class Proportional(ParticipationScheme):
+    """Draws without replacement with probabilities proportional to what is ``known`` of the clients.
+
+    A client of whom nothing is known yet counts with the largest known value. ``correction =
+    "inverse-inclusion"`` divides a client's weight by its probability of being in this round's cohort, which
+    is estimated by simulation.
+    """
+
+    correction: Literal["none", "inverse-inclusion"] = "none"
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self._inclusion: FloatArray = np.ones(0)
+
+    def known(self, selection: SelectionContext) -> Mapping[int, float]:
+        """Return client id → value, at least 0."""
+        raise NotImplementedError
+
+    def select(self, selection: SelectionContext) -> npt.NDArray[np.int64]:
+        """Draw a cohort."""
+        log_weights = np.log(np.maximum(self._values(selection), np.finfo(np.float64).tiny))
+        chosen = gumbel_top(log_weights, selection.cohort_size, selection.generator)
+        if self.correction != "none":
+            self._inclusion = inclusion_probabilities(log_weights, selection.cohort_size, selection.generator)
+        return chosen
+
+    def _values(self, selection: SelectionContext) -> FloatArray:
+        known = self.known(selection)
+        values = np.full(selection.num_clients, max(known.values(), default=1.0))
+        clients = np.fromiter(known.keys(), dtype=np.int64, count=len(known))
+        values[clients] = np.fromiter(known.values(), dtype=np.float64, count=len(known))
+        return values
+
+    def weights(self) -> FloatArray | None:
+        """Return 1 / pi of the last cohort, if that is asked for."""
+        return None if self.correction == "none" else 1 / np.maximum(self._inclusion, _LEAST)
