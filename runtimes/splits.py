@@ -132,7 +132,7 @@ def _stored(directory: Path, is_only: bool) -> Iterator[tuple[str, Config]]:
     except UserError as error:
         if is_only:
             raise
-        warnings.warn(f"left out: {error}", stacklevel=2)
+        warnings.warn(f"left out: {directory}: {error}", stacklevel=2)
         return
     for run in runs:
         try:
