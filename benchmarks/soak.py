@@ -29,7 +29,7 @@ COMMANDS = {
     "grpc": ["-m", "runtimes.federation"],
 }
 MARK = "FLOWERBED_SOAK"
-PAUSE_SECONDS = 0.5
+PAUSE_SECONDS, SHORT_RUN = 0.5, 1000  # a run of fewer rounds is looked at more often
 SHOWN = 5
 
 
@@ -112,7 +112,7 @@ def soak(carrier: str, rounds: int) -> tuple[list[Sample], float]:
             sample = take(directory, mark)
             if sample.rounds > (samples[-1].rounds if samples else 0):
                 samples.append(sample)
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(min(PAUSE_SECONDS, PAUSE_SECONDS * rounds / SHORT_RUN))
     if process.returncode:
         raise RuntimeError((directory.parent / "log").read_text()[-2000:])
     return samples, time.monotonic() - started
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made.add_argument("--carrier", choices=list(COMMANDS), default="sequential")
     made.add_argument("--rounds", type=int, default=10_000)
     options = made.parse_args(arguments)
-    rounds = 60 if options.tiny else options.rounds
+    rounds = 100 if options.tiny else options.rounds
     samples, seconds = soak(options.carrier, rounds)
     columns = ("rounds", "MB resident", "files", "threads", "processes", "MB on disk")
     title = f"{rounds} rounds, {options.carrier}, {seconds:.0f} s: the most of each, all processes"

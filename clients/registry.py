@@ -21,8 +21,8 @@ from clients.base import Client
 from clients.local.attacks import Attack
 from clients.local.optimizers import make_optimizer
 from common.chosen import Items, cache_items, chosen_function, chosen_object
-from common.config import Config, differences, drop_inherited_defaults
-from common.errors import UserError, nearest
+from common.config import Config, default_values, differences, drop_inherited_defaults
+from common.errors import InapplicableKeyError, UserError, nearest
 from common.flower_limits import FIXED, LIMITS
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import (
@@ -44,6 +44,8 @@ from common.plugins import (
     where,
 )
 from common.sections import Value
+from common.topologies import topology_function
+from strategies._decentralised import Decentralised
 from strategies._flower import EVERYONE, FlowerStrategy
 from strategies._q_fedavg import QFedAvg
 from strategies.fedavg import FedAvg
@@ -107,9 +109,25 @@ def complete(config: Config) -> Config:
         chosen_function(kind, section)
     chosen_object(ATTACK, config.attack, Attack)
     method = load_method(config.method.name, config.method.parameters)
+    _check_topology(config, method)
     given = config.flat()
     missing = {key: value for key, value in method.defaults.items() if key not in given}
     return Config.from_flat({**given, **missing}) if missing else config
+
+
+def _check_topology(config: Config, method: Method) -> None:
+    """Refuse a topology where no client knows another, or with parameters that it does not have."""
+    if issubclass(method.strategy_class, Decentralised):
+        topology_function(config.topology)
+        return
+    defaults = default_values()
+    for name, value in config.topology.model_dump(by_alias=True).items():
+        if value != defaults.get(key := f"topology.{name}"):
+            raise InapplicableKeyError(
+                key,
+                f"{key} = {value!r} would have no effect: clients of '{config.method.name}' know the server"
+                " alone; choose a decentralised method such as 'gossip-sgd', or leave it out",
+            )
 
 
 def run_differences(old: Config, new: Config) -> list[str]:

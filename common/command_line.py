@@ -22,9 +22,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, **{"allow_abbrev": False, **options})  # type: ignore[arg-type]
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
-        """Parse arguments that are text."""
+        """Parse arguments that are text, with options before, between and after the names."""
         check_arguments(sys.argv[1:] if args is None else args)
-        return super().parse_args(args, namespace)
+        if any(action.nargs == argparse.PARSER for action in self._actions):
+            return super().parse_args(args, namespace)
+        return super().parse_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise what the command line prints as its one line."""

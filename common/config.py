@@ -50,6 +50,7 @@ from common.sections import (
     StepsSection,
     StopSection,
     StragglersSection,
+    TopologySection,
     Value,
 )
 from common.step_rules import StepRule, step_rule
@@ -92,6 +93,7 @@ class Config(ConfigSection):
     participation: NamedSection
     stragglers: StragglersSection
     clock: ClockSection
+    topology: TopologySection
     steps: StepsSection
     local: LocalSection
     optimizer: OptimizerSection

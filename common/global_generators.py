@@ -82,13 +82,20 @@ def _handles(device: torch.device | str, own: Iterable[Generator]) -> list[_Hand
 
 def _of_modules() -> Iterator[Generator]:
     for value in values_of_modules():
+        if not _may_draw(type(value)):  # type: ignore[arg-type]  # classes are hashable
+            continue
         if isinstance(value, random.SystemRandom):
             raise UserError(
                 "a plug-in draws from random.SystemRandom, which has no seed, so that runs would not repeat:"
                 " take random.Random()"
             )
-        if isinstance(value, GENERATORS) and value is not _NUMPY and value is not _PYTHON:
+        if value is not _NUMPY and value is not _PYTHON:
             yield value
+
+
+@functools.lru_cache(4096)  # asked of every value of the modules, for every job
+def _may_draw(kind: type) -> bool:
+    return issubclass(kind, GENERATORS)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from common.plugins import (
     SCHEDULE,
     SERVER_HALF,
     STEP_RULE,
+    TOPOLOGY,
     is_from_outside,
 )
 
@@ -31,6 +32,7 @@ def runs_outside_code(config: Config) -> bool:
         (AUGMENTATION, config.augmentation.name),
         (STEP_RULE, config.steps.rule),
         (CLOCK, config.clock.profile),
+        (TOPOLOGY, config.topology.name),
         *((METRIC, name) for name in config.metrics.split(",") if name),
         *((OBSERVER, name) for name in f"{config.observers},{config.tracking}".split(",") if name),
     ]

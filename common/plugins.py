@@ -75,13 +75,14 @@ AUGMENTATION = Kind("augmentation", "augmentation.name", "datasets.augmentations
 ATTACK = Kind("attack", "attack.name", "clients.local.attacks", "attacks")
 STEP_RULE = Kind("rule for local steps", "steps.rule", "common.step_rules", "step_rules")
 CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds")
+TOPOLOGY = Kind("topology", "topology.name", "common.topologies", "topologies", "links")
 OBSERVER = Kind("observer", "observers", "server.observers", "observers")
 TRACKER = Kind("tracker", "tracking", OBSERVER.package, OBSERVER.folder)  # an observer
 PLOT = Kind("plot", "plots", "analysis.plots", "plots", "plot", is_chosen=False)
 
 KINDS = (
     CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, DATASET, METRIC, MODEL, LOSS, OPTIMIZER, SCHEDULE,
-    AUGMENTATION, ATTACK, STEP_RULE, CLOCK, OBSERVER, PLOT,
+    AUGMENTATION, ATTACK, STEP_RULE, CLOCK, TOPOLOGY, OBSERVER, PLOT,
 )  # fmt: skip
 
 

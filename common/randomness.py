@@ -21,7 +21,8 @@ Purpose = Literal[
     "deal", "shard", "replacement", "step-augment", "step-dropout", "extra-dropout",
     "attack", "attack-update",
     "feature-noise", "clusters", "hypernetwork", "clock", "clock-speed", "clock-jitter",
-    "clock-bandwidth", "sketch", "job", "round", "steps", "personal-steps", "extra-steps", "data", "search",
+    "clock-bandwidth", "sketch", "topology", "gossip",
+    "job", "round", "steps", "personal-steps", "extra-steps", "data", "search",
 ]  # fmt: skip
 
 

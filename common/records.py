@@ -147,9 +147,9 @@ def metrics_record(content: RecordDict) -> MetricRecord:
     return _record_of(content, METRICS, MetricRecord)
 
 
-def config_record(content: RecordDict) -> ConfigRecord:
-    """Return what a message says of its job."""
-    return _record_of(content, CONFIG, ConfigRecord)
+def config_record(content: RecordDict, name: str = CONFIG) -> ConfigRecord:
+    """Return what a message says of its job, or of something else by name."""
+    return _record_of(content, name, ConfigRecord)
 
 
 def _record_of(content: RecordDict, name: str, kind: type[_Record]) -> _Record:

@@ -126,6 +126,12 @@ class ClockSection(OpenSection):
         return self
 
 
+class TopologySection(NamedSection):
+    """Who exchanges models with whom in decentralised methods, and the weights (``common/topologies``)."""
+
+    weights: Literal["metropolis", "lazy-metropolis"]
+
+
 class StepsSection(OpenSection):
     """Local steps that change from round to round (``server/local_steps.py``)."""
 

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.plots.label_distribution import plot_side_by_side
+from analysis.reading.selection import begun_runs, matching
 from analysis.style import check_picture_file
 from analysis.tables import check_table_file, print_table, write_table
 from common.command_line import Parser
@@ -53,19 +55,31 @@ def label_table(config: Config) -> pd.DataFrame:
 
 
 def splits_of(configurations: Iterator[tuple[str, Config]]) -> Splits:
-    """Return name → table, each split once, under the names of all that have it."""
+    """Return name → table, each split once, under the names of all that have it.
+
+    Raises
+    ------
+    UserError
+        If none has a split; one of several is left out with a warning.
+    """
     names: dict[str, list[str]] = {}
     tables: dict[str, pd.DataFrame] = {}
+    failed: list[str] = []
     for name, config in configurations:
         try:
             table = label_table(config)
         except UserError as error:
-            raise UserError(f"{name}: {error}") from None
+            failed.append(f"{name}: {error}")
+            continue
         key = hashlib.sha256(
             repr(list(table.columns)).encode() + table.to_numpy(np.int64).tobytes()
         ).hexdigest()
         names.setdefault(key, []).append(name)
         tables[key] = table
+    if not tables:
+        raise UserError(failed[0] if failed else "there is no split to show")
+    for reason in failed:
+        warnings.warn(f"left out: {reason}", stacklevel=2)
     return {_together(names[key]): table for key, table in tables.items()}
 
 
@@ -91,19 +105,16 @@ def describe(splits: Splits) -> list[list[str]]:
 
 
 def _configurations(options: argparse.Namespace) -> Iterator[tuple[str, Config]]:
-    places = options.configurations or [""]
-    for place in places:
-        path = expanded(place, "the command line") if place else None
+    given = [expanded(place, "the command line") for place in options.configurations]
+    places: list[Path | None] = [*matching(given)] or [None]
+    for path in places:
         prefix = f"{path.stem}: " if path and len(places) > 1 else ""
         if path and path.is_dir():
             if options.only or options.set or options.seeds:
                 raise UserError(
-                    f"{place} is a run, which has been made: --set, --only and --seeds are for files"
+                    f"{path} is a run, which has been made: --set, --only and --seeds are for files"
                 )
-            found = find_stored_config(path)
-            if found is None:
-                raise UserError(f"{place} is no run directory and no experiment file")
-            yield path.resolve().name, stored_config(found.values)
+            yield from _stored(path, is_only=len(places) == 1)
             continue
         experiment = parse_experiment(read_text(path, "experiment"), str(path)) if path else Experiment()
         if options.seeds:
@@ -112,6 +123,29 @@ def _configurations(options: argparse.Namespace) -> Iterator[tuple[str, Config]]
         for item in _planned(experiment, options, selection):
             if item.point in selection:
                 yield f"{prefix}{item.name}" if item.name else (path.stem if path else "split"), item.config
+
+
+def _stored(directory: Path, is_only: bool) -> Iterator[tuple[str, Config]]:
+    """Yield the configurations of a run, or of the runs of a sweep or a folder; what has none is left out."""
+    try:
+        runs = [directory] if find_stored_config(directory) else begun_runs([directory])
+    except UserError as error:
+        if is_only:
+            raise
+        warnings.warn(f"left out: {directory}: {error}", stacklevel=2)
+        return
+    for run in runs:
+        try:
+            found = find_stored_config(run)
+            if found is None:
+                raise UserError("it has no configuration")
+            config = stored_config(found.values)
+        except UserError as error:
+            if is_only and runs == [directory]:
+                raise
+            warnings.warn(f"left out: {run}: {error}", stacklevel=2)
+        else:
+            yield run.resolve().name if run == directory else str(run.relative_to(directory)), config
 
 
 def _planned(experiment: Experiment, options: argparse.Namespace, selection: LabelFilter) -> list[PlannedRun]:
@@ -142,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, draw the picture and return the exit code."""
     parser = Parser(prog="python -m analysis splits", description=__doc__)
     parser.add_argument(
-        "configurations", metavar="FILE_OR_RUN", nargs="*", help="experiment files, or run directories"
+        "configurations", metavar="FILE_OR_RUN", nargs="*", help="experiment files, or runs, sweeps, patterns"
     )
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one key")
     parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="some of the runs")

@@ -17,6 +17,7 @@ from common.errors import UserError
 from common.files import expanded
 from common.plugins import use_folders
 from common.round_list import RoundList
+from common.topologies import Topology
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
@@ -51,6 +52,7 @@ from server.records.run_directory import (
     holds_run,
     peak_rss_mb,
 )
+from server.records.topology import write_topology
 from server.round_loop import RoundLoop
 from server.sizes import check_sizes, make_population, size_remarks, write_sizes
 from server.stacking import with_settled_stack
@@ -92,6 +94,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
         write_sizes(path / "sizes.csv", parts.population)
+        write_topology(path / "topology.csv", config, strategy)
         write_noise_examples(path / "feature_noise.npz", config)
         for remark in (*dataset.remarks, *_remarks(config, evaluation, clients, len(dataset.train))):
             progress.note(remark)
@@ -175,6 +178,7 @@ def run_facts(
         clients.client_ids,
         ClientSpeeds(config),
         sum(value.nbytes for name, value in model.state_dict().items() if name not in personal),
+        Topology(config.topology, config.clients.count, config.seed),
         population,
         SubModels(model, population.sizes) if population else None,
     )

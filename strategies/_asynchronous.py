@@ -9,18 +9,17 @@ from flwr.serverapp import Grid
 from pydantic import Field
 
 from common.clock import ClientSpeeds
-from common.config import Config
 from common.errors import UserError
 from common.randomness import numpy_generator
-from common.rates import varies_by_step
 from common.records import ARRAYS, CONFIG, SERVER_ROUND, Tensors, to_record, to_tensors
 from strategies._run_facts import RunFacts
+from strategies._virtual_clock import OnVirtualClock
 from strategies.fedavg import FedAvg
 
 Staleness = Literal["constant", "polynomial", "hinge"]
 
 
-class Asynchronous(FedAvg):
+class Asynchronous(OnVirtualClock):
     """The discrete-event queue of an asynchronous method; one round is one update of the server's model.
 
     A client that begins a job takes the current version of the model with it, and its job is computed when it
@@ -60,34 +59,6 @@ class Asynchronous(FedAvg):
         self._clients: Mapping[int, int] = {}
         self._concurrency = 1
         self._num_bytes = 0
-
-    def check(self, config: Config) -> None:
-        """Refuse what has no meaning without rounds."""
-        super().check(config)
-        name, local = config.method.name, config.local
-        if config.participation.name != "uniform":
-            raise UserError(
-                f"method.name '{name}' is asynchronous: clients take part when they have finished, so leave"
-                " participation.name at 'uniform'"
-            )
-        if config.stragglers.policy == "drop":
-            raise UserError(
-                f"'{name}' waits for no client: stragglers.policy must be 'keep'; see clock.spread"
-            )
-        if config.steps.rule != "fixed":
-            raise UserError(
-                f"clients of '{name}' share no rounds to decide local steps for: leave steps.rule at 'fixed'"
-            )
-        if local.sampling != "client" or local.phases or local.total_steps or varies_by_step(config):
-            raise UserError(
-                f"clients of '{name}' share no count of local steps: use local.sampling = 'client' and a"
-                " schedule by rounds, without local.phases, local.total-steps, schedule.warmup-steps and"
-                " schedule.warmup-epochs"
-            )
-
-    def not_private(self) -> str:
-        """Say that an update's sensitivity is not that of one round."""
-        return "whose updates mix models of several rounds"
 
     def setup(self, run: RunFacts) -> None:
         """Take the clients' speeds, who they are, and how many of them work at the same time.

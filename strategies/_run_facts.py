@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from common.clock import ClientSpeeds
+from common.topologies import Topology
 from models.sizes.population import Population
 from models.sizes.submodels import SubModels
 
@@ -36,6 +37,8 @@ class RunFacts:
         How long jobs of the clients take on the virtual clock.
     model_bytes : int
         Bytes of the entries of the model that are sent.
+    topology : Topology, optional
+        Whose models a worker receives in decentralised methods.
     population : Population, optional
         The sizes of the clients' models; None if all train the whole model.
     submodels : SubModels, optional
@@ -52,5 +55,6 @@ class RunFacts:
     client_ids: Mapping[int, int] = field(default_factory=dict)
     speeds: ClientSpeeds | None = None
     model_bytes: int = 0
+    topology: Topology | None = None
     population: Population | None = None
     submodels: SubModels | None = None

@@ -1,6 +1,7 @@
 """What a report says: a section for each question, in this order; one without an answer is left out."""
 
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from analysis.page.parts import Part, Picture, Section, Table, Text
 from analysis.reading.run_directory import NoDataError, read_label_distribution
 from analysis.reading.runs import Run, data_remark, is_accuracy, mean_and_deviation, readable
 from analysis.report import summary_rows, write_plots
+from common.errors import UserError
 from common.files import read_regular
 
 _MOST_SPLITS = 6
@@ -36,10 +38,7 @@ _OWN_SECTIONS = ("curves", "label_distribution", "participation")
 def sections(reported: Reported) -> list[Section]:
     """Return the sections of the report about some runs, those that they have data for.
 
-    Raises
-    ------
-    UserError
-        If a file of a run is damaged.
+    One that needs a damaged file says so instead, and so does a warning.
     """
     found: list[tuple[str, Callable[[Reported], list[Part]]]] = [
         ("What was asked", _asked),
@@ -54,8 +53,16 @@ def sections(reported: Reported) -> list[Section]:
         ("Environment", environment),
         ("Run it again", repeat),
     ]
-    built = [Section(name, build(reported)) for name, build in found]
+    built = [_section(name, build, reported) for name, build in found]
     return [section for section in built if section.parts]
+
+
+def _section(name: str, build: Callable[[Reported], list[Part]], reported: Reported) -> Section:
+    try:
+        return Section(name, build(reported))
+    except UserError as error:
+        warnings.warn(f"the report lacks '{name}': {error}", stacklevel=3)
+        return Section(name, [Text(f"Left out: {error}", is_remark=True)])
 
 
 def _asked(reported: Reported) -> list[Part]:

@@ -11,6 +11,7 @@ import pandas as pd
 from common.client_tables import read_counts, read_table
 from common.errors import UserError
 from common.files import read_json, read_text
+from common.topologies import MOST_WORKERS
 
 # Columns that may hold text, and those that every row has.
 _TEXTS = frozenset({"layer", "class", "group", "head"})
@@ -48,6 +49,21 @@ def read_clients(run_dir: Path) -> pd.DataFrame:
         If the file is missing, empty or not such a table.
     """
     return _read_csv(run_dir, "clients.csv", ["round", "client_id"])
+
+
+def read_topology(run_dir: Path) -> pd.DataFrame:
+    """Return ``topology.csv`` of a decentralised run: whom each worker receives from in the first rounds.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, empty or not such a table.
+    """
+    table = _read_csv(run_dir, "topology.csv", ["round", "worker", "neighbour"])
+    workers = table[["worker", "neighbour"]]
+    if not workers.isin(range(MOST_WORKERS)).all(axis=None):
+        raise UserError(f"{run_dir / 'topology.csv'} is damaged: it has workers other than 0, 1, 2 and so on")
+    return table
 
 
 def read_evaluations(run_dir: Path) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def _there(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
     """Return runs and sweeps, and of what is neither, the reason."""
     found: list[Path] = []
     foreign: dict[Path, str] = {}
-    for path in _expanded(paths):
+    for path in matching(paths):
         if _is_run(path) or is_sweep(path):
             found.append(path)
         elif not path.is_dir():
@@ -97,7 +97,7 @@ def _named(paths: Sequence[Path]) -> str:
     return names + (f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else "")
 
 
-def _expanded(paths: Iterable[Path]) -> list[Path]:
+def matching(paths: Iterable[Path]) -> list[Path]:
     """Return paths, and what a pattern stands for where the shell has left it as it is."""
     found: list[Path] = []
     for path in paths:

@@ -99,15 +99,13 @@ def _check_entries(job: str, content: RecordDict) -> None:
     if job not in _WITHOUT_MODEL and SERVER_ROUND not in config_record(content):
         raise RefusedMessageError(f"the message's '{CONFIG}' has no '{SERVER_ROUND}'")
     for name, entries in _ENTRIES.items():
-        if not (record := content.config_records.get(name)):
-            continue
+        record = config_record(content, name) if name in content else {}
         for key, (is_right, expected) in entries.items():
             if key in record and not is_right(record[key]):
                 raise RefusedMessageError(
                     f"the message's '{name}' has {key} = {shown(record[key])}, which has to be {expected}"
                 )
-    exchange = content.config_records.get(EXCHANGE)
-    if exchange is not None and (missing := {NUMBER, LOST} - exchange.keys()):
+    if EXCHANGE in content and (missing := {NUMBER, LOST} - config_record(content, EXCHANGE).keys()):
         raise RefusedMessageError(f"the message's '{EXCHANGE}' has no '{min(missing)}'")
 
 

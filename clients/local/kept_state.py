@@ -8,7 +8,16 @@ replies that were not taken (``server.messages.taken_replies``), decides about i
 
 from flwr.app import ConfigRecord, Context, RecordDict
 
-from common.records import EXCHANGE, LOST, NUMBER, Payload, array_records, reply_name, to_record
+from common.records import (
+    EXCHANGE,
+    LOST,
+    NUMBER,
+    Payload,
+    array_records,
+    config_record,
+    reply_name,
+    to_record,
+)
 
 _ASIDE = "aside"
 _PREFIX = f"{_ASIDE}::"
@@ -18,7 +27,7 @@ def settle(state: RecordDict, content: RecordDict) -> None:
     """Replace a client's state by what was put aside, unless a message says that its reply was lost."""
     if _ASIDE not in state:
         return
-    reply = str(state.config_records[_ASIDE][NUMBER])
+    reply = str(config_record(state, _ASIDE)[NUMBER])
     exchange = _exchange(content)
     lost = exchange is not None and reply in exchange[LOST]  # type: ignore[operator]
     del state[_ASIDE]

@@ -18,7 +18,8 @@ from clients.registry import (
 from common.parameters import class_parameters, function_parameters
 from common.plugins import CLIENT_HALF, FLOWER_PREFIX, KINDS, MODEL, SERVER_HALF, Kind, find, names
 from models import LIBRARIES, available_models
-from strategies._asynchronous import Asynchronous
+from strategies._decentralised import Decentralised
+from strategies._virtual_clock import OnVirtualClock
 from strategies.fedavg import FedAvg
 from strategies.heteroavg import HeteroAvg
 
@@ -177,15 +178,16 @@ def _of_flower(name: str) -> Thing:
 
 def _notes(strategy: type[FedAvg], client: type[Client]) -> list[str]:
     """Say what a method goes with, from what its halves are."""
-    of_sizes = issubclass(strategy, HeteroAvg)
+    of_sizes, is_decentralised = issubclass(strategy, HeteroAvg), issubclass(strategy, Decentralised)
     facts = {
         "needs model.sizes": of_sizes,
-        "works on the virtual clock (clock.*)": issubclass(strategy, Asynchronous),
+        "works on the virtual clock (clock.*)": issubclass(strategy, OnVirtualClock),
+        "workers exchange models along topology.*": is_decentralised,
         "clients end with models or predictions of their own": any(
             getattr(client, hook) is not getattr(Client, hook)
             for hook in ("personal_names", "personal_model", "personal_predictor")
         ),
         "needs one learning rate in a round": client.NEEDS_ONE_RATE,
-        "not covered by privacy.*": of_sizes or strategy.SECTIONS != FedAvg.SECTIONS,
+        "not covered by privacy.*": of_sizes or is_decentralised or strategy.SECTIONS != FedAvg.SECTIONS,
     }
     return [text for text, holds in facts.items() if holds]

@@ -1,6 +1,7 @@
 """Whether a checkpoint fits the run that would be resumed from it, and whether its code is still the same."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -50,9 +51,15 @@ class PluginCode:
 
     def state(self) -> dict[str, Any]:
         """Return the hash of each file that was imported from a plug-in folder."""
-        files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+        where = folders()
+        files = [getattr(module, "__file__", None) for module in list(sys.modules.values())] if where else []
         return {
-            "files": {name: _sha256(path) for file in files if file for name, path in _within(Path(file))}
+            "files": {
+                Path(file).relative_to(folder).as_posix(): _sha256(Path(file))
+                for file in files
+                for folder in where
+                if file and file.startswith(f"{folder}{os.sep}")
+            }
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -63,12 +70,6 @@ class PluginCode:
             self._say(
                 f"plug-ins have changed since the checkpoint ({names}): later rounds are made by other code"
             )
-
-
-def _within(file: Path) -> list[tuple[str, Path]]:
-    return [
-        (file.relative_to(folder).as_posix(), file) for folder in folders() if file.is_relative_to(folder)
-    ]
 
 
 def _hashes(name: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -192,6 +193,7 @@ def model_sha256(arrays: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
+@functools.cache  # each reads a file of the installed package
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide the numbers."""
     found = {"python": platform.python_version()}

@@ -10,6 +10,7 @@ from clients.registry import available_methods, load_method
 from common.flower import assume_task_identity
 from common.records import ARRAYS, Tensors, to_record, to_tensors
 from strategies._asynchronous import Asynchronous
+from strategies._decentralised import Decentralised
 from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 from strategies.pfedhn import PFedHN
@@ -21,7 +22,8 @@ def is_plain(name: str) -> bool:
     strategy = load_method(name, {}).make_strategy()
     assert isinstance(strategy, FedAvg)
     sends_one_model = type(strategy).build_messages is not PFedHN.build_messages
-    return {ARRAYS} == strategy.SECTIONS and not isinstance(strategy, Asynchronous) and sends_one_model
+    has_one_model = sends_one_model and not isinstance(strategy, Asynchronous | Decentralised)
+    return {ARRAYS} == strategy.SECTIONS and has_one_model
 
 
 PLAIN = list(filter(is_plain, available_methods()))

@@ -7,9 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from clients.app import app
 from clients.registry import available_flower_strategies
 from common.sections import Value
-from tests.conftest import Runner
+from runtimes.sequential import SequentialGrid
+from server.experiment import run_experiment
+from server.records.progress import PlainLines
+from tests.conftest import Runner, small_config
 
 STRATEGIES = available_flower_strategies()
 MODEL: dict[str, Value] = {
@@ -39,9 +43,19 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.fixture(scope="module")
+def average(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """Return the model of FedAvg after a round."""
+    config = small_config(tmp_path_factory.mktemp("average") / "run", rounds=1, **options("fedavg"))
+    return model_of(
+        run_experiment(config, SequentialGrid(app, config.clients.count, config.flat()), PlainLines())
+    )
+
+
 @pytest.mark.parametrize("method", STRATEGIES)
-def test_statistics_are_fedavgs_and_a_resumed_run_has_the_same_bits(method: str, run_small: Runner) -> None:
-    average = model_of(run_small("average", rounds=1, **options("fedavg")))
+def test_statistics_are_fedavgs_and_a_resumed_run_has_the_same_bits(
+    method: str, average: dict[str, torch.Tensor], run_small: Runner
+) -> None:
     first = model_of(run_small("parts", rounds=1, **options(method)))
     statistics = [name for name in average if name.endswith(IS_STATISTIC)]
     assert len(statistics) > 9

@@ -13,10 +13,21 @@ from clients.local.batches import Batch
 from clients.local.optimizers import make_optimizer
 from clients.local.worker import Worker
 from clients.registry import Method, load_method
+from common.clock import ClientSpeeds
 from common.config import Config, merge
 from common.flower import assume_task_identity
-from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, Tensors, to_payload, to_record, to_tensors
+from common.records import (
+    ARRAYS,
+    CONFIG,
+    METRICS,
+    PARTICIPATION_WEIGHT,
+    Tensors,
+    to_payload,
+    to_record,
+    to_tensors,
+)
 from common.sections import Value
+from common.topologies import Topology
 from datasets.dataset import Split
 from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
@@ -90,8 +101,17 @@ class LossFederation:
         assert isinstance(strategy, FedAvg)
         self.num_examples = torch.tensor(counts)
         ids = {client_id + 2: client_id for client_id in range(len(losses))}
-        facts = RunFacts(len(losses), list(self.model), num_examples=self.num_examples, client_ids=ids)
-        strategy.setup(facts)
+        config = config.with_clients(len(losses))
+        strategy.setup(
+            RunFacts(
+                len(losses),
+                list(self.model),
+                num_examples=self.num_examples,
+                client_ids=ids,
+                speeds=ClientSpeeds(config),
+                topology=Topology(config.topology, len(losses), config.seed),
+            )
+        )
         self.strategy = strategy
         self.replies: dict[int, Tensors] = {}
         self.server_round = 0
@@ -114,7 +134,8 @@ class LossFederation:
         messages = self.strategy.configure_train(self.server_round, to_record(self.model), config, grid)  # type: ignore[arg-type]
         replies = []
         for client_id, message in zip(cohort, messages, strict=True):
-            sections, metrics = self.clients[client_id].train(to_payload(message.content), config)
+            job = message.content.config_records[CONFIG]
+            sections, metrics = self.clients[client_id].train(to_payload(message.content), job)
             content = RecordDict({name: to_record(section) for name, section in sections.items()})
             if corrections:
                 metrics[PARTICIPATION_WEIGHT] = corrections[client_id]

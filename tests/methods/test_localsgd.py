@@ -32,7 +32,7 @@ def test_two_quadratics() -> None:
     assert rounds(Federation("localsgd", TWO, [2, 2], local=LR), 2) == pytest.approx(
         [-0.16, -0.264], abs=1e-12
     )
-    limits = [rounds(Federation("localsgd", TWO, [h, h], local=LR), 200)[-1] for h in (2, 1)]
+    limits = [rounds(Federation("localsgd", TWO, [h, h], local=LR), 120)[-1] for h in (2, 1)]
     assert limits == pytest.approx([-16 / 35, -0.5], abs=1e-9)
 
 

@@ -67,7 +67,7 @@ def test_scaffold_reaches_the_optimum_that_fedavg_misses() -> None:
     scaffold, average = (
         Federation(name, quadratics, [10, 10], local=local) for name in ("scaffold", "fedavg")
     )
-    for _ in range(400):
+    for _ in range(50):
         corrected, plain = scaffold.round(), average.round()
     assert corrected == pytest.approx([-9 / 11], abs=1e-5)
     assert plain == pytest.approx([-0.42688], abs=1e-5)

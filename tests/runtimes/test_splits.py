@@ -8,7 +8,7 @@ import pytest
 
 from analysis.__main__ import main as analysis
 from common.command_line import guarded
-from common.config import Config, merge
+from common.config import Config, default_values, merge, to_toml
 from runtimes.splits import describe, label_table, splits_of
 
 FILE = """
@@ -74,3 +74,25 @@ def test_wrong_input_is_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_pattern_and_a_folder_take_what_has_a_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    whole = [to_toml({**default_values(), "clients.count": 10, "seed": seed}) for seed in (1, 2)]
+    contents = {"a": whole[0], "b": whole[1], "broken": "x = = 3\n", "foreign": "[tool]\nx = 1\n", "bare": ""}
+    for name, text in contents.items():
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        if text:
+            (tmp_path / "runs" / name / "config.toml").write_text(text)
+    for place in (tmp_path / "runs", tmp_path / "runs" / "*"):
+        recwarn.clear()
+        assert run(place, "--out", tmp_path / "splits.svg", "--table", tmp_path / "splits.csv") == 0
+        assert [line.split(",")[0] for line in (tmp_path / "splits.csv").read_text().splitlines()[1:]] == [
+            "a",
+            "b",
+        ]
+        said = " ".join(str(warning.message) for warning in recwarn)
+        assert "broken" in said
+        assert "tool.x" in said
+    assert run(tmp_path / "runs" / "bare") == 2

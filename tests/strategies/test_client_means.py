@@ -51,7 +51,7 @@ def test_partial_participation_ends_at_the_optimum(
     # Skewed, if weights are corrected for it; the factors need not even be right.
     p = np.array([0.4, 0.3, 0.2, 0.1]) if corrects else None
     corrections = {0: 1.0, 1: 1.3, 2: 2.0, 3: 5.0} if corrects else None
-    for _ in range(150):
+    for _ in range(120):
         cohort = sorted(generator.choice(4, size=2, replace=False, p=p).tolist())
         w = float(federation.run_round(cohort, corrections)["w"])
     assert w == pytest.approx(OPTIMUM[weighting], abs=5e-6)

@@ -1,16 +1,14 @@
 """A SuperLink, SuperNodes and runs as processes on loopback, whose parts can be stopped one by one."""
 
 import json
-import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from common.config import PROJECT_ROOT, to_toml
 from common.sections import Value
+from run_simulation import main
 from runtimes.flower_environment import CONNECTION, FlowerProcesses, free_ports
 
 # A method whose clients wait where a file asks them to, so that a fault meets them in mid-training.
@@ -64,21 +62,21 @@ class Federation:
         own: dict[str, Value] = {"plugins": str(self.folder / "plugins"), "method.folder": str(self.folder)}
         return {**SMALL, **own, **given}
 
-    def start_superlink(self, prefix: tuple[str, ...] = ()) -> None:
+    def start_superlink(self) -> None:
         """Start the SuperLink, on its database, and wait until it answers."""
         command = [
-            *prefix, "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(self._control),
+            "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(self._control),
             "--fleet-api-address", f"127.0.0.1:{self._fleet}", "--database", str(self.folder / "state.db"),
         ]  # fmt: skip
         self._start("superlink", command)
         self._processes.wait_for_port(self._control)
 
-    def start_node(self, partition: int, name: str = "", of: int = 2, prefix: tuple[str, ...] = ()) -> None:
-        """Start a SuperNode."""
+    def start_node(self, partition: int, name: str = "") -> None:
+        """Start one of two SuperNodes, with a name of its own if its partition id had another."""
         command = [
-            *prefix, "flower-supernode", "--insecure", "--host", "127.0.0.1", "--port", str(free_ports(1)[0]),
+            "flower-supernode", "--insecure", "--host", "127.0.0.1", "--port", str(free_ports(1)[0]),
             "--superlink", f"127.0.0.1:{self._fleet}",
-            "--node-config", f"partition-id={partition} num-partitions={of}",
+            "--node-config", f"partition-id={partition} num-partitions=2",
         ]  # fmt: skip
         self._start(name or f"node-{partition}", command)
 
@@ -103,24 +101,6 @@ class Federation:
         self._running[name].kill()
         self._running.pop(name).wait()
 
-    def pids(self, *words: str) -> list[int]:
-        """Return the processes of this federation whose command line has some words."""
-        mark = str(self._processes.home).encode()
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                line = (folder / "cmdline").read_bytes()
-                if mark in (folder / "environ").read_bytes() and all(word.encode() in line for word in words):
-                    found.append(int(folder.name))
-            except OSError:
-                continue
-        return found
-
-    def kill_app(self, *words: str) -> None:
-        """SIGKILL the processes whose command line has some words."""
-        for pid in self.pids(*words):
-            os.kill(pid, signal.SIGKILL)
-
     def wait(self, run: str, seconds: float) -> str:
         """Wait until a run's submission ends; return its log."""
         self._running.pop(run).wait(timeout=seconds)
@@ -134,11 +114,6 @@ class Federation:
         """Return how the latest run ended, in Flower's words."""
         answer = self._processes.ask(["flwr", "list", CONNECTION, "--format", "json"])
         return str(json.loads(answer)["runs"][0]["status"])
-
-    def rows(self, run: str) -> int:
-        """Count the rounds that a run has written, round 0 included."""
-        path = self.folder / run / "metrics.csv"
-        return path.read_bytes().count(b"\n") - 1 if path.exists() else 0
 
     def hold(self, server_round: int, client: int) -> Path:
         """Have a client wait when it comes to a round; return the file that keeps it waiting."""
@@ -161,12 +136,14 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str = "") ->
 
 
 def undisturbed(folder: Path, settings: Mapping[str, Value]) -> str:
-    """Return the model_sha256 of the same run in one process."""
-    assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={_text(value)}")]
-    command = [sys.executable, "run_simulation.py", "--run-dir", str(folder), *assignments]
-    subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True)
-    return str(json.loads((folder / "summary.json").read_text())["model_sha256"])
+    """Return the model_sha256 of the same run in this process, of FedAvg, as which `HELD` computes."""
+    values = {key: value for key, value in settings.items() if key not in ("plugins", "method.folder")}
+    values["method.name"] = "fedavg"
+    assignments = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+    assert main(["--run-dir", str(folder), *assignments]) == 0
+    return model_of(folder)
 
 
-def _text(value: Value) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def model_of(run_directory: Path) -> str:
+    """Return the hash of a finished run's model."""
+    return str(json.loads((run_directory / "summary.json").read_text())["model_sha256"])

@@ -214,3 +214,12 @@ def test_refused_run_leaves_no_request(tmp_path):
         "comment": "Why.",
         "commands": ["python run_simulation.py first", "python run_simulation.py --resume"],
     }
+
+
+def test_a_damaged_file_of_one_run_costs_its_section_alone(sweep, tmp_path):
+    damaged = next(path for path in sorted(sweep.iterdir()) if (path / "clients.csv").is_file())
+    (damaged / "clients.csv").write_bytes(b"\xff\xfe")
+    with pytest.warns(UserWarning, match="the report lacks 'Participation': .*clients.csv"):
+        text = report(tmp_path / "report.html", sweep)
+    assert re.search("Left out: .*clients.csv: it is not UTF-8", text)
+    assert "Settings in which the runs differ" in text

@@ -207,6 +207,17 @@ def test_a_kept_round_is_the_model_of_a_run_of_that_length(run_small: Runner, tm
     assert len({(tmp_path / "last" / name).read_bytes() for name in names}) == 6
 
 
+def test_options_may_stand_before_between_and_after_the_inputs(run: Path, tmp_path: Path) -> None:
+    image = tmp_path / "a.png"
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(image)
+    out = ["--out", tmp_path / "out.csv"]
+    texts = []
+    for arguments in ([run, *out, image], [run, image, *out], [*out, run, image], [run, image, *out, image]):
+        assert predict(*arguments) == 0
+        texts.append((tmp_path / "out.csv").read_text().splitlines())
+    assert texts[0] == texts[1] == texts[2] == texts[3][:-1]
+
+
 def same_weights(one: RunModel, other: RunModel) -> bool:
     entries = other.state_dict()
     return all(torch.equal(value, entries[key]) for key, value in one.state_dict().items())

@@ -1,0 +1,26 @@
+"""Gossip SGD's client half: a worker of Local SGD, whose optimiser stays with it as a rule.
+
+arXiv:1705.09056, arXiv:1905.03817.
+"""
+
+from typing import ClassVar, Literal
+
+from clients.localsgd import LocalSGD
+from common.sections import Value
+
+
+class GossipSgd(LocalSGD):
+    """Local steps whose optimiser survives the round.
+
+    ``momentum`` says what becomes of the optimiser's state: ``keep``, it is the worker's own; ``average``, it
+    is mixed with the neighbours' as models are (Yu, Jin and Yang 2019, decentralised); ``reset``.
+    """
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {
+        "model.name": "mlp",
+        "clients.count": 4,
+        "clients.fraction": 1.0,
+        "optimizer.momentum": 0.9,
+    }
+
+    momentum: Literal["average", "keep", "reset"] = "keep"

@@ -1,0 +1,159 @@
+"""Who receives whose model in decentralised training: ``topology.name = "ring"`` is ``ring.py``.
+
+A topology module has one function ``links(num_workers, generator, *, ...)``. It returns a boolean array
+(workers, workers), in which [i, j] says that worker i receives worker j's model. For links that change it is
+(rounds, workers, workers): round t has those at t - 1, and after the last they begin again. Its keyword
+parameters are what ``topology.<parameter>`` may set.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.chosen import chosen_function
+from common.errors import UserError
+from common.plugins import TOPOLOGY
+from common.randomness import numpy_generator
+from common.sections import TopologySection
+
+Links = npt.NDArray[np.bool_]
+Matrix = npt.NDArray[np.float64]
+
+MOST_WORKERS = 4096  # the matrix of all pairs, and a model for each worker, are held by one process
+
+
+def topology_function(section: TopologySection) -> functools.partial[Any]:
+    """Return what makes the links of a run, with its parameters.
+
+    Raises
+    ------
+    UserError
+        If there is no such topology or parameter, or a value is out of range.
+    """
+    return chosen_function(TOPOLOGY, section)
+
+
+class Topology:
+    """The links of a run's workers and the weights with which they mix.
+
+    W is doubly stochastic, and symmetric where links go both ways: w_ij = 1 / (1 + max(d_i, d_j)) over a link
+    with ``weights = "metropolis"`` (Xiao, Boyd and Kim 2007), 1 / (2 max(d_i, d_j)) with ``lazy-metropolis``,
+    and w_ii is what is left to 1; d_i is the number of workers that i receives from.
+    """
+
+    def __init__(self, section: TopologySection, num_workers: int, seed: int) -> None:
+        self._section, self._num_workers, self._seed = section, num_workers, seed
+        self._gaps: dict[int, float] = {}
+
+    @functools.cached_property
+    def links(self) -> Links:
+        """(rounds, workers, workers), checked.
+
+        Raises
+        ------
+        UserError
+            If there are no such links between that number of workers, or they do not connect all of them.
+        """
+        name, count = self._section.name, self._num_workers
+        if not 2 <= count <= MOST_WORKERS:
+            raise UserError(
+                f"clients.count = {count}: workers that exchange models with their neighbours are from 2 to"
+                f" {MOST_WORKERS}"
+            )
+        make = topology_function(self._section)
+        links = np.asarray(make(count, numpy_generator(self._seed, "topology")))
+        if links.dtype != np.bool_ or links.ndim not in (2, 3) or links.shape[-2:] != (count, count):
+            raise UserError(
+                f"topology.name '{name}' must return booleans of the shape ({count}, {count}), or several of"
+                f" them, not {links.dtype} of the shape {links.shape}"
+            )
+        links = links.reshape(-1, count, count)
+        self._check(links)
+        return links
+
+    def _check(self, links: Links) -> None:
+        name = f"topology.name '{self._section.name}'"
+        if not len(links):
+            raise UserError(f"{name} returned no links at all")
+        if own := np.flatnonzero(links.diagonal(axis1=1, axis2=2).any(axis=0)).tolist():
+            raise UserError(
+                f"{name} links worker {own[0]} to itself: leave that out, its own weight is what is left to 1"
+            )
+        for graph in links:
+            degrees = graph.sum(axis=0), graph.sum(axis=1)
+            if (graph != graph.T).any() and np.ptp(degrees) > 0:
+                raise UserError(
+                    f"{name} has links of one direction: then every worker must receive from and send to the"
+                    " same number of others, or the mean of the models would change"
+                )
+        if (lost := _unreachable(np.asarray(links.any(axis=0)))) is not None:
+            raise UserError(
+                f"{name} does not connect the {self._num_workers} workers of clients.count: no model of"
+                f" worker {lost} ever comes to worker 0; add links, or choose another topology"
+            )
+
+    def links_of(self, server_round: int) -> Links:
+        """Return the links of a round, from 1."""
+        found: Links = self.links[self._place(server_round)]
+        return found
+
+    def mixing(self, server_round: int) -> Matrix:
+        """Return W of a round: a worker's next model is the mean of all with the weights of its row."""
+        return mixing_matrix(self.links_of(server_round), self._section.weights == "lazy-metropolis")
+
+    def spectral_gap(self, server_round: int) -> float:
+        """Return 1 - beta of the W of a round."""
+        place = self._place(server_round)
+        if place not in self._gaps:
+            self._gaps[place] = spectral_gap(self.mixing(server_round))
+        return self._gaps[place]
+
+    def _place(self, server_round: int) -> int:
+        return (server_round - 1) % len(self.links)
+
+
+def mixing_matrix(links: Links, is_lazy: bool = False) -> Matrix:
+    """Return W of links, (workers, workers), as in `Topology`."""
+    degrees = links.sum(axis=1)
+    largest = np.maximum.outer(degrees, degrees).astype(np.float64)
+    counts = np.maximum(2 * largest if is_lazy else 1 + largest, 1)
+    weights: Matrix = np.where(links, 1 / counts, 0.0)
+    np.fill_diagonal(weights, 1 - weights.sum(axis=1))
+    return weights
+
+
+def spectral_gap(weights: Matrix) -> float:
+    """Return 1 - beta, where beta = ||W - 11^T / n||_2; for a symmetric W max(|lambda_2|, |lambda_n|).
+
+    Mixing brings the distances from the mean, squared and summed over workers, to beta**2 of what they were,
+    or less.
+    """
+    return 1 - float(np.linalg.norm(weights - 1 / len(weights), 2))
+
+
+def both_ways(num_workers: int, pairs: npt.ArrayLike) -> Links:
+    """Return the links between pairs of workers, (pairs, 2)."""
+    first, second = np.asarray(pairs, dtype=np.int64).reshape(-1, 2).T
+    links = np.zeros((num_workers, num_workers), dtype=np.bool_)
+    links[first, second] = links[second, first] = True
+    return links
+
+
+def are_connected(links: Links) -> bool:
+    """Return whether every worker's model comes to every other one in the end."""
+    return _unreachable(links) is None
+
+
+def _unreachable(links: Links) -> int | None:
+    """Return a worker from which nothing comes to worker 0, or one to which nothing comes from there.
+
+    In a graph in which all receive from and send to the same number of others, or links go both ways, one
+    direction is enough; over several rounds it is as well, since each round's graph is such a one.
+    """
+    reached = np.zeros(len(links), dtype=np.bool_)
+    reached[0] = True
+    while (more := reached | links[reached].any(axis=0)).sum() > reached.sum():
+        reached = more
+    return None if reached.all() else int(np.flatnonzero(~reached)[0])

@@ -1,0 +1,15 @@
+"""The static exponential graph (Ying et al. 2021, arXiv:2110.13363): links to those 1, 2, 4, ... further on.
+
+Links go one way, and every worker has ceil(log2 n) of them.
+"""
+
+import numpy as np
+
+from common.topologies import Links
+from common.topologies._shifts import powers_of_two, shifted
+
+
+def links(num_workers: int, generator: np.random.Generator) -> Links:
+    """Return the links of all shifts."""
+    found: Links = np.any([shifted(num_workers, shift) for shift in powers_of_two(num_workers)], axis=0)
+    return found

@@ -1,0 +1,43 @@
+"""Links from a file: two worker numbers in each line, from 0, that exchange models."""
+
+import re
+
+import numpy as np
+
+from common.errors import UserError, shown
+from common.files import expanded, read_text
+from common.topologies import Links, both_ways
+
+_PAIR = re.compile(r"\s*(\d{1,9})\s*[,;\s]\s*(\d{1,9})\s*")
+
+
+def links(num_workers: int, generator: np.random.Generator, *, path: str = "") -> Links:
+    """Return the links of a file such as ``0 1``, with a comma or a space between the numbers.
+
+    Blank lines and what follows a ``#`` do not count. Links go both ways.
+    """
+    if not path:
+        raise UserError(
+            "topology.name 'file' needs topology.path, a file with two worker numbers in each line"
+        )
+    text = read_text(expanded(path, "topology.path"), "topology.path")
+    pairs = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if content := line.partition("#")[0].strip():
+            pairs.append(_pair(content, f"topology.path: line {number} of {path}", num_workers))
+    return both_ways(num_workers, pairs)
+
+
+def _pair(content: str, place: str, num_workers: int) -> tuple[int, int]:
+    match = _PAIR.fullmatch(content)
+    if not match:
+        raise UserError(f"{place} must be two worker numbers such as '0 1', not {shown(content)}")
+    first, second = int(match[1]), int(match[2])
+    if max(first, second) >= num_workers:
+        raise UserError(
+            f"{place} names worker {max(first, second)}: those of clients.count = {num_workers} are 0 to"
+            f" {num_workers - 1}"
+        )
+    if first == second:
+        raise UserError(f"{place} links worker {first} to itself: take the line out")
+    return first, second

@@ -1,0 +1,65 @@
+"""A random graph in which every worker has the same number of neighbours, drawn once from the seed."""
+
+import numpy as np
+
+from common.errors import UserError
+from common.sections import Positive
+from common.topologies import Links, are_connected, both_ways
+
+_MOST_DRAWS = 10_000
+
+
+def links(num_workers: int, generator: np.random.Generator, *, degree: Positive = 3) -> Links:
+    """Return the links of a connected graph with `degree` neighbours each.
+
+    Half links are paired at random, and those that would link workers twice, or to themselves, are paired
+    again (Steger and Wormald 1999), until the graph is one of the kind and connected. For more than half of
+    all links those that are left out are drawn.
+    """
+    if degree >= num_workers:
+        raise UserError(
+            f"topology.degree = {degree}: of clients.count = {num_workers} workers each has at most"
+            f" {num_workers - 1} others"
+        )
+    if num_workers * degree % 2:
+        raise UserError(
+            f"topology.degree = {degree} times clients.count = {num_workers} is odd, and a link has two ends:"
+            " make one of them even"
+        )
+    if degree == 1 and num_workers > 2:
+        raise UserError(
+            f"topology.degree = 1 makes pairs, which do not connect clients.count = {num_workers} workers:"
+            " set it to at least 2"
+        )
+    left_out = num_workers - 1 - degree
+    for _ in range(_MOST_DRAWS):
+        drawn = _draw(num_workers, min(degree, left_out), generator)
+        if drawn is None:
+            continue
+        found = drawn if degree <= left_out else ~drawn & ~np.eye(num_workers, dtype=np.bool_)
+        if are_connected(found):
+            return found
+    raise UserError(f"topology.degree = {degree} gave no connected graph: set it to at least 3")
+
+
+def _draw(num_workers: int, degree: int, generator: np.random.Generator) -> Links | None:
+    """Return links with `degree` neighbours each; None if the last halves do not fit together."""
+    found = both_ways(num_workers, [])
+    halves = np.repeat(np.arange(num_workers), degree)
+    while len(halves):
+        left = []
+        for first, second in generator.permutation(halves).reshape(-1, 2):
+            if first == second or found[first, second]:
+                left += [first, second]
+            else:
+                found[first, second] = found[second, first] = True
+        if len(left) == len(halves) and not _fit(found, np.unique(left)):
+            return None
+        halves = np.array(left, dtype=np.int64)
+    return found
+
+
+def _fit(found: Links, workers: np.ndarray) -> bool:
+    """Return whether two of the workers are not linked yet."""
+    among = found[np.ix_(workers, workers)]
+    return int(among.sum()) < len(workers) * (len(workers) - 1)

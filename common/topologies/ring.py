@@ -1,0 +1,11 @@
+"""A ring: every worker exchanges with the one before and the one after it."""
+
+import numpy as np
+
+from common.topologies import Links, both_ways
+
+
+def links(num_workers: int, generator: np.random.Generator) -> Links:
+    """Return the links of a ring; of two workers it is one link."""
+    workers = np.arange(num_workers)
+    return both_ways(num_workers, np.stack([workers, (workers + 1) % num_workers], axis=1))

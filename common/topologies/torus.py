@@ -1,0 +1,26 @@
+"""A torus: a grid of workers whose edges are joined, so that each has up to four neighbours."""
+
+import math
+
+import numpy as np
+
+from common.errors import UserError
+from common.sections import NonNegative
+from common.topologies import Links, both_ways
+
+
+def links(num_workers: int, generator: np.random.Generator, *, rows: NonNegative = 0) -> Links:
+    """Return the links of a grid of `rows` rows; 0 makes it as square as the number of workers allows.
+
+    In a direction of two workers both neighbours are the same one.
+    """
+    rows = rows or next(r for r in range(math.isqrt(num_workers), 0, -1) if num_workers % r == 0)
+    columns, rest = divmod(num_workers, rows)
+    if rest or rows < 2 or columns < 2:
+        raise UserError(
+            f"topology.rows = {rows} cuts clients.count = {num_workers} into no grid of at least 2 by 2:"
+            " choose numbers of which one divides the other, or topology.name = 'ring'"
+        )
+    grid = np.arange(num_workers).reshape(rows, columns)
+    pairs = [np.stack([grid, np.roll(grid, -1, axis)], axis=-1).reshape(-1, 2) for axis in (0, 1)]
+    return both_ways(num_workers, np.concatenate(pairs))

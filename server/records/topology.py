@@ -1,0 +1,30 @@
+"""Who received whose models in a decentralised run, for its picture."""
+
+import csv
+import io
+from pathlib import Path
+
+from common.config import Config
+from common.files import write_atomic
+from common.topologies import Topology
+from strategies._decentralised import Decentralised
+from strategies.fedavg import FedAvg
+
+MOST_LINKS = 100_000  # nobody can see more of them
+
+
+def write_topology(path: Path, config: Config, strategy: FedAvg) -> None:
+    """Write ``round,worker,neighbour,weight``: whom a worker receives from, until rounds repeat."""
+    if not isinstance(strategy, Decentralised):
+        return
+    topology = Topology(config.topology, config.clients.count, config.seed)
+    if topology.links.sum() > MOST_LINKS:
+        return
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["round", "worker", "neighbour", "weight"])
+    for number in range(1, len(topology.links) + 1):
+        weights = topology.mixing(number)
+        for worker, neighbour in zip(*topology.links_of(number).nonzero(), strict=True):
+            writer.writerow([number, worker, neighbour, weights[worker, neighbour]])
+    write_atomic(path, table.getvalue().encode())

@@ -1,0 +1,190 @@
+"""What decentralised methods share: a model per worker, and mixing with the neighbours of ``topology.*``."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Literal
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+
+from common.config import Config
+from common.errors import UserError
+from common.records import ARRAYS, Payload, Tensors, to_record, to_tensors
+from common.topologies import Topology
+from strategies._aggregation import WeightedAverage
+from strategies._run_facts import RunFacts
+from strategies.fedavg import FedAvg
+
+Stack = dict[str, torch.Tensor]
+"""The models of all workers: name → tensor with the workers as its first dimension."""
+
+
+class Decentralised(FedAvg):
+    """Workers with a model each, which they exchange with their neighbours; all weigh the same.
+
+    The server stands for the network: it keeps the workers' models, sends each worker its own and mixes what
+    comes back. A worker whose reply is lost has made no step. Counters among the buffers are averaged. The
+    global model is the mean of the workers' models. metrics.csv has its ``consensus_distance``,
+    sqrt(1/n sum_i ||x_i - mean||^2) over the trainable entries (Kong et al. 2021, arXiv:2102.04828), the
+    ``spectral_gap`` of the round's W, and ``peer_bytes``, what the links of a real network would carry.
+
+    Attributes
+    ----------
+    workers : dict
+        section → `Stack`: the workers' models, and what else they have; empty before the first round.
+    trained : dict
+        The same after the local steps of the round at hand.
+    """
+
+    TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "topology", "trained", "_clients", "_worker")
+
+    weighting: Literal["uniform"] = "uniform"
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.weighs_replies = False
+        self.workers: dict[str, Stack] = {}
+        self.trained: dict[str, Stack] = {}
+        self.topology: Topology | None = None
+        self._clients: Mapping[int, int] = {}
+        self._worker = 0
+
+    def check(self, config: Config) -> None:
+        """Refuse rounds in which workers are left out, and a topology that there is not."""
+        super().check(config)
+        name = config.method.name
+        if config.participation.name != "uniform" or config.clients.fraction != 1:
+            raise UserError(
+                f"'{name}' has no server that could choose workers: set clients.fraction = 1.0 and leave"
+                " participation.name at 'uniform'"
+            )
+        if config.stragglers.policy == "drop":
+            raise UserError(f"'{name}' leaves out no worker: stragglers.policy must be 'keep'")
+        self.check_topology(Topology(config.topology, config.clients.count, config.seed), name)
+
+    def check_topology(self, topology: Topology, method: str) -> None:
+        """Raise a `UserError` if the links are not such as the method needs."""
+        topology.links  # noqa: B018 - are checked as they are made
+
+    def not_private(self) -> str:
+        """Say that nothing is averaged over all."""
+        return "whose workers send their models to each other"
+
+    def setup(self, run: RunFacts) -> None:
+        """Take note of who is who, and of the topology."""
+        super().setup(run)
+        self._clients, self.topology = run.client_ids, run.topology
+
+    # Each worker's own model goes down.
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Begin a round; the first one with the same model for all."""
+        if not self.workers:
+            self.begin(to_tensors(arrays))
+        self.trained = {
+            section: {name: value.clone() for name, value in stack.items()}
+            for section, stack in self.sent().items()
+        }
+        return super().configure_train(server_round, arrays, config, grid)
+
+    def begin(self, model: Tensors) -> None:
+        """Let all workers begin with one model."""
+        self.workers = {ARRAYS: self._alike(model)}
+
+    def sent(self) -> dict[str, Stack]:
+        """Return what the workers' jobs of the round begin with."""
+        return self.workers
+
+    def _alike(self, model: Tensors) -> Stack:
+        return {name: value.expand(self.num_clients, *value.shape).clone() for name, value in model.items()}
+
+    def build_messages(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
+        """Return for each node the message with its worker's own model."""
+        sections = self.sent() if message_type == MessageType.TRAIN else self._models()
+        messages = []
+        for node in grid.get_node_ids():
+            worker = self._clients[node]
+            own = {
+                section: to_record({name: value[worker] for name, value in stack.items()})
+                for section, stack in sections.items()
+            }
+            messages.append(
+                Message(RecordDict({**content, **own}), dst_node_id=node, message_type=message_type)
+            )
+        return messages
+
+    def _models(self) -> dict[str, Stack]:
+        return {ARRAYS: self.workers[ARRAYS]} if self.workers else {}
+
+    # What they made of it comes back.
+
+    def before_reply(self, reply: Message) -> None:
+        """Look up whose reply it is."""
+        self._worker = self._clients[reply.metadata.src_node_id]
+
+    def accumulate(
+        self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
+    ) -> None:
+        """Take note of what the worker made of its model; of its counters there is a mean."""
+        if name not in self.trained:  # an optimiser's state, of which nobody had any
+            self.trained[name] = self._alike({key: torch.zeros_like(x) for key, x in section.items()})
+        for key, value in section.items():
+            self.trained[name][key][self._worker] = value
+        super().accumulate(name, average, section, metrics)
+
+    def mix(self, server_round: int) -> dict[str, Stack]:
+        """Return what the workers begin their next round with, floating entries in float64."""
+        raise NotImplementedError
+
+    def update(self, averages: Payload, server_round: int) -> Tensors:
+        """Mix, and return the mean of the workers' models."""
+        mixed = self.mix(server_round)
+        model: Tensors = {}
+        for section, stack in mixed.items():
+            for name, value in stack.items():
+                dtype = self.trained[section][name].dtype
+                if not dtype.is_floating_point:
+                    mixed[section][name] = averages[section][name].expand_as(value).clone()
+                elif section == ARRAYS:
+                    model[name] = value.mean(dim=0)
+        self.round_metrics = self.measures(mixed[ARRAYS], server_round)
+        self.workers = {section: self.as_kept(stack, section) for section, stack in mixed.items()}
+        return averages[ARRAYS] | model
+
+    def as_kept(self, stack: Stack, section: str = ARRAYS) -> Stack:
+        """Return a stack in the precision of what travels; variances of BatchNorm stay at least 0."""
+        return {
+            name: (value.clamp(min=0) if name.endswith("running_var") else value).to(
+                self.trained[section][name].dtype
+            )
+            for name, value in stack.items()
+        }
+
+    def measures(self, models: Stack, server_round: int) -> dict[str, float]:
+        """Return what metrics.csv has of a round; by itself how far the workers are from their mean."""
+        squares = sum(
+            float((models[name] - models[name].mean(dim=0)).square().sum()) for name in self.parameter_names
+        )
+        return {"consensus_distance": math.sqrt(squares / self.num_clients)}
+
+    @property
+    def bytes_of_worker(self) -> int:
+        """Bytes of what one worker sends over one link."""
+        return sum(
+            value[0].numel() * value.element_size()
+            for stack in self.trained.values()
+            for value in stack.values()
+        )
+
+
+def mixed(weights: torch.Tensor, stack: Stack) -> Stack:
+    """Return W X for each floating entry of a stack, in float64."""
+    return {
+        name: (weights @ value.double().reshape(len(value), -1)).view(value.shape)
+        if value.is_floating_point()
+        else value
+        for name, value in stack.items()
+    }

@@ -1,0 +1,98 @@
+"""Asynchronous gossip of pairs: when which two neighbours average, and what that does to their models."""
+
+import math
+
+import numpy as np
+
+from common.randomness import numpy_generator
+from common.records import Tensors
+from common.topologies import Links, Matrix
+from strategies._decentralised import Stack
+
+
+class PairEvents:
+    """Random averagings of pairs; the n-th depends on the seed, n and the links alone.
+
+    Every link has the same rate, such that workers take part in ``rate`` averagings per virtual second in the
+    mean.
+    """
+
+    def __init__(self, links: Links, rate: float, seed: int) -> None:
+        self.pairs = np.argwhere(np.triu(links))
+        self._links, self._seed = links, seed
+        self.rate_of_all = rate * len(links) / 2
+
+    def gap(self, number: int) -> float:
+        """Return the virtual seconds between the averagings `number` - 1 and `number`, from 0."""
+        return float(self._generator(number).exponential(1 / self.rate_of_all))
+
+    def pair(self, number: int) -> tuple[int, int]:
+        """Return who averages."""
+        generator = self._generator(number)
+        generator.exponential()
+        first, second = self.pairs[generator.integers(len(self.pairs))].tolist()
+        return first, second
+
+    def _generator(self, number: int) -> np.random.Generator:
+        return numpy_generator(self._seed, "gossip", number)
+
+    def laplacian(self) -> Matrix:
+        """Return Lambda = sum over links of (rate of a link) (e_i - e_j) (e_i - e_j)^T."""
+        rate = self.rate_of_all / len(self.pairs)
+        found: Matrix = rate * (np.diag(self._links.sum(axis=1)) - self._links.astype(np.float64))
+        return found
+
+    def resistances(self) -> tuple[float, float]:
+        """Return (chi_1, chi_2) of Nabli et al. 2023, section 3, in virtual seconds.
+
+        chi_1 = 1 / lambda_2(Lambda); chi_2 is half the largest (e_i - e_j)^T Lambda^+ (e_i - e_j) of a link.
+        """
+        laplacian = self.laplacian()
+        inverse = np.linalg.pinv(laplacian, hermitian=True)
+        i, j = self.pairs.T
+        of_links = inverse[i, i] + inverse[j, j] - 2 * inverse[i, j]
+        return 1 / float(np.linalg.eigvalsh(laplacian)[1]), float(of_links.max()) / 2
+
+
+class PairedModels:
+    """The models x and x~ of all workers, written to as events happen; each worker is at a time of its own.
+
+    Parameters
+    ----------
+    x, other : Stack
+        x and x~, in float64.
+    eta, share : float
+        How fast x and x~ flow into each other, per virtual second; which share of x_i - x_j an averaging
+        takes from x~_i.
+    times : list of float
+        Up to when each worker's models have flowed.
+    """
+
+    def __init__(self, x: Stack, other: Stack, eta: float, share: float, times: list[float]) -> None:
+        self.x, self.other, self.eta, self.share, self.times = x, other, eta, share, times
+
+    def flow(self, worker: int, time: float) -> None:
+        """Let x and x~ of a worker flow into each other until a time: exp(t eta [[-1, 1], [1, -1]])."""
+        elapsed, self.times[worker] = time - self.times[worker], time
+        moved = -math.expm1(-2 * self.eta * elapsed) / 2  # of the difference, which decays with 2 eta
+        for name, x in self.x.items():
+            step = moved * (self.other[name][worker] - x[worker])
+            x[worker] += step
+            self.other[name][worker] -= step
+
+    def add(self, worker: int, change: Tensors, time: float) -> None:
+        """Add what local steps have made to both."""
+        self.flow(worker, time)
+        for name, value in change.items():
+            self.x[name][worker] += value
+            self.other[name][worker] += value
+
+    def average(self, first: int, second: int, time: float) -> None:
+        """Let two workers average."""
+        self.flow(first, time)
+        self.flow(second, time)
+        for name, x in self.x.items():
+            difference = x[first] - x[second]
+            for worker, sign in ((first, -1), (second, 1)):
+                x[worker] += sign * difference / 2
+                self.other[name][worker] += sign * self.share * difference

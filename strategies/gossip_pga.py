@@ -1,0 +1,21 @@
+"""Gossip-PGA (Chen et al. 2021, arXiv:2105.09080, Algorithm 1): gossip SGD with periodic global averaging."""
+
+from typing import ClassVar
+
+from common.sections import NonNegative, Value
+from strategies.gossip_sgd import GossipSgd
+
+
+class GossipPga(GossipSgd):
+    """Gossip SGD in which every ``period``-th round (H) ends with the mean over all workers; 0: none does.
+
+    With H = 1 it is Local SGD, without links it would be Local SGD with H times the local steps.
+    """
+
+    EXAMPLE: ClassVar[dict[str, Value]] = {"method.period": 2}
+
+    period: NonNegative = 6
+
+    def averages_globally(self, server_round: int) -> bool:
+        """Return whether H divides the round's number."""
+        return self.period > 0 and server_round % self.period == 0
