@@ -1,4 +1,4 @@
-"""EPISODE with remembered gradients, and SCAFFOLD with clipping (Bao, Crawshaw and Liu 2024, their code)."""
+"""EPISODE (arXiv:2302.07155) with remembered gradients; SCAFFOLD with clipping: code of Bao et al. 2024."""
 
 from typing import Annotated, ClassVar, Literal
 

@@ -25,6 +25,7 @@ REASONS = {
     "clients/test_label_noise.py": "label noise in local training",
     "datasets/images/test_damaged_sources.py": "every reader of images, with any content",
     "datasets/sets/test_csv_and_npz.py": "two data sets that share their table of arrays",
+    "datasets/sets/test_leaf_sets.py": "LEAF's data sets, which share their reader",
     "models/measures/test_numbers_and_own.py": "numbers as targets, and metrics of the user's own",
     "models/test_forward.py": "every model",
     "models/test_golden_logits.py": "every model",
