@@ -88,12 +88,17 @@ def load_run(run_dir: Path, metric: str) -> Run:
         raise NoDataError(f"{run_dir} has no value of {metric!r}")
     return Run(
         path=run_dir,
-        config={key: v for key, v in summary.get("config", {}).items() if not key.startswith("run.")},
+        config={key: value for key, value in summary.get("config", {}).items() if not _only_records(key)},
         rounds=int(summary.get("rounds", curve.index[-1])),
         seconds=float(summary.get("seconds", np.nan)),
         curve=curve,
         steps=metrics["local_steps"].fillna(0).cumsum() if "local_steps" in metrics else None,
     )
+
+
+def _only_records(key: str) -> bool:
+    """Return whether a key says where a run writes what, which is no difference between experiments."""
+    return key in ("tracking", "observers") or key.startswith("run.")
 
 
 def default_metric(paths: Sequence[Path]) -> str:

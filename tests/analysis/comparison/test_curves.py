@@ -9,7 +9,8 @@ from matplotlib.image import imread
 from analysis.comparison import curves
 from analysis.comparison.curves import load_metrics, main, plot_curves
 from analysis.comparison.mean_curve import mean_curve
-from analysis.legend import MOST_ENTRIES, Legend
+from analysis.legend import MOST_ENTRIES, Legend, line_look
+from analysis.reading.runs import differing_keys, group_seeds, load_run
 from analysis.style import new_figure, panels
 
 
@@ -93,3 +94,17 @@ def test_seconds_are_those_of_the_rounds_that_all_seeds_measured(runs):
     costs = {run.path: curves.read_costs(run.path)["seconds"] for run in group}
     assert mean_curve(group, costs)["x"].tolist() == pytest.approx([0.5, 1.0])
     assert all(isinstance(path, Path) for path in costs)
+
+
+def test_seven_lines_differ_without_colours_and_no_two_of_63_are_alike():
+    looks = [line_look(number) for number in range(63)]
+    assert len({str(look["linestyle"]) for look in looks[:7]}) == 7
+    assert len({str(look) for look in looks}) == 63
+
+
+def test_what_a_run_records_elsewhere_is_no_difference(make_run):
+    plain = make_run("plain", (0.1, 0.5), seed=0, tracking="", observers="")
+    tracked = make_run("tracked", (0.1, 0.7), seed=1, tracking="tensorboard", observers="update_norm")
+    loaded = [load_run(run, "test_accuracy") for run in (plain, tracked)]
+    assert differing_keys(loaded) == ["seed"]
+    assert len(group_seeds(loaded)) == 1
