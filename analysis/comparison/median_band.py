@@ -44,7 +44,7 @@ def final_text(curves: Sequence["pd.Series[float]"], digits: int = 4) -> str:
 
 def draw_band(axes: Axes, table: pd.DataFrame, x: npt.ArrayLike, **style: Any) -> None:
     """Draw the median against `x`, one value per row, and the band around it."""
-    axes.plot(x, table["median"], linewidth=1.5, **style)
+    axes.plot(x, table["median"], **{"linewidth": 1.5, **style})
     if (table["low"] < table["high"]).any():
         axes.fill_between(
             x, table["low"], table["high"], color=style.get("color"), alpha=_BAND_ALPHA, linewidth=0

@@ -130,7 +130,7 @@ def spectral_gap(weights: Matrix) -> float:
     Mixing brings the distances from the mean, squared and summed over workers, to beta**2 of what they were,
     or less.
     """
-    return 1 - float(np.linalg.norm(weights - 1 / len(weights), 2))
+    return max(0.0, 1 - float(np.linalg.norm(weights - 1 / len(weights), 2)))
 
 
 def both_ways(num_workers: int, pairs: npt.ArrayLike) -> Links:

@@ -200,3 +200,9 @@ def test_faulty_ones_of_ones_own(
     monkeypatch.setenv("FLOWERBED_PLUGINS", str(tmp_path))
     with pytest.raises(UserError, match=says):
         _ = topology("mine", 4).links
+
+
+def test_a_gap_is_never_below_zero() -> None:
+    assert (
+        topology("one-peer-exponential", 16).spectral_gap(4) == 0
+    )  # pairs that average with each other alone

@@ -172,3 +172,9 @@ def test_a_closed_pipe_is_no_traceback(sweep):
     )
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+def test_more_lines_than_a_legend_has_room_for_are_drawn_without_names(sweep):
+    [first, *_] = load_groups([sweep], "test_accuracy")
+    groups = [(f"run {number}", first[1]) for number in range(30)]
+    assert picture_is_drawn(plot_costs(groups, sweep / "costs.png"))
