@@ -19,7 +19,7 @@ class Machine:
 
 
 def workers_that_fit(machines: Iterable[Machine], cpus: float, gpus: float) -> tuple[int, str]:
-    """Return how many workers that take `cpus` and `gpus` fit, and how that was reckoned.
+    """Return how many workers that take `cpus` and `gpus` fit, and how that was computed.
 
     A worker runs on one machine and takes a part of one GPU, or whole ones.
     """
@@ -42,7 +42,7 @@ def _on_machine(machine: Machine, cpus: float, gpus: float) -> tuple[int, str]:
 
 
 def part_of_gpu(peak: int, total: int, gpus: int, most: int) -> tuple[float, str]:
-    """Return what part of a GPU one worker needs, and how that was reckoned.
+    """Return what part of a GPU one worker needs, and how that was computed.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ def part_of_gpu(peak: int, total: int, gpus: int, most: int) -> tuple[float, str
     if _PARTS // parts > count:  # rounded down it would admit more of them
         parts += 1
     part = parts / _PARTS
-    reckoning = (
+    arithmetic = (
         f"resources.gpus-per-client = {part:g}: a client took {_gigabytes(peak)} at its peak, with a reserve"
         f" of {RESERVE:.0%} {_gigabytes(needed)}, of {_gigabytes(total)}, so that {by_memory} fit on a GPU"
     )
     if by_rest < by_memory:
-        reckoning += f"; {most} workers at most on {gpus} GPUs are {by_rest} on each"
-    return part, reckoning
+        arithmetic += f"; {most} workers at most on {gpus} GPUs are {by_rest} on each"
+    return part, arithmetic
 
 
 def _gigabytes(size: float) -> str:

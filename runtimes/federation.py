@@ -222,6 +222,7 @@ def _start_federation(processes: FlowerProcesses, plan: Plan) -> None:
         return
     if credentials:
         register(credentials, f"127.0.0.1:{control}")
+    processes.keep_clientapps()
     for node, port in enumerate(node_ports):
         trust = node_options(credentials.node(_node_name(node))) if credentials else ["--insecure"]
         command = [

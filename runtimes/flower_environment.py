@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn, Self
 
 from common.errors import UserError
+from runtimes.resident import resident_clientapps
 from server.interrupt import STOP_SIGNALS
 
 CONNECTION = "local"
@@ -89,6 +90,7 @@ class FlowerProcesses:
         self._log_directory = log_directory
         self._services: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = flower_environment(self._home)
+        self._resident = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         self._log_directory.mkdir(parents=True, exist_ok=True)
@@ -101,6 +103,7 @@ class FlowerProcesses:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self._resident.close()
         os.close(self._lifeline)
         os.waitpid(self._guard, 0)
 
@@ -116,6 +119,11 @@ class FlowerProcesses:
         """
         trust = f"root-certificates = {json.dumps(str(authority))}" if authority else "insecure = true"
         (self._home / "config.toml").write_text(f'[superlink.{CONNECTION}]\naddress = "{address}"\n{trust}\n')
+
+    def keep_clientapps(self) -> None:
+        """Let SuperNodes that are started from now on answer messages without importing torch again."""
+        kept = resident_clientapps(self._environment, self._home)
+        self._environment = self._resident.enter_context(kept)
 
     def log_path(self, name: str) -> Path:
         """Return the file that holds the output of the process `name`."""

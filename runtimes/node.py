@@ -11,10 +11,11 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from common.command_line import Parser, guarded, show_warnings_as_lines
@@ -23,6 +24,7 @@ from common.files import expanded
 from runtimes.credentials.commands import node_options
 from runtimes.credentials.folder import load_certificate, load_private, read
 from runtimes.flower_environment import program_environment
+from runtimes.resident import resident_clientapps
 
 _POLL_SECONDS = 2.0
 _ANSWER_SECONDS = 10.0
@@ -143,9 +145,19 @@ def run_node(command: Sequence[str], is_known: Callable[[], bool], address: str)
     UserError
         If it ended because its key was revoked, or another node uses the key.
     """
+    with (
+        tempfile.TemporaryDirectory(prefix="flower-node-") as folder,
+        resident_clientapps(program_environment(), Path(folder)) as environment,
+    ):
+        return _run_until_asked(command, environment, is_known, address)
+
+
+def _run_until_asked(
+    command: Sequence[str], environment: Mapping[str, str], is_known: Callable[[], bool], address: str
+) -> int:
     deadline = time.monotonic() + _LISTED_SECONDS
     while True:
-        code, asked, held = _run_once(command)
+        code, asked, held = _run_once(command, environment)
         if asked:
             return code
         if _STILL_LISTED not in held:
@@ -168,7 +180,7 @@ def _see_whether_revoked(is_known: Callable[[], bool], address: str) -> None:
         raise UserError(f"the SuperLink at {address} no longer takes this node: its key was revoked")
 
 
-def _run_once(command: Sequence[str]) -> tuple[int, bool, str]:
+def _run_once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bool, str]:
     """Run a SuperNode and pass on its output.
 
     Returns
@@ -178,7 +190,7 @@ def _run_once(command: Sequence[str]) -> tuple[int, bool, str]:
     """
     with subprocess.Popen(
         command,
-        env=program_environment(),
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

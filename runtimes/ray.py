@@ -223,8 +223,8 @@ class RayGrid(LocalGrid):
         machines, resources, runtime = _machines(), self._config.resources, self._config.runtime
         most, _ = workers_that_fit(machines, resources.cpus_per_client, 0.0)
         most = min(most, self.num_clients, runtime.workers or most)
-        part, reckoning = part_of_gpu(peak, total, sum(int(machine.gpus) for machine in machines), most)
-        _show(reckoning)
+        part, arithmetic = part_of_gpu(peak, total, sum(int(machine.gpus) for machine in machines), most)
+        _show(arithmetic)
         self._config = self._config.with_gpus_per_client(part)
         self._is_measuring = False
         for actor in self._actors:
@@ -298,7 +298,7 @@ def make_actors(config: Config, count: int = 0) -> list[Any]:
     """
     cpus, gpus, wanted = config.resources.cpus_per_client, _gpus_of(config), count or config.runtime.workers
     machines = _machines()
-    fitting, reckoning = workers_that_fit(machines, cpus, gpus)
+    fitting, arithmetic = workers_that_fit(machines, cpus, gpus)
     if fitting < 1:
         raise UserError(
             f"no Ray worker fits: a client takes {cpus} CPUs and {gpus} GPUs, there are"
@@ -313,7 +313,7 @@ def make_actors(config: Config, count: int = 0) -> list[Any]:
             " resources.gpus-per-client"
         )
     why = "" if count == fitting else f", and {count} are wanted (runtime.workers, clients.count)"
-    _show(f"Ray workers: {count}, since {fitting} fit ({reckoning}){why}")
+    _show(f"Ray workers: {count}, since {fitting} fit ({arithmetic}){why}")
     return [make_actor(config) for _ in range(count)]
 
 

@@ -23,6 +23,7 @@ def federation(tmp_path: Path) -> Iterator[Federation]:
     with FlowerProcesses(tmp_path / "logs") as processes:
         federation = Federation(tmp_path, processes)
         federation.start_superlink()
+        processes.keep_clientapps()
         federation.start_node(0)
         federation.start_node(1)
         yield federation

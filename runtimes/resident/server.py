@@ -1,0 +1,83 @@
+"""The resident process: ``python -P server.py SOCKET``, until its standard input ends."""
+
+import contextlib
+import importlib
+import json
+import os
+import random
+import select
+import signal
+import socket
+import sys
+
+# What the ClientApp of any run imports that is not the project's; a missing one is as loud as ever, later.
+PRELOADED = ("torch", "numpy", "pydantic", "safetensors.torch", "flwr.clientapp", "flwr.supernode.cli")
+LENGTH_BYTES, PID_BYTES, CODE_BYTES = 8, 4, 1
+
+
+def main(place: str) -> int:
+    """Fork a process for each request; return its exit code in that process, 0 in this one."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(place)
+        listener.listen(128)  # requests wait until the imports are done
+        for name in PRELOADED:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes
+        while True:
+            ready, _, _ = select.select([listener, sys.stdin], [], [])
+            if sys.stdin in ready:
+                return 0
+            connection, _ = listener.accept()
+            with connection:
+                if os.fork() == 0:
+                    listener.close()
+                    return _answer(connection)
+
+
+def _answer(connection: socket.socket) -> int:
+    """Become the process that was asked for."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    header, files, _, _ = socket.recv_fds(connection, LENGTH_BYTES, 3)
+    request = json.loads(_received(connection, int.from_bytes(header, "big")))
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    sys.argv = request["arguments"]
+    random.seed()  # all would draw the same numbers otherwise
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    connection.sendall(os.getpid().to_bytes(PID_BYTES, "big"))
+    code = _run()
+    with contextlib.suppress(OSError):  # the stand-in may have been killed
+        connection.sendall((code & 0xFF).to_bytes(CODE_BYTES, "big"))
+    return code
+
+
+def _run() -> int:
+    from flwr.supernode.cli import flwr_clientapp
+
+    try:
+        flwr_clientapp()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _received(connection: socket.socket, length: int) -> bytes:
+    content = b""
+    while len(content) < length:
+        if not (some := connection.recv(length - len(content))):
+            raise ConnectionError("the request ended early")
+        content += some
+    return content
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
