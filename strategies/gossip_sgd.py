@@ -6,7 +6,6 @@ import torch
 
 from common.records import ARRAYS
 from strategies._decentralised import Decentralised, Stack, mixed
-from strategies._workers import OPTIMIZER
 
 
 class GossipSgd(Decentralised):
@@ -15,8 +14,6 @@ class GossipSgd(Decentralised):
     ``combine-then-adapt`` is the order of the algorithm as it is printed, which computes gradients while
     models travel: x_i <- sum_j w_ij x_j + (y_i - x_i). The mean of the models is the same.
     """
-
-    SECTIONS = frozenset({ARRAYS, OPTIMIZER})
 
     order: Literal["adapt-then-combine", "combine-then-adapt"] = "adapt-then-combine"
 
