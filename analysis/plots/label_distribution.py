@@ -20,6 +20,7 @@ MOST_BUBBLE_CLIENTS = 150
 MOST_CLASS_NAMES = 100
 _PANEL = (4.6, 3.6)  # inches, of one split among several
 _MOST_IN_A_ROW, _MOST_BUBBLES_OF_A_PANEL, _LETTERS_OF_TITLE = 3, 50, 46
+_MOST_LABELS_OF_A_PANEL = 10
 TICK_STEPS = [step * 10**power for power in range(7) for step in (1, 2, 5)]
 
 
@@ -71,7 +72,7 @@ def plot_side_by_side(splits: Mapping[str, pd.DataFrame], path: Path) -> Path:
     per_row = min(len(shown), _MOST_IN_A_ROW)
     figure = new_figure(_PANEL[0] * per_row, _PANEL[1] * -(-len(shown) // per_row))
     for axes, (name, counts) in zip(panels(figure, len(shown), per_row), shown.items(), strict=True):
-        _label_grid(axes, counts)
+        _label_grid(axes, counts, _MOST_LABELS_OF_A_PANEL)
         if len(counts) <= _MOST_BUBBLES_OF_A_PANEL:
             _draw_bubbles(figure, axes, counts)
         else:
@@ -90,9 +91,9 @@ def _size_of_grid(counts: pd.DataFrame) -> tuple[float, float]:
     return float(width), float(height)
 
 
-def _label_grid(axes: Axes, counts: pd.DataFrame) -> None:
+def _label_grid(axes: Axes, counts: pd.DataFrame, most_clients: int = 25) -> None:
     clients, classes = counts.shape
-    client_step = next(step for step in TICK_STEPS if clients <= 25 * step)
+    client_step = next(step for step in TICK_STEPS if clients <= most_clients * step)
     class_step = -(-classes // MOST_CLASS_NAMES)
     axes.set_xticks(np.arange(0, clients, client_step), counts.index[::client_step])
     axes.set_yticks(np.arange(0, classes, class_step), counts.columns[::class_step])

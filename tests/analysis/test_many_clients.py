@@ -1,11 +1,15 @@
 """Pictures of many clients: bounded work, and right numbers in groups and bins."""
 
+from unittest import mock
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.many_clients import MOST_DRAWN, draw_histogram, evenly_spaced, group_means
+from analysis.plots import label_distribution
 from analysis.plots.label_distribution import plot as plot_label_distribution
 from analysis.plots.participation import plot as plot_participation
 from analysis.style import new_figure
@@ -90,3 +94,12 @@ def test_pictures_of_many_clients_do_not_grow_with_their_number(tmp_path, num_ar
         write_participation(directory, probabilities, np.minimum(1, 10 * probabilities))
         assert picture_is_drawn(plot_participation(directory), 400)
     assert max(num_artists[3:]) < 1.3 * max(num_artists[:3]) < 3000
+
+
+@pytest.mark.parametrize("clients", [3, 30, 500, 1000])
+def test_panels_of_splits_name_at_most_ten_clients(clients, tmp_path):
+    drawn = []
+    counts = pd.DataFrame(np.ones((clients, 4), dtype=int))
+    with mock.patch.object(label_distribution, "save", lambda figure, path: drawn.append(figure)):
+        label_distribution.plot_side_by_side({"one": counts, "two": counts}, tmp_path / "x.png")
+    assert all(len(axes.get_xticks()) <= 10 for axes in drawn[0].axes[:2])
