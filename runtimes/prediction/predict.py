@@ -156,7 +156,10 @@ def _print(predictions: Predictions, given: GivenInputs, top: int, out: Path | N
     if out is not None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(predictions.rows())
-        write_atomic(out, text.getvalue().encode())
+        try:
+            write_atomic(out, text.getvalue().encode())
+        except OSError as error:
+            raise UserError(f"--out: cannot write {out}: {error.strerror or error}") from None
 
 
 def _output(path: str, key: str) -> Path:

@@ -1,6 +1,7 @@
 """Use of a finished run: predictions, exports, clients' models, the confusion matrix."""
 
 import csv
+import errno
 import json
 import subprocess
 import sys
@@ -66,6 +67,20 @@ def write_table(root: Path, target: str) -> None:
             label = f"{value - 1e6:.3f}" if target == "number" else ("low", "high")[int(value > 1e6)]
             lines.append(f"{'' if index == 3 else f'{value:.3f}'},{('red', 'blue')[index % 2]},{label}")
         (root / f"{part}.csv").write_text("\n".join(lines))
+
+
+def test_predictions_that_cannot_be_written_are_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    Image.fromarray(dataset_of(run).test.inputs[0, 0].numpy()).save(tmp_path / "x.png")
+    monkeypatch.setattr("runtimes.prediction.predict.write_atomic", full)
+    capsys.readouterr()
+    assert predict(run, tmp_path / "x.png", "--out", tmp_path / "p.csv") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"--out: cannot write {tmp_path / 'p.csv'}: No space left on device")
 
 
 def test_images_are_predicted_as_they_were_evaluated(run: Path, tmp_path: Path) -> None:
