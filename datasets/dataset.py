@@ -134,6 +134,11 @@ class Dataset:
         return self.num_classes or math.prod(self.train.targets.shape[1:])
 
     @property
+    def model_arguments(self) -> tuple[tuple[int, ...], int, tuple[int, ...], bool, int]:
+        """Return what decides the form of a model, in the order of ``build_configured_model``."""
+        return self.input_shape, self.num_outputs, self.target_shape, self.is_text, self.num_tokens
+
+    @property
     def is_text(self) -> bool:
         """Whether the inputs are token ids."""
         return self.kind == "tokens"

@@ -51,11 +51,7 @@ class CentralEvaluation:
         self._dataset = dataset
         self.model = build_configured_model(
             config,
-            dataset.input_shape,
-            dataset.num_outputs,
-            dataset.target_shape,
-            dataset.is_text,
-            dataset.num_tokens,
+            *dataset.model_arguments,
         )
         check_keyed(self.model, config.model.name, make_normalizer(dataset)(dataset.train.inputs[:2]))
         check_augmentation(config.augmentation, dataset)

@@ -97,11 +97,7 @@ class Measurer:
         self.device = resolve_device(config.device)
         self.model = model or build_configured_model(
             config,
-            dataset.input_shape,
-            dataset.num_outputs,
-            dataset.target_shape,
-            dataset.is_text,
-            dataset.num_tokens,
+            *dataset.model_arguments,
         )
         self._channels_last = config.local.channels_last or config.evaluate.precision == "bfloat16"
         to_device(self.model, self.device, self._channels_last)

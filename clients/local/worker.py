@@ -57,11 +57,7 @@ class Worker:
         dataset = self.dataset
         return build_configured_model(
             self.config,
-            dataset.input_shape,
-            dataset.num_outputs,
-            dataset.target_shape,
-            dataset.is_text,
-            dataset.num_tokens,
+            *dataset.model_arguments,
         )
 
     def _adopt(self, model: nn.Module) -> None:

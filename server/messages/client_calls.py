@@ -16,6 +16,7 @@ from common.records import (
     PRELUDE,
     SERVER_ROUND,
     SIZE,
+    config_record,
     metrics_record,
 )
 from server.messages.content import NUM_EXAMPLES
@@ -159,10 +160,10 @@ def steps_config(steps: int | None, done: int) -> dict[str, int]:
 
 def _sizes(messages: Mapping[int, Message]) -> dict[int, str]:
     """Return the size of the sub-model that each client was sent, empty for the whole model."""
-    records = {client_id: message.content.config_records for client_id, message in messages.items()}
+    contents = {client_id: message.content for client_id, message in messages.items()}
     return {
-        client_id: str(record[CONFIG].get(SIZE, "")) if CONFIG in record else ""
-        for client_id, record in records.items()
+        client_id: str(config_record(content).get(SIZE, "")) if CONFIG in content else ""
+        for client_id, content in contents.items()
     }
 
 

@@ -10,7 +10,7 @@ from datasets.partitions import make_partition
 
 
 class Setting(NamedTuple):
-    """CIFAR with so many classes, cut by `factor` and dealt by Dir(alpha); what the clients then hold."""
+    """CIFAR with n classes, cut by `factor` and dealt by Dir(alpha); what the clients then hold."""
 
     classes: int
     alpha: float

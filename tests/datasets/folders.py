@@ -14,7 +14,7 @@ def write_image(path: Path, width: int = 4, height: int = 4, value: int | tuple[
 
 
 def write_image_folder(root: Path, train: Mapping[str, int], test: Mapping[str, int]) -> None:
-    """Write PNG files, so many per class; their pixels tell class and number."""
+    """Write PNG files, n per class; their pixels tell class and number."""
     for split, counts in (("train", train), ("test", test)):
         for label, (name, count) in enumerate(counts.items()):
             (root / split / name).mkdir(parents=True)

@@ -16,7 +16,7 @@ from tests.methods.sized_server import Server
 
 
 class Hidden(Splittable):
-    """A hidden vector of so many channels and a linear head of three classes."""
+    """A hidden vector of n channels and a linear head of three classes."""
 
     def __init__(self, width: int = 4) -> None:
         super().__init__()

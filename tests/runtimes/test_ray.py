@@ -41,7 +41,7 @@ def actors() -> Iterator[list[Any]]:
 
 
 def run_and_kill(path: Path, actors: list[Any], victims: dict[int, int], **overrides: Value) -> Path:
-    """Run; of the training jobs of each client in `victims` the workers of the first so many are killed."""
+    """Run; of the training jobs of each client in `victims` the workers of the first n are killed."""
     import ray
 
     from runtimes.ray import RayGrid

@@ -15,7 +15,7 @@ def shapes(model):
 
 
 def resnet_entries(blocks):
-    """Names and shapes of the paper's ResNet with so many blocks per stage, as torchvision names them."""
+    """Names and shapes of the paper's ResNet with n blocks per stage, as torchvision names them."""
     found = {"conv1.weight": (64, 3, 7, 7)} | norm("bn1", 64)
     inputs = 64
     for stage, (count, outputs) in enumerate(zip(blocks, (64, 128, 256, 512), strict=True), start=1):

@@ -1,6 +1,5 @@
 """Messages from a server that sends whatever it likes: each is one clear error reply, and none is kept."""
 
-import io
 import pickle
 import resource
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from common.flower import assume_task_identity
 from common.records import Tensors, to_array, to_record
 from runtimes.sequential import make_context
 from tests.clients.jobs import global_model, small
+from tests.npy_bytes import header, npy
 
 CONFIG = small(local__steps=1, method__name="scaffold")
 JOBS = ["train", "evaluate", "query.loss"]
@@ -74,18 +74,6 @@ def refusal(job: str, records: RecordDict, context: Context) -> str:
     assert "\n" not in reason
     assert len(reason) < 700
     return reason
-
-
-def npy(values: np.ndarray, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    np.lib.format.write_array(stream, values, **options)
-    return stream.getvalue()
-
-
-def header(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
-    stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
-    return stream.getvalue()
 
 
 @pytest.mark.parametrize("job", JOBS)

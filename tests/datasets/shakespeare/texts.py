@@ -47,7 +47,7 @@ by William Shakespeare
 
 
 def write_plays(folder: Path, speeches_per_role: dict[str, int], plays: int = 2) -> None:
-    """Write plays in which every role speaks so many times about 100 characters, in turn."""
+    """Write plays in which every role speaks n times about 100 characters, in turn."""
     folder.mkdir(parents=True, exist_ok=True)
     for play in range(plays):
         blocks = [f"# Play {play}", "# ACT I"]

@@ -1,6 +1,5 @@
 """Replies from a machine that sends whatever it likes: each is one clear fault, and none is averaged in."""
 
-import io
 import pickle
 import resource
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from server.messages.exchange import exchange
 from server.messages.replies import ReplyCheck
 from server.records.progress import PlainLines
 from tests.conftest import small_config
+from tests.npy_bytes import header, npy
 from tests.strategies.messages import make_reply, record
 
 MODEL: dict[str, Any] = {"w": [1.0, 2.0], "n": torch.tensor(3)}
@@ -37,19 +37,6 @@ class Opened:
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
         return open, (str(self.path), "w")
-
-
-def npy(values: np.ndarray, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    np.lib.format.write_array(stream, values, **options)
-    return stream.getvalue()
-
-
-def header(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
-    stream = io.BytesIO()
-    fields = {"descr": descr, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, fields)
-    return stream.getvalue()
 
 
 def faults(*replies: Message, **options: Any) -> list[str]:
