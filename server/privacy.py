@@ -7,6 +7,7 @@ from torch import nn
 from common.cohort import cohort_size
 from common.config import Config
 from common.errors import UserError
+from common.step_rules import step_rule
 from server.participation._scheme import ParticipationScheme
 from strategies._privacy import ClientPrivacy
 from strategies.balanced_softmax import BalancedSoftmax
@@ -83,8 +84,11 @@ def _leaks(config: Config, strategy: FedAvg, scheme: ParticipationScheme) -> Ite
         )
     if config.stop.metric == "train_loss" and (config.stop.patience or config.stop.target):
         yield "stop.metric = 'train_loss', which the clients report exactly: choose one of the test set"
-    if config.steps.rule == "adacomm":
-        yield "steps.rule = 'adacomm', which follows the clients' exact losses: choose another rule"
+    if step_rule(config.steps).follows_clients:
+        yield (
+            f"steps.rule = '{config.steps.rule}', which follows what single clients measured or sent: choose"
+            " another rule"
+        )
     if config.local.sampling in ("shuffle", "replacement"):
         yield (
             f"local.sampling = '{config.local.sampling}', with which all clients train on all data:"

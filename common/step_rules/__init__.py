@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from common.chosen import chosen_object
 from common.plugins import STEP_RULE
@@ -59,6 +59,10 @@ class StepRule:
     """Whether it looks at the validation loss."""
     looks_at_rate = False
     """Whether it looks at the learning rate."""
+    needs_observers: ClassVar[tuple[str, ...]] = ()
+    """The observers whose columns it looks at; a run with the rule has them."""
+    follows_clients = False
+    """Whether it follows what single clients measured or sent, for which ``privacy.*`` has no epsilon."""
     depends_on_length = True
     """Whether the length of the run decides the steps within it."""
 
@@ -67,7 +71,11 @@ class StepRule:
         raise NotImplementedError
 
     def observe(self, row: Mapping[str, Any]) -> None:
-        """Take note of a round's results: ``train_loss``, and ``validation_loss`` where it was measured."""
+        """Take note of a round's results.
+
+        The row has ``train_loss``, ``validation_loss`` where it was measured, and the columns of
+        ``needs_observers``.
+        """
 
     def for_pooled_clients(self, count: int) -> dict[str, Value]:
         """Return the parameters of one client that makes the steps of `count` (``centralized``)."""

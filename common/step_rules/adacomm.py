@@ -14,6 +14,7 @@ class AdaComm(StepRule):
     """
 
     looks_at_rate = True
+    follows_clients = True
     depends_on_length = False
 
     _last_factor = 1.0

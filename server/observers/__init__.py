@@ -10,6 +10,7 @@ from flwr.app import Message
 
 from common.plugins import OBSERVER, find_subclass
 from common.reading import comma_list
+from common.step_rules import step_rule
 from server.observers._best import Best
 from server.observers._checkpointing import Checkpointing, Stateful
 from server.observers._early_stop import EarlyStop
@@ -46,7 +47,8 @@ class Observers:
 
     def __init__(self, parts: Parts) -> None:
         self.best = Best(parts)
-        names = comma_list("observers", parts.config.observers)
+        needed = step_rule(parts.config.steps).needs_observers
+        names = [*comma_list("observers", parts.config.observers), *needed]
         named = {name: find_subclass(OBSERVER, name, Observer)(parts) for name in names}
         early_stop = EarlyStop(parts)
         self.checkpointing = Checkpointing(parts)

@@ -123,6 +123,15 @@ def test_plateau() -> None:
     assert decide_all(config, rows) == [16, 16, 16, 32, 32, 16]
 
 
+def test_drift() -> None:
+    """Half the steps after rounds whose mean drift is above the threshold; a round without one counts not."""
+    config = configured(steps__rule="drift", steps__threshold=2.5)
+    assert decide_all(config, losses(2.5, 2.6, 1.0, 4.0, 4.0, name="drift")) == [16, 16, 8, 8, 4]
+    config = configured(steps__rule="drift", steps__interval=2, steps__min=1)
+    rows = [*losses(1.0, 2.9, 3.0, 1.1, name="drift"), {"train_loss": 1.0}, *losses(2.1, 1.0, name="drift")]
+    assert decide_all(config, rows) == [16, 16, 16, 16, 8, 8, 4]
+
+
 def test_the_total_ends_the_run() -> None:
     config = configured(steps__rule="linear", steps__min=16, local__total_steps=40, steps__max=16)
     assert decide_all(config, losses(*[1.0] * 9)) == [16, 16, 8]

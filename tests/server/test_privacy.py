@@ -149,6 +149,10 @@ def test_clipping_without_noise_has_no_epsilon(
             "no epsilon for steps.rule = 'adacomm'",
         ),
         (
+            {"steps__rule": "drift", "local__epochs": 0, "local__steps": 2, "schedule__name": "constant"},
+            "no epsilon for steps.rule = 'drift'",
+        ),
+        (
             {"local__sampling": "shuffle", "local__epochs": 0, "local__steps": 2},
             "no epsilon for local.sampling = 'shuffle'",
         ),

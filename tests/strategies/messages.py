@@ -52,13 +52,14 @@ def make_reply(
     model: Mapping[str, Any],
     num_examples: int,
     sections: Mapping[str, Mapping[str, Any]] | None = None,
+    node_id: int = 1,
     **metrics: float,
 ) -> Message:
     """A reply of a client; values become float32 tensors unless they are tensors or arrays already."""
     content = RecordDict({name: record(section) for name, section in (sections or {}).items()})
     content["arrays"] = record(model)
     content["metrics"] = MetricRecord({"num-examples": num_examples, **metrics})
-    return Message(content, reply_to=make_message())
+    return Message(content, reply_to=make_message(node_id))
 
 
 def record(section: Mapping[str, Any]) -> ArrayRecord:

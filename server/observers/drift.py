@@ -1,0 +1,68 @@
+"""How far the clients' models of a round drift apart, next to how far their mean moves."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from flwr.app import Message
+
+from common.errors import UserError
+from common.records import ARRAYS, METRICS, to_tensors
+from server.observers._observer import Observer, Round
+from server.parts import Parts
+
+
+class Drift(Observer):
+    """Adds the column ``drift``: sum_k p_k ||y_k - x||^2 / ||sum_k p_k (y_k - x)||^2.
+
+    x is what client k was sent, y_k what it sent back, both without buffers, and p_k its share in the
+    method's mean. 1: all clients made the same change; K: changes of K clients are orthogonal, equally long
+    and weigh the same. A round whose mean change is 0 has none.
+
+    Raises
+    ------
+    UserError
+        If clients hold models of different sizes.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        if parts.config.model.sizes:
+            raise UserError(
+                "the observer 'drift' (observers, steps.rule) compares the changes of whole models: leave"
+                " model.sizes empty"
+            )
+        self._names = {name for name, _ in parts.evaluation.model.named_parameters()}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._weight = self._squares = 0.0
+        self._total = torch.zeros(())
+
+    def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:
+        """Add up the changes and their squared lengths as the replies pass."""
+        self._reset()
+        return self._added(current, replies)
+
+    def _added(self, current: Round, replies: Iterable[Message]) -> Iterator[Message]:
+        for reply in replies:
+            client_id = self.parts.clients.client_ids[reply.metadata.src_node_id]
+            before = to_tensors(current.messages[client_id].content.array_records[ARRAYS])
+            after = to_tensors(reply.content.array_records[ARRAYS])
+            weight = self.parts.strategy.weight(reply.content.metric_records[METRICS])
+            change = torch.cat(
+                [
+                    (after[name].double() - value.double()).flatten()
+                    for name, value in before.items()
+                    if name in self._names and name in after
+                ]
+            )
+            self._weight += weight
+            self._squares += weight * float(change.square().sum())
+            self._total = self._total + weight * change
+            yield reply
+
+    def on_train(self, current: Round) -> None:
+        """Write the ratio; sums over k of w_k, in which p_k = w_k / W, leave one factor W."""
+        if (moved := float(self._total.square().sum())) > 0:
+            current.row["drift"] = self._squares * self._weight / moved
+        self._reset()
