@@ -57,12 +57,14 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
-def has_fast_bfloat16() -> bool:
-    """Say whether the CPU multiplies in bfloat16 (AVX-512 BF16 or AMX); only Linux says so."""
+def has_fast_bfloat16() -> bool | None:
+    """Say whether the CPU multiplies in bfloat16 (AVX-512 BF16 or AMX); None where that is not known."""
     try:
         flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     except OSError:
-        return False
+        return None
+    if "sse2" not in flags:  # not an x86 CPU
+        return None
     return bool(flags & {"avx512_bf16", "amx_bf16"})
 
 

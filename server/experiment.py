@@ -276,9 +276,21 @@ def _beyond_the_run(config: Config) -> Iterator[str]:
 
 def _speed_remarks(config: Config, model: nn.Module) -> Iterator[str]:
     """Say what would make steps faster on this machine, at the price of other bits."""
+    if resolve_device(config.device).type != "cpu":
+        return
+    is_fast = has_fast_bfloat16()
+    slow = [
+        f"{section}.precision"
+        for section in ("local", "evaluate")
+        if getattr(config, section).precision == "bfloat16" and is_fast is False
+    ]
+    if slow:
+        yield (
+            f"this CPU has no bfloat16 arithmetic: it emulates {' and '.join(slow)} = 'bfloat16', which may"
+            " take ten times as long as 'float32'"
+        )
     is_convolutional = any(isinstance(module, nn.Conv2d) for module in model.modules())
-    on_cpu = resolve_device(config.device).type == "cpu"
-    if config.local.precision == "float32" and is_convolutional and on_cpu and has_fast_bfloat16():
+    if config.local.precision == "float32" and is_convolutional and is_fast:
         yield (
             "this CPU multiplies in bfloat16: local.precision = 'bfloat16' with local.channels-last = true"
             " makes convolutions about twice as fast, with other bits; evaluate.precision does so for tests"

@@ -65,3 +65,16 @@ def test_bfloat16_is_named_once_where_it_pays(
     monkeypatch.setattr(server.experiment, "has_fast_bfloat16", lambda: fast)
     run_small(rounds=1, device="cpu", **overrides)
     assert capsys.readouterr().out.count("this CPU multiplies in bfloat16") == said
+
+
+@pytest.mark.parametrize(("fast", "said"), [(True, False), (False, True), (None, False)])
+def test_bfloat16_that_a_cpu_emulates_is_named(
+    fast: bool | None,
+    said: bool,
+    run_small: Runner,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(server.experiment, "has_fast_bfloat16", lambda: fast)
+    run_small(rounds=1, device="cpu", local__precision="bfloat16", model__name="mlp")
+    assert ("emulates local.precision = 'bfloat16'" in capsys.readouterr().out) == said
