@@ -1,7 +1,9 @@
 """One figure of several metrics over several configurations: ``python -m analysis curves RUN ...``."""
 
 import argparse
+import dataclasses
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -69,6 +71,42 @@ def load_metrics(
     if not found:
         raise problem or NoDataError("there is no metric")
     return groups, found
+
+
+def cut_at(found: Mapping[str, Mapping[Path, Run]], against: str, limit: float) -> dict[str, dict[Path, Run]]:
+    """Return the runs as far as they had cost at most `limit`, so that last values compare equal costs.
+
+    Parameters
+    ----------
+    found : mapping
+        metric → directory → run.
+    against : str
+        Which cost, as for `plot_curves`.
+    limit : float
+        In its unit.
+
+    Raises
+    ------
+    UserError
+        If nothing was measured of a run up to there.
+    """
+    name = _FIELDS[against]
+    costs = {path: _cost(run, name) for runs in found.values() for path, run in runs.items()}
+    for path, cost in costs.items():
+        if cost.iloc[-1] < limit:
+            warnings.warn(
+                f"{path} ends at {cost.iloc[-1]:g}, before --until {limit:g}: {COSTS[name]}", stacklevel=2
+            )
+
+    def cut(run: Run) -> Run:
+        curve = run.curve[(costs[run.path].reindex(run.curve.index) <= limit).to_numpy()]
+        if curve.empty:
+            raise UserError(
+                f"{run.path} measured no {run.curve.name} up to --until {limit:g} ({COSTS[name]})"
+            )
+        return dataclasses.replace(run, curve=curve)
+
+    return {metric: {path: cut(run) for path, run in runs.items()} for metric, runs in found.items()}
 
 
 def plot_curves(
@@ -162,6 +200,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--against", choices=tuple(_FIELDS), default="rounds", help="horizontal axis (rounds)"
     )
     parser.add_argument(
+        "--until",
+        metavar="VALUE",
+        type=float,
+        help="cut all runs where the horizontal axis reaches this, in the picture and in the table",
+    )
+    parser.add_argument(
         "--width",
         default="two",
         metavar="WIDTH",
@@ -181,6 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = [name.strip() for name in (options.metric or ",".join(METRICS)).split(",") if name.strip()]
     groups, found = load_metrics(directories, list(dict.fromkeys(names)), skip=options.metric is None)
     warn_of_data(groups, directories)
+    if options.until is not None:
+        found = cut_at(found, options.against, options.until)
     groups, titles = _named(groups, options), _texts(options.titles, len(found), "--titles", "panels")
     header, rows = final_table(groups, found)
     print_table(header, rows)

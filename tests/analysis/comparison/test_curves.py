@@ -88,6 +88,21 @@ def test_a_legend_ends_with_how_many_more():
     assert texts[-1] == f"and {300 - MOST_ENTRIES} more"
 
 
+def test_runs_are_cut_where_they_had_cost_as_much(runs, capsys, tmp_path):
+    """Two rows of half a second each, rounds 0 and 1: up to 0.75 s, and up to round 0, that is the first."""
+    picture = ["--metric", "test_accuracy", "--out", str(tmp_path / "x.png")]
+    for options in (["--against", "seconds", "--until", "0.75"], ["--until", "0"]):
+        assert main([*map(str, runs), *picture, *options]) == 0
+        table = capsys.readouterr().out
+        assert "10.00 ± 0.00" in table
+        assert "20.00" in table
+        assert "90.00" not in table
+    with pytest.warns(UserWarning, match="b0 ends at 1, before --until 3: rounds"):
+        main([str(runs[2]), *picture, "--until", "3"])
+    assert main([str(runs[2]), *picture, "--against", "seconds", "--until", "0.25"]) == 2
+    assert "b0 measured no test_accuracy up to --until 0.25 (wall time (s))" in capsys.readouterr().err
+
+
 def test_seconds_are_those_of_the_rounds_that_all_seeds_measured(runs):
     groups, found = load_metrics(runs, ["test_accuracy"])
     group = [found["test_accuracy"][run.path] for run in groups[0][1]]
