@@ -1,6 +1,7 @@
 """SCAFFOLD's controls may begin with gradients instead of zeros: the client half."""
 
 from clients.base import Client
+from clients.local.incoming import Section
 from clients.local.optimizers import weight_decays
 from common.records import Payload
 
@@ -9,6 +10,10 @@ class InitialControl(Client):
     """Sends its first control before the first round, if the server asks for it."""
 
     KEEPS = ("control",)
+
+    def receives(self) -> dict[str, Section]:
+        """Return the mean of the controls."""
+        return {"control": Section(self.params)}
 
     def prelude(self) -> Payload:
         """Begin with c_i = the mean of as many mini-batch gradients as the round has steps.

@@ -24,7 +24,6 @@ from common.errors import (
     CLIENT_REFUSED,
     UnknownNameError,
     UserError,
-    shown,
 )
 from common.flower import RUN_ID
 from common.plugins import folders, use_folders
@@ -249,11 +248,7 @@ def run_get_state(message: Message, context: Context) -> RecordDict:
 def run_set_state(message: Message, context: Context) -> RecordDict:
     """Replace the client's state by that of a checkpoint."""
     client = make_client(context)
-    client.state = read_sections(message.content)
-    if undeclared := client.undeclared_state():
-        raise RefusedMessageError(
-            f"the message has the state {shown(min(undeclared))}, which no client keeps"
-        )
+    client.check_state(read_sections(message.content))
     context.state.clear()
     for name, record in message.content.array_records.items():
         context.state[name] = record
@@ -280,8 +275,14 @@ def answer(message: Message, context: Context) -> Message:
 
     def run() -> RecordDict:
         check_message(name, message.content)
-        settle(context.state, message.content)
-        return job(message, context)
+        before = dict(context.state)
+        try:
+            settle(context.state, message.content)
+            return job(message, context)
+        except RefusedMessageError:
+            context.state.clear()
+            context.state.update(before)
+            raise
 
     return _reply(run, message, context)
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from clients._class_prior import log_prior
 from clients.base import Client
 from clients.local.batches import Batch
+from clients.local.incoming import Section
 from common.errors import UserError
 from common.records import Tensors
 
@@ -30,6 +31,16 @@ class BalancedSoftmax(Client):
         """Refuse data with a label per position: their classes are not counted."""
         if self.worker.dataset.target_shape:
             raise UserError("balanced-softmax needs one label per sample")
+
+    def receives(self) -> dict[str, Section]:
+        """Return the classes' counts, if they are to be all clients'."""
+        if self.prior == "local":
+            return {}
+        return {
+            "class-counts": Section(
+                {"counts": torch.zeros(self.worker.dataset.num_classes, dtype=torch.int64)}
+            )
+        }
 
     def begin_round(self) -> None:
         """Take the class counts."""

@@ -1,21 +1,21 @@
 """The client half of FedAvg: what hooks may use, and one round."""
 
+import fnmatch
 import functools
 import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatchcase
 from typing import TypeVar
 
 import torch
-from flwr.app import ConfigRecord
+from flwr.app import ConfigRecord, MessageType
 
 from clients.hooks import Hooks
 from clients.local.attacks import Attack, attack_of
 from clients.local.batches import Batch
 from clients.local.evaluation import client_evaluation_data, evaluate_global_model
-from clients.local.incoming import check_model
+from clients.local.incoming import RefusedMessageError, check_form, check_sections
 from clients.local.numpy_client import ListInterface
 from clients.local.training import (
     allow_batch_statistics,
@@ -25,10 +25,20 @@ from clients.local.training import (
     seed_steps,
     train_locally,
 )
-from common.errors import UserError
+from common.errors import UserError, shown
 from common.global_generators import seeded_globally
 from common.randomness import numpy_generator, torch_generator, torch_seed
-from common.records import ARRAYS, FINITE_STEPS, ONE_BATCH, SERVER_ROUND, Payload, Tensors
+from common.records import (
+    ARRAYS,
+    FINITE_STEPS,
+    LOSS_QUERY,
+    ONE_BATCH,
+    PERSONAL_MODEL,
+    PRELUDE,
+    SERVER_ROUND,
+    Payload,
+    Tensors,
+)
 from models.measures.evaluation import evaluate
 from models.measures.numbers import evaluate_numbers
 
@@ -139,7 +149,26 @@ class Client(Hooks, ListInterface):
     def undeclared_state(self) -> set[str]:
         """Return the sections of ``state`` that the method does not say that it keeps."""
         declared = [_KEPT, *(self.keeps() if self.state else ())]
-        return {name for name in self.state if not any(fnmatchcase(name, kept) for kept in declared)}
+        return {name for name in self.state if not any(fnmatch.fnmatchcase(name, kept) for kept in declared)}
+
+    def check_state(self, state: Payload) -> None:
+        """Check that what is to be this client's state has the form of what such a client keeps.
+
+        Raises
+        ------
+        RefusedMessageError
+            If a section is unknown, or an array of one whose form is known is missing, unknown, or of another
+            shape or dtype.
+        """
+        self.state = state
+        if undeclared := self.undeclared_state():
+            raise RefusedMessageError(
+                f"the message has the state {shown(min(undeclared))}, which no client keeps"
+            )
+        own = {_KEPT: {name: self.worker.state[name] for name in self._kept_names}}
+        for kept, form in (self.kept_form() | own).items():
+            for name in fnmatch.filter(state, kept):
+                check_form(name, state[name], form)
 
     def is_personalised(self) -> bool:
         """Return whether the client predicts by other means than the global model."""
@@ -228,7 +257,7 @@ class Client(Hooks, ListInterface):
             ``personal_<name>_accuracy`` of its further ``personal_predictors``. Neither of a client that has
             no test data. Of long-tailed data also what ``ClassReport`` reports.
         """
-        self._receive(received, config)
+        self._receive(received, config, MessageType.EVALUATE)
         data = client_evaluation_data(self)
         metrics: dict[str, int | float] = {"num-examples": self.num_examples}
         if not len(data.targets):
@@ -250,7 +279,7 @@ class Client(Hooks, ListInterface):
         UserError
             If it predicts with the global model, or by more than one model.
         """
-        self._receive(received, config)
+        self._receive(received, config, PERSONAL_MODEL)
         name = self.worker.config.method.name
         if self.overrides("personal_predictor"):
             raise UserError(
@@ -270,7 +299,7 @@ class Client(Hooks, ListInterface):
         self, received: Payload, config: ConfigRecord
     ) -> tuple[Payload, dict[str, int | float]]:
         """Return the sections of ``prelude`` and the number of examples; nothing is trained."""
-        self._receive(received, config)
+        self._receive(received, config, PRELUDE)
         return self.prelude(), {"num-examples": self.num_examples}
 
     @_seeded
@@ -279,7 +308,7 @@ class Client(Hooks, ListInterface):
 
         In evaluation mode and without augmentation; with ``one-batch`` in `config`, on one mini-batch.
         """
-        self._receive(received, config)
+        self._receive(received, config, LOSS_QUERY)
         worker, indices = self.worker, self.indices
         if config[ONE_BATCH]:
             generator = numpy_generator(worker.config.seed, "measurement", self.server_round, self.client_id)
@@ -304,14 +333,14 @@ class Client(Hooks, ListInterface):
         kept = {*self.personal_names(), *(self.worker.buffers if is_local else ())}
         return [name for name in self.worker.state if name in kept]
 
-    def _receive(self, received: Payload, config: ConfigRecord) -> None:
+    def _receive(self, received: Payload, config: ConfigRecord, job: str = MessageType.TRAIN) -> None:
         """Take what the server sent, and load the model: the global one with the client's own entries."""
         worker = self.worker
         self.received = {
             section: {name: value.to(worker.device) for name, value in values.items()}
             for section, values in received.items()
         }
-        check_model(self.received[ARRAYS], worker.state, self.personal_names())
+        check_sections(job, self.received, worker.state, self.personal_names(), self.receives())
         self.begin(config)
         worker.load(self.received[ARRAYS])
         worker.load(self.state.get(_KEPT) or self.initial(self.personal_names()))

@@ -7,9 +7,11 @@ import torch
 
 from clients._class_gradients import class_gradients
 from clients.base import Client
+from clients.local.incoming import Section
 from common.errors import UserError
 from common.records import Payload, Tensors
 from models.classifier import as_classifier
+from models.heads.realignment import HEAD
 from models.measures.evaluation import logits_of
 
 
@@ -27,6 +29,13 @@ class CReFF(Client):
         as_classifier(self.worker.model)
         if self.worker.dataset.target_shape:
             raise UserError("creff needs one label per sample")
+
+    def receives(self) -> dict[str, Section]:
+        """Return the averaged head."""
+        state = self.worker.state
+        return {
+            "averaged-head": Section({name: value for name, value in state.items() if name.startswith(HEAD)})
+        }
 
     def begin_round(self) -> None:
         """Take the gradients, then load the averaged head."""

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 
 from clients.base import Client
+from clients.local.incoming import Section
 from clients.local.optimizers import weight_decays
 from clients.local.sgd_only import require_own_clipping
 from common.records import Payload, Tensors
@@ -39,6 +40,10 @@ class Episode(Client):
         """Return L_i."""
         self.state["gradient"] = self.mean_gradient(self.gradient_batches or self.step_budget)
         return {"gradient": self.state["gradient"]}
+
+    def receives(self) -> dict[str, Section]:
+        """Return G."""
+        return {"gradient": Section(self.params)}
 
     def begin_round(self) -> None:
         """Prepare G - L_i, and decide whether steps are clipped."""

@@ -43,6 +43,11 @@ class FedALA(Client):
         """Refuse a part that the model does not have."""
         part_names(self.worker.model, self.adapted_part)
 
+    def kept_form(self) -> Payload:
+        """Return that of the adapted part."""
+        part = {name: self.params[name] for name in self._adapted_names()}
+        return {"previous": part, "weights": part}
+
     def begin_round(self) -> None:
         """Train W, and start from the mixture."""
         if "previous" not in self.state:
@@ -83,9 +88,11 @@ class FedALA(Client):
 
     def end_round(self, params: Tensors) -> Payload:
         """Keep the adapted part of theta_i."""
-        adapted = part_names(self.worker.model, self.adapted_part) & params.keys()
-        self.state["previous"] = {name: params[name].detach().clone() for name in sorted(adapted)}
+        self.state["previous"] = {name: params[name].detach().clone() for name in self._adapted_names()}
         return {}
+
+    def _adapted_names(self) -> list[str]:
+        return sorted(part_names(self.worker.model, self.adapted_part) & self.params.keys())
 
     def personal_model(self) -> Tensors:
         """Return the adapted part of the mixture."""

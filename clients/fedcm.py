@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from clients.base import Client
+from clients.local.incoming import Section
 from clients.local.sgd_only import require_no_momentum
 from common.records import Tensors
 from common.sections import Value
@@ -20,6 +21,10 @@ class FedCM(Client):
     def validate(self) -> None:
         """Refuse momentum of the client's own."""
         require_no_momentum(self.worker.config.optimizer, "fedcm")
+
+    def receives(self) -> dict[str, Section]:
+        """Return Delta."""
+        return {"momentum": Section(self.params)}
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the mixed direction."""

@@ -8,6 +8,7 @@ from pydantic import Field
 from clients._distillation import by_target, divergence, logits_of_teacher
 from clients.base import Client
 from clients.local.batches import Batch
+from clients.local.incoming import Section
 from common.records import ARRAYS, Tensors
 from common.sections import Value
 
@@ -23,6 +24,10 @@ class FedGKD(Client):
     NEEDS_CLASSES = True
 
     gamma: Annotated[float, Field(ge=0)] = 0.2
+
+    def receives(self) -> dict[str, Section]:
+        """Return the teacher, which is not there in the first round."""
+        return {"teacher": Section(self.worker.state, needed_for=())}
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return both terms."""

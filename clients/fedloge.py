@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Annotated, ClassVar
 
 import torch
+from flwr.app import MessageType
 from pydantic import Field
 from torch.nn import functional as F
 
@@ -13,6 +14,7 @@ from clients._tuned_head import tuned_head
 from clients.base import Client
 from clients.hooks import Predictor
 from clients.local.batches import Batch
+from clients.local.incoming import Section
 from clients.local.optimizers import make_optimizer, set_learning_rate
 from common.errors import UserError
 from common.randomness import torch_generator
@@ -74,6 +76,10 @@ class FedLoGe(Client):
             for name, value in model_head.items()
         }
         return {"local-head": {name: value.to(self.worker.device) for name, value in head.items()}}
+
+    def receives(self) -> dict[str, Section]:
+        """Return psi."""
+        return {"head": Section(head_of_model(self.worker.state), (MessageType.TRAIN, MessageType.EVALUATE))}
 
     def begin_round(self) -> None:
         """Make both heads ready to train, with optimisers that know nothing of earlier rounds."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from clients.local.batches import Batch
+from clients.local.incoming import Section
 from clients.local.job import Job
 from clients.local.losses import Loss, make_loss
 from common.records import Payload, Tensors
@@ -39,8 +40,10 @@ class Hooks(Job):
     NEEDS_ONE_RATE: ClassVar[bool] = False
     """Whether the method computes with the learning rate of the round, which must then not change in it."""
 
-    KEEPS: ClassVar[tuple[str, ...]] = ()
-    """The sections of ``state`` that a client takes along to its next round; ``*`` is any number."""
+    KEEPS: ClassVar[Collection[str]] = ()
+    """The sections of ``state`` that a client takes along to its next round; ``*`` is any number.
+
+    As a mapping, section → ``"model"`` says that its arrays are like those of the model."""
 
     STEPS_STACKS: ClassVar[bool] = False
     """Whether ``after_step`` treats every element by itself, so that it may be called once for the stacked
@@ -78,6 +81,22 @@ class Hooks(Job):
         messages for checkpoints.
         """
         return self.KEEPS or tuple(self.init_state())
+
+    def kept_form(self) -> Payload:
+        """Return tensors with the names, shapes and dtypes of what is in ``state``, by section (``*``: any).
+
+        A state that a server sends is compared with it; sections that are left out are not. By default what
+        ``init_state`` returns, and what ``KEEPS`` says is like the model.
+        """
+        models = self.KEEPS if isinstance(self.KEEPS, Mapping) else ()
+        return {**dict.fromkeys(models, self.worker.state), **self.init_state()}
+
+    def receives(self) -> Mapping[str, Section]:
+        """Return the sections that the server half sends in addition to the model; ``*`` is any number.
+
+        Nothing else may be in a message, and nothing is computed from one that does not fit.
+        """
+        return {}
 
     def prelude(self) -> Payload:
         """Return what the server asks for before a round (``FedAvg.prelude_clients``), at the received model.

@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 
 from clients.base import Client
+from clients.local.incoming import Section
 from clients.local.training import full_loss
 from common.records import ARRAYS, Payload, Tensors
 from common.sections import Value
@@ -17,6 +18,10 @@ class IFCA(Client):
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
+
+    def receives(self) -> dict[str, Section]:
+        """Return the other clusters' models."""
+        return {"cluster-*": Section(self.worker.state, needed_for=())}
 
     def begin_round(self) -> None:
         """Choose a cluster and load its model."""

@@ -7,7 +7,8 @@ from collections.abc import Collection
 from typing import Literal
 
 from clients.base import Client
-from clients.local.optimizers import optimizer_state
+from clients.local.incoming import Section
+from clients.local.optimizers import optimizer_state, parameter_of
 from common.records import Payload, Tensors
 
 OPTIMIZER = "optimizer"
@@ -26,6 +27,24 @@ class LocalSGD(Client):
     def keeps(self) -> Collection[str]:
         """Return what the worker keeps for itself: its optimiser's state, or nothing."""
         return (OPTIMIZER,) if self.momentum == "keep" else ()
+
+    def kept_form(self) -> Payload:
+        """Return the form of what the optimiser keeps, if it is kept."""
+        return {OPTIMIZER: self._optimizer_form(self.state)} if self.keeps() else {}
+
+    def receives(self) -> dict[str, Section]:
+        """Return the average of what optimisers keep, which is not there in the first round."""
+        if self.momentum != "average":
+            return {}
+        return {OPTIMIZER: Section(self._optimizer_form(self.received), needed_for=())}
+
+    def _optimizer_form(self, sections: Payload) -> Tensors:
+        """Return all that an optimiser keeps of those parameters that `sections` have anything of."""
+        if OPTIMIZER not in sections:
+            return {}
+        form = self.worker.optimizer_form
+        known = {parameter_of(key) for key in sections[OPTIMIZER]}
+        return {key: value for key, value in form.items() if parameter_of(key) in known}
 
     def initial_optimizer(self) -> Tensors:
         """Return the worker's own state of the optimiser, or the average."""

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from clients.base import Client
+from clients.local.incoming import Section
 from clients.local.sgd_only import require_no_momentum
 from common.records import Payload, Tensors
 from common.sections import Value
@@ -24,6 +25,10 @@ class MimeLite(Client):
     def validate(self) -> None:
         """Refuse momentum of the client's own."""
         require_no_momentum(self.worker.config.optimizer, self.worker.config.method.name)
+
+    def receives(self) -> dict[str, Section]:
+        """Return m."""
+        return {"momentum": Section(self.params)}
 
     def begin_round(self) -> None:
         """Compute the gradient at x."""

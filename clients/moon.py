@@ -23,7 +23,7 @@ class Moon(Client):
     """
 
     DEFAULTS: ClassVar = {"model.projection": 256}
-    KEEPS = ("previous-*",)
+    KEEPS: ClassVar = {"previous-*": "model"}
     mu: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 0.5
     previous_models: Positive = 1

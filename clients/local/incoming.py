@@ -4,9 +4,11 @@ Each check raises before anything is computed from the message, or kept.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MessageType, RecordDict
 
 from common.errors import UserError, one_line, shown
 from common.records import (
@@ -17,6 +19,7 @@ from common.records import (
     FIRST_STEP,
     GET_STATE,
     LOCAL_STEPS,
+    LOSS_QUERY,
     LOST,
     NUMBER,
     ONE_BATCH,
@@ -27,6 +30,7 @@ from common.records import (
     Tensors,
     array_records,
     config_record,
+    is_finite,
     to_tensors,
 )
 from models.sizes.submodels import as_splittable
@@ -38,6 +42,22 @@ _WITHOUT_MODEL = (DESCRIBE, GET_STATE, SET_STATE)
 
 class RefusedMessageError(Exception):
     """A message that no server of this project sends; one line says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a message may hold in addition to the model (``Client.receives``).
+
+    Attributes
+    ----------
+    arrays : Tensors
+        Tensors with the names, shapes and dtypes that its arrays have to have; their values mean nothing.
+    needed_for : Collection[str]
+        The jobs that cannot be done without it.
+    """
+
+    arrays: Tensors
+    needed_for: Collection[str] = (MessageType.TRAIN,)
 
 
 def _is_count(value: object) -> bool:
@@ -96,8 +116,10 @@ def _required_records(job: str) -> Collection[str]:
 
 
 def _check_entries(job: str, content: RecordDict) -> None:
-    if job not in _WITHOUT_MODEL and SERVER_ROUND not in config_record(content):
-        raise RefusedMessageError(f"the message's '{CONFIG}' has no '{SERVER_ROUND}'")
+    needed = [] if job in _WITHOUT_MODEL else [SERVER_ROUND, *([ONE_BATCH] if job == LOSS_QUERY else ())]
+    for entry in needed:
+        if entry not in config_record(content):
+            raise RefusedMessageError(f"the message's '{CONFIG}' has no '{entry}'")
     for name, entries in _ENTRIES.items():
         record = config_record(content, name) if name in content else {}
         for key, (is_right, expected) in entries.items():
@@ -115,7 +137,7 @@ def read_sections(content: RecordDict) -> Payload:
     Raises
     ------
     RefusedMessageError
-        If bytes are not the array that they are said to be, or its numbers are complex.
+        If bytes are not the array that they are said to be, or its numbers are complex, infinite or none.
     """
     return {name: _read(name, record) for name, record in array_records(content).items()}
 
@@ -127,7 +149,11 @@ def _read(section: str, record: ArrayRecord) -> Tensors:
         raise _first_unreadable(section, record) from None
     for key, value in values.items():
         if value.is_complex():
-            raise RefusedMessageError(f"the message's '{section}' has complex numbers in {_named(key)}")
+            raise RefusedMessageError(f"the message's {_named(section)} has complex numbers in {_named(key)}")
+        if not is_finite(value):
+            raise RefusedMessageError(
+                f"the message's {_named(section)} has a value that is not finite in {_named(key)}"
+            )
     return values
 
 
@@ -143,29 +169,80 @@ def _first_unreadable(section: str, record: ArrayRecord) -> RefusedMessageError:
     return RefusedMessageError(f"the message's {_named(section)} cannot be read")
 
 
-def check_model(
-    received: Mapping[str, torch.Tensor], model: Mapping[str, torch.Tensor], own_names: Collection[str]
+def check_sections(
+    job: str,
+    received: Payload,
+    model: Mapping[str, torch.Tensor],
+    own_names: Collection[str],
+    others: Mapping[str, Section],
 ) -> None:
-    """Check that what was sent as the model fits the one that this client has.
+    """Check that every section of a message has the form that this client expects, the model first.
 
-    `own_names` are entries that the client has of its own: they need not be sent.
+    Parameters
+    ----------
+    job : str
+        The type of the message.
+    model : Mapping[str, torch.Tensor]
+        The client's own, of the message's size.
+    own_names : Collection[str]
+        Entries of it that the client has of its own: they need not be sent.
+    others : Mapping[str, Section]
+        What its method declares, by name; ``*`` is any number.
 
     Raises
     ------
     RefusedMessageError
-        If an entry is missing, unknown, or of another shape or dtype.
+        If a section is missing or unknown, or an array of one is missing, unknown, or of another shape or
+        dtype.
     """
+    _check_model(received[ARRAYS], model, own_names)
+    for name, section in others.items():
+        if job in section.needed_for and name not in received:
+            raise RefusedMessageError(f"the message has no '{name}', which '{job}' needs")
+    for name, values in received.items():
+        if name == ARRAYS:
+            continue
+        declared = [section.arrays for key, section in others.items() if fnmatchcase(name, key)]
+        if not declared:
+            raise RefusedMessageError(
+                f"the message has the section {_named(name)}, which the method's clients do not take"
+                " (Client.receives)"
+            )
+        check_form(name, values, declared[0])
+
+
+def check_form(section: str, values: Mapping[str, torch.Tensor], form: Mapping[str, torch.Tensor]) -> None:
+    """Check that a section has the arrays of `form`, with their shapes and dtypes.
+
+    Raises
+    ------
+    RefusedMessageError
+        If one is missing, unknown, or of another shape or dtype.
+    """
+    if missing := form.keys() - values.keys():
+        raise RefusedMessageError(f"the message's '{section}' lacks the array {_named(min(missing))}")
+    for name, value in values.items():
+        if name not in form:
+            raise RefusedMessageError(f"the message's '{section}' has an unknown array {_named(name)}")
+        if _is_other(value, form[name]):
+            raise RefusedMessageError(
+                f"the message's '{section}' has '{name}' as {_layout(value)}, expected {_layout(form[name])}"
+            )
+
+
+def _check_model(
+    received: Mapping[str, torch.Tensor], model: Mapping[str, torch.Tensor], own_names: Collection[str]
+) -> None:
     if missing := model.keys() - received.keys() - set(own_names):
         raise RefusedMessageError(f"the message lacks the array {_named(min(missing))} of the model")
     for name, value in received.items():
-        own = model.get(name)
-        if own is None:
+        if name not in model:
             raise RefusedMessageError(
                 f"the message has an array {_named(name)}, which the model does not have"
             )
-        if (value.dtype, value.shape) != (own.dtype, own.shape):
+        if _is_other(value, model[name]):
             raise RefusedMessageError(
-                f"the message's array '{name}' is {_layout(value)}, but the model's is {_layout(own)}"
+                f"the message's array '{name}' is {_layout(value)}, but the model's is {_layout(model[name])}"
             )
 
 
@@ -185,6 +262,10 @@ def check_size(size: str, model: torch.nn.Module) -> None:
         raise RefusedMessageError(
             f"the message's '{CONFIG}' has {SIZE} = {shown(size)}, which is no size of this run"
         )
+
+
+def _is_other(value: torch.Tensor, expected: torch.Tensor) -> bool:
+    return (value.dtype, value.shape) != (expected.dtype, expected.shape)
 
 
 def _layout(value: torch.Tensor) -> str:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from clients.local.optimizers import make_optimizer
+from clients.local.optimizers import form_of_state, make_optimizer
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
 from common.outside_code import runs_outside_code
@@ -78,6 +78,7 @@ class Worker:
             key_recurrent_dropout(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)
         self.optimizer = make_optimizer(self.parameters.values(), self.config.optimizer)
+        self.__dict__.pop("optimizer_form", None)  # of another size
         # The arrays of a global model and its sums, or logits, on the test set (``evaluation.py``).
         self.global_evaluation: tuple[Tensors, Evaluation | torch.Tensor | dict[str, float]] | None = None
 
@@ -98,6 +99,11 @@ class Worker:
     def state(self) -> Tensors:
         """The model's parameters and buffers by name: the live tensors, not copies."""
         return {**self.parameters, **self.buffers}
+
+    @functools.cached_property
+    def optimizer_form(self) -> Tensors:
+        """What the optimiser keeps after a step, for names, shapes and dtypes."""
+        return form_of_state(self.config.optimizer, self.parameters)
 
     def client_indices(self, client_id: int) -> npt.NDArray[np.int64]:
         """Return the indices of a client's training samples."""

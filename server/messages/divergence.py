@@ -55,7 +55,13 @@ def is_divergence(reason: str) -> bool:
 
 def is_of_server(reason: str) -> bool:
     """Return whether a client's numbers were bad with the server's model already, before it did anything."""
-    return bool(re.search(r"the model that it was sent has diverged|the reply's metric 'loss' is", reason))
+    return bool(
+        re.search(
+            r"the model that it was sent has diverged|the reply's metric 'loss' is"
+            r"|^the message's '.*' has a value that is not finite",
+            reason,
+        )
+    )
 
 
 def advice(config: Config, strategy: FedAvg, server_round: int) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from clients.local.incoming import Section
 from clients.local.worker import Worker
 from clients.mime_lite import MimeLite
 from common.errors import UserError
@@ -64,6 +65,9 @@ def test_the_gradient_is_that_of_the_received_model() -> None:
     expected = client.full_gradient()
 
     class WithMomentum(MimeLite):
+        def receives(self) -> dict[str, Section]:
+            return {}
+
         def begin_round(self) -> None:
             super().begin_round()
             self.received["momentum"] = {name: value * 0 for name, value in self.params.items()}

@@ -13,6 +13,7 @@ import torch
 
 from common.chosen import chosen_function
 from common.errors import UserError
+from common.global_generators import seeded_globally
 from common.plugins import OPTIMIZER
 from common.records import Tensors
 from common.sections import OptimizerSection
@@ -75,6 +76,24 @@ def optimizer_state(optimizer: torch.optim.Optimizer, params: Tensors) -> Tensor
         for quantity, value in optimizer.state.get(param, {}).items()
         if isinstance(value, torch.Tensor)
     }
+
+
+def parameter_of(key: str) -> str:
+    """Return the parameter that an entry of ``optimizer_state`` is of."""
+    return key.partition(_OF)[2]
+
+
+def form_of_state(section: OptimizerSection, params: Tensors) -> Tensors:
+    """Return what ``optimizer_state`` has after a step: names, shapes and dtypes; the values mean nothing."""
+    tried = {
+        name: param.detach().clone().requires_grad_(param.requires_grad) for name, param in params.items()
+    }
+    optimizer = make_optimizer(tried.values(), section)
+    for param in tried.values():
+        param.grad = torch.zeros_like(param) if param.requires_grad else None
+    with seeded_globally(0, next(iter(tried.values())).device):
+        optimizer.step()
+    return optimizer_state(optimizer, tried)
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, params: Tensors, state: Tensors) -> None:

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.app import app
-from common.errors import CLIENT_FAILED, CLIENT_REFUSED
+from common.errors import CLIENT_REFUSED
 from common.flower import assume_task_identity
-from common.records import Tensors, to_array, to_record
+from common.records import Tensors, to_array, to_record, to_tensors
 from runtimes.sequential import make_context
+from server.messages.divergence import is_of_server
 from tests.clients.jobs import global_model, small
 from tests.npy_bytes import header, npy
 
@@ -182,14 +183,94 @@ def test_complex_numbers_are_refused(model: Tensors, context: Context) -> None:
     assert "'extra' has complex numbers in 'z'" in refusal("train", records, context)
 
 
-def test_numbers_that_are_not_finite_train_nothing(model: Tensors, context: Context) -> None:
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("job", JOBS)
+def test_numbers_that_are_not_finite_are_refused(
+    job: str, number: float, model: Tensors, context: Context
+) -> None:
     name = next(iter(model))
-    before = dict(context.state)
-    reply = ask("train", content({**model, name: model[name] * float("nan")}), context)
-    assert reply.has_error()
-    assert reply.error.code == CLIENT_FAILED
-    assert "no longer finite" in str(reply.error.reason) or "not finite" in str(reply.error.reason)
-    assert dict(context.state) == before
+    bad = model[name].clone()
+    bad.view(-1)[-1] = number
+    reason = refusal(job, content({**model, name: bad}), context)
+    assert reason == f"the message's 'arrays' has a value that is not finite in '{name}'"
+    assert is_of_server(reason)
+    records = content(model)
+    records["control"] = to_record({**model, name: bad})
+    assert "'control' has a value that is not finite" in refusal(job, records, context)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_section_that_does_not_fit_is_refused(job: str, model: Tensors, context: Context) -> None:
+    name = next(iter(model))
+    good = {key: value * 0 for key, value in model.items()}
+    for section, reason in [
+        ({**good, name: good[name].double()}, f"'control' has '{name}' as float64"),
+        ({**good, name: good[name][:1]}, f"'control' has '{name}' as float32(1, "),
+        ({**good, "more": good[name]}, "'control' has an unknown array 'more'"),
+        ({key: value for key, value in good.items() if key != name}, f"'control' lacks the array '{name}'"),
+    ]:
+        records = content(model)
+        records["control"] = to_record(section)
+        assert reason in refusal(job, records, context)
+    records = content(model)
+    records["momentum"] = to_record(good)
+    assert "the section 'momentum', which the method's clients do not take" in refusal(job, records, context)
+
+
+def test_a_section_that_training_needs_has_to_be_there(model: Tensors, context: Context) -> None:
+    records = content(model)
+    del records["control"]
+    assert "no 'control', which 'train' needs" in refusal("train", records, context)
+    assert not ask("evaluate", records, context).has_error()
+
+
+# What a method's clients take in addition to the model: a key of its parameters, and who needs it.
+TAKEN = {
+    "episode": "gradient", "episode-mem": "control", "fedcm": "momentum", "mime-lite": "momentum",
+    "creff": "averaged-head", "fedloge": "head",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", TAKEN)
+def test_every_method_declares_what_it_takes(method: str) -> None:
+    config = small(local__steps=1, method__name=method)
+    context = make_context(1, 6, config.flat(), 3)
+    records = RecordDict(
+        {"arrays": to_record(global_model(config)), "config": ConfigRecord({"server-round": 1})}
+    )
+    assert f"no '{TAKEN[method]}', which 'train' needs" in refusal("train", records, context)
+    records[TAKEN[method]] = to_record({"w": torch.ones(3)})
+    assert f"'{TAKEN[method]}' lacks the array" in refusal("train", records, context)
+
+
+def test_what_an_optimiser_is_to_continue_with_has_to_fit() -> None:
+    config = small(local__steps=1, method__name="localsgd", optimizer__name="adamw")
+    context = make_context(1, 6, config.flat(), 3)
+    model = global_model(config)
+    records = RecordDict({"arrays": to_record(model), "config": ConfigRecord({"server-round": 1})})
+    first = ask("train", records, context)
+    assert not first.has_error()
+    optimizer = to_tensors(first.content.array_records["optimizer"])
+    records["optimizer"] = to_record(optimizer)
+    assert not ask("train", records, context).has_error()
+    key = next(key for key in optimizer if key.startswith("exp_avg/"))
+    for changed, reason in [
+        ({**optimizer, key: optimizer[key][:1]}, f"'optimizer' has '{key}' as float32(1"),
+        ({**optimizer, "exp_avg/nothing": optimizer[key]}, "'optimizer' has an unknown array"),
+        ({name: value for name, value in optimizer.items() if name != key}, f"lacks the array '{key}'"),
+    ]:
+        records["optimizer"] = to_record(changed)
+        assert reason in refusal("train", records, context)
+
+
+def test_a_refused_message_settles_nothing(model: Tensors, context: Context) -> None:
+    records = content(model)
+    records["exchange"] = ConfigRecord({"number": 1, "lost": []})
+    assert not ask("train", records, context).has_error()
+    assert "aside" in context.state
+    later = content({**model, next(iter(model)): torch.ones(1)})
+    later["exchange"] = ConfigRecord({"number": 2, "lost": ["1/1"]})
+    refusal("train", later, context)  # compares the state before and after
 
 
 def test_too_many_things_are_refused(
@@ -208,6 +289,18 @@ def test_too_many_things_are_refused(
     long = content(model)
     long["x" * 10**6] = ConfigRecord()
     assert "of 1000000 characters" in refusal("train", long, context)
+
+
+def test_a_state_of_another_form_is_refused(model: Tensors, context: Context) -> None:
+    name = next(iter(model))
+    good = {key: value * 0 for key, value in model.items()}
+    for state, reason in [
+        ({**good, name: good[name][:1]}, f"'control' has '{name}' as float32(1"),
+        ({name: good[name]}, "'control' lacks the array"),
+        ({**good, name: good[name] + float("inf")}, "'control' has a value that is not finite"),
+    ]:
+        assert reason in refusal("query.set_state", RecordDict({"control": to_record(state)}), context)
+    assert not ask("query.set_state", RecordDict({"control": to_record(good)}), context).has_error()
 
 
 def test_a_state_that_no_client_keeps_is_refused(model: Tensors, context: Context) -> None:
