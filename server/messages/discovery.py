@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from common.errors import UserError
+from common.errors import UserError, one_line
 from common.flower import NODE_UNAVAILABLE, is_simulation
 from common.records import CONFIG, DESCRIBE
 from server.messages.client_registry import ClientRegistry
@@ -166,8 +166,12 @@ def discover_clients(grid: Grid, num_clients: int, timeout: float, say: Say = pr
     return _directory(descriptions)
 
 
-def describe(grid: Grid, nodes: Iterable[int], num_clients: int, timeout: float) -> Iterable[Description]:
+def describe(
+    grid: Grid, nodes: Iterable[int], num_clients: int, timeout: float, say: Say | None = None
+) -> Iterable[Description]:
     """Ask nodes which client each is; those that have gone do not answer.
+
+    With `say`, a node that is misconfigured is a line instead of an error.
 
     Raises
     ------
@@ -180,7 +184,11 @@ def describe(grid: Grid, nodes: Iterable[int], num_clients: int, timeout: float)
         if has_gone(reply):
             continue
         if reply.has_error():
-            raise UserError(reply.error.reason or "a node could not describe itself")
+            reason = reply.error.reason or "a node could not describe itself"
+            if say is None:
+                raise UserError(reason)
+            say(f"node {node} takes no part: {one_line(reason.strip().splitlines()[-1])}")
+            continue
         yield read_description(node, reply.content)
 
 
@@ -189,10 +197,11 @@ def has_gone(reply: Message) -> bool:
     return reply.has_error() and reply.error.code == NODE_UNAVAILABLE
 
 
-def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float) -> list[int]:
+def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float, say: Say = print) -> list[int]:
     """Give clients whose node has gone the new node that has come with their partition id.
 
-    A SuperNode that is started again has another node id.
+    A SuperNode that is started again has another node id. Nodes that are none of the run's clients are left
+    alone, and asked only while a client's node is missing.
 
     Returns
     -------
@@ -208,7 +217,9 @@ def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float) -> lis
     if not (new := clients.unknown(nodes)):
         return []
     there, back = set(nodes), []
-    for description in describe(grid, sorted(new), len(clients.node_ids), timeout):
+    if there >= clients.client_ids.keys():
+        return []
+    for description in describe(grid, sorted(new), len(clients.node_ids), timeout, say):
         client_id = description.client_id
         if client_id not in clients.node_ids or clients.node_ids[client_id] in there:
             continue  # the old one is still shown: it may be its turn later

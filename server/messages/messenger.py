@@ -94,7 +94,8 @@ class Messenger:
 
     def take_back(self) -> None:
         """Give clients whose nodes were started again the new ones, with the last checkpoint's state."""
-        for client_id in returned_clients(self._grid, self._clients, self._config.failures.timeout):
+        timeout, say = self._config.failures.timeout, self._progress.note
+        for client_id in returned_clients(self._grid, self._clients, timeout, say):
             self._give_back(client_id, f"client {client_id} is back with a new node")
 
     def _give_back(self, client_id: int, note: str) -> None:

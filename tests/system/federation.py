@@ -1,14 +1,18 @@
 """A SuperLink, SuperNodes and runs as processes on loopback, whose parts can be stopped one by one."""
 
 import json
+import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from common.config import PROJECT_ROOT, to_toml
 from common.sections import Value
 from run_simulation import main
+from runtimes.credentials.commands import node_options, superlink_command
+from runtimes.credentials.folder import Credentials
+from runtimes.credentials.registration import register
 from runtimes.flower_environment import CONNECTION, FlowerProcesses, free_ports
 
 # A method whose clients wait where a file asks them to, so that a fault meets them in mid-training.
@@ -44,17 +48,33 @@ class Federation:
         Where logs, the database and the runs are.
     processes : FlowerProcesses
         What stops everything at the end.
+    secure : bool, optional
+        Whether connections are encrypted and each node has a key of its own.
+    host : str, optional
+        The address at which nodes reach the SuperLink.
     """
 
-    def __init__(self, folder: Path, processes: FlowerProcesses) -> None:
+    def __init__(
+        self, folder: Path, processes: FlowerProcesses, secure: bool = False, host: str = "127.0.0.1"
+    ) -> None:
         self.folder = folder
         self._processes = processes
+        self._host = host
+        self._credentials = Credentials(folder / "credentials") if secure else None
+        if self._credentials:
+            self._credentials.make([host], 365)
         self._control, self._fleet = free_ports(2)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         plugins = folder / "plugins" / "clients"
         plugins.mkdir(parents=True, exist_ok=True)
         (plugins / "held.py").write_text(HELD)
-        processes.connect(f"127.0.0.1:{self._control}")
+        authority = self._credentials.authority if self._credentials else None
+        processes.connect(f"127.0.0.1:{self._control}", authority)
+
+    @property
+    def fleet_port(self) -> int:
+        """The port at which nodes reach the SuperLink."""
+        return self._fleet
 
     def settings(self, **overrides: Value) -> dict[str, Value]:
         """Return the keys of a small run whose clients can be held; overrides as in `small_config`."""
@@ -62,23 +82,43 @@ class Federation:
         own: dict[str, Value] = {"plugins": str(self.folder / "plugins"), "method.folder": str(self.folder)}
         return {**SMALL, **own, **given}
 
-    def start_superlink(self) -> None:
+    def start_superlink(self, database: Path | None = None) -> None:
         """Start the SuperLink, on its database, and wait until it answers."""
         command = [
-            "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(self._control),
-            "--fleet-api-address", f"127.0.0.1:{self._fleet}", "--database", str(self.folder / "state.db"),
+            *superlink_command(self._credentials), "--host", "127.0.0.1", "--port", str(self._control),
+            "--fleet-api-address", f"{self._host}:{self._fleet}",
+            "--database", str(database or self.folder / "state.db"),
         ]  # fmt: skip
         self._start("superlink", command)
         self._processes.wait_for_port(self._control)
 
-    def start_node(self, partition: int, name: str = "") -> None:
-        """Start one of two SuperNodes, with a name of its own if its partition id had another."""
+    def start_node(
+        self,
+        partition: int,
+        name: str = "",
+        among: int = 2,
+        before: Sequence[str] = (),
+        program: Sequence[str] = ("flower-supernode",),
+    ) -> None:
+        """Start a SuperNode, with a name of its own if its partition id had another.
+
+        `before` is a command that runs it elsewhere, `program` what is started as it.
+        """
+        name = name or f"node-{partition}"
         command = [
-            "flower-supernode", "--insecure", "--host", "127.0.0.1", "--port", str(free_ports(1)[0]),
-            "--superlink", f"127.0.0.1:{self._fleet}",
-            "--node-config", f"partition-id={partition} num-partitions=2",
+            *before, *program, *self._trust(name), "--host", "127.0.0.1",
+            "--port", str(free_ports(1)[0]), "--superlink", f"{self._host}:{self._fleet}",
+            "--node-config", f"partition-id={partition} num-partitions={among}",
         ]  # fmt: skip
-        self._start(name or f"node-{partition}", command)
+        self._start(name, command)
+
+    def _trust(self, name: str) -> list[str]:
+        if self._credentials is None:
+            return ["--insecure"]
+        if name not in self._credentials.nodes():
+            self._credentials.add_node(name)
+            register(self._credentials, f"127.0.0.1:{self._control}")
+        return node_options(self._credentials.node(name))
 
     def submit(self, run: str, settings: Mapping[str, Value], resume: bool = False) -> None:
         """Submit a run; its directory is `run` in the folder."""
@@ -95,6 +135,10 @@ class Federation:
 
     def _start(self, name: str, command: list[str]) -> None:
         self._running[name] = self._processes.start(name, command)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a process a signal."""
+        self._running[name].send_signal(number)
 
     def kill(self, name: str) -> None:
         """SIGKILL a process, and wait for its end."""

@@ -13,13 +13,15 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.app import app
+from clients.app import app, make_client
+from clients.registry import available_methods
 from common.errors import CLIENT_REFUSED
 from common.flower import assume_task_identity
 from common.records import Tensors, to_array, to_record, to_tensors
 from runtimes.sequential import make_context
 from server.messages.divergence import is_of_server
 from tests.clients.jobs import global_model, small
+from tests.conftest import example_of, small_config
 from tests.npy_bytes import header, npy
 
 CONFIG = small(local__steps=1, method__name="scaffold")
@@ -224,23 +226,28 @@ def test_a_section_that_training_needs_has_to_be_there(model: Tensors, context: 
     assert not ask("evaluate", records, context).has_error()
 
 
-# What a method's clients take in addition to the model: a key of its parameters, and who needs it.
-TAKEN = {
-    "episode": "gradient", "episode-mem": "control", "fedcm": "momentum", "mime-lite": "momentum",
-    "creff": "averaged-head", "fedloge": "head",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("method", TAKEN)
-def test_every_method_declares_what_it_takes(method: str) -> None:
-    config = small(local__steps=1, method__name=method)
-    context = make_context(1, 6, config.flat(), 3)
-    records = RecordDict(
-        {"arrays": to_record(global_model(config)), "config": ConfigRecord({"server-round": 1})}
+@pytest.mark.parametrize("method", available_methods())
+def test_what_a_method_declares_is_enough_to_train_with_and_needed(method: str) -> None:
+    config = small_config(
+        **{**example_of(method), "local__epochs": 0, "local__steps": 1, "method__name": method}
     )
-    assert f"no '{TAKEN[method]}', which 'train' needs" in refusal("train", records, context)
-    records[TAKEN[method]] = to_record({"w": torch.ones(3)})
-    assert f"'{TAKEN[method]}' lacks the array" in refusal("train", records, context)
+    context = make_context(1, 6, config.flat(), 3)
+    client = make_client(context)
+    shared = {name: x for name, x in client.worker.state.items() if name not in client.personal_names()}
+    records = RecordDict({"arrays": to_record(shared), "config": ConfigRecord({"server-round": 1})})
+    for name, section in client.receives().items():
+        if section.needed_for:
+            assert f"no '{name}', which 'train' needs" in refusal("train", records, context)
+            records[name] = to_record({"w": torch.ones(3)})
+            assert f"'{name}' lacks the array" in refusal("train", records, context)
+            ones = {key: torch.ones_like(x) for key, x in section.arrays.items()}
+            records[name] = to_record(ones)
+    trained = ask("train", records, context)
+    assert not trained.has_error(), trained.error.reason
+
+    kept = ask("query.get_state", RecordDict({"config": ConfigRecord()}), context).content
+    back = ask("query.set_state", kept, context)
+    assert not back.has_error(), back.error.reason
 
 
 def test_what_an_optimiser_is_to_continue_with_has_to_fit() -> None:

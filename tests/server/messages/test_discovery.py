@@ -197,6 +197,16 @@ class TestReturn:
         grid = AnsweringGrid({2: describes(0), 3: describes(1), 9: describes(1, (3, 4))})
         assert returned_clients(grid, clients, 1) == []
         assert clients.node_ids == {0: 2, 1: 3}
+        assert grid.sent == []
+
+    def test_a_node_that_is_none_of_the_clients_does_not_end_the_run(self) -> None:
+        clients, said = self.directory(), []
+        grid = AnsweringGrid(
+            {2: describes(0), 8: fails("this node has partition-id 2"), 9: describes(1, (3, 4))}
+        )
+        assert returned_clients(grid, clients, 1, said.append) == [1]
+        assert clients.node_ids == {0: 2, 1: 9}
+        assert said == ["node 8 takes no part: this node has partition-id 2"]
 
     def test_not_with_other_data(self) -> None:
         grid = AnsweringGrid({2: describes(0), 9: describes(1, (3, 5))})
