@@ -1,4 +1,4 @@
-"""docs/methods.md and docs/keys.md, made from the code: ``python -m runtimes.describe.pages``."""
+"""docs/methods.md, docs/keys.md, the overview of docs/results.md: ``python -m runtimes.describe.pages``."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -8,6 +8,7 @@ from pathlib import Path
 from clients.registry import available_flower_strategies, available_methods
 from common.config import PROJECT_ROOT
 from common.files import write_atomic
+from runtimes.describe.evidence import results_page
 from runtimes.describe.keys import default_of, documentation, field_schema, fields, schema_of, type_words
 from runtimes.describe.things import METHOD, Thing, things
 
@@ -89,7 +90,11 @@ def _key_row(key: str) -> str:
     return f"| `{key}` | {words} | `{default_of(key)}` | {meaning} |"
 
 
-PAGES: dict[Path, Callable[[], str]] = {DOCS / "methods.md": methods_page, DOCS / "keys.md": keys_page}
+PAGES: dict[Path, Callable[[], str]] = {
+    DOCS / "methods.md": methods_page,
+    DOCS / "keys.md": keys_page,
+    DOCS / "results.md": results_page,
+}
 
 if __name__ == "__main__":
     for file, text in PAGES.items():

@@ -1,4 +1,4 @@
-"""docs/methods.md and docs/keys.md are what the code says of itself."""
+"""docs/methods.md and docs/keys.md are what the code says of itself, docs/results.md what its tables say."""
 
 from pathlib import Path
 

@@ -1,0 +1,46 @@
+"""docs/effects.csv, docs/results.csv and docs/results.md say the same."""
+
+import re
+
+import pandas as pd
+
+from runtimes.describe.evidence import (
+    EFFECTS,
+    PAGE,
+    RESULTS,
+    VERDICTS,
+    effects_table,
+    headings,
+    numbers_table,
+)
+
+EFFECT, NUMBER = pd.read_csv(EFFECTS), pd.read_csv(RESULTS)
+
+
+def test_every_effect_has_numbers_a_section_and_a_verdict() -> None:
+    assert set(EFFECT["effect"]) == set(NUMBER["effect"])
+    assert EFFECT["effect"].is_unique
+    assert set(EFFECT["verdict"]) <= set(VERDICTS)
+    assert set(EFFECT["section"]) <= {heading.partition(" (")[0] for heading in headings()}
+    assert EFFECT["why"].notna().all()
+
+
+def test_every_number_stands_in_the_section_of_its_effect() -> None:
+    parts = re.split(r"^##+ ", PAGE.read_text(), flags=re.MULTILINE)[1:]
+    sections = {part.partition("\n")[0].partition(" (")[0]: part for part in parts}
+    section_of = EFFECT.set_index("effect")["section"]
+    for row in pd.read_csv(RESULTS, dtype=str, keep_default_na=False).to_dict("records"):
+        words = {"", *re.findall(r"\d+(?:\.\d+)?", sections[section_of[row["effect"]]])}
+        assert {row["published"], row["ours"], row["deviation"]} <= words, row
+
+
+def test_what_did_not_replicate_stands_first() -> None:
+    rows = effects_table().splitlines()[2:]
+    order = [list(VERDICTS).index(row.split(" | ")[1].partition(":")[0]) for row in rows]
+    assert order == sorted(order)
+    assert len(set(order)) > 1
+
+
+def test_the_difference_is_ours_less_the_published_number() -> None:
+    assert "| 45.96 | 46.25 | +0.29 |" in numbers_table()
+    assert "| 64.8 | 31.30 ± 3.15 | -33.50 |" in numbers_table()
