@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Run one federated experiment, or a sweep of them, in this process or on Ray.
 
-python run_simulation.py [EXPERIMENT.toml] [--set key=value ...] [--runtime sequential|ray]
+python run_simulation.py [EXPERIMENT.toml] [--set key=value ...] [--runtime sequential|threads|ray]
                          [--plugins DIR] [--run-dir DIR] [--resume] [--comparators] [--rounds-scale FACTOR]
                          [--profile]
 """
@@ -29,7 +29,7 @@ _COMMON_KEYS = """keys for --set and experiment files, the common ones:
   local.epochs or local.steps           the work of a client in a round; local.batch-size
   optimizer.name, optimizer.learning-rate
   evaluate.every                        rounds from one evaluation to the next
-  runtime.workers, device               processes of --runtime ray; cpu or cuda
+  runtime.workers, device               threads or processes of --runtime; cpu or cuda
 
 --describe lists what there is to choose, --describe KEY explains a key; all are in docs/configuration.md."""
 
@@ -46,7 +46,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--plugins", action="append", default=[], metavar="DIR", help="folder of your own code"
     )
-    parser.add_argument("--runtime", choices=["sequential", "ray"], help="short for --set runtime.name=...")
+    parser.add_argument(
+        "--runtime", choices=["sequential", "threads", "ray"], help="short for --set runtime.name=..."
+    )
     parser.add_argument(
         "--run-dir", metavar="DIR", type=_run_directory, help="run directory (default: a new one below runs/)"
     )

@@ -14,6 +14,7 @@ from clients.local.kept_state import keep, settle
 from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
 from clients.local.stacked.answers import Answers
+from clients.local.threads import thread_starts, why_not_in_threads, worker_of_thread
 from clients.local.worker import get_worker
 from clients.registry import complete, load_method
 from common.config import Config
@@ -77,6 +78,16 @@ def forget_run() -> None:
     _latest.clear()
 
 
+def prepare_threads(run_config: Mapping[str, Value], count: int) -> tuple[Sequence[Callable[[], None]], str]:
+    """Return what each of `count` threads that answer messages calls first.
+
+    And why messages have to be answered one after the other, if they do: nothing is to be called then.
+    """
+    worker = get_worker(parse_run_config(run_config))
+    why_not = why_not_in_threads(worker)
+    return ([] if why_not else thread_starts(worker, count)), why_not
+
+
 def _config_of(context: Context) -> Config:
     """Return the run's configuration as this node has it: it knows of how many nodes it is one."""
     config = parse_run_config(context.run_config)
@@ -122,7 +133,7 @@ def make_client(context: Context, message: Message | None = None) -> Client:
             f"this node has partition-id {client_id}, but clients.count is {config.clients.count}:"
             " ids go from 0 to clients.count - 1"
         )
-    worker = get_worker(config, str(context.node_config.get("data-root", "")))
+    worker = worker_of_thread() or get_worker(config, str(context.node_config.get("data-root", "")))
     if message is not None:
         size = str(config_record(message.content).get(SIZE, ""))
         check_size(size, worker.model)

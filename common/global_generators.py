@@ -12,6 +12,7 @@ A generator that such code makes within a block, without a seed, has one of the 
 import contextlib
 import functools
 import random
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,9 @@ from common.plugin_modules import values_of_modules
 
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
+
+
+_thread = threading.local()
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ def seeded_globally(
     if not needed:
         yield lambda: False
         return
+    if are_left_to_others():
+        raise RuntimeError("a thread beside others would seed generators that all of them share")
     handles = _handles(device, own)
     states = [handle.get() for handle in handles]
     try:
@@ -67,6 +73,16 @@ def seeded_globally(
     finally:
         for handle, state in zip(handles, states, strict=True):
             handle.set(state)
+
+
+def leave_to_others() -> None:
+    """Let no block of this thread seed the generators from here on: other threads run beside it."""
+    _thread.leaves_generators = True
+
+
+def are_left_to_others() -> bool:
+    """Return whether this thread runs only code that draws from no global generator."""
+    return getattr(_thread, "leaves_generators", False)
 
 
 def seed_again(seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = ()) -> None:

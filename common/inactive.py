@@ -116,8 +116,8 @@ SWITCHES = (
     ),
     Switch(
         ("state.memory-budget",),
-        "runtime.name = 'sequential', since Ray puts what exceeds its memory into files by itself",
-        _is("runtime.name", "sequential"),
+        "another runtime.name than 'ray', since Ray puts what exceeds its memory into files by itself",
+        lambda values: values["runtime.name"] != "ray",
     ),
     Switch(
         ("failures.max-fraction", "failures.deadline"),
@@ -125,7 +125,12 @@ SWITCHES = (
         _is("failures.policy", "drop"),
     ),
     Switch(
-        ("runtime.workers", "ray.", "resources.cpus-per-client", "resources.gpus-per-client"),
+        ("runtime.workers", "resources.cpus-per-client"),
+        "runtime.name = 'ray' or 'threads'",
+        lambda values: values["runtime.name"] != "sequential",
+    ),
+    Switch(
+        ("ray.", "resources.gpus-per-client"),
         "runtime.name = 'ray'",
         _is("runtime.name", "ray"),
     ),

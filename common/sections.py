@@ -350,7 +350,7 @@ class RuntimeSection(ConfigSection):
     and 1 on a CPU.
     """
 
-    name: Literal["sequential", "ray"]
+    name: Literal["sequential", "threads", "ray"]
     workers: NonNegative
     stack: Annotated[int, Field(ge=-1)]
 

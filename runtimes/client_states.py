@@ -54,9 +54,12 @@ class ClientStates:
         self._open.setdefault(client_id, dict(state.items()))
         return state
 
-    def settle(self) -> None:
-        """Note what has become of the states in use, and keep within the budget."""
-        for client_id, before in self._open.items():
+    def settle(self, client_ids: Iterable[int] | None = None) -> None:
+        """Note what has become of the states in use, by default of all, and keep within the budget."""
+        for client_id in list(self._open) if client_ids is None else client_ids:
+            before = self._open.pop(client_id, None)
+            if before is None:
+                continue
             state = self._held[client_id]
             now = dict(state.items())
             if before.keys() != now.keys() or any(now[name] is not before[name] for name in now):
@@ -64,9 +67,8 @@ class ClientStates:
                 self._count(client_id, state)
             if now.keys() <= {MET}:
                 self._drop(client_id)
-        self._open.clear()
         if self.budget and self._folder is not None:
-            for client_id in list(self._held):
+            for client_id in [client_id for client_id in self._held if client_id not in self._open]:
                 if self._total <= self.budget:
                     break
                 self._spill(client_id)

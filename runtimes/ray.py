@@ -39,6 +39,7 @@ try:
 except ImportError as error:
     raise UserError(f"runtime.name 'ray' needs Ray ({error}): pip install 'flwr[simulation]'") from None
 
+from runtimes.ray_cluster import with_absolute_paths
 from runtimes.ray_worker import RayWorker
 
 REACH_SECONDS = 10
@@ -91,7 +92,8 @@ class RayGrid(LocalGrid):
         self._is_measuring = config.resources.gpus_per_client == "auto" and actors is None
         self._own_actors = self._first_actors() if actors is None else []
         self._actors = self._own_actors if actors is None else actors
-        self._run = ray.put((config.flat(), config.clients.count))
+        values = with_absolute_paths(config.flat()) if config.ray.address else config.flat()
+        self._run = ray.put((values, config.clients.count))
         self._states: dict[int, Any] = {}
         self._sizes: dict[int, float] = {}
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import ray
 import torch
-from flwr.app import Message
+from flwr.app import Error, Message
 
 from clients.app import answer_together, app, parse_run_config
+from common.errors import CLIENT_MISCONFIGURED
 from common.flower import Metadata, assume_task_identity, rebuild_message
 from runtimes.local_grid import LocalGrid
+from runtimes.ray_cluster import what_is_lacking
 from runtimes.sequential import make_context
 from server.measurer import Measurer, Measures, Share, make_measurer
 
@@ -33,6 +35,7 @@ class RayWorker:
             torch.cuda.set_per_process_memory_fraction(gpus)
         self._fetched: dict[str, tuple[Any, Any]] = {}
         self._measurer: tuple[Any, Measurer] | None = None
+        self._has_data_of: Any = None
 
     def ping(self) -> int:
         """Return the process id, as a sign of life."""
@@ -49,6 +52,11 @@ class RayWorker:
             rebuild_message(self._fetch("content", content), each)
             for content, each in zip(contents, metadata, strict=True)
         ]
+        if self._has_data_of != run[0]:
+            if lacking := what_is_lacking(parse_run_config(run_config)):
+                error = Error(CLIENT_MISCONFIGURED, lacking)
+                return [Done([Message(error, reply_to=message) for message in messages]), *states]
+            self._has_data_of = run[0]
         contexts = [
             make_context(LocalGrid.client_id(each.dst_node_id), num_clients, run_config, each.dst_node_id)
             for each in metadata

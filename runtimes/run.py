@@ -107,6 +107,11 @@ def make_grid(config: Config) -> LocalGrid:
 
         return RayGrid(config)
     from clients.app import app
+
+    if config.runtime.name == "threads":
+        from runtimes.threads import ThreadsGrid
+
+        return ThreadsGrid(app, config.clients.count, config.flat())
     from runtimes.sequential import SequentialGrid
 
     return SequentialGrid(app, config.clients.count, config.flat())

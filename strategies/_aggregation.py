@@ -7,6 +7,7 @@ import torch
 from common.records import Tensors
 
 _ROUNDING = 1e-6
+_BLOCK = 2**18  # values that are converted to float64 at a time: 2 MB, which stay in the cache
 
 
 class WeightedAverage:
@@ -36,7 +37,7 @@ class WeightedAverage:
                     self._bases[name] = value.to(torch.int64, copy=True)
             if name in self._bases:  # large counters are not floating-point numbers, their differences are
                 value = value.to(torch.int64) - self._bases[name]
-            self._sums[name].add_(value, alpha=weight)
+            add_to(self._sums[name], value, weight)
             self._weights[name] += weight
         self.total_weight += weight
 
@@ -67,6 +68,17 @@ class WeightedAverage:
     def result(self) -> Tensors:
         """Return the average in the dtypes of the replies; errors as ``mean``."""
         return self.cast(self.mean())
+
+
+def add_to(total: torch.Tensor, value: torch.Tensor, weight: float) -> None:
+    """Add weight * value to a contiguous float64 tensor; the bits are those of one addition."""
+    if value.dtype == torch.float64 or value.numel() <= _BLOCK:
+        total.add_(value, alpha=weight)
+        return
+    converted = torch.empty(_BLOCK, dtype=torch.float64)
+    parts = zip(torch.split(total.view(-1), _BLOCK), torch.split(value.reshape(-1), _BLOCK), strict=True)
+    for sums, part in parts:
+        sums.add_(converted[: len(part)].copy_(part), alpha=weight)
 
 
 def whole(mean: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from common.records import Tensors
 from models.sizes.submodels import EntrySelection, Indices, mesh
-from strategies._aggregation import WeightedAverage
+from strategies._aggregation import WeightedAverage, add_to
 
 
 class HolderAverage(WeightedAverage):
@@ -40,7 +40,7 @@ class HolderAverage(WeightedAverage):
                 self._sums[name] = torch.zeros(self._reference[name].shape, dtype=torch.float64)
                 self._weights[name] = 0.0
             if not indices and name not in self._parts:
-                self._sums[name].add_(value, alpha=weight)
+                add_to(self._sums[name], value, weight)
                 self._weights[name] += weight
             else:
                 self._add_part(name, value, weight, indices)
@@ -96,7 +96,7 @@ class HolderAverage(WeightedAverage):
             self._parts[name] = old.expand(wanted).clone()
         weights = self._parts[name]
         if not indices:
-            self._sums[name].add_(value, alpha=weight)
+            add_to(self._sums[name], value, weight)
             weights.add_(weight)
             return
         key = mesh(indices)

@@ -95,6 +95,21 @@ class Worker:
             self._sized[size] = other
         return self._sized[size]
 
+    def twin(self) -> "Worker":
+        """Return a worker with models of its own, as they were initially; data and partition are shared."""
+        twin = self._with_own_model()
+        twin._sized = {size: worker._with_own_model() for size, worker in self._sized.items()}
+        for worker in twin._sized.values():
+            worker._sized = twin._sized
+        return twin
+
+    def _with_own_model(self) -> "Worker":
+        other = copy.copy(self)
+        model = copy.deepcopy(self.model)
+        model.load_state_dict(self.initial_state, strict=False)
+        other._adopt(model)
+        return other
+
     @property
     def state(self) -> Tensors:
         """The model's parameters and buffers by name: the live tensors, not copies."""

@@ -34,11 +34,11 @@ class Profile(Observer):
     def start(self, run: Run) -> None:
         """Say of which processes there will be no trace."""
         super().start(run)
-        is_remote = self.parts.config.runtime.name == "ray" or bool(self.parts.clients.versions)
+        is_remote = self.parts.config.runtime.name != "sequential" or bool(self.parts.clients.versions)
         if is_remote:
             run.progress.note(
-                "the profile covers this process (sending, reducing, evaluating, writing), not those that"
-                " train: the sequential runtime does all in one"
+                "the profile covers what the server does (sending, reducing, evaluating, writing), not those"
+                " that train: the sequential runtime does all in one"
             )
 
     def on_round(self, current: Round) -> None:

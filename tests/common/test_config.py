@@ -116,7 +116,10 @@ def test_the_ends_of_ranges_are_valid(key: str, value: float) -> None:
 
 
 def test_a_literal_names_what_is_possible() -> None:
-    assert error_of({"runtime.name": "Ray"}) == "runtime.name must be 'sequential' or 'ray', not 'Ray'"
+    assert (
+        error_of({"runtime.name": "Ray"})
+        == "runtime.name must be 'sequential', 'threads' or 'ray', not 'Ray'"
+    )
 
 
 def test_a_missing_key_is_named() -> None:

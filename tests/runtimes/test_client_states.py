@@ -92,6 +92,19 @@ def test_a_state_that_did_not_change_is_not_written_again(tmp_path: Path, writte
     assert held(states, 3)["count"].item() == 4
 
 
+def test_a_state_in_use_stays_in_memory_when_others_are_settled(tmp_path: Path, written: list[Path]) -> None:
+    states = ClientStates(1)
+    states.spill_below(tmp_path / "states")
+    for client_id in (3, 5):
+        states.open(client_id)["control"] = to_record(section(client_id))
+    states.settle([5])
+    assert [path.name for path in written] == ["client-000005.safetensors"]
+    states.open(3)["control"] = to_record(section(8))  # still that of before: it is being changed
+    states.settle([3])
+    assert len(written) == 2
+    assert held(states, 3)["count"].item() == 8
+
+
 def test_a_checkpoint_has_it_already(tmp_path: Path, written: list[Path]) -> None:
     states = ClientStates(1)
     states.spill_below(tmp_path / "states")

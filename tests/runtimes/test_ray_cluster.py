@@ -1,16 +1,21 @@
-"""A cluster of two Ray nodes that were started elsewhere: the code travels to them, the bits are the same."""
+"""A cluster of Ray nodes that were started elsewhere: code travels, data are found, the bits are the same."""
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from flwr.app import Message, RecordDict
 
+from common.config import PROJECT_ROOT
+from common.errors import CLIENT_MISCONFIGURED
+from common.flower import assume_task_identity
 from common.sections import Value
-from tests.conftest import Runner
+from tests.conftest import Runner, small_config
 from tests.system.commands import command, summary
 
 # Alone with the loopback device, and with processes that end when the script does.
@@ -36,6 +41,38 @@ def is_possible() -> bool:
     )
 
 
+def test_a_node_that_lacks_the_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runtimes.ray_worker import RayWorker
+
+    monkeypatch.setattr("ray.get", lambda reference: reference)
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "192.0.2.7")
+    assume_task_identity()
+    message = Message(RecordDict(), dst_node_id=2, message_type="train")
+    worker, config = RayWorker(0.0), small_config(dataset__name="npz", dataset__root=str(tmp_path / "data"))
+    for _ in range(2):  # the second job as well: the data may have been put there
+        done, state = worker.run([(config.flat(), 6)], [message.content], [message.metadata], ["kept"])
+        (reply,) = done.replies
+        assert state == "kept"
+        assert reply.error.code == CLIENT_MISCONFIGURED
+        assert reply.error.reason.startswith(
+            f"the Ray node {socket.gethostname()} (192.0.2.7) cannot read the data that the server has read: "
+        )
+        assert reply.error.reason.endswith(
+            f"; put them in {tmp_path / 'data'} there as well, or set dataset.root to a folder that all nodes"
+            " share"
+        )
+
+
+def test_relative_paths_are_those_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runtimes.ray_cluster import with_absolute_paths
+
+    monkeypatch.chdir(tmp_path)
+    given: dict[str, Value] = {"dataset.root": "data/../images", "model.weights": "", "run.directory": "runs"}
+    assert with_absolute_paths(given) == {**given, "dataset.root": str(tmp_path / "images")}
+    for path in ("~/data", "/data"):
+        assert with_absolute_paths({"dataset.root": path}) == {"dataset.root": path}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not is_possible(), reason="needs a network namespace of its own")
@@ -46,7 +83,7 @@ def test_two_nodes_started_elsewhere_give_the_same_bits(run_small: Runner, tmp_p
         environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             "PYTHON": sys.executable,
-            "PROJECT": str(Path(__file__).parents[2]),
+            "PROJECT": str(PROJECT_ROOT),
             "RAY_FILES": files,
             "RAY_USAGE_STATS_ENABLED": "0",
         }

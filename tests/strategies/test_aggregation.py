@@ -40,6 +40,21 @@ def test_sums_are_in_float64() -> None:
     assert average(({"y": torch.tensor([3e38])}, 10.0))["y"].item() == torch.tensor(3e38).item()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_blocks_have_the_bits_of_one_addition(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    replies = [(torch.randn(300, 7, generator=generator) * 100).to(dtype).t() for _ in range(3)]
+    means = []
+    for size in (64, 10**6):
+        monkeypatch.setattr("strategies._aggregation._BLOCK", size)
+        reduction = WeightedAverage()
+        for reply, weight in zip(replies, (0.7, 3.0, 1e-3), strict=True):
+            reduction.add({"w": reply}, weight)
+        means.append(reduction.mean()["w"])
+    assert means[0].shape == (7, 300)
+    assert torch.equal(*means)
+
+
 def test_a_model_that_all_sent_comes_back_exactly() -> None:
     section = {"y": torch.randn(1000, generator=torch.Generator().manual_seed(0))}
     result = average(*[(section, weight) for weight in (3, 17, 1, 999, 71)])

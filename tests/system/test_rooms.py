@@ -39,6 +39,8 @@ EXCEPTIONS = {
     ("runtimes/queue/worker.py", "analysis"),
     ("runtimes/splits.py", "analysis"),
     ("runtimes/splits.py", "datasets"),
+    # Whether a machine can read them.
+    ("runtimes/ray_cluster.py", "datasets"),
     ("runtimes/search/launch.py", "analysis"),
     # Tables of a page of the docs.
     ("runtimes/describe/evidence.py", "analysis"),

@@ -34,7 +34,6 @@ REASONS = {
     "models/test_registry.py": "models/__init__.py, which finds models by file name",
     "runtimes/describe/test_describe.py": "every answer of --describe, the schema included",
     "runtimes/test_federation_stop.py": "a signal to a whole federation",
-    "runtimes/test_ray_cluster.py": "two Ray nodes that a test starts",
     "server/observers/test_observers.py": "the order of all observers, and those from outside",
     "server/observers/test_recording.py": "everything that a run records for the analyses",
     "server/test_damaged_inputs.py": "every file that a key names, with any content",

@@ -78,7 +78,7 @@ def test_the_table_is_of_the_processor_that_worked(on_gpu: bool, first: list[str
 
 @pytest.mark.parametrize(
     ("runtime", "versions", "is_said"),
-    [("ray", {}, True), ("sequential", {}, False), ("sequential", {0: ("x",)}, True)],
+    [("ray", {}, True), ("threads", {}, True), ("sequential", {}, False), ("sequential", {0: ("x",)}, True)],
 )
 def test_it_says_which_processes_it_does_not_see(runtime: str, versions: Any, is_said: bool) -> None:
     config = SimpleNamespace(rounds=2, runtime=SimpleNamespace(name=runtime))

@@ -1,0 +1,46 @@
+"""Workers of threads that train clients side by side: each has a model of its own, the data are shared."""
+
+import functools
+import threading
+from collections.abc import Callable
+
+import torch
+
+from clients.local.worker import Worker
+from common.global_generators import leave_to_others
+from models.sizes.submodels import parse_sizes
+
+_here = threading.local()
+
+
+def why_not_in_threads(worker: Worker) -> str:
+    """Return why clients have to be trained one after the other in a process; empty if they need not."""
+    if worker.runs_outside_code:
+        return "code from outside the project takes part, which may draw from generators that threads share"
+    if worker.config.local.compile:
+        return "local.compile compiles a model for one thread"
+    if worker.device.type != "cpu":
+        return "threads are for a CPU, and the device is a GPU"
+    return ""
+
+
+def thread_starts(worker: Worker, count: int) -> list[Callable[[], None]]:
+    """Return what each of `count` threads calls first, so that ``worker_of_thread`` is one of its own.
+
+    All models are made here: the threads may draw from no global generator.
+    """
+    if worker.config.model.sizes:
+        for size in dict.fromkeys(parse_sizes(worker.model, worker.config.model.sizes)):
+            worker.sized(size)
+    return [functools.partial(_start, worker.twin()) for _ in range(count)]
+
+
+def worker_of_thread() -> Worker | None:
+    """Return the worker of the thread that asks, if it was given one."""
+    return getattr(_here, "worker", None)
+
+
+def _start(worker: Worker) -> None:
+    leave_to_others()
+    torch.set_num_threads(worker.config.resources.threads_per_worker)
+    _here.worker = worker
