@@ -15,11 +15,18 @@ from common.plugins import PLOT, find_function, names, project_names
 def write_plots(run_dir: Path) -> list[Path]:
     """Draw every plot for which the run directory holds data; return the pictures.
 
-    Those that need labels which clients kept for themselves are left out with one warning. A plot from
-    outside that fails costs its picture and a warning: the run itself is complete.
+    Those that need labels which clients kept for themselves are left out with one warning. A damaged file,
+    and a plot from outside that fails, costs its picture and a warning: the run itself is complete.
+
+    Raises
+    ------
+    UserError
+        If damaged files leave no picture at all.
     """
     own = project_names(PLOT)
     pictures, without, at_home = [], [], ""
+    problems: dict[str, str] = {}
+    damaged: list[UserError] = []
     for name in [*own, *(name for name in names(PLOT) if name not in own)]:
         try:
             pictures.append(find_function(PLOT, name)(run_dir))
@@ -29,10 +36,14 @@ def write_plots(run_dir: Path) -> list[Path]:
         except NoDataError:
             continue
         except Exception as error:  # whatever somebody's own code raises
-            if name in own:
+            if name in own and not isinstance(error, UserError):
                 raise
-            reason = str(error) if isinstance(error, UserError) else f"it {failure(error)}"
-            warnings.warn(f"there is no picture of plot '{name}': {reason}", stacklevel=2)
+            damaged += [error] if name in own and isinstance(error, UserError) else []
+            problems[name] = str(error) if isinstance(error, UserError) else f"it {failure(error)}"
+    if damaged and not pictures:
+        raise damaged[0]
+    for name, reason in problems.items():
+        warnings.warn(f"there is no picture of plot '{name}': {reason}", stacklevel=2)
     if without:
         warnings.warn(f"there is no picture of {', '.join(without)}: {at_home}", stacklevel=2)
     return pictures

@@ -21,7 +21,7 @@ _LATEX = {
     **{letter: f"\\{letter}" for letter in "&%$#_"},
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$",
 }  # fmt: skip
-_NUMBER = re.compile(r"[-+]?\d[\d.,e+-]*( ± [\d.]+)?( \([-+\d.e]+\))?|-|")
+_NUMBER = re.compile(r"[-+]?\d[\d.,e+-]*( ± [\d.]+)?( \([-+\d.e]+\)| \(\d+ of \d+\))?|-|")
 
 
 def as_markdown(header: Sequence[str], rows: Rows) -> str:

@@ -11,7 +11,7 @@ from analysis.comparison.groups import distinct_names, published_numbers, warn_o
 from analysis.comparison.pivot import Pivot, against, pivot_by_keys
 from analysis.comparison.sweep_plot import plot_sweep
 from analysis.comparison.sweep_report import title
-from analysis.comparison.sweep_table import axes_pivot, load_finished, run_rows
+from analysis.comparison.sweep_table import axes_pivot, load_finished, run_rows, shown_metrics
 from analysis.reading.runs import (
     SEED_KEY,
     Run,
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables and draw the picture."""
     parser = Parser(prog="python -m analysis compare", description="Compare finished runs.")
     add_runs(parser)
-    parser.add_argument("--metric", help="column of metrics.csv (test_accuracy, or what the sweep says)")
+    parser.add_argument("--metric", help="column of metrics.csv (what the sweep says, or says most)")
     parser.add_argument("--rows", metavar="NAME[,NAME]", help="axes or configuration keys that make rows")
     parser.add_argument("--columns", metavar="NAME[,NAME]", help="axes or keys that make columns")
     add_picture(parser, "also draw the curves into this file")
@@ -58,7 +58,7 @@ def _compare_sweep(sweep: Sweep, options: argparse.Namespace) -> None:
     if any(name not in sweep.axes for name in (*(rows or ()), *(columns or ()))):
         _compare_runs(options)
         return
-    loaded = load_finished(sweep, [options.metric] if options.metric else sweep.metrics)
+    loaded = load_finished(sweep, [options.metric] if options.metric else shown_metrics(sweep))
     pivots = {
         metric: axes_pivot(sweep, runs, metric, rows, columns).finished() for metric, runs in loaded.items()
     }

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.command import add_picture, add_runs, add_table, check_files, command
 from analysis.comparison.groups import Groups, load_groups, warn_of_data
 from analysis.comparison.median_band import band, draw_band, final_text, limits
+from analysis.comparison.repetitions import common_rounds
 from analysis.legend import Legend, line_look
 from analysis.reading.run_directory import read_clients, read_metrics
 from analysis.reading.runs import Run, default_metric, falls, is_accuracy, unit
@@ -33,6 +34,8 @@ COSTS = {
     "seconds": "wall time (s)",
     "virtual_seconds": "virtual time (s)",
 }
+
+_COUNTS = ("rounds", "local_steps")
 
 
 def read_costs(run_dir: Path) -> pd.DataFrame:
@@ -99,7 +102,7 @@ def plot_costs(groups: Groups, path: Path) -> Path:
     metric = str(groups[0][1][0].curve.name)
     scale = 100 if is_accuracy(metric) else 1
     costs, shown = _costs(groups)
-    bands = [band([run.curve * scale for run in group]) for _, group in groups]
+    bands = [band(common_rounds(group) * scale) for _, group in groups]
     width = _PANEL_WIDTH * len(shown)
     legend = Legend([label for label, _ in groups], width)
     looks = [legend.look(number, line_look(number)) for number in range(len(groups))]
@@ -110,7 +113,7 @@ def plot_costs(groups: Groups, path: Path) -> Path:
             x = pd.concat([costs[run.path][name] for run in group], axis=1).mean(axis=1).reindex(table.index)
             draw_band(axes, table, x, **look)
         axes.grid(alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=name in _COUNTS))
         label_axes(axes, COSTS[name], unit(metric) if axes is found[0] else "")
     found[0].set_ylim(*limits(bands))
     legend.draw(figure, looks)

@@ -165,7 +165,10 @@ def _cost(run: Run, name: str) -> "pd.Series[float]":
 
 
 def final_table(groups: Groups, found: Mapping[str, Mapping[Path, Run]]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: of each configuration the last value of each metric, mean ± deviation."""
+    """Return header and rows: of each configuration the last value of each metric, mean ± deviation.
+
+    Where not every seed has the metric, the cell says how many do.
+    """
     rows = []
     for label, group in groups:
         row = [label]
@@ -174,6 +177,7 @@ def final_table(groups: Groups, found: Mapping[str, Mapping[Path, Run]]) -> tupl
             values = [scale * runs[run.path].final for run in group if run.path in runs]
             mean, deviation = mean_and_deviation(values)
             text = f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if len(values) > 1 else "")
+            text += f" ({len(values)} of {len(group)})" if len(values) < len(group) else ""
             row.append(text if values else "-")
         rows.append(row)
     return ["configuration", *map(unit, found)], rows

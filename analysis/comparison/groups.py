@@ -1,13 +1,14 @@
 """Runs by configuration: what each is called, its repetitions, and the number to compare it with."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from analysis.command import for_each
 from analysis.comparison.sweep_table import load_finished
 from analysis.reading.runs import SEED_KEY, Run, data_remark, differing_keys, group_seeds, load_run
 from analysis.reading.sweep import Sweep, is_sweep, published_of, read_sweep
+from common.errors import UserError
 
 Groups = list[tuple[str, list[Run]]]
 """Label and repetitions of each configuration."""
@@ -64,6 +65,15 @@ def with_seeds(label: str, runs: Sequence[Run]) -> str:
     return f"{label} ({len(runs)} {'seeds' if are_seeds else 'runs'})" if len(runs) > 1 else label
 
 
+def without_runs(groups: Groups, paths: Collection[Path]) -> Groups:
+    """Return the groups without some runs; labels that count repetitions count those that remain."""
+    found: Groups = []
+    for label, runs in groups:
+        if rest := [run for run in runs if run.path not in paths]:
+            found.append((with_seeds(label.removesuffix(with_seeds("", runs)), rest), rest))
+    return found
+
+
 def warn_of_data(groups: Groups, directories: Sequence[Path]) -> None:
     """Say if runs have different data, unless they are one sweep's, whose labels say so."""
     remark = data_remark([run for _, runs in groups for run in runs])
@@ -96,7 +106,11 @@ def published_numbers(groups: Groups) -> dict[str, float]:
     """Return label → the number that the experiment files of a configuration's runs name, if it is one."""
     found: dict[str, float] = {}
     for label, runs in groups:
-        numbers = {published_of(run.path, str(run.curve.name)) for run in runs}
+        try:
+            numbers = {published_of(run.path, str(run.curve.name)) for run in runs}
+        except UserError as error:
+            warnings.warn(f"there is no published number for {label}: {error}", stacklevel=2)
+            continue
         if len(numbers) == 1 and (number := numbers.pop()) is not None:
             found[label] = number
     return found

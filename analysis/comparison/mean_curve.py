@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.comparison.repetitions import common_rounds
 from analysis.reading.runs import Run
 
 Costs = Mapping[Path, "pd.Series[float]"]
@@ -15,6 +16,8 @@ Costs = Mapping[Path, "pd.Series[float]"]
 def mean_curve(runs: Sequence[Run], costs: Costs | None = None) -> pd.DataFrame:
     """Return ``x``, ``mean`` and ``deviation`` (NaN for one seed) at the rounds that every seed measured.
 
+    Rounds that some seed has not measured are a warning.
+
     Parameters
     ----------
     runs : sequence of Run
@@ -22,8 +25,7 @@ def mean_curve(runs: Sequence[Run], costs: Costs | None = None) -> pd.DataFrame:
     costs : mapping, optional
         Run directory → what x is by round, averaged over the runs that have it; otherwise x is the round.
     """
-    # A mean over a changing set of seeds would jump.
-    curves = pd.concat([run.curve for run in runs], axis=1, join="inner")
+    curves = common_rounds(runs)
     x: pd.Index[Any] | pd.Series[float] = curves.index
     if given := [costs[run.path] for run in runs if run.path in costs] if costs else []:
         x = pd.concat(given, axis=1).mean(axis=1).reindex(curves.index)

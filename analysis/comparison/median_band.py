@@ -15,9 +15,8 @@ _MARGIN = 0.05
 _BAND_ALPHA = 0.25
 
 
-def band(curves: Sequence["pd.Series[float]"]) -> pd.DataFrame:
-    """Return ``median``, ``low`` and ``high`` over repetitions, at every index that all of them have."""
-    table = pd.concat(list(curves), axis=1, join="inner")
+def band(table: pd.DataFrame) -> pd.DataFrame:
+    """Return ``median``, ``low`` and ``high`` over repetitions, which are the columns of a table."""
     return pd.DataFrame({"median": table.median(axis=1), "low": table.min(axis=1), "high": table.max(axis=1)})
 
 

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=Path(PAGE_FILE),
         help="an .html file, complete in itself, or an .md file with its pictures in a folder (report.html)",
     )
-    parser.add_argument("--metric", help="column of metrics.csv (what the sweep says, or test_accuracy)")
+    parser.add_argument("--metric", help="column of metrics.csv (what the sweep says, or says most)")
     options = parser.parse_args(arguments)
     if options.out.suffix.lower() not in _WRITERS:
         raise UserError(f"cannot write a report into {options.out}: its name must end with .html or .md")

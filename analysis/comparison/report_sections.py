@@ -1,5 +1,7 @@
 """What a report says: a section for each question, in this order; one without an answer is left out."""
 
+import contextlib
+import dataclasses
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -8,18 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from analysis.comparison.comparison_plot import plot_groups
-from analysis.comparison.costs import cost_table, plot_costs
+from analysis.comparison.costs import cost_table, plot_costs, read_costs
 from analysis.comparison.fairness import HEADER, by_group, fairness_rows, plot_fairness
-from analysis.comparison.groups import distinct_names
+from analysis.comparison.groups import distinct_names, without_runs
 from analysis.comparison.participation import participation_table
 from analysis.comparison.pivot import against
+from analysis.comparison.repetitions import gaps
 from analysis.comparison.report_settings import differences, environment, repeat
 from analysis.comparison.reported import Reported
 from analysis.comparison.sweep_plot import plot_sweep
 from analysis.comparison.sweep_report import title
-from analysis.comparison.sweep_table import axes_pivot, load_finished
+from analysis.comparison.sweep_table import axes_pivot, load_finished, shown_metrics
 from analysis.page.parts import Part, Picture, Section, Table, Text
-from analysis.reading.run_directory import NoDataError, read_label_distribution
+from analysis.plots.participation import participation_counts
+from analysis.reading.run_directory import NoDataError, read_label_distribution, read_summary
 from analysis.reading.runs import Run, data_remark, is_accuracy, mean_and_deviation, readable
 from analysis.report import summary_rows, write_plots
 from common.errors import UserError
@@ -34,35 +38,63 @@ _CAPTIONS = {
 }
 _OWN_SECTIONS = ("curves", "label_distribution", "participation")
 
+_Build = Callable[[Reported], list[Part]]
+_Read = Callable[[Run], object]
+
 
 def sections(reported: Reported) -> list[Section]:
     """Return the sections of the report about some runs, those that they have data for.
 
-    One that needs a damaged file says so instead, and so does a warning.
+    A section leaves out the runs of which a file that it needs is damaged, and says so, as does a warning.
     """
-    found: list[tuple[str, Callable[[Reported], list[Part]]]] = [
-        ("What was asked", _asked),
-        ("Result", _result),
-        ("Curves", _curves),
-        ("Costs", _costs),
-        ("Who holds which labels", _labels),
-        ("Participation", _participation),
-        ("Fairness among clients", _fairness),
-        ("Further measurements", _further),
-        ("Settings in which the runs differ" if len(reported.runs) > 1 else "Settings", differences),
-        ("Environment", environment),
-        ("Run it again", repeat),
+    found: list[tuple[str, _Build, _Read]] = [
+        ("What was asked", _asked, _nothing),
+        ("Result", _result, _nothing),
+        ("Curves", _curves, _nothing),
+        ("Costs", _costs, lambda run: read_costs(run.path)),
+        ("Who holds which labels", _labels, lambda run: _labels(_alone(reported, run))),
+        ("Participation", _participation, lambda run: participation_table([run], reported.metric)),
+        ("Fairness among clients", _fairness, lambda run: by_group(_alone(reported, run).groups)),
+        ("Further measurements", _further, _nothing),
+        (
+            "Settings in which the runs differ" if len(reported.runs) > 1 else "Settings",
+            differences,
+            _nothing,
+        ),
+        ("Environment", environment, lambda run: read_summary(run.path)),
+        ("Run it again", repeat, _nothing),
     ]
-    built = [_section(name, build, reported) for name, build in found]
+    built = [_section(name, build, read, reported) for name, build, read in found]
     return [section for section in built if section.parts]
 
 
-def _section(name: str, build: Callable[[Reported], list[Part]], reported: Reported) -> Section:
-    try:
+def _section(name: str, build: _Build, read: _Read, reported: Reported) -> Section:
+    """Build a section of the runs that can be read; only where that fails, each is read by itself before."""
+    with contextlib.suppress(UserError):
         return Section(name, build(reported))
+    problems: dict[Path, UserError] = {}
+    for run in reported.runs:
+        try:
+            read(run)
+        except UserError as error:
+            problems[run.path] = error
+    rest = dataclasses.replace(reported, groups=without_runs(reported.groups, problems))
+    try:
+        parts = build(rest) if rest.groups else []
     except UserError as error:
-        warnings.warn(f"the report lacks '{name}': {error}", stacklevel=3)
-        return Section(name, [Text(f"Left out: {error}", is_remark=True)])
+        parts, problems = [], {Path(): error}
+    remarks = [Text(f"Left out: {problem}", is_remark=True) for problem in problems.values()]
+    for problem in problems.values():
+        warnings.warn(f"'{name}' of the report is incomplete: {problem}", stacklevel=3)
+    return Section(name, [*parts, *remarks])
+
+
+def _alone(reported: Reported, run: Run) -> Reported:
+    return dataclasses.replace(reported, groups=[("", [run])])
+
+
+def _nothing(run: Run) -> None:
+    """Read no file of a run beyond those that were read when it was loaded."""
 
 
 def _asked(reported: Reported) -> list[Part]:
@@ -74,7 +106,9 @@ def _asked(reported: Reported) -> list[Part]:
         parts.append(Text(f"Not finished, and left out: {', '.join(reported.missing)}.", is_remark=True))
     if reported.lacking:
         names = ", ".join(reported.lacking)
-        parts.append(Text(f"Without {readable(reported.metric)}, and left out: {names}.", is_remark=True))
+        parts.append(
+            Text(f"Without a readable {readable(reported.metric)}, and left out: {names}.", is_remark=True)
+        )
     return parts
 
 
@@ -132,22 +166,27 @@ def _pivots(reported: Reported) -> list[Part]:
 def _curves(reported: Reported) -> list[Part]:
     if reported.single:
         return _own_picture(reported.single, "curves")
+    remarks = [Text(f"{remark}.", is_remark=True) for _, runs in reported.groups if (remark := gaps(runs))]
+    return [_curves_picture(reported), *remarks]
+
+
+def _curves_picture(reported: Reported) -> Picture:
     caption = (
         f"{_unit(reported.metric)} against rounds: means over seeds, with bands of one standard deviation"
     )
     sweep = reported.sweep
     if sweep is None:
-        return [_drawn("curves.png", caption, lambda path: plot_groups(reported.groups, path))]
+        return _drawn("curves.png", caption, lambda path: plot_groups(reported.groups, path))
     loaded = load_finished(sweep, [reported.metric])
     (metric, runs), *_ = loaded.items()
     drawn, newest = (
         sweep.path / "comparison.png",
         max(_changed(run.path / "summary.json") for run in reported.runs),
     )
-    if metric == sweep.metrics[0] and drawn.is_file() and _changed(drawn) >= newest:
-        return [Picture("curves.png", read_regular(drawn), caption)]
+    if metric == shown_metrics(sweep)[0] and drawn.is_file() and _changed(drawn) >= newest:
+        return Picture("curves.png", read_regular(drawn), caption)
     pivot = axes_pivot(sweep, runs, metric)
-    return [_drawn("curves.png", caption, lambda path: plot_sweep(pivot, metric, path))]
+    return _drawn("curves.png", caption, lambda path: plot_sweep(pivot, metric, path))
 
 
 def _costs(reported: Reported) -> list[Part]:
@@ -183,13 +222,22 @@ def _labels(reported: Reported) -> list[Part]:
 
 
 def _participation(reported: Reported) -> list[Part]:
-    try:
-        table = Table(*participation_table(reported.runs, reported.metric))
-    except NoDataError:
+    runs = [run for run in reported.runs if _took_part(run)]
+    if not runs:
         return []
+    table = Table(*participation_table(runs, reported.metric))
     # The final metric is in the table of results.
     parts: list[Part] = [Table(table.header[:-1], [row[:-1] for row in table.rows])]
     return parts + (_own_picture(reported.single, "participation") if reported.single else [])
+
+
+def _took_part(run: Run) -> bool:
+    """Return whether a run has a record of who took part; a damaged one is an error."""
+    try:
+        participation_counts(run.path)
+    except NoDataError:
+        return False
+    return True
 
 
 def _fairness(reported: Reported) -> list[Part]:

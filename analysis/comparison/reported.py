@@ -1,14 +1,16 @@
 """The runs that a report is about."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from analysis.comparison.groups import Groups, by_label, load_groups, published_numbers, with_seeds, without
-from analysis.comparison.sweep_table import load_finished
+from analysis.comparison.sweep_table import load_finished, shown_metrics
 from analysis.reading.runs import Run, default_metric
 from analysis.reading.selection import chosen, unfinished_of
 from analysis.reading.sweep import Sweep, is_sweep, read_sweep
+from common.errors import UserError
 from common.request import Request, read_request
 
 
@@ -33,7 +35,7 @@ class Reported:
     missing : list of str
         The runs that have not finished.
     lacking : list of str
-        The finished runs that have not measured the metric.
+        The finished runs that have not measured the metric, or whose record of it is damaged.
     """
 
     title: str
@@ -65,7 +67,7 @@ def read_reported(paths: Sequence[Path], metric: str | None = None) -> Reported:
         If none has finished, or the only one is no run directory or damaged.
     """
     finished = chosen(paths)
-    requests = list(dict.fromkeys(map(_request, finished)))
+    requests = _requests(finished)
     if len(finished) == 1 and is_sweep(finished[0]):
         return _of_sweep(read_sweep(finished[0]), metric, requests)
     groups = load_groups(finished, metric or default_metric(finished))
@@ -78,10 +80,7 @@ def read_reported(paths: Sequence[Path], metric: str | None = None) -> Reported:
 
 
 def _of_sweep(sweep: Sweep, metric: str | None, requests: list[Request]) -> Reported:
-    metrics = list(sweep.metrics)
-    if metrics == ["test_accuracy"] and not any(entry.published for entry in sweep.runs):
-        metrics = [default_metric([sweep.path])]  # the file does not say what it is about
-    loaded = load_finished(sweep, [metric] if metric else metrics)
+    loaded = load_finished(sweep, [metric] if metric else shown_metrics(sweep))
     shown, runs = next(iter(loaded.items()))
     found = by_label(sweep, runs)
     numbers = {sweep.label(entry): entry.published for entry in sweep.runs if shown == sweep.metrics[0]}
@@ -94,6 +93,17 @@ def _of_sweep(sweep: Sweep, metric: str | None, requests: list[Request]) -> Repo
     missing = [run.name for run in sweep.runs if not run.is_finished]
     lacking = without(groups, [sweep.path])
     return Reported(sweep.path.resolve().name, shown, groups, sweep, published, requests, missing, lacking)
+
+
+def _requests(directories: Sequence[Path]) -> list[Request]:
+    """Return what was asked; a damaged file, which nothing but this needs, is a warning."""
+    found: dict[Request, None] = {}
+    for directory in directories:
+        try:
+            found[_request(directory)] = None
+        except UserError as error:
+            warnings.warn(f"the report does not say what was asked of {directory}: {error}", stacklevel=2)
+    return list(found)
 
 
 def _request(directory: Path) -> Request:

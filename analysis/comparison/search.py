@@ -1,21 +1,26 @@
 """Table and picture of a search: its metric against every searched key."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.command import command
+from analysis.command import add_picture, add_table, check_files, command, for_each
+from analysis.reading.run_directory import NoDataError
 from analysis.reading.runs import is_accuracy, readable
-from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
-from analysis.tables import as_csv, as_markdown
+from analysis.reading.selection import matching
+from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, panels, save
+from analysis.tables import as_csv, as_markdown, write_table
 from common.command_line import Parser, make_console
+from common.errors import UserError
 from common.files import write_atomic
 from common.search.trials import Trial, ranked, read_search, read_trials
 
@@ -29,12 +34,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write table and picture again, as they are at the end of the search."""
     parser = Parser(
         prog="python -m analysis search",
-        description="Table and picture of a search, finished or not: search.csv, search.md, search.png.",
+        description="Table and picture of searches, finished or not: search.csv, search.md, search.png.",
     )
-    parser.add_argument("directory", metavar="SEARCH", type=Path, help="directory of a search")
-    directory = parser.parse_args(arguments).directory
+    parser.add_argument(
+        "directories", metavar="SEARCH", nargs="+", type=Path, help="directory of a search, or a pattern"
+    )
+    add_picture(parser, "also draw the picture of one search into this file")
+    add_table(parser)
+    options = parser.parse_args(arguments)
+    check_files(options)
+    directories = matching(options.directories)
+    if len(directories) > 1 and (options.out or options.table):
+        raise UserError(
+            f"--out and --table take one search, and these are {len(directories)}: leave them out"
+        )
+    for_each(directories, lambda directory: _write_and_print(directory, options))
+
+
+def _write_and_print(directory: Path, options: argparse.Namespace) -> None:
     for file in write_search_report(directory, make_console()):
         print(file)
+    search = read_search(directory)
+    trials = read_trials(directory, search["objective"])
+    if options.table:
+        rows = _rows(_ordered(trials, search["maximize"]), list(search["keys"]), search["objective"])
+        print(write_table(options.table, *rows))
+    if options.out:
+        if all(trial.value is None for trial in trials):
+            raise NoDataError(f"{directory}: no trial has a value yet")
+        print(plot_search(search, trials, options.out))
 
 
 def write_search_report(directory: Path, console: Console) -> list[Path]:
@@ -111,17 +139,20 @@ def plot_search(search: dict[str, Any], trials: Sequence[Trial], path: Path) -> 
     per_row = min(len(keys), _PANELS_IN_A_ROW)
     num_rows = -(-len(keys) // per_row)
     figure = new_figure(max(1.4, per_row) * _PANEL[0], num_rows * _PANEL[1] + 0.4)
-    panels = figure.subplots(num_rows, per_row, sharey=True, squeeze=False).ravel()
+    found = panels(figure, len(keys), per_row, sharey=True)
     best = next(iter(ranked(list(trials), search["maximize"])), None)
     objective = search["objective"]
-    for number, (key, axes) in enumerate(zip(keys, panels, strict=False)):
+    legend: dict[str, Artist] = {}
+    for key, axes in zip(keys, found, strict=True):
         _draw(axes, key, search["keys"][key], trials, best, 100 if is_accuracy(objective) else 1)
         unit = f"{readable(objective)} (%)" if is_accuracy(objective) else readable(objective)
-        label_axes(axes, key, unit if number % per_row == 0 else "")
-    for axes in panels[len(keys) :]:
-        axes.remove()
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=TEXT_SIZE - 1, frameon=False)
+        place = axes.get_subplotspec()
+        label_axes(axes, key, unit if place is None or place.is_first_col() else "")
+        handles, labels = axes.get_legend_handles_labels()
+        legend = dict(zip(labels, handles, strict=True)) | legend  # no key is in every trial
+    figure.legend(
+        legend.values(), legend, loc="outside upper center", ncols=3, fontsize=TEXT_SIZE - 1, frameon=False
+    )
     return save(figure, path)
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from analysis.comparison.pivot import Pivot
 from analysis.comparison.sweep_plot import plot_sweep
-from analysis.comparison.sweep_table import Loaded, Rows, axes_pivot, load_finished, run_rows
+from analysis.comparison.sweep_table import Loaded, Rows, axes_pivot, load_finished, run_rows, shown_metrics
 from analysis.reading.runs import is_accuracy, readable
 from analysis.reading.sweep import read_sweep
 from analysis.tables import as_csv, as_latex, as_markdown, print_table
@@ -34,7 +34,7 @@ def write_report(path: Path, console: Console) -> list[Path]:
         If no run has finished, or the runs lack every metric.
     """
     sweep = read_sweep(path)
-    loaded = load_finished(sweep, sweep.metrics)
+    loaded = load_finished(sweep, shown_metrics(sweep))
     pivots = {metric: axes_pivot(sweep, runs, metric).finished() for metric, runs in loaded.items()}
     header, rows = run_rows(sweep, loaded)
     write_atomic(path / "table.csv", as_csv(header, rows).encode())
@@ -56,8 +56,10 @@ def write_report(path: Path, console: Console) -> list[Path]:
 def title(pivot: Pivot, metric: str) -> str:
     """Say what the numbers of a table are."""
     parts = [f"final {readable(metric)}" + (" in %" if is_accuracy(metric) else "")]
-    if any(len(cell.runs) > 1 for cell in pivot.cells.values()):
-        parts.append("mean ± sample standard deviation over the seeds")
+    counts = sorted({len(cell.runs) for cell in pivot.cells.values() if cell.runs})
+    if counts and counts[-1] > 1:
+        number = f"{counts[-1]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        parts.append(f"mean ± sample standard deviation over {number} seeds")
     if pivot.has_published:
         parts.append("in parentheses: published, at full budget")
     return "; ".join(parts)

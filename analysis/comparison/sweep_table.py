@@ -1,8 +1,10 @@
 """The tables of a sweep: rows and columns by its axes, and one row per run."""
 
+import warnings
 from collections.abc import Sequence
 
 from analysis.comparison.pivot import Pivot
+from analysis.reading.run_directory import NoDataError
 from analysis.reading.runs import Run, default_metric, load_run, readable
 from analysis.reading.sweep import Sweep, SweepRun
 from common.errors import UserError
@@ -11,8 +13,17 @@ Rows = list[list[str]]
 Loaded = dict[str, dict[str, Run]]  # metric → name → run
 
 
+def shown_metrics(sweep: Sweep) -> list[str]:
+    """Return the metrics of a sweep's file; where it names none and no number, what says most of its runs."""
+    if list(sweep.metrics) == ["test_accuracy"] and not any(entry.published for entry in sweep.runs):
+        return [default_metric([sweep.path])]
+    return list(sweep.metrics)
+
+
 def load_finished(sweep: Sweep, metrics: Sequence[str]) -> Loaded:
-    """Read the finished runs through each metric; a run may lack a metric that others have.
+    """Read the finished runs through each metric; a run may lack one that others have, or be damaged.
+
+    A damaged run is a warning.
 
     Raises
     ------
@@ -29,8 +40,11 @@ def load_finished(sweep: Sweep, metrics: Sequence[str]) -> Loaded:
         for run in finished:
             try:
                 found[run.name] = load_run(run.path, metric)
+            except NoDataError as error:
+                problem = error
             except UserError as error:
                 problem = error
+                warnings.warn(f"left out: {error}", stacklevel=2)
         if found:
             loaded[metric] = found
     if not loaded and "test_accuracy" in metrics:  # the targets are numbers, or the test set was kept out
@@ -58,7 +72,7 @@ def axes_pivot(
     runs : dict
         name → run, as far as they have the metric.
     metric : str
-        The metric, which heads the only column if there is one axis.
+        The metric, which heads the only column if there is one axis, and is the only row if all are columns.
     rows, columns : sequence of str, optional
         Axes. By default the last one makes the columns and the others the rows.
     """
@@ -73,9 +87,8 @@ def axes_pivot(
     corner = ", ".join(rows) + (f" \\ {', '.join(columns)}" if columns else "")
     pivot = Pivot(corner)
     for entry in sweep.runs:
-        cell = pivot.at(
-            _joined(entry, rows) or metric, _joined(entry, columns) or f"final {readable(metric)}"
-        )
+        row = _joined(entry, rows) or (metric if shown else sweep.label(entry))
+        cell = pivot.at(row, _joined(entry, columns) or f"final {readable(metric)}")
         if entry.name in runs:
             cell.runs.append(runs[entry.name])
         if cell.published is None and metric == sweep.metrics[0]:

@@ -21,7 +21,16 @@ from scipy.stats import wasserstein_distance
 from analysis.command import add_picture, add_runs, add_table, check_files, command
 from analysis.reading.run_directory import update_files
 from analysis.reading.selection import begun_runs
-from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save, short_names
+from analysis.style import (
+    PALETTE,
+    TEXT_SIZE,
+    integer_ticks,
+    label_axes,
+    new_figure,
+    panels,
+    save,
+    short_names,
+)
 from analysis.tables import print_table, write_table
 from common.binary_files import read_safetensors
 from common.cka import linear_cka
@@ -143,9 +152,9 @@ def plot(run_dir: Path, layers: str = "", out: Path | None = None) -> Path:
     columns = min(_PANELS_IN_A_ROW, len(names))
     rows = -(-len(names) // columns)
     figure = new_figure(max(6, 3.8 * columns), 2.9 * rows + 0.4)
-    panels = figure.subplots(rows, columns, squeeze=False)
+    found = panels(figure, len(names), columns)
     scale = Normalize(min(updates), max(max(updates), min(updates) + 1))
-    for axes, name, title in zip(panels.flat, names, short_names(names), strict=False):
+    for axes, name, title in zip(found, names, short_names(names), strict=True):
         values = _moved(updates, name)
         if not values:
             label_axes(axes, "update", "density", f"{title}: all zero")
@@ -163,9 +172,7 @@ def plot(run_dir: Path, layers: str = "", out: Path | None = None) -> Path:
             )
         axes.ticklabel_format(style="sci", scilimits=(0, 0), axis="both")
         label_axes(axes, "update", "density", title if zeros < _TOLD else f"{title} ({zeros:.0%} zero)")
-    for axes in panels.flat[len(names) :]:
-        axes.remove()
-    bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=panels, label="round", shrink=0.8)
+    bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=found, label="round", shrink=0.8)
     integer_ticks(bar.ax.yaxis)
     return save(figure, out or run_dir / "plots" / "updates.png")
 

@@ -81,7 +81,7 @@ def load_run(run_dir: Path, metric: str) -> Run:
     metrics = read_metrics(run_dir).set_index("round")
     columns = [name for name in metric.split("|") if name in metrics]
     if not columns:
-        raise UserError(f"{run_dir} has no metric {metric!r}; metrics: {', '.join(metrics.columns)}")
+        raise NoDataError(f"{run_dir} has no metric {metric!r}; metrics: {', '.join(metrics.columns)}")
     curves = [metrics[name].dropna().rename(metric) for name in columns]
     curve = next((curve for curve in curves if not curve.empty), curves[0])
     if curve.empty:
@@ -97,8 +97,8 @@ def load_run(run_dir: Path, metric: str) -> Run:
 
 
 def _only_records(key: str) -> bool:
-    """Return whether a key says where a run writes what, which is no difference between experiments."""
-    return key in ("tracking", "observers") or key.startswith("run.")
+    """Return whether a key says what a run writes and where, which is no difference between experiments."""
+    return key in ("tracking", "observers") or key.startswith(("run.", "checkpoint.", "analysis."))
 
 
 def default_metric(paths: Sequence[Path]) -> str:

@@ -68,28 +68,41 @@ def _there(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
     found: list[Path] = []
     foreign: dict[Path, str] = {}
     for path in matching(paths):
-        if _is_run(path) or is_sweep(path):
-            found.append(path)
-        elif not path.is_dir():
+        inner = [path]
+        if not (_is_run(path) or is_sweep(path)):
+            inner = [part for part in _folders(path) if _is_run(part) or is_sweep(part)]
+        for part in inner:
+            try:
+                if not _is_run(part):
+                    read_sweep(part)
+                found.append(part)
+            except UserError as error:  # a damaged description
+                foreign[part] = str(error)
+        if not path.is_dir():
             foreign[path] = (
                 f"{path} is a file, and no run directory"
                 if path.exists()
                 else f"there is no run directory {path}"
             )
-        elif inner := [part for part in sorted(path.iterdir()) if _is_run(part) or is_sweep(part)]:
-            found += inner
-        else:
+        elif not inner:
             foreign[path] = (
                 f"{path} is no run directory and no sweep: it has no config.toml and no summary.json"
             )
     return list(dict.fromkeys(found)), foreign
 
 
+def _folders(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.is_dir() else []
+
+
 def _refuse_or_warn(found: Sequence[Path], foreign: dict[Path, str]) -> None:
     if not found:
         raise UserError(next(iter(foreign.values())))
-    if foreign:
-        warnings.warn(f"no run directories, and left out: {_named(list(foreign))}", stacklevel=3)
+    damaged = [path for path in foreign if is_sweep(path)]
+    for path in damaged:
+        warnings.warn(f"left out: {foreign[path]}", stacklevel=3)
+    if others := [path for path in foreign if path not in damaged]:
+        warnings.warn(f"no run directories, and left out: {_named(others)}", stacklevel=3)
 
 
 def _named(paths: Sequence[Path]) -> str:

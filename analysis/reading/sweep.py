@@ -70,8 +70,12 @@ class Sweep:
         return several or names
 
     def label(self, run: SweepRun) -> str:
-        """Return what a run is called among its sweep's: its labels of the shown axes, without the seed's."""
-        return _SEPARATOR.join(run.labels[axis] for axis in self.shown_axes) or run.name
+        """Return what a run is called among its sweep's: its labels of the shown axes, without the seed's.
+
+        The runs of a sweep over nothing but seeds repeat each other, and have the sweep's name.
+        """
+        labels = _SEPARATOR.join(run.labels[axis] for axis in self.shown_axes)
+        return labels or (self.path.resolve().name if SEED_KEY in self.axes else run.name)
 
     @property
     def finished(self) -> list[SweepRun]:

@@ -20,7 +20,7 @@ from tests.analysis.conftest import picture_is_drawn
 
 def test_median_and_band_of_three_seeds():
     curves = [pd.Series(values, index=[0, 5]) for values in ([1.0, 2.0], [3.0, 1.0], [2.0, 6.0])]
-    table = band(curves)
+    table = band(pd.concat(curves, axis=1))
     assert table["median"].tolist() == [2, 2]
     assert list(zip(table["low"], table["high"], strict=True)) == [(1, 3), (1, 6)]
     assert limits([table]) == pytest.approx((0.75, 6.2625))
@@ -31,7 +31,7 @@ def test_median_and_band_of_three_seeds():
     ("value", "expected"), [(2.0, (1.9, 2.1)), (-2.0, (-2.1, -1.9)), (0.0, (-0.05, 0.05))]
 )
 def test_limits_of_a_single_value_are_apart(value, expected):
-    assert limits([band([pd.Series([value])])]) == pytest.approx(expected)
+    assert limits([band(pd.DataFrame([value]))]) == pytest.approx(expected)
 
 
 def test_costs_add_up(make_run):

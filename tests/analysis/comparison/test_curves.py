@@ -3,6 +3,7 @@
 import unittest.mock
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.image import imread
 
@@ -119,7 +120,19 @@ def test_seven_lines_differ_without_colours_and_no_two_of_63_are_alike():
 
 def test_what_a_run_records_elsewhere_is_no_difference(make_run):
     plain = make_run("plain", (0.1, 0.5), seed=0, tracking="", observers="")
-    tracked = make_run("tracked", (0.1, 0.7), seed=1, tracking="tensorboard", observers="update_norm")
+    records = {"tracking": "tensorboard", "observers": "update_norm", "checkpoint__keep": "best"}
+    tracked = make_run("tracked", (0.1, 0.7), seed=1, analysis__update_rounds="1", **records)
     loaded = [load_run(run, "test_accuracy") for run in (plain, tracked)]
     assert differing_keys(loaded) == ["seed"]
     assert len(group_seeds(loaded)) == 1
+
+
+def test_a_mean_over_fewer_seeds_than_the_others_says_how_many(make_run):
+    whole = [make_run(f"seed{seed}", (0.1, value), seed=seed) for seed, value in enumerate((0.4, 0.6, 0.8))]
+    metrics = pd.read_csv(whole[2] / "metrics.csv")
+    metrics.drop(columns="test_loss").to_csv(whole[2] / "metrics.csv", index=False)
+    with pytest.warns(UserWarning, match="seed2 has no metric 'test_loss'"):
+        groups, found = load_metrics(whole, ["test_accuracy", "test_loss"])
+    _, ((_, accuracy, loss),) = curves.final_table(groups, found)
+    assert accuracy == "60.00 ± 20.00"
+    assert loss == "1.0000 ± 0.2828 (2 of 3)"  # losses are 2 (1 - accuracy): 1.2 and 0.8

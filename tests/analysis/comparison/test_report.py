@@ -10,6 +10,8 @@ import pytest
 
 from analysis.comparison.fairness import client_accuracies, fairness
 from analysis.comparison.report import main, write_page
+from analysis.comparison.sweep_report import write_report
+from common.command_line import make_console
 from common.errors import UserError
 from common.request import REQUEST_FILE, keeping_request, leading_comment, write_request
 from server.records.client_metrics import summarise_evaluations
@@ -41,6 +43,10 @@ def report(out, *paths):
 
 def cells(text):
     return [re.sub("<.*?>", "", cell) for cell in re.findall("<td>.*?</td>", text)]
+
+
+def rows(text):
+    return [cells(row) for row in re.findall("<tr>(?!<th>).*?</tr>", text, re.DOTALL) if "<td>" in row]
 
 
 def write_evaluations(run_dir, accuracies, server_round=4):
@@ -219,7 +225,83 @@ def test_refused_run_leaves_no_request(tmp_path):
 def test_a_damaged_file_of_one_run_costs_its_section_alone(sweep, tmp_path):
     damaged = next(path for path in sorted(sweep.iterdir()) if (path / "clients.csv").is_file())
     (damaged / "clients.csv").write_bytes(b"\xff\xfe")
-    with pytest.warns(UserWarning, match="the report lacks 'Participation': .*clients.csv"):
+    with pytest.warns(UserWarning, match="'Participation' of the report is incomplete: .*clients.csv"):
         text = report(tmp_path / "report.html", sweep)
-    assert re.search("Left out: .*clients.csv: it is not UTF-8", text)
-    assert "Settings in which the runs differ" in text
+    section = re.search("<h2>Participation</h2>.*?<h2>", text, re.DOTALL)[0]
+    assert re.search(f"Left out: .*{damaged.name}/clients.csv: it is not UTF-8", section)
+    named = [row[0] for row in rows(section)]
+    assert named == [
+        name for name in ("plain,seed0", "plain,seed1", "prox,seed0", "prox,seed1") if name != damaged.name
+    ]
+    # Costs need clients.csv too: of two seeds one remains, and the label says so.
+    costs = re.search("<h2>Costs</h2>.*?<h2>", text, re.DOTALL)[0]
+    assert [row[0] for row in rows(costs)] == ["plain", "prox (2 seeds)"]
+    assert "plain (2 seeds)" in re.search("<h2>Result</h2>.*?<h2>", text, re.DOTALL)[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.csv", "clients.csv", "evaluations.csv", "label_distribution.csv", "summary.json"]
+)
+def test_a_damaged_file_of_one_run_leaves_the_others_in_every_section(make_run, tmp_path, name):
+    runs = [make_run(run, method__name=run) for run in ("damaged", "whole")]
+    for run in runs:
+        write_evaluations(run, [0.5, 0.6])
+    before = re.findall("<h2>(.*?)</h2>", report(tmp_path / "before.html", *runs))
+    (runs[0] / name).write_bytes(b"\xff\xfe")
+    with pytest.warns(UserWarning, match=f"damaged/{name}: it is not UTF-8"):
+        text = report(tmp_path / "after.html", *runs)
+    after = re.findall("<h2>(.*?)</h2>", text)
+    assert {title.partition(" in which")[0] for title in before} <= {
+        title.partition(" in which")[0] for title in after
+    }
+    for title in ("Costs", "Who holds which labels", "Participation", "Fairness among clients"):
+        section = re.search(f"<h2>{title}</h2>.*?(<h2>|$)", text, re.DOTALL)[0]
+        assert "<img" in section or "whole" in section
+
+
+def test_a_damaged_request_costs_the_question_alone(make_run, tmp_path):
+    runs = [make_run("one"), make_run("other", seed=1)]
+    write_request(runs[1], "# Why runs differ.", [])
+    (runs[0] / REQUEST_FILE).write_text("{}")
+    with pytest.warns(UserWarning, match="one/request.json is damaged"):
+        text = report(tmp_path / "report.html", *runs)
+    assert "Why runs differ." in text
+
+
+def test_seeds_are_repetitions_also_where_they_are_the_only_axis(make_run, tmp_path):
+    content = {"axes": {"seed": ["seed0", "seed1"]}, "metrics": ["test_accuracy"], "runs": {}}
+    for seed, final in enumerate((0.6, 0.7)):
+        make_run(f"seed{seed}", (0.1, final), seed=seed)
+        labels = {"labels": {"seed": f"seed{seed}"}, "directory": f"seed{seed}", "published": 64.5}
+        content["runs"][f"seed{seed}"] = labels
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    (row,) = rows(
+        re.search("<h2>Result</h2>.*?<h2>", report(tmp_path / "report.html", tmp_path), re.DOTALL)[0]
+    )
+    assert row == [
+        f"{tmp_path.name} (2 seeds)",
+        "65.00 ± 7.07",
+        "65.00 ± 7.07",
+        "65.00 ± 7.07",
+        "64.5",
+        "+0.50",
+    ]
+
+
+def test_rounds_that_a_seed_lacks_are_named(make_run, tmp_path):
+    runs = [make_run("one", (0.1, 0.4, 0.6)), make_run("other", (0.1, None, 0.7), seed=1)]
+    remark = "curves of 2 runs leave out round 1, which not all have measured (other)"
+    with pytest.warns(UserWarning, match=re.escape(remark)):
+        assert remark in report(tmp_path / "report.html", *runs)
+
+
+def test_a_sweep_whose_file_names_no_metric_leads_with_the_accuracy_of_the_clients_own_models(sweep):
+    content = json.loads((sweep / "sweep.json").read_text())
+    for name, run in content["runs"].items():
+        run["published"] = None
+        if (metrics := sweep / name / "metrics.csv").is_file():
+            pd.read_csv(metrics).assign(personal_accuracy=0.875).to_csv(metrics, index=False)
+    (sweep / "sweep.json").write_text(json.dumps(content))
+    write_report(sweep, make_console())
+    assert (sweep / "table.md").read_text().startswith("final personal accuracy in %; mean")
+    assert "87.50 ± 0.00" in report(sweep / "report.html", sweep)

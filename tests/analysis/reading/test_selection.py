@@ -56,6 +56,22 @@ def _sweep(path: Path, published: dict[str, float | None]) -> None:
     (path / "sweep.json").write_text(json.dumps(content))
 
 
+def test_a_damaged_sweep_is_left_out_and_costs_its_runs_their_published_number_alone(make_run, tmp_path):
+    for sweep in ("whole", "damaged"):
+        make_run(f"{sweep}/a")
+        _sweep(tmp_path / sweep, {"a": 50.0})
+    (tmp_path / "damaged" / "sweep.json").write_text("{}")
+    with pytest.warns(UserWarning, match=r"left out: .*damaged/sweep.json is damaged"):
+        assert chosen([tmp_path / "whole", tmp_path / "damaged"]) == [tmp_path / "whole"]
+    with pytest.warns(UserWarning, match="left out"):
+        assert chosen([tmp_path]) == [tmp_path / "whole"]
+    with pytest.raises(UserError, match="is damaged"):
+        chosen([tmp_path / "damaged"])
+    groups = load_groups([tmp_path / "damaged" / "a"], "test_accuracy")
+    with pytest.warns(UserWarning, match="no published number for a: .*is damaged"):
+        assert published_numbers(groups) == {}
+
+
 def test_published_numbers_of_several_sweeps_and_single_runs(make_run, tmp_path):
     for sweep, number in (("one", 50.0), ("two", 60.0)):
         for name in ("a", "b"):

@@ -1,0 +1,55 @@
+"""Repetitions of a configuration at the rounds that all of them measured, and what that leaves out."""
+
+import warnings
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.comparison.groups import distinct_names
+from analysis.reading.runs import Run, readable
+
+_MOST_NAMED = 4
+
+
+def common_rounds(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return the metric of repetitions, a column each, at the rounds that all measured; others are a warning.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Runs that differ in the seed only, loaded with the same metric.
+    """
+    if remark := gaps(runs):
+        warnings.warn(remark, stacklevel=2)
+    # A mean over a changing set of seeds would jump.
+    return pd.concat([run.curve for run in runs], axis=1, join="inner")
+
+
+def gaps(runs: Sequence[Run]) -> str:
+    """Return a sentence if repetitions have measured their metric in different rounds; else nothing."""
+    measured: set[int] = set().union(*(run.curve.index for run in runs))
+    lacking = [run for run in runs if measured > set(run.curve.index)]
+    if not lacking:
+        return ""
+    rounds = sorted(measured - set.intersection(*(set(run.curve.index) for run in runs)))
+    names = distinct_names([run.path for run in lacking])
+    who = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
+    ends = sorted({int(run.curve.index[-1]) for run in runs})
+    last = f"; the last values are of rounds {', '.join(map(str, ends))}" if len(ends) > 1 else ""
+    return (
+        f"{readable(str(runs[0].curve.name))}: curves of {len(runs)} runs leave out {_listed(rounds)},"
+        f" which not all have measured ({who}){last}"
+    )
+
+
+def _listed(rounds: Sequence[int]) -> str:
+    """Return ascending rounds as text, neighbours as a range."""
+    parts: list[list[int]] = []
+    for server_round in rounds:
+        if parts and server_round == parts[-1][-1] + 1:
+            parts[-1].append(server_round)
+        else:
+            parts.append([server_round])
+    texts = [str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts]
+    shown = ", ".join(texts[:_MOST_NAMED]) + (", ..." if len(texts) > _MOST_NAMED else "")
+    return f"{'round' if len(rounds) == 1 else 'rounds'} {shown}"
