@@ -37,13 +37,15 @@ def load_groups(directories: Sequence[Path], metric: str) -> Groups:
         if not is_sweep(directory):
             alone.append(load_run(directory, metric))
             return
-        prefix = f"{directory.resolve().name}: " if len(directories) > 1 else ""
+        name = directory.resolve().name
+        prefix = f"{name}: " if len(directories) > 1 else ""
         sweep = read_sweep(directory)
         loaded = next(iter(load_finished(sweep, [metric]).values()))
         found = by_label(sweep, loaded)
         if lacking := [entry.name for entry in sweep.finished if entry.name not in loaded]:
             warnings.warn(f"{directory}: without {metric}: {', '.join(lacking)}", stacklevel=2)
-        groups.extend((with_seeds(f"{prefix}{label}", runs), runs) for label, runs in found.items())
+        for label, runs in found.items():  # seeds alone have their sweep's name already
+            groups.append((with_seeds(label if label == name else f"{prefix}{label}", runs), runs))
 
     for_each(directories, load)
     groups += by_configuration(alone) if alone else []

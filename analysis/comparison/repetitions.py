@@ -20,7 +20,7 @@ def common_rounds(runs: Sequence[Run]) -> pd.DataFrame:
         Runs that differ in the seed only, loaded with the same metric.
     """
     if remark := gaps(runs):
-        warnings.warn(remark, stacklevel=2)
+        warnings.warn(remark, stacklevel=1)  # from one place: several pictures of the same runs say it once
     # A mean over a changing set of seeds would jump.
     return pd.concat([run.curve for run in runs], axis=1, join="inner")
 
@@ -36,8 +36,9 @@ def gaps(runs: Sequence[Run]) -> str:
     who = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
     ends = sorted({int(run.curve.index[-1]) for run in runs})
     last = f"; the last values are of rounds {', '.join(map(str, ends))}" if len(ends) > 1 else ""
+    metric = readable(str(runs[0].curve.name)).capitalize()
     return (
-        f"{readable(str(runs[0].curve.name))}: curves of {len(runs)} runs leave out {_listed(rounds)},"
+        f"{metric}: curves of {len(runs)} runs leave out {_listed(rounds)},"
         f" which not all have measured ({who}){last}"
     )
 
