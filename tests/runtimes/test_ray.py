@@ -1,8 +1,11 @@
 """Ray workers that die: their jobs run again elsewhere, with the same bits, and not for ever."""
 
+import contextlib
 import os
 import signal
+import time
 import tomllib
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ from server.interrupt import stop_between_rounds
 from server.records.progress import PlainLines
 from tests.conftest import Runner, small_config
 from tests.rows import untimed
-from tests.system.commands import summary
+from tests.system.commands import command, start, summary
+from tests.system.test_killed_process import wait_for_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -116,6 +120,36 @@ def test_sigterm_ends_a_run_between_rounds(actors: list[Any]) -> None:
     with stop_between_rounds(lambda text: None) as request:
         signal.raise_signal(signal.SIGTERM)
         assert request.requested
+
+
+def processes_with(mark: str) -> list[str]:
+    """Return the commands of the processes whose environment holds a text: what a program has started."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if mark.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
+def test_signals_leave_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C reaches all that the terminal has started; a second signal ends the run with jobs under way."""
+    mark = f"this-run-{uuid.uuid4()}"
+    monkeypatch.setenv("FLOWERBED_MARK", mark)
+    options: dict[str, Value] = {"rounds": 10_000, "clients__fraction": 1.0, "runtime__workers": 1}
+    arguments = command(tmp_path / "run", "--runtime", "ray", **options)
+    process = start(arguments, own_session=True)
+    wait_for_rows(tmp_path / "run" / "metrics.csv", 3)
+    assert any("raylet" in text for text in processes_with(mark))
+    os.killpg(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    deadline = time.monotonic() + 60
+    while left := processes_with(mark):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
 
 
 def test_workers_that_cannot_start_are_refused(actors: list[Any]) -> None:

@@ -19,8 +19,8 @@ def command(run_directory: Path, *arguments: str, **overrides: object) -> list[s
     return [sys.executable, "run_simulation.py", "--run-dir", str(run_directory), *assignments, *arguments]
 
 
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    """Start a command in the project's folder."""
+def start(arguments: list[str], own_session: bool = False) -> subprocess.Popen[str]:
+    """Start a command in the project's folder, if asked for as a terminal of its own would."""
     return subprocess.Popen(
         arguments,
         cwd=PROJECT_ROOT,
@@ -28,6 +28,7 @@ def start(arguments: list[str]) -> subprocess.Popen[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=own_session,
     )
 
 
