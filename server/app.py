@@ -5,7 +5,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.command_line import show_warnings_as_lines
 from common.config import Config
-from common.errors import UserError
+from common.errors import ClientFailureError, UserError
 from common.flower import RUN_ID
 from common.inactive import check_active
 from server.experiment import run_experiment
@@ -26,7 +26,8 @@ def main(grid: Grid, context: Context) -> None:
         if context.run_id == RUN_ID:  # a run of this process: its command line says how to resume
             raise
         return
-    except UserError as error:  # one line says it all, and Flower would print where in the code it was said
+    except (UserError, ClientFailureError, OSError) as error:
+        # What they say is enough, and Flower would print where in the code it was said.
         raise error.with_traceback(None) from None
 
     # Imported here: the first round need not wait for the drawing library.

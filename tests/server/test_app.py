@@ -1,0 +1,36 @@
+"""The ServerApp: what Flower's runtimes print of a run that has failed."""
+
+import errno
+import traceback
+from typing import Any
+
+import pytest
+from flwr.app import Context, RecordDict
+
+import server.app
+from common.errors import ClientFailureError, UserError
+from tests.clients.jobs import small
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "metrics.csv"),
+        ClientFailureError("client 1 failed in round 2"),
+        UserError("clients.count is 3"),
+    ],
+)
+def test_what_ended_a_run_is_printed_without_the_code_that_found_it(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(server.app, "run_experiment", fail)
+    context = Context(1, 1, {}, RecordDict(), dict(small().flat()))
+    grid: Any = None
+    with pytest.raises(type(error)) as caught:
+        server.app.main(grid, context)
+    lines = "".join(traceback.format_exception(caught.value)).splitlines()
+    assert lines[-1].endswith(str(error))
+    assert not any("in fail" in line for line in lines)
