@@ -161,7 +161,10 @@ def _remove_abandoned(folder: Path) -> None:
 
 def _write(folder: Path, raw: RawDataset, image_size: int) -> None:
     def allocate(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-        return np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=shape)
+        path = folder / f"{name}.npy"
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        _reserve(path)
+        return array
 
     decoded = decode(raw, image_size, allocate)
     for inputs in (decoded.train_inputs, decoded.test_inputs):
@@ -180,6 +183,13 @@ def _write(folder: Path, raw: RawDataset, image_size: int) -> None:
         "crc32": {name: _crc32(folder / f"{name}.npy") for name in (*_ARRAYS, *owned)},
     }
     (folder / _DESCRIPTION).write_bytes(seal(description))
+
+
+def _reserve(path: Path) -> None:
+    """Make sure of room for a whole file: without it, writing to the mapped file would end the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
 
 
 def _publish(partial: Path, final: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -114,6 +115,18 @@ def test_two_writers_at_once_leave_one_complete_entry(tmp_path: Path) -> None:
         writer.join()
     assert [result.train_inputs[:, 0, 0, 0].tolist() for result in results] == [[3, 4], [3, 4]]
     assert [path.name for path in (tmp_path / ".flowerbed-cache").iterdir()] == ["set-1"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without room on the disk, writing to a mapped file ends the process with SIGBUS."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"cannot write the cache .*: No space left on device"):
+        cache.open_entry(tmp_path, "set-1", lambda: _raw(iter([np.ones((2, 1, 2, 2), np.uint8)])), 0)
+    assert list((tmp_path / ".flowerbed-cache").iterdir()) == []
 
 
 def test_what_a_killed_writer_left_is_never_loaded_and_later_removed(
