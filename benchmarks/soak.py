@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.soak`` runs 10,000 rounds one client after the other; ``--carrier ray`` and
 ``--carrier grpc`` run others. The command is the one that a person starts; its process and all that it
-started are looked at from outside.
+started are looked at from outside. A second table says which programs use processor time and memory: of one
+that has ended, what it had when it was last looked at.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,18 +46,43 @@ class Sample:
     disk_mb: float
 
 
-def take(run_directory: Path, mark: str) -> Sample:
-    """Look at a run's processes and its folder."""
+@dataclass
+class Process:
+    """A process of a run, as it was last seen."""
+
+    program: str
+    peak_mb: float = 0.0
+    seconds: float = 0.0  # of processor time
+
+    def look(self, folder: Path, resident_mb: float) -> None:
+        """Take what has changed."""
+        times = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+        self.seconds = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+        self.peak_mb = max(self.peak_mb, resident_mb)
+
+
+def take(run_directory: Path, mark: str, seen: dict[str, Process]) -> Sample:
+    """Look at a run's processes and its folder; `seen` has each process by its id."""
     pids = _processes(mark)
     memory = files = threads = 0
     for folder in pids:
-        with contextlib.suppress(OSError, LookupError):  # a process that has just ended
+        with contextlib.suppress(OSError, LookupError, ValueError):  # a process that has just ended
             status = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines())
-            memory += int(status["RssAnon"].split()[0])
+            resident = int(status["RssAnon"].split()[0])
+            memory += resident
             threads += int(status["Threads"])
             files += len(os.listdir(folder / "fd"))
+            seen.setdefault(folder.name, Process(_program(folder))).look(folder, resident / 1e3)
     disk = sum(_size(path) for path in run_directory.rglob("*"))
     return Sample(_rounds(run_directory), memory / 1e3, files, threads, len(pids), disk / 1e6)
+
+
+def _program(folder: Path) -> str:
+    """Return the name of the program or the module that a process runs."""
+    words = (folder / "cmdline").read_text().replace("\0", " ").split()
+    names = [Path(word).name for word in words if not word.startswith("-")]
+    name = names[1] if len(names) > 1 and names[0].startswith("python") else "".join(names[:1])
+    return "clientapps" if "resident/server.py" in " ".join(words) else name
 
 
 def _processes(mark: str) -> list[Path]:
@@ -88,8 +114,10 @@ def _rounds(run_directory: Path) -> int:
     return 0
 
 
-def soak(carrier: str, rounds: int) -> tuple[list[Sample], float]:
-    """Run rounds; return samples in the order of time, and the seconds that it took.
+def soak(
+    carrier: str, rounds: int, settings: Mapping[str, object]
+) -> tuple[list[Sample], dict[str, Process], float]:
+    """Run rounds; return samples in the order of time, all processes, and the seconds that it took.
 
     Raises
     ------
@@ -98,24 +126,24 @@ def soak(carrier: str, rounds: int) -> tuple[list[Sample], float]:
     """
     directory = Path(tempfile.mkdtemp(prefix="soak-")) / "run"
     mark = f"{MARK}={directory}\0"
-    settings = [
-        part for key, value in {**TINY, "rounds": rounds}.items() for part in ("--set", f"{key}={value}")
-    ]
-    command = [sys.executable, *COMMANDS[carrier], "--run-dir", str(directory), *settings]
+    keys = {**TINY, "rounds": rounds, **settings}
+    assignments = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+    command = [sys.executable, *COMMANDS[carrier], "--run-dir", str(directory), *assignments]
     environment = {**os.environ, MARK: str(directory), "OMP_NUM_THREADS": "1"}
+    seen: dict[str, Process] = {}
     started, samples = time.monotonic(), []
     with (
         (directory.parent / "log").open("wb") as log,
         subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=log, stderr=log) as process,
     ):
         while process.poll() is None:
-            sample = take(directory, mark)
+            sample = take(directory, mark, seen)
             if sample.rounds > (samples[-1].rounds if samples else 0):
                 samples.append(sample)
             time.sleep(min(PAUSE_SECONDS, PAUSE_SECONDS * rounds / SHORT_RUN))
     if process.returncode:
         raise RuntimeError((directory.parent / "log").read_text()[-2000:])
-    return samples, time.monotonic() - started
+    return samples, seen, time.monotonic() - started
 
 
 def between(samples: Sequence[Sample], rounds: int) -> list[tuple[object, ...]]:
@@ -133,17 +161,36 @@ def between(samples: Sequence[Sample], rounds: int) -> list[tuple[object, ...]]:
     return rows
 
 
+def by_program(processes: Iterable[Process], rounds: int) -> list[tuple[object, ...]]:
+    """Return rows: program, how many processes ran it, the largest one's memory, and processor time."""
+    programs: dict[str, list[Process]] = {}
+    for process in processes:
+        programs.setdefault(process.program, []).append(process)
+    rows = [
+        (name, len(all_), max(one.peak_mb for one in all_), sum(one.seconds for one in all_) / rounds)
+        for name, all_ in programs.items()
+    ]
+    rows.sort(key=lambda row: -row[3])
+    return [(name, count, f"{peak:.0f}", f"{seconds:.3f}") for name, count, peak, seconds in rows[:10]]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     made = parser(__doc__)
     made.add_argument("--carrier", choices=list(COMMANDS), default="sequential")
     made.add_argument("--rounds", type=int, default=10_000)
+    made.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="of the run; repeatable"
+    )
     options = made.parse_args(arguments)
     rounds = 100 if options.tiny else options.rounds
-    samples, seconds = soak(options.carrier, rounds)
+    settings = dict(assignment.split("=", 1) for assignment in options.set)
+    samples, processes, seconds = soak(options.carrier, rounds, settings)
     columns = ("rounds", "MB resident", "files", "threads", "processes", "MB on disk")
     title = f"{rounds} rounds, {options.carrier}, {seconds:.0f} s: the most of each, all processes"
     show(title, columns, between(samples, rounds))
+    columns = ("program", "processes", "MB of the largest", "processor seconds a round")
+    show("By program, start and end of the run included", columns, by_program(processes.values(), rounds))
 
 
 if __name__ == "__main__":

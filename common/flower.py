@@ -13,9 +13,12 @@ from flwr.supercore.task_identity import TaskIdentity
 RUN_ID = 1
 SERVER_NODE_ID = 1  # flwr.common.constant.SUPERLINK_NODE_ID
 NODE_UNAVAILABLE = 5  # flwr.common.constant.ErrorCode.NODE_UNAVAILABLE
+# Of the same: a message or its reply did not arrive whole, or the process that was to answer it has died.
+REPLY_LOST = (3, 4, 8)  # MESSAGE_UNAVAILABLE, REPLY_MESSAGE_UNAVAILABLE, CLIENT_APP_CRASHED
 
 __all__ = [
     "NODE_UNAVAILABLE",
+    "REPLY_LOST",
     "RUN_ID",
     "SERVER_NODE_ID",
     "Metadata",

@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from common.errors import UserError, one_line
-from common.flower import NODE_UNAVAILABLE, is_simulation
+from common.flower import NODE_UNAVAILABLE, REPLY_LOST, is_simulation
 from common.records import CONFIG, DESCRIBE
 from server.messages.client_registry import ClientRegistry
 from server.messages.description import (
@@ -153,12 +153,17 @@ def discover_clients(grid: Grid, num_clients: int, timeout: float, say: Say = pr
             waiting.pause(found)
             continue
         asked |= set(new)
-        for description in describe(grid, new, num_clients, timeout):
+        lost: set[int] = set()
+        for description in describe(grid, new, num_clients, timeout, lost=lost):
             if description.client_id in found:
                 raise UserError(
                     f"two nodes have partition-id {description.client_id}: give each SuperNode its own"
                 )
             found[description.client_id] = description
+        if lost:
+            say(f"the answer of node {', '.join(map(str, sorted(lost)))} was lost: it is asked again")
+            asked -= lost
+            waiting.pause(found)
     descriptions = [found[client] for client in sorted(found)]
     check_agreement(descriptions)
     for remark in version_remarks(descriptions):
@@ -167,11 +172,17 @@ def discover_clients(grid: Grid, num_clients: int, timeout: float, say: Say = pr
 
 
 def describe(
-    grid: Grid, nodes: Iterable[int], num_clients: int, timeout: float, say: Say | None = None
+    grid: Grid,
+    nodes: Iterable[int],
+    num_clients: int,
+    timeout: float,
+    say: Say | None = None,
+    lost: set[int] | None = None,
 ) -> Iterable[Description]:
     """Ask nodes which client each is; those that have gone do not answer.
 
-    With `say`, a node that is misconfigured is a line instead of an error.
+    With `say`, a node that is misconfigured is a line instead of an error. Nodes whose answer was lost on the
+    way are put into `lost`.
 
     Raises
     ------
@@ -182,6 +193,10 @@ def describe(
     messages = {node: Message(query, dst_node_id=node, message_type=DESCRIBE) for node in nodes}
     for node, reply in exchange(grid, messages, timeout):
         if has_gone(reply):
+            continue
+        if reply.has_error() and reply.error.code in REPLY_LOST:
+            if lost is not None:
+                lost.add(node)
             continue
         if reply.has_error():
             reason = reply.error.reason or "a node could not describe itself"

@@ -7,7 +7,7 @@ from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 import server.messages.discovery
 from common.errors import UserError
-from common.flower import NODE_UNAVAILABLE, is_simulation, set_message_id
+from common.flower import NODE_UNAVAILABLE, REPLY_LOST, is_simulation, set_message_id
 from runtimes.local_grid import LocalGrid
 from server.messages.client_registry import ClientRegistry
 from server.messages.cohort_grid import CohortGrid
@@ -114,6 +114,19 @@ class TestDiscovery:
     def test_a_node_that_does_not_answer_is_missing(self) -> None:
         with pytest.raises(UserError, match="no node answers for client 1"):
             discover_clients(AnsweringGrid({2: describes(0), 3: lambda message: None}), 2, timeout=0.02)
+
+    def test_a_node_whose_answer_was_lost_is_asked_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server.messages.discovery, "_POLL_SECONDS", 0.001)
+        answers, said = iter([fails("upload", REPLY_LOST[1]), fails("died", REPLY_LOST[2]), describes(1)]), []
+        grid = AnsweringGrid({2: describes(0), 3: lambda message: next(answers)(message)})
+        assert discover_clients(grid, 2, 10, said.append).node_ids == {0: 2, 1: 3}
+        assert said.count("the answer of node 3 was lost: it is asked again") == 2
+
+    def test_but_not_for_longer_than_the_timeout(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server.messages.discovery, "_POLL_SECONDS", 0.001)
+        grid = AnsweringGrid({2: describes(0), 3: fails("died", REPLY_LOST[2])})
+        with pytest.raises(UserError, match="no node has partition-id 1"):
+            discover_clients(grid, 2, timeout=0.02)
 
     def test_a_misconfigured_node_speaks_for_itself(self) -> None:
         answers = {2: describes(0), 3: fails("this SuperNode has no partition id")}
