@@ -248,3 +248,17 @@ def test_a_part_of_a_gpu_is_measured_at_the_first_job(
     assert "Ray workers: 2, since 2 fit (2 CPUs / 0.25 = 8, 1 GPUs / 0.5 = 2)" in shown
     expected = run_small("sequential", **METHOD, rounds=1)
     assert summary(tmp_path / "ray")["model_sha256"] == summary(expected)["model_sha256"]
+
+
+def test_a_head_of_our_own_keeps_no_record_of_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would grow by 8 kB a round; the setting has to be there before Ray starts its processes."""
+    import ray
+
+    from runtimes.ray import start_ray
+
+    found: dict[str, str] = {}
+    monkeypatch.delenv("RAY_task_events_report_interval_ms", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: found.update(os.environ))
+    assert start_ray(small_config(runtime__name="ray"))
+    assert found["RAY_task_events_report_interval_ms"] == "0"

@@ -1,21 +1,31 @@
 """Faults of a federation's processes: the model is never another, and --resume ends with the same bits."""
 
+import contextlib
 import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runtimes.flower_environment import FlowerProcesses
-from tests.system.federation import Federation, model_of, undisturbed
+from tests.system import network
+from tests.system.federation import Federation, model_of, undisturbed, wait_until
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(sys.platform != "linux", reason="the guard finds processes in /proc"),
 ]
+takes_minutes = pytest.mark.skipif(
+    "FLOWERBED_LONG_TESTS" not in os.environ, reason="takes minutes: FLOWERBED_LONG_TESTS=1"
+)
+needs_root = pytest.mark.skipif(not network.IS_POSSIBLE, reason="makes a network namespace: needs root, ip")
 SECONDS = 300.0
+LONG = 900.0  # of steps that wait for Flower's heartbeats, on a machine that has other things to do
 
 
 @pytest.fixture
@@ -27,6 +37,18 @@ def federation(tmp_path: Path) -> Iterator[Federation]:
         federation.start_node(0)
         federation.start_node(1)
         yield federation
+
+
+@pytest.fixture
+def cut_off(tmp_path: Path) -> Iterator[tuple[Federation, network.Link]]:
+    """A federation with certificates and keys, whose node 1 is in another namespace; node 0 sends twice."""
+    with network.linked_namespace() as link, FlowerProcesses(tmp_path / "logs") as processes:
+        federation = Federation(tmp_path, processes, secure=True, host=network.HOST)
+        federation.start_superlink()
+        federation.start_node(1, before=link.inside)
+        processes.keep_clientapps()  # a process that stays here would be outside the namespace
+        federation.start_node(0, program=[sys.executable, "-m", "tests.system.sends_twice"])
+        yield federation, link
 
 
 def test_a_superlink_that_was_killed_is_started_again_on_its_database(federation: Federation) -> None:
@@ -48,7 +70,7 @@ def test_a_superlink_that_was_killed_is_started_again_on_its_database(federation
     assert model_of(federation.folder / "run") == expected
 
 
-@pytest.mark.skipif("FLOWERBED_LONG_TESTS" not in os.environ, reason="takes minutes: FLOWERBED_LONG_TESTS=1")
+@takes_minutes
 def test_a_node_that_was_killed_in_training_is_named_and_another_takes_its_place(
     federation: Federation,
 ) -> None:
@@ -68,3 +90,105 @@ def test_a_node_that_was_killed_in_training_is_named_and_another_takes_its_place
     assert "resumed after round 1 of 2" in federation.wait("run", SECONDS)
     assert federation.status() == "finished:completed"
     assert model_of(federation.folder / "run") == expected
+
+
+@takes_minutes
+def test_a_node_that_was_killed_while_sending_is_named_and_nothing_of_its_reply_counts(
+    federation: Federation,
+) -> None:
+    settings = federation.settings(rounds=2, checkpoint__every=1)
+    expected = undisturbed(federation.folder / "whole", settings)
+    held = federation.hold(2, 1)
+    federation.submit("run", settings)
+    federation.wait_for_held(2, 1, LONG)
+
+    federation.signal("superlink", signal.SIGSTOP)  # so that the reply is on its way for as long as it takes
+    before = federation.log("node-1").count("Sending: train")
+    held.unlink()
+    wait_until(lambda: federation.log("node-1").count("Sending: train") > before, SECONDS, "the reply")
+    federation.kill("node-1")
+    federation.signal("superlink", signal.SIGCONT)
+    federation.start_node(1, "another-node-1")
+    assert "client 1 failed in round 2" in federation.wait("run", LONG)
+    assert federation.status() == "finished:failed"
+
+    federation.submit("run", settings, resume=True)
+    assert "resumed after round 1 of 2" in federation.wait("run", LONG)
+    assert model_of(federation.folder / "run") == expected
+
+
+@takes_minutes
+@needs_root
+def test_a_cut_shorter_than_the_heartbeats_doubled_replies_and_a_stray_node_change_nothing(
+    cut_off: tuple[Federation, network.Link],
+) -> None:
+    federation, link = cut_off
+    settings = federation.settings(rounds=3, checkpoint__every=1, failures__timeout=LONG)
+    held = federation.hold(2, 1)
+    federation.submit("run", settings)
+    federation.wait_for_held(2, 1, LONG)
+
+    federation.start_node(5, "stray", among=6)
+    link.cut()
+    held.unlink()
+    time.sleep(20)
+    link.mend()
+    federation.wait("run", LONG)
+    assert federation.status() == "finished:completed"
+    assert federation.log("node-0").count("sent again") >= 3
+    assert model_of(federation.folder / "run") == undisturbed(federation.folder / "whole", settings)
+
+
+@takes_minutes
+@needs_root
+def test_a_slow_node_and_a_longer_cut_cost_the_rounds_in_which_they_happen(
+    cut_off: tuple[Federation, network.Link],
+) -> None:
+    federation, link = cut_off
+    drop: dict[str, str | float] = {"failures__policy": "drop", "failures__max_fraction": 0.5}
+    settings = federation.settings(rounds=6, checkpoint__every=1, failures__deadline=60.0, **drop)
+    held = federation.hold(2, 1)
+    federation.submit("run", settings)
+    federation.wait_for_held(2, 1, LONG)
+    wait_until(lambda: "round 2: dropped client 1" in federation.log("run"), LONG)
+    held.unlink()
+    wait_until(lambda: "(late replies of this run: 1)" in federation.log("run"), LONG)
+
+    link.cut()
+    wait_until(lambda: federation.log("run").count("dropped client 1") > 1, LONG)
+    link.mend()
+    federation.wait("run", LONG)
+    assert federation.status() == "finished:completed"
+
+
+@takes_minutes
+@needs_root
+def test_a_full_disk_of_the_server_is_one_line_and_nothing_committed_is_lost(federation: Federation) -> None:
+    settings = federation.settings(rounds=2, checkpoint__every=1)
+    with small_disk(federation.folder / "run") as disk:
+        held = federation.hold(2, 1)
+        federation.submit("run", settings)
+        federation.wait_for_held(2, 1, LONG)
+        ballast = disk / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        held.unlink()
+        assert "No space left on device" in federation.wait("run", LONG)
+        assert federation.status() == "finished:failed"
+
+        ballast.unlink()
+        federation.submit("run", settings, resume=True)
+        assert "resumed after round 1 of 2" in federation.wait("run", LONG)
+        assert model_of(disk) == undisturbed(federation.folder / "whole", settings)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """Mount a disk of 8 MB."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
