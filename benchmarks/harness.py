@@ -56,7 +56,8 @@ def run(config: Config, grid_class: Callable[..., LocalGrid] = SequentialGrid) -
     """Run an experiment in a temporary run directory and return it."""
     directory = Path(tempfile.mkdtemp(prefix="benchmark-")) / "run"
     config = Config.from_flat({**config.flat(), "run.directory": str(directory)})
-    return run_experiment(config, grid_class(app, config.clients.count, config.flat()), Silence())
+    with grid_class(app, config.clients.count, config.flat()) as grid:
+        return run_experiment(config, grid, Silence())
 
 
 def show(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
