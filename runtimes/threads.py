@@ -13,10 +13,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from flwr.app import Context, Message, MessageType
 
-from clients.app import answer_together, prepare_threads
+from clients.app import answer_together, parse_run_config, prepare_threads
 from runtimes.capacity import Machine, workers_that_fit
 from runtimes.local_grid import stacks
 from runtimes.sequential import SequentialGrid
+from server.measurer import Candidate, Measurer, Measures, Share, make_measurer
 
 _AHEAD = 2  # jobs a thread that are handed out: while one is reduced, no thread waits
 
@@ -32,6 +33,7 @@ class ThreadsGrid(SequentialGrid):
 
     _pool: ThreadPoolExecutor | None = None
     _why_alone = ""
+    _measurers: Sequence[Measurer] = ()
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
         """Spread the messages over the threads and yield the replies as they come."""
@@ -43,6 +45,20 @@ class ThreadsGrid(SequentialGrid):
             alone = "clients train one after the other, although runtime.name is 'threads'"
             self.note(f"{alone}: {self._why_alone}")
         return super().exchange(messages)
+
+    def measure(self, candidate: Candidate, num_batches: int) -> list[Measures | None]:
+        """Spread the test batches over the threads, which idle then; as `RayGrid.measure`."""
+        count = min(num_batches, self._num_workers)
+        if self._pool is None or count < 2:
+            return []
+        if not self._measurers:
+            first = make_measurer(parse_run_config(self._run_config))
+            self._measurers = [first, *(first.twin() for _ in range(self._num_workers - 1))]
+        jobs = [
+            self._pool.submit(measurer.measure_share, candidate, Share(index, count))
+            for index, measurer in enumerate(self._measurers[:count])
+        ]
+        return [None if job.exception() else job.result() for job in jobs]
 
     def close(self) -> None:
         """Let the threads finish the jobs that they have begun, and end them."""

@@ -1,5 +1,6 @@
 """What models do on the server's test and validation data, batch by batch."""
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -108,6 +109,15 @@ class Measurer:
                 "evaluate.test = false leaves nothing to evaluate: set dataset.validation-fraction above 0"
             )
         self.submodels = self._make_submodels(config.model.sizes)
+
+    def twin(self) -> "Measurer":
+        """Return a measurer with models of its own; the data are shared."""
+        other = copy.copy(self)
+        other.model = copy.deepcopy(self.model)
+        other.submodels = {
+            size: (copy.deepcopy(model), selection) for size, (model, selection) in self.submodels.items()
+        }
+        return other
 
     @property
     def num_batches(self) -> int:

@@ -15,6 +15,7 @@ from common.sections import Value
 from runtimes.run import make_grid
 from runtimes.threads import ThreadsGrid
 from server.experiment import run_experiment
+from server.measurer import Candidate, Measurer, Measures, Share
 from server.records.progress import PlainLines
 from tests.conftest import SIZES, Runner, small_config
 from tests.rows import untimed
@@ -67,10 +68,32 @@ def test_threads_have_the_bits_of_one_after_the_other(
     options = {**ALL, **options}
     path = run_threads(workers, **options)
     assert names == {f"client_{number}" for number in range(workers)}
-    expected = run_small("sequential", **options)
+    check_same(path, run_small("sequential", **options))
+
+
+def check_same(path: Path, expected: Path) -> None:
     assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
     ours, theirs = (untimed(pd.read_csv(run / "metrics.csv", dtype=str)) for run in (path, expected))
     pd.testing.assert_frame_equal(ours, theirs)
+
+
+def test_threads_share_the_test_batches(
+    run_threads: Threads, run_small: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[tuple[str, Share]] = []
+    measure = Measurer.measure_share
+
+    def noted(measurer: Measurer, candidate: Candidate, share: Share) -> Measures | None:
+        shares.append((threading.current_thread().name, share))
+        return measure(measurer, candidate, share)
+
+    monkeypatch.setattr(Measurer, "measure_share", noted)
+    options = {**SIZES, "method__name": "heteroavg", "rounds": 1, "evaluate__batch_size": 100}
+    path = run_threads(2, **options)
+    assert all(name.startswith("client_") for name, _ in shares)
+    assert len(shares) % 2 == 0
+    assert {share for _, share in shares} == {Share(0, 2), Share(1, 2)}
+    check_same(path, run_small("sequential", **options))
 
 
 def test_a_failing_client_ends_the_run(run_threads: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
