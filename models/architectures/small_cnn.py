@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.sections import Positive
 from models.architectures.images import image_shape
 from models.architectures.layers import Dropout
 from models.classifier import Classifier
@@ -18,22 +19,28 @@ DropoutProbability = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SmallCnn(Classifier):
-    """Two unpadded 3x3 convolutions, 2x2 max pooling, 128 hidden units."""
+    """Two unpadded 3x3 convolutions, 2x2 max pooling, one hidden layer."""
 
     def __init__(
-        self, input_shape: tuple[int, int, int], num_classes: int, dropout1: float, dropout2: float
+        self,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        channels: int,
+        hidden: int,
+        dropout1: float,
+        dropout2: float,
     ) -> None:
         super().__init__()
-        channels, height, width = input_shape
-        self.conv1 = nn.Conv2d(channels, 32, kernel_size=3)
-        self.conv2 = nn.Conv2d(32, 64, kernel_size=3)
+        input_channels, height, width = input_shape
+        self.conv1 = nn.Conv2d(input_channels, channels, kernel_size=3)
+        self.conv2 = nn.Conv2d(channels, 2 * channels, kernel_size=3)
         self.dropout1 = Dropout(dropout1)
-        self.fc1 = nn.Linear(64 * ((height - 4) // 2) * ((width - 4) // 2), 128)
+        self.fc1 = nn.Linear(2 * channels * ((height - 4) // 2) * ((width - 4) // 2), hidden)
         self.dropout2 = Dropout(dropout2)
-        self.classifier = nn.Linear(128, num_classes)
+        self.classifier = nn.Linear(hidden, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the 128 units after ReLU and dropout."""
+        """Return the hidden units after ReLU and dropout."""
         x = F.relu(self.conv2(F.relu(self.conv1(x))))
         x = self.dropout1(F.max_pool2d(x, 2))
         x = F.relu(self.fc1(x.flatten(1)))
@@ -45,6 +52,8 @@ def build(
     input_shape: tuple[int, ...],
     num_classes: int,
     *,
+    channels: Positive = 32,
+    hidden: Positive = 128,
     dropout1: DropoutProbability = 0.25,
     dropout2: DropoutProbability = 0.5,
 ) -> nn.Module:
@@ -56,9 +65,15 @@ def build(
         Channels, height and width.
     num_classes : int
         Number of classes.
+    channels : int, default 32
+        Channels of the first convolution; the second has twice as many.
+    hidden : int, default 128
+        Units of the hidden layer.
     dropout1 : float, default 0.25
         Dropout probability after the pooling.
     dropout2 : float, default 0.5
         Dropout probability after the hidden layer.
     """
-    return SmallCnn(image_shape("small-cnn", input_shape, smallest=6), num_classes, dropout1, dropout2)
+    return SmallCnn(
+        image_shape("small-cnn", input_shape, smallest=6), num_classes, channels, hidden, dropout1, dropout2
+    )

@@ -16,8 +16,8 @@ CHANGES: list[tuple[str, Callable[[dict[str, object]], object], str]] = [
     ("text", lambda card: card.update(mean=["x"]), "no numbers"),
     ("kind", lambda card: card.update(kind="sound"), "kind"),
     ("missing", lambda card: card.pop("model"), "model"),
-    ("unknown", lambda card: card.update(model="my-own"), "there is no 'my-own'"),
-    ("other", lambda card: card.update(model="mlp"), "does not fit model 'mlp'"),
+    ("unknown", lambda card: card.update(model="my-own", parameters={}), "there is no 'my-own'"),
+    ("other", lambda card: card.update(model="mlp", parameters={}), "does not fit model 'mlp'"),
     ("version", lambda card: card.update(format=2), "format"),
 ]
 

@@ -23,6 +23,7 @@ from tests.system.commands import run as run_process
 
 SWEEP = """
 rounds = 2
+model.name = "mlp"
 checkpoint.every = 1
 [axes.method.fedavg]
 method.name = "fedavg"
@@ -39,7 +40,8 @@ optimizer.learning-rate = 0.03
 "fedavg,iid" = 90.5
 """
 NAMES = ["fedavg,iid", "fedavg,nc2", "scaffold,iid", "scaffold,nc2"]
-SMALL = {key: value for key, value in SMALL_RUN.items() if key not in ("rounds", "checkpoint.every")}
+OF_SWEEP = ("rounds", "checkpoint.every", "model.channels", "model.hidden")
+SMALL = {key: value for key, value in SMALL_RUN.items() if key not in OF_SWEEP}
 LOCAL_ONLY = """
 from clients.base import Client
 

@@ -154,7 +154,7 @@ class TestPersonalParts:
     def test_only_the_shared_part_travels(self, run_small: Runner) -> None:
         whole = pd.read_csv(run_small("whole") / "metrics.csv")
         shared = pd.read_csv(run_small("shared", method__name="fedper") / "metrics.csv")
-        head = 4 * (128 * 10 + 10) * 3  # bytes of the head, for three clients
+        head = 4 * (32 * 10 + 10) * 3  # bytes of the head, for three clients
         for column in ("bytes_down", "bytes_up"):
             assert (whole[column] - shared[column]).loc[1:].tolist() == [head] * 3
         alone = pd.read_csv(run_small("alone", method__name="local-only") / "metrics.csv")

@@ -19,11 +19,12 @@ from runtimes import launch, realign, replay
 from server.checkpoints import checkpoint
 from server.observers import Round
 from server.round_loop import RoundLoop
-from tests.conftest import SMALL_RUN
+from tests.conftest import small_run
 
 
 def call(*arguments: str) -> int:
-    settings = [part for key, value in SMALL_RUN.items() for part in ("--set", f"{key}={value}")]
+    values = small_run(argument.partition("=")[0] for argument in arguments)
+    settings = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
     return run_simulation.main([*settings, *arguments])
 
 

@@ -16,9 +16,7 @@ from common.config import default_values
 from common.errors import UserError
 from common.records import Payload
 from server.messages.failed_job import FailedJob
-from tests.conftest import SMALL_RUN
-
-SETTINGS = [part for key, value in SMALL_RUN.items() for part in ("--set", f"{key}={value}")]
+from tests.conftest import small_run
 
 NO_EFFECT = [
     ("privacy.clip-norm=0.5", "privacy.clipping"),
@@ -89,8 +87,10 @@ KINDS = ["method.name", "participation.name", "partition.name", "model.name", "d
 
 
 def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, *assignments: str) -> str:
-    arguments = [part for text in assignments for part in ("--set", text)]
-    assert run_simulation.main([*SETTINGS, *arguments, "--run-dir", str(tmp_path / "run")]) == 2
+    values = small_run(text.partition("=")[0] for text in assignments)
+    texts = [*(f"{key}={value}" for key, value in values.items()), *assignments]
+    arguments = [part for text in texts for part in ("--set", text)]
+    assert run_simulation.main([*arguments, "--run-dir", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1

@@ -170,13 +170,18 @@ def test_arrays_are_predicted(run_small: Runner, tmp_path: Path) -> None:
     assert predict(run, tmp_path / "other.npz") == 2
 
 
+BATCH_NORM: dict[str, Value] = {
+    "model__name": "stage-resnet", "model__blocks": "1-1-1-1", "model__width": 4,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "keys",
     [
         {"method__name": "fedper"},
         {"method__name": "ditto"},
-        {"method__name": "fedbn", "model__name": "resnet20"},
-        {"method__name": "fedavg", "batch_norm__policy": "local", "model__name": "resnet20"},
+        {"method__name": "fedbn", **BATCH_NORM},
+        {"method__name": "fedavg", "batch_norm__policy": "local", **BATCH_NORM},
         {"method__name": "per-fedavg"},
     ],
     ids=lambda keys: "-".join(map(str, keys.values())),
