@@ -13,7 +13,9 @@ class FedBN(FedPer):
     """Shares all but the BatchNorm layers, which are found by their type."""
 
     EXAMPLE: ClassVar[dict[str, Value]] = {
-        "model.name": "resnet20",
+        "model.name": "stage-resnet",
+        "model.blocks": "1-1-1-1",
+        "model.width": 4,
     }
 
     personal_part: str = "batch-norm"

@@ -130,13 +130,11 @@ class Killed(BaseException):
     """Stands for a process that dies."""
 
 
-def test_same_seed_same_bits_and_another_seed_others(
-    method: str, reference: Reference, run_small: Runner
-) -> None:
-    first = reference.directory
-    assert model_hash(first) == model_hash(run_small("second", **options(method)))
-    third = run_small("third", seed=1, rounds=1, **options(method))
-    loss_of_round_1 = [metrics(path).set_index("round")["train_loss"][1] for path in (first, third)]
+def test_another_seed_has_other_bits(method: str, reference: Reference, run_small: Runner) -> None:
+    other = run_small("other", seed=1, rounds=1, **options(method))
+    loss_of_round_1 = [
+        metrics(path).set_index("round")["train_loss"][1] for path in (reference.directory, other)
+    ]
     assert pd.notna(loss_of_round_1).all()
     assert loss_of_round_1[0] != loss_of_round_1[1]
 
@@ -144,6 +142,8 @@ def test_same_seed_same_bits_and_another_seed_others(
 def test_a_run_that_is_extended_and_dies_in_a_round_ends_as_an_undisturbed_one(
     method: str, reference: Reference, run_small: Runner, tmp_path: Path
 ) -> None:
+    """Two runs of one seed, to begin with: they have the same bits after round 3, or not after round 5."""
+
     class DyingGrid(SequentialGrid):
         """Dies in round 5, after one of its clients has trained: past the checkpoint of round 4."""
 
@@ -156,6 +156,8 @@ def test_a_run_that_is_extended_and_dies_in_a_round_ends_as_an_undisturbed_one(
                 yield reply
 
     whole = run_small("whole", rounds=5, **options(method))
+    first = metrics(reference.directory)
+    pd.testing.assert_frame_equal(first, metrics(whole).iloc[: len(first)][first.columns])
     shutil.copytree(reference.directory, tmp_path / "parts")
     with pytest.raises(Killed):
         run_small("parts", DyingGrid, rounds=5, run__resume=True, **options(method))
