@@ -112,6 +112,13 @@ def run_small(tmp_path: Path) -> Runner:
     return run
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the plots and the report of a run that ends, which take longer than the runs of tests."""
+    monkeypatch.setattr("analysis.report.write_plots", lambda run_directory: [])
+    monkeypatch.setattr("analysis.comparison.report.write_page", lambda directory: None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_waiting_for_the_disk() -> Iterator[None]:
     """Leave out what only a power cut would show, for all that this process writes: dozens of times a run."""

@@ -12,7 +12,6 @@ import pytest
 
 import clients
 import run_simulation
-from analysis import report
 from analysis.comparison import sweep_report
 from clients.base import Client
 from clients.local.worker import get_worker
@@ -64,9 +63,8 @@ def _python_handlers() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _no_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the drawing, which takes longer than the runs, where a test does not look at it."""
-    monkeypatch.setattr(report, "write_plots", lambda run_directory: [])
+def _no_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
+    """Leave out the picture of the sweep, too, where a test does not look at it."""
     if "with_plots" not in request.fixturenames:
         monkeypatch.setattr(sweep_report, "plot_sweep", lambda pivot, metric, path: path)
 

@@ -22,6 +22,12 @@ from server.round_loop import RoundLoop
 from tests.conftest import small_run
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(request: pytest.FixtureRequest) -> None:
+    if request.function is not test_experiment_file_then_command_line:  # which looks at them
+        request.getfixturevalue("no_pictures")
+
+
 def call(*arguments: str) -> int:
     values = small_run(argument.partition("=")[0] for argument in arguments)
     settings = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]

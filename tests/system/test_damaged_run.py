@@ -16,6 +16,9 @@ from tests.system.commands import summary
 ROUNDS = {"rounds": 4, "checkpoint__every": 2}
 
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
 @pytest.fixture
 def whole(run_small: Runner) -> Path:
     return run_small("whole", rounds=6, checkpoint__every=2)

@@ -99,8 +99,16 @@ def test_every_kind_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("title", EXAMPLES)
-def test_an_example(title: str, plain_hash: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_example(
+    title: str,
+    plain_hash: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
     example = EXAMPLES[title]
+    if example.folder != "plots":
+        request.getfixturevalue("no_pictures")
     assert len(example.code.splitlines()) <= 25
     write(example, tmp_path)
     monkeypatch.chdir(tmp_path)  # the folder is given as the document gives it: relative

@@ -11,7 +11,7 @@ from run_simulation import main
 from tests.conftest import Runner
 from tests.system.commands import command, run, start, summary
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_pictures")]
 
 # Each program runs the command line after planting its own death.
 DIES_IN_ROUND = """

@@ -11,7 +11,6 @@ import pytest
 
 import run_simulation
 from analysis.__main__ import main as analyse
-from analysis.comparison import report as page
 from common.config import PROJECT_ROOT, parse_toml
 from common.plugins import use_folders
 from common.search.trials import Trial, Workers, ranked, read_trials, trial_path, write_trial
@@ -46,11 +45,7 @@ Searcher = Callable[..., int]
 
 
 @pytest.fixture(autouse=True)
-def _no_pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    from analysis import report
-
-    monkeypatch.setattr(report, "write_plots", lambda path: [])
-    monkeypatch.setattr(page, "write_page", lambda path: None)
+def _no_pages(no_pictures: None) -> Iterator[None]:
     yield
     use_folders("")
 

@@ -14,10 +14,7 @@ from tests.system.commands import summary
 SMALL = ["--set", "model.name=linear", "--set", "clients.count=3", "--set", "local.steps=2"]
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.report.write_plots", lambda path: [])
-    monkeypatch.setattr("analysis.comparison.report.write_page", lambda path: path)
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def profiled(path: Path, *arguments: str) -> int:

@@ -13,8 +13,6 @@ import pandas as pd
 import pytest
 from flwr.app import Message
 
-from analysis import report
-from analysis.comparison import report as page
 from clients.app import app
 from common.config import PROJECT_ROOT
 from common.errors import UserError
@@ -162,10 +160,7 @@ def lines(run: Path, name: str = "lines") -> list[list[Any]]:
     return [json.loads(line) for line in (run / "tracking" / name / "rows.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "write_plots", lambda path: [])
-    monkeypatch.setattr(page, "write_page", lambda path: None)
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture
