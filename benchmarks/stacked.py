@@ -86,11 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made = parser(__doc__)
     made.add_argument("--turns", type=int, default=5)
     made.add_argument("--more", type=int, default=10, help="further local steps")
+    made.add_argument("--models", nargs="*", choices=list(CASES), default=list(CASES), metavar="MODEL")
     options = made.parse_args(arguments)
     turns, more = (1, 1) if options.tiny else (options.turns, options.more)
     prepare_process(1)
     rows: list[tuple[object, ...]] = []
-    for name, case in list(CASES.items())[: 1 if options.tiny else None]:
+    for name in options.models[: 1 if options.tiny else None]:
+        case = CASES[name]
         for clients in (3,) if options.tiny else (16, 100) if name == PERCEPTRON else (16,):
             rounds = Rounds(case, clients)
             short, long = rounds.best(1, turns), rounds.best(1 + more, turns)

@@ -8,7 +8,7 @@ from typing import Any
 from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients.base import Client
+from clients.base import Client, Outcome
 from clients.local.incoming import NUM_CLIENTS, RefusedMessageError, check_message, check_size, read_sections
 from clients.local.kept_state import keep, settle
 from clients.local.sampling import check_course
@@ -26,7 +26,7 @@ from common.errors import (
     UnknownNameError,
     UserError,
 )
-from common.flower import RUN_ID
+from common.flower import RUN_ID, new_content, new_metrics, new_reply
 from common.plugins import folders, use_folders
 from common.records import (
     ARRAYS,
@@ -180,8 +180,8 @@ def _with_state(
             if not is_finite(value):
                 since = finite_since(metrics)
                 raise FloatingPointError(f"the client's state '{name}' is no longer finite in '{key}'{since}")
-    reply = RecordDict({name: to_record(section) for name, section in sections.items()})
-    reply[METRICS] = MetricRecord(dict(metrics))
+    records = {name: to_record(section) for name, section in sections.items()}
+    reply = new_content({**records, METRICS: new_metrics(metrics)})
     keep(context, client.state, client.client_id, message.content)
     return reply
 
@@ -301,7 +301,7 @@ def answer(message: Message, context: Context) -> Message:
 def _reply(job: Callable[[], RecordDict], message: Message, context: Context) -> Message:
     """Return what a job returns as the reply to a message, or its exception as an error reply."""
     try:
-        return Message(job(), reply_to=message)
+        return new_reply(job(), message)
     except UserError as error:
         return Message(Error(CLIENT_MISCONFIGURED, f"{error}{_where(error, context)}"), reply_to=message)
     except RefusedMessageError as error:
@@ -320,16 +320,17 @@ def answer_together(
 
     def prepare(job: tuple[Message, Context]) -> Client:
         (message, context), content = job, job[0].content
-        check_message("train", content)
+        if is_new := id(content) not in payloads:
+            check_message("train", content)
         settle(context.state, content)
         client = make_client(context, message)
-        if id(content) not in payloads:
-            payloads[id(content)] = read_sections(content)
+        if is_new:
+            payloads[id(content)] = client.worker.placed(read_sections(content))
         client.prepare(payloads[id(content)], config_record(content))
         return client
 
-    def conclude(job: tuple[Message, Context], client: Client, loss: float, started: float) -> Message:
-        return _reply(lambda: _with_state(client, *job, *client.conclude(loss, started)), *job)
+    def conclude(job: tuple[Message, Context], client: Client, outcome: Outcome) -> Message:
+        return _reply(lambda: _with_state(client, *job, *client.conclude(outcome)), *job)
 
     stacked = Answers(prepare, conclude, lambda job: answer(*job), say)
     yield from stacked(zip(messages, contexts, strict=True))

@@ -6,7 +6,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from flwr.app import ConfigRecord, MessageType
@@ -44,6 +44,24 @@ from models.measures.numbers import evaluate_numbers
 
 _KEPT = "kept-entries"
 Result = TypeVar("Result")
+
+
+class Outcome(NamedTuple):
+    """What a client has come to by the steps of its round.
+
+    Attributes
+    ----------
+    loss : float
+        Mean over the samples of the steps.
+    started : float
+        When the round began, by ``time.perf_counter``.
+    state : Tensors
+        The model's parameters and buffers.
+    """
+
+    loss: float
+    started: float
+    state: Tensors
 
 
 def _seeded(
@@ -197,41 +215,35 @@ class Client(Hooks, ListInterface):
         started = time.perf_counter()
         self.prepare(received, config)
         self.num_steps, loss = train_locally(self)
-        return self.conclude(loss, started)
+        return self.conclude(Outcome(loss, started, self.worker.state))
 
     def prepare(self, received: Payload, config: ConfigRecord) -> None:
         """Do what of a round comes before its steps; parameters as of ``train``."""
         self._receive(received, config)
         self.begin_round()
+        if self.overrides("begin_round"):
+            self.worker.has_trained()
 
-    def conclude(self, loss: float, started: float) -> tuple[Payload, dict[str, int | float]]:
-        """Do what of a round comes after its steps, and return what ``train`` does.
-
-        Parameters
-        ----------
-        loss : float
-            Mean over the samples of the round's steps.
-        started : float
-            When the round began, by ``time.perf_counter``.
-        """
+    def conclude(self, outcome: Outcome) -> tuple[Payload, dict[str, int | float]]:
+        """Do what of a round comes after its steps, and return what ``train`` does."""
         measured = self.training_metrics
         with torch.no_grad():
             extra = self.end_round(self.params)
         if self._kept_names:
-            self.state[_KEPT] = {name: self.worker.state[name].detach().clone() for name in self._kept_names}
+            self.state[_KEPT] = {name: outcome.state[name].detach().clone() for name in self._kept_names}
         metrics: dict[str, int | float] = {
             "num-examples": self.num_examples,
             "num-steps": self.num_steps,
             "num-samples": self.num_samples,
             "learning-rate": self.mean_rate,
-            "train_loss": loss,
+            "train_loss": outcome.loss,
             **measured,
-            "seconds": time.perf_counter() - started,
+            "seconds": time.perf_counter() - outcome.started,
         }
         if self.finite_steps is not None:
             metrics[FINITE_STEPS] = self.finite_steps
         personal = self.personal_names()
-        shared = {name: value for name, value in self.worker.state.items() if name not in personal}
+        shared = {name: value for name, value in outcome.state.items() if name not in personal}
         if attack := attack_of(self.worker.config, self.client_id):
             shared |= self._attacked(attack, shared)
         return {ARRAYS: shared, **extra}, metrics
@@ -336,13 +348,14 @@ class Client(Hooks, ListInterface):
     def _receive(self, received: Payload, config: ConfigRecord, job: str = MessageType.TRAIN) -> None:
         """Take what the server sent, and load the model: the global one with the client's own entries."""
         worker = self.worker
-        self.received = {
-            section: {name: value.to(worker.device) for name, value in values.items()}
-            for section, values in received.items()
-        }
-        check_sections(job, self.received, worker.state, self.personal_names(), self.receives())
+        self.received = worker.placed(received)
+        model, personal = self.received[ARRAYS], self.personal_names()
+        if personal or not worker.holds(model):  # else it is what another client of the stack has checked
+            check_sections(job, self.received, worker.state, personal, self.receives())
         self.begin(config)
-        worker.load(self.received[ARRAYS])
-        worker.load(self.state.get(_KEPT) or self.initial(self.personal_names()))
+        if not worker.holds(model):
+            worker.load(model)
+        if own := self.state.get(_KEPT) or self.initial(personal):
+            worker.load(own)
         if not self.state:
             self.state = self.init_state()

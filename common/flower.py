@@ -1,10 +1,15 @@
 """The one module that touches Flower's internals (flwr 1.39).
 
 Messages can be made only in a process that has a task identity, and get their id from a SuperLink. Our
-own Grids carry messages without one, so they do both here.
+own Grids carry messages without one, so they do both here. Records are made here whose parts are known to be
+right: Flower's constructors check each of them, and cost more than a local step of a small model.
 """
 
-from flwr.app import Message, RecordDict
+import time
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.app.metadata import Metadata
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
@@ -16,6 +21,9 @@ NODE_UNAVAILABLE = 5  # flwr.common.constant.ErrorCode.NODE_UNAVAILABLE
 # Of the same: a message or its reply did not arrive whole, or the process that was to answer it has died.
 REPLY_LOST = (3, 4, 8)  # MESSAGE_UNAVAILABLE, REPLY_MESSAGE_UNAVAILABLE, CLIENT_APP_CRASHED
 
+_NUMPY = "numpy.ndarray"  # flwr.common.constant.SType.NUMPY
+_Record = TypeVar("_Record", ArrayRecord, MetricRecord, RecordDict)
+
 __all__ = [
     "NODE_UNAVAILABLE",
     "REPLY_LOST",
@@ -25,6 +33,12 @@ __all__ = [
     "Run",
     "assume_task_identity",
     "is_simulation",
+    "new_array",
+    "new_array_record",
+    "new_content",
+    "new_messages",
+    "new_metrics",
+    "new_reply",
     "rebuild_message",
     "set_message_id",
 ]
@@ -51,3 +65,83 @@ def set_message_id(message: Message, message_id: str) -> None:
 def rebuild_message(content: RecordDict, metadata: Metadata) -> Message:
     """Put a message together whose content and metadata travelled apart."""
     return Message(content=content, metadata=metadata)  # type: ignore[call-overload, no-any-return]
+
+
+def new_array(dtype: str, shape: tuple[int, ...], data: bytes) -> Array:
+    """Return the array that these bytes in NumPy's ``.npy`` format are."""
+    array = Array.__new__(Array)
+    vars(array).update(dtype=dtype, shape=shape, stype=_NUMPY, data=data, _is_dirty=True)
+    return array
+
+
+def new_array_record(arrays: Mapping[str, Array]) -> ArrayRecord:
+    """Return a record that holds these arrays themselves; the constructor copies each of them."""
+    return _filled(ArrayRecord, arrays)
+
+
+def new_metrics(values: Mapping[str, int | float]) -> MetricRecord:
+    """Return a record of these metrics.
+
+    Raises
+    ------
+    TypeError
+        If one is no number.
+    """
+    if all(type(value) is float or type(value) is int for value in values.values()):
+        return _filled(MetricRecord, values)
+    return MetricRecord(dict(values))
+
+
+def new_content(records: Mapping[str, ArrayRecord | ConfigRecord | MetricRecord]) -> RecordDict:
+    """Return the content of a message."""
+    return _filled(RecordDict, records)
+
+
+def new_messages(content: RecordDict, message_type: str, node_ids: Iterable[int]) -> list[Message]:
+    """Return a message with this content to each of the nodes."""
+    messages: list[Message] = []
+    for node_id in node_ids:
+        if messages:
+            metadata = _like(messages[0].metadata, _dst_node_id=node_id)
+            messages.append(_message(content, metadata))
+        else:
+            messages.append(Message(content, dst_node_id=node_id, message_type=message_type))
+    return messages
+
+
+def new_reply(content: RecordDict, message: Message) -> Message:
+    """Return the reply to a message; it has to arrive while that is still valid."""
+    asked, created = message.metadata, time.time()
+    return _message(
+        content,
+        _like(
+            asked,
+            _message_id="",
+            _src_node_id=asked.dst_node_id,
+            _dst_node_id=asked.src_node_id,
+            _src_task_id=asked.dst_task_id,
+            _dst_task_id=asked.src_task_id,
+            _reply_to_message_id=asked.message_id,
+            _created_at=created,
+            _ttl=asked.created_at + asked.ttl - created,
+            _delivered_at="",
+        ),
+    )
+
+
+def _message(content: RecordDict, metadata: Metadata) -> Message:
+    message = Message.__new__(Message)
+    vars(message).update(_metadata=metadata, _content=content, _error=None)
+    return message
+
+
+def _like(metadata: Metadata, **differing: object) -> Metadata:
+    made = Metadata.__new__(Metadata)
+    vars(made).update(vars(metadata), **differing)
+    return made
+
+
+def _filled(kind: type[_Record], values: Mapping[str, object]) -> _Record:
+    record = kind()
+    vars(record)["_data"].update(values)
+    return record

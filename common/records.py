@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
+from common.flower import new_array, new_array_record
+
 Tensors = dict[str, torch.Tensor]
 Payload = dict[str, Tensors]
 _Record = TypeVar("_Record", ConfigRecord, MetricRecord)
@@ -75,7 +77,7 @@ def to_array(value: torch.Tensor | np.ndarray) -> Array:
     shape = ndarray.shape
     ndarray = np.ascontiguousarray(ndarray)
     data = b"".join((_npy_header(ndarray.dtype.str, shape), ndarray.reshape(-1).view(np.uint8).data))
-    return Array(_dtype_name(ndarray.dtype), shape, "numpy.ndarray", data)
+    return new_array(_dtype_name(ndarray.dtype), shape, data)
 
 
 def to_ndarray(array: Array) -> np.ndarray:
@@ -116,15 +118,7 @@ def _decoded(array: Array) -> np.ndarray:
 
 def to_record(section: Mapping[str, torch.Tensor]) -> ArrayRecord:
     """Serialise a section."""
-    return record_of({name: to_array(tensor) for name, tensor in section.items()})
-
-
-def record_of(arrays: Mapping[str, Array]) -> ArrayRecord:
-    """Return a record that holds these arrays; the constructor of ``ArrayRecord`` copies each of them."""
-    record = ArrayRecord()
-    for name, array in arrays.items():
-        record[name] = array
-    return record
+    return new_array_record({name: to_array(tensor) for name, tensor in section.items()})
 
 
 def to_tensors(record: Mapping[str, Array]) -> Tensors:

@@ -64,8 +64,13 @@ def _speak_for_all(config: Config, grid: Grid, dataset: Dataset) -> ClientRegist
 
 
 def client_counts(config: Config, dataset: Dataset) -> IndexArray:
-    """Return what ``Job.label_counts`` is for each client: int64, (clients, classes)."""
+    """Return what clients report as their label counts: int64, (clients, classes).
+
+    No classes if ``clients.report-labels`` is false.
+    """
     partition = partition_clients(config, dataset)
+    if not config.clients.report_labels:
+        return np.zeros((len(partition.sizes), 0), np.int64)
     if dataset.is_regression:
         return partition.sizes[:, np.newaxis]
     return label_counts(dataset.train.targets.numpy(), partition, dataset.num_classes)

@@ -8,10 +8,11 @@ from typing import Any
 from flwr.app import ArrayRecord, Message, MetricRecord
 
 from common.errors import UserError
+from common.flower import new_array_record
 from common.global_generators import seeded_globally
 from common.outside_code import runs_outside_code
 from common.randomness import torch_seed
-from common.records import record_of, to_record, to_tensors
+from common.records import to_record, to_tensors
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.resumable import PluginCode, check_fits
 from server.cohorts import Cohorts
@@ -244,4 +245,4 @@ class RoundLoop:
     def _shared_arrays(self) -> ArrayRecord:
         """Return what of the model travels: all but the entries that clients keep for themselves."""
         personal = self.parts.clients.personal_names
-        return record_of({name: array for name, array in self.arrays.items() if name not in personal})
+        return new_array_record({name: array for name, array in self.arrays.items() if name not in personal})

@@ -12,8 +12,9 @@ from flwr.serverapp.strategy import Strategy
 from common.cohort import cohort_size
 from common.config import Config
 from common.errors import UserError
+from common.flower import new_array_record
 from common.flower_limits import check_cohort
-from common.records import ARRAYS, Tensors, metrics_record, record_of, to_record, to_tensors
+from common.records import ARRAYS, Tensors, metrics_record, to_record, to_tensors
 from strategies._aggregation import WeightedAverage
 from strategies.fedavg import FedAvg, data_of
 
@@ -131,7 +132,7 @@ class FlowerStrategy(FedAvg):
             raise UserError(f"'flwr:{type(self.inner).__name__}' cannot aggregate: {error}") from None
         if parameters is None:
             return None, aggregated
-        return record_of({**parameters, **to_record(others.result())}), aggregated
+        return new_array_record({**parameters, **to_record(others.result())}), aggregated
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Pass on the metrics that all clients measured: a Flower strategy needs the same ones from all."""
@@ -171,7 +172,7 @@ def _completed(messages: Iterable[Message], arrays: ArrayRecord) -> list[Message
     completed = list(messages)
     for content in {id(message.content): message.content for message in completed}.values():
         sent = content.array_records[ARRAYS]
-        _replace(content, record_of({name: sent.get(name, array) for name, array in arrays.items()}))
+        _replace(content, new_array_record({name: sent.get(name, array) for name, array in arrays.items()}))
     return completed
 
 

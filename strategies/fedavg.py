@@ -15,6 +15,7 @@ from flwr.serverapp.strategy import Strategy
 
 from common.config import Config
 from common.errors import UserError
+from common.flower import new_content, new_messages
 from common.records import (
     ARRAYS,
     CONFIG,
@@ -199,10 +200,7 @@ class FedAvg(Strategy):
 
     def build_messages(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
         """Return one message with this content per node of the Grid."""
-        return [
-            Message(content, dst_node_id=node_id, message_type=message_type)
-            for node_id in grid.get_node_ids()
-        ]
+        return new_messages(content, message_type, grid.get_node_ids())
 
     # What hooks may use.
 
@@ -246,7 +244,7 @@ class FedAvg(Strategy):
         self.global_model = to_tensors(arrays)
         sections = {name: to_record(section) for name, section in self.broadcast(server_round).items()}
         return self.build_messages(
-            RecordDict({ARRAYS: arrays, **sections, CONFIG: config}), MessageType.TRAIN, grid
+            new_content({ARRAYS: arrays, **sections, CONFIG: config}), MessageType.TRAIN, grid
         )
 
     def aggregate_train(

@@ -54,6 +54,7 @@ def iterate_batches(
     per_pass = local.steps_per_pass(len(indices))
     while remaining:
         order = indices[torch.randperm(len(indices), generator=generator).to(indices.device)]
-        for batch in torch.split(order, local.batch_size)[: min(per_pass, remaining)]:
+        here = min(per_pass, remaining)
+        for batch in torch.split(order[: here * local.batch_size], local.batch_size):
             yield batch
             remaining -= 1

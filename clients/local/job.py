@@ -13,7 +13,7 @@ from clients.local.step_weights import step_weight_norm
 from clients.local.worker import Worker
 from common.budget import num_steps, round_budget
 from common.randomness import Purpose, torch_generator
-from common.rates import gradual_warmup_steps, learning_rate, step_factors, varies_by_step
+from common.rates import gradual_warmup_steps, step_factors
 from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, SERVER_ROUND, Payload, Tensors
 from common.sections import LocalSection
 from datasets.noise.client_noise import NoisyNormalizer, noise_levels
@@ -128,8 +128,8 @@ class Job:
     def step_rates(self, count: int) -> list[float]:
         """Return the learning rates of the first `count` local steps of this round."""
         config = self.worker.config
-        rate = learning_rate(config, self.server_round)
-        if not varies_by_step(config):
+        rate = self.worker.learning_rate(self.server_round)
+        if not self.worker.varies_by_step:
             return [rate] * count
         gradual = gradual_warmup_steps(config, config.local.steps_per_pass(self.num_examples))
         steps = range(self.first_step, self.first_step + count)

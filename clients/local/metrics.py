@@ -39,7 +39,7 @@ class TrainingMetrics:
         if self._measures_squares:
             self._squares.append(squared_losses(logits, labels).double().sum())
         if self._label_noise > 0:
-            losses = expected_loss(logits.float(), labels.clamp(min=0), self._label_noise, self._num_classes)
+            losses = expected_loss(precise(logits), labels.clamp(min=0), self._label_noise, self._num_classes)
             self._losses.append((losses * (labels >= 0)).sum())
 
     def add_clipping(self, is_clipped: torch.Tensor) -> None:
@@ -73,7 +73,12 @@ class TrainingMetrics:
         return results
 
 
+def precise(logits: torch.Tensor) -> torch.Tensor:
+    """Return logits in float32, or as they are if they are more precise."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 def squared_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the squared cross-entropy of each sample, 0 for padding (negative labels)."""
-    losses = F.cross_entropy(logits.float(), labels.clamp(min=0), reduction="none")
+    losses = F.cross_entropy(precise(logits), labels.clamp(min=0), reduction="none")
     return losses.square() * (labels >= 0)

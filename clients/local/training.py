@@ -25,7 +25,6 @@ from common.device import autocast
 from common.errors import UserError
 from common.global_generators import seed_again
 from common.randomness import Purpose, torch_seed
-from common.rates import varies_by_step
 from common.records import Tensors
 from common.sections import LocalSection
 from datasets.noise.label_noise import corrupt_labels
@@ -112,7 +111,7 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
     corrects_gradients = client.overrides("correct_gradients")
     chooses_names = client.overrides("trained_names")
     reset_optimizer(worker.optimizer, client.learning_rate)
-    rate_varies = not purpose and varies_by_step(worker.config)
+    rate_varies = not purpose and worker.varies_by_step
     clip_norm = worker.config.optimizer.clip_norm
     if rate_varies:
         rates = client.step_rates(num_steps(local, client.num_examples))
@@ -158,6 +157,7 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
             losses.append(loss.detach())
             sizes.append(len(batch))
     finally:
+        worker.has_trained()
         if chooses_names:
             _freeze_all_but(params, params)
 

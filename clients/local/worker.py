@@ -13,7 +13,8 @@ from clients.local.optimizers import form_of_state, make_optimizer
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
 from common.outside_code import runs_outside_code
-from common.records import Tensors
+from common.rates import learning_rate, varies_by_step
+from common.records import Payload, Tensors
 from datasets.configured import open_dataset
 from datasets.partition import Partition
 from datasets.partition_scheme import partition_clients
@@ -77,6 +78,13 @@ class Worker:
         if self.device.type == "cuda":
             key_recurrent_dropout(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)
+        # What was loaded last and the copies that were made last, with the versions of the entries then.
+        self._loaded: Mapping[str, torch.Tensor] | None = None
+        self._loaded_as: tuple[int, ...] = ()
+        self._copies: Tensors = {}
+        self._copied_as: tuple[int, ...] | None = None
+        self._trainings = 0
+        self._rate = -1, 0.0  # of a round
         self.optimizer = make_optimizer(self.parameters.values(), self.config.optimizer)
         self.__dict__.pop("optimizer_form", None)  # of another size
         # The arrays of a global model and its sums, or logits, on the test set (``evaluation.py``).
@@ -128,6 +136,46 @@ class Worker:
             self._partition = partition_clients(self.config, self.dataset)
         return self._partition[client_id]
 
+    def placed(self, received: Payload) -> Payload:
+        """Return the sections of a message on the device; those that are there are not copied."""
+        if all(value.device == self.device for values in received.values() for value in values.values()):
+            return received
+        return {
+            section: {name: value.to(self.device) for name, value in values.items()}
+            for section, values in received.items()
+        }
+
+    def holds(self, section: Tensors) -> bool:
+        """Return whether the resident model is as ``load`` has left it with this very section."""
+        return self._loaded is section and self._loaded_as == self._versions()
+
+    def snapshot(self) -> Tensors:
+        """Return copies of the model's entries, not to be written to: the same ones until it changes."""
+        if self._copied_as != (versions := self._versions()):
+            self._copies = {name: value.detach().clone() for name, value in self.state.items()}
+            self._copied_as = versions
+        return self._copies
+
+    def has_trained(self) -> None:
+        """Note that the model may have changed: torch does not count what fused optimisers write."""
+        self._trainings += 1
+
+    def _versions(self) -> tuple[int, ...]:
+        """Return how often each entry of the model has been written to, and how often it was trained."""
+        parts = (self.parameters, self.buffers)
+        return (self._trainings, *(value._version for part in parts for value in part.values()))
+
+    @functools.cached_property
+    def varies_by_step(self) -> bool:
+        """Whether the learning rate may change within a round."""
+        return varies_by_step(self.config)
+
+    def learning_rate(self, server_round: int) -> float:
+        """Return the learning rate of a round, as ``common.rates.learning_rate``."""
+        if self._rate[0] != server_round:
+            self._rate = server_round, learning_rate(self.config, server_round)
+        return self._rate[1]
+
     @torch.no_grad()
     def load(self, section: Mapping[str, torch.Tensor]) -> None:
         """Copy values into the resident model, by name.
@@ -145,6 +193,7 @@ class Worker:
                     f" '{self.config.model.name}'"
                 )
             state[name].copy_(value)
+        self._loaded, self._loaded_as = section, self._versions()
 
 
 @functools.lru_cache(maxsize=1)

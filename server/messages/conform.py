@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 from flwr.app import Array, ArrayRecord
 
-from common.records import record_of, to_array, to_ndarray
+from common.flower import new_array_record
+from common.records import to_array, to_ndarray
 from strategies._aggregation import whole
 
 
@@ -33,4 +34,4 @@ def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> Arra
                 values = whole(torch.from_numpy(values).double()).numpy()
             new = to_array(values.astype(old.dtype))
         conformed[name] = new
-    return record_of(conformed)
+    return new_array_record(conformed)

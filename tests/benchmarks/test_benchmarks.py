@@ -10,7 +10,11 @@ import pytest
 import benchmarks
 from server.records.run_directory import versions
 
-PROGRAMS = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name != "harness"]
+PROGRAMS = [
+    module.name
+    for module in pkgutil.iter_modules(benchmarks.__path__)
+    if module.name != "harness" and not module.ispkg
+]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

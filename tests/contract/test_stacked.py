@@ -13,6 +13,7 @@ from clients.local.stacked.answers import ALONE
 from clients.local.stacked.jobs import trained
 from clients.registry import complete
 from common.config import Config
+from common.flower import new_array_record
 from common.records import (
     ARRAYS,
     CONFIG,
@@ -20,7 +21,6 @@ from common.records import (
     PRELUDE,
     SERVER_ROUND,
     Tensors,
-    record_of,
     to_payload,
     to_record,
     to_tensors,
@@ -105,7 +105,7 @@ class Rounds:
     def _round(self, number: int, arrays: Any) -> Any:
         cohort = self._strategy.cohort(number) or list(range(self._grid.num_clients))
         view = CohortGrid(self._grid, [self._clients.node_ids[client] for client in cohort])
-        shared = record_of(
+        shared = new_array_record(
             {name: array for name, array in arrays.items() if name not in self._clients.personal_names}
         )
         config = ConfigRecord({SERVER_ROUND: number})

@@ -44,6 +44,7 @@ def numbers() -> Arrays:
     [
         {},
         {"partition__name": "dirichlet"},
+        {"clients__report_labels": False},
         {"partition__name": "quantity", "dataset__binarize": True},
         {"method__name": "fedper", "model__name": "small-cnn"},
         {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from clients.base import Client
+from clients.base import Client, Outcome
 from clients.local.stacked.jobs import Job, grouped, trained
 from clients.local.stacked.reasons import NotStackableError, check_stackable
 from common.errors import described
@@ -27,8 +27,7 @@ class Answers(Generic[Ticket, Reply]):
     prepare : callable
         Returns a ticket's client, ready to train; it may raise.
     conclude : callable
-        Makes the reply of a client that has trained, given the ticket, the client, its loss and the time at
-        which it would have begun by itself.
+        Makes the reply of a client that has trained, given the ticket, the client, and what it has come to.
     alone : callable
         Answers a ticket by itself, whatever was done for it before.
     say : callable
@@ -36,17 +35,20 @@ class Answers(Generic[Ticket, Reply]):
     """
 
     prepare: Callable[[Ticket], Client]
-    conclude: Callable[[Ticket, Client, float, float], Reply]
+    conclude: Callable[[Ticket, Client, Outcome], Reply]
     alone: Callable[[Ticket], Reply]
     say: Callable[[str], None]
 
     def __call__(self, tickets: Iterable[Ticket]) -> Iterator[Reply]:
         """Yield the replies, in any order."""
         jobs: list[Job[Ticket]] = []
+        stackable: set[int] = set()  # workers
         for ticket in tickets:
             try:
                 client = self.prepare(ticket)
-                check_stackable(client.worker)
+                if id(client.worker) not in stackable:
+                    check_stackable(client.worker)
+                    stackable.add(id(client.worker))
                 jobs.append(Job(client, ticket))
             except Exception as error:
                 self._say_why(error)
@@ -64,9 +66,9 @@ class Answers(Generic[Ticket, Reply]):
         """Answer as a stack, or one by one if that fails: then the one at fault has the error."""
         left = {id(job): job.ticket for job in jobs}
         try:
-            for job, loss, started in trained(jobs):
+            for job, outcome in trained(jobs):
                 del left[id(job)]
-                yield self.conclude(job.ticket, job.client, loss, started)
+                yield self.conclude(job.ticket, job.client, outcome)
         except Exception as error:
             self._say_why(error)
             for ticket in left.values():

@@ -36,14 +36,25 @@ _Owners = dict[str, list[tuple[dict[str, Any], str]]]
 _found: weakref.WeakKeyDictionary[nn.Module, _Owners] = weakref.WeakKeyDictionary()
 
 
-def signature_of(client: Hooks) -> Any:
-    """Return a value that is equal for two clients if their attributes can be stacked."""
+def signature_of(client: Hooks, known: dict[int, Any]) -> Any:
+    """Return a value that is equal for two clients if their attributes can be stacked.
+
+    `known` has, by their identity, the signatures of containers that clients have in common.
+    """
     values = vars(client)
     return (
         type(client),
         id(client.worker),
-        *((name, signature(values[name])) for name in attributes(client)),
+        *((name, _signature(values[name], known)) for name in attributes(client)),
     )
+
+
+def _signature(value: Any, known: dict[int, Any]) -> Any:
+    if not isinstance(value, dict) or not value:
+        return signature(value)
+    if id(value) not in known:
+        known[id(value)] = signature(value)
+    return known[id(value)]
 
 
 def attributes(client: Hooks) -> list[str]:

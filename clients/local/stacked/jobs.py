@@ -7,12 +7,12 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from clients.base import Client
+from clients.base import Client, Outcome
 from clients.local.optimizers import load_optimizer_state
 from clients.local.stacked.attributes import signature_of
 from clients.local.stacked.optimizer import COUNT
 from clients.local.stacked.training import StackedTraining
-from common.rates import varies_by_step
+from common.budget import num_steps
 
 Ticket = TypeVar("Ticket")
 
@@ -31,11 +31,17 @@ class Job(Generic[Ticket]):
     ----------
     start : Tensors
         The parameters and buffers that it begins with.
+    budget : LocalSection
+        Its local budget.
+    steps : int
+        How many steps that is.
     """
 
     def __init__(self, client: Client, ticket: Ticket) -> None:
         self.client, self.ticket = client, ticket
-        self.start = {name: value.detach().clone() for name, value in client.worker.state.items()}
+        self.budget = client.budget
+        self.steps = num_steps(self.budget, client.num_examples)
+        self.start = client.worker.snapshot()
         for name in _cached_properties(type(client)):  # they may look at what a stack has not
             getattr(client, name)
         if not client.overrides("loss"):
@@ -45,40 +51,54 @@ class Job(Generic[Ticket]):
 def grouped(jobs: Iterable[Job[Ticket]]) -> list[list[Job[Ticket]]]:
     """Return the jobs that make stacks, in the order of their first ones."""
     groups: dict[Any, list[Job[Ticket]]] = {}
+    known: dict[int, Any] = {}
     for job in jobs:
-        groups.setdefault(_signature(job.client), []).append(job)
+        groups.setdefault(_signature(job.client, known), []).append(job)
     return list(groups.values())
 
 
-def trained(jobs: Sequence[Job[Ticket]]) -> Iterator[tuple[Job[Ticket], float, float]]:
-    """Train a stack and yield each job with the mean loss, and the time when it would have begun by itself.
+def trained(jobs: Sequence[Job[Ticket]]) -> Iterator[tuple[Job[Ticket], Outcome]]:
+    """Train a stack and yield each job with what its client has come to.
 
-    The client's model and optimiser are the resident ones until the next is asked for.
+    If the method has an ``end_round``, the client's model and optimiser are the resident ones until the next
+    is asked for.
     """
     started = time.perf_counter()
     worker = jobs[0].client.worker
-    jobs = sorted(jobs, key=lambda job: -job.client.step_budget)
-    state = {name: torch.stack([job.start[name] for job in jobs]) for name in jobs[0].start}
-    training = StackedTraining([job.client for job in jobs], state)
+    jobs = sorted(jobs, key=lambda job: -job.steps)
+    state = {name: _stacked([job.start[name] for job in jobs]) for name in jobs[0].start}
+    training = StackedTraining([job.client for job in jobs], [job.budget for job in jobs], state)
     losses = training.run()
     share = (time.perf_counter() - started) / len(jobs)
-    for row, (job, loss) in enumerate(zip(jobs, losses, strict=True)):
+    ends = jobs[0].client.overrides("end_round")
+    rows = zip(*(value.detach().unbind() for value in state.values()), strict=True)
+    for row, (job, loss, values) in enumerate(zip(jobs, losses, rows, strict=True)):
         begun = time.perf_counter() - share
-        worker.load({name: value[row] for name, value in state.items()})
-        if job.client.overrides("end_round"):
+        own = dict(zip(state, values, strict=True))
+        if ends:
+            worker.load(own)
             worker.optimizer.state.clear()
             load_optimizer_state(worker.optimizer, job.client.params, training.optimizer_state(row))
-        yield job, loss, begun
+        yield job, Outcome(loss, begun, own)
 
 
-def _signature(client: Client) -> Any:
+def _stacked(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return tensors stacked along a first dimension: most often all are one and the same."""
+    first = values[0]
+    if all(value is first for value in values):
+        return first.expand(len(values), *first.shape).contiguous()
+    return torch.stack(list(values))
+
+
+def _signature(client: Client, known: dict[int, Any]) -> Any:
     """Return what clients of a stack have in common, in addition to the form of their attributes."""
     kept = client.initial_optimizer()
     counts = {key: float(value) for key, value in kept.items() if key.startswith(COUNT)}
-    rates = tuple(client.step_rates(client.step_budget)) if varies_by_step(client.worker.config) else ()
-    return signature_of(client), tuple(kept), tuple(counts.items()), rates
+    rates = tuple(client.step_rates(client.step_budget)) if client.worker.varies_by_step else ()
+    return signature_of(client, known), tuple(kept), tuple(counts.items()), rates
 
 
+@functools.lru_cache(maxsize=64)
 def _cached_properties(method: type[Client]) -> list[str]:
     """Return the cached properties that a method declares."""
     return [

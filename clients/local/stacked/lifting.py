@@ -11,6 +11,7 @@ Tree = Any
 """Dictionaries, lists, tuples and partial functions, whose leaves are tensors, plain values or objects."""
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), set, frozenset, torch.dtype, torch.device)
+_HASHABLE = frozenset(PLAIN) - {set}
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Withheld:
 
 def signature(tree: Tree) -> Any:
     """Return a hashable value that is equal for two trees if they may be stacked."""
+    if (kind := type(tree)) in _HASHABLE:
+        return (kind, tree)
     if isinstance(tree, torch.Tensor):
         return (torch.Tensor, tree.shape, tree.dtype)
     if isinstance(tree, dict):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from clients.hooks import Hooks
-from clients.local.metrics import squared_losses
+from clients.local.metrics import precise, squared_losses
 from clients.local.stacked.batches import Part
 from datasets.noise.label_noise import expected_loss, expected_loss_floor
 
@@ -68,7 +68,7 @@ class StackedMetrics:
         if self._label_noise > 0:
             known = (labels >= 0).flatten(0, 1)
             expected = expected_loss(
-                logits.flatten(0, 1).float(),
+                precise(logits.flatten(0, 1)),
                 labels.flatten(0, 1).clamp(min=0),
                 self._label_noise,
                 self._num_classes,

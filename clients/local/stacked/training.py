@@ -18,8 +18,8 @@ from clients.local.stacked.stand_in import PaddedBatch
 from clients.local.training import mixed_precision
 from common.budget import num_steps
 from common.randomness import torch_seed
-from common.rates import varies_by_step
 from common.records import Tensors
+from common.sections import LocalSection
 
 
 class StackedTraining:
@@ -29,6 +29,8 @@ class StackedTraining:
     ----------
     clients : sequence of Hooks
         After ``begin_round``; `in_order` sorts them.
+    budgets : sequence of LocalSection
+        That of each.
     state : Tensors
         The parameters and buffers that each begins with, stacked in the same order.
 
@@ -38,11 +40,11 @@ class StackedTraining:
         By number of steps, most first, so that those that are still training are the first rows.
     """
 
-    def __init__(self, clients: Sequence[Hooks], state: Tensors) -> None:
+    def __init__(self, clients: Sequence[Hooks], budgets: Sequence[LocalSection], state: Tensors) -> None:
         self.clients = list(clients)
         first = self.clients[0]
         self.worker = worker = first.worker
-        self._budgets = [client.budget for client in self.clients]
+        self._budgets = budgets
         self.steps = [
             num_steps(budget, client.num_examples)
             for budget, client in zip(self._budgets, self.clients, strict=True)
@@ -54,7 +56,7 @@ class StackedTraining:
         self._stand_in = self._attributes.stand_in
         self._has_own_loss = first.overrides("loss")
         self._corrects, self._acts = first.overrides("correct_gradients"), first.overrides("after_step")
-        self._chooses_names = first.overrides("trained_names")
+        self._chooses_names, self._ends = first.overrides("trained_names"), first.overrides("end_round")
         self._optimizer = StackedOptimizer(worker.optimizer, first.params, self._leaves)
         self._kept: dict[int, Tensors] = {}
         config = worker.config
@@ -102,7 +104,10 @@ class StackedTraining:
         return self._metrics.hand_out(self.clients, self.steps)
 
     def optimizer_state(self, row: int) -> Tensors:
-        """Return what the optimiser has kept of one client's parameters: ``<quantity>/<name>`` → value."""
+        """Return what the optimiser has kept of one client's parameters: ``<quantity>/<name>`` → value.
+
+        For methods that have an ``end_round``: no other asks for it.
+        """
         return self._kept[row]
 
     # Before the steps.
@@ -110,7 +115,7 @@ class StackedTraining:
     def _rates(self) -> list[float]:
         """Return the learning rate of every step; that of the signature, which all clients share."""
         client, count = self.clients[0], self.steps[0]
-        if not varies_by_step(self.worker.config):
+        if not self.worker.varies_by_step:
             return [client.learning_rate] * count
         rates = client.step_rates(count)
         for client, steps in zip(self.clients, self.steps, strict=True):
@@ -143,7 +148,7 @@ class StackedTraining:
         done = self._attributes.size
         if left == done:
             return
-        for row in range(left, done):
+        for row in range(left, done) if self._ends else ():
             self._kept[row] = self._optimizer.state_of(row)
         self._attributes.drop(self.clients[left:done], left)
         if left:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flwr.app import ConfigRecord
 
 from clients.base import Client
 from clients.local.worker import Worker, get_worker
-from common.records import Tensors
+from common.records import SERVER_ROUND, Tensors
 from models import architectures
 from tests.clients.jobs import equal, global_model, small
 from tests.conftest import Runner, small_config
@@ -81,3 +82,28 @@ class TestWorker:
     def test_the_initial_model_depends_on_the_seed_alone(self) -> None:
         assert equal(global_model(small()), global_model(small()))
         assert not equal(global_model(small()), global_model(small(seed=1)))
+
+    def test_it_knows_what_it_holds_until_it_is_loaded_or_trained(self) -> None:
+        worker = Worker(small())
+        section = {name: value.detach().clone() for name, value in worker.state.items()}
+        assert not worker.holds(section)
+        worker.load(section)
+        assert worker.holds(section)
+        assert not worker.holds(dict(section))
+        worker.load({"fc1.bias": section["fc1.bias"] + 1})
+        assert not worker.holds(section)
+        worker.load(section)
+        worker.has_trained()
+        assert not worker.holds(section)
+
+    def test_copies_are_made_again_when_the_model_has_changed(self) -> None:
+        worker = Worker(small())
+        first = worker.snapshot()
+        assert worker.snapshot() is first
+        with torch.no_grad():
+            worker.state["fc1.bias"].add_(1)
+        second = worker.snapshot()
+        assert torch.equal(second["fc1.bias"], first["fc1.bias"] + 1)
+        Client(worker, 0).train({"arrays": global_model(small())}, ConfigRecord({SERVER_ROUND: 1}))
+        assert torch.equal(worker.snapshot()["fc1.bias"], worker.state["fc1.bias"])
+        assert not torch.equal(worker.snapshot()["fc1.bias"], second["fc1.bias"])
