@@ -13,7 +13,7 @@ import os
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -307,7 +307,12 @@ def _modules(path: list[str]) -> list[str]:
 
 @functools.cache
 def _points(kind: Kind) -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=kind.group))
+    return tuple(_all_points().select(group=kind.group))
+
+
+@functools.cache
+def _all_points() -> EntryPoints:
+    return entry_points()  # reads a file of every package that is installed, whatever group is asked for
 
 
 def _named_object(kind: Kind, name: str) -> Found:

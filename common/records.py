@@ -49,6 +49,9 @@ EXCHANGE, NUMBER, LOST = "exchange", "number", "lost"
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 
+_COPIED_TWICE = 2**16  # bytes up to which that costs less than a view of them
+
+
 @functools.lru_cache(maxsize=4096)
 def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
     buffer = io.BytesIO()
@@ -73,10 +76,12 @@ def _dtype_name(dtype: np.dtype) -> str:
 
 def to_array(value: torch.Tensor | np.ndarray) -> Array:
     """Serialise one tensor as Flower does (NumPy's ``.npy`` format), in one copy."""
-    ndarray = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
-    shape = ndarray.shape
-    ndarray = np.ascontiguousarray(ndarray)
-    data = b"".join((_npy_header(ndarray.dtype.str, shape), ndarray.reshape(-1).view(np.uint8).data))
+    ndarray = value.numpy(force=True) if isinstance(value, torch.Tensor) else value
+    shape, header = ndarray.shape, _npy_header(ndarray.dtype.str, ndarray.shape)
+    if ndarray.nbytes <= _COPIED_TWICE:
+        data = header + ndarray.tobytes()
+    else:
+        data = b"".join((header, np.ascontiguousarray(ndarray).reshape(-1).view(np.uint8).data))
     return new_array(_dtype_name(ndarray.dtype), shape, data)
 
 

@@ -16,7 +16,6 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from scipy.stats import wasserstein_distance
 
 from analysis.command import add_picture, add_runs, add_table, check_files, command
 from analysis.reading.run_directory import update_files
@@ -91,6 +90,8 @@ def smoothness(updates: Updates) -> pd.DataFrame:
         ``distance``: 1-Wasserstein distance of consecutive recorded rounds, in standard deviations of both
         together, mean.
     """
+    from scipy.stats import wasserstein_distance  # half a second, and every run asks this module for a plot
+
     rows = {}
     for layer in _layers(updates):
         values = list(_moved(updates, layer).values())

@@ -54,7 +54,6 @@ def iterate_batches(
     per_pass = local.steps_per_pass(len(indices))
     while remaining:
         order = indices[torch.randperm(len(indices), generator=generator).to(indices.device)]
-        here = min(per_pass, remaining)
-        for batch in torch.split(order[: here * local.batch_size], local.batch_size):
-            yield batch
+        for start in range(0, min(per_pass, remaining) * local.batch_size, local.batch_size):
+            yield order[start : start + local.batch_size]
             remaining -= 1

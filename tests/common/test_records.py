@@ -21,6 +21,8 @@ ARRAYS = {
     "empty": np.zeros((0, 3), np.float32),
     "Fortran": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
     "strided": np.arange(12, dtype=np.float64).reshape(3, 4)[::2, ::-1],
+    "large": np.arange(20_000, dtype=np.float64),
+    "large and strided": np.arange(40_000, dtype=np.float64)[::2],
     "big-endian": np.array([1, 2], ">f4"),
 }
 
