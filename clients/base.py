@@ -350,10 +350,11 @@ class Client(Hooks, ListInterface):
         worker = self.worker
         self.received = worker.placed(received)
         model, personal = self.received[ARRAYS], self.personal_names()
-        if personal or not worker.holds(model):  # else it is what another client of the stack has checked
+        is_loaded = worker.holds(model)
+        if personal or not is_loaded:  # else it is what another client of the stack has checked
             check_sections(job, self.received, worker.state, personal, self.receives())
         self.begin(config)
-        if not worker.holds(model):
+        if not is_loaded:
             worker.load(model)
         if own := self.state.get(_KEPT) or self.initial(personal):
             worker.load(own)
