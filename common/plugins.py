@@ -13,7 +13,7 @@ import os
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -311,7 +311,7 @@ def _points(kind: Kind) -> tuple[EntryPoint, ...]:
 
 
 @functools.cache
-def _all_points() -> EntryPoints:
+def _all_points() -> Any:
     return entry_points()  # reads a file of every package that is installed, whatever group is asked for
 
 

@@ -42,6 +42,14 @@ class Worker:
         Folder of the data if the node has its own; empty for ``dataset.root``.
     """
 
+    # What was loaded last and the copies that were made last, with the versions of the model's entries then.
+    _loaded: Mapping[str, torch.Tensor] | None = None
+    _loaded_as: tuple[int, ...] = ()
+    _copies: Tensors
+    _copied_as: tuple[int, ...] | None = None
+    _trainings = 0
+    _rate = -1, 0.0  # the latest round that was asked for, and its learning rate
+
     def __init__(self, config: Config, data_root: str = "") -> None:
         prepare_process(config.resources.threads_per_worker)
         self.config = config
@@ -78,13 +86,7 @@ class Worker:
         if self.device.type == "cuda":
             key_recurrent_dropout(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)
-        # What was loaded last and the copies that were made last, with the versions of the entries then.
-        self._loaded: Mapping[str, torch.Tensor] | None = None
-        self._loaded_as: tuple[int, ...] = ()
-        self._copies: Tensors = {}
-        self._copied_as: tuple[int, ...] | None = None
-        self._trainings = 0
-        self._rate = -1, 0.0  # of a round
+        self._loaded, self._copied_as = None, None  # those of another model
         self.optimizer = make_optimizer(self.parameters.values(), self.config.optimizer)
         self.__dict__.pop("optimizer_form", None)  # of another size
         # The arrays of a global model and its sums, or logits, on the test set (``evaluation.py``).
