@@ -156,7 +156,10 @@ def read_table(path: Path, delimiter: str) -> Table:
         If it is missing, no text, has no rows, or rows of different lengths.
     """
     if not path.exists():
-        raise UserError(f"there is no {path}: dataset 'csv' reads train.csv and test.csv in dataset.root")
+        raise UserError(
+            f"there is no {path}: dataset 'csv' reads train.csv and test.csv in dataset.root;"
+            " without a test.csv set dataset.test-fraction, such as 0.2"
+        )
     reader = csv.reader(io.StringIO(read_text(path, "dataset.root"), newline=""), delimiter=delimiter)
     rows: list[list[str]] = []
     lines: list[int] = []

@@ -69,7 +69,8 @@ def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
             others = ", ".join(file.files) or "none"
     except FileNotFoundError:
         raise UserError(
-            f"there is no {path}: dataset 'npz' reads train.npz and test.npz in dataset.root"
+            f"there is no {path}: dataset 'npz' reads train.npz and test.npz in dataset.root;"
+            " without a test.npz set dataset.test-fraction, such as 0.2"
         ) from None
     except DAMAGED_NPZ as error:
         text = getattr(error, "strerror", None) or str(error)

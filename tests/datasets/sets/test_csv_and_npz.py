@@ -46,6 +46,14 @@ def test_a_byte_order_mark_quotes_and_empty_lines(tmp_path: Path) -> None:
     assert table(tmp_path, text, "a,label\n1,x\n").class_names == ("x", "y, z")
 
 
+@pytest.mark.parametrize("name", ["csv", "npz"])
+def test_without_a_test_file_the_line_says_what_to_set(name: str, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(TRAIN)
+    np.savez(tmp_path / "train.npz", inputs=np.zeros((4, 2), np.float32), targets=np.arange(4))
+    with pytest.raises(UserError, match=rf"there is no .*test\.{name}: .* set dataset.test-fraction"):
+        load_dataset(name, root=tmp_path, normalization="none", parameters={})
+
+
 @pytest.mark.parametrize(
     ("train", "test", "parameters", "text"),
     [
