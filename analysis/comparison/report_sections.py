@@ -276,11 +276,16 @@ def _own_picture(run: Run, name: str, remark: str = "", number: int = 0) -> list
 
 
 def _pictures_of(run: Run) -> Path:
-    """Return ``plots/`` of a run, drawn again if it is older than the run's end."""
+    """Return ``plots/`` of a run, drawn again if it is older than the run's end, and can be written."""
     folder = run.path / "plots"
     drawn = [_changed(path) for path in folder.glob("*.png")]
     if not drawn or max(drawn) < _changed(run.path / "metrics.csv"):
-        write_plots(run.path)
+        try:
+            write_plots(run.path)
+        except UserError as error:
+            if not drawn:
+                raise
+            warnings.warn(f"the pictures in {folder} may be older than the run: {error}", stacklevel=1)
     return folder
 
 

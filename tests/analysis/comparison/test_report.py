@@ -1,6 +1,7 @@
 """The report of runs and sweeps: what it says, that it loads nothing, and that labels stay text."""
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 
@@ -8,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.comparison import report_sections
 from analysis.comparison.fairness import client_accuracies, fairness
 from analysis.comparison.report import main, write_page
 from analysis.comparison.sweep_report import write_report
+from analysis.report import write_plots
 from common.command_line import make_console
 from common.errors import UserError
 from common.request import REQUEST_FILE, keeping_request, leading_comment, write_request
@@ -305,3 +308,18 @@ def test_a_sweep_whose_file_names_no_metric_leads_with_the_accuracy_of_the_clien
     write_report(sweep, make_console())
     assert (sweep / "table.md").read_text().startswith("final personal accuracy in %; mean")
     assert "87.50 ± 0.00" in report(sweep / "report.html", sweep)
+
+
+def test_a_run_that_cannot_be_written_has_the_pictures_that_it_has(make_run, tmp_path, monkeypatch):
+    run_dir = make_run()
+    write_plots(run_dir)
+    os.utime(run_dir / "metrics.csv", (2e9, 2e9))  # as where the run was copied: newer than its pictures
+
+    def refuse(path):
+        raise UserError("cannot write: Read-only file system")
+
+    monkeypatch.setattr(report_sections, "write_plots", refuse)
+    with pytest.warns(UserWarning, match="may be older than the run: cannot write"):
+        text = report(tmp_path / "report.html", run_dir)
+    assert "Left out" not in text
+    assert text.count("<img") == 4  # curves, costs, labels, participation
