@@ -2,8 +2,9 @@
 
 Beside the seconds that a round's clients take, there is what the kernel says of each thread (Linux's
 schedstat): how long it computed, and how long it waited for a processor that others had. The rest of the time
-it was blocked, by other threads or by the interpreter's lock: computing and blocked together are what a round
-would take if no other program were running, or less, since whoever holds the lock may wait for a processor.
+it was blocked, by other threads or by the interpreter's lock. On a busy machine computing and blocked
+together estimate what a round would take on a quiet one. The estimate is good where the lock is held little:
+threads that seldom have a processor at the same time seldom meet there.
 """
 
 import threading
