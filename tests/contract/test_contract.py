@@ -18,6 +18,7 @@ from common.budget import num_steps
 from common.cohort import cohort_size
 from common.errors import ClientFailureError
 from runtimes.replay import replay
+from runtimes.run import make_grid
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
@@ -142,7 +143,7 @@ def test_another_seed_has_other_bits(method: str, reference: Reference, run_smal
 def test_a_run_that_is_extended_and_dies_in_a_round_ends_as_an_undisturbed_one(
     method: str, reference: Reference, run_small: Runner, tmp_path: Path
 ) -> None:
-    """Two runs of one seed, to begin with: they have the same bits after round 3, or not after round 5."""
+    """Two runs of one seed, to begin with, one in threads: the bits of round 3, or not those of 5."""
 
     class DyingGrid(SequentialGrid):
         """Dies in round 5, after one of its clients has trained: past the checkpoint of round 4."""
@@ -155,7 +156,10 @@ def test_a_run_that_is_extended_and_dies_in_a_round_ends_as_an_undisturbed_one(
                         raise Killed
                 yield reply
 
-    whole = run_small("whole", rounds=5, **options(method))
+    whole = tmp_path / "whole"
+    threads = small_config(whole, runtime__name="threads", runtime__workers=2, rounds=5, **options(method))
+    with make_grid(threads) as grid:
+        run_experiment(threads, grid, PlainLines())
     first = metrics(reference.directory)
     pd.testing.assert_frame_equal(first, metrics(whole).iloc[: len(first)][first.columns])
     shutil.copytree(reference.directory, tmp_path / "parts")
