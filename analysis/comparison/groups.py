@@ -17,6 +17,8 @@ Groups = list[tuple[str, list[Run]]]
 def by_configuration(runs: Sequence[Run]) -> Groups:
     """Group repetitions with other seeds, labelled by the keys in which configurations differ."""
     keys = [key for key in differing_keys(runs) if key != SEED_KEY]
+    # A folder of somebody's code comes with a method or a model, which says more.
+    keys = [key for key in keys if key != "plugins" or len(keys) == 1]
     return [(run_label(group, keys), group) for group in group_seeds(runs)]
 
 

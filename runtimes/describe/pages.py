@@ -61,7 +61,10 @@ def _escaped(text: str) -> str:
     """Return a paragraph as Markdown: ``x`` as code, and equations that are not taken for markup."""
     text = re.sub(r"``(.+?)``", r"`\1`", text)
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if part[:1] == "`" else re.sub(r"([*_<|])", r"\\\1", part) for part in parts)
+    # Not every reader of Markdown takes a backslash before "<".
+    return "".join(
+        part if part[:1] == "`" else re.sub(r"([*_|])", r"\\\1", part).replace("<", "&lt;") for part in parts
+    )
 
 
 def keys_page() -> str:

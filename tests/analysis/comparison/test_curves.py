@@ -9,6 +9,7 @@ from matplotlib.image import imread
 
 from analysis.comparison import curves
 from analysis.comparison.curves import load_metrics, main, plot_curves
+from analysis.comparison.groups import by_configuration
 from analysis.comparison.mean_curve import mean_curve
 from analysis.legend import MOST_ENTRIES, Legend, line_look
 from analysis.reading.runs import differing_keys, group_seeds, load_run
@@ -136,3 +137,11 @@ def test_a_mean_over_fewer_seeds_than_the_others_says_how_many(make_run):
     _, ((_, accuracy, loss),) = curves.final_table(groups, found)
     assert accuracy == "60.00 ± 20.00"
     assert loss == "1.0000 ± 0.2828 (2 of 3)"  # losses are 2 (1 - accuracy): 1.2 and 0.8
+
+
+def test_a_plugin_folder_is_named_only_where_nothing_else_differs(make_run):
+    runs = [make_run("a", plugins=""), make_run("b", plugins="/mine")]
+    loaded = [load_run(run, "test_accuracy") for run in runs]
+    assert [label for label, _ in by_configuration(loaded[:2])] == ["plugins=", "plugins=/mine"]
+    loaded[1].config["method.name"] = "mine"
+    assert [label for label, _ in by_configuration(loaded[:2])] == ["fedavg", "mine"]

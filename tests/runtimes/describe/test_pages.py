@@ -31,3 +31,10 @@ def test_every_method_of_a_paper_links_it() -> None:
     sections = methods_page().split("\n## ")[1:-1]
     without = {section.split("\n", 1)[0] for section in sections if "<https://" not in section}
     assert without == {"local-only", "scalefl"}  # a baseline, and a paper that is not on arXiv
+
+
+def test_equations_stay_as_they_are() -> None:
+    # A backslash before "<" is shown by the documentation site, and hidden by others.
+    page = methods_page()
+    assert "\\<" not in page
+    assert r"x &lt;- sum\_k lambda\_k y\_k" in page
