@@ -143,7 +143,7 @@ def test_another_seed_has_other_bits(method: str, reference: Reference, run_smal
 def test_a_run_that_is_extended_and_dies_in_a_round_ends_as_an_undisturbed_one(
     method: str, reference: Reference, run_small: Runner, tmp_path: Path
 ) -> None:
-    """Two runs of one seed, to begin with, one in threads: the bits of round 3, or not those of 5."""
+    """Two runs of one seed, to begin with, one in threads: they have the same bits."""
 
     class DyingGrid(SequentialGrid):
         """Dies in round 5, after one of its clients has trained: past the checkpoint of round 4."""

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
 
@@ -73,11 +74,21 @@ def test_relative_paths_are_those_of_the_server(tmp_path: Path, monkeypatch: pyt
         assert with_absolute_paths({"dataset.root": path}) == {"dataset.root": path}
 
 
+def write_images(folder: Path) -> None:
+    generator = np.random.default_rng(0)
+    folder.mkdir()
+    for split, count in (("train", 90), ("test", 20)):
+        inputs = generator.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
+        np.savez(folder / f"{split}.npz", inputs=inputs, targets=np.arange(count) % 3)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not is_possible(), reason="needs a network namespace of its own")
 def test_two_nodes_started_elsewhere_give_the_same_bits(run_small: Runner, tmp_path: Path) -> None:
     options: dict[str, Value] = {"rounds": 1, "clients__fraction": 1.0, "method__name": "scaffold"}
+    write_images(tmp_path / "data")
+    options |= {"dataset__name": "npz", "dataset__root": os.path.relpath(tmp_path / "data", PROJECT_ROOT)}
     run = command(tmp_path / "cluster", "--runtime", "ray", **options, **{"ray.address": ADDRESS})
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as files:  # sockets have short names
         environment = {
@@ -93,5 +104,5 @@ def test_two_nodes_started_elsewhere_give_the_same_bits(run_small: Runner, tmp_p
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Ray workers: 2, since 2 fit (2 machines with 1 CPUs / 1 = 1)" in done.stderr
-    expected = run_small("sequential", **options)
+    expected = run_small("sequential", **options | {"dataset__root": str(tmp_path / "data")})
     assert summary(tmp_path / "cluster")["model_sha256"] == summary(expected)["model_sha256"]
