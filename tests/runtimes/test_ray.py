@@ -7,20 +7,27 @@ import time
 import tomllib
 import uuid
 from collections.abc import Iterator
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from flwr.app import Message
 
 from common.errors import ClientFailureError, UserError
+from common.plugins import use_folders
 from common.sections import Value
+from run_simulation import parse_arguments
+from runtimes.launch import read_configuration
+from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.interrupt import stop_between_rounds
 from server.records.progress import PlainLines
 from tests.conftest import Runner, small_config
 from tests.rows import untimed
-from tests.system.commands import command, start, summary
+from tests.system.commands import command, run_here, start, summary
+from tests.system.test_extending import together
 from tests.system.test_killed_process import wait_for_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -72,7 +79,7 @@ def test_a_killed_worker_changes_no_bit(
     actors: list[Any], run_small: Runner, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = list(actors)
-    victims = {1: 1, 4: 1}
+    victims = {4: 1}
     options: dict[str, Value] = {"clients__fraction": 1.0, "rounds": 2, "failures__policy": "drop"}
     path = run_and_kill(tmp_path / "ray", actors, victims, **options)
     expected = run_small("sequential", **METHOD, **options)
@@ -89,7 +96,14 @@ def test_a_killed_worker_changes_no_bit(
 def test_a_job_that_kills_every_worker_is_one_failure(
     actors: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtimes.ray.MOST_DEATHS", 2)
+    import runtimes.ray as ours
+
+    reasons: list[str] = []
+    failures = ours._failures
+    monkeypatch.setattr(ours, "MOST_DEATHS", 2)
+    monkeypatch.setattr(
+        ours, "_failures", lambda job, reason: reasons.append(reason) or failures(job, reason)
+    )
     options: dict[str, Value] = {"clients__fraction": 1.0, "rounds": 2}
     path = run_and_kill(
         tmp_path / "drop", actors, {2: 2}, **options, failures__policy="drop", failures__max_fraction=0.2
@@ -97,9 +111,26 @@ def test_a_job_that_kills_every_worker_is_one_failure(
     rows = pd.read_csv(path / "metrics.csv").set_index("round")
     assert rows.loc[1, ["clients", "failures"]].tolist() == [5, 1]
     assert rows.loc[2, ["clients", "failures"]].tolist() == [6, 0]
+    (reason,) = reasons
+    assert reason.startswith("2 Ray workers died one after the other on this job: ")
+
+
+def test_it_ends_a_run_that_tolerates_none(run_small: Runner) -> None:
+    from runtimes.ray import _failures, _Job
+
+    class DeadlyGrid(SequentialGrid):
+        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+            lost = [
+                message.metadata.message_type == "train" and self.client_id(message.metadata.dst_node_id) == 4
+                for message in messages
+            ]
+            yield from _failures(_Job(list(compress(messages, lost))), "2 Ray workers died")
+            yield from super().exchange(
+                [message for message, is_lost in zip(messages, lost, strict=True) if not is_lost]
+            )
 
     with pytest.raises(ClientFailureError, match="client 4 failed in round 1:\n2 Ray workers died"):
-        run_and_kill(tmp_path / "raise", actors, {4: 2}, **options)
+        run_small("raise", DeadlyGrid, clients__fraction=1.0, rounds=1)
 
 
 def test_workers_that_died_between_rounds_cost_nothing(
@@ -112,6 +143,24 @@ def test_workers_that_died_between_rounds_cost_nothing(
     path = run_and_kill(tmp_path / "ray", actors, {}, rounds=1)
     expected = run_small("sequential", **METHOD, rounds=1)
     assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
+
+
+def test_code_from_outside_reaches_workers_that_run_already(
+    actors: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtimes.ray import RayGrid
+
+    keys = together(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOWERBED_PLUGINS", "mine")
+    try:
+        expected = run_here(*keys, "--run-dir", "sequential")
+        config = read_configuration(parse_arguments([*keys, "--run-dir", str(tmp_path / "ray")]))
+        with RayGrid(config, actors) as grid:
+            run_experiment(config, grid, PlainLines())
+    finally:
+        use_folders("")
+    assert summary(tmp_path / "ray")["model_sha256"] == expected["model_sha256"]
 
 
 def test_sigterm_ends_a_run_between_rounds(actors: list[Any]) -> None:

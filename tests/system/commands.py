@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from clients.app import app
 from common.config import PROJECT_ROOT
+from run_simulation import parse_arguments
+from runtimes.launch import read_configuration
+from runtimes.sequential import SequentialGrid
+from server.experiment import run_experiment
+from server.records.progress import PlainLines
 from tests.conftest import small_run
 
 
@@ -37,6 +43,13 @@ def run(arguments: list[str]) -> tuple[int, str]:
     process = start(arguments)
     output, _ = process.communicate(timeout=240)
     return process.returncode, output
+
+
+def run_here(*arguments: str) -> dict[str, Any]:
+    """Run what a command line configures in this process, without its plots; return the summary."""
+    config = read_configuration(parse_arguments(arguments))
+    grid = SequentialGrid(app, config.clients.count, config.flat())
+    return summary(run_experiment(config, grid, PlainLines()))
 
 
 def summary(run_directory: Path) -> dict[str, Any]:

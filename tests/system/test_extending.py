@@ -1,11 +1,8 @@
 """Every example of docs/extending.md runs as it stands there, from a folder outside the project."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,8 +140,8 @@ def test_a_wrong_parameter_of_an_example_is_one_line(
         assert f"no parameter '{section}.no-such-parameter'" in error
 
 
-# All of them in one run: whatever a carrier has to bring to other processes is here. The model's dropout is
-# torch's own, which draws from no generator of ours.
+# All of them in one run, for the tests of Ray and of gRPC: whatever these have to bring to other processes is
+# here. The model's dropout is torch's own, which draws from no generator of ours.
 TOGETHER = (
     "Method, the client's half", "Participation", "Partition", "Model", "Loss", "Optimiser", "Schedule",
     "Augmentation",
@@ -161,35 +158,3 @@ def together(parent: Path) -> list[str]:
         pairs |= dict(text.split("=", 1) for text in EXAMPLES[title].arguments if "=" in text)
     pairs |= {"local.steps": "2", "clients.count": "2"}
     return [part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]
-
-
-def run(command: list[str], folder: Path, **environment: str) -> tuple[int, str]:
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT), **environment},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=280,
-    )
-    return done.returncode, done.stdout
-
-
-@pytest.mark.slow
-def test_many_at_once_in_every_carrier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = together(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    assert main([*keys, "--plugins", "mine", "--run-dir", "sequential"]) == 0
-    expected = summary(tmp_path / "sequential")["model_sha256"]
-
-    program = [sys.executable, str(PROJECT_ROOT / "run_simulation.py")]
-    ray = [*program, *keys, "--runtime", "ray", "--set", "runtime.workers=2", "--run-dir", "ray"]
-    code, output = run(ray, tmp_path, FLOWERBED_PLUGINS="mine")
-    assert code == 0, output
-    assert summary(tmp_path / "ray")["model_sha256"] == expected
-
-    federation = [sys.executable, "-m", "runtimes.federation", *keys, "--plugins", "mine"]
-    code, output = run([*federation, "--run-dir", "grpc"], tmp_path)
-    assert code == 0, output
-    assert summary(tmp_path / "grpc")["model_sha256"] == expected

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torchvision import models as zoo
+from torchvision.models import swin_transformer as swin
 
 from common.errors import UserError
 from models import build_model, model_parameters
@@ -312,7 +313,17 @@ def test_federated_training_from_local_weights(
     assert (run_small("second", **options) / "model.safetensors").read_bytes() == first
 
 
-def test_models_with_constant_tables_train_with_privacy(run_small: Runner) -> None:
+def test_models_with_constant_tables_train_with_privacy(
+    run_small: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def thin_swin(name: str, weights: None, num_classes: int) -> nn.Module:
+        """Make a ``swin_v2_t`` of few channels and blocks."""
+        return swin.SwinTransformer(
+            patch_size=[4, 4], embed_dim=12, depths=[1, 1], num_heads=[1, 2], window_size=[2, 2],
+            num_classes=num_classes, block=swin.SwinTransformerBlockV2, downsample_layer=swin.PatchMergingV2,
+        )  # fmt: skip
+
+    monkeypatch.setattr(zoo, "get_model", thin_swin)
     run_small(
         model__name="torchvision:swin_v2_t",
         dataset__image_size=16,
