@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.command import add_picture, add_runs, add_table, check_files, command, for_each
 from analysis.comparison.comparison_plot import plot_comparison
+from analysis.comparison.frequencies import plot_frequencies
 from analysis.comparison.groups import distinct_names, warn_of_data
 from analysis.legend import Legend, line_look
 from analysis.plots.participation import effective_number, gini, num_seen, participation_counts
@@ -40,8 +41,8 @@ def compare_participation(
 ) -> list[Path]:
     """Print a table of the runs and, with `out`, draw the pictures; return these.
 
-    The picture of the metric against gamma is left out if the runs differ in more than participation and
-    seed.
+    The pictures of the metric against gamma, and against how unevenly clients were called, are left out if
+    the runs differ in more than participation and seed.
 
     Raises
     ------
@@ -62,9 +63,12 @@ def compare_participation(
         plot_distributions(runs, out),
         plot_comparison(short, out.with_name(f"{out.stem}-curves{out.suffix}")),
     ]
-    num_gammas = len({run.config["participation.gamma"] for run in runs if _is_skewed(run)})
-    if num_gammas > 1 and set(differing_keys(short)) <= {SEED_KEY, _SHORT_KEY}:
-        pictures.append(plot_against_gamma(runs, metric, out.with_name(f"{out.stem}-gamma{out.suffix}")))
+    if set(differing_keys(short)) <= {SEED_KEY, _SHORT_KEY}:  # nothing else that the metric may owe itself to
+        if len(schemes := by_scheme(runs)) > 1:
+            file = out.with_name(f"{out.stem}-frequencies{out.suffix}")
+            pictures.append(plot_frequencies(schemes, metric, file))
+        if len({run.config["participation.gamma"] for run in runs if _is_skewed(run)}) > 1:
+            pictures.append(plot_against_gamma(runs, metric, out.with_name(f"{out.stem}-gamma{out.suffix}")))
     for picture in pictures:
         print(picture)
     return pictures
@@ -73,7 +77,8 @@ def compare_participation(
 def participation_table(runs: Sequence[Run], metric: str) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a table with one row per run."""
     header = [
-        "run", "participation", "effective clients", "realised", "seen", "Gini", f"final {metric}",
+        "run", "participation", "effective clients", "realised", "seen", "most rounds", "Gini",
+        f"final {metric}",
     ]  # fmt: skip
     rows = []
     ordered = _by_gamma(runs)
@@ -87,6 +92,7 @@ def participation_table(runs: Sequence[Run], metric: str) -> tuple[list[str], li
                 "-" if p is None else f"{effective_number(p):.1f}",
                 f"{effective_number(counts):.1f}",
                 f"{num_seen(counts)} of {len(counts)}",
+                str(counts.max()),
                 f"{gini(counts):.3f}",
                 f"{run.final:.4f}",
             ]
@@ -111,6 +117,14 @@ def scheme_label(run: Run) -> str:
     )
 
 
+def by_scheme(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Return label of a scheme → its runs, the skewed ones first, by gamma."""
+    groups: dict[str, list[Run]] = {}
+    for run in _by_gamma(runs):
+        groups.setdefault(scheme_label(run), []).append(run)
+    return groups
+
+
 def plot_distributions(runs: Sequence[Run], path: Path) -> Path:
     """Draw the sorted sampling probabilities of runs, and next to them the sorted shares of the rounds.
 
@@ -133,9 +147,7 @@ def plot_distributions(runs: Sequence[Run], path: Path) -> Path:
     """
     if all(_probabilities(run) is None for run in runs):
         raise NoDataError("none of these runs has a participation.csv")
-    groups: dict[str, list[Run]] = {}
-    for run in _by_gamma(runs):
-        groups.setdefault(scheme_label(run), []).append(run)
+    groups = by_scheme(runs)
     legend = Legend([_describe(label, group) for label, group in groups.items()], _WIDTH)
     looks = [legend.look(number, {**line_look(number), "linewidth": 1.6}) for number in range(len(groups))]
     figure = new_figure(_WIDTH, 4 + legend.height)
@@ -242,8 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--metric", help="column of metrics.csv (what says most of the runs)")
     add_picture(
         parser,
-        "draw the sampling distributions into this file, the curves into FILE-curves and, with several"
-        " gammas, the final metric against gamma into FILE-gamma",
+        "draw the sampling distributions into this file, the curves into FILE-curves, with several schemes"
+        " the final metric against how unevenly clients were called into FILE-frequencies, and with several"
+        " gammas that against gamma into FILE-gamma",
     )
     add_table(parser)
     options = parser.parse_args(arguments)

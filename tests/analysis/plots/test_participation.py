@@ -78,7 +78,7 @@ def test_the_table(make_run, make_skewed):
     header, rows = participation_table([load_run(path, "test_accuracy") for path in runs], "test_accuracy")
     assert header[1:3] == ["participation", "effective clients"]
     assert [row[0] for row in rows] == ["a", "b", "uniform"]
-    assert rows[0][1:] == ["gamma 0.1", "2.4", "2.5", "3 of 4", "0.438", "0.6000"]
+    assert rows[0][1:] == ["gamma 0.1", "2.4", "2.5", "3 of 4", "4", "0.438", "0.6000"]
     assert rows[2][1:3] == ["uniform", "-"]
 
 
@@ -111,7 +111,12 @@ class TestCommand:
             make_run("u", participation__name="uniform", participation__gamma=1.0),
         ]
         out = tmp_path / "out" / "cmp.png"
-        assert self.run(run_dirs, out) == ["cmp-curves.png", "cmp-gamma.png", "cmp.png"]
+        assert self.run(run_dirs, out) == [
+            "cmp-curves.png",
+            "cmp-frequencies.png",
+            "cmp-gamma.png",
+            "cmp.png",
+        ]
         assert all(picture_is_drawn(path, 400) for path in out.parent.iterdir())
         printed = capsys.readouterr().out
         assert "gamma" in printed
