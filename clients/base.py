@@ -17,6 +17,7 @@ from clients.local.batches import Batch
 from clients.local.evaluation import client_evaluation_data, evaluate_global_model
 from clients.local.incoming import RefusedMessageError, check_form, check_sections
 from clients.local.numpy_client import ListInterface
+from clients.local.own_start import own_start
 from clients.local.training import (
     allow_batch_statistics,
     full_gradient,
@@ -345,6 +346,11 @@ class Client(Hooks, ListInterface):
         kept = {*self.personal_names(), *(self.worker.buffers if is_local else ())}
         return [name for name in self.worker.state if name in kept]
 
+    def _begins_alone(self, job: str) -> bool:
+        """Return whether the job begins from the client's own initial weights."""
+        is_first = self.server_round == 1 and job in (MessageType.TRAIN, PRELUDE)
+        return is_first and self.worker.config.model.individual_init
+
     def _receive(self, received: Payload, config: ConfigRecord, job: str = MessageType.TRAIN) -> None:
         """Take what the server sent, and load the model: the global one with the client's own entries."""
         worker = self.worker
@@ -354,6 +360,9 @@ class Client(Hooks, ListInterface):
         if personal or not is_loaded:  # else it is what another client of the stack has checked
             check_sections(job, self.received, worker.state, personal, self.receives())
         self.begin(config)
+        if self._begins_alone(job):
+            model, is_loaded = own_start(worker, self.client_id, model), False
+            self.received = {**self.received, ARRAYS: model}
         if not is_loaded:
             worker.load(model)
         if own := self.state.get(_KEPT) or self.initial(personal):

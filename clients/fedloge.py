@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Collection
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from flwr.app import MessageType
@@ -23,6 +23,7 @@ from common.sections import Value
 from models.classifier import as_classifier, embed_with
 from models.heads.parts import part_names
 from models.heads.realignment import (
+    WEIGHT,
     BiasOf,
     Inference,
     head_of_model,
@@ -30,7 +31,7 @@ from models.heads.realignment import (
     personal_logits,
     realign_globally,
 )
-from models.heads.sse_c import HeadKind, check_frame
+from models.heads.sse_c import DENSE_FRAMES, DROPOUTS, HeadKind, check_frame
 
 Scale = Annotated[float, Field(ge=0)]
 
@@ -44,6 +45,11 @@ class FedLoGe(Client):
     the backbone's gradient alone. The client predicts with both, realigned as ``inference`` says
     (``models.heads.realignment``). With ``fine_tuning_epochs`` it is also measured with psi, realigned to
     rows of norm ``kappa`` and then trained on its data, plus phi_k: the authors' test of new clients.
+
+    Two of the heads are a dense frame of which the steps of a round see a part: ``weight-dropout-etf`` its
+    weights, ``feature-dropout-etf`` the features before it (another mask for each place in a mini-batch)
+    times a mask that is 0 with probability ``head_dropout``, the same in the whole round and for all clients
+    and not rescaled, as in the authors' code; predictions use all of it.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.head-steps": 20}
@@ -51,6 +57,8 @@ class FedLoGe(Client):
     STEPS_STACKS = True
 
     head: HeadKind = "sse-c"
+    head_aggregation: Literal["examples", "class-wise"] = "examples"
+    head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     inference: Inference = "code"
     paper_bias: BiasOf = "global"
     global_head_learning_rate_scale: Scale = 1.0
@@ -62,7 +70,7 @@ class FedLoGe(Client):
         """Refuse data with a label per position, and a model with too few features for the head."""
         if self.worker.dataset.target_shape:
             raise UserError("fedloge needs one label per sample: set dataset.task = 'next-character'")
-        if self.head in ("sse-c", "dense-etf"):
+        if self.head in ("sse-c", *DENSE_FRAMES):
             classifier = as_classifier(self.worker.model).classifier
             check_frame(classifier.out_features, classifier.in_features)
 
@@ -89,6 +97,16 @@ class FedLoGe(Client):
             leaves = {name: value.detach().clone().requires_grad_() for name, value in head.items()}
             self._heads.append(leaves)
             self._optimizers.append(make_optimizer(leaves.values(), self.worker.config.optimizer))
+        if self.head in DROPOUTS:
+            self._mask = self._draw_mask()
+
+    def _draw_mask(self) -> torch.Tensor:
+        """Return what the round keeps of the frame (classes, features), or of features (batch, features)."""
+        weight = self.received["head"][WEIGHT]
+        rows = self.worker.config.local.batch_size if self.head == "feature-dropout-etf" else len(weight)
+        generator = torch_generator(self.worker.config.seed, "head-dropout", self.server_round)
+        drawn = torch.rand(rows, weight.shape[1], generator=generator)
+        return (drawn >= self.head_dropout).to(weight)
 
     @functools.cached_property
     def _backbone(self) -> Collection[str]:
@@ -103,9 +121,18 @@ class FedLoGe(Client):
         model = as_classifier(self.worker.model)
         is_own = params is self.params
         features = model.embed(batch.inputs) if is_own else embed_with(model, params, batch.inputs)
-        heads = (features, head_of_model(params)), *((features.detach(), head) for head in self._heads)
-        losses = [F.cross_entropy(logits(head, seen), batch.targets) for seen, head in heads]
+        seen = self._dropped(features, head_of_model(params))
+        heads = seen, *((features.detach(), head) for head in self._heads)
+        losses = [F.cross_entropy(logits(head, inputs), batch.targets) for inputs, head in heads]
         return torch.stack(losses).sum()
+
+    def _dropped(self, features: torch.Tensor, head: Tensors) -> tuple[torch.Tensor, Tensors]:
+        """Return features and model's head as the backbone's loss sees them."""
+        if self.head == "weight-dropout-etf":
+            return features, {**head, WEIGHT: head[WEIGHT] * self._mask}
+        if self.head == "feature-dropout-etf":
+            return features * self._mask[: len(features)], head
+        return features, head
 
     def after_step(self, params: Tensors) -> None:
         """Step psi and phi_k."""
@@ -116,11 +143,14 @@ class FedLoGe(Client):
             optimizer.zero_grad(set_to_none=True)
 
     def end_round(self, params: Tensors) -> Payload:
-        """Keep phi_k and send psi."""
+        """Keep phi_k and send psi; for class-wise aggregation the class counts as well."""
         global_head, self.state["local-head"] = (
             {name: value.detach() for name, value in head.items()} for head in self._heads
         )
-        return {"head": global_head}
+        sent: Payload = {"head": global_head}
+        if self.head_aggregation == "class-wise":
+            sent["class-counts"] = {"counts": self.label_counts().double()}
+        return sent
 
     def personal_predictor(self) -> Predictor:
         """Return the realigned prediction."""

@@ -52,6 +52,7 @@ from common.sections import (
     StragglersSection,
     TopologySection,
     Value,
+    numbers_by_phase,
 )
 from common.step_rules import StepRule, step_rule
 
@@ -142,7 +143,22 @@ class Config(ConfigSection):
             )
         if self.evaluate.every_steps and self.local.steps == 0:
             raise ValueError("evaluate.every-steps needs local.steps, a budget in steps")
+        self._check_phases()
         return self
+
+    def _check_phases(self) -> None:
+        """Refuse lists with a number for each phase that are not as long as there are phases."""
+        num_phases = 1 + len(self.local.step_plan().last_rounds) if self.local.steps else 1
+        lists = {
+            "evaluate.every-by-phase": self.evaluate.every_by_phase,
+            "checkpoint.keep-by-phase": self.checkpoint.keep_by_phase,
+        }
+        for key, text in lists.items():
+            given = len(numbers_by_phase(text, key))
+            if given and not self.local.phases:
+                raise ValueError(f"{key} needs local.phases")
+            if given not in (0, num_phases):
+                raise ValueError(f"{key} lists {given} numbers, and local.phases makes {num_phases} phases")
 
     def _check_without_test(self) -> None:
         """Refuse what looks at test data although ``evaluate.test`` is off."""
@@ -181,14 +197,17 @@ class Config(ConfigSection):
         """Return whether the model is evaluated centrally after a round.
 
         With ``evaluate.every-steps`` = n after the rounds in which a worker's n-th, 2 n-th, ... step falls,
-        with ``evaluate.count`` after that number of rounds, which divide the run evenly. The last round is
-        evaluated, and so is the last one of each phase.
+        with ``evaluate.count`` after that number of rounds, which divide the run evenly, and with
+        ``evaluate.every-by-phase`` after every n-th round of a phase, which has an n of its own. The last
+        round is evaluated, and so is the last one of each phase.
         """
         every, plan = self.evaluate.every_steps, self.local.step_plan()
         if server_round in (self.rounds, *plan.last_rounds):
             return True
         if self.evaluate.count:
             return server_round in evenly_spread(self.rounds, self.evaluate.count)
+        if by_phase := numbers_by_phase(self.evaluate.every_by_phase, "evaluate.every-by-phase"):
+            return plan.is_due(server_round, by_phase)
         if not every:
             return server_round % self.evaluate.every == 0
         return plan.first_step(server_round + 1) // every > plan.first_step(server_round) // every

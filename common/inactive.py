@@ -68,8 +68,12 @@ SWITCHES = (
     ),
     Switch(
         ("evaluate.every",),
-        "evaluate.count = 0 and evaluate.every-steps = 0, which go before it",
-        lambda values: not values["evaluate.count"] and not values["evaluate.every-steps"],
+        "evaluate.count = 0, evaluate.every-steps = 0 and no evaluate.every-by-phase, which go before it",
+        lambda values: (
+            not values["evaluate.count"]
+            and not values["evaluate.every-steps"]
+            and not values["evaluate.every-by-phase"]
+        ),
     ),
     Switch(
         ("evaluate.mask",),
@@ -87,7 +91,11 @@ SWITCHES = (
         _is_not("steps.rule", "fixed"),
     ),
     Switch(("schedule.phase-gamma",), "local.phases", _set("local.phases")),
-    Switch(("local.steps-per-epoch",), "local.sampling = 'shuffle'", _is("local.sampling", "shuffle")),
+    Switch(
+        ("local.steps-per-epoch", "local.world-size"),
+        "local.sampling = 'shuffle'",
+        _is("local.sampling", "shuffle"),
+    ),
     Switch(
         ("dataset.imbalance-profile", "dataset.imbalance-seed"),
         "dataset.imbalance-factor below 1",

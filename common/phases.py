@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -73,6 +74,20 @@ class Phases:
     def phase(self, server_round: int) -> int:
         """Return the phase of a round, from 0; rounds count from 1."""
         return sum(server_round > last for last in self.last_rounds)
+
+    def place(self, server_round: int) -> int:
+        """Return the place of a round in its phase, from 1."""
+        phase = self.phase(server_round)
+        return server_round - (self.last_rounds[phase - 1] if phase else 0)
+
+    def is_due(self, server_round: int, every: Sequence[int]) -> bool:
+        """Return whether a round is an n-th one of its phase, n being that of the phase, or its last one.
+
+        So the counter begins again where the phase ends (Gu et al. 2023, code of Local SGD for CIFAR).
+        """
+        if server_round in self.last_rounds:
+            return True
+        return self.place(server_round) % every[self.phase(server_round)] == 0
 
     def first_step(self, server_round: int) -> int:
         """Return how many local steps a worker has made before a round."""

@@ -19,7 +19,7 @@ Purpose = Literal[
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout", "extra-dropout",
-    "attack", "attack-update",
+    "attack", "attack-update", "head-dropout", "individual-init", "inco-noise",
     "feature-noise", "clusters", "hypernetwork", "clock", "clock-speed", "clock-jitter",
     "clock-bandwidth", "sketch", "topology", "gossip",
     "job", "round", "steps", "personal-steps", "extra-steps", "data", "search",

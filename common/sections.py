@@ -163,6 +163,7 @@ class LocalSection(ConfigSection):
     compile: bool
     sampling: Literal["client", "shard", "shuffle", "replacement"]
     steps_per_epoch: NonNegative
+    world_size: Positive
     total_steps: NonNegative
     phases: PhaseList
     single_sample_batches: Literal["train", "skip"]
@@ -273,9 +274,23 @@ class DatasetSection(NamedSection):
 class ModelSection(NamedSection):
     """The architecture, and the sizes in which clients have it (``models/sizes/submodels.py``)."""
 
+    individual_init: bool
     sizes: str
     size_assignment: Literal["contiguous", "shuffled", "dynamic"]
     size_file: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.individual_init and self.sizes:
+            raise ValueError(
+                "model.individual-init is for clients that all train the whole model: leave model.sizes empty"
+            )
+        if self.individual_init and self.parameters.get("weights"):
+            raise ValueError(
+                "model.individual-init gives every client other initial weights, model.weights the same to"
+                " all: leave one of them out"
+            )
+        return self
 
 
 class BatchNormSection(ConfigSection):
@@ -306,10 +321,25 @@ class PrivacySection(ConfigSection):
         return self
 
 
+def numbers_by_phase(text: str, key: str) -> tuple[int, ...]:
+    """Read a number of rounds for each phase, ``"2,2,1"``; empty: none.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a list.
+    """
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 and int(part) for part in parts):
+        raise ValueError(f"{key} must list a number of rounds for each phase, such as '2,2,1', not '{text}'")
+    return tuple(map(int, parts))
+
+
 class EvaluateSection(ConfigSection):
     """Evaluation: every how many rounds, or local steps, in batches of which size; groups of classes."""
 
     every: Positive
+    every_by_phase: Rounds
     every_steps: NonNegative
     count: NonNegative
     first: bool
@@ -322,8 +352,14 @@ class EvaluateSection(ConfigSection):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.count and self.every_steps:
-            raise ValueError("set one of evaluate.count and evaluate.every-steps, not both")
+        numbers_by_phase(self.every_by_phase, "evaluate.every-by-phase")
+        given = {
+            "evaluate.count": self.count,
+            "evaluate.every-steps": self.every_steps,
+            "evaluate.every-by-phase": self.every_by_phase,
+        }
+        if len(both := [key for key, value in given.items() if value]) > 1:
+            raise ValueError(f"set one of {both[0]} and {both[1]}, not both")
         return self
 
 
@@ -403,6 +439,7 @@ class CheckpointSection(ConfigSection):
     every: Positive
     minutes: NonNegativeFloat
     keep: Rounds
+    keep_by_phase: Rounds
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -412,6 +449,7 @@ class CheckpointSection(ConfigSection):
             RoundList(",".join(parts), "checkpoint.keep")
         except ValueError as error:
             raise ValueError(f"{error} (or 'decay', or 'best')") from None
+        numbers_by_phase(self.keep_by_phase, "checkpoint.keep-by-phase")
         return self
 
     @property

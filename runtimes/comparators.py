@@ -100,6 +100,7 @@ def _centralized(
         "clients.evaluate-fraction": 1.0 if config.clients.evaluate_fraction > 0 else 0.0,
         "local.steps": steps_per_round(config, client_sizes),
         "local.epochs": 0,
+        "local.world-size": 1,
     }
     cohort = cohort_size(config.clients.count, config.clients.fraction)
     for key in _COUNTED_IN_STEPS:

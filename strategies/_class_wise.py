@@ -1,12 +1,49 @@
 """Averages of a head row by row: each class weighs a client by how many samples of the class it has."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 
-from common.records import Tensors
+from common.records import Payload, Tensors
+from strategies.fedavg import FedAvg
 
 HEAD = "classifier."
+COUNTS, SCALED = "class-counts", "scaled-head"
+
+
+class ClassWiseHead(FedAvg):
+    """A server half that may average a head class by class, as in the code of FedLoGe (Xiao et al. 2024).
+
+    With ``head_aggregation = "class-wise"`` each row weighs the clients by n_k n_kc, and these send their
+    class counts; a class that no client of the round has is averaged by n_k.
+    """
+
+    TRANSIENT = (*FedAvg.TRANSIENT, "SECTIONS")
+    head_aggregation: Literal["examples", "class-wise"] = "examples"
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        if self.head_aggregation == "class-wise":
+            self.SECTIONS = self.SECTIONS | {COUNTS}
+
+    def shows_labels(self) -> str:
+        """Say that clients send their counts for the head."""
+        return "with method.head-aggregation = 'class-wise'" if COUNTS in self.SECTIONS else ""
+
+    def scaled(self, sections: Payload, head: Tensors) -> Payload:
+        """Return the sections of a reply, and its head's rows times the class counts if it has these."""
+        return (
+            {**sections, SCALED: scaled_rows(head, sections[COUNTS]["counts"])}
+            if COUNTS in sections
+            else sections
+        )
+
+    def by_class(self, averages: Payload, head: Tensors) -> Tensors:
+        """Return the head averaged class by class, or `head`, which is averaged by n_k."""
+        if SCALED not in averages:
+            return head
+        return class_wise_mean(averages[SCALED], averages[COUNTS]["counts"], head)
 
 
 def head_entries(names: Iterable[str]) -> list[str]:

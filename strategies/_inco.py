@@ -15,12 +15,14 @@ from flwr.serverapp import Grid
 from pydantic import Field
 from torch import Tensor
 
+from common.randomness import torch_generator
 from common.records import Tensors
 from strategies._inco_targets import inco_targets
 from strategies.fedavg import FedAvg
 
 SignRule = Literal["abs", "paper-signed", "theorem"]
 Granularity = Literal["kernel", "layer"]
+Term = Literal["gradient", "noise"]
 Diagnostics = dict[str, dict[str, float]]
 
 
@@ -40,6 +42,9 @@ class InCoOptions:
         (g_k / n_k + theta g_0 / n_0) (n_k + n_0) / 2 if true, g_k + theta g_0 otherwise ("w/o N").
     optimise : bool
         Theta = 1 if false ("w/o O").
+    term : {"gradient", "noise"}
+        What is added to g_k's part: that of g_0, or Gaussian noise that is as long ("add noise", appendix
+        H.6 and figure 20, where its length is not given).
     theta_max : float
         Largest theta; 0: no bound.
     clip : float
@@ -55,6 +60,7 @@ class InCoOptions:
     theta_max: float = 5.0
     clip: float = 0.1
     epsilon: float = 1e-7
+    term: Term = "gradient"
 
 
 class InCoResult(NamedTuple):
@@ -69,6 +75,7 @@ def apply_inco(
     targets: Mapping[str, str],
     options: InCoOptions | None = None,
     held: Mapping[str, Tensor] | None = None,
+    generator: torch.Generator | None = None,
 ) -> InCoResult:
     """Replace the updates of the targets; nothing is written to, and every reference is read as it came.
 
@@ -83,6 +90,8 @@ def apply_inco(
     held : mapping of str to Tensor, optional
         For targets of which clients hold parts only: not 0 where at least one did, of the target's shape.
         Elsewhere the update stays as it is.
+    generator : torch.Generator, optional
+        Where noise is drawn from, if that is the term.
 
     Returns
     -------
@@ -111,12 +120,16 @@ def apply_inco(
             raise ValueError(
                 f"InCo: the mask of '{name}' has shape {tuple(mask.shape)}, not {tuple(update.shape)}"
             )
-        replaced[name], diagnostics[name] = combine(update, shallow, options, mask)
+        replaced[name], diagnostics[name] = combine(update, shallow, options, mask, generator)
     return InCoResult({**updates, **replaced}, diagnostics)
 
 
 def combine(
-    update: Tensor, reference: Tensor, options: InCoOptions, mask: Tensor | None = None
+    update: Tensor,
+    reference: Tensor,
+    options: InCoOptions,
+    mask: Tensor | None = None,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the update of one target after InCo, and its diagnostics.
 
@@ -127,6 +140,8 @@ def combine(
     options : InCoOptions
     mask : Tensor, optional
         Where the result counts; elsewhere it is `update`.
+    generator : torch.Generator, optional
+        As in :func:`apply_inco`.
 
     Returns
     -------
@@ -146,7 +161,10 @@ def combine(
     kernels = _Kernels.measure(g_k, g_0, options)
     own, cross = kernels.weights(options)
     result = g_k * own[:, None]
-    result.addcmul_(g_0, cross[:, None])
+    if options.term == "gradient":
+        result.addcmul_(g_0, cross[:, None])
+    else:
+        result += _noise_as_long_as(g_0 * cross[:, None], generator)
     clipped = _clipped_share(result, options.clip, counted)
     if options.clip:
         result.clamp_(-options.clip, options.clip)
@@ -154,6 +172,12 @@ def combine(
         result = torch.where(counted, result, g_k)
     diagnostics = kernels.diagnose(cross, options, None if counted is None else counted.any(1))
     return result.reshape(update.shape), {**diagnostics, "clipped": clipped}
+
+
+def _noise_as_long_as(term: Tensor, generator: torch.Generator | None) -> Tensor:
+    drawn = torch.randn(term.shape, generator=generator, dtype=term.dtype)
+    longer: Tensor = torch.linalg.vector_norm(term) / torch.linalg.vector_norm(drawn).clamp_min(1e-300)
+    return drawn * longer
 
 
 @dataclass(frozen=True)
@@ -235,10 +259,12 @@ class InCo(FedAvg):
     inco_theta_max: Annotated[float, Field(ge=0)] = 5.0
     inco_clip: Annotated[float, Field(ge=0)] = 0.1
     inco_epsilon: Annotated[float, Field(gt=0)] = 1e-7
+    inco_term: Term = "gradient"
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
         self.inco_diagnostics: Diagnostics = {}
+        self.inco_round = 0
 
     @property
     def inco_options(self) -> InCoOptions:
@@ -251,6 +277,7 @@ class InCo(FedAvg):
             self.inco_theta_max,
             self.inco_clip,
             self.inco_epsilon,
+            self.inco_term,
         )
 
     def apply_inco(self, updates: Mapping[str, Tensor], held: Mapping[str, Tensor] | None = None) -> Tensors:
@@ -268,7 +295,9 @@ class InCo(FedAvg):
         """
         if not self.inco:
             return dict(updates)
-        replaced, self.inco_diagnostics = apply_inco(updates, self._targets(), self.inco_options, held)
+        generator = torch_generator(self.seed, "inco-noise", self.inco_round)
+        options = self.inco_options
+        replaced, self.inco_diagnostics = apply_inco(updates, self._targets(), options, held, generator)
         return replaced
 
     def configure_train(
@@ -276,7 +305,7 @@ class InCo(FedAvg):
     ) -> Iterable[Message]:
         """Build the messages of the round; refuse a model that InCo cannot work on before any training."""
         messages = super().configure_train(server_round, arrays, config, grid)
-        self.inco_diagnostics = {}
+        self.inco_diagnostics, self.inco_round = {}, server_round
         if self.inco:
             self._targets()
         return messages

@@ -19,17 +19,19 @@ from models.heads.realignment import (
     realign_globally,
     without_bias,
 )
-from models.heads.sse_c import HeadKind, dense_etf, random_mask
+from models.heads.sse_c import DENSE_FRAMES, HeadKind, dense_etf, random_mask
+from strategies._class_wise import ClassWiseHead
 from strategies._fixed_head import FixedHead
 
 
-class FedLoGe(FixedHead):
+class FedLoGe(ClassWiseHead, FixedHead):
     """Averages the backbone, trained under a frozen head, and in addition the global head psi.
 
     The model's own head is SSE-C (``models.heads.sse_c``): made before the first round, sent with the
     model, never averaged. psi starts as the model's initial head. ``head`` takes another one in its place, an
-    ablation: a dense frame of norm ``head_norm``, the model's initial head with or without the mask, or one
-    that is trained and averaged like everything else. Central evaluation adds psi (``global_head``) and psi
+    ablation: a dense frame of norm ``head_norm``, which clients may train under with dropout, the model's
+    initial head with or without the mask, or one that is trained and averaged like everything else. psi is
+    averaged as ``head_aggregation`` says. Central evaluation adds psi (``global_head``) and psi
     realigned to rows of norm ``kappa`` (``realigned``), of norm 1, and without its bias (GA-FR).
     """
 
@@ -70,7 +72,7 @@ class FedLoGe(FixedHead):
                 )
             )
         generator = torch_generator(seed, "sse-c")
-        if self.head == "dense-etf":
+        if self.head in DENSE_FRAMES:
             return self.head_norm * dense_etf(num_classes, num_features, generator)
         if self.head == "sparse-random":
             return initial * random_mask(num_classes, num_features, self.sparsity, generator)
@@ -96,10 +98,14 @@ class FedLoGe(FixedHead):
         """Send psi."""
         return {"head": self.global_head}
 
+    def prepare(self, sections: Payload) -> Payload:
+        """Leave out the model's head, and add psi's rows times the class counts."""
+        return self.scaled(super().prepare(sections), sections["head"])
+
     def update(self, averages: Payload, server_round: int) -> Tensors:
         """Take the means of the backbones and of psi."""
-        old = self.global_head
-        self.global_head = {name: value.to(old[name].dtype) for name, value in averages["head"].items()}
+        old, mean = self.global_head, self.by_class(averages, averages["head"])
+        self.global_head = {name: value.to(old[name].dtype) for name, value in mean.items()}
         return averages[ARRAYS]
 
     def configure_evaluate(

@@ -59,6 +59,21 @@ def dealt(
     return permutation[start : start + batch_size]
 
 
+def share_of_process(permutation: torch.Tensor, process: int, world_size: int) -> torch.Tensor:
+    """Return the shuffled samples that a process deals to the workers it holds: every W-th one.
+
+    Parameters
+    ----------
+    permutation : Tensor
+        The shuffled samples; where W does not divide them, their beginning follows once more.
+    process, world_size : int
+        Which one, from 0, of how many, W (``local.world-size``, Gu et al. 2023, code).
+    """
+    if missing := -len(permutation) % world_size:
+        permutation = torch.cat([permutation, permutation[:missing]])
+    return permutation[process::world_size]
+
+
 def steps_per_epoch(config: Config, num_samples: int) -> int:
     """Return the local steps of an epoch of ``shuffle``: those set, or as many as the data allow."""
     return config.local.steps_per_epoch or num_samples // (config.clients.count * config.local.batch_size)
@@ -76,6 +91,11 @@ def check_course(client: Hooks) -> None:
         check_warmup(client)
     if local.sampling not in ("shuffle", "replacement"):
         return
+    if config.clients.count % local.world_size:
+        raise UserError(
+            f"local.world-size = {local.world_size} processes cannot hold clients.count ="
+            f" {config.clients.count} workers evenly: it must divide them"
+        )
     if config.partition.name == "node":
         raise UserError(
             f"local.sampling '{local.sampling}' draws from the data of all clients, which no node has with"
@@ -112,7 +132,10 @@ def _dealt_batch(client: Hooks, step: int) -> torch.Tensor:
     config, num_samples = client.worker.config, len(client.worker.train)
     epoch, index = divmod(step, steps_per_epoch(config, num_samples))
     order = _permutation(config.seed, "deal", num_samples, epoch)
-    return dealt(order, client.client_id, config.clients.count, index, config.local.batch_size)
+    num_workers = config.clients.count // config.local.world_size
+    process, worker = divmod(client.client_id, num_workers)
+    own = share_of_process(order, process, config.local.world_size)
+    return dealt(own, worker, num_workers, index, config.local.batch_size)
 
 
 def _batch_with_replacement(client: Hooks, step: int) -> torch.Tensor:

@@ -16,7 +16,12 @@ from common.errors import UserError
 # Where the derivative of arccos would grow without bound.
 LARGEST_COSINE = 0.99999
 
-HeadKind = Literal["sse-c", "dense-etf", "sparse-random", "dense-random", "learnable"]
+HeadKind = Literal[
+    "sse-c", "dense-etf", "weight-dropout-etf", "feature-dropout-etf", "sparse-random", "dense-random",
+    "learnable",
+]  # fmt: skip
+DROPOUTS = ("weight-dropout-etf", "feature-dropout-etf")
+DENSE_FRAMES = ("dense-etf", *DROPOUTS)
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 

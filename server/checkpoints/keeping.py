@@ -1,4 +1,4 @@
-"""Which checkpoints stay for good: ``checkpoint.keep``."""
+"""Which checkpoints stay for good: ``checkpoint.keep`` and ``checkpoint.keep-by-phase``."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,6 +8,7 @@ from common.errors import UserError
 from common.rates import decayed_rate
 from common.round_list import RoundList
 from common.schedules import Schedule, schedule_of
+from common.sections import numbers_by_phase
 from server.checkpoints.checkpoint import ALWAYS, BEST
 from server.records.results import is_better, is_evaluated, judged_columns
 
@@ -32,6 +33,8 @@ class Keeping:
     def __init__(self, config: Config) -> None:
         keep = config.checkpoint
         self._rounds = RoundList(keep.kept_rounds, "checkpoint.keep")
+        self._by_phase = numbers_by_phase(keep.keep_by_phase, "checkpoint.keep-by-phase")
+        self._plan = config.local.step_plan() if self._by_phase else None
         self._num_rounds = config.rounds
         self._names = keep.kept_names
         self._drops = _drops(config) if "decay" in self._names else frozenset[int]()
@@ -48,7 +51,9 @@ class Keeping:
 
     def marks(self, server_round: int, row: Mapping[str, Any]) -> list[str]:
         """Return why the checkpoint of a finished round stays; nothing if it does not."""
-        found = [ALWAYS] if server_round in self._rounds or server_round in self._drops else []
+        is_named = server_round in self._rounds or server_round in self._drops
+        is_due = self._plan is not None and self._plan.is_due(server_round, self._by_phase)
+        found = [ALWAYS] if is_named or is_due else []
         if self.by_result and is_evaluated(row) and is_better(row, self._best, _JUDGED_BY):
             self._best = judged_columns(row, _JUDGED_BY)
             found.append(BEST)

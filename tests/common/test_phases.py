@@ -3,6 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.phases import Phases
+from common.sections import numbers_by_phase
+from server.checkpoints.keeping import Keeping
 from tests.common.configs import make_config
 
 
@@ -20,6 +22,18 @@ def test_the_trace_of_a_run_with_two_borders() -> None:
     assert [after[r][0] for r in (2, 4, 6, 8, 10, 11, 12)] == [8, 16, 24, 36, 48, 60, 72]
     assert [after[r][1] for r in (2, 4, 6, 8, 10, 11, 12)] == [0, 0, 1, 1, 2, 2, 2]
     assert [after[r][2] for r in (2, 4, 6, 8, 10, 11, 12)] == [4, 4, 6, 6, 12, 12, 12]
+
+
+def test_evaluations_and_named_checkpoints_by_phase() -> None:
+    """The trace above: evaluated every 2, 2, 1 rounds of a phase, kept every 4, 4, 1, both at its end."""
+    config = make_config(
+        {
+            "local.epochs": 0, "local.steps": 4, "local.phases": "24:6,48:12", "rounds": 12,
+            "evaluate.every-by-phase": "2,2,1", "checkpoint.keep-by-phase": "4,4,1",
+        }
+    )  # fmt: skip
+    assert [r for r in range(1, 13) if config.evaluates(r)] == [2, 4, 6, 8, 10, 11, 12]
+    assert [r for r in range(1, 13) if Keeping(config).marks(r, {})] == [4, 6, 10, 11, 12]
 
 
 @pytest.mark.parametrize("text", ["24:6,48", "30:6,33:1", "24:30,36:1"])
@@ -80,6 +94,17 @@ def test_rounds_and_steps_add_up(parts: list[tuple[int, int]], total: int) -> No
     [
         ({"local.phases": "24:6", "local.steps": 30}, "would be skipped"),
         ({"local.phases": "24:6"}, "needs local.steps"),
+        ({"evaluate.every-by-phase": "2,2"}, "evaluate.every-by-phase needs local.phases"),
+        (
+            {"local.steps": 4, "local.phases": "24:6", "checkpoint.keep-by-phase": "2"},
+            "lists 1 numbers, and local.phases makes 2",
+        ),
+        (
+            {"local.steps": 4, "local.phases": "24:6", "evaluate.every-by-phase": "2,0"},
+            "such as '2,2,1', not '2,0'",
+        ),
+        ({"evaluate.every-by-phase": "x", "local.steps": 4}, "such as '2,2,1', not 'x'"),
+        ({"evaluate.every-by-phase": "2", "evaluate.count": 3}, "not both"),
         ({"local.sampling": "shuffle"}, "needs local.steps"),
         ({"local.total-steps": 9}, "needs local.steps"),
         ({"evaluate.every-steps": 9}, "needs local.steps"),
@@ -112,6 +137,17 @@ def test_one_line_says_what_is_wrong(keys: dict[str, object], message: str) -> N
     with pytest.raises(UserError, match=message) as caught:
         make_config({**({"local.epochs": 0} if "local.steps" in keys else {}), **keys})  # type: ignore[dict-item]
     assert "\n" not in str(caught.value)
+
+
+@given(st.lists(st.integers(1, 999_999_999), max_size=5), st.sampled_from([",", ", ", " ,"]))
+def test_numbers_by_phase_are_read(numbers: list[int], comma: str) -> None:
+    assert numbers_by_phase(comma.join(map(str, numbers)), "a.key") == tuple(numbers)
+
+
+@given(st.text(alphabet="09,- x\u0662", max_size=8).filter(lambda text: set(text) & set("-x\u0662")))
+def test_what_are_no_numbers_by_phase(text: str) -> None:
+    with pytest.raises(ValueError, match=r"a\.key must list"):
+        numbers_by_phase(text, "a.key")
 
 
 def test_evaluation_by_steps_is_as_frequent_in_every_phase() -> None:

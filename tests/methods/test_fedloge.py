@@ -164,6 +164,83 @@ def test_order_copies_and_scale_of_the_weights_do_not_matter() -> None:
     assert torch.equal(only[1]["weight"], torch.full((3, 4), 2.0))
 
 
+def test_psi_class_by_class() -> None:
+    """n = (30, 10), counts (20, 10, 0) and (0, 10, 0): weights (1, 0), (3/4, 1/4); nobody has the third."""
+    assume_task_identity()
+    server = FedLoGeServer(head_aggregation="class-wise")
+    model = server.initial_model(
+        {"classifier.weight": torch.eye(3, 4), "classifier.bias": torch.zeros(3)}, seed=0
+    )
+    clients = ((30, 1.0, (20, 10, 0)), (10, 3.0, (0, 10, 0)))
+    replies = [
+        reply(
+            index,
+            num_examples,
+            {
+                ARRAYS: {**model, "body.weight": torch.tensor(value)},
+                "head": {"weight": torch.full((3, 4), value), "bias": torch.full((3,), value)},
+                "class-counts": {"counts": tensor(*counts)},
+            },
+        )
+        for index, (num_examples, value, counts) in enumerate(clients)
+    ]
+    arrays, _ = server.aggregate_train(1, replies)
+    assert arrays is not None
+    assert to_tensors(arrays)["body.weight"].item() == 1.5
+    close(server.global_head["bias"].double(), 1, 1.5, 1.5)
+    close(server.global_head["weight"][:, 2].double(), 1, 1.5, 1.5)
+    assert server.global_head["weight"].dtype == torch.float32
+
+
+def test_clients_send_their_counts_for_it() -> None:
+    _, by_examples, _ = federation()
+    _, by_class, _ = federation(method__head_aggregation="class-wise")
+    assert not torch.equal(by_examples["weight"], by_class["weight"])
+
+
+@pytest.mark.parametrize(
+    ("head", "mask", "expected"),
+    [
+        ("weight-dropout-etf", [[0.0, 0], [0, 1]], 0.798139),  # logits 0, 0.2: ln(1 + e^0.2)
+        ("feature-dropout-etf", [[1.0, 0], [0, 0]], 0.644397),  # logits 0.1, 0: ln(1 + e^-0.1)
+    ],
+)
+def test_dropout_of_the_frame_is_seen_by_the_backbone_alone(
+    head: str, mask: list[list[float]], expected: float
+) -> None:
+    """The batch of ``test_two_batches``: features (1, 2), head 0.1 I; the other losses are those there."""
+    client = FedLoGe(LossWorker(small(), [1], TwoLayers().double()), 0, None, {"head": head})
+    psi = {"weight": tensor((0.2, -0.1), (0, 0.3)), "bias": tensor(0, 0)}
+    phi = {"weight": tensor((0, 0), (0, 0)), "bias": tensor(0, 0)}
+    client.received, client.state, client.server_round = {"head": psi}, {"local-head": phi}, 1
+    client.begin_round()
+    client._mask = tensor(*mask)
+    batch = Batch(tensor((1, 2)), torch.tensor([0]), torch.arange(1))
+    assert client.loss(client.params, batch).item() == pytest.approx(expected + 1.037488 + 0.693147, abs=2e-6)
+
+
+@pytest.mark.parametrize("head", ["weight-dropout-etf", "feature-dropout-etf"])
+def test_dropout_of_the_frame_in_rounds(head: str) -> None:
+    """All clients of a round have its mask, of half of the entries; what is evaluated is the whole frame."""
+    masks = []
+    for client_id, server_round in ((0, 1), (1, 1), (0, 2)):
+        client = FedLoGe(Worker(small()), client_id, None, {"head": head})
+        client.received = {"head": head_of_model(client.worker.state)}
+        client.server_round = server_round
+        masks.append(client._draw_mask())
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+    assert set(masks[0].unique().tolist()) == {0.0, 1.0}
+    assert masks[0].mean().item() == pytest.approx(0.5, abs=0.1)
+    start = FedLoGeServer(head=head).initial_model(Worker(small()).state, 0)
+    model, _, _ = federation(method__head=head)
+    assert torch.equal(model["classifier.weight"], start["classifier.weight"])
+    assert (start["classifier.weight"] != 0).all()
+    dense, _, _ = federation(method__head="dense-etf")
+    assert torch.equal(dense["classifier.weight"], model["classifier.weight"])
+    assert not torch.equal(dense["fc1.weight"], model["fc1.weight"])
+
+
 def federation(rounds: int = 1, clients: Sequence[int] = (0, 1), **keys: Any) -> tuple[Tensors, Tensors, Any]:
     """Run rounds of clients on digits; return the model, psi and the local heads."""
     method = {name.removeprefix("method__"): keys.pop(name) for name in list(keys) if "method__" in name}

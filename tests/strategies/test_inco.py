@@ -374,3 +374,25 @@ def test_diagnostics_by_hand():
     assert found["reference_norm"] == pytest.approx(math.sqrt(9.01e-4), rel=1e-12)
     terms = [theta * 0.03 / (0.03 + EPSILON) * 0.03, 5 * 0.001 / (0.001 + EPSILON) * 0.0455]
     assert found["term_norm"] == pytest.approx(math.hypot(*terms), rel=1e-12)
+
+
+def test_noise_instead_of_the_term_is_as_long_and_drawn_from_the_generator():
+    """Its length is that of theta g_0 as it is added; g_k's part is that of InCo."""
+    update, reference = random(3, 2, 3, 3, seed=1), random(3, 2, 3, 3, seed=2)
+    options = {"clip": 0.0, "theta_max": 0.0}
+    whole, measured = combine(update, reference, InCoOptions(**options))
+    noisy = [
+        combine(update, reference, InCoOptions(**options, term="noise"), generator=generator(seed))[0]
+        for seed in (0, 0, 1)
+    ]
+    own = combine(update, torch.zeros_like(reference), InCoOptions(**options, normalise=False))[0]
+    torch.testing.assert_close(own, update)
+    by_hand = update.flatten(2)
+    norms = by_hand.norm(dim=2), reference.flatten(2).norm(dim=2)
+    part = (by_hand * ((norms[0] + norms[1]) / 2 / (norms[0] + EPSILON))[..., None]).view_as(update)
+    assert (whole - part).norm().item() == pytest.approx(measured["term_norm"], rel=1e-6)
+    assert (noisy[0] - part).norm().item() == pytest.approx(measured["term_norm"], rel=1e-6)
+    assert torch.equal(noisy[0], noisy[1])
+    assert not torch.equal(noisy[0], noisy[2])
+    cosine = ((noisy[0] - part) * (whole - part)).sum() / measured["term_norm"] ** 2
+    assert abs(cosine.item()) < 0.5

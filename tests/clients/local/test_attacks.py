@@ -47,6 +47,22 @@ def test_the_step_is_turned_round_or_made_longer(name: str, factor: float) -> No
         torch.testing.assert_close(attacked[key], start[key] + factor * (value - start[key]))
 
 
+def test_noise_on_an_update_is_in_proportion_to_its_deviation() -> None:
+    start, honest, attacked = sent("update-noise", scale=3.0)
+    for key, value in honest.items():
+        noise = attacked[key] - value
+        deviation = (value - start[key]).double().std(unbiased=False).item()
+        assert noise.double().std(unbiased=False).item() == pytest.approx(3 * deviation, rel=0.5)
+    sizes = {key: value.numel() for key, value in honest.items()}
+    largest = max(sizes, key=lambda key: sizes[key])  # of the mlp, thousands of entries
+    noise = (attacked[largest] - honest[largest]).double()
+    deviation = (honest[largest] - start[largest]).double().std(unbiased=False).item()
+    assert noise.std().item() == pytest.approx(3 * deviation, rel=0.05)
+    assert noise.mean().item() == pytest.approx(0, abs=0.2 * deviation)
+    doubled = sent("update-noise", scale=6.0)[2][largest] - honest[largest]
+    torch.testing.assert_close(doubled.double(), 2 * noise, rtol=1e-2, atol=1e-5)
+
+
 def test_gaussian_updates_have_their_deviation_and_differ_by_round_and_client() -> None:
     start, _, attacked = sent("gaussian", std=0.5)
     noise = torch.cat([(attacked[key] - start[key]).flatten() for key in start])
@@ -90,7 +106,7 @@ def test_all_flipping_signs_is_the_mean_in_the_other_direction(run_small: Runner
 
 
 def test_every_attack_is_validated_before_anything_runs() -> None:
-    assert {"gaussian", "label-flip", "none", "scaled", "sign-flip"} == set(names(ATTACK))
+    assert {"gaussian", "label-flip", "none", "scaled", "sign-flip", "update-noise"} == set(names(ATTACK))
     for options, message in (
         ({"attack__name": "scale"}, "did you mean 'scaled'"),
         ({"attack__name": "scaled", "attack__factor": -1.0}, "attack.factor"),

@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from clients.base import Client
-from clients.local.sampling import check_course, dealt, iterate_stream, steps_per_epoch
+from clients.local.sampling import check_course, dealt, iterate_stream, share_of_process, steps_per_epoch
 from clients.local.worker import Worker
 from common.errors import UserError
+from common.randomness import torch_generator
 from tests.clients.jobs import small
 
 FIRST = torch.tensor([10, 9, 5, 6, 8, 11, 3, 1, 13, 7, 14, 12, 4, 15, 0, 2])
@@ -39,8 +40,30 @@ def test_the_deal_of_two_processes_with_two_workers_each(
 ) -> None:
     """A process of the original deals its own slice of the shuffle to the workers that it holds."""
     for (process, worker), batches in expected.items():
-        own = permutation[process::2]
+        own = share_of_process(permutation, process, 2)
         assert tuple(dealt(own, worker, 2, step, 2).tolist() for step in (0, 1)) == batches
+
+
+def test_what_processes_do_not_divide_begins_again() -> None:
+    shares = [share_of_process(torch.arange(10), process, 4).tolist() for process in range(4)]
+    assert shares == [[0, 4, 8], [1, 5, 9], [2, 6, 0], [3, 7, 1]]
+    assert share_of_process(torch.arange(5), 0, 1).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_run_deals_by_process() -> None:
+    """Six workers in two processes of three: each deals its half of the shuffle, the union being the same."""
+    given = {"local__sampling": "shuffle", "local__steps": 2, "partition__name": "iid"}
+    plain, divided = Worker(small(**given)), Worker(small(**given, local__world_size=2))
+    batches = [stream(divided, client, 1) for client in range(6)]
+    order = torch.randperm(len(plain.train), generator=torch_generator(0, "deal", 0))
+    for client, (first, second) in enumerate(batches):
+        own, place = order[client // 3 :: 2], client % 3
+        assert first == own[16 * place : 16 * (place + 1)].tolist()
+        assert second == own[16 * (3 + place) : 16 * (4 + place)].tolist()
+    assert len({sample for batch in batches for step in batch for sample in step}) == 6 * 2 * 16
+    assert stream(plain, 1, 1) != batches[1]
+    with pytest.raises(UserError, match=r"local\.world-size = 4 .* must divide them"):
+        check_course(Client(Worker(small(**given, local__world_size=4)), 0))
 
 
 def stream(worker: Worker, client_id: int, server_round: int) -> list[list[int]]:

@@ -60,6 +60,7 @@ def test_a_run_without_them_ends_with_the_same_model_and_says_which_pictures_nee
         {"method__name": "feddisco"},
         {"method__name": "balanced-softmax", "method__prior": "global"},
         {"method__name": "fedrod", "method__head_aggregation": "class-wise"},
+        {"method__name": "fedloge", "method__head_aggregation": "class-wise"},
         {"method__name": "heterofl"},
         {"method__name": "fedrolex"},
         {"participation__name": "target"},

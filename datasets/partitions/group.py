@@ -1,0 +1,66 @@
+"""One of several equal groups of clients: what each holds is what the partition of all of them gives it."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from common.errors import UserError
+from datasets.partition import Partition
+from datasets.partitions._dealing import IndexArray
+from datasets.partitions.dirichlet import partition as dirichlet
+from datasets.partitions.hetero import partition as hetero
+from datasets.partitions.hetero_fixed import partition as hetero_fixed
+from datasets.partitions.iid import partition as iid
+
+
+def partition(
+    targets: IndexArray,
+    num_clients: int,
+    generator: np.random.Generator,
+    *,
+    of: Literal["dirichlet", "hetero", "hetero-fixed", "iid"] = "dirichlet",
+    groups: Annotated[int, Field(ge=1)] = 5,
+    group: Annotated[int, Field(ge=0)] = 0,
+    alpha: Annotated[float, Field(gt=0)] = 0.5,
+) -> Partition:
+    """Deal the samples to ``groups`` times as many clients, and keep those of one group.
+
+    The separate federations of clients with one architecture, to which methods that average parts of models
+    are compared (Chan et al., ICLR 2024, table 5), are runs of the groups in turn. Samples of the other
+    groups are not used.
+
+    Parameters
+    ----------
+    targets, num_clients, generator
+        See `datasets.partitions.make_partition`; clients of the group.
+    of : str, default "dirichlet"
+        The partition of all clients.
+    groups : int, default 5
+        How many groups there are; neighbouring clients are in one.
+    group : int, default 0
+        Which of them, from 0.
+    alpha : float, default 0.5
+        Concentration of the partitions that have one.
+    """
+    if group >= groups:
+        raise UserError(
+            f"partition.group = {group} must be below partition.groups = {groups}: they count from 0"
+        )
+    total = groups * num_clients
+    if total > len(targets):
+        raise UserError(
+            f"partition.groups = {groups} groups of clients.count = {num_clients} are more clients than the"
+            f" {len(targets)} training samples: lower one of them"
+        )
+    if of == "iid":
+        made = iid(targets, total, generator)
+    else:
+        schemes: dict[str, Callable[..., Partition]] = {
+            "dirichlet": dirichlet,
+            "hetero": hetero,
+            "hetero-fixed": hetero_fixed,
+        }
+        made = schemes[of](targets, total, generator, alpha=alpha)
+    return Partition.of([made[client] for client in range(group * num_clients, (group + 1) * num_clients)])

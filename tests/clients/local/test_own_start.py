@@ -1,0 +1,75 @@
+"""Clients that begin the run from initial weights of their own."""
+
+import pytest
+import torch
+from flwr.app import ConfigRecord
+
+from clients.base import Client
+from clients.local.own_start import own_start
+from clients.local.worker import Worker
+from common.errors import UserError
+from common.records import Tensors
+from common.sections import Value
+from strategies.fedloge import FedLoGe
+from tests.clients.jobs import equal, small
+from tests.common.configs import make_config
+
+OWN: dict[str, Value] = {"model__individual_init": True, "model__name": "small-cnn"}
+
+
+def started(client_id: int, server_round: int, **keys: Value) -> Tensors:
+    """Return the model with which a client begins its local steps."""
+    worker = Worker(small(**{**OWN, **keys}))
+    client = Client(worker, client_id)
+    sent = {name: value.detach().clone() for name, value in worker.initial_state.items()}
+    client.prepare({"arrays": sent}, ConfigRecord({"server-round": server_round}))
+    return {name: value.detach().clone() for name, value in client.worker.state.items()}
+
+
+def test_every_client_has_weights_of_its_own_in_the_first_round_alone() -> None:
+    first, second = started(0, 1), started(1, 1)
+    assert equal(first, started(0, 1))
+    weights = [name for name, value in first.items() if value.ndim > 1]
+    assert all(not torch.equal(first[name], second[name]) for name in weights)
+    shared = started(0, 1, model__individual_init=False)
+    assert all(not torch.equal(first[name], shared[name]) for name in weights)
+    assert all(first[name].std() == pytest.approx(float(shared[name].std()), rel=0.3) for name in weights)
+    assert equal(started(0, 2), shared)  # what was sent
+
+
+def test_what_a_method_measures_against_is_the_own_start() -> None:
+    """FedProx's penalty, for one, is of the distance to where the client began."""
+    client = Client(Worker(small(**OWN)), 0)
+    sent = {name: value.detach().clone() for name, value in client.worker.initial_state.items()}
+    client.prepare({"arrays": sent}, ConfigRecord({"server-round": 1}))
+    assert equal(client.global_params, {name: value.detach() for name, value in client.params.items()})
+    assert not equal(client.global_params, {name: sent[name] for name in client.params})
+
+
+def test_the_evaluation_of_the_first_round_is_of_the_model_that_was_sent() -> None:
+    found = []
+    for own in (True, False):
+        worker = Worker(small(model__name="linear", model__individual_init=own))
+        sent = {name: value.detach().clone() for name, value in worker.initial_state.items()}
+        found.append(Client(worker, 0).test({"arrays": sent}, ConfigRecord({"server-round": 1}))["loss"])
+    assert found[0] == found[1]
+
+
+def test_a_head_that_the_server_has_made_stays() -> None:
+    worker = Worker(small(model__individual_init=True))
+    sent = FedLoGe(head_steps=2).initial_model(worker.initial_state, 0)
+    own = own_start(worker, 3, sent)
+    assert torch.equal(own["classifier.weight"], sent["classifier.weight"])
+    assert not torch.equal(own["fc1.weight"], sent["fc1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "match"),
+    [
+        ({"model.sizes": "width:1.0,width:0.5"}, "leave model.sizes empty"),
+        ({"model.weights": "start.safetensors"}, "leave one of them out"),
+    ],
+)
+def test_one_start_for_all_is_refused(keys: dict[str, Value], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        make_config({"model.individual-init": True, **keys})
