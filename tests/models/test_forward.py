@@ -11,6 +11,7 @@ IMAGE_MODELS = [
 ]
 # Narrow variants of the large models keep the tests quick; the architecture is the same.
 REDUCED = {
+    "convnext": {"width": 8, "depth": 1},
     "resnet18": {"width": 8},
     "resnet34": {"width": 8},
     "stage-resnet": {"width": 8},

@@ -34,6 +34,7 @@ def error_of(*arguments, **keywords):
 def test_available_models_are_the_files_that_define_build():
     assert available_models() == [
         "char-lstm",
+        "convnext",
         "hsu-cnn",
         "lenet",
         "linear",
