@@ -42,15 +42,22 @@ def compare_participation(
     """Print a table of the runs and, with `out`, draw the pictures; return these.
 
     The pictures of the metric against gamma, and against how unevenly clients were called, are left out if
-    the runs differ in more than participation and seed.
+    the runs differ in more than participation and seed. Of several runs those that have not ended, lack the
+    metric or have a damaged file are left out with a line.
 
     Raises
     ------
     UserError
-        If a run has not ended, or has no such metric.
+        If no run remains.
     """
     runs: list[Run] = []
-    for_each(run_dirs, lambda run_dir: runs.append(load_run(run_dir, metric)))
+
+    def load(run_dir: Path) -> None:
+        run = load_run(run_dir, metric)
+        participation_table([run], metric)  # finds what is damaged while it is one run's fault
+        runs.append(run)
+
+    for_each(run_dirs, load)
     warn_of_data([("", runs)], run_dirs)
     header, rows = participation_table(runs, metric)
     print_table(header, rows)

@@ -136,3 +136,13 @@ class TestCommand:
     def test_a_missing_file_has_its_own_error(self, make_run):
         with pytest.raises(NoDataError):
             read_participation(make_run())
+
+
+@pytest.mark.parametrize("name", ["clients.csv", "label_distribution.csv", "participation.csv"])
+def test_a_damaged_run_is_left_out_of_the_others(make_run, make_skewed, capsys, name):
+    damaged = make_skewed("damaged", 5.0)
+    (damaged / name).write_bytes(b"\xff\xfe")
+    with pytest.warns(UserWarning, match=f"left out: .*damaged/{name}: it is not UTF-8"):
+        assert main([str(damaged), str(make_run("whole"))]) == 0
+    assert "whole" in capsys.readouterr().out
+    assert main([str(damaged)]) == 2
