@@ -59,7 +59,7 @@ class Contender:
     """
 
     def __init__(self, program: Sequence[str], python: str, steps: int, folder: Path) -> None:
-        self._steps, self._log = steps, folder / f"{'-'.join(program)}.log"
+        self._steps, self._log = steps, folder / f"{program[0]}-{len(list(folder.iterdir()))}.log"
         name, *options = program
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
@@ -169,22 +169,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made = parser(__doc__)
     made.add_argument("--turns", type=int, default=4)
     made.add_argument("--rounds", type=int, default=1, help="rounds per turn")
+    made.add_argument("--clients", type=int, default=Workload.clients)
+    made.add_argument("--cohort", type=int, default=Workload.cohort)
     made.add_argument("--python", type=_pair, action="append", default=[], metavar="NAME=INTERPRETER")
     made.add_argument("--without", nargs="*", default=[], choices=list(CONTENDERS)[1:], metavar="CONTENDER")
     options = made.parse_args(arguments)
-    asked = TINY if options.tiny else Workload()
+    asked = TINY if options.tiny else Workload(options.clients, options.cohort)
     names = [name for name in CONTENDERS if name not in options.without]
     if options.tiny:  # the others take longer to start than all the rest of the tests
         names, options.turns = [FIRST, "bare loop"], 1
     pythons = dict(options.python)
-    tiny = ["--tiny"] if options.tiny else []
+    sizes = ["--tiny"] if options.tiny else [f"--clients={asked.clients}", f"--cohort={asked.cohort}"]
     contenders: dict[str, Contender] = {}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         try:
             for name in present(names, pythons):
                 program = CONTENDERS[name]
                 python = pythons.get(program[0], sys.executable)
-                contenders[name] = Contender([*program, *tiny], python, asked.steps, Path(folder))
+                contenders[name] = Contender([*program, *sizes], python, asked.steps, Path(folder))
             taken = measure(contenders, options.turns, options.rounds)
         finally:
             for contender in contenders.values():

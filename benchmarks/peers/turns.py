@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -16,7 +17,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 def workload() -> Workload:
     """Return the workload that the command line asks for."""
-    return TINY if "--tiny" in sys.argv else Workload()
+    given = argparse.ArgumentParser()
+    given.add_argument("--tiny", action="store_true")
+    given.add_argument("--clients", type=int, default=Workload.clients)
+    given.add_argument("--cohort", type=int, default=Workload.cohort)
+    options, _ = given.parse_known_args()
+    return TINY if options.tiny else Workload(options.clients, options.cohort)
 
 
 def rounds(
