@@ -1,6 +1,5 @@
 """The promise: same configuration, same seed, same bits, from every carrier and every time."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from runtimes import federation
 from runtimes.federation import FederationError, make_plan
 from runtimes.flower_environment import FlowerProcesses
 from tests.conftest import small_run
-from tests.system.commands import run, run_here, summary
+from tests.system.commands import run_here, summary
 from tests.system.test_extending import together
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -86,17 +85,6 @@ def test_grpc_gives_the_bits_of_the_sequential_runtime(
     same = ["model_sha256", *(key for key in expected if key.startswith("final."))]
     assert len(same) > 2 * 2
     assert {key: summary(tmp_path / "run")[key] for key in same} == {key: expected[key] for key in same}, log
-
-
-def test_flwr_run_gives_the_bits_of_the_sequential_runtime(tmp_path: Path) -> None:
-    given = {**SHORT, "method.name": "fedrep"}
-    assignments = _assignments({**small_run(given), **given})
-    expected = run_here(*assignments, "--run-dir", str(tmp_path / "sequential"))
-    program = [sys.executable, "-m", "runtimes.federation", "--simulation"]
-    code, output = run([*program, "--run-dir", str(tmp_path / "run"), *assignments])
-    assert code == 0, output
-    same = ["model_sha256", *(key for key in expected if key.startswith("final."))]
-    assert {key: summary(tmp_path / "run")[key] for key in same} == {key: expected[key] for key in same}
 
 
 def test_code_from_outside_gives_the_same_bits(
