@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from common.errors import UserError, one_line
+from common.errors import CLIENT_MISCONFIGURED, UserError, one_line
 from common.flower import NODE_UNAVAILABLE, REPLY_LOST, is_simulation
 from common.records import CONFIG, DESCRIBE
 from server.messages.client_registry import ClientRegistry
@@ -27,6 +27,7 @@ _SECONDS_BETWEEN_LINES = 30.0
 # A node that has been killed is shown until it has missed its heartbeats.
 _GONE_SECONDS = 90.0
 _MOST_NAMED = 10
+_LONGEST_REASON = 400  # of what Flower says of a node
 
 
 @dataclass
@@ -199,12 +200,21 @@ def describe(
                 lost.add(node)
             continue
         if reply.has_error():
-            reason = reply.error.reason or "a node could not describe itself"
+            reason = _why(node, reply)
             if say is None:
                 raise UserError(reason)
-            say(f"node {node} takes no part: {one_line(reason.strip().splitlines()[-1])}")
+            say(f"node {node} takes no part: {reason}")
             continue
         yield read_description(node, reply.content)
+
+
+def _why(node: int, reply: Message) -> str:
+    """Return why a node has not described itself: in its own words if it is misconfigured."""
+    reason = (reply.error.reason or "no reason given").strip()
+    if reply.error.code == CLIENT_MISCONFIGURED:
+        return reason
+    last = one_line(reason.splitlines()[-1])
+    return f"node {node} could not describe itself: {last[:_LONGEST_REASON]}"
 
 
 def has_gone(reply: Message) -> bool:

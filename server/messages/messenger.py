@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 
 _STATES_AT_ONCE = 256
+_LONGEST_NOTE = 400
 
 
 @runtime_checkable
@@ -183,7 +184,7 @@ class Messenger:
         self._taken.note(number, messages, check.metrics)
         self._check_failures(check, len(messages), server_round)
         for failure in check.failures:
-            reason = failure.reason.strip().splitlines()[-1]
+            reason = failure.reason.strip().splitlines()[-1][:_LONGEST_NOTE]
             self._progress.note(f"round {server_round}: dropped client {failure.client_id} ({reason})")
         return result
 

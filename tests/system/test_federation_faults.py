@@ -1,9 +1,7 @@
 """Faults of a federation's processes: the model is never another, and --resume ends with the same bits."""
 
-import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -137,58 +135,3 @@ def test_a_cut_shorter_than_the_heartbeats_doubled_replies_and_a_stray_node_chan
     assert federation.status() == "finished:completed"
     assert federation.log("node-0").count("sent again") >= 3
     assert model_of(federation.folder / "run") == undisturbed(federation.folder / "whole", settings)
-
-
-@takes_minutes
-@needs_root
-def test_a_slow_node_and_a_longer_cut_cost_the_rounds_in_which_they_happen(
-    cut_off: tuple[Federation, network.Link],
-) -> None:
-    federation, link = cut_off
-    drop: dict[str, str | float] = {"failures__policy": "drop", "failures__max_fraction": 0.5}
-    settings = federation.settings(rounds=6, checkpoint__every=1, failures__deadline=60.0, **drop)
-    held = federation.hold(2, 1)
-    federation.submit("run", settings)
-    federation.wait_for_held(2, 1, LONG)
-    wait_until(lambda: "round 2: dropped client 1" in federation.log("run"), LONG)
-    held.unlink()
-    wait_until(lambda: "(late replies of this run: 1)" in federation.log("run"), LONG)
-
-    link.cut()
-    wait_until(lambda: federation.log("run").count("dropped client 1") > 1, LONG)
-    link.mend()
-    federation.wait("run", LONG)
-    assert federation.status() == "finished:completed"
-
-
-@takes_minutes
-@needs_root
-def test_a_full_disk_of_the_server_is_one_line_and_nothing_committed_is_lost(federation: Federation) -> None:
-    settings = federation.settings(rounds=2, checkpoint__every=1)
-    with small_disk(federation.folder / "run") as disk:
-        held = federation.hold(2, 1)
-        federation.submit("run", settings)
-        federation.wait_for_held(2, 1, LONG)
-        ballast = disk / "ballast"
-        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
-        held.unlink()
-        assert "No space left on device" in federation.wait("run", LONG)
-        assert federation.status() == "finished:failed"
-
-        ballast.unlink()
-        federation.submit("run", settings, resume=True)
-        assert "resumed after round 1 of 2" in federation.wait("run", LONG)
-        assert model_of(disk) == undisturbed(federation.folder / "whole", settings)
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """Mount a disk of 8 MB."""
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -6,7 +6,7 @@ import pytest
 from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 import server.messages.discovery
-from common.errors import UserError
+from common.errors import CLIENT_MISCONFIGURED, UserError
 from common.flower import NODE_UNAVAILABLE, REPLY_LOST, is_simulation, set_message_id
 from runtimes.local_grid import LocalGrid
 from server.messages.client_registry import ClientRegistry
@@ -60,7 +60,7 @@ def describes(
     return lambda message: Message(content, reply_to=message)
 
 
-def fails(reason: str, code: int = 1001) -> Answer:
+def fails(reason: str, code: int = CLIENT_MISCONFIGURED) -> Answer:
     return lambda message: Message(Error(code, reason), reply_to=message)
 
 
@@ -127,6 +127,13 @@ class TestDiscovery:
         grid = AnsweringGrid({2: describes(0), 3: fails("died", REPLY_LOST[2])})
         with pytest.raises(UserError, match="no node has partition-id 1"):
             discover_clients(grid, 2, timeout=0.02)
+
+    def test_what_flower_says_of_a_node_is_cut_and_names_it(self) -> None:
+        said = "<class 'shutil.Error'>:<'[Errno 28] No space left on device: " + "x" * 20_000
+        answers = {2: describes(0), 3: fails(said, 2)}
+        with pytest.raises(UserError, match=r"^node 3 could not describe itself: .*No space left") as caught:
+            discover_clients(AnsweringGrid(answers), 2, timeout=1)
+        assert len(str(caught.value)) < 500
 
     def test_a_misconfigured_node_speaks_for_itself(self) -> None:
         answers = {2: describes(0), 3: fails("this SuperNode has no partition id")}
