@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from common.errors import CLIENT_MISCONFIGURED, UserError, one_line
+from common.errors import CLIENT_FAILED, UserError, one_line
 from common.flower import NODE_UNAVAILABLE, REPLY_LOST, is_simulation
 from common.records import CONFIG, DESCRIBE
 from server.messages.client_registry import ClientRegistry
@@ -203,15 +203,15 @@ def describe(
             reason = _why(node, reply)
             if say is None:
                 raise UserError(reason)
-            say(f"node {node} takes no part: {reason}")
+            say(f"node {node} takes no part: {one_line(reason.splitlines()[-1])}")
             continue
         yield read_description(node, reply.content)
 
 
 def _why(node: int, reply: Message) -> str:
-    """Return why a node has not described itself: in its own words if it is misconfigured."""
+    """Return why a node has not described itself: in its ClientApp's words, or else in Flower's, cut."""
     reason = (reply.error.reason or "no reason given").strip()
-    if reply.error.code == CLIENT_MISCONFIGURED:
+    if reply.error.code >= CLIENT_FAILED:  # the codes below are Flower's
         return reason
     last = one_line(reason.splitlines()[-1])
     return f"node {node} could not describe itself: {last[:_LONGEST_REASON]}"
