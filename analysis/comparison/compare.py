@@ -29,6 +29,7 @@ from common.command_line import Parser
 
 Rows = list[list[str]]
 
+_ROUNDS = "rounds"  # a column of its own: how many a run has made
 _KINDS = ("final", "last ten", "best")
 
 
@@ -96,12 +97,12 @@ def _kinds(metric: str) -> list[str]:
 
 def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     """Return header and rows of a table with one row per run."""
-    keys = differing_keys(runs)
+    keys = [key for key in differing_keys(runs) if key != _ROUNDS]
     header = [
         "run",
         *keys,
         *_kinds(metric),
-        "rounds",
+        _ROUNDS,
         "seconds",
     ]
     rows = [
@@ -119,12 +120,12 @@ def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
 
 def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     """Return header and rows of a table with one row per configuration: mean and deviation over the seeds."""
-    keys = [key for key in differing_keys(runs) if key != SEED_KEY]
+    keys = [key for key in differing_keys(runs) if key not in (SEED_KEY, _ROUNDS)]
     header = [
         *keys,
         "seeds",
         *_kinds(metric),
-        "rounds",
+        _ROUNDS,
         "seconds",
     ]
     rows = [

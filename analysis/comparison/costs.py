@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from analysis.command import add_picture, add_runs, add_table, check_files, command
-from analysis.comparison.groups import Groups, load_groups, warn_of_data
+from analysis.command import add_picture, add_runs, add_table, check_files, command, for_each
+from analysis.comparison.groups import Groups, load_groups, warn_of_data, without_runs
 from analysis.comparison.median_band import band, draw_band, final_text, limits
 from analysis.comparison.repetitions import common_rounds
 from analysis.legend import Legend, line_look
@@ -126,6 +126,19 @@ def _costs(groups: Groups) -> tuple[dict[Path, pd.DataFrame], list[str]]:
     return costs, [name for name in COSTS if all(name in table for table in costs.values())]
 
 
+def _readable(groups: Groups) -> Groups:
+    """Leave out the runs of which a file is damaged, with a line each, if others remain."""
+    found: list[Path] = []
+
+    def read(run_dir: Path) -> None:
+        read_costs(run_dir)
+        found.append(run_dir)
+
+    runs = [run.path for _, group in groups for run in group]
+    for_each(runs, read)
+    return without_runs(groups, set(runs) - set(found))
+
+
 def _total(column: "pd.Series[float]") -> "pd.Series[float]":
     return column.fillna(0).cumsum()
 
@@ -154,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check_files(options)
     directories = chosen(options.directories)
     groups = load_groups(directories, options.metric or default_metric(directories))
+    groups = _readable(groups)
     warn_of_data(groups, directories)
     header, rows = cost_table(groups, options.target)
     print_table(header, rows)

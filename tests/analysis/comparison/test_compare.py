@@ -114,3 +114,11 @@ def test_metric_without_values(make_run, capsys):
 
     assert main([str(run_dir)]) == 2
     assert "no value of 'test_accuracy'" in capsys.readouterr().err
+
+
+def test_rounds_that_differ_are_one_column(make_run):
+    found = [make_run("a", [0.1, 0.5, 0.6], rounds=2), make_run("b", [0.1, 0.5, 0.6, 0.7], rounds=3)]
+    loaded = [load_run(run_dir, "test_accuracy") for run_dir in found]
+    for header, rows in (run_table(loaded, "test_accuracy"), seed_table(loaded, "test_accuracy")):
+        assert header.count("rounds") == 1
+        assert [row[header.index("rounds")] for row in rows] == ["2", "3"]

@@ -178,3 +178,14 @@ def test_more_lines_than_a_legend_has_room_for_are_drawn_without_names(sweep):
     [first, *_] = load_groups([sweep], "test_accuracy")
     groups = [(f"run {number}", first[1]) for number in range(30)]
     assert picture_is_drawn(plot_costs(groups, sweep / "costs.png"))
+
+
+def test_the_command_leaves_out_a_run_whose_clients_cannot_be_read(make_run, capsys):
+    runs = [make_run("a", seed=0), make_run("b", seed=1), make_run("c", method__name="fedprox")]
+    (runs[1] / "clients.csv").write_bytes(b"\x00\xff,\n")
+    with pytest.warns(UserWarning, match="left out: .*clients.csv"):
+        assert main(list(map(str, runs))) == 0
+    table = capsys.readouterr().out
+    assert "fedavg" in table
+    assert "fedprox" in table
+    assert "2 seeds" not in table
