@@ -16,8 +16,8 @@ from tests.datasets.partitions.deals import (
 
 def test_schemes_are_found_by_file_name() -> None:
     assert available_partitions() == [
-        "classes", "dirichlet", "feature", "fed-lt", "hetero", "hetero-fixed", "homo", "iid", "natural",
-        "pachinko", "quantity", "sorted-labels",
+        "classes", "dirichlet", "feature", "fed-lt", "group", "hetero", "hetero-fixed", "homo", "iid",
+        "natural", "pachinko", "quantity", "sorted-labels",
     ]  # fmt: skip
     assert partition_parameters("classes") == ["classes-per-client", "variant"]
     assert partition_parameters("iid") == ["stratified"]

@@ -87,7 +87,7 @@ def test_unknown_parameter_names_the_nearest_and_the_allowed():
     message = error_of("small-cnn", (1, 8, 8), 10, {"dropout": 0.1})
 
     assert "no parameter 'model.dropout'; did you mean 'dropout" in message
-    assert "it has: model.dropout1, model.dropout2" in message
+    assert "it has: model.channels, model.hidden, model.dropout1, model.dropout2, " in message
 
 
 def test_model_without_parameters_says_so():

@@ -86,7 +86,7 @@ HERE = [
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that commands find wherever they name one."""
     path = tmp_path_factory.mktemp("finished") / "run"
-    pairs = (*SMALL, "method.name=fedper", "dataset.feature-noise=0.1")
+    pairs = (*SMALL, "method.name=fedper", "dataset.feature-noise=0.1", "clock.seconds-per-step=0.01")
     overrides = [part for pair in pairs for part in ("--set", pair)]
     assert run_simulation.main([*overrides, "--run-dir", str(path)]) == 0
     return path
