@@ -58,6 +58,12 @@ def check_files(options: argparse.Namespace) -> None:
     check_table_file(getattr(options, "table", None))
 
 
+def check_single(options: argparse.Namespace, found: Sequence[Path], what: str) -> None:
+    """Refuse ``--out`` and ``--table``, which take one run or other thing, where there are several."""
+    if len(found) > 1 and (options.out or options.table):
+        raise UserError(f"--out and --table take one {what}, and these are {len(found)}: leave them out")
+
+
 def draw_command(
     name: str,
     description: str,

@@ -11,7 +11,7 @@ from clients.local.incoming import Section
 from common.errors import UserError
 from common.records import Payload, Tensors
 from models.classifier import as_classifier
-from models.heads.realignment import HEAD
+from models.heads.realignment import head_entries
 from models.measures.evaluation import logits_of
 
 
@@ -32,10 +32,7 @@ class CReFF(Client):
 
     def receives(self) -> dict[str, Section]:
         """Return the averaged head."""
-        state = self.worker.state
-        return {
-            "averaged-head": Section({name: value for name, value in state.items() if name.startswith(HEAD)})
-        }
+        return {"averaged-head": Section(head_entries(self.worker.state))}
 
     def begin_round(self) -> None:
         """Take the gradients, then load the averaged head."""

@@ -62,7 +62,7 @@ def seeded_globally(
     if not needed:
         yield lambda: False
         return
-    if are_left_to_others():
+    if _are_left_to_others():
         raise RuntimeError("a thread beside others would seed generators that all of them share")
     handles = _handles(device, own)
     states = [handle.get() for handle in handles]
@@ -80,7 +80,14 @@ def leave_to_others() -> None:
     _thread.leaves_generators = True
 
 
-def are_left_to_others() -> bool:
+def seeded_if_drawn(
+    seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = ()
+) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+    """Do as ``seeded_globally`` for code that may draw; nothing in a thread in which none does."""
+    return seeded_globally(seed, device, own, needed=not _are_left_to_others())
+
+
+def _are_left_to_others() -> bool:
     """Return whether this thread runs only code that draws from no global generator."""
     return getattr(_thread, "leaves_generators", False)
 

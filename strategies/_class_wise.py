@@ -1,6 +1,5 @@
 """Averages of a head row by row: each class weighs a client by how many samples of the class it has."""
 
-from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -8,7 +7,6 @@ import torch
 from common.records import Payload, Tensors
 from strategies.fedavg import FedAvg
 
-HEAD = "classifier."
 COUNTS, SCALED = "class-counts", "scaled-head"
 
 
@@ -44,11 +42,6 @@ class ClassWiseHead(FedAvg):
         if SCALED not in averages:
             return head
         return class_wise_mean(averages[SCALED], averages[COUNTS]["counts"], head)
-
-
-def head_entries(names: Iterable[str]) -> list[str]:
-    """Return the names of the head's entries, whose first dimension is the class."""
-    return [name for name in names if name.startswith(HEAD)]
 
 
 def scaled_rows(head: Tensors, counts: torch.Tensor) -> Tensors:

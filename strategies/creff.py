@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from common.randomness import torch_generator
 from common.records import ARRAYS, Payload, Tensors
 from common.sections import NonNegative, Positive, Value
+from models.heads.realignment import HEAD, head_entries
 from strategies._aggregation import WeightedAverage
-from strategies._class_wise import HEAD, head_entries
 from strategies.fedavg import FedAvg
 
 _GRADIENTS = "class-gradients"
@@ -101,7 +101,7 @@ class CReFF(FedAvg):
         self.seen = torch.zeros(classes, dtype=torch.bool)
 
     def _head_of(self, model: Tensors) -> Tensors:
-        return {name: model[name].clone() for name in head_entries(model)}
+        return {name: value.clone() for name, value in head_entries(model).items()}
 
 
 def feature_gradients(features: torch.Tensor, labels: torch.Tensor, head: Tensors) -> torch.Tensor:

@@ -4,7 +4,8 @@ arXiv:2107.00778.
 """
 
 from common.records import ARRAYS, Payload, Tensors
-from strategies._class_wise import ClassWiseHead, head_entries
+from models.heads.realignment import head_entries
+from strategies._class_wise import ClassWiseHead
 
 
 class FedRoD(ClassWiseHead):
@@ -17,9 +18,9 @@ class FedRoD(ClassWiseHead):
     def prepare(self, sections: Payload) -> Payload:
         """Add the head's rows times the class counts."""
         model = sections[ARRAYS]
-        return self.scaled(sections, {name: model[name] for name in head_entries(model)})
+        return self.scaled(sections, head_entries(model))
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
         """Return the averages, with the head's rows by class."""
         model = averages[ARRAYS]
-        return model | self.by_class(averages, {name: model[name] for name in head_entries(model)})
+        return model | self.by_class(averages, head_entries(model))

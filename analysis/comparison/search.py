@@ -13,14 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.command import add_picture, add_table, check_files, command, for_each
+from analysis.command import add_picture, add_table, check_files, check_single, command, for_each
 from analysis.reading.run_directory import NoDataError
 from analysis.reading.runs import is_accuracy, readable
 from analysis.reading.selection import matching
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, panels, save
 from analysis.tables import as_csv, as_markdown, write_table
 from common.command_line import Parser, make_console
-from common.errors import UserError
 from common.files import write_atomic
 from common.search.trials import Trial, ranked, read_search, read_trials
 
@@ -44,10 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     check_files(options)
     directories = matching(options.directories)
-    if len(directories) > 1 and (options.out or options.table):
-        raise UserError(
-            f"--out and --table take one search, and these are {len(directories)}: leave them out"
-        )
+    check_single(options, directories, "search")
     for_each(directories, lambda directory: _write_and_print(directory, options))
 
 

@@ -12,13 +12,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-from analysis.command import add_picture, add_runs, add_table, check_files, command, for_each
+from analysis.command import add_picture, add_runs, add_table, check_files, check_single, command, for_each
 from analysis.reading.run_directory import read_layers
 from analysis.reading.selection import begun_runs
 from analysis.style import PALETTE, drawing, integer_ticks, label_axes, new_figure, save, short_names
 from analysis.tables import print_table, write_table
 from common.command_line import Parser
-from common.errors import UserError
 
 _MAPS = {
     "theta": "mean theta",
@@ -115,8 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     check_files(options)
     runs = begun_runs(options.directories)
-    if len(runs) > 1 and (options.out or options.table):
-        raise UserError(f"--out and --table take one run, and these are {len(runs)}: leave them out")
+    check_single(options, runs, "run")
     with drawing(into=options.out):
         for_each(runs, lambda path: _show(path, options.table))
 

@@ -36,6 +36,11 @@ def head_of_model(model: Tensors) -> Tensors:
     return {name.removeprefix(HEAD): value for name, value in model.items() if name.startswith(HEAD)}
 
 
+def head_entries(model: Tensors) -> Tensors:
+    """Return the head's entries under their names in the model; their first dimension is the class."""
+    return {name: value for name, value in model.items() if name.startswith(HEAD)}
+
+
 def realign_globally(head: Tensors, norm: float = 1.7) -> Tensors:
     """Return psi' with psi'_c = norm psi_c / ||psi_c||, the bias as it is (GA-FR).
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.global_generators import are_left_to_others, seeded_globally
+from common.global_generators import seeded_if_drawn
 from models.foreign import own_generators
 from models.measures.own import BatchSums, Metric, Own, OwnSums, batch_sums
 
@@ -74,7 +74,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[Callable[[], bool]]:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     model.eval()
     try:
-        with seeded_globally(0, device, own_generators(model), not are_left_to_others()) as drew:
+        with seeded_if_drawn(0, device, own_generators(model)) as drew:
             yield drew
     finally:
         for module, mode in modes:

@@ -49,7 +49,7 @@ class Observers:
         self.best = Best(parts)
         needed = step_rule(parts.config.steps).needs_observers
         names = [*comma_list("observers", parts.config.observers), *needed]
-        named = {name: find_subclass(OBSERVER, name, Observer)(parts) for name in names}
+        named = {name: find_subclass(OBSERVER, name, Observer)(parts) for name in dict.fromkeys(names)}
         early_stop = EarlyStop(parts)
         self.checkpointing = Checkpointing(parts)
         self.checkpointing.stateful |= {"best": self.best, "early_stop": early_stop}

@@ -13,7 +13,7 @@ import torch
 
 from common.chosen import chosen_function
 from common.errors import UserError
-from common.global_generators import are_left_to_others, seeded_globally
+from common.global_generators import seeded_if_drawn
 from common.plugins import OPTIMIZER
 from common.records import Tensors
 from common.sections import OptimizerSection
@@ -91,8 +91,7 @@ def form_of_state(section: OptimizerSection, params: Tensors) -> Tensors:
     optimizer = make_optimizer(tried.values(), section)
     for param in tried.values():
         param.grad = torch.zeros_like(param) if param.requires_grad else None
-    device = next(iter(tried.values())).device
-    with seeded_globally(0, device, needed=not are_left_to_others()):
+    with seeded_if_drawn(0, next(iter(tried.values())).device):
         optimizer.step()
     return optimizer_state(optimizer, tried)
 
