@@ -1,6 +1,6 @@
 """A small ConvNeXt (Liu et al., "A ConvNet for the 2020s", CVPR 2022, arXiv:2201.03545, section 2)."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -8,19 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.architectures.images import image_shape
-from models.architectures.residual import NormFactory, norm_factory
+from models.architectures.residual import Norm, NormFactory, norm_factory
 from models.classifier import Classifier
 
-Norm = Literal["layer", "batch", "group", "none"]
 _LAYER_SCALE, _DEVIATION = 1e-6, 0.02
-
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of every pixel, (samples, channels, height, width)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise; the last dimension is the channel meanwhile."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class ConvNeXtBlock(nn.Module):
@@ -112,6 +103,6 @@ def build(
     """
     smallest = patch_size * 2 ** (stages - 1)
     channels, *_ = image_shape("convnext", input_shape, smallest)
-    factory = ChannelNorm if norm == "layer" else norm_factory("convnext", norm, groups)
     widths = [width * 2**stage for stage in range(stages)]
+    factory = norm_factory("convnext", norm, groups)
     return ConvNeXt(channels, num_classes, widths, depth, patch_size, factory)

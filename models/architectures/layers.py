@@ -74,6 +74,14 @@ class StochasticDepth(Dropout):
         return x * scale.to(x.dtype)
 
 
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of every pixel, (samples, channels, height, width)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise; the last dimension is the channel meanwhile."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 def dropout_layers(model: nn.Module) -> list[Dropout]:
     """Return the dropout layers of ``model``, so that a caller can walk the modules once and keep them."""
     return [module for module in model.modules() if isinstance(module, Dropout)]

@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from common.errors import UserError
 from common.sections import Positive
 from models.architectures.images import image_shape
+from models.architectures.layers import ChannelNorm
 from models.classifier import Classifier
 
-Norm = Literal["batch", "group", "none"]
+Norm = Literal["batch", "group", "layer", "none"]
 Shortcut = Literal["A", "A-centred", "B"]
 Activation = Literal["relu", "silu"]
 Initialisation = Literal["fan-out", "fan-in", "torch"]
@@ -225,7 +226,11 @@ def _build(
 
 
 def norm_factory(model: str, norm: Norm, groups: int) -> NormFactory:
-    """Return what makes the normalisation layer of a model, named for messages, for a number of channels."""
+    """Return what makes the normalisation layer of a model, named for messages, for a number of channels.
+
+    "layer" normalises the channels of every pixel, as ConvNeXt does; over channels and pixels together it is
+    "group" with one group.
+    """
 
     def group_norm(channels: int) -> nn.Module:
         if channels % groups:
@@ -235,6 +240,7 @@ def norm_factory(model: str, norm: Norm, groups: int) -> NormFactory:
     factories: dict[Norm, NormFactory] = {
         "batch": nn.BatchNorm2d,
         "group": group_norm,
+        "layer": ChannelNorm,
         "none": lambda channels: nn.Identity(),
     }
     return factories[norm]

@@ -15,6 +15,7 @@ REDUCED = {
     "resnet18": {"width": 8},
     "resnet34": {"width": 8},
     "stage-resnet": {"width": 8},
+    "swin-small": {"width": 8, "depth": 2},
     "vit-small": {"depth": 2, "width": 24, "heads": 2, "patch-size": 8},
 }
 

@@ -38,6 +38,21 @@ MNIST = (1, 28, 28)
         ("resnet56", CIFAR, 10, {"shortcut": "B"}, 855_770),
         ("resnet110", CIFAR, 10, {}, 1_727_962),
         ("resnet1202", CIFAR, 10, {}, 19_421_274),
+        ("resnet20", CIFAR, 10, {"norm": "layer"}, 269_722),
+        # Two stages of widths 32 and 64, four blocks of 12 w^2 + 13 w and 49 positions a head in each;
+        # patches, merging, norm, head.
+        (
+            "swin-small",
+            CIFAR,
+            10,
+            {},
+            4 * (12 * 32**2 + 13 * 32 + 49 * 2)
+            + 4 * (12 * 64**2 + 13 * 64 + 49 * 4)
+            + (12 * 32 + 32 + 2 * 32)
+            + (128 * 64 + 2 * 128)
+            + 2 * 64
+            + 650,
+        ),
         ("vgg11", CIFAR, 10, {}, 9_225_610),
         ("vgg13", CIFAR, 10, {}, 9_410_122),
         ("vgg16", CIFAR, 10, {}, 14_719_818),

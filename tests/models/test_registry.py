@@ -51,6 +51,7 @@ def test_available_models_are_the_files_that_define_build():
         "small-cnn",
         "stage-resnet",
         "strided-cnn",
+        "swin-small",
         "vgg11",
         "vgg13",
         "vgg16",

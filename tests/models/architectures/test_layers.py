@@ -1,4 +1,4 @@
-"""Dropout from a generator of its own."""
+"""Dropout from a generator of its own; normalisation of pixels."""
 
 import copy
 
@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from models import build_model
-from models.architectures.layers import Dropout, StochasticDepth, dropout_layers, set_dropout_generator
+from models.architectures.layers import (
+    ChannelNorm,
+    Dropout,
+    StochasticDepth,
+    dropout_layers,
+    set_dropout_generator,
+)
 
 
 def generator(seed):
@@ -121,3 +127,10 @@ def test_stochastic_depth_drops_whole_samples():
     assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.015)
     assert dropout_layers(torch.nn.Sequential(layer)) == [layer]
     assert layer.eval()(dropped) is dropped
+
+
+def test_the_norm_is_over_the_channels_of_a_pixel():
+    images = torch.rand(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
+    found = ChannelNorm(5, eps=0.0)(images)
+    mean, deviation = images.mean(1, keepdim=True), images.std(1, keepdim=True, unbiased=False)
+    torch.testing.assert_close(found, (images - mean) / deviation)

@@ -70,7 +70,7 @@ def test_group_normalisation_replaces_every_batch_normalisation():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"norm": "layer"}, "model.norm must be 'batch', 'group' or 'none'"),
+        ({"norm": "instance"}, "model.norm must be 'batch', 'group', 'layer' or 'none'"),
         ({"shortcut": "C"}, "model.shortcut must be 'A', 'A-centred' or 'B'"),
         ({"norm": "group", "groups": 3}, "must divide 16 channels"),
         ({"norm": "group", "groups": 0}, "must be greater than 0"),
