@@ -16,6 +16,7 @@ from pathlib import Path
 from common.command_line import Parser, leave_closed_pipe, show_warnings_as_lines
 from common.errors import ClientFailureError, UserError, print_error
 from common.files import expanded
+from common.imports import importing
 from common.plugin_modules import failure_of_plugin
 
 _COMMANDS = ("realign", "replay")
@@ -120,7 +121,8 @@ def _run(options: argparse.Namespace) -> int:
             raise UserError(f"--{name} is a command of its own: python -m runtimes.{name} {directory}")
     if options.describe is not None or options.schema:
         return _explain(options)
-    from runtimes.launch import launch
+    with importing("runtimes.launch"):
+        from runtimes.launch import launch
 
     return launch(options)
 

@@ -21,8 +21,13 @@ sys.exit(run_simulation.main([*short, "--run-dir", tempfile.mkdtemp() + "/run"])
 """
 START = f"""
 import sys
-from server.round_loop import RoundLoop
-RoundLoop.run = lambda loop: sys.exit()  # all is ready for the first round
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "server.app":  # a run imports it when it needs it, and so does this
+            sys.meta_path.remove(self)
+            from server.round_loop import RoundLoop
+            RoundLoop.run = lambda loop: sys.exit()  # all is ready for the first round
+sys.meta_path.insert(0, Finder())
 {RUN}
 """
 PROGRAMS = {

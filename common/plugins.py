@@ -9,11 +9,12 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import itertools
 import os
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 ENVIRONMENT_VARIABLE = "FLOWERBED_PLUGINS"
 FLOWER_PREFIX = "flwr:"
+_GROUPS = "flowerbed."  # of entry points
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Kind:
     @property
     def group(self) -> str:
         """The group of entry points by which installed packages offer them."""
-        return f"flowerbed.{self.folder}"
+        return f"{_GROUPS}{self.folder}"
 
 
 CLIENT_HALF = Kind("client half of a method", "method.name", "clients", "clients")
@@ -307,12 +309,17 @@ def _modules(path: list[str]) -> list[str]:
 
 @functools.cache
 def _points(kind: Kind) -> tuple[EntryPoint, ...]:
-    return tuple(_all_points().select(group=kind.group))
+    return tuple(point for point in _all_points() if point.group == kind.group)
 
 
 @functools.cache
-def _all_points() -> Any:
-    return entry_points()  # reads a file of every package that is installed, whatever group is asked for
+def _all_points() -> tuple[EntryPoint, ...]:
+    """Return the entry points of our groups: `importlib.metadata.entry_points` parses all that there are."""
+    found: dict[str, EntryPoints] = {}
+    for package in distributions():
+        if f"[{_GROUPS}" in (package.read_text("entry_points.txt") or ""):
+            found.setdefault(package.metadata["Name"], package.entry_points)  # the first on the path counts
+    return tuple(itertools.chain.from_iterable(found.values()))
 
 
 def _named_object(kind: Kind, name: str) -> Found:

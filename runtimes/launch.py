@@ -15,6 +15,7 @@ from common.experiment_file import Experiment, Overrides, parse_experiment
 from common.files import read_text
 from common.plugin_modules import forget_changed
 from common.request import keeping_request
+from common.sweep_files import SWEEP_FILE
 from runtimes.run import configure, run, saying_how_to_resume
 
 
@@ -71,12 +72,10 @@ def launch(options: argparse.Namespace) -> int:
         raise UserError("--list and --only are for sweeps: experiment files with axes, or --comparators")
     config = read_configuration(options)
 
-    from analysis.reading.sweep import DESCRIPTION
-    from analysis.report import print_summary
     from server.records.run_directory import check_writable, default_run_directory
 
     path = Path(config.run.directory or default_run_directory(config))
-    if (path / DESCRIPTION).is_file():
+    if (path / SWEEP_FILE).is_file():
         raise UserError(f"{path} holds a sweep: choose another --run-dir for a single run")
     check_writable(path)
     with (
@@ -84,5 +83,8 @@ def launch(options: argparse.Namespace) -> int:
         saying_how_to_resume(path),
     ):
         run(config, str(path))
+
+    from analysis.report import print_summary  # after the run, which need not wait for pandas
+
     print_summary(path, make_console())
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from common.config import Config, merge
 from common.errors import UserError
 from common.experiment_file import Overrides
+from common.imports import importing
 from common.inactive import check_active, set_back
 from common.plugins import all_folders
 from common.reading import comma_list
@@ -90,10 +91,11 @@ def compared(config: Config, comparator: str) -> Config:
 
 def run(config: Config, run_directory: str) -> None:
     """Run one experiment in this process, or on Ray, to its end."""
-    from flwr.app import Context, RecordDict
+    with importing("server.app"):
+        from flwr.app import Context, RecordDict
 
-    from common.flower import RUN_ID, SERVER_NODE_ID
-    from server.app import app
+        from common.flower import RUN_ID, SERVER_NODE_ID
+        from server.app import app
 
     run_config = config.flat() | {"run.directory": run_directory}
     with make_grid(config) as grid:

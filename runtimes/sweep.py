@@ -22,6 +22,7 @@ from common.experiment_file import Experiment, LabelFilter, Overrides, Point
 from common.files import write_atomic
 from common.request import write_request
 from common.sections import Value
+from common.sweep_files import SWEEP_FILE
 from runtimes.comparators import AS_GIVEN, COMPARATORS
 from runtimes.run import compared, configure, run, saying_how_to_resume
 from runtimes.sequential import SequentialGrid
@@ -38,7 +39,6 @@ _PUBLISHED_SECTIONS = ("dataset.", "model.", "partition.")
 _UNPUBLISHED_KEYS = (
     "dataset.root", "dataset.download", "augmentation.name", "augmentation.padding", "augmentation.cutout",
 )  # fmt: skip
-SWEEP_FILE = "sweep.json"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from analysis.reading.selection import chosen, unfinished_of
 from analysis.reading.sweep import Sweep, is_sweep, read_sweep
 from common.errors import UserError
 from common.request import Request, read_request
+from common.sweep_files import SWEEP_FILE
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,6 @@ def _requests(directories: Sequence[Path]) -> list[Request]:
 def _request(directory: Path) -> Request:
     """Return what was asked of a run; of one that belongs to a sweep, what was asked of that."""
     request = read_request(directory)
-    if not request.commands and (directory.parent / "sweep.json").is_file():
+    if not request.commands and (directory.parent / SWEEP_FILE).is_file():
         return read_request(directory.parent)
     return request

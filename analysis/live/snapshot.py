@@ -9,8 +9,8 @@ from typing import Any
 from analysis.live.files import read_object
 from analysis.live.run_view import RunView, view_run
 from common.errors import UserError
+from common.sweep_files import SWEEP_FILE
 
-_DESCRIPTION = "sweep.json"
 _MOST_RUNS, _MOST_POINTS, _DEPTH = 2000, 400, 3
 _RUN_FILES = ("config.toml", "metrics.csv", "summary.json", "request.json")
 # What a person looks at first, in this order.
@@ -27,8 +27,8 @@ _MOST_METRICS = 12  # of one request
 
 def find_runs(path: Path, depth: int = _DEPTH) -> dict[str, Path]:
     """Return name → run directory of what is below a path: itself, what a sweep plans, folders of runs."""
-    if (path / _DESCRIPTION).is_file():
-        planned = read_object(path / _DESCRIPTION).get("runs")
+    if (path / SWEEP_FILE).is_file():
+        planned = read_object(path / SWEEP_FILE).get("runs")
         if isinstance(planned, dict):
             folders = {str(name): _directory(name, run) for name, run in planned.items()}
             return {name: path / folder for name, folder in folders.items() if folder}

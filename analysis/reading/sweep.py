@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.reading.runs import SEED_KEY
 from common.errors import UserError
+from common.experiment_file import SEED_AXIS
 from common.files import read_json
+from common.sweep_files import SWEEP_FILE
 
-DESCRIPTION = "sweep.json"
 _SEPARATOR = ","
 
 
@@ -65,7 +65,7 @@ class Sweep:
     @property
     def shown_axes(self) -> list[str]:
         """The axes that make rows and columns: all but the seed's and, among several, those of one label."""
-        names = [axis for axis in self.axes if axis != SEED_KEY]
+        names = [axis for axis in self.axes if axis != SEED_AXIS]
         several = [axis for axis in names if len(self.axes[axis]) > 1]
         return several or names
 
@@ -75,7 +75,7 @@ class Sweep:
         The runs of a sweep over nothing but seeds repeat each other, and have the sweep's name.
         """
         labels = _SEPARATOR.join(run.labels[axis] for axis in self.shown_axes)
-        return labels or (self.path.resolve().name if SEED_KEY in self.axes else run.name)
+        return labels or (self.path.resolve().name if SEED_AXIS in self.axes else run.name)
 
     @property
     def finished(self) -> list[SweepRun]:
@@ -89,7 +89,7 @@ def is_sweep(path: Path) -> bool:
         path.is_dir()
         and not (path / "config.toml").exists()
         and not (path / "summary.json").exists()
-        and ((path / DESCRIPTION).is_file() or bool(_run_directories(path)))
+        and ((path / SWEEP_FILE).is_file() or bool(_run_directories(path)))
     )
 
 
@@ -104,7 +104,7 @@ def read_sweep(path: Path) -> Sweep:
     UserError
         If there are no runs, or the description is damaged.
     """
-    if (path / DESCRIPTION).is_file():
+    if (path / SWEEP_FILE).is_file():
         return _described(path)
     names = [folder.name for folder in _run_directories(path)]
     if not names:
@@ -125,7 +125,7 @@ def read_sweep(path: Path) -> Sweep:
 def published_of(run: Path, metric: str) -> float | None:
     """Return the number to compare a run of a sweep with; None if there is none, or none about the metric."""
     folder = run.parent
-    if not (folder / DESCRIPTION).is_file():
+    if not (folder / SWEEP_FILE).is_file():
         return None
     sweep = _described(folder)
     numbers = {entry.published for entry in sweep.runs if entry.path == run and entry.published is not None}
@@ -133,7 +133,7 @@ def published_of(run: Path, metric: str) -> float | None:
 
 
 def _described(path: Path) -> Sweep:
-    file = path / DESCRIPTION
+    file = path / SWEEP_FILE
     content = read_json(file)
     try:
         axes = {str(axis): list(map(str, labels)) for axis, labels in content["axes"].items()}

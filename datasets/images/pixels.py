@@ -3,13 +3,15 @@
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from common.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # How to turn stored pixels so that they stand upright, by the camera's note in the file (EXIF, tag 274).
 _ORIENTATION = 274
@@ -41,6 +43,8 @@ def decode_image(path: Path) -> npt.NDArray[np.uint8]:
     UserError
         If the file is damaged, or has float or 32-bit pixels, of which nothing says which value is white.
     """
+    from PIL import Image  # Pillow takes a tenth of a second, and most runs read no image file
+
     try:
         # What Pillow remarks on (large images, damaged metadata) changes no pixel.
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
@@ -54,7 +58,7 @@ def decode_image(path: Path) -> npt.NDArray[np.uint8]:
         raise UserError(f"cannot decode the image {path}: {reason}") from error
 
 
-def _to_rgb(image: Image.Image, path: Path) -> npt.NDArray[np.uint8]:
+def _to_rgb(image: "Image.Image", path: Path) -> npt.NDArray[np.uint8]:
     bits = _grey_bits(image)
     if bits:
         scaled = _scaled(np.asarray(image), bits)
@@ -68,7 +72,7 @@ def _to_rgb(image: Image.Image, path: Path) -> npt.NDArray[np.uint8]:
     return np.asarray(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1)
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: "Image.Image") -> int:
     """Return how the pixels of a loaded image lie, 1 if upright or a damaged note does not say.
 
     Pillow turns TIFF by itself as it loads.
@@ -79,7 +83,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _grey_bits(image: Image.Image) -> int:
+def _grey_bits(image: "Image.Image") -> int:
     """Return how many bits a grey image of more than 8 has; 0 for any other."""
     if image.mode == "I":  # 16 bits, as Pillow opens what can have no more; of TIFF it is something else
         return 16 if image.format in ("PNG", "PPM") else 0
@@ -88,7 +92,7 @@ def _grey_bits(image: Image.Image) -> int:
     return int(_tags(image).get(_BITS_PER_SAMPLE, (16,))[0])
 
 
-def _tags(image: Image.Image) -> Mapping[int, Any]:
+def _tags(image: "Image.Image") -> Mapping[int, Any]:
     """Return the tags of a TIFF; of other formats none."""
     return getattr(image, "tag_v2", {})
 

@@ -16,6 +16,7 @@ from common.config import Config, merge, to_toml
 from common.errors import UserError
 from common.experiment_file import Experiment, LabelFilter, Overrides, parse_experiment
 from common.files import read_text
+from common.sweep_files import SWEEP_FILE
 from runtimes.queue.file import Entry, GiveUp, QueueFile
 
 _TIMED_ROUNDS = 50  # of which the mean time is taken for the rounds to come
@@ -63,7 +64,7 @@ class Run:
         if not self.labels:
             return self.directory
         try:
-            content = json.loads((self.directory / "sweep.json").read_text(encoding="utf-8"))
+            content = json.loads((self.directory / SWEEP_FILE).read_text(encoding="utf-8"))
             return self.directory / str(content["runs"][self.labels]["directory"])
         except (OSError, ValueError, KeyError, TypeError):
             return self.directory / self.labels

@@ -27,11 +27,12 @@ from common.search.trials import (
     trial_path,
     write_trial,
 )
+from common.sweep_files import SWEEP_FILE
 from runtimes.run import make_grid, saying_how_to_resume
 from runtimes.search.plan import PRUNING, Plan
 from runtimes.search.pruning import pruning
 from runtimes.search.sampling import Sampling
-from runtimes.sweep import SWEEP_FILE, check_one, directory_of, launch_sweep, parse_seeds
+from runtimes.sweep import check_one, directory_of, launch_sweep, parse_seeds
 from server.experiment import run_experiment
 from server.interrupt import StopRequest, stop_between_runs
 from server.messages.divergence import is_divergence

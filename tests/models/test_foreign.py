@@ -47,13 +47,24 @@ def test_the_generator_of_our_dropout_is_trainings() -> None:
 
 
 def test_the_check_leaves_no_trace() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(), nn.Flatten()).eval()
+    model = Between(nn.Sequential(nn.BatchNorm2d(4), nn.Dropout())).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     inputs, state = torch.rand(2, 1, 8, 8), torch.get_rng_state()
     check_keyed(model, "own", inputs)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not model.training
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_can_only_pass_is_not_tried() -> None:
+    """Its first forward passes would cost every run's start more than the rest of making the model."""
+    calls: list[torch.Tensor] = []
+    layer = nn.Linear(2, 2)
+    layer.register_forward_pre_hook(lambda module, inputs: calls.extend(inputs))
+    check_keyed(nn.Sequential(layer, Dropout(0.5)), "own", torch.ones(1, 2))
+    assert calls == []
+    check_keyed(nn.Sequential(layer, Remembers(persistent=True)), "own", torch.ones(1, 2))
+    assert len(calls) == 2
 
 
 def test_recurrent_dropout_does_without_cudnn() -> None:

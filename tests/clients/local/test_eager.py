@@ -116,9 +116,16 @@ def test_a_compiled_model_trains_with_them() -> None:
 RUN = """
 import sys, torch, run_simulation
 from clients.local.optimizers import make_optimizer
+from server.round_loop import RoundLoop
 from common.config import Config, merge
 small = ["rounds=1", "clients.count=2", "local.epochs=0", "local.steps=1", "clients.evaluate-fraction=0.5"]
 settings = [part for text in small for part in ("--set", text)]
+run = RoundLoop.run
+def watched(loop):
+    late = ("pandas", "PIL", "matplotlib", "scipy", "torchvision")
+    print("before the first round:", *(name for name in late if name in sys.modules))
+    run(loop)
+RoundLoop.run = watched
 assert run_simulation.main([*settings, "--run-dir", sys.argv[1]]) == 0
 section = Config.from_flat(merge()).optimizer
 for name in ("sgd", "adamw", "lars", "lamb"):
@@ -138,3 +145,4 @@ def test_a_run_imports_none_of_the_large_packages_that_it_does_not_need(tmp_path
     root = Path(__file__).parents[3]
     answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     assert answer.splitlines()[-1] == "imported:"
+    assert "before the first round:" in answer.splitlines()
