@@ -385,15 +385,23 @@ def start_ray(config: Config) -> bool:
 
 @contextlib.contextmanager
 def _keeping_signals() -> Iterator[None]:
-    """Leave signals as they are: Ray's own handler of SIGTERM aborts the process, and no round is ended."""
+    """Leave signals as they are: Ray's own handler of SIGTERM aborts the process, and no round is ended.
+
+    The one that it has while it starts exits with the signal's number. Where SIGTERM stops a run as Ctrl-C
+    does, it does so then as well.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = [(number, signal.getsignal(number)) for number in STOP_SIGNALS]
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         yield
+    except SystemExit as error:
+        if error.code == signal.SIGTERM and callable(before[signal.SIGTERM]):
+            raise KeyboardInterrupt from None
+        raise
     finally:
-        for number, handler in before:
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 

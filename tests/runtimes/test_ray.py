@@ -51,6 +51,29 @@ def actors() -> Iterator[list[Any]]:
     ray.shutdown()
 
 
+@pytest.mark.parametrize(
+    ("handler", "ending"), [(signal.default_int_handler, KeyboardInterrupt), (signal.SIG_DFL, SystemExit)]
+)
+def test_sigterm_while_ray_starts_stops_as_it_does_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, handler: Any, ending: type[BaseException]
+) -> None:
+    """Ray's own handler, which is in force from the beginning of its start, exits with 15 and no line."""
+    import ray
+    import ray._private.node
+
+    from runtimes.ray import start_ray
+
+    assert not ray.is_initialized()  # the other tests start it, so that this one has to come first
+    monkeypatch.setattr(ray._private.node, "Node", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(ending):
+            start_ray(small_config(runtime__name="ray"))
+        assert signal.getsignal(signal.SIGTERM) == handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run_and_kill(path: Path, actors: list[Any], victims: dict[int, int], **overrides: Value) -> Path:
     """Run; of the training jobs of each client in `victims` the workers of the first n are killed."""
     import ray
