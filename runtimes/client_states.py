@@ -67,11 +67,8 @@ class ClientStates:
                 self._count(client_id, state)
             if now.keys() <= {MET}:
                 self._drop(client_id)
-        if self.budget and self._folder is not None:
-            for client_id in [client_id for client_id in self._held if client_id not in self._open]:
-                if self._total <= self.budget:
-                    break
-                self._spill(client_id)
+        for client_id in self._surplus():
+            self._spill(client_id)
 
     def copies(self, client_ids: Iterable[int]) -> "ClientStates":
         """Return what these clients have, to be changed without consequences."""
@@ -109,11 +106,24 @@ class ClientStates:
         self._total += size - self._bytes.get(client_id, 0)
         self._bytes[client_id] = size
 
+    def _surplus(self) -> list[int]:
+        """Return who exceeds the budget: those that were used longest ago, are not in use, and fit a file.
+
+        Looks at as many as it returns, whatever the number of states in memory.
+        """
+        chosen: list[int] = []
+        left = self._total - self.budget if self.budget and self._folder is not None else 0
+        for client_id, state in self._held.items():
+            if left <= 0:
+                break
+            if client_id not in self._open and all(map(_is_storable, state.values())):
+                chosen.append(client_id)
+                left -= self._bytes[client_id]
+        return chosen
+
     def _spill(self, client_id: int) -> None:
         state = self._held[client_id]
         if client_id not in self._files:
-            if any(not isinstance(record, ArrayRecord | ConfigRecord) for record in state.values()):
-                return
             assert self._folder is not None
             name = f"{client_id // _CLIENTS_PER_FOLDER:06d}/client-{client_id:06d}.safetensors"
             path = self._folder / name
@@ -131,6 +141,10 @@ class ClientStates:
         path = self._files.pop(client_id, None)
         if path is not None and self._folder is not None and path.is_relative_to(self._folder):
             path.unlink(missing_ok=True)
+
+
+def _is_storable(record: object) -> bool:
+    return isinstance(record, ArrayRecord | ConfigRecord)
 
 
 def _encode(state: RecordDict) -> bytes:

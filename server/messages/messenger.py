@@ -93,6 +93,19 @@ class Messenger:
             contents = {client_id: _content(states[client_id]) for client_id in some}
             deque(self.query(SET_STATE, contents), maxlen=0)
 
+    def kept_states(
+        self, client_ids: Iterable[int], spare_gone: bool = False
+    ) -> Iterator[tuple[int, Payload]]:
+        """Ask clients for what they keep, some at a time; yield client id and state as they come.
+
+        `spare_gone` and errors are those of `query`.
+        """
+        clients = iter(sorted(client_ids))
+        while some := list(itertools.islice(clients, _STATES_AT_ONCE)):
+            question = dict.fromkeys(some, RecordDict({CONFIG: ConfigRecord()}))
+            for client_id, kept in self.query(GET_STATE, question, spare_gone):
+                yield client_id, to_payload(kept)
+
     def take_back(self) -> None:
         """Give clients whose nodes were started again the new ones, with the last checkpoint's state."""
         timeout, say = self._config.failures.timeout, self._progress.note
@@ -231,11 +244,9 @@ class Messenger:
 
     def _record_job(self, server_round: int, client_id: int, messages: Mapping[int, Message]) -> str:
         """Write a failed job to the run directory and return the command that runs it again."""
-        state = {}
+        state: Payload = {}
         if self._clients.keeps_state:
-            question = {client_id: RecordDict({CONFIG: ConfigRecord()})}
-            for _, kept in self.query(GET_STATE, question, spare_gone=True):
-                state = to_payload(kept)
+            state = dict(self.kept_states([client_id], spare_gone=True)).get(client_id, {})
         message = messages[client_id]
         name = f"round-{server_round:06d}-client-{client_id:06d}"
         directory = self._run_directory.path / "failures" / name

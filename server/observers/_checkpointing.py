@@ -4,9 +4,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from flwr.app import ConfigRecord, RecordDict
-
-from common.records import CONFIG, GET_STATE, to_payload, to_tensors
+from common.records import to_tensors
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.client_files import StoredStates
 from server.checkpoints.keeping import Keeping
@@ -77,11 +75,9 @@ class Checkpointing(Observer):
     def commit(self, current: Round, marks: Collection[str] = ()) -> None:
         """Write a checkpoint of a finished round; `marks` say why it stays."""
         run, parts = self.run, self.parts
-        changed = self._changed if parts.clients.keeps_state else ()
-        question = {client_id: RecordDict({CONFIG: ConfigRecord()}) for client_id in changed}
+        changed = self._changed if parts.clients.keeps_state else set[int]()
         # Where failures are tolerated, a checkpoint does without what a lost node has kept since.
         tolerate = parts.config.failures.policy == "drop"
-        answers = run.messenger.query(GET_STATE, question, spare_gone=tolerate)
         run.checkpoints.commit(
             Checkpoint(
                 current.number,
@@ -93,7 +89,7 @@ class Checkpointing(Observer):
                 },
                 dict(parts.config.flat()),
             ),
-            ((client_id, to_payload(content)) for client_id, content in answers),
+            run.messenger.kept_states(changed, spare_gone=tolerate),
             run.messenger.adopter(),
             marks,
         )

@@ -1,11 +1,13 @@
 """What clients keep: in memory up to a budget, the rest in files, with the same bits."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from flwr.app import ConfigRecord
+from flwr.app import ConfigRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 import runtimes.client_states
@@ -69,6 +71,25 @@ def test_what_exceeds_the_budget_waits_in_files_and_comes_back_to_the_bit(tmp_pa
         assert states.num_held <= 8
     states.clear()
     assert not (tmp_path / "states").exists()
+
+
+def test_keeping_within_the_budget_looks_at_those_that_go_alone(tmp_path: Path) -> None:
+    """A look at all in memory, for each of many clients, would cost the square of their number."""
+    states = ClientStates(100_000)
+    states.spill_below(tmp_path / "states")
+    looked: list[int] = []
+
+    class Watched(OrderedDict[int, RecordDict]):
+        def items(self) -> Any:
+            for client_id, state in super().items():
+                looked.append(client_id)
+                yield client_id, state
+
+    states._held = Watched()
+    for client_id in range(1000):
+        keep(states, client_id)
+    assert states.num_held < 900
+    assert len(looked) < 2000  # of 1000 times, and those that went
 
 
 def test_without_a_budget_all_stays_in_memory(tmp_path: Path, written: list[Path]) -> None:
