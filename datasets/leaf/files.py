@@ -74,17 +74,17 @@ def leaf_root(root: Path, dataset: str, name: str) -> Path:
     raise UserError(f"dataset '{dataset}': expected {expected(root, name)}, but {root / missing} is missing")
 
 
-def read_users(root: Path, part: str) -> Iterator[User]:
-    """Yield the users of ``root/part/*.json`` who have samples; one file is in memory at a time.
+def read_users(folder: Path) -> Iterator[User]:
+    """Yield the users of ``folder/*.json`` who have samples; one file is in memory at a time.
 
     Raises
     ------
     UserError
         If there is no file, or one is not as LEAF writes them.
     """
-    paths = [path for path in sorted((root / part).glob("*.json")) if not is_hidden(path.name)]
+    paths = [path for path in sorted(folder.glob("*.json")) if not is_hidden(path.name)]
     if not paths:
-        raise UserError(f"{root / part} has no *.json files, which LEAF writes there")
+        raise UserError(f"{folder} has no *.json files, which LEAF writes there")
     seen: dict[str, Path] = {}
     for path in paths:
         for user in _users_of(path):

@@ -1,4 +1,4 @@
-"""Texts by user, as arrays."""
+"""Texts by user."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import UserError
-from datasets.leaf.files import PARTS, User, read_users
+from datasets.leaf.files import User
 from datasets.leaf.owners import Owners
+from datasets.leaf.parts import Part, read_parts
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """A part: the texts, their labels, and how many of them each user has, in order."""
+    """The texts of a part and their labels."""
 
     texts: Sequence[str]
     labels: npt.NDArray[np.int64]
-    counts: dict[str, int]
 
 
 def read_texts(
@@ -47,28 +46,10 @@ def read_texts(
     UserError
         If a file is not as LEAF writes them.
     """
-    train, test = (_part(root, part, dataset, text_of, label_of, what) for part in PARTS)
-    return train, test, Owners.of(train.counts, test.counts, dataset)
-
-
-def _part(
-    root: Path,
-    part: str,
-    dataset: str,
-    text_of: Callable[[Any], str | None],
-    label_of: Callable[[Any], int | None],
-    what: tuple[str, str],
-) -> Texts:
-    texts: list[str] = []
-    labels: list[npt.NDArray[np.int64]] = []
-    counts: dict[str, int] = {}
-    for user in read_users(root, part):
-        texts += _texts(user, text_of, what[0])
-        labels.append(np.array(user.labels(label_of, what[1]), dtype=np.int64))
-        counts[user.name] = len(user.x)
-    if not texts:
-        raise UserError(f"dataset '{dataset}': no user in {root / part} has a sample")
-    return Texts(texts, np.concatenate(labels), counts)
+    train, test, owners = read_parts(
+        root, dataset, lambda user: _texts(user, text_of, what[0]), label_of, what[1]
+    )
+    return _flat(train), _flat(test), owners
 
 
 def _texts(user: User, text_of: Callable[[Any], str | None], what: str) -> list[str]:
@@ -79,3 +60,7 @@ def _texts(user: User, text_of: Callable[[Any], str | None], what: str) -> list[
             raise user.error(f"entry {index} of 'x' is not {what}")
         texts.append(text)
     return texts
+
+
+def _flat(part: Part[list[str]]) -> Texts:
+    return Texts([text for of_user in part.inputs for text in of_user], part.labels)

@@ -28,7 +28,7 @@ def test_every_sample_of_every_user_is_read(users: dict[str, list[int]], files: 
     samples = {name: ([[value] for value in y], y) for name, y in users.items()}
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), "train", samples, files)
-        read = {user.name: (user.x, user.y) for user in read_users(Path(folder), "train")}
+        read = {user.name: (user.x, user.y) for user in read_users(Path(folder) / "train")}
     assert read == {name: (x, y) for name, (x, y) in samples.items() if y}
 
 
@@ -43,7 +43,7 @@ def test_whatever_stands_in_a_place_is_read_or_refused_in_one_line(value: Any, p
         (Path(folder) / "train").mkdir()
         (Path(folder) / "train" / "a.json").write_text(json.dumps(whole if place else value))
         try:
-            users = list(read_users(Path(folder), "train"))
+            users = list(read_users(Path(folder) / "train"))
         except UserError as error:
             users, message = [], str(error)
         else:
@@ -67,7 +67,7 @@ def test_a_message_names_the_file_and_the_user(tmp_path: Path, change: dict[str,
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "a.json").write_text(json.dumps(content({"ann": ([1], [1])}) | change))
     with pytest.raises(UserError) as caught:
-        list(read_users(tmp_path, "train"))
+        list(read_users(tmp_path / "train"))
     assert message in str(caught.value)
 
 
@@ -76,7 +76,7 @@ def test_a_user_of_two_files_is_refused(tmp_path: Path) -> None:
         write(tmp_path, "train", {"ann": ([1], [1])})
         (tmp_path / "train" / "all_data_0_keep_0_train_9.json").rename(tmp_path / "train" / f"{name}.json")
     with pytest.raises(UserError, match=r"b\.json, user 'ann': .*a\.json has that user, too"):
-        list(read_users(tmp_path, "train"))
+        list(read_users(tmp_path / "train"))
 
 
 def test_the_folder_is_found_where_leaf_has_it(tmp_path: Path) -> None:
