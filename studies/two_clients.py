@@ -19,6 +19,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 _TEST_BLOCK = 250
+_LABELS = np.array([1.0, -1.0])
 
 
 @dataclass(frozen=True)
@@ -140,18 +141,22 @@ def train(problem: Problem, period: int, record_every: int = 0) -> Trained:
 
 def gradient(weights: Array, samples: Samples, setting: TwoClientSetting) -> Array:
     """Return the gradient of every client's mean logistic loss at its own weights, shape (runs, 2, m, d)."""
-    products = _products(weights, samples, setting)
-    slopes = [_slope(z, setting) for z in products]
-    margins = samples.labels * _outputs(products, setting)
+    signs, is_positive = _signs(setting), samples.labels > 0
+    noise = samples.noise @ weights.swapaxes(-1, -2)
+    # Both patches with features are the same in all samples of a label: (runs, 2, labels, m).
+    own, other = (_LABELS[:, None] * patch for patch in _features(weights, setting))
+    of_label = _outputs((own, other), setting)
+    outputs = _outputs((noise,), setting) + np.where(is_positive, of_label[..., :1], of_label[..., 1:])
     # d/df of log(1 + exp(-y f)), over n.
-    outer = (-samples.labels / (1 + np.exp(margins)) / samples.labels.shape[-1])[..., None]
-    signal, feature_noise, noise = (outer * _signs(setting) * slope for slope in slopes)
-    result = noise.swapaxes(-1, -2) @ samples.noise
-    label = samples.labels[..., None]
-    own, other = (label * signal).sum(axis=-2), (-setting.rho * label * feature_noise).sum(axis=-2)
+    outer = -samples.labels / (1 + np.exp(samples.labels * outputs)) / samples.labels.shape[-1]
+    result = (outer[..., None] * signs * _slope(noise, setting)).swapaxes(-1, -2) @ samples.noise
+    sums = np.stack([(outer * is_positive).sum(axis=-1), (outer * ~is_positive).sum(axis=-1)], axis=-1)
+    factors = (_LABELS * sums)[..., None] * signs
+    own_slope = (factors * _slope(own, setting)).sum(axis=-2)
+    other_slope = -setting.rho * (factors * _slope(other, setting)).sum(axis=-2)
     for client in (0, 1):
-        result[:, client, :, client] = own[:, client]
-        result[:, client, :, 1 - client] = other[:, client]
+        result[:, client, :, client] = own_slope[:, client]
+        result[:, client, :, 1 - client] = other_slope[:, client]
     return np.asarray(result)
 
 
@@ -213,9 +218,15 @@ def _stack(samples: Sequence[Samples]) -> Samples:
 def _products(weights: Array, samples: Samples, setting: TwoClientSetting) -> tuple[Array, Array, Array]:
     """Return <w_r, p> for the three patches, each of shape (runs, 2, n, m)."""
     label = samples.labels[..., None]
+    own, other = _features(weights, setting)
+    return label * own, label * other, samples.noise @ weights.swapaxes(-1, -2)
+
+
+def _features(weights: Array, setting: TwoClientSetting) -> tuple[Array, Array]:
+    """Return <w_r, p> for both patches with features where the label is 1, each of shape (runs, 2, 1, m)."""
     own = np.stack([weights[:, k, :, k] for k in (0, 1)], axis=1)[:, :, None]
     other = np.stack([weights[:, k, :, 1 - k] for k in (0, 1)], axis=1)[:, :, None]
-    return label * own, -setting.rho * label * other, samples.noise @ weights.swapaxes(-1, -2)
+    return own, -setting.rho * other
 
 
 def _outputs(products: Sequence[Array], setting: TwoClientSetting) -> Array:

@@ -17,6 +17,7 @@ from clients.registry import available_flower_strategies, available_methods
 from common.budget import num_steps
 from common.cohort import cohort_size
 from common.errors import ClientFailureError
+from common.sections import Value
 from runtimes.replay import replay
 from runtimes.run import make_grid
 from runtimes.sequential import SequentialGrid
@@ -26,7 +27,8 @@ from tests.conftest import Runner, example_of, small_config
 from tests.rows import untimed
 
 METHODS = [*available_methods(), *available_flower_strategies()]
-PARAMETERS = {
+BUDGET: dict[str, Value] = {"local__epochs": 2}
+PARAMETERS: dict[str, dict[str, Value]] = {
     "flwr:MultiKrum": {"method__num-nodes-to-select": 2},
     "flwr:QFedAvg": {"method__client-learning-rate": 0.1},
     "flwr:FedAvgM": {"method__server-momentum": 0.9},
@@ -45,6 +47,13 @@ class Reference(NamedTuple):
     unchanged: list[bool]
 
 
+class Failure(NamedTuple):
+    """A run with another seed that a client ended in round 2, and what was said."""
+
+    directory: Path
+    message: str
+
+
 def model_hash(run_directory: Path) -> str:
     return str(json.loads((run_directory / "summary.json").read_text())["model_sha256"])
 
@@ -57,11 +66,14 @@ def read_config(run_directory: Path) -> dict[str, Any]:
     return dict(json.loads((run_directory / "summary.json").read_text())["config"])
 
 
-def options(method: str) -> dict[str, object]:
+def options(method: str) -> dict[str, Value]:
     # Clients evaluate, too: what they keep for themselves shows in their accuracies only.
     return {
         "method__name": method,
         "clients__evaluate_fraction": 0.5,
+        "local__batch_size": 128,
+        **BUDGET,
+        "checkpoint__every": 1,
         **example_of(method),
         **PARAMETERS.get(method, {}),
     }
@@ -100,7 +112,7 @@ def run_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Referenc
     def run(**keys: Any) -> Reference:
         name = json.dumps(keys, sort_keys=True)
         if name not in finished:
-            config = small_config(tmp_path_factory.mktemp("reference") / "run", **keys)
+            config = small_config(tmp_path_factory.mktemp("reference") / "run", rounds=2, **keys)
             grid = WatchingGrid(app, config.clients.count, config.flat())
             finished[name] = Reference(run_experiment(config, grid, PlainLines()), grid.unchanged())
         return finished[name]
@@ -110,7 +122,7 @@ def run_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Referenc
 
 @pytest.fixture
 def reference(method: str, run_once: Callable[..., Reference]) -> Reference:
-    """Return the run of three rounds that several tests compare others with; each method has one."""
+    """Return the run of two rounds that several tests compare others with; each method has one."""
     return run_once(**options(method))
 
 
@@ -131,10 +143,42 @@ class Killed(BaseException):
     """Stands for a process that dies."""
 
 
-def test_another_seed_has_other_bits(method: str, reference: Reference, run_small: Runner) -> None:
-    other = run_small("other", seed=1, rounds=1, **options(method))
+def fail_in_round_2(client: Client, *arguments: Any, **local: Any) -> tuple[int, float]:
+    """Stand in for ``train_locally``."""
+    if client.server_round == 2:
+        raise ArithmeticError("planted")
+    return train_locally(client, *arguments, **local)
+
+
+@pytest.fixture(scope="module")
+def fail_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Failure]:
+    """Return the failed run of a method; tests share it."""
+    failures: dict[str, Failure] = {}
+
+    def run(method: str) -> Failure:
+        if method not in failures:
+            directory = tmp_path_factory.mktemp("failure") / "run"
+            config = small_config(directory, seed=6, rounds=6, **options(method))
+            grid = SequentialGrid(app, config.clients.count, config.flat())
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("clients.base.train_locally", fail_in_round_2)
+                with pytest.raises(ClientFailureError) as caught:
+                    run_experiment(config, grid, PlainLines())
+            failures[method] = Failure(directory, str(caught.value))
+        return failures[method]
+
+    return run
+
+
+@pytest.fixture
+def failure(method: str, fail_once: Callable[[str], Failure]) -> Failure:
+    """Return the run that a client ends; each method has one."""
+    return fail_once(method)
+
+
+def test_another_seed_has_other_bits(method: str, reference: Reference, failure: Failure) -> None:
     loss_of_round_1 = [
-        metrics(path).set_index("round")["train_loss"][1] for path in (reference.directory, other)
+        metrics(run.directory).set_index("round")["train_loss"][1] for run in (reference, failure)
     ]
     assert pd.notna(loss_of_round_1).all()
     assert loss_of_round_1[0] != loss_of_round_1[1]
@@ -146,35 +190,33 @@ def test_a_run_that_is_extended_and_dies_in_a_round_ends_as_an_undisturbed_one(
     """Two runs of one seed, to begin with, one in threads: they have the same bits."""
 
     class DyingGrid(SequentialGrid):
-        """Dies in round 5, after one of its clients has trained: past the checkpoint of round 4."""
+        """Dies in round 4, after one of its clients has trained: past the checkpoint of round 3."""
 
         def exchange(self, messages: list[Message]) -> Iterator[Message]:
             for index, reply in enumerate(super().exchange(messages)):
                 if "arrays" in messages[0].content.array_records:
                     server_round = messages[0].content.config_records["config"]["server-round"]
-                    if server_round == 5 and index == min(1, len(messages) - 1):
+                    if server_round == 4 and index == min(1, len(messages) - 1):
                         raise Killed
                 yield reply
 
     whole = tmp_path / "whole"
-    threads = small_config(whole, runtime__name="threads", runtime__workers=2, rounds=5, **options(method))
+    threads = small_config(whole, runtime__name="threads", runtime__workers=2, rounds=4, **options(method))
     with make_grid(threads) as grid:
         run_experiment(threads, grid, PlainLines())
     first = metrics(reference.directory)
     pd.testing.assert_frame_equal(first, metrics(whole).iloc[: len(first)][first.columns])
     shutil.copytree(reference.directory, tmp_path / "parts")
     with pytest.raises(Killed):
-        run_small("parts", DyingGrid, rounds=5, run__resume=True, **options(method))
-    parts = run_small("parts", rounds=5, run__resume=True, **options(method))
+        run_small("parts", DyingGrid, rounds=4, run__resume=True, **options(method))
+    parts = run_small("parts", rounds=4, run__resume=True, **options(method))
     assert model_hash(parts) == model_hash(whole)
     for name in ("metrics", "clients", "evaluations"):
         pd.testing.assert_frame_equal(metrics(parts, name), metrics(whole, name))
 
 
-@pytest.mark.parametrize("budget", [{"local__steps": 3}, {"local__epochs": 2}])
-def test_budget_is_exact(method: str, budget: dict[str, int], run_small: Runner) -> None:
-    keys = {**options(method), **budget, "rounds": 2, "clients__evaluate_fraction": 0.0}
-    run_directory = run_small(**keys)
+def assert_budget(run_directory: Path, method: str, keys: dict[str, Value]) -> None:
+    """Compare what clients of a run of two rounds have done with the configured budget."""
     config = small_config(**keys)
     sizes = pd.read_csv(run_directory / "label_distribution.csv").set_index("client_id")["num_examples"]
     clients = pd.read_csv(run_directory / "clients.csv")
@@ -189,32 +231,36 @@ def test_budget_is_exact(method: str, budget: dict[str, int], run_small: Runner)
     assert rows["num_examples"].loc[1:].tolist() == clients.groupby("round")["num_examples"].sum().tolist()
 
 
-def test_a_client_that_raises_ends_the_run_loudly(
-    method: str, run_small: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def fail(client: Client, *arguments: Any, **local: Any) -> tuple[int, float]:
-        if client.server_round == 2:
-            raise ArithmeticError("planted")
-        return train_locally(client, *arguments, **local)
+def test_budget_of_epochs_is_exact(method: str, reference: Reference) -> None:
+    assert options(method).items() >= BUDGET.items()
+    assert_budget(reference.directory, method, options(method))
 
-    monkeypatch.setattr("clients.base.train_locally", fail)
-    with pytest.raises(ClientFailureError) as caught:
-        run_small(**options(method))
-    message = str(caught.value)
+
+def test_budget_of_steps_is_exact(method: str, run_small: Runner) -> None:
+    keys = {key: value for key, value in options(method).items() if key not in BUDGET}
+    keys |= {"local__steps": 3, "clients__evaluate_fraction": 0.0, "checkpoint__every": 2, "rounds": 2}
+    assert_budget(run_small(**keys), method, keys)
+
+
+def test_a_client_that_raises_ends_the_run_loudly(
+    method: str, failure: Failure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = failure.message
     client_id = int(message.split()[1])
     assert message.startswith(f"client {client_id} failed in round 2")
     assert "Traceback" in message
     assert "ArithmeticError: planted" in message
     job = Path(message.rsplit("runtimes.replay ", 1)[1])
+    monkeypatch.setattr("clients.base.train_locally", fail_in_round_2)
     with pytest.raises(ArithmeticError, match="planted"):
         replay(job)
     monkeypatch.undo()
     assert replay(job) == 0
-    assert not (tmp_path / "run" / "summary.json").exists()
+    assert not (failure.directory / "summary.json").exists()
 
 
 def test_received_payload_is_never_written_to(method: str, reference: Reference) -> None:
-    assert len(reference.unchanged) >= 3 * 2 + 1
+    assert len(reference.unchanged) >= 2 * 2 + 1
     assert all(reference.unchanged)
 
 
@@ -237,7 +283,7 @@ def test_ray_workers_give_the_same_bits(
 ) -> None:
     from runtimes.ray import RayGrid
 
-    config = small_config(tmp_path / "ray", **options(method))
+    config = small_config(tmp_path / "ray", rounds=2, **options(method))
     with RayGrid(config, ray_actors) as grid:
         run_experiment(config, grid, PlainLines())
     sequential = reference.directory
