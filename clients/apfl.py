@@ -18,6 +18,7 @@ class APFL(Client):
     with an optimiser of its own that is of the same kind and new in every round. With ``adaptive`` alpha_i
     makes a step along its own derivative, <grad f_i, v_i - w_i>, in a round's first local step, and stays
     within 0 and 1. v_i starts at the initial model. alpha = 0 without ``adaptive`` is FedAvg.
+    ``optimizer.clip-norm`` clips w_i's gradient alone.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}

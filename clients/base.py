@@ -360,12 +360,15 @@ class Client(Hooks, ListInterface):
         if personal or not is_loaded:  # else it is what another client of the stack has checked
             check_sections(job, self.received, worker.state, personal, self.receives())
         self.begin(config)
+        initial = self.initial(personal)
         if self._begins_alone(job):
-            model, is_loaded = own_start(worker, self.client_id, model), False
+            started = own_start(worker, self.client_id, {**model, **initial})
+            model, is_loaded = {name: started[name] for name in model}, False
+            initial = {name: started[name] for name in initial}
             self.received = {**self.received, ARRAYS: model}
         if not is_loaded:
             worker.load(model)
-        if own := self.state.get(_KEPT) or self.initial(personal):
+        if own := self.state.get(_KEPT) or initial:
             worker.load(own)
         if not self.state:
             self.state = self.init_state()

@@ -1,5 +1,6 @@
 """EPISODE (arXiv:2302.07155) with remembered gradients; SCAFFOLD with clipping: code of Bao et al. 2024."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -8,6 +9,7 @@ from pydantic import Field
 from clients._initial_control import InitialControl
 from clients.local.optimizers import weight_decays
 from clients.local.sgd_only import require_own_clipping
+from common.parameters import Needs
 from common.records import Payload, Tensors
 from common.sections import Value
 
@@ -22,6 +24,8 @@ class EpisodeMem(InitialControl):
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"method.clip-norm": 1.0}
+
+    NEEDS: ClassVar[Mapping[str, Needs]] = {"clip_by": Needs("clip_norm")}
 
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
     clip_by: Literal["control", "step"] = "control"

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from clients.base import Client
 from clients.local.batches import Batch
 from common.errors import UserError
+from common.parameters import Needs
 from common.records import Tensors
 from common.sections import NonNegative, Positive, Value
 from models.classifier import as_classifier, embed_with
@@ -38,6 +39,11 @@ class FedETF(Client):
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.alternation-epochs": 1}
+
+    NEEDS: ClassVar[Mapping[str, Needs]] = {
+        name: Needs("variant", ("fedetf",))
+        for name in ("fine_tuning_epochs", "alternations", "alternation_epochs")
+    }
 
     variant: Variant = "fedetf"
     fine_tuning_epochs: NonNegative = 1

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -17,6 +17,7 @@ from clients.local.batches import Batch
 from clients.local.incoming import Section
 from clients.local.optimizers import make_optimizer, set_learning_rate
 from common.errors import UserError
+from common.parameters import Needs
 from common.randomness import torch_generator
 from common.records import Payload, Tensors
 from common.sections import Value
@@ -55,6 +56,10 @@ class FedLoGe(Client):
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.head-steps": 20}
     KEEPS = ("local-head",)
     STEPS_STACKS = True
+    NEEDS: ClassVar[Mapping[str, Needs]] = {
+        "head_dropout": Needs("head", DROPOUTS),
+        "paper_bias": Needs("inference", ("paper",)),
+    }
 
     head: HeadKind = "sse-c"
     head_aggregation: Literal["examples", "class-wise"] = "examples"

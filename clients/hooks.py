@@ -10,6 +10,7 @@ from clients.local.batches import Batch
 from clients.local.incoming import Section
 from clients.local.job import Job
 from clients.local.losses import Loss, make_loss
+from common.parameters import Needs
 from common.records import Payload, Tensors
 from common.sections import Value
 
@@ -33,6 +34,9 @@ class Hooks(Job):
 
     EXAMPLE: ClassVar[dict[str, Value]] = {}
     """Keys of a small run that shows the method, where the defaults are too large or do not fit."""
+
+    NEEDS: ClassVar[Mapping[str, Needs]] = {}
+    """Parameter → what else gives it an effect; where that is missing it is refused."""
 
     NEEDS_CLASSES: ClassVar[bool] = False
     """Whether the method counts, weighs or compares classes, so that targets cannot be numbers."""

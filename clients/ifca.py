@@ -24,9 +24,11 @@ class IFCA(Client):
         return {"cluster-*": Section(self.worker.state, needed_for=())}
 
     def begin_round(self) -> None:
-        """Choose a cluster and load its model."""
+        """Choose a cluster and begin at its model."""
         self.cluster = self._nearest()
-        self.worker.load(self._models()[self.cluster])
+        model = self._models()[self.cluster]
+        self.worker.load(model)
+        self.received = {**self.received, ARRAYS: model}
 
     def _models(self) -> list[Tensors]:
         others = sorted(

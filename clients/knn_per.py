@@ -4,7 +4,8 @@ arXiv:2111.09360.
 """
 
 import math
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -12,6 +13,7 @@ from pydantic import Field
 from clients.base import Client
 from clients.hooks import Predictor
 from common.errors import UserError
+from common.parameters import Needs
 from common.randomness import numpy_generator
 from common.sections import Positive
 from models.classifier import as_classifier
@@ -29,6 +31,7 @@ class KnnPer(Client):
     store for this; ties go to the smaller lam. ``fixed_mix`` >= 0 sets lam for all instead.
     """
 
+    NEEDS: ClassVar[Mapping[str, Needs]] = {"validation_share": Needs("fixed_mix", (-1.0,))}
     NEEDS_CLASSES = True
 
     neighbours: Positive = 10

@@ -3,11 +3,13 @@
 arXiv:2002.07948.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from clients.base import Client
+from common.parameters import Needs
 from common.records import Tensors
 from models.measures.evaluation import evaluation_mode
 
@@ -19,6 +21,8 @@ class PerFedAvg(Client):
     w <- w - b G. ``hessian-free``: w <- w - b (G - a h) with h = (g(w + delta G; D'') - g(w - delta G; D''))
     / (2 delta), the Hessian times G. The budget counts the batches D.
     """
+
+    NEEDS: ClassVar[Mapping[str, Needs]] = {"delta": Needs("variant", ("hessian-free",))}
 
     inner_learning_rate: Annotated[float, Field(ge=0)] = 0.01
     variant: Literal["first-order", "hessian-free"] = "first-order"

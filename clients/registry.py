@@ -24,7 +24,7 @@ from common.chosen import Items, cache_items, chosen_function, chosen_object
 from common.config import Config, default_values, differences, drop_inherited_defaults
 from common.errors import InapplicableKeyError, UserError, nearest
 from common.flower_limits import FIXED, LIMITS
-from common.parameters import class_parameters, parse_parameters
+from common.parameters import check_needs, class_parameters, parse_parameters
 from common.plugins import (
     ATTACK,
     AUGMENTATION,
@@ -101,6 +101,8 @@ def complete(config: Config) -> Config:
 
     Raises
     ------
+    InapplicableKeyError
+        If a key is set that has no effect with the method.
     UserError
         If the method, or what else clients train with, does not exist or has other parameters.
     """
@@ -110,6 +112,7 @@ def complete(config: Config) -> Config:
     chosen_object(ATTACK, config.attack, Attack)
     method = load_method(config.method.name, config.method.parameters)
     _check_topology(config, method)
+    _check_unused(config, method)
     given = config.flat()
     missing = {key: value for key, value in method.defaults.items() if key not in given}
     return Config.from_flat({**given, **missing}) if missing else config
@@ -127,6 +130,18 @@ def _check_topology(config: Config, method: Method) -> None:
                 key,
                 f"{key} = {value!r} would have no effect: clients of '{config.method.name}' know the server"
                 " alone; choose a decentralised method such as 'gossip-sgd', or leave it out",
+            )
+
+
+def _check_unused(config: Config, method: Method) -> None:
+    """Refuse keys that the method has no use for."""
+    values, defaults = config.flat(), default_values()
+    for key, why in method.strategy_class.UNUSED.items():
+        if values.get(key) and values[key] != defaults.get(key):
+            raise InapplicableKeyError(
+                key,
+                f"{key} = {values[key]!r} would have no effect with method.name '{config.method.name}',"
+                f" {why}: leave it out",
             )
 
 
@@ -159,6 +174,7 @@ def _load_method(name: str, items: Items, _searched: tuple[Path, ...] = ()) -> M
     of_strategy, of_client = class_parameters(strategy_class), class_parameters(client_class)
     declared = {**of_strategy, **of_client}
     values = parse_parameters("method", name, declared, drop_inherited_defaults("method", given, declared))
+    check_needs("method", declared, values, {**strategy_class.NEEDS, **client_class.NEEDS})
     return Method(
         name,
         strategy_class,

@@ -28,7 +28,7 @@ class ClientSpeeds:
         self._config, self._clock = config, config.clock
         self.seconds_per_job = _seconds_per_job(config.clock, config.clients.count, config.seed)
 
-    def job(self, client_id: int, number: int, num_steps: int = 1, num_bytes: int = 0) -> float:
+    def job(self, client_id: int, number: int, num_steps: int = 1, num_bytes: float = 0) -> float:
         """Return the virtual seconds of one job of a client; jobs differ by a number of any meaning."""
         clock, seconds = self._clock, float(self.seconds_per_job[client_id])
         if clock.seconds_per_step:
@@ -38,7 +38,7 @@ class ClientSpeeds:
             seconds *= 1 + clock.jitter * float(generator.exponential())
         return seconds + self.transfer(client_id, num_bytes)
 
-    def transfer(self, client_id: int, num_bytes: int) -> float:
+    def transfer(self, client_id: int, num_bytes: float) -> float:
         """Return the virtual seconds of a message to a client and its reply, `num_bytes` together."""
         clock = self._clock
         if not clock.bandwidth:

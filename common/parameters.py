@@ -2,12 +2,73 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, get_origin, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
 from common.errors import InapplicableKeyError, UserError, nearest, shown
 from common.sections import Value
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What gives a parameter an effect: another one that has one of some values, or is not 0 nor false.
+
+    Attributes
+    ----------
+    parameter : str
+        The other one.
+    values : tuple
+        Its values with which the parameter counts; empty: all but 0, false and an empty text.
+    """
+
+    parameter: str
+    values: tuple[Value, ...] = ()
+
+    def are_met(self, parameters: Mapping[str, Any]) -> bool:
+        """Return whether the parameter counts among these."""
+        value = parameters[self.parameter]
+        return value in self.values if self.values else bool(value)
+
+    def described(self, section: str) -> str:
+        """Return what would have to be set."""
+        key = f"{section}.{self.parameter.replace('_', '-')}"
+        return f"{key} = {' or '.join(map(repr, self.values))}" if self.values else f"{key} that is not off"
+
+
+def check_needs(
+    section: str,
+    declared: Mapping[str, tuple[Any, Any]],
+    parameters: Mapping[str, Any],
+    needs: Mapping[str, Needs],
+) -> None:
+    """Refuse parameters that have other values than their defaults and no effect.
+
+    Parameters
+    ----------
+    section : str
+        Where they are set.
+    declared : mapping
+        name → (annotation, default).
+    parameters : mapping
+        name → value, of all.
+    needs : mapping
+        Parameter → what it needs; those that always count are left out.
+
+    Raises
+    ------
+    InapplicableKeyError
+        One line that names the key and what it needs.
+    """
+    for name, need in needs.items():
+        if parameters[name] != declared[name][1] and not need.are_met(parameters):
+            key = f"{section}.{name.replace('_', '-')}"
+            raise InapplicableKeyError(
+                key,
+                f"{key} = {parameters[name]!r} would have no effect: it needs {need.described(section)}; set"
+                " that, or leave it out",
+            )
 
 
 def class_parameters(*classes: type) -> dict[str, tuple[Any, Any]]:

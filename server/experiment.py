@@ -205,7 +205,7 @@ def _check_state(strategy: FedAvg) -> None:
 def _agree_on_weights(strategy: FedAvg, participation: Participation, config: Config) -> None:
     """Let the participation scheme have its say about the weights of replies, before any training."""
     scheme = participation.scheme
-    if scheme.weights() is not None and not strategy.weighs_replies:
+    if scheme.corrects and not strategy.weighs_replies:
         raise UserError(
             f"method.name '{config.method.name}' would ignore participation.correction, since it has no"
             " weights for replies: leave the correction out, or choose another method"

@@ -49,7 +49,7 @@ def apply_privacy(config: Config, strategy: FedAvg, model: nn.Module, scheme: Pa
 
 def _check_scheme(config: Config, scheme: ParticipationScheme) -> None:
     name = config.participation.name
-    if scheme.weights() is not None:
+    if scheme.corrects:
         raise UserError(
             "privacy.* lets all replies weigh the same, which participation.correction would change:"
             " leave one of them out"

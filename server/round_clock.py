@@ -26,7 +26,7 @@ class RoundClock:
 
     def __init__(self, parts: Parts) -> None:
         self._speeds = ClientSpeeds(parts.config)
-        self._num_examples = parts.clients.num_examples
+        self._num_examples, self._strategy = parts.clients.num_examples, parts.strategy
         self._waited = 0.0
         self.seconds: dict[int, float] = {}
 
@@ -58,7 +58,8 @@ class RoundClock:
             if made is None:
                 examples = int(self._num_examples[client_id])
                 made = self._speeds.planned_steps(client_id, server_round, examples, assigned_steps or 0)
-            return self._speeds.job(client_id, server_round, int(made), sent.get(client_id, 0))
+            moved = self._strategy.bytes_on_the_clock(client_id, server_round, sent.get(client_id, 0))
+            return self._speeds.job(client_id, server_round, int(made), moved)
 
         self.seconds = {client_id: seconds(client_id) for client_id in cohort}
         return waited + max(self.seconds.values(), default=0.0)

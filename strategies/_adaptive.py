@@ -30,6 +30,10 @@ class AdaptiveFedAvg(FedAvg):
         self.first_moment: Tensors = {}
         self.second_moment: Tensors = {}
 
+    def measures_changes(self) -> bool:
+        """Return that the step is made of changes."""
+        return True
+
     @abstractmethod
     def next_second_moment(self, moment: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
         """Return the next v, given v and Delta^2."""

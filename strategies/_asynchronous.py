@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -10,6 +10,7 @@ from pydantic import Field
 
 from common.clock import ClientSpeeds
 from common.errors import UserError
+from common.parameters import Needs
 from common.randomness import numpy_generator
 from common.records import ARRAYS, CONFIG, SERVER_ROUND, Tensors, to_record, to_tensors
 from strategies._run_facts import RunFacts
@@ -42,6 +43,11 @@ class Asynchronous(OnVirtualClock):
 
     TRANSIENT = (*FedAvg.TRANSIENT, "_speeds", "_clients", "_concurrency", "_num_bytes")
     PAST_MODELS = ("versions",)
+    NEEDS: ClassVar[Mapping[str, Needs]] = {
+        "staleness_exponent": Needs("staleness", ("polynomial",)),
+        "hinge_slope": Needs("staleness", ("hinge",)),
+        "hinge_bound": Needs("staleness", ("hinge",)),
+    }
 
     staleness: Staleness = "polynomial"
     staleness_exponent: Annotated[float, Field(ge=0)] = 0.5

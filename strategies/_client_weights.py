@@ -9,6 +9,8 @@ from flwr.serverapp import Grid
 from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
+_LEAST = 1e-250  # in float64 without effect beside any other weight
+
 
 class ClientWeights(FedAvg):
     """Averages replies with weights that ``cohort_weights`` gives the clients of the round.
@@ -51,5 +53,8 @@ class ClientWeights(FedAvg):
         self.client = self._clients[reply.metadata.src_node_id]
 
     def client_weight(self, metrics: MetricRecord) -> float:
-        """Return the client's weight in this round."""
-        return self._weights[self.client]
+        """Return the client's weight in this round.
+
+        0 counts as next to nothing: where those with a weight have failed, the others weigh the same.
+        """
+        return self._weights[self.client] or _LEAST

@@ -26,8 +26,9 @@ class Decentralised(FedAvg):
     The server stands for the network: it keeps the workers' models, sends each worker its own and mixes what
     comes back. A worker whose reply is lost has made no step. Counters among the buffers are averaged. The
     global model is the mean of the workers' models. metrics.csv has its ``consensus_distance``,
-    sqrt(1/n sum_i ||x_i - mean||^2) over the trainable entries (Kong et al. 2021, arXiv:2102.04828), the
-    ``spectral_gap`` of the round's W, and ``peer_bytes``, what the links of a real network would carry.
+    sqrt(1/n sum_i ||x_i - mean||^2) over the trainable entries (Kong et al. 2021, arXiv:2102.04828), where
+    there is one the ``spectral_gap`` of the round's W, and ``peer_bytes``, what the links of a real network
+    would carry.
 
     Attributes
     ----------

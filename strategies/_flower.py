@@ -66,6 +66,10 @@ class FlowerStrategy(FedAvg):
         self.weighs_replies = weighs_replies
         self.inner = inner_class(**EVERYONE, weighted_by_key=WEIGHT, **parameters)
 
+    def measures_changes(self) -> bool:
+        """Return whether it is one that steps by changes."""
+        return type(self.inner).__name__ in ("FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "QFedAvg")
+
     def state(self) -> dict[str, Any]:
         """Add what the Flower strategy keeps."""
         return {**super().state(), "inner": data_of(vars(self.inner))}

@@ -7,7 +7,7 @@ code, which differ from the text in the sign of theta, work on single kernels, a
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -15,6 +15,7 @@ from flwr.serverapp import Grid
 from pydantic import Field
 from torch import Tensor
 
+from common.parameters import Needs
 from common.randomness import torch_generator
 from common.records import Tensors
 from strategies._inco_targets import inco_targets
@@ -250,6 +251,13 @@ class InCo(FedAvg):
     A method inherits from it before any other server half, and calls :meth:`apply_inco` on the change of the
     model that its own aggregation came to, just before it adds it. Control variates are not touched.
     """
+
+    NEEDS: ClassVar[Mapping[str, Needs]] = {
+        f"inco_{name}": Needs("inco")
+        for name in (
+            "sign_rule", "granularity", "normalise", "optimise", "theta_max", "clip", "epsilon", "term",
+        )
+    }  # fmt: skip
 
     inco: bool = False
     inco_sign_rule: SignRule = "abs"

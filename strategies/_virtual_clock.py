@@ -26,6 +26,11 @@ class OnVirtualClock(FedAvg):
             raise UserError(
                 f"clients of '{name}' share no rounds to decide local steps for: leave steps.rule at 'fixed'"
             )
+        if config.evaluate.every_steps:
+            raise UserError(
+                f"clients of '{name}' share no count of local steps: use evaluate.every or evaluate.count,"
+                " which count updates, instead of evaluate.every-steps"
+            )
         if local.sampling != "client" or local.phases or local.total_steps or varies_by_step(config):
             raise UserError(
                 f"clients of '{name}' share no count of local steps: use local.sampling = 'client' and a"

@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -43,6 +43,14 @@ class A2CiD2(Decentralised, OnVirtualClock):
         *Decentralised.TRANSIENT, "arrivals", "pairs", "eta", "share", "_before",
         "_num_averagings", "_speeds",
     )  # fmt: skip
+
+    UNUSED: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(
+            ("clock.latency", "clock.bandwidth", "clock.bandwidth-spread"),
+            "whose workers average while they compute, as often as method.communication-rate says",
+        ),
+        "topology.weights": "whose workers average in pairs, half and half",
+    }
 
     communication_rate: Annotated[float, Field(gt=0, le=1000)] = 1.0
     accelerated: bool = True
@@ -97,7 +105,7 @@ class A2CiD2(Decentralised, OnVirtualClock):
     def _start(self, worker: int, time: float, server_round: int) -> None:
         assert self._speeds is not None
         steps = self._speeds.planned_steps(worker, server_round + 1, int(self.client_examples[worker]))
-        seconds = self._speeds.job(worker, self.num_started, steps) - self._speeds.transfer(worker, 0)
+        seconds = self._speeds.job(worker, self.num_started, steps)
         heapq.heappush(self.in_flight, [time + seconds, worker, server_round])
         self.num_started += 1
 
@@ -151,10 +159,8 @@ class A2CiD2(Decentralised, OnVirtualClock):
 
     def measures(self, models: Stack, server_round: int) -> dict[str, float]:
         """Return in addition the round's time and averagings, and the bytes of these."""
-        assert self.topology is not None
         return {
             **super().measures(models, server_round),
-            "spectral_gap": self.topology.spectral_gap(server_round),
             "peer_bytes": 2.0 * self._num_averagings * self.bytes_of_worker,
             "pair_averagings": float(self._num_averagings),
             "virtual_seconds": self.now - self._before,

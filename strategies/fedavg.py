@@ -16,6 +16,7 @@ from flwr.serverapp.strategy import Strategy
 from common.config import Config
 from common.errors import UserError
 from common.flower import new_content, new_messages
+from common.parameters import Needs
 from common.records import (
     ARRAYS,
     CONFIG,
@@ -60,6 +61,10 @@ class FedAvg(Strategy):
     SECTIONS = frozenset({ARRAYS})  # of a reply; privacy covers the model alone
     EXAMPLE: ClassVar[dict[str, Value]] = {}
     """Keys of a small run that shows the method, as ``Client.EXAMPLE``."""
+    NEEDS: ClassVar[Mapping[str, Needs]] = {}
+    """Parameter → what else gives it an effect; where that is missing it is refused."""
+    UNUSED: ClassVar[Mapping[str, str]] = {}
+    """Keys that have no effect with the method → why; they are refused if they are set to anything."""
     TAKES_SIZES: ClassVar[bool] = False
     """Whether the method is for clients with models of several sizes."""
     TRAINS_EXITS: ClassVar[bool] = False
@@ -116,6 +121,14 @@ class FedAvg(Strategy):
                 f"method.name '{name}' is for clients that all train the whole model: leave model.sizes"
                 " empty, or choose a method for several sizes such as 'heteroavg'"
             )
+        is_measured = self.measures_changes() or config.privacy.clipping != "off"
+        if config.model.individual_init and is_measured:
+            who = f"'{name}'" if self.measures_changes() else "privacy.*"
+            raise UserError(
+                f"model.individual-init lets clients begin at models of their own, whose distance from the"
+                f" global one {who} would take for a step: set it to false, or choose a method that averages"
+                " models, such as 'fedavg'"
+            )
         if config.privacy.clipping != "off" and (reason := self.not_private()):
             raise UserError(
                 f"privacy.* does not cover '{name}', {reason}: set privacy.clipping = 'off' or choose"
@@ -124,6 +137,10 @@ class FedAvg(Strategy):
 
         if not config.clients.report_labels and (reason := self.shows_labels()):
             raise UserError(_labels_needed(f"method.name '{name}', {reason}"))
+
+    def measures_changes(self) -> bool:
+        """Return whether more than the mean of the clients' models counts: how far they went, or in what."""
+        return False
 
     def shows_labels(self) -> str:
         """Return how the method would show the server which labels clients hold; empty if it would not."""
@@ -191,6 +208,17 @@ class FedAvg(Strategy):
 
     def before_reply(self, reply: Message) -> None:
         """Act before a reply is prepared and averaged, such as by looking up whose it is."""
+
+    def trained_from(self, reply: Message, sent: Tensors) -> Tensors:
+        """Return the model that a client's training began with; by itself the one that it was sent."""
+        return sent
+
+    def bytes_on_the_clock(self, client: int, server_round: int, num_bytes: int) -> float:
+        """Return the bytes that a client's job moves on the virtual clock.
+
+        `num_bytes` are those of its messages here, both ways.
+        """
+        return num_bytes
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord

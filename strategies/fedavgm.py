@@ -19,6 +19,10 @@ class FedAvgM(FedAvg):
         super().__init__(**parameters)
         self.velocity: Tensors = {}
 
+    def measures_changes(self) -> bool:
+        """Return that the velocity is made of changes."""
+        return True
+
     def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step along the velocity."""
         change = self.mean_change(averages)

@@ -40,6 +40,10 @@ class FedBuff(Asynchronous):
         self._discount = 1.0
         self.velocity: Tensors = {}
 
+    def measures_changes(self) -> bool:
+        """Return that what is averaged are changes, older ones discounted."""
+        return True
+
     @property
     def num_arrivals(self) -> int:
         """Q."""

@@ -28,6 +28,10 @@ class FedCM(FedAvg):
         self.momentum: Tensors = {}
         self._work: list[tuple[float, float]] = []
 
+    def measures_changes(self) -> bool:
+        """Return that the momentum is made of changes."""
+        return True
+
     def broadcast(self, server_round: int) -> Payload:
         """Send Delta, zero at first."""
         self._work = []

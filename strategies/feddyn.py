@@ -26,6 +26,10 @@ class FedDyn(ClientMean):
         super().__init__(**parameters)
         self.linear: Tensors = {}
 
+    def measures_changes(self) -> bool:
+        """Return that h adds up changes."""
+        return True
+
     def divergence_advice(self, config: Config) -> Iterator[str]:
         """Name alpha."""
         yield f"h adds up all changes and is divided by method.alpha = {self.alpha:g}: raise it to damp them."

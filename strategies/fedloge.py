@@ -1,13 +1,14 @@
 """FedLoGe's server half (Xiao et al., ICLR 2024, arXiv:2401.08977)."""
 
-from collections.abc import Iterable
-from typing import Annotated, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from pydantic import Field
 
+from common.parameters import Needs
 from common.randomness import torch_generator
 from common.records import ARRAYS, CONFIG, Payload, Tensors, to_record
 from common.sections import NonNegative
@@ -36,6 +37,13 @@ class FedLoGe(ClassWiseHead, FixedHead):
     """
 
     SECTIONS = frozenset({ARRAYS, "head"})
+
+    NEEDS: ClassVar[Mapping[str, Needs]] = {
+        "sparsity": Needs("head", ("sse-c", "sparse-random")),
+        "head_norm": Needs("head", ("sse-c", *DENSE_FRAMES)),
+        "head_steps": Needs("head", ("sse-c",)),
+        "head_learning_rate": Needs("head", ("sse-c",)),
+    }
 
     head: HeadKind = "sse-c"
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.6

@@ -19,6 +19,10 @@ class FedNova(FedAvg):
     SECTIONS = frozenset({ARRAYS, "effort"})
     effective_steps: Literal["norm", "steps"] = "norm"
 
+    def measures_changes(self) -> bool:
+        """Return that changes are divided by local work."""
+        return True
+
     def prepare(self, sections: Payload) -> Payload:
         """Add -d_i to the reply."""
         norm, arrays = sections["effort"]["norm"], sections[ARRAYS]

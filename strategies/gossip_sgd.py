@@ -39,6 +39,14 @@ class GossipSgd(Decentralised):
         assert self.topology is not None
         return torch.from_numpy(self.topology.mixing(server_round))
 
+    def bytes_on_the_clock(self, client: int, server_round: int, num_bytes: int) -> float:
+        """Return what a worker sends to its neighbours and receives, or its part of a ring all-reduce."""
+        assert self.topology is not None
+        if self.averages_globally(server_round):
+            return 4 * (self.num_clients - 1) / self.num_clients * self.bytes_of_worker
+        links = self.topology.links_of(server_round)
+        return float((links[client].sum() + links[:, client].sum()) * self.bytes_of_worker)
+
     def measures(self, models: Stack, server_round: int) -> dict[str, float]:
         """Return in addition the gap of W, and the bytes of the round's links, or of a ring all-reduce."""
         assert self.topology is not None

@@ -7,8 +7,10 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from common.config import Config
+from common.errors import UserError
 from common.randomness import torch_generator
-from common.records import ARRAYS, CONFIG, Payload, Tensors, to_record
+from common.records import ARRAYS, CONFIG, Payload, Tensors, to_record, to_tensors
 from common.sections import Positive
 from strategies.fedavg import FedAvg
 
@@ -30,6 +32,24 @@ class IFCA(FedAvg):
         super().__init__(**parameters)
         self.others: Payload = {}
         self._chosen: Counter[int] = Counter()
+
+    def check(self, config: Config) -> None:
+        """Refuse initial weights of which no other cluster's can be made."""
+        super().check(config)
+        if config.model.individual_init:
+            raise UserError(
+                "clients of 'ifca' begin at the clusters' models: leave model.individual-init at false"
+            )
+        if self.clusters > 1 and config.model.parameters.get("weights"):
+            raise UserError(
+                "'ifca' makes the clusters' models by drawing weights, and trained ones are no such draw:"
+                " leave model.weights out"
+            )
+
+    def trained_from(self, reply: Message, sent: Tensors) -> Tensors:
+        """Return the model of the cluster that the client chose."""
+        number = int(to_tensors(reply.content.array_records["cluster"])["chosen"])
+        return self.others[f"cluster-{number}"] if number else sent
 
     def initial_model(self, model: Tensors, seed: int) -> Tensors:
         """Make the other clusters' models."""

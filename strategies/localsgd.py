@@ -3,11 +3,12 @@
 arXiv:1905.03817, arXiv:1808.07217.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from common.errors import UserError
+from common.parameters import Needs
 from common.records import Payload, Tensors
 from strategies._workers import Workers
 from strategies.fedadam import FedAdam
@@ -23,6 +24,13 @@ class LocalSGD(Workers):
     ``outer_momentum``).
     """
 
+    NEEDS: ClassVar[Mapping[str, Needs]] = {
+        "outer_learning_rate": Needs("outer_optimizer", ("momentum", "nesterov", "adam")),
+        "outer_momentum": Needs("outer_optimizer", ("momentum", "nesterov", "adam")),
+        "outer_beta2": Needs("outer_optimizer", ("adam",)),
+        "outer_tau": Needs("outer_optimizer", ("adam",)),
+    }
+
     outer_optimizer: Literal["none", "momentum", "nesterov", "adam"] = "none"
     outer_learning_rate: Annotated[float, Field(gt=0)] = 1.0
     outer_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -31,13 +39,11 @@ class LocalSGD(Workers):
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
-        if self.outer_optimizer == "none" and (given := [name for name in parameters if self._is_set(name)]):
-            key = given[0].replace("_", "-")
-            raise UserError(f"method.{key} needs method.outer-optimizer = 'momentum', 'nesterov' or 'adam'")
         self.outer_state: dict[str, Tensors] = {}
 
-    def _is_set(self, name: str) -> bool:
-        return name.startswith("outer_") and getattr(self, name) != getattr(type(self), name)
+    def measures_changes(self) -> bool:
+        """Return that an outer optimiser steps by changes."""
+        return self.outer_optimizer != "none"
 
     def outer_step(self, averages: Payload, server_round: int) -> Tensors:
         """Step by the outer optimiser."""

@@ -22,6 +22,10 @@ class MinibatchSgd(Workers):
 
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
 
+    def measures_changes(self) -> bool:
+        """Return that the mean change is clipped."""
+        return self.clip_norm > 0
+
     def outer_step(self, averages: Payload, server_round: int) -> Tensors:
         """Clip the mean of the clients' steps."""
         change = self.mean_change(averages)

@@ -20,6 +20,10 @@ class NormBounding(FedAvg):
 
     bound: Annotated[float, Field(gt=0)] = 1.0
 
+    def measures_changes(self) -> bool:
+        """Return that changes are bounded."""
+        return True
+
     def not_private(self) -> str:
         """Say that privacy has a bound of its own."""
         return "which bounds changes itself"

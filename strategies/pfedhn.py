@@ -34,6 +34,10 @@ class PFedHN(FedAvg):
         "optimizer.learning-rate": 0.005,
     }
 
+    UNUSED: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("model.weights", "model.individual-init"), "which makes the models that clients begin with"
+    )
+
     embedding_size: NonNegative = 0
     hidden_layers: NonNegative = 3
     hidden_size: Positive = 100

@@ -28,6 +28,10 @@ class QFFL(FedAvg):
         super().__init__(**parameters)
         self._rate = 0.0
 
+    def measures_changes(self) -> bool:
+        """Return that the step's length depends on those of changes."""
+        return True
+
     def before_reply(self, reply: Message) -> None:
         """Take note of the client's learning rate."""
         self._rate = float(metrics_record(reply.content)["learning-rate"])  # type: ignore[arg-type]

@@ -23,6 +23,10 @@ class SlowMo(Workers):
         super().__init__(**parameters)
         self.slow_buffer: Tensors = {}
 
+    def measures_changes(self) -> bool:
+        """Return that the slow momentum is made of changes."""
+        return True
+
     def outer_step(self, averages: Payload, server_round: int) -> Tensors:
         """Step along the slow momentum; at a rate of zero nobody has moved, and nothing is done."""
         rate = self.learning_rate

@@ -44,7 +44,8 @@ def read_costs(run_dir: Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``rounds``; ``megabytes`` of 10^6 bytes to clients and from them; ``local_steps`` of all clients
+        ``rounds``; ``megabytes`` of 10^6 bytes to clients and from them, or of decentralised methods over
+        the links between workers (``peer_bytes``); ``local_steps`` of all clients
         together, from ``clients.csv`` where ``metrics.csv`` does not count them; ``seconds``;
         ``virtual_seconds`` of a run with a virtual clock.
 
@@ -55,7 +56,9 @@ def read_costs(run_dir: Path) -> pd.DataFrame:
     """
     metrics = read_metrics(run_dir).set_index("round")
     costs = pd.DataFrame({"rounds": metrics.index}, index=metrics.index)
-    if {"bytes_down", "bytes_up"} <= set(metrics):
+    if "peer_bytes" in metrics:
+        costs["megabytes"] = _total(metrics["peer_bytes"]) / 1e6
+    elif {"bytes_down", "bytes_up"} <= set(metrics):
         costs["megabytes"] = _total(metrics["bytes_down"] + metrics["bytes_up"]) / 1e6
     if "local_steps" in metrics:
         costs["local_steps"] = _total(metrics["local_steps"])

@@ -17,6 +17,8 @@ def why_not_in_threads(worker: Worker) -> str:
     """Return why clients have to be trained one after the other in a process; empty if they need not."""
     if worker.runs_outside_code:
         return "code from outside the project takes part, which may draw from generators that threads share"
+    if worker.config.model.individual_init:
+        return "model.individual-init makes clients draw initial weights, from generators that threads share"
     if worker.config.local.compile:
         return "local.compile compiles a model for one thread"
     if worker.device.type != "cpu":

@@ -25,6 +25,7 @@ class Feeds(Observer):
                 f"participation.name '{name}' compares the changes of whole models: leave model.sizes empty"
                 ", or choose another scheme"
             )
+        self._names = {name for name, _ in parts.evaluation.model.named_parameters()}
         self._changes: dict[int, tuple[FloatArray, float]] = {}
 
     def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:
@@ -37,8 +38,10 @@ class Feeds(Observer):
     def _measured(self, current: Round, replies: Iterable[Message]) -> Iterator[Message]:
         for reply in replies:
             client_id = self.parts.clients.client_ids[reply.metadata.src_node_id]
-            start = to_tensors(current.messages[client_id].content.array_records[ARRAYS])
-            changes = differences(to_tensors(reply.content.array_records[ARRAYS]), start)
+            sent = to_tensors(current.messages[client_id].content.array_records[ARRAYS])
+            start = self.parts.strategy.trained_from(reply, sent)
+            after = to_tensors(reply.content.array_records[ARRAYS])
+            changes = differences({name: after[name] for name in self._names & after.keys()}, start)
             norm = float(torch.sqrt(sum((c.square().sum() for c in changes), start=torch.zeros(()).double())))
             self._changes[client_id] = sketch(changes, self.parts.config.seed), norm
             yield reply

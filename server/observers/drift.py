@@ -14,7 +14,7 @@ from server.parts import Parts
 class Drift(Observer):
     """Adds the column ``drift``: sum_k p_k ||y_k - x||^2 / ||sum_k p_k (y_k - x)||^2.
 
-    x is what client k was sent, y_k what it sent back, both without buffers, and p_k its share in the
+    x is what client k began with, y_k what it sent back, both without buffers, and p_k its share in the
     method's mean. 1: all clients made the same change; K: changes of K clients are orthogonal, equally long
     and weigh the same. A round whose mean change is 0 has none.
 
@@ -46,7 +46,8 @@ class Drift(Observer):
     def _added(self, current: Round, replies: Iterable[Message]) -> Iterator[Message]:
         for reply in replies:
             client_id = self.parts.clients.client_ids[reply.metadata.src_node_id]
-            before = to_tensors(current.messages[client_id].content.array_records[ARRAYS])
+            sent = to_tensors(current.messages[client_id].content.array_records[ARRAYS])
+            before = self.parts.strategy.trained_from(reply, sent)
             after = to_tensors(reply.content.array_records[ARRAYS])
             weight = self.parts.strategy.weight(reply.content.metric_records[METRICS])
             change = torch.cat(

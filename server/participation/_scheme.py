@@ -139,6 +139,12 @@ class ParticipationScheme:
         """Whether what clients did in earlier rounds decides cohorts."""
         return self.remembers_losses or self.remembers_updates or type(self).observe is not _DOES_NOTHING
 
+    @property
+    def corrects(self) -> bool:
+        """Whether there are factors of weights at all, which is known before ``setup``."""
+        correction = getattr(self, "correction", None)
+        return self.weights() is not None if correction is None else correction != "none"
+
     def probabilities(self) -> FloatArray | None:
         """Return the distribution that cohorts are drawn from, shape (clients,), if there is one."""
         return None

@@ -6,8 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.records import to_tensors
 from strategies.afl import AFL, nearest_in_simplex
 from tests.methods.quadratics import LR, Federation, close
+from tests.strategies.messages import make_reply, record
 
 TWO = [(1.0, 1.0), (2.0, -1.0)]
 
@@ -47,6 +49,23 @@ def test_a_cohort_without_weight_counts_alike_and_a_correction_comes_on_top() ->
     federation = Federation("afl", [*TWO, (1.0, 5.0)], [1] * 3, local=LR, lambda_learning_rate=0.0)
     federation.strategy.mixture = torch.tensor([0.0, 0.0, 1.0]).double()  # type: ignore[attr-defined]
     assert federation.round([0, 1], corrections={0: 1.0, 1: 3.0}) == close(0.25 * 0.1 - 0.75 * 0.2)
+
+
+def test_where_only_clients_without_weight_have_answered_they_count_alike() -> None:
+    """The client with all of the weight has failed; beside it the others have no influence at all."""
+    federation = Federation("afl", [*TWO, (1.0, 5.0)], [1] * 3, local=LR, lambda_learning_rate=0.0)
+    strategy = federation.strategy
+    strategy.mixture = torch.tensor([0.0, 0.0, 1.0]).double()  # type: ignore[attr-defined]
+    assert federation.round() == [0.5]
+    strategy._weights = {0: 0.0, 1: 0.0, 2: 1.0}  # type: ignore[attr-defined]
+    replies = []
+    for client, y in ((0, 3.0), (1, 7.0)):
+        reply = make_reply({"w": [y]}, 1, node_id=client + 2)
+        reply.content["loss"] = record({"at-start": torch.tensor(1.0)})
+        replies.append(reply)
+    arrays, _ = strategy.aggregate_train(2, replies)
+    assert arrays is not None
+    assert to_tensors(arrays)["w"].tolist() == [5.0]
 
 
 def test_the_largest_loss_is_minimised() -> None:

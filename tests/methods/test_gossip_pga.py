@@ -29,6 +29,12 @@ def test_every_third_round_is_global() -> None:
         assert columns["peer_bytes"] == 8 * (2 * 3 if number % 3 == 0 else 8)
 
 
+def test_a_global_round_takes_the_time_of_a_ring_all_reduce() -> None:
+    made = federation(FOUR, method="gossip-pga", period=2)
+    made.round()
+    assert [made.strategy.bytes_on_the_clock(1, number, 16) for number in (1, 2)] == [4 * 8, 4 * 3 / 4 * 8]
+
+
 def test_in_the_other_order_global_rounds_average_what_was_there() -> None:
     made, x = federation(FOUR, method="gossip-pga", period=2, order="combine-then-adapt"), np.zeros(4)
     for number in range(1, 5):

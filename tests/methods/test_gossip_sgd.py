@@ -136,6 +136,14 @@ def test_bytes_of_the_links() -> None:
     assert made.strategy.columns(1)["peer_bytes"] == 4 * 2 * 8  # a float64 over each direction of four links
 
 
+def test_the_virtual_clock_counts_the_links_of_a_worker() -> None:
+    for name, links in (("ring", 4), ("complete", 6), ("one-peer-exponential", 2), ("exponential", 4)):
+        made = federation(FOUR, **{"topology.name": name})
+        made.round()
+        found = [made.strategy.bytes_on_the_clock(worker, 1, 16) for worker in range(4)]
+        assert found == [links * 8] * 4
+
+
 def test_a_run_and_its_rows(run_small: Runner) -> None:
     keys = {**example_of("gossip-sgd"), "method__momentum": "average"}
     rows = pd.read_csv(

@@ -1,13 +1,17 @@
 """IFCA in closed form, in float64: who chooses which cluster, and the means within them."""
 
+import pytest
 import torch
 from flwr.app import ConfigRecord
 
 from clients.registry import load_method
+from common.config import Config, merge
+from common.errors import UserError
 from common.records import to_record, to_tensors
+from common.sections import Value
 from strategies.ifca import IFCA
 from tests.methods.quadratics import LR, Federation, close
-from tests.strategies.messages import NodesOnly
+from tests.strategies.messages import NodesOnly, make_reply, record
 
 THREE = [(1.0, 1.0), (1.0, 6.0), (1.0, 4.0)]
 
@@ -30,6 +34,29 @@ def test_a_round() -> None:
     assert [made.replies[i]["w"].item() for i in range(3)] == close(0.1, 5.1, 4.9)
     assert other(made) == close((5.1 + 3 * 4.9) / 4)
     assert made.strategy.round_metrics == {"cluster_0_clients": 1.0, "cluster_1_clients": 2.0}
+
+
+def test_a_client_that_attacks_turns_round_the_step_from_its_clusters_model() -> None:
+    keys: dict[str, Value] = {"attack.name": "sign-flip", "attack.fraction": 1.0}
+    made = Federation("ifca", THREE, [1] * 3, local={**LR, **keys, "clients.count": 3})
+    made.strategy.others = {"cluster-1": {"w": torch.tensor([5.0], dtype=torch.float64)}}  # type: ignore[attr-defined]
+    made.round()
+    assert [made.replies[i]["w"].item() for i in range(3)] == close(-0.1, 4.9, 5.1)
+
+
+def test_a_change_is_counted_from_the_clusters_model() -> None:
+    made = federation()
+    sent = {"w": torch.zeros(1, dtype=torch.float64)}
+    for number, start in ((0, 0.0), (1, 5.0)):
+        reply = make_reply({"w": [1.0]}, 1)
+        reply.content["cluster"] = record({"chosen": torch.tensor(number)})
+        assert made.strategy.trained_from(reply, sent)["w"].tolist() == [start]
+
+
+@pytest.mark.parametrize("keys", [{"model.individual-init": True}, {"model.weights": "w.safetensors"}])
+def test_initial_weights_that_make_no_clusters_are_refused(keys: dict[str, Value]) -> None:
+    with pytest.raises(UserError, match=f"leave {next(iter(keys))}"):
+        IFCA().check(Config.from_flat(merge(keys)))
 
 
 def test_weights_count_within_a_cluster() -> None:

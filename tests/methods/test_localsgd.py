@@ -13,6 +13,7 @@ from clients.local.sampling import iterate_stream
 from clients.local.worker import Worker
 from clients.registry import load_method
 from common.errors import UserError
+from common.sections import Value
 from tests.conftest import Runner, small_config
 from tests.methods.quadratics import LR, Federation
 from tests.rows import untimed
@@ -153,9 +154,12 @@ def test_an_outer_optimiser_of_rate_one_without_momentum_is_the_mean() -> None:
         assert outer.round() == pytest.approx(plain.round(), abs=1e-14)
 
 
-def test_rates_of_an_outer_optimiser_that_is_not_there() -> None:
-    with pytest.raises(UserError, match=r"method\.outer-momentum needs"):
-        load_method("localsgd", {"outer-momentum": 0.5}).make_strategy()
+@pytest.mark.parametrize(
+    "given", [{"outer-momentum": 0.5}, {"outer-optimizer": "nesterov", "outer-beta2": 0.5}]
+)
+def test_rates_of_an_outer_optimiser_that_is_not_there(given: dict[str, Value]) -> None:
+    with pytest.raises(UserError, match=r"method\.outer-.* would have no effect: it needs"):
+        load_method("localsgd", given)
 
 
 WORKERS = {

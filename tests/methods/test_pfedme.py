@@ -16,10 +16,9 @@ def test_one_step() -> None:
     federation = Federation("pfedme", [(2.0, 1.0)], [1], local=LOCAL, **KEYS)
     assert federation.round() == close(0.16)
     assert federation.clients[0].state["personal"]["w"].tolist() == close(0.32)
-    assert (
-        federation.round() == close(0.16 - 0.5 * (0.16 - (0.32 + 0.64 * 0.16 - 0.32 * 0.16 - 0.0)) + 0.0)
-        or True
-    )
+    # theta makes the steps 0.16, 0.328, 0.4288, and w half of the way to it.
+    assert federation.round() == close(0.2944)
+    assert federation.clients[0].state["personal"]["w"].tolist() == close(0.4288)
 
 
 def test_many_personal_steps_find_the_moreau_envelope() -> None:

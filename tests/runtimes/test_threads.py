@@ -71,6 +71,15 @@ def test_threads_have_the_bits_of_one_after_the_other(
     check_same(path, run_small("sequential", **options))
 
 
+def test_initial_weights_of_ones_own_are_drawn_one_after_the_other(
+    run_threads: Threads, run_small: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Value] = {"model__individual_init": True, "model__name": "linear", "rounds": 1}
+    path = run_threads(2, **options)
+    assert "although runtime.name is 'threads': model.individual-init" in capsys.readouterr().out
+    check_same(path, run_small("sequential", **options))
+
+
 def check_same(path: Path, expected: Path) -> None:
     assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
     ours, theirs = (untimed(pd.read_csv(run / "metrics.csv", dtype=str)) for run in (path, expected))

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from flwr.app import ConfigRecord, Message
+from torch import nn
 from torch.nn import functional as F
 
 from clients.base import Client
@@ -20,12 +21,14 @@ from common.records import ARRAYS
 from runtimes.replay import replay
 from runtimes.sequential import SequentialGrid
 from server.messages.replies import ReplyCheck
+from server.observers import Round
 from server.observers._feedback import Feeds
 from server.participation import Participation
+from server.participation._scheme import Feedback
 from strategies.fedavg import FedAvg
 from tests.clients.jobs import global_model, small
 from tests.conftest import Runner, small_config
-from tests.strategies.messages import NodesOnly, make_reply, record
+from tests.strategies.messages import NodesOnly, make_message, make_reply, record
 
 POWER = {"participation__name": "power-of-choice", "participation__candidates": 5}
 
@@ -120,6 +123,36 @@ def test_changes_of_models_of_several_sizes_are_not_compared() -> None:
     parts = SimpleNamespace(config=config, participation=Participation(config))
     with pytest.raises(UserError, match="changes of whole models"):
         Feeds(parts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["skewed", "target", "clustered"])
+def test_a_run_with_corrected_weights(name: str, run_tiny: Runner) -> None:
+    options = {"participation__name": name, "clients__fraction": 0.34, "rounds": 1}
+    plain = run_tiny("plain", **options)
+    corrected = run_tiny("corrected", **options, participation__correction="inverse-inclusion")
+    assert cohorts(corrected) == cohorts(plain)
+    assert model_hash(corrected) != model_hash(plain)
+
+
+def test_running_statistics_are_no_part_of_a_change() -> None:
+    seen: dict[int, Feedback] = {}
+    parts = SimpleNamespace(
+        config=small_config(participation__name="norm-proportional"),
+        participation=SimpleNamespace(
+            scheme=SimpleNamespace(remembers_updates=True),
+            observe=lambda number, feedback: seen.update(feedback),
+        ),
+        evaluation=SimpleNamespace(model=nn.Linear(2, 1, bias=False)),
+        clients=SimpleNamespace(client_ids={11: 1}),
+        strategy=FedAvg(),
+    )
+    feeds = Feeds(parts)  # type: ignore[arg-type]
+    current = Round(1, messages={1: make_message(11)}, metrics={1: {"train_loss": 1.0}})
+    current.messages[1].content[ARRAYS] = record({"weight": [[0.0, 0.0]], "running_var": [1.0]})
+    reply = make_reply({"weight": [[3.0, 4.0]], "running_var": [99.0]}, 1, node_id=11)
+    assert list(feeds.replies(current, [reply])) == [reply]
+    feeds.on_train(current)
+    assert seen[1].norm == 5
 
 
 def test_the_checkpoint_holds_the_memory(run_tiny: Runner) -> None:

@@ -10,14 +10,17 @@ from flwr.app import Message
 from common.clock import ClientSpeeds
 from server.messages.replies import ReplyCheck
 from server.round_clock import RoundClock
+from strategies.fedavg import FedAvg
 from tests.conftest import Runner
 from tests.methods.asynchronous import configured
 from tests.strategies.messages import make_reply
 
 
-def clock(**values: float) -> RoundClock:
+def clock(strategy: FedAvg | None = None, **values: float) -> RoundClock:
     parts = SimpleNamespace(
-        config=configured(**values), clients=SimpleNamespace(num_examples=np.arange(1, 7))
+        config=configured(**values),
+        clients=SimpleNamespace(num_examples=np.arange(1, 7)),
+        strategy=strategy or FedAvg(),
     )
     return RoundClock(parts)  # type: ignore[arg-type]
 
@@ -45,6 +48,16 @@ def test_steps_and_bytes_of_each_client_count() -> None:
     # Client 1: 6 s + 500 bytes at 100 a second; client 4: 2 s and 30.
     assert made.train(1, [1, 4], messages, check, None) == pytest.approx(2 + 0.25 + 30)
     assert made.train(1, [1], messages, check, None) == pytest.approx(6 + 0.25 + 5)
+
+
+def test_a_method_may_say_what_a_job_moves() -> None:
+    class Linked(FedAvg):
+        def bytes_on_the_clock(self, client: int, server_round: int, num_bytes: int) -> float:
+            return num_bytes + 1000 * client * server_round
+
+    made = clock(Linked(), clock__bandwidth=0.0001)
+    messages, check = exchanged({1: 3}, {1: 100})
+    assert made.train(2, [1], messages, check, None) == pytest.approx(1 + 25)
 
 
 def test_who_failed_counts_the_steps_that_it_was_to_make() -> None:

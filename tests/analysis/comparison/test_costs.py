@@ -43,6 +43,13 @@ def test_costs_add_up(make_run):
     assert "virtual_seconds" not in costs
 
 
+def test_decentralised_workers_communicate_over_their_links(make_run):
+    run = make_run()
+    table = pd.read_csv(run / "metrics.csv")
+    table.assign(peer_bytes=[None, 2e6, 2e6, 3e6, 2e6]).to_csv(run / "metrics.csv", index=False)
+    assert read_costs(run)["megabytes"].tolist() == [0, 2, 4, 7, 9]
+
+
 def test_counted_steps_and_virtual_time_are_used(make_run):
     run = make_run()
     table = pd.read_csv(run / "metrics.csv")

@@ -7,6 +7,7 @@ from flwr.app import ConfigRecord
 from clients.base import Client
 from clients.local.own_start import own_start
 from clients.local.worker import Worker
+from clients.registry import load_method
 from common.errors import UserError
 from common.records import Tensors
 from common.sections import Value
@@ -37,6 +38,20 @@ def test_every_client_has_weights_of_its_own_in_the_first_round_alone() -> None:
     assert equal(started(0, 2), shared)  # what was sent
 
 
+def test_personal_parts_are_the_clients_own_from_the_start() -> None:
+    """With ``local-only`` that is the whole model, and with ``fedper`` the head."""
+    kept = {}
+    for method in ("local-only", "fedper"):
+        worker = Worker(small(**OWN))
+        client = load_method(method, {}).client_class(worker, 0, {}, {})
+        personal = client.personal_names()
+        sent = {name: v.detach().clone() for name, v in worker.initial_state.items() if name not in personal}
+        client.prepare({"arrays": sent}, ConfigRecord({"server-round": 1}))
+        kept[method] = {name: value.detach().clone() for name, value in worker.state.items()}
+    assert equal(kept["local-only"], started(0, 1))
+    assert equal(kept["fedper"], started(0, 1))
+
+
 def test_what_a_method_measures_against_is_the_own_start() -> None:
     """FedProx's penalty, for one, is of the distance to where the client began."""
     client = Client(Worker(small(**OWN)), 0)
@@ -53,6 +68,26 @@ def test_the_evaluation_of_the_first_round_is_of_the_model_that_was_sent() -> No
         sent = {name: value.detach().clone() for name, value in worker.initial_state.items()}
         found.append(Client(worker, 0).test({"arrays": sent}, ConfigRecord({"server-round": 1}))["loss"])
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "keys"),
+    [
+        ("fedadam", {}), ("fedavgm", {}), ("fedcm", {}), ("feddyn", {}), ("fednova", {}), ("fedbuff", {}),
+        ("norm-bounding", {}), ("q-ffl", {}), ("slowmo", {}), ("flwr:FedYogi", {}),
+        ("localsgd", {"outer-optimizer": "nesterov"}), ("minibatch-sgd", {"clip-norm": 1.0}),
+    ],
+)  # fmt: skip
+def test_methods_that_step_by_changes_are_refused(method: str, keys: dict[str, Value]) -> None:
+    """The distance between the models that a client was sent and that it began with is no step of its."""
+    config = make_config({"model.individual-init": True, "method.name": method})
+    with pytest.raises(UserError, match=r"model\.individual-init lets clients begin at models of their own"):
+        load_method(method, keys).make_strategy().check(config)
+
+
+@pytest.mark.parametrize("method", ["fedavg", "scaffold", "localsgd", "minibatch-sgd", "gossip-sgd"])
+def test_methods_that_average_models_are_not(method: str) -> None:
+    assert not load_method(method, {}).make_strategy().measures_changes()
 
 
 def test_a_head_that_the_server_has_made_stays() -> None:
