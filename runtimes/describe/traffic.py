@@ -14,6 +14,7 @@ from flwr.app import ConfigRecord, Message, MetricRecord
 from clients.app import app
 from clients.registry import available_methods, load_method
 from common.config import PROJECT_ROOT, Config, merge
+from common.errors import InapplicableKeyError
 from common.files import read_text, write_atomic
 from common.parameters import class_parameters
 from common.records import DESCRIBE, GET_STATE, PRELUDE, array_records
@@ -120,7 +121,10 @@ def _labels(name: str) -> Iterator[str]:
         return
     for parameter, (annotation, _) in class_parameters(type(strategy)).items():
         for choice in get_args(annotation) if get_origin(annotation) is Literal else ():
-            other = load_method(name, {parameter.replace("_", "-"): choice}).make_strategy()
+            try:
+                other = load_method(name, {parameter.replace("_", "-"): choice}).make_strategy()
+            except InapplicableKeyError:  # it counts with another parameter alone
+                continue
             if reason := other.shows_labels():
                 yield reason
 
