@@ -22,6 +22,7 @@ from models.measures.evaluation import BatchMeasures, Evaluation, label_sums
 from models.measures.numbers import number_sums
 from models.measures.own import means
 from models.measures.sharpness import hessian_trace
+from models.sizes.submodels import SubModels
 from server.measurer import Candidate, Evaluator, Measurer, Measures, joined
 
 _OF_SIZES = ("_loss", "_accuracy")  # what is reported of every sub-model
@@ -65,6 +66,11 @@ class CentralEvaluation:
         self._recalibrates = config.batch_norm.policy == "recalibrate" and any(
             True for _ in self.model.buffers()
         )
+
+    @property
+    def selections(self) -> SubModels | None:
+        """What each size of ``model.sizes`` holds of the model; None without sizes."""
+        return self._measurer.selections
 
     def initial_arrays(self) -> ArrayRecord:
         """Return the initial global model."""

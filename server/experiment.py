@@ -24,7 +24,6 @@ from datasets.partition_report import partition_sha256, write_partition
 from datasets.partition_scheme import partition_clients
 from models.batch_norm import batch_norm_layers
 from models.sizes.population import Population
-from models.sizes.submodels import SubModels
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
 from server.checkpoints.stored_config import find_stored_config, stored_config
@@ -98,7 +97,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         write_noise_examples(path / "feature_noise.npz", config)
         for remark in (*dataset.remarks, *_remarks(config, evaluation, clients, len(dataset.train))):
             progress.note(remark)
-        for remark in size_remarks(evaluation.model, parts.population):
+        for remark in size_remarks(evaluation.selections, parts.population):
             progress.note(remark)
         if participation.scheme.aggregates_uniformly:
             progress.note(_weighting_remark(strategy, config))
@@ -156,14 +155,15 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     participation.setup(clients.num_examples, clients.label_counts)
     population = make_population(config, evaluation.model)
     check_sizes(config, strategy, evaluation.model, population, clients)
-    strategy.setup(run_facts(config, evaluation.model, clients, population))
+    strategy.setup(run_facts(config, evaluation, clients, population))
     return Parts(config, strategy, participation, dataset, evaluation, clients, population)
 
 
 def run_facts(
-    config: Config, model: nn.Module, clients: ClientRegistry, population: Population | None
+    config: Config, evaluation: CentralEvaluation, clients: ClientRegistry, population: Population | None
 ) -> RunFacts:
     """Return what a strategy may know of the run."""
+    model = evaluation.model
     trained = (name for name, value in model.named_parameters() if value.requires_grad)
     buffers = (name for name, _ in model.named_buffers())
     personal = clients.personal_names
@@ -180,7 +180,7 @@ def run_facts(
         sum(value.nbytes for name, value in model.state_dict().items() if name not in personal),
         Topology(config.topology, config.clients.count, config.seed),
         population,
-        SubModels(model, population.sizes) if population else None,
+        evaluation.selections,
     )
 
 

@@ -1,7 +1,7 @@
 """What models do on the server's test and validation data, batch by batch."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -108,7 +108,12 @@ class Measurer:
             raise UserError(
                 "evaluate.test = false leaves nothing to evaluate: set dataset.validation-fraction above 0"
             )
-        self.submodels = self._make_submodels(config.model.sizes)
+        self.selections: SubModels | None = None
+        self.submodels: dict[str, tuple[nn.Module | None, EntrySelection]] = {}
+        if config.model.sizes:
+            self.selections, self.submodels = self._make_submodels(
+                parse_sizes(self.model, config.model.sizes)
+            )
 
     def twin(self) -> "Measurer":
         """Return a measurer with models of its own; the data are shared."""
@@ -205,19 +210,19 @@ class Measurer:
             del splits["test"]
         return splits
 
-    def _make_submodels(self, sizes: str) -> dict[str, tuple[nn.Module | None, EntrySelection]]:
-        """Return for each size its model, None for the whole, and what of the whole it holds."""
-        if not sizes:
-            return {}
-        names = parse_sizes(self.model, sizes)
-        submodels = SubModels(self.model, names)
+    def _make_submodels(
+        self, sizes: Sequence[str]
+    ) -> tuple[SubModels, dict[str, tuple[nn.Module | None, EntrySelection]]]:
+        """Return what sizes hold of the whole; and for each its model, None for the whole, with that."""
+        whole = as_splittable(self.model)
+        models = {size: whole.submodel(size) for size in dict.fromkeys(sizes)}
+        selections = SubModels(self.model, sizes, models)
         made: dict[str, tuple[nn.Module | None, EntrySelection]] = {}
-        for size in dict.fromkeys(names):
-            model = None if submodels.is_whole(size) else as_splittable(self.model).submodel(size)
-            if model is not None:
+        for size, model in models.items():
+            if not selections.is_whole(size):
                 to_device(model, self.device, self._channels_last)
-            made[size] = (model, submodels.selection(size))
-        return made
+            made[size] = (None if selections.is_whole(size) else model, selections.selection(size))
+        return selections, made
 
 
 def make_measurer(config: Config) -> Measurer:

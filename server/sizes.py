@@ -68,11 +68,10 @@ def check_sizes(
         )
 
 
-def size_remarks(model: nn.Module, population: Population | None) -> Iterator[str]:
+def size_remarks(submodels: SubModels | None, population: Population | None) -> Iterator[str]:
     """Say how many clients have which size, and whether something of the server model is never trained."""
-    if population is None:
+    if population is None or submodels is None:
         return
-    submodels = SubModels(model, population.sizes)
     for size in population.sizes:
         share = f"{submodels.num_values(size)} values"
         if not population.is_dynamic:

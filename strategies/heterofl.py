@@ -23,6 +23,7 @@ class HeteroFL(HeteroAvg):
         "model.width": 4,
         "model.sizes": "a,b",
         "batch-norm.policy": "recalibrate",
+        "batch-norm.batches": 2,
     }
     SECTIONS = frozenset({ARRAYS, CLASSES})
 

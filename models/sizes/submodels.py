@@ -99,15 +99,22 @@ class SubModels:
         The server model; it is not kept.
     sizes : iterable of str
         Names of the sizes; one that comes twice counts once.
+    made : Mapping[str, nn.Module], optional
+        Sub-models by size, where the caller has them: making one takes longer than building a model.
     """
 
-    def __init__(self, model: nn.Module, sizes: Iterable[str]) -> None:
+    def __init__(
+        self, model: nn.Module, sizes: Iterable[str], made: Mapping[str, nn.Module] | None = None
+    ) -> None:
         splittable = as_splittable(model)
         self.sizes = tuple(dict.fromkeys(sizes))
         self._widths = dict(splittable.width_dimensions())
         self._full = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         self._shapes = {
-            size: {name: tuple(value.shape) for name, value in splittable.submodel(size).state_dict().items()}
+            size: {
+                name: tuple(value.shape)
+                for name, value in (made[size] if made else splittable.submodel(size)).state_dict().items()
+            }
             for size in self.sizes
         }
 
@@ -198,7 +205,13 @@ def keep_blocks(model: Classifier, blocks: Mapping[str, int]) -> Classifier:
     blocks : Mapping[str, int]
         Name of a module → how many of its blocks stay.
     """
-    smaller = copy.deepcopy(model)
+    dropped = [
+        block
+        for name, count in blocks.items()
+        for block in list(model.get_submodule(name).children())[count:]
+    ]
+    # What is dropped is not copied first: that would take most of the time.
+    smaller = copy.deepcopy(model, {id(block): nn.Identity() for block in dropped})
     for name, count in blocks.items():
         sequence = smaller.get_submodule(name)
         del sequence[count:]  # type: ignore[operator]

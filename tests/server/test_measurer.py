@@ -76,7 +76,12 @@ def by_sample(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 CASES: dict[str, dict[str, Value]] = {
     "labels": {"model__name": "mlp"},
-    "batch-norm": {"model__name": "resnet20", "batch_norm__policy": "recalibrate"},
+    "batch-norm": {
+        "model__name": "stage-resnet",
+        "model__blocks": "1-1-1-1",
+        "model__width": 2,
+        "batch_norm__policy": "recalibrate",
+    },
     "bfloat16": {"model__name": "mlp", "evaluate__precision": "bfloat16"},
     "validation": {"model__name": "mlp", "dataset__validation_fraction": 0.05},
     "full": {"model__name": "mlp", "evaluate__drop_last": True},
