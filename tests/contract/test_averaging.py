@@ -18,7 +18,7 @@ from tests.strategies.messages import NodesOnly
 
 
 def is_plain(name: str) -> bool:
-    """Tell whether a server half needs nothing but the models of its clients."""
+    """Return whether a server half needs nothing but the models of its clients."""
     strategy = load_method(name, {}).make_strategy()
     assert isinstance(strategy, FedAvg)
     sends_one_model = type(strategy).build_messages is not PFedHN.build_messages

@@ -51,7 +51,7 @@ def seen(losses: Mapping[int, float]) -> dict[int, Feedback]:
 
 
 class Losses:
-    """Clients that tell the losses they are given, and remember who was asked."""
+    """Clients that report the losses they are given, and remember who was asked."""
 
     def __init__(self, losses: Mapping[int, float]) -> None:
         self.losses = losses

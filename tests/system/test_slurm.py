@@ -18,7 +18,7 @@ ROUNDS = 60
 
 
 def script(folder: Path) -> str:
-    """Return the script, with a small run in the place of the documented one."""
+    """Return the script, with a small run instead of the documented one."""
     text = (PROJECT_ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```slurm\n(.*?)^```", text, flags=re.M | re.S)
     program = " ".join(command(folder / "run", "--resume", rounds=ROUNDS))
