@@ -2,6 +2,7 @@ import os
 import signal
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -36,10 +37,17 @@ def pytest_configure() -> None:
                 signal.signal(number, lambda _number, _frame: None)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes run the tests: more than there are cores, since many tests wait."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores + (cores + 1) // 2, 12)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that have slow tests, so that none is left over when the other process is done."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Begin with the files that have the most slow tests, then the most: none is left when others are done."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    all_of_it = Counter(item.path for item in items)
+    items.sort(key=lambda item: (-slow[item.path], -all_of_it[item.path]))
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
