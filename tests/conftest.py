@@ -44,7 +44,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that have the most slow tests, then the most: none is left when others are done."""
+    """Begin with the files that have the most slow tests, then the most tests: none is left at the end."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     all_of_it = Counter(item.path for item in items)
     items.sort(key=lambda item: (-slow[item.path], -all_of_it[item.path]))

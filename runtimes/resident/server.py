@@ -1,7 +1,11 @@
 """The resident process: ``python -P server.py SOCKET``, until its standard input ends."""
 
 import contextlib
+import fcntl
+import functools
+import hashlib
 import importlib
+import io
 import json
 import os
 import random
@@ -9,9 +13,16 @@ import select
 import signal
 import socket
 import sys
+import tomllib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
 
 # What the ClientApp of any run imports that is not the project's; a missing one is as loud as ever, later.
-PRELOADED = ("torch", "numpy", "pydantic", "safetensors.torch", "flwr.clientapp", "flwr.supernode.cli")
+PRELOADED = (
+    *["torch", "numpy", "numpy.random", "pydantic", "safetensors.torch", "PIL.Image"],
+    *["flwr.clientapp", "flwr.supernode.cli", "flwr.supernode.runtime.run_clientapp", "httpcore", "h11"],
+)
 LENGTH_BYTES, PID_BYTES, CODE_BYTES = 8, 4, 1
 
 
@@ -60,6 +71,8 @@ def _answer(connection: socket.socket) -> int:
 def _run() -> int:
     from flwr.supernode.cli import flwr_clientapp
 
+    program = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+    program.install_from_fab = functools.partial(unpacked, program.install_from_fab)
     try:
         flwr_clientapp()
     except SystemExit as end:
@@ -68,6 +81,23 @@ def _run() -> int:
         print(end.code, file=sys.stderr)
         return 1
     return 0
+
+
+def unpacked(unpack: Callable[..., Path], app: bytes, **options: bool) -> Path:
+    """Return the folder of an app; unpack it only if that is not there.
+
+    Flower unpacks it for each message, into a folder that it deletes if the app has one already. Nor may a
+    node take the folder of an app while another node of the machine fills it.
+    """
+    from flwr.common.config import get_metadata_from_config, get_project_dir
+
+    with zipfile.ZipFile(io.BytesIO(app)) as archive:
+        config = tomllib.loads(archive.read("pyproject.toml").decode())
+    folder = get_project_dir(*get_metadata_from_config(config), hashlib.sha256(app).hexdigest())
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return folder if folder.exists() else unpack(app, **options)
 
 
 def _received(connection: socket.socket, length: int) -> bytes:
