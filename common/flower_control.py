@@ -1,8 +1,8 @@
-"""A SuperLink as its operator sees it: its nodes (flwr 1.39's Control API, which is internal to Flower)."""
+"""A SuperLink as its operator sees it: nodes and runs (flwr 1.39's Control API, internal to Flower)."""
 
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,8 +10,14 @@ from typing import Self
 
 import httpx
 from flwr.common.constant import HEARTBEAT_PATIENCE
-from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest, UnregisterNodeRequest
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    ListRunsRequest,
+    RegisterNodeRequest,
+    UnregisterNodeRequest,
+)
 from flwr.proto.node_pb2 import NodeInfo
+from flwr.proto.run_pb2 import Run as RunInfo
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.error import FlowerError
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
@@ -42,6 +48,23 @@ class Node:
     status: str
     last_seen: str
     public_key: bytes
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was submitted to a SuperLink.
+
+    Attributes
+    ----------
+    status : str
+        As ``flwr list`` shows it: ``pending``, ``starting``, ``running``, ``finished:completed``,
+        ``finished:failed`` or ``finished:stopped``.
+    details : str
+        Why it failed; empty if it did not.
+    """
+
+    status: str
+    details: str
 
 
 class SuperLink:
@@ -90,6 +113,10 @@ class SuperLink:
         answer = self._client.ListNodes(ListNodesRequest())
         return [_node(info) for info in sorted(answer.nodes_info, key=lambda info: info.registered_at)]
 
+    def latest_run(self) -> Run | None:
+        """Return the run that was submitted last; None if there was none."""
+        return _latest(self._client.ListRuns(ListRunsRequest()).run_dict.values())
+
     def register(self, name: str, public_key: bytes) -> int:
         """Let the node with a key take part; return its id."""
         answer = self._client.RegisterNode(RegisterNodeRequest(public_key=public_key, name=name))
@@ -112,6 +139,14 @@ def _node(info: NodeInfo) -> Node:
             "%Y-%m-%dT%H:%M:%S", time.gmtime(info.online_until - HEARTBEAT_PATIENCE * info.heartbeat_interval)
         )
     return Node(info.node_id, info.name, info.status, seen[:19].replace("T", " "), bytes(info.public_key))
+
+
+def _latest(runs: Iterable[RunInfo]) -> Run | None:
+    latest = max(runs, key=lambda run: run.pending_at, default=None)
+    if latest is None:
+        return None
+    parts = latest.status.status, latest.status.sub_status
+    return Run(":".join(filter(None, parts)), latest.status.details)
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,7 +7,6 @@ made for this federation and deleted with it; ``--insecure`` leaves both out.
 """
 
 import argparse
-import json
 import shutil
 import signal
 import subprocess
@@ -33,6 +32,7 @@ from common.config import (
 from common.errors import UserError, print_error
 from common.experiment_file import parse_experiment
 from common.files import expanded, read_text
+from common.flower_control import Run
 from common.inactive import check_active, set_back
 from common.plugins import all_folders
 from common.reading import parse_toml_tables
@@ -291,21 +291,24 @@ def _copy_new_output(log: BinaryIO) -> None:
 
 def _check_completed(processes: FlowerProcesses) -> None:
     """Ask the SuperLink how its only run ended: ``flwr run`` succeeds even if the app raised."""
-    while not (status := _run_status(processes))["status"].startswith("finished"):
+    while not (run := _latest_run(processes)).status.startswith("finished"):
         processes.check_services()
         time.sleep(FOLLOW_SECONDS)
-    if status["status"] != "finished:completed":
-        details = status["status-details"].partition("\n")[0]  # the rest is in the log above
-        raise FederationError(f"the run is {status['status']}: {details}")
+    if run.status != "finished:completed":
+        details = run.details.partition("\n")[0]  # the rest is in the log above
+        raise FederationError(f"the run is {run.status}: {details}")
 
 
-def _run_status(processes: FlowerProcesses) -> dict[str, str]:
-    answer = processes.ask(["flwr", "list", CONNECTION, "--format", "json"])
+def _latest_run(processes: FlowerProcesses) -> Run:
     try:
-        status: dict[str, str] = json.loads(answer)["runs"][0]
-    except (ValueError, LookupError):
-        raise FederationError(f"'flwr list' did not report how the run ended: {answer}") from None
-    return status
+        with processes.superlink() as superlink:
+            run = superlink.latest_run()
+    except UserError as error:
+        processes.check_services()
+        raise FederationError(f"it is not known how the run ended: {error}") from None
+    if run is None:
+        raise FederationError("it is not known how the run ended: the SuperLink lists no run")
+    return run
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Value]:

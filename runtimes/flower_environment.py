@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn, Self
 
 from common.errors import UserError
+from common.flower_control import SuperLink
 from runtimes.resident import resident_clientapps
 from server.interrupt import STOP_SIGNALS
 
@@ -117,6 +118,7 @@ class FlowerProcesses:
 
         With the certificate of its authority the connection is encrypted.
         """
+        self._address, self._authority = address, authority
         trust = f"root-certificates = {json.dumps(str(authority))}" if authority else "insecure = true"
         (self._home / "config.toml").write_text(f'[superlink.{CONNECTION}]\naddress = "{address}"\n{trust}\n')
 
@@ -145,18 +147,9 @@ class FlowerProcesses:
         """Start a program that has to run until the end."""
         self._services[name] = self.start(name, command)
 
-    def ask(self, command: Sequence[str]) -> str:
-        """Run a short command and return what it wrote."""
-        answer = subprocess.run(
-            command,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            start_new_session=True,  # the guard kills the whole session of what it finds
-        )
-        return answer.stdout
+    def superlink(self) -> SuperLink:
+        """Return a connection to the SuperLink of `connect`."""
+        return SuperLink(self._address, self._authority)
 
     def check_services(self) -> None:
         """Raise if a service has ended."""

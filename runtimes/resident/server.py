@@ -17,6 +17,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # What the ClientApp of any run imports that is not the project's; a missing one is as loud as ever, later.
 PRELOADED = (
@@ -71,7 +72,7 @@ def _answer(connection: socket.socket) -> int:
 def _run() -> int:
     from flwr.supernode.cli import flwr_clientapp
 
-    program = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+    program: Any = importlib.import_module("flwr.supernode.runtime.run_clientapp")
     program.install_from_fab = functools.partial(unpacked, program.install_from_fab)
     try:
         flwr_clientapp()

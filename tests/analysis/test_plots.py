@@ -1,9 +1,5 @@
 """Every plot draws something from its file, at every size."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,13 +101,3 @@ def test_colours_of_known_methods_never_change_and_others_differ():
     assert len(set(colours.values())) == 3
     assert set(colours.values()) <= set(PALETTE)
     assert method_colours(["alpha", "zeta"]) == {name: colours[name] for name in ("alpha", "zeta")}
-
-
-def test_pyplot_is_never_imported():
-    modules = "sys, analysis.report, analysis.comparison.compare"
-    code = f"import {modules}; sys.exit('matplotlib.pyplot' in sys.modules)"
-
-    assert (
-        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode
-        == 0
-    )

@@ -1,8 +1,10 @@
-"""What a SuperLink reports of a node, as an operator reads it."""
+"""What a SuperLink reports of nodes and runs, as an operator reads it."""
 
 from flwr.proto.node_pb2 import NodeInfo
+from flwr.proto.run_pb2 import Run as RunInfo
+from flwr.proto.run_pb2 import RunStatus
 
-from common.flower_control import _node, registered
+from common.flower_control import Run, _latest, _node, registered
 
 
 def test_last_seen_is_the_last_heartbeat_or_when_it_went() -> None:
@@ -22,3 +24,14 @@ def test_last_seen_is_the_last_heartbeat_or_when_it_went() -> None:
 def test_unregistered_nodes_are_not_registered() -> None:
     nodes = [_node(NodeInfo(node_id=1, status=status)) for status in ("registered", "unregistered", "online")]
     assert [node.status for node in registered(nodes)] == ["registered", "online"]
+
+
+def test_the_latest_run_is_the_one_that_was_submitted_last() -> None:
+    failed = RunStatus(status="finished", sub_status="failed", details="why")
+    runs = [
+        RunInfo(run_id=1, pending_at="2026-01-01T10:00:00+00:00", status=failed),
+        RunInfo(run_id=2, pending_at="2026-01-01T09:59:00+00:00", status=RunStatus(status="running")),
+    ]
+    assert _latest(runs) == _latest(reversed(runs)) == Run("finished:failed", "why")
+    assert _latest(runs[1:]) == Run("running", "")
+    assert _latest([]) is None

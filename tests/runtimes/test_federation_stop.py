@@ -38,7 +38,8 @@ def start(run_directory: Path, *arguments: str) -> subprocess.Popen[str]:
 def test_a_run_that_is_stopped_and_resumed_has_the_bits_of_the_sequential_one(tmp_path: Path) -> None:
     """The first signal lets the round end; ``--resume`` reads the stored configuration."""
     settings = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
-    process = start(tmp_path / "run", *settings, "--set", "rounds=500")
+    actor = ["--num-cpus", str(os.cpu_count())]  # one for both nodes
+    process = start(tmp_path / "run", *settings, "--set", "rounds=500", *actor)
     metrics = tmp_path / "run" / "metrics.csv"
     deadline = time.monotonic() + 200
     while not (metrics.exists() and metrics.read_bytes().count(b"\n") > 3) and process.poll() is None:
@@ -55,7 +56,7 @@ def test_a_run_that_is_stopped_and_resumed_has_the_bits_of_the_sequential_one(tm
     done = metrics.read_bytes().count(b"\n") - 2
     assert (tmp_path / "run" / "checkpoints" / f"round-{done:06d}.json").exists()
 
-    process = start(tmp_path / "run", "--resume", "--set", f"rounds={done + 2}")
+    process = start(tmp_path / "run", "--resume", "--set", f"rounds={done + 2}", *actor)
     output, errors = process.communicate(timeout=200)
     assert process.returncode == 0, output + errors
     expected = run_here(*settings, "--set", f"rounds={done + 2}", "--run-dir", str(tmp_path / "whole"))

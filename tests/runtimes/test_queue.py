@@ -423,7 +423,7 @@ def test_runs_that_are_the_same_share_a_directory(folder: Folder) -> None:
 
 @pytest.mark.slow
 def test_kill_and_resume_end_with_the_bits_of_an_undisturbed_run(folder: Folder, run_small: Runner) -> None:
-    rounds = 100
+    rounds = 40
     # The model is the larger one: after its queue's death the run must not end before another has started.
     keys = SMALL_RUN | {"model.channels": 32, "model.hidden": 128}
     settings = "\n".join(f"set.{key} = {json.dumps(value)}" for key, value in keys.items())

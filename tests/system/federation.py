@@ -9,11 +9,11 @@ from pathlib import Path
 
 from common.config import PROJECT_ROOT, to_toml
 from common.sections import Value
-from run_simulation import main
 from runtimes.credentials.commands import node_options, superlink_command
 from runtimes.credentials.folder import Credentials
 from runtimes.credentials.registration import register
 from runtimes.flower_environment import CONNECTION, FlowerProcesses, free_ports
+from tests.system.commands import run_here
 
 # A method whose clients wait where a file asks them to, so that a fault meets them in mid-training.
 HELD = """
@@ -156,8 +156,10 @@ class Federation:
 
     def status(self) -> str:
         """Return how the latest run ended, in Flower's words."""
-        answer = self._processes.ask(["flwr", "list", CONNECTION, "--format", "json"])
-        return str(json.loads(answer)["runs"][0]["status"])
+        with self._processes.superlink() as superlink:
+            run = superlink.latest_run()
+        assert run is not None
+        return run.status
 
     def hold(self, server_round: int, client: int) -> Path:
         """Have a client wait when it comes to a round; return the file that keeps it waiting."""
@@ -184,8 +186,7 @@ def undisturbed(folder: Path, settings: Mapping[str, Value]) -> str:
     values = {key: value for key, value in settings.items() if key not in ("plugins", "method.folder")}
     values["method.name"] = "fedavg"
     assignments = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
-    assert main(["--run-dir", str(folder), *assignments]) == 0
-    return model_of(folder)
+    return str(run_here("--run-dir", str(folder), *assignments)["model_sha256"])
 
 
 def model_of(run_directory: Path) -> str:

@@ -3,7 +3,6 @@
 import errno
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -374,11 +373,6 @@ def test_ray_is_needed_only_for_ray(
     assert call("--run-dir", str(tmp_path / "run"), "--set", "rounds=1") == 0
     assert call("--run-dir", str(tmp_path / "other"), "--runtime", "ray") == 2
     assert "runtime.name 'ray' needs Ray" in capsys.readouterr().err
-
-
-def test_ray_is_not_imported_by_a_sequential_run() -> None:
-    program = "import sys, runtimes.launch, server.app, clients.app; sys.exit('ray' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT, check=False).returncode == 0
 
 
 def test_our_datasets_package_is_the_one_that_is_imported() -> None:

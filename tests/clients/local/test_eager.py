@@ -135,7 +135,8 @@ for name in ("sgd", "adamw", "lars", "lamb"):
     optimizer.step()
     optimizer.load_state_dict(optimizer.state_dict())
     optimizer.zero_grad()
-large = ("torch._dynamo", "sklearn", "scipy.stats", "ray")
+import analysis.comparison.compare
+large = ("torch._dynamo", "sklearn", "scipy.stats", "ray", "matplotlib.pyplot")
 print("imported:", *(name for name in large if name in sys.modules))
 """
 
