@@ -299,7 +299,7 @@ class Client(Hooks, ListInterface):
                 f"the clients of a run of '{name}' do not predict by a model alone, so that there is none to"
                 " take out: leave --client out for the global model"
             )
-        if not (self.is_personalised() or self._kept_names):
+        if not (self.is_personalised() or self._kept_names or self.IS_SENT_ITS_OWN):
             raise UserError(
                 f"the clients of a run of '{name}' have no models of their own: leave --client out for the"
                 " global model"

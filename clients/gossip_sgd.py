@@ -23,4 +23,6 @@ class GossipSgd(LocalSGD):
         "optimizer.momentum": 0.9,
     }
 
+    IS_SENT_ITS_OWN = True
+
     momentum: Literal["average", "keep", "reset"] = "keep"

@@ -49,6 +49,9 @@ class Hooks(Job):
 
     As a mapping, section → ``"model"`` says that its arrays are like those of the model."""
 
+    IS_SENT_ITS_OWN: ClassVar[bool] = False
+    """Whether the server half sends each client a model of its own, by which the client predicts."""
+
     STEPS_STACKS: ClassVar[bool] = False
     """Whether ``after_step`` treats every element by itself, so that it may be called once for the stacked
     tensors of several clients (``runtime.stack``), the parameters of its own optimisers included."""

@@ -92,6 +92,16 @@ SWITCHES = (
     ),
     Switch(("schedule.phase-gamma",), "local.phases", _set("local.phases")),
     Switch(
+        ("schedule.warmup-learning-rate",),
+        "schedule.warmup-steps above 0",
+        _set("schedule.warmup-steps"),
+    ),
+    Switch(
+        ("optimizer.reference-batch-size",),
+        "optimizer.learning-rate-scaling = 'sqrt' or 'linear'",
+        _is_not("optimizer.learning-rate-scaling", "none"),
+    ),
+    Switch(
         ("local.steps-per-epoch", "local.world-size"),
         "local.sampling = 'shuffle'",
         _is("local.sampling", "shuffle"),

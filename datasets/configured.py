@@ -111,6 +111,12 @@ def _check_classes(section: DatasetSection, dataset: Dataset) -> None:
     for key, is_set in (("label-noise", section.label_noise > 0), ("binarize", section.binarize)):
         if dataset.is_regression and is_set:
             raise UserError(f"dataset.{key} is for classes, and {dataset.name!r} has numbers: leave it out")
+    if not dataset.is_regression and dataset.num_classes == 1:
+        raise UserError(
+            f"dataset {dataset.name!r} has one class, {dataset.class_names[0]!r}, so that there is nothing to"
+            " learn: look at its labels (of tables dataset.label); if other nodes have other classes, name"
+            " all in dataset.classes"
+        )
 
 
 def _binarized(dataset: Dataset) -> Dataset:

@@ -6,13 +6,15 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from common.errors import UserError
+from common.errors import InapplicableKeyError, UserError
 from datasets.partition import Partition
 from datasets.partitions._dealing import IndexArray
 from datasets.partitions.dirichlet import partition as dirichlet
 from datasets.partitions.hetero import partition as hetero
 from datasets.partitions.hetero_fixed import partition as hetero_fixed
 from datasets.partitions.iid import partition as iid
+
+_ALPHA = 0.5
 
 
 def partition(
@@ -23,7 +25,7 @@ def partition(
     of: Literal["dirichlet", "hetero", "hetero-fixed", "iid"] = "dirichlet",
     groups: Annotated[int, Field(ge=1)] = 5,
     group: Annotated[int, Field(ge=0)] = 0,
-    alpha: Annotated[float, Field(gt=0)] = 0.5,
+    alpha: Annotated[float, Field(gt=0)] = _ALPHA,
 ) -> Partition:
     """Deal the samples to ``groups`` times as many clients, and keep those of one group.
 
@@ -53,6 +55,12 @@ def partition(
         raise UserError(
             f"partition.groups = {groups} groups of clients.count = {num_clients} are more clients than the"
             f" {len(targets)} training samples: lower one of them"
+        )
+    if of == "iid" and alpha != _ALPHA:
+        raise InapplicableKeyError(
+            "partition.alpha",
+            f"partition.alpha = {alpha} would have no effect: partition.of = 'iid' has no concentration; set"
+            " another partition.of, or leave it out",
         )
     if of == "iid":
         made = iid(targets, total, generator)

@@ -37,7 +37,8 @@ def load(
     root : Path
         The folder with the files.
     label : str
-        Column of the targets; by default ``label``, ``target``, ``class`` or ``y``, or else the last one.
+        Column of the targets; by default ``label``, ``target``, ``class`` or ``y``, or else the last one, of
+        those that are not left out.
     client : str
         Column that says which client a row comes from; by default there is none.
     drop : str
@@ -63,15 +64,23 @@ def load(
         if part == "train" or path.exists() or (part == "test" and not test_fraction)
     }
     train = tables["train"]
-    label = label or next((name for name in _LABELS if name in train.columns), list(train.columns)[-1])
     left_out = comma_list("dataset.drop", drop)
     for key, column in (("label", label), ("client", client), *(("drop", name) for name in left_out)):
         if column:
             train.check_column(column, f"dataset.{key}")
-    inputs = [name for name in train.columns if name not in {label, client, *left_out}]
+    if label in left_out:
+        raise UserError(f"dataset.label = '{label}' is a column that dataset.drop leaves out: name another")
+    kept = [name for name in train.columns if name not in left_out]
+    label = label or next((name for name in _LABELS if name in kept), kept[-1] if kept else "")
+    inputs = [name for name in kept if name not in {label, client}]
     if not inputs:
         raise UserError(f"{train.path} has no column of inputs in addition to '{label}'")
-    encoder = Encoder.of(train, inputs, comma_list("dataset.categorical", categorical))
+    categories = comma_list("dataset.categorical", categorical)
+    encoder = Encoder.of(train, inputs, categories)
+    if others := [name for name in categories if name not in inputs]:
+        raise UserError(
+            f"dataset.categorical names '{others[0]}', which is no input: it is label, client, or left out"
+        )
     parts = {}
     for part, table in tables.items():
         for column in (*inputs, label, *([client] if client else [])):

@@ -25,6 +25,18 @@ def test_a_key_counts_only_while_another_leaves_it_its_say(
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "switch"),
+    [
+        ("schedule.warmup-learning-rate", 0.001, {"schedule.warmup-steps": 3}),
+        ("optimizer.reference-batch-size", 8, {"optimizer.learning-rate-scaling": "linear"}),
+    ],
+)
+def test_a_key_needs_another(key: str, value: Value, switch: dict[str, Value]) -> None:
+    assert list(inactive_keys(make_config({key: value}).flat())) == [key]
+    assert not inactive_keys(make_config({key: value, **switch}).flat())
+
+
+@pytest.mark.parametrize(
     ("values", "counts"),
     [
         ({}, False),

@@ -1,11 +1,15 @@
 """Normalisation and augmentation as a configuration asks for them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from clients.base import Client
 from clients.local.training import iterate_training_batches
 from clients.local.worker import Worker
+from common.errors import UserError
+from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.transforms import make_normalizer
 from tests.clients.jobs import small
@@ -19,6 +23,15 @@ def test_constants_in_place_of_the_datas_own(name: str, low: float, high: float)
     own = open_dataset(small())
     assert own.mean != dataset.mean
     assert own.train.inputs is not None
+
+
+def test_a_single_class_is_refused(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        (tmp_path / f"{part}.csv").write_text("a,label\n1,yes\n2,yes\n")
+    keys: dict[str, Value] = {"dataset__name": "csv", "dataset__root": str(tmp_path)}
+    with pytest.raises(UserError, match="dataset 'csv' has one class, 'yes'"):
+        open_dataset(small(**keys))
+    assert open_dataset(small(**keys, dataset__classes="yes,no")).num_classes == 2
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop-flip", "resized-crop-flip"])

@@ -12,6 +12,9 @@ from clients.registry import complete, load_method
 from common.errors import UserError
 from common.records import ARRAYS
 from common.sections import Value
+from runtimes.run import make_grid
+from server.checkpoints.checkpoint import CheckpointStore
+from server.personal_model import personal_models
 from strategies._decentralised import Decentralised
 from tests.conftest import Runner, example_of, small_config
 from tests.methods.quadratics import LR, Federation
@@ -142,6 +145,20 @@ def test_the_virtual_clock_counts_the_links_of_a_worker() -> None:
         made.round()
         found = [made.strategy.bytes_on_the_clock(worker, 1, 16) for worker in range(4)]
         assert found == [links * 8] * 4
+
+
+@pytest.mark.parametrize("method", ["gossip-sgd", "gossip-pga", "a2cid2"])
+def test_a_workers_own_model_can_be_taken_out(method: str, run_small: Runner) -> None:
+    """``predict --client``: those of all workers are apart, and their mean is the run's model."""
+    run = run_small(method__name=method, **example_of(method), model__hidden=8, rounds=1)
+    config = small_config(run, method__name=method, **example_of(method), model__hidden=8)
+    with make_grid(config) as grid:
+        checkpoint = CheckpointStore(run / "checkpoints").load_latest()
+        assert checkpoint is not None
+        found = [weights for _, weights in personal_models(config, grid, checkpoint, range(4))]
+    weights = torch.stack([model["classifier.weight"] for model in found])
+    assert not torch.equal(weights[0], weights[1])
+    torch.testing.assert_close(weights.mean(0), checkpoint.arrays["classifier.weight"])
 
 
 def test_a_run_and_its_rows(run_small: Runner) -> None:

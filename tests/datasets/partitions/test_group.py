@@ -1,5 +1,7 @@
 """One group of the clients of a partition."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -27,8 +29,9 @@ def test_alpha_is_that_of_the_whole_partition() -> None:
     [
         ({"groups": 3, "group": 3}, "must be below partition.groups = 3"),
         ({"groups": 301}, "are more clients than the 600 training samples"),
+        ({"of": "iid", "alpha": 0.1}, "partition.alpha = 0.1 would have no effect"),
     ],
 )
-def test_groups_that_there_are_not(parameters: dict[str, int], match: str) -> None:
+def test_groups_that_there_are_not(parameters: dict[str, Any], match: str) -> None:
     with pytest.raises(UserError, match=match):
         deal("group", SIXTY, 2, 0, **parameters)

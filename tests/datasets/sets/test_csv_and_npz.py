@@ -41,6 +41,22 @@ def test_columns_that_the_configuration_names(tmp_path: Path) -> None:
     assert (classes.num_classes, classes.train.targets.tolist()) == (3, [0, 1, 0])
 
 
+def test_a_column_that_is_left_out_is_not_the_label(tmp_path: Path) -> None:
+    both = "a,target,label\n1,x,7\n2,y,8\n"
+    assert table(tmp_path, both, both, drop="label").class_names == ("x", "y")
+    with pytest.raises(
+        UserError, match=r"dataset\.label = 'label' is a column that dataset\.drop leaves out"
+    ):
+        table(tmp_path, both, both, drop="label", label="label")
+
+
+@pytest.mark.parametrize("name", ["label", "site", "b"])
+def test_categories_are_of_inputs(name: str, tmp_path: Path) -> None:
+    both = "a,b,site,label\n1,2,p,7\n2,3,q,8\n"
+    with pytest.raises(UserError, match=rf"dataset\.categorical names '{name}', which is no input"):
+        table(tmp_path, both, both, client="site", drop="b", categorical=name)
+
+
 def test_a_byte_order_mark_quotes_and_empty_lines(tmp_path: Path) -> None:
     text = '﻿a,label\r\n"1",x\r\n\r\n"2","y, z"\r\n'
     assert table(tmp_path, text, "a,label\n1,x\n").class_names == ("x", "y, z")
