@@ -38,7 +38,7 @@ def test_alpha_moves_once_a_round() -> None:
 
 def test_the_personal_optimum_is_reached_by_the_mixture() -> None:
     federation = Federation("apfl", [(1.0, 1.0), (1.0, -1.0)], [2, 2], local=LR, adaptive=False)
-    for _ in range(400):
+    for _ in range(300):
         (w,) = federation.round()
     assert w == pytest.approx(0.0, abs=1e-9)
     local = [0.5 * own(federation, client)[0] + 0.5 * w for client in (0, 1)]

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from analysis.comparison import report_sections
 from analysis.comparison.fairness import client_accuracies, fairness
@@ -59,6 +60,17 @@ def write_evaluations(run_dir, accuracies, server_round=4):
 
 
 @pytest.fixture
+def blank_pictures(monkeypatch):
+    """Save empty pictures: a test that looks at the text of a page does not wait for 20 of them."""
+    savefig = Figure.savefig
+
+    def save(figure, path, **options):
+        savefig(Figure(figsize=(0.2, 0.2), dpi=20), path, **options)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+
+
+@pytest.fixture
 def sweep(make_run, tmp_path):
     """Two configurations with two seeds each, one of them with a published number; a fifth never ended."""
     runs = {}
@@ -98,6 +110,7 @@ def test_run(make_run, tmp_path):
     assert found[found.index("global model") + 1 :][:4] == ["20", "52.50", "28.83", "7.50"]
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_sweep_has_means_over_seeds_next_to_published_numbers(sweep, tmp_path):
     text = report(tmp_path / "out" / "report.html", sweep)
 
@@ -143,6 +156,7 @@ def test_markdown_has_its_pictures_as_files(make_run, tmp_path):
     assert len(re.findall(r"(?<!\\)\|", row)) == 3
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_runs_that_have_not_ended(make_run, tmp_path, capsys):
     whole, half = make_run("whole"), make_run("half")
     (half / "summary.json").unlink()
@@ -158,6 +172,7 @@ def test_runs_that_have_not_ended(make_run, tmp_path, capsys):
     assert not (tmp_path / "other.html").exists()
 
 
+@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize(
     "name", ["metrics.csv", "clients.csv", "evaluations.csv", "summary.json", REQUEST_FILE]
 )
@@ -225,6 +240,7 @@ def test_refused_run_leaves_no_request(tmp_path):
     }
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_damaged_file_of_one_run_costs_its_section_alone(sweep, tmp_path):
     damaged = next(path for path in sorted(sweep.iterdir()) if (path / "clients.csv").is_file())
     (damaged / "clients.csv").write_bytes(b"\xff\xfe")
@@ -242,6 +258,7 @@ def test_a_damaged_file_of_one_run_costs_its_section_alone(sweep, tmp_path):
     assert "plain (2 seeds)" in re.search("<h2>Result</h2>.*?<h2>", text, re.DOTALL)[0]
 
 
+@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize(
     "name", ["metrics.csv", "clients.csv", "evaluations.csv", "label_distribution.csv", "summary.json"]
 )
@@ -262,6 +279,7 @@ def test_a_damaged_file_of_one_run_leaves_the_others_in_every_section(make_run, 
         assert "<img" in section or "whole" in section
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_damaged_request_costs_the_question_alone(make_run, tmp_path):
     runs = [make_run("one"), make_run("other", seed=1)]
     write_request(runs[1], "# Why runs differ.", [])
@@ -271,6 +289,7 @@ def test_a_damaged_request_costs_the_question_alone(make_run, tmp_path):
     assert "Why runs differ." in text
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_seeds_are_repetitions_also_where_they_are_the_only_axis(make_run, tmp_path):
     content = {"axes": {"seed": ["seed0", "seed1"]}, "metrics": ["test_accuracy"], "runs": {}}
     for seed, final in enumerate((0.6, 0.7)):
@@ -291,6 +310,7 @@ def test_seeds_are_repetitions_also_where_they_are_the_only_axis(make_run, tmp_p
     ]
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_rounds_that_a_seed_lacks_are_named(make_run, tmp_path):
     runs = [make_run("one", (0.1, 0.4, 0.6)), make_run("other", (0.1, None, 0.7), seed=1)]
     remark = "curves of 2 runs leave out round 1, which not all have measured (other)"
@@ -298,6 +318,7 @@ def test_rounds_that_a_seed_lacks_are_named(make_run, tmp_path):
         assert remark in report(tmp_path / "report.html", *runs)
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_sweep_whose_file_names_no_metric_leads_with_the_accuracy_of_the_clients_own_models(sweep):
     content = json.loads((sweep / "sweep.json").read_text())
     for name, run in content["runs"].items():
