@@ -22,8 +22,7 @@ from safetensors.torch import load, save
 
 from common.checkpoint_files import MANIFEST, manifest_path, no_such_round, read_manifest, stem
 from common.errors import UserError
-from common.files import read_regular, write_atomic
-from common.many_files import synced_together
+from common.files import read_regular, sync, write_atomic
 from common.records import Payload, Tensors
 from common.seal import seal
 from common.state_files import encode_state
@@ -143,17 +142,17 @@ class CheckpointStore:
     def _write_states(self, stem: str, changed: Iterable[tuple[int, Payload]]) -> dict[int, Path]:
         """Put the states of clients on disk, and return who has which file."""
         written: dict[int, Path] = {}
-        with synced_together(self.directory) as paths:
-            for client_id, state in changed:
-                folder = f"clients/{client_id // _CLIENTS_PER_FOLDER:06d}"
-                name = f"{folder}/client-{client_id:06d}-{stem}.safetensors"
-                path = self.directory / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                content = encode_state(state)
-                write_atomic(path, content, synced=False)
-                self._clients.put(client_id, StateFile(name, hashlib.sha256(content).hexdigest()))
-                written[client_id] = path
-                paths.append(path)
+        for client_id, state in changed:
+            folder = f"clients/{client_id // _CLIENTS_PER_FOLDER:06d}"
+            name = f"{folder}/client-{client_id:06d}-{stem}.safetensors"
+            path = self.directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = encode_state(state)
+            write_atomic(path, content, synced=False)
+            self._clients.put(client_id, StateFile(name, hashlib.sha256(content).hexdigest()))
+            written[client_id] = path
+        if written:
+            sync(written.values())
         return written
 
     def client_state(self, client_id: int) -> Payload | None:
