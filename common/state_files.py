@@ -3,23 +3,27 @@
 import json
 from collections.abc import Mapping
 
-import torch
-from safetensors.torch import load, save
+import numpy as np
+from safetensors.numpy import save
+from safetensors.torch import load
 
-from common.records import Payload, Tensors
+from common.records import Payload
 
 SEPARATOR = "::"  # between a section's name and a tensor's
 
 
 def encode_state(sections: Payload, notes: Mapping[str, str] | None = None) -> bytes:
-    """Return sections, and what else is noted, as the content of a safetensors file."""
-    tensors: Tensors = {}
+    """Return sections, and what else is noted, as the content of a safetensors file.
+
+    Dtypes are those of NumPy, as everywhere in messages: its writer takes a quarter of the time of torch's.
+    """
+    arrays: dict[str, np.ndarray] = {}
     for name, section in sections.items():
         for key, value in section.items():
-            tensors[f"{name}{SEPARATOR}{key}"] = value.contiguous()
+            arrays[f"{name}{SEPARATOR}{key}"] = value.contiguous().numpy(force=True)
         if not section:  # kept by an empty name
-            tensors[f"{name}{SEPARATOR}"] = torch.empty(0)
-    return save(tensors, dict(notes) if notes else None)
+            arrays[f"{name}{SEPARATOR}"] = np.empty(0, np.float32)
+    return save(arrays, dict(notes) if notes else None)
 
 
 def decode_state(content: bytes) -> Payload:

@@ -21,7 +21,8 @@ class ClientStates:
     """client id → the state of its ``Context``.
 
     A state that exceeds the budget goes to a file, the one that was used longest ago first, unless a file has
-    it already: a checkpoint's counts as well, so that what was committed is not written again.
+    it already: a checkpoint's counts as well, so that what was committed is not written again. One that was
+    only read goes before all others, so that asking everybody for their states writes none.
 
     Parameters
     ----------
@@ -65,6 +66,9 @@ class ClientStates:
             if before.keys() != now.keys() or any(now[name] is not before[name] for name in now):
                 self._forget_file(client_id)
                 self._count(client_id, state)
+            elif client_id in self._files and self._excess > 0:  # instead of another, that has to be written
+                self._drop(client_id)
+                continue
             if now.keys() <= {MET}:
                 self._drop(client_id)
         for client_id in self._surplus():
@@ -106,13 +110,18 @@ class ClientStates:
         self._total += size - self._bytes.get(client_id, 0)
         self._bytes[client_id] = size
 
+    @property
+    def _excess(self) -> int:
+        """Bytes in memory beyond the budget, if there is one."""
+        return self._total - self.budget if self.budget and self._folder is not None else 0
+
     def _surplus(self) -> list[int]:
         """Return who exceeds the budget: those that were used longest ago, are not in use, and fit a file.
 
         Looks at as many as it returns, whatever the number of states in memory.
         """
         chosen: list[int] = []
-        left = self._total - self.budget if self.budget and self._folder is not None else 0
+        left = self._excess
         for client_id, state in self._held.items():
             if left <= 0:
                 break

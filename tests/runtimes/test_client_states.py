@@ -113,6 +113,20 @@ def test_a_state_that_did_not_change_is_not_written_again(tmp_path: Path, writte
     assert held(states, 3)["count"].item() == 4
 
 
+def test_reading_all_writes_none(tmp_path: Path, written: list[Path]) -> None:
+    """As a checkpoint does, for which those in memory need not make room."""
+    states = ClientStates(1000)
+    states.spill_below(tmp_path / "states")
+    for client_id in range(50):
+        keep(states, client_id)
+    in_memory, so_far = states.num_held, len(written)
+    assert so_far == 50 - in_memory
+    for client_id in range(50):
+        assert held(states, client_id)["count"].item() == client_id
+    assert len(written) == so_far
+    assert states.num_held == in_memory
+
+
 def test_a_state_in_use_stays_in_memory_when_others_are_settled(tmp_path: Path, written: list[Path]) -> None:
     states = ClientStates(1)
     states.spill_below(tmp_path / "states")
