@@ -16,7 +16,7 @@ from clients.local.sgd_only import require_plain_sgd
 from clients.local.stacked.answers import Answers
 from clients.local.threads import thread_starts, why_not_in_threads, worker_of_thread
 from clients.local.worker import get_worker
-from clients.registry import complete, load_method
+from clients.registry import complete, method_of
 from common.config import Config
 from common.errors import (
     CLIENT_FAILED,
@@ -126,7 +126,7 @@ def make_client(context: Context, message: Message | None = None) -> Client:
         If it is to do a job with state that it does not have any more.
     """
     config = _config_of(context)
-    method = load_method(config.method.name, config.method.parameters)
+    method = method_of(config)
     client_id = client_id_of(context)
     if client_id >= config.clients.count:
         raise UserError(

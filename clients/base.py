@@ -228,8 +228,10 @@ class Client(Hooks, ListInterface):
     def conclude(self, outcome: Outcome) -> tuple[Payload, dict[str, int | float]]:
         """Do what of a round comes after its steps, and return what ``train`` does."""
         measured = self.training_metrics
-        with torch.no_grad():
-            extra = self.end_round(self.params)
+        extra: Payload = {}
+        if self.overrides("end_round"):  # entering no_grad costs more than the hook that does nothing
+            with torch.no_grad():
+                extra = self.end_round(self.params)
         if self._kept_names:
             self.state[_KEPT] = {name: outcome.state[name].detach().clone() for name in self._kept_names}
         metrics: dict[str, int | float] = {
@@ -360,7 +362,7 @@ class Client(Hooks, ListInterface):
         if personal or not is_loaded:  # else it is what another client of the stack has checked
             check_sections(job, self.received, worker.state, personal, self.receives())
         self.begin(config)
-        initial = self.initial(personal)
+        initial = self.initial(personal) if personal else {}
         if self._begins_alone(job):
             started = own_start(worker, self.client_id, {**model, **initial})
             model, is_loaded = {name: started[name] for name in model}, False

@@ -20,7 +20,7 @@ import strategies
 from clients.base import Client
 from clients.local.attacks import Attack
 from clients.local.optimizers import make_optimizer
-from common.chosen import Items, cache_items, chosen_function, chosen_object
+from common.chosen import Items, Same, cache_items, chosen_function, chosen_object
 from common.config import Config, default_values, differences, drop_inherited_defaults
 from common.errors import InapplicableKeyError, UserError, nearest
 from common.flower_limits import FIXED, LIMITS
@@ -160,6 +160,16 @@ def load_method(name: str, parameters: Mapping[str, Value]) -> Method:
         Unknown method (with the nearest name), unknown parameter, or a value out of range.
     """
     return _load_method(name, cache_items(parameters), tuple(folders()))
+
+
+def method_of(config: Config) -> Method:
+    """Return ``load_method`` of a configuration; for the same one again, as at every job, it is at hand."""
+    return _method_of(Same(config.method), tuple(folders()))
+
+
+@functools.lru_cache(maxsize=8)
+def _method_of(same: Same, _searched: tuple[Path, ...]) -> Method:
+    return load_method(same.section.choice, same.section.parameters)
 
 
 @functools.lru_cache(maxsize=8)

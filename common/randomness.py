@@ -5,10 +5,13 @@ torch; ``common/global_generators.py`` lends these to code that knows no others.
 """
 
 import zlib
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
+
+from common.seed_sequences import first_states
 
 Purpose = Literal[
     "partition", "sampling", "validation", "test-split", "init", "participation", "straggler", "evaluation",
@@ -38,6 +41,12 @@ def numpy_generator(seed: int, purpose: Purpose, *keys: int) -> np.random.Genera
 def torch_seed(seed: int, purpose: Purpose, *keys: int) -> int:
     """Return the 63-bit seed of ``(seed, purpose, *keys)`` for ``torch.Generator.manual_seed``."""
     return int(_sequence(seed, purpose, keys).generate_state(1, np.uint64)[0] >> 1)
+
+
+def torch_seeds(seed: int, purpose: Purpose, key: int, last_keys: Sequence[int]) -> list[int]:
+    """Return ``torch_seed(seed, purpose, key, last_key)`` for each of the last keys, below 2^32."""
+    states = first_states([seed, zlib.crc32(purpose.encode()), key], last_keys)
+    return (states >> np.uint64(1)).tolist()  # type: ignore[no-any-return]
 
 
 def torch_generator(

@@ -1,6 +1,6 @@
 """What a client knows of its job: whose data, which round, which budget, rates and random numbers."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from clients.local.optimizers import optimizer_parameters
 from clients.local.step_weights import step_weight_norm
 from clients.local.worker import Worker
 from common.budget import num_steps, round_budget
-from common.randomness import Purpose, torch_generator
+from common.randomness import Purpose, torch_generator, torch_seeds
 from common.rates import gradual_warmup_steps, step_factors
 from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, SERVER_ROUND, Payload, Tensors
 from common.sections import LocalSection
@@ -151,6 +151,16 @@ class Job:
         name = cast(Purpose, f"{purpose}-{what}" if purpose else what)
         key = (self.server_round, self.client_id)
         return torch_generator(self.worker.config.seed, name, *key, device=device)
+
+    @classmethod
+    def generators(
+        cls, jobs: Sequence["Job"], what: str, device: torch.device | str = "cpu"
+    ) -> list[torch.Generator]:
+        """Return the ``generator`` of each of several jobs of one round, whose seeds are made at once."""
+        first = jobs[0]
+        ids = [job.client_id for job in jobs]
+        seeds = torch_seeds(first.worker.config.seed, cast(Purpose, what), first.server_round, ids)
+        return [torch.Generator(device=device).manual_seed(seed) for seed in seeds]
 
     @property
     def proximal_weight(self) -> float:

@@ -80,12 +80,17 @@ def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -
         yield Batch(inputs, targets, batch_indices, labels)
 
 
-def sample_stream(client: Hooks, purpose: str, local: LocalSection) -> Iterator[torch.Tensor]:
-    """Return the sample indices of each mini-batch, on the device; see ``iterate_training_batches``."""
+def sample_stream(
+    client: Hooks, purpose: str, local: LocalSection, shuffle: torch.Generator | None = None
+) -> Iterator[torch.Tensor]:
+    """Return the sample indices of each mini-batch, on the device; see ``iterate_training_batches``.
+
+    `shuffle` is the client's generator for the purpose ``shuffle``, if it has been made already.
+    """
     if local.sampling != "client" and not purpose:
         return iterate_stream(client, local)
     indices = torch.from_numpy(client.indices).to(client.worker.device)
-    return iterate_batches(indices, local, client.generator("shuffle", purpose))
+    return iterate_batches(indices, local, shuffle or client.generator("shuffle", purpose))
 
 
 def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None = None) -> tuple[int, float]:

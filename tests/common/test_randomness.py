@@ -3,7 +3,7 @@ import random
 import numpy as np
 import torch
 
-from common.randomness import numpy_generator, torch_generator, torch_seed
+from common.randomness import numpy_generator, torch_generator, torch_seed, torch_seeds
 
 
 def draws(seed: int, *keys: int) -> list[int]:
@@ -24,6 +24,14 @@ def test_each_part_of_the_key_counts() -> None:
     purposes = ["partition", "validation", "init", "participation", "shuffle", "augment", "dropout", "noise"]
     assert len({torch_seed(0, purpose, 1, 2) for purpose in purposes}) == len(purposes)  # type: ignore[arg-type]
     assert torch_seed(0, "shuffle", 1, 2) != torch_seed(0, "shuffle", 2, 1)
+
+
+def test_seeds_of_many_are_those_of_each() -> None:
+    clients = [0, 7, 99_999, 2**32 - 1]
+    for seed in (0, 3, 2**40):
+        assert torch_seeds(seed, "dropout", 12, clients) == [
+            torch_seed(seed, "dropout", 12, client) for client in clients
+        ]
 
 
 def test_the_streams_are_the_same_on_every_machine() -> None:

@@ -66,13 +66,14 @@ class StackedBatches:
         noise = config.dataset.label_noise > 0 or config.dataset.client_noise > 0
         # Samples that are changed at random are made as each client makes them by itself.
         self._is_random = noise or is_augmented(config.augmentation)
-        pairs = zip(clients, budgets, strict=True)
-        self._streams: list[Iterator[Any]] = [
-            iterate_training_batches(client, "", local)
-            if self._is_random
-            else sample_stream(client, "", local)
-            for client, local in pairs
-        ]
+        self._streams: list[Iterator[Any]]
+        if self._is_random:
+            pairs = zip(clients, budgets, strict=True)
+            self._streams = [iterate_training_batches(client, "", local) for client, local in pairs]
+        else:
+            shuffles = Hooks.generators(clients, "shuffle")
+            triples = zip(clients, budgets, shuffles, strict=True)
+            self._streams = [sample_stream(client, "", local, shuffle) for client, local, shuffle in triples]
 
     def step(self, count: int) -> Iterator[Part]:
         """Yield the parts of the next step, of the first `count` clients."""

@@ -127,7 +127,7 @@ class StackedTraining:
         worker = self.worker
         if not worker.dropout_layers:
             return lambda step: None
-        generators = [client.generator("dropout", "", worker.device) for client in self.clients]
+        generators = Hooks.generators(self.clients, "dropout", worker.device)
         self._draws = StackedDraws(generators)
         for layer in worker.dropout_layers:
             layer.generator = self._draws
