@@ -315,6 +315,7 @@ def test_inco_sees_the_mean_change_of_the_holders(monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(model["conv1.weight"], server.state["conv1.weight"] + 0.4)
 
 
+@pytest.mark.usefixtures("few_objects")
 @pytest.mark.parametrize("num_clients", [3, 12])
 def test_one_accumulator_per_entry_whatever_the_cohort(num_clients: int) -> None:
     server = Server(resnet(), [SIZES[i % 3] for i in range(num_clients)], inco=True)

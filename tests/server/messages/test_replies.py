@@ -133,6 +133,7 @@ def test_bytes_are_those_of_the_arrays() -> None:
     assert checker.num_bytes == 2 * 4 + 8 + 3 * 4  # the faulty one does not count
 
 
+@pytest.mark.usefixtures("few_objects")
 def test_replies_can_be_freed_one_by_one() -> None:
     alive: list[weakref.ref[Message]] = []
 
