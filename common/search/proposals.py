@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable, Iterator
 
 from common.errors import UserError
 from common.randomness import numpy_generator
@@ -12,32 +13,46 @@ Values = dict[str, Value]
 _DRAWS_PER_TRIAL = 200
 
 
-def proposals(search: Search) -> list[Values]:
-    """Return the values of every trial, in order; no two are the same.
+def proposals(search: Search, used: Callable[[Values], Values] = dict) -> list[Values]:
+    """Return the values of every trial, in order.
 
     Those of a random search are a function of its seed and the trial's number: more trials add to them.
+
+    Parameters
+    ----------
+    search : Search
+        The search.
+    used : callable
+        Returns what of the values of a trial it has a use for; no two trials are the same in that.
 
     Raises
     ------
     UserError
         If there are fewer combinations than trials.
     """
-    if search.method == "grid":
-        spaces = [space.grid() for space in search.keys.values()]
-        return [dict(zip(search.keys, values, strict=True)) for values in itertools.product(*spaces)]
+    is_grid = search.method == "grid"
     found: dict[str, Values] = {}
-    for draw in range(search.trials * _DRAWS_PER_TRIAL):
-        if len(found) == search.trials:
+    for values in _all(search) if is_grid else _draws(search):
+        found.setdefault(repr(sorted(used(values).items())), values)
+        if not is_grid and len(found) == search.trials:
             break
-        values = _drawn(search, draw)
-        found.setdefault(repr(values), values)
-    if len(found) < search.trials:
+    if not is_grid and len(found) < search.trials:
         number = math.prod(_count(space) for space in search.keys.values())
+        known = f"about {number:.0f}" if number < search.trials else f"no more than {len(found)} different"
         raise UserError(
-            f"search.trials = {search.trials}, but the keys have about {number:.0f} combinations: take fewer"
-            " trials, or method = 'grid'"
+            f"search.trials = {search.trials}, but the keys have {known} combinations: take fewer trials, or"
+            " method = 'grid'"
         )
     return list(found.values())
+
+
+def _all(search: Search) -> Iterator[Values]:
+    spaces = [space.grid() for space in search.keys.values()]
+    return (dict(zip(search.keys, values, strict=True)) for values in itertools.product(*spaces))
+
+
+def _draws(search: Search) -> Iterator[Values]:
+    return (_drawn(search, draw) for draw in range(search.trials * _DRAWS_PER_TRIAL))
 
 
 def _drawn(search: Search, draw: int) -> Values:

@@ -54,8 +54,8 @@ def launch_search(experiment: Experiment, options: argparse.Namespace, text: str
     if (directory / SWEEP_FILE).exists():
         raise UserError(f"{directory} holds a sweep: choose another --run-dir for the search")
     plan = Plan(experiment, options)
-    sampling = Sampling(plan.search)
-    known = _distinct(plan, sampling)
+    sampling = Sampling(plan.search, lambda values: plan.trial(values)[0])
+    known = sampling.known
     if options.list:
         _print_list(plan, known or sampling.count, directory, console)
         return 0
@@ -72,15 +72,6 @@ def launch_search(experiment: Experiment, options: argparse.Namespace, text: str
         SearchProcess(plan, sampling, known, directory, options, console).run(text)
         best = _report(plan, directory, console)
         return run_winner(best, directory, options, console) if options.seeds else 0
-
-
-def _distinct(plan: Plan, sampling: Sampling) -> list[dict[str, Any]]:
-    """Validate the configurations of all trials that are known before; return those that differ."""
-    found: dict[str, dict[str, Any]] = {}
-    for values in sampling.known:
-        kept, _ = plan.trial(values)
-        found.setdefault(repr(sorted(kept.items())), values)
-    return list(found.values())
 
 
 def _trials(plan: Plan, directory: Path) -> list[Trial]:

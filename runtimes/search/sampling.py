@@ -2,7 +2,7 @@
 
 import importlib.util
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from common.errors import UserError
@@ -18,6 +18,8 @@ class Sampling:
     ----------
     search : Search
         The search.
+    used : callable
+        Returns what of the values of a trial it has a use for.
 
     Attributes
     ----------
@@ -32,7 +34,7 @@ class Sampling:
         If Optuna is needed and not installed, or there are fewer combinations than trials.
     """
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: Search, used: Callable[[Values], Values] = dict) -> None:
         self._search = search
         self._is_optuna = search.method == "optuna"
         if self._is_optuna and importlib.util.find_spec("optuna") is None:
@@ -40,7 +42,7 @@ class Sampling:
                 "search.method = 'optuna' needs the package optuna, which is not installed: pip install"
                 " '.[search]', or take method = 'random'"
             )
-        self.known: list[Values] = [] if self._is_optuna else proposals(search)
+        self.known: list[Values] = [] if self._is_optuna else proposals(search, used)
         self.count = search.trials if self._is_optuna else len(self.known)
 
     def propose(self, number: int, before: Sequence[Trial]) -> Values:
