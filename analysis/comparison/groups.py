@@ -6,6 +6,7 @@ from pathlib import Path
 
 from analysis.command import for_each
 from analysis.comparison.sweep_table import load_finished
+from analysis.reading.run_directory import NoDataError
 from analysis.reading.runs import SEED_KEY, Run, data_remark, differing_keys, group_seeds, load_run
 from analysis.reading.sweep import Sweep, is_sweep, published_of, read_sweep
 from common.errors import UserError
@@ -42,7 +43,9 @@ def load_groups(directories: Sequence[Path], metric: str) -> Groups:
         name = directory.resolve().name
         prefix = f"{name}: " if len(directories) > 1 else ""
         sweep = read_sweep(directory)
-        loaded = next(iter(load_finished(sweep, [metric]).values()))
+        loaded = load_finished(sweep, [metric]).get(metric, {})
+        if not loaded:  # another metric, which is not what was asked for
+            raise NoDataError(f"{directory}: no run has a value of {metric!r}")
         found = by_label(sweep, loaded)
         if lacking := [entry.name for entry in sweep.finished if entry.name not in loaded]:
             warnings.warn(f"{directory}: without {metric}: {', '.join(lacking)}", stacklevel=2)

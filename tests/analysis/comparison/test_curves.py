@@ -14,6 +14,7 @@ from analysis.comparison.mean_curve import mean_curve
 from analysis.legend import MOST_ENTRIES, Legend, line_look
 from analysis.reading.runs import differing_keys, group_seeds, load_run
 from analysis.style import new_figure, panels
+from common.errors import UserError
 
 
 @pytest.fixture
@@ -23,6 +24,21 @@ def runs(make_run):
         make_run("a1", (0.1, 0.7), seed=1),
         make_run("b0", (0.2, 0.9), seed=0, method__name="scaffold"),
     ]
+
+
+def test_validation_data_are_not_shown_as_test_data(make_run, tmp_path):
+    """The trials of a search, which never look at the test set."""
+    for name in ("trials/a", "trials/b"):
+        run = make_run(name)
+        (run / "config.toml").touch()
+        table = pd.read_csv(run / "metrics.csv")
+        table.rename(columns={"test_accuracy": "validation_accuracy"}).to_csv(
+            run / "metrics.csv", index=False
+        )
+    _, found = load_metrics([tmp_path / "trials"], ["validation_accuracy", "test_accuracy"], skip=True)
+    assert list(found) == ["validation_accuracy"]
+    with pytest.raises(UserError, match="no run has a value of 'test_accuracy'"):
+        load_metrics([tmp_path / "trials"], ["test_accuracy"])
 
 
 def test_a_panel_per_metric_a_line_per_configuration_a_band_over_seeds(runs, tmp_path):
