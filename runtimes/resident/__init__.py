@@ -4,7 +4,7 @@ A SuperNode starts the program ``flwr-clientapp`` for each message, which takes 
 Flower. Here a resident process imports them once and forks a process for each message. Flower finds a
 stand-in of the program first on its ``PATH``, which hands its arguments to the resident process; without one
 that answers it runs the program itself. The resident process imports nothing of the project: a message's
-process takes that from the app that the run came with, as ever.
+process takes that from the app that the run came with, as ever, which it unpacks for the first message only.
 """
 
 import contextlib

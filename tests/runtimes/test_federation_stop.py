@@ -34,6 +34,7 @@ def start(run_directory: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.platform != "linux", reason="the guard finds processes in /proc")
 def test_a_run_that_is_stopped_and_resumed_has_the_bits_of_the_sequential_one(tmp_path: Path) -> None:
     """The first signal lets the round end; ``--resume`` reads the stored configuration."""
