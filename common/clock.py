@@ -51,7 +51,7 @@ class ClientSpeeds:
         budget = round_budget(self._config, server_round, client_id, num_examples, assigned)
         return num_steps(budget, num_examples)
 
-    @property
+    @functools.cached_property  # every round asks
     def is_off(self) -> bool:
         """Whether all jobs take one second, as without a clock."""
         clock = self._clock
