@@ -40,17 +40,18 @@ class Words:
     def from_file(cls, path: Path, most: int) -> "Words":
         """Read the first words of a file that has one in each line, at its beginning, such as GloVe's.
 
+        Texts are read in small letters: of words that differ in capital letters only the first one counts.
+
         Raises
         ------
         UserError
             If the file cannot be read, or has a word twice.
         """
         lines = read_text(path, "dataset.words-file").split("\n")
-        words = tuple(field[0].lower() for line in lines if (field := line.split(maxsplit=1)))[:most]
-        if len(set(words)) < len(words):
-            double = next(word for word, count in Counter(words).items() if count > 1)
+        words = [field[0] for line in lines if (field := line.split(maxsplit=1))]
+        if double := next((word for word, count in Counter(words).items() if count > 1), ""):
             raise UserError(f"dataset.words-file: {path} has the word {double!r} twice")
-        return cls(words)
+        return cls(tuple(dict.fromkeys(word.lower() for word in words))[:most])
 
     @property
     def num_tokens(self) -> int:
