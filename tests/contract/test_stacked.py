@@ -54,7 +54,6 @@ TINY: dict[str, Value] = {
     "clients__count": 4,
     "clients__fraction": 1.0,
     "rounds": 2,
-    "local__epochs": 1,
     "local__batch_size": 24,
     "dataset__validation_fraction": 0.8,
     "partition__alpha": 0.5,
