@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.soak`` runs 10,000 rounds one client after the other; ``--carrier ray`` and
 ``--carrier grpc`` run others. The command is the one that a person starts; its process and all that it
-started are looked at from outside. A second table says which programs use processor time and memory: of one
-that has ended, what it had when it was last looked at.
+started are looked at from outside. A second table has each process that lives as long as the run by itself, a
+third says which programs use processor time and memory: of one that has ended, what it had when it was last
+looked at.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.harness import parser, show
@@ -30,7 +31,8 @@ COMMANDS = {
     "grpc": ["-m", "runtimes.federation"],
 }
 MARK = "FLOWERBED_SOAK"
-PAUSE_SECONDS, SHORT_RUN = 0.5, 1000  # a run of fewer rounds is looked at more often
+TEMPORARY = "tmp"
+PAUSE_SECONDS, SHORT_RUN = 0.5, 1000  # a run of fewer rounds is looked at more often, if they are fast
 SHOWN = 5
 
 
@@ -44,6 +46,17 @@ class Sample:
     threads: int
     processes: int
     disk_mb: float
+    temporary_mb: float
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a process uses at one moment."""
+
+    rounds: int
+    resident_mb: float
+    files: int
+    threads: int
 
 
 @dataclass
@@ -53,28 +66,35 @@ class Process:
     program: str
     peak_mb: float = 0.0
     seconds: float = 0.0  # of processor time
+    looks: list[Look] = field(default_factory=list)
 
-    def look(self, folder: Path, resident_mb: float) -> None:
+    def look(self, folder: Path, look: Look) -> None:
         """Take what has changed."""
         times = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
         self.seconds = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
-        self.peak_mb = max(self.peak_mb, resident_mb)
+        self.peak_mb = max(self.peak_mb, look.resident_mb)
+        self.looks.append(look)
 
 
 def take(run_directory: Path, mark: str, seen: dict[str, Process]) -> Sample:
-    """Look at a run's processes and its folder; `seen` has each process by its id."""
-    pids = _processes(mark)
+    """Look at a run's processes and its folders; `seen` has each process by its id."""
+    pids, rounds = _processes(mark), _rounds(run_directory)
     memory = files = threads = 0
     for folder in pids:
         with contextlib.suppress(OSError, LookupError, ValueError):  # a process that has just ended
             status = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines())
             resident = int(status["RssAnon"].split()[0])
+            look = Look(rounds, resident / 1e3, len(os.listdir(folder / "fd")), int(status["Threads"]))
+            seen.setdefault(folder.name, Process(_program(folder))).look(folder, look)
             memory += resident
-            threads += int(status["Threads"])
-            files += len(os.listdir(folder / "fd"))
-            seen.setdefault(folder.name, Process(_program(folder))).look(folder, resident / 1e3)
-    disk = sum(_size(path) for path in run_directory.rglob("*"))
-    return Sample(_rounds(run_directory), memory / 1e3, files, threads, len(pids), disk / 1e6)
+            threads += look.threads
+            files += look.files
+    disk, temporary = _used(run_directory), _used(run_directory.parent / TEMPORARY)
+    return Sample(rounds, memory / 1e3, files, threads, len(pids), disk / 1e6, temporary / 1e6)
+
+
+def _used(folder: Path) -> int:
+    return sum(_size(path) for path in folder.rglob("*"))
 
 
 def _program(folder: Path) -> str:
@@ -125,22 +145,26 @@ def soak(
         If the run failed.
     """
     directory = Path(tempfile.mkdtemp(prefix="soak-")) / "run"
+    (directory.parent / TEMPORARY).mkdir()
     mark = f"{MARK}={directory}\0"
     keys = {**TINY, "rounds": rounds, **settings}
     assignments = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
     command = [sys.executable, *COMMANDS[carrier], "--run-dir", str(directory), *assignments]
-    environment = {**os.environ, MARK: str(directory), "OMP_NUM_THREADS": "1"}
+    own = {MARK: str(directory), "OMP_NUM_THREADS": "1", "TMPDIR": str(directory.parent / TEMPORARY)}
+    pause = PAUSE_SECONDS * (1 if carrier == "grpc" else min(1, rounds / SHORT_RUN))
     seen: dict[str, Process] = {}
     started, samples = time.monotonic(), []
     with (
         (directory.parent / "log").open("wb") as log,
-        subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=log, stderr=log) as process,
+        subprocess.Popen(
+            command, cwd=PROJECT_ROOT, env={**os.environ, **own}, stdout=log, stderr=log
+        ) as process,
     ):
         while process.poll() is None:
             sample = take(directory, mark, seen)
             if sample.rounds > (samples[-1].rounds if samples else 0):
                 samples.append(sample)
-            time.sleep(min(PAUSE_SECONDS, PAUSE_SECONDS * rounds / SHORT_RUN))
+            time.sleep(pause)
     if process.returncode:
         raise RuntimeError((directory.parent / "log").read_text()[-2000:])
     return samples, seen, time.monotonic() - started
@@ -153,12 +177,32 @@ def between(samples: Sequence[Sample], rounds: int) -> list[tuple[object, ...]]:
         low, high = (rounds * edge // SHOWN for edge in (part, part + 1))
         if not (seen := [sample for sample in samples if low < sample.rounds <= high]):
             continue
-        names = ("resident_mb", "files", "threads", "processes", "disk_mb")
+        names = ("resident_mb", "files", "threads", "processes", "disk_mb", "temporary_mb")
         most = [max(getattr(sample, name) for sample in seen) for name in names]
         rows.append(
             (f"{low + 1}-{high}", *(f"{value:.1f}" if isinstance(value, float) else value for value in most))
         )
     return rows
+
+
+def by_process(processes: Iterable[Process], rounds: int) -> list[tuple[object, ...]]:
+    """Return rows: program, the most memory in each of `SHOWN` parts, and files and threads first and last.
+
+    Of the processes that were there in the first of the parts and in the last one.
+    """
+    rows: list[tuple[object, ...]] = []
+    for process in processes:
+        parts: list[list[Look]] = [[] for _ in range(SHOWN)]
+        for look in process.looks:
+            if look.rounds:
+                parts[(look.rounds - 1) * SHOWN // rounds].append(look)
+        if all(parts):
+            memory = (f"{max(look.resident_mb for look in part):.1f}" for part in parts)
+            first, last = parts[0][-1], parts[-1][-1]
+            rows.append(
+                (process.program, *memory, f"{first.files}, {last.files}", f"{first.threads}, {last.threads}")
+            )
+    return sorted(rows, key=lambda row: str(row[0]))
 
 
 def by_program(processes: Iterable[Process], rounds: int) -> list[tuple[object, ...]]:
@@ -186,9 +230,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rounds = 100 if options.tiny else options.rounds
     settings = dict(assignment.split("=", 1) for assignment in options.set)
     samples, processes, seconds = soak(options.carrier, rounds, settings)
-    columns = ("rounds", "MB resident", "files", "threads", "processes", "MB on disk")
+    columns = (
+        "rounds",
+        "MB resident",
+        "files",
+        "threads",
+        "processes",
+        "MB on disk",
+        "MB of temporary files",
+    )
     title = f"{rounds} rounds, {options.carrier}, {seconds:.0f} s: the most of each, all processes"
     show(title, columns, between(samples, rounds))
+    columns = ("process", *(f"MB, part {part + 1}" for part in range(SHOWN)), "files", "threads")
+    show("Processes that were there from beginning to end", columns, by_process(processes.values(), rounds))
     columns = ("program", "processes", "MB of the largest", "processor seconds a round")
     show("By program, start and end of the run included", columns, by_program(processes.values(), rounds))
 

@@ -9,6 +9,7 @@ from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, Record
 from flwr.clientapp import ClientApp
 
 from clients.base import Client, Outcome
+from clients.local.bundles import answer_each
 from clients.local.incoming import NUM_CLIENTS, RefusedMessageError, check_message, check_size, read_sections
 from clients.local.kept_state import keep, settle
 from clients.local.sampling import check_course
@@ -17,6 +18,7 @@ from clients.local.stacked.answers import Answers
 from clients.local.threads import thread_starts, why_not_in_threads, worker_of_thread
 from clients.local.worker import get_worker
 from clients.registry import complete, method_of
+from common.bundle import BUNDLE
 from common.config import Config
 from common.errors import (
     CLIENT_FAILED,
@@ -280,7 +282,22 @@ JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
 
 
 def answer(message: Message, context: Context) -> Message:
-    """Do the job that a message asks for; an exception becomes an error reply with its traceback."""
+    """Do the job that a message asks for, as each client that it is for.
+
+    An exception becomes an error reply with its traceback.
+    """
+    if BUNDLE not in message.content:
+        return _answer(message, context)
+
+    def run() -> RecordDict:
+        num_places = parse_run_config(context.run_config).resources.clients_per_node
+        return answer_each(message, context, num_places, _answer)
+
+    return _reply(run, message, context)
+
+
+def _answer(message: Message, context: Context) -> Message:
+    """Do the job of one client."""
     name = message.metadata.message_type.removesuffix(".default")
     job = JOBS[name]
 
@@ -332,7 +349,7 @@ def answer_together(
     def conclude(job: tuple[Message, Context], client: Client, outcome: Outcome) -> Message:
         return _reply(lambda: _with_state(client, *job, *client.conclude(outcome)), *job)
 
-    stacked = Answers(prepare, conclude, lambda job: answer(*job), say)
+    stacked = Answers(prepare, conclude, lambda job: _answer(*job), say)
     yield from stacked(zip(messages, contexts, strict=True))
 
 

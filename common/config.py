@@ -133,6 +133,7 @@ class Config(ConfigSection):
                 f"local.total-steps = {self.local.total_steps} are done after {enough} rounds: set rounds to"
                 f" {enough}, not {self.rounds}"
             )
+        self._check_nodes()
         schedule_of(self.schedule)
         clock_profile(self.clock)
         factor = self.optimizer.batch_factor(self.local.batch_size)
@@ -145,6 +146,19 @@ class Config(ConfigSection):
             raise ValueError("evaluate.every-steps needs local.steps, a budget in steps")
         self._check_phases()
         return self
+
+    def _check_nodes(self) -> None:
+        """Refuse numbers of clients that do not fill their nodes, and data that a node has for one client."""
+        count, share = self.clients.count, self.resources.clients_per_node
+        if count % share:
+            raise ValueError(
+                f"clients.count = {count} is no multiple of resources.clients-per-node = {share}: every node"
+                " serves as many clients"
+            )
+        if share > 1 and self.partition.name == "node":
+            raise ValueError(
+                "partition.name = 'node' needs resources.clients-per-node = 1: a node's data are one client's"
+            )
 
     def _check_phases(self) -> None:
         """Refuse lists with a number for each phase that are not as long as there are phases."""

@@ -54,7 +54,8 @@ def assume_task_identity() -> None:
 def is_simulation(grid: Grid) -> bool:
     """Say whether a Grid is that of Flower's own simulation, which makes all of its nodes at the start."""
     # By name: its module imports the SuperLink's.
-    return any(base.__name__ == "InMemoryGrid" for base in type(grid).__mro__)
+    carrier = getattr(grid, "carrier", grid)  # what a view of a Grid calls it
+    return any(base.__name__ == "InMemoryGrid" for base in type(carrier).__mro__)
 
 
 def set_message_id(message: Message, message_id: str) -> None:

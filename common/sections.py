@@ -411,11 +411,12 @@ def _part_of_gpus(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 
 
 class ResourcesSection(ConfigSection):
-    """What one client takes of a worker; the part of a GPU may be measured."""
+    """What one client takes of a worker or of a node; the part of a GPU may be measured."""
 
     cpus_per_client: Annotated[float, Field(gt=0)]
     gpus_per_client: Annotated[NonNegativeFloat | Literal["auto"], WrapValidator(_part_of_gpus)]
     threads_per_worker: Annotated[int, Field(gt=0, le=1024)]
+    clients_per_node: Annotated[int, Field(gt=0, le=MOST_CLIENTS)]
 
 
 class FailuresSection(ConfigSection):

@@ -149,9 +149,9 @@ def make_plan(options: argparse.Namespace) -> Plan:
     overrides = _overrides(options)
     if app == PROJECT_ROOT:
         overrides = _checked(overrides, options)
-    nodes = overrides.get("clients.count", defaults.get("clients.count"))
-    if not isinstance(nodes, int) or nodes < 1:
-        raise UserError(f"clients.count is {nodes!r}; give the number of nodes with --supernodes")
+    clients = overrides.get("clients.count", defaults.get("clients.count"))
+    if not isinstance(clients, int) or clients < 1:
+        raise UserError(f"clients.count is {clients!r}; give the number of nodes with --supernodes")
     run_directory = options.run_dir or Path("runs") / time.strftime("federation-%Y%m%d-%H%M%S")
     check_writable(run_directory)
     return Plan(
@@ -159,7 +159,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         run_directory=run_directory.resolve(),
         resume=options.resume,
         overrides=overrides,
-        nodes=nodes,
+        nodes=clients // _clients_per_node(overrides),
         data_root=options.data_root and options.data_root.resolve(),
         simulation=options.simulation,
         insecure=options.insecure,
@@ -326,10 +326,15 @@ def _overrides(options: argparse.Namespace) -> dict[str, Value]:
     if options.plugins:
         overrides["plugins"] = ",".join(options.plugins)
     if options.supernodes is not None:
-        overrides["clients.count"] = options.supernodes
+        overrides["clients.count"] = options.supernodes * _clients_per_node(overrides)
     if options.data_root is not None:
         overrides["dataset.root"] = str(options.data_root.resolve())
     return overrides
+
+
+def _clients_per_node(overrides: dict[str, Value]) -> int:
+    value = overrides.get("resources.clients-per-node", 1)
+    return value if isinstance(value, int) and value > 0 else 1  # another is refused with the other keys
 
 
 def _app_defaults(app: Path) -> dict[str, Value]:
@@ -357,7 +362,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="an override; may be repeated")
     add("--plugins", action="append", default=[], metavar="DIR", help="folder of your own code; repeatable")
-    add("--supernodes", type=int, metavar="N", help="short for --set clients.count=N")
+    text = "how many nodes: short for --set clients.count=N, times resources.clients-per-node"
+    add("--supernodes", type=int, metavar="N", help=text)
     add("--run-dir", type=_path, help="where the run writes its results (default: runs/federation-<time>)")
     add("--resume", action="store_true", help="continue the run in --run-dir from its last checkpoint")
     add("--data-root", type=_path, help="where the server and the nodes find the data (sets dataset.root)")

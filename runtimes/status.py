@@ -41,13 +41,26 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def read_nodes(run_directory: Path) -> dict[int, dict[str, str]]:
-    """Return node id → its row of a run's ``nodes.csv``."""
+    """Return node id → its row of a run's ``nodes.csv``; of its clients together, if it serves several."""
     path = run_directory / "nodes.csv"
     rows = list(csv.DictReader(read_text(path, "--run-dir").splitlines()))
+    nodes: dict[int, list[dict[str, str]]] = {}
     try:
-        return {int(row["node_id"]): row for row in rows if row["client_id"] and row["versions"] is not None}
+        for row in rows:
+            if row["client_id"] and row["versions"] is not None:
+                nodes.setdefault(int(row["node_id"]), []).append(row)
+        return {node_id: _together(of_node) for node_id, of_node in nodes.items()}
     except (KeyError, ValueError, TypeError):
         raise UserError(f"--run-dir: {path} is damaged") from None
+
+
+def _together(rows: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Return one row for a node's clients: the first and the last id, and the sum of their samples."""
+    first, last = rows[0], rows[-1]
+    if len(rows) == 1:
+        return first
+    samples = sum(int(row["num_examples"]) for row in rows)
+    return {**first, "client_id": f"{first['client_id']}-{last['client_id']}", "num_examples": str(samples)}
 
 
 def table(nodes: Sequence[Node], clients: dict[int, dict[str, str]]) -> Table:

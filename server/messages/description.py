@@ -26,8 +26,8 @@ class Description:
     versions: list[str] = field(default_factory=list)
 
 
-def read_description(node_id: int, content: RecordDict) -> Description:
-    """Read a node's answer to a ``describe`` query.
+def read_description(node_id: int, content: RecordDict, name: int | None = None) -> Description:
+    """Read a node's answer to a ``describe`` query; `name` is its id for its operator, if that is another.
 
     Raises
     ------
@@ -37,8 +37,9 @@ def read_description(node_id: int, content: RecordDict) -> Description:
     try:
         description = _parsed(node_id, content)
     except (KeyError, TypeError, ValueError) as error:
+        named = node_id if name is None else name
         raise UserError(
-            f"node {node_id} does not describe itself as a client of this version does"
+            f"node {named} does not describe itself as a client of this version does"
             f" ({one_line(str(error))[:200]}): stop it, or start it from the same checkout"
         ) from None
     return description

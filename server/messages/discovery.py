@@ -19,6 +19,7 @@ from server.messages.description import (
     version_remarks,
 )
 from server.messages.exchange import exchange
+from server.messages.shared_nodes import node_of, partitions
 
 Say = Callable[[str], None]
 
@@ -102,7 +103,7 @@ class Waiting:
         if self.num_clients:
             self._say(
                 f"waiting for nodes: {len(found)} of clients.count = {self.num_clients} are"
-                f" there{_named(missing)} ({limit}; clients.count = 0 takes those that are connected)"
+                f" there{self._named(missing)} ({limit}; clients.count = 0 takes those that are connected)"
             )
         else:
             self._say(f"waiting for a first node, since clients.count is 0 ({limit})")
@@ -113,12 +114,20 @@ class Waiting:
             self._said = now
             self.say(text)
 
+    def _named(self, missing: Collection[int]) -> str:
+        """Return which nodes are not there, of the clients that are missing."""
+        if not missing:
+            return ""
+        absent = partitions(self.grid, missing)
+        named = ", ".join(map(str, absent[:_MOST_NAMED]))
+        return f"; no node has partition-id {named}{', ...' if len(absent) > _MOST_NAMED else ''}"
+
     def _too_few(self, count: int, missing: Collection[int] = ()) -> UserError:
         if self.num_clients == 0:
             return UserError(f"no node connected within {self.timeout:.0f} s (failures.timeout)")
         return UserError(
             f"only {count} of clients.count = {self.num_clients} nodes connected within {self.timeout:.0f} s"
-            f" (failures.timeout){_named(missing)}"
+            f" (failures.timeout){self._named(missing)}"
         )
 
 
@@ -157,12 +166,12 @@ def discover_clients(grid: Grid, num_clients: int, timeout: float, say: Say = pr
         lost: set[int] = set()
         for description in describe(grid, new, num_clients, timeout, lost=lost):
             if description.client_id in found:
-                raise UserError(
-                    f"two nodes have partition-id {description.client_id}: give each SuperNode its own"
-                )
+                (partition,) = partitions(grid, [description.client_id])
+                raise UserError(f"two nodes have partition-id {partition}: give each SuperNode its own")
             found[description.client_id] = description
         if lost:
-            say(f"the answer of node {', '.join(map(str, sorted(lost)))} was lost: it is asked again")
+            names = sorted({node_of(grid, node) for node in lost})
+            say(f"the answer of node {', '.join(map(str, names))} was lost: it is asked again")
             asked -= lost
             waiting.pause(found)
     descriptions = [found[client] for client in sorted(found)]
@@ -200,12 +209,12 @@ def describe(
                 lost.add(node)
             continue
         if reply.has_error():
-            reason = _why(node, reply)
+            reason = _why(node_of(grid, node), reply)
             if say is None:
                 raise UserError(reason)
-            say(f"node {node} takes no part: {one_line(reason.splitlines()[-1])}")
+            say(f"node {node_of(grid, node)} takes no part: {one_line(reason.splitlines()[-1])}")
             continue
-        yield read_description(node, reply.content)
+        yield read_description(node, reply.content, node_of(grid, node))
 
 
 def _why(node: int, reply: Message) -> str:
@@ -307,10 +316,3 @@ def _directory(found: list[Description]) -> ClientRegistry:
         np.array([description.num_examples for description in found], dtype=np.int64),
         {description.client_id: description.versions for description in found},
     )
-
-
-def _named(missing: Collection[int]) -> str:
-    if not missing:
-        return ""
-    named = ", ".join(str(client) for client in sorted(missing)[:_MOST_NAMED])
-    return f"; no node has partition-id {named}{', ...' if len(missing) > _MOST_NAMED else ''}"

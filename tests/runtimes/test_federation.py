@@ -241,6 +241,13 @@ def _pid_of_node(helper: Helper, node: int) -> int:
     return next(pid for pid in helper.living() if config in _read(Path(f"/proc/{pid}/cmdline")))
 
 
+@pytest.mark.parametrize("clients", [["--supernodes", "2"], ["--set", "clients.count=6"]])
+def test_nodes_may_serve_several_clients(clients: list[str], tmp_path: Path) -> None:
+    arguments = [*clients, "--set", "resources.clients-per-node=3", "--run-dir", str(tmp_path / "run")]
+    plan = federation.make_plan(federation._parser().parse_args(arguments))
+    assert (plan.nodes, plan.overrides["clients.count"]) == (2, 6)
+
+
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize(
     ("arguments", "message"),

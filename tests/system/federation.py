@@ -4,10 +4,11 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from common.config import PROJECT_ROOT, to_toml
+from common.flower_control import SuperLink
 from common.sections import Value
 from runtimes.credentials.commands import node_options, superlink_command
 from runtimes.credentials.folder import Credentials
@@ -15,7 +16,7 @@ from runtimes.credentials.registration import register
 from runtimes.flower_environment import CONNECTION, FlowerProcesses, free_ports
 from tests.system.commands import run_here
 
-# A method whose clients wait where a file asks them to, so that a fault meets them in mid-training.
+# A method whose clients wait where a file asks them to, so that a fault meets them in mid-training, or fail.
 HELD = """
 import time
 from pathlib import Path
@@ -26,6 +27,8 @@ class Held(Client):
 
     def begin_round(self):
         name = f"round-{self.server_round}-client-{self.client_id}"
+        if (Path(self.folder) / f"fail-{name}").exists():
+            raise RuntimeError("asked to fail")
         if (Path(self.folder) / f"hold-{name}").exists():
             (Path(self.folder) / f"held-{name}").touch()
         while (Path(self.folder) / f"hold-{name}").exists():
@@ -154,6 +157,12 @@ class Federation:
         """Return what a process wrote."""
         return self._processes.log_path(name).read_text(errors="replace")
 
+    def nodes_online(self) -> int:
+        """Return how many nodes the SuperLink takes to be there."""
+        authority = self._credentials.authority if self._credentials else None
+        with SuperLink(f"127.0.0.1:{self._control}", authority) as superlink:
+            return sum(node.status == "online" for node in superlink.nodes())
+
     def status(self) -> str:
         """Return how the latest run ended, in Flower's words."""
         with self._processes.superlink() as superlink:
@@ -181,10 +190,15 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str = "") ->
         time.sleep(0.05)
 
 
-def undisturbed(folder: Path, settings: Mapping[str, Value]) -> str:
-    """Return the model_sha256 of the same run in this process, of FedAvg, as which `HELD` computes."""
-    values = {key: value for key, value in settings.items() if key not in ("plugins", "method.folder")}
-    values["method.name"] = "fedavg"
+def undisturbed(
+    folder: Path, settings: Mapping[str, Value], failing: Collection[tuple[int, int]] = ()
+) -> str:
+    """Return the model_sha256 of the same run in this process, in which (round, client) of `failing` fail."""
+    asked = folder.parent / f"{folder.name}-failing"
+    asked.mkdir()
+    for server_round, client in failing:
+        (asked / f"fail-round-{server_round}-client-{client}").touch()
+    values = {**settings, "method.folder": str(asked)}
     assignments = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
     return str(run_here("--run-dir", str(folder), *assignments)["model_sha256"])
 
