@@ -66,7 +66,8 @@ class SharedNodes(Grid):
         bundles = [
             (node_id, bundle) for (node_id, _), some in groups.items() for bundle in self._bundled(some)
         ]
-        sent = self.carrier.push_messages(self._together(node_id, bundle) for node_id, bundle in bundles)
+        # A list: Flower's Grid goes through them twice.
+        sent = self.carrier.push_messages([self._together(node_id, bundle) for node_id, bundle in bundles])
         for bundle_id, (_, bundle) in zip(sent, bundles, strict=True):
             self._messages[bundle_id] = bundle
             for place, message in bundle.items():

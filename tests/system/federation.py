@@ -68,6 +68,7 @@ class Federation:
             self._credentials.make([host], 365)
         self._control, self._fleet = free_ports(2)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._submitted: set[str] = set()
         plugins = folder / "plugins" / "clients"
         plugins.mkdir(parents=True, exist_ok=True)
         (plugins / "held.py").write_text(HELD)
@@ -132,6 +133,7 @@ class Federation:
             "run.resume": resume,
         }
         config.write_text(to_toml(values))
+        self._submitted.add(run)
         self._start(
             run, ["flwr", "run", str(PROJECT_ROOT), CONNECTION, "--stream", "--run-config", str(config)]
         )
@@ -179,7 +181,13 @@ class Federation:
     def wait_for_held(self, server_round: int, client: int, seconds: float = 60) -> None:
         """Wait until a client waits."""
         name = f"held-round-{server_round}-client-{client}"
-        wait_until((self.folder / name).exists, seconds, name)
+
+        def is_held() -> bool:
+            for run in self._submitted & self._running.keys():
+                assert self._running[run].poll() is None, self.log(run)
+            return (self.folder / name).exists()
+
+        wait_until(is_held, seconds, name)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str = "") -> None:
