@@ -10,7 +10,9 @@ from flwr.serverapp import Grid
 
 from server.stopwatch import Stopwatch
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
+# Each look for replies costs a SuperLink 10 ms of processor time, so they grow rarer with the wait.
+_SHORTEST_PAUSE, _USUAL_PAUSE, _LONGEST_PAUSE = 0.002, 0.1, 2.0
+_SHARE = 0.05  # of the time waited so far, which is the most that looking late adds to it
 
 
 def exchange(
@@ -61,6 +63,6 @@ def exchange(
             break
         if not arrived:
             time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, max(_USUAL_PAUSE, _SHARE * (now - started)), _LONGEST_PAUSE)
     if late is not None:
         late.update(outstanding)

@@ -40,7 +40,9 @@ class Nodes(NodesOnly):
         self.gone: set[int] = set()
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        assert all(message.has_content() for message in messages)  # Flower's Grid goes through them first, too
+        assert all(
+            message.has_content() for message in messages
+        )  # Flower's Grid goes through them first, too
         return [self._push(message) for message in messages]
 
     def _push(self, message: Message) -> str:
