@@ -120,3 +120,14 @@ class TestServices:
         assert len(commands) == 5
         for words in commands:
             parsers[words[2]].parse_args(words[3:])
+
+
+def test_clients_of_one_node_are_one_row(tmp_path: Path) -> None:
+    (tmp_path / "nodes.csv").write_text(
+        "client_id,node_id,num_examples,versions\n0,7,11,torch 2\n1,7,12,torch 2\n2,9,5,torch 2\n"
+    )
+    rows = status.read_nodes(tmp_path)
+    assert {node: (row["client_id"], row["num_examples"]) for node, row in rows.items()} == {
+        7: ("0-1", "23"),
+        9: ("2", "5"),
+    }
