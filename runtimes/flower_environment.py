@@ -59,7 +59,7 @@ def program_environment() -> dict[str, str]:
         # Otherwise every run installs its dependencies, torch included, into a fresh environment.
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         # A job waits up to this long before its process starts; the default is one second.
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
         "PATH": path,
         "PYTHONUNBUFFERED": "1",
     }

@@ -20,6 +20,7 @@ from server.records.progress import PlainLines
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile all sources again
 os.environ.pop("COLUMNS", None)  # tables have the width of a file, whatever terminal started the tests
 torch.set_num_threads(1)
 # The checks that several methods share report the values that they compare.

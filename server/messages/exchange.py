@@ -62,7 +62,7 @@ def exchange(
         if not outstanding or now - last >= timeout or now - started >= deadline:
             break
         if not arrived:
-            time.sleep(pause)
+            time.sleep(min(pause, last + timeout - now, started + deadline - now))
             pause = min(2 * pause, max(_USUAL_PAUSE, _SHARE * (now - started)), _LONGEST_PAUSE)
     if late is not None:
         late.update(outstanding)

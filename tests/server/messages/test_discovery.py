@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -281,6 +282,27 @@ class TestExchange:
         assert [client for client, _ in exchange(grid, {5: message(2)}, timeout=5)] == [5]
         # What is there already is never too late.
         assert [client for client, _ in exchange(grid, {5: message(2)}, timeout=1e-9)] == [5]
+
+    @pytest.mark.parametrize("deadline", [70, 9.5])
+    def test_it_looks_less_often_the_longer_it_waits_and_ends_in_time(
+        self, deadline: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now: list[float] = [100.0]
+        pauses: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            now[0] += seconds
+
+        clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+        monkeypatch.setattr("server.messages.exchange.time", clock)
+        grid = AnsweringGrid({2: lambda message: None})
+        assert list(exchange(grid, {0: message(2)}, timeout=70, deadline=deadline)) == []
+        assert now[0] - 100 == pytest.approx(deadline)
+        ends = np.cumsum(pauses)
+        assert all(pause <= max(0.1, end / 20) for pause, end in zip(pauses, ends, strict=True))
+        assert max(pauses) <= 2
+        assert sum(ends < 2) > 20 > sum((ends > 5) & (ends < 9.5))
 
     @pytest.mark.parametrize("carry", [exchange_on_a_local_grid, send_and_receive_on_a_local_grid])
     def test_a_reply_costs_the_same_however_many_are_awaited(self, carry: Callable[[int], int]) -> None:
