@@ -93,8 +93,9 @@ def take(run_directory: Path, mark: str, seen: dict[str, Process]) -> Sample:
     return Sample(rounds, memory / 1e3, files, threads, len(pids), disk / 1e6, temporary / 1e6)
 
 
-def _used(folder: Path) -> int:
-    return sum(_size(path) for path in folder.rglob("*"))
+def _used(root: Path) -> int:
+    """Return the bytes of the files below a folder, some of which may be gone by now, folders too."""
+    return sum(_size(Path(folder, name)) for folder, _, names in os.walk(root) for name in names)
 
 
 def _program(folder: Path) -> str:

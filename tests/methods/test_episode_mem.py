@@ -37,7 +37,7 @@ def one_step(
         (3.0, 2.5, "control", (1 - 0.25 * 3 / 13**0.5, -2 - 0.25 * 2 / 13**0.5)),  # d = (3, 2)
         (0.5, 0.4, "control", (1 - 0.04 * 0.5 / 4.25**0.5, -2 - 0.04 * 2 / 4.25**0.5)),
         (3.0, 4.0, "step", (0.7, -2.2)),
-        (3.0, 0.0, "step", (0.7, -2.2)),
+        (3.0, 0.0, "control", (0.7, -2.2)),
     ],
 )
 def test_a_step(norm: float, clip_norm: float, clip_by: str, expected: tuple[float, float]) -> None:
