@@ -7,20 +7,21 @@ message after the other, each in a process of its own.
 import time
 from collections.abc import Iterable, Sequence
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
 from common.bundle import Answer, pack, unpack_answers
 from common.errors import CLIENT_FAILED
-from common.flower import Run, new_reply, set_message_id
+from common.flower import new_reply, set_message_id
 from common.records import content_bytes
+from server.messages.grid_view import GridView
 
 # Of arrays in one message and its reply: both are in memory as a whole, on the node and here.
 LARGEST_BUNDLE = 2**28
 _POLL_SECONDS = 0.1
 
 
-class SharedNodes(Grid):
+class SharedNodes(GridView):
     """A view of a Grid in which each client of a node is a node.
 
     Parameters
@@ -32,14 +33,12 @@ class SharedNodes(Grid):
 
     Attributes
     ----------
-    carrier : Grid
-        The Grid of the nodes themselves.
     num_places : int
         How many clients each of them serves.
     """
 
     def __init__(self, grid: Grid, num_places: int) -> None:
-        self.carrier = grid
+        super().__init__(grid)
         self.num_places = num_places
         self._messages: dict[str, dict[int, Message]] = {}  # id of a bundle → place → what it holds
         self._bundles: dict[str, str] = {}  # id of a message → that of its bundle
@@ -134,26 +133,6 @@ class SharedNodes(Grid):
             else:
                 time.sleep(_POLL_SECONDS)
         return replies
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Create a message."""
-        return self.carrier.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    @property
-    def run(self) -> Run:
-        """The run of the Grid of the nodes."""
-        return self.carrier.run
-
-    def set_run(self, run: Run) -> None:
-        """Set the run of the Grid of the nodes."""
-        self.carrier.set_run(run)
 
 
 def node_of(grid: Grid, node_id: int) -> int:
