@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from clients.base import Client, Outcome
@@ -16,8 +16,8 @@ from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
 from clients.local.stacked.answers import Answers
 from clients.local.threads import thread_starts, why_not_in_threads, worker_of_thread
-from clients.local.worker import get_worker
-from clients.registry import complete, method_of
+from clients.local.worker import Worker, get_worker
+from clients.registry import Method, complete, method_of
 from common.bundle import BUNDLE
 from common.config import Config
 from common.errors import (
@@ -38,6 +38,7 @@ from common.records import (
     LOSS_QUERY,
     MET,
     METRICS,
+    NOT_MADE,
     PERSONAL_MODEL,
     PRELUDE,
     SET_STATE,
@@ -127,28 +128,44 @@ def make_client(context: Context, message: Message | None = None) -> Client:
     ForgottenStateError
         If it is to do a job with state that it does not have any more.
     """
+    worker = _worker_for(context, message)
+    client = _client_at(worker, method_of(worker.config), context)
+    if message is not None:
+        _check_remembers(client, context)
+    return client
+
+
+def _worker_for(context: Context, message: Message | None) -> Worker:
+    """Return what the jobs of a process have in common, with a model of the message's size."""
     config = _config_of(context)
-    method = method_of(config)
-    client_id = client_id_of(context)
-    if client_id >= config.clients.count:
+    worker = worker_of_thread() or get_worker(config, str(context.node_config.get("data-root", "")))
+    if message is None:
+        return worker
+    size = str(config_record(message.content).get(SIZE, ""))
+    check_size(size, worker.model)
+    return worker.sized(size)
+
+
+def _client_at(worker: Worker, method: Method, context: Context) -> Client:
+    """Build the client of this node, with the state that it kept."""
+    client_id, count = client_id_of(context), worker.config.clients.count
+    if client_id >= count:
         raise UserError(
-            f"this node has partition-id {client_id}, but clients.count is {config.clients.count}:"
+            f"this node has partition-id {client_id}, but clients.count is {count}:"
             " ids go from 0 to clients.count - 1"
         )
-    worker = worker_of_thread() or get_worker(config, str(context.node_config.get("data-root", "")))
-    if message is not None:
-        size = str(config_record(message.content).get(SIZE, ""))
-        check_size(size, worker.model)
-        worker = worker.sized(size)
     state = {
         name: {key: value.to(worker.device, copy=True) for key, value in section.items()}
         for name, section in to_payload(context.state).items()
     }
-    client = method.client_class(worker, client_id, state, dict(method.client_parameters))
+    return method.client_class(worker, client_id, state, method.client_parameters)
+
+
+def _check_remembers(client: Client, context: Context) -> None:
+    """Refuse a job of a client whose node has lost what it kept."""
     is_kept = context.run_id == RUN_ID or MET in context.state  # nodes of our own Grids live as long as these
-    if message is not None and not is_kept and client.keeps_state():
+    if not is_kept and client.keeps_state():
         raise ForgottenStateError("the node has been started again and has lost what its client kept")
-    return client
 
 
 def run_train(message: Message, context: Context) -> RecordDict:
@@ -171,6 +188,7 @@ def _with_state(
     context: Context,
     sections: Payload,
     metrics: Mapping[str, int | float],
+    arrays: Mapping[int, Array] = NOT_MADE,
 ) -> RecordDict:
     if undeclared := sorted(client.undeclared_state()):
         raise UserError(
@@ -182,7 +200,7 @@ def _with_state(
             if not is_finite(value):
                 since = finite_since(metrics)
                 raise FloatingPointError(f"the client's state '{name}' is no longer finite in '{key}'{since}")
-    records = {name: to_record(section) for name, section in sections.items()}
+    records = {name: to_record(section, arrays) for name, section in sections.items()}
     reply = new_content({**records, METRICS: new_metrics(metrics)})
     keep(context, client.state, client.client_id, message.content)
     return reply
@@ -333,21 +351,25 @@ def answer_together(
     messages: Sequence[Message], contexts: Sequence[Context], say: Callable[[str], None]
 ) -> Iterator[Message]:
     """Answer train messages, those as a stack that can be, in any order; `say` is given reasons why not."""
-    payloads: dict[int, Payload] = {}  # by identity: most often all messages share their content
+    # By identity: most often all messages share their content.
+    known: dict[int, tuple[Worker, Method, Payload]] = {}
 
     def prepare(job: tuple[Message, Context]) -> Client:
         (message, context), content = job, job[0].content
-        if is_new := id(content) not in payloads:
+        if id(content) not in known:
             check_message("train", content)
+            worker = _worker_for(context, message)
+            received = worker.placed(read_sections(content))
+            known[id(content)] = worker, method_of(worker.config), received
+        worker, method, received = known[id(content)]
         settle(context.state, content)
-        client = make_client(context, message)
-        if is_new:
-            payloads[id(content)] = client.worker.placed(read_sections(content))
-        client.prepare(payloads[id(content)], config_record(content))
+        client = _client_at(worker, method, context)
+        _check_remembers(client, context)
+        client.prepare(received, config_record(content))
         return client
 
     def conclude(job: tuple[Message, Context], client: Client, outcome: Outcome) -> Message:
-        return _reply(lambda: _with_state(client, *job, *client.conclude(outcome)), *job)
+        return _reply(lambda: _with_state(client, *job, *client.conclude(outcome), outcome.arrays), *job)
 
     stacked = Answers(prepare, conclude, lambda job: _answer(*job), say)
     yield from stacked(zip(messages, contexts, strict=True))

@@ -5,11 +5,11 @@ import functools
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 import torch
-from flwr.app import ConfigRecord, MessageType
+from flwr.app import Array, ConfigRecord, MessageType
 
 from clients.hooks import Hooks
 from clients.local.attacks import Attack, attack_of
@@ -58,11 +58,14 @@ class Outcome(NamedTuple):
         When the round began, by ``time.perf_counter``.
     state : Tensors
         The model's parameters and buffers.
+    arrays : Mapping[int, Array]
+        These tensors as they are sent, by their identity, if they have been serialised.
     """
 
     loss: float
     started: float
     state: Tensors
+    arrays: Mapping[int, Array] = {}
 
 
 def _seeded(
@@ -167,7 +170,9 @@ class Client(Hooks, ListInterface):
 
     def undeclared_state(self) -> set[str]:
         """Return the sections of ``state`` that the method does not say that it keeps."""
-        declared = [_KEPT, *(self.keeps() if self.state else ())]
+        if not self.state:
+            return set()
+        declared = [_KEPT, *self.keeps()]
         return {name for name in self.state if not any(fnmatch.fnmatchcase(name, kept) for kept in declared)}
 
     def check_state(self, state: Payload) -> None:
@@ -346,7 +351,7 @@ class Client(Hooks, ListInterface):
         """Entries of the model that the client keeps: personal ones, and BatchNorm's if they are local."""
         is_local = self.worker.config.batch_norm.policy == "local"
         kept = {*self.personal_names(), *(self.worker.buffers if is_local else ())}
-        return [name for name in self.worker.state if name in kept]
+        return [name for name in self.worker.state if name in kept] if kept else []
 
     def _begins_alone(self, job: str) -> bool:
         """Return whether the job begins from the client's own initial weights."""
@@ -356,9 +361,9 @@ class Client(Hooks, ListInterface):
     def _receive(self, received: Payload, config: ConfigRecord, job: str = MessageType.TRAIN) -> None:
         """Take what the server sent, and load the model: the global one with the client's own entries."""
         worker = self.worker
-        self.received = worker.placed(received)
+        is_loaded = worker.holds(received[ARRAYS])
+        self.received = received if is_loaded else worker.placed(received)
         model, personal = self.received[ARRAYS], self.personal_names()
-        is_loaded = worker.holds(model)
         if personal or not is_loaded:  # else it is what another client of the stack has checked
             check_sections(job, self.received, worker.state, personal, self.receives())
         self.begin(config)

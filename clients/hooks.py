@@ -9,7 +9,7 @@ import torch
 from clients.local.batches import Batch
 from clients.local.incoming import Section
 from clients.local.job import Job
-from clients.local.losses import Loss, make_loss
+from clients.local.losses import Loss, loss_of
 from common.parameters import Needs
 from common.records import Payload, Tensors
 from common.sections import Value
@@ -129,7 +129,7 @@ class Hooks(Job):
 
     @functools.cached_property
     def _loss(self) -> Loss:
-        return make_loss(self.worker.config.loss, self.label_counts)
+        return loss_of(self.worker.loss, self.label_counts)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradients that the optimiser is to use; ``batch`` is the mini-batch that they are of."""

@@ -1,5 +1,7 @@
 """How many local steps a client makes in a round."""
 
+import functools
+
 from common.config import Config
 from common.sections import LocalSection
 from common.stragglers import steps_in_time, work_share
@@ -19,11 +21,16 @@ def round_budget(
     """
     local = config.local
     if local.steps and (local.phases or local.total_steps):
-        local = local.model_copy(update={"steps": local.step_plan().steps(server_round)})
+        local = _of_steps(local, local.step_plan().steps(server_round))
     if assigned_steps:
-        local = local.model_copy(update={"epochs": 0, "steps": assigned_steps})
+        local = _of_steps(local, assigned_steps)
     share = work_share(config, server_round, client_id)
     if share == 1:
         return local
-    steps = steps_in_time(num_steps(local, num_examples), share)
+    return _of_steps(local, steps_in_time(num_steps(local, num_examples), share))
+
+
+@functools.lru_cache(maxsize=64)
+def _of_steps(local: LocalSection, steps: int) -> LocalSection:
+    """Return a budget with a number of steps; the clients of a round most often have the same."""
     return local.model_copy(update={"epochs": 0, "steps": steps})

@@ -5,9 +5,10 @@ own Grids carry messages without one, so they do both here. Records are made her
 right: Flower's constructors check each of them, and cost more than a local step of a small model.
 """
 
+import functools
 import time
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.app.metadata import Metadata
@@ -22,7 +23,9 @@ NODE_UNAVAILABLE = 5  # flwr.common.constant.ErrorCode.NODE_UNAVAILABLE
 REPLY_LOST = (3, 4, 8)  # MESSAGE_UNAVAILABLE, REPLY_MESSAGE_UNAVAILABLE, CLIENT_APP_CRASHED
 
 _NUMPY = "numpy.ndarray"  # flwr.common.constant.SType.NUMPY
+_NUMBERS = frozenset({int, float})
 _Record = TypeVar("_Record", ArrayRecord, MetricRecord, RecordDict)
+_Any = ArrayRecord | ConfigRecord | MetricRecord | RecordDict
 
 __all__ = [
     "NODE_UNAVAILABLE",
@@ -32,6 +35,7 @@ __all__ = [
     "Metadata",
     "Run",
     "assume_task_identity",
+    "entries",
     "is_simulation",
     "new_array",
     "new_array_record",
@@ -80,6 +84,11 @@ def new_array_record(arrays: Mapping[str, Array]) -> ArrayRecord:
     return _filled(ArrayRecord, arrays)
 
 
+def entries(record: _Any) -> Mapping[str, Any]:
+    """Return what a record holds as the dictionary that it is; its own methods cost many times as much."""
+    return vars(record)["_data"]  # type: ignore[no-any-return]
+
+
 def new_metrics(values: Mapping[str, int | float]) -> MetricRecord:
     """Return a record of these metrics.
 
@@ -88,7 +97,7 @@ def new_metrics(values: Mapping[str, int | float]) -> MetricRecord:
     TypeError
         If one is no number.
     """
-    if all(type(value) is float or type(value) is int for value in values.values()):
+    if _NUMBERS.issuperset(map(type, values.values())):
         return _filled(MetricRecord, values)
     return MetricRecord(dict(values))
 
@@ -112,19 +121,19 @@ def new_messages(content: RecordDict, message_type: str, node_ids: Iterable[int]
 
 def new_reply(content: RecordDict, message: Message) -> Message:
     """Return the reply to a message; it has to arrive while that is still valid."""
-    asked, created = message.metadata, time.time()
+    asked, created = vars(message.metadata), time.time()
     return _message(
         content,
         _like(
-            asked,
+            message.metadata,
             _message_id="",
-            _src_node_id=asked.dst_node_id,
-            _dst_node_id=asked.src_node_id,
-            _src_task_id=asked.dst_task_id,
-            _dst_task_id=asked.src_task_id,
-            _reply_to_message_id=asked.message_id,
+            _src_node_id=asked["_dst_node_id"],
+            _dst_node_id=asked["_src_node_id"],
+            _src_task_id=asked["_dst_task_id"],
+            _dst_task_id=asked["_src_task_id"],
+            _reply_to_message_id=asked["_message_id"],
             _created_at=created,
-            _ttl=asked.created_at + asked.ttl - created,
+            _ttl=asked["_created_at"] + asked["_ttl"] - created,
             _delivered_at="",
         ),
     )
@@ -143,6 +152,12 @@ def _like(metadata: Metadata, **differing: object) -> Metadata:
 
 
 def _filled(kind: type[_Record], values: Mapping[str, object]) -> _Record:
-    record = kind()
-    vars(record)["_data"].update(values)
+    record = kind.__new__(kind)
+    vars(record).update(_empty(kind), _data=dict(values))
     return record
+
+
+@functools.cache
+def _empty(kind: type[_Record]) -> Mapping[str, object]:
+    """Return what an empty record consists of; making one costs more than copying that."""
+    return vars(kind())

@@ -8,14 +8,14 @@ import functools
 import io
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from common.flower import new_array, new_array_record
+from common.flower import entries, new_array, new_array_record
 
 Tensors = dict[str, torch.Tensor]
 Payload = dict[str, Tensors]
@@ -49,6 +49,7 @@ EXCHANGE, NUMBER, LOST = "exchange", "number", "lost"
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 
+NOT_MADE: Mapping[int, Array] = {}
 _COPIED_TWICE = 2**16  # bytes up to which that costs less than a view of them
 
 
@@ -85,6 +86,16 @@ def to_array(value: torch.Tensor | np.ndarray) -> Array:
     return new_array(_dtype_name(ndarray.dtype), shape, data)
 
 
+def rows_to_arrays(stacked: torch.Tensor) -> Iterator[Array]:
+    """Serialise the rows of a stacked tensor, each as ``to_array`` does and when it is asked for."""
+    ndarray = np.ascontiguousarray(stacked.numpy(force=True))
+    name, shape = _dtype_name(ndarray.dtype), ndarray.shape[1:]
+    header, size = _npy_header(ndarray.dtype.str, shape), math.prod(shape) * ndarray.itemsize
+    content = ndarray.reshape(-1).view(np.uint8).data
+    for row in range(len(ndarray)):
+        yield new_array(name, shape, header + content[row * size : (row + 1) * size])
+
+
 def to_ndarray(array: Array) -> np.ndarray:
     """Return a read-only view of an array's bytes.
 
@@ -97,7 +108,7 @@ def to_ndarray(array: Array) -> np.ndarray:
     offset = len(array.data) - count * dtype.itemsize
     if array.stype != "numpy.ndarray" or array.data[:offset] != header:
         return _decoded(array)
-    return np.frombuffer(array.data, dtype, count, offset).reshape(array.shape)
+    return np.ndarray(array.shape, dtype, array.data, offset)
 
 
 def _decoded(array: Array) -> np.ndarray:
@@ -121,9 +132,11 @@ def _decoded(array: Array) -> np.ndarray:
     return values.reshape(shape, order="F" if is_fortran else "C")
 
 
-def to_record(section: Mapping[str, torch.Tensor]) -> ArrayRecord:
-    """Serialise a section."""
-    return new_array_record({name: to_array(tensor) for name, tensor in section.items()})
+def to_record(section: Mapping[str, torch.Tensor], made: Mapping[int, Array] = NOT_MADE) -> ArrayRecord:
+    """Serialise a section; `made` has the arrays of tensors that have been, by the identity of the tensor."""
+    return new_array_record(
+        {name: made.get(id(tensor)) or to_array(tensor) for name, tensor in section.items()}
+    )
 
 
 def to_tensors(record: Mapping[str, Array]) -> Tensors:
@@ -138,7 +151,7 @@ def to_payload(content: RecordDict) -> Payload:
 
 def array_records(content: RecordDict) -> dict[str, ArrayRecord]:
     """Return the sections of a message as they travel; Flower's own property costs many times as much."""
-    return {name: record for name, record in content.items() if isinstance(record, ArrayRecord)}
+    return {name: record for name, record in entries(content).items() if isinstance(record, ArrayRecord)}
 
 
 def metrics_record(content: RecordDict) -> MetricRecord:
@@ -152,7 +165,7 @@ def config_record(content: RecordDict, name: str = CONFIG) -> ConfigRecord:
 
 
 def _record_of(content: RecordDict, name: str, kind: type[_Record]) -> _Record:
-    record = content.get(name)
+    record = entries(content).get(name)
     if not isinstance(record, kind):
         raise KeyError(name)
     return record

@@ -15,7 +15,7 @@ from flwr.serverapp.strategy import Strategy
 
 from common.config import Config
 from common.errors import UserError
-from common.flower import new_content, new_messages
+from common.flower import entries, new_content, new_messages
 from common.parameters import Needs
 from common.records import (
     ARRAYS,
@@ -188,7 +188,7 @@ class FedAvg(Strategy):
 
     def weight(self, metrics: MetricRecord) -> float:
         """Return the weight of a reply; a participation scheme that corrects its bias changes it."""
-        return float(metrics.get(PARTICIPATION_WEIGHT, 1.0)) * self.client_weight(metrics)  # type: ignore[arg-type]
+        return float(entries(metrics).get(PARTICIPATION_WEIGHT, 1.0)) * self.client_weight(metrics)
 
     def client_weight(self, metrics: MetricRecord) -> float:
         """Return what the client weighs in the objective, 1 or n_i, however it came to take part."""
@@ -346,6 +346,9 @@ def _is_function(value: Any) -> bool:
     return inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, functools.partial)
 
 
+_SCALAR = (int, float)
+
+
 class _MetricAverage:
     """Example-weighted average of the scalar metrics of replies, each over the replies that have it."""
 
@@ -355,9 +358,10 @@ class _MetricAverage:
         self.count = 0
 
     def add(self, record: MetricRecord) -> None:
-        weight = float(record["num-examples"])  # type: ignore[arg-type]
-        for name, value in record.items():
-            if isinstance(value, int | float):
+        values = entries(record)
+        weight = float(values["num-examples"])
+        for name, value in values.items():
+            if isinstance(value, _SCALAR):
                 self._sums[name] = self._sums.get(name, 0.0) + weight * value
                 self._weights[name] = self._weights.get(name, 0.0) + weight
         self.count += 1

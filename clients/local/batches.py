@@ -50,10 +50,12 @@ def iterate_batches(
     generator : torch.Generator
         The job's generator for the purpose ``shuffle``; on the CPU.
     """
-    remaining = num_steps(local, len(indices))
-    per_pass = local.steps_per_pass(len(indices))
+    num_examples = indices.numel()
+    remaining = num_steps(local, num_examples)
+    per_pass = local.steps_per_pass(num_examples)
     while remaining:
-        order = indices[torch.randperm(len(indices), generator=generator).to(indices.device)]
+        shuffled = torch.randperm(num_examples, generator=generator).to(indices.device)
+        order = indices.index_select(0, shuffled)
         for start in range(0, min(per_pass, remaining) * local.batch_size, local.batch_size):
             yield order[start : start + local.batch_size]
             remaining -= 1

@@ -1,6 +1,6 @@
 """What a client knows of its job: whose data, which round, which budget, rates and random numbers."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from clients.local.optimizers import optimizer_parameters
 from clients.local.step_weights import step_weight_norm
 from clients.local.worker import Worker
 from common.budget import num_steps, round_budget
+from common.flower import entries
 from common.randomness import Purpose, torch_generator, torch_seeds
 from common.rates import gradual_warmup_steps, step_factors
 from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, SERVER_ROUND, Payload, Tensors
@@ -32,7 +33,7 @@ class Job:
     state : Payload
         What the client kept from its earlier rounds; empty at first. Hooks replace entries, they never
         write into the tensors.
-    parameters : dict, optional
+    parameters : Mapping, optional
         The method's parameters, set as attributes.
 
     Attributes
@@ -60,7 +61,7 @@ class Job:
         worker: Worker,
         client_id: int,
         state: Payload | None = None,
-        parameters: dict[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> None:
         self.worker = worker
         self.client_id = client_id
@@ -86,9 +87,10 @@ class Job:
 
     def begin(self, config: ConfigRecord) -> None:
         """Learn from a message's config which round it is, and what the server has decided for it."""
-        self.server_round = int(config[SERVER_ROUND])  # type: ignore[arg-type]
-        self.assigned_steps = int(config.get(LOCAL_STEPS, 0))  # type: ignore[arg-type]
-        self.assigned_first_step = int(config.get(FIRST_STEP, 0))  # type: ignore[arg-type]
+        values = entries(config)
+        self.server_round = int(values[SERVER_ROUND])
+        self.assigned_steps = int(values.get(LOCAL_STEPS, 0))
+        self.assigned_first_step = int(values.get(FIRST_STEP, 0))
         self.learning_rate = self.mean_rate = self.step_rates(1)[0]
 
     def initial(self, names: Collection[str]) -> Tensors:

@@ -8,6 +8,7 @@ replies that were not taken (``server.messages.taken_replies``), decides about i
 
 from flwr.app import ConfigRecord, Context, RecordDict
 
+from common.flower import entries
 from common.records import (
     EXCHANGE,
     LOST,
@@ -50,5 +51,5 @@ def keep(context: Context, kept: Payload, client_id: int, content: RecordDict) -
 
 
 def _exchange(content: RecordDict) -> ConfigRecord | None:
-    record = content.get(EXCHANGE)
+    record = entries(content).get(EXCHANGE)
     return record if isinstance(record, ConfigRecord) else None

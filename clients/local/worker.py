@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from clients.local.optimizers import form_of_state, make_optimizer
+from common.chosen import chosen_function
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
 from common.outside_code import runs_outside_code
+from common.plugins import LOSS
 from common.rates import learning_rate, varies_by_step
 from common.records import Payload, Tensors
 from datasets.configured import open_dataset
@@ -164,8 +166,13 @@ class Worker:
 
     def _versions(self) -> tuple[int, ...]:
         """Return how often each entry of the model has been written to, and how often it was trained."""
-        parts = (self.parameters, self.buffers)
-        return (self._trainings, *(value._version for part in parts for value in part.values()))
+        versions = [value._version for value in self.parameters.values()]
+        return (self._trainings, *versions, *[value._version for value in self.buffers.values()])
+
+    @functools.cached_property
+    def loss(self) -> functools.partial[torch.Tensor]:
+        """What the section ``loss`` names, with its parameters."""
+        return chosen_function(LOSS, self.config.loss)
 
     @functools.cached_property
     def varies_by_step(self) -> bool:

@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from common.records import content_bytes, num_bytes, to_array, to_ndarray, to_payload, to_record, to_tensors
+from common.records import (
+    content_bytes,
+    num_bytes,
+    rows_to_arrays,
+    to_array,
+    to_ndarray,
+    to_payload,
+    to_record,
+    to_tensors,
+)
 
 ARRAYS = {
     "float32": np.array([[0.1, -0.0, np.inf], [np.nan, 1e-45, 3.4e38]], np.float32),
@@ -80,6 +89,31 @@ def test_memory_layout_does_not_matter() -> None:
         to_array(tensor[:, 1:, ::2].transpose(0, 1)).data
         == Array(tensor[:, 1:, ::2].transpose(0, 1).numpy().copy(order="C")).data
     )
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.float64, np.int64, np.bool_]),
+        hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4),
+    ),
+    st.booleans(),
+)
+def test_rows_of_a_stack_are_serialised_as_one_by_one(stacked: np.ndarray, is_strided: bool) -> None:
+    tensor = torch.from_numpy(np.asfortranarray(stacked) if is_strided else stacked)
+    arrays = list(rows_to_arrays(tensor))
+    assert len(arrays) == len(tensor)
+    for array, row in zip(arrays, tensor, strict=True):
+        alone = to_array(row)
+        assert (array.dtype, array.shape, array.data) == (alone.dtype, alone.shape, alone.data)
+
+
+def test_what_has_been_serialised_is_not_again() -> None:
+    values = {"weight": torch.zeros(2), "bias": torch.ones(1)}
+    made = to_array(values["weight"])
+    record = to_record(values, {id(values["weight"]): made})
+    assert record["weight"] is made
+    assert to_ndarray(record["bias"]).tolist() == [1.0]
 
 
 def test_a_trained_parameter_is_serialised_without_its_graph() -> None:

@@ -13,29 +13,19 @@ from collections.abc import Callable
 
 import torch
 
-from common.chosen import chosen_function
-from common.plugins import LOSS
-from common.sections import NamedSection
-
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def make_loss(section: NamedSection, count_labels: Callable[[], torch.Tensor]) -> Loss:
-    """Return the loss of (logits, targets) that the section ``loss`` names.
+def loss_of(loss: functools.partial[torch.Tensor], count_labels: Callable[[], torch.Tensor]) -> Loss:
+    """Return a client's loss of (logits, targets).
 
     Parameters
     ----------
-    section : NamedSection
-        The name, and the loss's parameters.
+    loss : partial
+        What the section ``loss`` names, with its parameters (``Worker.loss``).
     count_labels : callable
         Counts the client's training samples by class; asked for if the loss depends on it.
-
-    Raises
-    ------
-    UserError
-        If there is no such loss or parameter, or a value is out of range.
     """
-    loss = chosen_function(LOSS, section)
     if _takes_label_counts(loss.func):
         return functools.partial(loss, label_counts=count_labels())
     return loss

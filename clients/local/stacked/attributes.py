@@ -36,30 +36,35 @@ _Owners = dict[str, list[tuple[dict[str, Any], str]]]
 _found: weakref.WeakKeyDictionary[nn.Module, _Owners] = weakref.WeakKeyDictionary()
 
 
-def signature_of(client: Hooks, known: dict[int, Any]) -> Any:
-    """Return a value that is equal for two clients if their attributes can be stacked.
+_NOT_STACKED = frozenset(OF_ONE_CLIENT + OF_ENGINE)
 
-    `known` has, by their identity, the signatures of containers that clients have in common.
+
+class Signatures:
+    """Says whose attributes can be stacked, of clients that live as long as this does.
+
+    Most attributes are the same objects for all of them, and are looked at once.
     """
-    values = vars(client)
-    return (
-        type(client),
-        id(client.worker),
-        *((name, _signature(values[name], known)) for name in attributes(client)),
-    )
 
+    def __init__(self) -> None:
+        self._of_object: dict[int, int] = {}  # by identity
+        self._numbers: dict[Any, int] = {}
 
-def _signature(value: Any, known: dict[int, Any]) -> Any:
-    if not isinstance(value, dict) or not value:
-        return signature(value)
-    if id(value) not in known:
-        known[id(value)] = signature(value)
-    return known[id(value)]
+    def of(self, client: Hooks) -> Any:
+        """Return a value that is equal for two clients if their attributes can be stacked."""
+        values, known, names = vars(client), self._of_object, attributes(client)
+        numbers = [known.get(id(values[name])) or self._number(values[name]) for name in names]
+        return (type(client), id(client.worker), *names, *numbers)
+
+    def _number(self, value: Any) -> int:
+        """Return a number, from 1, that is the same for values that can be stacked."""
+        number = self._numbers.setdefault(signature(value), len(self._numbers) + 1)
+        self._of_object[id(value)] = number
+        return number
 
 
 def attributes(client: Hooks) -> list[str]:
     """Return the names of what hooks of a client may read and assign."""
-    return [name for name in vars(client) if name not in OF_ONE_CLIENT and name not in OF_ENGINE]
+    return [name for name in vars(client) if name not in _NOT_STACKED]
 
 
 class Attributes:

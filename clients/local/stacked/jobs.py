@@ -9,10 +9,11 @@ import torch
 
 from clients.base import Client, Outcome
 from clients.local.optimizers import load_optimizer_state
-from clients.local.stacked.attributes import signature_of
+from clients.local.stacked.attributes import Signatures
 from clients.local.stacked.optimizer import COUNT
 from clients.local.stacked.training import StackedTraining
 from common.budget import num_steps
+from common.records import rows_to_arrays
 
 Ticket = TypeVar("Ticket")
 
@@ -51,9 +52,9 @@ class Job(Generic[Ticket]):
 def grouped(jobs: Iterable[Job[Ticket]]) -> list[list[Job[Ticket]]]:
     """Return the jobs that make stacks, in the order of their first ones."""
     groups: dict[Any, list[Job[Ticket]]] = {}
-    known: dict[int, Any] = {}
+    signatures = Signatures()
     for job in jobs:
-        groups.setdefault(_signature(job.client, known), []).append(job)
+        groups.setdefault(_signature(job.client, signatures), []).append(job)
     return list(groups.values())
 
 
@@ -72,14 +73,15 @@ def trained(jobs: Sequence[Job[Ticket]]) -> Iterator[tuple[Job[Ticket], Outcome]
     share = (time.perf_counter() - started) / len(jobs)
     ends = jobs[0].client.overrides("end_round")
     rows = zip(*(value.detach().unbind() for value in state.values()), strict=True)
-    for row, (job, loss, values) in enumerate(zip(jobs, losses, rows, strict=True)):
+    sent = zip(*(rows_to_arrays(value.detach()) for value in state.values()), strict=True)
+    for row, (job, loss, values, arrays) in enumerate(zip(jobs, losses, rows, sent, strict=True)):
         begun = time.perf_counter() - share
         own = dict(zip(state, values, strict=True))
         if ends:
             worker.load(own)
             worker.optimizer.state.clear()
             load_optimizer_state(worker.optimizer, job.client.params, training.optimizer_state(row))
-        yield job, Outcome(loss, begun, own)
+        yield job, Outcome(loss, begun, own, dict(zip(map(id, values), arrays, strict=True)))
 
 
 def _stacked(values: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -90,12 +92,12 @@ def _stacked(values: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack(list(values))
 
 
-def _signature(client: Client, known: dict[int, Any]) -> Any:
+def _signature(client: Client, signatures: Signatures) -> Any:
     """Return what clients of a stack have in common, in addition to the form of their attributes."""
     kept = client.initial_optimizer()
     counts = {key: float(value) for key, value in kept.items() if key.startswith(COUNT)}
     rates = tuple(client.step_rates(client.step_budget)) if client.worker.varies_by_step else ()
-    return signature_of(client, known), tuple(kept), tuple(counts.items()), rates
+    return signatures.of(client), tuple(kept), tuple(counts.items()), rates
 
 
 @functools.lru_cache(maxsize=64)

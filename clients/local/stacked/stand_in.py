@@ -25,7 +25,7 @@ OF_ENGINE = (
 
 # What of a worker is the same for all clients. The rest is the resident model's, which is none of a stack's.
 _SHARED = (
-    "config", "dataset", "device", "train", "model", "normalizer", "metrics", "initial_state",
+    "config", "dataset", "device", "train", "model", "normalizer", "metrics", "initial_state", "loss",
     "dropout_layers", "batch_norm_layers", "own_generators", "runs_outside_code",
 )  # fmt: skip
 
