@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.app.metadata import Metadata
 from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -33,6 +34,7 @@ __all__ = [
     "RUN_ID",
     "SERVER_NODE_ID",
     "Metadata",
+    "ObjectPushError",
     "Run",
     "assume_task_identity",
     "entries",
@@ -57,9 +59,10 @@ def assume_task_identity() -> None:
 
 def is_simulation(grid: Grid) -> bool:
     """Say whether a Grid is that of Flower's own simulation, which makes all of its nodes at the start."""
+    while (carrier := getattr(grid, "carrier", None)) is not None:  # what a view of a Grid calls it
+        grid = carrier
     # By name: its module imports the SuperLink's.
-    carrier = getattr(grid, "carrier", grid)  # what a view of a Grid calls it
-    return any(base.__name__ == "InMemoryGrid" for base in type(carrier).__mro__)
+    return any(base.__name__ == "InMemoryGrid" for base in type(grid).__mro__)
 
 
 def set_message_id(message: Message, message_id: str) -> None:

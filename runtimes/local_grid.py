@@ -33,7 +33,11 @@ class LocalGrid(Grid):
         How many clients train at once in one process.
     say : callable
         Shows a line to whoever runs the experiment.
+    is_reliable : bool
+        Whether no reply is lost on its way.
     """
+
+    is_reliable = True
 
     def __init__(self, num_clients: int) -> None:
         assume_task_identity()

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common.errors import UserError
@@ -17,7 +17,8 @@ from common.errors import UserError
 PROGRAM = "flower-superlink"
 LOCAL_PORT = int(os.environ.get("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", "39091"))  # that of `flwr run . local`
 DEFAULT_PORT = 8000  # that of flower-superlink without --port
-_GRACE_SECONDS = 15.0
+# After SIGTERM it waits for whoever follows the log of a run, which does not go on; then only SIGINT ends it.
+_SIGNALS = ((signal.SIGTERM, 5.0), (signal.SIGINT, 10.0))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def stop(port: int) -> list[int]:
-    """Stop this user's SuperLinks on a port with SIGTERM, wait until they have ended, return their ids.
+    """Stop this user's SuperLinks on a port, wait until they have ended, return their ids.
+
+    A run that one of them still carries ends, too.
 
     Raises
     ------
@@ -52,18 +55,22 @@ def stop(port: int) -> list[int]:
         ports = ", ".join(map(str, sorted(set(found.values()))))
         there = f"; there are some on: {ports}" if found else " (nor on any other)"
         raise UserError(f"no {PROGRAM} of this user listens on port {port}{there}: choose with --port")
-    for pid in pids:
+    left = set(pids)
+    for number, seconds in _SIGNALS:
+        if not (left := _signal_and_wait(left, number, seconds)):
+            return pids
+    raise UserError(f"{PROGRAM}, process {min(left)}, does not end: kill -9 {min(left)} ends it at once")
+
+
+def _signal_and_wait(pids: Iterable[int], number: signal.Signals, seconds: float) -> set[int]:
+    """Send processes a signal; return those that are still there after some seconds."""
+    for pid in superlinks().keys() & set(pids):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _GRACE_SECONDS
-    while left := superlinks().keys() & set(pids):
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"{PROGRAM}, process {min(left)}, has not ended within {_GRACE_SECONDS:.0f} s: a run may hold"
-                f" it; kill -9 {min(left)} ends it at once"
-            )
+            os.kill(pid, number)
+    deadline = time.monotonic() + seconds
+    while (left := superlinks().keys() & set(pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return pids
+    return left
 
 
 def superlinks() -> dict[int, int]:

@@ -9,6 +9,7 @@ from common.errors import ClientFailureError, UserError
 from common.flower import RUN_ID
 from common.inactive import check_active
 from server.experiment import run_experiment
+from server.messages.pushed_again import PushedAgain
 from server.messages.shared_nodes import SharedNodes
 from server.records.progress import make_progress
 
@@ -21,8 +22,10 @@ def main(grid: Grid, context: Context) -> None:
     show_warnings_as_lines()
     config = Config.from_flat(context.run_config)
     check_active(config.flat())
-    if config.resources.clients_per_node > 1 and context.run_id != RUN_ID:
-        grid = SharedNodes(grid, config.resources.clients_per_node)
+    if context.run_id != RUN_ID:
+        grid = PushedAgain(grid)
+        if config.resources.clients_per_node > 1:
+            grid = SharedNodes(grid, config.resources.clients_per_node)
     try:
         run_directory = run_experiment(config, grid, make_progress())
     except KeyboardInterrupt:

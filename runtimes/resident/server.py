@@ -24,6 +24,7 @@ PRELOADED = (
     *["torch", "numpy", "numpy.random", "pydantic", "safetensors.torch", "PIL.Image"],
     *["flwr.clientapp", "flwr.supernode.cli", "flwr.supernode.runtime.run_clientapp", "httpcore", "h11"],
 )
+Push = Callable[[str, bytes], None]
 LENGTH_BYTES, PID_BYTES, CODE_BYTES = 8, 4, 1
 
 
@@ -74,6 +75,7 @@ def _run() -> int:
 
     program: Any = importlib.import_module("flwr.supernode.runtime.run_clientapp")
     program.install_from_fab = functools.partial(unpacked, program.install_from_fab)
+    program.make_push_object_fn_protobuf = functools.partial(tolerant, program.make_push_object_fn_protobuf)
     try:
         flwr_clientapp()
     except SystemExit as end:
@@ -99,6 +101,25 @@ def unpacked(unpack: Callable[..., Path], app: bytes, **options: bool) -> Path:
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return folder if folder.exists() else unpack(app, **options)
+
+
+def tolerant(make: Callable[..., Push], *arguments: Any, **options: Any) -> Push:
+    """Return what sends a part of a reply to the SuperNode, and goes on where that refuses it.
+
+    Flower sends a part again if the connection failed, and a SuperNode refuses what arrived the first time. A
+    process that ended then would leave it waiting for the other parts for ever.
+    """
+    from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
+
+    push = make(*arguments, **options)
+
+    def send(object_id: str, content: bytes) -> None:
+        try:
+            push(object_id, content)
+        except ObjectPushError as error:
+            print(f"{error} It is taken for one that had arrived before.", file=sys.stderr, flush=True)
+
+    return send
 
 
 def _received(connection: socket.socket, length: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,9 +17,9 @@ from common.records import CONFIG, GET_STATE, SET_STATE, Payload, content_bytes,
 from server.checkpoints.client_files import StoredStates
 from server.messages.client_registry import ClientRegistry
 from server.messages.cohort_grid import CohortGrid
+from server.messages.courier import Courier
 from server.messages.discovery import has_gone, meet_again, returned_clients
 from server.messages.divergence import is_divergence, is_of_server
-from server.messages.exchange import exchange
 from server.messages.failed_job import FailedJob
 from server.messages.late_replies import LateReplies
 from server.messages.replies import ClientFailure, FailedRoundError, ReplyCheck, check_failures
@@ -43,6 +44,13 @@ class StateKeeper(Protocol):
 
     def adopt_state(self, client_id: int, path: Path) -> None:
         """Take a file for a client's state as it is now; it stays as long as the client's is no other."""
+
+
+@runtime_checkable
+class Reliable(Protocol):
+    """A Grid that knows whether a reply may be lost on its way; on any other it may."""
+
+    is_reliable: bool
 
 
 class Messenger:
@@ -73,7 +81,10 @@ class Messenger:
         self._clients = clients
         self._run_directory = run_directory
         self._progress = progress
-        self._taken = TakenReplies(config.failures.policy == "drop" and clients.keeps_state)
+        all_arrive = isinstance(grid, Reliable) and grid.is_reliable
+        may_lose = config.failures.policy == "drop" or not all_arrive
+        self._taken = TakenReplies(may_lose and clients.keeps_state)
+        self._courier = Courier(grid, clients, self._taken, config.failures.timeout, progress.note)
         self._late = LateReplies(grid, progress.note)
         self._stored = stored
         self._advise = advise
@@ -121,30 +132,28 @@ class Messenger:
         self._progress.note(note)
 
     def _replies(
-        self, messages: Mapping[int, Message], server_round: int, watch: Stopwatch
+        self, messages: Mapping[int, Message], server_round: int, watch: Stopwatch, numbers: dict[int, int]
     ) -> Iterator[tuple[int, Message]]:
         """Send messages and yield the replies; again to nodes that had lost their state, once it is back.
 
         A node with a key that is started again has its old id, so that only it can know.
         """
-        timeout, deadline = self._config.failures.timeout, self._config.failures.deadline or math.inf
+        end = time.monotonic() + (self._config.failures.deadline or math.inf)
         self._late.collect()
         forgot: list[int] = []
         given_up: dict[str, int] = {}
-        for client_id, reply in exchange(self._grid, messages, timeout, deadline, given_up, watch):
+        for client_id, reply in self._courier.carry(messages, numbers, end, given_up, watch):
             if reply.has_error() and reply.error.code == CLIENT_FORGOT:
                 forgot.append(client_id)
             else:
                 yield client_id, reply
+        if forgot:
+            back = meet_again(self._grid, self._clients, sorted(forgot), self._config.failures.timeout)
+            for client_id in back:
+                self._give_back(client_id, f"client {client_id} is back: its node was started again")
+            repeated = self._courier.repeat(messages, back, numbers)
+            yield from self._courier.carry(repeated, numbers, end, given_up)
         self._late.await_later(given_up, server_round)
-        if not forgot:
-            return
-        back = meet_again(self._grid, self._clients, sorted(forgot), timeout)
-        for client_id in back:
-            self._give_back(client_id, f"client {client_id} is back: its node was started again")
-        message_type = next(iter(messages.values())).metadata.message_type  # all do the same job
-        repeated = self.address(message_type, {client_id: messages[client_id].content for client_id in back})
-        yield from exchange(self._grid, repeated, timeout, deadline)
 
     def view(self, cohort: Sequence[int]) -> CohortGrid:
         """Return the Grid as it looks if there are only the nodes of a cohort."""
@@ -154,15 +163,6 @@ class Messenger:
         """Return client id → message, ascending."""
         by_client = {self._clients.client_ids[message.metadata.dst_node_id]: message for message in messages}
         return dict(sorted(by_client.items()))
-
-    def address(self, message_type: str, contents: Mapping[int, RecordDict]) -> dict[int, Message]:
-        """Return client id → message with its content, ascending."""
-        return {
-            client_id: Message(
-                content, dst_node_id=self._clients.node_ids[client_id], message_type=message_type
-            )
-            for client_id, content in sorted(contents.items())
-        }
 
     def reduce(
         self,
@@ -181,9 +181,9 @@ class Messenger:
         ClientFailureError
             If clients failed and the policy does not tolerate it; otherwise `check` counts them.
         """
-        number = self._taken.stamp(messages.values())
+        numbers = self._taken.stamp(messages)
         watch = watch or Stopwatch()
-        replies = watch.during("train", self._replies(messages, server_round, watch))
+        replies = watch.during("train", self._replies(messages, server_round, watch, numbers))
         try:
             result = aggregate(server_round, check.in_client_order(replies))
         except FailedRoundError as error:
@@ -194,7 +194,7 @@ class Messenger:
                 f"{_subject(failure, server_round)}:\n{failure.reason.rstrip()}\n{advised}"
                 f"Run this one job again:\n  {command}"
             ) from None
-        self._taken.note(number, messages, check.metrics)
+        self._taken.note(numbers, check.metrics)
         self._check_failures(check, len(messages), server_round)
         for failure in check.failures:
             reason = failure.reason.strip().splitlines()[-1][:_LONGEST_NOTE]
@@ -225,9 +225,8 @@ class Messenger:
             If a client does not answer, or with an error.
         """
         missing, name = set(contents), job.removeprefix("query.")
-        messages = self.address(job, contents)
-        self._taken.stamp(messages.values())
-        for client_id, reply in exchange(self._grid, messages, self._config.failures.timeout):
+        messages = self._courier.address(job, contents)
+        for client_id, reply in self._courier.carry(messages, self._taken.stamp(messages)):
             if spare_gone and has_gone(reply):
                 continue
             if reply.has_error():

@@ -1,6 +1,6 @@
 """Which replies were taken: clients keep no state of others (``clients.local.kept_state``)."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 
 from flwr.app import ConfigRecord, Message
 
@@ -15,7 +15,8 @@ class TakenReplies:
     Parameters
     ----------
     needed : bool
-        Whether clients keep state and failures are tolerated: otherwise messages are left as they are.
+        Whether clients keep state and a run may go on after a lost reply: otherwise messages are left as
+        they are.
     """
 
     def __init__(self, needed: bool) -> None:
@@ -23,23 +24,23 @@ class TakenReplies:
         self._number = 0
         self._lost: dict[int, list[str]] = {}
 
-    def stamp(self, messages: Iterable[Message]) -> int:
-        """Give the messages of an exchange its number, which is returned, and the lost replies."""
+    def stamp(self, messages: Mapping[int, Message]) -> dict[int, int]:
+        """Give messages, by client, the number of their exchange and the lost replies; return the numbers."""
         if not self._needed:
-            return 0
+            return dict.fromkeys(messages, 0)
         self._number += 1
         lost = [reply for replies in self._lost.values() for reply in replies]
         record = ConfigRecord({NUMBER: self._number, LOST: lost})
-        contents = {id(message.content): message.content for message in messages}
+        contents = {id(message.content): message.content for message in messages.values()}
         for content in contents.values():
             content[EXCHANGE] = record
-        return self._number
+        return dict.fromkeys(messages, self._number)
 
-    def note(self, number: int, asked: Collection[int], taken: Collection[int]) -> None:
-        """Take note of who was asked in an exchange, and whose replies were taken."""
+    def note(self, asked: Mapping[int, int], taken: Collection[int]) -> None:
+        """Take note of who was asked, in which exchange, and whose replies were taken."""
         if not self._needed:
             return
-        for client_id in asked:
+        for client_id, number in asked.items():
             if client_id in taken:
                 self._lost.pop(client_id, None)
             else:

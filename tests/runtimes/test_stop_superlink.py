@@ -1,5 +1,6 @@
 """Stopping a SuperLink: the one on the port, and only that."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -7,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from runtimes.stop_superlink import PROGRAM, main, superlinks
+import runtimes.stop_superlink
+from common.errors import UserError
+from runtimes.stop_superlink import PROGRAM, main, stop, superlinks
+
+PROGRAM_THAT_WAITS = """
+import signal, sys, time
+if "--is-followed" in sys.argv:  # as one whose run's log somebody follows
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(flush=True)
+time.sleep(60)
+"""
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -16,7 +27,7 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 def start(tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts a program of the SuperLink's name, which only waits."""
     script = tmp_path / PROGRAM
-    script.write_text("import sys, time\nprint(flush=True)\ntime.sleep(60)\n")
+    script.write_text(PROGRAM_THAT_WAITS)
     processes: list[subprocess.Popen[bytes]] = []
 
     def begin(*options: str) -> "subprocess.Popen[bytes]":
@@ -41,6 +52,18 @@ def test_the_one_on_the_port_is_stopped(start: Start, capsys: pytest.CaptureFixt
     assert first.poll() is None
     assert third.poll() is None
     assert f"stopped flower-superlink, process {second.pid}" in capsys.readouterr().out
+
+
+def test_one_whose_log_is_followed_is_stopped_too(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = start("--port", "45996", "--is-followed")
+    signals = ((signal.SIGTERM, 0.3), (signal.SIGINT, 10.0))
+    monkeypatch.setattr(runtimes.stop_superlink, "_SIGNALS", signals)
+    assert main(["--port", "45996"]) == 0
+    assert process.wait(timeout=10) == -signal.SIGINT
+    monkeypatch.setattr(runtimes.stop_superlink, "_SIGNALS", signals[:1])
+    process = start("--port", "45996", "--is-followed")
+    with pytest.raises(UserError, match=f"process {process.pid}, does not end: kill -9 {process.pid}"):
+        stop(45996)
 
 
 def test_where_there_is_none_the_others_are_named(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
