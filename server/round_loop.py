@@ -138,6 +138,7 @@ class RoundLoop:
         self._notify(current, started)
         is_committed = self.observers.checkpointing.committed == current.number
         if request.requested and is_committed and not current.is_last:
+            self.progress.note(f"stopped after round {current.number} of {self.config.rounds}, as asked")
             raise KeyboardInterrupt
 
     # Select, train and aggregate.

@@ -5,13 +5,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
-from flwr.app import Message
+from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
+from common.flower import NODE_UNAVAILABLE
 from server.stopwatch import Stopwatch
 
 # Each look for replies costs a SuperLink 10 ms of processor time, so they grow rarer with the wait.
 _SHORTEST_PAUSE, _USUAL_PAUSE, _LONGEST_PAUSE = 0.002, 0.1, 2.0
+_NOT_TAKEN = "the SuperLink takes no message for its node any more: it was revoked, or removed"
 _SHARE = 0.05  # of the time waited so far, which is the most that looking late adds to it
 
 
@@ -27,8 +29,9 @@ def exchange(
 
     Flower's own ``send_and_receive`` looks for replies every three seconds and returns them all at once;
     this polls sooner and lets the receiver reduce and free them one by one. A reply belongs to the message
-    that it answers: an error that Flower makes for a node that has gone does not name the node. The Grid is
-    given a live view of the ids that are left, not a copy, which would cost a square of their number.
+    that it answers: an error that Flower makes for a node that has gone does not name the node. Where the
+    Grid takes no message for a node, which then has no id, the reply is such an error, too. The Grid is given
+    a live view of the ids that are left, not a copy, which would cost a square of their number.
 
     Parameters
     ----------
@@ -48,6 +51,10 @@ def exchange(
     # Ordered: the first that is left is found at once, however many before it have been answered.
     outstanding = OrderedDict(zip(sent, messages, strict=True))
     started = last = time.monotonic()
+    for message_id, (key, message) in zip(sent, messages.items(), strict=True):
+        if not message_id:
+            outstanding.pop(message_id, None)
+            yield key, Message(Error(NODE_UNAVAILABLE, _NOT_TAKEN), reply_to=message)
     pause = _SHORTEST_PAUSE
     while outstanding:
         arrived = False

@@ -67,12 +67,16 @@ class SharedNodes(GridView):
         ]
         # A list: Flower's Grid goes through them twice.
         sent = self.carrier.push_messages([self._together(node_id, bundle) for node_id, bundle in bundles])
+        not_taken: set[int] = set()
         for bundle_id, (_, bundle) in zip(sent, bundles, strict=True):
+            if not bundle_id:
+                not_taken |= {id(message) for message in bundle.values()}
+                continue
             self._messages[bundle_id] = bundle
             for place, message in bundle.items():
                 set_message_id(message, f"{bundle_id}/{place}")
                 self._bundles[message.metadata.message_id] = bundle_id
-        return [message.metadata.message_id for message in asked]
+        return ["" if id(message) in not_taken else message.metadata.message_id for message in asked]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies that have come."""

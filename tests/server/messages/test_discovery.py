@@ -270,6 +270,18 @@ class TestExchange:
         replies = {client: reply.error.reason for client, reply in exchange(grid, messages, timeout=1)}
         assert replies == {0: "two", 1: "three", 2: "four"}
 
+    def test_a_message_that_the_grid_does_not_take_is_answered_at_once(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        grid = AnsweringGrid({node: fails("four") for node in (2, 3, 4)})
+        push = grid.push_messages
+        monkeypatch.setattr(grid, "push_messages", lambda messages: ["", "", push(messages)[2]])
+        messages = {client: message(client + 2) for client in range(3)}
+        replies = dict(exchange(grid, messages, timeout=1))
+        assert [replies[client].error.code for client in (0, 1)] == [NODE_UNAVAILABLE] * 2
+        assert "revoked" in str(replies[1].error.reason)
+        assert replies[2].error.reason == "four"
+
     def test_what_never_comes_is_given_up(self) -> None:
         grid = AnsweringGrid({2: fails("two"), 3: lambda message: None})
         assert [client for client, _ in exchange(grid, {0: message(2), 1: message(3)}, timeout=0.02)] == [0]

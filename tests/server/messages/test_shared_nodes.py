@@ -134,6 +134,15 @@ class TestSharedNodes:
             1: False, 3: NODE_UNAVAILABLE, 4: NODE_UNAVAILABLE,
         }  # fmt: skip
 
+    def test_a_bundle_that_the_grid_does_not_take_is_answered_for_all_of_its_clients(self) -> None:
+        grid = shared(self.CONFIG)
+        push = grid.carrier._push  # type: ignore[attr-defined]
+        grid.carrier._push = lambda message: push(message) if message.metadata.dst_node_id == FIRST else ""  # type: ignore[attr-defined]
+        replies = self.ask(grid, [1, 3, 4])
+        assert {client: reply.has_error() and reply.error.code for client, reply in replies.items()} == {
+            1: False, 3: NODE_UNAVAILABLE, 4: NODE_UNAVAILABLE,
+        }  # fmt: skip
+
     @pytest.mark.parametrize(
         ("content", "reason"),
         [
