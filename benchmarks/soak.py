@@ -103,7 +103,9 @@ def _program(folder: Path) -> str:
     words = (folder / "cmdline").read_text().replace("\0", " ").split()
     names = [Path(word).name for word in words if not word.startswith("-")]
     name = names[1] if len(names) > 1 and names[0].startswith("python") else "".join(names[:1])
-    return "clientapps" if "resident/server.py" in " ".join(words) else name
+    if "resident/server.py" not in " ".join(words):
+        return name
+    return f"{(folder / 'comm').read_text().strip()} (forked)"
 
 
 def _processes(mark: str) -> list[Path]:

@@ -211,6 +211,8 @@ def run(plan: Plan, signals: _Signals) -> None:
 def _start_federation(processes: FlowerProcesses, plan: Plan) -> None:
     control, fleet, *node_ports = free_ports(2 + plan.nodes)
     credentials = None if plan.insecure else _make_credentials(processes, plan)
+    if not plan.simulation:
+        processes.keep_programs()
     role = ["--simulation"] if plan.simulation else ["--fleet-api-address", f"127.0.0.1:{fleet}"]
     processes.start_service(
         "superlink",
@@ -222,7 +224,6 @@ def _start_federation(processes: FlowerProcesses, plan: Plan) -> None:
         return
     if credentials:
         register(credentials, f"127.0.0.1:{control}")
-    processes.keep_clientapps()
     for node, port in enumerate(node_ports):
         trust = node_options(credentials.node(_node_name(node))) if credentials else ["--insecure"]
         command = [

@@ -20,7 +20,7 @@ from typing import NoReturn, Self
 
 from common.errors import UserError
 from common.flower_control import SuperLink
-from runtimes.resident import resident_clientapps
+from runtimes.resident import CLIENTAPP, EXECUTOR, SERVERAPP, resident_programs
 from server.interrupt import STOP_SIGNALS
 
 CONNECTION = "local"
@@ -122,9 +122,9 @@ class FlowerProcesses:
         trust = f"root-certificates = {json.dumps(str(authority))}" if authority else "insecure = true"
         (self._home / "config.toml").write_text(f'[superlink.{CONNECTION}]\naddress = "{address}"\n{trust}\n')
 
-    def keep_clientapps(self) -> None:
-        """Let SuperNodes that are started from now on answer messages without importing torch again."""
-        kept = resident_clientapps(self._environment, self._home)
+    def keep_programs(self) -> None:
+        """Fork what SuperLinks and SuperNodes start from now on from a process that has imported torch."""
+        kept = resident_programs(self._environment, self._home, (CLIENTAPP, SERVERAPP, EXECUTOR))
         self._environment = self._resident.enter_context(kept)
 
     def log_path(self, name: str) -> Path:

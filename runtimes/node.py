@@ -24,7 +24,7 @@ from common.files import expanded
 from runtimes.credentials.commands import node_options
 from runtimes.credentials.folder import load_certificate, load_private, read
 from runtimes.flower_environment import program_environment
-from runtimes.resident import resident_clientapps
+from runtimes.resident import resident_programs
 
 _POLL_SECONDS = 2.0
 _ANSWER_SECONDS = 10.0
@@ -147,7 +147,7 @@ def run_node(command: Sequence[str], is_known: Callable[[], bool], address: str)
     """
     with (
         tempfile.TemporaryDirectory(prefix="flower-node-") as folder,
-        resident_clientapps(program_environment(), Path(folder)) as environment,
+        resident_programs(program_environment(), Path(folder)) as environment,
     ):
         return _run_until_asked(command, environment, is_known, address)
 

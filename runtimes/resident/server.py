@@ -1,4 +1,4 @@
-"""The resident process: ``python -P server.py SOCKET``, until its standard input ends."""
+"""The resident process: ``python -P server.py SOCKET PROGRAM...``, until its standard input ends."""
 
 import atexit
 import contextlib
@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import tomllib
 import traceback
 import zipfile
@@ -22,21 +23,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-# What the ClientApp of any run imports that is not the project's; a missing one is as loud as ever, later.
-PRELOADED = (
-    *["torch", "numpy", "numpy.random", "pydantic", "safetensors.torch", "PIL.Image"],
-    *["flwr.clientapp", "flwr.supernode.cli", "flwr.supernode.runtime.run_clientapp", "httpcore", "h11"],
-)
-Push = Callable[[str, bytes], None]
+# What the apps of any run import that is not the project's; a missing one is as loud as ever, later.
+PRELOADED = ("torch", "numpy", "numpy.random", "pydantic", "safetensors.torch", "PIL.Image")
+# program: its module and function, and what else it imports
+PROGRAMS = {
+    "flwr-clientapp": (
+        *("flwr.supernode.cli", "flwr_clientapp"),
+        *("flwr.supernode.runtime.run_clientapp", "flwr.clientapp", "httpcore", "h11"),
+    ),
+    "flwr-serverapp": (
+        *("flwr.superlink.cli", "flwr_serverapp"),
+        *("flwr.superlink.runtime.run_serverapp", "flwr.serverapp"),
+    ),
+    "flower-superexec": ("flwr.supercore.cli", "flower_superexec"),
+}
 LENGTH_BYTES, PID_BYTES, CODE_BYTES = 8, 4, 1
 
 
-def main(place: str) -> int:
+def main(place: str, *programs: str) -> int:
     """Fork a process for each request."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)
         listener.listen(128)  # requests wait until the imports are done
-        for name in PRELOADED:
+        modules = [module for name in programs for module in (PROGRAMS[name][0], *PROGRAMS[name][2:])]
+        for name in (*modules, *PRELOADED):
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
         gc.freeze()  # collections in the processes would copy what they share
@@ -62,7 +72,9 @@ def _guarded(connection: socket.socket) -> int:
 
 def _leave(code: int) -> NoReturn:
     """End this process; taking all that it imported to pieces would cost more than its job, 1.4 s."""
+    threads: Any = threading
     with contextlib.suppress(Exception):
+        threads._shutdown()
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -85,20 +97,33 @@ def _answer(connection: socket.socket) -> int:
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
     connection.sendall(os.getpid().to_bytes(PID_BYTES, "big"))
-    code = _run()
+    program = os.path.basename(sys.argv[0])
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as name:
+        name.write(program)  # for whoever lists processes
+    ended = threading.Event()
+    threading.Thread(target=_end_with_stand_in, args=(connection, ended), daemon=True).start()
+    code = _run(program)
+    ended.set()
     with contextlib.suppress(OSError):  # the stand-in may have been killed
         connection.sendall((code & 0xFF).to_bytes(CODE_BYTES, "big"))
     return code
 
 
-def _run() -> int:
-    from flwr.supernode.cli import flwr_clientapp
+def _end_with_stand_in(connection: socket.socket, ended: threading.Event) -> None:
+    """Kill this process when its stand-in is killed, as the program itself would have been."""
+    with contextlib.suppress(OSError):
+        connection.recv(1)  # it sends nothing
+    if not ended.is_set():
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    program: Any = importlib.import_module("flwr.supernode.runtime.run_clientapp")
-    program.install_from_fab = functools.partial(unpacked, program.install_from_fab)
-    program.make_push_object_fn_protobuf = functools.partial(tolerant, program.make_push_object_fn_protobuf)
+
+def _run(program: str) -> int:
+    module, function, *_ = PROGRAMS[program]
+    if program == "flwr-clientapp":
+        clientapp: Any = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+        clientapp.install_from_fab = functools.partial(unpacked, clientapp.install_from_fab)
     try:
-        flwr_clientapp()
+        getattr(importlib.import_module(module), function)()
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0
@@ -153,4 +178,4 @@ def _received(connection: socket.socket, length: int) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

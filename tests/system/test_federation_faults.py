@@ -35,8 +35,8 @@ LONG = 900.0  # of steps that wait for Flower's heartbeats, on a machine that ha
 def federation(tmp_path: Path) -> Iterator[Federation]:
     with FlowerProcesses(tmp_path / "logs") as processes:
         federation = Federation(tmp_path, processes)
+        processes.keep_programs()
         federation.start_superlink()
-        processes.keep_clientapps()
         federation.start_node(0)
         federation.start_node(1)
         yield federation
@@ -80,7 +80,7 @@ def cut_off(tmp_path: Path) -> Iterator[tuple[Federation, network.Link]]:
         federation = Federation(tmp_path, processes, secure=True, host=network.HOST)
         federation.start_superlink()
         federation.start_node(1, before=link.inside)
-        processes.keep_clientapps()  # a process that stays here would be outside the namespace
+        processes.keep_programs()  # a process that stays here would be outside the namespace
         federation.start_node(0, program=[sys.executable, "-m", "tests.system.sends_twice"])
         yield federation, link
 
@@ -220,8 +220,8 @@ def test_a_disk_of_a_node_that_fills_up_in_mid_run_changes_nothing(tmp_path: Pat
         FlowerProcesses(tmp_path / "logs") as processes,
     ):
         federation = Federation(tmp_path, processes)
+        processes.keep_programs()
         federation.start_superlink()
-        processes.keep_clientapps()
         federation.start_node(0)
         federation.start_node(1, before=["env", f"FLWR_HOME={node}", f"TMPDIR={node}"])
         settings = federation.settings(rounds=3)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runtimes.flower_environment import program_environment
-from runtimes.resident import PROGRAM, resident_clientapps
+from runtimes.resident import CLIENTAPP, SERVERAPP, resident_programs
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,22 +22,25 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("with space")
-    with resident_clientapps(program_environment(), folder) as found:
+    with resident_programs(program_environment(), folder, (CLIENTAPP, SERVERAPP)) as found:
         yield found
 
 
-def call(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = environment["PATH"].split(os.pathsep)[0] + f"/{PROGRAM}"
+def call(
+    environment: dict[str, str], *arguments: str, name: str = CLIENTAPP
+) -> subprocess.CompletedProcess[str]:
+    program = environment["PATH"].split(os.pathsep)[0] + f"/{name}"
     return subprocess.run(
         [program, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
 
 
-def test_output_and_exit_codes_are_those_of_the_program(environment: dict[str, str]) -> None:
-    helped = call(environment, "--help")
+@pytest.mark.parametrize("name", [CLIENTAPP, SERVERAPP])
+def test_output_and_exit_codes_are_those_of_the_program(environment: dict[str, str], name: str) -> None:
+    helped = call(environment, "--help", name=name)
     assert (helped.returncode, helped.stderr) == (0, "")
-    assert helped.stdout.startswith(f"usage: {PROGRAM}")
-    refused = call(environment, "--no-such-option")
+    assert helped.stdout.startswith(f"usage: {name}")
+    refused = call(environment, "--no-such-option", name=name)
     assert refused.returncode == 2
     assert refused.stdout == ""
     assert "--no-such-option" in refused.stderr or "required" in refused.stderr
@@ -56,7 +59,7 @@ def test_a_process_has_the_environment_and_the_folder_of_its_stand_in(
 
 
 def test_a_signal_reaches_the_process(environment: dict[str, str]) -> None:
-    program = environment["PATH"].split(os.pathsep)[0] + f"/{PROGRAM}"
+    program = environment["PATH"].split(os.pathsep)[0] + f"/{CLIENTAPP}"
     # Nothing listens at port 9, so that the program tries again until it is told to end.
     command = [program, "--insecure", "--runtime-api-address", "127.0.0.1:9", "--token", "t"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -68,8 +71,8 @@ def test_a_signal_reaches_the_process(environment: dict[str, str]) -> None:
 
 
 def test_without_a_resident_process_the_program_itself_runs(tmp_path: Path) -> None:
-    with resident_clientapps(program_environment(), tmp_path) as environment:
+    with resident_programs(program_environment(), tmp_path) as environment:
         pass
     helped = call(environment, "--help")
     assert helped.returncode == 0
-    assert helped.stdout.startswith(f"usage: {PROGRAM}")
+    assert helped.stdout.startswith(f"usage: {CLIENTAPP}")
