@@ -1,14 +1,26 @@
 """Parameters of a thing chosen by name: declared by its class or function, validated by pydantic."""
 
+import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_origin, get_type_hints
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from common.errors import InapplicableKeyError, UserError, nearest, shown
 from common.sections import Value
+
+
+class Declared(dict[str, tuple[Any, Any]]):
+    """Parameters with their annotations and defaults, in the order of declaration."""
+
+    @functools.cached_property
+    def model(self) -> type[BaseModel]:
+        """What checks their values; making it takes milliseconds."""
+        fields: dict[str, Any] = dict(self)
+        config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+        return create_model("Parameters", __config__=config, **fields)
 
 
 @dataclass(frozen=True)
@@ -71,15 +83,10 @@ def check_needs(
             )
 
 
-def class_parameters(*classes: type) -> dict[str, tuple[Any, Any]]:
-    """Return the parameters that classes declare: annotated public class attributes with a default.
-
-    Returns
-    -------
-    dict[str, tuple[Any, Any]]
-        name → (annotation, default), in the order of declaration.
-    """
-    declared: dict[str, tuple[Any, Any]] = {}
+@functools.lru_cache(256)
+def class_parameters(*classes: type) -> Declared:
+    """Return the parameters that classes declare: annotated public class attributes with a default."""
+    declared = Declared()
     for cls in classes:
         hints = get_type_hints(cls, include_extras=True)
         for name, annotation in hints.items():
@@ -89,14 +96,26 @@ def class_parameters(*classes: type) -> dict[str, tuple[Any, Any]]:
     return declared
 
 
-def function_parameters(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the keyword-only parameters of `function` as name → (annotation, default)."""
+def once_per_function(make: Callable[[Callable[..., Any]], Declared]) -> Callable[..., Declared]:
+    """Keep what is made of a function, which may be a callable object without a hash."""
+    known = functools.lru_cache(256)(make)
+
+    @functools.wraps(make)
+    def kept(function: Callable[..., Any]) -> Declared:
+        return known(function) if isinstance(function, Hashable) else make(function)
+
+    return kept
+
+
+@once_per_function
+def function_parameters(function: Callable[..., Any]) -> Declared:
+    """Return the parameters that a function declares: those that are keyword-only."""
     hints = get_type_hints(function, include_extras=True)
-    return {
-        name: (hints.get(name, Any), parameter.default)
+    return Declared(
+        (name, (hints.get(name, Any), parameter.default))
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    )
 
 
 def parse_parameters(
@@ -124,9 +143,7 @@ def parse_parameters(
                 f"'{owner}' has no parameter '{section}.{key}'{nearest(key, [*spellings, *fixed])}"
                 f" (it has: {allowed})",
             )
-    fields: dict[str, Any] = dict(declared)
-    config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-    model = create_model("Parameters", __config__=config, **fields)
+    model = (declared if isinstance(declared, Declared) else Declared(declared)).model
     try:
         validated = model.model_validate({spellings[key]: value for key, value in given.items()})
     except ValidationError as error:

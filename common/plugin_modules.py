@@ -28,7 +28,7 @@ _PROJECT = Path(__file__).resolve().parent.parent
 _ROOT = "_flowerbed_plugins"
 _STAMP = "__flowerbed_stamp__"
 
-# Names of the modules that users wrote in plug-in folders, or named, as they are imported.
+# Names of the modules that users wrote in plug-in folders, named, or installed, as they are imported.
 _foreign: dict[str, None] = {}
 
 
@@ -45,12 +45,17 @@ def import_module(name: str) -> ModuleType:
     UserError
         If importing it fails, with the file, the line and the error.
     """
-    _foreign[name] = None
+    note_foreign(name)
     return guarded(name, lambda: importlib.import_module(name))
 
 
+def note_foreign(name: str) -> None:
+    """Count a module among those that `values_of_modules` looks through."""
+    _foreign[name] = None
+
+
 def values_of_modules() -> list[Any]:
-    """Return what modules that users wrote or named hold: their globals, and their classes' attributes."""
+    """Return what modules that are not the project's hold: their globals, and their classes' attributes."""
     found: list[Any] = []
     for name in _foreign:
         for value in list(vars(sys.modules[name]).values()) if name in sys.modules else ():

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from common.errors import UnknownNameError, UserError, nearest, unknown_name
 from common.files import expanded
-from common.plugin_modules import guarded, has_module, import_from, import_module
+from common.plugin_modules import guarded, has_module, import_from, import_module, note_foreign
 
 T = TypeVar("T")
 
@@ -211,8 +211,15 @@ def _places(kind: Kind, name: str) -> list[tuple[str, Callable[[], Any]]]:
             found.append((str(folder), functools.partial(import_from, folder, f"{kind.folder}.{own}")))
     points = (point for point in _points(kind) if point.name.replace("-", "_") == module)
     return found + [
-        (f"package {point.dist.name if point.dist else point.module}", point.load) for point in points
+        (f"package {point.dist.name if point.dist else point.module}", functools.partial(_load, point))
+        for point in points
     ]
+
+
+def _load(point: EntryPoint) -> Any:
+    thing = point.load()
+    note_foreign(point.module)
+    return thing
 
 
 def _check_single(kind: Kind, name: str, places: list[tuple[str, Callable[[], Any]]]) -> None:
@@ -281,7 +288,15 @@ def unknown(kind: Kind, name: str, known: Iterable[str] | None = None) -> Unknow
 def _own(kind: Kind) -> list[str]:
     """List the project's own names of a kind: its files, and the members of families that share a file."""
     package = importlib.import_module(kind.package)
-    return sorted({*_modules(list(package.__path__)), *_members(package)})
+    folders = tuple((path, os.stat(path).st_mtime_ns) for path in package.__path__)
+    return [*_listed(kind.package, folders)]
+
+
+@functools.lru_cache(256)
+def _listed(package: str, folders: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    """Return the names in a package; `folders` has its folders' times, which change with their files."""
+    members = _members(importlib.import_module(package))
+    return tuple(sorted({*_modules([path for path, _ in folders]), *members}))
 
 
 def _members(package: ModuleType) -> Mapping[str, str]:
@@ -292,8 +307,8 @@ def _members(package: ModuleType) -> Mapping[str, str]:
 def _own_thing(kind: Kind, name: str) -> Any:
     package = importlib.import_module(kind.package)
     if file := _members(package).get(name):
-        return import_module(f"{kind.package}.{file}").BUILDS[name]
-    return import_module(f"{kind.package}.{name}")
+        return importlib.import_module(f"{kind.package}.{file}").BUILDS[name]
+    return importlib.import_module(f"{kind.package}.{name}")
 
 
 def _in_folders(kind: Kind) -> Iterator[tuple[Path, str]]:

@@ -18,7 +18,7 @@ import models.architectures
 from common.errors import UnknownNameError, UserError, described, shown
 from common.global_generators import seeded_globally
 from common.memory import physical_bytes, within_memory
-from common.parameters import function_parameters, parse_parameters
+from common.parameters import Declared, function_parameters, once_per_function, parse_parameters
 from common.plugins import MODEL, available_plugins, find_function, load_plugin, names, unknown
 from common.randomness import torch_seed
 from common.sections import NonNegative, Value
@@ -110,7 +110,8 @@ def model_parameters(name: str) -> list[str]:
     return [parameter.replace("_", "-") for parameter in _parameters(_find_build(name))]
 
 
-def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
+@once_per_function
+def _parameters(build: Callable[..., nn.Module]) -> Declared:
     """Return the parameters of a model, with those that every model has.
 
     A projection with a number of outputs (0: none), more logits than classes, what the head sees, and initial
@@ -123,7 +124,7 @@ def _parameters(build: Callable[..., nn.Module]) -> dict[str, tuple[Any, Any]]:
         "features": (FeatureKind, "plain"),
         "weights": of_its_own.get("weights", (str, "")),
     }
-    return {**of_its_own, **common}
+    return Declared({**of_its_own, **common})
 
 
 @contextmanager

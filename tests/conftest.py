@@ -63,20 +63,21 @@ def pytest_collection_finish() -> None:
 
 
 # Small, and with everything that must not depend on order or process: dropout, augmentation, a schedule.
-# The model is a small-cnn with few channels, since tests train hundreds of them.
+# The model is a small perceptron, since tests train hundreds of them.
 SMALL_RUN: dict[str, Value] = {
     "rounds": 3,
     "clients.count": 6,
     "clients.fraction": 0.5,
     "local.epochs": 1,
-    "local.batch-size": 32,
+    "local.batch-size": 64,
     "schedule.name": "step",
     "schedule.step-rounds": 2,
     "augmentation.name": "crop-flip",
     "augmentation.padding": 1,
     "checkpoint.every": 2,
-    "model.channels": 4,
+    "model.name": "mlp",
     "model.hidden": 32,
+    "model.dropout": 0.25,
 }
 
 Runner = Callable[..., Path]

@@ -1,10 +1,14 @@
 """Layers that several models share."""
 
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+DropoutProbability = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Dropout(nn.Module):

@@ -4,18 +4,13 @@ Granqvist et al., "pfl-research: simulation framework for accelerating research 
 learning", NeurIPS 2024: two 3x3 convolutions with 32 and 64 channels, one pooling, one hidden layer, dropout.
 """
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.sections import Positive
 from models.architectures.images import image_shape
-from models.architectures.layers import Dropout
+from models.architectures.layers import Dropout, DropoutProbability
 from models.classifier import Classifier
-
-DropoutProbability = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SmallCnn(Classifier):

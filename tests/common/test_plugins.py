@@ -10,6 +10,7 @@ from clients.base import Client
 from clients.registry import available_methods, load_method
 from common import plugins
 from common.errors import UserError
+from common.plugin_modules import values_of_modules
 from common.plugins import (
     KINDS,
     MODEL,
@@ -236,6 +237,12 @@ class TestObjects:
         )
 
 
+def test_modules_of_the_project_are_not_looked_through() -> None:
+    before = len(values_of_modules())
+    assert find(PARTITION, "quantity") is not None
+    assert len(values_of_modules()) == before
+
+
 class TestEntryPoints:
     @pytest.fixture
     def _points(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +258,7 @@ class TestEntryPoints:
         found = find(MODEL, "my_net")
         assert found is not None
         assert found.thing == PARTITION_CODE
+        assert any(value is PARTITION_CODE for value in values_of_modules())  # and generators are seeded
         assert "importing 'broken' of package no_such_package.x failed" in message(find, MODEL, "broken")
         write("models/my_net.py", "")
         assert "rename one of them" in message(find, MODEL, "my-net")

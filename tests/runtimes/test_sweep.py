@@ -39,7 +39,7 @@ optimizer.learning-rate = 0.03
 "fedavg,iid" = 90.5
 """
 NAMES = ["fedavg,iid", "fedavg,nc2", "scaffold,iid", "scaffold,nc2"]
-OF_SWEEP = ("rounds", "checkpoint.every", "model.channels", "model.hidden")
+OF_SWEEP = ("rounds", "checkpoint.every", "model.name", "model.hidden", "model.dropout")
 SMALL = {key: value for key, value in SMALL_RUN.items() if key not in OF_SWEEP}
 LOCAL_ONLY = """
 from clients.base import Client
@@ -359,10 +359,10 @@ def test_comparators_share_what_is_the_same(sweep: Sweeper, tmp_path: Path, caps
     assert table.loc["scaffold,nc2,centralized", "same_as"] == "fedavg,nc2,centralized"
     assert table.loc["scaffold,iid,local-only", "same_as"] == "fedavg,iid,local-only"
     steps = table["local_steps"]
-    # 1437 iid samples of 6 clients in batches of 32: 8 steps each, 3 of 6 clients a round, 2 rounds.
-    assert steps["fedavg,iid,as-given"] == steps["fedavg,iid,centralized"] == 48
-    # 147 or 148 samples: 5 steps each.
-    assert steps["fedavg,nc2,as-given"] == steps["fedavg,nc2,centralized"] == 30
+    # 1437 iid samples of 6 clients in batches of 64: 4 steps each, 3 of 6 clients a round, 2 rounds.
+    assert steps["fedavg,iid,as-given"] == steps["fedavg,iid,centralized"] == 24
+    # 147 or 148 samples: 3 steps each.
+    assert steps["fedavg,nc2,as-given"] == steps["fedavg,nc2,centralized"] == 18
     curves = [
         pd.read_csv(directory / f"fedavg,iid,{name}" / "metrics.csv") for name in ("as-given", "centralized")
     ]

@@ -48,9 +48,9 @@ def test_sums_are_those_of_bfloat16_logits() -> None:
 @pytest.mark.parametrize(
     ("fast", "overrides", "said"),
     [
-        (True, {}, True),
-        (False, {}, False),
-        (True, {"local__precision": "bfloat16"}, False),
+        (True, {"model__name": "small-cnn"}, True),
+        (False, {"model__name": "small-cnn"}, False),
+        (True, {"model__name": "small-cnn", "local__precision": "bfloat16"}, False),
         (True, {"model__name": "mlp"}, False),
     ],
 )

@@ -198,7 +198,7 @@ class TestPersonalParts:
         losses = pd.read_csv(path / "evaluations.csv").set_index("client_id")["personal_loss"]
         assert len(trained) == 1
         untrained = [losses[client_id] for client_id in range(6) if client_id not in trained]
-        assert untrained == pytest.approx([2.3] * 5, abs=0.15)
+        assert untrained == pytest.approx([2.3] * 5, abs=0.25)
         assert len(set(untrained)) == 5  # one model, on the data of five clients
 
 

@@ -331,7 +331,7 @@ def test_not_a_number_is_never_averaged_in(
 ) -> None:
     plant_failure(monkeypatch, {0, 1, 2, 3, 4, 5}, nan=True)
     assert call("--run-dir", str(tmp_path / "run")) == 1
-    assert "has a value that is not finite in 'conv1.weight'" in capsys.readouterr().err
+    assert "has a value that is not finite in 'fc1.weight'" in capsys.readouterr().err
 
 
 def test_dropped_clients_are_counted_and_weights_renormalised(
