@@ -4,12 +4,15 @@ import functools
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from common.errors import InapplicableKeyError, UserError, nearest, shown
 from common.sections import Value
+
+
+T = TypeVar("T")
 
 
 class Declared(dict[str, tuple[Any, Any]]):
@@ -83,31 +86,29 @@ def check_needs(
             )
 
 
-@functools.lru_cache(256)
-def class_parameters(*classes: type) -> Declared:
-    """Return the parameters that classes declare: annotated public class attributes with a default."""
-    declared = Declared()
-    for cls in classes:
-        hints = get_type_hints(cls, include_extras=True)
-        for name, annotation in hints.items():
-            is_constant = ClassVar in (annotation, get_origin(annotation))
-            if not name.startswith("_") and hasattr(cls, name) and not is_constant:
-                declared[name] = (annotation, getattr(cls, name))
-    return declared
-
-
-def once_per_function(make: Callable[[Callable[..., Any]], Declared]) -> Callable[..., Declared]:
-    """Keep what is made of a function, which may be a callable object without a hash."""
+def once_per_owner(make: Callable[[T], Declared]) -> Callable[[T], Declared]:
+    """Keep what a class or function declares; a function may be a callable object without a hash."""
     known = functools.lru_cache(256)(make)
 
     @functools.wraps(make)
-    def kept(function: Callable[..., Any]) -> Declared:
-        return known(function) if isinstance(function, Hashable) else make(function)
+    def kept(owner: T) -> Declared:
+        return known(owner) if isinstance(owner, Hashable) else make(owner)
 
     return kept
 
 
-@once_per_function
+@once_per_owner
+def class_parameters(cls: type) -> Declared:
+    """Return the parameters that a class declares: annotated public attributes with a default."""
+    declared = Declared()
+    for name, annotation in get_type_hints(cls, include_extras=True).items():
+        is_constant = ClassVar in (annotation, get_origin(annotation))
+        if not name.startswith("_") and hasattr(cls, name) and not is_constant:
+            declared[name] = (annotation, getattr(cls, name))
+    return declared
+
+
+@once_per_owner
 def function_parameters(function: Callable[..., Any]) -> Declared:
     """Return the parameters that a function declares: those that are keyword-only."""
     hints = get_type_hints(function, include_extras=True)

@@ -18,7 +18,7 @@ import models.architectures
 from common.errors import UnknownNameError, UserError, described, shown
 from common.global_generators import seeded_globally
 from common.memory import physical_bytes, within_memory
-from common.parameters import Declared, function_parameters, once_per_function, parse_parameters
+from common.parameters import Declared, function_parameters, once_per_owner, parse_parameters
 from common.plugins import MODEL, available_plugins, find_function, load_plugin, names, unknown
 from common.randomness import torch_seed
 from common.sections import NonNegative, Value
@@ -110,7 +110,7 @@ def model_parameters(name: str) -> list[str]:
     return [parameter.replace("_", "-") for parameter in _parameters(_find_build(name))]
 
 
-@once_per_function
+@once_per_owner
 def _parameters(build: Callable[..., nn.Module]) -> Declared:
     """Return the parameters of a model, with those that every model has.
 

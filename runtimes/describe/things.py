@@ -15,7 +15,7 @@ from clients.registry import (
     flower_parameters,
     load_method,
 )
-from common.parameters import class_parameters, function_parameters
+from common.parameters import Declared, class_parameters, function_parameters
 from common.plugins import CLIENT_HALF, FLOWER_PREFIX, KINDS, MODEL, SERVER_HALF, Kind, find, names
 from models import LIBRARIES, available_models
 from strategies._decentralised import Decentralised
@@ -119,7 +119,7 @@ def _thing(kind: Kind, name: str) -> Thing | None:
     owner = _owner(kind, found.thing)
     declared = class_parameters(owner) if inspect.isclass(owner) else function_parameters(owner)
     if not kind.is_chosen:
-        declared = {}
+        declared = Declared()
     summary, details = _texts(inspect.getmodule(owner) if not found.is_module else found.thing, owner)
     key = kind.key if kind.is_chosen else ""
     return Thing(kind.title, name, key, summary, details, declared)
