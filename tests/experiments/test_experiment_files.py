@@ -69,6 +69,8 @@ def blank_data(name: str, *, validation_fraction: float = 0.0, **options: Any) -
 def _blank_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(configured, "load_dataset", blank_data)
     monkeypatch.setattr(noisy_clients, "add_feature_noise", lambda inputs, *noise: inputs)
+    for name in ("kaiming_normal_", "kaiming_uniform_", "trunc_normal_"):  # of some twenty million weights
+        monkeypatch.setattr(torch.nn.init, name, lambda weights, *_, **__: weights.data.zero_())
     configured._open.cache_clear()
     yield
     configured._open.cache_clear()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
+from common.sections import Value
 from runtimes.queue.__main__ import main
 from runtimes.queue.file import GiveUp, read_queue_file
 from runtimes.queue.process import Stop
@@ -20,7 +21,7 @@ from runtimes.queue.records import Records
 from runtimes.queue.runs import Progress, Run, runs_of
 from runtimes.queue.table import state_of
 from runtimes.queue.worker import MAX_ATTEMPTS
-from tests.conftest import SMALL_RUN, Runner
+from tests.conftest import Runner, small_run
 from tests.system.commands import start, summary
 
 Output = pytest.CaptureFixture[str]
@@ -425,7 +426,8 @@ def test_runs_that_are_the_same_share_a_directory(folder: Folder) -> None:
 def test_kill_and_resume_end_with_the_bits_of_an_undisturbed_run(folder: Folder, run_small: Runner) -> None:
     rounds = 40
     # The model is the larger one: after its queue's death the run must not end before another has started.
-    keys = SMALL_RUN | {"model.channels": 32, "model.hidden": 128}
+    model: dict[str, Value] = {"model.name": "small-cnn"}
+    keys = small_run(model) | model
     settings = "\n".join(f"set.{key} = {json.dumps(value)}" for key, value in keys.items())
     text = f"nice = 0\n[entries.a]\n{settings}\n".replace("set.rounds = 3", f"set.rounds = {rounds}")
     folder.write(text, stand_in=False)
@@ -448,7 +450,7 @@ def test_kill_and_resume_end_with_the_bits_of_an_undisturbed_run(folder: Folder,
     os.kill(child(), signal.SIGKILL)
     output, _ = queue.communicate(timeout=240)
     assert queue.returncode == 0, output
-    whole = summary(run_small("whole", rounds=rounds, model__channels=32, model__hidden=128))
+    whole = summary(run_small("whole", rounds=rounds, model__name="small-cnn"))
     assert summary(folder.runs / "a")["model_sha256"] == whole["model_sha256"]
     assert folder.states()["a"] == ("done", f"test accuracy {whole['final.test_accuracy']:.2%}")
     log = (folder.runs / ".queue" / "logs" / "a" / "run.txt").read_text()
