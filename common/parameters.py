@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from common.errors import InapplicableKeyError, UserError, nearest, shown
 from common.sections import Value
 
-
 T = TypeVar("T")
 
 

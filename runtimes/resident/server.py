@@ -37,6 +37,7 @@ PROGRAMS = {
     ),
     "flower-superexec": ("flwr.supercore.cli", "flower_superexec"),
 }
+Push = Callable[[str, bytes], None]
 LENGTH_BYTES, PID_BYTES, CODE_BYTES = 8, 4, 1
 
 
@@ -120,8 +121,7 @@ def _end_with_stand_in(connection: socket.socket, ended: threading.Event) -> Non
 def _run(program: str) -> int:
     module, function, *_ = PROGRAMS[program]
     if program == "flwr-clientapp":
-        clientapp: Any = importlib.import_module("flwr.supernode.runtime.run_clientapp")
-        clientapp.install_from_fab = functools.partial(unpacked, clientapp.install_from_fab)
+        _mend(importlib.import_module("flwr.supernode.runtime.run_clientapp"))
     try:
         getattr(importlib.import_module(module), function)()
     except SystemExit as end:
@@ -130,6 +130,14 @@ def _run(program: str) -> int:
         print(end.code, file=sys.stderr)
         return 1
     return 0
+
+
+def _mend(clientapp: Any) -> None:
+    """Replace what Flower's ClientApp program does in a way that costs too much or loses replies."""
+    clientapp.install_from_fab = functools.partial(unpacked, clientapp.install_from_fab)
+    clientapp.make_push_object_fn_protobuf = functools.partial(
+        tolerant, clientapp.make_push_object_fn_protobuf
+    )
 
 
 def unpacked(unpack: Callable[..., Path], app: bytes, **options: bool) -> Path:

@@ -1,7 +1,8 @@
 """What Flower starts as ``flwr-clientapp``, for one: ``stand_in.py SOCKET PROGRAM ARGUMENTS...``.
 
-It ends when and as the process does that the resident one forked for it, passes its signals on to that, and
-imports next to nothing. Where nobody answers at the socket it becomes the program itself.
+It ends when and as the process does that the resident one forked for it, and passes its signals on to that,
+which does not outlive it. It imports next to nothing. Where nobody answers at the socket it becomes the
+program itself.
 """
 
 import contextlib

@@ -58,7 +58,8 @@ def test_a_process_has_the_environment_and_the_folder_of_its_stand_in(
     assert call(environment, "--token", "t", "--root-certificates", "missing.pem").stderr != refused.stderr
 
 
-def test_a_signal_reaches_the_process(environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_reaches_the_process(number: signal.Signals, environment: dict[str, str]) -> None:
     program = environment["PATH"].split(os.pathsep)[0] + f"/{CLIENTAPP}"
     # Nothing listens at port 9, so that the program tries again until it is told to end.
     command = [program, "--insecure", "--runtime-api-address", "127.0.0.1:9", "--token", "t"]
@@ -66,8 +67,8 @@ def test_a_signal_reaches_the_process(environment: dict[str, str]) -> None:
         assert process.stderr is not None
         assert "Start `flwr-clientapp` process" in process.stderr.readline()
         time.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) is not None
+        process.send_signal(number)
+        process.communicate(timeout=30)  # until nobody has the other end of the pipe
 
 
 def test_without_a_resident_process_the_program_itself_runs(tmp_path: Path) -> None:
