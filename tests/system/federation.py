@@ -18,6 +18,7 @@ from tests.system.commands import run_here
 
 # A method whose clients wait where a file asks them to, so that a fault meets them in mid-training, or fail.
 HELD = """
+import os
 import time
 from pathlib import Path
 from clients.base import Client
@@ -30,7 +31,7 @@ class Held(Client):
         if (Path(self.folder) / f"fail-{name}").exists():
             raise RuntimeError("asked to fail")
         if (Path(self.folder) / f"hold-{name}").exists():
-            (Path(self.folder) / f"held-{name}").touch()
+            (Path(self.folder) / f"held-{name}").write_text(f"{os.getpid()}\\n")
         while (Path(self.folder) / f"hold-{name}").exists():
             time.sleep(0.05)
 """
@@ -178,16 +179,17 @@ class Federation:
         path.touch()
         return path
 
-    def wait_for_held(self, server_round: int, client: int, seconds: float = 60) -> None:
-        """Wait until a client waits."""
-        name = f"held-round-{server_round}-client-{client}"
+    def wait_for_held(self, server_round: int, client: int, seconds: float = 60) -> int:
+        """Wait until a client waits; return the id of its process."""
+        path = self.folder / f"held-round-{server_round}-client-{client}"
 
         def is_held() -> bool:
             for run in self._submitted & self._running.keys():
                 assert self._running[run].poll() is None, self.log(run)
-            return (self.folder / name).exists()
+            return path.exists() and path.read_text().endswith("\n")
 
-        wait_until(is_held, seconds, name)
+        wait_until(is_held, seconds, path.name)
+        return int(path.read_text())
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str = "") -> None:

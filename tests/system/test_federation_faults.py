@@ -50,6 +50,7 @@ class HeldRun:
     settings: dict[str, Value]
     expected: str  # the model_sha256 without a fault
     held: Path  # the file that keeps client 1 waiting
+    process: int  # the id of the process in which it waits
 
     def resume(self) -> None:
         """Submit it again; it has to end as without the fault."""
@@ -64,8 +65,8 @@ def held_run(federation: Federation) -> HeldRun:
     expected = undisturbed(federation.folder / "whole", settings)
     held = federation.hold(2, 1)
     federation.submit("run", settings)
-    federation.wait_for_held(2, 1, LONG)
-    return HeldRun(federation, settings, expected, held)
+    process = federation.wait_for_held(2, 1, LONG)
+    return HeldRun(federation, settings, expected, held, process)
 
 
 @pytest.fixture
@@ -111,6 +112,17 @@ def test_a_node_that_was_killed_in_training_is_named_and_another_takes_its_place
     assert "client 1 failed in round 2" in federation.wait("run", 120)  # two heartbeats
     assert federation.status() == "finished:failed"
     held.resume()
+
+
+@takes_minutes
+def test_a_job_whose_process_was_killed_is_sent_again_and_nothing_changes(held: HeldRun) -> None:
+    federation = held.federation
+    os.kill(held.process, signal.SIGKILL)
+    held.held.unlink()
+    said = "no reply came from client 1 (ClientApp stopped responding.): asked once more"
+    assert said in federation.wait("run", LONG)
+    assert federation.status() == "finished:completed"
+    assert model_of(federation.folder / "run") == held.expected
 
 
 @takes_minutes
