@@ -4,9 +4,11 @@ The data are a sample of eight numbers per client, the model is linear, a cohort
 local step each. Seconds are the processor's, but for checkpoints, which wait for the disk.
 """
 
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -94,10 +96,64 @@ def checkpoint_seconds(visited: int, changed: int) -> float:
     return min(seconds[2:])  # the first two begin the lists
 
 
+class Paced(Silence):
+    """Reports the processor's time of each round, and begins the next one when it is asked to."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._began = 0.0
+
+    def show(self, row: object) -> None:
+        """Report the round before, and wait."""
+        self._connection.send(time.process_time() - self._began)
+        self._connection.recv()
+        self._began = time.process_time()
+
+
+def paced_run(clients: int, rounds: int, connection: Connection) -> None:
+    """Run in a process of its own."""
+    torch.set_num_threads(1)
+    config = configuration(clients, rounds)
+    with SequentialGrid(app, clients, config.flat()) as grid:
+        run_experiment(config, grid, Paced(connection))
+
+
+def side_by_side(counts: Sequence[int], rounds: int) -> np.ndarray:
+    """Return the seconds of rounds that processes, one for each number of clients, begin together.
+
+    What else the machine does then weighs on all of them alike.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    ends = []
+    for clients in counts:
+        here, there = spawn.Pipe()
+        spawn.Process(target=paced_run, args=(clients, rounds, there), daemon=True).start()
+        ends.append(here)
+    seconds = []
+    for _ in range(rounds + 1):  # the first report is that of the initial model
+        seconds.append([end.recv() for end in ends])
+        for end in ends:
+            end.send(None)
+    return np.array(seconds[3:])  # the first rounds fill caches
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the tables."""
-    is_tiny = parser(__doc__).parse_args(arguments).tiny
+    options = parser(__doc__)
+    options.add_argument("--pairs", type=int, default=0, help="rounds side by side, and nothing else")
+    given = options.parse_args(arguments)
+    is_tiny = given.tiny
     torch.set_num_threads(1)
+    if given.pairs:
+        counts = (200, 300) if is_tiny else (1_000, 1_000_000)
+        seconds = side_by_side(counts, given.pairs + 2)
+        ratios = seconds[:, 1] / seconds[:, 0]
+        low, median, high = np.percentile(ratios, [25, 50, 75])
+        fastest = [f"{1000 * best:.0f}" for best in seconds.min(axis=0)]
+        row = (len(ratios), f"{median:.2f}", f"{low:.2f}", f"{high:.2f}", *fastest)
+        columns = ("pairs of rounds", "ratio, median", "quarter", "three quarters")
+        show("Side by side", (*columns, *(f"{count} clients: fastest, ms" for count in counts)), [row])
+        return
     counts = (200, 300) if is_tiny else (1_000, 10_000, 100_000, 1_000_000)
     rows: list[tuple[object, ...]] = []
     for clients, labels in (*((count, True) for count in counts), (counts[-1], False)):
