@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flwr.app import ConfigRecord
 from torch.nn import functional as F
 
 from clients.base import Client
@@ -113,7 +114,7 @@ class TestIsolation:
         start = global_model(config)
         alone = train(Worker(config), 1, start)
         used = Worker(config)
-        Client(used, 0).test({"arrays": start}, {"server-round": 1})  # type: ignore[arg-type]
+        Client(used, 0).test({"arrays": start}, ConfigRecord({"server-round": 1}))
         assert equal(train(used, 1, start).model, alone.model)
 
     def test_the_global_generators_neither_matter_nor_change(self) -> None:
@@ -202,7 +203,7 @@ class TestIsolation:
         before = {name: bytes(bytearray(array.data)) for name, array in record.items()}
         received = to_tensors(record)
         result = train(Worker(config), 0, received)
-        Client(Worker(config), 0).test({"arrays": received}, {"server-round": 1})  # type: ignore[arg-type]
+        Client(Worker(config), 0).test({"arrays": received}, ConfigRecord({"server-round": 1}))
         assert not equal(result.model, received)
         assert {name: array.data for name, array in record.items()} == before
 
