@@ -253,7 +253,8 @@ def _node_config(plan: Plan, node: int) -> str:
 def _submit(processes: FlowerProcesses, plan: Plan) -> subprocess.Popen[bytes]:
     run_config = plan.log_directory / "run-config.toml"
     run_config.write_text(_run_config(plan), encoding="utf-8")
-    command = ["flwr", "run", str(plan.app), CONNECTION, "--stream", "--run-config", str(run_config)]
+    app = processes.copy_of(plan.app)
+    command = ["flwr", "run", str(app), CONNECTION, "--stream", "--run-config", str(run_config)]
     if plan.simulation:
         command += [
             "--federation-config",

@@ -20,6 +20,7 @@ from typing import NoReturn, Self
 
 from common.errors import UserError
 from common.flower_control import SuperLink
+from runtimes.app_copy import copy_app
 from runtimes.resident import CLIENTAPP, EXECUTOR, SERVERAPP, resident_programs
 from server.interrupt import STOP_SIGNALS
 
@@ -90,6 +91,7 @@ class FlowerProcesses:
         self._home = Path(tempfile.mkdtemp(prefix="flower-home-"))
         self._log_directory = log_directory
         self._services: dict[str, subprocess.Popen[bytes]] = {}
+        self._copies: dict[Path, Path] = {}
         self._environment = flower_environment(self._home)
         self._resident = contextlib.ExitStack()
 
@@ -126,6 +128,12 @@ class FlowerProcesses:
         """Fork what SuperLinks and SuperNodes start from now on from a process that has imported torch."""
         kept = resident_programs(self._environment, self._home, (CLIENTAPP, SERVERAPP, EXECUTOR))
         self._environment = self._resident.enter_context(kept)
+
+    def copy_of(self, app: Path) -> Path:
+        """Return a copy of an app, made once, for ``flwr run``."""
+        if app not in self._copies:
+            self._copies[app] = copy_app(app, self._home / "copies" / str(len(self._copies)))
+        return self._copies[app]
 
     def log_path(self, name: str) -> Path:
         """Return the file that holds the output of the process `name`."""

@@ -135,9 +135,8 @@ class Federation:
         }
         config.write_text(to_toml(values))
         self._submitted.add(run)
-        self._start(
-            run, ["flwr", "run", str(PROJECT_ROOT), CONNECTION, "--stream", "--run-config", str(config)]
-        )
+        app = self._processes.copy_of(PROJECT_ROOT)
+        self._start(run, ["flwr", "run", str(app), CONNECTION, "--stream", "--run-config", str(config)])
 
     def _start(self, name: str, command: list[str]) -> None:
         self._running[name] = self._processes.start(name, command)

@@ -1,0 +1,48 @@
+"""A copy of an app for ``flwr run``, which lists every file below an app's folder before it chooses some.
+
+An environment in the checkout, where README makes one, has tens of thousands of them.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from common.files import read_text
+
+# What Flower packs (``FAB_INCLUDE_PATTERNS``), and what says what it leaves out.
+_ENDINGS = (".py", ".toml", ".md", ".yaml", ".yml", ".json", ".jsonl")
+_NAMES = ("LICENSE", ".gitignore")
+
+
+def copy_app(app: Path, folder: Path) -> Path:
+    """Copy the files that Flower would pack into a new folder, and return it.
+
+    Environments, ``.git`` and folders that ``.gitignore`` names by a line of their own are not looked into;
+    links are left out, as Flower does.
+    """
+    ignored = _ignored_folders(app)
+    for place, folders, files in os.walk(app):
+        inner = Path(place).relative_to(app)
+        folders[:] = [
+            name
+            for name in folders
+            if not ignored & {name, f"/{inner / name}"} and not _is_environment(place, name)
+        ]
+        chosen = [name for name in files if name.endswith(_ENDINGS) or name in _NAMES]
+        if chosen:
+            (folder / inner).mkdir(parents=True, exist_ok=True)
+        for name in chosen:
+            if not os.path.islink(os.path.join(place, name)):
+                shutil.copyfile(os.path.join(place, name), folder / inner / name)
+    return folder
+
+
+def _ignored_folders(app: Path) -> set[str]:
+    """Return names of folders, and with a slash before them paths from the app's."""
+    file = app / ".gitignore"
+    lines = read_text(file).splitlines() if file.is_file() else []
+    return {".git", *(line.strip().removesuffix("/") for line in lines if line.strip().endswith("/"))}
+
+
+def _is_environment(place: str, name: str) -> bool:
+    return os.path.exists(os.path.join(place, name, "pyvenv.cfg"))
