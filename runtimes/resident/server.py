@@ -21,21 +21,30 @@ import traceback
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 # What the apps of any run import that is not the project's; a missing one is as loud as ever, later.
 PRELOADED = ("torch", "numpy", "numpy.random", "pydantic", "safetensors.torch", "PIL.Image")
-# program: its module and function, and what else it imports
+
+
+class Program(NamedTuple):
+    """A program of Flower: the function that it calls, where that is, and what else it imports."""
+
+    module: str
+    function: str
+    further: tuple[str, ...] = ()
+
+
 PROGRAMS = {
-    "flwr-clientapp": (
-        *("flwr.supernode.cli", "flwr_clientapp"),
-        *("flwr.supernode.runtime.run_clientapp", "flwr.clientapp", "httpcore", "h11"),
+    "flwr-clientapp": Program(
+        "flwr.supernode.cli",
+        "flwr_clientapp",
+        ("flwr.supernode.runtime.run_clientapp", "flwr.clientapp", "httpcore", "h11"),
     ),
-    "flwr-serverapp": (
-        *("flwr.superlink.cli", "flwr_serverapp"),
-        *("flwr.superlink.runtime.run_serverapp", "flwr.serverapp"),
+    "flwr-serverapp": Program(
+        "flwr.superlink.cli", "flwr_serverapp", ("flwr.superlink.runtime.run_serverapp", "flwr.serverapp")
     ),
-    "flower-superexec": ("flwr.supercore.cli", "flower_superexec"),
+    "flower-superexec": Program("flwr.supercore.cli", "flower_superexec"),
 }
 Push = Callable[[str, bytes], None]
 LENGTH_BYTES, PID_BYTES, CODE_BYTES = 8, 4, 1
@@ -46,10 +55,10 @@ def main(place: str, *programs: str) -> int:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)
         listener.listen(128)  # requests wait until the imports are done
-        modules = [module for name in programs for module in (PROGRAMS[name][0], *PROGRAMS[name][2:])]
-        for name in (*modules, *PRELOADED):
+        chosen = [PROGRAMS[name] for name in programs]
+        for module in (*(name for each in chosen for name in (each.module, *each.further)), *PRELOADED):
             with contextlib.suppress(ImportError):
-                importlib.import_module(name)
+                importlib.import_module(module)
         gc.freeze()  # collections in the processes would copy what they share
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes
         while True:
@@ -119,11 +128,10 @@ def _end_with_stand_in(connection: socket.socket, ended: threading.Event) -> Non
 
 
 def _run(program: str) -> int:
-    module, function, *_ = PROGRAMS[program]
     if program == "flwr-clientapp":
         _mend(importlib.import_module("flwr.supernode.runtime.run_clientapp"))
     try:
-        getattr(importlib.import_module(module), function)()
+        getattr(importlib.import_module(PROGRAMS[program].module), PROGRAMS[program].function)()
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0
