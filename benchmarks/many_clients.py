@@ -137,6 +137,17 @@ def side_by_side(counts: Sequence[int], rounds: int) -> np.ndarray:
     return np.array(seconds[3:])  # the first rounds fill caches
 
 
+def show_pairs(counts: tuple[int, int], pairs: int) -> None:
+    """Print how much longer a round with the second number of clients takes."""
+    seconds = side_by_side(counts, pairs + 2)
+    ratios = seconds[:, 1] / seconds[:, 0]
+    low, median, high = np.percentile(ratios, [25, 50, 75])
+    fastest = [f"{1000 * best:.0f}" for best in seconds.min(axis=0)]
+    row = (len(ratios), f"{median:.2f}", f"{low:.2f}", f"{high:.2f}", *fastest)
+    columns = ("pairs of rounds", "ratio, median", "quarter", "three quarters")
+    show("Side by side", (*columns, *(f"{count} clients: fastest, ms" for count in counts)), [row])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the tables."""
     options = parser(__doc__)
@@ -145,14 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     is_tiny = given.tiny
     torch.set_num_threads(1)
     if given.pairs:
-        counts = (200, 300) if is_tiny else (1_000, 1_000_000)
-        seconds = side_by_side(counts, given.pairs + 2)
-        ratios = seconds[:, 1] / seconds[:, 0]
-        low, median, high = np.percentile(ratios, [25, 50, 75])
-        fastest = [f"{1000 * best:.0f}" for best in seconds.min(axis=0)]
-        row = (len(ratios), f"{median:.2f}", f"{low:.2f}", f"{high:.2f}", *fastest)
-        columns = ("pairs of rounds", "ratio, median", "quarter", "three quarters")
-        show("Side by side", (*columns, *(f"{count} clients: fastest, ms" for count in counts)), [row])
+        show_pairs((200, 300) if is_tiny else (1_000, 1_000_000), given.pairs)
         return
     counts = (200, 300) if is_tiny else (1_000, 10_000, 100_000, 1_000_000)
     rows: list[tuple[object, ...]] = []

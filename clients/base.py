@@ -33,6 +33,7 @@ from common.records import (
     ARRAYS,
     FINITE_STEPS,
     LOSS_QUERY,
+    NOT_MADE,
     ONE_BATCH,
     PERSONAL_MODEL,
     PRELUDE,
@@ -65,7 +66,7 @@ class Outcome(NamedTuple):
     loss: float
     started: float
     state: Tensors
-    arrays: Mapping[int, Array] = {}
+    arrays: Mapping[int, Array] = NOT_MADE
 
 
 def _seeded(

@@ -28,12 +28,11 @@ def copy_app(app: Path, folder: Path) -> Path:
             for name in folders
             if not ignored & {name, f"/{inner / name}"} and not _is_environment(place, name)
         ]
-        chosen = [name for name in files if name.endswith(_ENDINGS) or name in _NAMES]
-        if chosen:
-            (folder / inner).mkdir(parents=True, exist_ok=True)
-        for name in chosen:
-            if not os.path.islink(os.path.join(place, name)):
-                shutil.copyfile(os.path.join(place, name), folder / inner / name)
+        packed = [Path(place, name) for name in files if name.endswith(_ENDINGS) or name in _NAMES]
+        for file in packed:
+            if not file.is_symlink():
+                (folder / inner).mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, folder / inner / file.name)
     return folder
 
 
