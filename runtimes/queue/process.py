@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from runtimes.queue.records import Records, try_lock
@@ -86,12 +87,20 @@ def execute(run: Run, records: Records, nice: int, stop: Stop) -> tuple[int, str
             start_new_session=True,  # Ctrl-C reaches it through us, once
         )
         records.note_running(run, process.pid)
-    os.setpriority(os.PRIO_PROCESS, process.pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice))
+    _step_back(process.pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice))
     stop.watch(process)
     try:
         return _wait(process, run)
     finally:
         stop.watch(None)
+
+
+def _step_back(pid: int, nice: int) -> None:
+    """Give a run a niceness, beside other processes of its session and beside other sessions."""
+    os.setpriority(os.PRIO_PROCESS, pid, nice)
+    # Linux shares processors among sessions first, and there a process counts by its session (sched(7)).
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
 def _wait(process: subprocess.Popen[bytes], run: Run) -> tuple[int, str]:

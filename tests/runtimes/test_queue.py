@@ -157,6 +157,15 @@ def test_a_run_has_one_thread_and_is_nicer_than_the_queue(folder: Folder) -> Non
     assert folder.started() == [["a", "new", str(min(19, os.nice(0) + 3)), "1"]]
 
 
+def test_the_session_of_a_run_is_nicer_than_others(folder: Folder) -> None:
+    group = Path("/proc/self/autogroup")
+    if not group.exists():
+        pytest.skip("this kernel does not share processors among sessions")
+    script = f"time.sleep(0.3); Path('group.txt').write_text(Path('{group}').read_text())"
+    main([str(folder.write(f"[entries.a]\nset.script = {json.dumps(script)}"))])
+    assert (folder.code / "group.txt").read_text().split()[-2:] == ["nice", str(min(19, os.nice(0) + 3))]
+
+
 def test_each_run_of_a_sweep_is_a_process_of_its_own(folder: Folder) -> None:
     (folder.code / "sweep.toml").write_text(
         "[axes.split]\niid.partition.name = 'iid'\nskew.partition.alpha = 0.1\n"
