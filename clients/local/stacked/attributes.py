@@ -176,6 +176,27 @@ class Attributes:
         self._keep(assigned, rows)
         return result, noted[0] if noted else None
 
+    def forward(self, params: Tensors, buffers: Tensors, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the model's output for each client, stacked: no hook has a part in it.
+
+        Parameters
+        ----------
+        params, buffers : Tensors
+            Stacked.
+        inputs : Tensor
+            Of shape (clients, samples, ...).
+        """
+        named = {**params, **buffers}
+        model = self._worker.model
+
+        def of_one(values: list[torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+            with self._in_model(dict(zip(named, values, strict=True))):
+                output: torch.Tensor = model(inputs)
+            return output
+
+        outputs: torch.Tensor = torch.func.vmap(of_one)(list(named.values()), inputs)
+        return outputs
+
     def plain(self, hook: Callable[[Any], Any], params: Tensors) -> Any:
         """Return what a hook returns that is called once, with the stacked tensors of all clients."""
         client = self.stand_in

@@ -97,7 +97,7 @@ class StackedBatches:
     def _gathered(self, rows: slice | torch.Tensor, sizes: list[int], samples: list[torch.Tensor]) -> Part:
         """Take the samples of all clients from the resident data at once."""
         worker, is_padded = self._worker, len(set(sizes)) > 1
-        indices = _stack(samples, 0)
+        indices = _stack(samples, sizes, 0)
         flat = indices.flatten()
         inputs = worker.normalizer(worker.train.inputs.index_select(0, flat))
         targets = worker.train.targets[flat]
@@ -109,14 +109,14 @@ class StackedBatches:
     def _stacked(self, rows: slice | torch.Tensor, sizes: list[int], batches: list[Batch]) -> Part:
         """Stack batches that each client has made."""
         inputs, targets, labels, indices = (
-            _stack([getattr(batch, name) for batch in batches], padding)
+            _stack([getattr(batch, name) for batch in batches], sizes, padding)
             for name, padding in (("inputs", 0), ("targets", PADDING), ("labels", PADDING), ("indices", 0))
         )
         return Part(rows, sizes, inputs, targets, labels, indices, len(set(sizes)) > 1)
 
 
-def _stack(values: list[torch.Tensor], padding: int) -> torch.Tensor:
-    if len({len(value) for value in values}) == 1:
+def _stack(values: list[torch.Tensor], sizes: list[int], padding: int) -> torch.Tensor:
+    if len(set(sizes)) == 1:
         return torch.stack(values)
     return pad_sequence(values, batch_first=True, padding_value=padding)
 

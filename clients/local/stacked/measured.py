@@ -1,7 +1,7 @@
 """What stacked training measures: loss, hits and clipping of each client."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -10,9 +10,11 @@ from clients.local.metrics import precise, squared_losses
 from clients.local.stacked.batches import Part
 from datasets.noise.label_noise import expected_loss, expected_loss_floor
 
+HITS, COUNTS, SQUARES, EXPECTED = "hits", "counts", "squares", "expected"  # sums over samples
+
 
 class StackedMetrics:
-    """Sums over the steps of a round for each client of a stack; as `TrainingMetrics`, and the mean loss.
+    """What the steps of a round measure for each client of a stack: as `TrainingMetrics`, and the mean loss.
 
     Parameters
     ----------
@@ -23,7 +25,7 @@ class StackedMetrics:
     num_classes : int
         Number of labels.
     device : torch.device
-        Where the sums are kept.
+        That of losses and logits.
     squares : bool
         As of `TrainingMetrics`.
     """
@@ -36,70 +38,94 @@ class StackedMetrics:
         device: torch.device,
         squares: bool = False,
     ) -> None:
+        self._num_clients, self._device = num_clients, device
         self._label_noise, self._num_classes = label_noise, num_classes
-        zeros = torch.zeros(num_clients, dtype=torch.float64, device=device)
-        self._loss, self._expected, self._clipped = zeros.clone(), zeros.clone(), zeros.clone()
-        self._measures_squares, self._squares = squares, zeros.clone()
-        self._finite = torch.zeros(num_clients, dtype=torch.int64, device=device)
-        self._is_finite = torch.ones(num_clients, dtype=torch.bool, device=device)
-        self._hits, self._counts = torch.zeros_like(self._finite), torch.zeros_like(self._finite)
-        self._samples = torch.zeros(num_clients, dtype=torch.int64)
-        self._steps = [0] * num_clients
-        self._clips = False
+        self._measures_squares = squares
+        self._rows: list[slice | torch.Tensor] = []  # of each part of each step
+        self._sizes: list[list[int]] = []
+        self._losses: list[torch.Tensor] = []
+        self._of_logits: list[tuple[slice | torch.Tensor, dict[str, torch.Tensor]]] = []
+        self._clipped: list[torch.Tensor] = []
 
     @torch.no_grad()
     def add(self, part: Part, losses: torch.Tensor, logits: torch.Tensor | None) -> None:
         """Take in a step of some clients."""
-        rows, sizes = part.rows, torch.tensor(part.sizes)
-        of_rows = rows if isinstance(rows, slice) else rows.cpu()
-        self._samples[of_rows] += sizes
-        losses = losses.detach().double()
-        self._loss[rows] += losses * sizes.to(losses.device)
-        self._is_finite[rows] &= losses.isfinite()
-        self._finite[rows] += self._is_finite[rows]
+        self._rows.append(part.rows)
+        self._sizes.append(part.sizes)
+        self._losses.append(losses.detach())
         labels = part.labels
         if logits is None or labels.is_floating_point():
             return
-        self._hits[rows] += (logits.argmax(dim=2) == labels).flatten(1).sum(1)
-        self._counts[rows] += (labels >= 0).flatten(1).sum(1)
+        known = labels >= 0
+        sums = {
+            HITS: (logits.argmax(dim=2) == labels).flatten(1).sum(1),
+            COUNTS: known.flatten(1).sum(1),
+        }
         if self._measures_squares:
             squares = squared_losses(logits.flatten(0, 1), labels.flatten(0, 1)).double()
-            self._squares[rows] += squares.view(len(labels), -1).sum(1)
+            sums[SQUARES] = squares.view(len(labels), -1).sum(1)
         if self._label_noise > 0:
-            known = (labels >= 0).flatten(0, 1)
             expected = expected_loss(
                 precise(logits.flatten(0, 1)),
                 labels.flatten(0, 1).clamp(min=0),
                 self._label_noise,
                 self._num_classes,
             )
-            self._expected[rows] += (expected * known).view(len(labels), -1).sum(1)
+            sums[EXPECTED] = (expected * known.flatten(0, 1)).view(len(labels), -1).sum(1)
+        self._of_logits.append((part.rows, sums))
 
     def add_clipping(self, is_clipped: torch.Tensor) -> None:
         """Take note whose gradient was clipped in a step: of the first clients."""
-        self._clips = True
-        self._clipped[: len(is_clipped)] += is_clipped
+        self._clipped.append(is_clipped)
 
     def hand_out(self, clients: Sequence[Hooks], steps: Sequence[int]) -> list[float]:
         """Give clients what was measured of them; return their mean losses."""
-        samples, means = self._samples.tolist(), (self._loss.cpu() / self._samples).tolist()
-        finite, hits, counts = self._finite.tolist(), self._hits.tolist(), self._counts.tolist()
-        expected, clipped = self._expected.tolist(), self._clipped.tolist()
-        squares = self._squares.tolist()
+        sizes = self._by_client(
+            (rows, torch.tensor(sizes, device=self._device))
+            for rows, sizes in zip(self._rows, self._sizes, strict=True)
+        )
+        losses = self._by_client(zip(self._rows, self._losses, strict=True)).double()
+        is_finite = losses.isfinite().cumprod(0) * (sizes > 0)
+        samples, finite = sizes.sum(0), is_finite.sum(0).tolist()
+        means: list[float] = ((losses * sizes).sum(0) / samples).tolist()
+        num_samples = samples.tolist()
+        sums = {
+            name: self._by_client((rows, of_part[name]) for rows, of_part in self._of_logits).sum(0).tolist()
+            for name in (self._of_logits[0][1] if self._of_logits else ())
+        }
+        if self._clipped:
+            firsts = ((slice(0, len(clipped)), clipped) for clipped in self._clipped)
+            num_clipped = self._by_client(firsts).sum(0).tolist()
         for row, client in enumerate(clients):
-            client.num_samples = samples[row]
+            client.num_samples = num_samples[row]
             if not math.isfinite(means[row]):
                 client.finite_steps = finite[row]
-            results: dict[str, float] = {}
-            if counts[row]:
-                results["train_accuracy"] = hits[row] / counts[row]
-                if self._measures_squares:
-                    results["train_squared_loss"] = squares[row] / counts[row]
-                if self._label_noise > 0:
-                    floor = expected_loss_floor(self._label_noise, self._num_classes)
-                    results["train_expected_loss"] = expected[row] / counts[row]
-                    results["train_excess_loss"] = expected[row] / counts[row] - floor
-            if self._clips:
-                results["train_clipped_fraction"] = clipped[row] / steps[row]
-            client.training_metrics = results
+            client.training_metrics = self._results({name: of_all[row] for name, of_all in sums.items()})
+            if self._clipped:
+                client.training_metrics["train_clipped_fraction"] = num_clipped[row] / steps[row]
         return means
+
+    def _results(self, sums: dict[str, float]) -> dict[str, float]:
+        """Return the means of a client's sums."""
+        count = sums.get(COUNTS, 0)
+        if count == 0:
+            return {}
+        results = {"train_accuracy": sums[HITS] / count}
+        if SQUARES in sums:
+            results["train_squared_loss"] = sums[SQUARES] / count
+        if EXPECTED in sums:
+            floor = expected_loss_floor(self._label_noise, self._num_classes)
+            results["train_expected_loss"] = sums[EXPECTED] / count
+            results["train_excess_loss"] = sums[EXPECTED] / count - floor
+        return results
+
+    def _by_client(self, values: Iterable[tuple[slice | torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        """Return values of rows as one tensor of shape (parts of steps, clients), 0 for other rows."""
+        return torch.stack([self._whole(rows, value) for rows, value in values])
+
+    def _whole(self, rows: slice | torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        if len(value) == self._num_clients and isinstance(rows, slice):
+            return value
+        whole = value.new_zeros(self._num_clients)
+        whole[rows] = value
+        return whole

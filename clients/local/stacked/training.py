@@ -201,7 +201,7 @@ class StackedTraining:
         """Return each client's loss, and the logits if they are known."""
         if not self._is_plain:
             return self._attributes.call(_loss, leaves, buffers, part.tensors, part.rows)
-        logits, _ = self._attributes.call(_logits, leaves, buffers, part.inputs, part.rows)
+        logits = self._attributes.forward(leaves, buffers, part.inputs)
         losses = F.cross_entropy(logits.flatten(0, 1), part.targets.flatten(0, 1), reduction="none")
         sums = losses.view(len(part.targets), -1).sum(1)
         return sums / (part.targets != PADDING).flatten(1).sum(1), logits.detach()
@@ -228,11 +228,6 @@ class StackedTraining:
             return
         params = {name: leaf.detach() for name, leaf in self._leaves.items()}
         self._attributes.call(_after_step, params, self._buffers, (), slice(0, self._attributes.size))
-
-
-def _logits(client: Any, params: Tensors, inputs: torch.Tensor) -> torch.Tensor:
-    logits: torch.Tensor = client.worker.model(inputs)
-    return logits
 
 
 def _loss(client: Any, params: Tensors, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
