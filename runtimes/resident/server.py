@@ -137,6 +137,9 @@ def _run(program: str) -> int:
             return end.code or 0
         print(end.code, file=sys.stderr)
         return 1
+    except Exception:  # as Python ends a program, whose stand-in is to end likewise
+        traceback.print_exc()
+        return 1
     return 0
 
 

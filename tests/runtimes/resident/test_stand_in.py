@@ -55,7 +55,10 @@ def test_a_process_has_the_environment_and_the_folder_of_its_stand_in(
     refused = call(environment, "--token", "t", "--root-certificates", "missing.pem")
     assert refused.returncode != 0
     (tmp_path / "missing.pem").write_text("no certificate")
-    assert call(environment, "--token", "t", "--root-certificates", "missing.pem").stderr != refused.stderr
+    failed = call(environment, "--token", "t", "--root-certificates", "missing.pem")
+    assert failed.stderr != refused.stderr
+    assert failed.returncode == 1, "an exception ends it as it ends the program"
+    assert "SSLError" in failed.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
