@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks
+from benchmarks import many_clients
 from server.records.run_directory import versions
 
 PROGRAMS = [
@@ -30,6 +31,20 @@ def test_it_prints_a_table_of_numbers(
     assert all(row.count("|") == header.count("|") for row in rows[:1])
     assert re.search(r"\| *-?\d+(\.\d+)? *\|", rows[0])
     assert f"torch {versions()['torch']}" in printed
+
+
+@pytest.mark.slow
+def test_rounds_of_two_numbers_of_clients_side_by_side(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    many_clients.main(["--tiny", "--pairs", "2"])
+    _, _, row = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    pairs, ratio, low, high, *fastest = [float(cell) for cell in row.strip("|").split("|")]
+    assert pairs == 2
+    assert 0 < low <= ratio <= high
+    assert len(fastest) == 2
+    assert min(fastest) > 0
 
 
 def test_every_program_is_described() -> None:
