@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from benchmarks.harness import parser, show
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from datasets.configured import open_dataset
 from server.evaluation import CentralEvaluation
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from clients.app import app
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.sections import Value
 from datasets.arrays import Arrays
 from runtimes.local_grid import LocalGrid

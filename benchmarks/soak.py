@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.harness import parser, show
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 
 TINY = {
     "clients.count": 2, "clients.fraction": 1.0, "local.steps": 1, "local.batch-size": 16, "device": "cpu",

@@ -21,7 +21,8 @@ from clients.base import Client
 from clients.local.attacks import Attack
 from clients.local.optimizers import make_optimizer
 from common.chosen import Items, Same, cache_items, chosen_function, chosen_object
-from common.config import Config, default_values, differences, drop_inherited_defaults
+from common.config import Config, differences
+from common.defaults import default_values, drop_inherited_defaults
 from common.errors import InapplicableKeyError, UserError, nearest
 from common.flower_limits import FIXED, LIMITS
 from common.parameters import check_needs, class_parameters, parse_parameters

@@ -9,17 +9,17 @@ import functools
 import hashlib
 import json
 import math
-import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from common.clocks import clock_profile
-from common.defaults import PROJECT_ROOT, default_values, drop_inherited_defaults, flatten
+from common.config_values import TOO_LARGE, expanded
+from common.defaults import default_values, flatten
 from common.errors import UserError, nearest, shown
 from common.plugins import use_folders
-from common.reading import is_text, parse_toml_tables
+from common.reading import is_text
 from common.renamed_keys import RENAMED
 from common.schedules import schedule_of
 from common.sections import (
@@ -56,17 +56,9 @@ from common.sections import (
 )
 from common.step_rules import StepRule, step_rule
 
-__all__ = ["PROJECT_ROOT", "Config", "default_values", "drop_inherited_defaults", "flatten", "merge"]
-
-_MAX_DIGITS = 19  # those of the largest integer that a message carries
-_WHOLE_NUMBER = re.compile(r"[+-]?[0-9_]+")
-_TOO_LARGE = "integers go from -2**63 to 2**63 - 1"
 # What float32 holds, in which models are computed; beyond it numbers are 0 or infinite.
 _LEAST, _MOST = 1e-38, 3.403e38
 
-
-# What the command line alone sets, by options of its own.
-RUN_OPTIONS = {"run.directory": "--run-dir", "run.resume": "--resume"}
 
 # Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
 RESUMABLE_DIFFERENCES = (
@@ -247,7 +239,7 @@ class Config(ConfigSection):
         UserError
             One line that names an unknown key's nearest neighbour, or a wrong value and what is expected.
         """
-        values = _expanded(values)
+        values = expanded(values)
         use_folders(values.get("plugins", ""))
         _check_keys(values)
         nested: dict[str, Any] = {}
@@ -334,80 +326,6 @@ def differences(old: Config, new: Config, depends_on_rounds: bool = False) -> li
     ]
 
 
-def parse_toml(text: str, source: str) -> dict[str, Value]:
-    """Parse TOML into flat dotted keys; `source` names it in the error."""
-    return flatten(parse_toml_tables(text, source), source)
-
-
-def to_toml(values: Mapping[str, Value]) -> str:
-    """Write flat dotted keys as TOML, one assignment a line."""
-    # JSON's strings, numbers and booleans are TOML's too, save for surrogate pairs and a bare DEL.
-    lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
-    return "".join(lines).replace("\x7f", "\\u007f")
-
-
-def parse_assignment(assignment: str) -> tuple[str, Value]:
-    """Parse ``key=value``; the value is TOML, and text that is no TOML scalar is a string."""
-    key, separator, text = assignment.partition("=")
-    if not separator or not key.strip():
-        raise UserError(f"--set takes key=value, not '{assignment}'")
-    text = text.strip()
-    if _WHOLE_NUMBER.fullmatch(text) and len(text) > _MAX_DIGITS:
-        raise UserError(f"{key.strip()} has a number of {len(text)} digits: {_TOO_LARGE}")
-    try:
-        table = parse_toml_tables(f"value = {text}", "--set")
-    except UserError:
-        table = {}
-    # Text with line breaks may hold further keys: then it is not a value.
-    value = table["value"] if len(table) == 1 else text
-    return key.strip(), value if isinstance(value, Value) else text
-
-
-def read_assignments(assignments: Iterable[str]) -> dict[str, Value]:
-    """Parse the ``key=value`` of ``--set``; what ``overrides`` holds counts as set, too.
-
-    Raises
-    ------
-    UserError
-        If one is not an assignment, or sets what an option of its own is for.
-    """
-    values = _expanded(dict(map(parse_assignment, assignments)))
-    for key, option in RUN_OPTIONS.items():
-        if key in values:
-            raise UserError(f"--set does not take {key}: use {option}")
-    return values
-
-
-def merge(*layers: Mapping[str, Value]) -> dict[str, Value]:
-    """Apply override mappings to the defaults, later ones last."""
-    merged = dict(default_values())
-    for layer in layers:
-        merged |= settle_budget(_expanded(layer))
-    return merged
-
-
-def settle_budget(layer: Mapping[str, Value]) -> dict[str, Value]:
-    """Let an override layer that sets one of ``local.epochs`` and ``local.steps`` switch the other off.
-
-    The budget is exactly one of them. A layer that sets both keeps both, which validation refuses.
-    """
-    for chosen, other in (("local.steps", "local.epochs"), ("local.epochs", "local.steps")):
-        if layer.get(chosen) and other not in layer:
-            return {**layer, other: 0}
-    return dict(layer)
-
-
-def _expanded(values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return a layer with the keys that its ``overrides`` hold, which come last."""
-    text = values.get("overrides", "")
-    if not text or not isinstance(text, str):
-        return dict(values)
-    overrides = parse_toml(text, "the value of 'overrides'")
-    if "overrides" in overrides:
-        raise UserError("'overrides' must not contain 'overrides'")
-    return {**values, **settle_budget(overrides), "overrides": ""}
-
-
 def _known_keys() -> tuple[set[str], tuple[str, ...]]:
     """Return all fixed dotted keys and the prefixes of the open sections."""
     keys: set[str] = set()
@@ -456,7 +374,7 @@ def _check_value(key: str, value: object) -> None:
     if not isinstance(value, Value):
         raise UserError(f"{key} must be true or false, a number or a string, not {shown(value)}")
     if type(value) is int and not -(2**63) <= value < 2**63:
-        raise UserError(f"{key} is too large a number: {_TOO_LARGE}")
+        raise UserError(f"{key} is too large a number: {TOO_LARGE}")
     if type(value) is float and math.isfinite(value) and value and not _LEAST <= abs(value) <= _MOST:
         raise UserError(
             f"{key} must be 0 or of a size from {_LEAST:g} to {_MOST:g}, which float32 holds,"

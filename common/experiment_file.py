@@ -24,7 +24,9 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from common.config import RUN_OPTIONS, flatten, missing_key, settle_budget
+from common.config import missing_key
+from common.config_values import RUN_OPTIONS, settle_budget
+from common.defaults import flatten
 from common.errors import UserError, nearest, shown
 from common.reading import parse_toml_tables
 from common.search.table import Search, parse_search

@@ -7,7 +7,7 @@ not matter is an error that names both; what a stored or derived configuration s
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from common.config import default_values
+from common.defaults import default_values
 from common.errors import InapplicableKeyError
 from common.sections import Value
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from common.config import Config, drop_inherited_defaults
+from common.config import Config
+from common.defaults import drop_inherited_defaults
 from common.errors import UserError
 from common.randomness import numpy_generator
 from common.sections import Value

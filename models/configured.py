@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from common.config import Config, drop_inherited_defaults
+from common.config import Config
+from common.defaults import drop_inherited_defaults
 from common.errors import UserError
 from common.sections import Value
 from models.architectures.text import TextClassifier

@@ -7,7 +7,8 @@ round; ``local-only`` trains each client's model on its own data and averages no
 from collections.abc import Callable, Mapping, Sequence
 
 from common.cohort import cohort_size
-from common.config import Config, default_values
+from common.config import Config
+from common.defaults import default_values
 from common.errors import UserError, nearest
 from common.inactive import set_back
 from common.sections import Value

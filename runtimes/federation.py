@@ -19,16 +19,9 @@ from typing import BinaryIO
 
 from analysis.report import print_summary
 from common.command_line import Parser, make_console, show_warnings_as_lines
-from common.config import (
-    PROJECT_ROOT,
-    Config,
-    flatten,
-    merge,
-    parse_toml,
-    read_assignments,
-    settle_budget,
-    to_toml,
-)
+from common.config import Config
+from common.config_values import merge, parse_toml, read_assignments, settle_budget, to_toml
+from common.defaults import PROJECT_ROOT, flatten
 from common.errors import UserError, print_error
 from common.experiment_file import parse_experiment
 from common.files import expanded, read_text

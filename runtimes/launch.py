@@ -9,7 +9,8 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 from common.command_line import make_console
-from common.config import Config, read_assignments
+from common.config import Config
+from common.config_values import read_assignments
 from common.errors import UserError
 from common.experiment_file import Experiment, Overrides, parse_experiment
 from common.files import read_text

@@ -25,7 +25,8 @@ from typing import Any
 
 from flwr.app import Error, Message, MessageType
 
-from common.config import PROJECT_ROOT, Config
+from common.config import Config
+from common.defaults import PROJECT_ROOT
 from common.device import resolve_device
 from common.errors import WORKER_DIED, UserError
 from common.records import METRICS

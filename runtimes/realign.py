@@ -13,7 +13,8 @@ from pathlib import Path
 from rich.table import Table
 
 from common.command_line import Parser, make_console
-from common.config import Config, parse_assignment
+from common.config import Config
+from common.config_values import parse_assignment
 from common.errors import UserError
 from common.files import expanded, write_atomic
 from common.sections import Value

@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.errors import UserError
 from common.experiment_file import Overrides
 from common.imports import importing

@@ -16,7 +16,8 @@ from rich.table import Column, Table
 from clients.app import app
 from clients.registry import complete
 from common.command_line import make_console
-from common.config import Config, merge, read_assignments, settle_budget
+from common.config import Config
+from common.config_values import merge, read_assignments, settle_budget
 from common.errors import ClientFailureError, UserError
 from common.experiment_file import Experiment, LabelFilter, Overrides, Point
 from common.files import write_atomic

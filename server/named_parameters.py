@@ -1,7 +1,8 @@
 """Parameters of what a configuration names, validated without data, so that a sweep can sort them."""
 
 from clients.registry import complete
-from common.config import Config, drop_inherited_defaults
+from common.config import Config
+from common.defaults import drop_inherited_defaults
 from common.errors import InapplicableKeyError
 from datasets.partition_scheme import PartitionScheme
 from datasets.partitions import parse_arguments

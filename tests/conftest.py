@@ -12,7 +12,8 @@ import torch
 
 from clients.app import app
 from clients.registry import load_method
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment

@@ -9,7 +9,7 @@ from analysis.comparison.reported import Reported
 from analysis.page.parts import Code, Part, Table, Text
 from analysis.reading.run_directory import read_summary
 from analysis.reading.runs import Run, differing_keys
-from common.config import default_values
+from common.defaults import default_values
 
 
 def differences(reported: Reported) -> list[Part]:

@@ -20,7 +20,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.config import RUN_OPTIONS, flatten, settle_budget
+from common.config_values import RUN_OPTIONS, settle_budget
+from common.defaults import flatten
 from common.errors import UserError, nearest, shown
 from common.sections import Value
 

@@ -5,7 +5,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from common.config import default_values
+from common.defaults import default_values
 from common.errors import UserError, nearest
 from runtimes.describe.keys import default_of, documentation, field_schema, fields, schema_of, type_words
 from runtimes.describe.things import Thing, chosen_by, kinds, things

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from analysis.tables import as_markdown
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 
 DOCS = PROJECT_ROOT / "docs"
 PAGE, EFFECTS, RESULTS = DOCS / "results.md", DOCS / "effects.csv", DOCS / "results.csv"

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
-from common.config import PROJECT_ROOT, Config, default_values
+from common.config import Config
+from common.defaults import PROJECT_ROOT, default_values
 from common.sections import ConfigSection
 
 DOCUMENT = PROJECT_ROOT / "docs" / "configuration.md"

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from clients.registry import available_flower_strategies, available_methods
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from common.files import write_atomic
 from runtimes.describe.evidence import results_page
 from runtimes.describe.keys import default_of, documentation, field_schema, fields, schema_of, type_words

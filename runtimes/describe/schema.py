@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from common.config import Config, default_values
+from common.config import Config
+from common.defaults import default_values
 from common.sections import OpenSection
 from runtimes.describe.keys import documentation, field_schema, fields, schema_of
 from runtimes.describe.things import chosen_by, kinds, things

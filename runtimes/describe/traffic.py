@@ -13,7 +13,9 @@ from flwr.app import ConfigRecord, Message, MetricRecord
 
 from clients.app import app
 from clients.registry import available_methods, load_method
-from common.config import PROJECT_ROOT, Config, merge
+from common.config import Config
+from common.config_values import merge
+from common.defaults import PROJECT_ROOT
 from common.errors import InapplicableKeyError
 from common.files import read_text, write_atomic
 from common.parameters import class_parameters

@@ -7,7 +7,8 @@ from pathlib import Path
 from safetensors.torch import save
 
 from common.checkpoint_files import FOLDER
-from common.config import Config, parse_assignment
+from common.config import Config
+from common.config_values import parse_assignment
 from common.errors import UserError
 from common.files import expanded, write_atomic
 from models import RunModel, load_run

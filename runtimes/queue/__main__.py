@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from common.config import parse_assignment
+from common.config_values import parse_assignment
 from common.errors import UserError
 from runtimes.queue.file import QueueFile, read_queue_file
 from runtimes.queue.records import Records

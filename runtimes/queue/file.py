@@ -20,7 +20,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from common.config import PROJECT_ROOT, flatten, settle_budget
+from common.config_values import settle_budget
+from common.defaults import PROJECT_ROOT, flatten
 from common.errors import UserError, nearest
 from common.files import expanded, read_text
 from common.sections import ConfigSection, NonNegativeFloat, Value

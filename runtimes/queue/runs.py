@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from common.config import Config, merge, to_toml
+from common.config import Config
+from common.config_values import merge, to_toml
 from common.errors import UserError
 from common.experiment_file import Experiment, LabelFilter, Overrides, parse_experiment
 from common.files import read_text

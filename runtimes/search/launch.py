@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 
 from common.command_line import make_console
-from common.config import Config, to_toml
+from common.config import Config
+from common.config_values import to_toml
 from common.errors import ClientFailureError, DivergedError, UserError
 from common.experiment_file import Experiment, parse_experiment
 from common.files import read_json, read_text, write_atomic

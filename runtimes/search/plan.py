@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Mapping
 
 from clients.registry import complete
-from common.config import Config, merge, read_assignments, settle_budget
+from common.config import Config
+from common.config_values import merge, read_assignments, settle_budget
 from common.errors import InapplicableKeyError, UserError
 from common.experiment_file import Experiment, Overrides
 from common.plugins import all_folders

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import Config, default_values, missing_key, parse_toml
+from common.config import Config, missing_key
+from common.config_values import parse_toml
+from common.defaults import default_values
 from common.errors import UserError
 from common.files import read_text
 from common.sections import Value

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from common.cohort import cohort_size
-from common.config import Config, drop_inherited_defaults
+from common.config import Config
+from common.defaults import drop_inherited_defaults
 from common.errors import UserError, shown
 from common.parameters import class_parameters, parse_parameters
 from common.plugins import PARTICIPATION, find_subclass

@@ -21,7 +21,8 @@ from flwr.app import Array
 from safetensors.torch import save
 
 from common.client_tables import write_counts, write_table
-from common.config import Config, to_toml
+from common.config import Config
+from common.config_values import to_toml
 from common.errors import UserError
 from common.files import write_atomic
 from common.records import to_ndarray, to_tensors

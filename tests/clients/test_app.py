@@ -13,7 +13,8 @@ from clients.app import app, run_describe
 from clients.base import Client
 from clients.fedper import FedPer
 from clients.local.worker import Worker
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED
 from common.flower import RUN_ID, assume_task_identity
 from common.records import CONFIG, METRICS, Tensors, to_record, to_tensors

@@ -11,7 +11,8 @@ import clients
 import strategies
 from clients.base import Client
 from clients.registry import available_methods, complete, load_method, run_differences
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.errors import InapplicableKeyError, UserError, nearest, unknown_name
 from common.parameters import class_parameters, function_parameters, parse_parameters
 from common.plugins import available_plugins, find_class, load_plugin

@@ -1,4 +1,5 @@
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.sections import Value
 
 

@@ -6,16 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.registry import complete
-from common.config import (
-    Config,
-    default_values,
-    drop_inherited_defaults,
-    flatten,
-    merge,
-    parse_assignment,
-    parse_toml,
-    to_toml,
-)
+from common.config import Config
+from common.config_values import merge, parse_assignment, parse_toml, to_toml
+from common.defaults import default_values, drop_inherited_defaults, flatten
 from common.errors import UserError
 from common.sections import Value
 from tests.common.configs import make_config

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import to_toml
+from common.config_values import to_toml
 from common.errors import UserError
 from common.experiment_file import Experiment, LabelFilter, parse_experiment
 from tests.common.configs import make_config

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.config import Config, merge, parse_assignment, parse_toml
+from common.config import Config
+from common.config_values import merge, parse_assignment, parse_toml
 from common.errors import UserError, print_error
 from common.experiment_file import parse_experiment
 from common.files import read_text

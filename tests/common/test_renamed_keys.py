@@ -1,6 +1,7 @@
 import pytest
 
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.errors import UserError
 from common.renamed_keys import RENAMED
 from run_simulation import main

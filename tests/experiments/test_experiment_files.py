@@ -13,7 +13,9 @@ import torch
 
 import run_simulation
 from clients.app import app
-from common.config import PROJECT_ROOT, Config, merge
+from common.config import Config
+from common.config_values import merge
+from common.defaults import PROJECT_ROOT
 from common.errors import UserError, unknown_name
 from common.experiment_file import Experiment, Point, parse_experiment
 from common.sections import Value

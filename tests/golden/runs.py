@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from clients.app import app
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment

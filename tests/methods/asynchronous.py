@@ -4,7 +4,8 @@ import torch
 
 from clients.registry import load_method
 from common.clock import ClientSpeeds
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.records import to_tensors
 from common.sections import Value
 from strategies._asynchronous import Asynchronous

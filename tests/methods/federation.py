@@ -14,7 +14,8 @@ from clients.local.optimizers import make_optimizer
 from clients.local.worker import Worker
 from clients.registry import Method, load_method
 from common.clock import ClientSpeeds
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.flower import assume_task_identity
 from common.records import (
     ARRAYS,

@@ -5,7 +5,8 @@ import torch
 from flwr.app import ConfigRecord
 
 from clients.registry import load_method
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.errors import UserError
 from common.records import to_record, to_tensors
 from common.sections import Value

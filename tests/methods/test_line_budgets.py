@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from flwr.cli.build import build_fab_from_disk
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from runtimes.app_copy import copy_app
 from tests.runtimes.test_federation import CLIENT, PYPROJECT, SERVER
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from common.sections import Value
 from tests.conftest import SMALL_RUN
 from tests.system.commands import run_here, summary

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from common.errors import CLIENT_MISCONFIGURED
 from common.flower import assume_task_identity
 from common.sections import Value

@@ -8,7 +8,9 @@ import pytest
 
 from analysis.__main__ import main as analysis
 from common.command_line import guarded
-from common.config import Config, default_values, merge, to_toml
+from common.config import Config
+from common.config_values import merge, to_toml
+from common.defaults import default_values
 from runtimes.splits import describe, label_table, splits_of
 
 FILE = """

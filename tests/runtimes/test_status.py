@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from common.flower_control import Node
 from runtimes import status
 from runtimes.sequential import SequentialGrid

@@ -5,7 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.errors import UserError
 from common.rounds_scale import scale_rounds
 from common.sections import Value

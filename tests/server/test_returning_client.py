@@ -7,7 +7,8 @@ import pytest
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 
 from clients.app import answer, app, meet
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.errors import CLIENT_MISCONFIGURED, ClientFailureError, UserError
 from common.flower import NODE_UNAVAILABLE, RUN_ID, assume_task_identity
 from runtimes.sequential import SequentialGrid

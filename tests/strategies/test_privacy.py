@@ -7,7 +7,7 @@ import pytest
 import torch
 from flwr.app import ConfigRecord
 
-from common.config import default_values
+from common.defaults import default_values
 from common.errors import UserError
 from common.records import Tensors, to_tensors
 from common.sections import PrivacySection

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clients.app import app
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from run_simulation import parse_arguments
 from runtimes.launch import read_configuration
 from runtimes.sequential import SequentialGrid

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from common.config import PROJECT_ROOT, to_toml
+from common.config_values import to_toml
+from common.defaults import PROJECT_ROOT
 from common.flower_control import SuperLink
 from common.sections import Value
 from runtimes.credentials.commands import node_options, superlink_command

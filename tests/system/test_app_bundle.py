@@ -4,7 +4,7 @@ from pathlib import PurePath
 
 from flwr.common.constant import FAB_EXCLUDE_PATTERNS
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 
 ROOMS = ("analysis", "clients", "common", "datasets", "models", "runtimes", "server", "strategies", "studies")
 

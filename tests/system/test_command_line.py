@@ -12,7 +12,7 @@ import pytest
 import datasets
 import run_simulation
 from clients.base import Client
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from common.records import Payload
 from runtimes import launch, realign, replay
 from server.checkpoints import checkpoint

@@ -1,4 +1,4 @@
-from common.config import PROJECT_ROOT, default_values
+from common.defaults import PROJECT_ROOT, default_values
 
 
 def test_every_key_is_documented() -> None:

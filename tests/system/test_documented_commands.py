@@ -17,7 +17,7 @@ import run_simulation
 from analysis.__main__ import main as analyse
 from analysis.live.watch import Server
 from common.command_line import guarded
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from datasets.images import loading
 from datasets.images.decoding import DecodedDataset
 from datasets.images.sources import Source

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from common.plugins import KINDS, use_folders
 from run_simulation import main
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import run_simulation
-from common.config import default_values
+from common.defaults import default_values
 from common.errors import UserError
 from common.records import Payload
 from server.messages.failed_job import FailedJob

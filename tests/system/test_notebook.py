@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 
 nbformat = pytest.importorskip("nbformat", reason="needs nbclient and ipykernel, of the extra 'dev'")
 nbclient = pytest.importorskip("nbclient", reason="needs nbclient and ipykernel, of the extra 'dev'")

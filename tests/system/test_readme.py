@@ -4,7 +4,7 @@ import inspect
 import re
 
 from clients.fedprox import FedProx
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 
 
 def test_the_example_is_the_real_fedprox() -> None:

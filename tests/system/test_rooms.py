@@ -4,7 +4,7 @@ import ast
 import functools
 from pathlib import Path
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 
 ROOMS: dict[str, set[str]] = {
     "common": set(),

@@ -13,7 +13,8 @@ from analysis.plots.label_distribution import plot as plot_label_distribution
 from clients.app import app
 from clients.base import Client
 from clients.local.worker import get_worker
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.errors import UserError
 from datasets.configured import open_dataset
 from datasets.partition_scheme import partition_clients

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from tests.system.commands import command
 from tests.system.test_killed_process import wait_for_rows
 

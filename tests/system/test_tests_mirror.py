@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clients.registry import available_methods
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 
 TESTS = PROJECT_ROOT / "tests"
 

@@ -14,7 +14,7 @@ from analysis.comparison.median_band import band, final_text, limits
 from analysis.comparison.sweep_table import axes_pivot, load_finished
 from analysis.reading.runs import load_run
 from analysis.reading.sweep import read_sweep
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from tests.analysis.conftest import picture_is_drawn
 
 

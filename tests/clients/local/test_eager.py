@@ -117,7 +117,8 @@ RUN = """
 import sys, torch, run_simulation
 from clients.local.optimizers import make_optimizer
 from server.round_loop import RoundLoop
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 small = ["rounds=1", "clients.count=2", "local.epochs=0", "local.steps=1", "clients.evaluate-fraction=0.5"]
 settings = [part for text in small for part in ("--set", text)]
 run = RoundLoop.run

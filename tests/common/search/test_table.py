@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from common.errors import UserError, one_line
 from common.experiment_file import parse_experiment
 from common.search.table import Choices, Range, Search, parse_search

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.errors import UserError
 from common.sections import Value
 from datasets import configured

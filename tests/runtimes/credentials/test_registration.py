@@ -18,7 +18,7 @@ from flwr.supercore.grpc import create_channel
 from flwr.supercore.interceptors import RuntimeVersionClientInterceptor
 from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from common.errors import UserError
 from common.flower_control import SuperLink
 from runtimes.credentials.folder import Credentials

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.config import PROJECT_ROOT, default_values
+from common.defaults import PROJECT_ROOT, default_values
 from common.errors import UserError, nearest
 from run_simulation import main
 from runtimes.describe import describe, json_schema

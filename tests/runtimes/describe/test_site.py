@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 
 pytest.importorskip("mkdocs", reason="mkdocs-material is not installed (pip install .[docs])")
 pytest.importorskip("material", reason="mkdocs-material is not installed (pip install .[docs])")

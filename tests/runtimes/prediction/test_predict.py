@@ -17,7 +17,8 @@ from PIL import Image
 
 from analysis.__main__ import main as analysis
 from clients.app import app
-from common.config import PROJECT_ROOT, parse_toml
+from common.config_values import parse_toml
+from common.defaults import PROJECT_ROOT
 from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset

@@ -11,7 +11,8 @@ import pytest
 
 import run_simulation
 from analysis.__main__ import main as analyse
-from common.config import PROJECT_ROOT, parse_toml
+from common.config_values import parse_toml
+from common.defaults import PROJECT_ROOT
 from common.plugins import use_folders
 from common.search.trials import Trial, Workers, ranked, read_trials, trial_path, write_trial
 from runtimes.search import launch

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import to_toml
+from common.config_values import to_toml
 from common.errors import UserError
 from server.checkpoints.stored_config import find_stored_config, stored_config
 from tests.common.configs import make_config

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 import strategies
 from clients.registry import load_method
 from common.cka import linear_cka
-from common.config import Config, merge
+from common.config import Config
+from common.config_values import merge
 from common.errors import UserError
 from common.records import ARRAYS, CONFIG, Payload, Tensors, to_record, to_tensors
 from datasets.configured import open_dataset

@@ -14,7 +14,7 @@ import pytest
 from flwr.app import Message
 
 from clients.app import app
-from common.config import PROJECT_ROOT
+from common.defaults import PROJECT_ROOT
 from common.errors import UserError
 from common.plugins import use_folders
 from run_simulation import main

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.config import Config, parse_toml
+from common.config import Config
+from common.config_values import parse_toml
 from common.errors import UserError
 from server.records.run_directory import (
     CLIENTS_COLUMNS,

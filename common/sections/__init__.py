@@ -1,0 +1,82 @@
+"""The sections of the configuration: types and limits of keys, and what does not go together within one."""
+
+from common.sections.base import (
+    MOST_CLIENTS,
+    ConfigSection,
+    NamedSection,
+    NonNegative,
+    NonNegativeFloat,
+    OpenSection,
+    PhaseList,
+    Positive,
+    Rounds,
+    Seconds,
+    Value,
+)
+from common.sections.clients import (
+    AttackSection,
+    ClientsSection,
+    ClockSection,
+    FailuresSection,
+    StragglersSection,
+    TopologySection,
+)
+from common.sections.data import AugmentationSection, BatchNormSection, DatasetSection, ModelSection
+from common.sections.evaluation import AnalysisSection, EvaluateSection, Metric, StopSection, numbers_by_phase
+from common.sections.running import (
+    KEPT_NAMES,
+    CheckpointSection,
+    RaySection,
+    ResourcesSection,
+    RunSection,
+    RuntimeSection,
+    StateSection,
+)
+from common.sections.training import (
+    LocalSection,
+    OptimizerSection,
+    PrivacySection,
+    ScheduleSection,
+    StepsSection,
+)
+
+__all__ = [
+    "KEPT_NAMES",
+    "MOST_CLIENTS",
+    "AnalysisSection",
+    "AttackSection",
+    "AugmentationSection",
+    "BatchNormSection",
+    "CheckpointSection",
+    "ClientsSection",
+    "ClockSection",
+    "ConfigSection",
+    "DatasetSection",
+    "EvaluateSection",
+    "FailuresSection",
+    "LocalSection",
+    "Metric",
+    "ModelSection",
+    "NamedSection",
+    "NonNegative",
+    "NonNegativeFloat",
+    "OpenSection",
+    "OptimizerSection",
+    "PhaseList",
+    "Positive",
+    "PrivacySection",
+    "RaySection",
+    "ResourcesSection",
+    "Rounds",
+    "RunSection",
+    "RuntimeSection",
+    "ScheduleSection",
+    "Seconds",
+    "StateSection",
+    "StepsSection",
+    "StopSection",
+    "StragglersSection",
+    "TopologySection",
+    "Value",
+    "numbers_by_phase",
+]

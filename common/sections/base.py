@@ -1,0 +1,56 @@
+"""What sections of the configuration are made of."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Value = bool | int | float | str
+
+MOST_CLIENTS = 10_000_000  # arrays by client must fit into memory
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+# A list of rounds; a single one comes as a number.
+Rounds = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+PhaseList = Rounds  # one phase without a number of steps is a number, too
+
+
+class ConfigSection(BaseModel):
+    """Fixed keys, spelled with dashes."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        alias_generator=lambda name: name.replace("_", "-"),
+    )
+
+
+class OpenSection(ConfigSection):
+    """A section of which one key names a thing, and keys that are not fixed are that thing's parameters."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def choice(self) -> str:
+        """What is named."""
+        raise NotImplementedError
+
+    @property
+    def parameters(self) -> dict[str, Value]:
+        """The keys that are not fixed, in their configuration spelling."""
+        return dict(self.model_extra or {})
+
+
+class NamedSection(OpenSection):
+    """An open section whose key ``name`` names the thing."""
+
+    name: str
+
+    @property
+    def choice(self) -> str:
+        """What is named."""
+        return self.name
