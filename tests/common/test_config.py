@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from clients.registry import complete
 from common.config import Config
-from common.config_values import merge, parse_assignment, parse_toml, to_toml
-from common.defaults import default_values, drop_inherited_defaults, flatten
+from common.config_values import parse_toml, to_toml
+from common.defaults import default_values
 from common.errors import UserError
 from common.sections import Value
 from tests.common.configs import make_config
@@ -137,16 +137,6 @@ def test_an_early_stop_on_validation_data_needs_some() -> None:
 
 
 class TestBudget:
-    def test_a_layer_that_sets_one_switches_the_other_off(self) -> None:
-        assert merge({"local.steps": 7})["local.epochs"] == 0
-        assert merge({"local.steps": 7}, {"local.epochs": 3})["local.steps"] == 0
-        last = merge({"local.epochs": 3}, {"local.steps": 7})
-        assert (last["local.epochs"], last["local.steps"]) == (0, 7)
-
-    def test_other_layers_leave_the_budget_alone(self) -> None:
-        merged = merge({"local.steps": 7}, {"optimizer.learning-rate": 0.2})
-        assert (merged["local.epochs"], merged["local.steps"]) == (0, 7)
-
     @pytest.mark.parametrize(
         "layer",
         [{"local.epochs": 1, "local.steps": 1}, {"local.epochs": 0, "local.steps": 0}, {"local.epochs": 0}],
@@ -179,38 +169,6 @@ class TestOverrides:
         assert "not valid TOML" in error_of({"overrides": "optimizer.learning-rate 0.1"})
         assert "must not contain" in error_of({"overrides": "overrides = ''"})
         assert "did you mean 'optimizer.learning-rate'" in error_of({"overrides": "local.lrr = 1.0"})
-
-
-@pytest.mark.parametrize(
-    ("assignment", "expected"),
-    [
-        ("method.name=fedprox", ("method.name", "fedprox")),
-        ("method.name='fedprox'", ("method.name", "fedprox")),
-        ('dataset.root="a b"', ("dataset.root", "a b")),
-        ("dataset.root=/data/x=y", ("dataset.root", "/data/x=y")),
-        ("run.directory=", ("run.directory", "")),
-        ("run.directory=2026-01-01", ("run.directory", "2026-01-01")),
-        ("partition.name = iid", ("partition.name", "iid")),
-        ("method.x=[1]", ("method.x", "[1]")),
-        ("optimizer.nesterov=true", ("optimizer.nesterov", True)),
-        ("optimizer.nesterov=false", ("optimizer.nesterov", False)),
-        ("optimizer.nesterov=False", ("optimizer.nesterov", "False")),
-        ("rounds=10", ("rounds", 10)),
-        ("seed=1_000", ("seed", 1000)),
-        ("optimizer.learning-rate=1e-3", ("optimizer.learning-rate", 0.001)),
-        (" optimizer.learning-rate = 0.5 ", ("optimizer.learning-rate", 0.5)),
-    ],
-)
-def test_assignments_are_toml_or_text(assignment: str, expected: tuple[str, Value]) -> None:
-    key, value = parse_assignment(assignment)
-    assert (key, value) == expected
-    assert type(value) is type(expected[1])
-
-
-@pytest.mark.parametrize("assignment", ["rounds", "", "=3", "  = 3"])
-def test_an_assignment_needs_a_key_and_a_value(assignment: str) -> None:
-    with pytest.raises(UserError, match="--set takes key=value"):
-        parse_assignment(assignment)
 
 
 class TestIdentity:
@@ -272,20 +230,6 @@ class TestIdentity:
         assert Config.from_flat(backwards).sha256() == Config.from_flat(values).sha256()
 
 
-def test_inherited_defaults_are_dropped_and_set_values_kept() -> None:
-    default = default_values()["partition.alpha"]
-    assert drop_inherited_defaults("partition", {"alpha": default}, []) == {}
-    assert drop_inherited_defaults("partition", {"alpha": 0.123}, []) == {"alpha": 0.123}
-    assert drop_inherited_defaults("partition", {"alpha": default}, ["alpha"]) == {"alpha": default}
-    both = {"classes-per-client": default_values()["partition.classes-per-client"], "beta": 1}
-    assert drop_inherited_defaults("partition", both, ["classes_per_client"]) == both
-    assert drop_inherited_defaults("partition", both, []) == {"beta": 1}
-
-
-def test_flatten_joins_with_dots() -> None:
-    assert flatten({"a": {"b": {"c": 1}, "d": 2}, "e": 3}) == {"a.b.c": 1, "a.d": 2, "e": 3}
-
-
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 names = st.text(string.ascii_lowercase, min_size=1, max_size=8).filter(lambda name: name != "name")
 scalars = st.one_of(
@@ -324,16 +268,3 @@ def test_flat_and_toml_round_trip(layer: dict[str, Value], parameters: dict[str,
     read = parse_toml(to_toml(flat), "config.toml")
     assert read == flat
     assert {key: type(value) for key, value in read.items()} == {k: type(v) for k, v in flat.items()}
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "'", '"', "\\", "a\nb\r\n", "\x00\x1f\x7f\x80", "ü😀\u2028\ufeff", "# no comment", "= []", "'''"],
-)
-def test_odd_strings_survive_toml(text: str) -> None:
-    assert parse_toml(to_toml({"dataset.root": text}), "x") == {"dataset.root": text}
-
-
-def test_bad_toml_names_its_source() -> None:
-    with pytest.raises(UserError, match=r"^my\.toml is not valid TOML"):
-        parse_toml("x = ", "my.toml")
