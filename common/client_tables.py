@@ -50,23 +50,27 @@ def read_table(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[np.gen
     return _read_all(path.with_suffix(".npz"), names)
 
 
-def write_counts(path: Path, counts: npt.NDArray[np.int64], names: Sequence[str]) -> None:
+def write_counts(
+    path: Path, sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], names: Sequence[str]
+) -> None:
     """Write ``client_id``, ``num_examples`` and a column per class; the ``.npz`` has what is not 0.
 
-    Client k holds ``counts[i]`` samples of class ``classes[i]`` for i from ``offsets[k]`` to
+    Client k holds ``counts[i]`` labels of class ``classes[i]`` for i from ``offsets[k]`` to
     ``offsets[k + 1] - 1``.
 
     Parameters
     ----------
     path : Path
         The CSV file.
+    sizes : numpy.ndarray
+        int64, (clients,): their samples, which may have several labels each.
     counts : numpy.ndarray
-        int64, (clients, classes).
+        int64, (clients, classes): their labels.
     names : sequence of str
         Of the classes.
     """
     shown = evenly_spaced(len(counts))
-    rows = np.column_stack([shown, counts[shown].sum(axis=1), counts[shown]])
+    rows = np.column_stack([shown, sizes[shown], counts[shown]])
     _write_csv(path, ["client_id", "num_examples", *names], rows.tolist())
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     if len(counts) > MOST_ROWS:

@@ -169,14 +169,14 @@ def plan(
                 return compared(config, comparator) if comparator in COMPARATORS else config
 
             config = complete(shared.configure(point, configured, is_selected))
-            original = first.setdefault(_identity(config), point.name)
+            original = first.setdefault(identity(config), point.name)
             planned.append(PlannedRun(point, config, original if original != point.name else "", assignments))
     shared.check_used()
     _check_distinct([item for item in planned if item.point in selection], given)
     return planned
 
 
-def _identity(config: Config) -> tuple[tuple[str, Value], ...]:
+def identity(config: Config) -> tuple[tuple[str, Value], ...]:
     """Return what two runs have in common if one of them need not run."""
     return tuple(sorted((key, value) for key, value in config.flat().items() if not key.startswith("run.")))
 

@@ -157,7 +157,8 @@ class RoundLoop:
             current.messages = self.calls.build(
                 self.strategy.configure_train, current.number, self._shared_arrays(), cohort, in_message
             )
-            check = self.calls.check(current.messages, self.parts.participation.weights(cohort), TRAINED)
+            weights, num_working = self.parts.participation.weights(cohort), self.strategy.num_working()
+            check = self.calls.check(current.messages, weights, TRAINED, num_working)
         with self.watch.phase("reduce"):
             self._aggregate(current, check)
             current.metrics, current.worked = check.metrics, current.worked | check.worked

@@ -96,6 +96,10 @@ class Asynchronous(OnVirtualClock):
             return 1 / (self.hinge_slope * (staleness - self.hinge_bound) + 1)
         return 1.0
 
+    def num_working(self) -> int:
+        """Return how many jobs are in flight."""
+        return min(self._concurrency, len(self._clients))
+
     # The clock.
 
     def cohort(self, server_round: int) -> list[int]:

@@ -5,13 +5,13 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
 
-from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from pydantic import Field
 
 from common.clock import ClientSpeeds
 from common.errors import UserError
-from common.records import ARRAYS, CONFIG, SERVER_ROUND, Tensors
+from common.records import ARRAYS, CONFIG, SERVER_ROUND, Tensors, to_record
 from common.topologies import Topology
 from strategies._decentralised import Decentralised, Stack
 from strategies._pair_events import PairedModels, PairEvents
@@ -86,6 +86,10 @@ class A2CiD2(Decentralised, OnVirtualClock):
             chi_1, chi_2 = self.pairs.resistances()
             self.eta, self.share = 1 / (2 * math.sqrt(chi_1 * chi_2)), math.sqrt(chi_1 / chi_2) / 2
 
+    def num_working(self) -> int:
+        """Return that all workers work all the time."""
+        return self.num_clients
+
     # Who arrives.
 
     def cohort(self, server_round: int) -> list[int]:
@@ -129,6 +133,18 @@ class A2CiD2(Decentralised, OnVirtualClock):
             yield message
 
     # What happened in between.
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Replay the round; without any reply too, since workers average with each other all the same."""
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        if arrays is None:
+            model = self.update({ARRAYS: self.global_model}, server_round)
+            arrays = to_record(
+                {name: value.to(self.global_model[name].dtype) for name, value in model.items()}
+            )
+        return arrays, metrics
 
     def mix(self, server_round: int) -> dict[str, Stack]:
         """Replay the round's arrivals and averagings in their order, and return x at its end."""

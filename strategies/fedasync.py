@@ -5,8 +5,6 @@ from typing import Annotated
 from flwr.app import Message
 from pydantic import Field
 
-from common.config import Config
-from common.errors import UserError
 from common.records import ARRAYS, Payload, Tensors
 from strategies._asynchronous import Asynchronous
 
@@ -21,15 +19,6 @@ class FedAsync(Asynchronous):
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
         self._stale = 0
-
-    def check(self, config: Config) -> None:
-        """Refuse to do without replies: an update is one."""
-        super().check(config)
-        if config.failures.policy == "drop":
-            raise UserError(
-                "an update of 'fedasync' is made of one reply, so that a client that fails is a whole round:"
-                " leave failures.policy at 'raise', or choose 'fedbuff'"
-            )
 
     def before_reply(self, reply: Message) -> None:
         """Look up how old the model is that the client began with."""

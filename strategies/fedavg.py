@@ -172,6 +172,13 @@ class FedAvg(Strategy):
         """Return the clients of a round if the method chooses them; None leaves that to the scheme."""
         return None
 
+    def num_working(self) -> int:
+        """Return how many clients work at the same time, if a round has only some of them; 0: all of a round.
+
+        ``failures.max-fraction`` is a fraction of these.
+        """
+        return 0
+
     def prelude_clients(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
         """Return the clients that run ``Client.prelude`` before a round; none as a rule."""
         return ()
@@ -190,6 +197,11 @@ class FedAvg(Strategy):
         """Return the weight of a reply; a participation scheme that corrects its bias changes it."""
         return float(entries(metrics).get(PARTICIPATION_WEIGHT, 1.0)) * self.client_weight(metrics)
 
+    def weight_of(self, reply: Message) -> float:
+        """Return the weight of a reply that is still to be reduced, for what sees replies as they pass."""
+        self.before_reply(reply)
+        return self.weight(metrics_record(reply.content))
+
     def client_weight(self, metrics: MetricRecord) -> float:
         """Return what the client weighs in the objective, 1 or n_i, however it came to take part."""
         return 1.0 if self.weighting == "uniform" else float(metrics["num-examples"])  # type: ignore[arg-type]
@@ -207,7 +219,10 @@ class FedAvg(Strategy):
         return averages[ARRAYS]
 
     def before_reply(self, reply: Message) -> None:
-        """Act before a reply is prepared and averaged, such as by looking up whose it is."""
+        """Look up what the reply's weight and reduction need, such as whose it is; counts nothing.
+
+        Called before a reply is prepared and averaged, and also by ``weight_of``.
+        """
 
     def trained_from(self, reply: Message, sent: Tensors) -> Tensors:
         """Return the model that a client's training began with; by itself the one that it was sent."""

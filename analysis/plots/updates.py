@@ -72,7 +72,8 @@ def read_updates(run_dir: Path, layers: str = "") -> dict[int, dict[str, npt.NDA
         for server_round, path in update_files(run_dir).items()
     }
     if not any(updates.values()):
-        raise UserError(f"{run_dir} has recorded no updates of layers like '{layers}'")
+        of_these = f" of layers like '{layers}'" if layers else ""
+        raise UserError(f"{run_dir} has recorded no updates{of_these}")
     return updates
 
 

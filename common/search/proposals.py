@@ -13,7 +13,7 @@ Values = dict[str, Value]
 _DRAWS_PER_TRIAL = 200
 
 
-def proposals(search: Search, used: Callable[[Values], Values] = dict) -> list[Values]:
+def proposals(search: Search, meaning: Callable[[Values], Values] = dict) -> list[Values]:
     """Return the values of every trial, in order.
 
     Those of a random search are a function of its seed and the trial's number: more trials add to them.
@@ -22,8 +22,9 @@ def proposals(search: Search, used: Callable[[Values], Values] = dict) -> list[V
     ----------
     search : Search
         The search.
-    used : callable
-        Returns what of the values of a trial it has a use for; no two trials are the same in that.
+    meaning : callable
+        Returns what the values of a trial come to, such as its configuration; no two trials are the same in
+        that.
 
     Raises
     ------
@@ -33,7 +34,7 @@ def proposals(search: Search, used: Callable[[Values], Values] = dict) -> list[V
     is_grid = search.method == "grid"
     found: dict[str, Values] = {}
     for values in _all(search) if is_grid else _draws(search):
-        found.setdefault(repr(sorted(used(values).items())), values)
+        found.setdefault(repr(sorted(meaning(values).items())), values)
         if not is_grid and len(found) == search.trials:
             break
     if not is_grid and len(found) < search.trials:

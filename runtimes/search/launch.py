@@ -33,7 +33,7 @@ from runtimes.run import make_grid, saying_how_to_resume
 from runtimes.search.plan import PRUNING, Plan
 from runtimes.search.pruning import pruning
 from runtimes.search.sampling import Sampling
-from runtimes.sweep import check_one, directory_of, launch_sweep, parse_seeds
+from runtimes.sweep import check_one, directory_of, identity, launch_sweep, parse_seeds
 from server.experiment import run_experiment
 from server.interrupt import StopRequest, stop_between_runs
 from server.messages.divergence import is_divergence
@@ -55,7 +55,7 @@ def launch_search(experiment: Experiment, options: argparse.Namespace, text: str
     if (directory / SWEEP_FILE).exists():
         raise UserError(f"{directory} holds a sweep: choose another --run-dir for the search")
     plan = Plan(experiment, options)
-    sampling = Sampling(plan.search, lambda values: plan.trial(values)[0])
+    sampling = Sampling(plan.search, lambda values: dict(identity(plan.trial(values)[1])))
     known = sampling.known
     if options.list:
         _print_list(plan, known or sampling.count, directory, console)

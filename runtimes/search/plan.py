@@ -13,6 +13,7 @@ from common.rounds_scale import scale_rounds
 from common.search.table import Range
 from common.sections import Value
 from runtimes.run import configure
+from server.named_parameters import check_parameters
 
 PRUNING = "runtimes.search.pruning:Pruning"
 BUDGETS = ("local.epochs", "local.steps")
@@ -116,7 +117,9 @@ class Plan:
                 config = configure(
                     self._options, {**layers, **WITHOUT_TEST}, self._assignments, directory or "search"
                 )
-                return kept, complete(config)
+                config = complete(config)
+                check_parameters(config)
+                return kept, config
             except InapplicableKeyError as error:
                 if error.key not in kept:
                     raise

@@ -18,8 +18,8 @@ class Sampling:
     ----------
     search : Search
         The search.
-    used : callable
-        Returns what of the values of a trial it has a use for.
+    meaning : callable
+        Returns what the values of a trial come to.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Sampling:
         If Optuna is needed and not installed, or there are fewer combinations than trials.
     """
 
-    def __init__(self, search: Search, used: Callable[[Values], Values] = dict) -> None:
+    def __init__(self, search: Search, meaning: Callable[[Values], Values] = dict) -> None:
         self._search = search
         self._is_optuna = search.method == "optuna"
         if self._is_optuna and importlib.util.find_spec("optuna") is None:
@@ -42,7 +42,7 @@ class Sampling:
                 "search.method = 'optuna' needs the package optuna, which is not installed: pip install"
                 " '.[search]', or take method = 'random'"
             )
-        self.known: list[Values] = [] if self._is_optuna else proposals(search, used)
+        self.known: list[Values] = [] if self._is_optuna else proposals(search, meaning)
         self.count = search.trials if self._is_optuna else len(self.known)
 
     def propose(self, number: int, before: Sequence[Trial]) -> Values:

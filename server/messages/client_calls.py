@@ -122,8 +122,9 @@ class ClientCalls:
         messages: Mapping[int, Message],
         weights: Mapping[int, float] | None = None,
         required: Collection[str] = (NUM_EXAMPLES,),
+        num_working: int = 0,
     ) -> ReplyCheck:
-        """Return what the replies to these messages have to pass."""
+        """Return what the replies to these messages have to pass; parameters as `ReplyCheck`."""
         tolerate = self._run.parts.config.failures.policy == "drop"
         sent = {client_id: _model_in(message.content) for client_id, message in messages.items()}
         clients = self._run.parts.clients
@@ -135,6 +136,7 @@ class ClientCalls:
             nodes={client_id: message.metadata.dst_node_id for client_id, message in messages.items()},
             required=required,
             most_examples={client_id: int(clients.num_examples[client_id]) for client_id in messages},
+            num_working=num_working,
         )
 
     def _recalibrate(self, messages: Mapping[int, Message]) -> None:

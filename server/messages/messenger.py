@@ -195,16 +195,16 @@ class Messenger:
                 f"Run this one job again:\n  {command}"
             ) from None
         self._taken.note(numbers, check.metrics)
-        self._check_failures(check, len(messages), server_round)
+        self._check_failures(check, server_round)
         for failure in check.failures:
             reason = failure.reason.strip().splitlines()[-1][:_LONGEST_NOTE]
             self._progress.note(f"round {server_round}: dropped client {failure.client_id} ({reason})")
         return result
 
-    def _check_failures(self, check: ReplyCheck, cohort_size: int, server_round: int) -> None:
+    def _check_failures(self, check: ReplyCheck, server_round: int) -> None:
         fraction = self._config.failures.max_fraction
         try:
-            check_failures(check.failures, cohort_size, fraction, server_round)
+            check_failures(check.failures, check.num_working, fraction, server_round)
         except ClientFailureError as error:
             advised = self._advice(server_round, check.failures[0].reason)
             raise ClientFailureError(f"{error}\n{advised}".rstrip()) from None

@@ -39,6 +39,13 @@ class ReplyCheck:
         Metrics that a reply has to have.
     most_examples : Mapping[int, int], optional
         client id → the most examples that its reply may count.
+    num_working : int, optional
+        How many clients work at the same time, if that is more than the cohort.
+
+    Attributes
+    ----------
+    num_working : int
+        How many clients ``failures.max-fraction`` is of.
     """
 
     def __init__(
@@ -50,8 +57,10 @@ class ReplyCheck:
         nodes: Mapping[int, int] | None = None,
         required: Collection[str] = (NUM_EXAMPLES,),
         most_examples: Mapping[int, int] | None = None,
+        num_working: int = 0,
     ) -> None:
         self._cohort = cohort
+        self.num_working = max(num_working, len(cohort))
         self._content = ContentCheck(references, required, most_examples)
         self._nodes = nodes or {}
         self._tolerate = tolerate
@@ -143,7 +152,7 @@ class FailedRoundError(Exception):
 def check_failures(
     failures: Sequence[ClientFailure], cohort_size: int, max_fraction: float, server_round: int
 ) -> None:
-    """Refuse a round in which too many clients failed; a round without any reply is always refused.
+    """Refuse a round in which too many of the clients failed that work at the same time, or all of them.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from flwr.app import Message
 
 from common.errors import UserError
 from common.records import ARRAYS, Tensors, to_tensors
-from server.observers._observer import Observer, Round
+from server.observers._observer import Observer, Round, shared_parameters
 from server.participation._scheme import Feedback, FloatArray
 from server.participation._sketch import sketch
 from server.parts import Parts
@@ -19,13 +19,15 @@ class Feeds(Observer):
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
-        name = parts.config.participation.name
-        if parts.participation.scheme.remembers_updates and parts.config.model.sizes:
-            raise UserError(
-                f"participation.name '{name}' compares the changes of whole models: leave model.sizes empty"
-                ", or choose another scheme"
-            )
-        self._names = {name for name, _ in parts.evaluation.model.named_parameters()}
+        self._names: set[str] = set()
+        if parts.participation.scheme.remembers_updates:
+            scheme = f"participation.name '{parts.config.participation.name}'"
+            if parts.config.model.sizes:
+                raise UserError(
+                    f"{scheme} compares the changes of whole models: leave model.sizes empty, or choose"
+                    " another scheme"
+                )
+            self._names = shared_parameters(parts, scheme)
         self._changes: dict[int, tuple[FloatArray, float]] = {}
 
     def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:

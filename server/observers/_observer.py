@@ -6,6 +6,7 @@ from typing import Any
 
 from flwr.app import Array, Message
 
+from common.errors import UserError
 from server.parts import Parts, Run
 
 
@@ -105,3 +106,22 @@ class Observer:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` returned."""
+
+
+def shared_parameters(parts: Parts, what: str) -> set[str]:
+    """Return the names of the parameters that clients send.
+
+    Raises
+    ------
+    UserError
+        If they keep all of them, so that `what`, which looks at their changes, would see nothing.
+    """
+    names = {name for name, _ in parts.evaluation.model.named_parameters()} - set(
+        parts.clients.personal_names
+    )
+    if not names:
+        raise UserError(
+            f"{what} looks at the changes that clients send, and those of '{parts.config.method.name}' keep"
+            " the whole model: leave it out, or choose another method"
+        )
+    return names

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from common.config import Config
-from common.errors import UserError, described
+from common.errors import UnknownNameError, UserError, described
 from common.files import read_text
-from common.plugins import OBSERVER, TRACKER, find_subclass
+from common.plugins import OBSERVER, TRACKER, Kind, find_subclass, names, unknown
 from common.reading import comma_list
 from common.sections import Value
 from server.observers._observer import Observer, Round
@@ -134,11 +134,11 @@ def find_trackers(config: Config) -> dict[str, type[Tracker]]:
         If one is no tracker, or needs a package that is missing; if ``observers`` names a tracker.
     """
     for name in comma_list("observers", config.observers):
-        if issubclass(find_subclass(OBSERVER, name, Observer), Tracker):
+        if issubclass(_find(OBSERVER, name), Tracker):
             raise UserError(f"observers: '{name}' tracks the run: name it in the key tracking")
     found: dict[str, type[Tracker]] = {}
     for name in comma_list("tracking", config.tracking):
-        cls = find_subclass(TRACKER, name, Observer)
+        cls = _find(TRACKER, name)
         if not issubclass(cls, Tracker):
             raise UserError(f"tracking: '{name}' tracks nothing: name it in the key observers")
         if missing := [package for package in cls.PACKAGES if importlib.util.find_spec(package) is None]:
@@ -149,3 +149,21 @@ def find_trackers(config: Config) -> dict[str, type[Tracker]]:
             )
         found[name] = cls
     return found
+
+
+def _find(kind: Kind, name: str) -> type[Observer]:
+    """Return the class of a name; the error for one that there is not lists trackers or else the others."""
+    try:
+        return find_subclass(kind, name, Observer)
+    except UnknownNameError:
+        if ":" in name:
+            raise
+        known = [other for other in names(OBSERVER) if _is_tracker(other) == (kind is TRACKER)]
+        raise unknown(kind, name, known) from None
+
+
+def _is_tracker(name: str) -> bool:
+    try:
+        return issubclass(find_subclass(OBSERVER, name, Observer), Tracker)
+    except UserError:  # a file of somebody's that cannot be imported
+        return False

@@ -18,7 +18,7 @@ class Updates(Observer):
     Raises
     ------
     UserError
-        If no entry of the model has a name asked for.
+        If clients send no entry that has a name asked for.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -31,10 +31,16 @@ class Updates(Observer):
             name
             for name, value in state.items()
             if value.is_floating_point()
+            and name not in parts.clients.personal_names
             and (not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
         }
+        if self._rounds and not self._names and patterns:
+            raise UserError(f"analysis.update-layers: no entry that clients send is like '{patterns[0]}'")
         if self._rounds and not self._names:
-            raise UserError(f"analysis.update-layers: no entry of the model is like '{patterns[0]}'")
+            raise UserError(
+                "analysis.update-rounds looks at what clients send, and those of"
+                f" '{parts.config.method.name}' keep the whole model: leave it empty"
+            )
 
     def on_train(self, current: Round) -> None:
         """Write the changes, if the strategy made a model."""

@@ -6,8 +6,8 @@ import torch
 from flwr.app import Message
 
 from common.errors import UserError
-from common.records import ARRAYS, METRICS, to_tensors
-from server.observers._observer import Observer, Round
+from common.records import ARRAYS, to_tensors
+from server.observers._observer import Observer, Round, shared_parameters
 from server.parts import Parts
 
 
@@ -21,7 +21,7 @@ class Drift(Observer):
     Raises
     ------
     UserError
-        If clients hold models of different sizes.
+        If clients hold models of different sizes, or keep the whole model.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -31,7 +31,7 @@ class Drift(Observer):
                 "the observer 'drift' (observers, steps.rule) compares the changes of whole models: leave"
                 " model.sizes empty"
             )
-        self._names = {name for name, _ in parts.evaluation.model.named_parameters()}
+        self._names = shared_parameters(parts, "the observer 'drift' (observers, steps.rule)")
         self._reset()
 
     def _reset(self) -> None:
@@ -49,7 +49,7 @@ class Drift(Observer):
             sent = to_tensors(current.messages[client_id].content.array_records[ARRAYS])
             before = self.parts.strategy.trained_from(reply, sent)
             after = to_tensors(reply.content.array_records[ARRAYS])
-            weight = self.parts.strategy.weight(reply.content.metric_records[METRICS])
+            weight = self.parts.strategy.weight_of(reply)
             change = torch.cat(
                 [
                     (after[name].double() - value.double()).flatten()

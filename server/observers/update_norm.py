@@ -7,7 +7,10 @@ from server.observers._observer import Observer, Round
 
 
 class UpdateNorm(Observer):
-    """Adds the column ``update_norm``: the l2 norm of the change of all floating-point entries sent."""
+    """Adds the column ``update_norm``: the l2 norm of the change of all floating-point entries sent.
+
+    0 where clients keep the whole model.
+    """
 
     def on_train(self, current: Round) -> None:
         """Measure the change; a round without a model has none."""
@@ -18,4 +21,6 @@ class UpdateNorm(Observer):
             for name, value in before.items()
             if value.is_floating_point()
         ]
-        current.row["update_norm"] = float(torch.linalg.vector_norm(torch.cat(changes)))
+        current.row["update_norm"] = float(
+            torch.linalg.vector_norm(torch.cat([torch.zeros(0).double(), *changes]))
+        )

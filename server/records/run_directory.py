@@ -93,7 +93,7 @@ class RunDirectory:
         """Write what each client holds: a row per client, a column per class."""
         path = self.path / "label_distribution.csv"
         if class_names:
-            write_counts(path, counts, class_names)
+            write_counts(path, sizes, counts, class_names)
         else:  # the clients keep them for themselves
             write_table(path, {"num_examples": sizes})
 

@@ -15,7 +15,8 @@ def rows(path: Path) -> list[list[str]]:
 
 def test_few_clients_all_have_a_row(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    write_counts(path, np.array([[1, 0, 2], [1, 0, 0]]), ("ant", "bee, wasp", "cat"))
+    sizes, counts = np.array([3, 1]), np.array([[1, 0, 2], [1, 0, 0]])
+    write_counts(path, sizes, counts, ("ant", "bee, wasp", "cat"))
     assert rows(path) == [
         ["client_id", "num_examples", "ant", "bee, wasp", "cat"],
         ["0", "3", "1", "0", "2"],
@@ -25,11 +26,16 @@ def test_few_clients_all_have_a_row(tmp_path: Path) -> None:
     assert not path.with_suffix(".npz").exists()
 
 
+def test_samples_may_have_several_labels(tmp_path: Path) -> None:
+    write_counts(tmp_path / "labels.csv", np.array([2]), np.array([[5, 1]]), ("a", "b"))
+    assert rows(tmp_path / "labels.csv")[1] == ["0", "2", "5", "1"]
+
+
 def test_of_many_clients_the_table_shows_some_and_the_archive_has_all(tmp_path: Path) -> None:
     count = MOST_ROWS + 7
     counts = np.random.default_rng(0).integers(0, 3, (count, 4))
     counts[5] = 0
-    write_counts(tmp_path / "labels.csv", counts, "abcd")
+    write_counts(tmp_path / "labels.csv", counts.sum(axis=1), counts, "abcd")
     _, *shown = rows(tmp_path / "labels.csv")
     ids = [int(row[0]) for row in shown]
     assert len(ids) == len(set(ids)) == MOST_ROWS

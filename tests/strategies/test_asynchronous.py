@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from clients.base import Client
+from clients.local.training import train_locally
 from common.clock import ClientSpeeds
-from common.errors import UserError
+from common.errors import ClientFailureError, UserError
 from common.records import to_tensors
 from common.sections import Value
 from server.checkpoints.state_codec import capture_attributes, restore_attributes
@@ -209,3 +211,40 @@ def test_a_run_with_a_clock_tells_virtual_seconds(run_small: Callable[..., Path]
 @given(st.sets(st.integers(0, 12)), st.integers(0, 12))
 def test_the_nth_idle_client_is_found_without_listing_all(taken: set[int], position: int) -> None:
     assert nth_left(position, taken) == [n for n in range(30) if n not in taken][position]
+
+
+def fail_client_2(client: Client, *arguments: Any, **local: Any) -> tuple[int, float]:
+    """Stand in for ``train_locally``."""
+    if client.client_id == 2:
+        raise ArithmeticError("planted")
+    return train_locally(client, *arguments, **local)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("fedasync", {}),
+        ("fedbuff", {"method__buffer_size": 1}),
+        ("a2cid2", {"method__communication_rate": 20.0}),
+    ],
+)
+def test_a_round_whose_arrivals_all_fail_is_one_of_many(
+    method: str, options: dict[str, Any], run_small: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four clients work, and the fastest one always fails: the server's model stays, workers average."""
+    monkeypatch.setattr("clients.base.train_locally", fail_client_2)
+    clients = {"clients__count": 4, "clients__fraction": 1.0, "clock__spread": 1.0, "model__hidden": 4}
+    keys = {"method__name": method, "local__epochs": 0, "local__steps": 1, "rounds": 6, **clients, **options}
+    run = run_small(**keys, failures__policy="drop", failures__max_fraction=0.3)
+    rows = pd.read_csv(run / "metrics.csv").set_index("round")
+    losses, idle = rows["test_loss"], rows["clients"] == 0
+    assert 0 < idle.sum() < 6
+    assert losses[idle].tolist() == pytest.approx(losses.shift()[idle].tolist(), rel=1e-6)
+    assert (losses.diff().abs() > 1e-5).sum() == 6 - idle.sum()
+    assert (rows["virtual_seconds"].loc[1:] > 0).all()
+    if method == "a2cid2":
+        distance, idle = rows["consensus_distance"], idle & (rows.index > 2)
+        assert (rows["pair_averagings"][idle] > 0).all()
+        assert (distance[idle] < distance.shift()[idle]).all()
+    with pytest.raises(ClientFailureError, match=r"round \d: 1 of 4 clients failed"):
+        run_small("strict", **keys, failures__policy="drop", failures__max_fraction=0.2)

@@ -216,6 +216,14 @@ def test_keys_that_another_key_makes_useless(
         *(f"method.name=fedprox method.mu={mu}" for mu in ("0.0", "0.5", "1.0")),  # a number, not a whole one
     ]
     assert not (tmp_path / "s").exists()
+    # An alpha that is the default of another partition may stand beside this one: the run is the same.
+    grid = HEAD.replace('partition.name = "iid"', "") + "[search]\nmethod = 'grid'\n[search.keys]\n"
+    grid += "partition.name = ['iid', 'dirichlet']\n"
+    assert search(grid + "partition.alpha = [0.1, 0.5, 2.0]", "--list") == 0
+    assert [line.partition("new  ")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "partition.name=iid",
+        *(f"partition.name=dirichlet partition.alpha={alpha}" for alpha in (0.1, 0.5, 2.0)),
+    ]
     assert search(HEAD + "[search]\nmethod = 'grid'\n[search.keys]\nmethod.mu = [0.1]") == 2
     assert "method.mu" in capsys.readouterr().err
 

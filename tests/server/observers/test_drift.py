@@ -10,13 +10,19 @@ from torch import nn
 from common.errors import UserError
 from common.records import ARRAYS
 from server.observers import Round
+from server.observers._feedback import Feeds
 from server.observers.drift import Drift
+from server.observers.update_norm import UpdateNorm
+from server.participation.norm_proportional import NormProportional
+from strategies.afl import AFL
 from strategies.fedavg import FedAvg
 from tests.conftest import Runner, small_config
 from tests.strategies.messages import make_message, make_reply, record
 
 
-def drift_of(changes: list[list[float]], weights: list[int] | None = None) -> float | None:
+def drift_of(
+    changes: list[list[float]], weights: list[int] | None = None, strategy: FedAvg | None = None
+) -> float | None:
     """Return what the observer writes for clients that changed a weight, and a buffer by much more."""
     start = torch.ones(1, len(changes[0]))
     clients = dict(enumerate(changes, start=1))
@@ -24,8 +30,10 @@ def drift_of(changes: list[list[float]], weights: list[int] | None = None) -> fl
         SimpleNamespace(  # type: ignore[arg-type]
             config=SimpleNamespace(model=SimpleNamespace(sizes="")),
             evaluation=SimpleNamespace(model=nn.Linear(len(changes[0]), 1, bias=False)),
-            clients=SimpleNamespace(client_ids={10 + client_id: client_id for client_id in clients}),
-            strategy=FedAvg(),
+            clients=SimpleNamespace(
+                client_ids={10 + client_id: client_id for client_id in clients}, personal_names=()
+            ),
+            strategy=strategy or FedAvg(),
         )
     )
     current = Round(1, messages={client_id: make_message(10 + client_id) for client_id in clients})
@@ -54,6 +62,13 @@ def test_ratios_in_closed_form() -> None:
     assert drift_of([[1.0], [-1.0]]) is None
 
 
+def test_weights_that_a_method_gives_its_clients_are_those_of_the_replies_own_client() -> None:
+    """It looks up whose reply it has when it reduces it, which is after the observer has seen it."""
+    strategy = AFL()
+    strategy._clients, strategy._weights = {11: 1, 12: 2}, {1: 3.0, 2: 1.0}
+    assert drift_of([[2.0, 0], [0, 2.0]], strategy=strategy) == pytest.approx(1.6, abs=1e-12)
+
+
 def test_a_run_halves_its_steps_where_models_drift(run_small: Runner) -> None:
     """Each decision follows from the columns: the mean drift of two rounds against the threshold."""
     values = {"model__name": "linear", "local__epochs": 0, "local__steps": 16, "schedule__name": "constant"}
@@ -73,3 +88,19 @@ def test_models_of_several_sizes_are_refused() -> None:
     config = small_config(observers="drift", model__sizes="width:1.0,width:0.5")
     with pytest.raises(UserError, match=r"'drift' .* leave model\.sizes empty"):
         Drift(SimpleNamespace(config=config))  # type: ignore[arg-type]
+
+
+def test_clients_that_send_nothing_are_refused() -> None:
+    """So are schemes that go by changes; the global model of ``local-only`` moves by 0."""
+    parts = SimpleNamespace(
+        config=small_config(method__name="local-only", participation__name="norm-proportional"),
+        evaluation=SimpleNamespace(model=nn.Linear(1, 1)),
+        clients=SimpleNamespace(personal_names=("weight", "bias")),
+        participation=SimpleNamespace(scheme=NormProportional()),
+    )
+    for observer, named in ((Drift, "the observer 'drift'"), (Feeds, "participation.name 'norm-prop")):
+        with pytest.raises(UserError, match=f"^{named}.* those of 'local-only' keep the whole model: leave"):
+            observer(parts)  # type: ignore[arg-type]
+    current = Round(1)
+    UpdateNorm(parts).on_train(current)  # type: ignore[arg-type]
+    assert current.row == {"update_norm": 0}

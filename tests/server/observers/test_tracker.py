@@ -240,7 +240,11 @@ def test_a_missing_package_is_one_line_before_anything_starts(
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"tracking": "tensorbord"}, "did you mean 'tensorboard'"),
+        (
+            {"tracking": "tensorbord"},
+            r"no 'tensorbord'; did you mean 'tensorboard'\? \(available: mlflow, tensorboard, wandb\)$",
+        ),
+        ({"observers": "drifts"}, r"did you mean 'drift'\? \(available: drift, profile, update-norm\)$"),
         ({"tracking": "update-norm"}, "tracks nothing: name it in the key observers"),
         ({"tracking": "wandb,,mlflow"}, "empty name"),
         ({"tracking": "wandb,wandb"}, "twice"),
