@@ -229,6 +229,11 @@ def run_describe(message: Message, context: Context) -> RecordDict:
             f"method.name '{client.worker.config.method.name}' needs classes, and the targets of dataset"
             f" '{client.worker.dataset.name}' are numbers: use another method"
         )
+    if client.NEEDS_ONE_LABEL and client.worker.dataset.target_shape:
+        raise UserError(
+            f"method.name '{client.worker.config.method.name}' needs one label per sample, and dataset"
+            f" '{client.worker.dataset.name}' has one per position: use another method, or other data"
+        )
     client.validate()
     if client.assumes_sgd():
         require_plain_sgd(client.worker.config.optimizer, client.worker.config.method.name)

@@ -13,7 +13,6 @@ from clients._class_prior import log_prior
 from clients.base import Client
 from clients.local.batches import Batch
 from clients.local.incoming import Section
-from common.errors import UserError
 from common.records import Tensors
 
 
@@ -24,13 +23,10 @@ class BalancedSoftmax(Client):
     (``global``, which the server sends). With ``local``, classes that a client lacks are not unlearnt there.
     """
 
+    NEEDS_ONE_LABEL = True
+
     tau: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     prior: Literal["local", "global"] = "local"
-
-    def validate(self) -> None:
-        """Refuse data with a label per position: their classes are not counted."""
-        if self.worker.dataset.target_shape:
-            raise UserError("balanced-softmax needs one label per sample")
 
     def receives(self) -> dict[str, Section]:
         """Return the classes' counts, if they are to be all clients'."""

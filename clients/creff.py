@@ -8,7 +8,6 @@ import torch
 from clients._class_gradients import class_gradients
 from clients.base import Client
 from clients.local.incoming import Section
-from common.errors import UserError
 from common.records import Payload, Tensors
 from models.classifier import as_classifier
 from models.heads.realignment import head_entries
@@ -23,12 +22,11 @@ class CReFF(Client):
     """
 
     NEEDS_CLASSES = True
+    NEEDS_ONE_LABEL = True
 
     def validate(self) -> None:
-        """Refuse models without a head, and data with a label per position."""
+        """Refuse models without a head."""
         as_classifier(self.worker.model)
-        if self.worker.dataset.target_shape:
-            raise UserError("creff needs one label per sample")
 
     def receives(self) -> dict[str, Section]:
         """Return the averaged head."""

@@ -40,6 +40,7 @@ class FedETF(Client):
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.alternation-epochs": 1}
 
+    NEEDS_ONE_LABEL = True
     NEEDS: ClassVar[Mapping[str, Needs]] = {
         name: Needs("variant", ("fedetf",))
         for name in ("fine_tuning_epochs", "alternations", "alternation_epochs")
@@ -57,9 +58,7 @@ class FedETF(Client):
         return {"model.features": "batch-normalized" if parameters["variant"] == "etf-dr" else "normalized"}
 
     def validate(self) -> None:
-        """Refuse data with a label per position, and a model that does not go with the frame."""
-        if self.worker.dataset.target_shape:
-            raise UserError("fedetf needs one label per sample: set dataset.task = 'next-character'")
+        """Refuse a model that does not go with the frame."""
         classifier = as_classifier(self.worker.model).classifier
         check_frame(classifier.out_features, classifier.in_features)
         expected = self.defaults({"variant": self.variant})["model.features"]

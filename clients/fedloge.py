@@ -16,7 +16,6 @@ from clients.hooks import Predictor
 from clients.local.batches import Batch
 from clients.local.incoming import Section
 from clients.local.optimizers import make_optimizer, set_learning_rate
-from common.errors import UserError
 from common.parameters import Needs
 from common.randomness import torch_generator
 from common.records import Payload, Tensors
@@ -56,6 +55,7 @@ class FedLoGe(Client):
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.head-steps": 20}
     KEEPS = ("local-head",)
     STEPS_STACKS = True
+    NEEDS_ONE_LABEL = True
     NEEDS: ClassVar[Mapping[str, Needs]] = {
         "head_dropout": Needs("head", DROPOUTS),
         "paper_bias": Needs("inference", ("paper",)),
@@ -72,9 +72,7 @@ class FedLoGe(Client):
     kappa: Annotated[float, Field(gt=0, le=1e6)] = 1.7
 
     def validate(self) -> None:
-        """Refuse data with a label per position, and a model with too few features for the head."""
-        if self.worker.dataset.target_shape:
-            raise UserError("fedloge needs one label per sample: set dataset.task = 'next-character'")
+        """Refuse a model with too few features for the head."""
         if self.head in ("sse-c", *DENSE_FRAMES):
             classifier = as_classifier(self.worker.model).classifier
             check_frame(classifier.out_features, classifier.in_features)

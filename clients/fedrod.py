@@ -13,7 +13,6 @@ from clients.base import Client
 from clients.hooks import Predictor
 from clients.local.batches import Batch
 from clients.local.optimizers import make_optimizer, set_learning_rate
-from common.errors import UserError
 from common.records import Payload, Tensors
 from models.classifier import as_classifier
 
@@ -29,14 +28,13 @@ class FedRoD(Client):
 
     KEEPS = ("personal-head",)
     STEPS_STACKS = True
+    NEEDS_ONE_LABEL = True
 
     head_aggregation: Literal["examples", "class-wise"] = "examples"
 
     def validate(self) -> None:
-        """Refuse models without a head, and data with a label per position."""
+        """Refuse models without a head."""
         as_classifier(self.worker.model)
-        if self.worker.dataset.target_shape:
-            raise UserError("fedrod needs one label per sample")
 
     def init_state(self) -> Payload:
         """Return a personal head of zeros."""

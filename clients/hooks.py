@@ -41,6 +41,9 @@ class Hooks(Job):
     NEEDS_CLASSES: ClassVar[bool] = False
     """Whether the method counts, weighs or compares classes, so that targets cannot be numbers."""
 
+    NEEDS_ONE_LABEL: ClassVar[bool] = False
+    """Whether the method is for samples with one label each, not for texts with one per position."""
+
     NEEDS_ONE_RATE: ClassVar[bool] = False
     """Whether the method computes with the learning rate of the round, which must then not change in it."""
 

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from clients.base import Client
 from clients.hooks import Predictor
-from common.errors import UserError
 from common.parameters import Needs
 from common.randomness import numpy_generator
 from common.sections import Positive
@@ -33,16 +32,12 @@ class KnnPer(Client):
 
     NEEDS: ClassVar[Mapping[str, Needs]] = {"validation_share": Needs("fixed_mix", (-1.0,))}
     NEEDS_CLASSES = True
+    NEEDS_ONE_LABEL = True
 
     neighbours: Positive = 10
     scale: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     fixed_mix: Annotated[float, Field(ge=-1, le=1)] = -1.0
-
-    def validate(self) -> None:
-        """Refuse data with a label per position: the store holds one label per sample."""
-        if self.worker.dataset.target_shape:
-            raise UserError("knn-per needs one label per sample: set dataset.task = 'next-character'")
 
     def personal_predictor(self) -> Predictor:
         """Build the store, choose lam, and return the log-probabilities' function."""

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from clients.base import Client
 from clients.local.batches import Batch
-from common.errors import UserError
 from common.records import ARRAYS, Payload, Tensors
 from common.sections import Positive
 from models.classifier import as_classifier, embed_with
@@ -24,14 +23,10 @@ class Moon(Client):
 
     DEFAULTS: ClassVar = {"model.projection": 256}
     KEEPS: ClassVar = {"previous-*": "model"}
+    NEEDS_ONE_LABEL = True
     mu: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 0.5
     previous_models: Positive = 1
-
-    def validate(self) -> None:
-        """Refuse data with a label per position: l_con compares one representation per sample."""
-        if self.worker.dataset.target_shape:
-            raise UserError("moon needs one label per sample: set dataset.task = 'next-character'")
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return cross-entropy plus mu l_con."""

@@ -31,18 +31,20 @@ class RatioLoss(Client):
     of which the others' gradients vanish has an unbounded one; the bound is ours.
     """
 
+    NEEDS_ONE_LABEL = True
+
     alpha: NonNegativeFloat = 1.0
     beta: NonNegativeFloat = 0.1
     auxiliary_samples: Positive = 10
     largest_ratio: Annotated[float, Field(ge=0)] = 100.0
 
     def validate(self) -> None:
-        """Refuse data without a set that all clients know, and with a label per position."""
+        """Refuse models without a head, and data without a set that all clients know."""
         as_classifier(self.worker.model)
-        if self.worker.config.partition.name == "node" or self.worker.dataset.target_shape:
+        if self.worker.config.partition.name == "node":
             raise UserError(
-                "ratio-loss needs one label per sample, and an auxiliary set that all clients know: choose"
-                " another partition than 'node', or another method"
+                "ratio-loss needs an auxiliary set that all clients know: choose another partition than"
+                " 'node', or another method"
             )
 
     def begin_round(self) -> None:

@@ -32,7 +32,8 @@ def check_cohort(method: str, parameters: Mapping[str, Any], cohort_size: int) -
     """Refuse parameters that a cohort is too small for.
 
     Krum needs n >= 2 f + 3 replies for f malicious clients (Blanchard et al., NeurIPS 2017), Bulyan
-    n >= 4 f + 3 (El Mhamdi et al., ICML 2018); without malicious clients any cohort will do.
+    n >= 4 f + 3 (El Mhamdi et al., ICML 2018). Flower's Krum does without that where f = 0, its Bulyan does
+    not.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def check_cohort(method: str, parameters: Mapping[str, Any], cohort_size: int) -
     malicious, selected = parameters.get("num_malicious_nodes", 0), parameters.get("num_nodes_to_select", 1)
     cohort = f"clients.count and clients.fraction make cohorts of {cohort_size}"
     needed = _FACTOR.get(method, 0) * malicious + 3
-    if malicious and cohort_size < needed:
+    if (malicious or method == "flwr:Bulyan") and cohort_size < needed:
         raise UserError(
             f"method.num-malicious-nodes = {malicious} of '{method}' needs {needed} clients or more: {cohort}"
         )

@@ -49,7 +49,8 @@ class Arrays:
     client_names : sequence of str
         The clients that integers number from 0, largest first; empty: clients are named by what they are.
     num_tokens : int
-        Of tokens whose targets are classes: how many there are. 0: tokens and targets are numbered alike.
+        Of tokens whose targets are classes: how many there are. 0: targets are tokens, too, unless they are
+        texts, or there are fewer `class_names` than tokens.
     test_fraction : float
         Share of the training samples that become the test set where `test` is None; the seed decides which.
 
@@ -110,8 +111,17 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
             f"{len(splits['test'])} of {len(whole)} samples are the test set (dataset.test-fraction)"
         )
     num_classes = 0 if targets.are_numbers else len(targets.class_names)
-    if kind == "tokens" and num_classes and not arrays.num_tokens:  # tokens and labels are numbered alike
-        num_classes = max(num_classes, 1 + max(int(values.max()) for values in inputs.values()))
+    num_tokens = arrays.num_tokens
+    if kind == "tokens" and num_classes and not num_tokens:
+        count = 1 + max(int(values.max()) for values in inputs.values())
+        if not targets.are_indices or (arrays.class_names and count > num_classes):
+            num_tokens = count
+        elif count > num_classes:  # targets are tokens, not all of which need be among them
+            num_classes = count
+            remarks.append(
+                f"the targets are taken for tokens, of which there are {count}: if they are classes, name"
+                " them (dataset.classes)"
+            )
     names = (*targets.class_names, *map(str, range(len(targets.class_names), num_classes)))
     dataset = Dataset(
         name=name,
@@ -126,7 +136,7 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
         remarks=tuple(remarks),
         kind=kind,
         encoder=arrays.encoder,
-        num_tokens=arrays.num_tokens,
+        num_tokens=num_tokens,
     )
     _check(dataset, request)
     if request.num_clients and client_names:

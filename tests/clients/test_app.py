@@ -182,3 +182,18 @@ def test_each_node_holds_what_lies_in_its_own_folder(tmp_path: Path) -> None:
         description = run_describe(message, context).metric_records[METRICS]
         assert description["client-id"] == client_id
         assert description["label-counts"] == [counts["cat"], counts["dog"]]
+
+
+@pytest.mark.parametrize("method", ["moon", "knn-per", "fedetf", "fedloge", "creff", "fedrod", "ratio-loss"])
+def test_methods_for_one_label_per_sample_say_so(method: str, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        np.savez(tmp_path / f"{part}.npz", inputs=np.eye(6, 4, dtype=int), targets=np.eye(6, 4, dtype=int))
+    keys: dict[str, Value] = {"dataset.name": "npz", "dataset.kind": "tokens", "dataset.root": str(tmp_path)}
+    keys |= {"partition.name": "iid", "clients.count": 1, "model.name": "char-lstm", "model.hidden": 4}
+    config = Config.from_flat(merge({**keys, "method.name": method}))
+    assume_task_identity()
+    ask = Message(RecordDict({CONFIG: ConfigRecord()}), dst_node_id=2, message_type="query.describe")
+    reason = app(ask, make_context(0, 1, config.flat(), 2)).error.reason
+    assert reason.startswith(
+        f"method.name '{method}' needs one label per sample, and dataset 'npz' has one per"
+    )

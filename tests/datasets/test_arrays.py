@@ -84,6 +84,18 @@ def test_tokens_and_labels_per_position() -> None:
     assert (each.num_classes, each.target_shape) == (7, (3,))
 
 
+def test_classes_of_texts_are_no_tokens() -> None:
+    """Targets that are texts are none, nor are numbers with fewer names than there are tokens."""
+    tokens = np.array([[0, 4, 2], [1, 1, 3]])
+    for targets, names in ((["sad", "glad"], ()), ([1, 0], ("glad", "sad"))):
+        data = loaded((tokens, targets), kind="tokens", class_names=names)
+        assert (data.num_classes, data.num_tokens, data.class_names) == (2, 5, ("glad", "sad"))
+        assert data.train.targets.tolist() == [1, 0]
+    alike = loaded((tokens, [1, 0]), kind="tokens", class_names="abcdef")
+    assert (alike.num_classes, alike.num_tokens) == (6, 0)
+    assert "taken for tokens, of which there are 5" in loaded((tokens, [1, 0]), kind="tokens").remarks[0]
+
+
 class Samples(torch.utils.data.Dataset[Any]):
     def __len__(self) -> int:
         return 6

@@ -52,6 +52,7 @@ NONSENSE = [
     (["method.name=flwr:Krum", "method.num-malicious-nodes=-1"], "method.num-malicious-nodes must be"),
     (["method.name=flwr:Krum", "method.num-malicious-nodes=5"], "needs 13 clients or more"),
     (["method.name=flwr:Bulyan", "method.num-malicious-nodes=1"], "needs 7 clients or more"),
+    (["method.name=flwr:Bulyan", "clients.count=4"], "needs 3 clients or more"),
     (["method.name=flwr:MultiKrum", "method.num-nodes-to-select=9"], "method.num-nodes-to-select = 9"),
     (["method.name=flwr:FedTrimmedAvg", "method.beta=0.7"], "method.beta must be less than 0.5"),
     (["method.name=flwr:FedAdam", "method.beta-1=2.0"], "method.beta-1 must be less than 1"),
