@@ -22,17 +22,12 @@ _NO_NOISE = {"feature_noise": 0.0, "feature_noise_overflow": "wrap", "feature_no
 
 def open_dataset(config: Config, data_root: str = "") -> Dataset:
     """Load the run's data set from `data_root`, by default ``dataset.root``."""
-    # A node with data of its own keeps all of its natural clients: they are one client of the run.
     if config.partition.name == "node" and config.dataset.imbalance_factor < 1:
         raise UserError(
             "dataset.imbalance-factor makes one training set long-tailed before it is dealt to clients, and"
             " with partition 'node' each has its own: leave it at 1"
         )
-    natural_clients = config.dataset.natural_clients or config.clients.count
-    keeps_all = config.partition.name == "node"
-    if config.dataset.name != "shakespeare" and not config.dataset.natural_clients:
-        keeps_all |= config.partition.name != "natural"  # clients are not asked for
-    num_clients = None if keeps_all else natural_clients
+    num_clients = num_natural_clients(config)
     clean = config.dataset.model_copy(update=_NO_NOISE)  # runs with noise of any kind share the clean data
     with seeded_globally(torch_seed(config.seed, "data")):  # for code that draws from no other generator
         root = data_root or config.dataset.root
@@ -54,6 +49,16 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
     if config.dataset.feature_noise > 0:
         return with_feature_noise(dataset, config.dataset, PartitionScheme.of(config))
     return dataset
+
+
+def num_natural_clients(config: Config) -> int | None:
+    """Return how many of the clients that data come from a run keeps, the largest; None: all of them."""
+    if config.partition.name == "node":  # they are one client of the run
+        return None
+    if config.dataset.natural_clients:
+        return config.dataset.natural_clients
+    is_cut = config.dataset.name == "shakespeare" or config.partition.name == "natural"
+    return config.clients.count if is_cut else None
 
 
 def open_clean_dataset(config: Config) -> Dataset:

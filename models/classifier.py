@@ -39,7 +39,10 @@ class Classifier(nn.Module, ABC):
 
     def embed(self, x: Tensor) -> Tensor:
         """Return what the head sees, of shape (..., ``classifier.in_features``)."""
-        features = self.features(x)
+        return self.projected(self.features(x))
+
+    def projected(self, features: Tensor) -> Tensor:
+        """Return what the head sees of features: their projection, if there is one."""
         return features if self.projection is None else self.projection(features)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def derive(
     config: Config,
     comparator: str,
     client_sizes: Callable[[], Sequence[int]],
-    has_natural_clients: Callable[[], bool] = lambda: False,
+    keeps_natural_clients: Callable[[], bool] = lambda: False,
 ) -> Config:
     """Return the configuration of a comparator; deriving it again changes nothing.
 
@@ -44,8 +44,8 @@ def derive(
         One of `COMPARATORS`.
     client_sizes : callable
         Gives the number of training samples of every client; asked for only if the result depends on it.
-    has_natural_clients : callable
-        Says whether the data come from clients of their own, of which as many are kept as there are clients.
+    keeps_natural_clients : callable
+        Says whether the data are those of as many clients that data come from as there are clients.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def derive(
     if comparator == LOCAL_ONLY:
         return Config.from_flat(set_back(_local_only(config)))
     if comparator == CENTRALIZED:
-        return Config.from_flat(set_back(_centralized(config, client_sizes, has_natural_clients)))
+        return Config.from_flat(set_back(_centralized(config, client_sizes, keeps_natural_clients)))
     raise UserError(
         f"there is no comparator '{comparator}'{nearest(comparator, COMPARATORS)}"
         f" (available: {', '.join(COMPARATORS)})"
@@ -79,7 +79,7 @@ def steps_per_round(config: Config, client_sizes: Callable[[], Sequence[int]]) -
 
 
 def _centralized(
-    config: Config, client_sizes: Callable[[], Sequence[int]], has_natural_clients: Callable[[], bool]
+    config: Config, client_sizes: Callable[[], Sequence[int]], keeps_natural_clients: Callable[[], bool]
 ) -> dict[str, Value]:
     if config.partition.name == "node":
         raise UserError(
@@ -90,7 +90,7 @@ def _centralized(
             "the comparator 'centralized' cannot pool the data: with dataset.client-noise each client sees"
             " its own noise"
         )
-    values = config.flat()
+    values = _whole_model(config)
     for section, name in (("method", "fedavg"), ("partition", "iid"), ("participation", "uniform")):
         values = _reset(values, section) | {f"{section}.name": name}
     # Nobody is late where there is one client, and nothing is to be kept from the server.
@@ -111,18 +111,26 @@ def _centralized(
         values |= {f"steps.{key}": value for key, value in rule.for_pooled_clients(cohort).items()}
     parts = [part.split(":") for part in config.local.phases.split(",") if part.strip()]
     values["local.phases"] = ",".join(":".join(str(cohort * int(n)) for n in part) for part in parts)
-    if config.clients.count > 1 and not config.dataset.natural_clients and has_natural_clients():
+    if config.clients.count > 1 and not config.dataset.natural_clients and keeps_natural_clients():
         values["dataset.natural-clients"] = config.clients.count
     return values
 
 
 def _local_only(config: Config) -> dict[str, Value]:
-    values = _reset(_reset(config.flat(), "method"), "privacy") | {"method.name": LOCAL_ONLY}
+    values = _reset(_reset(_whole_model(config), "method"), "privacy") | {"method.name": LOCAL_ONLY}
     if config.clients.evaluate_fraction == 0:  # what the clients learn shows in their own accuracy alone
         values["clients.evaluate-fraction"] = 1.0
+    # Nothing of the model is sent that could be recorded.
+    values |= {"analysis.similarity-rounds": "", "analysis.update-rounds": ""}
     if config.stop.metric != "train_loss":  # the global model never improves: patience would end the run
         values["stop.patience"] = 0
     return values
+
+
+def _whole_model(config: Config) -> dict[str, Value]:
+    """Return the configuration with one model for all, that of the server, without early exits."""
+    values = {key: value for key, value in config.flat().items() if key != "model.exits"}
+    return {**values, "model.sizes": ""} if config.model.sizes else config.flat()
 
 
 def _reset(values: Mapping[str, Value], section: str) -> dict[str, Value]:

@@ -18,7 +18,7 @@ from common.files import expanded
 from common.plugins import use_folders
 from common.round_list import RoundList
 from common.topologies import Topology
-from datasets.configured import open_dataset
+from datasets.configured import num_natural_clients, open_dataset
 from datasets.dataset import Dataset
 from datasets.partition_report import partition_sha256, write_partition
 from datasets.partition_scheme import partition_clients
@@ -191,9 +191,9 @@ def client_sizes(config: Config) -> list[int]:
     return list(map(int, partition_clients(config, open_dataset(config)).sizes))
 
 
-def has_natural_clients(config: Config) -> bool:
-    """Whether the run's data come from clients of their own."""
-    return open_dataset(config).train.clients is not None
+def keeps_natural_clients(config: Config) -> bool:
+    """Whether the run's data are those of some of the clients that data come from."""
+    return num_natural_clients(config) is not None and open_dataset(config).train.clients is not None
 
 
 def _check_state(strategy: FedAvg) -> None:

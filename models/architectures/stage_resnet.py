@@ -154,7 +154,9 @@ class StageResNet(MultiExit):
         """Return the logits of every exit, and last those of the model's own head."""
         taps, last = self._run(x)
         outputs = [head(seen) for head, seen in zip(self.exits, taps, strict=True)]
-        return outputs if self._ends_at_exit else [*outputs, self.classifier(last.mean(dim=(2, 3)))]
+        if self._ends_at_exit:
+            return outputs
+        return [*outputs, self.classifier(self.projected(last.mean(dim=(2, 3))))]
 
     def _run(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return what the exits see, and the output of the last block."""

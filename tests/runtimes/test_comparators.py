@@ -1,5 +1,7 @@
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common.config import Config
@@ -149,6 +151,35 @@ def test_methods_and_partitions_have_one_ceiling() -> None:
         "centralized", no_sizes,
     )  # fmt: skip
     assert first.flat() == second.flat()
+
+
+@pytest.mark.parametrize("comparator", ["centralized", "local-only"])
+def test_with_sizes_all_train_the_whole_model(comparator: str) -> None:
+    sizes = {"model__name": "stage-resnet", "model__exits": "3", "model__sizes": "d1,d2"}
+    derived = derive(
+        federated(method__name="scalefl", model__size_assignment="shuffled", **sizes),
+        comparator,
+        no_sizes,
+    )
+    assert derived.model == federated(model__name="stage-resnet").model
+
+
+def test_what_clients_would_have_to_send_is_not_recorded_of_those_that_send_nothing() -> None:
+    recording = federated(analysis__similarity_rounds="1", analysis__update_rounds="1", analysis__images=9)
+    assert derive(recording, "local-only", no_sizes).analysis == federated().analysis
+    assert derive(recording, "centralized", no_sizes).analysis == recording.analysis
+
+
+@pytest.mark.parametrize(("partition", "expected"), [("natural", 2), ("iid", 0)])
+def test_only_where_clients_are_natural_ones_are_some_left_out(
+    partition: str, expected: int, tmp_path: Path
+) -> None:
+    for part in ("train", "test"):
+        owners = np.array(["a", "b", "c", "c"])
+        np.savez(tmp_path / f"{part}.npz", inputs=np.eye(4), targets=np.arange(4) % 2, clients=owners)
+    data = {"dataset.name": "npz", "dataset.root": str(tmp_path), "partition.name": partition}
+    config = make_config({**data, "clients.count": 2, "local.epochs": 0, "local.steps": 1})
+    assert compared(config, "centralized").dataset.natural_clients == expected
 
 
 def test_a_wrong_comparator() -> None:

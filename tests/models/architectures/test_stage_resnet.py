@@ -177,6 +177,16 @@ def test_a_projection_goes_with_the_depths() -> None:
         model.submodel("w0.5")
 
 
+@pytest.mark.parametrize(
+    "head", [{"projection": 4}, {"features": "normalized"}, {"features": "batch-normalized"}]
+)
+def test_the_last_output_is_that_of_the_forward_pass(head: dict[str, object]) -> None:
+    """Statistics are estimated with all outputs, so that those behind the last block are, too."""
+    model = small(blocks="1-1-1-1", exits="2", **head).eval()
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(model.outputs(images)[-1], model(images))  # type: ignore[operator]
+
+
 def test_other_models_have_no_submodels() -> None:
     with pytest.raises(UserError, match="cannot be cut into sub-models; 'stage-resnet' and"):
         parse_sizes(build_model("mlp", (1, 8, 8), 10), "1")
