@@ -24,6 +24,7 @@ from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
 from tests.conftest import Runner, example_of, small_config
+from tests.pretended_gpu import pretended_gpu
 from tests.rows import untimed
 
 METHODS = [*available_methods(), *available_flower_strategies()]
@@ -262,6 +263,14 @@ def test_a_client_that_raises_ends_the_run_loudly(
 def test_received_payload_is_never_written_to(method: str, reference: Reference) -> None:
     assert len(reference.unchanged) >= 2 * 2 + 1
     assert all(reference.unchanged)
+
+
+def test_on_a_gpu_everything_is_where_it_has_to_be(
+    method: str, reference: Reference, run_small: Runner
+) -> None:
+    with pretended_gpu():
+        found = run_small(device="cuda", runtime__stack=1, **{**options(method), "rounds": 2})
+    assert model_hash(found) == model_hash(reference.directory)
 
 
 @pytest.fixture(scope="module")
