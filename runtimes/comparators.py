@@ -111,7 +111,7 @@ def _centralized(
         values |= {f"steps.{key}": value for key, value in rule.for_pooled_clients(cohort).items()}
     parts = [part.split(":") for part in config.local.phases.split(",") if part.strip()]
     values["local.phases"] = ",".join(":".join(str(cohort * int(n)) for n in part) for part in parts)
-    if config.clients.count > 1 and not config.dataset.natural_clients and keeps_natural_clients():
+    if not config.dataset.natural_clients and keeps_natural_clients():
         values["dataset.natural-clients"] = config.clients.count
     return values
 

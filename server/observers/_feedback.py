@@ -8,7 +8,7 @@ from flwr.app import Message
 
 from common.errors import UserError
 from common.records import ARRAYS, Tensors, to_tensors
-from server.observers._observer import Observer, Round, shared_parameters
+from server.observers._observer import Observer, Round, nothing_sent, shared_parameters
 from server.participation._scheme import Feedback, FloatArray
 from server.participation._sketch import sketch
 from server.parts import Parts
@@ -27,7 +27,9 @@ class Feeds(Observer):
                     f"{scheme} compares the changes of whole models: leave model.sizes empty, or choose"
                     " another scheme"
                 )
-            self._names = shared_parameters(parts, scheme)
+            self._names = shared_parameters(parts)
+            if not self._names:
+                raise UserError(f"{scheme} {nothing_sent(parts)}: choose another scheme, or another method")
         self._changes: dict[int, tuple[FloatArray, float]] = {}
 
     def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:

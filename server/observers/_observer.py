@@ -6,7 +6,6 @@ from typing import Any
 
 from flwr.app import Array, Message
 
-from common.errors import UserError
 from server.parts import Parts, Run
 
 
@@ -108,20 +107,13 @@ class Observer:
         """Restore what ``state`` returned."""
 
 
-def shared_parameters(parts: Parts, what: str) -> set[str]:
-    """Return the names of the parameters that clients send.
+def shared_parameters(parts: Parts) -> set[str]:
+    """Return the names of the parameters that clients send; none if they keep the whole model."""
+    names = {name for name, _ in parts.evaluation.model.named_parameters()}
+    return names - set(parts.clients.personal_names)
 
-    Raises
-    ------
-    UserError
-        If they keep all of them, so that `what`, which looks at their changes, would see nothing.
-    """
-    names = {name for name, _ in parts.evaluation.model.named_parameters()} - set(
-        parts.clients.personal_names
-    )
-    if not names:
-        raise UserError(
-            f"{what} looks at the changes that clients send, and those of '{parts.config.method.name}' keep"
-            " the whole model: leave it out, or choose another method"
-        )
-    return names
+
+def nothing_sent(parts: Parts) -> str:
+    """Return why something sees nothing where ``shared_parameters`` are none, to follow its name."""
+    method = parts.config.method.name
+    return f"looks at what clients send, and those of '{method}' keep the whole model"

@@ -8,8 +8,8 @@ from common.errors import UserError
 from common.files import write_atomic
 from common.records import to_tensors
 from common.round_list import RoundList
-from server.observers._observer import Observer, Round
-from server.parts import Parts
+from server.observers._observer import Observer, Round, nothing_sent, shared_parameters
+from server.parts import Parts, Run
 
 
 class Updates(Observer):
@@ -34,13 +34,15 @@ class Updates(Observer):
             and name not in parts.clients.personal_names
             and (not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
         }
-        if self._rounds and not self._names and patterns:
+        self._is_blind = bool(self._rounds) and not shared_parameters(parts)
+        if self._rounds and not self._names and not self._is_blind:
             raise UserError(f"analysis.update-layers: no entry that clients send is like '{patterns[0]}'")
-        if self._rounds and not self._names:
-            raise UserError(
-                "analysis.update-rounds looks at what clients send, and those of"
-                f" '{parts.config.method.name}' keep the whole model: leave it empty"
-            )
+
+    def start(self, run: Run) -> None:
+        """Say where there is nothing to record."""
+        super().start(run)
+        if self._is_blind:
+            run.progress.note(f"analysis.update-rounds {nothing_sent(self.parts)}: nothing is recorded")
 
     def on_train(self, current: Round) -> None:
         """Write the changes, if the strategy made a model."""

@@ -7,8 +7,8 @@ from flwr.app import Message
 
 from common.errors import UserError
 from common.records import ARRAYS, to_tensors
-from server.observers._observer import Observer, Round, shared_parameters
-from server.parts import Parts
+from server.observers._observer import Observer, Round, nothing_sent, shared_parameters
+from server.parts import Parts, Run
 
 
 class Drift(Observer):
@@ -21,7 +21,8 @@ class Drift(Observer):
     Raises
     ------
     UserError
-        If clients hold models of different sizes, or keep the whole model.
+        If clients hold models of different sizes, or ``steps.rule`` follows the drift of clients that keep
+        the whole model.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -31,8 +32,18 @@ class Drift(Observer):
                 "the observer 'drift' (observers, steps.rule) compares the changes of whole models: leave"
                 " model.sizes empty"
             )
-        self._names = shared_parameters(parts, "the observer 'drift' (observers, steps.rule)")
+        self._names = shared_parameters(parts)
+        if not self._names and parts.config.steps.rule == "drift":
+            raise UserError(
+                f"steps.rule 'drift' {nothing_sent(parts)}: choose another rule, or another method"
+            )
         self._reset()
+
+    def start(self, run: Run) -> None:
+        """Say where there is nothing to measure."""
+        super().start(run)
+        if not self._names:
+            run.progress.note(f"the observer 'drift' {nothing_sent(self.parts)}: there is no column drift")
 
     def _reset(self) -> None:
         self._weight = self._squares = 0.0
@@ -41,7 +52,7 @@ class Drift(Observer):
     def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:
         """Add up the changes and their squared lengths as the replies pass."""
         self._reset()
-        return self._added(current, replies)
+        return self._added(current, replies) if self._names else replies
 
     def _added(self, current: Round, replies: Iterable[Message]) -> Iterator[Message]:
         for reply in replies:

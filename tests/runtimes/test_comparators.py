@@ -170,16 +170,18 @@ def test_what_clients_would_have_to_send_is_not_recorded_of_those_that_send_noth
     assert derive(recording, "centralized", no_sizes).analysis == recording.analysis
 
 
-@pytest.mark.parametrize(("partition", "expected"), [("natural", 2), ("iid", 0)])
+@pytest.mark.parametrize(
+    ("partition", "count", "kept"), [("natural", 2, 2), ("natural", 1, 1), ("iid", 2, 0)]
+)
 def test_only_where_clients_are_natural_ones_are_some_left_out(
-    partition: str, expected: int, tmp_path: Path
+    partition: str, count: int, kept: int, tmp_path: Path
 ) -> None:
     for part in ("train", "test"):
         owners = np.array(["a", "b", "c", "c"])
         np.savez(tmp_path / f"{part}.npz", inputs=np.eye(4), targets=np.arange(4) % 2, clients=owners)
     data = {"dataset.name": "npz", "dataset.root": str(tmp_path), "partition.name": partition}
-    config = make_config({**data, "clients.count": 2, "local.epochs": 0, "local.steps": 1})
-    assert compared(config, "centralized").dataset.natural_clients == expected
+    config = make_config({**data, "clients.count": count, "local.epochs": 0, "local.steps": 1})
+    assert compared(config, "centralized").dataset.natural_clients == kept
 
 
 def test_a_wrong_comparator() -> None:

@@ -11,6 +11,7 @@ from common.errors import UserError
 from common.records import ARRAYS
 from server.observers import Round
 from server.observers._feedback import Feeds
+from server.observers._updates import Updates
 from server.observers.drift import Drift
 from server.observers.update_norm import UpdateNorm
 from server.participation.norm_proportional import NormProportional
@@ -90,17 +91,28 @@ def test_models_of_several_sizes_are_refused() -> None:
         Drift(SimpleNamespace(config=config))  # type: ignore[arg-type]
 
 
-def test_clients_that_send_nothing_are_refused() -> None:
-    """So are schemes that go by changes; the global model of ``local-only`` moves by 0."""
+def test_clients_that_send_nothing() -> None:
+    """What a run goes by is refused, what it only records is left out with a line."""
     parts = SimpleNamespace(
         config=small_config(method__name="local-only", participation__name="norm-proportional"),
         evaluation=SimpleNamespace(model=nn.Linear(1, 1)),
         clients=SimpleNamespace(personal_names=("weight", "bias")),
         participation=SimpleNamespace(scheme=NormProportional()),
     )
-    for observer, named in ((Drift, "the observer 'drift'"), (Feeds, "participation.name 'norm-prop")):
-        with pytest.raises(UserError, match=f"^{named}.* those of 'local-only' keep the whole model: leave"):
-            observer(parts)  # type: ignore[arg-type]
+    why = "looks at what clients send, and those of 'local-only' keep the whole model"
+    with pytest.raises(UserError, match=f"^participation.name 'norm-proportional' {why}: choose another"):
+        Feeds(parts)  # type: ignore[arg-type]
+    parts.config = small_config(
+        method__name="local-only", analysis__update_rounds="1", analysis__update_layers="w*"
+    )
+    notes: list[str] = []
+    run = SimpleNamespace(progress=SimpleNamespace(note=notes.append))
+    for observer in (Drift(parts), Updates(parts)):  # type: ignore[arg-type]
+        observer.start(run)  # type: ignore[arg-type]
+    assert [note.partition(why)[0] for note in notes] == ["the observer 'drift' ", "analysis.update-rounds "]
     current = Round(1)
     UpdateNorm(parts).on_train(current)  # type: ignore[arg-type]
     assert current.row == {"update_norm": 0}
+    parts.config = small_config(method__name="local-only", steps__rule="drift", local__steps=1)
+    with pytest.raises(UserError, match=f"^steps.rule 'drift' {why}: choose another rule"):
+        Drift(parts)  # type: ignore[arg-type]
