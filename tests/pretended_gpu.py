@@ -17,6 +17,11 @@ GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 
 # Calls that take tensors from anywhere.
 _ANYWHERE = {"_has_compatible_shallow_copy_type", "_parse_to", "copy_", "__set__", "__repr__"}
+# Calls that wait for what the GPU was given to do.
+_WAITING = {
+    "item", "tolist", "cpu", "numpy", "nonzero", "masked_select", "equal", "allclose",
+    "__bool__", "__int__", "__float__", "__index__", "is_nonzero",
+}  # fmt: skip
 _INDEXING = {"__getitem__", "__setitem__"}
 # Their second tensor, lengths or batch sizes of sequences, is the CPU's.
 _PACKING = {"_pack_padded_sequence", "_pad_packed_sequence"}
@@ -43,10 +48,17 @@ class Generator(torch.Generator):
 
 
 class PretendedGpu(TorchFunctionMode):
-    """Knows which memory is the GPU's, and checks every call of torch in this thread."""
+    """Knows which memory is the GPU's, and checks every call of torch in this thread.
+
+    Attributes
+    ----------
+    transfers : list of str
+        The calls so far that moved values to the GPU, or waited for some from there.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.transfers: list[str] = []
         self._memory: dict[int, StorageWeakRef] = {}  # a reference keeps an address from being used again
 
     def has(self, tensor: torch.Tensor) -> bool:
@@ -69,6 +81,8 @@ class PretendedGpu(TorchFunctionMode):
         name = getattr(call, "__name__", "")
         if name == "__get__":
             return self._attribute(call, *args)
+        if name in _WAITING and self.has(args[0]):
+            self.transfers.append(name)
         if name in _ANYWHERE:
             return call(*args, **options)
         if name in ("to", "cpu", "cuda"):
@@ -78,6 +92,8 @@ class PretendedGpu(TorchFunctionMode):
         device = options.get("device")
         if device is not None:
             options["device"] = CPU
+            if name in ("tensor", "as_tensor") and torch.device(device).type == "cuda":
+                self.transfers.append(name)
         places = self._check(call, name, args, options)
         is_on_gpu = any(places) if device is None else torch.device(device).type == "cuda"
         generator = options.get("generator")
@@ -118,17 +134,16 @@ class PretendedGpu(TorchFunctionMode):
 
     def _moved(self, name: str, tensor: torch.Tensor, *args: Any, copy: bool = False, **options: Any) -> Any:
         if name != "to":
-            args, options = (name, *args), options
-        if args and isinstance(args[0], torch.Tensor):
+            args = (name, *args)
+        elif args and isinstance(args[0], torch.Tensor):
             args = (GPU if self.has(args[0]) else CPU, args[0].dtype)
-        device, dtype, _, layout = torch._C._nn._parse_to(*args, **options)
+        device, dtype, _, memory_format = torch._C._nn._parse_to(*args, **options)
         is_on_gpu = self.has(tensor)
         goal = is_on_gpu if device is None else device.type == "cuda"
-        result = tensor.to(
-            dtype or tensor.dtype,
-            copy=copy or goal != is_on_gpu,
-            **({"memory_format": layout} if layout else {}),
-        )
+        if goal and not is_on_gpu:
+            self.transfers.append(name)
+        formats = {"memory_format": memory_format} if memory_format else {}
+        result = tensor.to(dtype or tensor.dtype, copy=copy or goal != is_on_gpu, **formats)
         return self.place(result) if goal else result
 
 
@@ -151,7 +166,7 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 
 
 @contextlib.contextmanager
-def pretended_gpu() -> Iterator[None]:
+def pretended_gpu() -> Iterator[PretendedGpu]:
     """Let this process have a GPU, of 16 GB."""
     instead: dict[str, Callable[..., Any]] = {
         "torch.Generator": Generator,
@@ -171,5 +186,4 @@ def pretended_gpu() -> Iterator[None]:
         for name, value in instead.items():
             stack.enter_context(mock.patch(name, value))
         stack.enter_context(mock.patch("torch.cuda.default_generators", (Generator(GPU),)))
-        stack.enter_context(PretendedGpu())
-        yield
+        yield stack.enter_context(PretendedGpu())

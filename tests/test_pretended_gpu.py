@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from tests.pretended_gpu import pretended_gpu
+from tests.pretended_gpu import PretendedGpu, pretended_gpu
 
 
 @pytest.fixture(autouse=True)
-def _gpu() -> Iterator[None]:
-    with pretended_gpu():
-        yield
+def gpu() -> Iterator[PretendedGpu]:
+    with pretended_gpu() as made:
+        yield made
 
 
 def on_gpu() -> torch.Tensor:
@@ -76,6 +76,16 @@ def test_a_copy_elsewhere_is_another_tensor() -> None:
     assert there.to("cuda") is there
     here.copy_(there)
     assert here.device.type == "cpu"
+
+
+def test_transfers_are_noted(gpu: PretendedGpu) -> None:
+    there = torch.ones(3).to("cuda")
+    there.to("cuda").add_(1).sum()
+    assert gpu.transfers == ["to"]
+    if there.sum() > 0:
+        float(there[0])
+    torch.tensor([1, 2], device="cuda").tolist()
+    assert gpu.transfers == ["to", "__bool__", "__float__", "tensor", "tolist"]
 
 
 def test_a_model_trains_there() -> None:

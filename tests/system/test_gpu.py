@@ -15,7 +15,7 @@ from common.sections import Value
 from runtimes.prediction.confusion import main as confusion
 from runtimes.prediction.predict import main as predict
 from tests.conftest import Runner
-from tests.pretended_gpu import pretended_gpu
+from tests.pretended_gpu import PretendedGpu, pretended_gpu
 
 ON_GPU: dict[str, Value] = {"device": "cuda", "model__name": "small-cnn", "runtime__stack": 1}
 # A GPU's generator draws other numbers than a CPU's.
@@ -61,12 +61,13 @@ OPTIONS: dict[str, dict[str, Value]] = {
 
 
 @pytest.fixture(autouse=True)
-def _gpu(request: pytest.FixtureRequest) -> Iterator[None]:
+def pretended(request: pytest.FixtureRequest) -> Iterator[PretendedGpu | None]:
+    """Pretend that there is a GPU, unless there is one or a test needs a real one."""
     if torch.cuda.is_available() or request.node.get_closest_marker("gpu"):
-        yield
+        yield None
         return
-    with pretended_gpu():
-        yield
+    with pretended_gpu() as made:
+        yield made
 
 
 def assert_alike(found: Path, expected: Path) -> None:
@@ -98,6 +99,36 @@ def test_a_model_from_a_gpu_predicts_there_and_elsewhere(run_small: Runner, tmp_
     for options in ([], ["--client", "1"]):
         assert predict([str(path), str(tmp_path / "images.npz"), *options]) == 0
     assert confusion([str(path)]) == 0
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"method__name": "scaffold"},
+        {"method__name": "moon", "runtime__stack": 2},
+        {"optimizer__clip_norm": 0.5, "dataset__label_noise": 0.2},
+        {"optimizer__clip_norm": 0.5, "dataset__label_noise": 0.2, "runtime__stack": 2},
+        {"model__name": "small-cnn", "augmentation__name": "resized-crop-flip", "augmentation__cutout": 2},
+    ],
+)
+def test_a_local_step_waits_for_nothing(
+    options: dict[str, Value], run_small: Runner, pretended: PretendedGpu | None
+) -> None:
+    """A GPU is given the next step while it is busy with the one before."""
+    if pretended is None:
+        pytest.skip("a real GPU does not count transfers")
+    keys: dict[str, Value] = {
+        **{"device": "cuda", "runtime__stack": 1, "rounds": 1, "clients__count": 2, "clients__fraction": 1.0},
+        **{"partition__name": "iid", "schedule__name": "constant", "local__epochs": 0},
+    }
+    transfers: list[int] = []
+    for steps in (2, 5):
+        pretended.transfers.clear()
+        run_small(f"{steps}-steps", **{**keys, "local__steps": steps, **options})
+        transfers.append(len(pretended.transfers))
+    assert transfers[0] == transfers[1] > 0
 
 
 @pytest.mark.parametrize("stack", [0, 1])

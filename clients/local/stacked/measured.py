@@ -81,9 +81,9 @@ class StackedMetrics:
     def hand_out(self, clients: Sequence[Hooks], steps: Sequence[int]) -> list[float]:
         """Give clients what was measured of them; return their mean losses."""
         sizes = self._by_client(
-            (rows, torch.tensor(sizes, device=self._device))
+            (rows if isinstance(rows, slice) else rows.cpu(), torch.tensor(sizes))
             for rows, sizes in zip(self._rows, self._sizes, strict=True)
-        )
+        ).to(self._device)
         losses = self._by_client(zip(self._rows, self._losses, strict=True)).double()
         is_finite = losses.isfinite().cumprod(0) * (sizes > 0)
         samples, finite = sizes.sum(0), is_finite.sum(0).tolist()
