@@ -36,5 +36,5 @@ class FedGKD(Client):
         if self.gamma == 0:
             return loss
         teacher = logits_of_teacher(self, self.received.get("teacher") or self.received[ARRAYS], batch)
-        rows = (by_target(values, batch.targets)[0] for values in (logits, teacher))
-        return loss + self.gamma / 2 * divergence(*rows)
+        (own, targets), (other, _) = by_target(logits, batch.targets), by_target(teacher, batch.targets)
+        return loss + self.gamma / 2 * divergence(own, other, targets)

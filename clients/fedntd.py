@@ -4,7 +4,6 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch.nn import functional as F
 
 from clients._distillation import by_target, divergence, logits_of_teacher
 from clients.base import Client
@@ -50,6 +49,7 @@ def not_true_divergence(
         int64, (samples,) or (samples, positions); negative ones do not count.
     """
     (own, true), (other, _) = by_target(logits, targets), by_target(teacher, targets)
-    untrue = F.one_hot(true, own.shape[1]) == 0
-    own, other = (rows[untrue].view(len(true), -1) / tau for rows in (own, other))
-    return tau**2 * divergence(own, other)
+    untrue = torch.arange(own.shape[1] - 1, device=own.device)[None]
+    untrue = untrue + (untrue >= true[:, None])  # all classes but the true one, in their order
+    own, other = (rows.gather(1, untrue) / tau for rows in (own, other))
+    return tau**2 * divergence(own, other, true)

@@ -35,7 +35,19 @@ from tests.conftest import small_config
 from tests.contract.test_contract import METHODS, options
 
 MUST_STACK = (
-    *("fedavg", "fedprox", "scaffold", "fednova", "moon", "feddyn", "fedsam", "episode", "episode-mem"),
+    *(
+        "fedavg",
+        "fedprox",
+        "scaffold",
+        "fednova",
+        "moon",
+        "feddyn",
+        "fedsam",
+        "fedgkd",
+        "fedntd",
+        "episode",
+        "episode-mem",
+    ),
     *("fedavgm", "fedadagrad", "fedadam", "fedyogi"),
     *("localsgd", "slowmo", "minibatch-sgd"),
     *("fedloge", "fedetf", "fedrod", "creff", "balanced-softmax", "ratio-loss"),

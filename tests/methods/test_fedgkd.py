@@ -17,7 +17,10 @@ from tests.methods.quadratics import LR, Federation, close
 def test_the_term_by_hand() -> None:
     student, teacher = torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([[math.log(3), 0.0], [1.0, 0.0]])
     by_hand = (0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)) / 2  # the second row is equal
-    assert divergence(student, teacher).item() == pytest.approx(by_hand, abs=1e-7)
+    targets = torch.tensor([1, 0])
+    assert divergence(student, teacher, targets).item() == pytest.approx(by_hand, abs=1e-7)
+    targets[1] = -100  # padding
+    assert divergence(student, teacher, targets).item() == pytest.approx(2 * by_hand, abs=1e-7)
 
 
 @pytest.mark.parametrize("cohorts", [[None] * 4, [[0], [1], [0, 1], [0]]])
@@ -68,5 +71,5 @@ def test_the_loss_of_a_batch() -> None:
     worker.load(start)
     own = worker.model.eval()(inputs)
     loss = client.loss(client.params, Batch(inputs, targets, targets))
-    by_hand = F.cross_entropy(own, targets) + 1.5 * divergence(own, expected)
+    by_hand = F.cross_entropy(own, targets) + 1.5 * divergence(own, expected, targets)
     torch.testing.assert_close(loss, by_hand)

@@ -107,6 +107,7 @@ def test_a_model_from_a_gpu_predicts_there_and_elsewhere(run_small: Runner, tmp_
     [
         {},
         {"method__name": "scaffold"},
+        {"method__name": "fedntd"},
         {"method__name": "moon", "runtime__stack": 2},
         {"optimizer__clip_norm": 0.5, "dataset__label_noise": 0.2},
         {"optimizer__clip_norm": 0.5, "dataset__label_noise": 0.2, "runtime__stack": 2},
