@@ -254,7 +254,13 @@ def run_describe(message: Message, context: Context) -> RecordDict:
         description["label-counts"] = client.label_counts().tolist()
     if client.keeps_state():
         meet(context)
-    texts = ConfigRecord({"personal-names": sorted(client.personal_names()), "versions": own_versions()})
+    texts = ConfigRecord(
+        {
+            "personal-names": sorted(client.personal_names()),
+            "versions": own_versions(),
+            "device": client.worker.device.type,
+        }
+    )
     return RecordDict({METRICS: description, CONFIG: texts})
 
 

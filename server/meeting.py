@@ -6,12 +6,13 @@ import numpy as np
 from flwr.serverapp import Grid
 
 from common.config import Config
+from common.device import resolve_device
 from datasets.dataset import Dataset
 from datasets.partition import IndexArray
 from datasets.partition_report import label_counts
 from datasets.partition_scheme import partition_clients
 from server.messages.client_registry import ClientRegistry
-from server.messages.description import Description
+from server.messages.description import Description, device_remarks
 from server.messages.discovery import Say, describe, discover_clients
 
 
@@ -37,12 +38,12 @@ def meet_clients(config: Config, grid: Grid, dataset: Dataset, say: Say = print)
     """
     count = config.clients.count
     is_alike = isinstance(grid, AlikeNodes) and len(grid.alike_nodes) == count
-    if is_alike and config.partition.name != "node" and (found := _speak_for_all(config, grid, dataset)):
+    if is_alike and config.partition.name != "node" and (found := _speak_for_all(config, grid, dataset, say)):
         return found
-    return discover_clients(grid, count, config.failures.timeout, say)
+    return discover_clients(grid, count, config.failures.timeout, say, resolve_device(config.device).type)
 
 
-def _speak_for_all(config: Config, grid: Grid, dataset: Dataset) -> ClientRegistry | None:
+def _speak_for_all(config: Config, grid: Grid, dataset: Dataset, say: Say) -> ClientRegistry | None:
     """Return the clients as the partition has them; None if those asked say otherwise."""
     assert isinstance(grid, AlikeNodes)
     nodes, sizes = grid.alike_nodes, partition_clients(config, dataset).sizes
@@ -53,6 +54,8 @@ def _speak_for_all(config: Config, grid: Grid, dataset: Dataset) -> ClientRegist
     )
     if len(answers) < len(asked) or not all(_agrees(answer, nodes, sizes, counts) for answer in answers):
         return None
+    for remark in device_remarks(answers, resolve_device(config.device).type):
+        say(remark)
     return ClientRegistry(
         nodes,
         counts,

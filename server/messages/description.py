@@ -1,6 +1,6 @@
 """What a node reports of the client that it is, believed only as far as it can be true."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from flwr.app import RecordDict
@@ -24,6 +24,7 @@ class Description:
     is_personalised: bool
     personal_names: list[str]
     versions: list[str] = field(default_factory=list)
+    device: str = ""
 
 
 def read_description(node_id: int, content: RecordDict, name: int | None = None) -> Description:
@@ -78,8 +79,31 @@ def version_remarks(found: Iterable[Description]) -> Iterator[str]:
     for version, ids in sorted(clients.items()):
         library = version.partition(" ")[0]
         here = next((text for text in own if text.startswith(library)), "another version")
-        shown = ", ".join(map(str, ids[:10])) + (", ..." if len(ids) > 10 else "")
-        yield f"client {shown}: {version}, but {here} here: results may differ in their last bits"
+        yield f"client {_shown(ids)}: {version}, but {here} here: results may differ in their last bits"
+
+
+def device_remarks(found: Iterable[Description], device: str) -> Iterator[str]:
+    """Say which clients train on a CPU while this process has a GPU.
+
+    Ray hides GPUs from workers that take no part of one.
+
+    Parameters
+    ----------
+    found : Iterable[Description]
+        Of the clients.
+    device : str
+        The type of this process's device.
+    """
+    slow = [each.client_id for each in found if each.device == "cpu" and device != "cpu"]
+    if slow:
+        yield (
+            f"client {_shown(slow)}: training is on the CPU, although this process uses {device}; clients"
+            " share a GPU with resources.gpus-per-client on Ray, client-resources-num-gpus in Flower's simulation"
+        )
+
+
+def _shown(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids[:10])) + (", ..." if len(ids) > 10 else "")
 
 
 def _parsed(node_id: int, content: RecordDict) -> Description:
@@ -96,6 +120,7 @@ def _parsed(node_id: int, content: RecordDict) -> Description:
         bool(values["is-personalised"]),
         _texts(config["personal-names"]),
         [one_line(text)[:80] for text in _texts(config.get("versions", []))[:10]],
+        one_line(str(config.get("device", "")))[:20],
     )
 
 

@@ -15,6 +15,7 @@ from server.messages.client_registry import ClientRegistry
 from server.messages.description import (
     Description,
     check_agreement,
+    device_remarks,
     read_description,
     version_remarks,
 )
@@ -144,8 +145,12 @@ def count_nodes(grid: Grid, timeout: float, say: Say = print) -> int:
     return last
 
 
-def discover_clients(grid: Grid, num_clients: int, timeout: float, say: Say = print) -> ClientRegistry:
+def discover_clients(
+    grid: Grid, num_clients: int, timeout: float, say: Say = print, device: str = "cpu"
+) -> ClientRegistry:
     """Wait until `num_clients` nodes are there and ask each which client it is.
+
+    `device` is the type of the one on which this process computes.
 
     Raises
     ------
@@ -176,7 +181,7 @@ def discover_clients(grid: Grid, num_clients: int, timeout: float, say: Say = pr
             waiting.pause(found)
     descriptions = [found[client] for client in sorted(found)]
     check_agreement(descriptions)
-    for remark in version_remarks(descriptions):
+    for remark in (*version_remarks(descriptions), *device_remarks(descriptions, device)):
         say(remark)
     return _directory(descriptions)
 

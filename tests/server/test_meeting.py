@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
@@ -16,6 +17,7 @@ from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
 from server.messages.discovery import discover_clients
 from tests.conftest import Runner, small_config
+from tests.pretended_gpu import pretended_gpu
 
 
 class CountingGrid(SequentialGrid):
@@ -69,6 +71,20 @@ def test_three_clients_speak_for_all_and_say_the_same(overrides: dict[str, Value
     assert found.num_examples.tolist() == everyone.num_examples.tolist()
     assert found.personal_names == everyone.personal_names
     assert (found.keeps_state, found.is_personalised) == (everyone.keeps_state, everyone.is_personalised)
+
+
+@pytest.mark.parametrize("is_alike", [True, False])
+def test_clients_without_the_servers_gpu_are_named(is_alike: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("clients.local.worker.resolve_device", lambda name: torch.device("cpu"))
+    if not is_alike:
+        monkeypatch.setattr("server.meeting._agrees", lambda *arguments: False)
+    config = small_config(device="auto")
+    with pretended_gpu(), CountingGrid(config) as grid:
+        meet_clients(config, grid, open_dataset(config), said.append)
+    (remark,) = said
+    assert remark.startswith("client 0, ")
+    assert "training is on the CPU, although this process uses cuda" in remark
 
 
 def test_all_are_asked_where_one_holds_something_else_than_the_partition_says(

@@ -18,7 +18,7 @@ from common.errors import ClientFailureError, UserError
 from common.records import to_array, to_ndarray
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
-from server.messages.description import check_agreement, read_description, version_remarks
+from server.messages.description import check_agreement, device_remarks, read_description, version_remarks
 from server.messages.exchange import exchange
 from server.messages.replies import ReplyCheck
 from server.records.progress import PlainLines
@@ -278,6 +278,18 @@ def test_nodes_that_cannot_be_of_one_run_are_named(content: RecordDict, what: st
     check_agreement([one, one])
     with pytest.raises(UserError, match=f"clients 0 and 0 differ in: {what}"):
         check_agreement([one, other])
+
+
+def test_clients_that_train_on_the_cpu_beside_a_gpu_are_named() -> None:
+    slow, fast = (
+        read_description(7, described({"device": device}, client_id=client_id))
+        for device, client_id in (("cpu", 4), ("cuda", 5))
+    )
+    assert list(device_remarks([slow, fast], "cpu")) == []
+    assert list(device_remarks([fast], "cuda")) == []
+    (remark,) = device_remarks([slow, fast], "cuda")
+    assert remark.startswith("client 4: training is on the CPU")
+    assert "resources.gpus-per-client" in remark
 
 
 def test_other_versions_are_named() -> None:
