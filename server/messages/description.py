@@ -97,8 +97,9 @@ def device_remarks(found: Iterable[Description], device: str) -> Iterator[str]:
     slow = [each.client_id for each in found if each.device == "cpu" and device != "cpu"]
     if slow:
         yield (
-            f"client {_shown(slow)}: training is on the CPU, although this process uses {device}; clients"
-            " share a GPU with resources.gpus-per-client on Ray, client-resources-num-gpus in Flower's simulation"
+            f"client {_shown(slow)}: training is on the CPU, although this process uses {device}; a client's"
+            " part of a GPU is resources.gpus-per-client on Ray,"
+            " client-resources-num-gpus in Flower's simulation"
         )
 
 
