@@ -276,7 +276,8 @@ class FedAvg(Strategy):
             total += weight
             for name, section in to_payload(reply.content).items():
                 sections.setdefault(name, WeightedAverage()).add(section, weight)
-        self.on_prelude({name: average.result() for name, average in sections.items()}, total)
+        if sections:  # of a prelude that has failed everywhere the run says so
+            self.on_prelude({name: average.result() for name, average in sections.items()}, total)
 
     # Flower's interface.
 

@@ -22,6 +22,16 @@ class NoDataError(UserError):
     """A file of the run directory is missing, or has no rows yet."""
 
 
+# Files that only some runs have, and the keys that ask for them.
+_ASKED_FOR = {
+    "classes.csv": "evaluate.groups",
+    "evaluations.csv": "clients.evaluate-fraction",
+    "heads.csv": "analysis.feature-rounds",
+    "layers.csv": "method.inco",
+    "neural_collapse.csv": "analysis.feature-rounds",
+}
+
+
 class LabelsAtHomeError(NoDataError):
     """The clients of the run kept their label counts for themselves."""
 
@@ -283,7 +293,8 @@ def _existing_file(run_dir: Path, name: str) -> Path:
         raise UserError(f"there is no run directory {run_dir}")
     path = run_dir / name
     if not path.is_file():
-        raise NoDataError(
-            f"{run_dir} has no {name}: it is not a run directory, or the run has not reached that point"
-        )
+        why = "it is not a run directory, or the run has not reached that point"
+        if name in _ASKED_FOR and (run_dir / "config.toml").is_file():
+            why = f"runs with {_ASKED_FOR[name]} do"
+        raise NoDataError(f"{run_dir} has no {name}: {why}")
     return path

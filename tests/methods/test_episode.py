@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from common.errors import UserError
+from common.errors import ClientFailureError, UserError
 from common.sections import Value
+from tests.conftest import Runner
 from tests.methods.preludes import (
     AskingFederation,
     check_batches_of_the_extra_gradient,
@@ -109,3 +110,16 @@ def test_episode_tells_whether_a_round_was_clipped(clip_norm: float, expected: f
     federation.clients[0].state = {"gradient": gradient}
     federation.round()
     assert federation.clients[0].training_metrics["train_clipped_fraction"] == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"method__name": "scaffold", "method__initialise": True}])
+def test_a_prelude_that_fails_everywhere_ends_the_run_as_a_round_does(
+    options: dict[str, Value], run_small: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ArithmeticError("planted")
+
+    monkeypatch.setattr("clients.base.Client.answer_prelude", fail)
+    keys = {"method__name": "episode", "failures__policy": "drop", "failures__max_fraction": 0.9, **options}
+    with pytest.raises(ClientFailureError, match="round 1: all clients failed"):
+        run_small(**keys)

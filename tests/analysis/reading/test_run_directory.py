@@ -9,6 +9,7 @@ import pytest
 from analysis.reading.run_directory import (
     NoDataError,
     read_clients,
+    read_heads,
     read_label_distribution,
     read_metrics,
     read_summary,
@@ -61,6 +62,12 @@ def test_missing_directory(name, tmp_path):
 def test_missing_file(name, tmp_path):
     with pytest.raises(NoDataError, match=f"has no {name}"):
         READERS[name](tmp_path)
+
+
+def test_a_file_that_only_some_runs_have_says_which(tmp_path):
+    (tmp_path / "config.toml").write_text("")
+    with pytest.raises(NoDataError, match=r"has no heads\.csv: runs with analysis\.feature-rounds do"):
+        read_heads(tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name in READERS if name.endswith("csv")])
