@@ -7,6 +7,7 @@ from flwr.app import Array, ArrayRecord
 from torch import nn
 
 from common.config import Config
+from common.flower import new_array_record
 from common.randomness import torch_generator
 from common.records import Tensors, to_record, to_tensors
 from datasets.client_data.client_tests import global_class_groups
@@ -82,13 +83,19 @@ class CentralEvaluation:
         return to_record(self.model.state_dict())
 
     @property
-    def recalibrates_sizes(self) -> bool:
-        """Whether sub-models are evaluated with statistics of their own."""
-        return self._recalibrates and bool(self._submodels)
+    def recalibrates(self) -> bool:
+        """Whether models are evaluated with buffers estimated again."""
+        return self._recalibrates
 
-    def recalibrated(self, arrays: Mapping[str, Array], size: str) -> ArrayRecord:
-        """Return a sub-model of a size with buffers estimated again."""
-        model = self._submodels[size][0] or self.model
+    def recalibrated(self, arrays: Mapping[str, Array], size: str = "") -> ArrayRecord:
+        """Return a model, or the sub-model of a size, with buffers estimated again.
+
+        Where clients keep some entries for themselves, the server cannot know what their statistics are of:
+        then it is returned as it is.
+        """
+        model = (self._submodels[size][0] if size else None) or self.model
+        if arrays.keys() != model.state_dict().keys():
+            return new_array_record(arrays)
         self._load(model, to_tensors(arrays))
         return to_record(model.state_dict())
 

@@ -96,7 +96,7 @@ class ClientCalls:
     ) -> tuple[Mapping[int, Mapping[str, float]], dict[int, str]]:
         """Let clients evaluate; return what they measured, and the size of each one's model."""
         messages = self.build(self._strategy.configure_evaluate, server_round, model, cohort)
-        if self._run.parts.evaluation.recalibrates_sizes:
+        if self._run.parts.evaluation.recalibrates:
             self._recalibrate(messages)
         check = self.check(messages)
         self._run.messenger.reduce(self._aggregate_evaluate, server_round, messages, check)
@@ -140,8 +140,8 @@ class ClientCalls:
         )
 
     def _recalibrate(self, messages: Mapping[int, Message]) -> None:
-        """Give the sub-models in messages the statistics that they would be evaluated with here."""
-        done: set[int] = set()  # clients of one size share a content
+        """Give the models in messages the statistics that they are evaluated with here."""
+        done: set[int] = set()  # clients, or those of one size, share a content
         sizes = _sizes(messages)
         for client_id, message in messages.items():
             if id(message.content) not in done:

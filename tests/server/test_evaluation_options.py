@@ -1,11 +1,18 @@
 """``evaluate.first`` and ``evaluate.precision``, and what is said of bfloat16."""
 
+from collections.abc import Iterator
+from typing import ClassVar
+
 import pandas as pd
 import pytest
 import torch
+from flwr.app import Message, MessageType
+from safetensors.torch import load_file
 
 import server.experiment
+from common.records import ARRAYS, Tensors, to_tensors
 from datasets.configured import open_dataset
+from runtimes.sequential import SequentialGrid
 from server.evaluation import CentralEvaluation
 from tests.conftest import Runner, small_config
 from tests.system.commands import summary
@@ -28,6 +35,40 @@ def test_predictions_are_bfloat16s_and_training_is_not(run_small: Runner) -> Non
     for loss in ("final.test_loss", "final.federated_loss"):
         assert found[loss] != expected[loss]
         assert found[loss] == pytest.approx(expected[loss], rel=0.02)
+
+
+class Watching(SequentialGrid):
+    """Keeps the models that clients were last sent to evaluate."""
+
+    evaluated: ClassVar[list[Tensors]] = []
+
+    def exchange(self, messages: list[Message]) -> Iterator[Message]:
+        if messages[0].metadata.message_type == MessageType.EVALUATE:
+            self.evaluated[:] = [to_tensors(message.content.array_records[ARRAYS]) for message in messages]
+        return super().exchange(messages)
+
+
+@pytest.mark.parametrize("method", ["fedavg", "flwr:FedAvg"])
+def test_clients_evaluate_the_model_that_is_saved(method: str, run_small: Runner) -> None:
+    """With statistics estimated again, it has other buffers than the clients' mean."""
+    keys = {"method__name": method, "batch_norm__policy": "recalibrate", "batch_norm__batches": 1}
+    model = {"model__name": "stage-resnet", "model__blocks": "1-1-1-1", "model__width": 2}
+    once = {"rounds": 1, "local__steps": 1, "local__epochs": 0, "clients__evaluate_fraction": 0.5}
+    path = run_small("run", Watching, **keys, **model, **once)
+    saved = load_file(path / "model.safetensors")
+    assert len(Watching.evaluated) == 3
+    for sent in Watching.evaluated:
+        assert sent.keys() == saved.keys()
+        assert all(torch.equal(value, saved[name]) for name, value in sent.items())
+
+
+def test_models_without_their_personal_part_are_evaluated_as_they_are() -> None:
+    config = small_config(batch_norm__policy="recalibrate", model__name="small-cnn", batch_norm__batches=1)
+    evaluation = CentralEvaluation(config, open_dataset(config))
+    whole = evaluation.initial_arrays()
+    part = {name: array for name, array in whole.items() if "classifier" not in name}
+    assert dict(evaluation.recalibrated(part)) == part
+    assert evaluation.recalibrated(whole).keys() == whole.keys()
 
 
 def test_sums_are_those_of_bfloat16_logits() -> None:
