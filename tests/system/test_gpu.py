@@ -56,7 +56,6 @@ OPTIONS: dict[str, dict[str, Value]] = {
         "analysis__sharpness_probes": 2,
     },
     "observers": {"observers": "drift,update-norm"},
-    "threads": {"runtime__name": "threads"},
 }
 
 
