@@ -1,6 +1,9 @@
 """What the benchmarks share."""
 
 import argparse
+import atexit
+import functools
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +21,13 @@ from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import Silence
 from server.records.run_directory import versions
+
+
+def scratch_folder() -> Path:
+    """Return a new folder, which is deleted when this process ends."""
+    path = Path(tempfile.mkdtemp(prefix="benchmark-"))
+    atexit.register(functools.partial(shutil.rmtree, path, ignore_errors=True))
+    return path
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -55,7 +65,7 @@ def make_config(**overrides: Value) -> Config:
 
 def run(config: Config, grid_class: Callable[..., LocalGrid] = SequentialGrid) -> Path:
     """Run an experiment in a temporary run directory and return it."""
-    directory = Path(tempfile.mkdtemp(prefix="benchmark-")) / "run"
+    directory = scratch_folder() / "run"
     config = Config.from_flat({**config.flat(), "run.directory": str(directory)})
     with grid_class(app, config.clients.count, config.flat()) as grid:
         return run_experiment(config, grid, Silence())
@@ -70,4 +80,4 @@ def show(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -
         print(f"| {' | '.join(str(value) for value in row)} |")
 
 
-__all__ = ["make_config", "parser", "run", "show"]
+__all__ = ["make_config", "parser", "run", "scratch_folder", "show"]

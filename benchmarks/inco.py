@@ -6,14 +6,12 @@ which clients train one after the other: other work on the machine matters less 
 
 import itertools
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from torch import nn
 
-from benchmarks.harness import make_config, parser, show
+from benchmarks.harness import make_config, parser, scratch_folder, show
 from clients.app import app
 from common.config import Config
 from common.device import prepare_process
@@ -75,7 +73,7 @@ def seconds_per_round(inco: bool, steps: int, rounds: int, smaller: dict[str, Va
     }  # fmt: skip
     config = make_config(**{**case, **smaller})
     clock = Clock()
-    directory = Path(tempfile.mkdtemp(prefix="benchmark-")) / "run"
+    directory = scratch_folder() / "run"
     config = Config.from_flat({**config.flat(), "run.directory": str(directory)})
     run_experiment(config, SequentialGrid(app, config.clients.count, config.flat()), clock)
     times = clock.times[1:-1]  # from the end of round 1 to that of the last but one

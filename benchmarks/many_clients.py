@@ -5,7 +5,6 @@ local step each. Seconds are the processor's, but for checkpoints, which wait fo
 """
 
 import multiprocessing
-import tempfile
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.harness import make_config, parser, show
+from benchmarks.harness import make_config, parser, scratch_folder, show
 from clients.app import app
 from common.config import Config
 from common.records import Payload
@@ -67,7 +66,7 @@ def configuration(clients: int, rounds: int, labels: bool = True) -> Config:
         local__steps=1,
         local__epochs=0,
         evaluate__every=rounds,
-        run__directory=f"{tempfile.mkdtemp(prefix='benchmark-')}/run",
+        run__directory=str(scratch_folder() / "run"),
     )
 
 
@@ -83,7 +82,7 @@ def measure(clients: int, rounds: int, labels: bool = True) -> tuple[float, floa
 
 def checkpoint_seconds(visited: int, changed: int) -> float:
     """Return the seconds of a checkpoint in which some of the clients with state have changed, best of 5."""
-    store = CheckpointStore(Path(tempfile.mkdtemp(prefix="benchmark-")) / "checkpoints")
+    store = CheckpointStore(scratch_folder() / "checkpoints")
     state: Payload = {"control": {"weight": torch.zeros(10, 8), "bias": torch.zeros(10)}}
     weights = {"weight": torch.zeros(10, 8), "bias": torch.zeros(10)}
     seconds = []
@@ -124,16 +123,20 @@ def side_by_side(counts: Sequence[int], rounds: int) -> np.ndarray:
     What else the machine does then weighs on all of them alike.
     """
     spawn = multiprocessing.get_context("spawn")
-    ends = []
+    ends, processes = [], []
     for clients in counts:
         here, there = spawn.Pipe()
-        spawn.Process(target=paced_run, args=(clients, rounds, there), daemon=True).start()
+        process = spawn.Process(target=paced_run, args=(clients, rounds, there), daemon=True)
+        process.start()
         ends.append(here)
+        processes.append(process)
     seconds = []
     for _ in range(rounds + 1):  # the first report is that of the initial model
         seconds.append([end.recv() for end in ends])
         for end in ends:
             end.send(None)
+    for process in processes:
+        process.join()
     return np.array(seconds[3:])  # the first rounds fill caches
 
 

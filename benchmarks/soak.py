@@ -11,13 +11,12 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.harness import parser, show
+from benchmarks.harness import parser, scratch_folder, show
 from common.defaults import PROJECT_ROOT
 
 TINY = {
@@ -147,7 +146,7 @@ def soak(
     RuntimeError
         If the run failed.
     """
-    directory = Path(tempfile.mkdtemp(prefix="soak-")) / "run"
+    directory = scratch_folder() / "run"
     (directory.parent / TEMPORARY).mkdir()
     mark = f"{MARK}={directory}\0"
     keys = {**TINY, "rounds": rounds, **settings}

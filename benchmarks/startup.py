@@ -17,7 +17,8 @@ RUN = """
 import sys, tempfile, run_simulation
 short = ["--set", "rounds=1", "--set", "clients.fraction=0.05", "--set", "local.steps=1"]
 short += ["--set", "local.epochs=0"]
-sys.exit(run_simulation.main([*short, "--run-dir", tempfile.mkdtemp() + "/run"]))
+with tempfile.TemporaryDirectory() as folder:
+    sys.exit(run_simulation.main([*short, "--run-dir", folder + "/run"]))
 """
 START = f"""
 import sys

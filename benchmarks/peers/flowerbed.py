@@ -2,13 +2,12 @@
 
 import importlib.metadata
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import make_config
+from benchmarks.harness import make_config, scratch_folder
 from benchmarks.peers.turns import rounds, workload
 from clients.app import app
 from datasets.arrays import Arrays
@@ -57,7 +56,7 @@ def main() -> None:
         optimizer__learning_rate=asked.rate,
         rounds=10**6,
         evaluate__every=10**6,
-        run__directory=f"{tempfile.mkdtemp(prefix='benchmark-')}/run",
+        run__directory=str(scratch_folder() / "run"),
     )
     run_experiment(config, SequentialGrid(app, asked.clients, config.flat()), _Asked())
 
