@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch.nn.utils import get_total_norm
 
@@ -20,8 +19,6 @@ class FedProx(Client):
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradient of the penalised loss."""
         changes = {name: params[name] - anchor for name, anchor in self.global_params.items()}
-        length: torch.Tensor | float = 1.0
-        if self.form == "norm":  # in float64, since squares of small changes are 0 in float32
-            exact = [change.double() for change in changes.values()]
-            length = get_total_norm(exact).clamp_min(1e-30)
+        exact = [change.double() for change in changes.values() if self.form == "norm"]  # float32 underflows
+        length = get_total_norm(exact).clamp_min(1e-30) if exact else 1.0
         return {name: grad + self.mu / length * changes[name] for name, grad in grads.items()}

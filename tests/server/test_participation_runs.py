@@ -143,7 +143,7 @@ def test_running_statistics_are_no_part_of_a_change() -> None:
             observe=lambda number, feedback: seen.update(feedback),
         ),
         evaluation=SimpleNamespace(model=nn.Linear(2, 1, bias=False)),
-        clients=SimpleNamespace(client_ids={11: 1}),
+        clients=SimpleNamespace(client_ids={11: 1}, personal_names=()),
         strategy=FedAvg(),
     )
     feeds = Feeds(parts)  # type: ignore[arg-type]
