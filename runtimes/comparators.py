@@ -129,8 +129,11 @@ def _local_only(config: Config) -> dict[str, Value]:
 
 def _whole_model(config: Config) -> dict[str, Value]:
     """Return the configuration with one model for all, that of the server, without early exits."""
-    values = {key: value for key, value in config.flat().items() if key != "model.exits"}
-    return {**values, "model.sizes": ""} if config.model.sizes else config.flat()
+    values = config.flat()
+    if config.model.sizes:
+        values["model.sizes"] = ""
+        values.pop("model.exits", None)
+    return values
 
 
 def _reset(values: Mapping[str, Value], section: str) -> dict[str, Value]:
