@@ -11,6 +11,11 @@ class InitialControl(Client):
 
     KEEPS = ("control",)
 
+    @property
+    def controls_have_decay(self) -> bool:
+        """Whether weight decay is in the controls, as in those that are made of a round's steps."""
+        return True
+
     def receives(self) -> dict[str, Section]:
         """Return the mean of the controls."""
         return {"control": Section(self.params)}
@@ -18,11 +23,11 @@ class InitialControl(Client):
     def prelude(self) -> Payload:
         """Begin with c_i = the mean of as many mini-batch gradients as the round has steps.
 
-        With weight decay, as the controls of later rounds, which are made of steps.
+        With weight decay if the controls of later rounds have it.
         """
-        decays = weight_decays(self.worker.optimizer, self.params)
-        self.state["control"] = {
-            name: gradient + decays[name] * self.params[name].detach()
-            for name, gradient in self.mean_gradient(self.step_budget).items()
-        }
-        return {"control": self.state["control"]}
+        control = self.mean_gradient(self.step_budget)
+        if self.controls_have_decay:
+            decays = weight_decays(self.worker.optimizer, self.params)
+            control = {n: g + decays[n] * self.params[n].detach() for n, g in control.items()}
+        self.state["control"] = control
+        return {"control": control}

@@ -233,7 +233,7 @@ class Client(Hooks, ListInterface):
 
     def conclude(self, outcome: Outcome) -> tuple[Payload, dict[str, int | float]]:
         """Do what of a round comes after its steps, and return what ``train`` does."""
-        measured = self.training_metrics
+        measured, num_samples = self.training_metrics, self.num_samples  # `end_round` may train again
         extra: Payload = {}
         if self.overrides("end_round"):  # entering no_grad costs more than the hook that does nothing
             with torch.no_grad():
@@ -243,7 +243,7 @@ class Client(Hooks, ListInterface):
         metrics: dict[str, int | float] = {
             "num-examples": self.num_examples,
             "num-steps": self.num_steps,
-            "num-samples": self.num_samples,
+            "num-samples": num_samples,
             "learning-rate": self.mean_rate,
             "train_loss": outcome.loss,
             **measured,

@@ -38,10 +38,10 @@ class EpisodeMem(InitialControl):
         """Return L_i = 0."""
         return {"control": self._zeros()}
 
-    def prelude(self) -> Payload:
-        """Begin with L_i = the mean of as many mini-batch gradients as the round has steps."""
-        self.state["control"] = self.mean_gradient(self.step_budget)
-        return {"control": self.state["control"]}
+    @property
+    def controls_have_decay(self) -> bool:
+        """Whether weight decay is in L_i: it is not."""
+        return False
 
     def begin_round(self) -> None:
         """Prepare G - L_i, and what steps are clipped above; below 0 clips all, infinity none."""

@@ -1,6 +1,6 @@
 """FedNova's client half (Wang et al. 2020, arXiv:2007.07481): a client reports how much its steps weigh."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -15,6 +15,7 @@ class FedNova(FedProx):
 
     NEEDS_ONE_RATE = True
     mu: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    form: Literal["squared"] = "squared"  # with another one a step is no sum of gradients with known weights
 
     def validate(self) -> None:
         """Refuse steps whose ||a_i||_1 is not known; clipping spoils only the proximal term's part of it."""

@@ -19,6 +19,11 @@ class Scaffold(InitialControl):
         """Return whether it is option 2."""
         return self.option == 2
 
+    @property
+    def controls_have_decay(self) -> bool:
+        """Whether it is option 2: those of option 1 are gradients of the loss."""
+        return self.option == 2
+
     def init_state(self) -> Payload:
         """Return c_i = 0."""
         return {"control": {name: value.detach() * 0 for name, value in self.params.items()}}

@@ -23,9 +23,11 @@ def read_npz(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
     """
     try:
         with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as content:
+            if missing := [name for name in names if name not in content]:
+                raise UserError(f"{path} has no array '{missing[0]}': it is not what a run wrote")
             return {name: content[name] for name in names}
-    except KeyError:
-        raise UserError(f"{path} has no array '{names[0]}': it is not what a run wrote") from None
+    except UserError:
+        raise
     except Exception as error:  # of the archive, of its compression, of an array's header
         raise _damaged(path, error) from None
 

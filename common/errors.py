@@ -1,4 +1,4 @@
-"""The two kinds of error a person meets, and how a misspelt name is answered."""
+"""The kinds of error that a person meets, and how a misspelt name is answered."""
 
 import difflib
 import sys
@@ -64,8 +64,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or nothing if none is near.
 
     A section stands for its name (``dataset`` for ``dataset.name``). Of dotted keys the same last part in
-    another section is nearest, then initials (``lr`` is the
-    ``learning-rate`` of some section), then what is alike in the same section, then what is alike.
+    another section is nearest, then initials (``lr`` is the ``learning-rate`` of some section), then what is
+    alike in the same section, then what is alike.
     """
     choices = list(known)
     section, _, last = name.rpartition(".")

@@ -2,6 +2,7 @@
 
 from common.config import Config
 from common.plugins import (
+    ATTACK,
     AUGMENTATION,
     CLIENT_HALF,
     CLOCK,
@@ -15,8 +16,10 @@ from common.plugins import (
     SERVER_HALF,
     STEP_RULE,
     TOPOLOGY,
+    TRACKER,
     is_from_outside,
 )
+from common.reading import comma_list
 
 
 def runs_outside_code(config: Config) -> bool:
@@ -30,10 +33,12 @@ def runs_outside_code(config: Config) -> bool:
         (OPTIMIZER, config.optimizer.name),
         (SCHEDULE, config.schedule.name),
         (AUGMENTATION, config.augmentation.name),
+        (ATTACK, config.attack.name),
         (STEP_RULE, config.steps.rule),
         (CLOCK, config.clock.profile),
         (TOPOLOGY, config.topology.name),
-        *((METRIC, name) for name in config.metrics.split(",") if name),
-        *((OBSERVER, name) for name in f"{config.observers},{config.tracking}".split(",") if name),
+        *((METRIC, name) for name in comma_list("metrics", config.metrics)),
+        *((OBSERVER, name) for name in comma_list("observers", config.observers)),
+        *((TRACKER, name) for name in comma_list("tracking", config.tracking)),
     ]
     return any(is_from_outside(kind, name) for kind, name in chosen)

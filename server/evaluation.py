@@ -17,7 +17,7 @@ from models.batch_norm import recalibrate
 from models.classifier import Classifier
 from models.configured import build_configured_model
 from models.foreign import check_keyed
-from models.heads.realignment import HEAD
+from models.heads.realignment import is_of_head
 from models.measures.class_report import GROUP_NAMES, group_accuracies
 from models.measures.evaluation import BatchMeasures, Evaluation, label_sums
 from models.measures.numbers import number_sums
@@ -138,11 +138,7 @@ class CentralEvaluation:
     ) -> dict[str, float]:
         """Return results of the loaded model and of its variants; heads alone share one pass of the body."""
         replays = isinstance(self.model, Classifier) and not self._dataset.target_shape
-        heads = {
-            name: entries
-            for name, entries in variants.items()
-            if replays and all(entry.startswith(HEAD) for entry in entries)
-        }
+        heads = {name: entries for name, entries in variants.items() if replays and is_of_head(entries)}
         measured = self._measure(self.model, "", heads)
         results = self._results(measured[""])
         of_global_model = self._test_sums

@@ -31,8 +31,8 @@ class Job:
     client_id : int
         The partition id.
     state : Payload
-        What the client kept from its earlier rounds; empty at first. Hooks replace entries, they never
-        write into the tensors.
+        What the client kept from its earlier rounds; empty at first. Hooks replace or delete entries, they
+        never write into the tensors.
     parameters : Mapping, optional
         The method's parameters, set as attributes.
 

@@ -32,17 +32,22 @@ def settle(state: RecordDict, content: RecordDict) -> None:
     exchange = _exchange(content)
     lost = exchange is not None and reply in exchange[LOST]  # type: ignore[operator]
     del state[_ASIDE]
-    for name, record in array_records(state).items():
-        if name.startswith(_PREFIX):
+    kept = array_records(state)
+    for name in kept:  # what was put aside is the whole state: a section that is not in it was given up
+        if name.startswith(_PREFIX) or not lost:
             del state[name]
-            if not lost:
-                state[name.removeprefix(_PREFIX)] = record
+    for name, record in kept.items() if not lost else ():
+        if name.startswith(_PREFIX):
+            state[name.removeprefix(_PREFIX)] = record
 
 
 def keep(context: Context, kept: Payload, client_id: int, content: RecordDict) -> None:
     """Store a client's state after a job; put it aside if the message's server may not take the reply."""
     exchange = _exchange(content)
     prefix = "" if exchange is None else _PREFIX
+    for name in array_records(context.state) if exchange is None else ():
+        if name not in kept:
+            del context.state[name]
     for name, section in kept.items():
         context.state[prefix + name] = to_record(section)
     if exchange is not None:

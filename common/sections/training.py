@@ -87,7 +87,7 @@ class LocalSection(ConfigSection):
 
 
 class OptimizerSection(NamedSection):
-    """The local optimiser: its rate, and what does not depend on which one it is (``clients/optimizers``)."""
+    """Which local optimiser (``clients/local/optimizers``), and what does not depend on which one it is."""
 
     learning_rate: Annotated[float, Field(gt=0)]
     learning_rate_scaling: Literal["none", "linear", "sqrt"]

@@ -4,6 +4,7 @@ A head is a section with the ``weight`` (classes, features) of a linear layer an
 Nothing here writes to a head.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -39,6 +40,11 @@ def head_of_model(model: Tensors) -> Tensors:
 def head_entries(model: Tensors) -> Tensors:
     """Return the head's entries under their names in the model; their first dimension is the class."""
     return {name: value for name, value in model.items() if name.startswith(HEAD)}
+
+
+def is_of_head(entries: Iterable[str]) -> bool:
+    """Return whether entries of a model, by their names, are all of its head."""
+    return all(name.startswith(HEAD) for name in entries)
 
 
 def realign_globally(head: Tensors, norm: float = 1.7) -> Tensors:

@@ -2,13 +2,17 @@
 
 from common.records import to_tensors
 from common.round_list import RoundList
+from models.heads.realignment import is_of_head
 from server.observers._observer import Observer, Round
 from server.parts import Parts, Run
 from server.records.feature_record import FeatureRecord
 
 
 class Features(Observer):
-    """Writes ``neural_collapse.csv``, ``heads.csv`` and ``features/`` (``FeatureRecord``)."""
+    """Writes ``neural_collapse.csv``, ``heads.csv`` and ``features/`` (``FeatureRecord``).
+
+    Variants of the model count if they differ in the head alone: others have features of their own.
+    """
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -27,4 +31,6 @@ class Features(Observer):
         """Record the global model and its variants, if the strategy made one."""
         if self._record and current.aggregated is not None and current.number in self._rounds:
             state = to_tensors({**current.start, **current.aggregated})
-            self._record.write(current.number, state, self.parts.strategy.variants(state))
+            variants = self.parts.strategy.variants(state).items()
+            heads = {name: entries for name, entries in variants if is_of_head(entries)}
+            self._record.write(current.number, state, heads)

@@ -13,7 +13,7 @@ from server.participation._scheme import Facts, ParticipationScheme, SelectionCo
 
 
 class PowerOfChoice(ParticipationScheme):
-    """Cho, Wang and Joshi, "Client SelectionContext in Federated Learning" (2020), Algorithm 1.
+    """Cho, Wang and Joshi, "Client Selection in Federated Learning" (2020), Algorithm 1.
 
     d candidates are drawn without replacement with probabilities proportional to their number of samples;
     the m with the largest losses of the current global model make the cohort, and their replies weigh the

@@ -54,6 +54,15 @@ class TestDitto:
         assert steps < 20
         assert batches == [False] * steps + [True] * steps
 
+    def test_reported_samples_are_those_of_the_global_models_steps(self) -> None:
+        worker = Worker(small(local__steps=2, local__batch_size=8))
+
+        class Longer(Ditto):
+            personal_steps = 5
+
+        metrics = train(worker, 0, global_model(worker.config), client_class=Longer).metrics
+        assert (metrics["num-steps"], metrics["num-samples"]) == (2, 16)
+
     def test_a_step_that_overshoots_is_refused(self) -> None:
         federation = Federation("ditto", [(1, 4)], [1], local={"optimizer.learning-rate": 0.5}, lam=2.0)
         with pytest.raises(UserError, match=r"optimizer\.learning-rate \* method\.lam"):

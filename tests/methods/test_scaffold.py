@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from flwr.app import ConfigRecord
 
 from tests.methods.preludes import (
     AskingFederation,
@@ -42,6 +43,17 @@ def test_scaffold_option_1() -> None:
     ):
         assert federation.round(cohort) == close(x)
         assert federation.strategy.control["w"].tolist() == close(c)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("option", "expected"), [(1, 1.0), (2, 1.0 + 0.5 * 3.0)])
+def test_first_controls_have_weight_decay_if_later_ones_have(option: int, expected: float) -> None:
+    local = {**LR, "optimizer.weight-decay": 0.5}
+    federation = Federation(
+        "scaffold", [(1.0, 2.0)], [1], start=[3.0], local=local, initialise=True, option=option
+    )
+    config = ConfigRecord({"server-round": 1})
+    sections, _ = federation.clients[0].answer_prelude({"arrays": federation.model}, config)
+    assert sections["control"]["w"].tolist() == near(expected)
 
 
 def test_scaffold_server_learning_rate_does_not_touch_the_control() -> None:

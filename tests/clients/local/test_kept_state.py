@@ -36,3 +36,17 @@ def test_a_state_is_put_aside_until_the_next_message_decides() -> None:
     settle(context.state, RecordDict())
     assert value() == 4.0
     assert list(context.state.array_records) == ["control"]
+
+
+def test_a_section_that_a_client_has_given_up_does_not_come_back() -> None:
+    context = make_context(3, 5, {}, 4)
+    one, other = ({name: {"w": torch.zeros(1)}} for name in ("one", "other"))
+    keep(context, one | other, 3, RecordDict())
+    keep(context, one, 3, RecordDict())
+    assert list(context.state.array_records) == ["one"]
+    keep(context, other, 3, content(1))
+    settle(context.state, content(2, "1/3"))
+    assert list(context.state.array_records) == ["one"]  # the reply was lost
+    keep(context, other, 3, content(2))
+    settle(context.state, content(3))
+    assert list(context.state.array_records) == ["other"]
