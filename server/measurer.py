@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -203,7 +203,7 @@ class Measurer:
         if config.dataset.client_noise > 0:
             noisy, count = self.noisy_normalizer(), config.clients.count
             splits = {
-                name: Split(noisy_images(noisy, split.inputs, count), split.targets)
+                name: replace(split, inputs=noisy_images(noisy, split.inputs, count))
                 for name, split in splits.items()
             }
         if not config.evaluate.test:  # only now: the noise of validation images is drawn after that of these

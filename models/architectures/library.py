@@ -1,6 +1,6 @@
 """Classifiers of a model library in the shape that ours have, and what they need for federated training.
 
-A library's module ``models/from_<library>.py`` finds the ``build`` of one of its names; here is what those
+The module ``from_<library>.py`` of a library finds the ``build`` of one of its names; here is what those
 builds share.
 """
 

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from common.errors import UserError
 from common.sections import NonNegative, Positive
+from models.architectures.layers import Dropout, DropoutProbability
 from models.architectures.text import TextClassifier, check_text
 
 _PADDING = 0
@@ -44,9 +45,9 @@ class SentenceRnn(TextClassifier):
         size = 2 * recurrent.hidden_size
         layers: list[nn.Module] = []
         for inputs in (size * (1 if sentences == 1 else 4), fc):
-            between = [] if linear else [nn.Dropout(dropout)]
+            between = [] if linear else [Dropout(dropout)]
             layers += [*between, nn.Linear(inputs, fc), *([] if linear else [nn.Tanh()])]
-        self.body = nn.Sequential(*layers, *([] if linear else [nn.Dropout(dropout)]))
+        self.body = nn.Sequential(*layers, *([] if linear else [Dropout(dropout)]))
         self.classifier = nn.Linear(fc, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ def build(
     hidden: Positive = 2048,
     fc: Positive = 512,
     pooling: Literal["max", "mean"] = "max",
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    dropout: DropoutProbability = 0.0,
     linear: bool = False,
     tokens: NonNegative = 0,
 ) -> nn.Module:

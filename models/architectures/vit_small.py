@@ -4,14 +4,12 @@ It is timm's ``vit_small_patch16_224`` and takes its weights. Without them it le
 that Chan et al. (ICLR 2024, table 2) report with it start from ImageNet-21k.
 """
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import nn
 
 from common.errors import UserError
 from common.sections import Positive
 from models.architectures.images import image_shape
+from models.architectures.layers import DropoutProbability
 from models.architectures.vision_transformer import VisionTransformer
 from models.weights.transformer_weights import load_transformer_weights
 
@@ -24,7 +22,7 @@ def build(
     width: Positive = 384,
     heads: Positive = 6,
     patch_size: Positive = 16,
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    dropout: DropoutProbability = 0.0,
     weights: str = "",
 ) -> nn.Module:
     """Build the network for images whose sides the patch size divides.

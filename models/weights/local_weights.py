@@ -71,15 +71,12 @@ def load_weights(
         if key not in state:
             if key.endswith("num_batches_tracked"):  # older files lack it
                 continue
-            raise _misfit(path, model_name, f"it lacks '{_theirs(key, model)}'")
+            raise misfit(path, model_name, f"it lacks '{_theirs(key, model)}'")
+        if reason := misfit_of(state[key], value):
+            raise misfit(path, model_name, f"'{_theirs(key, model)}' {reason}")
         fitted[key] = state[key]
-        if fitted[key].shape != value.shape:
-            shapes = f"{tuple(state[key].shape)} there and {tuple(value.shape)} in the model"
-            raise _misfit(path, model_name, f"'{_theirs(key, model)}' is {shapes}")
-        if fitted[key].is_floating_point() != value.is_floating_point():
-            raise _misfit(path, model_name, f"'{_theirs(key, model)}' is of type {fitted[key].dtype} there")
     if unknown := next((key for key in state if key not in target), None):
-        raise _misfit(path, model_name, f"the model has no '{_theirs(unknown, model)}'")
+        raise misfit(path, model_name, f"the model has no '{_theirs(unknown, model)}'")
     model.load_state_dict(fitted, strict=False)
 
 
@@ -158,7 +155,17 @@ def _theirs(key: str, model: LibraryClassifier) -> str:
     return f"{model.head_name}.{key.removeprefix(_HEAD)}" if _is_head(key) else key.removeprefix(_BODY)
 
 
-def _misfit(path: str, model_name: str, reason: str) -> UserError:
+def misfit_of(found: Tensor, wanted: Tensor) -> str | None:
+    """Say what bars a file's tensor from being the value of a model's, as the rest of a sentence about it."""
+    if found.shape != wanted.shape:
+        return f"is {tuple(found.shape)} there and {tuple(wanted.shape)} in the model"
+    if found.is_floating_point() != wanted.is_floating_point():
+        return f"is {found.dtype} there and {wanted.dtype} in the model"
+    return None
+
+
+def misfit(path: str, model_name: str, reason: str) -> UserError:
+    """Return the error for a file of weights that are not this model's."""
     return UserError(f"model.weights: '{path}' does not fit model '{model_name}': {reason}")
 
 

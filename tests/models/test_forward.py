@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from models import available_models, build_model
+from models import available_models, build_model, model_parameters
+from models.architectures.layers import set_dropout_generator
 
 IMAGE_MODELS = [
     name for name in available_models() if name not in ("char-lstm", "sentence-rnn", "resnet1202")
@@ -76,3 +77,26 @@ def test_digits_of_8x8_pixels_fit(name):
 
 def test_rectangular_images_fit():
     assert build_model("hsu-cnn", (1, 20, 32), 4)(torch.rand(2, 1, 20, 32)).shape == (2, 4)
+
+
+DROPOUTS = {
+    name: {key: 0.5 for key in model_parameters(name) if "dropout" in key} for name in available_models()
+}
+
+
+@pytest.mark.parametrize("name", [name for name, keys in DROPOUTS.items() if keys])
+def test_dropout_draws_from_the_generator_that_training_keys(name):
+    if name == "sentence-rnn":
+        small = {"embedding": 3, "hidden": 2, "fc": 16, "tokens": 9, **DROPOUTS[name]}
+        model, inputs = build_model(name, (4,), 3, small), torch.tensor([[2, 5, 7, 3], [2, 3, 0, 0]])
+    else:
+        model, inputs = build(name, **DROPOUTS[name]), torch.rand(2, 3, 32, 32)
+    outputs = []
+    before = torch.get_rng_state()
+    for seed in (1, 1, 2):
+        set_dropout_generator(model, torch.Generator().manual_seed(seed))
+        outputs.append(model(inputs))
+
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from common.records import to_tensors
 from common.sections import Value
 from datasets.configured import open_dataset
 from server.evaluation import CentralEvaluation
-from server.measurer import Candidate, Measures, Share, make_measurer
+from server.measurer import Candidate, Measurer, Measures, Share, make_measurer
 from tests.clients.jobs import small
 from tests.conftest import SIZES, small_config
 from tests.strategies.messages import record
@@ -146,3 +147,11 @@ def test_a_model_that_draws_in_evaluations_is_measured_here(monkeypatch: pytest.
     elsewhere = Elsewhere(config, 2)
     assert results(config, elsewhere) == results(config)
     assert elsewhere.given == [[False, False]]
+
+
+def test_noisy_samples_are_still_those_of_their_natural_clients() -> None:
+    config = complete(small_config(model__name="mlp", dataset__client_noise=0.3))
+    dataset = open_dataset(config)
+    owners = torch.arange(len(dataset.test)) % 3
+    natural = replace(dataset, test=replace(dataset.test, clients=owners))
+    assert Measurer(config, natural).splits["test"].clients is not None

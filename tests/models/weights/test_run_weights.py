@@ -71,7 +71,7 @@ def first(state: dict[str, torch.Tensor]) -> str:
     ("change", "message"),
     [
         (lambda value: torch.full_like(value, float("nan")), "has values that are not finite"),
-        (lambda value: value.to(torch.int8), r"is of type torch\.int8 there"),
+        (lambda value: value.to(torch.int8), r"is torch\.int8 there and torch\.float32 in the model"),
         (lambda value: value.to(torch.complex64), "is not a plain tensor of numbers"),
         (lambda value: value.to_sparse(), "is not a plain tensor of numbers"),
         (lambda value: value.to("meta"), "is not a plain tensor of numbers"),
