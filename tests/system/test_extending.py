@@ -24,16 +24,19 @@ WITHOUT_EFFECT_ON_THE_MODEL = {"metrics", "observers", "plots"}
 
 @dataclass(frozen=True)
 class Example:
-    """A section with a file and a command."""
+    """A section with files and a command."""
 
     title: str
-    file: str
-    code: str
+    files: dict[str, str]
     arguments: list[str]
 
     @property
     def folder(self) -> str:
-        return self.file.partition("/")[0]
+        return next(iter(self.files)).partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        return Path(next(iter(self.files))).stem
 
     @property
     def keys(self) -> set[str]:
@@ -43,20 +46,20 @@ class Example:
 def examples() -> Iterator[Example]:
     text = (PROJECT_ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     for section in re.split(r"^## ", text, flags=re.M)[1:]:
-        code = re.search(r"`(\w+/\w+\.py)`:\n\n```python\n(.*?)```", section, flags=re.S)
+        files = dict(re.findall(r"`(\w+/\w+\.py)`:\n\n```python\n(.*?)```", section, flags=re.S))
         command = re.search(r"```sh\npython run_simulation.py (.*?)\n```", section, flags=re.S)
-        if code and command:
-            arguments = shlex.split(command[1])
-            yield Example(section.partition("\n")[0], code[1], code[2], arguments)
+        if files and command:
+            yield Example(section.partition("\n")[0], files, shlex.split(command[1]))
 
 
 EXAMPLES = {example.title: example for example in examples()}
 
 
 def write(example: Example, parent: Path) -> Path:
-    file = parent / "mine" / example.file
-    file.parent.mkdir(parents=True)
-    file.write_text(example.code)
+    for name, code in example.files.items():
+        file = parent / "mine" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(code)
     return parent / "mine"
 
 
@@ -106,7 +109,7 @@ def test_an_example(
     example = EXAMPLES[title]
     if example.folder != "plots":
         request.getfixturevalue("no_pictures")
-    assert len(example.code.splitlines()) <= 25
+    assert max(len(code.splitlines()) for code in example.files.values()) <= 25
     write(example, tmp_path)
     monkeypatch.chdir(tmp_path)  # the folder is given as the document gives it: relative
     assert main([*small(example), *example.arguments, "--run-dir", "run"]) == 0
@@ -118,9 +121,9 @@ def test_an_example(
     if example.folder == "metrics":
         assert 0 <= result["final.test_sure"] <= 1
     if example.folder == "observers":
-        assert Path(example.file).stem in (tmp_path / "run" / "metrics.csv").read_text().partition("\n")[0]
+        assert example.name in (tmp_path / "run" / "metrics.csv").read_text().partition("\n")[0]
     if example.folder == "plots":
-        assert (tmp_path / "run" / "plots" / Path(example.file).with_suffix(".png").name).is_file()
+        assert (tmp_path / "run" / "plots" / f"{example.name}.png").is_file()
 
 
 @pytest.mark.parametrize("title", EXAMPLES)
@@ -152,9 +155,7 @@ def together(parent: Path) -> list[str]:
     """Write many examples into one folder and return the keys that choose them."""
     pairs = dict(SMALL)
     for title in TOGETHER:
-        file = parent / "mine" / EXAMPLES[title].file
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(EXAMPLES[title].code)
+        write(EXAMPLES[title], parent)
         pairs |= dict(text.split("=", 1) for text in EXAMPLES[title].arguments if "=" in text)
     pairs |= {"local.steps": "2", "clients.count": "2"}
     return [part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]
