@@ -18,11 +18,12 @@ from analysis.comparison.median_band import band, draw_band, final_text, limits
 from analysis.comparison.repetitions import common_rounds
 from analysis.legend import Legend, line_look
 from analysis.reading.run_directory import read_clients, read_metrics
-from analysis.reading.runs import Run, default_metric, falls, is_accuracy, unit
+from analysis.reading.runs import Run, default_metric, is_accuracy, unit
 from analysis.reading.selection import chosen
 from analysis.style import label_axes, new_figure, panels, save
 from analysis.tables import print_table, write_table
 from common.command_line import Parser
+from common.sections import falls
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 4.0, 3.6  # inches
 

@@ -1,6 +1,5 @@
 """Finished runs side by side: how their configurations differ and which ones repeat each other."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 
 from analysis.reading.run_directory import NoDataError, read_metrics, read_summary
 from common.errors import UserError
+from common.sections import falls
 
 SEED_KEY = "seed"
 # What a report is about where nobody says it; after a bar what stands for it in runs that lack it.
@@ -132,11 +132,6 @@ def _measured(path: Path) -> list[set[str]]:
                 continue
             found.append({str(name) for name in metrics if metrics[name].notna().any()})
     return found
-
-
-def falls(metric: str) -> bool:
-    """Return whether less of a metric is better: losses and errors, also of a group or a size."""
-    return bool({"loss", "mse", "mae"} & set(re.split(r"[_|]", metric)))
 
 
 def is_accuracy(metric: str) -> bool:

@@ -23,14 +23,13 @@ from typing import Any
 from common.config_values import RUN_OPTIONS, settle_budget
 from common.defaults import flatten
 from common.errors import UserError, nearest, shown
-from common.sections import Value
+from common.sections import Value, falls
 
 METHODS = ("grid", "random", "optuna")
 SAMPLERS = ("tpe", "gp", "random")
 PRUNERS = ("median", "none")
 DEFAULT_OBJECTIVE = "validation_accuracy"
 _SPLIT = "validation_"
-_LOSSES = ("_loss", "_mse", "_mae")
 _MOST_TRIALS = 10_000
 _MOST_SECTIONS = 8  # around a key
 _TEST = "evaluate.test"
@@ -191,7 +190,7 @@ def parse_search(table: Any, overrides: Mapping[str, Value], source: str) -> Sea
             f"{source}: search.objective = '{objective}' is not about validation data: take a column of"
             f" metrics.csv that begins with '{_SPLIT}', such as '{DEFAULT_OBJECTIVE}'"
         )
-    direction = reader.choice("direction", ("min", "max"), "min" if objective.endswith(_LOSSES) else "max")
+    direction = reader.choice("direction", ("min", "max"), "min" if falls(objective) else "max")
     search = Search(
         keys,
         during,

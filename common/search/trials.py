@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +125,8 @@ def _read_trial(file: Path, path: Path, number: int, objective: str) -> Trial:
             f"search.objective: {path.name} has no '{objective}'; what it has of validation data:"
             f" {', '.join(known) or 'nothing'}"
         )
+    if not math.isfinite(value):  # a metric of the user's, or a loss of a variant
+        return Trial(number, values, path, "diverged", None, f"{objective} is {value}", proposed)
     state = "pruned" if stopped.startswith(PRUNED) else "finished"
     return Trial(number, values, path, state, float(value), stopped, proposed)
 

@@ -22,7 +22,14 @@ from common.sections.clients import (
     TopologySection,
 )
 from common.sections.data import AugmentationSection, BatchNormSection, DatasetSection, ModelSection
-from common.sections.evaluation import AnalysisSection, EvaluateSection, Metric, StopSection, numbers_by_phase
+from common.sections.evaluation import (
+    AnalysisSection,
+    EvaluateSection,
+    Metric,
+    StopSection,
+    falls,
+    numbers_by_phase,
+)
 from common.sections.running import (
     KEPT_NAMES,
     CheckpointSection,
@@ -78,5 +85,6 @@ __all__ = [
     "StragglersSection",
     "TopologySection",
     "Value",
+    "falls",
     "numbers_by_phase",
 ]

@@ -1,5 +1,6 @@
 """Sections on evaluation, and on what is written down for the analyses."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -8,6 +9,11 @@ from common.round_list import RoundList
 from common.sections.base import ConfigSection, NonNegative, NonNegativeFloat, Positive, Rounds
 
 Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"]
+
+
+def falls(metric: str) -> bool:
+    """Return whether less of a metric is better: losses and errors, also of a group, a size or a variant."""
+    return bool({"loss", "mse", "mae"} & set(re.split(r"[_|]", metric)))
 
 
 def numbers_by_phase(text: str, key: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.comparison.groups import load_groups, published_numbers
 from analysis.reading.run_directory import NoDataError
-from analysis.reading.runs import data_remark, default_metric, falls, load_run
+from analysis.reading.runs import data_remark, default_metric, load_run
 from analysis.reading.selection import begun_runs, chosen, chosen_runs, unfinished_of
 from common.errors import UserError
 
@@ -102,11 +102,6 @@ def test_what_a_report_is_about(make_run, first, second, metric):
         lines = file.read_text().splitlines()
         file.write_text("\n".join([f"{lines[0]},{column}", *(f"{line},0.5" for line in lines[1:])]) + "\n")
     assert default_metric(runs) == metric
-
-
-def test_less_of_a_loss_is_better_also_of_a_size():
-    assert all(map(falls, ("test_loss", "test_loss_mean", "test_mse", "test_loss_mean|test_loss")))
-    assert not any(map(falls, ("test_accuracy", "test_accuracy_mean", "glossy")))
 
 
 def test_different_data_are_named(make_run):

@@ -40,6 +40,7 @@ def test_the_example_of_the_documentation_is_the_experiment() -> None:
 def test_the_direction_follows_from_the_objective() -> None:
     assert not parse_search({**GOOD, "objective": "validation_loss"}, {}, "a").maximize
     assert not parse_search({**GOOD, "objective": "validation_mae"}, {}, "a").maximize
+    assert not parse_search({**GOOD, "objective": "validation_loss_realigned"}, {}, "a").maximize  # a variant
     assert parse_search({**GOOD, "objective": "validation_top5"}, {}, "a").maximize
     assert not parse_search({**GOOD, "objective": "validation_mine", "direction": "min"}, {}, "a").maximize
 

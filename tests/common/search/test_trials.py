@@ -38,6 +38,14 @@ def test_of_equal_trials_the_first_wins(tmp_path: Path) -> None:
     assert [trial.number for trial in ranked(trials, maximize=False)] == [0, 2, 1, 3]
 
 
+def test_an_objective_that_is_no_number_never_wins(tmp_path: Path) -> None:
+    for number, value in enumerate((0.2, float("nan"), 0.5)):
+        make_trial(tmp_path, number, value)
+    found = read_trials(tmp_path, "validation_accuracy")
+    assert (found[1].state, found[1].remark) == ("diverged", "validation_accuracy is nan")
+    assert [trial.number for trial in ranked(found, maximize=True)] == [2, 0]
+
+
 def test_damaged_files_are_one_line(tmp_path: Path) -> None:
     trial = make_trial(tmp_path, 0, 0.5)
     with pytest.raises(
