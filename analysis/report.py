@@ -9,6 +9,7 @@ from rich.table import Table
 
 from analysis.reading.run_directory import LabelsAtHomeError, NoDataError, read_metrics, read_summary
 from common.errors import UserError, failure
+from common.number_text import fixed
 from common.plugins import PLOT, find_function, names, project_names
 
 
@@ -105,7 +106,7 @@ def _outcome(summary: dict[str, Any], which: str) -> str | None:
     if accuracy is not None:
         parts.append(f"{split} accuracy {accuracy:.2%}")
     if loss is not None:
-        parts.append(f"{split} loss {loss:.4f}")
+        parts.append(f"{split} loss {fixed(loss, 4)}")
     if parts and f"{which}.round" in summary:
         parts.append(f"in round {summary[f'{which}.round']}")
     return ", ".join(parts) or None

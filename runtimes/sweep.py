@@ -21,6 +21,7 @@ from common.config_values import merge, read_assignments, settle_budget
 from common.errors import ClientFailureError, UserError
 from common.experiment_file import Experiment, LabelFilter, Overrides, Point
 from common.files import write_atomic
+from common.number_text import fixed
 from common.request import write_request
 from common.sections import Value
 from common.sweep_files import SWEEP_FILE
@@ -339,7 +340,7 @@ def _outcome(summary: Mapping[str, Any]) -> str:
     rounds = f"{summary.get('rounds')} rounds"
     if isinstance(accuracy, float):
         return f"{rounds}, test accuracy {accuracy:.2%}"
-    return f"{rounds}, test loss {loss:.4f}" if isinstance(loss, float) else rounds
+    return f"{rounds}, test loss {fixed(loss, 4)}" if isinstance(loss, float) else rounds
 
 
 @contextlib.contextmanager

@@ -117,6 +117,8 @@ class RoundLoop:
                     with self.watch.phase("evaluate"):
                         initial = self._evaluate_centrally() if self.config.evaluate.first else {}
                     self._notify(Round(0, row={"round": 0, **initial}), started)
+                if self.server_round < self.config.rounds and not self.stopped:
+                    self.run_directory.remove_summary()
                 while self.server_round < self.config.rounds and not self.stopped:
                     number = self.server_round + 1
                     seed = torch_seed(self.config.seed, "round", number)

@@ -21,11 +21,14 @@ from analysis.reading.runs import (
     is_accuracy,
     load_run,
     mean_and_deviation,
+    mean_text,
+    without_repeats,
 )
 from analysis.reading.selection import chosen, chosen_runs
 from analysis.reading.sweep import Sweep, is_sweep, read_sweep
 from analysis.tables import as_markdown, print_table, write_table
 from common.command_line import Parser
+from common.number_text import fixed
 
 Rows = list[list[str]]
 
@@ -77,6 +80,7 @@ def _compare_runs(options: argparse.Namespace) -> None:
     metric = options.metric or default_metric(options.directories)
     runs: list[Run] = []
     for_each(chosen_runs(options.directories), lambda path: runs.append(load_run(path, metric)))
+    runs = without_repeats(runs)
     warn_of_data([("", runs)], options.directories)
     rows, columns = _names(options.rows), _names(options.columns)
     if rows or columns:
@@ -109,7 +113,7 @@ def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
         [
             name,
             *_values(run, keys),
-            *(f"{value:.4f}" for value in (run.final, run.last_ten, run.best)),
+            *(fixed(value, 4) for value in (run.final, run.last_ten, run.best)),
             str(run.rounds),
             f"{run.seconds:.1f}",
         ]
@@ -132,11 +136,11 @@ def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
         [
             *_values(group[0], keys),
             str(len(group)),
-            _mean_text([run.final for run in group], 4),
-            _mean_text([run.last_ten for run in group], 4),
-            _mean_text([run.best for run in group], 4),
+            mean_text([run.final for run in group], 4),
+            mean_text([run.last_ten for run in group], 4),
+            mean_text([run.best for run in group], 4),
             str(group[0].rounds),
-            _mean_text([run.seconds for run in group], 1),
+            mean_text([run.seconds for run in group], 1),
         ]
         for group in group_seeds(runs)
     ]
@@ -190,11 +194,6 @@ def _with_suffix(path: Path, suffix: str) -> Path:
 
 def _values(run: Run, keys: Sequence[str]) -> list[str]:
     return [str(run.config.get(key, "-")) for key in keys]
-
-
-def _mean_text(values: Sequence[float], digits: int) -> str:
-    mean, deviation = mean_and_deviation(values)
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}" if len(values) > 1 else f"{mean:.{digits}f}"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from analysis.comparison.groups import Groups, load_groups, warn_of_data
 from analysis.comparison.mean_curve import draw_mean_curve
 from analysis.legend import Legend, line_look
 from analysis.reading.run_directory import NoDataError
-from analysis.reading.runs import Run, is_accuracy, mean_and_deviation, unit
+from analysis.reading.runs import Run, is_accuracy, mean_text, unit
 from analysis.reading.selection import chosen
 from analysis.style import label_axes, new_figure, panels, save
 from analysis.tables import print_table, write_table
@@ -175,10 +175,8 @@ def final_table(groups: Groups, found: Mapping[str, Mapping[Path, Run]]) -> tupl
         for metric, runs in found.items():
             scale, digits = (100, 2) if is_accuracy(metric) else (1, 4)
             values = [scale * runs[run.path].final for run in group if run.path in runs]
-            mean, deviation = mean_and_deviation(values)
-            text = f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if len(values) > 1 else "")
-            text += f" ({len(values)} of {len(group)})" if len(values) < len(group) else ""
-            row.append(text if values else "-")
+            text = mean_text(values, digits) if values else "-"
+            row.append(text + (f" ({len(values)} of {len(group)})" if 0 < len(values) < len(group) else ""))
         rows.append(row)
     return ["configuration", *map(unit, found)], rows
 

@@ -7,7 +7,15 @@ from pathlib import Path
 from analysis.command import for_each
 from analysis.comparison.sweep_table import load_finished
 from analysis.reading.run_directory import NoDataError
-from analysis.reading.runs import SEED_KEY, Run, data_remark, differing_keys, group_seeds, load_run
+from analysis.reading.runs import (
+    SEED_KEY,
+    Run,
+    data_remark,
+    differing_keys,
+    group_seeds,
+    load_run,
+    without_repeats,
+)
 from analysis.reading.sweep import Sweep, is_sweep, published_of, read_sweep
 from common.errors import UserError
 
@@ -53,7 +61,7 @@ def load_groups(directories: Sequence[Path], metric: str) -> Groups:
             groups.append((with_seeds(label if label == name else f"{prefix}{label}", runs), runs))
 
     for_each(directories, load)
-    groups += by_configuration(alone) if alone else []
+    groups += by_configuration(without_repeats(alone)) if alone else []
     return groups
 
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
+from common.number_text import fixed
+
 _MARGIN = 0.05
 _BAND_ALPHA = 0.25
 
@@ -38,7 +40,7 @@ def final_text(curves: Sequence["pd.Series[float]"], digits: int = 4) -> str:
     """Return "mean +/- half-width" of the last values: the largest less the mean, as the authors print it."""
     last = [float(curve.iloc[-1]) for curve in curves]
     mean = float(np.mean(last))
-    return f"{mean:.{digits}f}" + (f" +/- {max(last) - mean:.{digits}f}" if len(last) > 1 else "")
+    return fixed(mean, digits) + (f" +/- {fixed(max(last) - mean, digits)}" if len(last) > 1 else "")
 
 
 def draw_band(axes: Axes, table: pd.DataFrame, x: npt.ArrayLike, **style: Any) -> None:

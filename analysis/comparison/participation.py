@@ -29,6 +29,7 @@ from analysis.reading.selection import chosen_runs
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
 from analysis.tables import print_table, write_table
 from common.command_line import Parser
+from common.number_text import fixed
 
 # Probabilities of a very skewed distribution reach down to 1e-70: below this all are nothing.
 SMALLEST_PROBABILITY = 1e-6
@@ -101,7 +102,7 @@ def participation_table(runs: Sequence[Run], metric: str) -> tuple[list[str], li
                 f"{num_seen(counts)} of {len(counts)}",
                 str(counts.max()),
                 f"{gini(counts):.3f}",
-                f"{run.final:.4f}",
+                fixed(run.final, 4),
             ]
         )
     return header, rows

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from analysis.reading.runs import Run, is_accuracy, mean_and_deviation
+from analysis.reading.runs import Run, is_accuracy, mean_text
 
 MISSING = "-"
 
@@ -21,10 +19,7 @@ class Cell:
         """Return "mean ± sample deviation", and the published number in parentheses."""
         text = MISSING
         if self.runs:
-            mean, deviation = mean_and_deviation([run.final * scale for run in self.runs])
-            text = f"{mean:.{digits}f}"
-            if not np.isnan(deviation):
-                text += f" ± {deviation:.{digits}f}"
+            text = mean_text([run.final * scale for run in self.runs], digits)
         return text if self.published is None else f"{text} ({self.published:g})"
 
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from analysis.comparison.sweep_table import axes_pivot, load_finished, shown_met
 from analysis.page.parts import Part, Picture, Section, Table, Text
 from analysis.plots.participation import participation_counts
 from analysis.reading.run_directory import NoDataError, read_label_distribution, read_summary
-from analysis.reading.runs import Run, data_remark, is_accuracy, mean_and_deviation, readable
+from analysis.reading.runs import Run, data_remark, is_accuracy, mean_and_deviation, mean_text, readable
 from analysis.report import summary_rows, write_plots
 from common.errors import UserError
 from common.files import read_regular
@@ -131,16 +131,11 @@ def result_table(reported: Reported) -> Table:
     rows = []
     for label, runs in reported.groups:
         columns = ([run.final for run in runs], [run.last_ten for run in runs], [run.best for run in runs])
-        row = [label, *(_mean_text([scale * value for value in values], digits) for values in columns)]
+        row = [label, *(mean_text([scale * value for value in values], digits) for values in columns)]
         if reported.published:
             row += against(reported.published.get(label), scale * mean_and_deviation(columns[0])[0], digits)
         rows.append(row)
     return Table(header, rows)
-
-
-def _mean_text(values: Sequence[float], digits: int) -> str:
-    mean, deviation = mean_and_deviation(values)
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}" if len(values) > 1 else f"{mean:.{digits}f}"
 
 
 def _explanation(reported: Reported) -> str:

@@ -37,7 +37,7 @@ class LabelsAtHomeError(NoDataError):
 
 
 def read_metrics(run_dir: Path) -> pd.DataFrame:
-    """Return ``metrics.csv``, one row per round; rounds without an evaluation hold NaN.
+    """Return ``metrics.csv``, one row per round, ascending; rounds without an evaluation hold NaN.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def read_metrics(run_dir: Path) -> pd.DataFrame:
     table = _read_csv(run_dir, "metrics.csv", ["round"])
     if table["round"].duplicated().any():
         raise UserError(f"{run_dir / 'metrics.csv'} is damaged: it has a round twice")
-    return table
+    return table.sort_values("round", ignore_index=True)
 
 
 def read_clients(run_dir: Path) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Finished runs side by side: how their configurations differ and which ones repeat each other."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 
 from analysis.reading.run_directory import NoDataError, read_metrics, read_summary
 from common.errors import UserError
+from common.number_text import fixed
 from common.sections import falls
 
 SEED_KEY = "seed"
@@ -79,6 +81,11 @@ def load_run(run_dir: Path, metric: str) -> Run:
     """
     summary = read_summary(run_dir)
     metrics = read_metrics(run_dir).set_index("round")
+    if (rounds := summary.get("rounds")) is not None and metrics.index[-1] != rounds:
+        raise UserError(
+            f"{run_dir}: metrics.csv ends with round {metrics.index[-1]}, but summary.json is of round"
+            f" {rounds}: the run was continued, or rows were lost; --resume completes both"
+        )
     columns = [name for name in metric.split("|") if name in metrics]
     if not columns:
         raise NoDataError(f"{run_dir} has no metric {metric!r}; metrics: {', '.join(metrics.columns)}")
@@ -177,6 +184,32 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     """Return the mean and the sample standard deviation (n - 1), which is NaN for a single value."""
     series = pd.Series(values, dtype=float)
     return float(series.mean()), float(series.std(ddof=1))
+
+
+def mean_text(values: Sequence[float], digits: int) -> str:
+    """Return the mean, of several values with ± the sample standard deviation."""
+    mean, deviation = mean_and_deviation(values)
+    return fixed(mean, digits) + (f" ± {fixed(deviation, digits)}" if len(values) > 1 else "")
+
+
+def without_repeats(runs: Sequence[Run]) -> list[Run]:
+    """Leave out, with a line, runs that are others once more: same configuration and seed, same numbers.
+
+    They say nothing of the spread over seeds. Runs of one seed with other numbers, as on a GPU, remain.
+    """
+    kept: list[Run] = []
+    for group in group_seeds(runs):
+        first: dict[tuple[str, tuple[float, ...]], Run] = {}
+        for run in group:
+            original = first.setdefault((_comparable(run.config, SEED_KEY), tuple(run.curve)), run)
+            if original is run:
+                kept.append(run)
+            else:
+                warnings.warn(
+                    f"left out: {run.path} is {original.path} once more, with the same seed and numbers",
+                    stacklevel=2,
+                )
+    return [run for run in runs if any(run is other for other in kept)]
 
 
 def _comparable(config: dict[str, Any], key: str) -> str:

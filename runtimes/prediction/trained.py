@@ -1,6 +1,7 @@
 """The model that a command is about: the run's, that of an earlier round, or a client's own."""
 
 import argparse
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -69,7 +70,16 @@ def trained_model(options: argparse.Namespace) -> RunModel:
     if options.client == ALL:
         raise UserError(f"--client {ALL} is for 'predict --weights FOLDER': name one client here")
     if options.client is None:
-        return load_run(expanded(options.run_directory, "the command line"), round=options.round)
+        directory = expanded(options.run_directory, "the command line")
+        model = load_run(directory, round=options.round)
+        was_continued = (directory / "config.toml").exists() and not (directory / "summary.json").exists()
+        if was_continued and options.round is None:
+            warnings.warn(
+                f"{directory} was continued and has not ended again: the model is that of round"
+                f" {model.card.rounds}, with which it had ended before",
+                stacklevel=2,
+            )
+        return model
     [(_, model)] = client_models(options, [options.client])
     return model
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.number_text import fixed
 from common.search.table import Search
 from common.search.trials import PRUNED, Trial, read_trials
 from runtimes.search.sampling import distributions, study_of
@@ -52,7 +53,8 @@ class Pruning(Observer):
         if current.number == self.parts.config.rounds or not self._is_poor():
             return ""
         objective = _here[-1].search.objective
-        return f"{PRUNED}: {objective} {value:.4f} in round {current.number} is worse than the others' median"
+        shown = f"{objective} {fixed(value, 4)} in round {current.number}"
+        return f"{PRUNED}: {shown} is worse than the others' median"
 
     def _is_poor(self) -> bool:
         here = _here[-1]

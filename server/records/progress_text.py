@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from common.number_text import fixed
+
 TRAINED = {"train_loss": "train loss"}
 EVALUATED = {
     "test_loss": "test loss",
@@ -21,4 +23,5 @@ def is_evaluated(row: Mapping[str, float]) -> bool:
 
 def describe(row: Mapping[str, float], labels: Mapping[str, str] = TRAINED | EVALUATED) -> str:
     """Put the metrics that matter into one short text: what the round itself has measured."""
-    return "  ".join(f"{label} {row[key]:.4f}" for key, label in labels.items() if row.get(key) is not None)
+    known = {label: row[key] for key, label in labels.items() if row.get(key) is not None}
+    return "  ".join(f"{label} {fixed(value, 4)}" for label, value in known.items())

@@ -119,6 +119,10 @@ class RunDirectory:
         content = {**summary, "versions": versions(), "config": self.config.flat()}
         write_atomic(self.path / "summary.json", (json.dumps(content, indent=2) + "\n").encode())
 
+    def remove_summary(self) -> None:
+        """Take the sign back that the run has finished: it goes on, and would be shown with later numbers."""
+        (self.path / "summary.json").unlink(missing_ok=True)
+
     def log(self, text: str) -> None:
         """Add a line, with the time, to ``log.txt``."""
         with (self.path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as file:

@@ -11,6 +11,7 @@ from flwr.app import Error, Message
 from safetensors.torch import load_file
 
 from clients.local.worker import Worker
+from common.errors import ClientFailureError
 from common.records import CONFIG, METRICS
 from common.sections import Value
 from runtimes.sequential import SequentialGrid
@@ -207,3 +208,21 @@ def test_a_checkpoint_is_due_by_time_as_well(minutes: float, committed: list[str
     path = run_small(checkpoint__every=1000, checkpoint__minutes=minutes)
     kept = sorted((path / "checkpoints").glob("round-*.json"))  # the last two are kept
     assert [file.stem.removeprefix("round-00000") for file in kept] == committed
+
+
+def test_a_run_that_goes_on_has_not_finished(run_small: Runner) -> None:
+    """Its summary would be taken for one of the rows that follow."""
+
+    class Broken(SequentialGrid):
+        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+            is_training = messages[0].metadata.message_type == "train"
+            for reply in super().exchange(messages):
+                yield Message(Error(0, "gone"), reply_to=messages[0]) if is_training else reply
+
+    summary = run_small("run", rounds=1) / "summary.json"
+    before = summary.read_bytes()
+    run_small("run", Broken, rounds=1, run__resume=True)
+    assert json.loads(summary.read_bytes())["model_sha256"] == json.loads(before)["model_sha256"]
+    with pytest.raises(ClientFailureError):
+        run_small("run", Broken, rounds=2, run__resume=True)
+    assert not summary.exists()

@@ -1,5 +1,7 @@
 """Comparison of runs: tables, grouping of seeds, picture, errors."""
 
+import dataclasses
+
 import pytest
 
 from analysis.comparison.compare import main, run_table, seed_table
@@ -109,8 +111,8 @@ def test_missing_run(tmp_path, capsys):
 
 def test_metric_without_values(make_run, capsys):
     assert main([str(make_run("d", [0.1, 0.2])), "--metric", "train_loss"]) == 0
-    run_dir = make_run("e")
-    (run_dir / "metrics.csv").write_text("round,test_accuracy\n0,\n")
+    run_dir = make_run("e", [0.1, 0.2])
+    (run_dir / "metrics.csv").write_text("round,test_accuracy\n1,\n")
 
     assert main([str(run_dir)]) == 2
     assert "no value of 'test_accuracy'" in capsys.readouterr().err
@@ -122,3 +124,20 @@ def test_rounds_that_differ_are_one_column(make_run):
     for header, rows in (run_table(loaded, "test_accuracy"), seed_table(loaded, "test_accuracy")):
         assert header.count("rounds") == 1
         assert [row[header.index("rounds")] for row in rows] == ["2", "3"]
+
+
+def test_a_run_made_twice_says_nothing_of_the_spread_over_seeds(make_run, capsys):
+    runs = [make_run("a", [0.1, 0.6], seed=0), make_run("b", [0.1, 0.8], seed=1)]
+    runs += [make_run("again", [0.1, 0.6], seed=0), make_run("other-numbers", [0.1, 0.7], seed=1)]
+
+    with pytest.warns(UserWarning, match=r"again is .*a once more, with the same seed and numbers"):
+        assert main([*map(str, runs), "--markdown"]) == 0
+
+    assert "| 3 | 0.7000 ± 0.1000 |" in capsys.readouterr().out
+
+
+def test_a_loss_that_diverged_is_short(make_run):
+    run = load_run(make_run("a", [0.1, 0.6]), "test_accuracy")
+    huge = dataclasses.replace(run, curve=run.curve * 1e300)
+
+    assert run_table([huge], "test_loss")[1][0][1:4] == ["6e+299"] * 3
