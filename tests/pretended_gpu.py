@@ -14,6 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode, resolve_name
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
+_CONTAINERS = (dict, list, tuple)
 
 # Calls that take tensors from anywhere.
 _ANYWHERE = {"_has_compatible_shallow_copy_type", "_parse_to", "copy_", "__set__", "__repr__"}
@@ -68,7 +69,7 @@ class PretendedGpu(TorchFunctionMode):
 
     def place(self, value: Any) -> Any:
         """Let the tensors of a result be on the GPU."""
-        for storage in filter(None, map(_storage, _tensors(value))):
+        for storage in filter(None, map(_storage, _tensors(value, []))):
             if storage._cdata not in self._memory:
                 self._memory[storage._cdata] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         return value
@@ -106,8 +107,12 @@ class PretendedGpu(TorchFunctionMode):
 
     def _check(self, call: Any, name: str, args: Any, options: Any) -> list[bool]:
         """Refuse tensors of different places; those without a dimension count as numbers."""
-        given = list(_tensors((args, options)))
+        given = _tensors(args, [])
+        if options:
+            _tensors(options, given)
         places = [self.has(tensor) for tensor in given]
+        if True not in places:
+            return places
         if name in _PACKING or (name in _OF_PACKED and given[1].dim() == 1):
             if places[1]:
                 raise RuntimeError(f"{name}: lengths on the GPU")
@@ -157,12 +162,14 @@ def _storage(tensor: torch.Tensor) -> torch.UntypedStorage | None:
             return None
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
+def _tensors(value: Any, found: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Append the tensors of a value to a list, and return it."""
     if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple):
+        found.append(value)
+    elif isinstance(value, _CONTAINERS):
         for inner in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(inner)
+            _tensors(inner, found)
+    return found
 
 
 @contextlib.contextmanager

@@ -269,7 +269,9 @@ def test_on_a_gpu_everything_is_where_it_has_to_be(
     method: str, reference: Reference, run_small: Runner
 ) -> None:
     with pretended_gpu():
-        found = run_small(device="cuda", runtime__stack=1, **{**options(method), "rounds": 2})
+        found = run_small(
+            device="cuda", runtime__stack=1, **{**options(method), "rounds": 2, "checkpoint__every": 2}
+        )
     assert model_hash(found) == model_hash(reference.directory)
 
 
