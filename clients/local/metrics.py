@@ -1,9 +1,14 @@
 """What local training measures in addition to its loss, from the logits that it has anyway."""
 
+from collections import defaultdict
+from collections.abc import Mapping
+
 import torch
 from torch.nn import functional as F
 
 from datasets.noise.label_noise import expected_loss, expected_loss_floor
+
+HITS, COUNTS, SQUARES, EXPECTED = "hits", "counts", "squares", "expected"  # sums over samples
 
 
 class TrainingMetrics:
@@ -22,11 +27,8 @@ class TrainingMetrics:
     def __init__(self, label_noise: float, num_classes: int, squares: bool = False) -> None:
         self._label_noise = label_noise
         self._measures_squares = squares
-        self._squares: list[torch.Tensor] = []
         self._num_classes = num_classes
-        self._hits: list[torch.Tensor] = []
-        self._losses: list[torch.Tensor] = []
-        self._counts: list[torch.Tensor] = []
+        self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._clipped: list[torch.Tensor] = []
 
     @torch.no_grad()
@@ -34,13 +36,13 @@ class TrainingMetrics:
         """Take in a mini-batch with its true labels; negative ones are padding, and numbers none."""
         if labels.is_floating_point():
             return
-        self._hits.append((logits.argmax(dim=1) == labels).sum())
-        self._counts.append((labels >= 0).sum())
+        self._sums[HITS].append((logits.argmax(dim=1) == labels).sum())
+        self._sums[COUNTS].append((labels >= 0).sum())
         if self._measures_squares:
-            self._squares.append(squared_losses(logits, labels).double().sum())
+            self._sums[SQUARES].append(squared_losses(logits, labels).double().sum())
         if self._label_noise > 0:
             losses = expected_loss(precise(logits), labels.clamp(min=0), self._label_noise, self._num_classes)
-            self._losses.append((losses * (labels >= 0)).sum())
+            self._sums[EXPECTED].append((losses * (labels >= 0)).sum())
 
     def add_clipping(self, is_clipped: torch.Tensor) -> None:
         """Take note whether the gradient of a step was clipped."""
@@ -59,18 +61,24 @@ class TrainingMetrics:
         return results
 
     def _of_logits(self) -> dict[str, float]:
-        count = int(torch.stack(self._counts).sum()) if self._counts else 0
-        if count == 0:
-            return {}
-        results = {"train_accuracy": int(torch.stack(self._hits).sum()) / count}
-        if self._squares:
-            results["train_squared_loss"] = float(torch.stack(self._squares).sum()) / count
-        if self._losses:
-            expected = float(torch.stack(self._losses).double().sum()) / count
-            results["train_expected_loss"] = expected
-            floor = expected_loss_floor(self._label_noise, self._num_classes)
-            results["train_excess_loss"] = expected - floor
-        return results
+        sums = {name: torch.stack(values).double().sum().item() for name, values in self._sums.items()}
+        return means_of_sums(sums, self._label_noise, self._num_classes)
+
+
+def means_of_sums(sums: Mapping[str, float], label_noise: float, num_classes: int) -> dict[str, float]:
+    """Return what a client reports of sums over its samples; nothing if there is none."""
+    count = sums.get(COUNTS, 0)
+    if count == 0:
+        return {}
+    means = {"train_accuracy": sums[HITS] / count}
+    if SQUARES in sums:
+        means["train_squared_loss"] = sums[SQUARES] / count
+    if EXPECTED in sums:
+        means["train_expected_loss"] = sums[EXPECTED] / count
+        means["train_excess_loss"] = means["train_expected_loss"] - expected_loss_floor(
+            label_noise, num_classes
+        )
+    return means
 
 
 def precise(logits: torch.Tensor) -> torch.Tensor:

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from clients.hooks import Hooks
-from clients.local.metrics import precise, squared_losses
+from clients.local.metrics import COUNTS, EXPECTED, HITS, SQUARES, means_of_sums, precise, squared_losses
 from clients.local.stacked.batches import Part
-from datasets.noise.label_noise import expected_loss, expected_loss_floor
-
-HITS, COUNTS, SQUARES, EXPECTED = "hits", "counts", "squares", "expected"  # sums over samples
+from datasets.noise.label_noise import expected_loss
 
 
 class StackedMetrics:
@@ -100,24 +98,11 @@ class StackedMetrics:
             client.num_samples = num_samples[row]
             if not math.isfinite(means[row]):
                 client.finite_steps = finite[row]
-            client.training_metrics = self._results({name: of_all[row] for name, of_all in sums.items()})
+            of_client = {name: of_all[row] for name, of_all in sums.items()}
+            client.training_metrics = means_of_sums(of_client, self._label_noise, self._num_classes)
             if self._clipped:
                 client.training_metrics["train_clipped_fraction"] = num_clipped[row] / steps[row]
         return means
-
-    def _results(self, sums: dict[str, float]) -> dict[str, float]:
-        """Return the means of a client's sums."""
-        count = sums.get(COUNTS, 0)
-        if count == 0:
-            return {}
-        results = {"train_accuracy": sums[HITS] / count}
-        if SQUARES in sums:
-            results["train_squared_loss"] = sums[SQUARES] / count
-        if EXPECTED in sums:
-            floor = expected_loss_floor(self._label_noise, self._num_classes)
-            results["train_expected_loss"] = sums[EXPECTED] / count
-            results["train_excess_loss"] = sums[EXPECTED] / count - floor
-        return results
 
     def _by_client(self, values: Iterable[tuple[slice | torch.Tensor, torch.Tensor]]) -> torch.Tensor:
         """Return values of rows as one tensor of shape (parts of steps, clients), 0 for other rows."""
