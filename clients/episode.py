@@ -17,9 +17,9 @@ class Episode(Client):
     """Corrects every gradient by G - L_i, and clips all steps of a round or none, as ||G|| decides.
 
     L_i is the client's gradient at the global model on fresh mini-batches, G its mean over the cohort. If
-    ||G|| is above ``clip_norm`` (gamma / eta of the paper), every step has the length lr clip_norm. Norms
-    and steps include weight decay. ``gradient_batches`` mini-batches make L_i; 0: as many as the round has
-    steps, as is meant in the code of Bao et al. (2024), which takes 1.
+    ||G|| is above ``clip_norm`` (gamma / eta of the paper), every step has the length lr clip_norm. Steps
+    include weight decay, L_i and G do not. ``gradient_batches`` mini-batches make L_i; 0: as many as the
+    round has steps, as is meant in the code of Bao et al. (2024), which takes 1.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"method.clip-norm": 1.0, "method.gradient-batches": 1}

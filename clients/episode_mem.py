@@ -20,7 +20,8 @@ class EpisodeMem(InitialControl):
     L_i is the client's mean gradient, without weight decay, over the last round that it took part in, and G
     the mean of all L_i, so that no round needs gradients in advance. ``clip_by`` ``control`` clips all steps
     of a round if ||G|| is above ``clip_norm`` (gamma / eta), as EPISODE does; ``step``, and ``control`` while
-    G is zero, each step whose own norm is: SCAFFOLD with clipping. Norms and steps include weight decay.
+    G is zero, each step whose own norm is: SCAFFOLD with clipping. Steps and their norms include weight
+    decay.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"method.clip-norm": 1.0}

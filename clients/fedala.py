@@ -24,9 +24,9 @@ class FedALA(Client):
     theta is the global model, theta_i what the client trained last. Only ``adapted_part``
     (``models.heads.parts``) is mixed, the paper's p higher layers; the rest is the global model's. Before
     the round W follows its gradient at ``weight_learning_rate`` within 0 and 1 on ``data_share`` of a pass:
-    in one such pass, the first time until the last ``window`` losses have a standard deviation below
-    ``threshold``. W starts at 1, and a client's first round at the global model. The client predicts with
-    that start, by the W that it has.
+    in one such pass, the first time in as many as it takes until the losses at the end of the last
+    ``window`` passes have a standard deviation below ``threshold``. W starts at 1, and a client's first
+    round at the global model. The client predicts with that start, by the W that it has.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
@@ -67,7 +67,7 @@ class FedALA(Client):
         for _ in range(MOST_PASSES if is_first else 1):
             for batch in itertools.islice(batches, size):
                 weights, loss = self._step(weights, batch)
-                losses.append(loss)
+            losses.append(loss)
             if len(losses) > self.window and statistics.pstdev(losses[-self.window :]) < self.threshold:
                 break
         return weights

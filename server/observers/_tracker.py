@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from common.config import Config
 from common.errors import UnknownNameError, UserError, described
-from common.files import read_text
+from common.files import read_json, read_text
 from common.plugins import OBSERVER, TRACKER, Kind, find_subclass, names, unknown
 from common.reading import comma_list
 from common.sections import Value
@@ -70,7 +70,7 @@ class Tracker(Observer):
     def end(self) -> None:
         """Close the tracked run; one that had no round of its own is written as it is."""
         if not self._is_open and (rows := self._rows()):
-            self._is_complete = True
+            self._is_complete = max(rows) >= self.parts.config.rounds or self._was_stopped()
             self._guarded(lambda: self._begin(rows))
         if self._is_open:
             self._guarded(lambda: self.close(self._is_complete))
@@ -95,6 +95,11 @@ class Tracker(Observer):
         path = self.run.run_directory.path / "metrics.csv"
         rows = csv.DictReader(read_text(path).splitlines()) if path.is_file() else ()
         return {int(row[_STEP]): numbers(row) for row in rows}
+
+    def _was_stopped(self) -> bool:
+        """Return whether the run had come to an early end before it was resumed."""
+        summary = self.run.run_directory.path / "summary.json"
+        return summary.is_file() and bool(read_json(summary).get("stopped"))
 
     def _guarded(self, act: Callable[[], None]) -> None:
         if self._is_off:

@@ -1,11 +1,15 @@
 """FedALA in closed form, in float64: a head a on a body b, loss (a b - y)^2 / 2."""
 
+import math
+
 import pytest
 import torch
 
 from clients.fedala import FedALA
+from clients.local.batches import Batch
 from clients.local.worker import Worker
 from common.errors import UserError
+from common.records import Tensors
 from tests.clients.jobs import equal, global_model, small, train
 from tests.methods.federation import LossFederation
 from tests.methods.personal import bodies, product_federation
@@ -49,6 +53,30 @@ def test_the_first_adaptation_ends_when_the_loss_has_settled() -> None:
     federation.run_round([0])
     assert weights_of(federation, 0) == 0.0
     assert "weights" not in federation.clients[1].state
+
+
+def test_the_first_adaptation_looks_at_one_loss_of_each_pass() -> None:
+    """Three passes for a window of two, however many mini-batches a pass has, and one later on."""
+    config = small()
+    worker, start = Worker(config), global_model(config)
+    steps: list[float] = []
+
+    class Counted(FedALA):
+        window = 2
+        threshold = float("inf")
+
+        def _step(self, weights: Tensors, batch: Batch) -> tuple[Tensors, float]:
+            found = super()._step(weights, batch)
+            steps.append(found[1])
+            return found
+
+    first = train(worker, 0, start, client_class=Counted)
+    second = train(worker, 0, train(worker, 1, start).model, 2, first.state, client_class=Counted)
+    per_pass = math.ceil(0.8 * config.local.steps_per_pass(len(worker.client_indices(0))))
+    assert per_pass > 2
+    assert len(steps) == 3 * per_pass
+    train(worker, 0, start, 3, second.state, client_class=Counted)
+    assert len(steps) == 4 * per_pass
 
 
 def weights_of(federation: LossFederation, client: int) -> float:

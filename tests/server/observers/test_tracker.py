@@ -174,7 +174,10 @@ def plugins(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_tracker_of_ones_own_and_one_that_is_added_later(
-    plugins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plugins: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small = [
         part
@@ -198,6 +201,14 @@ def test_a_tracker_of_ones_own_and_one_that_is_added_later(
     _, *rows, _ = lines(tmp_path / "run")
     assert [step for step, _ in rows] == [0, 1, 2, 3, 4]
     assert rows[:3] == before
+
+    monkeypatch.setattr(DyingGrid, "sent", 3)  # its first round is its last
+    with monkeypatch.context() as patch:
+        patch.setattr("runtimes.sequential.SequentialGrid", DyingGrid)
+        with pytest.raises(MemoryError):
+            main([*again, "--set", "rounds=5"])
+    *_, end = lines(tmp_path / "run")
+    assert end[0] == "stopped"  # although it had ended well, with fewer rounds
 
     failing = [*small, "--plugins", str(plugins), "--set", "tracking=fails", "--run-dir", str(tmp_path / "b")]
     capsys.readouterr()
