@@ -10,6 +10,7 @@ from clients.local.batches import Batch
 from clients.local.incoming import Section
 from clients.local.job import Job
 from clients.local.losses import Loss, loss_of
+from common.config import Config
 from common.parameters import Needs
 from common.records import Payload, Tensors
 from common.sections import Value
@@ -72,6 +73,11 @@ class Hooks(Job):
     def depends_on_rounds(cls, parameters: Mapping[str, Any]) -> bool:
         """Return whether the number of rounds decides what the method does in each of them."""
         return False
+
+    @classmethod
+    def leaks(cls, config: Config) -> str:
+        """Return by what others' data would reach the client, as ``FedAvg.leaks``; empty if by nothing."""
+        return ""
 
     def personal_names(self) -> Collection[str]:
         """Return the entries of the model that the client keeps for itself: they are never sent.

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from clients._class_gradients import class_gradients
 from clients.base import Client
 from clients.local.batches import Batch
+from common.config import Config
 from common.errors import UserError
 from common.randomness import numpy_generator
 from common.records import Tensors
@@ -46,6 +47,16 @@ class RatioLoss(Client):
                 "ratio-loss needs an auxiliary set that all clients know: choose another partition than"
                 " 'node', or another method"
             )
+
+    @classmethod
+    def leaks(cls, config: Config) -> str:
+        """Say whose samples the auxiliary set has without validation data."""
+        if config.dataset.validation_fraction > 0:
+            return ""
+        return (
+            f"'{config.method.name}' without dataset.validation-fraction: clients would learn from others'"
+            " samples"
+        )
 
     def begin_round(self) -> None:
         """Estimate the ratios at the received model."""

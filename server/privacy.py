@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from clients.registry import method_of
 from common.cohort import cohort_size
 from common.config import Config
 from common.errors import UserError
 from common.step_rules import step_rule
 from server.participation._scheme import ParticipationScheme
 from strategies._privacy import ClientPrivacy
-from strategies.balanced_softmax import BalancedSoftmax
 from strategies.fedavg import FedAvg
 
 # The scheme that draws each cohort uniformly, without replacement, independently: sampling amplifies it.
@@ -96,10 +96,7 @@ def _leaks(config: Config, strategy: FedAvg, scheme: ParticipationScheme) -> Ite
         )
     if config.dataset.feature_noise > 0:
         yield "dataset.feature-noise, which puts an image of one client into all images of another"
-    if isinstance(strategy, BalancedSoftmax) and strategy.prior == "global":
-        yield "method.prior = 'global', for which all clients learn the exact class counts: use 'local'"
-    if config.method.name == "ratio-loss" and config.dataset.validation_fraction == 0:
-        yield "'ratio-loss' without dataset.validation-fraction: clients would learn from others' samples"
+    yield from filter(None, (strategy.leaks(config), method_of(config).client_class.leaks(config)))
 
 
 def check_private_state(config: Config, scheme: ParticipationScheme, keeps_state: bool) -> None:
@@ -136,11 +133,8 @@ def privacy_remarks(config: Config) -> list[str]:
             "privacy: epsilon is for whoever sees the server's models; the server itself sees each client's"
             f" change and {exact}"
         )
-    if config.method.name == "feddyn":
-        remarks.append(
-            "privacy: FedDyn's state on the server follows the clipped and noisy mean, that of the clients"
-            " their exact changes: it no longer ends at the optimum"
-        )
+    if remark := method_of(config).strategy_class.REMARK_ON_PRIVACY:
+        remarks.append(f"privacy: {remark}")
     if config.participation.name != _AMPLIFYING and privacy.noise_multiplier > 0:
         remarks.append(
             "privacy: epsilon claims no amplification by sampling, which takes uniform participation"

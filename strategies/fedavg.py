@@ -69,6 +69,8 @@ class FedAvg(Strategy):
     """Whether the method is for clients with models of several sizes."""
     TRAINS_EXITS: ClassVar[bool] = False
     """Whether its clients train early exits."""
+    REMARK_ON_PRIVACY: ClassVar[str] = ""
+    """What a person should know of the method with ``privacy.*``."""
 
     weighs_replies: bool
     """Whether ``weight`` decides what a reply counts."""
@@ -150,6 +152,13 @@ class FedAvg(Strategy):
         """Return why the noise of ``privacy.*`` would not cover what the clients send; empty if it does."""
         extra = sorted(self.SECTIONS - {ARRAYS})
         return f"whose clients send '{extra[0]}' in addition to the model" if extra else ""
+
+    def leaks(self, config: Config) -> str:
+        """Return by what, in addition to its change, one client's data would reach others or the model.
+
+        The noise of ``privacy.*`` then has no epsilon; empty if there is nothing.
+        """
+        return ""
 
     def divergence_advice(self, config: Config) -> Iterable[str]:
         """Return sentences on what of this method makes runs diverge, and what helps."""

@@ -18,6 +18,10 @@ class FedDyn(ClientMean):
     """
 
     CHANGES = "trained"
+    REMARK_ON_PRIVACY = (
+        "FedDyn's state on the server follows the clipped and noisy mean, that of the clients their exact"
+        " changes: it no longer ends at the optimum"
+    )
 
     alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.01
     weighting: Literal["examples", "uniform"] = "uniform"
