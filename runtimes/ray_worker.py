@@ -8,7 +8,8 @@ import ray
 import torch
 from flwr.app import Error, Message
 
-from clients.app import answer_together, app, parse_run_config
+from clients.app import answer_together, app
+from clients.node.run_configuration import parse_run_config
 from common.errors import CLIENT_MISCONFIGURED
 from common.flower import Metadata, assume_task_identity, rebuild_message
 from runtimes.local_grid import LocalGrid

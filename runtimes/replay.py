@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flwr.app import Message
 
-from clients.app import JOBS
+from clients.node.jobs import JOBS
 from common.command_line import Parser
 from common.config import Config
 from common.errors import UserError

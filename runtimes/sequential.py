@@ -12,7 +12,8 @@ import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients.app import answer_together, forget_run
+from clients.app import answer_together
+from clients.node.run_configuration import forget_run
 from common.flower import RUN_ID
 from common.sections import Value
 from runtimes.client_states import ClientStates

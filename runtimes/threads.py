@@ -13,7 +13,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from flwr.app import Context, Message, MessageType
 
-from clients.app import answer_together, parse_run_config, prepare_threads
+from clients.app import answer_together, prepare_threads
+from clients.node.run_configuration import parse_run_config
 from runtimes.capacity import Machine, workers_that_fit
 from runtimes.local_grid import stacks
 from runtimes.sequential import SequentialGrid

@@ -1,4 +1,4 @@
-"""Which replies were taken: clients keep no state of others (``clients.local.kept_state``)."""
+"""Which replies were taken: clients keep no state of others (``clients.node.kept_state``)."""
 
 from collections.abc import Collection, Mapping
 

@@ -9,10 +9,11 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from PIL import Image
 
-from clients.app import app, run_describe
+from clients.app import app
 from clients.base import Client
 from clients.fedper import FedPer
 from clients.local.worker import Worker
+from clients.node.description import run_describe
 from common.config import Config
 from common.config_values import merge
 from common.errors import CLIENT_FAILED, CLIENT_FORGOT, CLIENT_MISCONFIGURED

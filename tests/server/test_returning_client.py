@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 
-from clients.app import answer, app, meet
+from clients.app import answer, app
+from clients.node.client import meet
 from common.config import Config
 from common.config_values import merge
 from common.errors import CLIENT_MISCONFIGURED, ClientFailureError, UserError

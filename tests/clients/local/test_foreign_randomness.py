@@ -12,7 +12,8 @@ import torch
 
 import clients.local.worker
 import server.evaluation
-from clients.app import app, forget_run
+from clients.app import app
+from clients.node.run_configuration import forget_run
 from common.errors import UserError
 from common.randomness import torch_seed
 from common.sections import Value

@@ -13,7 +13,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.app import app, make_client
+from clients.app import app
+from clients.node.client import make_client
 from clients.registry import available_methods
 from common.errors import CLIENT_REFUSED
 from common.flower import assume_task_identity

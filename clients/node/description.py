@@ -1,0 +1,67 @@
+"""What a node reports of itself before a run, and what it refuses to take part in."""
+
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+
+from clients.base import Client
+from clients.local.incoming import NUM_CLIENTS
+from clients.local.sampling import check_course
+from clients.local.sgd_only import require_plain_sgd
+from clients.node.client import make_client, meet
+from common.errors import UserError
+from common.records import CONFIG, METRICS, config_record
+from common.versions import own_versions
+
+
+def run_describe(message: Message, context: Context) -> RecordDict:
+    """Return which client this node is and what it holds."""
+    client = make_client(context)
+    _check_number(client, message)
+    if client.NEEDS_CLASSES and client.worker.dataset.is_regression:
+        raise UserError(
+            f"method.name '{client.worker.config.method.name}' needs classes, and the targets of dataset"
+            f" '{client.worker.dataset.name}' are numbers: use another method"
+        )
+    if client.NEEDS_ONE_LABEL and client.worker.dataset.target_shape:
+        raise UserError(
+            f"method.name '{client.worker.config.method.name}' needs one label per sample, and dataset"
+            f" '{client.worker.dataset.name}' has one per position: use another method, or other data"
+        )
+    client.validate()
+    if client.assumes_sgd():
+        require_plain_sgd(client.worker.config.optimizer, client.worker.config.method.name)
+    check_course(client)
+    loss = client.worker.config.loss.name
+    if loss != "cross-entropy" and client.overrides("loss"):
+        name = client.worker.config.method.name
+        raise UserError(f"method.name '{name}' has a loss of its own: loss.name must be 'cross-entropy'")
+    description = MetricRecord(
+        {
+            "client-id": client.client_id,
+            "keeps-state": int(client.keeps_state()),
+            "is-personalised": int(client.is_personalised()),
+            "num-examples": client.num_examples,
+        }
+    )
+    if client.worker.config.clients.report_labels:
+        description["label-counts"] = client.label_counts().tolist()
+    if client.keeps_state():
+        meet(context)
+    texts = ConfigRecord(
+        {
+            "personal-names": sorted(client.personal_names()),
+            "versions": own_versions(),
+            "device": client.worker.device.type,
+        }
+    )
+    return RecordDict({METRICS: description, CONFIG: texts})
+
+
+def _check_number(client: Client, message: Message) -> None:
+    """Refuse to be one of another number of clients than the server knows: the partition would differ."""
+    asked = int(config_record(message.content).get(NUM_CLIENTS, 0))  # type: ignore[arg-type]
+    count = client.worker.config.clients.count
+    if asked and asked != count:
+        raise UserError(
+            f"the node with partition-id {client.client_id} is one of num-partitions = {count}, but"
+            f" {asked} nodes are there: start all before the run, with their number, or set clients.count"
+        )

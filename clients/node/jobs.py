@@ -1,0 +1,133 @@
+"""The jobs that a message may ask of a client: a function each, by the message's type."""
+
+from collections.abc import Callable, Mapping
+
+from flwr.app import Array, ConfigRecord, Context, Message, MetricRecord, RecordDict
+
+from clients.base import Client
+from clients.local.incoming import read_sections
+from clients.node.client import make_client, meet
+from clients.node.description import run_describe
+from clients.node.kept_state import keep
+from common.errors import UserError
+from common.flower import new_content, new_metrics
+from common.records import (
+    ARRAYS,
+    CONFIG,
+    DESCRIBE,
+    GET_STATE,
+    LOSS_QUERY,
+    METRICS,
+    NOT_MADE,
+    PERSONAL_MODEL,
+    PRELUDE,
+    SET_STATE,
+    Payload,
+    config_record,
+    finite_since,
+    is_finite,
+    to_record,
+)
+
+
+def run_train(message: Message, context: Context) -> RecordDict:
+    """Train one client for one round and keep its state, unless that has gone bad."""
+    client = make_client(context, message)
+    sections, metrics = client.train(read_sections(message.content), config_record(message.content))
+    return with_state(client, message, context, sections, metrics)
+
+
+def run_prelude(message: Message, context: Context) -> RecordDict:
+    """Return what the server asks for before a round, and keep the client's state."""
+    client = make_client(context, message)
+    answer = client.answer_prelude(read_sections(message.content), config_record(message.content))
+    return with_state(client, message, context, *answer)
+
+
+def with_state(
+    client: Client,
+    message: Message,
+    context: Context,
+    sections: Payload,
+    metrics: Mapping[str, int | float],
+    arrays: Mapping[int, Array] = NOT_MADE,
+) -> RecordDict:
+    """Keep the state of a client that has done its job; return the content of the reply.
+
+    Parameters
+    ----------
+    sections, metrics : Payload, Mapping
+        What the job returned.
+    arrays : Mapping[int, Array]
+        Those of tensors that have been serialised already, as in ``common.records.to_record``.
+
+    Raises
+    ------
+    UserError
+        If the method keeps a section that it does not declare.
+    FloatingPointError
+        If a value of the state is not finite: nothing is kept.
+    """
+    if undeclared := sorted(client.undeclared_state()):
+        raise UserError(
+            f"method.name '{client.worker.config.method.name}': its client half keeps the state"
+            f" '{undeclared[0]}' without declaring it: name it in KEEPS, or return it from keeps()"
+        )
+    for name, section in client.state.items():
+        for key, value in section.items():
+            if not is_finite(value):
+                since = finite_since(metrics)
+                raise FloatingPointError(f"the client's state '{name}' is no longer finite in '{key}'{since}")
+    records = {name: to_record(section, arrays) for name, section in sections.items()}
+    reply = new_content({**records, METRICS: new_metrics(metrics)})
+    keep(context, client.state, client.client_id, message.content)
+    return reply
+
+
+def run_evaluate(message: Message, context: Context) -> RecordDict:
+    """Evaluate on one client."""
+    client = make_client(context, message)
+    metrics = client.test(read_sections(message.content), config_record(message.content))
+    return RecordDict({METRICS: MetricRecord(dict(metrics))})
+
+
+def run_loss(message: Message, context: Context) -> RecordDict:
+    """Return the loss of the global model on the client's training data."""
+    client = make_client(context, message)
+    metrics = client.training_loss(read_sections(message.content), config_record(message.content))
+    return RecordDict({METRICS: MetricRecord(dict(metrics))})
+
+
+def run_personal_model(message: Message, context: Context) -> RecordDict:
+    """Hand out the model by which this client predicts."""
+    client = make_client(context, message)
+    own = client.own_model(read_sections(message.content), config_record(message.content))
+    return RecordDict({ARRAYS: to_record(own)})
+
+
+def run_get_state(message: Message, context: Context) -> RecordDict:
+    """Hand out the client's state for a checkpoint."""
+    return RecordDict(dict(context.state.array_records.items()))
+
+
+def run_set_state(message: Message, context: Context) -> RecordDict:
+    """Replace the client's state by that of a checkpoint."""
+    client = make_client(context)
+    client.check_state(read_sections(message.content))
+    context.state.clear()
+    for name, record in message.content.array_records.items():
+        context.state[name] = record
+    meet(context)
+    return RecordDict({CONFIG: ConfigRecord()})
+
+
+JOBS: dict[str, Callable[[Message, Context], RecordDict]] = {
+    "train": run_train,
+    "evaluate": run_evaluate,
+    DESCRIBE: run_describe,
+    LOSS_QUERY: run_loss,
+    PRELUDE: run_prelude,
+    PERSONAL_MODEL: run_personal_model,
+    GET_STATE: run_get_state,
+    SET_STATE: run_set_state,
+}
