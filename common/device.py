@@ -41,7 +41,7 @@ def resolve_device(name: str) -> torch.device:
     try:
         with warnings.catch_warnings(action="ignore"):  # of names that torch had in former times
             device = torch.device(name)
-            torch.ones(1, device=device).add(1).item()  # 'meta' makes tensors, and computes nothing
+            torch.ones(1, dtype=torch.float64, device=device).item()  # sums need it; 'meta' has no values
         if device.type == "cpu" and device.index:
             raise ValueError("a machine has one device 'cpu'")
     except Exception as error:  # each backend has errors of its own for a machine without it

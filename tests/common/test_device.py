@@ -24,3 +24,16 @@ def test_others_are_one_short_line(name: str) -> None:
     assert text.endswith("); use 'auto', 'cpu' or 'cuda'")
     assert "\n" not in text
     assert len(text) < 350
+
+
+def test_a_device_without_float64_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = torch.ones
+
+    def ones(*size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        if dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype. Please use float32 instead.")
+        return made(*size, dtype=dtype, device=device)
+
+    monkeypatch.setattr(torch, "ones", ones)
+    with pytest.raises(UserError, match=r"^device 'cpu' cannot be used here \(Cannot convert a MPS Tensor"):
+        resolve_device("cpu")
