@@ -79,7 +79,7 @@ def _reply(job: Callable[[], RecordDict], message: Message, context: Context) ->
         return Message(Error(CLIENT_REFUSED, str(error)), reply_to=message)
     except ForgottenStateError as error:
         return Message(Error(CLIENT_FORGOT, str(error)), reply_to=message)
-    except Exception:
+    except (Exception, SystemExit):  # a hook may call code that ends a program
         return Message(Error(CLIENT_FAILED, traceback.format_exc()), reply_to=message)
 
 

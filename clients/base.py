@@ -41,6 +41,7 @@ from common.records import (
     Payload,
     Tensors,
 )
+from common.returned import check_returned
 from models.measures.evaluation import evaluate
 from models.measures.numbers import evaluate_numbers
 
@@ -238,6 +239,12 @@ class Client(Hooks, ListInterface):
         if self.overrides("end_round"):  # entering no_grad costs more than the hook that does nothing
             with torch.no_grad():
                 extra = self.end_round(self.params)
+            check_returned(extra, f"what {type(self).__name__}.end_round returns")
+            if ARRAYS in extra:
+                raise UserError(
+                    f"{type(self).__name__}.end_round returns the section '{ARRAYS}', which is the model:"
+                    " give it another name"
+                )
         if self._kept_names:
             self.state[_KEPT] = {name: outcome.state[name].detach().clone() for name in self._kept_names}
         metrics: dict[str, int | float] = {
@@ -379,4 +386,4 @@ class Client(Hooks, ListInterface):
         if own := self.state.get(_KEPT) or initial:
             worker.load(own)
         if not self.state:
-            self.state = self.init_state()
+            self.state = self.initial_state()

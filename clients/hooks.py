@@ -13,6 +13,7 @@ from clients.local.losses import Loss, loss_of
 from common.config import Config
 from common.parameters import Needs
 from common.records import Payload, Tensors
+from common.returned import check_returned
 from common.sections import Value
 
 Predictor = Callable[[torch.Tensor], torch.Tensor]
@@ -90,13 +91,25 @@ class Hooks(Job):
         """Return the state of a client that takes part for the first time."""
         return {}
 
+    def initial_state(self) -> Payload:
+        """Return what ``init_state`` does, if it is sections.
+
+        Raises
+        ------
+        UserError
+            If it is something else.
+        """
+        state = self.init_state()
+        check_returned(state, f"what {type(self).__name__}.init_state returns")
+        return state
+
     def keeps(self) -> Collection[str]:
         """Return ``KEEPS``, or what depends on parameters; where neither is given, what ``init_state`` has.
 
         Nothing else may be in ``state`` after a round. Who keeps nothing may change size, and costs no
         messages for checkpoints.
         """
-        return self.KEEPS or tuple(self.init_state())
+        return self.KEEPS or tuple(self.initial_state())
 
     def kept_form(self) -> Payload:
         """Return tensors with the names, shapes and dtypes of what is in ``state``, by section (``*``: any).
@@ -105,7 +118,7 @@ class Hooks(Job):
         ``init_state`` returns, and what ``KEEPS`` says is like the model.
         """
         models = self.KEEPS if isinstance(self.KEEPS, Mapping) else ()
-        return {**dict.fromkeys(models, self.worker.state), **self.init_state()}
+        return {**dict.fromkeys(models, self.worker.state), **self.initial_state()}
 
     def receives(self) -> Mapping[str, Section]:
         """Return the sections that the server half sends in addition to the model; ``*`` is any number.

@@ -25,6 +25,7 @@ from common.config import Config, differences
 from common.defaults import default_values, drop_inherited_defaults
 from common.errors import InapplicableKeyError, UserError, nearest
 from common.flower_limits import FIXED, LIMITS
+from common.overrides import check_overrides
 from common.parameters import check_needs, class_parameters, parse_parameters
 from common.plugins import (
     ATTACK,
@@ -212,10 +213,15 @@ def _halves_of_object(name: str, found: Found) -> tuple[type[FedAvg] | None, typ
     strategy_class, client_class = class_of(found, FedAvg), class_of(found, Client)
     if not (strategy_class or client_class):
         raise UserError(f"method.name: '{name}' is not a subclass of FedAvg nor of Client")
-    if found.is_module:
-        return strategy_class, client_class
-    module = sys.modules[found.thing.__module__]
-    return strategy_class or find_class(module, FedAvg), client_class or find_class(module, Client)
+    if not found.is_module:
+        module = sys.modules[found.thing.__module__]
+        strategy_class = strategy_class or find_class(module, FedAvg)
+        client_class = client_class or find_class(module, Client)
+    if strategy_class:
+        check_overrides(strategy_class, FedAvg, SERVER_HALF.key)
+    if client_class:
+        check_overrides(client_class, Client, CLIENT_HALF.key)
+    return strategy_class, client_class
 
 
 def _half(kind: Kind, found: Found | None, base: type[T]) -> type[T] | None:
@@ -223,6 +229,8 @@ def _half(kind: Kind, found: Found | None, base: type[T]) -> type[T] | None:
     cls = class_of(found, base) if found else None
     if found and found.origin and cls is None:
         raise UserError(f"{kind.key}: {where(found.thing)} defines no subclass of {base.__name__}")
+    if found and found.origin and cls:
+        check_overrides(cls, base, kind.key)
     return cls
 
 

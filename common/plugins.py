@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from common.errors import UnknownNameError, UserError, nearest, unknown_name
 from common.files import expanded
+from common.overrides import check_arguments, check_overrides
 from common.plugin_modules import guarded, has_module, import_from, import_module, note_foreign
 
 T = TypeVar("T")
@@ -46,6 +47,9 @@ class Kind:
         Their folder in a plug-in folder.
     function : str
         What a module must define; empty where it is a subclass of a base class.
+    takes : str
+        The arguments that the function is called with, separated by commas; those after a ``?`` are given to
+        functions that name one more.
     is_chosen : bool
         Whether a key names those that are used; otherwise all are.
     """
@@ -55,6 +59,7 @@ class Kind:
     package: str
     folder: str
     function: str = ""
+    takes: str = ""
     is_chosen: bool = True
 
     @property
@@ -66,21 +71,44 @@ class Kind:
 CLIENT_HALF = Kind("client half of a method", "method.name", "clients", "clients")
 SERVER_HALF = Kind("server half of a method", "method.name", "strategies", "strategies")
 PARTICIPATION = Kind("participation scheme", "participation.name", "server.participation", "participation")
-PARTITION = Kind("partition", "partition.name", "datasets.partitions", "partitions", "partition")
+PARTITION = Kind(
+    "partition",
+    "partition.name",
+    "datasets.partitions",
+    "partitions",
+    "partition",
+    "targets, num_clients, generator, ?",
+)
 DATASET = Kind("data set", "dataset.name", "datasets.sets", "datasets", "load")
-METRIC = Kind("metric", "metrics", "models.metrics", "metrics", "metric")
-MODEL = Kind("model", "model.name", "models.architectures", "models", "build")
-LOSS = Kind("loss", "loss.name", "clients.local.losses", "losses", "loss")
-OPTIMIZER = Kind("optimizer", "optimizer.name", "clients.local.optimizers", "optimizers", "build")
+METRIC = Kind("metric", "metrics", "models.metrics", "metrics", "metric", "outputs, targets")
+MODEL = Kind("model", "model.name", "models.architectures", "models", "build", "input_shape, num_classes")
+LOSS = Kind("loss", "loss.name", "clients.local.losses", "losses", "loss", "logits, targets, ? label_counts")
+OPTIMIZER = Kind(
+    "optimizer",
+    "optimizer.name",
+    "clients.local.optimizers",
+    "optimizers",
+    "build",
+    "parameters, learning_rate",
+)
 SCHEDULE = Kind("schedule", "schedule.name", "common.schedules", "schedules")
-AUGMENTATION = Kind("augmentation", "augmentation.name", "datasets.augmentations", "augmentations", "augment")
+AUGMENTATION = Kind(
+    "augmentation",
+    "augmentation.name",
+    "datasets.augmentations",
+    "augmentations",
+    "augment",
+    "inputs, generator",
+)
 ATTACK = Kind("attack", "attack.name", "clients.local.attacks", "attacks")
 STEP_RULE = Kind("rule for local steps", "steps.rule", "common.step_rules", "step_rules")
-CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds")
-TOPOLOGY = Kind("topology", "topology.name", "common.topologies", "topologies", "links")
+CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds", "num_clients, generator")
+TOPOLOGY = Kind(
+    "topology", "topology.name", "common.topologies", "topologies", "links", "num_workers, generator"
+)
 OBSERVER = Kind("observer", "observers", "server.observers", "observers")
 TRACKER = Kind("tracker", "tracking", OBSERVER.package, OBSERVER.folder)  # an observer
-PLOT = Kind("plot", "plots", "analysis.plots", "plots", "plot", is_chosen=False)
+PLOT = Kind("plot", "plots", "analysis.plots", "plots", "plot", "run_dir", is_chosen=False)
 
 KINDS = (
     CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, DATASET, METRIC, MODEL, LOSS, OPTIMIZER, SCHEDULE,
@@ -247,6 +275,8 @@ def find_function(kind: Kind, name: str) -> Callable[..., Any]:
         raise unknown(kind, name)
     if not callable(function):
         raise UserError(f"{kind.key}: {where(found.thing)} defines no function '{kind.function}'")
+    if found.origin and kind.takes:
+        check_arguments(function, kind.takes, f"{kind.key}: {where(found.thing)}")
     result: Callable[..., Any] = function
     return result
 
@@ -267,6 +297,8 @@ def find_subclass(kind: Kind, name: str, base: type[T]) -> type[T]:
         raise unknown(kind, name)
     if cls is None:
         raise UserError(f"{kind.key}: {where(found.thing)} defines no subclass of {base.__name__}")
+    if found.origin:
+        check_overrides(cls, base, kind.key)
     return cls
 
 

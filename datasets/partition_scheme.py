@@ -9,7 +9,9 @@ import numpy.typing as npt
 from common.config import Config
 from common.defaults import drop_inherited_defaults
 from common.errors import UserError
-from common.randomness import numpy_generator
+from common.global_generators import seeded_globally
+from common.plugins import PARTITION, is_from_outside
+from common.randomness import numpy_generator, torch_seed
 from common.sections import Value
 from datasets.dataset import Dataset, Split
 from datasets.partition import Partition
@@ -48,16 +50,18 @@ class PartitionScheme:
         return drop_inherited_defaults("partition", dict(self.parameters), partition_parameters(self.name))
 
     def deal(self, dataset: Dataset, split: Split, generator: np.random.Generator) -> Partition:
-        """Deal the samples of a split to the clients."""
-        return make_partition(
-            self.name,
-            labels_of(self.name, dataset, split),
-            self.num_clients,
-            generator,
-            self.arguments(),
-            None if split.clients is None else split.clients.numpy(),
-            None if split.classes is None else split.classes.numpy(),
-        )
+        """Deal the samples of a split to the clients: the same way in every process."""
+        seed, is_foreign = torch_seed(self.seed, "partition"), is_from_outside(PARTITION, self.name)
+        with seeded_globally(seed, needed=is_foreign):
+            return make_partition(
+                self.name,
+                labels_of(self.name, dataset, split),
+                self.num_clients,
+                generator,
+                self.arguments(),
+                None if split.clients is None else split.clients.numpy(),
+                None if split.classes is None else split.classes.numpy(),
+            )
 
 
 def labels_of(partition: str, dataset: Dataset, split: Split) -> npt.NDArray[np.int64]:

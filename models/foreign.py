@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from common.errors import UserError
+from common.errors import UserError, described, shown
 from common.global_generators import GENERATORS, Generator, seeded_globally
 from models.architectures.layers import Dropout
 
@@ -86,6 +86,42 @@ def check_keyed(model: nn.Module, name: str, inputs: Tensor) -> None:
             " its random numbers from torch's, NumPy's or Python's global generator, and keep what it"
             " remembers in persistent buffers"
         )
+
+
+def check_outputs(model: nn.Module, name: str, inputs: Tensor, num_classes: int) -> None:
+    """Check that a model takes the data and has a logit for each class.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its mode is left as it was.
+    name : str
+        ``model.name``, for the message.
+    inputs : Tensor
+        A few samples as the model takes them.
+    num_classes : int
+        How many logits there are to be.
+
+    Raises
+    ------
+    UserError
+        If it fails, or returns something else.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError(f"model '{name}' has no parameter to train")
+    was_training = model.training
+    given = f"model '{name}' of inputs of the shape {tuple(inputs.shape)} and {inputs.dtype}"
+    try:
+        with torch.no_grad(), seeded_globally(0, inputs.device, own_generators(model)):
+            outputs = model.eval()(inputs)
+    except Exception as error:
+        raise UserError(f"{given} failed: {described(error)}") from error
+    finally:
+        model.train(was_training)
+    expected = (len(inputs), num_classes)
+    if not isinstance(outputs, Tensor) or tuple(outputs.shape) != expected:
+        found = f"the shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else shown(type(outputs))
+        raise UserError(f"{given} must return a tensor of logits of the shape {expected}, not {found}")
 
 
 def check_registered(model: nn.Module, name: str) -> None:

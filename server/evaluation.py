@@ -8,6 +8,7 @@ from torch import nn
 
 from common.config import Config
 from common.flower import new_array_record
+from common.plugins import MODEL, is_from_outside
 from common.randomness import torch_generator
 from common.records import Tensors, to_record, to_tensors
 from datasets.client_data.client_tests import global_class_groups
@@ -16,7 +17,7 @@ from datasets.transforms import augmented, check_augmentation, is_augmented, mak
 from models.batch_norm import recalibrate
 from models.classifier import Classifier
 from models.configured import build_configured_model
-from models.foreign import check_keyed
+from models.foreign import check_keyed, check_outputs
 from models.heads.realignment import is_of_head
 from models.measures.class_report import GROUP_NAMES, group_accuracies
 from models.measures.evaluation import BatchMeasures, Evaluation, label_sums
@@ -55,7 +56,14 @@ class CentralEvaluation:
             config,
             *dataset.model_arguments,
         )
-        check_keyed(self.model, config.model.name, make_normalizer(dataset)(dataset.train.inputs[:2]))
+        samples = make_normalizer(dataset)(dataset.train.inputs[:2])
+        if (
+            is_from_outside(MODEL, config.model.name)
+            and dataset.num_classes
+            and dataset.train.targets.ndim == 1
+        ):
+            check_outputs(self.model, config.model.name, samples, dataset.num_classes)
+        check_keyed(self.model, config.model.name, samples)
         check_augmentation(config.augmentation, dataset)
         self._measurer = Measurer(config, dataset, self.model)
         self._evaluator = evaluator

@@ -25,7 +25,7 @@ from datasets.partition_scheme import partition_clients
 from models.batch_norm import batch_norm_layers
 from models.sizes.population import Population
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
-from server.checkpoints.state_codec import UnsupportedStateError, capture_attributes
+from server.checkpoints.state_codec import capture_attributes
 from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.evaluation import CentralEvaluation
 from server.measurer import Evaluator
@@ -139,7 +139,7 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     find_trackers(config)
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     strategy.check(config)
-    _check_state(strategy)
+    capture_attributes(strategy)  # what could not be checkpointed is refused before any training
     participation = Participation(config)
     _agree_on_weights(strategy, participation, config)
     if participation.scheme.looks_at_labels and not config.clients.report_labels:
@@ -194,14 +194,6 @@ def client_sizes(config: Config) -> list[int]:
 def keeps_natural_clients(config: Config) -> bool:
     """Whether the run's data are those of some of the clients that data come from."""
     return num_natural_clients(config) is not None and open_dataset(config).train.clients is not None
-
-
-def _check_state(strategy: FedAvg) -> None:
-    """Refuse a strategy that could not be checkpointed, before any training."""
-    try:
-        capture_attributes(strategy)
-    except UnsupportedStateError as error:
-        raise UserError(f"{type(strategy).__name__} cannot be checkpointed: {error}") from None
 
 
 def _agree_on_weights(strategy: FedAvg, participation: Participation, config: Config) -> None:

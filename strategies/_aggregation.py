@@ -1,9 +1,12 @@
 """Reductions over replies: float64 accumulators, one per tensor, whatever the size of the cohort."""
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 
 import torch
 
+from common.errors import UserError, shown
 from common.records import Tensors
 
 _ROUNDING = 1e-6
@@ -27,7 +30,18 @@ class WeightedAverage:
         self._bases: Tensors = {}  # of integer tensors: the first one, to which the others are added up
 
     def add(self, section: Mapping[str, torch.Tensor], weight: float) -> None:
-        """Add one reply's section with its weight, at least 0."""
+        """Add one reply's section with its weight.
+
+        Raises
+        ------
+        UserError
+            If the weight is no finite number of at least 0.
+        """
+        if not isinstance(weight, Real) or not 0 <= weight < math.inf:
+            raise UserError(
+                f"a reply has the weight {shown(weight)}: what a method or a participation scheme returns as"
+                " one must be a finite number, at least 0"
+            )
         for name, value in section.items():
             if name not in self._sums:
                 self._sums[name] = torch.zeros(value.shape, dtype=torch.float64)
@@ -46,11 +60,11 @@ class WeightedAverage:
 
         Raises
         ------
-        ValueError
+        UserError
             If all weights are zero.
         """
         if self.total_weight == 0:
-            raise ValueError("no reply has a weight above 0: there is nothing to average")
+            raise UserError("no reply has a weight above 0: there is nothing to average")
         averages = {
             name: total / self._weights[name] for name, total in self._sums.items() if self._weights[name] > 0
         }

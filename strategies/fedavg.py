@@ -28,6 +28,7 @@ from common.records import (
     to_record,
     to_tensors,
 )
+from common.returned import check_returned, check_returned_tensors
 from common.sections import Value
 from strategies._aggregation import WeightedAverage
 from strategies._privacy import ClientPrivacy, PrivateMean
@@ -295,7 +296,9 @@ class FedAvg(Strategy):
     ) -> Iterable[Message]:
         """Build one message per client of the round; all carry the same records."""
         self.global_model = to_tensors(arrays)
-        sections = {name: to_record(section) for name, section in self.broadcast(server_round).items()}
+        others = self.broadcast(server_round)
+        check_returned(others, f"what {type(self).__name__}.broadcast returns")
+        sections = {name: to_record(section) for name, section in others.items()}
         return self.build_messages(
             new_content({ARRAYS: arrays, **sections, CONFIG: config}), MessageType.TRAIN, grid
         )
@@ -321,7 +324,9 @@ class FedAvg(Strategy):
         if isinstance(model := sections[ARRAYS], PrivateMean):
             self.round_metrics = model.metrics()
             self.privacy_clip_norm = model.next_clip_norm()
-        return to_record(sections[ARRAYS].cast(self.update(averages, server_round))), metrics.result()
+        updated = self.update(averages, server_round)
+        check_returned_tensors(updated, f"what {type(self).__name__}.update returns")
+        return to_record(sections[ARRAYS].cast(updated)), metrics.result()
 
     def _reduction(self, section: str, server_round: int) -> WeightedAverage:
         if self.privacy is None:

@@ -28,6 +28,7 @@ from common.records import (
     is_finite,
     to_record,
 )
+from common.returned import check_returned
 
 
 def run_train(message: Message, context: Context) -> RecordDict:
@@ -73,6 +74,7 @@ def with_state(
             f"method.name '{client.worker.config.method.name}': its client half keeps the state"
             f" '{undeclared[0]}' without declaring it: name it in KEEPS, or return it from keeps()"
         )
+    check_returned(client.state, f"the state of {type(client).__name__}")
     for name, section in client.state.items():
         for key, value in section.items():
             if not is_finite(value):

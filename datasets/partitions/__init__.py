@@ -95,7 +95,9 @@ def make_partition(
         given = (natural_clients,)
     elif "classes" in inspect.signature(scheme).parameters:
         given = (np.asarray(targets if classes is None else classes),)
-    made = scheme(np.asarray(targets), num_clients, generator, *given, **arguments)
+    given_targets = np.asarray(targets).view()
+    given_targets.flags.writeable = False  # they are the data set's
+    made = scheme(given_targets, num_clients, generator, *given, **arguments)
     if name in project_names(PARTITION) and isinstance(made, Partition):
         return made
     return _checked(made, name, len(targets), num_clients)

@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 
+from common.errors import UserError
 from common.records import to_array, to_ndarray
 from strategies.fedavg import FedAvg
 
 _KIND = "kind"
 
 
-class UnsupportedStateError(TypeError):
+class UnsupportedStateError(UserError):
     """A strategy keeps something that cannot be written to a checkpoint."""
 
 
@@ -26,7 +27,13 @@ def capture_attributes(strategy: FedAvg) -> tuple[dict[str, Any], dict[str, torc
         If an attribute is of a type that is not data.
     """
     tensors: dict[str, torch.Tensor] = {}
-    tree = {name: _encode(value, name, tensors) for name, value in strategy.state().items()}
+    try:
+        tree = {name: _encode(value, name, tensors) for name, value in strategy.state().items()}
+    except UnsupportedStateError as error:
+        raise UnsupportedStateError(
+            f"{type(strategy).__name__} cannot be checkpointed: {error}; keep numbers, texts, tensors, arrays"
+            " and lists or dictionaries of them"
+        ) from None
     return tree, tensors
 
 

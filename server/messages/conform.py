@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from flwr.app import Array, ArrayRecord
 
+from common.errors import UserError
 from common.flower import new_array_record
 from common.records import to_array, to_ndarray
 from strategies._aggregation import whole
@@ -17,12 +18,12 @@ def conform(arrays: Mapping[str, Array], reference: Mapping[str, Array]) -> Arra
 
     Raises
     ------
-    ValueError
+    UserError
         If the strategy returned an unknown name or another shape.
     """
     for name, array in arrays.items():
         if name not in reference or array.shape != reference[name].shape:
-            raise ValueError(
+            raise UserError(
                 f"the strategy returned '{name}' with shape {array.shape}, which the model does not have"
             )
     conformed = {}

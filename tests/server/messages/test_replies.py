@@ -32,6 +32,8 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "error": (error_reply, "ValueError: x"),
     "error without reason": (lambda: error_reply(None), "the client gave no reason"),
     "unknown name": (lambda: reply({"other": [1.0]}), "unknown array 'other'"),
+    "an array missing": (lambda: make_reply({"w": [1.0, 2.0]}, 10), "lacks the array 'n' of the model"),
+    "no array at all": (lambda: make_reply({}, 10), "lacks the array 'w' of the model"),
     "wrong shape": (lambda: reply({"w": [1.0, 2.0, 3.0]}), "'w' is float32(3,), expected float32(2,)"),
     "transposed": (lambda: reply({"w": [[1.0, 2.0]]}), "'w' is float32(1, 2), expected float32(2,)"),
     "wrong dtype": (lambda: reply({"w": np.zeros(2)}), "'w' is float64(2,), expected float32(2,)"),

@@ -1,0 +1,117 @@
+"""Whether somebody's own class overrides what it means to: a hook that is misspelt would never be called."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from common.errors import UserError
+
+_ALIKE = 0.8  # as difflib measures it: one letter of six
+
+
+def check_overrides(cls: type[Any], base: type[Any], key: str) -> None:
+    """Refuse a class of somebody's own that would not do what its text says.
+
+    Parameters
+    ----------
+    cls : type
+        A subclass of `base` from outside the project.
+    base : type
+        What the project calls it as.
+    key : str
+        The key of the configuration that names it, for the message.
+
+    Raises
+    ------
+    UserError
+        If a method is named nearly as one that is called, or takes other arguments than it is called with, or
+        one that has to be there is missing.
+    """
+    own = [part for part in cls.__mro__ if part.__module__ == cls.__module__]
+    known = {
+        name: value for part in reversed(cls.__mro__) if part not in own for name, value in vars(part).items()
+    }
+    hooks = [name for name, value in known.items() if _function(value) and not name.startswith("_")]
+    for name, value in ((name, value) for part in own for name, value in vars(part).items()):
+        function, overridden = _function(value), _function(known.get(name))
+        if function is None:
+            continue
+        place = f"{key}: {function.__code__.co_filename}, line {function.__code__.co_firstlineno}"
+        if name not in known and not name.startswith("_"):
+            if near := difflib.get_close_matches(name, hooks, n=1, cutoff=_ALIKE):
+                raise UserError(
+                    f"{place}: {base.__name__} has no '{name}', so that nobody would call it; did you mean"
+                    f" '{near[0]}'? Otherwise let its name begin with an underscore"
+                )
+        elif overridden and not _takes(function, overridden):
+            raise UserError(
+                f"{place}: '{name}' takes {inspect.signature(function)}, but is called with"
+                f" {inspect.signature(overridden)}"
+            )
+    for name in hooks:
+        required = _function(known[name])
+        if required and required.__code__.co_names == ("NotImplementedError",) and not _defines(own, name):
+            raise UserError(f"{key}: {cls.__name__} in {inspect.getfile(cls)} must define '{name}'")
+
+
+def check_arguments(function: Callable[..., Any], takes: str, place: str) -> None:
+    """Refuse a function that cannot be called with the arguments that it gets.
+
+    Parameters
+    ----------
+    function : callable
+        Somebody's own; one without a signature that Python knows is not looked at.
+    takes : str
+        As ``common.plugins.Kind.takes``.
+    place : str
+        Where it is, for the message.
+
+    Raises
+    ------
+    UserError
+        If it takes fewer or more.
+    """
+    always, may_have_more, _ = takes.partition("?")
+    names = [name for name in always.replace(" ", "").split(",") if name]
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    for count in (len(names), len(names) + bool(may_have_more)):
+        try:
+            signature.bind(*[None] * count)
+        except TypeError:
+            continue
+        return
+    raise UserError(
+        f"{place}: '{getattr(function, '__name__', function)}' takes {signature}, but is called with"
+        f" ({', '.join(names)}); parameters of its own come after a '*', with a default"
+    )
+
+
+def _defines(own: list[type[Any]], name: str) -> bool:
+    return any(name in vars(part) for part in own)
+
+
+def _function(value: Any) -> Any:
+    """Return the function behind a method of any kind; None if it is something else, such as a property."""
+    value = getattr(value, "__func__", value)
+    return value if inspect.isfunction(value) else None
+
+
+def _takes(function: Callable[..., Any], overridden: Callable[..., Any]) -> bool:
+    """Return whether a function can be called as the one that it overrides."""
+    positional = [None for _ in _parameters(overridden, inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    named = dict.fromkeys(_parameters(overridden, inspect.Parameter.KEYWORD_ONLY))
+    if [*_parameters(overridden, inspect.Parameter.VAR_KEYWORD)]:
+        named["any_name_at_all"] = None
+    try:
+        inspect.signature(function).bind(*positional, **named)
+    except TypeError:
+        return False
+    return True
+
+
+def _parameters(function: Callable[..., Any], kind: Any) -> Iterator[str]:
+    return (name for name, value in inspect.signature(function).parameters.items() if value.kind is kind)
