@@ -41,7 +41,7 @@ from common.records import (
     Payload,
     Tensors,
 )
-from common.returned import check_returned
+from common.returned import check_returned, check_returned_tensors
 from models.measures.evaluation import evaluate
 from models.measures.numbers import evaluate_numbers
 
@@ -271,7 +271,12 @@ class Client(Hooks, ListInterface):
         key = (self.server_round, self.client_id)
         generator = torch_generator(self.worker.config.seed, "attack-update", *key, device=self.worker.device)
         start = {name: self.global_params[name] for name in trained}
-        return attack.model(trained, start, generator)
+        sent = attack.model(trained, start, generator)
+        what = f"what {type(attack).__name__}.model returns"
+        check_returned_tensors(sent, what)
+        if missing := next((name for name in trained if name not in sent), ""):
+            raise UserError(f"{what} lacks '{missing}', which would be sent as it was trained")
+        return sent
 
     @_seeded
     def test(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:

@@ -164,6 +164,9 @@ def _inputs(parts: dict[str, Part], kind: Kind, request: Request) -> dict[str, t
             raise UserError(
                 f"dataset '{request.name}', {part}: {len(values)} inputs, {len(parts[part].targets)} targets"
             )
+        owners = parts[part].clients
+        if owners is not None and len(owners) != len(values):
+            raise UserError(f"dataset '{request.name}', {part}: {len(values)} inputs, {len(owners)} clients")
     return inputs
 
 

@@ -4,7 +4,7 @@ Those with an underscore are part of every run. Others, and those of the user, r
 names them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from flwr.app import Message
 
@@ -13,6 +13,7 @@ from common.reading import comma_list
 from common.step_rules import step_rule
 from server.observers._best import Best
 from server.observers._checkpointing import Checkpointing, Stateful
+from server.observers._columns import adding_columns
 from server.observers._early_stop import EarlyStop
 from server.observers._features import Features
 from server.observers._feedback import Feeds
@@ -50,6 +51,7 @@ class Observers:
         needed = step_rule(parts.config.steps).needs_observers
         names = [*comma_list("observers", parts.config.observers), *needed]
         named = {name: find_subclass(OBSERVER, name, Observer)(parts) for name in dict.fromkeys(names)}
+        self._names = {observer: name for name, observer in named.items()}
         early_stop = EarlyStop(parts)
         self.checkpointing = Checkpointing(parts)
         self.checkpointing.stateful |= {"best": self.best, "early_stop": early_stop}
@@ -84,7 +86,7 @@ class Observers:
     def on_train(self, current: Round) -> None:
         """Notify all of what was trained."""
         for observer in self._all:
-            observer.on_train(current)
+            self._call(observer, observer.on_train, current)
 
     def stop_reason(self, current: Round) -> str:
         """Return the first reason to stop; all are asked."""
@@ -93,7 +95,13 @@ class Observers:
     def on_round(self, current: Round) -> None:
         """Notify all of a finished round."""
         for observer in self._all:
-            observer.on_round(current)
+            self._call(observer, observer.on_round, current)
+
+    def _call(self, observer: Observer, hook: Callable[[Round], None], current: Round) -> None:
+        if observer in self._names:
+            adding_columns(self._names[observer], hook, current)
+        else:
+            hook(current)
 
     def end(self) -> None:
         """Let all end."""

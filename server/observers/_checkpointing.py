@@ -1,9 +1,11 @@
 """Checkpoints of a run: when they are written, and what is in them."""
 
+import json
 import time
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
+from common.errors import UserError
 from common.records import to_tensors
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.client_files import StoredStates
@@ -84,7 +86,7 @@ class Checkpointing(Observer):
                 to_tensors(current.arrays),
                 capture_attributes(parts.strategy),
                 {
-                    **{name: part.state() for name, part in self.stateful.items()},
+                    **{name: _plain(name, part.state()) for name, part in self.stateful.items()},
                     "rows": run.run_directory.commit_rows(),
                 },
                 dict(parts.config.flat()),
@@ -112,3 +114,15 @@ class Checkpointing(Observer):
             run.progress.note(remark)
         assert isinstance(checkpoint.clients, StoredStates)
         run.messenger.restore(checkpoint.clients)
+
+
+def _plain(name: str, state: Any) -> Any:
+    """Return a state, if it can be written."""
+    try:
+        json.dumps(state)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{name}: what state() returns cannot be checkpointed: {error}; keep numbers, texts"
+            " and lists or dictionaries of them"
+        ) from None
+    return state

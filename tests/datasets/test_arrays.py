@@ -180,6 +180,7 @@ def test_held_out_samples_and_an_authors_own() -> None:
     ("arguments", "keywords", "text"),
     [
         (((np.eye(3), [0, 1]),), {}, "3 inputs, 2 targets"),
+        (((np.eye(3), [0, 1, 0], ["a", "b"]),), {}, "3 inputs, 2 clients"),
         (
             ((np.eye(3), [0, 1, 1]), (np.ones((1, 4)), [0])),
             {},

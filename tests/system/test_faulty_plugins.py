@@ -24,6 +24,15 @@ SERVER = "import torch\nfrom strategies.fedavg import FedAvg\nclass MyOwn(FedAvg
 GENERATOR = "    def weight(self, m):\n        self.g = torch.Generator()\n        return 1.0"
 CLIENT = "from clients.base import Client\nclass MyOwn(Client):\n"
 ARRAYS = "    def end_round(self, params):\n        return {'arrays': {}}"
+ATTACK = (
+    "from clients.local.attacks import Attack\nclass MyOwn(Attack):\n"
+    "    def model(self, trained, start, generator):\n        return "
+)
+OBSERVER = (
+    "from server.observers import Observer\nclass MyOwn(Observer):\n"
+    "    def on_train(self, current):\n        current."
+)
+STATE = "row\n    def state(self):\n        return {'seen': {1, 2}}"
 PARTITION = "import numpy as np\ndef partition(targets, num_clients, generator):\n"
 
 
@@ -97,6 +106,17 @@ def _no_folders_afterwards() -> Iterator[None]:
         ),
         ("strategies", SERVER + GENERATOR, "method.name", "cannot be checkpointed: attribute 'g'"),
         ("clients", CLIENT + "    def end_round(self, params):\n        pass", "method.name", "not None"),
+        ("attacks", ATTACK + "{}", "attack.name", "which would be sent as it was trained"),
+        (
+            "observers",
+            OBSERVER + "row['mine'] = 'text'",
+            "observers",
+            "'mine' to 'text': it must be a number",
+        ),
+        ("observers", OBSERVER + "row['test_accuracy'] = 1.0", "observers", "which is there already"),
+        ("observers", OBSERVER + "row['a,b'] = 1.0", "observers", "a name begins with a letter"),
+        ("observers", OBSERVER + "row.clear()", "observers", "removes the column 'round'"),
+        ("observers", OBSERVER + STATE, "observers", "what state() returns cannot be checkpointed"),
         ("clients", CLIENT + ARRAYS, "method.name", "'arrays', which is the model"),
         ("clients", CLIENT + "    def init_state(self):\n        return None", "method.name", "not None"),
     ],

@@ -1,0 +1,38 @@
+"""What an observer that the key ``observers`` names may do to a row: add columns of numbers."""
+
+import re
+from collections.abc import Callable
+from numbers import Real
+
+from common.errors import UserError, shown
+from server.observers._observer import Round
+from server.records.run_directory import METRICS_COLUMNS
+
+_NAME = re.compile(r"[A-Za-z][\w.-]*")
+
+
+def adding_columns(name: str, call: Callable[[Round], None], current: Round) -> None:
+    """Call a hook of an observer and look at what it did to the row.
+
+    Raises
+    ------
+    UserError
+        If it changed a column that is there, or added one that is no number or has no name that a table can
+        have.
+    """
+    before = dict(current.row)
+    call(current)
+    if lost := [key for key in before if key not in current.row]:
+        raise UserError(
+            f"observers: '{name}' removes the column '{lost[0]}' of the row, which is not its own"
+        )
+    for key, value in current.row.items():
+        if key in before and before[key] is value:
+            continue
+        what = f"observers: '{name}' sets the column {shown(key)}"
+        if not isinstance(key, str) or not _NAME.fullmatch(key):
+            raise UserError(f"{what}: a name begins with a letter and has letters, digits and _ . - only")
+        if key in before or key in METRICS_COLUMNS:
+            raise UserError(f"{what}, which is there already: choose another name")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+            raise UserError(f"{what} to {shown(value)}: it must be a number, as float(...) makes one")
