@@ -37,6 +37,7 @@ TESTED_ELSEWHERE = {
     "runtimes.credentials": "tests/runtimes/credentials",
     "runtimes.superlink": "tests/runtimes/credentials",
     "runtimes.node": "tests/runtimes/credentials",
+    "runtimes.status": "tests/runtimes/test_status.py",
     "runtimes.stop_superlink": "tests/runtimes/test_stop_superlink.py",
     "runtimes.describe.pages": "tests/runtimes/describe/test_pages.py",
     "benchmarks": "tests/benchmarks",
@@ -67,7 +68,9 @@ class Command:
 def commands() -> Iterator[Command]:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        for block in re.findall(r"^```(?:bash|sh)?\n(.*?)^```", text, flags=re.M | re.S):
+        for language, block in re.findall(r"^ *```(.*?)\n(.*?)^ *```", text, flags=re.M | re.S):
+            if language not in {"bash", "sh", ""}:
+                continue
             for line in block.replace("\\\n", " ").splitlines():
                 for part in line.split(" && "):
                     if found := re.match(r"(?:\.venv/bin/)?python (.*)", part.strip()):
@@ -80,6 +83,7 @@ HERE = [
     command
     for command in COMMANDS
     if not any(command.module == name or command.module.startswith(f"{name}.") for name in TESTED_ELSEWHERE)
+    and "--onnx" not in command.arguments  # half a minute: tests/runtimes/prediction/test_predict.py
 ]
 
 
@@ -166,6 +170,8 @@ def simulate(command: Command, folder: Path, finished: Path) -> int:
 def analysis(command: Command, folder: Path, finished: Path) -> int:
     arguments = list(command.arguments[2:])
     run = run_of_table(folder) if "new-rows.csv" in arguments else finished
+    if "--round" in arguments:
+        arguments[arguments.index("--round") + 1] = "1"  # the one that the run has
     for argument in arguments:
         if argument.startswith("runs/"):
             shutil.copytree(run, folder / argument, dirs_exist_ok=True)
