@@ -432,13 +432,28 @@ def load_plugin(package: ModuleType, name: str) -> ModuleType | None:
 def find_class(module: ModuleType, base: type[T]) -> type[T] | None:
     """Return the class that `module` itself defines as a subclass of `base`, if there is one.
 
-    Of several it is the one that has the module's name, ``FedProx`` in ``fedprox``.
+    Of several it is the one that has the module's name, ``FedProx`` in ``fedprox``, or the one that derives
+    from the others.
+
+    Raises
+    ------
+    UserError
+        If neither decides.
     """
     found = [
         cls
         for _, cls in inspect.getmembers(module, inspect.isclass)
         if issubclass(cls, base) and cls.__module__ == module.__name__ and not inspect.isabstract(cls)
     ]
-    name = module.__name__.rpartition(".")[2].replace("_", "")
-    found.sort(key=lambda cls: cls.__name__.lower() != name)
-    return found[0] if found else None
+    stem = module.__name__.rpartition(".")[2]
+    for cls in found:
+        if cls.__name__.lower() == stem.replace("_", ""):
+            return cls
+    last = [cls for cls in found if not any(cls in other.__mro__[1:] for other in found)]
+    if len(last) > 1:
+        classes = ", ".join(cls.__name__ for cls in last)
+        raise UserError(
+            f"{where(module)} defines several subclasses of {base.__name__} ({classes}): call the one that is"
+            f" meant as the file, {stem.title().replace('_', '')}"
+        )
+    return last[0] if last else None

@@ -73,6 +73,22 @@ class TestNames:
     def test_every_kind_has_a_folder_of_the_project(self, kind: plugins.Kind) -> None:
         assert names(kind)
 
+    @pytest.mark.parametrize(
+        ("classes", "expected"),
+        [
+            ("A(Client), Z(A)", "Z"),  # what the file's own classes derive from is a helper
+            ("A(Client), MyPull(A), Z(MyPull)", "MyPull"),
+            ("A(Client), B(Client)", "several subclasses of Client (A, B): call the one that is meant"),
+        ],
+    )
+    def test_of_several_classes_in_a_file(self, classes: str, expected: str, write: Write) -> None:
+        lines = [f"class {text.strip()}: pass" for text in classes.split(",")]
+        write("clients/my_pull.py", "\n".join(["from clients.base import Client", *lines]))
+        if expected.isidentifier():
+            assert load_method("my-pull", {}).client_class.__name__ == expected
+        else:
+            assert expected in message(load_method, "my-pull", {})
+
     def test_a_missing_one_says_what_there_is(self, write: Write) -> None:
         write("partitions/my_split.py", PARTITION_CODE)
         error = message(find_function, PARTITION, "my-splitt")
