@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 from common.errors import UserError
 from common.randomness import numpy_generator
-from common.search.table import Choices, Range, Search, Space
+from common.search.spaces import Choices, Range, Space
+from common.search.table import Search
 from common.sections import Value
 
 Values = dict[str, Value]

@@ -10,7 +10,7 @@ from common.errors import InapplicableKeyError, UserError
 from common.experiment_file import Experiment, Overrides
 from common.plugins import all_folders
 from common.rounds_scale import scale_rounds
-from common.search.table import Range
+from common.search.spaces import Range
 from common.sections import Value
 from runtimes.run import configure
 from server.named_parameters import check_parameters

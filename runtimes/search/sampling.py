@@ -7,7 +7,8 @@ from typing import Any
 
 from common.errors import UserError
 from common.search.proposals import Values, proposals
-from common.search.table import Choices, Search, Space
+from common.search.spaces import Choices, Space
+from common.search.table import Search
 from common.search.trials import Trial
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from common.errors import UserError
 from common.search.proposals import Values, proposals
-from common.search.table import Choices, Range, Search
+from common.search.spaces import Choices, Range
+from common.search.table import Search
 
 
 def test_a_grid_is_every_combination() -> None:
