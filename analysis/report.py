@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.reading.run_directory import LabelsAtHomeError, NoDataError, read_metrics, read_summary
-from common.errors import UserError, failure
+from common.errors import UserError, described
 from common.number_text import fixed
 from common.plugins import PLOT, find_function, names, project_names
 
@@ -40,7 +40,7 @@ def write_plots(run_dir: Path) -> list[Path]:
             if name in own and not isinstance(error, UserError):
                 raise
             damaged += [error] if name in own and isinstance(error, UserError) else []
-            problems[name] = str(error) if isinstance(error, UserError) else f"it {failure(error)}"
+            problems[name] = str(error) if isinstance(error, UserError) else f"it failed: {described(error)}"
     if damaged and not pictures:
         raise damaged[0]
     for name, reason in problems.items():

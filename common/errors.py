@@ -93,13 +93,6 @@ def unknown_name(key: str, name: str, known: Iterable[str]) -> UnknownNameError:
     return UnknownNameError(f"{key}: there is no '{name}'{nearest(name, choices)} (available: {available})")
 
 
-def failure(error: BaseException) -> str:
-    """Return on one line where and how somebody's own code failed."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split())
-    return f"failed in {frame.filename}, line {frame.lineno}: {type(error).__name__}: {text}"
-
-
 def shown(value: object, length: int = 80) -> str:
     """Return a value as a message shows it: on one line, and cut where it is long."""
     try:

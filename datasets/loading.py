@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, failure, nearest
+from common.errors import UserError, described, nearest
 from common.files import expanded
 from common.parameters import function_parameters, parse_parameters
 from common.plugins import DATASET, find_function, names
@@ -98,7 +98,7 @@ def _made(name: str, load: Callable[..., Any], arguments: Mapping[str, Any]) -> 
     except (UserError, MemoryError):
         raise
     except Exception as error:
-        raise UserError(f"'load' of dataset '{name}' {failure(error)}") from error
+        raise UserError(f"'load' of dataset '{name}' failed: {described(error)}") from error
 
 
 def _asked_for(load: Callable[..., Any], request: Request) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from numbers import Real
 
 import torch
+from flwr.app import MetricRecord
 
 from common.errors import UserError, shown
+from common.flower import entries
 from common.records import Tensors
 
 _ROUNDING = 1e-6
@@ -82,6 +84,32 @@ class WeightedAverage:
     def result(self) -> Tensors:
         """Return the average in the dtypes of the replies; errors as ``mean``."""
         return self.cast(self.mean())
+
+
+class MetricAverage:
+    """Example-weighted average of the scalar metrics of replies, each over the replies that have it."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._weights: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, record: MetricRecord) -> None:
+        """Add those of one reply."""
+        values = entries(record)
+        weight = float(values["num-examples"])
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._sums[name] = self._sums.get(name, 0.0) + weight * value
+                self._weights[name] = self._weights.get(name, 0.0) + weight
+        self.count += 1
+
+    def result(self) -> MetricRecord | None:
+        """Return the means, or None if there is no reply."""
+        means: dict[str, int | float | list[int] | list[float]] = {
+            name: total / self._weights[name] for name, total in self._sums.items() if self._weights[name] > 0
+        }
+        return MetricRecord(means) if means else None
 
 
 def add_to(total: torch.Tensor, value: torch.Tensor, weight: float) -> None:

@@ -30,7 +30,7 @@ from common.records import (
 )
 from common.returned import check_returned, check_returned_tensors
 from common.sections import Value
-from strategies._aggregation import WeightedAverage
+from strategies._aggregation import MetricAverage, WeightedAverage
 from strategies._privacy import ClientPrivacy, PrivateMean
 from strategies._run_facts import RunFacts
 
@@ -308,7 +308,7 @@ class FedAvg(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Reduce the replies one by one, in the order given."""
         sections: dict[str, WeightedAverage] = {}
-        metrics = _MetricAverage()
+        metrics = MetricAverage()
         for reply in replies:
             record = metrics_record(reply.content)
             self.before_reply(reply)
@@ -344,7 +344,7 @@ class FedAvg(Strategy):
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Average the clients' metrics, weighted by examples."""
-        metrics = _MetricAverage()
+        metrics = MetricAverage()
         for reply in replies:
             metrics.add(metrics_record(reply.content))
         return metrics.result()
@@ -374,33 +374,6 @@ def data_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_function(value: Any) -> bool:
     return inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, functools.partial)
-
-
-_SCALAR = (int, float)
-
-
-class _MetricAverage:
-    """Example-weighted average of the scalar metrics of replies, each over the replies that have it."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._weights: dict[str, float] = {}
-        self.count = 0
-
-    def add(self, record: MetricRecord) -> None:
-        values = entries(record)
-        weight = float(values["num-examples"])
-        for name, value in values.items():
-            if isinstance(value, _SCALAR):
-                self._sums[name] = self._sums.get(name, 0.0) + weight * value
-                self._weights[name] = self._weights.get(name, 0.0) + weight
-        self.count += 1
-
-    def result(self) -> MetricRecord | None:
-        means: dict[str, int | float | list[int] | list[float]] = {
-            name: total / self._weights[name] for name, total in self._sums.items() if self._weights[name] > 0
-        }
-        return MetricRecord(means) if means else None
 
 
 def _labels_needed(who: str) -> str:
