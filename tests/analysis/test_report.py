@@ -87,7 +87,10 @@ class TestPlotsFromOutside:
     @pytest.mark.parametrize(
         ("code", "fault"),
         [
-            ("def plot(run_dir):\n    return 1 / 0", "it failed: ZeroDivisionError: division by zero ({file}, line 2)"),
+            (
+                "def plot(run_dir):\n    1 / 0",
+                "it failed: ZeroDivisionError: division by zero ({file}, line 2)",
+            ),
             ("1 / 0", "importing {file}, line 1, failed: ZeroDivisionError: division by zero"),
             ("plots = 1", "{file} defines no function 'plot'"),
         ],

@@ -317,7 +317,7 @@ class TestAddedFiles:
 
 def test_what_has_no_underscore_is_a_method() -> None:
     assert available_plugins(strategies) == available_plugins(strategies, FedAvg)
-    machinery = {"app", "base", "hooks", "registry", "local"}
+    machinery = {"app", "base", "hooks", "registry", "local", "node"}
     assert set(available_plugins(clients)) - machinery == set(available_plugins(clients, Client)) - {"base"}
 
 
