@@ -29,8 +29,9 @@ def load(
     """Load tables.
 
     A column is numeric if all its training values are numbers. A missing number (an empty field, ``NA``,
-    ``NaN``, ``null``, ``None``, ``?``) is the column's training mean. Other columns are categories, each of
-    them an input that is 0 or 1; missing is one of them, and one that the training set lacks is all zeros.
+    ``NaN``, ``null``, ``None``, ``?``) is the column's mean in ``train.csv``. Other columns are categories,
+    each of them an input that is 0 or 1; missing is one of them, and one that ``train.csv`` lacks is all
+    zeros.
 
     Parameters
     ----------
