@@ -40,7 +40,6 @@ REASONS = {
     "server/test_damaged_inputs.py": "every file that a key names, with any content",
     "server/test_evaluation_options.py": "options of evaluation in whole runs",
     "server/test_participation_runs.py": "participation schemes in whole runs",
-    "server/test_participation_schemes.py": "every participation scheme",
     "server/test_returning_client.py": "nodes that are started again",
     "server/test_stored_partition.py": "the partition in a run directory",
     "strategies/test_inco_strategy.py": "InCo in the server halves that inherit it",
