@@ -12,7 +12,7 @@ import analysis.plots
 from common.command_line import guarded, show_warnings_as_lines
 from common.errors import UserError, nearest
 
-# Commands that compute with a run's model or data live above this room; they are named, not imported.
+# Commands that compute with a run's model or data live above this package; they are named, not imported.
 ELSEWHERE = {
     "confusion": "runtimes.prediction.confusion",
     "predict": "runtimes.prediction.predict",

@@ -1,4 +1,4 @@
-"""What every room may import: configuration, keyed randomness, records and errors."""
+"""What every layer may import: configuration, keyed randomness, records and errors."""
 
 import sys
 

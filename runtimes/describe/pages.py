@@ -39,7 +39,7 @@ def methods_page() -> str:
 
 def _entry(thing: Thing) -> str:
     """Return the section of a method: summary, equation, papers, parameters, what it goes with."""
-    files = [f"{room}/{thing.name.replace('-', '_')}.py" for room in ("strategies", "clients")]
+    files = [f"{package}/{thing.name.replace('-', '_')}.py" for package in ("strategies", "clients")]
     links = [f"[`{file}`](../{file})" for file in files if (PROJECT_ROOT / file).is_file()]
     parts = [f"## {thing.name}", " · ".join([*links, *(f"<{paper}>" for paper in thing.papers)])]
     parts += [_escaped(text) for text in thing.paragraphs]

@@ -6,12 +6,24 @@ from flwr.common.constant import FAB_EXCLUDE_PATTERNS
 
 from common.defaults import PROJECT_ROOT
 
-ROOMS = ("analysis", "clients", "common", "datasets", "models", "runtimes", "server", "strategies", "studies")
+PACKAGES = (
+    "analysis",
+    "clients",
+    "common",
+    "datasets",
+    "models",
+    "runtimes",
+    "server",
+    "strategies",
+    "studies",
+)
 
 
 def test_no_module_of_ours_is_left_out() -> None:
     modules = [
-        path.relative_to(PROJECT_ROOT) for room in ROOMS for path in (PROJECT_ROOT / room).rglob("*.py")
+        path.relative_to(PROJECT_ROOT)
+        for package in PACKAGES
+        for path in (PROJECT_ROOT / package).rglob("*.py")
     ]
     assert len(modules) > 100
     for path in modules:

@@ -9,8 +9,8 @@ from common.defaults import PROJECT_ROOT
 
 TESTS = PROJECT_ROOT / "tests"
 
-# Rooms whose tests are named after something else than a file: methods, or what they do with the whole.
-OTHER_ROOMS = {"methods", "system", "contract", "golden", "experiments", "benchmarks"}
+# Folders whose tests are not named after a file: after methods, or after what they do with the whole.
+OTHER_FOLDERS = {"methods", "system", "contract", "golden", "experiments", "benchmarks"}
 
 # Methods without a test of their own: name and reason.
 ALIASES: dict[str, str] = {}
@@ -52,7 +52,7 @@ def elsewhere() -> list[str]:
     return sorted(
         path.relative_to(TESTS).as_posix()
         for path in TESTS.rglob("test_*.py")
-        if path.relative_to(TESTS).parts[0] not in OTHER_ROOMS
+        if path.relative_to(TESTS).parts[0] not in OTHER_FOLDERS
     )
 
 

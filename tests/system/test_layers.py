@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.defaults import PROJECT_ROOT
 
-ROOMS: dict[str, set[str]] = {
+LAYERS: dict[str, set[str]] = {
     "common": set(),
     "models": {"common"},
     "datasets": {"common"},
@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str]] = {
 REGISTRY = "clients/registry.py"
 EXCEPTIONS = {
     (REGISTRY, "strategies"),
-    # It describes what every room has.
+    # It describes what every layer has.
     ("runtimes/describe/things.py", "models"),
     ("runtimes/describe/things.py", "strategies"),
     # A trained model, on files or data that somebody names: no job of a client or of the server.
@@ -60,8 +60,8 @@ def module_file(name: str) -> str | None:
 def imports() -> dict[str, set[str]]:
     """Return file → files that it imports, for all imports: inside functions and for types, too."""
     found: dict[str, set[str]] = {}
-    for room in ROOMS:
-        for file in (PROJECT_ROOT / room).rglob("*.py"):
+    for layer in LAYERS:
+        for file in (PROJECT_ROOT / layer).rglob("*.py"):
             targets = found.setdefault(file.relative_to(PROJECT_ROOT).as_posix(), set())
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.ImportFrom) and node.module:
@@ -75,13 +75,13 @@ def imports() -> dict[str, set[str]]:
     return found
 
 
-def test_rooms_import_only_what_they_may() -> None:
+def test_layers_import_only_what_they_may() -> None:
     forbidden = {
         (file, other)
         for file, targets in imports().items()
         for target in targets
-        if (other := target.partition("/")[0]) not in {(room := file.partition("/")[0]), *ROOMS[room]}
-        and not (target == REGISTRY and room in {"server", "runtimes"})
+        if (other := target.partition("/")[0]) not in {(layer := file.partition("/")[0]), *LAYERS[layer]}
+        and not (target == REGISTRY and layer in {"server", "runtimes"})
     }
     assert forbidden == EXCEPTIONS
 
