@@ -112,9 +112,6 @@ class Config(ConfigSection):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        stops = self.stop.patience > 0 or self.stop.target > 0
-        if stops and self.stop.metric.startswith("validation") and self.dataset.validation_fraction == 0:
-            raise ValueError(f"stop.metric '{self.stop.metric}' needs dataset.validation-fraction above 0")
         if not self.evaluate.test:
             self._check_without_test()
         if (rule := step_rule(self.steps)).decides:
@@ -169,8 +166,7 @@ class Config(ConfigSection):
     def _check_without_test(self) -> None:
         """Refuse what looks at test data although ``evaluate.test`` is off."""
         looking = {
-            f"stop.metric = '{self.stop.metric}'": (self.stop.patience > 0 or self.stop.target > 0)
-            and self.stop.metric.startswith("test"),
+            f"stop.metric = '{self.stop.metric}'": self.stop.is_on and self.stop.metric.startswith("test"),
             "clients.evaluate-fraction above 0": self.clients.evaluate_fraction > 0,
             "analysis.similarity-rounds": bool(self.analysis.similarity_rounds),
             "analysis.feature-rounds": bool(self.analysis.feature_rounds),
@@ -188,8 +184,6 @@ class Config(ConfigSection):
                 raise ValueError(f"{key} does not go with steps.rule '{name}', which decides as it goes")
         if self.local.steps == 0:
             raise ValueError(f"steps.rule '{name}' needs local.steps, with which it begins")
-        if rule.needs_validation and self.dataset.validation_fraction == 0:
-            raise ValueError(f"steps.rule '{name}' looks at the loss of dataset.validation-fraction above 0")
         if schedule_of(schedule).varies_by_step and not self.local.total_steps:
             raise ValueError(
                 f"schedule.name '{schedule.name}' needs local.total-steps with steps.rule '{name}'"

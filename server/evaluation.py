@@ -7,10 +7,12 @@ from flwr.app import Array, ArrayRecord
 from torch import nn
 
 from common.config import Config
+from common.errors import UserError
 from common.flower import new_array_record
 from common.plugins import MODEL, is_from_outside
 from common.randomness import torch_generator
 from common.records import Tensors, to_record, to_tensors
+from common.step_rules import step_rule
 from datasets.client_data.client_tests import global_class_groups
 from datasets.dataset import Dataset, Split
 from datasets.transforms import augmented, check_augmentation, is_augmented, make_normalizer
@@ -28,6 +30,23 @@ from models.sizes.submodels import SubModels
 from server.measurer import Candidate, Evaluator, Measurer, Measures, joined
 
 _OF_SIZES = ("_loss", "_accuracy")  # what is reported of every sub-model
+
+
+def _check_validation(config: Config, dataset: Dataset) -> None:
+    """Refuse what goes by validation data where there are none, held out or of the data set's own."""
+    if dataset.validation is not None:
+        return
+    looking = {
+        f"stop.metric '{config.stop.metric}'": config.stop.is_on
+        and config.stop.metric.startswith("validation"),
+        f"steps.rule '{config.steps.rule}'": step_rule(config.steps).needs_validation,
+    }
+    for key, looks in looking.items():
+        if looks:
+            raise UserError(
+                f"{key} looks at validation data, which dataset '{dataset.name}' does not bring: set"
+                " dataset.validation-fraction above 0"
+            )
 
 
 class CentralEvaluation:
@@ -65,6 +84,7 @@ class CentralEvaluation:
             check_outputs(self.model, config.model.name, samples, dataset.num_classes)
         check_keyed(self.model, config.model.name, samples)
         check_augmentation(config.augmentation, dataset)
+        _check_validation(config, dataset)
         self._measurer = Measurer(config, dataset, self.model)
         self._evaluator = evaluator
         self._normalizer = self._measurer.normalizer

@@ -82,7 +82,7 @@ def _leaks(config: Config, strategy: FedAvg, scheme: ParticipationScheme) -> Ite
             f"privacy.relation = 'zero-out' with participation '{config.participation.name}': instead of a"
             " client that is left out another one enters the cohort, so set privacy.relation = 'replace-one'"
         )
-    if config.stop.metric == "train_loss" and (config.stop.patience or config.stop.target):
+    if config.stop.is_on and config.stop.metric == "train_loss":
         yield "stop.metric = 'train_loss', which the clients report exactly: choose one of the test set"
     if step_rule(config.steps).follows_clients:
         yield (

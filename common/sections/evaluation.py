@@ -65,6 +65,11 @@ class StopSection(ConfigSection):
     patience: NonNegative
     target: NonNegativeFloat
 
+    @property
+    def is_on(self) -> bool:
+        """Whether a run may end early."""
+        return self.patience > 0 or self.target > 0
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.metric.endswith("accuracy") and self.target > 1:

@@ -94,8 +94,7 @@ def check_reports(config: Config, dataset: Dataset) -> None:
         If ``clients.test-data`` or ``evaluate.groups`` does not go with the data or the partition.
     """
     no_classes = bool(dataset.target_shape) or dataset.is_regression
-    stops = config.stop.patience > 0 or config.stop.target > 0
-    if dataset.is_regression and stops and config.stop.metric.endswith("accuracy"):
+    if dataset.is_regression and config.stop.is_on and config.stop.metric.endswith("accuracy"):
         raise UserError(
             f"stop.metric '{config.stop.metric}' is for classes, and dataset {dataset.name!r} has numbers:"
             " set it to 'test_loss'"

@@ -27,7 +27,7 @@ class Keeping:
     Raises
     ------
     UserError
-        If ``decay`` or ``best`` is named where there is no such round.
+        If ``decay`` is named where there is no such round.
     """
 
     def __init__(self, config: Config) -> None:
@@ -39,10 +39,6 @@ class Keeping:
         self._names = keep.kept_names
         self._drops = _drops(config) if "decay" in self._names else frozenset[int]()
         self._best: dict[str, Any] = {}
-        if self.by_result and not config.evaluate.test and config.dataset.validation_fraction == 0:
-            raise UserError(
-                "checkpoint.keep 'best' needs evaluate.test or dataset.validation-fraction above 0"
-            )
 
     @property
     def by_result(self) -> bool:

@@ -129,13 +129,6 @@ def test_inconsistent_local_keys_are_refused() -> None:
     assert make_config({"schedule.name": "step", "schedule.step-rounds": 2})
 
 
-def test_an_early_stop_on_validation_data_needs_some() -> None:
-    stop = {"stop.metric": "validation_accuracy", "stop.patience": 2}
-    assert "dataset.validation-fraction" in error_of(stop)
-    assert make_config({**stop, "dataset.validation-fraction": 0.1}).stop.patience == 2
-    assert make_config({**stop, "stop.patience": 0}).stop.patience == 0
-
-
 class TestBudget:
     @pytest.mark.parametrize(
         "layer",

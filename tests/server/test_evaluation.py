@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from common.errors import UserError
 from common.records import to_ndarray, to_tensors
+from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset, Split
 from models.configured import build_configured_model
@@ -50,6 +52,21 @@ def test_loss_and_accuracy_of_a_linear_model() -> None:
     assert results["test_accuracy"] == pytest.approx(
         (logits.argmax(1) == targets).double().mean().item(), abs=1e-9
     )
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"stop__metric": "validation_accuracy", "stop__patience": 2}, "stop.metric 'validation_accuracy'"),
+        ({"steps__rule": "plateau"}, "steps.rule 'plateau'"),
+    ],
+)
+def test_what_goes_by_validation_data_needs_some(keys: dict[str, Value], named: str) -> None:
+    config = small(model__name="linear", local__epochs=0, **keys)
+    dataset = open_dataset(config)
+    with pytest.raises(UserError, match=f"{named} looks at validation data"):
+        CentralEvaluation(config, dataset)
+    CentralEvaluation(config, replace(dataset, validation=dataset.test))  # its own, as of SNLI
 
 
 def test_validation_data_are_evaluated_if_there_are_any() -> None:

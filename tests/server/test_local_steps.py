@@ -147,7 +147,6 @@ def test_scaled_rounds_keep_the_rule_and_scale_its_budget() -> None:
     ("overrides", "match"),
     [
         ({"local__epochs": 1, "local__steps": 0, "steps__rule": "qsr"}, "needs local.steps"),
-        ({"steps__rule": "plateau"}, "validation-fraction"),
         ({"steps__min": 65}, "must not be above"),
     ],
 )

@@ -141,7 +141,6 @@ def test_decay_is_the_last_round_before_a_drop(keys: dict[str, Value], expected:
         ({"checkpoint__keep": True}, "checkpoint.keep must be"),
         ({"checkpoint__keep": "decay", "schedule__name": "constant"}, "checkpoint.keep 'decay'.*'constant'"),
         ({"checkpoint__keep": "decay", "schedule__name": "cosine"}, "checkpoint.keep 'decay'.*every round"),
-        ({"checkpoint__keep": "best", "evaluate__test": False}, "checkpoint.keep 'best' needs"),
     ],
 )
 def test_what_cannot_be_is_one_line_that_names_the_key(keys: dict[str, Value], expected: str) -> None:
