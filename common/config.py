@@ -57,6 +57,7 @@ from common.sections import (
 from common.step_rules import StepRule, step_rule
 
 # What float32 holds, in which models are computed; beyond it numbers are 0 or infinite.
+_TABLES = ("axes", "cells", "report", "search")  # of experiment files
 _LEAST, _MOST = 1e-38, 3.403e38
 
 
@@ -348,6 +349,10 @@ def _check_keys(values: Mapping[str, Value]) -> None:
             raise UserError(f"{key} is now {RENAMED[key]}")
         is_parameter = key.startswith(open_prefixes) and key.count(".") == 1
         if key not in known and not is_parameter:
+            if key.partition(".")[0] in _TABLES:
+                raise UserError(
+                    f"{key} is no key of a run: [{key.partition('.')[0]}] is for an experiment file"
+                )
             hint = _nearest_key(key, known) or "; run_simulation.py --describe names what there is to set"
             raise UserError(f"unknown key '{key}'{hint}")
         _check_value(key, values[key])

@@ -343,5 +343,6 @@ def _flat(value: Any, place: str) -> Overrides:
 
 def _table(value: Any, place: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise UserError(f"{place} must be a table, not {shown(value)}")
+        hint = "; values are written as [axes.NAME.LABEL], and below it the keys" if "[axes." in place else ""
+        raise UserError(f"{place} must be a table, not {shown(value)}{hint}")
     return value

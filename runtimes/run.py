@@ -135,4 +135,6 @@ def how_to_resume(directory: Path) -> str:
     committed = any(directory.glob("**/checkpoints/round-*.json"))
     if committed:
         return f"what was committed is kept: resume with --run-dir {directory} --resume"
+    if not directory.exists():
+        return f"{directory} is not there any more: --resume continues what was committed where it has gone"
     return f"nothing was committed yet: --run-dir {directory} --resume starts it from the beginning"

@@ -261,3 +261,10 @@ def test_flat_and_toml_round_trip(layer: dict[str, Value], parameters: dict[str,
     read = parse_toml(to_toml(flat), "config.toml")
     assert read == flat
     assert {key: type(value) for key, value in read.items()} == {k: type(v) for k, v in flat.items()}
+
+
+def test_a_table_of_experiment_files_is_no_key() -> None:
+    with pytest.raises(
+        UserError, match=r"search\.trials is no key of a run: \[search\] is for an experiment"
+    ):
+        make_config({"search.trials": 3})

@@ -81,6 +81,7 @@ def test_another_axis_keeps_cells_and_published_numbers() -> None:
         ("rounds = ", "x.toml is not valid TOML"),
         ("axes = 3", "x.toml: [axes] must be a table, not 3"),
         ("[axes]\nsplit = 3", "x.toml: [axes.split] must be a table, not 3"),
+        ("[axes.split]\niid = [3]", "not [3]; values are written as [axes.NAME.LABEL]"),
         ("[axes.split]\niid = 3", "x.toml: [axes.split.iid] must be a table, not 3"),
         ("[axes.split]", "x.toml: axis 'split' has no labels: give it tables [axes.split.<label>]"),
         ('[axes.split."a,b"]', "axis 'split' has a label 'a,b': take letters, digits"),

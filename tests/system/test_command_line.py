@@ -15,6 +15,7 @@ from clients.base import Client
 from common.defaults import PROJECT_ROOT
 from common.records import Payload
 from runtimes import launch, realign, replay
+from runtimes.run import how_to_resume
 from server.checkpoints import checkpoint
 from server.observers import Round
 from server.round_loop import RoundLoop
@@ -203,6 +204,9 @@ class TestWhatWasCommitted:
             train(loop, current)
 
         monkeypatch.setattr(RoundLoop, "_train", stop)
+
+    def test_of_a_directory_that_was_moved(self, tmp_path: Path) -> None:
+        assert "is not there any more: --resume continues" in how_to_resume(tmp_path / "gone")
 
     @pytest.mark.parametrize(
         ("at_round", "message"), [(3, "what was committed is kept: resume"), (1, "nothing was committed yet")]
