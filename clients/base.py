@@ -228,6 +228,7 @@ class Client(Hooks, ListInterface):
     def prepare(self, received: Payload, config: ConfigRecord) -> None:
         """Do what of a round comes before its steps; parameters as of ``train``."""
         self._receive(received, config)
+        self._versions = _versions(self.received) if self._is_foreign else {}
         self.begin_round()
         if self.overrides("begin_round"):
             self.worker.has_trained()
@@ -245,6 +246,8 @@ class Client(Hooks, ListInterface):
                     f"{type(self).__name__}.end_round returns the section '{ARRAYS}', which is the model:"
                     " give it another name"
                 )
+        if self._is_foreign:
+            self._check_unwritten()
         if self._kept_names:
             self.state[_KEPT] = {name: outcome.state[name].detach().clone() for name in self._kept_names}
         metrics: dict[str, int | float] = {
@@ -359,6 +362,22 @@ class Client(Hooks, ListInterface):
             loss = sums.mean()[0]
         return {"num-examples": self.num_examples, "loss": loss}
 
+    @property
+    def _is_foreign(self) -> bool:
+        return type(self).__module__.partition(".")[0] != "clients"
+
+    def _check_unwritten(self) -> None:
+        """Refuse what a hook of somebody's own has written into what all clients of this process are sent."""
+        after = _versions(self.received)
+        if written := next(
+            (place for place, was in self._versions.items() if after.get(place, was) != was), ()
+        ):
+            section, name = written
+            raise UserError(
+                f"{type(self).__name__} has written into '{name}' of received['{section}'], which the other"
+                " clients are sent as well: make a new tensor, or a copy with clone()"
+            )
+
     @functools.cached_property
     def _kept_names(self) -> list[str]:
         """Entries of the model that the client keeps: personal ones, and BatchNorm's if they are local."""
@@ -392,3 +411,13 @@ class Client(Hooks, ListInterface):
             worker.load(own)
         if not self.state:
             self.state = self.initial_state()
+
+
+def _versions(sections: Payload) -> dict[tuple[str, str], int]:
+    """Return how often each tensor was written to, as torch counts it."""
+    return {
+        (section, name): value._version
+        for section, values in sections.items()
+        for name, value in values.items()
+        if not value.is_inference()
+    }

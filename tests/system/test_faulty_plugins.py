@@ -24,6 +24,7 @@ SERVER = "import torch\nfrom strategies.fedavg import FedAvg\nclass MyOwn(FedAvg
 GENERATOR = "    def weight(self, m):\n        self.g = torch.Generator()\n        return 1.0"
 CLIENT = "from clients.base import Client\nclass MyOwn(Client):\n"
 ARRAYS = "    def end_round(self, params):\n        return {'arrays': {}}"
+WRITES = "    def begin_round(self):\n        next(iter(self.global_params.values())).add_(1)"
 ATTACK = (
     "from clients.local.attacks import Attack\nclass MyOwn(Attack):\n"
     "    def model(self, trained, start, generator):\n        return "
@@ -117,6 +118,12 @@ def _no_folders_afterwards() -> Iterator[None]:
         ("observers", OBSERVER + "row['a,b'] = 1.0", "observers", "a name begins with a letter"),
         ("observers", OBSERVER + "row.clear()", "observers", "removes the column 'round'"),
         ("observers", OBSERVER + STATE, "observers", "what state() returns cannot be checkpointed"),
+        (
+            "clients",
+            CLIENT + WRITES,
+            "method.name",
+            "MyOwn has written into 'conv1.weight' of received['arrays']",
+        ),
         ("clients", CLIENT + ARRAYS, "method.name", "'arrays', which is the model"),
         ("clients", CLIENT + "    def init_state(self):\n        return None", "method.name", "not None"),
     ],
