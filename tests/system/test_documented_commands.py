@@ -131,6 +131,7 @@ def few_images(source: Source, name: str, *options: Any) -> DecodedDataset:
 def test_there_are_commands_and_every_exception_has_its_tests() -> None:
     assert len(COMMANDS) > 40
     assert {command.page for command in COMMANDS} >= {"README.md", "docs/results.md", "docs/queue.md"}
+    assert "runtimes.status" in {command.module for command in COMMANDS}  # after a block of TOML
     for place in TESTED_ELSEWHERE.values():
         assert (PROJECT_ROOT / place).exists(), place
 
