@@ -1,4 +1,4 @@
-"""Gradients of a linear head by class."""
+"""Per-class gradients of a linear head."""
 
 import torch
 from torch.nn import functional as F
@@ -11,7 +11,7 @@ def class_gradients(features: torch.Tensor, targets: torch.Tensor, head: torch.n
     Parameters
     ----------
     features : torch.Tensor
-        (samples, d): what the head sees.
+        (samples, d): the inputs of the head.
     targets : torch.Tensor
         int64, (samples,).
     head : torch.nn.Linear

@@ -1,14 +1,14 @@
-"""Logits that are shifted by how frequent the classes are, so that rare ones are learnt as well."""
+"""Logits shifted by class frequencies, so that rare classes are learnt as well."""
 
 import torch
 
 
 def log_prior(counts: torch.Tensor, tau: float = 1.0) -> torch.Tensor:
-    """Return tau log(counts), to be added to the logits of a cross-entropy while training.
+    """Return tau log(counts), to be added to the logits of the cross-entropy in training.
 
-    With tau = 1 that is balanced softmax (Ren et al., NeurIPS 2020); in general the logit-adjusted loss
-    (Menon et al., ICLR 2021), for which counts and frequencies are the same. A class without samples has
-    minus infinity: it takes no part in the softmax.
+    With tau = 1 this is balanced softmax (Ren et al., NeurIPS 2020); in general, the logit-adjusted loss
+    (Menon et al., ICLR 2021), which is the same for counts and frequencies. A class without samples has
+    minus infinity, and so no part in the softmax.
 
     Parameters
     ----------

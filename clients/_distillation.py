@@ -1,4 +1,4 @@
-"""Losses that keep a client's predictions near those of a frozen model."""
+"""Distillation losses: they keep a client's predictions near those of a frozen teacher."""
 
 import torch
 
@@ -9,7 +9,7 @@ from models.measures.evaluation import evaluation_mode
 
 
 def logits_of_teacher(client: Client, teacher: Tensors, batch: Batch) -> torch.Tensor:
-    """Return the logits of the resident model with the entries of another one, in evaluation mode."""
+    """Return the logits of the resident model with the teacher's entries, in evaluation mode."""
     with torch.no_grad(), evaluation_mode(client.worker.model):
         logits: torch.Tensor = torch.func.functional_call(client.worker.model, teacher, (batch.inputs,))
     return logits
@@ -25,7 +25,7 @@ def by_target(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor
 
 def divergence(student: torch.Tensor, teacher: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the mean of KL(softmax(teacher) || softmax(student)) over rows whose target is not negative."""
-    counts = targets >= 0  # as numbers and not as an index, for which a GPU has to be waited for
+    counts = targets >= 0  # a factor instead of an index, which would synchronise with the GPU
     log_p, log_q = teacher.log_softmax(1), student.log_softmax(1)
     terms = log_p.exp() * (log_p - log_q)  # F.kl_div has no rule for stacked clients
     return (terms * counts[:, None]).sum() / counts.sum()

@@ -1,4 +1,4 @@
-"""SCAFFOLD's controls may begin with gradients instead of zeros: the client half."""
+"""Client half of initialising SCAFFOLD's control variates with gradients instead of zeros."""
 
 from clients.base import Client
 from clients.local.incoming import Section
@@ -7,13 +7,13 @@ from common.records import Payload
 
 
 class InitialControl(Client):
-    """Sends its first control before the first round, if the server asks for it."""
+    """Sends its initial control variate before the first round, if the server asks for it."""
 
     KEEPS = ("control",)
 
     @property
     def controls_have_decay(self) -> bool:
-        """Whether weight decay is in the controls, as in those that are made of a round's steps."""
+        """Whether the controls include weight decay, as those computed from a round's steps do."""
         return True
 
     def receives(self) -> dict[str, Section]:
@@ -21,9 +21,9 @@ class InitialControl(Client):
         return {"control": Section(self.params)}
 
     def prelude(self) -> Payload:
-        """Begin with c_i = the mean of as many mini-batch gradients as the round has steps.
+        """Set c_i to the mean of as many mini-batch gradients as the round has steps.
 
-        With weight decay if the controls of later rounds have it.
+        Includes weight decay if the controls of later rounds do.
         """
         control = self.mean_gradient(self.step_budget)
         if self.controls_have_decay:

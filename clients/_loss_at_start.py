@@ -1,4 +1,4 @@
-"""Clients that report how well the received model serves them, for methods that aim at fairness."""
+"""Clients that report the loss of the received model, for methods that aim at fairness."""
 
 from typing import ClassVar
 

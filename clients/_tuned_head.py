@@ -1,4 +1,4 @@
-"""A head that a client trains by itself, on a body that stays as it is."""
+"""Fine-tuning of a head on a frozen body."""
 
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def tuned_head(client: "Client", head: Tensors, epochs: int) -> Tensors:
-    """Return a copy of a head after a number of epochs on the client's training data.
+    """Return a copy of a head, fine-tuned for a number of epochs on the client's training data.
 
-    With the optimiser and the rate of ``optimizer.*``; the body is in evaluation mode and gets no gradient.
+    Uses the optimiser and learning rate of ``optimizer.*``; the body is in evaluation mode and frozen.
     """
     model = as_classifier(client.worker.model)
     local = client.worker.config.local.model_copy(update={"steps": 0, "epochs": epochs})

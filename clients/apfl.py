@@ -1,4 +1,4 @@
-"""APFL (Deng, Kamani and Mahdavi 2020, arXiv:2003.13461, Algorithm 1): a mixture of own and global model."""
+"""APFL (Deng, Kamani and Mahdavi 2020, arXiv:2003.13461, Algorithm 1): mixes a local and the global model."""
 
 from typing import Annotated, ClassVar
 
@@ -14,11 +14,11 @@ from common.sections import Value
 class APFL(Client):
     """Trains v_i so that alpha_i v_i + (1 - alpha_i) w_i predicts well, while w_i makes FedAvg's steps.
 
-    In every step v_i follows the gradient of f_i(alpha_i v_i + (1 - alpha_i) w_i) on the mini-batch of w_i's,
-    with an optimiser of its own that is of the same kind and new in every round. With ``adaptive`` alpha_i
-    makes a step along its own derivative, <grad f_i, v_i - w_i>, in a round's first local step, and stays
-    within 0 and 1. v_i starts at the initial model. alpha = 0 without ``adaptive`` is FedAvg.
-    ``optimizer.clip-norm`` clips w_i's gradient alone.
+    In every step v_i follows the gradient of f_i(alpha_i v_i + (1 - alpha_i) w_i) on the same mini-batch as
+    w_i, with a separate optimiser of the same kind, which is reset in every round. With ``adaptive`` alpha_i
+    takes a gradient step on its own derivative, <grad f_i, v_i - w_i>, in a round's first local step, clipped
+    to [0, 1]. v_i starts at the initial model. alpha = 0 without ``adaptive`` is FedAvg.
+    ``optimizer.clip-norm`` clips w_i's gradient only.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
@@ -42,7 +42,7 @@ class APFL(Client):
         self.personal_optimizer = make_optimizer(self.personal.values(), self.worker.config.optimizer)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
-        """Step v_i and alpha_i, before w_i makes its step."""
+        """Step v_i and alpha_i, before w_i takes its step."""
         gradient = self.gradient_at(mixed(self.personal, params, self.own_alpha), self.batch)
         for name, value in self.personal.items():
             value.grad = self.own_alpha * gradient[name]

@@ -1,4 +1,4 @@
-"""The Flower ClientApp: one message in, one job of one client done, one message out."""
+"""The Flower ClientApp: a message comes in, a client does its job, a reply goes out."""
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ app = ClientApp()
 
 
 def answer(message: Message, context: Context) -> Message:
-    """Do the job that a message asks for, as each client that it is for.
+    """Do the job that a message asks for, once for each client that it addresses.
 
     An exception becomes an error reply with its traceback.
     """
@@ -70,7 +70,7 @@ def _answer(message: Message, context: Context) -> Message:
 
 
 def _reply(job: Callable[[], RecordDict], message: Message, context: Context) -> Message:
-    """Return what a job returns as the reply to a message, or its exception as an error reply."""
+    """Wrap the result of a job in a reply to a message, or its exception in an error reply."""
     try:
         return new_reply(job(), message)
     except UserError as error:
@@ -86,8 +86,8 @@ def _reply(job: Callable[[], RecordDict], message: Message, context: Context) ->
 def answer_together(
     messages: Sequence[Message], contexts: Sequence[Context], say: Callable[[str], None]
 ) -> Iterator[Message]:
-    """Answer train messages, those as a stack that can be, in any order; `say` is given reasons why not."""
-    # By identity: most often all messages share their content.
+    """Answer train messages in any order, stacked where possible; `say` is given the reasons where not."""
+    # By identity: usually all messages share their content.
     known: dict[int, tuple[Worker, Method, Payload]] = {}
 
     def prepare(job: tuple[Message, Context]) -> Client:
@@ -112,9 +112,9 @@ def answer_together(
 
 
 def prepare_threads(run_config: Mapping[str, Value], count: int) -> tuple[Sequence[Callable[[], None]], str]:
-    """Return what each of `count` threads that answer messages calls first.
+    """Return the functions that `count` threads call before they answer messages, and the reason if none may.
 
-    And why messages have to be answered one after the other, if they do: nothing is to be called then.
+    With a reason, messages must be answered one after the other, and there are no functions.
     """
     worker = get_worker(parse_run_config(run_config))
     why_not = why_not_in_threads(worker)
@@ -122,7 +122,7 @@ def prepare_threads(run_config: Mapping[str, Value], count: int) -> tuple[Sequen
 
 
 def _where(error: UserError, context: Context) -> str:
-    """Return, of a name that this node does not know, which node it is and where it looks for plug-ins."""
+    """Complete the error about an unknown name: which node this is, and where it looks for plug-ins."""
     if not isinstance(error, UnknownNameError) or not (looked := folders()):
         return ""
     places = ", ".join(f"{folder}{'' if folder.is_dir() else ' (which is not there)'}" for folder in looked)

@@ -19,8 +19,8 @@ from common.records import Tensors
 class BalancedSoftmax(Client):
     """Cross-entropy of z + tau log v; predictions use z alone.
 
-    ``prior`` says what the class counts v are of: the client's own data (``local``) or all clients'
-    (``global``, which the server sends). With ``local``, classes that a client lacks are not unlearnt there.
+    ``prior`` selects the data behind the class counts v: the client's own (``local``) or all clients'
+    (``global``, which the server sends). With ``local``, a client does not unlearn classes that it lacks.
     """
 
     NEEDS_ONE_LABEL = True
@@ -29,7 +29,7 @@ class BalancedSoftmax(Client):
     prior: Literal["local", "global"] = "local"
 
     def receives(self) -> dict[str, Section]:
-        """Return the classes' counts, if they are to be all clients'."""
+        """Return the form of the class counts, with ``prior`` ``global``."""
         if self.prior == "local":
             return {}
         return {
@@ -39,7 +39,7 @@ class BalancedSoftmax(Client):
         }
 
     def begin_round(self) -> None:
-        """Take the class counts."""
+        """Set the class counts."""
         others = None if self.prior == "local" else self.received["class-counts"]["counts"]
         self.shift = log_prior(self.target_counts(others), self.tau).to(self.worker.device)
 

@@ -1,4 +1,4 @@
-"""The client half of FedAvg: what hooks may use, and one round."""
+"""The client half of FedAvg: the helpers that hooks may use, and one round."""
 
 import fnmatch
 import functools
@@ -50,7 +50,7 @@ Result = TypeVar("Result")
 
 
 class Outcome(NamedTuple):
-    """What a client has come to by the steps of its round.
+    """The result of a client's local steps in one round.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Outcome(NamedTuple):
     state : Tensors
         The model's parameters and buffers.
     arrays : Mapping[int, Array]
-        These tensors as they are sent, by their identity, if they have been serialised.
+        The tensors that have been serialised already: ``id`` of the tensor → its serialised form.
     """
 
     loss: float
@@ -73,7 +73,7 @@ class Outcome(NamedTuple):
 def _seeded(
     job: Callable[["Client", Payload, ConfigRecord], Result],
 ) -> Callable[["Client", Payload, ConfigRecord], Result]:
-    """Let a job draw from global generators that are seeded for this client in this round."""
+    """Run a job with the global generators seeded for this client and round."""
 
     @functools.wraps(job)
     def run(client: "Client", received: Payload, config: ConfigRecord) -> Result:
@@ -94,16 +94,16 @@ class Client(Hooks, ListInterface):
     parameters are annotated class attributes with a default.
     """
 
-    # What hooks may use, in addition to ``forward`` and what ``clients.local.job`` knows of the job.
+    # Helpers for hooks, in addition to ``forward`` and the attributes of ``clients.local.job.Job``.
 
     def gradient_at(self, params: Tensors, batch: Batch) -> Tensors:
         """Return the gradient of ``loss_and_gradient``."""
         return self.loss_and_gradient(params, batch)[1]
 
     def loss_and_gradient(self, params: Tensors, batch: Batch) -> tuple[torch.Tensor, Tensors]:
-        """Return the loss of `batch` and its gradient at `params`, which are left as they are.
+        """Return the loss of `batch` and its gradient at `params`, without changing `params`.
 
-        So are BatchNorm's running statistics: those of other weights are not the model's.
+        BatchNorm's running statistics do not change either, since `params` need not be the model's weights.
         """
         worker = self.worker
         statistics = {name: value.clone() for name, value in worker.buffers.items()}
@@ -118,7 +118,7 @@ class Client(Hooks, ListInterface):
         return loss.detach(), dict(zip(leaves, grads, strict=True))
 
     def mean_gradient(self, num_batches: int) -> Tensors:
-        """Return the mean gradient of fresh mini-batches at the resident model; weight decay is left out."""
+        """Return the mean gradient of fresh mini-batches at the resident model, without weight decay."""
         self.worker.model.train()
         seed_steps(self, "extra")
         gradients = [
@@ -128,19 +128,19 @@ class Client(Hooks, ListInterface):
         return {name: torch.stack([g[name] for g in gradients]).mean(dim=0) for name in gradients[0]}
 
     def extra_batches(self) -> Iterator[Batch]:
-        """Yield mini-batches without end, independent of those of the round's steps."""
+        """Yield an endless stream of mini-batches, independent of those of the round's steps."""
         endless = self.worker.config.local.model_copy(update={"epochs": 0, "steps": sys.maxsize})
         return iterate_training_batches(self, "extra", endless)
 
     def train_personal(self, start: Tensors, **budget: int) -> Tensors:
-        """Train another model on the client's data and return its entries; the resident model is kept.
+        """Train a second model on the client's data and return its entries; the resident model is restored.
 
-        Hooks know by ``is_personal_phase`` that they are called for it.
+        While it trains, ``is_personal_phase`` is true, so that hooks can distinguish the two.
 
         Parameters
         ----------
         start : Tensors
-            The entries in which it differs from the resident model: those that come back.
+            The entries in which the second model differs from the resident one; the same ones are returned.
         **budget : int
             ``steps`` or ``epochs`` (whichever is above 0), by default the round's budget.
         """
@@ -162,29 +162,29 @@ class Client(Hooks, ListInterface):
     def full_gradient(self) -> Tensors:
         """Return the gradient of the mean loss over all local data at the resident model.
 
-        In evaluation mode and without augmentation; weight decay is left to the optimiser.
+        In evaluation mode, without augmentation and without weight decay, which the optimiser adds.
         """
         return full_gradient(self)
 
     def keeps_state(self) -> bool:
-        """Return whether the client carries anything from round to round."""
+        """Return whether the client keeps any state between rounds."""
         return bool(self.keeps()) or bool(self._kept_names)
 
     def undeclared_state(self) -> set[str]:
-        """Return the sections of ``state`` that the method does not say that it keeps."""
+        """Return the sections of ``state`` that the method has not declared in ``keeps``."""
         if not self.state:
             return set()
         declared = [_KEPT, *self.keeps()]
         return {name for name in self.state if not any(fnmatch.fnmatchcase(name, kept) for kept in declared)}
 
     def check_state(self, state: Payload) -> None:
-        """Check that what is to be this client's state has the form of what such a client keeps.
+        """Take a state that the server sent, after checking that it has the form of this client's state.
 
         Raises
         ------
         RefusedMessageError
-            If a section is unknown, or an array of one whose form is known is missing, unknown, or of another
-            shape or dtype.
+            If a section is unknown, or if an array of a section with a known form is missing, unknown, or of
+            another shape or dtype.
         """
         self.state = state
         if undeclared := self.undeclared_state():
@@ -197,7 +197,7 @@ class Client(Hooks, ListInterface):
                 check_form(name, state[name], form)
 
     def is_personalised(self) -> bool:
-        """Return whether the client predicts by other means than the global model."""
+        """Return whether the client predicts with anything other than the global model."""
         return any(map(self.overrides, ("personal_names", "personal_model", "personal_predictor")))
 
     # One round.
@@ -209,8 +209,8 @@ class Client(Hooks, ListInterface):
         Parameters
         ----------
         received : Payload
-            ``"arrays"``, the global model less ``personal_names``, and what the method's server half adds.
-            Not written to.
+            ``"arrays"``, the global model without ``personal_names``, and the sections that the method's
+            server half adds. Not written to.
         config : ConfigRecord
             ``server-round``, from 1.
 
@@ -226,7 +226,7 @@ class Client(Hooks, ListInterface):
         return self.conclude(Outcome(loss, started, self.worker.state))
 
     def prepare(self, received: Payload, config: ConfigRecord) -> None:
-        """Do what of a round comes before its steps; parameters as of ``train``."""
+        """Do the part of a round that comes before its steps; parameters as in ``train``."""
         self._receive(received, config)
         self._versions = _versions(self.received) if self._is_foreign else {}
         self.begin_round()
@@ -234,10 +234,10 @@ class Client(Hooks, ListInterface):
             self.worker.has_trained()
 
     def conclude(self, outcome: Outcome) -> tuple[Payload, dict[str, int | float]]:
-        """Do what of a round comes after its steps, and return what ``train`` does."""
+        """Do the part of a round that comes after its steps; returns as ``train`` does."""
         measured, num_samples = self.training_metrics, self.num_samples  # `end_round` may train again
         extra: Payload = {}
-        if self.overrides("end_round"):  # entering no_grad costs more than the hook that does nothing
+        if self.overrides("end_round"):  # entering no_grad costs more than a hook that does nothing
             with torch.no_grad():
                 extra = self.end_round(self.params)
             check_returned(extra, f"what {type(self).__name__}.end_round returns")
@@ -269,7 +269,7 @@ class Client(Hooks, ListInterface):
 
     @torch.no_grad()
     def _attacked(self, attack: Attack, shared: Tensors) -> Tensors:
-        """Return what an attacker sends for the trained entries."""
+        """Return what an attacker sends instead of the trained entries."""
         trained = {name: value.detach() for name, value in shared.items() if name in self.params}
         key = (self.server_round, self.client_id)
         generator = torch_generator(self.worker.config.seed, "attack-update", *key, device=self.worker.device)
@@ -289,9 +289,9 @@ class Client(Hooks, ListInterface):
         -------
         dict
             ``loss`` and ``accuracy`` of the global model, unless parts of it are personal;
-            ``personal_loss`` and ``personal_accuracy`` of the client's own, if the method has one, and
-            ``personal_<name>_accuracy`` of its further ``personal_predictors``. Neither of a client that has
-            no test data. Of long-tailed data also what ``ClassReport`` reports.
+            ``personal_loss`` and ``personal_accuracy`` of the client's own model, if the method has one, and
+            ``personal_<name>_accuracy`` of any further ``personal_predictors``. A client without test data
+            reports none of these. For long-tailed data, also the metrics of ``ClassReport``.
         """
         self._receive(received, config, MessageType.EVALUATE)
         data = client_evaluation_data(self)
@@ -308,24 +308,23 @@ class Client(Hooks, ListInterface):
 
     @_seeded
     def own_model(self, received: Payload, config: ConfigRecord) -> Tensors:
-        """Return the model by which this client predicts in ``test``, the live tensors of the resident one.
+        """Return the model with which this client predicts in ``test``: live tensors of the resident model.
 
         Raises
         ------
         UserError
-            If it predicts with the global model, or by more than one model.
+            If it predicts with the global model, or with more than a model.
         """
         self._receive(received, config, PERSONAL_MODEL)
         name = self.worker.config.method.name
         if self.overrides("personal_predictor"):
             raise UserError(
-                f"the clients of a run of '{name}' do not predict by a model alone, so that there is none to"
-                " take out: leave --client out for the global model"
+                f"clients of '{name}' do not predict with a model alone, so there is none to extract:"
+                " leave --client out for the global model"
             )
         if not (self.is_personalised() or self._kept_names or self.IS_SENT_ITS_OWN):
             raise UserError(
-                f"the clients of a run of '{name}' have no models of their own: leave --client out for the"
-                " global model"
+                f"clients of '{name}' have no personal models: leave --client out for the global model"
             )
         self.worker.load(self.personal_model() or {})
         return self.worker.state
@@ -340,7 +339,7 @@ class Client(Hooks, ListInterface):
 
     @_seeded
     def training_loss(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
-        """Return the mean cross-entropy, or squared error, of the global model on the client's training data.
+        """Return the global model's mean cross-entropy, or squared error, on the client's training data.
 
         In evaluation mode and without augmentation; with ``one-batch`` in `config`, on one mini-batch.
         """
@@ -380,23 +379,23 @@ class Client(Hooks, ListInterface):
 
     @functools.cached_property
     def _kept_names(self) -> list[str]:
-        """Entries of the model that the client keeps: personal ones, and BatchNorm's if they are local."""
+        """Entries of the model that the client keeps: personal ones, and local BatchNorm statistics."""
         is_local = self.worker.config.batch_norm.policy == "local"
         kept = {*self.personal_names(), *(self.worker.buffers if is_local else ())}
         return [name for name in self.worker.state if name in kept] if kept else []
 
     def _begins_alone(self, job: str) -> bool:
-        """Return whether the job begins from the client's own initial weights."""
+        """Return whether the job starts from the client's own initial weights."""
         is_first = self.server_round == 1 and job in (MessageType.TRAIN, PRELUDE)
         return is_first and self.worker.config.model.individual_init
 
     def _receive(self, received: Payload, config: ConfigRecord, job: str = MessageType.TRAIN) -> None:
-        """Take what the server sent, and load the model: the global one with the client's own entries."""
+        """Check and load what the server sent: the global model, completed by the client's own entries."""
         worker = self.worker
         is_loaded = worker.holds(received[ARRAYS])
         self.received = received if is_loaded else worker.placed(received)
         model, personal = self.received[ARRAYS], self.personal_names()
-        if personal or not is_loaded:  # else it is what another client of the stack has checked
+        if personal or not is_loaded:  # otherwise another client of the stack has checked it
             check_sections(job, self.received, worker.state, personal, self.receives())
         self.begin(config)
         initial = self.initial(personal) if personal else {}

@@ -15,10 +15,10 @@ from models.measures.evaluation import logits_of
 
 
 class CReFF(Client):
-    """FedAvg's training, and in addition the gradients that the server makes federated features from.
+    """FedAvg's training, plus the gradients from which the server makes federated features.
 
-    The received model has the re-trained head, at which each class's mean gradient over the client's data is
-    taken, in evaluation mode and without augmentation. Training then starts from the averaged head.
+    The received model has the re-trained head. Each class's mean gradient over the client's data is taken at
+    that head, in evaluation mode and without augmentation. Training then starts from the averaged head.
     """
 
     NEEDS_CLASSES = True
@@ -44,6 +44,6 @@ class CReFF(Client):
         worker.load(self.received["averaged-head"])
 
     def end_round(self, params: Tensors) -> Payload:
-        """Send the gradients and which classes they are of."""
+        """Send the gradients and their classes."""
         held = (self.label_counts() > 0).float()
         return {"class-gradients": {"weight": self.gradients, "held": held}}

@@ -16,8 +16,8 @@ from common.sections import NonNegative
 class Ditto(Client):
     """Global model by FedAvg; v_i minimises f_i(v) + (lam / 2) ||v - x||^2, x as received this round.
 
-    v_i starts at the initial model and makes ``personal_steps`` a round, by default as many as the global
-    model does on the client. lam = 0 is local training.
+    v_i starts at the initial model and takes ``personal_steps`` steps per round, by default as many as the
+    global model takes on the client. lam = 0 is local training.
     """
 
     KEEPS = ("personal",)

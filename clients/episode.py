@@ -14,12 +14,12 @@ from common.sections import Value
 
 
 class Episode(Client):
-    """Corrects every gradient by G - L_i, and clips all steps of a round or none, as ||G|| decides.
+    """Corrects every gradient by G - L_i, and clips either all steps of a round or none, depending on ||G||.
 
     L_i is the client's gradient at the global model on fresh mini-batches, G its mean over the cohort. If
-    ||G|| is above ``clip_norm`` (gamma / eta of the paper), every step has the length lr clip_norm. Steps
-    include weight decay, L_i and G do not. ``gradient_batches`` mini-batches make L_i; 0: as many as the
-    round has steps, as is meant in the code of Bao et al. (2024), which takes 1.
+    ||G|| is above ``clip_norm`` (gamma / eta of the paper), every step has length lr clip_norm. Steps include
+    weight decay, L_i and G do not. L_i is computed on ``gradient_batches`` mini-batches; 0: as many as the
+    round has steps, which the code of Bao et al. (2024) intends, though it uses 1.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"method.clip-norm": 1.0, "method.gradient-batches": 1}
@@ -29,7 +29,7 @@ class Episode(Client):
     gradient_batches: Annotated[int, Field(ge=0)] = 0
 
     def validate(self) -> None:
-        """Refuse what would make steps of another length."""
+        """Refuse options that would change the length of the steps."""
         require_own_clipping(self.worker.config.optimizer, "episode")
 
     def init_state(self) -> Payload:
@@ -53,7 +53,7 @@ class Episode(Client):
         self.clips = 0 < self.clip_norm < float(_norm(mean))
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
-        """Return what makes the optimiser's step, weight decay included, the clipped one."""
+        """Return the gradients with which the optimiser's step, weight decay included, is the clipped one."""
         corrected = {name: grad + self.correction[name] for name, grad in grads.items()}
         if not self.clips:
             return corrected

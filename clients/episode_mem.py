@@ -17,11 +17,11 @@ from common.sections import Value
 class EpisodeMem(InitialControl):
     """Corrects every gradient by G - L_i and clips steps to the length lr ``clip_norm``; 0: no clipping.
 
-    L_i is the client's mean gradient, without weight decay, over the last round that it took part in, and G
-    the mean of all L_i, so that no round needs gradients in advance. ``clip_by`` ``control`` clips all steps
-    of a round if ||G|| is above ``clip_norm`` (gamma / eta), as EPISODE does; ``step``, and ``control`` while
-    G is zero, each step whose own norm is: SCAFFOLD with clipping. Steps and their norms include weight
-    decay.
+    L_i is the client's mean gradient, without weight decay, over the last round in which it took part, and G
+    the mean of all L_i, so no round needs gradients in advance. ``clip_by = "control"`` clips all steps of a
+    round if ||G|| is above ``clip_norm`` (gamma / eta), as EPISODE does; ``"step"`` (and ``"control"`` while
+    G is zero) clips each step whose own norm is above it: SCAFFOLD with clipping. Steps and their norms
+    include weight decay.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"method.clip-norm": 1.0}
@@ -32,7 +32,7 @@ class EpisodeMem(InitialControl):
     clip_by: Literal["control", "step"] = "control"
 
     def validate(self) -> None:
-        """Refuse what would make steps of another length."""
+        """Refuse options that would change the length of the steps."""
         require_own_clipping(self.worker.config.optimizer, "episode-mem")
 
     def init_state(self) -> Payload:
@@ -41,11 +41,11 @@ class EpisodeMem(InitialControl):
 
     @property
     def controls_have_decay(self) -> bool:
-        """Whether weight decay is in L_i: it is not."""
+        """Return False: L_i does not include weight decay."""
         return False
 
     def begin_round(self) -> None:
-        """Prepare G - L_i, and what steps are clipped above; below 0 clips all, infinity none."""
+        """Prepare G - L_i, and the threshold for clipping; below 0 clips all steps, infinity none."""
         own, mean = self.state["control"], self.received["control"]
         self.correction = {name: mean[name] - own[name] for name in own}
         self._decays = weight_decays(self.worker.optimizer, self.params)
@@ -58,7 +58,7 @@ class EpisodeMem(InitialControl):
         self.total, self.clipped = self._zeros(), torch.zeros_like(size)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
-        """Return what makes the optimiser's step, weight decay included, the clipped one."""
+        """Return the gradients with which the optimiser's step, weight decay included, is the clipped one."""
         self.total = {name: self.total[name] + grad for name, grad in grads.items()}
         decays = self._decays
         direction = {
@@ -74,7 +74,7 @@ class EpisodeMem(InitialControl):
         }
 
     def end_round(self, params: Tensors) -> Payload:
-        """Replace L_i, reply with its change, and return the share of steps that were clipped."""
+        """Replace L_i; reply with its change, and with the fraction of steps that were clipped."""
         old = self.state["control"]
         self.training_metrics["train_clipped_fraction"] = float(self.clipped) / self.num_steps
         self.state["control"] = new = {name: value / self.num_steps for name, value in self.total.items()}

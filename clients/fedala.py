@@ -15,18 +15,18 @@ from common.records import ARRAYS, Payload, Tensors
 from common.sections import Positive, Value
 from models.heads.parts import part_names
 
-MOST_PASSES = 100  # in a client's first adaptation, if its loss does not settle
+MOST_PASSES = 100  # in a client's first adaptation, if its loss does not converge
 
 
 class FedALA(Client):
-    """Starts each round at theta_i + (theta - theta_i) W, element by element, and trains as FedAvg does.
+    """Starts each round at theta_i + (theta - theta_i) W, elementwise, and trains as FedAvg does.
 
-    theta is the global model, theta_i what the client trained last. Only ``adapted_part``
+    theta is the global model, theta_i the client's last trained model. Only ``adapted_part``
     (``models.heads.parts``) is mixed, the paper's p higher layers; the rest is the global model's. Before
-    the round W follows its gradient at ``weight_learning_rate`` within 0 and 1 on ``data_share`` of a pass:
-    in one such pass, the first time in as many as it takes until the losses at the end of the last
-    ``window`` passes have a standard deviation below ``threshold``. W starts at 1, and a client's first
-    round at the global model. The client predicts with that start, by the W that it has.
+    each round W, clipped to [0, 1], is trained at ``weight_learning_rate`` for one pass over a fraction
+    ``data_share`` of the data; the first time, for as many passes as it takes until the losses at the end of
+    the last ``window`` passes have a standard deviation below ``threshold``. W starts at 1, and a client's
+    first round starts at the global model. The client predicts with the mixture, using its current W.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
@@ -44,7 +44,7 @@ class FedALA(Client):
         part_names(self.worker.model, self.adapted_part)
 
     def kept_form(self) -> Payload:
-        """Return that of the adapted part."""
+        """Return the form of the state: the adapted part's."""
         part = {name: self.params[name] for name in self._adapted_names()}
         return {"previous": part, "weights": part}
 

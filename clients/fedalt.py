@@ -1,4 +1,4 @@
-"""FedAlt (Pillutla et al. 2022, Algorithm 2): personal and shared part of any cut, trained in turns.
+"""FedAlt (Pillutla et al. 2022, Algorithm 2): any split into personal and shared parts, trained in turns.
 
 arXiv:2204.03809.
 """

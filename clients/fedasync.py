@@ -1,4 +1,4 @@
-"""FedAsync's client half (Xie, Koyejo and Gupta 2019): SGD with a proximal term towards where it began.
+"""FedAsync's client half (Xie, Koyejo and Gupta 2019): SGD with a proximal term around its start.
 
 arXiv:1903.03934.
 """
@@ -12,7 +12,7 @@ from common.sections import Value
 
 
 class FedAsync(FedProx):
-    """FedProx around the version of the model that the client has begun with; mu is rho in the paper."""
+    """FedProx around the model version with which the client started; mu is rho in the paper."""
 
     EXAMPLE: ClassVar[dict[str, Value]] = {
         "clock.spread": 0.5,

@@ -14,10 +14,9 @@ from models.heads.parts import check_parts, part_names
 
 
 class FedBABU(Client):
-    """Trains the body only; a client's own model is the global one after some epochs on its own data.
+    """Trains the body only; a client's personal model is the global one, fine-tuned on the client's data.
 
-    ``fine_tuned_part`` (``models.heads.parts``) and ``fine_tuning_epochs`` say what is trained then, and how
-    long.
+    ``fine_tuned_part`` (``models.heads.parts``) is fine-tuned for ``fine_tuning_epochs``.
     """
 
     fine_tuned_part: str = "head"
@@ -29,12 +28,12 @@ class FedBABU(Client):
         if not dict(self.worker.model.named_parameters()).keys() & part_names(self.worker.model, "body"):
             name = self.worker.config.model.name
             raise UserError(
-                f"'fedbabu' trains the body, and model.name '{name}' is a head alone: take a larger one"
+                f"'fedbabu' trains the body, but model.name '{name}' is only a head: choose a larger model"
             )
 
     @functools.cached_property
     def parts(self) -> tuple[Collection[str], Collection[str]]:
-        """Return what is trained for the global and for the client's own model."""
+        """Return the parameters that are trained for the global model, and those that are fine-tuned."""
         model = self.worker.model
         return part_names(model, "body"), part_names(model, self.fine_tuned_part)
 

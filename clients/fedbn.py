@@ -1,4 +1,4 @@
-"""FedBN (Li et al. 2021): BatchNorm layers are personal, their parameters and their statistics.
+"""FedBN (Li et al. 2021): BatchNorm layers are personal, both parameters and statistics.
 
 arXiv:2102.07623.
 """

@@ -19,7 +19,7 @@ class FedCM(Client):
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.1
 
     def validate(self) -> None:
-        """Refuse momentum of the client's own."""
+        """Refuse client momentum."""
         require_no_momentum(self.worker.config.optimizer, "fedcm")
 
     def receives(self) -> dict[str, Section]:

@@ -7,7 +7,7 @@ from common.sections import Value
 
 
 class FedDisco(Client):
-    """Local SGD; the server weighs by class counts, which numbers as targets do not have."""
+    """Local SGD; the server weights clients by class counts, which regression targets do not have."""
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
 

@@ -27,15 +27,15 @@ Variant = Literal["fedetf", "etf-dr"]
 class FedETF(Client):
     """Trains features towards a frozen equiangular tight frame.
 
-    ``fedetf``: cross-entropy of temperature x cosine + log n_k, n_k being the client's class counts, after a
-    normalised projection. The client's own model is fine-tuned: everything but the frame for
-    ``fine_tuning_epochs``, then ``alternations`` times the frame and the projection for
-    ``alternation_epochs`` each, on plain cross-entropy (the authors' code: as many epochs as in training,
-    then 20 times 3 and 3, with learning rates of their own).
+    ``fedetf``: cross-entropy of temperature x cosine + log n_k, where n_k are the client's class counts,
+    after a normalised projection. The client's personal model is fine-tuned with plain cross-entropy:
+    everything but the frame for ``fine_tuning_epochs``, then the frame and the projection in turn for
+    ``alternation_epochs`` each, ``alternations`` times (the authors' code: as many epochs as in training,
+    then 20 times 3 and 3, with separate learning rates).
 
     ``etf-dr``: dot regression of the normalised features onto the frame, weighted by the classes of the
     mini-batch. The BatchNorm before it is part of the model and averaged with it, evaluated with running
-    statistics, and applied once; in FedLoGe's repository it is none of these.
+    statistics, and applied once; none of this holds in FedLoGe's repository.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.alternation-epochs": 1}
@@ -116,8 +116,8 @@ class FedETF(Client):
 def dot_regression(units: torch.Tensor, frame: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the dot-regression loss (Yang et al. 2022), half the mean of (<u, m> - ||m||)^2.
 
-    m is the frame's row of the sample's class times sqrt(g / n_c), n_c the class's samples in the batch and
-    g the mean of that over the classes in it.
+    m is the frame's row for the sample's class times sqrt(g / n_c), where n_c is the number of the class's
+    samples in the batch and g the mean of n_c over the classes in the batch.
 
     Parameters
     ----------

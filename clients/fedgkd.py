@@ -16,7 +16,7 @@ from common.sections import Value
 class FedGKD(Client):
     """Minimises cross-entropy + (gamma / 2) KL(p_teacher || p_local); gamma = 0 is FedAvg.
 
-    The teacher is the mean of the last ``buffer_size`` global models, the received one among them.
+    The teacher is the mean of the last ``buffer_size`` global models, including the received one.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
@@ -26,7 +26,7 @@ class FedGKD(Client):
     gamma: Annotated[float, Field(ge=0)] = 0.2
 
     def receives(self) -> dict[str, Section]:
-        """Return the teacher, which is not there in the first round."""
+        """Return the form of the teacher, which is absent in the first round."""
         return {"teacher": Section(self.worker.state, needed_for=())}
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:

@@ -40,16 +40,17 @@ class FedLoGe(Client):
     """Trains the backbone under the model's frozen head, and two heads on its detached features.
 
     In every step psi, which goes to the server, and phi_k, which never leaves the client, see the features
-    of the same forward pass. Their optimisers are like the backbone's, their learning rates the step's times
-    ``global_head_learning_rate_scale`` and ``local_head_learning_rate_scale``; ``optimizer.clip-norm`` clips
-    the backbone's gradient alone. The client predicts with both, realigned as ``inference`` says
-    (``models.heads.realignment``). With ``fine_tuning_epochs`` it is also measured with psi, realigned to
-    rows of norm ``kappa`` and then trained on its data, plus phi_k: the authors' test of new clients.
+    of the same forward pass. Their optimisers are of the backbone's kind, and their learning rates are the
+    step's times ``global_head_learning_rate_scale`` and ``local_head_learning_rate_scale``;
+    ``optimizer.clip-norm`` clips the backbone's gradient only. The client predicts with both heads, realigned
+    as ``inference`` says (``models.heads.realignment``). With ``fine_tuning_epochs`` it is also evaluated
+    with phi_k plus a psi that is realigned to rows of norm ``kappa`` and then fine-tuned on its data: the
+    authors' test of new clients.
 
-    Two of the heads are a dense frame of which the steps of a round see a part: ``weight-dropout-etf`` its
-    weights, ``feature-dropout-etf`` the features before it (another mask for each place in a mini-batch)
-    times a mask that is 0 with probability ``head_dropout``, the same in the whole round and for all clients
-    and not rescaled, as in the authors' code; predictions use all of it.
+    Two of the heads are a dense frame that is masked in training. ``weight-dropout-etf`` masks its weights,
+    ``feature-dropout-etf`` the features before it (with a separate mask for each position in a mini-batch).
+    The mask is 0 with probability ``head_dropout``, the same throughout a round and for all clients, and not
+    rescaled, as in the authors' code; predictions use the whole frame.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.head-steps": 20}
@@ -78,7 +79,7 @@ class FedLoGe(Client):
             check_frame(classifier.out_features, classifier.in_features)
 
     def init_state(self) -> Payload:
-        """Return phi_k: a new linear layer, another one for each client and the same whenever it is made."""
+        """Return phi_k: a newly initialised linear layer, drawn for each client from its own seed."""
         model_head = head_of_model(self.worker.state)
         bound = 1 / math.sqrt(model_head["weight"].shape[1])  # as torch initialises weight and bias
         generator = torch_generator(self.worker.config.seed, "local-head", self.client_id)
@@ -93,7 +94,7 @@ class FedLoGe(Client):
         return {"head": Section(head_of_model(self.worker.state), (MessageType.TRAIN, MessageType.EVALUATE))}
 
     def begin_round(self) -> None:
-        """Make both heads ready to train, with optimisers that know nothing of earlier rounds."""
+        """Prepare both heads for training, with new optimisers."""
         self._optimizers = []
         self._heads: list[Tensors] = []
         for head in (self.received["head"], self.state["local-head"]):
@@ -104,7 +105,7 @@ class FedLoGe(Client):
             self._mask = self._draw_mask()
 
     def _draw_mask(self) -> torch.Tensor:
-        """Return what the round keeps of the frame (classes, features), or of features (batch, features)."""
+        """Return the round's mask of the frame (classes, features), or of features (batch, features)."""
         weight = self.received["head"][WEIGHT]
         rows = self.worker.config.local.batch_size if self.head == "feature-dropout-etf" else len(weight)
         generator = torch_generator(self.worker.config.seed, "head-dropout", self.server_round)
@@ -116,7 +117,7 @@ class FedLoGe(Client):
         return part_names(self.worker.model, "body")
 
     def trained_names(self) -> Collection[str]:
-        """Return the backbone, unless the model's head is to learn, too."""
+        """Return the backbone, or all parameters if the model's head is trained as well."""
         return self.params if self.head == "learnable" else self._backbone
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
@@ -130,7 +131,7 @@ class FedLoGe(Client):
         return torch.stack(losses).sum()
 
     def _dropped(self, features: torch.Tensor, head: Tensors) -> tuple[torch.Tensor, Tensors]:
-        """Return features and model's head as the backbone's loss sees them."""
+        """Return the features and the model's head after dropout, for the backbone's loss."""
         if self.head == "weight-dropout-etf":
             return features, {**head, WEIGHT: head[WEIGHT] * self._mask}
         if self.head == "feature-dropout-etf":

@@ -1,4 +1,4 @@
-"""FedNova's client half (Wang et al. 2020, arXiv:2007.07481): a client reports how much its steps weigh."""
+"""FedNova's client half (Wang et al. 2020, arXiv:2007.07481): a client reports the weight of its steps."""
 
 from typing import Annotated, Literal
 
@@ -15,10 +15,10 @@ class FedNova(FedProx):
 
     NEEDS_ONE_RATE = True
     mu: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    form: Literal["squared"] = "squared"  # with another one a step is no sum of gradients with known weights
+    form: Literal["squared"] = "squared"  # with the norm, gradients in a step have no known weights
 
     def validate(self) -> None:
-        """Refuse steps whose ||a_i||_1 is not known; clipping spoils only the proximal term's part of it."""
+        """Refuse steps of unknown ||a_i||_1; clipping only affects the contribution of the proximal term."""
         require_plain_sgd(self.worker.config.optimizer, "fednova", allow_clipping=self.mu == 0)
 
     def end_round(self, params: Tensors) -> Payload:

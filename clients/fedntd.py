@@ -1,4 +1,4 @@
-"""FedNTD (Lee et al., NeurIPS 2022, arXiv:2106.03097, Eq. 5 to 7): distils what the true class leaves."""
+"""FedNTD (Lee et al., NeurIPS 2022, arXiv:2106.03097, Eq. 5 to 7): distils the not-true classes."""
 
 from typing import Annotated, ClassVar
 
@@ -15,8 +15,8 @@ from common.sections import Value
 class FedNTD(Client):
     """Minimises cross-entropy + beta tau^2 KL(q_global || q_local), both without the true class.
 
-    q is the softmax of logits / tau over the classes that are not the sample's own; the received global model
-    is the teacher. tau^2 is in the authors' code and keeps the gradient's size. beta = 0 is FedAvg.
+    q is the softmax of logits / tau over all classes but the sample's own; the received global model is the
+    teacher. tau^2 is from the authors' code and preserves the gradient's scale. beta = 0 is FedAvg.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
@@ -39,7 +39,7 @@ class FedNTD(Client):
 def not_true_divergence(
     logits: torch.Tensor, teacher: torch.Tensor, targets: torch.Tensor, tau: float = 1.0
 ) -> torch.Tensor:
-    """Return tau^2 times the mean KL of the teacher's and the model's softmax over the untrue classes.
+    """Return tau^2 times the mean KL of the teacher's and the model's softmax over the not-true classes.
 
     Parameters
     ----------

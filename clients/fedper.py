@@ -12,7 +12,7 @@ class FedPer(Client):
     personal_part: str = "head"
 
     def validate(self) -> None:
-        """Refuse a part that has nothing to keep."""
+        """Refuse a part without entries."""
         check_parts(self.worker.model, "method.personal-part", self.personal_part)
 
     def personal_names(self) -> Collection[str]:

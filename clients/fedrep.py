@@ -17,14 +17,14 @@ class FedRep(FedPer):
     """Spends ``personal_share`` of the round's steps on the personal part and the rest on the shared one.
 
     The paper's CIFAR runs have 10 epochs for the head and 1 for the body (10 / 11). A share strictly between
-    0 and 1 leaves at least one step to each part; a client that makes but one, being late or having few
-    samples, trains both in it. 0 keeps the personal part as it is initially.
+    0 and 1 leaves at least one step for each part; a client that makes only one step, as a straggler or for
+    lack of samples, trains both parts in it. 0 keeps the personal part at its initial values.
     """
 
     personal_share: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     def validate(self) -> None:
-        """Refuse rounds that have no step for each part."""
+        """Refuse rounds without at least one step for each part."""
         super().validate()
         config = self.worker.config
         if self.personal_share < 1:

@@ -18,11 +18,11 @@ from models.classifier import as_classifier
 
 
 class FedRoD(Client):
-    """Body and generic head minimise balanced softmax; a personal linear head learns what that leaves.
+    """Body and generic head minimise balanced softmax; a personal linear head learns the residual.
 
     The personal head h_P sees the same features, detached, and minimises the cross-entropy of h_P(z) + h_G(z)
     with h_G(z) detached, in the same steps and with an optimiser of the same kind. The client predicts with
-    the sum. This is the paper's linear personal head. It starts at zero: a client that has never trained
+    the sum. This is the paper's linear personal head. It starts at zero, so a client that has never trained
     predicts as the generic model does.
     """
 
@@ -51,7 +51,7 @@ class FedRoD(Client):
         self.head_optimizer = make_optimizer(self.head.values(), self.worker.config.optimizer)
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
-        """Return both losses; neither has a gradient in the other's parameters."""
+        """Return the sum of both losses; neither has a gradient in the other's parameters."""
         model = as_classifier(self.worker.model)
         features = model.embed(batch.inputs)
         generic = model.classifier(features)

@@ -7,10 +7,10 @@ from common.errors import UserError
 
 
 class FedRolex(HeteroFL):
-    """Local training of HeteroFL on the channels of the round."""
+    """HeteroFL's local training, on the channels of the round."""
 
     def validate(self) -> None:
-        """Refuse what HeteroFL refuses, and layers in which it matters which channels are neighbours."""
+        """Refuse what HeteroFL refuses, and layers that depend on which channels are neighbours."""
         super().validate()
         if any(isinstance(module, nn.GroupNorm) for module in self.worker.model.modules()):
             raise UserError(

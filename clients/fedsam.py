@@ -1,4 +1,4 @@
-"""FedSAM (Qu et al. 2022, Algorithm 1; Caldarola et al. 2022): clients look for flat minima.
+"""FedSAM (Qu et al. 2022, Algorithm 1; Caldarola et al. 2022): clients seek flat minima.
 
 arXiv:2206.02618, arXiv:2203.11834.
 """

@@ -1,4 +1,4 @@
-"""FedSim (Pillutla et al. 2022, Algorithm 1): shared and personal part of any cut, trained simultaneously.
+"""FedSim (Pillutla et al. 2022, Algorithm 1): any split into personal and shared parts, trained together.
 
 arXiv:2204.03809.
 """

@@ -1,4 +1,4 @@
-"""Gossip SGD's client half: a worker of Local SGD, whose optimiser stays with it as a rule.
+"""Gossip SGD's client half: a worker of Local SGD, which normally keeps its optimiser.
 
 arXiv:1705.09056, arXiv:1905.03817.
 """
@@ -10,10 +10,11 @@ from common.sections import Value
 
 
 class GossipSgd(LocalSGD):
-    """Local steps whose optimiser survives the round.
+    """Local steps whose optimiser state survives the round.
 
-    ``momentum`` says what becomes of the optimiser's state: ``keep``, it is the worker's own; ``average``, it
-    is mixed with the neighbours' as models are (Yu, Jin and Yang 2019, decentralised); ``reset``.
+    ``momentum`` says what happens to the optimiser's state after a round: ``keep``, the worker keeps it;
+    ``average``, it is mixed with the neighbours' like the models (Yu, Jin and Yang 2019, decentralised);
+    ``reset``.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {

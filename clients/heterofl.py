@@ -13,15 +13,15 @@ from common.records import Payload, Tensors
 
 
 class HeteroFL(Client):
-    """Cross-entropy in which the logits of classes that the client does not hold are 0 (section 3.3).
+    """Masked cross-entropy: the logits of classes that the client does not hold are 0 (section 3.3).
 
-    ``masked_loss = false`` leaves them as they are. The scaler is part of the narrower model.
+    ``masked_loss = false`` is plain cross-entropy. The scaler is part of the narrower model.
     """
 
     masked_loss: bool = True
 
     def validate(self) -> None:
-        """Refuse running statistics that clients of several widths would have to share."""
+        """Refuse running statistics shared by clients of different widths."""
         config = self.worker.config
         if self.worker.buffers and config.batch_norm.policy != "recalibrate":
             raise UserError(
@@ -32,7 +32,7 @@ class HeteroFL(Client):
             raise UserError("method.masked-loss needs one label per sample: set it to false")
 
     def begin_round(self) -> None:
-        """Look up which classes the client holds."""
+        """Find the classes that the client holds."""
         self.held_classes = self.label_counts().to(self.worker.device) > 0
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
@@ -49,5 +49,5 @@ class HeteroFL(Client):
 
 
 def masked(logits: torch.Tensor, held_classes: torch.Tensor) -> torch.Tensor:
-    """Return logits (samples, classes) with 0 in place of those of classes that are not held."""
+    """Return logits (samples, classes) with 0 for classes that are not held."""
     return torch.where(held_classes, logits, torch.zeros_like(logits))

@@ -9,10 +9,10 @@ from clients.moon import Moon
 
 
 class HeteroMoon(Moon):
-    """MOON without a projection, as NIID-Bench has it: z are the features before the head.
+    """MOON without a projection head, as in NIID-Bench: z are the features before the head.
 
-    The received model and the client's own previous one have the client's size, so depths need not be
-    reconciled.
+    The received model and the client's previous one both have the client's size, so their features are
+    comparable.
     """
 
     DEFAULTS: ClassVar = {}

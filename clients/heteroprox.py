@@ -11,6 +11,6 @@ from clients.fedprox import FedProx
 
 
 class HeteroProx(FedProx):
-    """FedProx with mu / 2 = 0.05; only entries that the client holds are drawn to their received values."""
+    """FedProx with mu / 2 = 0.05; the proximal term covers only the entries that the client holds."""
 
     mu: Annotated[float, Field(ge=0, le=1e6)] = 0.1

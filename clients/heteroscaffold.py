@@ -8,10 +8,10 @@ from common.records import Tensors
 
 
 class HeteroScaffold(Scaffold):
-    """Each optimiser step is followed by w <- w - lr (c - c_i); K lr is taken for the work done.
+    """Each optimiser step is followed by w <- w - lr (c - c_i); K lr counts as the work done.
 
-    So it goes with any optimiser, as in NIID-Bench. With Adam or momentum lr is not what a unit gradient
-    moves the weights by: the controls then estimate gradients in that optimiser's units only.
+    So it works with any optimiser, as in NIID-Bench. With Adam or momentum, a unit gradient does not move the
+    weights by lr, so the controls estimate gradients only in that optimiser's units.
     """
 
     NEEDS_ONE_RATE = True
@@ -22,7 +22,7 @@ class HeteroScaffold(Scaffold):
         return False
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
-        """Return the gradients as they are."""
+        """Return the gradients unchanged."""
         return grads
 
     def after_step(self, params: Tensors) -> None:

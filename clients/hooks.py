@@ -1,4 +1,4 @@
-"""What a method overrides: the hooks of local training, with what FedAvg does in each."""
+"""The hooks of local training that a method may override; the defaults are FedAvg's."""
 
 import functools
 from collections.abc import Callable, Collection, Mapping
@@ -22,8 +22,8 @@ Predictor = Callable[[torch.Tensor], torch.Tensor]
 class Hooks(Job):
     """The hooks, in the order in which a run and its rounds call them.
 
-    They are pure tensor code over name → tensor mappings, and use what ``clients.local.job`` knows of the job
-    at hand.
+    They are pure tensor code over name → tensor mappings, and may use the attributes of
+    ``clients.local.job.Job``.
 
     Attributes
     ----------
@@ -32,34 +32,34 @@ class Hooks(Job):
     """
 
     DEFAULTS: ClassVar[dict[str, Value]] = {}
-    """Keys outside ``method`` for which the method has a default of its own, such as ``model.projection``."""
+    """The method's own defaults for keys outside ``method``, such as ``model.projection``."""
 
     EXAMPLE: ClassVar[dict[str, Value]] = {}
-    """Keys of a small run that shows the method, where the defaults are too large or do not fit."""
+    """Keys of a small example run of the method, where the defaults are too large or do not fit."""
 
     NEEDS: ClassVar[Mapping[str, Needs]] = {}
-    """Parameter → what else gives it an effect; where that is missing it is refused."""
+    """Parameter → what it needs to have an effect; without that, setting it is an error."""
 
     NEEDS_CLASSES: ClassVar[bool] = False
-    """Whether the method counts, weighs or compares classes, so that targets cannot be numbers."""
+    """Whether the method counts, weights or compares classes, so that regression targets are refused."""
 
     NEEDS_ONE_LABEL: ClassVar[bool] = False
-    """Whether the method is for samples with one label each, not for texts with one per position."""
+    """Whether the method needs one label per sample, unlike text, which has one per position."""
 
     NEEDS_ONE_RATE: ClassVar[bool] = False
-    """Whether the method computes with the learning rate of the round, which must then not change in it."""
+    """Whether the method computes with one learning rate per round, which must not change within it."""
 
     KEEPS: ClassVar[Collection[str]] = ()
-    """The sections of ``state`` that a client takes along to its next round; ``*`` is any number.
+    """The sections of ``state`` that a client keeps for its next round; ``*`` matches any number.
 
-    As a mapping, section → ``"model"`` says that its arrays are like those of the model."""
+    In a mapping, section → ``"model"`` means that the section's arrays have the form of the model's."""
 
     IS_SENT_ITS_OWN: ClassVar[bool] = False
-    """Whether the server half sends each client a model of its own, by which the client predicts."""
+    """Whether the server half sends each client its own model, with which the client then predicts."""
 
     STEPS_STACKS: ClassVar[bool] = False
-    """Whether ``after_step`` treats every element by itself, so that it may be called once for the stacked
-    tensors of several clients (``runtime.stack``), the parameters of its own optimisers included."""
+    """Whether ``after_step`` is elementwise, its own optimisers included, so that it may be called once for
+    the stacked tensors of several clients (``runtime.stack``)."""
 
     batch: Batch
 
@@ -67,23 +67,23 @@ class Hooks(Job):
         """Raise a `UserError` if the method cannot work with this configuration; before any training."""
 
     def assumes_sgd(self) -> bool:
-        """Return whether the method's formulas hold for unclipped SGD only, as ``gradient_of_steps`` does."""
+        """Return whether the method's formulas hold for unclipped SGD only, like ``gradient_of_steps``."""
         return False
 
     @classmethod
     def depends_on_rounds(cls, parameters: Mapping[str, Any]) -> bool:
-        """Return whether the number of rounds decides what the method does in each of them."""
+        """Return whether what the method does in a round depends on the total number of rounds."""
         return False
 
     @classmethod
     def leaks(cls, config: Config) -> str:
-        """Return by what others' data would reach the client, as ``FedAvg.leaks``; empty if by nothing."""
+        """Return how other clients' data would reach the client, as ``FedAvg.leaks``; empty if not."""
         return ""
 
     def personal_names(self) -> Collection[str]:
-        """Return the entries of the model that the client keeps for itself: they are never sent.
+        """Return the entries of the model that stay on the client and are never sent.
 
-        A new client starts with those of the initial model.
+        A new client starts with the values of the initial model.
         """
         return ()
 
@@ -92,53 +92,53 @@ class Hooks(Job):
         return {}
 
     def initial_state(self) -> Payload:
-        """Return what ``init_state`` does, if it is sections.
+        """Return the state of ``init_state``.
 
         Raises
         ------
         UserError
-            If it is something else.
+            If it is not a mapping of sections.
         """
         state = self.init_state()
         check_returned(state, f"what {type(self).__name__}.init_state returns")
         return state
 
     def keeps(self) -> Collection[str]:
-        """Return ``KEEPS``, or what depends on parameters; where neither is given, what ``init_state`` has.
+        """Return the sections of ``state`` that are kept: ``KEEPS``, or if that is empty, ``init_state``'s.
 
-        Nothing else may be in ``state`` after a round. Who keeps nothing may change size, and costs no
-        messages for checkpoints.
+        Nothing else may be in ``state`` after a round. A client that keeps nothing may change its model size
+        between rounds, and needs no messages for checkpoints.
         """
         return self.KEEPS or tuple(self.initial_state())
 
     def kept_form(self) -> Payload:
-        """Return tensors with the names, shapes and dtypes of what is in ``state``, by section (``*``: any).
+        """Return tensors with the names, shapes and dtypes of ``state``, by section (``*``: any number).
 
-        A state that a server sends is compared with it; sections that are left out are not. By default what
-        ``init_state`` returns, and what ``KEEPS`` says is like the model.
+        A state that the server sends is checked against it, except for sections that are left out here. The
+        default is ``init_state``, and the model's form for sections that ``KEEPS`` maps to ``"model"``.
         """
         models = self.KEEPS if isinstance(self.KEEPS, Mapping) else ()
         return {**dict.fromkeys(models, self.worker.state), **self.initial_state()}
 
     def receives(self) -> Mapping[str, Section]:
-        """Return the sections that the server half sends in addition to the model; ``*`` is any number.
+        """Return the sections that the server half sends in addition to the model; ``*`` matches any number.
 
-        Nothing else may be in a message, and nothing is computed from one that does not fit.
+        A message with anything else, or with a section of another form, is refused.
         """
         return {}
 
     def prelude(self) -> Payload:
         """Return what the server asks for before a round (``FedAvg.prelude_clients``), at the received model.
 
-        It may replace ``state``.
+        May replace ``state``.
         """
         return {}
 
     def begin_round(self) -> None:
-        """Prepare the round: the model is loaded, ``received`` and ``state`` are there."""
+        """Prepare the round; the model is loaded, and ``received`` and ``state`` are set."""
 
     def initial_optimizer(self) -> Tensors:
-        """Return what the round's optimiser begins with (``clients.local.optimizers.optimizer_state``)."""
+        """Return the optimiser state that the round starts with, as ``optimizer_state`` returns it."""
         return {}
 
     def trained_names(self) -> Collection[str]:
@@ -154,7 +154,7 @@ class Hooks(Job):
         return loss_of(self.worker.loss, self.label_counts)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
-        """Return the gradients that the optimiser is to use; ``batch`` is the mini-batch that they are of."""
+        """Return the gradients for the optimiser, given those of the mini-batch ``self.batch``."""
         return grads
 
     def after_step(self, params: Tensors) -> None:
@@ -165,35 +165,35 @@ class Hooks(Job):
         return {}
 
     def personal_model(self) -> Tensors | None:
-        """Return the entries in which this client's own model differs from the loaded one, if it has one."""
+        """Return the entries in which the client's own model differs from the loaded one, if it has one."""
         return None
 
     def personal_predictor(self) -> Predictor:
-        """Return what predicts for this client, from inputs to logits; its own model is loaded."""
+        """Return this client's predictor, from inputs to logits; its personal model is loaded."""
         return self.worker.model
 
     def personal_predictors(self) -> dict[str, Predictor]:
-        """Return what predicts for this client by name; the empty one is ``personal_predictor``."""
+        """Return this client's predictors by name; the empty name is ``personal_predictor``."""
         return {"": self.personal_predictor()}
 
     @classmethod
     def defaults(cls, parameters: Mapping[str, Any]) -> Mapping[str, Value]:
-        """Return ``DEFAULTS``, or others that depend on the method's own parameters."""
+        """Return ``DEFAULTS``, or defaults that depend on the method's parameters."""
         return cls.DEFAULTS
 
     def overrides(self, hook: str) -> bool:
-        """Return whether the method has a hook of its own."""
+        """Return whether the method overrides a hook."""
         return getattr(type(self), hook) is not getattr(Hooks, hook)
 
-    # What hooks may use; `clients.base.Client` has more.
+    # Helpers for hooks; `clients.base.Client` has more.
 
     def forward(self, params: Tensors, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the logits of the model with `params`; the resident model itself if they are its own."""
+        """Return the logits of the model with `params`; the resident model runs if they are its own."""
         if params is self.params:
             return self.noted(self.worker.model(inputs))
         return torch.func.functional_call(self.worker.model, params, (inputs,))  # type: ignore[no-any-return]
 
     def noted(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the logits of a step, from which the training accuracy is measured."""
+        """Record the logits of a step, from which the training accuracy is measured, and return them."""
         self.logits = logits.detach()
         return logits

@@ -12,7 +12,7 @@ from common.sections import Value
 
 
 class IFCA(Client):
-    """Trains, and predicts with, that of the clusters' models that has the smallest loss on its data.
+    """Trains, and predicts with, the cluster model that has the smallest loss on the client's data.
 
     The loss is over all of the client's training samples, in evaluation mode; ties go to the first cluster.
     """
@@ -24,7 +24,7 @@ class IFCA(Client):
         return {"cluster-*": Section(self.worker.state, needed_for=())}
 
     def begin_round(self) -> None:
-        """Choose a cluster and begin at its model."""
+        """Choose a cluster and start from its model."""
         self.cluster = self._nearest()
         model = self._models()[self.cluster]
         self.worker.load(model)
@@ -45,7 +45,7 @@ class IFCA(Client):
         return losses.index(min(losses))
 
     def end_round(self, params: Tensors) -> Payload:
-        """Send which cluster the model is of."""
+        """Send the cluster to which the model belongs."""
         return {"cluster": {"chosen": torch.tensor(self.cluster)}}
 
     def personal_model(self) -> Tensors:

@@ -17,7 +17,7 @@ from common.randomness import numpy_generator
 from common.sections import Positive
 from models.classifier import as_classifier
 
-SMALLEST = math.log(1e-30)  # with lam = 1, of a class without neighbours: probability 0 has no logarithm
+SMALLEST = math.log(1e-30)  # for a class without neighbours if lam = 1: log 0 is not finite
 MIXES = torch.linspace(0, 1, 11, dtype=torch.float64)
 
 
@@ -25,9 +25,9 @@ class KnnPer(Client):
     """Predicts lam p_knn + (1 - lam) softmax(logits); training is FedAvg's.
 
     p_knn(c) is proportional to the sum of exp(-distance / scale) over those of the ``neighbours`` nearest
-    training samples (Euclidean, in the features of the global model) that have class c. Each client takes the
-    lam in {0, 0.1, ..., 1} that is best on the ``validation_share`` of its samples that it leaves out of the
-    store for this; ties go to the smaller lam. ``fixed_mix`` >= 0 sets lam for all instead.
+    training samples (Euclidean, in the global model's feature space) that have class c. Each client takes the
+    lam in {0, 0.1, ..., 1} that is best on a held-out fraction ``validation_share`` of its samples, which are
+    not in the datastore then; ties go to the smaller lam. ``fixed_mix`` >= 0 sets lam for all instead.
     """
 
     NEEDS: ClassVar[Mapping[str, Needs]] = {"validation_share": Needs("fixed_mix", (-1.0,))}
@@ -40,7 +40,7 @@ class KnnPer(Client):
     fixed_mix: Annotated[float, Field(ge=-1, le=1)] = -1.0
 
     def personal_predictor(self) -> Predictor:
-        """Build the store, choose lam, and return the log-probabilities' function."""
+        """Build the datastore, choose lam, and return the function from inputs to log-probabilities."""
         features, logits, targets = self._forward_all()
         mix = self.fixed_mix if self.fixed_mix >= 0 else self._best_mix(features, logits, targets)
 
@@ -95,7 +95,7 @@ class KnnPer(Client):
 def mixed_log_probabilities(mix: float, neighbours: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     """Return log(mix p + (1 - mix) softmax(logits)), p being `neighbours`, of the same shape.
 
-    In log space: a class that the logits give next to nothing keeps its own logarithm.
+    Computed in log space, so that very small probabilities do not underflow.
     """
     own = logits.log_softmax(1) + math.log1p(-mix) if mix < 1 else torch.full_like(logits, -math.inf)
     if mix == 0:

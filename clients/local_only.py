@@ -1,9 +1,9 @@
-"""Every client trains for itself: the floor that federated methods are compared with."""
+"""Every client trains alone: the lower baseline for federated methods."""
 
 from clients.fedper import FedPer
 
 
 class LocalOnly(FedPer):
-    """The whole model is personal and nothing is averaged; the budget is that of the federated run."""
+    """The whole model is personal and nothing is averaged; the training budget is that of a federated run."""
 
     personal_part: str = "all"

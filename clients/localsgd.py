@@ -1,4 +1,4 @@
-"""Local SGD's client half (Yu et al. 2019; Lin, Stich et al. 2020): workers with optimisers of their own.
+"""Local SGD's client half (Yu et al. 2019; Lin, Stich et al. 2020): workers with their own optimisers.
 
 arXiv:1905.03817, arXiv:1808.07217.
 """
@@ -15,31 +15,31 @@ OPTIMIZER = "optimizer"
 
 
 class LocalSGD(Client):
-    """Local steps whose optimiser survives the round.
+    """Local steps whose optimiser state survives the round.
 
     ``momentum`` says how the optimiser's state (momentum buffers, Adam's moments) is handled when models are
     averaged: ``average``, it is averaged as well (Yu et al. 2019); ``keep``, each worker continues with its
-    own (Gu et al. 2023, code); ``reset``, it starts again.
+    own (Gu et al. 2023, code); ``reset``, it is cleared.
     """
 
     momentum: Literal["average", "keep", "reset"] = "average"
 
     def keeps(self) -> Collection[str]:
-        """Return what the worker keeps for itself: its optimiser's state, or nothing."""
+        """Return the section of the optimiser's state, with ``momentum`` ``keep``; otherwise nothing."""
         return (OPTIMIZER,) if self.momentum == "keep" else ()
 
     def kept_form(self) -> Payload:
-        """Return the form of what the optimiser keeps, if it is kept."""
+        """Return the form of the optimiser's state, if the worker keeps it."""
         return {OPTIMIZER: self._optimizer_form(self.state)} if self.keeps() else {}
 
     def receives(self) -> dict[str, Section]:
-        """Return the average of what optimisers keep, which is not there in the first round."""
+        """Return the form of the averaged optimiser state, which is absent in the first round."""
         if self.momentum != "average":
             return {}
         return {OPTIMIZER: Section(self._optimizer_form(self.received), needed_for=())}
 
     def _optimizer_form(self, sections: Payload) -> Tensors:
-        """Return all that an optimiser keeps of those parameters that `sections` have anything of."""
+        """Return the form of the optimiser's state for the parameters that occur in `sections`."""
         if OPTIMIZER not in sections:
             return {}
         form = self.worker.optimizer_form
@@ -47,13 +47,13 @@ class LocalSGD(Client):
         return {key: value for key, value in form.items() if parameter_of(key) in known}
 
     def initial_optimizer(self) -> Tensors:
-        """Return the worker's own state of the optimiser, or the average."""
+        """Return the worker's own optimiser state, or the average."""
         if self.momentum == "reset":
             return {}
         return (self.state if self.momentum == "keep" else self.received).get(OPTIMIZER, {})
 
     def end_round(self, params: Tensors) -> Payload:
-        """Keep the optimiser's state, or send it to be averaged."""
+        """Keep the optimiser's state, or send it for averaging."""
         if self.momentum == "reset":
             return {}
         kept = optimizer_state(self.worker.optimizer, params)

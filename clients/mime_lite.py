@@ -14,8 +14,8 @@ from common.sections import Value
 class MimeLite(Client):
     """Steps y <- y - lr ((1 - beta) g(y) + beta m): the server's momentum m stays fixed during the round.
 
-    The client also sends the gradient of its whole loss at x, in evaluation mode and without weight decay,
-    which the optimiser adds to every step. beta = 0 is FedAvg.
+    The client also sends its full-batch gradient at x, in evaluation mode and without weight decay, which
+    the optimiser adds to every step. beta = 0 is FedAvg.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
@@ -23,7 +23,7 @@ class MimeLite(Client):
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.9
 
     def validate(self) -> None:
-        """Refuse momentum of the client's own."""
+        """Refuse client momentum."""
         require_no_momentum(self.worker.config.optimizer, self.worker.config.method.name)
 
     def receives(self) -> dict[str, Section]:

@@ -9,31 +9,31 @@ from common.records import Payload, Tensors
 
 
 class MinibatchSgd(Client):
-    """Computes the gradients of all its mini-batches at the global model and makes one step with their mean.
+    """Computes the gradients of all its mini-batches at the global model and takes one step with their mean.
 
-    So a round of J local steps has the gradients and the communication of Local SGD with J steps.
+    So a round of J local steps costs the gradients and the communication of Local SGD with J steps.
     """
 
     NEEDS_ONE_RATE = True
 
     def validate(self) -> None:
-        """Refuse what would make other steps."""
+        """Refuse options that would change the step."""
         require_own_clipping(self.worker.config.optimizer, "minibatch-sgd")
 
     def begin_round(self) -> None:
-        """Begin the mean."""
+        """Reset the mean."""
         self._sum = {name: torch.zeros_like(value) for name, value in self.params.items()}
         self._last = self.step_budget - 1
         self._decays = weight_decays(self.worker.optimizer, self.params)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
-        """Return the mean gradient in the last step, before it what undoes the optimiser's weight decay."""
+        """Return the mean gradient in the last step; before it, what cancels the optimiser's weight decay."""
         self._sum = {name: self._sum[name] + grad for name, grad in grads.items()}
         if self.num_steps == self._last:
             return {name: total / (self._last + 1) for name, total in self._sum.items()}
         return {name: -self._decays[name] * params[name] for name in grads}
 
     def end_round(self, params: Tensors) -> Payload:
-        """Forget the mean."""
+        """Release the mean."""
         self._sum = {}
         return {}

@@ -15,10 +15,10 @@ from models.measures.evaluation import evaluation_mode
 
 
 class Moon(Client):
-    """Adds mu l_con: z is to be near the global model's and far from the client's own previous ones'.
+    """Adds mu l_con, which pulls z towards the global model's and away from the client's previous models'.
 
     l_con = -log e^{cos(z, z_glob) / T} / (e^{cos(z, z_glob) / T} + sum_p e^{cos(z, z_prev_p) / T}). z is the
-    projected embedding; the other models are frozen. At a client's first round the term is off.
+    projected embedding; the other models are frozen. In a client's first round the term is off.
     """
 
     DEFAULTS: ClassVar = {"model.projection": 256}

@@ -1,4 +1,4 @@
-"""Per-FedAvg (Fallah, Mokhtari and Ozdaglar 2020, Algorithm 1): a start from which one step adapts.
+"""Per-FedAvg (Fallah, Mokhtari and Ozdaglar 2020, Algorithm 1): an initialisation to adapt in one step.
 
 arXiv:2002.07948.
 """
@@ -15,7 +15,7 @@ from models.measures.evaluation import evaluation_mode
 
 
 class PerFedAvg(Client):
-    """Minimises the mean of f_i(w - a grad f_i(w)), a = ``inner_learning_rate``, b the rate.
+    """Minimises the mean of f_i(w - a grad f_i(w)), with a = ``inner_learning_rate`` and learning rate b.
 
     A step draws independent batches D, D', D'': w~ = w - a g(w; D), G = g(w~; D'). ``first-order``:
     w <- w - b G. ``hessian-free``: w <- w - b (G - a h) with h = (g(w + delta G; D'') - g(w - delta G; D''))
@@ -39,7 +39,7 @@ class PerFedAvg(Client):
         if self.variant == "first-order":
             return outer
         batch = next(self.batches)
-        with evaluation_mode(self.worker.model):  # two dropout masks would differ by more than the weights do
+        with evaluation_mode(self.worker.model):  # different dropout masks would outweigh delta
             ahead = self.gradient_at({n: params[n] + delta * g for n, g in outer.items()}, batch)
             behind = self.gradient_at({n: params[n] - delta * g for n, g in outer.items()}, batch)
         return {n: g - a * (ahead[n] - behind[n]) / (2 * delta) for n, g in outer.items()}

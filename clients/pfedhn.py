@@ -5,8 +5,8 @@ from common.records import Tensors
 
 
 class PFedHN(Client):
-    """Trains from the model that the server has made for this client, and predicts with it as received."""
+    """Trains from the model that the server generates for this client; predicts with it as received."""
 
     def personal_model(self) -> Tensors:
-        """Return nothing: what the client has received is its own model."""
+        """Return no entries: the received model is the personal one."""
         return {}

@@ -13,7 +13,7 @@ from common.sections import Positive, Value
 class PFedMe(Client):
     """Each step finds theta ~ argmin f_i + (lam / 2) ||theta - w||^2 and moves w by lr lam (theta - w).
 
-    theta makes ``personal_steps`` gradient steps at ``personal_learning_rate`` from w on one mini-batch. The
+    theta takes ``personal_steps`` gradient steps from w at ``personal_learning_rate``, on one mini-batch. The
     client predicts with the last theta; before it has taken part, with the initial model.
     """
 

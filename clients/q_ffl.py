@@ -9,5 +9,5 @@ class QFFL(LossAtStart):
     NEEDS_ONE_RATE = True
 
     def assumes_sgd(self) -> bool:
-        """Return that L = 1 / lr is of SGD's steps."""
+        """Return True: L = 1 / lr holds for SGD's steps."""
         return True

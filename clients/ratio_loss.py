@@ -1,4 +1,4 @@
-"""Ratio loss (Wang et al., AAAI 2021): classes weigh by what the global model's gradients say about them.
+"""Ratio loss (Wang et al., AAAI 2021): weights classes by ratios of the global model's gradients.
 
 arXiv:2008.06217.
 """
@@ -27,9 +27,9 @@ class RatioLoss(Client):
     """Cross-entropy times alpha + beta R_y, where R is the class ratio of the received global model.
 
     The ratio is estimated on an auxiliary set, the same for all clients: up to ``auxiliary_samples`` of each
-    class, from the validation data, or without such from all training data. In the paper the server's monitor
-    does this; here each client does, with the same result. ``largest_ratio`` bounds R (0: not), since a class
-    of which the others' gradients vanish has an unbounded one; the bound is ours.
+    class, from the validation data, or from all training data if there are none. In the paper the server's
+    monitor does this; here each client does, with the same result. ``largest_ratio`` bounds R (0: no bound),
+    which is unbounded where the other classes' gradients vanish; the bound is our addition.
     """
 
     NEEDS_ONE_LABEL = True
@@ -40,7 +40,7 @@ class RatioLoss(Client):
     largest_ratio: Annotated[float, Field(ge=0)] = 100.0
 
     def validate(self) -> None:
-        """Refuse models without a head, and data without a set that all clients know."""
+        """Refuse models without a head, and data without an auxiliary set that all clients can access."""
         as_classifier(self.worker.model)
         if self.worker.config.partition.name == "node":
             raise UserError(
@@ -50,7 +50,7 @@ class RatioLoss(Client):
 
     @classmethod
     def leaks(cls, config: Config) -> str:
-        """Say whose samples the auxiliary set has without validation data."""
+        """Return the reason if there are no validation data: the auxiliary set has others' samples."""
         if config.dataset.validation_fraction > 0:
             return ""
         return (
@@ -90,8 +90,8 @@ class RatioLoss(Client):
 def class_ratios(features: torch.Tensor, targets: torch.Tensor, head: torch.nn.Linear) -> torch.Tensor:
     """Return R_p = |mean_i (C - 1) g_pi(p) / sum_{j != p} g_pi(j)|, of shape (classes,).
 
-    g_pi(j) is the gradient of class j's mean loss in the weight that links feature i to class p. Links at
-    which the other classes have no gradient do not count.
+    g_pi(j) is the gradient of class j's mean loss with respect to the weight from feature i to class p.
+    Weights at which the other classes have no gradient do not count.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""A method = up to two files of one name: ``strategies/<name>.py`` and ``clients/<name>.py``.
+"""Finds methods: up to two files with the same name, ``strategies/<name>.py`` and ``clients/<name>.py``.
 
-The half that a method does not have is FedAvg's. ``flwr:<Class>`` takes a strategy that ships with Flower.
+A missing half is FedAvg's. ``flwr:<Class>`` is a strategy that ships with Flower.
 """
 
 import functools
@@ -54,7 +54,7 @@ from strategies.fedavg import FedAvg
 
 T = TypeVar("T")
 
-# Those with weights for replies, and their default; the others, such as medians, let all count the same.
+# Those that weight replies, with their default; the others, such as medians, weight all replies equally.
 _WEIGHTING = {
     **dict.fromkeys(("FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "MultiKrum"), "examples"),
     "QFedAvg": "uniform",
@@ -73,17 +73,17 @@ class Method:
 
     @property
     def defaults(self) -> Mapping[str, Value]:
-        """Keys of the configuration for which the method has defaults of its own."""
+        """The method's own defaults for keys of the configuration."""
         return self.client_class.defaults(self.client_parameters)
 
     @property
     def depends_on_rounds(self) -> bool:
-        """Whether the number of rounds decides what the method does in each of them."""
+        """Whether what the method does in a round depends on the total number of rounds."""
         return self.client_class.depends_on_rounds(self.client_parameters)
 
     @property
     def example(self) -> Mapping[str, Value]:
-        """Keys of a small run that shows the method."""
+        """Keys of a small example run of the method."""
         return {**self.strategy_class.EXAMPLE, **self.client_class.EXAMPLE}
 
     def make_strategy(self) -> FedAvg:
@@ -99,14 +99,14 @@ def available_methods() -> list[str]:
 
 
 def complete(config: Config) -> Config:
-    """Fill in what the method has defaults for and the configuration does not set (``Client.DEFAULTS``).
+    """Fill in the method's own defaults for keys that the configuration does not set (``Client.DEFAULTS``).
 
     Raises
     ------
     InapplicableKeyError
         If a key is set that has no effect with the method.
     UserError
-        If the method, or what else clients train with, does not exist or has other parameters.
+        If the method, or another part that clients train with, does not exist or has other parameters.
     """
     make_optimizer([torch.zeros(1, requires_grad=True)], config.optimizer)
     for kind, section in ((LOSS, config.loss), (AUGMENTATION, config.augmentation)):
@@ -121,7 +121,7 @@ def complete(config: Config) -> Config:
 
 
 def _check_topology(config: Config, method: Method) -> None:
-    """Refuse a topology where no client knows another, or with parameters that it does not have."""
+    """Refuse a topology if clients do not communicate with each other, or if its parameters do not exist."""
     if issubclass(method.strategy_class, Decentralised):
         topology_function(config.topology)
         return
@@ -130,13 +130,13 @@ def _check_topology(config: Config, method: Method) -> None:
         if value != defaults.get(key := f"topology.{name}"):
             raise InapplicableKeyError(
                 key,
-                f"{key} = {value!r} would have no effect: clients of '{config.method.name}' know the server"
-                " alone; choose a decentralised method such as 'gossip-sgd', or leave it out",
+                f"{key} = {value!r} would have no effect: clients of '{config.method.name}' talk to the"
+                " server only; choose a decentralised method such as 'gossip-sgd', or leave it out",
             )
 
 
 def _check_unused(config: Config, method: Method) -> None:
-    """Refuse keys that the method has no use for."""
+    """Refuse keys that have no effect with the method."""
     values, defaults = config.flat(), default_values()
     for key, why in method.strategy_class.UNUSED.items():
         if values.get(key) and values[key] != defaults.get(key):
@@ -148,7 +148,7 @@ def _check_unused(config: Config, method: Method) -> None:
 
 
 def run_differences(old: Config, new: Config) -> list[str]:
-    """Return in which of the keys that decide the result of a run two configurations differ."""
+    """Return the keys in which two configurations differ, of those that affect the result of a run."""
     method = load_method(new.method.name, new.method.parameters)
     return differences(old, new, method.depends_on_rounds)
 
@@ -165,7 +165,7 @@ def load_method(name: str, parameters: Mapping[str, Value]) -> Method:
 
 
 def method_of(config: Config) -> Method:
-    """Return ``load_method`` of a configuration; for the same one again, as at every job, it is at hand."""
+    """Return ``load_method`` of a configuration, cached for the next job."""
     return _method_of(Same(config.method), tuple(folders()))
 
 
@@ -197,7 +197,7 @@ def _load_method(name: str, items: Items, _searched: tuple[Path, ...] = ()) -> M
 
 
 def _find_halves(name: str) -> tuple[type[FedAvg] | None, type[Client] | None]:
-    """Return the server's and the client's half of a method, as far as it has them."""
+    """Return the server half and the client half of a method, if it has them."""
     server, client = find(SERVER_HALF, name), find(CLIENT_HALF, name)
     if ":" in name and server:
         return _halves_of_object(name, server)
@@ -209,7 +209,7 @@ def _find_halves(name: str) -> tuple[type[FedAvg] | None, type[Client] | None]:
 
 
 def _halves_of_object(name: str, found: Found) -> tuple[type[FedAvg] | None, type[Client] | None]:
-    """Return the half that ``package.module:Name`` names, and the other one if its module defines it."""
+    """Return the half that ``package.module:Name`` names, and the other half if its module defines it."""
     strategy_class, client_class = class_of(found, FedAvg), class_of(found, Client)
     if not (strategy_class or client_class):
         raise UserError(f"method.name: '{name}' is not a subclass of FedAvg nor of Client")
@@ -279,7 +279,7 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
 
 
 def flower_parameters(name: str) -> dict[str, tuple[Any, Any]]:
-    """Return what a person may set of ``flwr:<Class>``, as name → (annotation, default): no functions."""
+    """Return the parameters of ``flwr:<Class>`` that users may set: name → (annotation, default)."""
     cls = flower_class(name)
     hints = get_type_hints(cls.__init__)
     declared: dict[str, tuple[Any, Any]] = {
@@ -298,7 +298,7 @@ def flower_parameters(name: str) -> dict[str, tuple[Any, Any]]:
 
 
 def _takes_only_values(strategy_class: type[Strategy]) -> bool:
-    """Leave out wrappers of strategies, tree boosters, and FedProx: Flower has no client half for it."""
+    """Exclude wrappers of strategies, tree boosters, and FedProx, for which Flower has no client half."""
     name, signature = strategy_class.__name__, inspect.signature(strategy_class).parameters
     return (
         "strategy" not in signature

@@ -7,7 +7,7 @@ from common.records import Payload, Tensors
 
 
 class Scaffold(InitialControl):
-    """Corrects every gradient by c - c_i; controls start at zero, and an absent client's stays as it is.
+    """Corrects every gradient by c - c_i; controls start at zero, and absent clients keep theirs.
 
     ``option`` 2: c_i+ = c_i - c + (x - y) / (lr ||a||_1), where ||a||_1 is the number of steps without
     momentum; 1: the gradient at x over all local data, in evaluation mode.
@@ -16,12 +16,12 @@ class Scaffold(InitialControl):
     option: Literal[1, 2] = 2
 
     def assumes_sgd(self) -> bool:
-        """Return whether it is option 2."""
+        """Return True for option 2, whose controls are computed from the steps."""
         return self.option == 2
 
     @property
     def controls_have_decay(self) -> bool:
-        """Whether it is option 2: those of option 1 are gradients of the loss."""
+        """Whether it is option 2; the controls of option 1 are gradients of the loss."""
         return self.option == 2
 
     def init_state(self) -> Payload:
@@ -39,7 +39,7 @@ class Scaffold(InitialControl):
         return {name: grad + self.correction[name] for name, grad in grads.items()}
 
     def end_round(self, params: Tensors) -> Payload:
-        """Replace c_i and reply with its change."""
+        """Update c_i and reply with its change."""
         old = self.state["control"]
         self.state["control"] = new = self.gradient or self.gradient_of_steps(self.correction) or old
         return {"control": {name: new[name] - old[name] for name in old}}

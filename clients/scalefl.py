@@ -17,10 +17,10 @@ from models.sizes.early_exits import MultiExit, outputs_with
 
 
 class ScaleFL(Client):
-    """Weighted mean of the heads' cross-entropies and of distillation from the client's last head.
+    """Weighted mean over the heads of cross-entropy plus distillation from the client's last head.
 
-    ``gamma`` weighs the distillation, which begins after the share ``distillation_start`` of the rounds. The
-    authors' code has gamma = 0 by default, and 0.05 in its example for BERT.
+    ``gamma`` weights the distillation, which starts after a fraction ``distillation_start`` of the rounds.
+    The authors' code has gamma = 0 by default, and 0.05 in its example for BERT.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {
@@ -62,7 +62,7 @@ class ScaleFL(Client):
 def multi_exit_loss(
     outputs: Sequence[Tensor], targets: Tensor, gamma: float, temperature: float
 ) -> torch.Tensor:
-    """Return ScaleFL's loss, with the mean over samples and classes that its code takes.
+    """Return ScaleFL's loss, with the mean over samples and classes, as in the authors' code.
 
     sum_j j (CE(y_j) + gamma T^2 mean KL(softmax(y_m / T) || softmax(y_j / T))) / (m (m + 1) / 2), j = 1..m;
     gradients flow into the teacher y_m, too.

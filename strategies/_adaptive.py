@@ -15,7 +15,7 @@ from strategies.fedavg import FedAvg
 class AdaptiveFedAvg(FedAvg):
     """m <- beta1 m + (1 - beta1) Delta; v by the method; x <- x + lr_s m / (sqrt(v) + tau).
 
-    As in the paper v starts at tau^2 and there is no bias correction; ``v0_zero`` starts v at zero, as
+    As in the paper, v starts at tau^2 and there is no bias correction; ``v0_zero`` starts v at zero, as
     Flower and others do.
     """
 
@@ -31,7 +31,7 @@ class AdaptiveFedAvg(FedAvg):
         self.second_moment: Tensors = {}
 
     def measures_changes(self) -> bool:
-        """Return that the step is made of changes."""
+        """Return True: the step is computed from changes."""
         return True
 
     @abstractmethod

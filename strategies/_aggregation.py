@@ -1,4 +1,4 @@
-"""Reductions over replies: float64 accumulators, one per tensor, whatever the size of the cohort."""
+"""Aggregation of replies: one float64 accumulator per tensor, whatever the size of the cohort."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from common.flower import entries
 from common.records import Tensors
 
 _ROUNDING = 1e-6
-_BLOCK = 2**18  # values that are converted to float64 at a time: 2 MB, which stay in the cache
+_BLOCK = 2**18  # values converted to float64 at a time: 2 MB, which stay in the cache
 
 
 class WeightedAverage:
@@ -20,8 +20,8 @@ class WeightedAverage:
 
     Floating tensors are accumulated as sum of w * x in float64 and divided by the sum of w at the end, so the
     result does not depend on the scale of the weights. Integer tensors (counters of BatchNorm) are averaged
-    like everything else and rounded down (``whole``); their dtype is kept. A name is averaged over
-    the replies that have it, since with models of several sizes not all do.
+    like everything else and rounded down (``whole``); their dtype is kept. An entry is averaged over the
+    replies that have it, since not all do with models of several sizes.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class WeightedAverage:
         self._sums: Tensors = {}
         self._weights: dict[str, float] = {}
         self._dtypes: dict[str, torch.dtype] = {}
-        self._bases: Tensors = {}  # of integer tensors: the first one, to which the others are added up
+        self._bases: Tensors = {}  # for integer tensors: the first value; differences from it are added up
 
     def add(self, section: Mapping[str, torch.Tensor], weight: float) -> None:
         """Add one reply's section with its weight.
@@ -37,7 +37,7 @@ class WeightedAverage:
         Raises
         ------
         UserError
-            If the weight is no finite number of at least 0.
+            If the weight is negative or not finite.
         """
         if not isinstance(weight, Real) or not 0 <= weight < math.inf:
             raise UserError(
@@ -51,7 +51,7 @@ class WeightedAverage:
                 self._dtypes[name] = value.dtype
                 if not value.is_floating_point():
                     self._bases[name] = value.to(torch.int64, copy=True)
-            if name in self._bases:  # large counters are not floating-point numbers, their differences are
+            if name in self._bases:  # large counters are not exact in floating point, their differences are
                 value = value.to(torch.int64) - self._bases[name]
             add_to(self._sums[name], value, weight)
             self._weights[name] += weight
@@ -95,7 +95,7 @@ class MetricAverage:
         self.count = 0
 
     def add(self, record: MetricRecord) -> None:
-        """Add those of one reply."""
+        """Add the metrics of one reply."""
         values = entries(record)
         weight = float(values["num-examples"])
         for name, value in values.items():
@@ -105,7 +105,7 @@ class MetricAverage:
         self.count += 1
 
     def result(self) -> MetricRecord | None:
-        """Return the means, or None if there is no reply."""
+        """Return the means, or None without replies."""
         means: dict[str, int | float | list[int] | list[float]] = {
             name: total / self._weights[name] for name, total in self._sums.items() if self._weights[name] > 0
         }
@@ -126,7 +126,7 @@ def add_to(total: torch.Tensor, value: torch.Tensor, weight: float) -> None:
 def whole(mean: torch.Tensor) -> torch.Tensor:
     """Return a mean of counters rounded down, in float64.
 
-    A mean that is whole but for rounding errors, as that of equal counters is, counts as that number.
+    A mean that is an integer up to rounding errors, such as that of equal counters, counts as that integer.
     """
     nearest = mean.round()
     return torch.where((mean - nearest).abs() < _ROUNDING, nearest, mean.floor())

@@ -1,4 +1,4 @@
-"""Asynchronous methods on a virtual clock: who arrives when, and which version of the model it began with."""
+"""Asynchronous methods on a virtual clock: when clients arrive, and from which model version they started."""
 
 import heapq
 from collections.abc import Iterable, Mapping
@@ -23,22 +23,21 @@ Staleness = Literal["constant", "polynomial", "hinge"]
 class Asynchronous(OnVirtualClock):
     """The discrete-event queue of an asynchronous method; one round is one update of the server's model.
 
-    A client that begins a job takes the current version of the model with it, and its job is computed when it
-    arrives: so a round sends to each arriving client the version that it began with, and the clients of a
-    round are those whose replies the update is made of. Who arrives when depends on the seed and the
-    configuration alone. Between rounds the server keeps the versions that are in flight, at most one per
-    client in flight.
+    A client starts a job from the current version of the model, but the job is only computed when the client
+    arrives: a round sends each arriving client the version from which it started, and the clients of a round
+    are those whose replies make up the update. Arrival times depend only on the seed and the configuration.
+    Between rounds the server keeps the versions in flight, at most one per client in flight.
 
     Attributes
     ----------
     now : float
         Virtual seconds since the start of the run.
     in_flight : list of list
-        A heap of [virtual time of arrival, client id, version that it began with].
+        A heap of [virtual time of arrival, client id, version from which the client started].
     arrived : dict
-        client id → version that it began with, of the round at hand.
+        client id → version from which it started, for the clients of the current round.
     versions : dict
-        version → the model; the version of the initial model is 0.
+        version → the model; the initial model is version 0.
     """
 
     TRANSIENT = (*FedAvg.TRANSIENT, "_speeds", "_clients", "_concurrency", "_num_bytes")
@@ -67,7 +66,7 @@ class Asynchronous(OnVirtualClock):
         self._num_bytes = 0
 
     def setup(self, run: RunFacts) -> None:
-        """Take the clients' speeds, who they are, and how many of them work at the same time.
+        """Take the clients' speeds and ids, and the number of clients that work concurrently.
 
         Raises
         ------
@@ -76,7 +75,7 @@ class Asynchronous(OnVirtualClock):
         """
         super().setup(run)
         self._speeds, self._clients, self._concurrency = run.speeds, run.client_ids, run.cohort_size
-        self._num_bytes = 2 * run.model_bytes  # there and back
+        self._num_bytes = 2 * run.model_bytes  # both ways
         if self.num_arrivals > len(self._clients):
             raise UserError(
                 f"method.buffer-size is {self.num_arrivals}, and a client counts once per buffer: set it"
@@ -85,11 +84,11 @@ class Asynchronous(OnVirtualClock):
 
     @property
     def num_arrivals(self) -> int:
-        """Number of arrivals that an update is made of."""
+        """Number of arrivals per update."""
         return 1
 
     def discount(self, staleness: int) -> float:
-        """Return s(d): what a reply counts whose model is d versions old (Xie et al. 2019, section 5.2)."""
+        """Return s(d), the weight of a reply whose model is d versions old (Xie et al. 2019, section 5.2)."""
         if self.staleness == "polynomial":
             return float((staleness + 1) ** -self.staleness_exponent)
         if self.staleness == "hinge" and staleness > self.hinge_bound:
@@ -103,7 +102,7 @@ class Asynchronous(OnVirtualClock):
     # The clock.
 
     def cohort(self, server_round: int) -> list[int]:
-        """Let the clock run until an update is due; return the clients that have arrived, ascending."""
+        """Advance the clock until an update is due; return the clients that have arrived, ascending."""
         version, before = server_round - 1, self.now
         self.arrived = {}
         while len(self.in_flight) < self._concurrency and self._start(version):
@@ -122,7 +121,7 @@ class Asynchronous(OnVirtualClock):
         return sorted(self.arrived)
 
     def _start(self, version: int) -> bool:
-        """Let an idle client begin, if there is one; a client that has arrived waits for the next update."""
+        """Start a job on an idle client, if any; clients that have arrived wait for the next update."""
         assert self._speeds is not None
         busy = {int(client_id) for _, client_id, _ in self.in_flight} | self.arrived.keys()
         if not (num_idle := len(self._clients) - len(busy)):
@@ -135,15 +134,15 @@ class Asynchronous(OnVirtualClock):
         self.num_started += 1
         return True
 
-    # What hooks may use.
+    # Helpers for hooks.
 
     def staleness_of(self, reply: Message) -> int:
-        """Return how many versions old the model is that a reply began with."""
+        """Return the age, in versions, of the model from which a reply's client started."""
         newest = max(self.versions)
         return newest - self.arrived[self._clients[reply.metadata.src_node_id]]
 
     def start_of(self, reply: Message) -> Tensors:
-        """Return the model that a reply began with."""
+        """Return the model from which a reply's client started."""
         return self.versions[self.arrived[self._clients[reply.metadata.src_node_id]]]
 
     # FedAvg's hooks.
@@ -151,9 +150,9 @@ class Asynchronous(OnVirtualClock):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send to each client that arrives in this round the version that it began with.
+        """Send each client that arrives in this round the version from which it started.
 
-        To the client it is the round of that version: its learning rate, phase and batches are of that time.
+        For the client it is that version's round: learning rate, phase and batches are those of that round.
         """
         version = server_round - 1
         self.global_model = to_tensors(arrays)
@@ -180,7 +179,7 @@ class Asynchronous(OnVirtualClock):
 
 
 def nth_left(position: int, taken: Iterable[int]) -> int:
-    """Return the whole number at a position, from 0, of those that are not taken, ascending."""
+    """Return the integer at a position, from 0, among the non-negative integers that are not taken."""
     number = position
     for other in sorted(taken):
         if other > number:

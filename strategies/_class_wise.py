@@ -1,4 +1,4 @@
-"""Averages of a head row by row: each class weighs a client by how many samples of the class it has."""
+"""Class-wise averages of a head: each row weights clients by their samples of the row's class."""
 
 from typing import Literal
 
@@ -13,8 +13,8 @@ COUNTS, SCALED = "class-counts", "scaled-head"
 class ClassWiseHead(FedAvg):
     """A server half that may average a head class by class, as in the code of FedLoGe (Xiao et al. 2024).
 
-    With ``head_aggregation = "class-wise"`` each row weighs the clients by n_k n_kc, and these send their
-    class counts; a class that no client of the round has is averaged by n_k.
+    With ``head_aggregation = "class-wise"`` clients send their class counts, and each row weights them by
+    n_k n_kc; the row of a class that no client of the round has is averaged with weights n_k.
     """
 
     TRANSIENT = (*FedAvg.TRANSIENT, "SECTIONS")
@@ -26,11 +26,11 @@ class ClassWiseHead(FedAvg):
             self.SECTIONS = self.SECTIONS | {COUNTS}
 
     def shows_labels(self) -> str:
-        """Say that clients send their counts for the head."""
+        """Return how: clients send their class counts for the head."""
         return "with method.head-aggregation = 'class-wise'" if COUNTS in self.SECTIONS else ""
 
     def scaled(self, sections: Payload, head: Tensors) -> Payload:
-        """Return the sections of a reply, and its head's rows times the class counts if it has these."""
+        """Return a reply's sections; if it has class counts, add the head's rows multiplied by them."""
         return (
             {**sections, SCALED: scaled_rows(head, sections[COUNTS]["counts"])}
             if COUNTS in sections
@@ -38,14 +38,14 @@ class ClassWiseHead(FedAvg):
         )
 
     def by_class(self, averages: Payload, head: Tensors) -> Tensors:
-        """Return the head averaged class by class, or `head`, which is averaged by n_k."""
+        """Return the head averaged class by class, or `head`, the average with weights n_k."""
         if SCALED not in averages:
             return head
         return class_wise_mean(averages[SCALED], averages[COUNTS]["counts"], head)
 
 
 def scaled_rows(head: Tensors, counts: torch.Tensor) -> Tensors:
-    """Return rows multiplied by the class counts (classes,), in float64: an average of them divides again."""
+    """Return rows multiplied by the class counts (classes,), in float64; ``class_wise_mean`` divides them."""
     return {
         name: value.double() * counts.double().view(-1, *[1] * (value.dim() - 1))
         for name, value in head.items()
@@ -64,7 +64,7 @@ def class_wise_mean(scaled: Tensors, counts: torch.Tensor, fallback: Tensors) ->
     counts : torch.Tensor
         (classes,): the average of the class counts.
     fallback : Tensors
-        The rows of classes that no client of the round has.
+        The rows for classes that no client of the round has.
     """
     means = {}
     for name, value in scaled.items():

@@ -1,4 +1,4 @@
-"""Server state that is the mean of what the clients keep, such as the control variates of SCAFFOLD."""
+"""Server state that is the mean of the clients' states, such as SCAFFOLD's control variates."""
 
 from typing import ClassVar
 
@@ -10,17 +10,17 @@ from strategies.fedavg import FedAvg
 
 
 class ClientMean(FedAvg):
-    """Follows the mean s = sum_i p_i s_i over all clients by the changes of those of a round.
+    """Tracks the mean s = sum_i p_i s_i over all clients from the changes in each cohort.
 
-    s <- s + sum_{i in S} p_i (s_i+ - s_i). p_i is 1 / K or n_i / N, the client's weight in the objective:
-    it is normalised over all clients, whichever take part, and no correction of participation is in it. A
-    mean that is normalised within the cohort would not add up to a mean over the clients. Where all clients
-    start with s_i = 0, s is the mean of all s_i after every round.
+    s <- s + sum_{i in S} p_i (s_i+ - s_i). p_i is 1 / K or n_i / N, the client's weight in the objective: it
+    is normalised over all clients, whichever take part, and not corrected for participation. Weights
+    normalised within the cohort would not give a mean over the clients. If all clients start with s_i = 0, s
+    is the mean of all s_i after every round.
 
     Attributes
     ----------
     CHANGES : str
-        The section that s_i+ - s_i is found from, in a reply or from ``prepare``.
+        The section, of a reply or from ``prepare``, with s_i+ - s_i.
     """
 
     TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "_changes")
@@ -33,7 +33,7 @@ class ClientMean(FedAvg):
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Add up changes with the clients' own weights."""
+        """Accumulate changes with the clients' weights in the objective."""
         if name != self.CHANGES:
             super().accumulate(name, average, section, metrics)
             return
@@ -41,7 +41,7 @@ class ClientMean(FedAvg):
         average.add(section, self.client_weight(metrics))
 
     def moved(self, mean: Tensors, changes: Tensors, factor: float = 1.0) -> Tensors:
-        """Return s after a round, from s before it, in which entries that are missing are zero.
+        """Return s after a round, given s before it; entries missing from the latter are zero.
 
         `factor` times `changes` is the average of s_i+ - s_i over the cohort.
         """

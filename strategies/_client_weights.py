@@ -1,4 +1,4 @@
-"""Methods that weigh the clients of a round by who they are."""
+"""Methods that compute a weight for each client of a round."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
@@ -9,18 +9,18 @@ from flwr.serverapp import Grid
 from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
-_LEAST = 1e-250  # in float64 without effect beside any other weight
+_LEAST = 1e-250  # has no effect in float64 next to any other weight
 
 
 class ClientWeights(FedAvg):
-    """Averages replies with weights that ``cohort_weights`` gives the clients of the round.
+    """Averages replies with the weights of ``cohort_weights``.
 
-    A correction of a participation scheme comes on top.
+    The correction of a participation scheme is applied on top.
 
     Attributes
     ----------
     client : int
-        Whose reply is at hand, in ``prepare`` and after it.
+        The client of the current reply; set from ``prepare`` on.
     """
 
     TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "client", "_clients", "_weights")
@@ -36,25 +36,25 @@ class ClientWeights(FedAvg):
         raise NotImplementedError
 
     def setup(self, run: RunFacts) -> None:
-        """Take note of who is who."""
+        """Record which node is which client."""
         super().setup(run)
         self._clients = run.client_ids
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Weigh the clients of the round."""
+        """Compute the weights of the round's clients."""
         cohort = [self._clients[node] for node in grid.get_node_ids()]
         self._weights = dict(zip(cohort, self.cohort_weights(cohort), strict=True))
         return super().configure_train(server_round, arrays, config, grid)
 
     def before_reply(self, reply: Message) -> None:
-        """Look up whose reply it is."""
+        """Look up the reply's client."""
         self.client = self._clients[reply.metadata.src_node_id]
 
     def client_weight(self, metrics: MetricRecord) -> float:
         """Return the client's weight in this round.
 
-        0 counts as next to nothing: where those with a weight have failed, the others weigh the same.
+        0 becomes a negligible weight: if all clients with a weight have failed, the others weigh the same.
         """
         return self._weights[self.client] or _LEAST

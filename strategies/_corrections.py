@@ -1,4 +1,4 @@
-"""What holds for every method whose clients correct each of their gradients by control variates."""
+"""Shared by methods whose clients correct every gradient with control variates."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from common.config import Config
 
 
 def momentum_advice(config: Config) -> Iterator[str]:
-    """Advise against momentum, which adds every correction 1 / (1 - momentum) times."""
+    """Advise against momentum, which amplifies every correction by 1 / (1 - momentum)."""
     optimizer = config.optimizer
     momentum = float(optimizer.parameters.get("momentum", 0.0)) if optimizer.name == "sgd" else 0.0
     if momentum > 0:

@@ -1,4 +1,4 @@
-"""What decentralised methods share: a model per worker, and mixing with the neighbours of ``topology.*``."""
+"""Shared by decentralised methods: a model per worker, and mixing with the neighbours of ``topology.*``."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -21,21 +21,21 @@ Stack = dict[str, torch.Tensor]
 
 
 class Decentralised(FedAvg):
-    """Workers with a model each, which they exchange with their neighbours; all weigh the same.
+    """Workers with one model each, which they exchange with their neighbours; all weigh the same.
 
-    The server stands for the network: it keeps the workers' models, sends each worker its own and mixes what
-    comes back. A worker whose reply is lost has made no step. Counters among the buffers are averaged. The
-    global model is the mean of the workers' models. metrics.csv has its ``consensus_distance``,
-    sqrt(1/n sum_i ||x_i - mean||^2) over the trainable entries (Kong et al. 2021, arXiv:2102.04828), where
-    there is one the ``spectral_gap`` of the round's W, and ``peer_bytes``, what the links of a real network
-    would carry.
+    The server simulates the network: it keeps the workers' models, sends each worker its own and mixes the
+    replies. A worker whose reply is lost has taken no step. Counters among the buffers are averaged. The
+    global model is the mean of the workers' models. metrics.csv has the ``consensus_distance``,
+    sqrt(1/n sum_i ||x_i - mean||^2) over the trainable entries (Kong et al. 2021, arXiv:2102.04828), the
+    ``spectral_gap`` of the round's W if it has one, and ``peer_bytes``, the traffic on the links of a real
+    network.
 
     Attributes
     ----------
     workers : dict
-        section → `Stack`: the workers' models, and what else they have; empty before the first round.
+        section → `Stack`: the workers' models and other sections; empty before the first round.
     trained : dict
-        The same after the local steps of the round at hand.
+        The same after the local steps of the current round.
     """
 
     TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "topology", "trained", "_clients", "_worker")
@@ -52,7 +52,7 @@ class Decentralised(FedAvg):
         self._worker = 0
 
     def check(self, config: Config) -> None:
-        """Refuse rounds in which workers are left out, and a topology that there is not."""
+        """Refuse rounds that leave workers out, and a topology that does not exist."""
         super().check(config)
         name = config.method.name
         if config.participation.name != "uniform" or config.clients.fraction != 1:
@@ -65,24 +65,24 @@ class Decentralised(FedAvg):
         self.check_topology(Topology(config.topology, config.clients.count, config.seed), name)
 
     def check_topology(self, topology: Topology, method: str) -> None:
-        """Raise a `UserError` if the links are not such as the method needs."""
+        """Raise a `UserError` if the method cannot work with these links."""
         topology.links  # noqa: B018 - are checked as they are made
 
     def not_private(self) -> str:
-        """Say that nothing is averaged over all."""
+        """Return the reason: workers send their models to each other."""
         return "whose workers send their models to each other"
 
     def setup(self, run: RunFacts) -> None:
-        """Take note of who is who, and of the topology."""
+        """Record which node is which client, and the topology."""
         super().setup(run)
         self._clients, self.topology = run.client_ids, run.topology
 
-    # Each worker's own model goes down.
+    # Sending each worker its own model.
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Begin a round; the first one with the same model for all."""
+        """Start a round; in the first one all workers have the same model."""
         if not self.workers:
             self.begin(to_tensors(arrays))
         self.trained = {
@@ -92,18 +92,18 @@ class Decentralised(FedAvg):
         return super().configure_train(server_round, arrays, config, grid)
 
     def begin(self, model: Tensors) -> None:
-        """Let all workers begin with one model."""
+        """Set all workers' models to `model`."""
         self.workers = {ARRAYS: self._alike(model)}
 
     def sent(self) -> dict[str, Stack]:
-        """Return what the workers' jobs of the round begin with."""
+        """Return the sections from which the workers start this round."""
         return self.workers
 
     def _alike(self, model: Tensors) -> Stack:
         return {name: value.expand(self.num_clients, *value.shape).clone() for name, value in model.items()}
 
     def build_messages(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
-        """Return for each node the message with its worker's own model."""
+        """Return a message for each node, with its worker's model."""
         sections = self.sent() if message_type == MessageType.TRAIN else self._models()
         messages = []
         for node in grid.get_node_ids():
@@ -120,24 +120,24 @@ class Decentralised(FedAvg):
     def _models(self) -> dict[str, Stack]:
         return {ARRAYS: self.workers[ARRAYS]} if self.workers else {}
 
-    # What they made of it comes back.
+    # Receiving the trained models.
 
     def before_reply(self, reply: Message) -> None:
-        """Look up whose reply it is."""
+        """Look up the reply's client."""
         self._worker = self._clients[reply.metadata.src_node_id]
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Take note of what the worker made of its model; of its counters there is a mean."""
-        if name not in self.trained:  # an optimiser's state, of which nobody had any
+        """Store the worker's trained model; its counters are averaged."""
+        if name not in self.trained:  # optimiser state, which no worker had before
             self.trained[name] = self._alike({key: torch.zeros_like(x) for key, x in section.items()})
         for key, value in section.items():
             self.trained[name][key][self._worker] = value
         super().accumulate(name, average, section, metrics)
 
     def mix(self, server_round: int) -> dict[str, Stack]:
-        """Return what the workers begin their next round with, floating entries in float64."""
+        """Return the sections from which workers start the next round, floating entries in float64."""
         raise NotImplementedError
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
@@ -156,7 +156,7 @@ class Decentralised(FedAvg):
         return averages[ARRAYS] | model
 
     def as_kept(self, stack: Stack, section: str = ARRAYS) -> Stack:
-        """Return a stack in the precision of what travels; variances of BatchNorm stay at least 0."""
+        """Return a stack in the precision in which it is sent; BatchNorm variances are kept at least 0."""
         return {
             name: (value.clamp(min=0) if name.endswith("running_var") else value).to(
                 self.trained[section][name].dtype
@@ -165,7 +165,7 @@ class Decentralised(FedAvg):
         }
 
     def measures(self, models: Stack, server_round: int) -> dict[str, float]:
-        """Return what metrics.csv has of a round; by itself how far the workers are from their mean."""
+        """Return the round's columns of metrics.csv; by default the workers' distance from their mean."""
         squares = sum(
             float((models[name] - models[name].mean(dim=0)).square().sum()) for name in self.parameter_names
         )
@@ -173,7 +173,7 @@ class Decentralised(FedAvg):
 
     @property
     def bytes_of_worker(self) -> int:
-        """Bytes of what one worker sends over one link."""
+        """Bytes that a worker sends over one link."""
         return sum(
             value[0].numel() * value.element_size()
             for stack in self.trained.values()

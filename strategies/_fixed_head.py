@@ -1,4 +1,4 @@
-"""What the server halves of methods with a frozen head share."""
+"""Shared by the server halves of methods with a frozen head."""
 
 from common.records import ARRAYS, Payload
 from models.heads.realignment import HEAD
@@ -6,7 +6,7 @@ from strategies.fedavg import FedAvg
 
 
 class FixedHead(FedAvg):
-    """Averages everything but the model's head, which stays as the server has made it."""
+    """Averages everything but the model's head, which stays as the server created it."""
 
     @property
     def trains_head(self) -> bool:
@@ -14,7 +14,7 @@ class FixedHead(FedAvg):
         return False
 
     def prepare(self, sections: Payload) -> Payload:
-        """Leave out the head, so that it is the same to the last bit in all rounds."""
+        """Leave out the head, so that its bits are the same in all rounds."""
         if self.trains_head:
             return sections
         model = {name: value for name, value in sections[ARRAYS].items() if not name.startswith(HEAD)}

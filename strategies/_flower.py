@@ -1,4 +1,4 @@
-"""Any strategy that ships with Flower, as one of ours: it sees the model's parameters, and nothing else."""
+"""Wraps any strategy that ships with Flower: it sees the model's parameters, and nothing else."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -18,7 +18,7 @@ from common.records import ARRAYS, Tensors, metrics_record, to_record, to_tensor
 from strategies._aggregation import WeightedAverage
 from strategies.fedavg import FedAvg, data_of
 
-# Our loop hands a strategy exactly the clients that it is to address.
+# The round loop shows a strategy exactly the clients that it should address.
 EVERYONE: dict[str, Any] = {
     "fraction_train": 1.0,
     "fraction_evaluate": 1.0,
@@ -27,26 +27,26 @@ EVERYONE: dict[str, Any] = {
     "min_available_nodes": 1,
 }
 WEIGHT = "aggregation-weight"
-"""The metric of a reply by which a Flower strategy is to weigh it."""
+"""The metric of a reply that is its weight for a Flower strategy."""
 
 
 class FlowerStrategy(FedAvg):
     """Lets a Flower strategy aggregate the trainable parameters, and averages all other entries itself.
 
-    Running statistics and counters are not parameters: an optimiser on the server must not take steps on
-    them, nor a median be taken of counters. They are averaged as in FedAvg. Parameters have the order of the
-    global model in everything that the Flower strategy sees, since some pair them by position.
+    Running statistics and counters are not parameters: a server optimiser must not step on them, and a median
+    of counters makes no sense. They are averaged as in FedAvg. The Flower strategy sees parameters in the
+    global model's order, since some strategies pair them by position.
 
     Parameters
     ----------
     inner_class : callable
         Makes the Flower strategy.
     weighs_replies : bool
-        Whether it has weights for replies at all; a median, for instance, has none.
+        Whether it weights replies at all; a median, for instance, does not.
     weighting : str
-        As in FedAvg; of no effect on one without weights.
+        As in FedAvg; has no effect if it does not weight replies.
     weighted_by_key : str
-        The metric that clients weigh with ``weighting = "examples"``.
+        The metric that is the weight of a reply with ``weighting = "examples"``.
     **parameters : object
         The Flower strategy's own.
     """
@@ -67,20 +67,20 @@ class FlowerStrategy(FedAvg):
         self.inner = inner_class(**EVERYONE, weighted_by_key=WEIGHT, **parameters)
 
     def measures_changes(self) -> bool:
-        """Return whether it is one that steps by changes."""
+        """Return whether the Flower strategy steps by changes."""
         return type(self.inner).__name__ in ("FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "QFedAvg")
 
     def state(self) -> dict[str, Any]:
-        """Add what the Flower strategy keeps."""
+        """Add the Flower strategy's state."""
         return {**super().state(), "inner": data_of(vars(self.inner))}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Set the Flower strategy's attributes as well."""
+        """Restore the Flower strategy's attributes as well."""
         vars(self.inner).update(state["inner"])
         super().restore({name: value for name, value in state.items() if name != "inner"})
 
     def check(self, config: Config) -> None:
-        """Refuse cohorts that are too small for the clients that are to be tolerated."""
+        """Refuse cohorts that are too small for the number of malicious clients to tolerate."""
         super().check(config)
         planned = cohort_size(config.clients.count, config.clients.fraction)
         check_cohort(config.method.name, vars(self.inner), planned)
@@ -90,13 +90,13 @@ class FlowerStrategy(FedAvg):
         return 1.0 if self.weighting == "uniform" else float(metrics[self.weighted_by_key])  # type: ignore[arg-type]
 
     def not_private(self) -> str:
-        """Say that the Flower strategy reduces the replies by itself."""
+        """Return the reason: the Flower strategy reduces the replies itself."""
         return "which reduces the replies by itself"
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Let the Flower strategy build messages with the parameters, and add the other entries."""
+        """Have the Flower strategy build messages with the parameters, and add the other entries."""
         self.global_model = to_tensors(arrays)
         messages = self.inner.configure_train(server_round, self._parameters(arrays), config, grid)
         return _completed(messages, arrays)
@@ -116,7 +116,7 @@ class FlowerStrategy(FedAvg):
         Raises
         ------
         UserError
-            If it refuses them.
+            If the Flower strategy refuses them.
         """
         others = WeightedAverage()
         kept: list[Message] = []
@@ -129,7 +129,7 @@ class FlowerStrategy(FedAvg):
             _replace(content, self._parameters(arrays))
             kept.append(reply)
         try:
-            # What is not finite is reported by the server, with what causes it.
+            # The server reports values that are not finite, with their causes.
             with np.errstate(all="ignore"):
                 parameters, aggregated = self.inner.aggregate_train(server_round, kept)
         except AppExitException as error:
@@ -139,7 +139,7 @@ class FlowerStrategy(FedAvg):
         return new_array_record({**parameters, **to_record(others.result())}), aggregated
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Pass on the metrics that all clients measured: a Flower strategy needs the same ones from all."""
+        """Pass on the metrics that all clients reported: a Flower strategy needs the same ones from all."""
         kept = list(replies)
         records = [metrics_record(reply.content) for reply in kept]
         shared = set.intersection(*(set(record) for record in records)) if records else set()
@@ -161,7 +161,7 @@ class FlowerStrategy(FedAvg):
 
 
 class _Parameters(ArrayRecord):
-    """A record that frees its bytes without a collection of garbage for each client of a round."""
+    """A record that frees its bytes without running the garbage collector for each client of a round."""
 
     def to_numpy_ndarrays(self, *, keep_input: bool = True) -> list[np.ndarray]:
         """Return copies of the arrays."""
@@ -181,6 +181,6 @@ def _completed(messages: Iterable[Message], arrays: ArrayRecord) -> list[Message
 
 
 def _replace(content: RecordDict, arrays: ArrayRecord) -> None:
-    """Put another model into a message; Flower warns of one that is written over another of its kind."""
+    """Replace a message's model; Flower would warn about a record that overwrites another."""
     del content[ARRAYS]
     content[ARRAYS] = arrays

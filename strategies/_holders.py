@@ -1,4 +1,4 @@
-"""Averages over the clients that hold an entry: what clients with sub-models of several sizes send."""
+"""Averages over the clients that hold an entry, for sub-models of several sizes."""
 
 from collections.abc import Mapping
 
@@ -13,16 +13,16 @@ from strategies._aggregation import WeightedAverage, add_to
 class HolderAverage(WeightedAverage):
     """Weighted average, element by element, over the replies that have the element.
 
-    Sums are kept in float64, one tensor per entry of the server's; in addition, entries that are sent in part
-    have a second one for the weights; it has one element where those of a whole dimension are alike. Counters
-    are averaged like everything else.
+    Sums are kept in float64, one tensor per entry of the server's model. Entries that are sent in part have a
+    second tensor for the weights, of size 1 along a dimension whose weights are all the same. Counters are
+    averaged like everything else.
 
     Parameters
     ----------
     reference : Mapping[str, Tensor]
-        The server's entries: their shapes and dtypes, and the values of elements that nobody sends.
+        The server's entries: their shapes and dtypes, and the values of elements that no client sends.
     keeps : bool, default True
-        Whether elements of an entry that nobody sends have the reference's values in the mean, or 0.
+        Whether elements that no client sends keep the reference's values in the mean, instead of 0.
     """
 
     def __init__(self, reference: Mapping[str, Tensor], keeps: bool = True) -> None:
@@ -33,7 +33,7 @@ class HolderAverage(WeightedAverage):
         self.num_holders: dict[str, int] = {}
 
     def add(self, section: Mapping[str, Tensor], weight: float, held: EntrySelection | None = None) -> None:
-        """Add one reply's section, with what of the server's entries it is; None is all of them."""
+        """Add one reply's section; `held` says which part of the server's entries it is (None: all)."""
         for name, value in section.items():
             indices = () if held is None else held.indices[name]
             if name not in self._sums:
@@ -48,7 +48,7 @@ class HolderAverage(WeightedAverage):
         self.total_weight += weight
 
     def mean(self) -> Tensors:
-        """Return the averages in float64 of the entries that somebody sent.
+        """Return the averages in float64 of the entries that some client sent.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class HolderAverage(WeightedAverage):
         return averages
 
     def sums(self) -> Tensors:
-        """Return the weighted sums in float64 of the entries that somebody sent."""
+        """Return the weighted sums in float64 of the entries that some client sent."""
         return dict(self._sums)
 
     def weight(self, name: str) -> Tensor:
@@ -75,7 +75,7 @@ class HolderAverage(WeightedAverage):
         return self._parts.get(name, torch.tensor(self._weights[name], dtype=torch.float64))
 
     def held(self) -> Tensors:
-        """Return for each entry that was only sent in parts which elements somebody sent, as bool tensors."""
+        """Return a bool mask of the elements sent, for each entry that no client sent as a whole."""
         return {
             name: (weights > 0).expand(self._reference[name].shape) for name, weights in self._parts.items()
         }
@@ -105,5 +105,5 @@ class HolderAverage(WeightedAverage):
 
 
 def _is_coarser(shape: torch.Size, indices: Indices) -> bool:
-    """Return whether a tensor of weights has one element along a dimension of which only a part is sent."""
+    """Return whether a tensor of weights has size 1 along a dimension of which only a part is sent."""
     return any(index is not None and shape[d] == 1 for d, index in enumerate(indices))

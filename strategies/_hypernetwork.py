@@ -1,4 +1,4 @@
-"""A network whose outputs are the parameters of another one, as functions of tensors."""
+"""A hypernetwork, whose outputs are the parameters of another network, as functions of tensors."""
 
 from collections.abc import Mapping
 
@@ -13,9 +13,9 @@ Shapes = Mapping[str, torch.Size]
 def initial_hypernetwork(
     shapes: Shapes, embedding_size: int, hidden_layers: int, hidden_size: int, generator: torch.Generator
 ) -> Tensors:
-    """Return the weights of a perceptron with one linear output layer per tensor; PyTorch's default draws.
+    """Return initial weights of a multilayer perceptron with one linear output layer per tensor.
 
-    Every weight and bias is uniform in +- 1 / sqrt(inputs of its layer).
+    Every weight and bias is uniform in +- 1 / sqrt(inputs of its layer), PyTorch's default.
     """
     layers = {f"hidden-{index}": hidden_size for index in range(hidden_layers)}
     layers |= {f"to-{name}": shape.numel() for name, shape in shapes.items()}
@@ -30,7 +30,7 @@ def initial_hypernetwork(
 
 
 def generated(weights: Tensors, embedding: torch.Tensor, shapes: Shapes) -> Tensors:
-    """Return the tensors that the hypernetwork makes of an embedding, with the hypernetwork's gradient."""
+    """Return the tensors generated from an embedding, differentiable in the hypernetwork's weights."""
     hidden = embedding
     for index in range(sum(name.startswith("hidden-") for name in weights) // 2):
         hidden = F.relu(_layer(weights, f"hidden-{index}", hidden))

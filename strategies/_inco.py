@@ -45,13 +45,13 @@ class InCoOptions:
         Theta = 1 if false ("w/o O").
     term : {"gradient", "noise"}
         What is added to g_k's part: that of g_0, or Gaussian noise that is as long ("add noise", appendix
-        H.6 and figure 20, where its length is not given).
+        H.6 and figure 20, which does not state its length).
     theta_max : float
         Largest theta; 0: no bound.
     clip : float
         Largest absolute value of an entry of the result; 0: no bound.
     epsilon : float
-        Is added to norms and to <g_0, g_0>.
+        Added to norms and to <g_0, g_0>.
     """
 
     sign_rule: SignRule = "abs"
@@ -65,7 +65,7 @@ class InCoOptions:
 
 
 class InCoResult(NamedTuple):
-    """Updates after InCo, and what it did to each target (see :func:`combine`)."""
+    """Updates after InCo, and diagnostics for each target (see :func:`combine`)."""
 
     updates: Tensors
     diagnostics: Diagnostics
@@ -78,26 +78,26 @@ def apply_inco(
     held: Mapping[str, Tensor] | None = None,
     generator: torch.Generator | None = None,
 ) -> InCoResult:
-    """Replace the updates of the targets; nothing is written to, and every reference is read as it came.
+    """Replace the updates of the targets; nothing is modified in place, and references are the original ones.
 
     Parameters
     ----------
     updates : mapping of str to Tensor
         The aggregated updates of one round, in float64: the server adds them to its model.
     targets : mapping of str to str
-        Target → reference (``inco_targets``). A pair of which either has no update stays as it is: nobody
-        held it in this round.
+        Target → reference (``inco_targets``). If either of a pair has no update, since no client of the
+        round held it, the target's stays as it is.
     options : InCoOptions, optional
     held : mapping of str to Tensor, optional
-        For targets of which clients hold parts only: not 0 where at least one did, of the target's shape.
-        Elsewhere the update stays as it is.
+        For targets that clients hold only in part: masks of the target's shape, not 0 where at least one
+        client held the element. Elsewhere the update stays as it is.
     generator : torch.Generator, optional
-        Where noise is drawn from, if that is the term.
+        The source of the noise, if that is the term.
 
     Returns
     -------
     InCoResult
-        All updates, those that are not targets being the same tensors; and diagnostics per replaced target.
+        All updates (those of non-targets are the same tensors), and diagnostics per replaced target.
 
     Raises
     ------
@@ -248,8 +248,8 @@ def _clipped_share(mixed: Tensor, clip: float, mask: Tensor | None) -> float:
 class InCo(FedAvg):
     """A server half whose updates go through InCo if ``method.inco`` is set.
 
-    A method inherits from it before any other server half, and calls :meth:`apply_inco` on the change of the
-    model that its own aggregation came to, just before it adds it. Control variates are not touched.
+    A method inherits from it before any other server half, and calls :meth:`apply_inco` on its aggregated
+    change of the model, just before adding it. Control variates are not affected.
     """
 
     NEEDS: ClassVar[Mapping[str, Needs]] = {
@@ -299,7 +299,7 @@ class InCo(FedAvg):
         Raises
         ------
         UserError
-            If the model has no layers that InCo could work on.
+            If the model has no layers to which InCo applies.
         """
         if not self.inco:
             return dict(updates)
@@ -311,7 +311,7 @@ class InCo(FedAvg):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Build the messages of the round; refuse a model that InCo cannot work on before any training."""
+        """Build the messages of the round; before any training, refuse a model without targets for InCo."""
         messages = super().configure_train(server_round, arrays, config, grid)
         self.inco_diagnostics, self.inco_round = {}, server_round
         if self.inco:

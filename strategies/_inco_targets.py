@@ -1,4 +1,4 @@
-"""Which layers InCo changes, and by which: found from a model's names and shapes alone."""
+"""The layers that InCo changes and their references, found from a model's names and shapes alone."""
 
 from collections.abc import Mapping
 
@@ -10,8 +10,8 @@ def inco_targets(shapes: Mapping[str, Shape]) -> dict[str, str]:
     """Return target → reference for every layer whose update InCo replaces.
 
     Convolutions: the reference is the last spatial convolution of a stage's first block, the targets are
-    those of all further blocks with its shape. Of a ResNet that is ``conv2`` of block 0, in the first stage,
-    too, whose ``conv1`` has the same shape. Stem, shortcuts, norms and heads are never targets.
+    those of all further blocks with its shape. In a ResNet the reference is ``conv2`` of block 0, even in the
+    first stage, whose ``conv1`` has the same shape. Stem, shortcuts, norms and heads are never targets.
 
     Transformers: in every block the scale of the second normalisation is the target and that of the first the
     reference.

@@ -1,4 +1,4 @@
-"""SCAFFOLD's controls may begin with gradients instead of zeros."""
+"""Server half of initialising SCAFFOLD's control variates with gradients instead of zeros."""
 
 from collections.abc import Sequence
 
@@ -22,14 +22,14 @@ class InitialControl(ClientMean):
         self.control: Tensors = {}
 
     def prelude_clients(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
-        """Ask everyone once."""
+        """Ask all clients, once."""
         return range(self.num_clients) if self.initialise and server_round == 1 else ()
 
     def prelude_weight(self, metrics: MetricRecord) -> float:
-        """Return the client's own weight: everyone is asked, so that there is nothing to correct."""
+        """Return the client's weight in the objective: all are asked, so there is nothing to correct."""
         return self.client_weight(metrics)
 
     def on_prelude(self, means: Payload, weight: float) -> None:
-        """Begin with the mean of all controls; those of clients that failed to answer are zero."""
+        """Set c to the mean of all controls; those of clients that failed to answer are zero."""
         share = weight / self.total_weight
         self.control = {name: share * value for name, value in means["control"].items()}

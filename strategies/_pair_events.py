@@ -1,4 +1,4 @@
-"""Asynchronous gossip of pairs: when which two neighbours average, and what that does to their models."""
+"""Asynchronous pairwise gossip: which two neighbours average when, and the effect on their models."""
 
 import math
 
@@ -11,10 +11,10 @@ from strategies._decentralised import Stack
 
 
 class PairEvents:
-    """Random averagings of pairs; the n-th depends on the seed, n and the links alone.
+    """Random pairwise averagings; the n-th depends on the seed, n and the links alone.
 
-    Every link has the same rate, such that workers take part in ``rate`` averagings per virtual second in the
-    mean.
+    Every link has the same rate, such that a worker takes part in ``rate`` averagings per virtual second on
+    average.
     """
 
     def __init__(self, links: Links, rate: float, seed: int) -> None:
@@ -27,7 +27,7 @@ class PairEvents:
         return float(self._generator(number).exponential(1 / self.rate_of_all))
 
     def pair(self, number: int) -> tuple[int, int]:
-        """Return who averages."""
+        """Return the two workers of an averaging."""
         generator = self._generator(number)
         generator.exponential()
         first, second = self.pairs[generator.integers(len(self.pairs))].tolist()
@@ -55,24 +55,24 @@ class PairEvents:
 
 
 class PairedModels:
-    """The models x and x~ of all workers, written to as events happen; each worker is at a time of its own.
+    """The models x and x~ of all workers, updated in place event by event; each worker has its own time.
 
     Parameters
     ----------
     x, other : Stack
         x and x~, in float64.
     eta, share : float
-        How fast x and x~ flow into each other, per virtual second; which share of x_i - x_j an averaging
-        takes from x~_i.
+        The rate at which x and x~ mix, per virtual second; the fraction of x_i - x_j that an averaging
+        subtracts from x~_i.
     times : list of float
-        Up to when each worker's models have flowed.
+        The virtual time up to which each worker's models have been mixed.
     """
 
     def __init__(self, x: Stack, other: Stack, eta: float, share: float, times: list[float]) -> None:
         self.x, self.other, self.eta, self.share, self.times = x, other, eta, share, times
 
     def flow(self, worker: int, time: float) -> None:
-        """Let x and x~ of a worker flow into each other until a time: exp(t eta [[-1, 1], [1, -1]])."""
+        """Mix x and x~ of a worker up to a time: exp(t eta [[-1, 1], [1, -1]])."""
         elapsed, self.times[worker] = time - self.times[worker], time
         moved = -math.expm1(-2 * self.eta * elapsed) / 2  # of the difference, which decays with 2 eta
         for name, x in self.x.items():
@@ -81,14 +81,14 @@ class PairedModels:
             self.other[name][worker] -= step
 
     def add(self, worker: int, change: Tensors, time: float) -> None:
-        """Add what local steps have made to both."""
+        """Add the change of the local steps to both models."""
         self.flow(worker, time)
         for name, value in change.items():
             self.x[name][worker] += value
             self.other[name][worker] += value
 
     def average(self, first: int, second: int, time: float) -> None:
-        """Let two workers average."""
+        """Average two workers' models."""
         self.flow(first, time)
         self.flow(second, time)
         for name, x in self.x.items():

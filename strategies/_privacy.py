@@ -12,15 +12,15 @@ from common.sections import PrivacySection
 from strategies._aggregation import WeightedAverage
 from strategies._privacy_accounting import Accountant
 
-_LARGEST_EXPONENT = 709.0  # of a floating-point number
+_LARGEST_EXPONENT = 709.0  # the largest relative error of a float
 
 
 class ClientPrivacy:
     """The mechanism of a run: DP-FedAvg with a fixed or an adaptive clip norm.
 
     A client's change y_i - x over all trainable entries is clipped to l2 norm S; x moves by
-    (1 / m) (sum_i clipped_i + N(0, (z S)^2 I)), where m is the cohort's planned size: replies weigh the same
-    and those that are missing count as zeros, so that failures do not lower the noise (McMahan et al. 2018,
+    (1 / m) (sum_i clipped_i + N(0, (z S)^2 I)), where m is the planned cohort size: all replies weigh the
+    same and missing ones count as zeros, so that failures do not weaken the noise (McMahan et al. 2018,
     Algorithm 1 with the fixed-denominator estimator).
 
     With ``clipping = "adaptive"`` S follows the quantile gamma of the norms (Andrew et al. 2021,
@@ -31,18 +31,18 @@ class ClientPrivacy:
     Parameters
     ----------
     section : PrivacySection
-        The keys ``privacy.*``, clipping not being off.
+        The keys ``privacy.*``, with clipping on.
     seed : int
-        Seed of the run. Who knows it can subtract the noise.
+        Seed of the run. Anyone who knows it can subtract the noise.
     cohort_size, num_clients : int
-        m and the number K of all clients.
+        m, and the total number of clients K.
     amplified : bool
         Whether cohorts are drawn uniformly without replacement (``Accountant``).
 
     Raises
     ------
     UserError
-        If the count's noise is too small for the noise multiplier.
+        If the noise of the count is too small for the noise multiplier.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ClientPrivacy:
         )
 
     def check_section(self, section: str) -> None:
-        """Refuse a reply's section that the noise would not cover.
+        """Refuse a section of a reply that the noise does not cover.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class ClientPrivacy:
             )
 
     def spent(self, num_rounds: int) -> dict[str, float]:
-        """Return the epsilon of `num_rounds` rounds by its name; without noise there is none."""
+        """Return the epsilon of `num_rounds` rounds, by name; empty without noise."""
         return {} if self._accountant is None else {"epsilon": self._accountant.epsilon(num_rounds)}
 
 
@@ -108,13 +108,13 @@ class PrivateMean(WeightedAverage):
     privacy : ClientPrivacy
         The mechanism.
     start : Mapping[str, Tensor]
-        The global model x that the clients started from.
+        The global model x from which the clients started.
     parameter_names : Collection[str]
         Its trainable entries, in a fixed order; the others stay as they are.
     clip_norm : float
         S of this round.
     server_round : int
-        The round: it keys the noise.
+        The round, which keys the noise.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class PrivateMean(WeightedAverage):
         self._num_clipped = 0
 
     def add(self, section: Mapping[str, torch.Tensor], weight: float) -> None:
-        """Add one reply's model, clipped; `weight` is ignored. Entries that it lacks count as unchanged."""
+        """Add one reply's clipped change; `weight` is ignored. Entries that it lacks count as unchanged."""
         change = {
             name: section[name].double() - self._start[name]
             for name in self._parameter_names
@@ -149,7 +149,7 @@ class PrivateMean(WeightedAverage):
         self._num_clipped += is_clipped
 
     def mean(self) -> Tensors:
-        """Return x + (sum of clipped changes + noise) / m in float64, once; what nobody sent stays."""
+        """Return x + (sum of clipped changes + noise) / m in float64; call once. Entries not sent stay."""
         deviation = self._privacy.model_noise_multiplier * self._clip_norm
         averages = {
             name: value.double() if value.is_floating_point() else value
@@ -172,7 +172,7 @@ class PrivateMean(WeightedAverage):
         section = self._privacy.section
         if section.clipping == "fixed":
             return self._clip_norm
-        # Counted as +-1/2, whereby one client moves the count by at most 1/2: that is the 2 in z_delta.
+        # Counted as +-1/2, so one client moves the count by at most 1/2: hence the 2 in z_delta.
         unclipped = self._num_replies - self._num_clipped
         count = (unclipped - self._num_clipped) / 2 + self._count_noise
         fraction = count / self._privacy.cohort_size + 0.5
@@ -186,7 +186,7 @@ class PrivateMean(WeightedAverage):
         return following
 
     def metrics(self) -> dict[str, float]:
-        """Return the norm that this round clipped to and the fraction of its replies that were clipped."""
+        """Return this round's clip norm, and the fraction of its replies that were clipped."""
         return {
             "clip_norm": self._clip_norm,
             "clipped_fraction": self._num_clipped / self._num_replies,

@@ -1,4 +1,4 @@
-"""How much privacy the rounds of a run have spent, by Rényi differential privacy (Mironov 2017)."""
+"""Privacy accounting: the epsilon that a run has spent, by Rényi differential privacy (Mironov 2017)."""
 
 from typing import Literal
 
@@ -31,7 +31,7 @@ class Accountant:
     relation : {"replace-one", "zero-out"}
         Which populations are neighbours.
     delta : float
-        The probability that epsilon is stated for.
+        The delta for which epsilon is stated.
     """
 
     def __init__(

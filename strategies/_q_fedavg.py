@@ -1,4 +1,4 @@
-"""Flower's q-FedAvg with weights of replies, which it lacks by itself."""
+"""Flower's q-FedAvg with weighted replies, which Flower's own lacks."""
 
 from collections.abc import Iterable
 from typing import cast
@@ -13,8 +13,8 @@ class QFedAvg(FlowerQFedAvg):
     """x <- x - sum_k w_k Delta_k / sum_k w_k h_k (Li et al. 2020, Algorithm 1, where all w_k are 1).
 
     Delta_k = L (x - y_k) F_k^q and h_k = q F_k^(q - 1) ||L (x - y_k)||^2 + L F_k^q, with the loss F_k that
-    the client measured and L = 1 / ``client_learning_rate``. A weight w_k, as that of a participation scheme
-    which corrects its bias, has the effect of w_k clients with the same reply.
+    the client measured and L = 1 / ``client_learning_rate``. A weight w_k, such as that of a participation
+    scheme that corrects its bias, has the effect of w_k clients with the same reply.
     """
 
     def aggregate_train(

@@ -1,4 +1,4 @@
-"""What a server half may know of the run that it is in."""
+"""What a server half may know about its run."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -18,31 +18,31 @@ class RunFacts:
     Attributes
     ----------
     num_clients : int
-        Number K of all clients.
+        Total number of clients K.
     parameter_names : Collection[str]
-        The trainable entries of the model that are sent: what optimisers on the server take steps on.
+        The trainable entries of the model that are sent, on which server optimisers take steps.
     buffer_names : Collection[str]
-        The buffers of the model that are sent, such as running statistics of BatchNorm.
+        The buffers of the model that are sent, such as BatchNorm's running statistics.
     seed : int
         Seed of the run.
     cohort_size : int
-        Clients of a round, if no scheme chooses otherwise.
+        Clients per round, unless the participation scheme decides otherwise.
     label_counts : Tensor
-        int64, (clients, classes): what the clients hold; None if they do not report it.
+        int64, (clients, classes): the clients' label counts; None if they do not report them.
     num_examples : Tensor
         int64, (clients,): their training samples n_i.
     client_ids : Mapping[int, int]
         node id → client id.
     speeds : ClientSpeeds, optional
-        How long jobs of the clients take on the virtual clock.
+        How long the clients' jobs take on the virtual clock.
     model_bytes : int
         Bytes of the entries of the model that are sent.
     topology : Topology, optional
-        Whose models a worker receives in decentralised methods.
+        The communication graph of decentralised methods.
     population : Population, optional
         The sizes of the clients' models; None if all train the whole model.
     submodels : SubModels, optional
-        What each size holds.
+        The entries that each size holds.
     """
 
     num_clients: int

@@ -1,4 +1,4 @@
-"""What has no meaning for methods without rounds, whose clients finish by a virtual clock."""
+"""Configuration checks for asynchronous methods, whose clients finish by a virtual clock."""
 
 from common.config import Config
 from common.errors import UserError
@@ -39,5 +39,5 @@ class OnVirtualClock(FedAvg):
             )
 
     def not_private(self) -> str:
-        """Say that an update's sensitivity is not that of one round."""
+        """Return the reason: updates mix models of several rounds."""
         return "whose updates mix models of several rounds"

@@ -1,4 +1,4 @@
-"""What Local SGD's server halves share: equal workers, and optimisers that are averaged with the models."""
+"""Shared by Local SGD's server halves: equal workers, and optimisers that are averaged with the models."""
 
 from typing import ClassVar, Literal
 
@@ -13,7 +13,7 @@ OPTIMIZER = "optimizer"
 
 
 class Workers(FedAvg):
-    """x <- (1/K) sum_k y_k; what optimisers keep is averaged as well if the workers send it."""
+    """x <- (1/K) sum_k y_k; optimiser state is averaged as well if the workers send it."""
 
     SECTIONS = frozenset({ARRAYS, OPTIMIZER})
     TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "learning_rate", "optimizer_dtypes")
@@ -27,27 +27,27 @@ class Workers(FedAvg):
         self.learning_rate = 0.0  # the mean of the round's local steps
 
     def broadcast(self, server_round: int) -> Payload:
-        """Send the average of the optimisers, if there is one."""
+        """Send the averaged optimiser state, if there is one."""
         return {OPTIMIZER: self.optimizer} if self.optimizer else {}
 
     def prepare(self, sections: Payload) -> Payload:
-        """Take note of the precision of what the optimisers keep."""
+        """Record the precision of the optimiser state."""
         self.optimizer_dtypes = {name: value.dtype for name, value in sections.get(OPTIMIZER, {}).items()}
         return sections
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Take note of the workers' learning rate, which is the same for all."""
+        """Record the workers' learning rate, which is the same for all."""
         self.learning_rate = float(metrics["learning-rate"])  # type: ignore[arg-type]
         super().accumulate(name, average, section, metrics)
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
-        """Keep the average of the optimisers and step from x to the next model."""
+        """Store the averaged optimiser state, and step from x to the next model."""
         mean = averages.get(OPTIMIZER, {})
         self.optimizer = {name: value.to(self.optimizer_dtypes[name]) for name, value in mean.items()}
         return self.outer_step(averages, server_round)
 
     def outer_step(self, averages: Payload, server_round: int) -> Tensors:
-        """Return the next model; by itself the mean of the workers'."""
+        """Return the next model; by default the mean of the workers' models."""
         return averages[ARRAYS]

@@ -1,4 +1,4 @@
-"""Mini-batches, and the exact local budget: which samples make up which of them."""
+"""Mini-batches of an exact local budget: which samples each of them has."""
 
 from collections.abc import Iterator
 
@@ -37,8 +37,8 @@ def iterate_batches(
 ) -> Iterator[torch.Tensor]:
     """Yield the sample indices of each mini-batch of a round.
 
-    The client walks through its shuffled data and reshuffles when they are exhausted. The last, smaller
-    batch of a pass is kept, so that every sample of an epoch is used exactly once, unless it is one sample
+    The client iterates over its shuffled data and reshuffles when they are exhausted. The last, smaller
+    batch of a pass is kept, so that an epoch uses every sample exactly once, unless it is a single sample
     that is to be skipped; a client with fewer samples than a batch uses all of them in each step.
 
     Parameters

@@ -1,8 +1,8 @@
 """Optimisers without torch's compiler.
 
-The methods of torch's optimisers are wrapped so that ``torch.compile`` leaves them alone, and the wrappers
-import the compiler, more than a second of processor time, also where nothing is compiled. What is below the
-wrappers is the same arithmetic. Only models are compiled here (``local.compile``), never a step.
+The methods of torch's optimisers are wrapped so that ``torch.compile`` skips them. The wrappers import the
+compiler, which takes more than a second of processor time even if nothing is compiled. The functions that
+they wrap do the same arithmetic. Only models are compiled here (``local.compile``), never a step.
 """
 
 import functools
@@ -32,14 +32,14 @@ def eager(optimizer: type[Optimizer]) -> type[Optimizer]:
 
 
 def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what is below the wrappers of torch's compiler; other decorators stay."""
+    """Return a function without the wrappers of torch's compiler; other decorators stay."""
     while hasattr(function, "__wrapped__") and _home(function) in WRAPPERS:
         function = function.__wrapped__
     return function
 
 
 def _home(function: Callable[..., Any]) -> str:
-    """Return the module that a function was written in, whatever its decorator says of it."""
+    """Return the module in which a function was written, whatever its decorator reports."""
     return str(getattr(function, "__globals__", {}).get("__name__"))
 
 

@@ -1,4 +1,4 @@
-"""The data that a client's models are tested on, and the global model's results on them."""
+"""Client-side evaluation: the test data of a client, and the global model's results on them."""
 
 import functools
 from collections.abc import Callable
@@ -20,18 +20,19 @@ from models.measures.own import counted_means, own_of
 
 @dataclass(frozen=True)
 class ClientEvaluationData:
-    """Test samples of one client and what each class counts.
+    """Test samples of one client, and the weight of each class.
 
     Attributes
     ----------
     inputs, targets : torch.Tensor
         The samples.
     class_weights : torch.Tensor or None
-        How much each class counts; None counts samples.
+        Weight of each class; None weights all samples equally.
     make_normalizer : callable
-        Makes what turns the inputs into the model's: again for each model, so that all see the same noise.
+        Returns the function from raw inputs to the model's; called for each model, so that all see the same
+        noise.
     report : ClassReport or None
-        What is reported in addition to loss and accuracy, of long-tailed data.
+        What is reported in addition to loss and accuracy, for long-tailed data.
     """
 
     worker: Worker
@@ -42,12 +43,12 @@ class ClientEvaluationData:
     report: ClassReport | None = None
 
     def measure(self, predictor: Predictor, prefix: str = "") -> dict[str, float]:
-        """Return what the logits of `predictor` come to, the model in evaluation mode.
+        """Return the metrics of `predictor`, with the model in evaluation mode.
 
         Returns
         -------
         dict
-            ``loss`` and ``accuracy``, or errors of numbers (`NumberSums.results`), what the report adds, and
+            ``loss`` and ``accuracy``, or regression errors (`NumberSums.results`), what the report adds, and
             the run's own metrics, over the samples; names begin with `prefix`.
         """
         worker = self.worker
@@ -89,9 +90,9 @@ class ClientEvaluationData:
 def client_evaluation_data(client: Hooks) -> ClientEvaluationData:
     """Return the test samples of a client.
 
-    A natural client has its own (``partition.name = "natural"``). Any other is tested on the samples of its
-    classes, weighted by its training label frequencies, or with ``clients.test-data =
-    "training-distribution"`` on as many of each class as go with these; with a label per position, on the
+    A natural client has its own (``partition.name = "natural"``). Any other is tested on the test samples of
+    its classes, weighted by its training label frequencies; with ``clients.test-data =
+    "training-distribution"``, on a subset with these label frequencies; with one label per position, on the
     whole test set. With ``dataset.client-noise`` they have the client's noise, the same in all rounds.
     """
     worker, test = client.worker, client.worker.dataset.test
@@ -111,7 +112,7 @@ def evaluate_global_model(client: Hooks, arrays: Tensors) -> dict[str, float]:
     """Return loss, accuracy and so on of the global model, which is loaded, on a client's test data.
 
     One pass over the whole test set serves all clients that this worker evaluates on the same `arrays`,
-    unless each of them sees the data or the model in a way of its own.
+    unless the data or the model differ by client.
     """
     worker = client.worker
     sees_more = worker.metrics or (worker.dataset.is_regression and _is_natural(worker))
@@ -168,7 +169,7 @@ def _test_logits(worker: Worker) -> torch.Tensor:
 
 
 def _test_samples(client: Hooks) -> torch.Tensor | slice:
-    """Return which samples of the test set a client is tested on."""
+    """Return the indices of the test samples on which a client is tested."""
     worker, test = client.worker, client.worker.dataset.test
     if _is_natural(worker):
         assert test.clients is not None
@@ -217,5 +218,5 @@ def _same_memory(first: Tensors, second: Tensors) -> bool:
 
 
 def _precision(worker: Worker) -> AbstractContextManager[object]:
-    """Return the context in which a test is predicted (``evaluate.precision``)."""
+    """Return the context for predictions in evaluation (``evaluate.precision``)."""
     return autocast(worker.device, worker.config.evaluate.precision)

@@ -1,6 +1,6 @@
-"""What a message to a node may hold: it comes from another machine, which may send anything.
+"""Validation of messages to a node: they come from another machine, which may send anything.
 
-Each check raises before anything is computed from the message, or kept.
+Each check raises before anything is computed from the message or kept.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -41,7 +41,7 @@ _WITHOUT_MODEL = (DESCRIBE, GET_STATE, SET_STATE)
 
 
 class RefusedMessageError(Exception):
-    """A message that no server of this project sends; one line says what is wrong with it."""
+    """A message that no server of this project would send; one line says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Section:
     Attributes
     ----------
     arrays : Tensors
-        Tensors with the names, shapes and dtypes that its arrays have to have; their values mean nothing.
+        Tensors with the names, shapes and dtypes that its arrays must have; the values mean nothing.
     needed_for : Collection[str]
-        The jobs that cannot be done without it.
+        The types of jobs that require it.
     """
 
     arrays: Tensors
@@ -69,7 +69,7 @@ def _is_list_of_texts(value: object) -> bool:
 
 
 _COUNT = (_is_count, f"a whole number from 0 to {_LARGEST - 1}")
-# What the entries of a record are that this project reads; a method may send others.
+# The types of the record entries that this project reads; a method may send others.
 _ENTRIES: dict[str, dict[str, tuple[Callable[[object], bool], str]]] = {
     CONFIG: {
         SERVER_ROUND: _COUNT,
@@ -77,14 +77,14 @@ _ENTRIES: dict[str, dict[str, tuple[Callable[[object], bool], str]]] = {
         FIRST_STEP: _COUNT,
         NUM_CLIENTS: _COUNT,
         ONE_BATCH: (lambda value: isinstance(value, bool), "true or false"),
-        SIZE: (lambda value: isinstance(value, str), "a text"),
+        SIZE: (lambda value: isinstance(value, str), "a string"),
     },
-    EXCHANGE: {NUMBER: _COUNT, LOST: (_is_list_of_texts, "a list of texts")},
+    EXCHANGE: {NUMBER: _COUNT, LOST: (_is_list_of_texts, "a list of strings")},
 }
 
 
 def check_message(job: str, content: RecordDict) -> None:
-    """Check the form of a message: its records, their sizes and names, and the entries that steer a job.
+    """Check the form of a message: its records, their sizes and names, and the entries that control a job.
 
     Raises
     ------
@@ -125,19 +125,19 @@ def _check_entries(job: str, content: RecordDict) -> None:
         for key, (is_right, expected) in entries.items():
             if key in record and not is_right(record[key]):
                 raise RefusedMessageError(
-                    f"the message's '{name}' has {key} = {shown(record[key])}, which has to be {expected}"
+                    f"the message's '{name}' has {key} = {shown(record[key])}, which must be {expected}"
                 )
     if EXCHANGE in content and (missing := {NUMBER, LOST} - config_record(content, EXCHANGE).keys()):
         raise RefusedMessageError(f"the message's '{EXCHANGE}' has no '{min(missing)}'")
 
 
 def read_sections(content: RecordDict) -> Payload:
-    """Return every section of a message; nothing is unpickled, or allocated for what an array claims.
+    """Return every section of a message, without unpickling or allocating memory that an array merely claims.
 
     Raises
     ------
     RefusedMessageError
-        If bytes are not the array that they are said to be, or its numbers are complex, infinite or none.
+        If bytes are not the array that they claim to be, or its numbers are complex or not finite.
     """
     return {name: _read(name, record) for name, record in array_records(content).items()}
 
@@ -145,7 +145,7 @@ def read_sections(content: RecordDict) -> Payload:
 def _read(section: str, record: ArrayRecord) -> Tensors:
     try:
         values = to_tensors(record)
-    except Exception:  # whatever bytes that somebody made up lead to
+    except Exception:  # malformed bytes may raise anything
         raise _first_unreadable(section, record) from None
     for key, value in values.items():
         if value.is_complex():
@@ -183,11 +183,11 @@ def check_sections(
     job : str
         The type of the message.
     model : Mapping[str, torch.Tensor]
-        The client's own, of the message's size.
+        The client's own model, of the message's size.
     own_names : Collection[str]
-        Entries of it that the client has of its own: they need not be sent.
+        Entries of the model that the client keeps itself: they need not be sent.
     others : Mapping[str, Section]
-        What its method declares, by name; ``*`` is any number.
+        The sections that the method declares, by name; ``*`` matches any number.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def check_sections(
         declared = [section.arrays for key, section in others.items() if fnmatchcase(name, key)]
         if not declared:
             raise RefusedMessageError(
-                f"the message has the section {_named(name)}, which the method's clients do not take"
+                f"the message has the section {_named(name)}, which clients of this method do not take"
                 " (Client.receives)"
             )
         check_form(name, values, declared[0])
@@ -252,7 +252,7 @@ def check_size(size: str, model: torch.nn.Module) -> None:
     Raises
     ------
     RefusedMessageError
-        If it has not.
+        If it does not.
     """
     try:
         is_known = not size or as_splittable(model).size_name(size) == size

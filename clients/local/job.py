@@ -1,4 +1,4 @@
-"""What a client knows of its job: whose data, which round, which budget, rates and random numbers."""
+"""What a client knows about its job: data, round, budget, learning rates and random numbers."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
@@ -31,8 +31,8 @@ class Job:
     client_id : int
         The partition id.
     state : Payload
-        What the client kept from its earlier rounds; empty at first. Hooks replace or delete entries, they
-        never write into the tensors.
+        What the client kept from its earlier rounds; empty at first. Hooks may replace or delete entries,
+        but never write into the tensors.
     parameters : Mapping, optional
         The method's parameters, set as attributes.
 
@@ -47,11 +47,12 @@ class Job:
     num_steps : int
         Optimiser steps done so far in this round.
     learning_rate : float
-        Of this round; of its first step, if it changes within a round; ``mean_rate`` is the mean.
+        The round's learning rate; that of its first step if it changes within the round, where
+        ``mean_rate`` is the mean.
     num_samples : int
-        Samples of the mini-batches of the last budget that was spent.
+        Samples processed by the most recent local training (``train_locally``).
     training_metrics : dict
-        What ``clients.local.metrics`` measured in the last budget that was spent.
+        What ``clients.local.metrics`` measured in the most recent local training.
     is_personal_phase : bool
         Whether the current steps are those of ``train_personal``.
     """
@@ -86,7 +87,7 @@ class Job:
         self.is_personal_phase = False
 
     def begin(self, config: ConfigRecord) -> None:
-        """Learn from a message's config which round it is, and what the server has decided for it."""
+        """Read the round, and what the server has decided for it, from a message's config."""
         values = entries(config)
         self.server_round = int(values[SERVER_ROUND])
         self.assigned_steps = int(values.get(LOCAL_STEPS, 0))
@@ -112,12 +113,12 @@ class Job:
 
     @property
     def first_step(self) -> int:
-        """Local steps of this client before this round, if it was in every round and never late."""
+        """Local steps before this round of a client that takes part in every round and never straggles."""
         return self.assigned_first_step if self.assigned_steps else self._steps_before(self.server_round)
 
     @property
     def total_steps(self) -> int:
-        """Local steps of this client in the whole run, if it is in every round and never late."""
+        """Local steps in the whole run of a client that takes part in every round and never straggles."""
         config = self.worker.config
         return config.local.total_steps or self._steps_before(config.rounds + 1)
 
@@ -139,7 +140,7 @@ class Job:
 
     @property
     def step_rate(self) -> float:
-        """Learning rate of the step at hand."""
+        """Learning rate of the current step."""
         rate: float = self.worker.optimizer.param_groups[0]["lr"]
         return rate
 
@@ -158,7 +159,7 @@ class Job:
     def generators(
         cls, jobs: Sequence["Job"], what: str, device: torch.device | str = "cpu"
     ) -> list[torch.Generator]:
-        """Return the ``generator`` of each of several jobs of one round, whose seeds are made at once."""
+        """Return the ``generator`` of several jobs of one round; their seeds are derived in one go."""
         first = jobs[0]
         ids = [job.client_id for job in jobs]
         seeds = torch_seeds(first.worker.config.seed, cast(Purpose, what), first.server_round, ids)
@@ -166,7 +167,7 @@ class Job:
 
     @property
     def proximal_weight(self) -> float:
-        """A hook: mu, if the method adds mu (w - x) to every gradient, which ``step_weight_norm`` counts."""
+        """A hook: mu, if the method adds mu (w - x) to every gradient; ``step_weight_norm`` uses it."""
         return 0.0
 
     @property
@@ -181,7 +182,7 @@ class Job:
     def gradient_of_steps(self, correction: Tensors) -> Tensors:
         """Return (x - y) / (lr ||a||_1) - `correction`: the mean gradient of the round's unclipped SGD steps.
 
-        `correction` is what ``correct_gradients`` added to each of them. Empty at a rate of 0: nothing moved.
+        `correction` is what ``correct_gradients`` added to each of them. Empty at a learning rate of 0.
         """
         scale = self.learning_rate * self.step_weight_norm
         if scale == 0:
@@ -190,9 +191,9 @@ class Job:
         return {name: (start[name] - self.params[name]) / scale - correction[name] for name in correction}
 
     def normalizer(self, purpose: Purpose, server_round: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return what turns raw inputs into the model's: with ``dataset.client-noise``, this client's own.
+        """Return the function from raw inputs to the model's, with this client's ``dataset.client-noise``.
 
-        The noise is that of (`purpose`, `server_round`, client); 0 stands for what is the same in all rounds.
+        The noise is keyed by (`purpose`, `server_round`, client); round 0 is noise that all rounds share.
         """
         worker = self.worker
         if worker.config.dataset.client_noise == 0:
@@ -205,16 +206,16 @@ class Job:
         return NoisyNormalizer(worker.normalizer, worker.dataset.std, level[None], generator)
 
     def label_counts(self) -> torch.Tensor:
-        """Count the client's training samples by class; as of one class if the targets are numbers."""
+        """Count the client's training samples by class; regression targets count as one class."""
         if self.worker.dataset.is_regression:
             return torch.tensor([self.num_examples])
         targets = self.worker.dataset.train.targets[torch.from_numpy(self.indices)]
         return torch.bincount(targets[targets >= 0], minlength=self.worker.dataset.num_classes)
 
     def target_counts(self, counts: torch.Tensor | None = None) -> torch.Tensor:
-        """Return how many targets of each class training expects: the counts of labels, or of noisy ones.
+        """Return the expected number of training targets of each class, label noise included.
 
-        `counts` are those of other data than the client's own, such as all clients'.
+        `counts` are the label counts to use instead of the client's own, such as those of all clients.
         """
         counts = self.label_counts() if counts is None else counts
         return expected_counts(counts, self.worker.config.dataset.label_noise)

@@ -1,4 +1,4 @@
-"""What local training measures in addition to its loss, from the logits that it has anyway."""
+"""Metrics of local training in addition to the loss, from the logits that it computes anyway."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ class TrainingMetrics:
     Parameters
     ----------
     label_noise : float
-        ``dataset.label-noise``; above 0 the expected loss over the noisy labels is measured, too.
+        ``dataset.label-noise``; above 0 the expected loss over the noisy labels is measured as well.
     num_classes : int
-        Number of labels, which may be less than that of logits.
+        Number of labels, which may be smaller than the number of logits.
     squares : bool
-        Whether the mean square of the samples' cross-entropies is measured.
+        Whether to measure the mean square of the samples' cross-entropies.
     """
 
     def __init__(self, label_noise: float, num_classes: int, squares: bool = False) -> None:
@@ -33,7 +33,7 @@ class TrainingMetrics:
 
     @torch.no_grad()
     def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Take in a mini-batch with its true labels; negative ones are padding, and numbers none."""
+        """Add a mini-batch with its true labels; negative ones are padding, numbers are ignored."""
         if labels.is_floating_point():
             return
         self._sums[HITS].append((logits.argmax(dim=1) == labels).sum())
@@ -45,15 +45,15 @@ class TrainingMetrics:
             self._sums[EXPECTED].append((losses * (labels >= 0)).sum())
 
     def add_clipping(self, is_clipped: torch.Tensor) -> None:
-        """Take note whether the gradient of a step was clipped."""
+        """Record whether the gradient of a step was clipped."""
         self._clipped.append(is_clipped)
 
     def results(self) -> dict[str, float]:
         """Return ``train_accuracy`` and, with label noise, ``train_expected_loss`` and ``train_excess_loss``.
 
-        With squares also ``train_squared_loss``. The excess is what the expected loss is above its floor, the
-        entropy of the noisy label. None of these of a method that computes its loss without
-        `Client.forward`. ``train_clipped_fraction`` is the share of the steps whose gradient was clipped.
+        With squares also ``train_squared_loss``. The excess loss is the expected loss minus its floor, the
+        entropy of the noisy label. A method that computes its loss without `Client.forward` has none of
+        these. ``train_clipped_fraction`` is the fraction of steps whose gradient was clipped.
         """
         results = self._of_logits()
         if self._clipped:
@@ -66,7 +66,7 @@ class TrainingMetrics:
 
 
 def means_of_sums(sums: Mapping[str, float], label_noise: float, num_classes: int) -> dict[str, float]:
-    """Return what a client reports of sums over its samples; nothing if there is none."""
+    """Return the metrics that a client reports, from sums over its samples; empty without samples."""
     count = sums.get(COUNTS, 0)
     if count == 0:
         return {}

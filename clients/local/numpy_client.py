@@ -1,4 +1,4 @@
-"""Flower's ``NumPyClient`` interface: a round with the model as a list, in the order of its state."""
+"""Flower's ``NumPyClient`` interface: a round with the model as a list of arrays, in state order."""
 
 import math
 from abc import abstractmethod
@@ -14,7 +14,7 @@ from common.records import ARRAYS, Payload
 
 
 class ListInterface(NumPyClient):
-    """``fit`` and ``evaluate`` by the client's ``train`` and ``test``."""
+    """Implements ``fit`` and ``evaluate`` with the client's ``train`` and ``test``."""
 
     worker: Worker
     num_examples: int

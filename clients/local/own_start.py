@@ -1,4 +1,4 @@
-"""Clients that begin the run from initial weights of their own (``model.individual-init``)."""
+"""Clients that start the run from individual initial weights (``model.individual-init``)."""
 
 import torch
 
@@ -9,11 +9,11 @@ from models.configured import build_configured_model
 
 
 def own_start(worker: Worker, client_id: int, sent: Tensors) -> Tensors:
-    """Return the model with which a client begins the first round, until the first averaging.
+    """Return the model from which a client starts the first round, until the first averaging.
 
-    Every entry is that of a new model, another one for each client (the code of Bao, Crawshaw and Liu, ICML
-    2024: ``individual_init``). Entries of `sent` that differ from the run's initial model stay: the server
-    has made them, as it does a fixed head.
+    Every entry is that of a newly initialised model, a different one for each client (the code of Bao,
+    Crawshaw and Liu, ICML 2024: ``individual_init``). Entries of `sent` that differ from the run's initial
+    model stay: the server has set them, such as a fixed head.
     """
     config = worker.config
     seed = torch_seed(config.seed, "individual-init", client_id) % 2**32

@@ -1,7 +1,7 @@
-"""Streams of mini-batches that continue from round to round: the batch of a local step, whatever the rounds.
+"""Streams of mini-batches that continue across rounds: the batch of a local step, whatever its round.
 
-The batch of (client, local step since the start of the run) is a pure function of these and the seed, so that
-a round may begin in the midst of an epoch and nobody needs to have been there before.
+The batch of (client, local step since the start of the run) is a pure function of these and the seed, so a
+round may begin in the middle of an epoch, and no process needs to have seen the earlier ones.
 """
 
 import functools
@@ -24,15 +24,15 @@ BatchOf = Callable[[Hooks, int], torch.Tensor]
 def iterate_stream(client: Hooks, local: LocalSection) -> Iterator[torch.Tensor]:
     """Yield the sample indices of the mini-batches of this round's local steps, on the device.
 
-    ``shard``: passes over the client's own data, shuffled again for each, the last smaller batch included.
+    ``shard``: passes over the client's own data, reshuffled for each, including the last, smaller batch.
     ``shuffle``: all training data are shuffled once per epoch and dealt to all clients, batch by batch (Gu et
-    al. 2023, code): without replacement across the clients. ``replacement``: every batch is drawn from all
+    al. 2023, code), so that clients draw without replacement. ``replacement``: every batch is drawn from all
     training data, each sample independently.
 
     Parameters
     ----------
     client : Hooks
-        Whose data, in which round.
+        The client, in its round.
     local : LocalSection
         The budget of the round, the batch size and ``sampling``.
     """
@@ -51,7 +51,7 @@ def dealt(
     permutation : Tensor
         The shuffled samples.
     worker, num_workers : int
-        Which one of how many, from 0.
+        Index of the worker, from 0, and number of workers.
     step : int
         Step within the epoch, from 0.
     """
@@ -60,14 +60,14 @@ def dealt(
 
 
 def share_of_process(permutation: torch.Tensor, process: int, world_size: int) -> torch.Tensor:
-    """Return the shuffled samples that a process deals to the workers it holds: every W-th one.
+    """Return the shuffled samples that a process deals to its workers: every W-th one.
 
     Parameters
     ----------
     permutation : Tensor
-        The shuffled samples; where W does not divide them, their beginning follows once more.
+        The shuffled samples; if W does not divide their number, they are padded from the beginning.
     process, world_size : int
-        Which one, from 0, of how many, W (``local.world-size``, Gu et al. 2023, code).
+        Index of the process, from 0, and number of processes W (``local.world-size``, Gu et al. 2023, code).
     """
     if missing := -len(permutation) % world_size:
         permutation = torch.cat([permutation, permutation[:missing]])
@@ -75,12 +75,12 @@ def share_of_process(permutation: torch.Tensor, process: int, world_size: int) -
 
 
 def steps_per_epoch(config: Config, num_samples: int) -> int:
-    """Return the local steps of an epoch of ``shuffle``: those set, or as many as the data allow."""
+    """Return the local steps per epoch of ``shuffle``: as configured, or as many as the data allow."""
     return config.local.steps_per_epoch or num_samples // (config.clients.count * config.local.batch_size)
 
 
 def check_course(client: Hooks) -> None:
-    """Refuse local steps that the data or the method do not allow, before any training."""
+    """Refuse a sampling or schedule of local steps that the data or the method do not allow."""
     config, local = client.worker.config, client.worker.config.local
     if varies_by_step(config) and (client.NEEDS_ONE_RATE or client.assumes_sgd()):
         raise UserError(
@@ -153,5 +153,5 @@ _STREAMS: dict[str, BatchOf] = {
 
 @functools.lru_cache(maxsize=32)
 def _permutation(seed: int, purpose: Purpose, size: int, *keys: int) -> torch.Tensor:
-    """Return the permutation of an epoch; kept, since a round with few steps needs a few batches of it."""
+    """Return the permutation of an epoch; cached, since a short round needs only a few of its batches."""
     return torch.randperm(size, generator=torch_generator(seed, purpose, *keys))

@@ -1,4 +1,4 @@
-"""The check for methods whose formulas hold for SGD only."""
+"""Checks for methods whose formulas hold for SGD only."""
 
 from common.errors import UserError
 from common.sections import OptimizerSection
@@ -16,15 +16,15 @@ def require_plain_sgd(optimizer: OptimizerSection, method: str, allow_clipping: 
     """
     if optimizer.name != "sgd":
         raise UserError(
-            f"'{method}' computes with steps of plain SGD, and optimizer.name is '{optimizer.name}':"
+            f"'{method}' assumes steps of plain SGD, but optimizer.name is '{optimizer.name}':"
             " set it to 'sgd'"
         )
     if optimizer.clip_norm > 0 and not allow_clipping:
-        raise UserError(f"'{method}' computes with unclipped gradients: set optimizer.clip-norm to 0")
+        raise UserError(f"'{method}' assumes unclipped gradients: set optimizer.clip-norm to 0")
 
 
 def require_own_clipping(optimizer: OptimizerSection, method: str) -> None:
-    """Refuse what would make steps of another length than a method that clips by itself computes.
+    """Refuse options that would change the length of the steps of a method that does its own clipping.
 
     Raises
     ------
@@ -39,12 +39,12 @@ def require_own_clipping(optimizer: OptimizerSection, method: str) -> None:
 
 
 def require_no_momentum(optimizer: OptimizerSection, method: str) -> None:
-    """Refuse local steps other than lr times the direction that a method makes of the gradient.
+    """Refuse local steps other than lr times the direction that the method computes from the gradient.
 
     Raises
     ------
     UserError
-        If the optimiser is not SGD, or has a momentum of its own.
+        If the optimiser is not SGD, or has momentum.
     """
     if optimizer.name != "sgd" or optimizer.parameters.get("momentum", 0.0) != 0:
         raise UserError(

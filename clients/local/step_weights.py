@@ -1,4 +1,4 @@
-"""How much of each local gradient is in a client's change: x - y = lr * sum_k a_k g_k."""
+"""The weights a_k of the local gradients in a client's change: x - y = lr * sum_k a_k g_k."""
 
 
 def step_weight_norm(
@@ -6,8 +6,8 @@ def step_weight_norm(
 ) -> float:
     """Return ||a||_1 for SGD (Wang et al. 2020, FedNova, section 4).
 
-    A unit gradient is fed at every step to the recursion of the solver: v <- momentum v + g, and for a
-    proximal term of weight mu, g <- g + mu (w - x). With neither it is the number of steps.
+    Found by feeding a unit gradient to the solver's recursion at every step: v <- momentum v + g, and for a
+    proximal term of weight mu, g <- g + mu (w - x). With neither, it is the number of steps.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Workers of threads that train clients side by side: each has a model of its own, the data are shared."""
+"""Workers for threads that train clients in parallel: each has its own model, the data are shared."""
 
 import functools
 import threading
@@ -14,7 +14,7 @@ _here = threading.local()
 
 
 def why_not_in_threads(worker: Worker) -> str:
-    """Return why clients have to be trained one after the other in a process; empty if they need not."""
+    """Return why clients cannot be trained in threads of one process; empty if they can."""
     if worker.runs_outside_code:
         return "code from outside the project takes part, which may draw from generators that threads share"
     if worker.config.model.individual_init:
@@ -27,9 +27,9 @@ def why_not_in_threads(worker: Worker) -> str:
 
 
 def thread_starts(worker: Worker, count: int) -> list[Callable[[], None]]:
-    """Return what each of `count` threads calls first, so that ``worker_of_thread`` is one of its own.
+    """Return the functions that `count` threads call first, to set each one's ``worker_of_thread``.
 
-    All models are made here: the threads may draw from no global generator.
+    All models are made here, since the threads must not draw from global generators.
     """
     if worker.config.model.sizes:
         for size in dict.fromkeys(parse_sizes(worker.model, worker.config.model.sizes)):
@@ -38,7 +38,7 @@ def thread_starts(worker: Worker, count: int) -> list[Callable[[], None]]:
 
 
 def worker_of_thread() -> Worker | None:
-    """Return the worker of the thread that asks, if it was given one."""
+    """Return the calling thread's worker, if it has one."""
     return getattr(_here, "worker", None)
 
 

@@ -35,15 +35,15 @@ from models.measures.evaluation import evaluation_mode
 def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -> Iterator[Batch]:
     """Yield the mini-batches of a client's budget: shuffled, augmented, normalised, on the device.
 
-    Every source of randomness is keyed by (seed, purpose, round, client), so that the result does not
-    depend on which worker runs the job, nor on what ran there before.
+    Every source of randomness is keyed by (seed, purpose, round, client), so the result does not depend on
+    which worker runs the job or on what ran there before.
 
     Parameters
     ----------
     client : Hooks
         Whose data.
     purpose : str
-        What the batches are for: empty for the round's training; others draw other batches.
+        What the batches are for: empty for the round's training. Each purpose draws different batches.
     local : LocalSection
         The budget and the batch size.
     """
@@ -99,7 +99,7 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
     Parameters
     ----------
     client : Hooks
-        Its hooks decide what is trained, and on which loss.
+        Its hooks decide what is trained and on which loss.
     purpose : str
         Empty for the round's training of the global model; see ``iterate_training_batches``.
     local : LocalSection, optional
@@ -108,7 +108,7 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
     Returns
     -------
     tuple[int, float]
-        Number of optimiser steps, and the loss averaged over the samples that were processed.
+        Number of optimiser steps, and the mean loss over the samples processed.
     """
     worker, params = client.worker, client.params
     local = local or client.budget
@@ -177,14 +177,14 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
 
 
 def seed_steps(client: Hooks, purpose: str) -> Callable[[int], None]:
-    """Seed what a model draws in its forward pass, for this client's steps of a purpose in this round.
+    """Seed the random numbers of the model's forward pass for this client, purpose and round.
 
-    Our own dropout layers draw from one generator of theirs, anything else from the global ones.
+    Our own dropout layers share one generator; anything else draws from the global ones.
 
     Returns
     -------
     callable
-        Seeds them for one local step of the run, whichever round it is in.
+        Seeds them for one local step of the run, whichever round that step is in.
     """
     worker, seed = client.worker, client.worker.config.seed
     if worker.dropout_layers:
@@ -208,23 +208,23 @@ def seed_steps(client: Hooks, purpose: str) -> Callable[[int], None]:
 
 
 def mixed_precision(device: torch.device, local: LocalSection) -> AbstractContextManager[object]:
-    """Return the context in which a training loss is computed: bfloat16 where that is safe, if asked for."""
+    """Return the context for computing a training loss: bfloat16 autocast if it is asked for and safe."""
     return autocast(device, local.precision)
 
 
 def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch) -> None:
-    """Let layers use the statistics of a batch; one sample has none, and the running ones serve."""
+    """Let layers use the statistics of the batch, or the running ones for a batch of a single sample."""
     for layer in batch_norm_layers:
         layer.train(len(batch) > 1)
 
 
 def _check_trains(client: Hooks, names: Collection[str], params: Tensors) -> None:
-    """Refuse a step of a method that trains a part which the model does not have, such as a body."""
+    """Refuse to train a part that the model does not have, such as a body."""
     if not any(name in params for name in names):
         config = client.worker.config
         raise UserError(
             f"method.name '{config.method.name}' has nothing to train in local step {client.num_steps + 1}:"
-            f" the part of the model that it trains then has no parameters in '{config.model.name}'; choose"
+            f" the part of the model trained in it has no parameters in '{config.model.name}'; choose"
             " another model or method"
         )
 
@@ -236,9 +236,9 @@ def _freeze_all_but(names: Collection[str], params: Tensors) -> None:
 
 @torch.no_grad()
 def _clip_gradients(params: Tensors, largest: float, optimizer: torch.optim.Optimizer) -> torch.Tensor:
-    """Clip the norm of the gradient, with ``clip-decay`` that of the gradient with weight decay.
+    """Clip the norm of the gradient; with ``clip-decay``, that of the gradient plus weight decay.
 
-    Return whether it was above `largest`.
+    Returns whether it was above `largest`.
     """
     decays = weight_decays(optimizer, params) if clips_decay(optimizer) else {}
     decayed = [
@@ -279,7 +279,7 @@ def full_loss(client: Hooks) -> float:
 
 
 def _shares_of_loss(client: Hooks) -> Iterator[torch.Tensor]:
-    """Yield what batches of all local data add to the mean loss, in evaluation mode."""
+    """Yield the contributions of the batches of all local data to the mean loss, in evaluation mode."""
     worker = client.worker
     batch_size = worker.config.evaluate.batch_size
     normalizer = client.normalizer("measurement", client.server_round)

@@ -1,4 +1,4 @@
-"""What a process keeps between jobs: the data on the device, the partition, one model and its optimiser."""
+"""What a process keeps between jobs: data on the device, the partition, one model and its optimiser."""
 
 import copy
 import functools
@@ -41,10 +41,10 @@ class Worker:
     config : Config
         The run's configuration.
     data_root : str
-        Folder of the data if the node has its own; empty for ``dataset.root``.
+        The node's own data folder; empty for ``dataset.root``.
     """
 
-    # What was loaded last and the copies that were made last, with the versions of the model's entries then.
+    # The last loaded section and the last snapshot, each with the versions of the model's entries then.
     _loaded: Mapping[str, torch.Tensor] | None = None
     _loaded_as: tuple[int, ...] = ()
     _copies: Tensors
@@ -72,13 +72,13 @@ class Worker:
         )
 
     def _adopt(self, model: nn.Module) -> None:
-        """Make a model with its initial weights the resident one."""
+        """Make a model, with its initial weights, the resident one."""
         self.model = model
         to_device(self.model, self.device, self.config.local.channels_last)
         if self.config.local.compile:
             self.model.compile()
         self.parameters: Tensors = dict(self.model.named_parameters())
-        # Constant tables that a model does not save do not travel either.
+        # Non-persistent buffers (constant tables) are not sent either.
         saved = self.model.state_dict()
         self.buffers: Tensors = {k: v for k, v in self.model.named_buffers() if k in saved}
         self.initial_state: Tensors = {name: value.detach().clone() for name, value in self.state.items()}
@@ -95,9 +95,9 @@ class Worker:
         self.global_evaluation: tuple[Tensors, Evaluation | torch.Tensor | dict[str, float]] | None = None
 
     def sized(self, size: str) -> "Worker":
-        """Return the worker with a resident sub-model of a size; it shares everything else with this one.
+        """Return the worker whose resident model is a sub-model of a size; all else is shared.
 
-        There is one per size, made when it is first asked for; the empty size is the whole model's.
+        There is one per size, created on first use; the empty size is the whole model.
         """
         if not size:
             return self
@@ -108,7 +108,7 @@ class Worker:
         return self._sized[size]
 
     def twin(self) -> "Worker":
-        """Return a worker with models of its own, as they were initially; data and partition are shared."""
+        """Return a worker with its own, newly initialised models; data and partition are shared."""
         twin = self._with_own_model()
         twin._sized = {size: worker._with_own_model() for size, worker in self._sized.items()}
         for worker in twin._sized.values():
@@ -129,7 +129,7 @@ class Worker:
 
     @functools.cached_property
     def optimizer_form(self) -> Tensors:
-        """What the optimiser keeps after a step, for names, shapes and dtypes."""
+        """The names, shapes and dtypes of the optimiser's state after a step; the values mean nothing."""
         return form_of_state(self.config.optimizer, self.parameters)
 
     def client_indices(self, client_id: int) -> npt.NDArray[np.int64]:
@@ -141,7 +141,7 @@ class Worker:
         return self._partition[client_id]
 
     def placed(self, received: Payload) -> Payload:
-        """Return the sections of a message on the device; those that are there are not copied."""
+        """Move the sections of a message to the device; those already there are not copied."""
         if all(value.device == self.device for values in received.values() for value in values.values()):
             return received
         return {
@@ -150,18 +150,18 @@ class Worker:
         }
 
     def holds(self, section: Tensors) -> bool:
-        """Return whether the resident model is as ``load`` has left it with this very section."""
+        """Return whether the resident model is unchanged since this very section was loaded."""
         return self._loaded is section and self._loaded_as == self._versions()
 
     def snapshot(self) -> Tensors:
-        """Return copies of the model's entries, not to be written to: the same ones until it changes."""
+        """Return read-only copies of the model's entries; the same ones until the model changes."""
         if self._copied_as != (versions := self._versions()):
             self._copies = {name: value.detach().clone() for name, value in self.state.items()}
             self._copied_as = versions
         return self._copies
 
     def has_trained(self) -> None:
-        """Note that the model may have changed: torch does not count what fused optimisers write."""
+        """Mark the model as changed: torch does not count the writes of fused optimisers."""
         self._trainings += 1
 
     def _versions(self) -> tuple[int, ...]:
@@ -171,7 +171,7 @@ class Worker:
 
     @functools.cached_property
     def loss(self) -> functools.partial[torch.Tensor]:
-        """What the section ``loss`` names, with its parameters."""
+        """The loss that the section ``loss`` names, with its parameters bound."""
         return chosen_function(LOSS, self.config.loss)
 
     @functools.cached_property
@@ -207,5 +207,5 @@ class Worker:
 
 @functools.lru_cache(maxsize=1)
 def get_worker(config: Config, data_root: str = "") -> Worker:
-    """Return this process's worker for a run; another run's worker is let go."""
+    """Return this process's worker for a run; a worker of another run is released."""
     return Worker(config, data_root)

@@ -1,1 +1,1 @@
-"""What a node does with a message: whose it is, what its client keeps, and each kind of job."""
+"""How a node handles a message: the client it is for, the state that the client keeps, each kind of job."""

@@ -15,14 +15,14 @@ _PARTITION, _COUNT = "partition-id", "num-partitions"
 def answer_each(
     message: Message, context: Context, num_places: int, answer: Callable[[Message, Context], Message]
 ) -> RecordDict:
-    """Answer a bundle of messages as the clients of this node; return the content of its reply.
+    """Answer a bundle of messages, each as one of this node's clients; return the content of the reply.
 
     Parameters
     ----------
     message : Message
         The bundle.
     context : Context
-        The node's; its state has the records of all of its clients.
+        The node's context; its state has the records of all of its clients.
     num_places : int
         How many clients the node serves (``resources.clients-per-node``): node i those from i * num_places.
     answer : callable
@@ -31,7 +31,7 @@ def answer_each(
     Raises
     ------
     RefusedMessageError
-        If it is no bundle for such a node.
+        If it is not a bundle for such a node.
     """
     try:
         contents = unpack(message.content, num_places)
@@ -52,7 +52,7 @@ def answer_each(
 
 
 def _as_client(context: Context, place: int, num_places: int) -> Context:
-    """Return the context of one of a node's clients: as if each were a node."""
+    """Return the context of one of a node's clients, as if it were a node by itself."""
     own, node = copy.copy(context), dict(context.node_config)
     if _PARTITION in node:
         node[_PARTITION] = int(node[_PARTITION]) * num_places + place

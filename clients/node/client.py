@@ -1,4 +1,4 @@
-"""The client of a node, built for a job with the state that it kept."""
+"""Builds the client of a node for a job, with the state that it kept."""
 
 from flwr.app import ConfigRecord, Context, Message
 
@@ -14,11 +14,11 @@ from common.records import MET, SIZE, config_record, to_payload
 
 
 class ForgottenStateError(Exception):
-    """The node has been started again since the server met it, and what its client kept is lost."""
+    """The node has restarted since the server first met it, and its client's state is lost."""
 
 
 def meet(context: Context) -> None:
-    """Note in a client's state that the server has met this node as it is."""
+    """Record in a client's state that the server has met this instance of the node."""
     context.state[MET] = ConfigRecord()
 
 
@@ -28,7 +28,7 @@ def make_client(context: Context, message: Message | None = None) -> Client:
     Raises
     ------
     ForgottenStateError
-        If it is to do a job with state that it does not have any more.
+        If the job needs state that the client has lost.
     """
     worker = worker_for(context, message)
     client = client_at(worker, method_of(worker.config), context)
@@ -38,7 +38,7 @@ def make_client(context: Context, message: Message | None = None) -> Client:
 
 
 def worker_for(context: Context, message: Message | None) -> Worker:
-    """Return what the jobs of a process have in common, with a model of the message's size."""
+    """Return this process's worker, with a model of the message's size."""
     config = config_of(context)
     worker = worker_of_thread() or get_worker(config, str(context.node_config.get("data-root", "")))
     if message is None:
@@ -64,7 +64,7 @@ def client_at(worker: Worker, method: Method, context: Context) -> Client:
 
 
 def check_remembers(client: Client, context: Context) -> None:
-    """Refuse a job of a client whose node has lost what it kept."""
+    """Refuse a job for a client whose node has lost its state."""
     is_kept = context.run_id == RUN_ID or MET in context.state  # nodes of our own Grids live as long as these
     if not is_kept and client.keeps_state():
         raise ForgottenStateError("the node has been started again and has lost what its client kept")

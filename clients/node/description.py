@@ -1,4 +1,4 @@
-"""What a node reports of itself before a run, and what it refuses to take part in."""
+"""What a node reports about itself before a run, and the runs in which it refuses to take part."""
 
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
@@ -13,7 +13,7 @@ from common.versions import own_versions
 
 
 def run_describe(message: Message, context: Context) -> RecordDict:
-    """Return which client this node is and what it holds."""
+    """Return which client this node is, and what data it holds."""
     client = make_client(context)
     _check_number(client, message)
     if client.NEEDS_CLASSES and client.worker.dataset.is_regression:
@@ -57,7 +57,7 @@ def run_describe(message: Message, context: Context) -> RecordDict:
 
 
 def _check_number(client: Client, message: Message) -> None:
-    """Refuse to be one of another number of clients than the server knows: the partition would differ."""
+    """Refuse a run with another number of clients than the server knows, as the partition would differ."""
     asked = int(config_record(message.content).get(NUM_CLIENTS, 0))  # type: ignore[arg-type]
     count = client.worker.config.clients.count
     if asked and asked != count:

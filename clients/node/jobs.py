@@ -1,4 +1,4 @@
-"""The jobs that a message may ask of a client: a function each, by the message's type."""
+"""The jobs that a message may ask a client to do: one function per message type."""
 
 from collections.abc import Callable, Mapping
 
@@ -32,7 +32,7 @@ from common.returned import check_returned
 
 
 def run_train(message: Message, context: Context) -> RecordDict:
-    """Train one client for one round and keep its state, unless that has gone bad."""
+    """Train one client for one round and keep its state, if that is finite."""
     client = make_client(context, message)
     sections, metrics = client.train(read_sections(message.content), config_record(message.content))
     return with_state(client, message, context, sections, metrics)
@@ -53,21 +53,21 @@ def with_state(
     metrics: Mapping[str, int | float],
     arrays: Mapping[int, Array] = NOT_MADE,
 ) -> RecordDict:
-    """Keep the state of a client that has done its job; return the content of the reply.
+    """Keep the state of a client that has done its job, and return the content of the reply.
 
     Parameters
     ----------
     sections, metrics : Payload, Mapping
         What the job returned.
     arrays : Mapping[int, Array]
-        Those of tensors that have been serialised already, as in ``common.records.to_record``.
+        Tensors that have been serialised already, as in ``common.records.to_record``.
 
     Raises
     ------
     UserError
         If the method keeps a section that it does not declare.
     FloatingPointError
-        If a value of the state is not finite: nothing is kept.
+        If a value of the state is not finite; nothing is kept then.
     """
     if undeclared := sorted(client.undeclared_state()):
         raise UserError(
@@ -101,19 +101,19 @@ def run_loss(message: Message, context: Context) -> RecordDict:
 
 
 def run_personal_model(message: Message, context: Context) -> RecordDict:
-    """Hand out the model by which this client predicts."""
+    """Return the model with which this client predicts."""
     client = make_client(context, message)
     own = client.own_model(read_sections(message.content), config_record(message.content))
     return RecordDict({ARRAYS: to_record(own)})
 
 
 def run_get_state(message: Message, context: Context) -> RecordDict:
-    """Hand out the client's state for a checkpoint."""
+    """Return the client's state, for a checkpoint."""
     return RecordDict(dict(context.state.array_records.items()))
 
 
 def run_set_state(message: Message, context: Context) -> RecordDict:
-    """Replace the client's state by that of a checkpoint."""
+    """Replace the client's state with that of a checkpoint."""
     client = make_client(context)
     client.check_state(read_sections(message.content))
     context.state.clear()

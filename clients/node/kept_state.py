@@ -1,9 +1,9 @@
-"""What a client keeps counts once the server has taken the reply that it came with.
+"""Two-step commit of client state: a new state counts once the server has taken the reply of its job.
 
-A reply may be lost, come too late, or be refused. Where a run continues all the same (``failures.policy =
-"drop"``), a client that kept the state of such a job would not agree with the server any more: SCAFFOLD's c
-would no longer be the mean of all c_i. So the state is put aside, and the next message, which names the
-replies that were not taken (``server.messages.taken_replies``), decides about it.
+A reply may be lost, late, or refused. If the run continues (``failures.policy = "drop"``), a client that kept
+the state of such a job would no longer agree with the server: SCAFFOLD's c would no longer be the mean of all
+c_i. So the new state is put aside, and the next message, which names the replies that were not taken
+(``server.messages.taken_replies``), decides whether it replaces the old one.
 """
 
 from flwr.app import ConfigRecord, Context, RecordDict
@@ -25,7 +25,7 @@ _PREFIX = f"{_ASIDE}::"
 
 
 def settle(state: RecordDict, content: RecordDict) -> None:
-    """Replace a client's state by what was put aside, unless a message says that its reply was lost."""
+    """Replace a client's state with the one put aside, unless a message says that its reply was lost."""
     if _ASIDE not in state:
         return
     reply = str(config_record(state, _ASIDE)[NUMBER])
@@ -33,7 +33,7 @@ def settle(state: RecordDict, content: RecordDict) -> None:
     lost = exchange is not None and reply in exchange[LOST]  # type: ignore[operator]
     del state[_ASIDE]
     kept = array_records(state)
-    for name in kept:  # what was put aside is the whole state: a section that is not in it was given up
+    for name in kept:  # the state put aside is complete: a section that is not in it was dropped
         if name.startswith(_PREFIX) or not lost:
             del state[name]
     for name, record in kept.items() if not lost else ():
@@ -42,7 +42,7 @@ def settle(state: RecordDict, content: RecordDict) -> None:
 
 
 def keep(context: Context, kept: Payload, client_id: int, content: RecordDict) -> None:
-    """Store a client's state after a job; put it aside if the message's server may not take the reply."""
+    """Store a client's state after a job; put it aside if the server may not take the reply."""
     exchange = _exchange(content)
     prefix = "" if exchange is None else _PREFIX
     for name in array_records(context.state) if exchange is None else ():

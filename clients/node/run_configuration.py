@@ -1,4 +1,4 @@
-"""The run configuration that a node was given, and which client the node is."""
+"""The run configuration that a node received, and which client the node is."""
 
 import functools
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.plugins import use_folders
 from common.sections import Value
 
-# The run configuration that this process was last given, and what it says.
+# The last run configuration that this process received, unparsed and parsed.
 _latest: list[tuple[Mapping[str, Value], Config]] = []
 
 
@@ -32,14 +32,14 @@ def parse_run_config(run_config: Mapping[str, Value]) -> Config:
 
 
 def forget_run() -> None:
-    """Let go of the data and the model that this process keeps for a run, before it begins another."""
+    """Release the data and the model that this process keeps for a run, before it starts another."""
     get_worker.cache_clear()
     _parse_config.cache_clear()
     _latest.clear()
 
 
 def config_of(context: Context) -> Config:
-    """Return the run's configuration as this node has it: it knows of how many nodes it is one."""
+    """Return the run's configuration for this node, which knows the number of nodes."""
     config = parse_run_config(context.run_config)
     if config.clients.count:
         return config

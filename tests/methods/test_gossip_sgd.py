@@ -198,5 +198,5 @@ def check_method(path: Path, method: str, keys: dict[str, Value]) -> None:
 
 @pytest.mark.parametrize("keys", [{"topology__name": "torus"}, {"topology__weights": "lazy-metropolis"}])
 def test_a_topology_of_a_method_with_a_server_is_refused(tmp_path: Path, keys: dict[str, Value]) -> None:
-    with pytest.raises(UserError, match="would have no effect: clients of 'fedavg' know the server alone"):
+    with pytest.raises(UserError, match="would have no effect: clients of 'fedavg' talk to the server only"):
         complete(small_config(tmp_path, **keys))

@@ -1,8 +1,8 @@
-"""Clients that do harm on purpose, found by file name: ``attack.name = "sign-flip"`` is ``sign_flip.py``.
+"""Byzantine (malicious) clients, found by file name: ``attack.name = "sign-flip"`` is ``sign_flip.py``.
 
 A module has a subclass of ``Attack``; its parameters, annotated class attributes, are what
-``attack.<parameter>`` may set. Attackers do their job as every client does, apart from the hooks below: what
-they report (losses, numbers of samples) is that of the job, and a method's own sections are left alone.
+``attack.<parameter>`` may set. Apart from the hooks below, attackers behave like any other client: they
+report true losses and numbers of samples, and do not change a method's own sections.
 """
 
 import functools
@@ -17,28 +17,28 @@ from common.records import Tensors
 
 
 class Attack:
-    """What an attacker changes; as it stands, nothing."""
+    """What an attacker changes; by default nothing."""
 
     def labels(self, targets: torch.Tensor, num_classes: int) -> torch.Tensor:
-        """Return what the attacker trains on instead of its targets, which are not written to.
+        """Return the targets that the attacker trains on; `targets` are not written to.
 
         Parameters
         ----------
         targets : torch.Tensor
-            Of a mini-batch: int64 classes, of which those below 0 are padding; or numbers.
+            Targets of a mini-batch: int64 classes, where negative ones are padding, or numbers (regression).
         num_classes : int
-            C; 0 where targets are numbers.
+            C; 0 if targets are numbers.
         """
         return targets
 
     def model(self, trained: Tensors, start: Tensors, generator: torch.Generator) -> Tensors:
-        """Return what the attacker sends for the entries that it trained; `start` are those it was sent."""
+        """Return what the attacker sends for the entries that it trained from `start`."""
         return dict(trained)
 
 
 @functools.lru_cache(maxsize=4)
 def attackers(config: Config) -> frozenset[int]:
-    """Return the clients that attack: a share of all, drawn once for the run."""
+    """Return the ids of the attackers: a fraction of all clients, drawn once for the run."""
     if config.attack.name == "none":
         return frozenset()
     count = round(config.attack.fraction * config.clients.count)

@@ -1,4 +1,4 @@
-"""Noisy updates (Chan et al., ICLR 2024, section 5.4 and figures 7, 24 and 25): no attack, but a fault."""
+"""Noisy updates (Chan et al., ICLR 2024, section 5.4 and figures 7, 24 and 25): a fault, not an attack."""
 
 from typing import Annotated
 

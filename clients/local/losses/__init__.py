@@ -1,10 +1,10 @@
 """Losses of a mini-batch, found by file name: ``loss.name = "focal"`` is ``focal.py`` here.
 
 A module has one function ``loss(logits, targets, *, ...)``, whose keyword parameters are what
-``loss.<parameter>`` may set; with a third parameter ``label_counts`` it is also given the client's training
-samples of each class. It returns the mean over samples, or over positions. Logits have the shape (samples,
-classes) or (samples, classes, positions), targets are int64 of shape (samples,) or (samples, positions);
-negative ones do not count.
+``loss.<parameter>`` may set; if it has a third parameter ``label_counts``, that is the client's number of
+training samples per class. It returns the mean over samples, or over positions. Logits have the shape
+(samples, classes) or (samples, classes, positions), targets are int64 of shape (samples,) or (samples,
+positions); negative ones do not count.
 """
 
 import functools
@@ -22,9 +22,9 @@ def loss_of(loss: functools.partial[torch.Tensor], count_labels: Callable[[], to
     Parameters
     ----------
     loss : partial
-        What the section ``loss`` names, with its parameters (``Worker.loss``).
+        The loss function with its parameters bound (``Worker.loss``).
     count_labels : callable
-        Counts the client's training samples by class; asked for if the loss depends on it.
+        Counts the client's training samples by class; called only if the loss needs the counts.
     """
     if _takes_label_counts(loss.func):
         return functools.partial(loss, label_counts=count_labels())

@@ -14,8 +14,8 @@ def loss(
 ) -> torch.Tensor:
     """Return the mean of -(1 - p_y)^gamma log p_y over samples (Lin et al. 2017, Eq. 4).
 
-    Both factors are found in log space: log p_y from the label's score, log(1 - p_y) from the others', so
-    that neither vanishes, nor its gradient, where the scores are far apart.
+    Both factors are computed in log space: log p_y from the label's score, log(1 - p_y) from the others', so
+    that neither they nor their gradients vanish where the scores are far apart.
     """
     scores, labels = samples(logits, targets)
     exact = torch.promote_types(scores.dtype, torch.float32)

@@ -27,7 +27,7 @@ def loss(
 def margins(counts: torch.Tensor, largest: float) -> torch.Tensor:
     """Return margins proportional to n_c^(-1/4), the largest being `largest` (Cao et al. 2019, Eq. 12).
 
-    A class without samples has none; nothing asks for its margin.
+    A class without samples has margin 0, which is never used.
     """
     by_class = torch.where(counts > 0, counts.double().clamp(min=1) ** -0.25, 0.0)
     return (by_class * (largest / by_class.max())).float()

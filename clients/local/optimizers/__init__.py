@@ -1,8 +1,8 @@
 """Local optimisers, found by file name: ``optimizer.name = "lars"`` is ``lars.py`` here.
 
 A module has one function ``build(parameters, learning_rate, *, ...)``, which returns a PyTorch optimiser; its
-keyword parameters are what ``optimizer.<parameter>`` may set. With ``ELEMENTWISE = True`` in the module the
-optimiser steps every element by itself, so that several clients' tensors may be stepped as one
+keyword parameters are what ``optimizer.<parameter>`` may set. ``ELEMENTWISE = True`` in the module declares
+that the optimiser's steps are elementwise, so that several clients' tensors may be stacked
 (``runtime.stack``).
 """
 
@@ -37,12 +37,12 @@ def make_optimizer(parameters: Iterable[torch.Tensor], section: OptimizerSection
 
 
 def optimizer_parameters(section: OptimizerSection) -> Mapping[str, Any]:
-    """Return the parameters of the run's optimiser that are set, by name (``weight_decay``)."""
+    """Return the optimiser parameters that the run sets, by name (``weight_decay``)."""
     return chosen_function(OPTIMIZER, section).keywords
 
 
 def weight_decays(optimizer: torch.optim.Optimizer, params: Tensors) -> dict[str, float]:
-    """Return the weight decay that an optimiser gives each parameter, by name."""
+    """Return the weight decay that an optimiser applies to each parameter, by name."""
     decays = {
         id(param): group.get("weight_decay", 0.0)
         for group in optimizer.param_groups
@@ -52,24 +52,24 @@ def weight_decays(optimizer: torch.optim.Optimizer, params: Tensors) -> dict[str
 
 
 def clips_decay(optimizer: torch.optim.Optimizer) -> bool:
-    """Return whether gradients are clipped with the weight decay that the optimiser adds to them."""
+    """Return whether gradients are clipped together with the optimiser's weight decay."""
     return any(group.get("clip_decay", False) for group in optimizer.param_groups)
 
 
 def reset_optimizer(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Make the worker's optimiser new for the next job: no momentum, and the round's learning rate."""
+    """Reset the worker's optimiser for the next job: empty state, and the round's learning rate."""
     optimizer.state.clear()
     set_learning_rate(optimizer, learning_rate)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Take the next steps at this rate."""
+    """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, params: Tensors) -> Tensors:
-    """Return what an optimiser keeps of each parameter: ``<quantity>/<name>`` → a copy of the tensor."""
+    """Return an optimiser's state: ``<quantity>/<parameter>`` → a copy of the tensor."""
     return {
         f"{quantity}{_OF}{name}": value.detach().clone()
         for name, param in params.items()
@@ -79,12 +79,12 @@ def optimizer_state(optimizer: torch.optim.Optimizer, params: Tensors) -> Tensor
 
 
 def parameter_of(key: str) -> str:
-    """Return the parameter that an entry of ``optimizer_state`` is of."""
+    """Return the name of the parameter to which an entry of ``optimizer_state`` belongs."""
     return key.partition(_OF)[2]
 
 
 def form_of_state(section: OptimizerSection, params: Tensors) -> Tensors:
-    """Return what ``optimizer_state`` has after a step: names, shapes and dtypes; the values mean nothing."""
+    """Return the form of ``optimizer_state`` after a step: names, shapes, dtypes; the values mean nothing."""
     tried = {
         name: param.detach().clone().requires_grad_(param.requires_grad) for name, param in params.items()
     }
@@ -97,7 +97,7 @@ def form_of_state(section: OptimizerSection, params: Tensors) -> Tensors:
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, params: Tensors, state: Tensors) -> None:
-    """Give a new optimiser what ``optimizer_state`` returned, in copies."""
+    """Load copies of what ``optimizer_state`` returned into a new optimiser."""
     for key, value in state.items():
         quantity, _, name = key.partition(_OF)
         optimizer.state[params[name]][quantity] = value.clone()

@@ -1,4 +1,4 @@
-"""Optimisers that step with vector operations over lists of tensors: a few kernels for all of them."""
+"""Optimisers that step lists of tensors with torch's foreach operations: a few kernels for all of them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,11 +17,11 @@ def scale_(tensors: Sequence[torch.Tensor], factors: torch.Tensor) -> None:
 
 
 class ForeachOptimizer(torch.optim.Optimizer):
-    """Makes the step of a group for all of its parameters at once, in ``_step``."""
+    """Steps all parameters of a group at once, in ``_step``."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Make one step; parameters without a gradient stay as they are, and so does what is kept of them."""
+        """Make one step; parameters without a gradient, and their state, do not change."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -12,11 +12,11 @@ Exclude = Literal["none", "norm-bias"]
 def parameter_groups(
     parameters: Iterable[torch.Tensor], weight_decay_exclude: Exclude, clip_decay: bool = False
 ) -> Groups:
-    """Return one group of all parameters, or those of normalisations and biases in one of their own.
+    """Return one group of all parameters, or a second one for normalisation parameters and biases.
 
     These are the parameters with fewer than two dimensions. Their group has no weight decay, and the
-    layer-wise optimisers do not scale its rate. With `clip_decay` the norm of the gradient is clipped with
-    the weight decay that the optimiser adds to it.
+    layer-wise optimisers do not scale its rate. With `clip_decay` it is the norm of the gradient plus the
+    optimiser's weight decay that is clipped.
     """
     parameters = list(parameters)
     if weight_decay_exclude == "none":

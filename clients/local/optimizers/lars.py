@@ -15,19 +15,19 @@ class LARS(ForeachOptimizer):
     """SGD with momentum whose rate is scaled for every tensor w with gradient g (Algorithm 1 of the paper).
 
     lam = trust ||w|| / (||g|| + wd ||w|| + eps), or 1 if a norm is zero;
-    v <- momentum v + lr lam (g + wd w); w <- w - v. The rate is inside the buffer, as in the paper, so that
-    steps that are under way keep the rate that they were made with.
+    v <- momentum v + lr lam (g + wd w); w <- w - v. The rate is inside the buffer, as in the paper, so the
+    momentum of earlier steps keeps the rate of those steps.
 
     Parameters
     ----------
     params : iterable
         Tensors or groups of them. A group with ``adapt = False`` is not scaled: lam is 1.
     lr : float
-        Global rate; with the default trust coefficient useful ones are of order 1 to 30.
+        Global rate; with the default trust coefficient, useful values are about 1 to 30.
     momentum, weight_decay : float
-        Of the steps; the decay is added to the gradient, and counts in the norm of the denominator.
+        As in SGD; the decay is added to the gradient, and enters the denominator of lam.
     trust_coefficient : float, default 0.001
-        How much of its own norm a tensor may move by in a step of rate 1.
+        The fraction of its own norm by which a tensor may move in a step of rate 1.
     eps : float, default 0
         Added to the denominator.
     """

@@ -1,4 +1,4 @@
-"""Train messages answered together, whatever a message is."""
+"""Answers train messages together; generic in what a message is."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class Answers(Generic[Ticket, Reply]):
     prepare : callable
         Returns a ticket's client, ready to train; it may raise.
     conclude : callable
-        Makes the reply of a client that has trained, given the ticket, the client, and what it has come to.
+        Makes the reply of a client that has trained, given the ticket, the client and its `Outcome`.
     alone : callable
-        Answers a ticket by itself, whatever was done for it before.
+        Answers a ticket by itself, from the beginning.
     say : callable
-        Takes the reason for which clients are trained one by one.
+        Is given the reason why clients are trained one by one.
     """
 
     prepare: Callable[[Ticket], Client]
@@ -63,7 +63,7 @@ class Answers(Generic[Ticket, Reply]):
                 yield self.alone(group[0].ticket)
 
     def _stacked(self, jobs: Sequence[Job[Ticket]]) -> Iterator[Reply]:
-        """Answer as a stack, or one by one if that fails: then the one at fault has the error."""
+        """Answer as a stack, or one by one if that fails, so that the client at fault has the error."""
         left = {id(job): job.ticket for job in jobs}
         try:
             for job, outcome in trained(jobs):

@@ -1,4 +1,4 @@
-"""The attributes of several clients, and hooks that are called for all of them at once."""
+"""Stacks the attributes of several clients, and calls hooks for all of them at once."""
 
 import contextlib
 import functools
@@ -40,9 +40,9 @@ _NOT_STACKED = frozenset(OF_ONE_CLIENT + OF_ENGINE)
 
 
 class Signatures:
-    """Says whose attributes can be stacked, of clients that live as long as this does.
+    """Finds which clients' attributes can be stacked; the clients must live as long as this object.
 
-    Most attributes are the same objects for all of them, and are looked at once.
+    Most attributes are the same objects for all clients, and are examined only once.
     """
 
     def __init__(self) -> None:
@@ -63,14 +63,14 @@ class Signatures:
 
 
 def attributes(client: Hooks) -> list[str]:
-    """Return the names of what hooks of a client may read and assign."""
+    """Return the names of the attributes that a client's hooks may read and assign."""
     return [name for name in vars(client) if name not in _NOT_STACKED]
 
 
 class Attributes:
     """Calls hooks for all clients of a stack at once.
 
-    Inside ``torch.func.vmap`` the attributes of a stand-in are those of any one client, so that a hook
+    Inside ``torch.func.vmap`` the attributes of a stand-in look like those of a single client, so a hook
     computes what it computes for one. What it assigns is kept.
 
     Parameters
@@ -81,9 +81,9 @@ class Attributes:
     Attributes
     ----------
     stand_in : Client
-        Outside of a hook only what the engine sets is defined.
+        Outside a hook, only the attributes that the engine sets are defined.
     size : int
-        Clients that are left.
+        Number of clients that are still training.
     """
 
     def __init__(self, clients: Sequence[Hooks]) -> None:
@@ -110,7 +110,7 @@ class Attributes:
                 raise NotStackableError(f"its attribute '{name}' is a {template.kind}")
 
     def _of_leaves(self, leaves: Sequence[Any]) -> Tree:
-        """Return what stands for leaves of several clients."""
+        """Return the template for the leaves of several clients."""
         first = leaves[0]
         if isinstance(first, torch.optim.Optimizer) and not first.state:
             return self._of_optimizers(first)
@@ -121,7 +121,7 @@ class Attributes:
         return Slot(len(self._values) - 1)
 
     def _of_optimizers(self, first: torch.optim.Optimizer) -> Tree:
-        """Return a new optimiser that steps attributes of the stack, if it is like the worker's."""
+        """Return a new optimiser for attributes of the stack, if it is of the same kind as the worker's."""
         params = [param for group in first.param_groups for param in group["params"]]
         is_known = type(first).__mro__[1] is type(self._worker.optimizer).__mro__[1]
         if not is_known or any(id(param) not in self._slot_of for param in params):
@@ -139,18 +139,18 @@ class Attributes:
         arguments: Any,
         rows: Rows,
     ) -> tuple[Any, torch.Tensor | None]:
-        """Return what a hook returns for each client, stacked, and the logits that it noted.
+        """Return a hook's results for all clients, stacked, and the logits that it recorded.
 
         Parameters
         ----------
         hook : callable
-            Is given the stand-in, and the parameters and arguments of one client.
+            Called with the stand-in, and the parameters and arguments of one client.
         params, buffers : Tensors
             Stacked; they are the model's while the hook runs.
         arguments : tensors
             Stacked.
         rows : slice or Tensor
-            Which clients of the stack these are of.
+            The clients of the stack to which these belong.
         """
         values = [value[rows] for value in self._values]
         versions = [value._version for value in values]
@@ -177,7 +177,7 @@ class Attributes:
         return result, noted[0] if noted else None
 
     def forward(self, params: Tensors, buffers: Tensors, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the model's output for each client, stacked: no hook has a part in it.
+        """Return the model's output for each client, stacked, without calling a hook.
 
         Parameters
         ----------
@@ -198,7 +198,7 @@ class Attributes:
         return outputs
 
     def plain(self, hook: Callable[[Any], Any], params: Tensors) -> Any:
-        """Return what a hook returns that is called once, with the stacked tensors of all clients."""
+        """Call a hook once, with the stacked tensors of all clients, and return its result."""
         client = self.stand_in
         client.params = params
         for name, template in self._templates.items():
@@ -210,7 +210,7 @@ class Attributes:
                 vars(client).pop(name, None)
 
     def drop(self, clients: Sequence[Hooks], left: int) -> None:
-        """Give clients at the end of the stack what hooks have assigned, and keep the first `left` rows."""
+        """Hand the last clients of the stack what hooks have assigned, and keep the first `left` rows."""
         stepped = {int(name) for made in self._optimizers for name in made.leaves}
         changed = self._changed | {name for name, slots in self._slots.items() if stepped & set(slots)}
         for row, client in enumerate(clients, start=left):
@@ -227,7 +227,7 @@ class Attributes:
 
     @contextlib.contextmanager
     def _in_model(self, tensors: Tensors) -> Iterator[None]:
-        """Let the resident model have other parameters and buffers."""
+        """Temporarily replace the resident model's parameters and buffers."""
         kept = []
         for name, value in tensors.items():
             for members, key in self._owners[name]:
@@ -240,7 +240,7 @@ class Attributes:
                 members[key] = value
 
     def _take_back(self, values: list[torch.Tensor]) -> dict[str, list[torch.Tensor]]:
-        """Return the tensors of the attributes that a hook has assigned, and note their form."""
+        """Return the tensors of the attributes that a hook has assigned, and record their form."""
         found: dict[str, list[torch.Tensor]] = {}
         self._assigned = {}
         for name, value in vars(self.stand_in).items():
@@ -250,7 +250,7 @@ class Attributes:
         return found
 
     def _keep_written(self, values: list[torch.Tensor], versions: list[int], rows: Rows) -> None:
-        """Take over what hooks have written into tensors."""
+        """Keep what hooks have written into tensors in place."""
         for name, slots in self._slots.items():
             for slot in slots:
                 if values[slot]._version != versions[slot]:
@@ -259,7 +259,7 @@ class Attributes:
                         self._values[slot][rows] = values[slot]
 
     def _keep(self, assigned: dict[str, list[torch.Tensor]], rows: Rows) -> None:
-        """Take over what hooks have assigned."""
+        """Keep what hooks have assigned."""
         for name, tensors in assigned.items():
             slots, template = self._slots.get(name, []), self._assigned[name]
             if isinstance(rows, torch.Tensor):
@@ -280,14 +280,14 @@ class Attributes:
     def _with_rows(
         self, new: torch.Tensor, slots: Sequence[int], index: int, rows: torch.Tensor
     ) -> torch.Tensor:
-        """Return a stacked tensor some of whose rows are new."""
+        """Return a stacked tensor with some of its rows replaced."""
         whole = self._values[slots[index]].clone() if slots else new.new_zeros(self.size, *new.shape[1:])
         whole[rows] = new.detach()
         return whole
 
 
 def _slotted(name: str, tensors: list[torch.Tensor], leaf: Any) -> Tree:
-    """Replace a tensor that a hook has assigned by a slot."""
+    """Replace a tensor that a hook has assigned with a slot."""
     if isinstance(leaf, torch.Tensor):
         tensors.append(leaf)
         return Slot(len(tensors) - 1)
@@ -297,7 +297,7 @@ def _slotted(name: str, tensors: list[torch.Tensor], leaf: Any) -> Tree:
 
 
 def _owners(model: nn.Module) -> _Owners:
-    """Return where the model has each parameter and buffer: dictionaries of modules, and keys in them."""
+    """Return where the model stores each parameter and buffer: a module's dictionary, and the key in it."""
     if model not in _found:
         named = {id(value): name for name, value in (*model.named_parameters(), *model.named_buffers())}
         owners: _Owners = {}

@@ -18,18 +18,18 @@ PADDING = -100  # the target that cross-entropy leaves out
 
 @dataclass(frozen=True)
 class Part:
-    """Mini-batches of clients that have the same number of samples in a step, or are padded to it.
+    """Mini-batches of one step that have the same number of samples, or are padded to it.
 
     Attributes
     ----------
     rows : slice or Tensor
-        Which clients of the stack.
+        The clients of the stack to which they belong.
     sizes : list of int
-        How many samples each of them has.
+        Number of samples of each client.
     inputs, targets, labels, indices : Tensor
         As in `Batch`, with a dimension of clients before that of samples.
     is_padded : bool
-        Whether there are samples that do not count; their target and label is `PADDING`.
+        Whether there are padding samples, whose target and label are `PADDING`.
     """
 
     rows: slice | torch.Tensor
@@ -42,7 +42,7 @@ class Part:
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        """What a hook is given, stacked: in the order of the parameters of `Batch`."""
+        """The stacked tensors for a hook, in the order of the parameters of `Batch`."""
         return self.inputs, self.targets, self.indices, self.labels
 
 
@@ -52,12 +52,12 @@ class StackedBatches:
     Parameters
     ----------
     clients : sequence of Hooks
-        Whose data.
+        The clients, which have the data.
     budgets : sequence of LocalSection
-        Each one's budget.
+        Each client's budget.
     pads : bool
-        Whether smaller mini-batches of a step are padded to the largest; otherwise clients with equal sizes
-        make up parts.
+        Whether to pad the mini-batches of a step to the largest; otherwise clients with equal sizes form
+        parts.
     """
 
     def __init__(self, clients: Sequence[Hooks], budgets: Sequence[LocalSection], pads: bool) -> None:
@@ -85,7 +85,7 @@ class StackedBatches:
             yield part(rows, [sizes[row] for row in chosen], [made[row] for row in chosen])
 
     def _rows(self, sizes: list[int]) -> list[slice | torch.Tensor]:
-        """Return which clients make up parts."""
+        """Return the clients of each part."""
         if self._pads or len(set(sizes)) == 1:
             return [slice(0, len(sizes))]
         device = self._worker.device

@@ -1,4 +1,4 @@
-"""The round of several clients together: what each does by itself, and the steps that they make as one."""
+"""One round of several clients: what each does by itself, and the steps that they make together."""
 
 import functools
 import time
@@ -24,18 +24,18 @@ class Job(Generic[Ticket]):
     Parameters
     ----------
     client : Client
-        After ``prepare``: what is resident is what it begins with.
+        After ``prepare``: the resident model is the one from which it starts.
     ticket : object
-        What hands it the reply.
+        Identifies the message that is answered.
 
     Attributes
     ----------
     start : Tensors
-        The parameters and buffers that it begins with.
+        The parameters and buffers from which it starts.
     budget : LocalSection
         Its local budget.
     steps : int
-        How many steps that is.
+        The number of steps of this budget.
     """
 
     def __init__(self, client: Client, ticket: Ticket) -> None:
@@ -50,7 +50,7 @@ class Job(Generic[Ticket]):
 
 
 def grouped(jobs: Iterable[Job[Ticket]]) -> list[list[Job[Ticket]]]:
-    """Return the jobs that make stacks, in the order of their first ones."""
+    """Group jobs into stacks, in the order of the first job of each."""
     groups: dict[Any, list[Job[Ticket]]] = {}
     signatures = Signatures()
     for job in jobs:
@@ -59,10 +59,10 @@ def grouped(jobs: Iterable[Job[Ticket]]) -> list[list[Job[Ticket]]]:
 
 
 def trained(jobs: Sequence[Job[Ticket]]) -> Iterator[tuple[Job[Ticket], Outcome]]:
-    """Train a stack and yield each job with what its client has come to.
+    """Train a stack and yield each job with its client's outcome.
 
     If the method has an ``end_round``, the client's model and optimiser are the resident ones until the next
-    is asked for.
+    job is asked for.
     """
     started = time.perf_counter()
     worker = jobs[0].client.worker
@@ -85,7 +85,7 @@ def trained(jobs: Sequence[Job[Ticket]]) -> Iterator[tuple[Job[Ticket], Outcome]
 
 
 def _stacked(values: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return tensors stacked along a first dimension: most often all are one and the same."""
+    """Return tensors stacked along a first dimension; often all are the same object."""
     first = values[0]
     if all(value is first for value in values):
         return first.expand(len(values), *first.shape).contiguous()
@@ -93,7 +93,7 @@ def _stacked(values: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _signature(client: Client, signatures: Signatures) -> Any:
-    """Return what clients of a stack have in common, in addition to the form of their attributes."""
+    """Return a value that is equal for clients that may share a stack."""
     kept = client.initial_optimizer()
     counts = {key: float(value) for key, value in kept.items() if key.startswith(COUNT)}
     rates = tuple(client.step_rates(client.step_budget)) if client.worker.varies_by_step else ()

@@ -1,4 +1,4 @@
-"""Values of several clients as one: tensors are stacked, what is the same for all stays as it is."""
+"""Merges the values of several clients: tensors are stacked, what is the same for all stays as it is."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ _HASHABLE = frozenset(PLAIN) - {set}
 
 @dataclass(frozen=True)
 class Slot:
-    """A leaf that is a tensor of each client: which of the stacked ones."""
+    """A leaf that is a tensor for each client; says which of the stacked tensors it is."""
 
     index: int
 
 
 @dataclass(frozen=True)
 class Withheld:
-    """A leaf that a stack has no one value for."""
+    """A leaf without a single value for the whole stack."""
 
     kind: str
 
@@ -49,8 +49,8 @@ def signature(tree: Tree) -> Any:
 def merged(trees: Sequence[Tree], of_leaves: Callable[[Sequence[Tree]], Tree]) -> Tree:
     """Return one tree for those of several clients with equal signatures.
 
-    Leaves that are one and the same object, or plain and equal, stay. For others there is what `of_leaves`
-    returns; one that is `Withheld` makes the whole tree so.
+    Leaves that are the same object, or equal plain values, stay. Others become what `of_leaves` returns; one
+    that is `Withheld` makes the whole tree `Withheld`.
     """
     first = trees[0]
     if all(tree is first for tree in trees) or isinstance(first, PLAIN):
@@ -64,7 +64,7 @@ def merged(trees: Sequence[Tree], of_leaves: Callable[[Sequence[Tree]], Tree]) -
 
 
 def children(tree: Tree) -> list[Tree]:
-    """Return what a container holds; nothing of a leaf."""
+    """Return the elements of a container; a leaf has none."""
     if isinstance(tree, functools.partial):
         return [*tree.args, *tree.keywords.values()]
     if isinstance(tree, dict):
@@ -73,7 +73,7 @@ def children(tree: Tree) -> list[Tree]:
 
 
 def rebuilt(tree: Tree, values: Sequence[Tree]) -> Tree:
-    """Return a container like `tree` that holds other values."""
+    """Return a container like `tree` with other values."""
     if isinstance(tree, dict):
         return dict(zip(tree, values, strict=True))
     if isinstance(tree, functools.partial):
@@ -94,7 +94,7 @@ def mapped(tree: Tree, function: Callable[[Tree], Tree]) -> Tree:
 
 
 def is_filled(template: Tree, tree: Tree, values: Sequence[torch.Tensor]) -> bool:
-    """Return whether a tree still is its template with these values in its slots."""
+    """Return whether a tree is still its template with these values in the slots."""
     if isinstance(template, Slot):
         return tree is values[template.index]
     if isinstance(template, dict | list | tuple | functools.partial):
@@ -133,10 +133,10 @@ def has_form(template: Tree, other: Tree) -> bool:
 
 
 def placed(template: Tree, slots: Sequence[int]) -> Tree:
-    """Return a template whose slots are others: number i becomes slots[i]."""
+    """Return a template with renumbered slots: i becomes slots[i]."""
     return mapped(template, lambda leaf: Slot(slots[leaf.index]) if isinstance(leaf, Slot) else leaf)
 
 
 def _is_alike(one: Tree, other: Tree) -> bool:
-    """Return whether two containers are of one type, with the same keys."""
+    """Return whether two containers have the same type and keys."""
     return type(one) is type(other) and (not isinstance(one, dict) or list[Any](one) == list[Any](other))

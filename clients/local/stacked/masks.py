@@ -1,4 +1,4 @@
-"""Dropout in a stack: every client's masks are those that it draws by itself."""
+"""Dropout in a stack: every client has the masks that it would draw if it trained alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +17,9 @@ class StackedDraws:
     Attributes
     ----------
     clients : sequence of int
-        Which clients the forward pass at hand is of.
+        The clients of the current forward pass.
     sizes : sequence of int
-        How many samples each of them has; further ones are padding, for which nothing is drawn.
+        Number of samples of each; any further ones are padding, for which nothing is drawn.
     """
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
@@ -28,7 +28,7 @@ class StackedDraws:
         self.sizes: Sequence[int] = ()
 
     def __call__(self, like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-        """Return numbers of the shape that one client's have."""
+        """Return numbers of the shape of a single client's."""
         result: torch.Tensor = _Draw.apply(like.detach(), self, tuple(shape))
         return result
 
@@ -42,7 +42,7 @@ class StackedDraws:
 
 
 class _Draw(torch.autograd.Function):
-    """Numbers that ``vmap`` batches: they depend on nothing but the client's generator."""
+    """Random numbers that ``vmap`` batches by client: they depend on the client's generator alone."""
 
     @staticmethod
     def forward(like: torch.Tensor, draws: StackedDraws, shape: tuple[int, ...]) -> torch.Tensor:

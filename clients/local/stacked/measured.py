@@ -1,4 +1,4 @@
-"""What stacked training measures: loss, hits and clipping of each client."""
+"""Metrics of stacked training: loss, correct predictions and clipping of each client."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from datasets.noise.label_noise import expected_loss
 
 
 class StackedMetrics:
-    """What the steps of a round measure for each client of a stack: as `TrainingMetrics`, and the mean loss.
+    """Metrics over the steps of a round for each client of a stack: `TrainingMetrics`, and the mean loss.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class StackedMetrics:
 
     @torch.no_grad()
     def add(self, part: Part, losses: torch.Tensor, logits: torch.Tensor | None) -> None:
-        """Take in a step of some clients."""
+        """Add a step of some clients."""
         self._rows.append(part.rows)
         self._sizes.append(part.sizes)
         self._losses.append(losses.detach())
@@ -73,11 +73,11 @@ class StackedMetrics:
         self._of_logits.append((part.rows, sums))
 
     def add_clipping(self, is_clipped: torch.Tensor) -> None:
-        """Take note whose gradient was clipped in a step: of the first clients."""
+        """Record which of the first clients had a clipped gradient in a step."""
         self._clipped.append(is_clipped)
 
     def hand_out(self, clients: Sequence[Hooks], steps: Sequence[int]) -> list[float]:
-        """Give clients what was measured of them; return their mean losses."""
+        """Hand each client its metrics; return their mean losses."""
         sizes = self._by_client(
             (rows if isinstance(rows, slice) else rows.cpu(), torch.tensor(sizes))
             for rows, sizes in zip(self._rows, self._sizes, strict=True)

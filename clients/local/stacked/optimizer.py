@@ -9,7 +9,7 @@ import torch
 from clients.local.optimizers import clips_decay, set_learning_rate, weight_decays
 from common.records import Tensors
 
-COUNT = "step"  # what optimisers call their count of steps, which is one number for a whole stack
+COUNT = "step"  # the optimisers' name for their step count, which is one number for the whole stack
 
 
 class StackedOptimizer:
@@ -18,18 +18,18 @@ class StackedOptimizer:
     Parameters
     ----------
     template : torch.optim.Optimizer
-        The worker's, whose steps must be elementwise.
+        The worker's optimiser, whose steps must be elementwise.
     resident : Tensors
-        The parameters that it has.
+        The parameters that it steps.
     leaves : Tensors
-        Those of the stack by the same names.
+        The stack's parameters, by the same names.
 
     Attributes
     ----------
     optimizer : torch.optim.Optimizer
-        Of the kind of `template`.
+        Of the same kind as `template`.
     leaves : Tensors
-        What it steps.
+        The parameters that it steps.
     """
 
     def __init__(self, template: torch.optim.Optimizer, resident: Tensors, leaves: Tensors) -> None:
@@ -44,9 +44,9 @@ class StackedOptimizer:
         self._decays = weight_decays(template, resident) if clips_decay(template) else {}
 
     def load(self, states: Sequence[Tensors]) -> None:
-        """Begin with what each client's optimiser begins with: ``<quantity>/<name>`` → value.
+        """Load the state with which each client's optimiser starts: ``<quantity>/<name>`` → value.
 
-        Counts of steps must be the same for all clients.
+        Step counts must be the same for all clients.
         """
         for key in states[0]:
             quantity, _, name = key.partition("/")
@@ -56,7 +56,7 @@ class StackedOptimizer:
             )
 
     def state_of(self, row: int) -> Tensors:
-        """Return what is kept of one client's parameters: ``<quantity>/<name>`` → value."""
+        """Return the state of one client's parameters: ``<quantity>/<name>`` → value."""
         return {
             f"{quantity}/{name}": value.clone() if quantity == COUNT else value[row]
             for name, leaf in self.leaves.items()
@@ -65,7 +65,7 @@ class StackedOptimizer:
         }
 
     def narrow(self, new: Tensors) -> None:
-        """Step other leaves from now on, which are the first rows of the ones before."""
+        """Continue with other leaves, which are the first rows of the previous ones."""
         renamed = {id(leaf): new[name] for name, leaf in self.leaves.items()}
         for group in self.optimizer.param_groups:
             group["params"] = [renamed[id(leaf)] for leaf in group["params"]]
@@ -84,7 +84,7 @@ class StackedOptimizer:
 
     @torch.no_grad()
     def clip(self, largest: float) -> torch.Tensor:
-        """Clip the norm of each client's gradient; return whose was above `largest`."""
+        """Clip the norm of each client's gradient; return which clients' were above `largest`."""
         grads = {name: leaf.grad for name, leaf in self.leaves.items() if leaf.grad is not None}
         decayed = {name: decay for name, decay in self._decays.items() if decay and name in grads}
         self._add(decayed, grads, 1)

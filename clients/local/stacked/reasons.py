@@ -15,7 +15,7 @@ class NotStackableError(Exception):
 
 
 def check_stackable(worker: Worker) -> None:
-    """Refuse what is known beforehand to give other results in a stack.
+    """Refuse what is known in advance to give different results in a stack.
 
     Raises
     ------
@@ -42,6 +42,6 @@ def check_stackable(worker: Worker) -> None:
 
 
 def is_elementwise(section: OptimizerSection) -> bool:
-    """Return whether an optimiser declares that it steps every element of a tensor by itself."""
+    """Return whether an optimiser declares that its steps are elementwise."""
     module = sys.modules[chosen_function(OPTIMIZER, section).func.__module__]
     return bool(getattr(module, "ELEMENTWISE", False))

@@ -1,6 +1,6 @@
-"""The one client whose hooks are called for all of a stack: an instance of the method's class.
+"""The client whose hooks are called for a whole stack: an instance of a subclass of the method's class.
 
-What has no one value for the stack raises `NotStackableError` when a hook asks for it.
+An attribute without a single value for the stack raises `NotStackableError` when a hook reads it.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ OF_ENGINE = (
     "finite_steps",
 )  # fmt: skip
 
-# What of a worker is the same for all clients. The rest is the resident model's, which is none of a stack's.
+# Attributes of a worker that are the same for all clients. The rest belongs to the resident model.
 _SHARED = (
     "config", "dataset", "device", "train", "model", "normalizer", "metrics", "initial_state", "loss",
     "dropout_layers", "batch_norm_layers", "own_generators", "runs_outside_code",
@@ -31,7 +31,7 @@ _SHARED = (
 
 
 class SharedWorker:
-    """A worker of which hooks see only what is the same for all clients."""
+    """A worker that shows hooks only what is the same for all clients."""
 
     def __init__(self, worker: Worker) -> None:
         for name in _SHARED:
@@ -45,25 +45,25 @@ class SharedWorker:
 
 
 class PaddedBatch:
-    """A mini-batch some of whose samples are padding: only ``gradient_at`` may look into it."""
+    """A mini-batch with padding samples, which only ``gradient_at`` may read."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
 
     def __getattr__(self, name: str) -> Any:
-        """Refuse to show samples that are none."""
+        """Refuse to show padding as samples."""
         if name.startswith("__"):
             raise AttributeError(name)
         raise NotStackableError("a hook looks into mini-batches, which a stack has padded to one size")
 
 
 class StandIn:
-    """What a stand-in does otherwise than a client; it comes before the method's class.
+    """What a stand-in does differently from a client; precedes the method's class in its bases.
 
     Attributes
     ----------
     step_rate : float
-        Learning rate of the step at hand.
+        Learning rate of the current step.
     """
 
     step_rate = 0.0
@@ -77,7 +77,7 @@ class StandIn:
         raise NotStackableError(f"a hook uses '{name}', which has no one value for a stack of clients")
 
     def gradient_at(self, params: Tensors, batch: Any) -> Tensors:
-        """Return the gradient of the loss of `batch` at `params`; running statistics are left as they are."""
+        """Return the gradient of the loss of `batch` at `params`; running statistics do not change."""
         batch = batch._batch if isinstance(batch, PaddedBatch) else batch
         worker = self.worker
 
@@ -116,5 +116,5 @@ def spare_statistics(layers: Sequence[torch.nn.Module]) -> Iterator[None]:
 
 @functools.lru_cache(maxsize=64)
 def stand_in_class(method: Callable[..., Any]) -> Any:
-    """Return the class of stand-ins for the clients of a method's class."""
+    """Return the stand-in class for a method's class."""
     return type(f"Stacked{method.__name__}", (StandIn, method), {})  # type: ignore[arg-type]

@@ -23,21 +23,21 @@ from common.sections import LocalSection
 
 
 class StackedTraining:
-    """Spends the round's budgets of clients with equal signatures.
+    """The local steps of one round of clients with equal signatures.
 
     Parameters
     ----------
     clients : sequence of Hooks
         After ``begin_round``; `in_order` sorts them.
     budgets : sequence of LocalSection
-        That of each.
+        Each client's budget.
     state : Tensors
-        The parameters and buffers that each begins with, stacked in the same order.
+        The parameters and buffers with which each starts, stacked in the same order.
 
     Attributes
     ----------
     clients : list of Hooks
-        By number of steps, most first, so that those that are still training are the first rows.
+        By descending number of steps, so that those that are still training are the first rows.
     """
 
     def __init__(self, clients: Sequence[Hooks], budgets: Sequence[LocalSection], state: Tensors) -> None:
@@ -104,16 +104,16 @@ class StackedTraining:
         return self._metrics.hand_out(self.clients, self.steps)
 
     def optimizer_state(self, row: int) -> Tensors:
-        """Return what the optimiser has kept of one client's parameters: ``<quantity>/<name>`` → value.
+        """Return the optimiser's state of one client's parameters: ``<quantity>/<name>`` → value.
 
-        For methods that have an ``end_round``: no other asks for it.
+        Only for methods with an ``end_round``; no others need it.
         """
         return self._kept[row]
 
     # Before the steps.
 
     def _rates(self) -> list[float]:
-        """Return the learning rate of every step; that of the signature, which all clients share."""
+        """Return the learning rate of every step; all clients share it, as part of their signature."""
         client, count = self.clients[0], self.steps[0]
         if not self.worker.varies_by_step:
             return [client.learning_rate] * count
@@ -123,7 +123,7 @@ class StackedTraining:
         return rates
 
     def _seeds(self) -> Callable[[int], None]:
-        """Key every client's dropout; return what does so for a step."""
+        """Return the function that seeds every client's dropout for a step."""
         worker = self.worker
         if not worker.dropout_layers:
             return lambda step: None
@@ -144,7 +144,7 @@ class StackedTraining:
     # A step.
 
     def _narrow(self, left: int) -> None:
-        """Keep the first clients only; the others are done."""
+        """Keep only the first clients; the others are done."""
         done = self._attributes.size
         if left == done:
             return
@@ -168,7 +168,7 @@ class StackedTraining:
                 leaf.requires_grad_(name in names)
 
     def _add_gradients(self, part: Part) -> None:
-        """Give the leaves the gradients of some clients."""
+        """Set the leaves' gradients for some of the clients."""
         rows = part.rows
         leaves, buffers = self._leaves, self._buffers
         if isinstance(rows, torch.Tensor):
@@ -198,7 +198,7 @@ class StackedTraining:
     def _losses(
         self, leaves: Tensors, buffers: Tensors, part: Part
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return each client's loss, and the logits if they are known."""
+        """Return each client's loss, and the logits if they were recorded."""
         if not self._is_plain:
             return self._attributes.call(_loss, leaves, buffers, part.tensors, part.rows)
         logits = self._attributes.forward(leaves, buffers, part.inputs)
@@ -208,7 +208,7 @@ class StackedTraining:
 
     @torch.no_grad()
     def _correct(self, leaves: Tensors, buffers: Tensors, part: Part) -> None:
-        """Replace gradients by the method's."""
+        """Replace the gradients with the method's corrected ones."""
         params = {name: leaf.detach() for name, leaf in leaves.items()}
         grads = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
 

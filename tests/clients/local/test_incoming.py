@@ -105,7 +105,7 @@ def test_a_model_that_is_not_ours_is_refused(job: str, model: Tensors, context: 
 @pytest.mark.parametrize(
     ("entries", "reason"),
     [
-        ({"server_round": "1"}, "server-round = '1', which has to be a whole number"),
+        ({"server_round": "1"}, "server-round = '1', which must be a whole number"),
         ({"server_round": -1}, "server-round = -1"),
         ({"server_round": True}, "server-round = True"),
         ({"server_round": 10**15}, "server-round = 1000000000000000"),
@@ -113,8 +113,8 @@ def test_a_model_that_is_not_ours_is_refused(job: str, model: Tensors, context: 
         ({"local_steps": 2.5}, "local-steps = 2.5"),
         ({"local_steps": -4}, "local-steps = -4"),
         ({"first_step": b"\x80\x04"}, "first-step = b'"),
-        ({"one_batch": "x" * 10**6}, "which has to be true or false"),
-        ({"size": 3}, "size = 3, which has to be a text"),
+        ({"one_batch": "x" * 10**6}, "which must be true or false"),
+        ({"size": 3}, "size = 3, which must be a string"),
         ({"size": "../../etc"}, "size = '../../etc', which is no size of this run"),
         ({"size": "999999999"}, "which is no size of this run"),
     ],
@@ -217,7 +217,7 @@ def test_a_section_that_does_not_fit_is_refused(job: str, model: Tensors, contex
         assert reason in refusal(job, records, context)
     records = content(model)
     records["momentum"] = to_record(good)
-    assert "the section 'momentum', which the method's clients do not take" in refusal(job, records, context)
+    assert "the section 'momentum', which clients of this method do not" in refusal(job, records, context)
 
 
 def test_a_section_that_training_needs_has_to_be_there(model: Tensors, context: Context) -> None:

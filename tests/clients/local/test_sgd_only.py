@@ -13,7 +13,7 @@ CLIPPED: dict[str, Value] = {"optimizer__clip_norm": 1.0}
 @pytest.mark.parametrize("keys", OTHERS)
 @pytest.mark.parametrize("method", ["scaffold", "fednova"])
 def test_other_optimizers_are_refused(method: str, keys: dict[str, Value], run_small: Runner) -> None:
-    with pytest.raises(UserError, match=rf"'{method}' computes with steps of plain SGD.*set it to 'sgd'"):
+    with pytest.raises(UserError, match=rf"'{method}' assumes steps of plain SGD.*set it to 'sgd'"):
         run_small(method__name=method, **keys)
 
 
