@@ -20,23 +20,24 @@ from strategies._virtual_clock import OnVirtualClock
 
 
 class A2CiD2(Decentralised, OnVirtualClock):
-    """Asynchronous gossip of pairs, with a second model x~ per worker into which x flows and back.
+    """Asynchronous pairwise gossip, with a second model x~ per worker that continuously mixes with x.
 
     Between events dx = eta (x~ - x) dt and dx~ = eta (x - x~) dt. A worker's local steps add y - x_start to
     its x and x~ when they are done. Neighbours average at the times of a Poisson process: with m = x_i - x_j,
-    x_i <- x_i - m / 2 and x~_i <- x~_i - a m, and j the other way. eta = 1 / (2 sqrt(chi_1 chi_2)) and a =
-    sqrt(chi_1 / chi_2) / 2; without ``accelerated`` eta = 0 and a = 1/2, plain asynchronous gossip. A worker
-    averages ``communication_rate`` times per virtual second in the mean, while it computes. A round ends
-    before the first job arrives that was begun in it, and has the averagings up to its last arrival.
+    x_i <- x_i - m / 2 and x~_i <- x~_i - a m, and likewise for j with -m. eta = 1 / (2 sqrt(chi_1 chi_2)) and
+    a = sqrt(chi_1 / chi_2) / 2; without ``accelerated`` eta = 0 and a = 1/2, plain asynchronous gossip. A
+    worker averages ``communication_rate`` times per virtual second on average, while it computes. A round
+    ends before the arrival of the first job that was started in it, and has the averagings up to its last
+    arrival.
 
     Attributes
     ----------
     now, next_pair : float
-        Virtual seconds at the end of the last round, and of the next averaging.
+        Virtual seconds at the end of the last round, and at the next averaging.
     in_flight : list of list
-        A heap of [virtual time of arrival, worker, round that it began in].
+        A heap of [virtual time of arrival, worker, round in which its job started].
     others, begun : Stack
-        x~ of all workers, and the models with which their jobs in flight began; `workers` has x.
+        x~ of all workers, and the models from which their jobs in flight started; `workers` has x.
     """
 
     TRANSIENT: ClassVar[tuple[str, ...]] = (
@@ -62,14 +63,14 @@ class A2CiD2(Decentralised, OnVirtualClock):
         self.in_flight: list[list[float | int]] = []
         self.others: Stack = {}
         self.begun: Stack = {}
-        self.arrivals: list[tuple[float, int, int]] = []  # time, worker, round that it began in
+        self.arrivals: list[tuple[float, int, int]] = []  # time, worker, round in which its job started
         self.pairs: PairEvents | None = None
         self.eta, self.share = 0.0, 0.5
         self._before, self._num_averagings = 0.0, 0
         self._speeds: ClientSpeeds | None = None
 
     def check_topology(self, topology: Topology, method: str) -> None:
-        """Refuse links of one direction, over which pairs cannot average."""
+        """Refuse one-way links, over which pairs cannot average."""
         if len(topology.links) > 1 or (topology.links[0] != topology.links[0].T).any():
             raise UserError(
                 f"'{method}' averages pairs: topology.name must have the same links in all rounds, in both"
@@ -87,13 +88,13 @@ class A2CiD2(Decentralised, OnVirtualClock):
             self.eta, self.share = 1 / (2 * math.sqrt(chi_1 * chi_2)), math.sqrt(chi_1 / chi_2) / 2
 
     def num_working(self) -> int:
-        """Return that all workers work all the time."""
+        """Return the number of workers: all of them always work."""
         return self.num_clients
 
     # Who arrives.
 
     def cohort(self, server_round: int) -> list[int]:
-        """Let the clock run while jobs of earlier rounds arrive; return the workers, ascending."""
+        """Advance the clock while jobs of earlier rounds arrive; return their workers, ascending."""
         assert self.pairs is not None
         if not self.in_flight:
             self.next_pair = self.pairs.gap(0)
@@ -114,18 +115,18 @@ class A2CiD2(Decentralised, OnVirtualClock):
         self.num_started += 1
 
     def begin(self, model: Tensors) -> None:
-        """Let x, x~ and all jobs begin with one model."""
+        """Set x, x~ and the starting point of all jobs to `model`."""
         super().begin(model)
         self.others, self.begun = ({k: v.clone() for k, v in self.workers[ARRAYS].items()} for _ in range(2))
 
     def sent(self) -> dict[str, Stack]:
-        """Return the models with which the jobs in flight began."""
+        """Return the models from which the jobs in flight started."""
         return {ARRAYS: self.begun}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send what each worker began with; to it, it is the round that follows the one in which it began."""
+        """Send each worker the model from which its job started; for it, the round is the one after that."""
         began = {worker: number for _, worker, number in self.arrivals}
         for message in super().configure_train(server_round, arrays, config, grid):
             number = began[self._clients[message.metadata.dst_node_id]] + 1
@@ -137,7 +138,7 @@ class A2CiD2(Decentralised, OnVirtualClock):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Replay the round; without any reply too, since workers average with each other all the same."""
+        """Replay the round, even without any reply, since workers average with each other regardless."""
         arrays, metrics = super().aggregate_train(server_round, replies)
         if arrays is None:
             model = self.update({ARRAYS: self.global_model}, server_round)
@@ -174,7 +175,7 @@ class A2CiD2(Decentralised, OnVirtualClock):
             self.next_pair += self.pairs.gap(self.num_pairs)
 
     def measures(self, models: Stack, server_round: int) -> dict[str, float]:
-        """Return in addition the round's time and averagings, and the bytes of these."""
+        """Add the round's virtual time, and the number of averagings and their bytes."""
         return {
             **super().measures(models, server_round),
             "peer_bytes": 2.0 * self._num_averagings * self.bytes_of_worker,

@@ -14,9 +14,9 @@ from strategies._run_facts import RunFacts
 class AFL(ClientWeights):
     """x <- sum_k lambda_k y_k; lambda <- the nearest point of the simplex to lambda + gamma F.
 
-    F_k is the loss of the x that was sent on client k's data; lambda starts at n_k / n, or at 1 / K with
-    ``weighting = "uniform"``. The paper has all clients in every round and one step. In a smaller cohort
-    lambda is normalised (all weigh the same if theirs are 0) and the F of absent clients count as 0;
+    F_k is the loss on client k's data of the x that was sent; lambda starts at n_k / n, or at 1 / K with
+    ``weighting = "uniform"``. In the paper all clients take part in every round, with one step. In a smaller
+    cohort lambda is normalised (to equal weights if all are 0), and F_k of absent clients counts as 0.
     metrics.csv has ``lambda_max``.
     """
 
@@ -30,7 +30,7 @@ class AFL(ClientWeights):
         self.losses: dict[str, float] = {}
 
     def setup(self, run: RunFacts) -> None:
-        """Begin with the clients' weights in the mean; a checkpoint replaces them."""
+        """Set lambda to the clients' weights in the objective; a checkpoint replaces them."""
         super().setup(run)
         sizes = run.num_examples.double()
         weights = torch.ones_like(sizes) if self.weighting == "uniform" else sizes
@@ -43,7 +43,7 @@ class AFL(ClientWeights):
         return weights if any(weights) else [1.0] * len(weights)
 
     def prepare(self, sections: Payload) -> Payload:
-        """Take note of the client's loss."""
+        """Record the client's loss."""
         self.losses[str(self.client)] = float(sections["loss"]["at-start"])
         return {ARRAYS: sections[ARRAYS]}
 
@@ -58,7 +58,7 @@ class AFL(ClientWeights):
 
 
 def nearest_in_simplex(point: torch.Tensor) -> torch.Tensor:
-    """Return the point with entries of at least 0 and sum 1 that is nearest (Euclidean), float64."""
+    """Return the Euclidean projection onto the probability simplex, in float64."""
     descending = point.double().sort(descending=True).values
     counts = torch.arange(1, len(point) + 1, dtype=torch.float64)
     excess = (descending.cumsum(0) - 1) / counts

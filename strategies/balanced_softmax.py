@@ -1,4 +1,4 @@
-"""The server half of balanced softmax: sends clients the number of samples of each class in total.
+"""Balanced softmax's server half: sends clients the total number of samples of each class.
 
 arXiv:2007.10740, arXiv:2007.07314.
 """
@@ -11,16 +11,16 @@ from strategies.fedavg import FedAvg
 
 
 class BalancedSoftmax(FedAvg):
-    """FedAvg that sends the class counts of all clients together, if ``prior`` is ``global``."""
+    """FedAvg that also sends the class counts summed over all clients, if ``prior`` is ``global``."""
 
     prior: Literal["local", "global"] = "local"
 
     def shows_labels(self) -> str:
-        """Say that all clients' counts are added up."""
+        """Return how: the server sums all clients' counts."""
         return "with method.prior = 'global'" if self.prior == "global" else ""
 
     def leaks(self, config: Config) -> str:
-        """Say that all clients learn these counts."""
+        """Return how: all clients learn these counts."""
         if self.prior == "local":
             return ""
         return "method.prior = 'global', for which all clients learn the exact class counts: use 'local'"

@@ -21,12 +21,12 @@ _GRADIENTS = "class-gradients"
 
 
 class CReFF(FedAvg):
-    """Learns features of every class that have the clients' gradients, and re-trains the head on them.
+    """Learns federated features for every class, to match the clients' gradients; re-trains the head on them.
 
     The global model is the averaged body with the re-trained head; clients train from the averaged head,
-    which travels with it (Algorithm 1). Features start as normal noise and are kept from round to round.
-    They are matched row by row of the head's weight, by 1 - cos, to the mean over the clients that hold the
-    class.
+    which is sent with it (Algorithm 1). Features start as normal noise and are kept between rounds. Their
+    gradients are matched to the mean over the clients that hold the class, by 1 - cos for each row of the
+    head's weight.
     """
 
     SECTIONS = frozenset({ARRAYS, _GRADIENTS})
@@ -50,7 +50,7 @@ class CReFF(FedAvg):
         self.seen = torch.zeros(0, dtype=torch.bool)
 
     def shows_labels(self) -> str:
-        """Say that gradients come by class."""
+        """Return how: clients send gradients by class."""
         return "whose clients send gradients for the classes that they hold"
 
     def broadcast(self, server_round: int) -> Payload:
@@ -60,7 +60,7 @@ class CReFF(FedAvg):
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Let all clients that hold a class count alike for its gradients."""
+        """Weight all clients that hold a class equally in its gradients."""
         if name == _GRADIENTS:
             average.add(section, 1.0)
         else:
@@ -105,7 +105,7 @@ class CReFF(FedAvg):
 
 
 def feature_gradients(features: torch.Tensor, labels: torch.Tensor, head: Tensors) -> torch.Tensor:
-    """Return the gradient of each class's mean cross-entropy in the head's weight: (labels, classes, d).
+    """Return the gradient of each class's mean cross-entropy in the head's weight, (labels, classes, d).
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def feature_gradients(features: torch.Tensor, labels: torch.Tensor, head: Tensor
     labels : torch.Tensor
         int64, (labels,): the class of each group of features.
     head : Tensors
-        The weight, (classes, d), and perhaps the bias.
+        The weight, (classes, d), and the bias if there is one.
     """
     errors = _logits(features, head).softmax(dim=-1)
     errors = errors - F.one_hot(labels, errors.shape[-1])[:, None]
@@ -134,7 +134,7 @@ def match_features(
     steps: int,
     learning_rate: float,
 ) -> torch.Tensor:
-    """Return features after gradient steps on the distance of their gradients to the targets."""
+    """Return features after gradient steps on the distance between their gradients and the targets."""
     features = features.clone().requires_grad_()
     for _ in range(steps):
         with torch.enable_grad():

@@ -8,7 +8,7 @@ from strategies.fedavg import FedAvg
 
 
 class Episode(FedAvg):
-    """Averages the cohort's gradients at the global model before a round, and the models after it."""
+    """Averages the cohort's gradients at the global model before a round, and its models after the round."""
 
     TRANSIENT = (*FedAvg.TRANSIENT, "gradient")
     SECTIONS = frozenset({ARRAYS, "gradient"})
@@ -19,7 +19,7 @@ class Episode(FedAvg):
         self.gradient: Tensors = {}
 
     def prelude_clients(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
-        """Ask the cohort for its gradients."""
+        """Ask the cohort for gradients."""
         return cohort
 
     def on_prelude(self, means: Payload, weight: float) -> None:

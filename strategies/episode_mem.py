@@ -4,4 +4,4 @@ from strategies.scaffold import Scaffold
 
 
 class EpisodeMem(Scaffold):
-    """G is the mean of all L_i and follows their changes; ``initialise`` asks all clients for a first one."""
+    """Tracks G, the mean of all L_i, from their changes; ``initialise`` asks all clients for a first L_i."""

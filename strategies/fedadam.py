@@ -11,7 +11,7 @@ class FedAdam(AdaptiveFedAvg):
     """v <- beta2 v + (1 - beta2) Delta^2.
 
     ``flower_bias_correction`` multiplies the rate of round t by sqrt(1 - beta2^(t+1)) / (1 - beta1^(t+1)), as
-    Flower's FedAdam does; the paper corrects nothing.
+    Flower's FedAdam does; the paper has no bias correction.
     """
 
     flower_bias_correction: bool = False

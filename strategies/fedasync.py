@@ -21,11 +21,11 @@ class FedAsync(Asynchronous):
         self._stale = 0
 
     def before_reply(self, reply: Message) -> None:
-        """Look up how old the model is that the client began with."""
+        """Look up the staleness of the model from which the client started."""
         self._stale = self.staleness_of(reply)
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
-        """Mix the one reply of the round into the model; counters are the reply's."""
+        """Mix the round's single reply into the model; counters are the reply's."""
         share, old = self.mixing * self.discount(self._stale), self.global_model
         return {
             name: (1 - share) * old[name].double() + share * new if new.is_floating_point() else new

@@ -40,9 +40,9 @@ class FedAvg(Strategy):
 
     x <- sum_i p_i y_i with p_i = n_i / sum_j n_j over the clients of the round, or p_i = 1 / |S| with
     ``weighting = "uniform"``. A method subclasses this in ``strategies/<method>.py``; its parameters are
-    annotated class attributes with a default. Whatever a strategy keeps in its attributes is checkpointed.
+    annotated class attributes with a default. All attributes of a strategy are checkpointed.
 
-    It addresses every node that the given Grid shows; participation is decided before.
+    It addresses every node that the given Grid shows; the cohort has been chosen already.
     """
 
     TRANSIENT: ClassVar[tuple[str, ...]] = (
@@ -58,23 +58,23 @@ class FedAvg(Strategy):
         "round_metrics",
     )
     PAST_MODELS: ClassVar[tuple[str, ...]] = ()
-    """Attributes that hold global models of earlier rounds, whose values were checked then."""
-    SECTIONS = frozenset({ARRAYS})  # of a reply; privacy covers the model alone
+    """Attributes that hold global models of earlier rounds, which were checked for divergence then."""
+    SECTIONS = frozenset({ARRAYS})  # of a reply; privacy.* covers the model only
     EXAMPLE: ClassVar[dict[str, Value]] = {}
-    """Keys of a small run that shows the method, as ``Client.EXAMPLE``."""
+    """Keys of a small example run of the method, as ``Client.EXAMPLE``."""
     NEEDS: ClassVar[Mapping[str, Needs]] = {}
-    """Parameter → what else gives it an effect; where that is missing it is refused."""
+    """Parameter → what it needs to have an effect; without that, setting it is an error."""
     UNUSED: ClassVar[Mapping[str, str]] = {}
-    """Keys that have no effect with the method → why; they are refused if they are set to anything."""
+    """Key that has no effect with the method → why; setting it is an error."""
     TAKES_SIZES: ClassVar[bool] = False
     """Whether the method is for clients with models of several sizes."""
     TRAINS_EXITS: ClassVar[bool] = False
     """Whether its clients train early exits."""
     REMARK_ON_PRIVACY: ClassVar[str] = ""
-    """What a person should know of the method with ``privacy.*``."""
+    """What users should know about the method with ``privacy.*``."""
 
     weighs_replies: bool
-    """Whether ``weight`` decides what a reply counts."""
+    """Whether replies are weighted by ``weight``."""
 
     weighting: Literal["examples", "uniform"] = "examples"
     privacy_clip_norm = 0.0  # no parameter: ``privacy`` sets and adapts it
@@ -94,7 +94,7 @@ class FedAvg(Strategy):
         self.round_metrics: dict[str, float] = {}
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint has to keep: all attributes but functions and those in ``TRANSIENT``."""
+        """Return the state for checkpoints: all attributes except functions and those in ``TRANSIENT``."""
         return data_of({name: value for name, value in vars(self).items() if name not in self.TRANSIENT})
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -103,12 +103,12 @@ class FedAvg(Strategy):
 
     @property
     def label_counts(self) -> torch.Tensor:
-        """What the clients hold, int64, (clients, classes).
+        """The clients' label counts, int64, (clients, classes).
 
         Raises
         ------
         UserError
-            If they do not report it.
+            If clients do not report them.
         """
         if self._label_counts is None:
             raise UserError(_labels_needed(f"{type(self).__name__}, which asks for them"))
@@ -142,11 +142,11 @@ class FedAvg(Strategy):
             raise UserError(_labels_needed(f"method.name '{name}', {reason}"))
 
     def measures_changes(self) -> bool:
-        """Return whether more than the mean of the clients' models counts: how far they went, or in what."""
+        """Return whether the method uses the clients' changes, not only the mean of their models."""
         return False
 
     def shows_labels(self) -> str:
-        """Return how the method would show the server which labels clients hold; empty if it would not."""
+        """Return how the method reveals the clients' labels to the server; empty if it does not."""
         return ""
 
     def not_private(self) -> str:
@@ -155,14 +155,14 @@ class FedAvg(Strategy):
         return f"whose clients send '{extra[0]}' in addition to the model" if extra else ""
 
     def leaks(self, config: Config) -> str:
-        """Return by what, in addition to its change, one client's data would reach others or the model.
+        """Return how, other than by its change, a client's data would reach other clients or the model.
 
-        The noise of ``privacy.*`` then has no epsilon; empty if there is nothing.
+        The noise of ``privacy.*`` then has no epsilon; empty if there is no such way.
         """
         return ""
 
     def divergence_advice(self, config: Config) -> Iterable[str]:
-        """Return sentences on what of this method makes runs diverge, and what helps."""
+        """Return sentences on what in this method may make runs diverge, and what helps."""
         return ()
 
     def setup(self, run: RunFacts) -> None:
@@ -171,26 +171,26 @@ class FedAvg(Strategy):
         self.seed, self._label_counts, self.client_examples = run.seed, run.label_counts, run.num_examples
 
     def initial_model(self, model: Tensors, seed: int) -> Tensors:
-        """Return the model that the run starts from, given the configured one with its initial weights."""
+        """Return the model from which the run starts, given the configured one with its initial weights."""
         return model
 
     def variants(self, model: Tensors) -> dict[str, Tensors]:
-        """Return further global models to evaluate centrally: name → the entries that differ from `model`."""
+        """Return further global models for central evaluation: name → entries that differ from `model`."""
         return {}
 
     def cohort(self, server_round: int) -> list[int] | None:
-        """Return the clients of a round if the method chooses them; None leaves that to the scheme."""
+        """Return the round's clients if the method chooses them; None: the participation scheme does."""
         return None
 
     def num_working(self) -> int:
-        """Return how many clients work at the same time, if a round has only some of them; 0: all of a round.
+        """Return the number of clients that work concurrently; 0 if these are the round's clients.
 
-        ``failures.max-fraction`` is a fraction of these.
+        ``failures.max-fraction`` is a fraction of this number.
         """
         return 0
 
     def prelude_clients(self, server_round: int, cohort: Sequence[int]) -> Sequence[int]:
-        """Return the clients that run ``Client.prelude`` before a round; none as a rule."""
+        """Return the clients that run ``Client.prelude`` before a round; by default none."""
         return ()
 
     def on_prelude(self, means: Payload, weight: float) -> None:
@@ -204,16 +204,16 @@ class FedAvg(Strategy):
         return {}
 
     def weight(self, metrics: MetricRecord) -> float:
-        """Return the weight of a reply; a participation scheme that corrects its bias changes it."""
+        """Return the weight of a reply; a participation scheme that corrects its bias adjusts it."""
         return float(entries(metrics).get(PARTICIPATION_WEIGHT, 1.0)) * self.client_weight(metrics)
 
     def weight_of(self, reply: Message) -> float:
-        """Return the weight of a reply that is still to be reduced, for what sees replies as they pass."""
+        """Return the weight of a reply before it is aggregated, for code that observes passing replies."""
         self.before_reply(reply)
         return self.weight(metrics_record(reply.content))
 
     def client_weight(self, metrics: MetricRecord) -> float:
-        """Return what the client weighs in the objective, 1 or n_i, however it came to take part."""
+        """Return the client's weight in the objective, 1 or n_i, not corrected for participation."""
         return 1.0 if self.weighting == "uniform" else float(metrics["num-examples"])  # type: ignore[arg-type]
 
     def prelude_weight(self, metrics: MetricRecord) -> float:
@@ -221,41 +221,41 @@ class FedAvg(Strategy):
         return self.weight(metrics)
 
     def prepare(self, sections: Payload) -> Payload:
-        """Return what of one reply is averaged: its sections, or some made from them."""
+        """Return the sections to average for one reply: its own, or others computed from them."""
         return sections
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
-        """Return the next global model from the averaged sections of the replies, which are in float64."""
+        """Return the next global model, given the averaged sections of the replies in float64."""
         return averages[ARRAYS]
 
     def before_reply(self, reply: Message) -> None:
-        """Look up what the reply's weight and reduction need, such as whose it is; counts nothing.
+        """Look up what the weight and the aggregation of a reply need, such as its client.
 
-        Called before a reply is prepared and averaged, and also by ``weight_of``.
+        Called before a reply is prepared and averaged, and also by ``weight_of``: it must not count replies.
         """
 
     def trained_from(self, reply: Message, sent: Tensors) -> Tensors:
-        """Return the model that a client's training began with; by itself the one that it was sent."""
+        """Return the model from which a client's training started; by default the one that it was sent."""
         return sent
 
     def bytes_on_the_clock(self, client: int, server_round: int, num_bytes: int) -> float:
-        """Return the bytes that a client's job moves on the virtual clock.
+        """Return the bytes that a client's job transfers on the virtual clock.
 
-        `num_bytes` are those of its messages here, both ways.
+        `num_bytes` is the size of its actual messages, both ways.
         """
         return num_bytes
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Add a section of the reply at hand, called `name`, to its average."""
+        """Add the section `name` of the current reply to its average."""
         average.add(section, self.weight(metrics))
 
     def build_messages(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
-        """Return one message with this content per node of the Grid."""
+        """Return one message with this content for each node of the Grid."""
         return new_messages(content, message_type, grid.get_node_ids())
 
-    # What hooks may use.
+    # Helpers for hooks.
 
     @property
     def total_weight(self) -> float:
@@ -263,7 +263,7 @@ class FedAvg(Strategy):
         return float(self.num_clients if self.weighting == "uniform" else self.client_examples.sum())
 
     def as_trained(self, section: Tensors) -> Tensors:
-        """Return a section with the model's trainable entries in its precision; what is missing is zero."""
+        """Return a section's trainable entries in the model's precision; missing ones are zero."""
         model = {name: self.global_model[name] for name in self.parameter_names}
         return {name: section.get(name, torch.zeros_like(x)).to(x.dtype) for name, x in model.items()}
 
@@ -286,7 +286,7 @@ class FedAvg(Strategy):
             total += weight
             for name, section in to_payload(reply.content).items():
                 sections.setdefault(name, WeightedAverage()).add(section, weight)
-        if sections:  # of a prelude that has failed everywhere the run says so
+        if sections:  # if all preludes have failed, the run reports it
             self.on_prelude({name: average.result() for name, average in sections.items()}, total)
 
     # Flower's interface.
@@ -294,7 +294,7 @@ class FedAvg(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Build one message per client of the round; all carry the same records."""
+        """Build one message per client of the round; all have the same records."""
         self.global_model = to_tensors(arrays)
         others = self.broadcast(server_round)
         check_returned(others, f"what {type(self).__name__}.broadcast returns")
@@ -306,7 +306,7 @@ class FedAvg(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Reduce the replies one by one, in the order given."""
+        """Aggregate the replies one by one, in the given order."""
         sections: dict[str, WeightedAverage] = {}
         metrics = MetricAverage()
         for reply in replies:
@@ -350,7 +350,7 @@ class FedAvg(Strategy):
         return metrics.result()
 
     def columns(self, server_round: int) -> dict[str, float]:
-        """Return what the strategy adds to the metrics of a round; round 0 is the initial model."""
+        """Return the strategy's columns for the metrics of a round; round 0 is the initial model."""
         spent = {} if self.privacy is None else self.privacy.spent(server_round)
         return {**self.round_metrics, **spent}
 
@@ -360,15 +360,15 @@ class FedAvg(Strategy):
         return False
 
     def layers(self, server_round: int) -> dict[str, dict[str, float]]:
-        """Return what the strategy reports of single layers in a round, for ``layers.csv``."""
+        """Return what the strategy reports about single layers in a round, for ``layers.csv``."""
         return {}
 
     def summary(self) -> None:
-        """Print nothing: the run directory's ``config.toml`` has it all."""
+        """Print nothing: ``config.toml`` in the run directory has the configuration."""
 
 
 def data_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes that are not functions: those are configuration, and not checkpointed."""
+    """Return the attributes that are not functions; functions are configuration and not checkpointed."""
     return {name: value for name, value in attributes.items() if not _is_function(value)}
 
 

@@ -20,7 +20,7 @@ class FedAvgM(FedAvg):
         self.velocity: Tensors = {}
 
     def measures_changes(self) -> bool:
-        """Return that the velocity is made of changes."""
+        """Return True: the velocity is computed from changes."""
         return True
 
     def update(self, averages: Payload, server_round: int) -> Tensors:

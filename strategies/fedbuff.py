@@ -1,4 +1,4 @@
-"""FedBuff (Nguyen et al. 2022, Algorithm 1): updates from a buffer of changes of several versions.
+"""FedBuff (Nguyen et al. 2022, Algorithm 1): updates from a buffer of changes to several model versions.
 
 arXiv:2106.06639.
 """
@@ -16,9 +16,9 @@ from strategies._asynchronous import Asynchronous
 class FedBuff(Asynchronous):
     """v <- beta v + 1 / Q sum_i s(d_i) (y_i - x_i); x <- x + lr_s v.
 
-    y_i began with the version x_i, which is d_i versions old. ``momentum`` is beta, 0 in Algorithm 1; running
-    statistics of BatchNorm have none. Q is ``buffer_size``; 0: 10, or fewer if fewer clients work at the same
-    time. With ``weighting = "examples"`` clients weigh n_i / sum_j n_j instead of 1 / Q.
+    y_i started from the version x_i, which is d_i versions old. ``momentum`` is beta, 0 in Algorithm 1;
+    BatchNorm's running statistics have none. Q is ``buffer_size``; 0: 10, or fewer if fewer clients work
+    concurrently. With ``weighting = "examples"`` clients weigh n_i / sum_j n_j instead of 1 / Q.
     """
 
     TRANSIENT = (*Asynchronous.TRANSIENT, "_start_model", "_discount")
@@ -41,7 +41,7 @@ class FedBuff(Asynchronous):
         self.velocity: Tensors = {}
 
     def measures_changes(self) -> bool:
-        """Return that what is averaged are changes, older ones discounted."""
+        """Return True: changes are averaged, and older ones discounted."""
         return True
 
     @property
@@ -50,7 +50,7 @@ class FedBuff(Asynchronous):
         return self.buffer_size or min(10, self._concurrency)
 
     def before_reply(self, reply: Message) -> None:
-        """Look up what the client began with."""
+        """Look up the model from which the client started."""
         self._start_model, self._discount = self.start_of(reply), self.discount(self.staleness_of(reply))
 
     def prepare(self, sections: Payload) -> Payload:
@@ -63,7 +63,7 @@ class FedBuff(Asynchronous):
         return {ARRAYS: changes}
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
-        """Step along the mean change, or its running sum; variances of BatchNorm stay at least 0."""
+        """Step along the mean change, or the velocity; BatchNorm variances are kept at least 0."""
         stepped = {}
         for name, value in (averages[ARRAYS] | self._moved(averages[ARRAYS])).items():
             stepped[name] = value
@@ -74,7 +74,7 @@ class FedBuff(Asynchronous):
         return stepped
 
     def _moved(self, change: Tensors) -> Tensors:
-        """Return the velocity of the trainable entries; nothing without momentum."""
+        """Return the velocity of the trainable entries; empty without momentum."""
         if self.momentum:
             self.velocity = {
                 name: self.momentum * self.velocity.get(name, 0) + change[name]

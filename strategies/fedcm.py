@@ -13,8 +13,8 @@ from strategies.fedavg import FedAvg
 class FedCM(FedAvg):
     """Delta <- mean_i(x - y_i) / (lr J), in units of gradients; x <- x + lr_s mean_i(y_i - x).
 
-    lr J is the clients' mean of learning rate times local steps, which is the paper's where all make the same
-    number of steps. The paper's eta_g is lr_s lr J.
+    lr J is the clients' mean of learning rate times local steps, as in the paper if all take the same number
+    of steps. The paper's eta_g is lr_s lr J.
     """
 
     TRANSIENT = (*FedAvg.TRANSIENT, "_work")
@@ -29,7 +29,7 @@ class FedCM(FedAvg):
         self._work: list[tuple[float, float]] = []
 
     def measures_changes(self) -> bool:
-        """Return that the momentum is made of changes."""
+        """Return True: the momentum is computed from changes."""
         return True
 
     def broadcast(self, server_round: int) -> Payload:
@@ -40,13 +40,13 @@ class FedCM(FedAvg):
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Take note of the client's work."""
+        """Record the client's learning rate times steps."""
         work = float(metrics["learning-rate"]) * float(metrics["num-steps"])  # type: ignore[arg-type]
         self._work.append((self.weight(metrics), work))
         super().accumulate(name, average, section, metrics)
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
-        """Step the momentum and the model; at a rate of zero nobody has moved, and the momentum stays."""
+        """Step the momentum and the model; at a learning rate of zero the momentum stays."""
         work = sum(w * value for w, value in self._work) / sum(w for w, _ in self._work)
         change = self.mean_change(averages)
         if work > 0:

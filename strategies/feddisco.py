@@ -9,14 +9,14 @@ from pydantic import Field
 from strategies._client_weights import ClientWeights
 
 Discrepancy = Literal["kl", "l1", "l2"]
-_ROUNDING = 1e-12  # the divergence of equal frequencies is 0 but for this
+_ROUNDING = 1e-12  # below this, a divergence of equal frequencies is rounding error
 
 
 class FedDisco(ClientWeights):
     """p_i is proportional to max(0, n_i / sum_j n_j - a d_i + b) over the clients of the round.
 
-    d_i is how far the client's class frequencies are from uniform ones. As in the authors' code ``kl`` sums
-    to 1 over the round's clients; where no client is left with a weight, n_i decides alone. a = b = 0 is
+    d_i is the distance of the client's class frequencies from uniform ones. As in the authors' code, ``kl``
+    is normalised to sum 1 over the round's clients; if all weights are 0, n_i alone decides. a = b = 0 is
     FedAvg.
     """
 
@@ -25,11 +25,11 @@ class FedDisco(ClientWeights):
     discrepancy: Discrepancy = "kl"
 
     def shows_labels(self) -> str:
-        """Say that weights are made of labels."""
+        """Return how: weights are computed from label counts."""
         return "whose weights depend on them"
 
     def not_private(self) -> str:
-        """Say that weights are made of labels."""
+        """Return how: weights are computed from label counts."""
         return "whose weights depend on the clients' labels"
 
     def cohort_weights(self, cohort: Sequence[int]) -> list[float]:

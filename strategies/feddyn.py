@@ -13,8 +13,8 @@ from strategies._client_means import ClientMean
 class FedDyn(ClientMean):
     """h <- h - alpha sum_i p_i (y_i - x); x <- mean_i(y_i) - h / alpha; p_i = 1 / K, or n_i / N by examples.
 
-    So h is the mean of all clients' h_i (``ClientMean``). With ``privacy.*`` h follows the private mean of
-    the changes instead, with 1 / K.
+    So h is the mean of all clients' h_i (``ClientMean``). With ``privacy.*`` h is updated with the private
+    mean of the changes instead, with p_i = 1 / K.
     """
 
     CHANGES = "trained"
@@ -31,7 +31,7 @@ class FedDyn(ClientMean):
         self.linear: Tensors = {}
 
     def measures_changes(self) -> bool:
-        """Return that h adds up changes."""
+        """Return True: h accumulates changes."""
         return True
 
     def divergence_advice(self, config: Config) -> Iterator[str]:
@@ -39,7 +39,7 @@ class FedDyn(ClientMean):
         yield f"h adds up all changes and is divided by method.alpha = {self.alpha:g}: raise it to damp them."
 
     def prepare(self, sections: Payload) -> Payload:
-        """Add what h is averaged from, which has other weights than the model."""
+        """Add a section for h, which is averaged with other weights than the model."""
         model = sections[ARRAYS]
         if self.privacy is not None:
             return {ARRAYS: model}

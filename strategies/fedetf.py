@@ -11,7 +11,7 @@ from strategies._fixed_head import FixedHead
 
 
 class FedETF(FixedHead):
-    """Averages what is before the head, which is a dense frame of unit vectors without bias."""
+    """Averages everything before the head, which is a dense frame of unit vectors without bias."""
 
     def initial_model(self, model: Tensors, seed: int) -> Tensors:
         """Put the frame into the model."""

@@ -7,9 +7,9 @@ from strategies.fedavg import FedAvg
 
 
 class FedGKD(FedAvg):
-    """FedAvg that also sends the mean of the last ``buffer_size`` global models, this round's among them.
+    """FedAvg that also sends the mean of the last ``buffer_size`` global models, including this round's.
 
-    With a buffer of one, and in the first round, that is the model itself and nothing more is sent.
+    With a buffer of one, and in the first round, this is the model itself, and nothing extra is sent.
     """
 
     PAST_MODELS = ("past",)
@@ -21,7 +21,7 @@ class FedGKD(FedAvg):
         self.past: list[Tensors] = []
 
     def broadcast(self, server_round: int) -> Payload:
-        """Take this round's model into the buffer, and send the buffer's mean."""
+        """Add this round's model to the buffer, and send the buffer's mean."""
         self.past = [*self.past, self.global_model][-self.buffer_size :]
         if len(self.past) == 1:
             return {}

@@ -26,14 +26,14 @@ from strategies._fixed_head import FixedHead
 
 
 class FedLoGe(ClassWiseHead, FixedHead):
-    """Averages the backbone, trained under a frozen head, and in addition the global head psi.
+    """Averages the backbone, trained under a frozen head, and the global head psi.
 
-    The model's own head is SSE-C (``models.heads.sse_c``): made before the first round, sent with the
-    model, never averaged. psi starts as the model's initial head. ``head`` takes another one in its place, an
-    ablation: a dense frame of norm ``head_norm``, which clients may train under with dropout, the model's
-    initial head with or without the mask, or one that is trained and averaged like everything else. psi is
-    averaged as ``head_aggregation`` says. Central evaluation adds psi (``global_head``) and psi
-    realigned to rows of norm ``kappa`` (``realigned``), of norm 1, and without its bias (GA-FR).
+    The model's own head is SSE-C (``models.heads.sse_c``): created before the first round, sent with the
+    model, never averaged. psi starts as the model's initial head. ``head`` replaces SSE-C for ablations: by a
+    dense frame of norm ``head_norm``, optionally with dropout in training, by the model's initial head with
+    or without the mask, or by a head that is trained and averaged like everything else. psi is averaged as
+    ``head_aggregation`` says. Central evaluation adds psi (``global_head``), and psi realigned to rows of
+    norm ``kappa`` (``realigned``), to norm 1, and without its bias (GA-FR).
     """
 
     SECTIONS = frozenset({ARRAYS, "head"})
@@ -58,7 +58,7 @@ class FedLoGe(ClassWiseHead, FixedHead):
         self.global_head: Tensors = {}
 
     def initial_model(self, model: Tensors, seed: int) -> Tensors:
-        """Put the fixed head into the model; the one that it had is where psi starts."""
+        """Put the fixed head into the model; psi starts from the head that it replaces."""
         self.global_head = {name: value.clone() for name, value in head_of_model(model).items()}
         head = dict(self.global_head)
         head[WEIGHT] = self._fixed_weight(head[WEIGHT], seed).to(head[WEIGHT].dtype)
@@ -111,7 +111,7 @@ class FedLoGe(ClassWiseHead, FixedHead):
         return self.scaled(super().prepare(sections), sections["head"])
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
-        """Take the means of the backbones and of psi."""
+        """Take the averages of the backbone and of psi."""
         old, mean = self.global_head, self.by_class(averages, averages["head"])
         self.global_head = {name: value.to(old[name].dtype) for name, value in mean.items()}
         return averages[ARRAYS]
@@ -119,6 +119,6 @@ class FedLoGe(ClassWiseHead, FixedHead):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send psi too, which personalised predictions take."""
+        """Send psi as well, which personalised predictions use."""
         content = RecordDict({ARRAYS: arrays, "head": to_record(self.global_head), CONFIG: config})
         return self.build_messages(content, MessageType.EVALUATE, grid)

@@ -1,4 +1,4 @@
-"""FedNova's server half (Wang et al. 2020, Eq. 10): averages of changes per unit of local work.
+"""FedNova's server half (Wang et al. 2020, Eq. 10): averages changes normalised by local work.
 
 arXiv:2007.07481.
 """
@@ -20,7 +20,7 @@ class FedNova(FedAvg):
     effective_steps: Literal["norm", "steps"] = "norm"
 
     def measures_changes(self) -> bool:
-        """Return that changes are divided by local work."""
+        """Return True: changes are divided by local work."""
         return True
 
     def prepare(self, sections: Payload) -> Payload:

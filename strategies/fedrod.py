@@ -11,8 +11,8 @@ from strategies._class_wise import ClassWiseHead
 class FedRoD(ClassWiseHead):
     """Averages body and generic head; personal heads never leave the clients.
 
-    With ``head_aggregation = "class-wise"``, as in the code of FedLoGe, each row of the generic head weighs
-    the clients by n_k n_kc; a class that no client of the round has is averaged as the body is.
+    With ``head_aggregation = "class-wise"``, as in the code of FedLoGe, each row of the generic head weights
+    the clients by n_k n_kc; the row of a class that no client of the round has is averaged like the body.
     """
 
     def prepare(self, sections: Payload) -> Payload:

@@ -1,4 +1,4 @@
-"""FedRolex's server half (Alam et al., NeurIPS 2022, section 3): HeteroFL with a window that rolls.
+"""FedRolex's server half (Alam et al., NeurIPS 2022, section 3): HeteroFL with a rolling window.
 
 arXiv:2212.01548.
 """
@@ -12,7 +12,7 @@ from strategies.heterofl import HeteroFL
 
 
 class FedRolex(HeteroFL):
-    """Clients with k of a layer's n channels hold a window that moves on by one channel in every round.
+    """Clients with k of a layer's n channels hold a window that advances by one channel in every round.
 
     After r rounds it is (j - r) mod n, j = 0..k-1, as in the authors' code (``direction = "code"``), or
     (r + j) mod n as in the paper (``paper``). Layers of the same width have the same window, so that
@@ -34,7 +34,7 @@ class FedRolex(HeteroFL):
 
 
 def rolling_window(n: int, k: int, shift: int, direction: str = "code") -> torch.Tensor | None:
-    """Return k of n channels after `shift` rounds, int64; None if they are all in their order."""
+    """Return the k of n channels after `shift` rounds, int64; None if they are all n in order."""
     if n == k and shift % n == 0:
         return None
     return (torch.arange(k) + (shift if direction == "paper" else -shift)) % n

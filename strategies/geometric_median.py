@@ -15,8 +15,8 @@ class GeometricMedian(FedAvg):
     """x <- argmin_z sum_k a_k ||z - y_k||, by the smoothed Weiszfeld algorithm (Algorithm 2).
 
     z starts from the mean; in each of ``iterations`` steps client k weighs a_k / max(``smoothing``,
-    ||z - y_k||). Norms are over all trainable entries; all others are averaged. The changes of a round's
-    clients are kept at once, in float64.
+    ||z - y_k||). Norms are over all trainable entries; all others are averaged. The changes of all the
+    round's clients are kept in memory, in float64.
     """
 
     TRANSIENT = (*FedAvg.TRANSIENT, "_changes")
@@ -29,13 +29,13 @@ class GeometricMedian(FedAvg):
         self._changes: list[tuple[float, torch.Tensor]] = []
 
     def not_private(self) -> str:
-        """Say that the noise is for means."""
+        """Return the reason: the noise is for means."""
         return "which takes no mean of the clients' models"
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Keep the change of the model in addition to its average."""
+        """Keep the model's change, and accumulate its average."""
         super().accumulate(name, average, section, metrics)
         if name == ARRAYS:
             changes = [(section[key] - self.global_model[key]).double() for key in self.parameter_names]
@@ -58,7 +58,7 @@ class GeometricMedian(FedAvg):
 def geometric_median(
     points: torch.Tensor, weights: torch.Tensor, iterations: int, smoothing: float
 ) -> torch.Tensor:
-    """Return the point with the least weighted sum of distances to `points`, (points, dimensions)."""
+    """Return the point that minimises the weighted sum of distances to `points`, (points, dimensions)."""
     median = weights @ points / weights.sum()
     for _ in range(iterations):
         inverse = weights / (points - median).norm(dim=1).clamp(min=smoothing)

@@ -9,10 +9,10 @@ from strategies._decentralised import Decentralised, Stack, mixed
 
 
 class GossipSgd(Decentralised):
-    """x_i <- sum_j w_ij y_j, where worker j made y_j of x_j by its local steps: ``adapt-then-combine``.
+    """x_i <- sum_j w_ij y_j, where y_j is x_j after worker j's local steps: ``adapt-then-combine``.
 
-    ``combine-then-adapt`` is the order of the algorithm as it is printed, which computes gradients while
-    models travel: x_i <- sum_j w_ij x_j + (y_i - x_i). The mean of the models is the same.
+    ``combine-then-adapt`` is the order of the published algorithm, which overlaps computation with
+    communication: x_i <- sum_j w_ij x_j + (y_i - x_i). The mean of the models is the same.
     """
 
     order: Literal["adapt-then-combine", "combine-then-adapt"] = "adapt-then-combine"
@@ -22,7 +22,7 @@ class GossipSgd(Decentralised):
         return False
 
     def mix(self, server_round: int) -> dict[str, Stack]:
-        """Return W Y, or W X + (Y - X) for models; what optimisers keep has no other order."""
+        """Return W Y, or W X + (Y - X) for models; optimiser state is always W Y."""
         weights = self._weights(server_round)
         found = {section: mixed(weights, stack) for section, stack in self.trained.items()}
         if self.order == "combine-then-adapt":
@@ -40,7 +40,7 @@ class GossipSgd(Decentralised):
         return torch.from_numpy(self.topology.mixing(server_round))
 
     def bytes_on_the_clock(self, client: int, server_round: int, num_bytes: int) -> float:
-        """Return what a worker sends to its neighbours and receives, or its part of a ring all-reduce."""
+        """Return the bytes that a worker exchanges with its neighbours, or in a ring all-reduce."""
         assert self.topology is not None
         if self.averages_globally(server_round):
             return 4 * (self.num_clients - 1) / self.num_clients * self.bytes_of_worker
@@ -48,7 +48,7 @@ class GossipSgd(Decentralised):
         return float((links[client].sum() + links[:, client].sum()) * self.bytes_of_worker)
 
     def measures(self, models: Stack, server_round: int) -> dict[str, float]:
-        """Return in addition the gap of W, and the bytes of the round's links, or of a ring all-reduce."""
+        """Add the spectral gap of W, and the bytes on the round's links, or of a ring all-reduce."""
         assert self.topology is not None
         is_global = self.averages_globally(server_round)
         links = 2 * (self.num_clients - 1) if is_global else self.topology.links_of(server_round).sum()

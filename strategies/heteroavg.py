@@ -34,19 +34,20 @@ from strategies._run_facts import RunFacts
 
 
 class HeteroAvg(InCo):
-    """x[l] <- mean of y_i[l] over the clients of the round that hold the entry l; what nobody holds stays.
+    """x[l] <- mean of y_i[l] over the round's clients that hold entry l; entries that none holds stay.
 
-    The mean is over holders alone: an entry that one client of the round has becomes that client's. Clients
-    weigh the same as in the authors' code, or with ``weighting = "examples"`` by n_i among the holders.
-    ``delta_divisor`` divides every change, as that code does by the epochs for transformers. Buffers of
-    BatchNorm are averaged, too: variances stay at least 0, a counter rises by its mean change, rounded down.
+    The mean is over holders only: an entry that a single client of the round holds becomes that client's.
+    Clients weigh the same, as in the authors' code, or with ``weighting = "examples"`` n_i among the holders.
+    ``delta_divisor`` divides every change, as that code does by the epochs for transformers. BatchNorm
+    buffers are averaged as well: variances are kept at least 0, and a counter rises by its mean change,
+    rounded down.
 
     Attributes
     ----------
     population : Population
-        Sizes of the clients.
+        The sizes of the clients' models.
     submodels : SubModels
-        What each size holds.
+        The entries that each size holds.
     """
 
     TRANSIENT = (
@@ -93,29 +94,29 @@ class HeteroAvg(InCo):
             )
 
     def not_private(self) -> str:
-        """Say that sensitivities differ by size."""
+        """Return the reason: sensitivities differ by size."""
         return "whose clients have models of several sizes"
 
     def setup(self, run: RunFacts) -> None:
-        """Take the sizes of the clients, what each size holds, and which client a node is."""
+        """Take the clients' sizes, the entries that each size holds, and the client of each node."""
         super().setup(run)
         self.population, self.submodels, self._clients = run.population, run.submodels, run.client_ids
 
     # Hooks.
 
     def selection(self, size: str, server_round: int) -> EntrySelection:
-        """Return what of the server's entries the clients of a size hold in a round."""
+        """Return the part of the server's entries that clients of a size hold in a round."""
         assert self.submodels is not None
         return self.submodels.selection(size)
 
     def values(self, averages: Payload) -> Tensors:
-        """Return what the held entries of the model would become by the method's own rule, in float64."""
+        """Return the new values of the held entries by the method's own rule, in float64."""
         return averages[ARRAYS]
 
-    # What hooks may use.
+    # Helpers for hooks.
 
     def part(self, section: Tensors) -> Tensors:
-        """Return of a section of the server's what the client of the reply at hand holds."""
+        """Return the part of a server section that the current reply's client holds."""
         return section if self.held is None else self.held.take(section)
 
     # FedAvg's hooks.
@@ -142,13 +143,13 @@ class HeteroAvg(InCo):
         return start | values
 
     def before_reply(self, reply: Message) -> None:
-        """Look up what the client that replied holds."""
+        """Look up the entries that the reply's client holds."""
         self.held = self._selection_of(reply.metadata.src_node_id, self._round)
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Add a section to the averages of what the client holds."""
+        """Add a section to the averages of the entries that the client holds."""
         assert isinstance(average, HolderAverage)
         average.add(section, self.weight(metrics), self.held)
 
@@ -193,7 +194,7 @@ class HeteroAvg(InCo):
 
 
 def cut(record: ArrayRecord, selection: EntrySelection) -> ArrayRecord:
-    """Return of a serialised section what a selection holds; whole entries are not serialised again."""
+    """Return the selected part of a serialised section; whole entries are not serialised again."""
     parts = {}
     for name, array in record.items():
         if name in selection.indices:

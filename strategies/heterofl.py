@@ -12,10 +12,10 @@ HEAD = ("classifier.weight", "classifier.bias")
 
 
 class HeteroFL(HeteroAvg):
-    """Every element becomes the mean over the clients that hold it; elements that nobody holds stay.
+    """Every element becomes the mean over the clients that hold it; elements that none holds stay.
 
-    A client holds the leading channels of each layer. Of the classifier it contributes to the rows of those
-    classes alone that are among its samples.
+    A client holds the leading channels of each layer. In the classifier it contributes only to the rows of
+    the classes among its samples.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {
@@ -28,7 +28,7 @@ class HeteroFL(HeteroAvg):
     SECTIONS = frozenset({ARRAYS, CLASSES})
 
     def shows_labels(self) -> str:
-        """Say that clients name their classes."""
+        """Return how: clients name their classes."""
         return "whose clients say which classes they hold"
 
     def prepare(self, sections: Payload) -> Payload:

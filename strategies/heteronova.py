@@ -10,8 +10,8 @@ from strategies.heteroavg import HeteroAvg
 class HeteroNova(HeteroAvg):
     """x[l] <- x[l] + (sum_i p_i a_i) (sum_i p_i (y_i[l] - x[l]) / a_i), i over the holders of l.
 
-    As in NIID-Bench, but with weights per entry that add up to 1 over its holders. Buffers are averaged
-    plainly. With equal work, or a single holder, it is HeteroAvg.
+    As in NIID-Bench, but with weights per entry that sum to 1 over its holders. Buffers are averaged. With
+    equal work, or a single holder, it is HeteroAvg.
     """
 
     SECTIONS = frozenset({ARRAYS, "effort"})

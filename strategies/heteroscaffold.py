@@ -46,7 +46,7 @@ class HeteroScaffold(HeteroAvg):
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Add up changes of controls with the clients' own weights, without a correction of participation."""
+        """Accumulate changes of controls with the clients' weights in the objective."""
         if name != CONTROL:
             super().accumulate(name, average, section, metrics)
             return
@@ -64,7 +64,7 @@ class HeteroScaffold(HeteroAvg):
         return super().update(averages, server_round)
 
     def _owners(self) -> HolderAverage:
-        """Return what all clients of the run that hold an element weigh together, as weights."""
+        """Return the total weight of all the run's clients that hold an element, for each element."""
         model = {name: self.global_model[name] for name in self.parameter_names}
         owners = HolderAverage(model)
         if self.population is None:

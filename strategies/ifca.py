@@ -19,9 +19,9 @@ class IFCA(FedAvg):
     """Averages models within each of ``clusters`` clusters, which the clients choose (model averaging).
 
     All clients receive all models. The first cluster's is the run's global model, the others are evaluated
-    centrally as ``cluster-1`` and so on. They start from the initial model with the elements of every tensor
-    in another order, which are other draws of the same initial distribution. A cluster that nobody chose
-    stays as it is. metrics.csv has how many clients chose each.
+    centrally as ``cluster-1`` and so on. The others start from the initial model with the elements of every
+    tensor permuted, which are new draws from the same initial distribution. A cluster that no client chose
+    stays as it is. metrics.csv has the number of clients that chose each.
     """
 
     SECTIONS = frozenset({ARRAYS, "cluster"})
@@ -34,7 +34,7 @@ class IFCA(FedAvg):
         self._chosen: Counter[int] = Counter()
 
     def check(self, config: Config) -> None:
-        """Refuse initial weights of which no other cluster's can be made."""
+        """Refuse initial weights from which no other cluster's can be made."""
         super().check(config)
         if config.model.individual_init:
             raise UserError(
@@ -52,7 +52,7 @@ class IFCA(FedAvg):
         return self.others[f"cluster-{number}"] if number else sent
 
     def initial_model(self, model: Tensors, seed: int) -> Tensors:
-        """Make the other clusters' models."""
+        """Draw the other clusters' models."""
         for number in range(1, self.clusters):
             generator = torch_generator(seed, "clusters", number)
             self.others[f"cluster-{number}"] = {
@@ -71,7 +71,7 @@ class IFCA(FedAvg):
         return self.others
 
     def prepare(self, sections: Payload) -> Payload:
-        """Count the model for its cluster; the mean over all clusters is not used."""
+        """Assign the model to its cluster; the mean over all clusters is not used."""
         number = int(sections["cluster"]["chosen"])
         self._chosen[number] += 1
         return {ARRAYS: sections[ARRAYS], f"cluster-{number}": sections[ARRAYS]}
@@ -89,7 +89,7 @@ class IFCA(FedAvg):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send all models, of which each client takes one."""
+        """Send all models, from which each client chooses one."""
         sections = {name: to_record(model) for name, model in self.others.items()}
         return self.build_messages(
             RecordDict({ARRAYS: arrays, **sections, CONFIG: config}), MessageType.EVALUATE, grid

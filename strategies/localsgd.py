@@ -1,4 +1,4 @@
-"""Local SGD's server half: the mean of the workers, and optimisers of the outer loop.
+"""Local SGD's server half: the mean of the workers' models, and outer optimisers.
 
 arXiv:1905.03817, arXiv:1808.07217.
 """
@@ -19,7 +19,7 @@ from strategies.fedavgm import FedAvgM
 class LocalSGD(Workers):
     """Local SGD (Yu et al. 2019; Lin, Stich et al. 2020), with an outer optimiser if one is named.
 
-    It takes Delta = mean_k y_k - x for a step: ``momentum`` as in FedAvgM, ``nesterov`` as in DiLoCo
+    It treats Delta = mean_k y_k - x as a step: ``momentum`` as in FedAvgM, ``nesterov`` as in DiLoCo
     (Douillard et al. 2023, rate 0.7, momentum 0.9), ``adam`` as in FedAdam (Reddi et al. 2021, beta1 being
     ``outer_momentum``).
     """
@@ -42,7 +42,7 @@ class LocalSGD(Workers):
         self.outer_state: dict[str, Tensors] = {}
 
     def measures_changes(self) -> bool:
-        """Return that an outer optimiser steps by changes."""
+        """Return True if there is an outer optimiser, which steps by changes."""
         return self.outer_optimizer != "none"
 
     def outer_step(self, averages: Payload, server_round: int) -> Tensors:

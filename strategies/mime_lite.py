@@ -9,7 +9,7 @@ from strategies.fedavg import FedAvg
 
 
 class MimeLite(FedAvg):
-    """x <- mean y_i; m <- (1 - beta) mean_i grad f_i(x) + beta m, at the x that was sent; m = 0 at first."""
+    """x <- mean y_i; m <- (1 - beta) mean_i grad f_i(x) + beta m, at the x that was sent; m starts at 0."""
 
     SECTIONS = frozenset({ARRAYS, "gradient"})
 

@@ -15,7 +15,8 @@ from strategies._workers import Workers
 class MinibatchSgd(Workers):
     """x <- x - lr d, where d is the mean over clients of their mean gradient, weight decay included.
 
-    If ||d|| is above ``clip_norm`` (gamma / eta of the paper; 0: never), the step is lr clip_norm long.
+    If ||d|| is above ``clip_norm`` (gamma / eta of the paper; 0: no clipping), the step has length
+    lr clip_norm.
     """
 
     SECTIONS = frozenset({ARRAYS})
@@ -23,7 +24,7 @@ class MinibatchSgd(Workers):
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
 
     def measures_changes(self) -> bool:
-        """Return that the mean change is clipped."""
+        """Return True: the mean change is clipped."""
         return self.clip_norm > 0
 
     def outer_step(self, averages: Payload, server_round: int) -> Tensors:

@@ -21,15 +21,15 @@ class NormBounding(FedAvg):
     bound: Annotated[float, Field(gt=0)] = 1.0
 
     def measures_changes(self) -> bool:
-        """Return that changes are bounded."""
+        """Return True: changes are bounded."""
         return True
 
     def not_private(self) -> str:
-        """Say that privacy has a bound of its own."""
+        """Return the reason: ``privacy.*`` has its own bound."""
         return "which bounds changes itself"
 
     def prepare(self, sections: Payload) -> Payload:
-        """Shorten a change that is too long."""
+        """Scale the change down to the bound."""
         model = sections[ARRAYS]
         changes = {name: (model[name] - self.global_model[name]).double() for name in self.parameter_names}
         norm = sum(float(change.square().sum()) for change in changes.values()) ** 0.5

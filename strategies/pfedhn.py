@@ -20,11 +20,11 @@ from strategies.fedavg import FedAvg
 class PFedHN(FedAvg):
     """Sends client i the model theta_i = h(e_i; phi) of a hypernetwork, and trains phi and e_i.
 
-    With D_i = theta_i - (what the client made of it), phi follows the mean over the round's clients of
-    (d theta_i / d phi)^T D_i and e_i follows (d theta_i / d e_i)^T D_i: SGD with momentum and weight decay,
-    with one norm of both clipped. The paper calls one client per round. ``embedding_size`` 0 is
-    floor(1 + K / 4). Clients predict with theta_i; the global model that is evaluated centrally is h of the
-    mean embedding. Buffers are averaged.
+    With D_i = theta_i - y_i, where y_i is the client's trained model, the gradient of phi is the mean over
+    the round's clients of (d theta_i / d phi)^T D_i, and that of e_i is (d theta_i / d e_i)^T D_i. SGD with
+    momentum and weight decay; their joint norm is clipped. The paper has one client per round.
+    ``embedding_size`` 0 is floor(1 + K / 4). Clients predict with theta_i; the global model that is evaluated
+    centrally is h of the mean embedding. Buffers are averaged.
     """
 
     TRANSIENT = (*FedAvg.TRANSIENT, "_clients", "_client", "_changes", "_shapes")
@@ -59,11 +59,11 @@ class PFedHN(FedAvg):
         self._shapes: Shapes = {}
 
     def not_private(self) -> str:
-        """Say that clients have no mean."""
+        """Return the reason: there is no mean over the clients."""
         return "which learns from each client's change"
 
     def setup(self, run: RunFacts) -> None:
-        """Take note of who is who."""
+        """Record which node is which client."""
         super().setup(run)
         self._clients = run.client_ids
 
@@ -87,7 +87,7 @@ class PFedHN(FedAvg):
             return generated(self.hypernetwork, self.embeddings.mean(dim=0), self._shapes)
 
     def build_messages(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
-        """Return for each node the message with its client's own model."""
+        """Return a message for each node, with its client's model."""
         self._changes = {}
         model = to_tensors(content.array_records[ARRAYS])
         self._take_shapes(model)
@@ -102,13 +102,13 @@ class PFedHN(FedAvg):
         return messages
 
     def before_reply(self, reply: Message) -> None:
-        """Look up whose reply it is."""
+        """Look up the reply's client."""
         self._client = self._clients[reply.metadata.src_node_id]
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Take note of what the client made of its model."""
+        """Record the client's trained model."""
         trained = {key: section[key].clone() for key in self._shapes}
         self._changes[self._client] = (self.weight(metrics), trained)
         super().accumulate(name, average, section, metrics)
@@ -130,7 +130,7 @@ class PFedHN(FedAvg):
         return averages[ARRAYS] | self._mean_model()
 
     def _gradients(self) -> Tensors:
-        """Return the gradients of phi and of all embeddings: zero for clients that were not there."""
+        """Return the gradients of phi and of all embeddings; zero for absent clients."""
         weights = {name: value.clone().requires_grad_() for name, value in self.hypernetwork.items()}
         total = sum(weight for weight, _ in self._changes.values())
         sums = {name: torch.zeros_like(value) for name, value in weights.items()}

@@ -9,7 +9,7 @@ from strategies.fedavg import FedAvg
 
 
 class PFedMe(FedAvg):
-    """w <- (1 - beta) w + beta mean_i w_i, for which beta may be above 1."""
+    """w <- (1 - beta) w + beta mean_i w_i; beta may be above 1."""
 
     beta: Annotated[float, Field(gt=0)] = 1.0
     weighting: Literal["examples", "uniform"] = "uniform"

@@ -12,11 +12,11 @@ _LEAST = 1e-10  # added to every loss, as in the authors' code: powers of 0 may 
 
 
 class QFFL(FedAvg):
-    """Minimises sum_k p_k F_k^{q + 1} / (q + 1): clients that fare badly count more; q = 0 is FedAvg.
+    """Minimises sum_k p_k F_k^{q + 1} / (q + 1): clients with a high loss count more; q = 0 is FedAvg.
 
     x <- x - sum_k p_k Delta_k / sum_k p_k h_k with Delta_k = F_k^q L (x - y_k) and h_k = q F_k^{q - 1}
-    ||L (x - y_k)||^2 + L F_k^q; L = 1 / lr. The paper draws clients by p_k = n_k / n and weighs them alike;
-    here they are weighed. Buffers are averaged.
+    ||L (x - y_k)||^2 + L F_k^q; L = 1 / lr. The paper samples clients with probability p_k = n_k / n and
+    weights them equally; here they are weighted. Buffers are averaged.
     """
 
     TRANSIENT = (*FedAvg.TRANSIENT, "_rate")
@@ -29,15 +29,15 @@ class QFFL(FedAvg):
         self._rate = 0.0
 
     def measures_changes(self) -> bool:
-        """Return that the step's length depends on those of changes."""
+        """Return True: the length of the step depends on the lengths of the changes."""
         return True
 
     def before_reply(self, reply: Message) -> None:
-        """Take note of the client's learning rate."""
+        """Record the client's learning rate."""
         self._rate = float(metrics_record(reply.content)["learning-rate"])  # type: ignore[arg-type]
 
     def prepare(self, sections: Payload) -> Payload:
-        """Return the model, -Delta_k and h_k; at a rate of 0 nothing has moved, and the mean is taken."""
+        """Return the model, -Delta_k and h_k; at a learning rate of 0, Delta_k is 0."""
         model, lipschitz = sections[ARRAYS], 1 / self._rate if self._rate > 0 else 1.0
         loss = sections["loss"]["at-start"].double() + _LEAST
         change = {
@@ -50,6 +50,6 @@ class QFFL(FedAvg):
         return {ARRAYS: model, "change": scaled, "curvature": {"h": curvature}}
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
-        """Step by the ratio of both sums."""
+        """Step by the ratio of the two sums."""
         h = averages["curvature"]["h"]
         return self.stepped(averages, {name: value / h for name, value in averages["change"].items()})

@@ -7,10 +7,10 @@ from strategies.heteroavg import HeteroAvg
 
 
 class ScaleFL(HeteroAvg):
-    """Every element becomes the mean over the clients that hold it; elements that nobody holds stay.
+    """Every element becomes the mean over the clients that hold it; elements that none holds stay.
 
-    A client of level l holds the leading channels of everything up to head l, the earlier heads included, so
-    that it contributes to nothing behind.
+    A client of level l holds the leading channels of everything up to head l, including the earlier heads,
+    and does not contribute to anything after it.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {

@@ -11,9 +11,9 @@ from strategies._workers import Workers
 class SlowMo(Workers):
     """u <- beta u + (x - mean_k y_k) / lr; x <- x - alpha lr u, with u = 0 at the start.
 
-    beta is ``slow_momentum``, alpha is ``slow_learning_rate``, lr is the workers' rate, the mean over the
-    round's steps where it changes. u is in units of gradients, so that its effect shrinks with the rate. BMUF
-    is alpha = 1.
+    beta is ``slow_momentum``, alpha is ``slow_learning_rate``, lr is the workers' learning rate (if it
+    changes, its mean over the round's steps). u is in units of gradients, so its effect shrinks with the
+    learning rate. BMUF is alpha = 1.
     """
 
     slow_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.7
@@ -24,11 +24,11 @@ class SlowMo(Workers):
         self.slow_buffer: Tensors = {}
 
     def measures_changes(self) -> bool:
-        """Return that the slow momentum is made of changes."""
+        """Return True: the slow momentum is computed from changes."""
         return True
 
     def outer_step(self, averages: Payload, server_round: int) -> Tensors:
-        """Step along the slow momentum; at a rate of zero nobody has moved, and nothing is done."""
+        """Step along the slow momentum; a no-op at a learning rate of zero."""
         rate = self.learning_rate
         if rate == 0:
             return averages[ARRAYS]
