@@ -94,7 +94,7 @@ def label_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
 
 def integer_ticks(axis: Axis, most: int = 9) -> None:
     """Put ticks on round integers only, such as multiples of 5 or 20."""
-    axis.set_major_locator(MaxNLocator(nbins=most, integer=True, steps=[1, 2, 5, 10]))
+    axis.set_major_locator(MaxNLocator(nbins=most, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -103,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> int:
         options = parser.parse_args(arguments)
         out = None if options.out is None else expanded(options.out, "--out")
+        if out is not None and out.suffix.lower() != ".csv":
+            raise UserError(f"--out: cannot write {out}: its name must end with .csv")
         if out is not None and (out.is_dir() or not out.parent.is_dir()):
             raise UserError(f"--out: cannot write {out}: it is a folder, or its folder is not there")
         model = trained_model(options)

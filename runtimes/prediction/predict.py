@@ -114,6 +114,8 @@ def predict(options: argparse.Namespace) -> int:
     files = {key: _output(path, key) for key, path in {**exports, "--out": options.out}.items() if path}
     if not options.inputs and not options.text and not any(exports.values()):
         raise UserError("name inputs (files or folders), or a file for --onnx, --torch-export or --weights")
+    if options.out and files["--out"].suffix.lower() != ".csv":
+        raise UserError(f"--out: cannot write {options.out}: its name must end with .csv")
     if options.out and not options.inputs and not options.text:
         raise UserError("--out takes the predictions, and no inputs are named")
     model = trained_model(options)

@@ -312,6 +312,7 @@ def test_what_cannot_be_done_is_one_line(
         ((fedrod, text, "--client", 1), "do not predict with a model alone"),
         ((run, text, "--client", 1, "--set", "rounds=3"), "not rounds"),
         ((run, text, "--top", 0), "at least 1"),
+        ((run, text, "--out", tmp_path / "x.txt"), "x.txt: its name must end with .csv"),
         ((run, text, "--round", 7), "has no checkpoint of round 7, only of: 1"),
         ((run, text, "--client", 1, "--round", 7), "has no checkpoint of round 7, only of: 1"),
         ((run, text, "--client", "al"), "--client: it must be a client's id or 'all', not 'al'"),
