@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from clients.app import app
 from clients.registry import load_method
@@ -24,6 +25,13 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile all sources again
 os.environ.pop("COLUMNS", None)  # tables have the width of a file, whatever terminal started the tests
 torch.set_num_threads(1)
+# Examples may take as long as a busy machine makes them; fixtures that they share are never written to.
+settings.register_profile(
+    "shared machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("shared machine")
 # The checks that several methods share report the values that they compare.
 pytest.register_assert_rewrite("tests.methods")
 warnings.filterwarnings("ignore", message="Tip: In future versions of Ray")

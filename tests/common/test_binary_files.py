@@ -69,7 +69,7 @@ def test_pipes_folders_and_nothing(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_damaged_file_is_arrays_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject

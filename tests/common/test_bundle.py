@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Error, RecordDict
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.bundle import BUNDLE, Answer, pack, pack_answers, unpack, unpack_answers
@@ -59,7 +59,6 @@ VALUES = st.one_of(
 NAMES = st.sampled_from(["places", "contents", "codes", "reasons"])
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(NAMES, VALUES), st.lists(st.sampled_from(["0/a", "1/a", "/a", "x/a", "²/a", "a"])))
 def test_whatever_a_bundle_holds_it_is_read_or_refused(record: dict, names: list[str]) -> None:
     records = {name: ConfigRecord({}) for name in names}

@@ -248,7 +248,7 @@ layers = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layers, st.dictionaries(names, scalars, max_size=3))
 def test_flat_and_toml_round_trip(layer: dict[str, Value], parameters: dict[str, Value]) -> None:
     config = make_config(layer, {f"method.{name}": value for name, value in parameters.items()})

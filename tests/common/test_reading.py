@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.config import Config
@@ -39,7 +39,7 @@ def one_line(call: Callable[[], object], capsys: pytest.CaptureFixture[str] | No
 
 
 @given(BYTES)
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_as_an_experiment_file_are_read_or_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
 ) -> None:
@@ -56,7 +56,7 @@ def test_any_bytes_as_an_experiment_file_are_read_or_one_line(
     st.one_of(PIECES, st.text(st.characters(codec=None), max_size=40)),
     st.sampled_from(["optimizer.learning-rate", "seed", "", "x"]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_assignment_is_a_value_or_one_line(text: str, key: str) -> None:
     one_line(lambda: Config.from_flat(merge(dict([parse_assignment(f"{key}={text}")]))))
     one_line(lambda: Config.from_flat(merge({"overrides": text})))

@@ -57,7 +57,7 @@ def test_bytes_are_flowers(name: str) -> None:
     assert ours.data == flowers.data
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     hnp.arrays(
         st.sampled_from([np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_]),
@@ -91,7 +91,7 @@ def test_memory_layout_does_not_matter() -> None:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     hnp.arrays(
         st.sampled_from([np.float32, np.float64, np.int64, np.bool_]),

@@ -25,7 +25,7 @@ def topology(
     return Topology(section, count, seed)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sampled_from(NAMES), st.integers(2, 40), st.sampled_from(["metropolis", "lazy-metropolis"]))
 def test_mixing_keeps_the_mean_and_contracts(name: str, count: int, weights: str) -> None:
     if name == "torus":
@@ -46,7 +46,7 @@ def test_mixing_keeps_the_mean_and_contracts(name: str, count: int, weights: str
     assert spectral_gap(product) > 0  # over a period, models of all come to all
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 12), st.data())
 def test_any_undirected_graph_has_symmetric_doubly_stochastic_weights(
     count: int, data: st.DataObject
@@ -61,7 +61,7 @@ def test_any_undirected_graph_has_symmetric_doubly_stochastic_weights(
         assert ((mixing > 0) == (links | np.eye(count, dtype=bool))).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 40), st.integers(1, 39), st.integers(0, 9))
 def test_random_regular_graphs_are_regular(count: int, degree: int, seed: int) -> None:
     assume(degree < count and count * degree % 2 == 0 and (degree > 1 or count == 2))
@@ -141,7 +141,7 @@ def test_files_that_say_nothing_of_use(tmp_path: Path, text: str, says: str) -> 
         _ = topology("file", 4, path=str(path)).links
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.text(alphabet="0123 ,;#\n-x٣", max_size=30))
 def test_whatever_is_in_a_file_is_links_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, text: str

@@ -71,7 +71,7 @@ numbers = st.floats(-10, 10, allow_nan=False).filter(lambda value: value == 0 or
 
 
 @pytest.mark.parametrize("method", PLAIN)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     models=st.lists(st.tuples(numbers, numbers, st.integers(1, 50)), min_size=2, max_size=5),
     scale=st.integers(2, 7),

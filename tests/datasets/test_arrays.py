@@ -232,7 +232,7 @@ def test_what_does_not_go_together_is_one_line(arguments: Any, keywords: dict[st
     assert text in message(*arguments, **keywords)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     inputs=arrays_of.arrays(
         st.one_of(arrays_of.scalar_dtypes(), arrays_of.unicode_string_dtypes()),

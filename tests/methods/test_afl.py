@@ -76,7 +76,7 @@ def test_the_largest_loss_is_minimised() -> None:
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=8))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_projection_is_the_nearest_point(values: list[float]) -> None:
     point = torch.tensor(values, dtype=torch.float64)
     found = nearest_in_simplex(point)

@@ -53,7 +53,7 @@ def read(path: Path, reader: str) -> object:
         ("partition", "x.npz"),
     ],
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(content=contents)
 def test_any_content(
     tmp_path_factory: pytest.TempPathFactory, reader: str, name: str, content: bytes

@@ -159,7 +159,7 @@ def replies(draw: st.DrawFn) -> list[tuple[Tensors, int]]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(replies(), st.integers(0, 12), st.randoms(use_true_random=False))
 def test_metamorphic_relations(cohort: list[tuple[Tensors, int]], exponent: int, random: object) -> None:
     result = average(*cohort)

@@ -246,7 +246,7 @@ class TestLaws:
     @given(
         st.lists(st.floats(-1, 1), min_size=9, max_size=9), st.lists(st.floats(-1, 1), min_size=9, max_size=9)
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_norm_is_bounded(self, first, second):
         g_k, g_0 = (torch.tensor(v, dtype=torch.float64).view(1, 1, 3, 3) for v in (first, second))
         bound = (1 + theta(g_k, g_0)) * (g_k.norm() + g_0.norm()) / 2

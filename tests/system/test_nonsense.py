@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -128,7 +128,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(st.sampled_from(sorted(default_values())), VALUES)
 def test_any_value_of_any_key_is_listed_or_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, value: object
@@ -162,7 +162,7 @@ class TestReplay:
         assert run_simulation.main(["--replay", str(job)]) == 2
         assert capsys.readouterr().err.count("\n") == 1
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=40)
     @given(st.data())
     def test_damaged_files(self, job: Path, data: st.DataObject) -> None:
         copy = job.with_name("copy")

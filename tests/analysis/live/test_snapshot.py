@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.live import files
@@ -120,7 +120,7 @@ def test_half_written_and_damaged_files(tmp_path: Path) -> None:
     assert only(run)["total"] is None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     content=st.binary(max_size=200),
     name=st.sampled_from(["metrics.csv", "summary.json", "config.toml", "log.txt"]),

@@ -25,7 +25,7 @@ def batches(num_examples: int, section: LocalSection, seed: int = 0) -> list[lis
     return [batch.tolist() for batch in iterate_batches(indices, section, generator)]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 4), st.integers(0, 5))
 def test_each_sample_is_used_once_per_epoch(n: int, size: int, epochs: int, seed: int) -> None:
     section = local(size, epochs=epochs)
@@ -39,7 +39,7 @@ def test_each_sample_is_used_once_per_epoch(n: int, size: int, epochs: int, seed
         assert len(part[-1]) == n - size * (per_epoch - 1)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(1, 30), st.integers(1, 40), st.integers(1, 25), st.integers(0, 5))
 def test_the_number_of_steps_is_exact(n: int, size: int, steps: int, seed: int) -> None:
     section = local(size, steps=steps)

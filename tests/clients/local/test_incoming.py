@@ -328,7 +328,7 @@ def test_a_state_that_no_client_keeps_is_refused(model: Tensors, context: Contex
     st.binary(max_size=100),
     st.sampled_from([F32, "int64", "object", "U5", ""]),
 )  # fmt: skip
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_message_is_a_reply_and_the_node_lives(
     job: str, entries: dict[str, Any], section: str, data: bytes, dtype: str
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
@@ -60,7 +60,7 @@ def test_labels_beyond_the_classes(label: int) -> None:
         decode(RawDataset(split, split, ("a", "b")), 0)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_any_list_is_images_or_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "list.txt"

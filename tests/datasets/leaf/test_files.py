@@ -22,7 +22,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.dictionaries(NAMES, st.lists(st.integers(0, 9), max_size=4), min_size=1), st.integers(1, 3))
 def test_every_sample_of_every_user_is_read(users: dict[str, list[int]], files: int) -> None:
     samples = {name: ([[value] for value in y], y) for name, y in users.items()}
@@ -32,7 +32,7 @@ def test_every_sample_of_every_user_is_read(users: dict[str, list[int]], files: 
     assert read == {name: (x, y) for name, (x, y) in samples.items() if y}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(JSON, st.sampled_from(["", "users", "num_samples", "user_data", "ann", "x", "y"]))
 def test_whatever_stands_in_a_place_is_read_or_refused_in_one_line(value: Any, place: str) -> None:
     whole: Any = content({"ann": ([[0.5]], [1]), "bob": ([[0.25]], [0])})

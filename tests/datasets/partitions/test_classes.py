@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
@@ -33,7 +33,6 @@ def test_classes_on_cifar100(classes_per_client: int) -> None:
 
 
 @given(st.lists(st.integers(20, 60), min_size=2, max_size=12), st.integers(1, 20), st.data(), seeds)
-@settings(deadline=None)
 def test_classes_invariants(class_sizes: list[int], num_clients: int, data: st.DataObject, seed: int) -> None:
     classes_per_client = data.draw(st.integers(1, len(class_sizes)))
     targets = np.repeat(np.arange(len(class_sizes)), class_sizes)
@@ -63,7 +62,6 @@ def test_classes_skips_labels_without_samples() -> None:
 
 
 @given(st.lists(st.integers(20, 60), min_size=2, max_size=12), st.integers(1, 20), st.data(), seeds)
-@settings(deadline=None)
 def test_niid_bench_variant_of_classes(
     class_sizes: list[int], num_clients: int, data: st.DataObject, seed: int
 ) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
@@ -24,7 +24,6 @@ from tests.datasets.partitions.deals import (
     st.floats(-8, 4).map(lambda exponent: 10**exponent),
     seeds,
 )
-@settings(deadline=None)
 def test_repaired_dirichlet_uses_all_samples_and_leaves_nobody_empty(
     targets: np.ndarray, data: st.DataObject, alpha: float, seed: int
 ) -> None:
@@ -71,7 +70,6 @@ def test_min_size_is_kept() -> None:
     st.sampled_from([("hsu", False), ("hsu", True), ("balanced", False)]),
     seeds,
 )
-@settings(deadline=None)
 def test_client_mixtures_have_equal_sizes(
     targets: np.ndarray, data: st.DataObject, alpha: float, variant: tuple[str, bool], seed: int
 ) -> None:

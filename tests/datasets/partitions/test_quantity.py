@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.partition_report import label_counts
@@ -40,7 +40,6 @@ class TestQuantity:
         assert parts[0].tolist() == sorted(order[:618].tolist())
 
     @given(targets_strategy, st.data(), st.floats(-8, 4).map(lambda exponent: 10**exponent), seeds)
-    @settings(deadline=None)
     def test_repair_uses_all_samples_and_leaves_nobody_empty(
         self, targets: np.ndarray, data: st.DataObject, beta: float, seed: int
     ) -> None:

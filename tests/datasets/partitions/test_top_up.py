@@ -1,7 +1,7 @@
 """Filling up clients with what is left."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_array
@@ -18,7 +18,6 @@ def test_top_up_moves_a_client_to_its_other_class() -> None:
 
 
 @given(arrays(bool, (6, 4)), st.lists(st.integers(0, 2), min_size=4, max_size=4))
-@settings(deadline=None)
 def test_top_up_serves_a_maximum_matching_in_its_last_round(owns: np.ndarray, leftover: list[int]) -> None:
     owns[:, 0] = True
     # One client owns nothing that is left, so that the first round is the last.

@@ -115,7 +115,7 @@ def whole_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_a_damaged_file_is_weights_or_one_line(
     whole_files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -418,7 +418,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_damage_of_the_newest_is_never_used(
     whole: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -160,7 +160,7 @@ COMMITS = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(commits=COMMITS)
 def test_what_stays_has_its_clients_states_and_nothing_else_is_left(
     tmp_path_factory: pytest.TempPathFactory, commits: list[tuple[set[int], set[str], bool]]

@@ -120,7 +120,7 @@ def test_other_layouts_of_memory_are_read(values: np.ndarray) -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from([F32, "int64", "object", "U5", ""]), st.integers(-2, 2**40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_bytes_are_an_array_or_a_fault(data: bytes, dtype: str, size: int) -> None:
     for content in (data, header((2,)) + data, npy(np.ones(2, F32))[: len(data)] + data):
         array = Array(dtype, (size,), "numpy.ndarray", content)

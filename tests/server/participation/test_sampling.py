@@ -43,7 +43,7 @@ class TestSampling:
         assert estimated[1::2] == pytest.approx(0.0015, rel=0.005)
 
     @given(st.lists(st.floats(-1e5, 1e5), min_size=1, max_size=12), st.data(), st.integers(0, 2**32 - 1))
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     def test_invariants(self, log_weights: list[float], data: st.DataObject, seed: int) -> None:
         size = data.draw(st.integers(1, len(log_weights)))
         weights = np.array(log_weights)

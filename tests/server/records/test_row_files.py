@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.records.row_files import CsvLog, RowFiles, RowState, check_rows
@@ -249,7 +249,7 @@ def test_rows_are_on_disk_before_a_checkpoint_is(tmp_path: Path, monkeypatch: py
     files.close()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     before=st.lists(st.dictionaries(st.sampled_from("abcd"), st.text(max_size=5), max_size=4), max_size=5),
     after=st.lists(st.dictionaries(st.sampled_from("cdef"), st.text(max_size=5), max_size=4), max_size=3),

@@ -48,7 +48,7 @@ def is_same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trees)
 def test_every_row_of_a_merged_tree_is_its_clients(tree: Any) -> None:
     stacked: list[torch.Tensor] = []
