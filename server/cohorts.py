@@ -1,4 +1,4 @@
-"""Who takes part in a round, which may depend on what clients answer before it."""
+"""Chooses the cohort of a round, which may depend on clients' answers before it."""
 
 import functools
 from collections import Counter
@@ -12,9 +12,9 @@ from server.parts import Parts
 
 
 class Cohorts:
-    """Chooses cohorts, and asks them for what the strategy has to know before a round.
+    """Chooses cohorts, and asks them for what the strategy needs before a round.
 
-    What asking costs is added to a counter: ``failures``, ``bytes_down``, ``bytes_up``, ``clients``.
+    The cost of asking is added to a counter: ``failures``, ``bytes_down``, ``bytes_up``, ``clients``.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Cohorts:
         self._parts, self._calls = parts, calls
 
     def select(self, number: int, model: Callable[[], ArrayRecord], cost: Counter[str]) -> list[int]:
-        """Return the clients that a round calls: with ``stragglers.policy = "drop"``, none that is late."""
+        """Return the clients that a round calls, without stragglers if ``stragglers.policy = "drop"``."""
         config = self._parts.config
         cohort = self._parts.strategy.cohort(number)
         if cohort is None:
@@ -46,7 +46,7 @@ class Cohorts:
         steps: Mapping[str, int],
         cost: Counter[str],
     ) -> tuple[list[int], set[int]]:
-        """Return the cohort without those that failed to answer before the round, and who worked for it."""
+        """Return the cohort without clients that failed before the round, and those that did work."""
         check, sent = self._calls.prelude(number, model, cohort, steps)
         cost.update(failures=len(check.failures), bytes_down=sent, bytes_up=check.num_bytes)
         failed = {failure.client_id for failure in check.failures}

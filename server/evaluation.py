@@ -53,8 +53,8 @@ class CentralEvaluation:
     """Evaluates global models on the server's test and validation data with one resident model.
 
     With ``dataset.client-noise``, image j has the noise of client j mod K, drawn once: the mixture of
-    NIID-Bench, which evaluates on K noisy copies of the test set, for the price of one. The images are kept
-    as float32.
+    NIID-Bench, which evaluates on K noisy copies of the test set, at the cost of one copy. The images are
+    kept as float32.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ class CentralEvaluation:
         The data set; only what is evaluated is moved to the device.
     evaluator : Evaluator, optional
         Measures shares of the batches in other processes. Sums are made here, in the order of batches, so
-        that the bits are the same. A model that draws random numbers in evaluations, and one of whose shares
-        is lost, is measured here; so is the sharpness, which needs all gradients in one place.
+        the bits are the same. A model that draws random numbers in evaluation mode, or one of whose shares is
+        lost, is measured here; so is the sharpness, which needs all gradients in one place.
     """
 
     def __init__(self, config: Config, dataset: Dataset, evaluator: Evaluator | None = None) -> None:
@@ -98,7 +98,7 @@ class CentralEvaluation:
 
     @property
     def selections(self) -> SubModels | None:
-        """What each size of ``model.sizes`` holds of the model; None without sizes."""
+        """The part of the model that each size of ``model.sizes`` holds; None without sizes."""
         return self._measurer.selections
 
     def initial_arrays(self) -> ArrayRecord:
@@ -106,20 +106,20 @@ class CentralEvaluation:
         return to_record(self.model.state_dict())
 
     def finished(self, arrays: Mapping[str, Array]) -> ArrayRecord:
-        """Return the model as it is evaluated and saved: with ``recalibrate``, buffers estimated again."""
+        """Return the model as it is evaluated and saved: with ``recalibrate``, buffers are re-estimated."""
         self._load(self.model, to_tensors(arrays))
         return to_record(self.model.state_dict())
 
     @property
     def recalibrates(self) -> bool:
-        """Whether models are evaluated with buffers estimated again."""
+        """Whether models are evaluated with re-estimated buffers."""
         return self._recalibrates
 
     def recalibrated(self, arrays: Mapping[str, Array], size: str = "") -> ArrayRecord:
-        """Return a model, or the sub-model of a size, with buffers estimated again.
+        """Return a model, or the sub-model of a size, with re-estimated buffers.
 
-        Where clients keep some entries for themselves, the server cannot know what their statistics are of:
-        then it is returned as it is.
+        If clients keep some entries themselves, the server cannot estimate their statistics, and the model is
+        returned as it is.
         """
         model = (self._submodels[size][0] if size else None) or self.model
         if arrays.keys() != model.state_dict().keys():
@@ -132,12 +132,12 @@ class CentralEvaluation:
     ) -> dict[str, float]:
         """Return loss and accuracy on each split, as ``test_loss``, ``test_accuracy`` and so on.
 
-        If the targets are numbers, ``test_mse``, ``test_mae`` and ``test_r2`` instead of accuracies, and
-        ``test_loss`` is the first of them. The run's own metrics are ``test_<name>``.
+        For regression, ``test_mse``, ``test_mae`` and ``test_r2`` instead of accuracies, and ``test_loss`` is
+        the first of them. The run's own metrics are ``test_<name>``.
 
-        For data with natural clients, also the mean over these of their accuracies (``test_accuracy_macro``)
-        and its 10th and 90th percentile (``test_accuracy_p10``, ``test_accuracy_p90``). With ``model.sizes``,
-        also those of each sub-model (``test_accuracy_<size>``) and their mean (``test_accuracy_mean``). Of
+        For data with natural clients, also the mean of the clients' accuracies (``test_accuracy_macro``) and
+        their 10th and 90th percentiles (``test_accuracy_p10``, ``test_accuracy_p90``). With ``model.sizes``,
+        also those of each sub-model (``test_accuracy_<size>``) and their mean (``test_accuracy_mean``). For
         long-tailed data, also the accuracies over head, middle and tail classes (``test_accuracy_head``).
         `variants` of the model, each given by the entries in which it differs, add ``test_accuracy_<name>``.
         With ``analysis.sharpness-images``, also the ``sharpness`` of the training loss.
@@ -164,7 +164,7 @@ class CentralEvaluation:
     def _evaluate_variants(
         self, state: Tensors, variants: Mapping[str, Mapping[str, torch.Tensor]]
     ) -> dict[str, float]:
-        """Return results of the loaded model and of its variants; heads alone share one pass of the body."""
+        """Return results of the loaded model and its variants; different heads share a body pass."""
         replays = isinstance(self.model, Classifier) and not self._dataset.target_shape
         heads = {name: entries for name, entries in variants.items() if replays and is_of_head(entries)}
         measured = self._measure(self.model, "", heads)
@@ -179,7 +179,7 @@ class CentralEvaluation:
         return results
 
     def class_rows(self) -> list[dict[str, int | float | str]]:
-        """Return what the last global model scored on each class of the test set, if groups are reported."""
+        """Return the last global model's results on each class of the test set, if groups are reported."""
         sums = self._test_sums
         if self._groups is None or sums is None:
             return []
@@ -201,7 +201,7 @@ class CentralEvaluation:
         size: str = "",
         heads: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
     ) -> Measures:
-        """Measure a loaded model, elsewhere if that can be done."""
+        """Measure a loaded model, in other processes if possible."""
         num_batches = self._measurer.num_batches
         if self._evaluator and num_batches > 1:
             state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
@@ -212,7 +212,7 @@ class CentralEvaluation:
         return self._measurer.measure(model, heads)
 
     def _results(self, measures: Mapping[str, Sequence[BatchMeasures]]) -> dict[str, float]:
-        """Return what is written of a model, from what it does on the batches of each split."""
+        """Return a model's columns, from its measures on the batches of each split."""
         results: dict[str, float] = {}
         for name, split in self._measurer.splits.items():
             if self._dataset.is_regression:
@@ -273,7 +273,7 @@ class CentralEvaluation:
             )
 
     def _recalibration_normalizer(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return what makes inputs of training images: the same ones in every round."""
+        """Return the function from training images to inputs, with the same noise in every round."""
         config = self._config
         is_noisy = config.dataset.client_noise > 0
         normalizer = self._measurer.noisy_normalizer() if is_noisy else self._normalizer

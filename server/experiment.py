@@ -1,4 +1,4 @@
-"""One experiment from its configuration to its finished run directory."""
+"""Runs one experiment, from its configuration to the finished run directory."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -128,7 +128,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
 
 
 def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
-    """Make the parts of an experiment and meet its clients; nothing is written and nothing trains.
+    """Create the parts of an experiment and meet its clients; nothing is written or trained.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     find_trackers(config)
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
     strategy.check(config)
-    capture_attributes(strategy)  # what could not be checkpointed is refused before any training
+    capture_attributes(strategy)  # state that cannot be checkpointed is refused before any training
     participation = Participation(config)
     _agree_on_weights(strategy, participation, config)
     if participation.scheme.looks_at_labels and not config.clients.report_labels:
@@ -164,7 +164,7 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
 def run_facts(
     config: Config, evaluation: CentralEvaluation, clients: ClientRegistry, population: Population | None
 ) -> RunFacts:
-    """Return what a strategy may know of the run."""
+    """Return what a strategy may know about the run."""
     model = evaluation.model
     trained = (name for name, value in model.named_parameters() if value.requires_grad)
     buffers = (name for name, _ in model.named_buffers())
@@ -192,12 +192,12 @@ def client_sizes(config: Config) -> list[int]:
 
 
 def keeps_natural_clients(config: Config) -> bool:
-    """Whether the run's data are those of some of the clients that data come from."""
+    """Return whether the run has the data of only some of the data set's natural clients."""
     return num_natural_clients(config) is not None and open_dataset(config).train.clients is not None
 
 
 def _agree_on_weights(strategy: FedAvg, participation: Participation, config: Config) -> None:
-    """Let the participation scheme have its say about the weights of replies, before any training."""
+    """Agree with the participation scheme on the weights of replies, before any training."""
     scheme = participation.scheme
     if scheme.corrects and not strategy.weighs_replies:
         raise UserError(
@@ -219,7 +219,7 @@ def _weighting_remark(strategy: FedAvg, config: Config) -> str:
 def _remarks(
     config: Config, evaluation: CentralEvaluation, clients: ClientRegistry, num_samples: int
 ) -> Iterator[str]:
-    """Yield what a person should know about this run before it starts."""
+    """Yield remarks that users should see before the run starts."""
     num_held = int(clients.num_examples.sum())
     yield from getattr(evaluation.model, "remarks", ())
     if batch_norm_layers(evaluation.model):
@@ -254,7 +254,7 @@ def _hold_all(clients: ClientRegistry, num_samples: int) -> bool:
 
 
 def _beyond_the_run(config: Config) -> Iterator[str]:
-    """Name what is set for rounds that the run does not have."""
+    """Yield remarks on settings for rounds that the run does not have."""
     warmup, analysis = config.schedule.warmup_rounds, config.analysis
     if warmup > config.rounds:
         yield (
@@ -269,7 +269,7 @@ def _beyond_the_run(config: Config) -> Iterator[str]:
 
 
 def _speed_remarks(config: Config, model: nn.Module) -> Iterator[str]:
-    """Say what would make steps faster on this machine, at the price of other bits."""
+    """Yield remarks on what would make steps faster on this machine, at the cost of different bits."""
     if resolve_device(config.device).type != "cpu":
         return
     is_fast = has_fast_bfloat16()
@@ -294,13 +294,13 @@ def _speed_remarks(config: Config, model: nn.Module) -> Iterator[str]:
 def _find_checkpoint(
     path: Path, checkpoints: CheckpointStore, config: Config
 ) -> tuple[Checkpoint | None, str]:
-    """Return the checkpoint to resume from, None if the run never got as far as one; and a remark.
+    """Return the checkpoint to resume from (None if the run never wrote one), and a remark.
 
     Raises
     ------
     UserError
-        If it ran with another configuration, none of its checkpoints can be used, or starting it again would
-        lose what it has done.
+        If it ran with another configuration, none of its checkpoints can be used, or restarting it would
+        delete finished rounds.
     """
     stored = find_stored_config(path, config.plugins)
     if stored is None:
@@ -326,7 +326,7 @@ def _find_checkpoint(
 
 
 def _check_nothing_is_lost(path: Path, stored: Config) -> None:
-    """Refuse to begin from the start what had a checkpoint once: its files would be cut back to nothing."""
+    """Refuse to restart a run that had a checkpoint once: its finished rounds would be deleted."""
     metrics = path / "metrics.csv"
     num_rounds = metrics.read_bytes().count(b"\n") - 2 if metrics.exists() else 0  # header, round 0
     if (path / "summary.json").exists() or num_rounds > stored.checkpoint.every:
@@ -337,7 +337,7 @@ def _check_nothing_is_lost(path: Path, stored: Config) -> None:
 
 
 def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, str]:
-    """Store who holds which training samples; return the hash for the summary, if the server knows."""
+    """Write which client holds which training samples; return the hash for the summary, if it is known."""
     if config.partition.name == "node":
         return {}
     partition = partition_clients(config, dataset)

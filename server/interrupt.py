@@ -1,6 +1,6 @@
 """Ctrl-C ends a run between two rounds, with a checkpoint; a second one ends it at once.
 
-So does a file ``stop`` in the run directory, which reaches server processes that get no signal of ours.
+A file ``stop`` in the run directory does the same, for server processes that our signals do not reach.
 """
 
 import signal
@@ -15,7 +15,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
-    """Whether somebody asked to stop after the current round."""
+    """A request to stop after the current round, if there is one."""
 
     def __init__(self) -> None:
         self.notify: Callable[[str], None] | None = None  # only while rounds run
@@ -24,11 +24,11 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal or the file has asked."""
+        """Whether a signal or the file has requested a stop."""
         return self._signalled or (self.file is not None and self.file.exists())
 
     def handle(self, signal_number: int, frame: FrameType | None) -> None:
-        """Note the first signal that comes while rounds run; end everything at once at any other."""
+        """Record the first signal that arrives while rounds run; exit at once on any other."""
         if self._signalled or self.notify is None:
             raise KeyboardInterrupt
         self._signalled = True
@@ -41,10 +41,10 @@ def stop_between_rounds(
 ) -> Iterator[StopRequest]:
     """Turn the first SIGINT, SIGTERM or SIGHUP into a request that the loop honours after its current round.
 
-    The file ``stop`` in `directory`, the run directory, is one as well.
+    The file ``stop`` in `directory`, the run directory, is such a request as well.
 
-    Only where Python's own handlers are in force: a Flower server process has its own way to stop. Inside
-    ``stop_between_runs`` the request is the one of that.
+    Applies only if Python's default handlers are installed: a Flower server process has its own way to stop.
+    Inside ``stop_between_runs``, its request is used.
     """
     outer = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
     if isinstance(outer, StopRequest) and threading.current_thread() is threading.main_thread():
@@ -57,9 +57,9 @@ def stop_between_rounds(
 
 @contextmanager
 def stop_between_runs() -> Iterator[StopRequest]:
-    """Do the same over several runs: a request that came in the last round of one is there after it.
+    """Do the same for several runs: a request made in the last round of one is still set after it.
 
-    Between the rounds of two runs the first signal ends everything at once.
+    Between the rounds of two runs, the first signal exits at once.
     """
     request = StopRequest()
     in_force = (signal.default_int_handler, signal.SIG_DFL)

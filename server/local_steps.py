@@ -1,4 +1,4 @@
-"""Local steps that are decided round by round (``steps.*``), within ``local.total-steps``."""
+"""Numbers of local steps decided round by round (``steps.*``), within ``local.total-steps``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ from common.step_rules import Progress, step_rule
 
 
 class LocalSteps:
-    """Decides how many local steps the clients of each round make.
+    """Decides how many local steps the clients of each round take.
 
     Parameters
     ----------
     config : Config
-        The run's configuration: ``steps.*``, ``local.steps``, with which the rules begin, and their total.
+        The run's configuration: ``steps.*``, ``local.steps`` (the initial number), and their total.
     """
 
     def __init__(self, config: Config) -> None:
@@ -34,7 +34,7 @@ class LocalSteps:
 
     @property
     def done(self) -> int:
-        """Local steps of a client so far, if it was in every round."""
+        """Local steps so far of a client that took part in every round."""
         return self._done
 
     def decide(self, server_round: int) -> int | None:
@@ -51,7 +51,7 @@ class LocalSteps:
         return min(self._current, total - self._done) if total else self._current
 
     def observe(self, num_steps: int | None, row: Mapping[str, Any]) -> str:
-        """Take note of a round's steps and results; return why the run ends here, if it does."""
+        """Record a round's steps and results; return why the run ends here, if it does."""
         if num_steps is None:
             return ""
         if row["train_loss"] is not None:  # somebody has trained
@@ -65,7 +65,7 @@ class LocalSteps:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint has to keep."""
+        """Return the state for a checkpoint."""
         own = {key: value for key, value in vars(self).items() if key not in ("_config", "_rule")}
         kept = {key: value for key, value in vars(self._rule).items() if key.startswith("_")}
         return {**own, "rule": kept}
@@ -92,7 +92,7 @@ class LocalSteps:
         )
 
     def _rate(self, server_round: int) -> float:
-        """Return the learning rate with which a round begins, as if there were no warm-up."""
+        """Return the learning rate at the start of a round, ignoring the warm-up."""
         config = self._config
         by_step = schedule_of(config.schedule).by_step(
             self._done, config.local.total_steps, config.schedule.warmup_steps

@@ -1,4 +1,4 @@
-"""What models do on the server's test and validation data, batch by batch."""
+"""Measures models on the server's test and validation data, batch by batch."""
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,9 +38,9 @@ class Candidate:
     state : Tensors
         All its entries.
     size : str
-        Of which sub-model; empty for the whole model.
+        The sub-model's size; empty for the whole model.
     heads : mapping
-        Name → entries of another head for the same body, for a classifier of one label per sample.
+        Name → entries of another head for the same body, for classifiers with one label per sample.
     """
 
     state: Tensors
@@ -50,13 +50,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Share:
-    """One of several nearly equal runs of a split's batches."""
+    """One of several nearly equal, contiguous shares of a split's batches."""
 
     index: int = 0
     count: int = 1
 
     def of(self, num_samples: int, batch_size: int) -> slice:
-        """Return which samples are in it: whole batches."""
+        """Return its samples, which make whole batches."""
         num_batches = -(-num_samples // batch_size)
         first, end = (num_batches * index // self.count for index in (self.index, self.index + 1))
         return slice(first * batch_size, end * batch_size)
@@ -64,17 +64,17 @@ class Share:
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """What measures models in several processes; a Grid may be one."""
+    """Measures models in several processes; a Grid may be one."""
 
     def measure(self, candidate: Candidate, num_batches: int) -> list[Measures | None]:
-        """Return what each of at most `num_batches` shares gives, in order; None for one that gave nothing.
+        """Return the measures of at most `num_batches` shares, in order; None for a share that was lost.
 
-        The list is empty if it does not pay.
+        The list is empty if parallel measuring is not worthwhile.
         """
 
 
 class _DrewNumbersError(Exception):
-    """A share cannot be measured alone."""
+    """The model drew random numbers, so a share cannot be measured alone."""
 
 
 class Measurer:
@@ -116,7 +116,7 @@ class Measurer:
             )
 
     def twin(self) -> "Measurer":
-        """Return a measurer with models of its own; the data are shared."""
+        """Return a measurer with its own models; the data are shared."""
         other = copy.copy(self)
         other.model = copy.deepcopy(self.model)
         other.submodels = {
@@ -126,11 +126,11 @@ class Measurer:
 
     @property
     def num_batches(self) -> int:
-        """Of the largest split."""
+        """Number of batches of the largest split."""
         return -(-max(map(len, self.splits.values())) // self._config.evaluate.batch_size)
 
     def measure_share(self, candidate: Candidate, share: Share) -> Measures | None:
-        """Return what a model does on a share; None if it draws numbers, which depend on earlier batches."""
+        """Measure a model on a share; None if it draws random numbers, which depend on earlier batches."""
         model = self.submodels[candidate.size][0] if candidate.size else None
         model = model or self.model
         model.load_state_dict(candidate.state)
@@ -145,9 +145,9 @@ class Measurer:
         heads: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
         share: Share | None = None,
     ) -> Measures:
-        """Measure a model that is loaded, and then other heads on the same pass of its body.
+        """Measure a loaded model, and other heads in the same pass of its body.
 
-        The model is left with the last of them.
+        The model is left with the last of these heads.
         """
         share = share or Share()
         if not heads:
@@ -162,7 +162,7 @@ class Measurer:
         return measures
 
     def noisy_normalizer(self) -> NoisyNormalizer:
-        """Return what gives image j the noise of client j mod K: the same images whenever it is made."""
+        """Return a normaliser that gives image j the noise of client j mod K, reproducibly."""
         config = self._config
         levels = noise_levels(config.dataset.client_noise, config.clients.count)
         generator = torch_generator(config.seed, "noise", 0, config.clients.count)
@@ -206,7 +206,7 @@ class Measurer:
                 name: replace(split, inputs=noisy_images(noisy, split.inputs, count))
                 for name, split in splits.items()
             }
-        if not config.evaluate.test:  # only now: the noise of validation images is drawn after that of these
+        if not config.evaluate.test:  # after the test images, as for the noise
             del splits["test"]
         return splits
 
@@ -226,12 +226,12 @@ class Measurer:
 
 
 def make_measurer(config: Config) -> Measurer:
-    """Return a measurer of another process than the server's, for a configuration that is completed."""
+    """Return a measurer for a worker process, given a completed configuration."""
     return Measurer(config, open_dataset(config))
 
 
 def joined(shares: Iterable[Measures]) -> Measures:
-    """Return the batches of all shares in their order."""
+    """Return the batches of all shares, in order."""
     first, *others = shares
     for share in others:
         for head, splits in share.items():

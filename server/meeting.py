@@ -1,4 +1,4 @@
-"""Meeting the clients of a run: all of them, or a few that speak for the others."""
+"""Meets the clients of a run: all of them, or a few that represent the others."""
 
 from typing import Protocol, runtime_checkable
 
@@ -28,8 +28,8 @@ class AlikeNodes(Protocol):
 def meet_clients(config: Config, grid: Grid, dataset: Dataset, say: Say = print) -> ClientRegistry:
     """Return the clients of a run.
 
-    Where all nodes have the server's configuration and data, only the first client, the smallest and the
-    largest one are asked: what the others hold follows from the partition, which the server has as well.
+    If all nodes have the server's configuration and data, only the first, the smallest and the largest client
+    are asked: what the others hold follows from the partition, which the server has as well.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def meet_clients(config: Config, grid: Grid, dataset: Dataset, say: Say = print)
 
 
 def _speak_for_all(config: Config, grid: Grid, dataset: Dataset, say: Say) -> ClientRegistry | None:
-    """Return the clients as the partition has them; None if those asked say otherwise."""
+    """Return the clients according to the partition; None if the answers disagree with it."""
     assert isinstance(grid, AlikeNodes)
     nodes, sizes = grid.alike_nodes, partition_clients(config, dataset).sizes
     counts = client_counts(config, dataset)

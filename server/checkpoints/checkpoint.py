@@ -1,12 +1,12 @@
 """Checkpoints: immutable tensor files, and one manifest whose atomic appearance commits them.
 
-``checkpoints/round-000010.json`` names the files of the round with their hashes, and has one of itself: the
-global model, the strategy's tensors, and a list of the files of the clients that keep state. A client's file
-is written only if the client trained since the last checkpoint, and the list grows by such clients
-(``server.checkpoints.client_files``), so that a checkpoint costs what has changed. Clients' files are below
-``clients/``, a thousand to a folder. The last two manifests are kept, with what they name, and those that are
-marked to stay: for good, or as the best until a better one is. Files and folders of other names are left
-alone.
+``checkpoints/round-000010.json`` names the files of the round with their hashes, and has a hash of itself.
+The files are the global model, the strategy's tensors, and a list of the files of clients that keep state. A
+client's file is written only if the client has trained since the last checkpoint, and only such clients are
+appended to the list (``server.checkpoints.client_files``), so a checkpoint costs only what has changed.
+Clients' files are below ``clients/``, a thousand to a folder. The last two manifests are kept, with the files
+that they name, as are those marked to stay: for good, or as the best until there is a better one. Files and
+folders with other names are left alone.
 """
 
 import hashlib
@@ -49,11 +49,11 @@ class Checkpoint:
     strategy : tuple[dict, Tensors]
         The strategy's attributes (``server.checkpoints.state_codec``).
     progress : dict
-        Plain values of the round loop: early stop, best round, rows of the growing files, seconds.
+        Plain values of the round loop: early stop, best round, row counts of the growing files, seconds.
     config : dict
         The flat configuration.
     clients : Mapping[int, Payload]
-        client id → state, when it was read; a commit takes the states as well.
+        client id → state, of a checkpoint that was read; ``commit`` is given the states separately.
     """
 
     server_round: int
@@ -66,7 +66,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class _Committed:
-    """What a manifest says of what there has to be."""
+    """What a manifest says about the files of its checkpoint."""
 
     number: int
     marks: tuple[str, ...]
@@ -80,7 +80,7 @@ class CheckpointStore:
     Parameters
     ----------
     directory : Path
-        The folder; made if it is not there.
+        The folder; created if it does not exist.
 
     Attributes
     ----------
@@ -101,19 +101,20 @@ class CheckpointStore:
         adopt: Callable[[int, Path], None] | None = None,
         marks: Collection[str] = (),
     ) -> None:
-        """Write a checkpoint; a kill before the manifest appears leaves the previous one in force.
+        """Write a checkpoint; a kill before the manifest appears leaves the previous checkpoint in force.
 
         Parameters
         ----------
         checkpoint : Checkpoint
             Everything but the clients' states.
         changed : iterable of (client id, state)
-            The states that changed since the last commit, written one by one as they come; the files of the
+            The states that changed since the last commit, written one by one as they arrive; the files of the
             other clients are carried over.
         adopt : callable, optional
-            Learns which file has a client's state as it is now.
+            Called with the file of each client's current state.
         marks : collection of str
-            Why it stays: `ALWAYS`, or `BEST` as long as none after it is. None: until two have followed.
+            Why the checkpoint stays: `ALWAYS`, or `BEST` until a later one is better. Without marks it is
+            deleted once two others have followed.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         name = stem(checkpoint.server_round)
@@ -140,7 +141,7 @@ class CheckpointStore:
         self._clients.collect_garbage(staying)
 
     def _write_states(self, stem: str, changed: Iterable[tuple[int, Payload]]) -> dict[int, Path]:
-        """Put the states of clients on disk, and return who has which file."""
+        """Write the states of clients to disk, and return each client's file."""
         written: dict[int, Path] = {}
         for client_id, state in changed:
             folder = f"clients/{client_id // _CLIENTS_PER_FOLDER:06d}"
@@ -156,22 +157,22 @@ class CheckpointStore:
         return written
 
     def client_state(self, client_id: int) -> Payload | None:
-        """Return a client's state of the last checkpoint that was written or read; None if it had none."""
+        """Return a client's state in the last checkpoint that was written or read; None if it has none."""
         file = self._clients.of(client_id)
         return None if file is None else StoredStates(self.directory, {client_id: file})[client_id]
 
     def load_latest(self, check: Callable[[Mapping[str, Any]], None] | None = None) -> Checkpoint | None:
-        """Read the newest checkpoint that can be used; None if there never was one.
+        """Read the newest usable checkpoint; None if there never was one.
 
         Parameters
         ----------
         check : callable, optional
-            Looks at the plain values of a checkpoint; raises `ValueError` if it cannot be used.
+            Checks the plain values of a checkpoint; raises `ValueError` if it cannot be used.
 
         Raises
         ------
         UserError
-            If there are checkpoints and none can be used.
+            If there are checkpoints but none can be used.
         """
         self.passed_over = []
         for path in self._manifests():
@@ -180,7 +181,7 @@ class CheckpointStore:
                 if check:
                     check(checkpoint.progress)
                 return checkpoint
-            # A manifest may have another shape, and tensors be of another format, for any reason.
+            # A manifest or a tensor file may be malformed in any way.
             except (ValueError, LookupError, TypeError, AttributeError, OSError, SafetensorError) as error:
                 self.passed_over.append(f"{path.name}: {error}")
         if self.passed_over:
@@ -216,7 +217,7 @@ class CheckpointStore:
         return None
 
     def _manifests(self) -> list[Path]:
-        """Return what has the name of a manifest, the newest first."""
+        """Return the files with the name of a manifest, newest first."""
         if not self.directory.is_dir():
             return []
         names = (path for path in self.directory.iterdir() if MANIFEST.fullmatch(path.name))
@@ -250,12 +251,12 @@ class CheckpointStore:
         return load(content)
 
     def _collect_garbage(self, server_round: int) -> dict[int, Mapping[str, Any]]:
-        """Delete what no kept manifest names: left-overs of a kill, and what a resumed run passed over.
+        """Delete what no kept manifest names: remains of a kill, and checkpoints that a resumed run skipped.
 
         Returns
         -------
         dict[int, Mapping[str, Any]]
-            Round → what its manifest says of the clients, of the checkpoints that are marked to stay.
+            Round → the manifest's entry on clients, for the checkpoints that are marked to stay.
         """
         kept: set[str] = set()
         staying: dict[int, Mapping[str, Any]] = {}
@@ -280,7 +281,7 @@ class CheckpointStore:
         return staying
 
     def _committed_in(self, path: Path) -> _Committed:
-        """Read a manifest once: a run may keep hundreds."""
+        """Read a manifest, cached since a run may keep hundreds."""
         if path.name not in self._committed:
             manifest = read_manifest(path)
             names = {path.name, *(file["name"] for file in manifest["files"].values())}

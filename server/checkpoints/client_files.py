@@ -1,8 +1,8 @@
-"""Which file holds which client's state: lists that grow by what a checkpoint changes.
+"""Which file holds which client's state: lists to which each checkpoint appends its changes.
 
-A list has lines ``client_id,name,sha256``, of which the last of a client counts. A checkpoint names a list
-and how much of it is its own. There are two lists, which take turns, so that damage of one leaves the
-checkpoint before in force.
+A list has lines ``client_id,name,sha256``; the last line of a client counts. A checkpoint names a list, and
+the length of its own part. Two lists alternate, so that if one is damaged, the previous checkpoint
+can still be used.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from common.state_files import decode_state
 OWN_STATE = re.compile(r"\.?client-\d{6,}-round-\d{6,}\.safetensors(\.\d+)?(\.tmp)?")
 _NAME = re.compile(r"(clients/\d{6,}/)?client-(\d{6,})-round-(\d{6,})\.safetensors")
 _LIST = re.compile(r"clients-round-(\d{6,})\.csv")
-# A list with more lines than clients begins again, once it has this many more and twice as many.
+# A list is rewritten once it has this many more lines than clients, and twice as many.
 _MOST_OLD_LINES = 10_000
 
 
@@ -34,7 +34,7 @@ class StateFile:
 
 
 class StoredStates(Mapping[int, Payload]):
-    """client id → state, each read when it is asked for.
+    """client id → state, each read on access.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class StoredStates(Mapping[int, Payload]):
         return self._directory / file.name, file.sha256
 
     def check(self) -> None:
-        """Look whether all are there and unharmed.
+        """Check that all files are there and intact.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class StoredStates(Mapping[int, Payload]):
 
 
 class GrowingList:
-    """A list of lines that is extended at its end.
+    """A file of lines to which lines are appended.
 
     Parameters
     ----------
@@ -98,11 +98,11 @@ class GrowingList:
         self._new: list[str] = []
 
     def add(self, line: str) -> None:
-        """Note a line for the next commit."""
+        """Add a line to the next commit."""
         self._new.append(line)
 
     def commit(self, name: str, everything: Mapping[int, StateFile]) -> dict[str, Any]:
-        """Put the list on disk, and return what a manifest keeps of it; `name` is for one that begins."""
+        """Write the list to disk and return its entry for the manifest; `name` is that of a new list."""
         if not self._name or self._num_lines > 2 * len(everything) + _MOST_OLD_LINES:
             lines = [_line(client_id, file) for client_id, file in everything.items()]
             content = "".join(lines).encode()
@@ -125,21 +125,21 @@ class GrowingList:
 
 
 def read_list(directory: Path, entry: Mapping[str, Any], number: int) -> dict[int, StateFile]:
-    """Read what a manifest says of the clients' files: a list, or in manifests of old the files themselves.
+    """Read a manifest's entry on the clients' files: a list, or in old manifests the files themselves.
 
     Parameters
     ----------
     directory : Path
         The folder of the checkpoints.
     entry : mapping
-        What the manifest has.
+        The manifest's entry.
     number : int
         The manifest's round.
 
     Raises
     ------
     ValueError, LookupError, TypeError, OSError
-        If it is damaged, or another run's or round's.
+        If it is damaged, or belongs to another run or round.
     """
     if "list" not in entry:
         files = {int(key): StateFile(str(file["name"]), str(file["sha256"])) for key, file in entry.items()}
@@ -154,7 +154,7 @@ def read_list(directory: Path, entry: Mapping[str, Any], number: int) -> dict[in
 
 
 def _checked(files: dict[int, StateFile], number: int) -> dict[int, StateFile]:
-    """Refuse names that are not what a commit of a round up to `number` gives the clients."""
+    """Refuse names that no commit of a round up to `number` would have used."""
     for client_id, file in files.items():
         match = _NAME.fullmatch(file.name)
         if not match or int(match[2]) != client_id or int(match[3]) > number:
@@ -173,7 +173,7 @@ def _line(client_id: int, file: StateFile) -> str:
 
 
 class ClientFiles:
-    """The files of the clients' states, as the last checkpoint and the next one have them.
+    """The files of the clients' states, in the last checkpoint and in the next one.
 
     Parameters
     ----------
@@ -186,13 +186,13 @@ class ClientFiles:
         self.restore({})
 
     def restore(self, files: Mapping[int, StateFile]) -> None:
-        """Go back to the files of a checkpoint."""
+        """Restore the files of a checkpoint."""
         self._files = dict(files)
         self._lists = [GrowingList(self._directory), GrowingList(self._directory)]
         self._turn = 0
-        self._replaced: dict[str, range] = {}  # since the last commit: file → rounds whose state it is
-        self._replaced_before: dict[str, range] = {}  # and what that commit replaced
-        self._pinned: dict[str, set[int]] = {}  # older file → rounds that stay and have it
+        self._replaced: dict[str, range] = {}  # file → rounds whose state it has, since the last commit
+        self._replaced_before: dict[str, range] = {}  # and those that that commit replaced
+        self._pinned: dict[str, set[int]] = {}  # older file → rounds marked to stay that use it
         self._swept = False
 
     def of(self, client_id: int) -> StateFile | None:
@@ -200,7 +200,7 @@ class ClientFiles:
         return self._files.get(client_id)
 
     def put(self, client_id: int, file: StateFile) -> None:
-        """Note a client's new file."""
+        """Record a client's new file."""
         if (old := self._files.get(client_id)) and old.name != file.name:
             self._replaced[old.name] = range(_round_of(old.name), _round_of(file.name))
         self._files[client_id] = file
@@ -208,19 +208,19 @@ class ClientFiles:
             growing.add(_line(client_id, file))
 
     def commit(self, stem: str) -> dict[str, Any]:
-        """Put it on disk which file is whose; return what the manifest keeps of that."""
+        """Write the list of files to disk, and return its entry for the manifest."""
         if not self._files:
             return {}
         self._turn = 1 - self._turn
         return self._lists[self._turn].commit(f"clients-{stem}.csv", self._files)
 
     def collect_garbage(self, staying: Mapping[int, Mapping[str, Any]]) -> None:
-        """Delete what neither the checkpoint just committed names, nor the one before it, nor one that stays.
+        """Delete files that neither the last two checkpoints nor one that stays name.
 
         Parameters
         ----------
         staying : Mapping[int, Mapping[str, Any]]
-            Round → what the manifest of a checkpoint that stays has of the clients.
+            Round → the manifest's entry on clients, for the checkpoints that stay.
         """
         if self._swept:
             for name, rounds in self._replaced_before.items():
@@ -235,7 +235,7 @@ class ClientFiles:
         self._replaced_before, self._replaced = self._replaced, {}
 
     def _sweep(self, staying: Mapping[int, Mapping[str, Any]]) -> None:
-        """Delete what a kill left and what a resumed run passed over: the first time in this process."""
+        """Delete remains of a kill and of checkpoints that a resumed run skipped; once per process."""
         held = {file.name for file in self._files.values()} | set(self._replaced)
         for number, entry in staying.items():
             with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, OSError):

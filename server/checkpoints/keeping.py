@@ -12,12 +12,12 @@ from common.sections import numbers_by_phase
 from server.checkpoints.checkpoint import ALWAYS, BEST
 from server.records.results import is_better, is_evaluated, judged_columns
 
-# By validation data where there are some: a model that is chosen by its test set is reported too good.
+# By validation data if there are any: a model selected on its test set would be reported too well.
 _JUDGED_BY = ("validation", "test")
 
 
 class Keeping:
-    """Decides after each round whether its checkpoint is one that stays.
+    """Decides after each round whether its checkpoint stays.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Keeping:
         return BEST in self._names
 
     def marks(self, server_round: int, row: Mapping[str, Any]) -> list[str]:
-        """Return why the checkpoint of a finished round stays; nothing if it does not."""
+        """Return why the checkpoint of a finished round stays; empty if it does not."""
         is_named = server_round in self._rounds or server_round in self._drops
         is_due = self._plan is not None and self._plan.is_due(server_round, self._by_phase)
         found = [ALWAYS] if is_named or is_due else []
@@ -56,7 +56,7 @@ class Keeping:
         return found
 
     def remarks(self) -> Iterator[str]:
-        """Yield what is asked for and lies beyond the run."""
+        """Yield remarks on settings for rounds beyond the run."""
         if self._rounds and self._rounds.first() > self._num_rounds:
             yield f"checkpoint.keep lists no round up to rounds = {self._num_rounds}"
         if "decay" in self._names and not self._drops:
@@ -72,7 +72,7 @@ class Keeping:
 
 
 def _drops(config: Config) -> frozenset[int]:
-    """Return the last round before each drop of the learning rate, the warm-up apart.
+    """Return the last round before each drop of the learning rate, not counting the warm-up.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits the run that would be resumed from it, and whether its code is still the same."""
+"""Checks on resume: whether a checkpoint fits the run, and whether plug-in code has changed since."""
 
 import hashlib
 import os
@@ -15,12 +15,12 @@ from server.checkpoints.checkpoint import Checkpoint
 
 
 def check_fits(checkpoint: Checkpoint, model: Mapping[str, Array], num_clients: int) -> None:
-    """Refuse a checkpoint of another model or of more clients, which code that has changed may cause.
+    """Refuse a checkpoint of another model or of more clients, as happens when code has changed.
 
     Raises
     ------
     UserError
-        If a resumed run could not work with it, or would leave parts of it out.
+        If a resumed run could not work with it, or would ignore parts of it.
     """
     there = {
         name: f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
@@ -38,12 +38,12 @@ def check_fits(checkpoint: Checkpoint, model: Mapping[str, Array], num_clients: 
 
 
 class PluginCode:
-    """Notices on resume that files of plug-in folders are not what they were when a checkpoint was written.
+    """Detects on resume that plug-in files have changed since the checkpoint was written.
 
     Parameters
     ----------
     say : callable
-        Takes a line for the person who resumes.
+        Prints a line for the user.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -63,12 +63,12 @@ class PluginCode:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Name what has changed; it is no error, since a mistake may have been mended."""
+        """Report what has changed; not an error, since a bug may have been fixed."""
         changed = sorted(name for name, kept in state["files"].items() if kept not in _hashes(name))
         if changed:
             names = ", ".join(changed)
             self._say(
-                f"plug-ins have changed since the checkpoint ({names}): later rounds are made by other code"
+                f"plug-ins have changed since the checkpoint ({names}): later rounds run the changed code"
             )
 
 

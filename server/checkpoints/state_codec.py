@@ -1,4 +1,4 @@
-"""A strategy's attributes to tensors and JSON and back: no pickle, no code."""
+"""Converts a strategy's attributes to tensors and JSON and back, without pickle."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ _KIND = "kind"
 
 
 class UnsupportedStateError(UserError):
-    """A strategy keeps something that cannot be written to a checkpoint."""
+    """A strategy has an attribute that cannot be written to a checkpoint."""
 
 
 def capture_attributes(strategy: FedAvg) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -31,8 +31,8 @@ def capture_attributes(strategy: FedAvg) -> tuple[dict[str, Any], dict[str, torc
         tree = {name: _encode(value, name, tensors) for name, value in strategy.state().items()}
     except UnsupportedStateError as error:
         raise UnsupportedStateError(
-            f"{type(strategy).__name__} cannot be checkpointed: {error}; keep numbers, texts, tensors, arrays"
-            " and lists or dictionaries of them"
+            f"{type(strategy).__name__} cannot be checkpointed: {error}; keep numbers, strings, tensors,"
+            " arrays and lists or dictionaries of them"
         ) from None
     return tree, tensors
 
@@ -46,7 +46,7 @@ def restore_attributes(
 
 def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     is_numpy = isinstance(value, np.ndarray | np.number | np.bool_)
-    # np.float64 is a float, but promotes float32 arrays as a float does not: it comes back as what it was.
+    # np.float64 is a float, but unlike float it promotes float32 arrays: so its type is restored.
     if value is None or (isinstance(value, bool | int | float | str) and not is_numpy):
         return value
     if isinstance(value, torch.Tensor):

@@ -1,4 +1,4 @@
-"""The configuration that a run has stored, even if the file that shows it was lost."""
+"""The configuration that a run has stored, even if its ``config.toml`` was lost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from server.checkpoints.checkpoint import CheckpointStore
 
 @dataclass(frozen=True)
 class StoredConfig:
-    """What a run was configured with.
+    """A run's stored configuration.
 
     Attributes
     ----------
     values : mapping
-        The flat configuration, as it was written.
+        The flat configuration as stored.
     remark : str
         What was wrong with ``config.toml``; empty if nothing was.
     """
@@ -30,9 +30,9 @@ class StoredConfig:
 
 
 def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Config:
-    """Validate the configuration that a run stored; keys that are younger than it have their defaults.
+    """Validate the configuration that a run stored; keys added since then have their defaults.
 
-    The plug-in folders are those of the run, or now `plugins`.
+    The plug-in folders are those of the run, unless `plugins` is given.
     """
     moved = {} if plugins is None else {"plugins": plugins}
     return Config.from_flat({**default_values(), **values, **moved})
@@ -41,8 +41,8 @@ def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Co
 def find_stored_config(path: Path, plugins: str | None = None) -> StoredConfig | None:
     """Read the configuration of the run in a directory; None if there is no run.
 
-    It is that of ``config.toml``, which may be newer than the last checkpoint (more rounds, another device),
-    unless the file is missing, cannot be read, or lacks keys: then it is that of the checkpoint.
+    It is taken from ``config.toml``, which may be newer than the last checkpoint (more rounds, another
+    device), or from the checkpoint if that file is missing, unreadable, or lacks keys.
 
     Raises
     ------

@@ -19,7 +19,7 @@ def ask(config: Config, grid: Grid, messages: Mapping[int, Message]) -> Iterator
     Raises
     ------
     UserError
-        If a client says what the user can mend.
+        If a client reports an error that the user can fix.
     ClientFailureError
         If a client fails, or does not answer.
     """
@@ -36,7 +36,7 @@ def ask(config: Config, grid: Grid, messages: Mapping[int, Message]) -> Iterator
 
 
 def give_states(config: Config, grid: Grid, clients: ClientRegistry, states: Mapping[int, Payload]) -> None:
-    """Lay the states of clients, by client id, on a Grid."""
+    """Send clients their states, by client id."""
     messages = {
         client_id: Message(
             RecordDict({name: to_record(section) for name, section in sections.items()}),

@@ -1,4 +1,4 @@
-"""What clients are called for in a round: losses, preludes, training, evaluation."""
+"""Calls to the clients of a round: losses, preludes, training, evaluation."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ Replies = Iterable[Message]
 
 
 class ClientCalls:
-    """Lets the strategy build the messages of a cohort, and hands it the replies that passed the check.
+    """Has the strategy build the messages for a cohort, and passes it the replies that pass the check.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class ClientCalls:
     Attributes
     ----------
     clock : RoundClock
-        Counts how long all of it takes.
+        Measures the time that all of it takes.
     """
 
     def __init__(self, run: Run) -> None:
@@ -76,7 +76,7 @@ class ClientCalls:
     def prelude(
         self, server_round: int, model: ArrayRecord, cohort: list[int], steps: Mapping[str, int]
     ) -> tuple[ReplyCheck, int]:
-        """Ask clients for what the strategy has to know before a round; return the check and bytes sent."""
+        """Ask clients for what the strategy needs before a round; return the check and the bytes sent."""
         strategy, participation = self._strategy, self._run.parts.participation
 
         def configure(_: int, arrays: ArrayRecord, config: ConfigRecord, view: Grid) -> list[Message]:
@@ -94,7 +94,7 @@ class ClientCalls:
     def evaluate(
         self, server_round: int, model: ArrayRecord, cohort: Sequence[int]
     ) -> tuple[Mapping[int, Mapping[str, float]], dict[int, str]]:
-        """Let clients evaluate; return what they measured, and the size of each one's model."""
+        """Have clients evaluate; return their metrics, and the size of each one's model."""
         messages = self.build(self._strategy.configure_evaluate, server_round, model, cohort)
         if self._run.parts.evaluation.recalibrates:
             self._recalibrate(messages)
@@ -110,7 +110,7 @@ class ClientCalls:
         cohort: Sequence[int],
         config: Mapping[str, int] | None = None,
     ) -> dict[int, Message]:
-        """Let the strategy build the messages for a cohort, which is all that it sees of the Grid."""
+        """Have the strategy build the messages for a cohort; it sees only these nodes of the Grid."""
         if not cohort:  # all were stragglers; Flower's own strategies would wait for a node to appear
             return {}
         messenger = self._run.messenger
@@ -124,7 +124,7 @@ class ClientCalls:
         required: Collection[str] = (NUM_EXAMPLES,),
         num_working: int = 0,
     ) -> ReplyCheck:
-        """Return what the replies to these messages have to pass; parameters as `ReplyCheck`."""
+        """Return the check for the replies to these messages; parameters as in `ReplyCheck`."""
         tolerate = self._run.parts.config.failures.policy == "drop"
         sent = {client_id: _model_in(message.content) for client_id, message in messages.items()}
         clients = self._run.parts.clients
@@ -140,7 +140,7 @@ class ClientCalls:
         )
 
     def _recalibrate(self, messages: Mapping[int, Message]) -> None:
-        """Give the models in messages the statistics that they are evaluated with here."""
+        """Give the models in messages the statistics that central evaluation uses."""
         done: set[int] = set()  # clients, or those of one size, share a content
         sizes = _sizes(messages)
         for client_id, message in messages.items():
@@ -150,18 +150,18 @@ class ClientCalls:
                 message.content[ARRAYS] = self._run.parts.evaluation.recalibrated(arrays, sizes[client_id])
 
     def _aggregate_evaluate(self, server_round: int, replies: Replies) -> None:
-        """Show the strategy what clients measured; those without test data have measured nothing."""
+        """Pass the clients' metrics to the strategy, except for clients without test data."""
         measured = (reply for reply in replies if len(metrics_record(reply.content)) > 1)
         self._strategy.aggregate_evaluate(server_round, measured)
 
 
 def steps_config(steps: int | None, done: int) -> dict[str, int]:
-    """Return what a message's config says of local steps that the server decides; `done` came before."""
+    """Return the config entries for local steps decided by the server; `done` is the number before them."""
     return {} if steps is None else {LOCAL_STEPS: steps, FIRST_STEP: done}
 
 
 def _sizes(messages: Mapping[int, Message]) -> dict[int, str]:
-    """Return the size of the sub-model that each client was sent, empty for the whole model."""
+    """Return the size of the sub-model sent to each client; empty for the whole model."""
     contents = {client_id: message.content for client_id, message in messages.items()}
     return {
         client_id: str(config_record(content).get(SIZE, "")) if CONFIG in content else ""

@@ -1,4 +1,4 @@
-"""Who is who: Flower's random node ids on one side, client ids (partition ids) on the other."""
+"""Maps client ids (partition ids) to Flower's random node ids."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -7,12 +7,12 @@ import numpy.typing as npt
 
 
 class Consecutive(Mapping[int, int]):
-    """A mapping of consecutive integers to consecutive integers, that costs the same for any number of them.
+    """A mapping from consecutive integers to consecutive integers, of constant size.
 
     Parameters
     ----------
     keys, values : range
-        Of one length, and with a step of 1.
+        Of the same length, with a step of 1.
     """
 
     def __init__(self, keys: range, values: range) -> None:
@@ -31,25 +31,25 @@ class Consecutive(Mapping[int, int]):
 
 
 class ClientRegistry:
-    """The clients of a run, learnt from the nodes' answers to a ``describe`` query.
+    """The clients of a run, from the nodes' answers to a ``describe`` query.
 
     Parameters
     ----------
     node_ids : Mapping[int, int] or range
         client id → node id; or the nodes of the clients 0, 1, ..., which stay for the whole run.
     label_counts : ndarray
-        int64, shape (clients, classes): what the clients hold, by ascending client id; no classes if they do
-        not report it.
+        int64, shape (clients, classes): the clients' label counts, by ascending client id; no classes if they
+        do not report them.
     num_examples : ndarray
         int64, shape (clients,): their training samples, by default one per label.
     keeps_state : bool
-        Whether clients carry state from round to round.
+        Whether clients keep state between rounds.
     is_personalised : bool
         Whether clients have models or predictions of their own.
     personal_names : Collection[str]
-        Entries of the model that clients keep for themselves.
+        Entries of the model that stay on the clients.
     versions : Mapping[int, Sequence[str]], optional
-        client id → the versions on its node, where each node was asked.
+        client id → the software versions on its node, if each node was asked.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ClientRegistry:
         return set(node_ids) - self.client_ids.keys()
 
     def move(self, client_id: int, node_id: int) -> None:
-        """Let a client be another node from now on."""
+        """Assign a client to another node."""
         del self._clients[self._nodes[client_id]]
         self._nodes[client_id] = node_id
         self._clients[node_id] = client_id

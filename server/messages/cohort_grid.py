@@ -1,4 +1,4 @@
-"""A Grid as a strategy sees it in a round."""
+"""The Grid that a strategy sees in a round."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from server.messages.grid_view import GridView
 class CohortGrid(GridView):
     """A view of a Grid that shows only the nodes of a round.
 
-    Any strategy that addresses "all nodes" thereby addresses the cohort, Flower's own ones included.
+    So any strategy that addresses "all nodes", such as Flower's own, addresses the cohort.
     """
 
     def __init__(self, grid: Grid, node_ids: Iterable[int]) -> None:

@@ -1,4 +1,4 @@
-"""What a strategy returns, as the global model that it is to become."""
+"""Converts a strategy's result to the next global model."""
 
 from collections.abc import Mapping
 

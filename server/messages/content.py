@@ -1,4 +1,4 @@
-"""What a client's reply may hold: it comes from another machine, which may send anything."""
+"""Validation of client replies: they come from another machine, which may send anything."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping
@@ -23,11 +23,11 @@ class ContentCheck:
     ----------
     references : Mapping[int, Mapping[str, Array]]
         client id → the model that it was sent: the names, shapes and dtypes that its ``"arrays"`` may have.
-        Arrays of a method's own sections are compared with those of the replies before.
+        Arrays of a method's own sections are compared with those of earlier replies.
     required : Collection[str], optional
-        Metrics that a reply has to have.
+        Metrics that a reply must have.
     most_examples : Mapping[int, int], optional
-        client id → how many examples it described itself with.
+        client id → the number of examples that its node reported when it was met.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ContentCheck:
             yield f"the reply lacks the array '{missing}' of the model that the client was sent"
 
     def _expected(self, client_id: int) -> dict[str, Layout]:
-        """Return the layouts of the model that a client was sent, once for all who were sent the same."""
+        """Return the layouts of the model that a client was sent, cached for all that were sent the same."""
         if client_id not in self._references:
             return {}
         reference = self._references[client_id]
@@ -87,7 +87,7 @@ class ContentCheck:
     def _misfits_of_others(
         self, client_id: int, place: tuple[object, str, str], layout: Layout
     ) -> Iterator[str]:
-        """Compare an array of a method's own section with the replies before it."""
+        """Compare an array of a method's own section with earlier replies."""
         other, first = self._layouts.get(place, (client_id, layout))
         if layout != first:
             _, section, key = place
@@ -102,7 +102,7 @@ class ContentCheck:
                 self._layouts.setdefault((group, section, key), (client_id, _layout(array)))
 
     def _group(self, client_id: int) -> object:
-        """Return what clients with models of one size have in common."""
+        """Return a key that clients with models of the same size share."""
         return tuple(self._expected(client_id).values())
 
     def _bad_metrics(self, client_id: int, metrics: object) -> Iterator[str]:
@@ -134,7 +134,7 @@ def _bad_values(section: str, record: ArrayRecord) -> Iterator[str]:
     for key, array in record.items():
         try:
             value = to_tensors({key: array})[key]
-        except Exception as error:  # whatever bytes that somebody made up lead to
+        except Exception as error:  # malformed bytes may raise anything
             reason = one_line(str(error))[:200]
             yield f"the reply's '{section}' has an array {_named(key)} that cannot be read: {reason}"
             return

@@ -1,4 +1,4 @@
-"""Messages to clients by their ids; what is lost on its way is sent once more."""
+"""Delivers messages to clients by id; a message that is lost on its way is sent once more."""
 
 import math
 import time
@@ -26,15 +26,15 @@ class Courier:
     Parameters
     ----------
     grid : Grid
-        Where the nodes are.
+        The Grid with the nodes.
     clients : ClientRegistry
-        Which node each client has.
+        Maps clients to nodes.
     taken : TakenReplies
-        Says in messages which replies were lost.
+        Adds to messages which replies were lost.
     timeout : float
-        Seconds without a new reply after which the rest is given up.
+        Seconds without a new reply after which the rest are considered lost.
     say : callable
-        Takes a line for the person who runs the experiment.
+        Prints a line for the user.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Courier:
     def repeat(
         self, messages: Mapping[int, Message], client_ids: Collection[int], numbers: dict[int, int]
     ) -> dict[int, Message]:
-        """Return the messages to some clients for a second time, in an exchange of its own."""
+        """Return the messages to some clients a second time, as a new exchange."""
         message_type = next(iter(messages.values())).metadata.message_type  # all do the same job
         repeated = self.address(
             message_type, {client_id: messages[client_id].content for client_id in client_ids}
@@ -76,10 +76,10 @@ class Courier:
     ) -> Iterator[tuple[int, Message]]:
         """Send messages and yield (client id, reply) as the replies come.
 
-        A message that was lost, or its reply, is sent once more. The client may have done the job: the
-        second message says that what it kept then does not count, so that the bits are those of a job that is
-        done once. A SuperNode may be stuck with a reply of which a part never came: the second one is waited
-        for twice as long as it took to hear of the loss.
+        If a message or its reply is lost, the message is sent once more. The client may have done the job
+        already: the second message says that the state it kept then does not count, so the bits are those of
+        a job done once. A SuperNode may be stuck with a reply of which a part was lost: the second reply is
+        awaited for twice as long as it took to notice the loss.
 
         Parameters
         ----------
@@ -88,9 +88,9 @@ class Courier:
         numbers : dict
             Client id → number of its exchange, which is replaced if there is a second one.
         end : float, optional
-            When the rest is given up in any case, by ``time.monotonic``.
+            The time, by ``time.monotonic``, at which waiting ends in any case.
         late, watch
-            As `exchange` has them.
+            As in `exchange`.
         """
         lost: dict[int, Message] = {}
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a node reports of the client that it is, believed only as far as it can be true."""
+"""What a node reports about its client, validated as far as possible."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ _MOST_CLASSES, _MOST_EXAMPLES = 10_000_000, 2**53
 
 @dataclass(frozen=True)
 class Description:
-    """What a node says of the client that it is."""
+    """What a node reports about its client."""
 
     node_id: int
     client_id: int
@@ -28,12 +28,12 @@ class Description:
 
 
 def read_description(node_id: int, content: RecordDict, name: int | None = None) -> Description:
-    """Read a node's answer to a ``describe`` query; `name` is its id for its operator, if that is another.
+    """Read a node's answer to a ``describe`` query; `name` is the id that its operator knows, if different.
 
     Raises
     ------
     UserError
-        If it is none.
+        If it is not a valid answer.
     """
     try:
         description = _parsed(node_id, content)
@@ -47,12 +47,12 @@ def read_description(node_id: int, content: RecordDict, name: int | None = None)
 
 
 def check_agreement(found: Iterable[Description]) -> None:
-    """Refuse nodes that have other data sets, or keep other parts of the model, than the first.
+    """Refuse nodes whose data set, or whose personal entries of the model, differ from the first node's.
 
     Raises
     ------
     UserError
-        Names two of them, and in what they differ.
+        Names two such nodes, and in what they differ.
     """
     first: Description | None = None
     for other in found:
@@ -69,7 +69,7 @@ def check_agreement(found: Iterable[Description]) -> None:
 
 
 def version_remarks(found: Iterable[Description]) -> Iterator[str]:
-    """Say which nodes have other versions than this process; results then differ in their last bits."""
+    """Yield remarks on nodes with other software versions than this process."""
     own = own_versions()
     clients: dict[str, list[int]] = {}
     for description in found:
@@ -83,14 +83,14 @@ def version_remarks(found: Iterable[Description]) -> Iterator[str]:
 
 
 def device_remarks(found: Iterable[Description], device: str) -> Iterator[str]:
-    """Say which clients train on a CPU while this process has a GPU.
+    """Yield a remark if clients train on a CPU while this process uses a GPU.
 
-    Ray hides GPUs from workers that take no part of one.
+    Ray hides GPUs from workers that do not reserve a share of one.
 
     Parameters
     ----------
     found : Iterable[Description]
-        Of the clients.
+        The clients' descriptions.
     device : str
         The type of this process's device.
     """

@@ -1,4 +1,4 @@
-"""Meeting the nodes of a run: waiting for them, asking which client each is, and taking back who left."""
+"""Node discovery: waits for nodes, asks which client each is, and reconnects those that come back."""
 
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -26,26 +26,26 @@ Say = Callable[[str], None]
 
 _POLL_SECONDS = 1.0
 _SECONDS_BETWEEN_LINES = 30.0
-# A node that has been killed is shown until it has missed its heartbeats.
+# A node that was killed is listed until it has missed its heartbeats.
 _GONE_SECONDS = 90.0
 _MOST_NAMED = 10
-_LONGEST_REASON = 400  # of what Flower says of a node
+_LONGEST_REASON = 400  # characters of Flower's error about a node
 
 
 @dataclass
 class Waiting:
-    """How long nodes are waited for, and what is said meanwhile.
+    """Waits for nodes up to a timeout, and reports meanwhile.
 
     Parameters
     ----------
     grid : Grid
-        Where they appear.
+        The Grid on which nodes appear.
     num_clients : int
-        How many there are to be; 0: as many as there are.
+        How many are expected; 0: as many as there are.
     timeout : float
-        Seconds until it is given up.
+        Seconds to wait.
     say : callable
-        Takes a line for the person who waits.
+        Prints a line for the user.
     """
 
     grid: Grid
@@ -90,7 +90,7 @@ class Waiting:
             time.sleep(_POLL_SECONDS)
 
     def pause(self, found: Collection[int]) -> None:
-        """Wait a moment for the clients that are not among those found, and say so now and then.
+        """Wait a moment for the clients that are not among those found, and report it now and then.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class Waiting:
             self.say(text)
 
     def _named(self, missing: Collection[int]) -> str:
-        """Return which nodes are not there, of the clients that are missing."""
+        """Return a clause that names the partition ids for which no node is connected."""
         if not missing:
             return ""
         absent = partitions(self.grid, missing)
@@ -133,7 +133,7 @@ class Waiting:
 
 
 def count_nodes(grid: Grid, timeout: float, say: Say = print) -> int:
-    """Return how many nodes are there, once there are any and no more come within a second."""
+    """Return the number of nodes, once there are any and no more connect within a second."""
     waiting = Waiting(grid, 0, timeout, say)
     last = -1
     while not (nodes := waiting.nodes()) or len(nodes) != last:
@@ -148,9 +148,9 @@ def count_nodes(grid: Grid, timeout: float, say: Say = print) -> int:
 def discover_clients(
     grid: Grid, num_clients: int, timeout: float, say: Say = print, device: str = "cpu"
 ) -> ClientRegistry:
-    """Wait until `num_clients` nodes are there and ask each which client it is.
+    """Wait until `num_clients` nodes are connected, and ask each which client it is.
 
-    `device` is the type of the one on which this process computes.
+    `device` is the type of this process's device.
 
     Raises
     ------
@@ -194,15 +194,15 @@ def describe(
     say: Say | None = None,
     lost: set[int] | None = None,
 ) -> Iterable[Description]:
-    """Ask nodes which client each is; those that have gone do not answer.
+    """Ask nodes which client each is; nodes that have disconnected are left out.
 
-    With `say`, a node that is misconfigured is a line instead of an error. Nodes whose answer was lost on the
-    way are put into `lost`.
+    With `say`, a misconfigured node is reported with a line instead of an error. Nodes whose answer was lost
+    on the way are added to `lost`.
 
     Raises
     ------
     UserError
-        What a node says that is misconfigured.
+        The error of a misconfigured node.
     ClientFailureError
         If a node's code failed.
     """
@@ -227,7 +227,7 @@ def describe(
 
 
 def _why(node: int, reply: Message) -> str:
-    """Return why a node has not described itself: in its ClientApp's words, or else in Flower's, cut."""
+    """Return why a node has not described itself: its ClientApp's error, or Flower's, shortened."""
     reason = (reply.error.reason or "no reason given").strip()
     if reply.error.code >= CLIENT_FAILED:  # the codes below are Flower's
         return reason
@@ -236,20 +236,20 @@ def _why(node: int, reply: Message) -> str:
 
 
 def has_gone(reply: Message) -> bool:
-    """Say whether a reply is Flower's word that the node which it was for is not there any more."""
+    """Return whether a reply is Flower's error that the message's node has disconnected."""
     return reply.has_error() and reply.error.code == NODE_UNAVAILABLE
 
 
 def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float, say: Say = print) -> list[int]:
-    """Give clients whose node has gone the new node that has come with their partition id.
+    """Assign clients whose node has disconnected to a new node with their partition id.
 
-    A SuperNode that is started again has another node id. Nodes that are none of the run's clients are left
-    alone, and asked only while a client's node is missing.
+    A restarted SuperNode has another node id. Nodes that are not clients of the run are ignored, and asked
+    only while a client's node is missing.
 
     Returns
     -------
     list of int
-        The clients that are back; what their nodes kept for them is lost.
+        The clients that are back; the state that their nodes kept is lost.
 
     Raises
     ------
@@ -265,7 +265,7 @@ def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float, say: S
     for description in describe(grid, sorted(new), len(clients.node_ids), timeout, say):
         client_id = description.client_id
         if client_id not in clients.node_ids or clients.node_ids[client_id] in there:
-            continue  # the old one is still shown: it may be its turn later
+            continue  # the old node is still listed: try again in a later round
         _check_data(description, clients)
         clients.move(client_id, description.node_id)
         back.append(client_id)
@@ -273,12 +273,12 @@ def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float, say: S
 
 
 def meet_again(grid: Grid, clients: ClientRegistry, client_ids: Collection[int], timeout: float) -> list[int]:
-    """Ask nodes that were started again under their old ids who they are.
+    """Ask nodes that restarted under their old ids which clients they are.
 
     Returns
     -------
     list of int
-        The clients that answered; what their nodes kept for them is lost.
+        The clients that answered; the state that their nodes kept is lost.
 
     Raises
     ------
@@ -310,7 +310,7 @@ def _check_data(description: Description, clients: ClientRegistry) -> None:
 
 
 def _check_answers(found: Collection[int], nodes: Collection[int], num_clients: int) -> None:
-    """Refuse to wait where all nodes are there, but one is not a client of the run, or is silent."""
+    """Refuse to wait if all nodes are connected, but one is not a client of the run, or does not answer."""
     if len(nodes) >= num_clients and (missing := sorted(set(range(num_clients)) - set(found))):
         raise UserError(f"no node answers for client {missing[0]} ({len(missing)} of {num_clients} missing)")
 

@@ -1,4 +1,4 @@
-"""What is reported when a run has diverged: where it was noticed, and what usually causes it."""
+"""Divergence checks and their error messages: where it was noticed, and the usual causes."""
 
 import math
 import re
@@ -15,12 +15,12 @@ from strategies.fedavg import FedAvg
 
 
 def check_model(arrays: Tensors, config: Config, strategy: FedAvg, server_round: int) -> None:
-    """Refuse what the server has made of a round if a value of it is not finite.
+    """Check that what the server computed in a round is finite.
 
     Raises
     ------
     DivergedError
-        If one of the model's, or of what the strategy keeps, is infinite or no number.
+        If a value of the model, or of the strategy's state, is infinite or NaN.
     """
     what = next((f"the new model has it in '{name}'" for name, v in arrays.items() if not is_finite(v)), "")
     what = what or next(_faults(strategy), "")
@@ -32,12 +32,12 @@ def check_model(arrays: Tensors, config: Config, strategy: FedAvg, server_round:
 
 
 def check_loss(row: Mapping[str, float], config: Config, strategy: FedAvg, server_round: int) -> None:
-    """Refuse a model of the server's whose loss is not finite, although its values are.
+    """Check that the loss of the server's model is finite.
 
     Raises
     ------
     DivergedError
-        Before anybody trains from it.
+        If it is not, although the model's values are; before any client trains from it.
     """
     loss = row.get("test_loss", row.get("validation_loss", 0.0))
     if not math.isfinite(loss):
@@ -49,12 +49,12 @@ def check_loss(row: Mapping[str, float], config: Config, strategy: FedAvg, serve
 
 
 def is_divergence(reason: str) -> bool:
-    """Return whether a client failed because numbers became infinite or none at all."""
+    """Return whether a client failed because numbers became infinite or NaN."""
     return bool(re.search(r"not finite|no longer finite|the reply's metric '.*' is (nan|-?inf)", reason))
 
 
 def is_of_server(reason: str) -> bool:
-    """Return whether a client's numbers were bad with the server's model already, before it did anything."""
+    """Return whether a client's numbers were not finite at the server's model, before it took a step."""
     return bool(
         re.search(
             r"the model that it was sent has diverged|the reply's metric 'loss' is"
@@ -65,7 +65,7 @@ def is_of_server(reason: str) -> bool:
 
 
 def advice(config: Config, strategy: FedAvg, server_round: int) -> str:
-    """Return the rates of a round, and what else makes runs diverge, as far as the configuration has it."""
+    """Return advice: the learning rates of a round, and other settings that may make a run diverge."""
     return " ".join(_advice(config, strategy, server_round))
 
 
@@ -96,7 +96,7 @@ def _advice(config: Config, strategy: FedAvg, server_round: int) -> Iterator[str
 
 
 def _server_rates(strategy: FedAvg, given: Mapping[str, object]) -> Iterator[str]:
-    """Yield the server's rates; what a strategy of Flower's declares is known only where it is given."""
+    """Yield the server's learning rates; those of a Flower strategy are known only if they are set."""
     rates = {name.replace("_", "-"): getattr(strategy, name) for name in class_parameters(type(strategy))}
     for name, value in {**given, **rates}.items():
         if name.endswith("learning-rate") or name in ("eta", "eta-l"):
@@ -104,7 +104,7 @@ def _server_rates(strategy: FedAvg, given: Mapping[str, object]) -> Iterator[str
 
 
 def _faults(strategy: FedAvg) -> Iterator[str]:
-    """Yield entries of what the strategy keeps from round to round that are not finite."""
+    """Yield the entries of the strategy's state that are not finite."""
     for attribute, kept in vars(strategy).items():
         if attribute in (*strategy.TRANSIENT, *strategy.PAST_MODELS):
             continue

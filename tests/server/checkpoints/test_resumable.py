@@ -65,5 +65,5 @@ def test_plug_ins_that_have_changed_are_named(tmp_path: Path) -> None:
                 del sys.modules[name]
     assert len(said) == 2
     assert set(said) == {
-        "plug-ins have changed since the checkpoint (models/used.py): later rounds are made by other code"
+        "plug-ins have changed since the checkpoint (models/used.py): later rounds run the changed code"
     }
