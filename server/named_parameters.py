@@ -1,4 +1,4 @@
-"""Parameters of what a configuration names, validated without data, so that a sweep can sort them."""
+"""Validates the parameters of everything that a configuration names, without data, for sweeps."""
 
 from clients.registry import complete
 from common.config import Config
@@ -11,7 +11,7 @@ from server.participation import Participation
 
 
 def check_parameters(config: Config) -> None:
-    """Validate the parameters of what a configuration names, without data.
+    """Validate the parameters of everything that a configuration names, without data.
 
     Raises
     ------

@@ -31,14 +31,14 @@ from server.stopwatch import Stopwatch
 
 
 class RoundLoop:
-    """Runs the rounds of an experiment from any round on. It knows no method and writes no file.
+    """Runs the rounds of an experiment, starting from any round. Knows no method and writes no file.
 
     Parameters
     ----------
     run : Run
         The experiment.
     observers : Observers
-        Whatever follows the rounds.
+        The observers of the run.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class RoundLoop:
     server_round : int
         The last finished round.
     seconds : float
-        How long all of them took.
+        Total duration of the rounds.
     stopped : str
         Why the run ended before its last round, if it did.
     """
@@ -78,12 +78,12 @@ class RoundLoop:
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Resume a run where a checkpoint left it.
+        """Resume a run from a checkpoint.
 
         Raises
         ------
         UserError
-            If the checkpoint is of another model or of other clients.
+            If the checkpoint has another model or other clients.
         """
         check_fits(checkpoint, self.arrays, self.config.clients.count)
         self.server_round = checkpoint.server_round
@@ -91,7 +91,7 @@ class RoundLoop:
         self.observers.checkpointing.resume(checkpoint)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint has to keep in addition to the model."""
+        """Return the state for a checkpoint, in addition to the model."""
         return {"seconds": self.seconds, "stopped": self.stopped}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -146,7 +146,7 @@ class RoundLoop:
     # Select, train and aggregate.
 
     def _train(self, current: Round) -> None:
-        cost: Counter[str] = Counter()  # what asking before the round has cost
+        cost: Counter[str] = Counter()  # the cost of asking before the round
         with self.watch.phase("select"):
             cohort = self.cohorts.select(current.number, self._shared_arrays, cost)
             steps = self.local_steps.decide(current.number)
@@ -191,7 +191,7 @@ class RoundLoop:
         current.arrays = self.arrays
 
     def _stand_still(self, number: int, check: ReplyCheck) -> None:
-        """Keep the model of a round that a strategy made nothing of: only if clients failed in it."""
+        """Keep the model if the strategy returned none for a round; allowed only if clients failed in it."""
         method, num_replies = self.config.method.name, len(check.metrics)
         text = f"'{method}' made no model of the {num_replies} replies of round {number}"
         if num_replies and not check.failures:
@@ -203,7 +203,7 @@ class RoundLoop:
     # Evaluate.
 
     def _evaluate(self, current: Round) -> None:
-        """Evaluate if it is time to; a run that ends early is evaluated as it ends."""
+        """Evaluate if it is time to; a run that ends early is evaluated at its end."""
         row = current.row
         current.is_last = current.number == self.config.rounds
         is_evaluated = self.config.evaluates(current.number)
@@ -227,9 +227,9 @@ class RoundLoop:
         return row
 
     def _evaluation_fraction(self, is_last: bool) -> float:
-        """Return which fraction of clients evaluates; if none does, all do so at the end if personalised."""
+        """Return the fraction of clients that evaluate; if 0, all do at the end of a personalised run."""
         fraction = self.config.clients.evaluate_fraction
-        if not self.config.evaluate.test:  # what clients evaluate on are test data, too
+        if not self.config.evaluate.test:  # clients evaluate on test data, too
             return 0.0
         return 1.0 if is_last and fraction == 0 and self.parts.clients.is_personalised else fraction
 
@@ -240,13 +240,13 @@ class RoundLoop:
         current.row |= self.strategy.columns(current.number)
         current.row["seconds"] = time.perf_counter() - started
         self.seconds += current.row["seconds"]
-        with self.watch.phase("write"):  # of this row and its checkpoint it counts for the next round
+        with self.watch.phase("write"):  # the time of this row and its checkpoint counts for the next round
             current.row |= self.watch.take()
             self.observers.on_round(current)
         if self.stopped and current.is_last:
             self.progress.note(f"stopped after round {current.number}: {self.stopped}")
 
     def _shared_arrays(self) -> ArrayRecord:
-        """Return what of the model travels: all but the entries that clients keep for themselves."""
+        """Return the entries of the model that are sent: all but the clients' personal ones."""
         personal = self.parts.clients.personal_names
         return new_array_record({name: array for name, array in self.arrays.items() if name not in personal})

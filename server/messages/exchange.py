@@ -14,7 +14,7 @@ from server.stopwatch import Stopwatch
 # Each look for replies costs a SuperLink 10 ms of processor time, so they grow rarer with the wait.
 _SHORTEST_PAUSE, _USUAL_PAUSE, _LONGEST_PAUSE = 0.002, 0.1, 2.0
 _NOT_TAKEN = "the SuperLink takes no message for its node any more: it was revoked, or removed"
-_SHARE = 0.05  # of the time waited so far, which is the most that looking late adds to it
+_SHARE = 0.05  # of the time waited so far: the most that polling may add to it
 
 
 def exchange(
@@ -27,28 +27,28 @@ def exchange(
 ) -> Iterator[tuple[int, Message]]:
     """Send messages and yield (key, reply) as the replies come.
 
-    Flower's own ``send_and_receive`` looks for replies every three seconds and returns them all at once;
-    this polls sooner and lets the receiver reduce and free them one by one. A reply belongs to the message
-    that it answers: an error that Flower makes for a node that has gone does not name the node. Where the
-    Grid takes no message for a node, which then has no id, the reply is such an error, too. The Grid is given
-    a live view of the ids that are left, not a copy, which would cost a square of their number.
+    Flower's own ``send_and_receive`` polls every three seconds and returns all replies at once; this polls
+    more often and lets the receiver aggregate and free them one by one. A reply is matched by the message
+    that it answers, since Flower's error for a disconnected node does not name the node. If the Grid accepts
+    no message for a node, so that the message has no id, the reply is such an error as well. The Grid is
+    given a live view of the remaining ids instead of a copy, which would take quadratic time.
 
     Parameters
     ----------
     messages : Mapping[int, Message]
         Any key → message, sent in this order.
     timeout : float
-        Seconds without a new reply after which the rest is given up.
+        Seconds without a new reply after which waiting ends.
     deadline : float, optional
-        Seconds after which the rest is given up in any case.
+        Seconds after which waiting ends in any case.
     late : dict, optional
-        Where message id → key of what was given up is put.
+        Is filled with message id → key of the messages without a reply.
     watch : Stopwatch, optional
-        Counts the time of sending.
+        Measures the time of sending.
     """
     with (watch or Stopwatch()).phase("send"):
         sent = list(grid.push_messages(messages.values()))
-    # Ordered: the first that is left is found at once, however many before it have been answered.
+    # Ordered: the first remaining one is found at once, however many before it have been answered.
     outstanding = OrderedDict(zip(sent, messages, strict=True))
     started = last = time.monotonic()
     for message_id, (key, message) in zip(sent, messages.items(), strict=True):
@@ -60,7 +60,7 @@ def exchange(
         arrived = False
         for reply in grid.pull_messages(outstanding.keys()):
             answered = reply.metadata.reply_to_message_id
-            if answered in outstanding:  # a second reply to a message counts for nothing
+            if answered in outstanding:  # a second reply to a message is ignored
                 arrived = True
                 yield outstanding.pop(answered), reply
         now = time.monotonic()

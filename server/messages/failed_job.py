@@ -1,4 +1,4 @@
-"""A failed client job on disk, so that it can be run again alone."""
+"""A failed client job, stored on disk so that it can be replayed by itself."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from common.sections import Value
 
 @dataclass
 class FailedJob:
-    """What a client was given when it failed.
+    """The inputs of a client job that failed.
 
     Attributes
     ----------
@@ -46,12 +46,12 @@ class FailedJob:
     def from_message(
         cls, client_id: int, job: str, content: RecordDict, state: Payload, run_config: dict[str, Value]
     ) -> "FailedJob":
-        """Take the parts out of a message's content."""
+        """Extract the parts from a message's content."""
         message_config = dict(config_record(content))
         return cls(client_id, job, to_payload(content), message_config, state, run_config)  # type: ignore[arg-type]
 
     def content(self) -> RecordDict:
-        """Put the message's content together again."""
+        """Rebuild the message's content."""
         records = {name: to_record(section) for name, section in self.sections.items()}
         return RecordDict({**records, CONFIG: ConfigRecord(dict(self.message_config))})
 

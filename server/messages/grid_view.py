@@ -1,4 +1,4 @@
-"""A Grid that shows another one in some other way."""
+"""A Grid that wraps another one and shows it differently."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from common.flower import Run
 
 
 class GridView(Grid):
-    """Carries everything over another Grid; what is shown otherwise, its subclasses say.
+    """Forwards everything to another Grid; subclasses override what they show differently.
 
     Parameters
     ----------

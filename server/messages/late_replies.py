@@ -1,4 +1,4 @@
-"""Replies that came after the deadline of their exchange: thrown away, and counted."""
+"""Replies that arrive after the deadline of their exchange: discarded, and counted."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,14 @@ from flwr.serverapp import Grid
 
 
 class LateReplies:
-    """Remembers what was not answered in time, and says so once it is answered.
+    """Remembers messages not answered in time, and reports their late replies.
 
     Parameters
     ----------
     grid : Grid
-        Where replies arrive.
+        The Grid on which replies arrive.
     say : callable
-        Takes a line for the person who runs the experiment.
+        Prints a line for the user.
     """
 
     def __init__(self, grid: Grid, say: Callable[[str], None]) -> None:
@@ -23,11 +23,11 @@ class LateReplies:
         self.count = 0
 
     def await_later(self, client_of: dict[str, int], server_round: int) -> None:
-        """Take note of messages, message id → client, that were given up in a round."""
+        """Remember the messages of a round without a reply: message id → client."""
         self._awaited |= {message_id: (client, server_round) for message_id, client in client_of.items()}
 
     def collect(self) -> None:
-        """Throw away the replies that have come since, each with a line."""
+        """Discard the replies that have arrived since, and report each with a line."""
         if not self._awaited:
             return
         for reply in self._grid.pull_messages(list(self._awaited)):

@@ -1,4 +1,4 @@
-"""Between the round loop and the Grid: messages by client id, and how failures are handled."""
+"""The layer between round loop and Grid: messages by client id, and failure handling."""
 
 import itertools
 import math
@@ -40,30 +40,30 @@ class StateKeeper(Protocol):
     """A Grid that keeps the clients' states in this process, and can read them from files."""
 
     def spill_below(self, folder: Path) -> None:
-        """Use a folder for what does not fit into memory."""
+        """Use a folder for states that do not fit into memory."""
 
     def adopt_state(self, client_id: int, path: Path) -> None:
-        """Take a file for a client's state as it is now; it stays as long as the client's is no other."""
+        """Use a file as a client's current state; the file stays until the client's state changes."""
 
 
 @runtime_checkable
 class Reliable(Protocol):
-    """A Grid that knows whether a reply may be lost on its way; on any other it may."""
+    """A Grid that knows whether replies may be lost on their way; on any other Grid they may."""
 
     is_reliable: bool
 
 
 class Messenger:
-    """Sends messages to clients and sees to it that every one is answered, or its failure is dealt with.
+    """Sends messages to clients and ensures that each is answered, or its failure handled.
 
     Parameters
     ----------
     config, grid, clients, run_directory, progress
         The parts of an experiment that it needs.
     stored : callable
-        Gives the state of a client in the last checkpoint; None if there is none.
+        Returns the state of a client in the last checkpoint; None if there is none.
     advise : callable
-        Gives what helps against divergence in a round.
+        Returns advice against divergence in a round.
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class Messenger:
         self._advise = advise
 
     def adopter(self) -> Callable[[int, Path], None] | None:
-        """Return what learns which file of a checkpoint has a client's state, if the Grid reads files."""
+        """Return the function to call with the file of each client's state, if the Grid reads files."""
         return self._grid.adopt_state if isinstance(self._grid, StateKeeper) else None
 
     def restore(self, states: StoredStates) -> None:
-        """Give clients the states of a checkpoint: by their files, or else in messages, some at a time."""
+        """Restore clients' states from a checkpoint: from files, or else with messages, some at a time."""
         if adopt := self.adopter():
             for client_id in states:
                 adopt(client_id, states.path(client_id)[0])
@@ -107,9 +107,9 @@ class Messenger:
     def kept_states(
         self, client_ids: Iterable[int], spare_gone: bool = False
     ) -> Iterator[tuple[int, Payload]]:
-        """Ask clients for what they keep, some at a time; yield client id and state as they come.
+        """Ask clients for their states, some at a time; yield client id and state as they arrive.
 
-        `spare_gone` and errors are those of `query`.
+        `spare_gone` and errors as in `query`.
         """
         clients = iter(sorted(client_ids))
         while some := list(itertools.islice(clients, _STATES_AT_ONCE)):
@@ -118,13 +118,13 @@ class Messenger:
                 yield client_id, to_payload(kept)
 
     def take_back(self) -> None:
-        """Give clients whose nodes were started again the new ones, with the last checkpoint's state."""
+        """Assign clients of restarted nodes to the new nodes, with the last checkpoint's state."""
         timeout, say = self._config.failures.timeout, self._progress.note
         for client_id in returned_clients(self._grid, self._clients, timeout, say):
             self._give_back(client_id, f"client {client_id} is back with a new node")
 
     def _give_back(self, client_id: int, note: str) -> None:
-        """Give a client whose node was started again its state of the last checkpoint, and say so."""
+        """Send a client whose node restarted its state from the last checkpoint, and report it."""
         if self._clients.keeps_state:
             state = self._stored(client_id)
             note += ", with its state of the last checkpoint" if state else ", without what it had kept"
@@ -134,9 +134,9 @@ class Messenger:
     def _replies(
         self, messages: Mapping[int, Message], server_round: int, watch: Stopwatch, numbers: dict[int, int]
     ) -> Iterator[tuple[int, Message]]:
-        """Send messages and yield the replies; again to nodes that had lost their state, once it is back.
+        """Send messages and yield the replies; if a node has lost its state, restore it and send again.
 
-        A node with a key that is started again has its old id, so that only it can know.
+        A node with a key keeps its id when it restarts, so only the node itself can know.
         """
         end = time.monotonic() + (self._config.failures.deadline or math.inf)
         self._late.collect()
@@ -156,7 +156,7 @@ class Messenger:
         self._late.await_later(given_up, server_round)
 
     def view(self, cohort: Sequence[int]) -> CohortGrid:
-        """Return the Grid as it looks if there are only the nodes of a cohort."""
+        """Return a view of the Grid with only the nodes of a cohort."""
         return CohortGrid(self._grid, [self._clients.node_ids[client_id] for client_id in cohort])
 
     def by_client(self, messages: Iterable[Message]) -> dict[int, Message]:
@@ -172,9 +172,9 @@ class Messenger:
         check: ReplyCheck,
         watch: Stopwatch | None = None,
     ) -> T:
-        """Send messages and let `aggregate` reduce the replies, which `check` puts in client order.
+        """Send messages and have `aggregate` reduce the replies, which `check` puts in client order.
 
-        `watch` counts what sends them, and what waits for replies or makes them, in phases of their own.
+        `watch` measures sending, and waiting for replies or making them, as separate phases.
 
         Raises
         ------
@@ -215,14 +215,14 @@ class Messenger:
     def query(
         self, job: str, contents: Mapping[int, RecordDict], spare_gone: bool = False
     ) -> Iterator[tuple[int, RecordDict]]:
-        """Ask clients something that must not fail; yield client id and content of each reply as it comes.
+        """Ask clients a question that must not fail; yield client id and content of each reply as it arrives.
 
-        With `spare_gone` a client whose node has gone is left out, with a note.
+        With `spare_gone`, a client whose node has disconnected is left out, with a remark.
 
         Raises
         ------
         ClientFailureError
-            If a client does not answer, or with an error.
+            If a client does not answer, or answers with an error.
         """
         missing, name = set(contents), job.removeprefix("query.")
         messages = self._courier.address(job, contents)
@@ -270,7 +270,7 @@ def _subject(failure: ClientFailure, server_round: int) -> str:
 
 def bytes_by_client(messages: Mapping[int, Message]) -> dict[int, int]:
     """Count the bytes of all arrays of each message."""
-    counted: dict[int, int] = {}  # by identity: most often all messages share their content
+    counted: dict[int, int] = {}  # by identity: usually all messages share their content
     for message in messages.values():
         if id(message.content) not in counted:
             counted[id(message.content)] = content_bytes(message.content)

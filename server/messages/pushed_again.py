@@ -1,4 +1,4 @@
-"""Messages of which a SuperLink refused a part: pushed once more, as the same messages."""
+"""Retries messages of which a SuperLink refused a part, as the same messages."""
 
 from collections.abc import Iterable
 
@@ -9,14 +9,14 @@ from server.messages.grid_view import GridView
 
 
 class PushedAgain(GridView):
-    """A view of a SuperLink's Grid, on which a connection that fails for a moment ends no run.
+    """A view of a SuperLink's Grid that survives brief connection failures.
 
-    Flower sends a part of a message again if the connection failed, and a SuperLink refuses what arrived the
-    first time. It takes the same messages again, and only the parts of them that it does not have.
+    If the connection fails, Flower resends a part of a message, and the SuperLink refuses it if it has
+    arrived already. It accepts the same messages again, and takes only the parts that it does not have.
     """
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Push messages, and again if a part was refused."""
+        """Push messages; push them again if a part was refused."""
         asked = list(messages)
         try:
             return self.carrier.push_messages(asked)

@@ -1,4 +1,4 @@
-"""What may reach a strategy: one valid reply per client, in the order of the clients."""
+"""Checks replies before they reach a strategy: one valid reply per client, in client order."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class ReplyCheck:
     Parameters
     ----------
     cohort : Sequence[int]
-        Clients that a reply is expected from, ascending.
+        Clients from which a reply is expected, ascending.
     references : Mapping[int, Mapping[str, Array]]
         client id → the model that it was sent: the names, shapes and dtypes that its ``"arrays"`` may have.
     tolerate : bool
@@ -36,16 +36,16 @@ class ReplyCheck:
     nodes : Mapping[int, int], optional
         client id → the node that may answer for it.
     required : Collection[str], optional
-        Metrics that a reply has to have.
+        Metrics that a reply must have.
     most_examples : Mapping[int, int], optional
-        client id → the most examples that its reply may count.
+        client id → the largest number of examples that its reply may report.
     num_working : int, optional
-        How many clients work at the same time, if that is more than the cohort.
+        Number of clients that work concurrently, if that is more than the cohort.
 
     Attributes
     ----------
     num_working : int
-        How many clients ``failures.max-fraction`` is of.
+        The number of clients to which ``failures.max-fraction`` applies.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class ReplyCheck:
         return sum(self.bytes_up.values())
 
     def in_client_order(self, replies: Iterable[tuple[int, Message]]) -> Iterator[Message]:
-        """Yield the valid ones of (client id, reply) by ascending client id, each once its turn has come.
+        """Yield the valid replies of (client id, reply) by ascending client id, each as soon as it is next.
 
-        Reductions in this order have the same bits whatever the order of arrival.
+        Aggregated in this order, they give the same bits whatever the order of arrival.
         """
         waiting: dict[int, Message] = {}
         expected = iter(self._cohort)
@@ -119,7 +119,7 @@ class ReplyCheck:
             raise FailedRoundError(failure)
 
     def _fault(self, client_id: int, reply: Message) -> str:
-        """Return why a reply must not be averaged in; empty if it may."""
+        """Return why a reply must not be aggregated; empty if it may."""
         if reply.has_error():
             return self._reason(reply)
         if reply.metadata.src_node_id != self._nodes.get(client_id, reply.metadata.src_node_id):
@@ -136,7 +136,7 @@ class ReplyCheck:
 
 
 def _readable(reason: str) -> str:
-    """Return the end of what another machine wrote, without characters that would steer a terminal."""
+    """Return the end of a text from another machine, without terminal control characters."""
     lines = reason[-_LONGEST_REASON:].replace("\t", "    ").splitlines()
     return "\n".join(one_line(line) for line in lines)
 
@@ -152,7 +152,7 @@ class FailedRoundError(Exception):
 def check_failures(
     failures: Sequence[ClientFailure], cohort_size: int, max_fraction: float, server_round: int
 ) -> None:
-    """Refuse a round in which too many of the clients failed that work at the same time, or all of them.
+    """Refuse a round in which too many of the clients at work failed, or all of them.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Nodes that serve several clients each (``resources.clients-per-node``), shown as a node for each of these.
+"""Nodes that serve several clients each (``resources.clients-per-node``), shown as one node per client.
 
-What goes to clients of one node at once travels as one message (``common/bundle.py``): a SuperNode does one
-message after the other, each in a process of its own.
+Messages to clients of one node are sent together, as one message (``common/bundle.py``): a SuperNode handles
+messages one after the other, each in a separate process.
 """
 
 import time
@@ -16,13 +16,13 @@ from common.flower import new_reply, set_message_id
 from common.records import content_bytes
 from server.messages.grid_view import GridView
 
-# Of arrays in one message and its reply: both are in memory as a whole, on the node and here.
+# Bytes of arrays in one message and its reply: both are in memory as a whole, on the node and here.
 LARGEST_BUNDLE = 2**28
 _POLL_SECONDS = 0.1
 
 
 class SharedNodes(GridView):
-    """A view of a Grid in which each client of a node is a node.
+    """A view of a Grid in which each client appears as a node.
 
     Parameters
     ----------
@@ -40,11 +40,11 @@ class SharedNodes(GridView):
     def __init__(self, grid: Grid, num_places: int) -> None:
         super().__init__(grid)
         self.num_places = num_places
-        self._messages: dict[str, dict[int, Message]] = {}  # id of a bundle → place → what it holds
-        self._bundles: dict[str, str] = {}  # id of a message → that of its bundle
+        self._messages: dict[str, dict[int, Message]] = {}  # id of a bundle → place → message in it
+        self._bundles: dict[str, str] = {}  # id of a message → id of its bundle
 
     def node_of(self, node_id: int) -> int:
-        """Return the id of the node that serves what is shown as a node."""
+        """Return the id of the real node that serves a client's node id."""
         return node_id // self.num_places
 
     def get_node_ids(self) -> Iterable[int]:
@@ -56,7 +56,7 @@ class SharedNodes(GridView):
         ]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages: those to clients of one node together, as many as `LARGEST_BUNDLE` admits."""
+        """Send messages, bundling those to clients of one node as far as `LARGEST_BUNDLE` allows."""
         groups: dict[tuple[int, str], list[Message]] = {}
         asked = list(messages)
         for message in asked:
@@ -65,7 +65,7 @@ class SharedNodes(GridView):
         bundles = [
             (node_id, bundle) for (node_id, _), some in groups.items() for bundle in self._bundled(some)
         ]
-        # A list: Flower's Grid goes through them twice.
+        # A list, since Flower's Grid iterates over them twice.
         sent = self.carrier.push_messages([self._together(node_id, bundle) for node_id, bundle in bundles])
         not_taken: set[int] = set()
         for bundle_id, (_, bundle) in zip(sent, bundles, strict=True):
@@ -79,13 +79,13 @@ class SharedNodes(GridView):
         return ["" if id(message) in not_taken else message.metadata.message_id for message in asked]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies that have come."""
+        """Return the replies that have arrived."""
         awaited = dict.fromkeys(self._bundles[name] for name in message_ids if name in self._bundles)
         if not awaited:
             return []
         replies: list[Message] = []
         for reply in self.carrier.pull_messages(awaited.keys()):
-            asked = self._messages.pop(reply.metadata.reply_to_message_id, {})  # a second reply is for nobody
+            asked = self._messages.pop(reply.metadata.reply_to_message_id, {})  # a second reply is ignored
             for message in asked.values():
                 del self._bundles[message.metadata.message_id]
             replies += self._apart(reply, asked)
@@ -106,7 +106,7 @@ class SharedNodes(GridView):
         )
 
     def _apart(self, reply: Message, asked: dict[int, Message]) -> Iterable[Message]:
-        """Yield a reply to each of the messages that a reply of their node is for."""
+        """Split a node's reply to a bundle into a reply to each of its messages."""
         answers: dict[int, Answer] = {}
         without = Error(CLIENT_FAILED, "the node has not answered for this client")
         if reply.has_error():
@@ -140,7 +140,7 @@ class SharedNodes(GridView):
 
 
 def node_of(grid: Grid, node_id: int) -> int:
-    """Return the id that a node has for its operator, whether or not it serves several clients."""
+    """Return the node id that its operator knows, whether or not it serves several clients."""
     return grid.node_of(node_id) if isinstance(grid, SharedNodes) else node_id
 
 

@@ -1,4 +1,4 @@
-"""Which replies were taken: clients keep no state of others (``clients.node.kept_state``)."""
+"""Tracks which replies were taken: clients keep only their states (``clients.node.kept_state``)."""
 
 from collections.abc import Collection, Mapping
 
@@ -8,15 +8,15 @@ from common.records import EXCHANGE, LOST, NUMBER, reply_name
 
 
 class TakenReplies:
-    """Numbers exchanges, and says in their messages which earlier replies were lost or refused.
+    """Numbers exchanges, and adds to their messages which earlier replies were lost or refused.
 
-    A client's lost replies are forgotten once it has answered again: it knew of them then.
+    A client's lost replies are forgotten once it has answered again, since it has been told about them.
 
     Parameters
     ----------
     needed : bool
-        Whether clients keep state and a run may go on after a lost reply: otherwise messages are left as
-        they are.
+        Whether clients keep state and a run may continue after a lost reply; otherwise messages are not
+        changed.
     """
 
     def __init__(self, needed: bool) -> None:
@@ -25,7 +25,7 @@ class TakenReplies:
         self._lost: dict[int, list[str]] = {}
 
     def stamp(self, messages: Mapping[int, Message]) -> dict[int, int]:
-        """Give messages, by client, the number of their exchange and the lost replies; return the numbers."""
+        """Add to messages, by client, the exchange's number and the lost replies; return the numbers."""
         if not self._needed:
             return dict.fromkeys(messages, 0)
         self._number += 1
@@ -37,7 +37,7 @@ class TakenReplies:
         return dict.fromkeys(messages, self._number)
 
     def note(self, asked: Mapping[int, int], taken: Collection[int]) -> None:
-        """Take note of who was asked, in which exchange, and whose replies were taken."""
+        """Record which clients were asked, in which exchange, and whose replies were taken."""
         if not self._needed:
             return
         for client_id, number in asked.items():

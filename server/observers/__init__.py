@@ -1,6 +1,6 @@
-"""What follows the rounds of a run, one file each; ``Observer`` is the base class of all.
+"""Observers, which follow the rounds of a run, one file each; ``Observer`` is their base class.
 
-Those with an underscore are part of every run. Others, and those of the user, run if the key ``observers``
+Those with an underscore are part of every run. Others, and the user's own, run if the key ``observers``
 names them.
 """
 
@@ -32,13 +32,13 @@ __all__ = ["Best", "Checkpointing", "Observer", "Observers", "Round", "Tracker"]
 class Observers:
     """The observers of a run, in the order in which they are called.
 
-    Those that record and those of the user come before the rows are written, so that they may add columns;
-    the checkpoint comes last, since it keeps what all others have.
+    Those that record, and the user's own, come before the rows are written, so that they may add columns;
+    checkpointing comes last, since it stores the state of all others.
 
     Parameters
     ----------
     parts : Parts
-        Of the experiment.
+        The parts of the experiment.
 
     Raises
     ------
@@ -72,28 +72,28 @@ class Observers:
         )
 
     def start(self, run: Run, stateful: Mapping[str, Stateful]) -> None:
-        """Begin; the checkpoint keeps `stateful`, too."""
+        """Start all observers; checkpoints also have the state of `stateful`."""
         self.checkpointing.stateful |= stateful
         for observer in self._all:
             observer.start(run)
 
     def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:
-        """Let all look at the replies as they pass."""
+        """Show all observers the replies as they pass."""
         for observer in self._all:
             replies = observer.replies(current, replies)
         return replies
 
     def on_train(self, current: Round) -> None:
-        """Notify all of what was trained."""
+        """Notify all observers that the round's training is done."""
         for observer in self._all:
             self._call(observer, observer.on_train, current)
 
     def stop_reason(self, current: Round) -> str:
-        """Return the first reason to stop; all are asked."""
+        """Return the first reason to stop; all observers are asked."""
         return next(filter(None, [observer.stop_reason(current) for observer in self._all]), "")
 
     def on_round(self, current: Round) -> None:
-        """Notify all of a finished round."""
+        """Notify all observers of a finished round."""
         for observer in self._all:
             self._call(observer, observer.on_round, current)
 
@@ -104,6 +104,6 @@ class Observers:
             hook(current)
 
     def end(self) -> None:
-        """Let all end."""
+        """End all observers."""
         for observer in self._all:
             observer.end()

@@ -17,7 +17,7 @@ class Best(Observer):
         self.final: dict[str, Any] = {}
 
     def on_round(self, current: Round) -> None:
-        """Compare an evaluated round with the best one; the initial model does not count as one."""
+        """Compare an evaluated round with the best one; the initial model does not count."""
         row = current.row
         if not is_evaluated(row):
             return
@@ -26,7 +26,7 @@ class Best(Observer):
             self.best = dict(self.final)
 
     def summary(self) -> dict[str, Any]:
-        """Return the columns of ``summary.json``."""
+        """Return the entries of ``summary.json``."""
         return {
             **{f"final.{key}": value for key, value in self.final.items() if key != "round"},
             **{f"best.{key}": value for key, value in self.best.items()},

@@ -18,7 +18,7 @@ _KEEP = "keep"  # its name in the checkpoint
 
 
 class Stateful(Protocol):
-    """Something that a resumed run restores."""
+    """An object with state that a resumed run restores."""
 
     def state(self) -> dict[str, Any]:
         """Return plain values."""
@@ -35,12 +35,12 @@ class Checkpointing(Observer):
     Parameters
     ----------
     parts : Parts
-        Of the experiment.
+        The parts of the experiment.
 
     Attributes
     ----------
     stateful : dict[str, Stateful]
-        Whatever keeps plain values from round to round, by its name in the checkpoint.
+        All objects with state between rounds, by their names in the checkpoint.
     committed : int
         The round of the last checkpoint that this process has written.
     """
@@ -54,17 +54,17 @@ class Checkpointing(Observer):
         self._committed_at = time.monotonic()
 
     def start(self, run: Run) -> None:
-        """Say what is asked for and lies beyond the run."""
+        """Report settings for rounds beyond the run."""
         super().start(run)
         for remark in self._keeping.remarks():
             run.progress.note(remark)
 
     def on_train(self, current: Round) -> None:
-        """Note whose state may have changed."""
+        """Record the clients whose state may have changed."""
         self._changed |= current.worked
 
     def on_round(self, current: Round) -> None:
-        """Commit if it is time to; the initial model is none."""
+        """Commit if it is time to; the initial model is never committed."""
         checkpoint = self.parts.config.checkpoint
         minutes = (time.monotonic() - self._committed_at) / 60
         is_due = current.number % checkpoint.every == 0 or 0 < checkpoint.minutes <= minutes
@@ -78,7 +78,7 @@ class Checkpointing(Observer):
         """Write a checkpoint of a finished round; `marks` say why it stays."""
         run, parts = self.run, self.parts
         changed = self._changed if parts.clients.keeps_state else set[int]()
-        # Where failures are tolerated, a checkpoint does without what a lost node has kept since.
+        # If failures are tolerated, a checkpoint omits what a lost node has kept since the last one.
         tolerate = parts.config.failures.policy == "drop"
         run.checkpoints.commit(
             Checkpoint(
@@ -100,7 +100,7 @@ class Checkpointing(Observer):
         self._committed_at = time.monotonic()
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Give everything but the model back what it had after the checkpoint's round."""
+        """Restore everything but the model to its state after the checkpoint's round."""
         run = self.run
         restore_attributes(self.parts.strategy, *checkpoint.strategy)
         for name, part in self.stateful.items():
@@ -117,12 +117,12 @@ class Checkpointing(Observer):
 
 
 def _plain(name: str, state: Any) -> Any:
-    """Return a state, if it can be written."""
+    """Return a state, after checking that it can be written."""
     try:
         json.dumps(state)
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError(
-            f"{name}: what state() returns cannot be checkpointed: {error}; keep numbers, texts"
+            f"{name}: what state() returns cannot be checkpointed: {error}; keep numbers, strings"
             " and lists or dictionaries of them"
         ) from None
     return state

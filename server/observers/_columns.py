@@ -1,4 +1,4 @@
-"""What an observer that the key ``observers`` names may do to a row: add columns of numbers."""
+"""Checks what an observer of the key ``observers`` does to a row: it may only add columns of numbers."""
 
 import re
 from collections.abc import Callable
@@ -12,13 +12,12 @@ _NAME = re.compile(r"[A-Za-z][\w.-]*")
 
 
 def adding_columns(name: str, call: Callable[[Round], None], current: Round) -> None:
-    """Call a hook of an observer and look at what it did to the row.
+    """Call a hook of an observer and check its changes to the row.
 
     Raises
     ------
     UserError
-        If it changed a column that is there, or added one that is no number or has no name that a table can
-        have.
+        If it changed an existing column, or added one that is not a number or has an invalid name.
     """
     before = dict(current.row)
     call(current)

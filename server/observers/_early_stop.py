@@ -1,4 +1,4 @@
-"""When to stop before the last round."""
+"""Early stopping."""
 
 import math
 from collections.abc import Mapping
@@ -41,9 +41,9 @@ class EarlyStop(Observer):
         return ""
 
     def state(self) -> dict[str, Any]:
-        """Return the best value and how long ago it was."""
+        """Return the best value, and the number of evaluations since."""
         return {"best": self.best, "evaluations_since_best": self.evaluations_since_best}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take them up."""
+        """Restore them."""
         self.best, self.evaluations_since_best = state["best"], state["evaluations_since_best"]

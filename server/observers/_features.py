@@ -11,7 +11,7 @@ from server.records.feature_record import FeatureRecord
 class Features(Observer):
     """Writes ``neural_collapse.csv``, ``heads.csv`` and ``features/`` (``FeatureRecord``).
 
-    Variants of the model count if they differ in the head alone: others have features of their own.
+    Includes variants of the model that differ only in the head; others have different features.
     """
 
     def __init__(self, parts: Parts) -> None:

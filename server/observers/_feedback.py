@@ -1,4 +1,4 @@
-"""What the participation scheme learns of the rounds."""
+"""Feedback from rounds to the participation scheme."""
 
 from collections.abc import Iterable, Iterator
 
@@ -15,7 +15,7 @@ from server.parts import Parts
 
 
 class Feeds(Observer):
-    """Gives the scheme what clients measured and, if it asks for them, the changes of their models."""
+    """Passes the scheme the clients' metrics and, if it uses them, the changes of their models."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -33,7 +33,7 @@ class Feeds(Observer):
         self._changes: dict[int, tuple[FloatArray, float]] = {}
 
     def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:
-        """Measure each client's change as its reply passes, if the scheme asks for that."""
+        """Measure each client's change as its reply passes, if the scheme uses changes."""
         self._changes = {}
         return (
             self._measured(current, replies) if self.parts.participation.scheme.remembers_updates else replies
@@ -51,7 +51,7 @@ class Feeds(Observer):
             yield reply
 
     def on_train(self, current: Round) -> None:
-        """Hand the round over."""
+        """Pass the round's feedback to the scheme."""
         nothing = (np.zeros(0), 0.0)
         feedback = {
             client_id: Feedback(

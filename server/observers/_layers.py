@@ -1,4 +1,4 @@
-"""What a strategy reports of single layers."""
+"""What a strategy reports about single layers."""
 
 from server.observers._observer import Observer, Round
 from server.parts import Run
@@ -14,7 +14,7 @@ class Layers(Observer):
             self._rows = run.run_directory.add_log("layers", ("round", "layer"))
 
     def on_train(self, current: Round) -> None:
-        """Write what the strategy reports of the round."""
+        """Write what the strategy reports about the round."""
         if self.parts.strategy.reports_layers:
             for layer, values in self.parts.strategy.layers(current.number).items():
                 self._rows.append({"round": current.number, "layer": layer, **values})

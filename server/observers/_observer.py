@@ -1,4 +1,4 @@
-"""What follows the rounds of a run: the events, and what an observer may know of them."""
+"""The base class of observers: the events of a run, and what an observer may know about them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from server.parts import Parts, Run
 
 @dataclass
 class Round:
-    """A round, as far as it has come.
+    """The current round; attributes are set as it progresses.
 
     Attributes
     ----------
@@ -20,25 +20,25 @@ class Round:
     start : Mapping[str, Array]
         The entries of the global model that were sent.
     messages : Mapping[int, Message]
-        client id → what it was sent to train.
+        client id → its train message.
     metrics : Mapping[int, Mapping[str, float]]
-        client id → what it measured while it trained.
+        client id → its training metrics.
     worked : set of int
         Clients that did a job and may have new state, even if their reply was refused.
     seconds : Mapping[int, float]
         client id → virtual seconds of its job; empty without a clock.
     aggregated : Mapping[str, Array], optional
-        What the strategy made of the replies, None if nothing.
+        The strategy's result, None if there is none.
     arrays : Mapping[str, Array]
         The whole global model after the round.
     evaluations : Mapping[int, Mapping[str, float]]
-        client id → what it measured in the evaluation.
+        client id → its evaluation metrics.
     row : dict
         The row of ``metrics.csv``; observers may add columns to it before ``on_round``.
     is_last : bool
         Whether no round follows.
     stop_requested : bool
-        Whether somebody asked to stop after this round.
+        Whether a stop after this round was requested.
     """
 
     number: int
@@ -56,16 +56,16 @@ class Round:
 
 
 class Observer:
-    """Follows the rounds of a run; all of its methods may be overridden, and do nothing by themselves.
+    """Follows the rounds of a run; all methods may be overridden, and by default do nothing.
 
-    Observers see what happens in a fixed order and cannot change the model. What they keep from round to
-    round is checkpointed by ``state`` and ``restore``, so that a resumed run is that which went on.
+    Observers are called in a fixed order and cannot change the model. Their state between rounds is
+    checkpointed with ``state`` and ``restore``, so a resumed run equals an uninterrupted one.
 
     Parameters
     ----------
     parts : Parts
-        Configuration, strategy, data set, evaluation and clients; nothing has been written yet, so that the
-        constructor is the place to refuse a configuration by a `UserError`.
+        Configuration, strategy, data set, evaluation and clients. Nothing has been written yet, so the
+        constructor is the place to refuse a configuration with a `UserError`.
 
     Attributes
     ----------
@@ -79,18 +79,18 @@ class Observer:
         self.parts = parts
 
     def start(self, run: Run) -> None:
-        """Begin; files that grow by rows are opened here (``run.run_directory.add_log``)."""
+        """Start; open files that grow by rows here (``run.run_directory.add_log``)."""
         self.run = run
 
     def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:
-        """Return the replies that the strategy is to reduce: as they are, each looked at as it passes."""
+        """Return the replies for the strategy, unchanged; a generator may inspect each as it passes."""
         return replies
 
     def on_train(self, current: Round) -> None:
         """Act after training and aggregation."""
 
     def stop_reason(self, current: Round) -> str:
-        """Return why the run ends with this round, if it does; ``row`` has what was measured centrally."""
+        """Return why the run ends with this round, if it does; ``row`` has the central evaluation."""
         return ""
 
     def on_round(self, current: Round) -> None:
@@ -100,7 +100,7 @@ class Observer:
         """Act when the run ends, however it does."""
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint has to keep, as plain values."""
+        """Return the state for a checkpoint, as plain values."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -108,12 +108,12 @@ class Observer:
 
 
 def shared_parameters(parts: Parts) -> set[str]:
-    """Return the names of the parameters that clients send; none if they keep the whole model."""
+    """Return the names of the parameters that clients send; empty if they keep the whole model."""
     names = {name for name, _ in parts.evaluation.model.named_parameters()}
     return names - set(parts.clients.personal_names)
 
 
 def nothing_sent(parts: Parts) -> str:
-    """Return why something sees nothing where ``shared_parameters`` are none, to follow its name."""
+    """Return why something sees nothing if ``shared_parameters`` is empty: a clause to follow its name."""
     method = parts.config.method.name
     return f"looks at what clients send, and those of '{method}' keep the whole model"

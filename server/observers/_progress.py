@@ -1,4 +1,4 @@
-"""What a person sees of the rounds."""
+"""The progress display."""
 
 from server.observers._observer import Observer, Round
 

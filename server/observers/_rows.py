@@ -1,4 +1,4 @@
-"""The growing files that every run has."""
+"""The row files that every run has."""
 
 from server.observers._observer import Observer, Round
 from server.records.client_metrics import reported
@@ -23,7 +23,7 @@ class Rows(Observer):
             )
 
     def on_round(self, current: Round) -> None:
-        """Write a row per client that evaluated and per class, and that of the round."""
+        """Write a row per client that evaluated, per class, and for the round."""
         files = self.run.run_directory
         for client_id, metrics in current.evaluations.items():
             values = {"num_examples": int(metrics["num-examples"]), **reported(metrics)}

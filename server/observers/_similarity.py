@@ -50,7 +50,7 @@ class Similarity(Observer):
         self._models = _Models(parts.evaluation.model, parts.dataset, device, section.images)
 
     def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:
-        """Look at each model as it passes."""
+        """Compare each model as it passes."""
         return self._compared(current, replies) if current.number in self._rounds else replies
 
     def _compared(self, current: Round, replies: Iterable[Message]) -> Iterator[Message]:

@@ -13,12 +13,12 @@ from server.parts import Parts, Run
 
 
 class Updates(Observer):
-    """Writes ``updates/round-000010.safetensors``: the change of every entry that is asked for.
+    """Writes ``updates/round-000010.safetensors``: the change of every requested entry.
 
     Raises
     ------
     UserError
-        If clients send no entry that has a name asked for.
+        If clients send no entry with a requested name.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -39,13 +39,13 @@ class Updates(Observer):
             raise UserError(f"analysis.update-layers: no entry that clients send is like '{patterns[0]}'")
 
     def start(self, run: Run) -> None:
-        """Say where there is nothing to record."""
+        """Report if there is nothing to record."""
         super().start(run)
         if self._is_blind:
             run.progress.note(f"analysis.update-rounds {nothing_sent(self.parts)}: nothing is recorded")
 
     def on_train(self, current: Round) -> None:
-        """Write the changes, if the strategy made a model."""
+        """Write the changes, if the strategy returned a model."""
         arrays, start = current.aggregated, current.start
         if arrays is None or current.number not in self._rounds:
             return

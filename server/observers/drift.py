@@ -14,9 +14,9 @@ from server.parts import Parts, Run
 class Drift(Observer):
     """Adds the column ``drift``: sum_k p_k ||y_k - x||^2 / ||sum_k p_k (y_k - x)||^2.
 
-    x is what client k began with, y_k what it sent back, both without buffers, and p_k its share in the
-    method's mean. 1: all clients made the same change; K: changes of K clients are orthogonal, equally long
-    and weigh the same. A round whose mean change is 0 has none.
+    x is the model from which client k started, y_k the one it sent back, both without buffers, and p_k its
+    weight in the method's mean. 1: all clients made the same change; K: the changes of K clients are
+    orthogonal, equally long and equally weighted. A round whose mean change is 0 has no value.
 
     Raises
     ------
@@ -40,7 +40,7 @@ class Drift(Observer):
         self._reset()
 
     def start(self, run: Run) -> None:
-        """Say where there is nothing to measure."""
+        """Report if there is nothing to measure."""
         super().start(run)
         if not self._names:
             run.progress.note(f"the observer 'drift' {nothing_sent(self.parts)}: there is no column drift")

@@ -20,7 +20,7 @@ from common.randomness import Purpose, numpy_generator
 from server.participation._scheme import AskLosses, Facts, Feedback, ParticipationScheme, SelectionContext
 
 _BEFORE_THE_FIRST_ROUND = 0
-_OWN = "scheme"  # of a checkpoint: what the scheme keeps, next to losses by client id
+_OWN = "scheme"  # checkpoint key of the scheme's state, next to losses by client id
 
 
 def _ask_nobody(clients: Sequence[int], one_batch: bool) -> Mapping[int, float]:
@@ -35,7 +35,7 @@ class Participation:
     scheme : ParticipationScheme
         The scheme.
     num_examples : numpy.ndarray
-        int64, shape (clients,): training samples by client; ones until somebody knows better.
+        int64, shape (clients,): training samples by client; ones until ``setup``.
 
     Raises
     ------
@@ -104,20 +104,20 @@ class Participation:
         return sorted(clients.tolist())
 
     def weights(self, cohort: Sequence[int]) -> dict[int, float]:
-        """Return by client what its aggregation weight is to be multiplied by; empty for nothing."""
+        """Return the factor of each client's aggregation weight; empty if there are none."""
         weights = self.scheme.weights()
         return {} if weights is None else {client: float(weights[client]) for client in cohort}
 
-    # What is known of the past, if the scheme uses it.
+    # Knowledge of earlier rounds, if the scheme uses it.
 
     def observe(self, server_round: int, feedback: Mapping[int, Feedback]) -> None:
-        """Take note of a round by client id."""
+        """Record a round's feedback, by client id."""
         if self.scheme.remembers_losses:
             self._known_losses |= {client: seen.metrics["train_loss"] for client, seen in feedback.items()}
         self.scheme.observe(server_round, feedback)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint has to keep."""
+        """Return the state for a checkpoint."""
         losses = {str(client): loss for client, loss in self._known_losses.items()}
         return losses | {_OWN: own} if (own := self.scheme.state()) else losses
 

@@ -1,4 +1,4 @@
-"""Schemes whose cohorts are drawn from probabilities that stay for the whole run."""
+"""Schemes whose cohorts are drawn from probabilities that are fixed for the run."""
 
 import functools
 from typing import Literal

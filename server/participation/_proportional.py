@@ -1,4 +1,4 @@
-"""Schemes that call clients in proportion to something known of their last round."""
+"""Schemes that call clients in proportion to a value from their last round."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -15,7 +15,7 @@ _LEAST = 1e-200
 class Proportional(ParticipationScheme):
     """Draws without replacement with probabilities proportional to what is ``known`` of the clients.
 
-    A client of whom nothing is known yet counts with the largest known value. ``correction =
+    A client without a value yet has the largest known value. ``correction =
     "inverse-inclusion"`` divides a client's weight by its probability of being in this round's cohort, which
     is estimated by simulation.
     """

@@ -1,4 +1,4 @@
-"""What every participation scheme is: one choice of clients per round."""
+"""The base class of participation schemes, which choose the clients of a round."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ AskLosses = Callable[[Sequence[int], bool], Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a scheme learns before the first round.
+    """What a scheme knows before the first round.
 
     Attributes
     ----------
@@ -34,12 +34,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a round has shown of one of its clients.
+    """What a scheme learns about a client from a round.
 
     Attributes
     ----------
     metrics : Mapping[str, float]
-        What it measured while it trained.
+        Its training metrics.
     seconds : float
         Virtual seconds of its job, 1 without a clock.
     change : numpy.ndarray
@@ -68,7 +68,7 @@ class SelectionContext:
     num_examples : numpy.ndarray
         int64, shape (clients,): the clients' training samples.
     known_losses : Mapping[int, float]
-        client id → training loss of the last round that the client took part in.
+        client id → training loss in the last round in which the client took part.
     ask_losses : callable
         Asks clients for their losses, at the cost of sending them the model.
     """
@@ -86,19 +86,19 @@ class ParticipationScheme:
     """A participation scheme; a subclass in ``server/participation/<name>.py`` is found by its file name.
 
     Parameters of the scheme, ``participation.<parameter>``, are annotated public class attributes with a
-    default. What a cohort owes to the past is in `SelectionContext`, or is taken by ``observe`` and kept by
-    ``state``.
+    default. Whatever a cohort depends on from earlier rounds is in `SelectionContext`, or is recorded by
+    ``observe`` and checkpointed by ``state``.
     """
 
     # Not annotated, since they are not parameters.
     aggregates_uniformly = False
-    """Whether the method weighs the replies of such a cohort equally by default."""
+    """Whether the method weights the replies of such a cohort equally by default."""
     remembers_losses = False
     """Whether ``SelectionContext.known_losses`` is used."""
     remembers_updates = False
     """Whether ``observe`` uses the changes of the clients' models."""
     looks_at_clients = False
-    """Whether a client's data decide who else is in a cohort, by sizes or losses of the current model."""
+    """Whether a client's data affect who else is in a cohort, by sizes or losses of the current model."""
     looks_at_labels = False
     """Whether cohorts depend on the clients' labels (``setup``)."""
     keeps_cohort_size = True
@@ -109,7 +109,7 @@ class ParticipationScheme:
             setattr(self, name, value)
 
     def prepare(self, facts: Facts) -> None:
-        """Draw what is drawn once per run.
+        """Make the draws that are made once per run.
 
         Raises
         ------
@@ -125,10 +125,10 @@ class ParticipationScheme:
         raise NotImplementedError
 
     def observe(self, server_round: int, feedback: Mapping[int, Feedback]) -> None:
-        """Take what a round has shown, by client id."""
+        """Record a round's feedback, by client id."""
 
     def state(self) -> dict[str, Any]:
-        """Return what of the past a checkpoint has to keep, as plain values."""
+        """Return the state for a checkpoint, as plain values."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -136,7 +136,7 @@ class ParticipationScheme:
 
     @property
     def follows_training(self) -> bool:
-        """Whether what clients did in earlier rounds decides cohorts."""
+        """Whether cohorts depend on what clients did in earlier rounds."""
         return self.remembers_losses or self.remembers_updates or type(self).observe is not _DOES_NOTHING
 
     @property
@@ -146,7 +146,7 @@ class ParticipationScheme:
         return self.weights() is not None if correction is None else correction != "none"
 
     def probabilities(self) -> FloatArray | None:
-        """Return the distribution that cohorts are drawn from, shape (clients,), if there is one."""
+        """Return the distribution from which cohorts are drawn, shape (clients,), if there is one."""
         return None
 
     def inclusion(self) -> FloatArray | None:
