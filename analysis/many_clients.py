@@ -1,4 +1,4 @@
-"""What pictures show of more clients than a reader can distinguish."""
+"""How plots show more clients than a reader can distinguish."""
 
 import numpy as np
 import numpy.typing as npt

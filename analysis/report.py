@@ -1,4 +1,4 @@
-"""What a person sees at the end of a run: a table, and plots."""
+"""The output at the end of a run: a table, and plots."""
 
 import warnings
 from pathlib import Path

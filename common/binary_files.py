@@ -1,4 +1,4 @@
-"""Arrays from files that may be damaged: whatever is wrong with one is one line."""
+"""Reads arrays from files that may be damaged: any fault becomes a one-line error."""
 
 import io
 from pathlib import Path

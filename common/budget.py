@@ -1,4 +1,4 @@
-"""How many local steps a client makes in a round."""
+"""The number of local steps of a client in a round."""
 
 import functools
 
@@ -32,5 +32,5 @@ def round_budget(
 
 @functools.lru_cache(maxsize=64)
 def _of_steps(local: LocalSection, steps: int) -> LocalSection:
-    """Return a budget with a number of steps; the clients of a round most often have the same."""
+    """Return a budget with a number of steps; the clients of a round usually have the same."""
     return local.model_copy(update={"epochs": 0, "steps": steps})

@@ -21,7 +21,7 @@ _PLACES, _CONTENTS, _CODES, _REASONS = "places", "contents", "codes", "reasons"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client replied: content, or an error."""
+    """A client's reply: content, or an error."""
 
     content: RecordDict | None = None
     error: Error | None = None

@@ -1,4 +1,4 @@
-"""Names of what a checkpoint writes, for those who only read it."""
+"""Names of the files of a checkpoint, for code that only reads them."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ MANIFEST = re.compile(r"round-(\d{6,})\.json")
 
 
 def stem(server_round: int) -> str:
-    """Return what the names of a round's files end in."""
+    """Return the stem of the names of a round's files."""
     return f"round-{server_round:06d}"
 
 
@@ -48,7 +48,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def no_such_round(directory: Path, server_round: int) -> str:
-    """Say that there is no checkpoint of a round, and of which there are some."""
+    """Return the error for a round without a checkpoint, with the rounds that have one."""
     rounds = ", ".join(map(str, committed_rounds(directory))) or "none"
     return (
         f"{directory} has no checkpoint of round {server_round}, only of: {rounds}; a run keeps those that"

@@ -1,4 +1,4 @@
-"""What an open section chooses: the thing that it names, with the section's other keys as its parameters."""
+"""Resolves an open section: the thing that it names, with the section's other keys as its parameters."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from common.sections import OpenSection, Value
 
 T = TypeVar("T")
 
-# Parameters as what a cache is keyed by: with their types, since 1, 1.0 and true are equal.
+# Parameters as a cache key: with their types, since 1, 1.0 and true are equal.
 Items = tuple[tuple[str, Value, type], ...]
 
 
@@ -39,7 +39,7 @@ class _Choice:
 
 
 class Same:
-    """A section as a part of the key of a cache: itself, since comparing two costs more than making one."""
+    """A section as part of a cache key, compared by identity: comparing contents is slower than a new one."""
 
     __slots__ = ("section",)
 
@@ -88,7 +88,7 @@ def chosen_object(kind: Kind, section: OpenSection, base: type[T]) -> T:
 
 
 def cache_items(parameters: Mapping[str, Value]) -> Items:
-    """Return parameters as a part of the key of a cache."""
+    """Return parameters as part of a cache key."""
     return tuple((key, parameters[key], type(parameters[key])) for key in sorted(parameters))
 
 

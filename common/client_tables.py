@@ -1,4 +1,4 @@
-"""Tables with a row per client: as CSV, and whole as arrays where there are too many clients for that.
+"""Tables with a row per client: as CSV, and in full as arrays if there are too many clients for that.
 
 Of more than ``MOST_ROWS`` clients ``<name>.csv`` shows as many, evenly spaced, and ``<name>.npz`` has all.
 """

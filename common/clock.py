@@ -1,4 +1,4 @@
-"""A virtual clock: how long every client needs for a job, drawn once and for all from the seed."""
+"""A virtual clock: how long every client needs for a job, drawn from the seed."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""The frame of every command line: one line for what is wrong, no traceback for a closed pipe."""
+"""Shared by all command lines: errors in one line, and no traceback for a closed pipe."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ _WIDTH_OF_FILES = 10_000
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of arguments whose complaints are one line, and none of which takes a shortened option."""
+    """An argument parser with one-line errors that accepts no abbreviated options."""
 
     def __init__(self, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **{"allow_abbrev": False, **options})  # type: ignore[arg-type]
@@ -29,12 +29,12 @@ class Parser(argparse.ArgumentParser):
         return super().parse_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Raise what the command line prints as its one line."""
+        """Raise the error that the command line prints in one line."""
         raise UserError(f"{message} (--help lists the options)")
 
 
 def show_warnings_as_lines() -> None:
-    """Let a warning reach a person as a sentence, without the file and the line of code that it is from."""
+    """Show warnings as a sentence, without the file and line of code that issued them."""
     warnings.showwarning = _show_warning
     for stream in (sys.stdout, sys.stderr):  # names of files need not be text
         if hasattr(stream, "reconfigure"):
@@ -72,7 +72,7 @@ def guarded(run: Callable[[], int]) -> int:
 
 
 def leave_closed_pipe() -> None:
-    """Let nobody notice that standard output has no reader any more, as in ``... | head``."""
+    """Suppress errors from a standard output that has been closed, as in ``... | head``."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -87,5 +87,5 @@ class _Console(Console):
     """A console that leaves a closed pipe to `guarded`; rich's own ends the process with exit code 1."""
 
     def on_broken_pipe(self) -> None:
-        """Let the error go on to whoever guards the command."""
+        """Re-raise the error for `guarded`."""
         raise BrokenPipeError

@@ -58,7 +58,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 def has_fast_bfloat16() -> bool | None:
-    """Say whether the CPU multiplies in bfloat16 (AVX-512 BF16 or AMX); None where that is not known."""
+    """Return whether the CPU multiplies in bfloat16 (AVX-512 BF16 or AMX); None if unknown."""
     try:
         flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     except OSError:

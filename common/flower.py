@@ -51,14 +51,14 @@ __all__ = [
 
 
 def assume_task_identity() -> None:
-    """Let this process make messages as the server of run ``RUN_ID``."""
+    """Allow this process to create messages as the server of run ``RUN_ID``."""
     TaskIdentity.task_id = 1
     TaskIdentity.run_id = RUN_ID
     TaskIdentity.node_id = SERVER_NODE_ID
 
 
 def is_simulation(grid: Grid) -> bool:
-    """Say whether a Grid is that of Flower's own simulation, which makes all of its nodes at the start."""
+    """Return whether a Grid is that of Flower's own simulation, which makes all of its nodes at the start."""
     while (carrier := getattr(grid, "carrier", None)) is not None:  # what a view of a Grid calls it
         grid = carrier
     # By name: its module imports the SuperLink's.
@@ -66,7 +66,7 @@ def is_simulation(grid: Grid) -> bool:
 
 
 def set_message_id(message: Message, message_id: str) -> None:
-    """Give a message the id that its reply will refer to."""
+    """Set the message id, to which the reply will refer."""
     message.metadata.__dict__["_message_id"] = message_id
 
 

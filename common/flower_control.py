@@ -118,7 +118,7 @@ class SuperLink:
         return _latest(self._client.ListRuns(ListRunsRequest()).run_dict.values())
 
     def register(self, name: str, public_key: bytes) -> int:
-        """Let the node with a key take part; return its id."""
+        """Admit the node with a key; return its id."""
         answer = self._client.RegisterNode(RegisterNodeRequest(public_key=public_key, name=name))
         return int(answer.node_id)
 

@@ -196,7 +196,7 @@ def is_finite(value: torch.Tensor) -> bool:
 
 
 def finite_since(metrics: Mapping[str, object]) -> str:
-    """Say in which local step a client's loss stopped being finite, if it did; empty otherwise."""
+    """Return a clause on the local step in which a client's loss stopped being finite, or an empty string."""
     if FINITE_STEPS not in metrics:
         return ""
     steps = int(metrics[FINITE_STEPS])  # type: ignore[call-overload]

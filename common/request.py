@@ -1,4 +1,4 @@
-"""What a person asked for when a run or a sweep was started, kept with it for its report."""
+"""The user's request (command line) of a run or a sweep, stored for its report."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What hooks of somebody's own return or keep: said in one line where it is something else."""
+"""Checks what user-defined hooks return or keep; a wrong type becomes a one-line error."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from common.errors import UserError, shown
 
 
 def check_returned_tensors(value: object, what: str) -> None:
-    """Refuse what is no mapping of names to tensors.
+    """Refuse anything but a mapping of names to tensors.
 
     Raises
     ------
@@ -23,7 +23,7 @@ def check_returned_tensors(value: object, what: str) -> None:
 
 
 def check_returned(value: object, what: str) -> None:
-    """Refuse what is no mapping of sections, each of tensors by name; errors as `check_returned_tensors`."""
+    """Refuse anything but a mapping of sections of named tensors; errors as in `check_returned_tensors`."""
     if not isinstance(value, Mapping):
         raise UserError(f"{what} must be a mapping of sections, not {shown(value)}")
     for name, section in value.items():

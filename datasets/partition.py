@@ -44,7 +44,7 @@ class Partition(Sequence[IndexArray]):
 
     @classmethod
     def of_owners(cls, owners: IndexArray, num_clients: int) -> "Partition":
-        """Give sample i to client ``owners[i]``; every client's samples are sorted."""
+        """Assign sample i to client ``owners[i]``; every client's samples are sorted."""
         sizes = np.bincount(owners, minlength=num_clients)
         return cls.of_sizes(np.argsort(owners, kind="stable"), sizes)
 

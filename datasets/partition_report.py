@@ -1,4 +1,4 @@
-"""What a partition looks like: label counts per client, the indices, and a hash to compare runs by."""
+"""A report on a partition: label counts per client, the indices, and a hash to compare runs by."""
 
 import hashlib
 import io

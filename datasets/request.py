@@ -1,4 +1,4 @@
-"""What a run asks of a data set."""
+"""A run's request to a data set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What clients of a Grid in this process keep: in memory up to a budget, the rest in files."""
+"""The client states of an in-process Grid: in memory up to a budget, the rest in files."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ class ClientStates:
         return state
 
     def settle(self, client_ids: Iterable[int] | None = None) -> None:
-        """Note what has become of the states in use, by default of all, and keep within the budget."""
+        """Record changes of the states in use (by default of all), and keep within the memory budget."""
         for client_id in list(self._open) if client_ids is None else client_ids:
             before = self._open.pop(client_id, None)
             if before is None:
@@ -85,7 +85,7 @@ class ClientStates:
         return copied
 
     def adopt(self, client_id: int, path: Path) -> None:
-        """Note that a file has a client's state as it is now; it is somebody else's to delete."""
+        """Record that a file has a client's current state; its owner deletes the file."""
         self.settle()
         self._forget_file(client_id)
         self._files[client_id] = path

@@ -137,7 +137,7 @@ def _whole_model(config: Config) -> dict[str, Value]:
 
 
 def _reset(values: Mapping[str, Value], section: str) -> dict[str, Value]:
-    """Give a section its defaults again; parameters of what it named go."""
+    """Reset a section to its defaults, without parameters of what it named."""
     prefix = f"{section}."
     kept = {key: value for key, value in values.items() if not key.startswith(prefix)}
     return kept | {key: value for key, value in default_values().items() if key.startswith(prefix)}

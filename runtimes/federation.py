@@ -47,7 +47,7 @@ FOLLOW_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run and where: the command line, read and checked."""
+    """What to run and where: the parsed and checked command line."""
 
     app: Path
     run_directory: Path

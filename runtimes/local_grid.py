@@ -1,4 +1,4 @@
-"""What our Grids share: nodes are partitions, and replies are made while they are pulled."""
+"""Shared by our Grids: nodes are partitions, and replies are made while they are pulled."""
 
 import itertools
 import time
@@ -57,10 +57,10 @@ class LocalGrid(Grid):
         self.close()
 
     def close(self) -> None:
-        """Give back what the Grid holds."""
+        """Release the Grid's resources."""
 
     def note(self, text: str) -> None:
-        """Say something once."""
+        """Print a line, once."""
         if text not in self._noted:
             self._noted.add(text)
             self.say(text)

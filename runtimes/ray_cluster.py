@@ -1,4 +1,4 @@
-"""What the other machines of a Ray cluster are given, and what is said of one that lacks the data."""
+"""Setup of the other machines of a Ray cluster, and the error for one that lacks the data."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What runs in the process of a Ray actor."""
+"""The code that runs in the process of a Ray actor."""
 
 import os
 from dataclasses import dataclass, field

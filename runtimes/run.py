@@ -131,7 +131,7 @@ def saying_how_to_resume(directory: Path) -> Iterator[None]:
 
 
 def how_to_resume(directory: Path) -> str:
-    """Say what was committed in the directory of a run or a sweep, and how to resume."""
+    """Return what was committed in the directory of a run or a sweep, and how to resume."""
     committed = any(directory.glob("**/checkpoints/round-*.json"))
     if committed:
         return f"what was committed is kept: resume with --run-dir {directory} --resume"

@@ -88,7 +88,7 @@ def superlinks() -> dict[int, int]:
 
 
 def _is_superlink(command: Sequence[str]) -> bool:
-    """Say whether a command line is the program's: itself, or a script that Python runs."""
+    """Return whether a command line is the program's: itself, or a script that Python runs."""
     return any(Path(part).name == PROGRAM for part in command[:2])
 
 

@@ -345,7 +345,7 @@ def _outcome(summary: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Say which run an error is about."""
+    """Add to an error which run it is about."""
     try:
         yield
     except UserError as error:

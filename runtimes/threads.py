@@ -62,7 +62,7 @@ class ThreadsGrid(SequentialGrid):
         return [None if job.exception() else job.result() for job in jobs]
 
     def close(self) -> None:
-        """Let the threads finish the jobs that they have begun, and end them."""
+        """Wait for the threads to finish the jobs that they have started, and end them."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         super().close()

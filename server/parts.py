@@ -1,4 +1,4 @@
-"""What an experiment is made of: before its first round, and while it runs."""
+"""The parts of an experiment: before its first round, and while it runs."""
 
 from dataclasses import dataclass
 

@@ -19,7 +19,7 @@ _Statistics = nn.modules.batchnorm._NormBase
 
 
 def apply_privacy(config: Config, strategy: FedAvg, model: nn.Module, scheme: ParticipationScheme) -> None:
-    """Give a strategy the mechanism that ``privacy.*`` describes; with ``clipping = "off"`` do nothing.
+    """Equip a strategy with the mechanism of ``privacy.*``; with ``clipping = "off"`` do nothing.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def check_private_state(config: Config, scheme: ParticipationScheme, keeps_state
 
 
 def privacy_remarks(config: Config) -> list[str]:
-    """Say what a person should know about the privacy of a run before it starts."""
+    """Return remarks on the privacy of a run, before it starts."""
     privacy = config.privacy
     if privacy.clipping == "off":
         return []

@@ -27,7 +27,7 @@ GROUPS = GROUP_NAMES
 
 @dataclass(frozen=True)
 class Realigned:
-    """What the realigned heads of a run achieve.
+    """Results of a run's realigned heads.
 
     Attributes
     ----------

@@ -69,7 +69,7 @@ def check_sizes(
 
 
 def size_remarks(submodels: SubModels | None, population: Population | None) -> Iterator[str]:
-    """Say how many clients have which size, and whether something of the server model is never trained."""
+    """Yield remarks: the number of clients of each size, and entries that no client trains."""
     if population is None or submodels is None:
         return
     for size in population.sizes:

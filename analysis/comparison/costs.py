@@ -1,4 +1,4 @@
-"""What an accuracy has cost: rounds, communication, local steps and time.
+"""The cost of reaching an accuracy: rounds, communication, local steps and time.
 
 ``python -m analysis costs RUN ... [--metric NAME] [--target VALUE] [--out FILE] [--table FILE]`` prints what
 each configuration has cost in all, or until the metric reached the target, and draws the metric against every

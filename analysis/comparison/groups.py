@@ -90,7 +90,7 @@ def without_runs(groups: Groups, paths: Collection[Path]) -> Groups:
 
 
 def warn_of_data(groups: Groups, directories: Sequence[Path]) -> None:
-    """Say if runs have different data, unless they are one sweep's, whose labels say so."""
+    """Report if runs have different data, unless they are of one sweep, whose labels show it."""
     remark = data_remark([run for _, runs in groups for run in runs])
     if remark and not (len(directories) == 1 and is_sweep(directories[0])):
         warnings.warn(remark.removesuffix("."), stacklevel=2)

@@ -10,7 +10,7 @@ MISSING = "-"
 
 @dataclass
 class Cell:
-    """What is in one cell of a pivot: the runs of all seeds, and the published number."""
+    """One cell of a pivot table: the runs of all seeds, and the published number."""
 
     runs: list[Run] = field(default_factory=list)
     published: float | None = None

@@ -1,4 +1,4 @@
-"""What a report says: a section for each question, in this order; one without an answer is left out."""
+"""The sections of a report: one for each question, in this order; one without an answer is left out."""
 
 import contextlib
 import dataclasses

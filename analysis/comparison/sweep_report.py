@@ -1,4 +1,4 @@
-"""What a sweep leaves behind: ``table`` as CSV, Markdown and LaTeX, pictures, and a table on the screen."""
+"""The results of a sweep: ``table`` as CSV, Markdown and LaTeX, pictures, and a table on the screen."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def write_report(path: Path, console: Console) -> list[Path]:
 
 
 def title(pivot: Pivot, metric: str) -> str:
-    """Say what the numbers of a table are."""
+    """Return the caption that explains the numbers of a table."""
     parts = [f"final {readable(metric)}" + (" in %" if is_accuracy(metric) else "")]
     counts = sorted({len(cell.runs) for cell in pivot.cells.values() if cell.runs})
     if counts and counts[-1] > 1:

@@ -1,4 +1,4 @@
-"""What a run's files say while they are written: a last line may be half there, any file may be missing."""
+"""Reads a run's files while they are written: the last line may be incomplete, any file may be missing."""
 
 import csv
 import math

@@ -12,7 +12,7 @@ _RECENT = 10  # rounds whose time says how long the others will take
 
 @dataclass(frozen=True)
 class RunView:
-    """What is known of a run.
+    """The known state of a run.
 
     Attributes
     ----------

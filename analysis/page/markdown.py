@@ -37,6 +37,6 @@ def _part(part: Part, folder: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Let text stand for itself: no markup, and no HTML, which Markdown would pass on."""
+    """Escape text: no Markdown markup, and no HTML, which Markdown would pass on."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", text)

@@ -1,4 +1,4 @@
-"""What a report is made of, whatever format it is written in."""
+"""The parts of a report, independent of its format."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What the time of the rounds was spent on."""
+"""How the time of the rounds was spent, by phase."""
 
 from pathlib import Path
 

@@ -71,7 +71,7 @@ class StepRule:
         raise NotImplementedError
 
     def observe(self, row: Mapping[str, Any]) -> None:
-        """Take note of a round's results.
+        """Record a round's results.
 
         The row has ``train_loss``, ``validation_loss`` where it was measured, and the columns of
         ``needs_observers``.

@@ -1,4 +1,4 @@
-"""What a source returns: labels at once, images as they are decoded."""
+"""The result of an image source: labels at once, images as they are decoded."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whose samples the parts of a data set in LEAF's layout are."""
+"""The users to whom the samples of a data set in LEAF's layout belong."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Owners:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a person should know."""
+        """Remarks for the user."""
         if self.test is None:
             return ("the test set is of other users than the training set",)
         return ()

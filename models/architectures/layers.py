@@ -92,6 +92,6 @@ def dropout_layers(model: nn.Module) -> list[Dropout]:
 
 
 def set_dropout_generator(model: nn.Module, generator: torch.Generator | None) -> None:
-    """Let every dropout layer of ``model`` draw from ``generator``, or from torch's global one if None."""
+    """Make every dropout layer of ``model`` draw from ``generator``, or from torch's global one if None."""
     for layer in dropout_layers(model):
         layer.generator = generator

@@ -23,7 +23,7 @@ class SentenceRnn(TextClassifier):
     """Embedding, bidirectional recurrent layer, pooling, three linear layers.
 
     Sentences end with padding (token 0), whose outputs are 0. These take part in the maximum, as in the
-    study, and not in the mean.
+    study, and not in the average.
     """
 
     def __init__(

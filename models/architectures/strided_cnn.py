@@ -43,7 +43,7 @@ class StridedCnn(Classifier):
 
 @torch.no_grad()
 def _tie_blocks(head: nn.Linear) -> None:
-    """Let every class sum a block of features of its own; features that are left over count for none."""
+    """Sum a separate block of features for every class; left-over features are not used."""
     size = head.in_features // head.out_features
     head.weight.zero_()
     head.bias.zero_()

@@ -1,4 +1,4 @@
-"""What models of text share: they predict the next token, after the last or after every position."""
+"""Shared by models of text: they predict the next token, after the last or after every position."""
 
 from abc import abstractmethod
 

@@ -1,1 +1,1 @@
-"""What is done with a classifier's head: fixed heads, realignment, sharing the body."""
+"""Operations on a classifier's head: fixed heads, realignment, sharing the body."""

@@ -1,1 +1,1 @@
-"""What is measured of a model: losses, accuracies, features, sharpness."""
+"""Measures of a model: losses, accuracies, features, sharpness."""

@@ -1,4 +1,4 @@
-"""What a classifier takes for what."""
+"""Confusion matrices."""
 
 import torch
 from torch import Tensor

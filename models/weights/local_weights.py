@@ -156,7 +156,7 @@ def _theirs(key: str, model: LibraryClassifier) -> str:
 
 
 def misfit_of(found: Tensor, wanted: Tensor) -> str | None:
-    """Say what bars a file's tensor from being the value of a model's, as the rest of a sentence about it."""
+    """Return why a file's tensor cannot be the value of a model's, as a clause; None if it can."""
     if found.shape != wanted.shape:
         return f"is {tuple(found.shape)} there and {tuple(wanted.shape)} in the model"
     if found.is_floating_point() != wanted.is_floating_point():

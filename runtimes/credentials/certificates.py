@@ -1,4 +1,4 @@
-"""A certificate authority of one's own, and the server certificate that it signs."""
+"""A private certificate authority, and the server certificate that it signs."""
 
 import datetime
 import ipaddress

@@ -53,7 +53,7 @@ class Credentials:
     # What there is.
 
     def exists(self) -> bool:
-        """Say whether the folder has an authority, whole or not."""
+        """Return whether the folder has an authority, even an incomplete one."""
         return self.authority.exists() or self.authority_key.exists()
 
     def nodes(self) -> list[str]:

@@ -62,7 +62,7 @@ def schema_of(annotation: Any) -> dict[str, Any]:
 
 
 def type_words(schema: Mapping[str, Any]) -> str:
-    """Say in words what a JSON schema admits: ``a number, at least 0, below 1``."""
+    """Describe in words what a JSON schema allows: ``a number, at least 0, below 1``."""
     if "enum" in schema or "const" in schema:
         return "one of " + ", ".join(f"'{value}'" for value in schema.get("enum", [schema.get("const")]))
     if "anyOf" in schema:

@@ -177,7 +177,7 @@ def _of_flower(name: str) -> Thing:
 
 
 def _notes(strategy: type[FedAvg], client: type[Client]) -> list[str]:
-    """Say what a method goes with, from what its halves are."""
+    """Return what a method is compatible with, according to its halves."""
     of_sizes, is_decentralised = issubclass(strategy, HeteroAvg), issubclass(strategy, Decentralised)
     facts = {
         "needs model.sizes": of_sizes,

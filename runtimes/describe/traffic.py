@@ -51,7 +51,7 @@ class Traffic:
     entries: int = 0
 
     def add(self, reply: Message) -> None:
-        """Take note of a reply."""
+        """Record a reply."""
         sections = array_records(reply.content)
         self.sections |= sections.keys()
         self.entries = max(self.entries, len(sections.get("arrays", ())))
@@ -70,7 +70,7 @@ class RecordingGrid(SequentialGrid):
         self.traffic: dict[str, Traffic] = {}
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
-        """Carry messages and take note of the replies."""
+        """Carry messages and record the replies."""
         for message, reply in zip(messages, super().exchange(messages), strict=True):
             if not reply.has_error():
                 kind = message.metadata.message_type.removesuffix(".default")
@@ -116,7 +116,7 @@ def _row(name: str, traffic: Mapping[str, Traffic], plain: Mapping[str, Traffic]
 
 
 def _labels(name: str) -> Iterator[str]:
-    """Say how a method shows labels, with its defaults or with another choice of a parameter."""
+    """Return how a method reveals labels, with its defaults or with another choice of a parameter."""
     strategy = load_method(name, {}).make_strategy()
     if reason := strategy.shows_labels():
         yield reason

@@ -1,4 +1,4 @@
-"""What a run's model takes for what on the test set, and how well it does on each class."""
+"""The confusion matrix of a run's model on the test set, and its results on each class."""
 
 import csv
 import io

@@ -32,7 +32,7 @@ class Stop:
                 signal.signal(number, self._handle)
 
     def watch(self, process: subprocess.Popen[bytes] | None) -> None:
-        """Say which process is to hear of signals; it hears of one that has come already."""
+        """Set the process to which signals are forwarded, including one that has arrived already."""
         self._process = process
         if process and self.requested:
             end_gently(process.pid)

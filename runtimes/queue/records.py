@@ -1,4 +1,4 @@
-"""What a queue remembers of its runs, and the two locks that keep it alone."""
+"""A queue's records of its runs, and the two locks that keep a second queue out."""
 
 import fcntl
 import json
@@ -67,7 +67,7 @@ class Records:
         write_atomic(file, (json.dumps(asdict(record), indent=2) + "\n").encode())
 
     def forget(self, run: Run) -> None:
-        """Let a run be tried again."""
+        """Allow a run to be retried."""
         self._file(run).unlink(missing_ok=True)
 
     def log_file(self, run: Run) -> Path:

@@ -103,7 +103,7 @@ def _do(run: Run, records: Records, nice: int, stop: Stop) -> None:
 
 
 def outcome(run: Run, code: int, given_up: str, output: str, before: Record | None) -> Record:
-    """Say what the end of a process means.
+    """Return what the end of a process means.
 
     Parameters
     ----------

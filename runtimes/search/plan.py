@@ -101,7 +101,7 @@ class Plan:
         unused: dict[str, InapplicableKeyError] | None = None,
         directory: str = "",
     ) -> tuple[dict[str, Value], Config]:
-        """Return what of the values a trial has a use for, and its configuration.
+        """Return the values that a trial uses, and its configuration.
 
         A key that another searched key makes useless, such as the parameter of another method, is left out
         and noted in `unused`.

@@ -1,4 +1,4 @@
-"""What the next trial tries: of a list that is known before, or what Optuna proposes after those so far."""
+"""The next trial's values: from a list known in advance, or proposed by Optuna after the trials so far."""
 
 import importlib.util
 import warnings

@@ -82,5 +82,5 @@ class MLflow(Tracker):
             self._client.log_batch(self._run_id, metrics=metrics[first : first + _MOST_METRICS])
 
     def close(self, is_complete: bool) -> None:
-        """Say how the run ended; one that was stopped early can be continued."""
+        """Record how the run ended; one that was stopped early can be continued."""
         self._client.set_terminated(self._run_id, "FINISHED" if is_complete else "KILLED")

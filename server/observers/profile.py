@@ -32,7 +32,7 @@ class Profile(Observer):
             raise UserError("a profile (--profile) is of the second round: set rounds to 2 or more")
 
     def start(self, run: Run) -> None:
-        """Say of which processes there will be no trace."""
+        """Report which processes the trace does not cover."""
         super().start(run)
         is_remote = self.parts.config.runtime.name != "sequential" or bool(self.parts.clients.versions)
         if is_remote:
@@ -51,7 +51,7 @@ class Profile(Observer):
             self._profiler.start()
 
     def end(self) -> None:
-        """Let go of a trace whose round did not end; say that there is none."""
+        """Discard a trace whose round did not end, and report it."""
         if self._profiler is not None:
             self._profiler.stop()
         if not self._is_done:

@@ -29,7 +29,7 @@ class Clustered(ParticipationScheme):
     correction: Literal["none", "inverse-inclusion"] = "none"
 
     def prepare(self, facts: Facts) -> None:
-        """Take note of the number of groups."""
+        """Set the number of groups."""
         self._num_clients, self._num_groups = facts.num_clients, facts.cohort_size
         self._groups = np.arange(facts.num_clients) % facts.cohort_size
         self._changes: dict[int, FloatArray] = {}

@@ -10,7 +10,7 @@ class Uniform(ParticipationScheme):
     """Draws without replacement, all clients alike."""
 
     def prepare(self, facts: Facts) -> None:
-        """Note how many clients there are."""
+        """Record the number of clients."""
         self._num_clients, self._cohort_size = facts.num_clients, facts.cohort_size
 
     def select(self, selection: SelectionContext) -> npt.NDArray[np.int64]:

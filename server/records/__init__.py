@@ -1,1 +1,1 @@
-"""What a run writes down: rows, reports, recorded features, progress."""
+"""What a run records: rows, reports, recorded features, progress."""

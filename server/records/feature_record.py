@@ -1,4 +1,4 @@
-"""What the features of the test images look like after a round, and what heads make of them."""
+"""Features of the test images after a round: their geometry, and the results of heads on them."""
 
 import copy
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a run's ``model.json`` says."""
+"""The contents of a run's ``model.json``."""
 
 from dataclasses import asdict
 

@@ -19,7 +19,7 @@ def in_notebook() -> bool:
 
 
 class Line:
-    """What the cell shows, as HTML and as text."""
+    """The cell's output, as HTML and as text."""
 
     def __init__(self, text: str, finished: int, total: int) -> None:
         self._text, self._finished, self._total = text, finished, total

@@ -1,4 +1,4 @@
-"""What cohorts are drawn from, as a file."""
+"""Writes the distribution from which cohorts are drawn to a file."""
 
 from pathlib import Path
 

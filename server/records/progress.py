@@ -1,4 +1,4 @@
-"""What a person sees during a run: a live bar on a terminal, now and then a line elsewhere."""
+"""Progress output during a run: a live bar on a terminal, an occasional line elsewhere."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What of a round's row a person is shown while the run lasts."""
+"""The part of a round's row that the progress output shows."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What of a round's row is a result, and which round's is the best."""
+"""The results in a round's row, and which round is the best."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

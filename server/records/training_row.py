@@ -1,4 +1,4 @@
-"""What a row of ``metrics.csv`` says of the training of a round."""
+"""The columns of ``metrics.csv`` on the training of a round."""
 
 from collections import Counter
 from typing import Any
