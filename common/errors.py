@@ -1,4 +1,4 @@
-"""The kinds of error that a person meets, and how a misspelt name is answered."""
+"""The errors that users meet, and the suggestions for misspelt names."""
 
 import difflib
 import sys
@@ -11,7 +11,7 @@ CLIENT_FAILED, CLIENT_MISCONFIGURED, WORKER_DIED, CLIENT_FORGOT, CLIENT_REFUSED 
 
 
 class UserError(Exception):
-    """Something the user can mend: one line that says what is wrong and what to do.
+    """An error that the user can fix: one line that says what is wrong and what to do.
 
     The command line prints the message without a traceback and exits with code 2.
     """
@@ -50,14 +50,14 @@ def one_line(text: str) -> str:
 
 
 def described(error: BaseException) -> str:
-    """Return an error of other people's code as one line, with the file and the line that raised it."""
+    """Return an error of third-party code as one line, with the file and the line that raised it."""
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     frames = traceback.extract_tb(error.__traceback__)
     return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
 
 
 class DivergedError(ClientFailureError):
-    """The server's model, or what a method keeps, is no longer finite (exit code 1)."""
+    """The server's model, or a method's state, is no longer finite (exit code 1)."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -94,7 +94,7 @@ def unknown_name(key: str, name: str, known: Iterable[str]) -> UnknownNameError:
 
 
 def shown(value: object, length: int = 80) -> str:
-    """Return a value as a message shows it: on one line, and cut where it is long."""
+    """Return a value for a message: on one line, truncated if it is long."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, or nesting as deep

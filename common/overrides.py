@@ -1,4 +1,4 @@
-"""Whether somebody's own class overrides what it means to: a hook that is misspelt would never be called."""
+"""Checks that user-defined classes override what they mean to: a misspelt hook would never be called."""
 
 import difflib
 import inspect
@@ -11,7 +11,7 @@ _ALIKE = 0.8  # as difflib measures it: one letter of six
 
 
 def check_overrides(cls: type[Any], base: type[Any], key: str) -> None:
-    """Refuse a class of somebody's own that would not do what its text says.
+    """Refuse a user-defined class whose methods would not be called as intended.
 
     Parameters
     ----------

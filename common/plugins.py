@@ -118,7 +118,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Found:
-    """What a name stands for.
+    """The thing that a name refers to.
 
     Attributes
     ----------
