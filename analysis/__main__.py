@@ -1,4 +1,4 @@
-"""``python -m analysis <command> ...``: the modules below that have a ``main``, and those of `ELSEWHERE`."""
+"""``python -m analysis <command> ...``: the modules of this package with a ``main``, and `ELSEWHERE`."""
 
 import importlib
 import pkgutil
@@ -12,7 +12,7 @@ import analysis.plots
 from common.command_line import guarded, show_warnings_as_lines
 from common.errors import UserError, nearest
 
-# Commands that compute with a run's model or data live above this package; they are named, not imported.
+# Commands that compute with a run's model or data live in higher layers: listed by name, not imported.
 ELSEWHERE = {
     "confusion": "runtimes.prediction.confusion",
     "predict": "runtimes.prediction.predict",
@@ -33,7 +33,7 @@ def commands() -> dict[str, str]:
 
 
 def summary(module: str) -> str:
-    """Return the first line of a module's description."""
+    """Return the first line of a module's docstring."""
     return (
         (importlib.import_module(module).__doc__ or "")
         .partition("\n")[0]
@@ -43,7 +43,7 @@ def summary(module: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command that the first argument names; without one, list them."""
+    """Run the command named by the first argument; without one, list the commands."""
     known = commands()
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: python -m analysis COMMAND ... (COMMAND --help for its options)\n")

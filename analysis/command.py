@@ -1,4 +1,4 @@
-"""The frame of the commands ``python -m analysis <name>``."""
+"""What the commands ``python -m analysis <name>`` share: exit codes, options, a loop over runs."""
 
 import argparse
 import functools
@@ -16,7 +16,7 @@ Draw = Callable[[Path, argparse.Namespace], Path]
 
 
 def command(main: Callable[[Sequence[str] | None], None]) -> Callable[..., int]:
-    """Let a command return its exit code: 0, or 2 after one line that says what is wrong."""
+    """Make a command return an exit code: 0, or 2 after printing what is wrong in one line."""
 
     @functools.wraps(main)
     def run(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def command(main: Callable[[Sequence[str] | None], None]) -> Callable[..., int]:
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
-    """Add what says which runs a command is about: ``options.directories``."""
+    """Add the positional argument for the runs, ``options.directories``."""
     parser.add_argument(
         "directories",
         metavar="RUN",
@@ -41,27 +41,27 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 
 
 def add_picture(parser: argparse.ArgumentParser, what: str = "draw into this file") -> None:
-    """Add ``--out`` for a picture."""
+    """Add ``--out``, the file of the picture."""
     parser.add_argument("--out", metavar="FILE", type=Path, help=f"{what} ({', '.join(ENDINGS)})")
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
-    """Add ``--table`` for a table."""
+    """Add ``--table``, the file of the table."""
     parser.add_argument(
         "--table", metavar="FILE", type=Path, help="also write the table into this file (.csv, .md, .tex)"
     )
 
 
 def check_files(options: argparse.Namespace) -> None:
-    """Refuse names of files of which the ending says nothing that can be written."""
+    """Refuse files whose ending names no format that can be written."""
     check_picture_file(getattr(options, "out", None))
     check_table_file(getattr(options, "table", None))
 
 
 def check_single(options: argparse.Namespace, found: Sequence[Path], what: str) -> None:
-    """Refuse ``--out`` and ``--table``, which take one run or other thing, where there are several."""
+    """Refuse ``--out`` and ``--table`` with more than one `what`."""
     if len(found) > 1 and (options.out or options.table):
-        raise UserError(f"--out and --table take one {what}, and these are {len(found)}: leave them out")
+        raise UserError(f"--out and --table take one {what}, not {len(found)}: leave them out")
 
 
 def draw_command(
@@ -71,13 +71,13 @@ def draw_command(
     arguments: Sequence[str] | None,
     add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> int:
-    """Parse runs and further options, draw each, print the pictures' paths and return the exit code.
+    """Draw the picture of each run on the command line, print the paths and return the exit code.
 
-    Of several runs those without data for the picture are left out with a line.
+    With several runs, those without data for the picture are skipped with a warning.
     """
     parser = Parser(prog=f"python -m analysis {name}", description=description)
     add_runs(parser)
-    add_picture(parser, "draw into this file, if it is one run; default: in plots/ of each")
+    add_picture(parser, "file of the picture, for a single run (default: in plots/ of each run)")
     add_options(parser)
 
     @command
@@ -86,7 +86,7 @@ def draw_command(
         check_files(options)
         runs = begun_runs(options.directories)
         if options.out and len(runs) > 1:
-            raise UserError(f"--out takes the picture of one run, and these are {len(runs)}: leave it out")
+            raise UserError(f"--out takes the picture of one run, not {len(runs)}: leave it out")
         with drawing(into=options.out):
             for_each(runs, lambda path: print(draw(path, options)))
 
@@ -94,12 +94,12 @@ def draw_command(
 
 
 def for_each(runs: Sequence[Path], do: Callable[[Path], object]) -> None:
-    """Do something with each run; of several, those with which it cannot be done are left out with a line.
+    """Call `do` with each run; with several runs, those for which it fails are skipped with a warning.
 
     Raises
     ------
     UserError
-        The first, if it can be done with none.
+        The first error, if it fails for all runs.
     """
     problems: list[UserError] = []
     for path in runs:

@@ -1,4 +1,4 @@
-"""Legends below a picture: no entry is cut off, and they stay readable however many lines there are."""
+"""Legends below a figure that never cut off an entry and stay readable with any number of lines."""
 
 import textwrap
 from collections.abc import Sequence
@@ -15,24 +15,24 @@ _LETTER_INCHES, _HANDLE_INCHES, _LINE_INCHES = 0.075, 0.8, 0.19  # in that size
 _STYLES: tuple[Any, ...] = (
     "-", "--", ":", "-.", (0, (3, 1, 1, 1, 1, 1)), (0, (7, 1)), (0, (1, 3)),
 )  # fmt: skip
-# What lines have that the legend leaves out.
+# The look of lines without a legend entry.
 UNNAMED: dict[str, Any] = {"color": "#999999", "linestyle": "-", "linewidth": 0.7}
 
 
 def line_look(number: int) -> dict[str, Any]:
-    """Return colour and dashes of the n-th line: the first seven differ in grey as well; 63 are different."""
+    """Return colour and dashes of the n-th line: 63 are distinct, the first seven also in greyscale."""
     return {"color": PALETTE[number % len(PALETTE)], "linestyle": _STYLES[number % len(_STYLES)]}
 
 
 class Legend:
-    """How labels of any length fit below a picture: as many in a row as there is room for, long ones wrapped.
+    """A layout for labels of any length below a figure: as many per row as fit, long ones wrapped.
 
     Attributes
     ----------
     labels : list of str
-        The labels that are shown, with line breaks.
+        The labels shown, with line breaks.
     height : float
-        Inches that the rows take.
+        Height of all rows in inches.
     """
 
     def __init__(self, labels: Sequence[str], width: float) -> None:
@@ -47,7 +47,7 @@ class Legend:
         self.height = _LINE_INCHES * lines * -(-entries // self._columns)
 
     def look(self, number: int, look: dict[str, Any]) -> dict[str, Any]:
-        """Return the look of the n-th line, or that of all that have no entry."""
+        """Return the look of the n-th line, or the common look of lines without an entry."""
         return look if number < MOST_ENTRIES else UNNAMED
 
     def draw(self, figure: Figure, looks: Sequence[dict[str, Any]]) -> None:

@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from analysis.style import PALETTE, integer_ticks
 from common import client_tables
 
-# A picture is some 2000 pixels wide: beyond this number, clients are not drawn one by one.
+# A figure is about 2000 pixels wide: beyond this number, clients are not drawn individually.
 MOST_DRAWN = 500
 _MOST_BINS = 50
 
 
 def evenly_spaced(count: int) -> npt.NDArray[np.int64]:
-    """Return at most ``MOST_DRAWN`` of the positions 0 to count - 1, the first and the last among them."""
+    """Return at most ``MOST_DRAWN`` of the positions 0 to count - 1, including the first and the last."""
     return client_tables.evenly_spaced(count, MOST_DRAWN)
 
 
@@ -28,7 +28,7 @@ def group_means(values: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDA
 
 
 def draw_histogram(axes: Axes, values: npt.ArrayLike) -> None:
-    """Draw how many clients have which whole number, in at most 50 bins of equal whole widths."""
+    """Draw a histogram of whole numbers over clients, in at most 50 bins of equal integer width."""
     numbers = np.asarray(values, dtype=np.int64)
     width = -(-(int(numbers.max()) - int(numbers.min()) + 1) // _MOST_BINS)
     edges = np.arange(numbers.min(), numbers.max() + width + 1, width) - 0.5

@@ -14,10 +14,10 @@ from common.plugins import PLOT, find_function, names, project_names
 
 
 def write_plots(run_dir: Path) -> list[Path]:
-    """Draw every plot for which the run directory holds data; return the pictures.
+    """Draw every plot for which the run directory has data; return the pictures.
 
-    Those that need labels which clients kept for themselves are left out with one warning. A damaged file,
-    and a plot from outside that fails, costs its picture and a warning: the run itself is complete.
+    Plots of labels that clients did not report are left out with one warning. A damaged file, or a failing
+    plug-in plot, costs its picture and a warning: the run itself is complete.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def write_plots(run_dir: Path) -> list[Path]:
             at_home = str(error)
         except NoDataError:
             continue
-        except Exception as error:  # whatever somebody's own code raises
+        except Exception as error:  # a plug-in may raise anything
             if name in own and not isinstance(error, UserError):
                 raise
             damaged += [error] if name in own and isinstance(error, UserError) else []
@@ -75,7 +75,7 @@ def print_summary(run_dir: Path, console: Console) -> None:
 
 
 def summary_rows(run_dir: Path) -> dict[str, str]:
-    """Return the outcome of a finished run in words, by what they are about."""
+    """Return the outcome of a finished run as topic → text."""
     summary = read_summary(run_dir)
     metrics = read_metrics(run_dir)
     config = summary.get("config", {})
@@ -100,7 +100,9 @@ def _joined(dataset: str | None, partition: str | None) -> str | None:
 
 
 def _outcome(summary: dict[str, Any], which: str) -> str | None:
-    split = "test" if f"{which}.test_loss" in summary else "validation"  # which evaluate.test may keep out
+    split = (
+        "test" if f"{which}.test_loss" in summary else "validation"
+    )  # evaluate.test may hold back the test set
     accuracy, loss = summary.get(f"{which}.{split}_accuracy"), summary.get(f"{which}.{split}_loss")
     parts = []
     if accuracy is not None:
@@ -113,7 +115,7 @@ def _outcome(summary: dict[str, Any], which: str) -> str | None:
 
 
 def _personal_outcome(summary: dict[str, Any]) -> str | None:
-    """Describe the accuracies of the clients' own models at the end."""
+    """Describe the final accuracies of the clients' personal models."""
     labels = {"macro": "mean over clients", "worst_decile": "worst decile", "p10": "10th percentile"}
     values = {label: summary.get(f"final.personal_accuracy_{name}") for name, label in labels.items()}
     parts = [f"{label} {value:.2%}" for label, value in values.items() if value is not None]

@@ -1,4 +1,4 @@
-"""One look for all figures: sizes, colours and files, without pyplot and its global state."""
+"""A common style for all figures: sizes, colours and files, without pyplot and its global state."""
 
 import contextlib
 import math
@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from common.errors import UserError
 
-# Formats by ending, with what keeps the time of day out of the file: same data, same bytes.
+# Formats by ending, with the metadata that keeps the date out of the file: same data, same bytes.
 _UNDATED: dict[str, dict[str, str | None]] = {
     ".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None},
 }  # fmt: skip
@@ -48,23 +48,23 @@ METHOD_COLOURS = {
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of ``width`` by ``height`` inches that lays itself out and draws with Agg."""
+    """Return an empty figure of ``width`` by ``height`` inches with automatic layout, drawn with Agg."""
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def panels(figure: Figure | SubFigure, count: int, most_in_a_row: int, *, sharey: bool = False) -> list[Axes]:
-    """Return panels in rows that all fill the width: where the last row has fewer, they are wider.
+    """Return panels in rows that fill the width: the panels of a shorter last row are wider.
 
     Parameters
     ----------
     figure : Figure or SubFigure
-        Where they are.
+        The parent of the panels.
     count, most_in_a_row : int
-        How many, and how many next to each other; rows differ by at most one.
+        The number of panels, in all and at most per row; rows differ by at most one.
     sharey : bool
-        Whether all have the vertical axis of the first.
+        Whether all share the vertical axis of the first.
     """
     rows = -(-count // most_in_a_row)
     lengths = [count // rows + (row < count % rows) for row in range(rows)]
@@ -82,7 +82,7 @@ def panels(figure: Figure | SubFigure, count: int, most_in_a_row: int, *, sharey
 
 
 def label_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
-    """Label both axes and apply the common look."""
+    """Label both axes and apply the common style."""
     axes.set_xlabel(x, fontsize=TEXT_SIZE)
     axes.set_ylabel(y, fontsize=TEXT_SIZE)
     if title:
@@ -93,12 +93,12 @@ def label_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
 
 
 def integer_ticks(axis: Axis, most: int = 9) -> None:
-    """Put ticks on round integers only, such as multiples of 5 or 20."""
+    """Put ticks at round integers only, such as multiples of 5 or 20."""
     axis.set_major_locator(MaxNLocator(nbins=most, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Return names of layers as labels: without ``.weight`` and a module that is around all of them."""
+    """Return names of layers as labels: without ``.weight`` and a module that contains all of them."""
     short = [name.removesuffix(".weight") for name in names]
     outer, _, _ = short[0].partition(".")
     inner = [name.removeprefix(f"{outer}.") for name in short]
@@ -107,7 +107,7 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 
 def method_colours(methods: Sequence[str]) -> dict[str, str]:
-    """Return one colour per method: always the same for the known ones, the free ones in order for others."""
+    """Return one colour per method: a fixed one for known methods, the free ones in order for others."""
     free = [colour for colour in PALETTE if colour not in METHOD_COLOURS.values()]
     others = sorted(set(methods) - set(METHOD_COLOURS))
     colours = {method: free[index % len(free)] for index, method in enumerate(others)}
@@ -120,7 +120,7 @@ _instead: ContextVar[Path | None] = ContextVar("instead", default=None)
 
 @contextlib.contextmanager
 def drawing(endings: Sequence[str] = (), into: Path | None = None) -> Iterator[None]:
-    """Let all pictures in the block be drawn also with these endings, or into a file of another name."""
+    """Within the block, also draw all pictures with these endings, or into another file."""
     tokens = _further_endings.set(tuple(endings)), _instead.set(into)
     try:
         yield
@@ -130,14 +130,14 @@ def drawing(endings: Sequence[str] = (), into: Path | None = None) -> Iterator[N
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure in the format that its name ends with, make its folder if need be, and return its path.
+    """Write a figure in the format given by the ending of its name, create its folder, and return its path.
 
-    Within `drawing` it may have another name, or further files with other endings.
+    Within `drawing`, the name may be another one, and there may be further files with other endings.
 
     Raises
     ------
     UserError
-        If the name ends with no known format, or the file cannot be written.
+        If the ending is no known format, or the file cannot be written.
     """
     path = _instead.get() or path
     for file in dict.fromkeys([path, *(path.with_suffix(ending) for ending in _further_endings.get())]):
@@ -146,7 +146,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def check_picture_file(path: Path | None) -> None:
-    """Refuse the name of a file that no picture can be drawn into, before anything is computed.
+    """Refuse a file name without a known picture format, before anything is computed.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def _write(figure: Figure, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
-            # A letter that the font lacks is a box, and nothing that the person who reads it could mend.
+            # A glyph that the font lacks is drawn as a box; the reader of the warning could not fix it.
             warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
             figure.savefig(path, **options)
     except OSError as error:

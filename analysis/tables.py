@@ -1,4 +1,4 @@
-"""Tables: on the screen, and as Markdown, CSV or LaTeX by the ending of a file's name."""
+"""Tables: on the screen, and as Markdown, CSV or LaTeX files by their ending."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ def as_csv(header: Sequence[str], rows: Rows) -> str:
 
 
 def as_latex(header: Sequence[str], rows: Rows) -> str:
-    r"""Return a ``tabular`` with the rules of the package booktabs; columns of numbers are on the right."""
+    r"""Return a ``tabular`` with booktabs rules; columns of numbers are right-aligned."""
     columns = "".join(
         "r" if position and all(_NUMBER.fullmatch(row[position]) for row in rows) else "l"
         for position in range(len(header))
@@ -50,7 +50,7 @@ def as_latex(header: Sequence[str], rows: Rows) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Return text that LaTeX prints as it is; a minus before a number is one."""
+    """Return text escaped for LaTeX; a hyphen before a number becomes a minus sign."""
     if re.fullmatch(r"-\d.*", text):
         return f"$-${latex_text(text[1:])}"
     return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
@@ -64,24 +64,24 @@ _WRITERS: dict[str, Callable[[Sequence[str], Rows], str]] = {
 
 
 def check_table_file(path: Path | None) -> None:
-    """Refuse the name of a file that no table can be written into, before anything is computed.
+    """Refuse a file name without a known table format, before anything is computed.
 
     Raises
     ------
     UserError
-        If its ending is none of .csv, .md and .tex.
+        If its ending is not .csv, .md or .tex.
     """
     if path is not None and path.suffix.lower() not in _WRITERS:
         raise UserError(f"cannot write a table into {path}: its name must end with {', '.join(_WRITERS)}")
 
 
 def write_table(path: Path, header: Sequence[str], rows: Rows) -> Path:
-    """Write a table in the format that the file's name ends with; return the path.
+    """Write a table in the format given by the ending of the file's name; return the path.
 
     Raises
     ------
     UserError
-        If the name ends otherwise, or the file cannot be written.
+        If the ending is no known format, or the file cannot be written.
     """
     check_table_file(path)
     try:
@@ -96,7 +96,7 @@ def write_table(path: Path, header: Sequence[str], rows: Rows) -> Path:
 def print_table(
     header: Sequence[str], rows: Rows, console: Console | None = None, *, title: str | None = None
 ) -> None:
-    """Print a table for a person; markup in its cells is text."""
+    """Print a table; markup in its cells is shown as text."""
     table = Table(title=None if title is None else escape(title), title_justify="left")
     for number, name in enumerate(header):
         is_number = number and all(_NUMBER.fullmatch(row[number]) for row in rows)

@@ -12,14 +12,14 @@ from common.errors import UserError
 from common.sections import Value
 from datasets.configured import open_dataset
 
-_PATHS = ("dataset.root", "partition.file", "model.weights")  # that workers read
+_PATHS = ("dataset.root", "partition.file", "model.weights")  # read by workers
 
 
 def with_absolute_paths(values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return a flat configuration whose relative paths are those of this process's working directory.
+    """Return a flat configuration with relative paths resolved in this process's working directory.
 
-    A worker of a cluster has another one, which holds the code that was sent to it and no data. A path that
-    begins with ``~`` stays as it is: each machine has its own home.
+    A worker of a cluster has another one, with the code that was sent to it and no data. A path that begins
+    with ``~`` is not changed: each machine has its own home.
     """
 
     def absolute(key: str, value: Value) -> Value:
@@ -30,7 +30,7 @@ def with_absolute_paths(values: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def what_is_lacking(config: Config) -> str:
-    """Read the run's data, which the server has read before; return why this machine cannot, or nothing."""
+    """Read the run's data, which the server can read; return why this machine cannot, or an empty text."""
     try:
         open_dataset(config)
     except UserError as error:

@@ -20,19 +20,19 @@ from server.measurer import Measurer, Measures, Share, make_measurer
 
 @dataclass(frozen=True)
 class Done:
-    """The replies of a job, in the order of its messages, and what is to be said of how it was done."""
+    """The replies of a job, in the order of its messages, and remarks on how it ran."""
 
     replies: list[Message]
     notes: list[str] = field(default_factory=list)
 
 
 class RayWorker:
-    """Runs client jobs in a process of its own; keeps the data and one model (``clients.local.worker``)."""
+    """Runs client jobs in a separate process; keeps the data and one model (``clients.local.worker``)."""
 
     def __init__(self, gpus: float) -> None:
         assume_task_identity()
         if 0 < gpus < 1 and torch.cuda.is_available():
-            # Ray's fractions only count, they do not limit.
+            # Ray only accounts for fractions, it does not enforce them.
             torch.cuda.set_per_process_memory_fraction(gpus)
         self._fetched: dict[str, tuple[Any, Any]] = {}
         self._measurer: tuple[Any, Measurer] | None = None
@@ -43,12 +43,12 @@ class RayWorker:
         return os.getpid()
 
     def run(self, run: list[Any], contents: list[Any], metadata: list[Metadata], states: list[Any]) -> Any:
-        """Do the jobs of several messages at once; return ``Done``, and what each client keeps.
+        """Do the jobs of several messages together; return ``Done``, and each client's state.
 
         References arrive in lists, so that Ray does not fetch them again for each job.
         """
         run_config, num_clients = self._fetch("run", run[0])
-        # Most often all messages share their content, which is then fetched and read once.
+        # Usually all messages share their content, which is then fetched and read once.
         messages = [
             rebuild_message(self._fetch("content", content), each)
             for content, each in zip(contents, metadata, strict=True)
@@ -84,15 +84,15 @@ class RayWorker:
         return self._measurer[1].measure_share(self._fetch("candidate", candidate[0]), share)
 
     def forget_peak(self) -> None:
-        """Begin again to measure what this process takes of its GPU."""
+        """Reset the measurement of this process's GPU memory."""
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 
     def peak(self) -> tuple[int, int] | None:
-        """Return the most bytes that were taken of the GPU since ``forget_peak``, and how many it has.
+        """Return the peak bytes of GPU memory in use since ``forget_peak``, and the GPU's total.
 
-        What torch does not count is CUDA's context, and what other processes hold.
+        Includes what torch does not count: the CUDA context and other processes.
         """
         if not torch.cuda.is_available():
             return None
@@ -100,7 +100,7 @@ class RayWorker:
         return total - free - torch.cuda.memory_reserved() + torch.cuda.max_memory_reserved(), total
 
     def _fetch(self, what: str, reference: Any) -> Any:
-        """Return the object behind a reference, which is kept until another one is asked for."""
+        """Return the object behind a reference; it is cached until another one is requested."""
         if what not in self._fetched or self._fetched[what][0] != reference:
             self._fetched[what] = (reference, ray.get(reference))
         return self._fetched[what][1]

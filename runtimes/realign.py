@@ -29,7 +29,7 @@ from server.records.run_directory import lock_directory
 INFERENCE = "method.inference"
 HEADS = ("global_head", "realigned", "realigned_unit_norm", "realigned_without_bias")
 _PERSONAL = ("macro", "worst_decile", "masked_macro", "masked_worst_decile")
-# What realignment takes; and keys that say where it computes.
+# The keys of realignment, and those that set where it computes.
 _CHANGEABLE = (
     INFERENCE, "method.kappa", "method.paper-bias", "method.fine-tuning-epochs", "device", "dataset.root",
 )  # fmt: skip
@@ -40,13 +40,13 @@ def realign(run_directory: Path, assignments: Sequence[str] = ()) -> int:
     """Evaluate the last checkpoint of a run of FedLoGe with realigned heads; return the exit code.
 
     Every published form of the personalised prediction is evaluated on all clients, or the one that
-    ``method.inference`` among the assignments names. Writes ``realignment.csv``, a row per form and client,
+    ``method.inference`` among the assignments selects. Writes ``realignment.csv``, a row per form and client,
     and ``realignment.json`` to the run directory, and nothing else.
 
     Parameters
     ----------
     run_directory : Path
-        Of a run with a checkpoint.
+        The directory of a run with a checkpoint.
     assignments : sequence of str
         ``key=value`` of ``method.kappa``, ``method.paper-bias``, ``method.inference``,
         ``method.fine-tuning-epochs``, of what is measured,
@@ -55,12 +55,12 @@ def realign(run_directory: Path, assignments: Sequence[str] = ()) -> int:
     Raises
     ------
     UserError
-        If there is no such run, or a key may not be changed.
+        If there is no such run, or a key must not be changed.
     """
     overrides = dict(parse_assignment(assignment) for assignment in assignments)
     for key in overrides:
         if key not in _CHANGEABLE and not key.startswith(_CHANGEABLE_SECTIONS):
-            raise UserError(f"realigning does not take {key}: it may change {', '.join(_CHANGEABLE)}")
+            raise UserError(f"realignment does not take {key}: it may change {', '.join(_CHANGEABLE)}")
     found = find_stored_config(run_directory)
     if found is None:
         raise UserError(f"there is no run in {run_directory}")
@@ -82,7 +82,7 @@ def realign(run_directory: Path, assignments: Sequence[str] = ()) -> int:
 
 def _configure(stored: Mapping[str, Value], overrides: Mapping[str, Value]) -> Config:
     if (name := stored["method.name"]) != "fedloge":
-        raise UserError(f"only runs of 'fedloge' have heads to realign, and this one is of '{name}'")
+        raise UserError(f"only runs of 'fedloge' have heads to realign, not runs of '{name}'")
     return stored_config({**stored, **overrides})
 
 
@@ -133,7 +133,7 @@ def _print(results: Mapping[str, Realigned]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Realign as the command line says and return the exit code."""
+    """Run the command and return the exit code."""
     parser = Parser(prog="python -m runtimes.realign", description=__doc__, allow_abbrev=False)
     parser.add_argument("run_directory", help="a run of FedLoGe with a checkpoint")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")

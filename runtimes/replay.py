@@ -1,4 +1,4 @@
-"""Run one recorded client job again, alone and in this process: for a traceback, or under a debugger.
+"""Rerun one recorded client job, alone and in this process: for a traceback, or under a debugger.
 
 python -m runtimes.replay DIRECTORY
 """
@@ -22,7 +22,7 @@ from server.messages.failed_job import FailedJob
 
 
 def replay(directory: Path) -> int:
-    """Run the job in `directory`; its exception, if it still has one, goes through. Return the exit code."""
+    """Run the job in `directory` and return the exit code; an exception of the job propagates."""
     if not (directory / "job.json").is_file():
         raise UserError(f"{directory} holds no recorded job; the error message of a failed run names one")
     job = FailedJob.load(directory)
@@ -42,9 +42,9 @@ def replay(directory: Path) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Replay as the command line says and return the exit code."""
+    """Run the command and return the exit code."""
     parser = Parser(prog="python -m runtimes.replay", description=__doc__, allow_abbrev=False)
-    parser.add_argument("directory", help="the folder that the message of a failed run names")
+    parser.add_argument("directory", help="the folder named in the error message of a failed run")
 
     def command() -> int:
         return replay(expanded(parser.parse_args(arguments).directory, "the command line"))

@@ -24,20 +24,20 @@ def configure(
     run_directory: str,
     stored: Sequence[Overrides] = (),
 ) -> Config:
-    """Apply the command line to the overrides of one run and validate the result.
+    """Apply the command line to the overrides of a run and validate the result.
 
     Parameters
     ----------
     options : argparse.Namespace
         The command line.
     overrides : Overrides
-        What the experiment file sets for this run.
+        The experiment file's overrides for this run.
     assignments : Overrides
-        What ``--set`` sets for it.
+        The overrides of ``--set``.
     run_directory : str
-        Where it runs; empty for a new directory below ``runs/``.
+        The run directory; empty for a new one in ``runs/``.
     stored : sequence of Overrides
-        What takes the place of the defaults.
+        Values that replace the defaults.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def configure(
 
 
 def check_tracking(config: Config) -> None:
-    """Refuse ``tracking`` by a program that is not installed, before Ray or any data are loaded."""
+    """Refuse ``tracking`` by a package that is not installed, before Ray or any data are loaded."""
     if config.tracking:
         from server.observers._tracker import find_trackers
 
@@ -86,12 +86,12 @@ def compared(config: Config, comparator: str) -> Config:
     from runtimes.comparators import derive
     from server.experiment import client_sizes, keeps_natural_clients
 
-    config = complete(config)  # a projection that the method brings along is part of the model
+    config = complete(config)  # a projection that the method adds is part of the model
     return derive(config, comparator, lambda: client_sizes(config), lambda: keeps_natural_clients(config))
 
 
 def run(config: Config, run_directory: str) -> None:
-    """Run one experiment in this process, or on Ray, to its end."""
+    """Run one experiment to its end, in this process or on Ray."""
     with importing("server.app"):
         from flwr.app import Context, RecordDict
 
@@ -104,7 +104,7 @@ def run(config: Config, run_directory: str) -> None:
 
 
 def make_grid(config: Config) -> LocalGrid:
-    """Make the Grid that ``runtime.name`` asks for; Ray is imported only here and only then."""
+    """Create the Grid that ``runtime.name`` selects; Ray is imported only if it is selected."""
     if config.runtime.name == "ray":
         from runtimes.ray import RayGrid
 
@@ -122,7 +122,7 @@ def make_grid(config: Config) -> LocalGrid:
 
 @contextlib.contextmanager
 def saying_how_to_resume(directory: Path) -> Iterator[None]:
-    """Add to what ends a run, or a sweep, from outside whether anything was committed and how to resume."""
+    """Add to an interruption of a run or a sweep whether anything was committed and how to resume."""
     try:
         yield
     except (KeyboardInterrupt, OSError) as error:
@@ -136,5 +136,5 @@ def how_to_resume(directory: Path) -> str:
     if committed:
         return f"what was committed is kept: resume with --run-dir {directory} --resume"
     if not directory.exists():
-        return f"{directory} is not there any more: --resume continues what was committed where it has gone"
+        return f"{directory} is not there any more; if it was moved, resume with --run-dir NEW_PLACE --resume"
     return f"nothing was committed yet: --run-dir {directory} --resume starts it from the beginning"

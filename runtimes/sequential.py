@@ -1,6 +1,6 @@
-"""The default carrier: a Grid that calls the ClientApp in this process, one client after the other.
+"""The default Grid: it calls the ClientApp in this process, one client after the other.
 
-No Ray and no server to start; breakpoints in client code work; on one GPU it is the notebook mode.
+There is no Ray or server to start, and breakpoints in client code work; suits notebooks with one GPU.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from runtimes.local_grid import LocalGrid, stacks
 
 
 def make_context(client_id: int, num_clients: int, run_config: Mapping[str, Value], node_id: int) -> Context:
-    """Make the Flower context of one simulated node, as Flower's own simulation does."""
+    """Create the Flower context of a simulated node, as Flower's own simulation does."""
     return Context(
         run_id=RUN_ID,
         node_id=node_id,
@@ -37,26 +37,26 @@ class SequentialGrid(LocalGrid):
     Parameters
     ----------
     client_app : ClientApp
-        The app that answers for every node.
+        The app that handles the messages of every node.
     num_clients : int
         Number of nodes.
     run_config : Mapping[str, Value]
-        The run configuration that each node's context holds.
+        The run configuration in each node's context.
     """
 
     def __init__(self, client_app: ClientApp, num_clients: int, run_config: Mapping[str, Value]) -> None:
         super().__init__(num_clients)
         self._client_app = client_app
-        self._run_config = dict(run_config)  # one for all contexts
+        self._run_config = dict(run_config)  # shared by all contexts
         self.states = ClientStates(int(run_config.get("state.memory-budget", 0)) * 10**6)
 
     def close(self) -> None:
-        """Forget the clients' states, and what this process keeps for the run."""
+        """Discard the clients' states, and everything that this process keeps for the run."""
         self.states.clear()
         forget_run()
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
-        """Answer the messages one after the other, each when its reply is asked for, or in stacks."""
+        """Answer the messages lazily, one after the other or in stacks."""
         for some in stacks(messages, self.stack):
             contexts = [self._context(message.metadata.dst_node_id) for message in some]
             if len(some) > 1:
@@ -70,7 +70,7 @@ class SequentialGrid(LocalGrid):
         self.states.spill_below(folder)
 
     def adopt_state(self, client_id: int, path: Path) -> None:
-        """Take a file of a checkpoint for a client's state as it is now."""
+        """Register a checkpoint's file as a client's current state."""
         self.states.adopt(client_id, path)
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Keys that go for all runs of a sweep: each run takes those that it knows, and some run must."""
+"""Keys shared by all runs of a sweep: each run takes the applicable ones, and at least one run must."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,10 +11,11 @@ Configure = Callable[[Overrides, Overrides], Config]
 
 
 class SharedKeys:
-    """What the top level of an experiment file and ``--set`` give to every run of a sweep.
+    """The keys that the top level of an experiment file and ``--set`` give to every run of a sweep.
 
-    A key that a run has no use for (its feature is off, or what is named has no such parameter) is left out
-    of that run, also one of a label that another axis switches off. One that no run has a use for is refused.
+    A key that does not apply to a run (its feature is off, or the named thing has no such parameter) is left
+    out of that run, also a label's key that another axis switches off. A key that applies to no run is
+    refused.
 
     Parameters
     ----------
@@ -25,26 +26,26 @@ class SharedKeys:
     def __init__(self, of_file: Overrides, of_command_line: Overrides) -> None:
         self._of_file = of_file
         self._of_command_line = of_command_line
-        self._refused: list[dict[str, InapplicableKeyError]] = []  # of every run: key → why it is left out
-        self._own: list[frozenset[str]] = []  # of every run: keys that its labels set
+        self._refused: list[dict[str, InapplicableKeyError]] = []  # per run: key → why it is left out
+        self._own: list[frozenset[str]] = []  # per run: keys set by its labels
         self._is_selected: list[bool] = []
 
     def configure(self, point: Point, configure: Configure, is_selected: bool = True) -> Config:
-        """Return the configuration of a run with the shared keys that it has a use for.
+        """Return the configuration of a run with the shared keys that apply to it.
 
         Parameters
         ----------
         point : Point
             The run.
         configure : callable
-            Makes a configuration of the run's overrides and what ``--set`` sets.
+            Makes a configuration from the run's overrides and those of ``--set``.
         is_selected : bool, default True
-            Whether the run is one of those that the command line is for.
+            Whether the command line selects the run.
 
         Raises
         ------
         UserError
-            If the configuration is wrong whatever shared keys are left out.
+            If the configuration is invalid even without the inapplicable shared keys.
         """
         left_out: dict[str, InapplicableKeyError] = {}
         while True:
@@ -64,15 +65,15 @@ class SharedKeys:
         return config
 
     def check_used(self) -> None:
-        """Refuse a key that no run had a use for.
+        """Refuse a key that applied to no run.
 
         Raises
         ------
         InapplicableKeyError
-            What the first run said about it.
+            The error of the first run about it.
         """
         runs = list(zip(self._refused, self._own, self._is_selected, strict=True))
-        # Of a part of the sweep nothing can be said about the keys of the file, which other runs may use.
+        # With only a part of the sweep selected, the file's keys may apply to other runs.
         layers = [self._of_command_line, *([self._of_file] if all(self._is_selected) else [])]
         for key in (key for layer in layers for key in layer):
             _check_one_uses(key, [refused for refused, _, chosen in runs if chosen])

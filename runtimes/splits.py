@@ -1,4 +1,4 @@
-"""How the data are split over clients by experiment files, or by runs, without any training."""
+"""Show how experiment files or runs split the data over clients, without any training."""
 
 import argparse
 import hashlib
@@ -29,25 +29,23 @@ from server.checkpoints.stored_config import find_stored_config, stored_config
 
 Splits = dict[str, pd.DataFrame]
 _HEADER = ["split", "clients", "samples", "smallest", "median", "largest", "labels of a client", "distance"]
-_MOST = 40  # of splits that are drawn
+_MOST = 40  # splits drawn
 
 
 def label_table(config: Config) -> pd.DataFrame:
-    """Return the training samples of each class (columns) that each client (rows) of a configuration gets.
+    """Return the number of training samples per client (rows) and class (columns) of a configuration.
 
     Raises
     ------
     UserError
-        If the data are not there, or clients hold their own.
+        If the data are missing, or are on the clients' nodes.
     """
     if config.partition.name == "node":
         raise UserError("the clients' data are on their nodes (partition.name = 'node')")
     use_folders(config.plugins)
     dataset = open_dataset(config)
     if not dataset.num_classes:
-        raise UserError(
-            f"the targets of '{dataset.name}' are numbers, of which there is no distribution by class"
-        )
+        raise UserError(f"the targets of '{dataset.name}' are numbers: there is no distribution by class")
     counts = label_counts(
         dataset.train.targets.numpy(), partition_clients(config, dataset), dataset.num_classes
     )
@@ -55,12 +53,12 @@ def label_table(config: Config) -> pd.DataFrame:
 
 
 def splits_of(configurations: Iterator[tuple[str, Config]]) -> Splits:
-    """Return name → table, each split once, under the names of all that have it.
+    """Return name → table, each distinct split once, under the names of all that share it.
 
     Raises
     ------
     UserError
-        If none has a split; one of several is left out with a warning.
+        If none has a split; with several, those without are left out with a warning.
     """
     names: dict[str, list[str]] = {}
     tables: dict[str, pd.DataFrame] = {}
@@ -84,7 +82,7 @@ def splits_of(configurations: Iterator[tuple[str, Config]]) -> Splits:
 
 
 def describe(splits: Splits) -> list[list[str]]:
-    """Return a row per split; the distance is the mean total variation from the labels of all data."""
+    """Return a row per split; distance is the mean total variation from the pooled label distribution."""
     rows = []
     for name, table in splits.items():
         counts = table.to_numpy(dtype=np.float64)
@@ -111,9 +109,7 @@ def _configurations(options: argparse.Namespace) -> Iterator[tuple[str, Config]]
         prefix = f"{path.stem}: " if path and len(places) > 1 else ""
         if path and path.is_dir():
             if options.only or options.set or options.seeds:
-                raise UserError(
-                    f"{path} is a run, which has been made: --set, --only and --seeds are for files"
-                )
+                raise UserError(f"{path} is a run: --set, --only and --seeds are for experiment files")
             yield from _stored(path, is_only=len(places) == 1)
             continue
         experiment = parse_experiment(read_text(path, "experiment"), str(path)) if path else Experiment()
@@ -126,7 +122,7 @@ def _configurations(options: argparse.Namespace) -> Iterator[tuple[str, Config]]
 
 
 def _stored(directory: Path, is_only: bool) -> Iterator[tuple[str, Config]]:
-    """Yield the configurations of a run, or of the runs of a sweep or a folder; what has none is left out."""
+    """Yield the configurations of a run, or of the runs of a sweep or a folder; warn of those without."""
     try:
         runs = [directory] if find_stored_config(directory) else begun_runs([directory])
     except UserError as error:
@@ -151,12 +147,12 @@ def _stored(directory: Path, is_only: bool) -> Iterator[tuple[str, Config]]:
 def _planned(experiment: Experiment, options: argparse.Namespace, selection: LabelFilter) -> list[PlannedRun]:
     try:
         return plan(experiment, _plain(options), Path(), selection)
-    except UserError as error:  # where there are no axes, the run has no name
+    except UserError as error:  # without axes the run has no name
         raise UserError(str(error).removeprefix("run '': ")) from None
 
 
 def _plain(options: argparse.Namespace) -> argparse.Namespace:
-    """Return what the command line of a run has, as far as it decides the split."""
+    """Return the options of a run's command line that determine the split."""
     return argparse.Namespace(
         set=options.set,
         plugins=options.plugins,
@@ -179,8 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "configurations", metavar="FILE_OR_RUN", nargs="*", help="experiment files, or runs, sweeps, patterns"
     )
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one key")
-    parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="some of the runs")
-    parser.add_argument("--seeds", metavar="SEED[,SEED]", default="", help="the splits of these seeds")
+    parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="only these runs")
+    parser.add_argument("--seeds", metavar="SEED[,SEED]", default="", help="the splits with these seeds")
     parser.add_argument(
         "--plugins", metavar="DIR", action="append", default=[], help="folder of your own code"
     )

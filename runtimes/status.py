@@ -1,4 +1,4 @@
-"""List the nodes of a SuperLink: name, whether it is there, when it was last seen; of a run, its clients too.
+"""List the nodes of a SuperLink: name, status, last heartbeat, and the clients that they are in a run.
 
 ``python -m runtimes.status /etc/flowerbed --run-dir runs/lab``; exit code 1 if a node is not online.
 """
@@ -22,7 +22,7 @@ _OF_CLIENTS = ("client_id", "node_id", "num_examples", "versions")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code."""
+    """Run the command and return the exit code."""
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     return guarded(lambda: _run(_parser().parse_args(arguments)))
 
@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def read_nodes(run_directory: Path) -> dict[int, dict[str, str]]:
-    """Return node id → its row of a run's ``nodes.csv``; of its clients together, if it serves several."""
+    """Return node id → row of a run's ``nodes.csv``; the rows of a node with several clients are merged."""
     path = run_directory / "nodes.csv"
     rows = list(csv.DictReader(read_text(path, "--run-dir").splitlines()))
     nodes: dict[int, list[dict[str, str]]] = {}
@@ -55,7 +55,7 @@ def read_nodes(run_directory: Path) -> dict[int, dict[str, str]]:
 
 
 def _together(rows: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Return one row for a node's clients: the first and the last id, and the sum of their samples."""
+    """Merge the rows of a node's clients: the first and the last id, and the sum of their samples."""
     first, last = rows[0], rows[-1]
     if len(rows) == 1:
         return first
@@ -64,7 +64,7 @@ def _together(rows: Sequence[dict[str, str]]) -> dict[str, str]:
 
 
 def table(nodes: Sequence[Node], clients: dict[int, dict[str, str]]) -> Table:
-    """Return the table that is printed."""
+    """Return the table to print."""
     made = Table("node", "name", "status", "last seen (UTC)", box=None)
     if clients:
         for title in ("client", "samples", "versions"):
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add("folder", type=Path, nargs="?", metavar="DIR", help="the folder of the credentials")
     text = "address of its HTTP API (default: 127.0.0.1:8000)"
     add("--superlink", default="127.0.0.1:8000", metavar="HOST:PORT", help=text)
-    add("--run-dir", type=Path, metavar="DIR", help="a run, for the clients that nodes are")
+    add("--run-dir", type=Path, metavar="DIR", help="also show the clients of this run")
     add("--insecure", action="store_true", help="the SuperLink has no certificate")
     return parser
 

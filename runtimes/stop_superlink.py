@@ -15,20 +15,20 @@ from pathlib import Path
 from common.errors import UserError
 
 PROGRAM = "flower-superlink"
-LOCAL_PORT = int(os.environ.get("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", "39091"))  # that of `flwr run . local`
-DEFAULT_PORT = 8000  # that of flower-superlink without --port
-# After SIGTERM it waits for whoever follows the log of a run, which does not go on; then only SIGINT ends it.
+LOCAL_PORT = int(os.environ.get("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", "39091"))  # of `flwr run . local`
+DEFAULT_PORT = 8000  # default of flower-superlink
+# After SIGTERM it waits for clients that follow the log of a run that has stopped; only SIGINT ends it then.
 _SIGNALS = ((signal.SIGTERM, 5.0), (signal.SIGINT, 10.0))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code."""
+    """Run the command and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m runtimes.stop_superlink", description=__doc__)
     parser.add_argument(
         "--port",
         type=int,
         default=LOCAL_PORT,
-        help="where its HTTP API listens (default: %(default)s, that of `flwr run . local`)",
+        help="port of its HTTP API (default: %(default)s, that of `flwr run . local`)",
     )
     try:
         for pid in stop(parser.parse_args(arguments).port):
@@ -40,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def stop(port: int) -> list[int]:
-    """Stop this user's SuperLinks on a port, wait until they have ended, return their ids.
+    """Stop this user's SuperLinks on a port, wait until they have ended, and return their process ids.
 
-    A run that one of them still carries ends, too.
+    A run that is still in progress ends too.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def stop(port: int) -> list[int]:
 
 
 def _signal_and_wait(pids: Iterable[int], number: signal.Signals, seconds: float) -> set[int]:
-    """Send processes a signal; return those that are still there after some seconds."""
+    """Send a signal to processes; return those still alive after some seconds."""
     for pid in superlinks().keys() & set(pids):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)

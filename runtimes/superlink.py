@@ -1,8 +1,8 @@
-"""Start a SuperLink with its credentials, after a check of them; it remembers its nodes in a database.
+"""Check the credentials and start a SuperLink with them; it stores its nodes in a database.
 
-``python -m runtimes.superlink DIR``; ``python -m runtimes.credentials`` makes the folder. Nodes reach the
-Fleet API, encrypted and with a registered key; ``flwr`` and ``python -m runtimes.credentials`` use the HTTP
-API, which takes runs from whoever reaches it and listens on 127.0.0.1 only.
+``python -m runtimes.superlink DIR``; ``python -m runtimes.credentials`` creates the folder. Nodes connect to
+the Fleet API, encrypted and with a registered key; ``flwr`` and ``python -m runtimes.credentials`` use the
+HTTP API, which accepts runs without authentication and therefore listens on 127.0.0.1 only.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _WARN_DAYS = 30
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code, unless this process becomes the SuperLink."""
+    """Run the command and return the exit code, unless this process becomes the SuperLink."""
     return guarded(lambda: _run(_parser().parse_args(arguments)))
 
 
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     add("folder", type=Path, metavar="DIR", help="the folder of the credentials")
     text = "where nodes connect (default: 0.0.0.0:9092)"
     add("--fleet", default="0.0.0.0:9092", metavar="HOST:PORT", help=text)
-    add("--port", type=int, default=8000, help="of the HTTP API on 127.0.0.1 (default: 8000)")
+    add("--port", type=int, default=8000, help="port of the HTTP API on 127.0.0.1 (default: 8000)")
     add("--database", type=Path, metavar="FILE", help="default: DIR/superlink.db")
     return parser
 

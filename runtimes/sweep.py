@@ -36,7 +36,7 @@ from server.records.run_directory import check_writable
 
 COMPARATOR_AXIS = "comparator"
 OWN_ACCURACY = "personal_accuracy|federated_accuracy"
-# What published numbers are about, and which keys of it do not matter to them.
+# Sections that a published number depends on, and keys in them that do not affect it.
 _PUBLISHED_SECTIONS = ("dataset.", "model.", "partition.")
 _UNPUBLISHED_KEYS = (
     "dataset.root", "dataset.download", "augmentation.name", "augmentation.padding", "augmentation.cutout",
@@ -54,9 +54,9 @@ class PlannedRun:
     config : Config
         Its validated configuration, run directory included.
     same_as : str
-        Name of the earlier run that has the same configuration, and is run in its place; empty if none.
+        Name of the earlier run with the same configuration, which is run instead; empty if there is none.
     assignments : Overrides
-        What the command line sets.
+        The overrides of the command line.
     """
 
     point: Point
@@ -76,7 +76,7 @@ class PlannedRun:
 
 
 def launch_sweep(experiment: Experiment, options: argparse.Namespace, text: str = "") -> int:
-    """Run a sweep, or list it; return the exit code. `text` is that of the experiment file."""
+    """Run a sweep, or list it; return the exit code. `text` is the content of the experiment file."""
     console = make_console()
     directory = directory_of(options)
     experiment = add_axes(experiment, options)
@@ -91,7 +91,7 @@ def launch_sweep(experiment: Experiment, options: argparse.Namespace, text: str 
     _check_states(selected, states, directory, options.resume)
     check_writable(directory)
     if options.resume and not (directory / SWEEP_FILE).is_file():
-        console.print(f"there is no sweep to resume in {directory}: it starts", markup=False, soft_wrap=True)
+        console.print(f"no sweep to resume in {directory}: starting a new one", markup=False, soft_wrap=True)
     waiting = [item for item in selected if states[item.name].kind != "finished"]
     with saying_how_to_resume(directory):
         check(waiting, console)
@@ -113,10 +113,12 @@ def launch_sweep(experiment: Experiment, options: argparse.Namespace, text: str 
 
 
 def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
-    """Add the axes that the command line asks for: comparators, then seeds."""
+    """Add the axes requested on the command line: comparators, then seeds."""
     if options.comparators:
         experiment = experiment.with_axis(COMPARATOR_AXIS, {name: {} for name in COMPARATORS}, AS_GIVEN)
-        if OWN_ACCURACY not in experiment.metrics:  # the floor shows in the clients' own accuracy alone
+        if (
+            OWN_ACCURACY not in experiment.metrics
+        ):  # the lower bound is visible only in the clients' own accuracy
             experiment = replace(experiment, metrics=[*experiment.metrics, OWN_ACCURACY])
     if options.seeds:
         experiment = experiment.with_seeds(parse_seeds(options.seeds))
@@ -124,12 +126,12 @@ def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Return the seeds that ``--seeds`` names.
+    """Return the seeds of ``--seeds``.
 
     Raises
     ------
     UserError
-        If they are no integers, or one comes twice.
+        If one is not an integer, or given twice.
     """
     try:
         seeds = [int(part) for part in text.split(",")]
@@ -143,14 +145,14 @@ def parse_seeds(text: str) -> list[int]:
 def plan(
     experiment: Experiment, options: argparse.Namespace, directory: Path, selection: LabelFilter | None = None
 ) -> list[PlannedRun]:
-    """Validate the configuration of every run and find those that are the same.
+    """Validate the configuration of every run and find duplicates.
 
-    A run that is not selected need not get along with the command line: it is then left out.
+    A run that is not selected and not compatible with the command line is left out.
 
     Raises
     ------
     UserError
-        One line that begins with the name of the run, or names the axis that ``--set`` would overrule.
+        One line that begins with the name of the run, or names the axis that ``--set`` would override.
     """
     selection = selection or LabelFilter((), experiment.axes)
     assignments = read_assignments(options.set)
@@ -178,12 +180,12 @@ def plan(
 
 
 def identity(config: Config) -> tuple[tuple[str, Value], ...]:
-    """Return what two runs have in common if one of them need not run."""
+    """Return the identity of a run: of two runs with the same one, only one is run."""
     return tuple(sorted((key, value) for key, value in config.flat().items() if not key.startswith("run.")))
 
 
 def _check_distinct(runs: Sequence[PlannedRun], given: Overrides) -> None:
-    """Refuse ``--set`` where it takes away all that two cells of the file differ in."""
+    """Refuse a ``--set`` that removes every difference between two cells of the file."""
     by_name = {item.name: item for item in runs}
     for item in runs:
         other = by_name.get(item.same_as)
@@ -197,7 +199,7 @@ def _check_distinct(runs: Sequence[PlannedRun], given: Overrides) -> None:
 
 
 def check(runs: Sequence[PlannedRun], console: Console) -> None:
-    """Prepare every run as far as its first round, with its data, and train none.
+    """Prepare every run up to its first round, including its data, without training.
 
     Raises
     ------
@@ -211,13 +213,13 @@ def check(runs: Sequence[PlannedRun], console: Console) -> None:
 
 
 def check_one(config: Config) -> None:
-    """Prepare a run as far as its first round, and train nothing."""
+    """Prepare a run up to its first round, without training."""
     with SequentialGrid(app, config.clients.count, config.flat()) as grid:
         prepare(config, grid)
 
 
 def run_all(runs: Sequence[PlannedRun], states: Mapping[str, State], console: Console) -> list[str]:
-    """Run what is not finished, in order; one that fails, such as by diverging, does not stop the others.
+    """Run the unfinished runs in order; one that fails, for example by diverging, does not stop the others.
 
     Returns
     -------
@@ -252,7 +254,7 @@ def run_all(runs: Sequence[PlannedRun], states: Mapping[str, State], console: Co
 
 
 def write_description(path: Path, experiment: Experiment, runs: Sequence[PlannedRun]) -> None:
-    """Write what ``analysis`` needs to know of a sweep: its axes, its runs, and what to compare them with."""
+    """Write what ``analysis`` needs to know about a sweep: axes, runs and published numbers."""
     content = {
         "axes": {axis: list(labels) for axis, labels in experiment.axes.items()},
         "metrics": list(experiment.metrics),
@@ -270,7 +272,7 @@ def _description(experiment: Experiment, item: PlannedRun) -> dict[str, Any]:
 
 
 def _is_as_published(item: PlannedRun) -> bool:
-    """Whether a run has the file's own data and model, so that a published number may be shown next to it."""
+    """Return whether a run has the file's own data and model, so that its published number applies."""
     own, values = merge(item.point.overrides), item.config.flat()
     return all(
         own.get(key) == values.get(key)
@@ -280,7 +282,7 @@ def _is_as_published(item: PlannedRun) -> bool:
 
 
 def directory_of(options: argparse.Namespace) -> Path:
-    """Return where a sweep or a search runs: ``--run-dir``, or a new directory below ``runs/``."""
+    """Return the directory of a sweep or a search: ``--run-dir``, or a new one in ``runs/``."""
     if options.run_dir:
         directory = Path(options.run_dir)
         if (directory / "config.toml").exists():

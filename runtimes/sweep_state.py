@@ -1,4 +1,4 @@
-"""How far a run of a sweep has come, judged by its run directory."""
+"""The progress of a run of a sweep, read from its run directory."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +13,14 @@ from server.checkpoints.stored_config import find_stored_config, stored_config
 
 @dataclass(frozen=True)
 class State:
-    """What a run directory holds.
+    """The state of a run directory.
 
     Attributes
     ----------
     kind : str
         ``new``: no run; ``unfinished``: a run that stopped early; ``finished``.
     differences : list[str]
-        Why it cannot be the run that is asked for; empty if it is.
+        Why it is not the requested run; empty if it is.
     summary : dict
         Its ``summary.json``; empty if it has none.
     """
@@ -31,9 +31,9 @@ class State:
 
 
 def state_of(path: Path, config: Config) -> State:
-    """Compare a run directory with the configuration that it should have.
+    """Compare a run directory with its expected configuration.
 
-    A finished run with fewer rounds than asked for counts as unfinished: it can be continued.
+    A finished run with fewer rounds than requested counts as unfinished: it can be continued.
     """
     summary, plugins = _read_summary(path / "summary.json", config.plugins), config.plugins
     values = summary.get("config")

@@ -1,7 +1,7 @@
 """A Grid that calls the ClientApp in threads of this process, several clients at a time.
 
-torch lets other threads run while it computes, so that models whose steps are mostly arithmetic, such as
-convolutional ones, train side by side; of small models most is Python, which is done by one thread at a time.
+torch releases the GIL while it computes, so models whose steps are mostly arithmetic, such as convolutional
+ones, train in parallel; the steps of small models are mostly Python, which runs in one thread at a time.
 """
 
 import os
@@ -20,16 +20,16 @@ from runtimes.local_grid import stacks
 from runtimes.sequential import SequentialGrid
 from server.measurer import Candidate, Measurer, Measures, Share, make_measurer
 
-_AHEAD = 2  # jobs a thread that are handed out: while one is reduced, no thread waits
+_AHEAD = 2  # jobs handed out per thread, so that none is idle while a reply is reduced
 
 
 class ThreadsGrid(SequentialGrid):
     """Carries messages to a ClientApp in threads; parameters as of `SequentialGrid`.
 
-    ``runtime.workers`` says how many there are (0: as many as ``resources.cpus-per-client`` admits). Data
-    and messages are shared, each thread has a model of its own. Jobs are begun in the order of their
-    messages, so that replies can be reduced as they come. What may not run beside other threads (such as
-    code that draws from global generators) is done by one, with a line that says why.
+    ``runtime.workers`` is their number (0: as many as ``resources.cpus-per-client`` permits). Threads share
+    data and messages, and each has its own model. Jobs start in the order of their messages, so that
+    replies can be reduced as they arrive. Code that is not thread-safe (such as code that draws from global
+    generators) runs in a single thread, with a line that gives the reason.
     """
 
     _pool: ThreadPoolExecutor | None = None
@@ -37,7 +37,7 @@ class ThreadsGrid(SequentialGrid):
     _measurers: Sequence[Measurer] = ()
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
-        """Spread the messages over the threads and yield the replies as they come."""
+        """Distribute the messages over the threads and yield the replies as they arrive."""
         if self._pool is None and not self._why_alone:
             self._pool = self._start_threads()
         if self._pool is not None:
@@ -48,7 +48,7 @@ class ThreadsGrid(SequentialGrid):
         return super().exchange(messages)
 
     def measure(self, candidate: Candidate, num_batches: int) -> list[Measures | None]:
-        """Spread the test batches over the threads, which idle then; as `RayGrid.measure`."""
+        """Distribute the test batches over the threads, which are idle then; see `RayGrid.measure`."""
         count = min(num_batches, self._num_workers)
         if self._pool is None or count < 2:
             return []
@@ -82,7 +82,7 @@ class ThreadsGrid(SequentialGrid):
                     replies, notes = future.result()
                     for note in notes:
                         self.note(note)
-                    while replies:  # a list would keep those that have been reduced
+                    while replies:  # a list would keep the replies already reduced in memory
                         yield replies.pop(0)
         finally:
             for future in running:
@@ -98,7 +98,7 @@ class ThreadsGrid(SequentialGrid):
         return list(answer_together(messages, contexts, notes.append)), notes
 
     def _start_threads(self) -> ThreadPoolExecutor | None:
-        """Start the threads; None if clients have to be trained one after the other."""
+        """Start the threads; None if clients must be trained one after the other."""
         starts, why_not = prepare_threads(self._run_config, self._num_workers)
         if why_not:
             self._why_alone = why_not

@@ -1,4 +1,4 @@
-"""Compare runs, or arrange a sweep as a table: ``python -m analysis compare DIR [DIR ...]``."""
+"""Compare runs, or lay out a sweep as a table: ``python -m analysis compare DIR [DIR ...]``."""
 
 import argparse
 import sys
@@ -32,7 +32,7 @@ from common.number_text import fixed
 
 Rows = list[list[str]]
 
-_ROUNDS = "rounds"  # a column of its own: how many a run has made
+_ROUNDS = "rounds"  # a separate column: the number of rounds of a run
 _KINDS = ("final", "last ten", "best")
 
 
@@ -41,10 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables and draw the picture."""
     parser = Parser(prog="python -m analysis compare", description="Compare finished runs.")
     add_runs(parser)
-    parser.add_argument("--metric", help="column of metrics.csv (what the sweep says, or says most)")
-    parser.add_argument("--rows", metavar="NAME[,NAME]", help="axes or configuration keys that make rows")
-    parser.add_argument("--columns", metavar="NAME[,NAME]", help="axes or keys that make columns")
-    add_picture(parser, "also draw the curves into this file")
+    parser.add_argument(
+        "--metric", help="column of metrics.csv (default: the sweep's or the most informative)"
+    )
+    parser.add_argument("--rows", metavar="NAME[,NAME]", help="axes or configuration keys for the rows")
+    parser.add_argument("--columns", metavar="NAME[,NAME]", help="axes or keys for the columns")
+    add_picture(parser, "also draw the curves, into this file")
     add_table(parser)
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     options = parser.parse_args(arguments)
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _compare_sweep(sweep: Sweep, options: argparse.Namespace) -> None:
-    """Arrange a sweep by its axes; by configuration keys if rows or columns name one."""
+    """Lay out a sweep by its axes; by configuration keys if rows or columns name one."""
     rows, columns = _names(options.rows), _names(options.columns)
     if any(name not in sweep.axes for name in (*(rows or ()), *(columns or ()))):
         _compare_runs(options)
@@ -71,12 +73,12 @@ def _compare_sweep(sweep: Sweep, options: argparse.Namespace) -> None:
         _show_pivot(pivot, metric, options, suffix)
         if options.out:
             print(f"curves: {plot_sweep(pivot, metric, _with_suffix(options.out, suffix))}")
-    if options.markdown:  # too wide for a terminal; table.csv has it as well
+    if options.markdown:  # too wide for a terminal; also in table.csv
         _show(*run_rows(sweep, loaded), options, "-runs")
 
 
 def _compare_runs(options: argparse.Namespace) -> None:
-    """Compare runs by the configuration keys in which they differ; of a sweep, the finished ones."""
+    """Compare runs by the configuration keys in which they differ; of a sweep, the finished runs only."""
     metric = options.metric or default_metric(options.directories)
     runs: list[Run] = []
     for_each(chosen_runs(options.directories), lambda path: runs.append(load_run(path, metric)))
@@ -148,7 +150,7 @@ def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
 
 
 def _with_published(runs: Sequence[Run], metric: str, table: tuple[list[str], Rows]) -> None:
-    """Add the published numbers, and what is ours less than them, to a table of seeds."""
+    """Add the published numbers, and our differences from them, to a table of seeds."""
     header, rows = table
     groups = [(str(number), group) for number, group in enumerate(group_seeds(runs))]
     if published := published_numbers(groups):

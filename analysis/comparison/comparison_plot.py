@@ -26,7 +26,7 @@ def plot_comparison(runs: Sequence[Run], path: Path) -> Path:
 
 
 def plot_groups(groups: Groups, path: Path) -> Path:
-    """Draw one line per configuration, as `plot_comparison`, with labels that they have already."""
+    """Draw one line per configuration as `plot_comparison` does, with the given labels."""
     metric = str(groups[0][1][0].curve.name)
     legend = Legend([label for label, _ in groups], _WIDTH)
     looks = [legend.look(number, line_look(number)) for number in range(len(groups))]

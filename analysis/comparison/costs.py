@@ -1,8 +1,8 @@
 """The cost of reaching an accuracy: rounds, communication, local steps and time.
 
-``python -m analysis costs RUN ... [--metric NAME] [--target VALUE] [--out FILE] [--table FILE]`` prints what
-each configuration has cost in all, or until the metric reached the target, and draws the metric against every
-cost: the median over seeds, with a band from the smallest value to the largest.
+``python -m analysis costs RUN ... [--metric NAME] [--target VALUE] [--out FILE] [--table FILE]`` prints the
+costs of each configuration, in total or until the metric reached the target, and plots the metric against
+each cost: the median over seeds, with a band from the smallest value to the largest.
 """
 
 import sys
@@ -27,7 +27,7 @@ from common.sections import falls
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 4.0, 3.6  # inches
 
-# Column of `read_costs` → label of an axis and of a column.
+# Column of `read_costs` → label of the axis and of the table's column.
 COSTS = {
     "rounds": "rounds",
     "megabytes": "communication (MB, both ways)",
@@ -40,12 +40,12 @@ _COUNTS = ("rounds", "local_steps")
 
 
 def read_costs(run_dir: Path) -> pd.DataFrame:
-    """Return what a run has cost up to each round, indexed by round.
+    """Return the cumulative costs of a run, indexed by round.
 
     Returns
     -------
     pandas.DataFrame
-        ``rounds``; ``megabytes`` of 10^6 bytes to clients and from them, or of decentralised methods over
+        ``rounds``; ``megabytes`` of 10^6 bytes to and from clients, or for decentralised methods over
         the links between workers (``peer_bytes``); ``local_steps`` of all clients
         together, from ``clients.csv`` where ``metrics.csv`` does not count them; ``seconds``;
         ``virtual_seconds`` of a run with a virtual clock.
@@ -53,7 +53,7 @@ def read_costs(run_dir: Path) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If a file is missing or not such a table.
+        If a file is missing or malformed.
     """
     metrics = read_metrics(run_dir).set_index("round")
     costs = pd.DataFrame({"rounds": metrics.index}, index=metrics.index)
@@ -74,8 +74,8 @@ def read_costs(run_dir: Path) -> pd.DataFrame:
 def cost_table(groups: Groups, target: float | None = None) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: a row per configuration, means over its seeds.
 
-    With a `target` the costs are those up to the first evaluation at which the metric is as good; a dash
-    stands for a configuration of which not every seed gets there.
+    With a `target`, costs count up to the first evaluation at which the metric is at least as good; a dash
+    marks a configuration in which not every seed reaches it.
     """
     costs, shown = _costs(groups)
     rows = []
@@ -94,7 +94,7 @@ def cost_table(groups: Groups, target: float | None = None) -> tuple[list[str], 
 
 
 def plot_costs(groups: Groups, path: Path) -> Path:
-    """Draw the metric against each cost that all runs know, a panel each.
+    """Plot the metric against each cost that all runs have recorded, a panel each.
 
     Parameters
     ----------
@@ -125,13 +125,13 @@ def plot_costs(groups: Groups, path: Path) -> Path:
 
 
 def _costs(groups: Groups) -> tuple[dict[Path, pd.DataFrame], list[str]]:
-    """Return the costs of every run, and which of them all runs know."""
+    """Return the costs of every run, and the names of those that all runs have recorded."""
     costs = {run.path: read_costs(run.path) for _, group in groups for run in group}
     return costs, [name for name in COSTS if all(name in table for table in costs.values())]
 
 
 def _readable(groups: Groups) -> Groups:
-    """Leave out the runs of which a file is damaged, with a line each, if others remain."""
+    """Skip runs with a damaged file, with a warning each, if others remain."""
     found: list[Path] = []
 
     def read(run_dir: Path) -> None:
@@ -148,7 +148,7 @@ def _total(column: "pd.Series[float]") -> "pd.Series[float]":
 
 
 def _end(run: Run, target: float | None) -> int | None:
-    """Return the round up to which costs count: the last one, or where the target is reached."""
+    """Return the round up to which costs count: the last, or the one that reaches the target, if any does."""
     if target is None:
         return int(run.rounds)
     reached = run.curve[run.curve <= target if falls(str(run.curve.name)) else run.curve >= target]
@@ -162,8 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m analysis costs", description="Rounds, bytes, local steps and time against accuracy."
     )
     add_runs(parser)
-    parser.add_argument("--metric", help="column of metrics.csv (what says most of the runs)")
-    parser.add_argument("--target", type=float, help="count costs until the metric is as good as this")
+    parser.add_argument("--metric", help="column of metrics.csv (default: the most informative)")
+    parser.add_argument("--target", type=float, help="count costs until the metric is at least this good")
     add_picture(parser, "draw the curves into this file")
     add_table(parser)
     parser.add_argument("--csv", metavar="FILE.csv", type=Path, help="as --table")

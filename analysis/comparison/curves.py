@@ -39,7 +39,7 @@ _FIELDS = {
 def load_metrics(
     directories: Sequence[Path], metrics: Sequence[str], *, skip: bool = False
 ) -> tuple[Groups, dict[str, dict[Path, Run]]]:
-    """Return configurations, and metric → directory → run as far as it has the metric.
+    """Return the configurations, and metric → directory → run, for the runs that have the metric.
 
     Parameters
     ----------
@@ -48,12 +48,12 @@ def load_metrics(
     metrics : sequence of str
         Columns of ``metrics.csv``.
     skip : bool
-        Whether a metric that no run has is left out instead of being refused.
+        Whether to leave out a metric that no run has instead of refusing it.
 
     Raises
     ------
     UserError
-        If a metric, or every one, is in no run.
+        If no run has one of the metrics (with `skip`: any of them).
     """
     groups: Groups = []
     found: dict[str, dict[Path, Run]] = {}
@@ -74,21 +74,21 @@ def load_metrics(
 
 
 def cut_at(found: Mapping[str, Mapping[Path, Run]], against: str, limit: float) -> dict[str, dict[Path, Run]]:
-    """Return the runs as far as they had cost at most `limit`, so that last values compare equal costs.
+    """Truncate the runs where their cost exceeds `limit`, so that their last values are at equal cost.
 
     Parameters
     ----------
     found : mapping
         metric → directory → run.
     against : str
-        Which cost, as for `plot_curves`.
+        The cost, as for `plot_curves`.
     limit : float
-        In its unit.
+        In the unit of the cost.
 
     Raises
     ------
     UserError
-        If nothing was measured of a run up to there.
+        If a run has no measurement up to the limit.
     """
     name = _FIELDS[against]
     costs = {path: _cost(run, name) for runs in found.values() for path, run in runs.items()}
@@ -132,7 +132,7 @@ def plot_curves(
     width : float
         Inches.
     against : {'rounds', 'bytes', 'steps', 'seconds', 'virtual'}
-        What the horizontal axes are.
+        The horizontal axes.
     title, titles : str, sequence of str
         Above the figure, and above each panel.
     """
@@ -156,7 +156,7 @@ def plot_curves(
 
 
 def _cost(run: Run, name: str) -> "pd.Series[float]":
-    """Return what a run has cost up to each round."""
+    """Return the cumulative cost of a run by round."""
     costs = read_costs(run.path)
     if name not in costs:
         needed = ": --against virtual needs runs with clock.*" if name == "virtual_seconds" else ""
@@ -165,9 +165,9 @@ def _cost(run: Run, name: str) -> "pd.Series[float]":
 
 
 def final_table(groups: Groups, found: Mapping[str, Mapping[Path, Run]]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: of each configuration the last value of each metric, mean ± deviation.
+    """Return header and rows: the last value of each metric for each configuration, mean ± deviation.
 
-    Where not every seed has the metric, the cell says how many do.
+    Where some seeds lack the metric, the cell gives the number that have it.
     """
     rows = []
     for label, group in groups:
@@ -182,7 +182,7 @@ def final_table(groups: Groups, found: Mapping[str, Mapping[Path, Run]]) -> tupl
 
 
 def _in_a_row(count: int, width: float) -> int:
-    """Return the panels in a row: four are two by two, and in one column they are stacked."""
+    """Return the number of panels in a row: four make two by two, and a single column stacks them."""
     if width <= WIDTHS["one"]:
         return 1
     return count if count <= 3 else -(-count // -(-count // 4)) if count > 4 else 2
@@ -196,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--metric",
         metavar="NAME[,NAME]",
-        help=f"columns of metrics.csv, a panel each ({','.join(METRICS)}, as far as they were measured)",
+        help=f"columns of metrics.csv, a panel each (default: {','.join(METRICS)}, those measured)",
     )
     parser.add_argument(
         "--against", choices=tuple(_FIELDS), default="rounds", help="horizontal axis (rounds)"

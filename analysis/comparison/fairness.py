@@ -11,7 +11,7 @@ from analysis.reading.run_directory import NoDataError, read_evaluations
 from analysis.reading.runs import Run
 from analysis.style import PALETTE, label_axes, new_figure, save
 
-# Column of evaluations.csv → whose prediction it is about.
+# Column of evaluations.csv → the model that predicts.
 MODELS = {"accuracy": "global model", "personal_accuracy": "personal models"}
 HEADER = ("clients", "mean", "deviation", "worst tenth", "10th percentile", "median", "90th percentile")
 _WIDTH = 7  # inches
@@ -40,7 +40,7 @@ def client_accuracies(run_dir: Path) -> dict[str, Accuracies]:
 
 
 def fairness(values: Accuracies) -> list[float]:
-    """Return, for sorted accuracies, the numbers of `HEADER`; the worst tenth has at least one client."""
+    """Return the statistics of `HEADER` for sorted accuracies; the worst tenth has at least one client."""
     worst = values[: max(1, len(values) // 10)].mean()
     low, median, high = np.quantile(values, (0.1, 0.5, 0.9))
     return [float(len(values)), *map(float, (values.mean(), values.std(), worst, low, median, high))]
@@ -61,7 +61,7 @@ def by_group(groups: Groups) -> dict[str, list[Accuracies]]:
 
 
 def fairness_rows(found: dict[str, list[Accuracies]]) -> list[list[str]]:
-    """Return rows of text: the mean over seeds of each number, accuracies in per cent."""
+    """Return rows of text: the mean over seeds of each statistic, accuracies in per cent."""
     rows = []
     for label, seeds in found.items():
         clients, *accuracies = np.mean([fairness(values) for values in seeds], axis=0)
@@ -70,7 +70,7 @@ def fairness_rows(found: dict[str, list[Accuracies]]) -> list[list[str]]:
 
 
 def plot_fairness(found: dict[str, list[Accuracies]], path: Path) -> Path:
-    """Draw the share of clients with at most each accuracy, seeds together; the worst tenth is shaded."""
+    """Draw the cumulative distribution of client accuracies, seeds pooled; the worst tenth is shaded."""
     legend = Legend(list(found), _WIDTH)
     looks = [legend.look(number, {**line_look(number), "linewidth": 1.5}) for number in range(len(found))]
     figure = new_figure(_WIDTH, 3.2 + legend.height)

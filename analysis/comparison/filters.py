@@ -84,7 +84,7 @@ def plot_filters(run_dirs: Sequence[Path], path: Path) -> Path:
 
 
 def _in_order(model: dict[str, npt.NDArray[np.floating]]) -> list[npt.NDArray[np.floating]]:
-    """Return entries, those that are likely to come first in a model first: stems, then by name."""
+    """Return the entries in the likely order of the model: stems first, then by name."""
     stems = ("conv1.", "stem", "convolutions.0.", "features.0.")
     return [model[name] for name in sorted(model, key=lambda name: (not name.startswith(stems), name))]
 

@@ -1,4 +1,4 @@
-"""How unevenly a scheme calls the clients, against what came of it."""
+"""The final metric against how unevenly a participation scheme samples clients."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ from analysis.reading.runs import Run, is_accuracy, mean_and_deviation, unit
 from analysis.style import label_axes, new_figure, panels, save
 
 _WIDTH = 10  # inches
-_MARKERS = "osD^vP*X<>hp"  # points have no dashes by which they would differ in grey
+_MARKERS = "osD^vP*X<>hp"  # points have no dashes to tell them apart in greyscale
 
-# Label of an axis → what it shows of the clients' numbers of rounds, and of the run's.
+# Label of an axis → its value, from the clients' numbers of rounds and the run's.
 MEASURES: dict[str, Callable[["pd.Series[int]", int], float]] = {
     "Gini coefficient of the clients' rounds": lambda counts, rounds: gini(counts),
     "rounds of the most often called client (%)": lambda counts, rounds: 100 * int(counts.max()) / rounds,

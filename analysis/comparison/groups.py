@@ -1,4 +1,4 @@
-"""Runs by configuration: what each is called, its repetitions, and the number to compare it with."""
+"""Runs grouped by configuration: label, repetitions and published number of each."""
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -26,15 +26,15 @@ Groups = list[tuple[str, list[Run]]]
 def by_configuration(runs: Sequence[Run]) -> Groups:
     """Group repetitions with other seeds, labelled by the keys in which configurations differ."""
     keys = [key for key in differing_keys(runs) if key != SEED_KEY]
-    # A folder of somebody's code comes with a method or a model, which says more.
+    # A plug-in folder comes with a method or a model, which is the better label.
     keys = [key for key in keys if key != "plugins" or len(keys) == 1]
     return [(run_label(group, keys), group) for group in group_seeds(runs)]
 
 
 def load_groups(directories: Sequence[Path], metric: str) -> Groups:
-    """Return the runs of directories: those of a sweep by their labels, others by what differs.
+    """Return the runs of directories, labelled by their sweep or else by the keys in which they differ.
 
-    What lacks the metric, or is damaged, is left out with a line if something else remains.
+    Runs that lack the metric or are damaged are skipped with a warning if others remain.
 
     Raises
     ------
@@ -52,12 +52,12 @@ def load_groups(directories: Sequence[Path], metric: str) -> Groups:
         prefix = f"{name}: " if len(directories) > 1 else ""
         sweep = read_sweep(directory)
         loaded = load_finished(sweep, [metric]).get(metric, {})
-        if not loaded:  # another metric, which is not what was asked for
+        if not loaded:  # the sweep has other metrics only
             raise NoDataError(f"{directory}: no run has a value of {metric!r}")
         found = by_label(sweep, loaded)
         if lacking := [entry.name for entry in sweep.finished if entry.name not in loaded]:
             warnings.warn(f"{directory}: without {metric}: {', '.join(lacking)}", stacklevel=2)
-        for label, runs in found.items():  # seeds alone have their sweep's name already
+        for label, runs in found.items():  # a sweep over seeds only already has the sweep's name
             groups.append((with_seeds(label if label == name else f"{prefix}{label}", runs), runs))
 
     for_each(directories, load)
@@ -66,7 +66,7 @@ def load_groups(directories: Sequence[Path], metric: str) -> Groups:
 
 
 def by_label(sweep: Sweep, loaded: Mapping[str, Run]) -> dict[str, list[Run]]:
-    """Return label → the runs of a sweep that have it, once each; `loaded` has them by name."""
+    """Return label → runs of a sweep, each run once; `loaded` maps names to runs."""
     groups: dict[str, dict[Path, Run]] = {}
     for entry in sweep.runs:
         if entry.name in loaded:
@@ -75,13 +75,13 @@ def by_label(sweep: Sweep, loaded: Mapping[str, Run]) -> dict[str, list[Run]]:
 
 
 def with_seeds(label: str, runs: Sequence[Run]) -> str:
-    """Return a label that says how many repetitions there are, if several."""
+    """Return the label with the number of repetitions, if there are several."""
     are_seeds = len({run.config.get(SEED_KEY) for run in runs}) == len(runs)
     return f"{label} ({len(runs)} {'seeds' if are_seeds else 'runs'})" if len(runs) > 1 else label
 
 
 def without_runs(groups: Groups, paths: Collection[Path]) -> Groups:
-    """Return the groups without some runs; labels that count repetitions count those that remain."""
+    """Return the groups without some runs, with the counts in their labels updated."""
     found: Groups = []
     for label, runs in groups:
         if rest := [run for run in runs if run.path not in paths]:
@@ -97,7 +97,7 @@ def warn_of_data(groups: Groups, directories: Sequence[Path]) -> None:
 
 
 def without(groups: Groups, directories: Sequence[Path]) -> list[str]:
-    """Return the finished runs of directories that are in no group, since they lack the metric."""
+    """Return the finished runs of directories that are in no group because they lack the metric."""
     there = {run.path for _, runs in groups for run in runs}
     finished: list[Path] = []
     for path in directories:
@@ -106,7 +106,7 @@ def without(groups: Groups, directories: Sequence[Path]) -> list[str]:
 
 
 def run_label(group: Sequence[Run], keys: Sequence[str]) -> str:
-    """Return what a group of repetitions is called: its values of the keys that differ."""
+    """Return the label of a group of repetitions: its values of the keys that differ."""
     config = group[0].config
     ordered = sorted(keys, key=lambda key: key != "method.name")
     parts = [
@@ -118,7 +118,7 @@ def run_label(group: Sequence[Run], keys: Sequence[str]) -> str:
 
 
 def published_numbers(groups: Groups) -> dict[str, float]:
-    """Return label → the number that the experiment files of a configuration's runs name, if it is one."""
+    """Return label → published number, where the experiment files of a configuration's runs agree on one."""
     found: dict[str, float] = {}
     for label, runs in groups:
         try:
@@ -132,7 +132,7 @@ def published_numbers(groups: Groups) -> dict[str, float]:
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """Return the names of directories, with those of their parents where two have the same."""
+    """Return the names of directories, prefixed with their parents where two are the same."""
     names = [path.resolve().name for path in paths]
     return [
         f"{path.resolve().parent.name}/{name}" if names.count(name) > 1 else name

@@ -1,4 +1,4 @@
-"""A metric over the course of a run, averaged over its repetitions."""
+"""A metric against rounds or costs, averaged over repetitions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,16 +14,16 @@ Costs = Mapping[Path, "pd.Series[float]"]
 
 
 def mean_curve(runs: Sequence[Run], costs: Costs | None = None) -> pd.DataFrame:
-    """Return ``x``, ``mean`` and ``deviation`` (NaN for one seed) at the rounds that every seed measured.
+    """Return ``x``, ``mean`` and ``deviation`` (NaN for one seed) at the rounds measured by every seed.
 
-    Rounds that some seed has not measured are a warning.
+    Warns of rounds that some seed has not measured.
 
     Parameters
     ----------
     runs : sequence of Run
         Runs that differ in the seed only, loaded with the same metric.
     costs : mapping, optional
-        Run directory → what x is by round, averaged over the runs that have it; otherwise x is the round.
+        Run directory → x by round, averaged over the runs that have it; by default x is the round.
     """
     curves = common_rounds(runs)
     x: pd.Index[Any] | pd.Series[float] = curves.index
@@ -41,7 +41,7 @@ def draw_mean_curve(
     Parameters
     ----------
     axes : matplotlib.axes.Axes
-        Where to draw.
+        The axes.
     runs, costs
         As for `mean_curve`.
     scale : float

@@ -1,6 +1,6 @@
-"""Repetitions of a run in one curve: the median as a line, the smallest and the largest value as a band.
+"""Repetitions of a run as one curve: the median as a line, minimum to maximum as a band.
 
-As the figures of Bao, Crawshaw and Liu (ICML 2024) show their seeds.
+The figures of Bao, Crawshaw and Liu (ICML 2024) show seeds in this way.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ _BAND_ALPHA = 0.25
 
 
 def band(table: pd.DataFrame) -> pd.DataFrame:
-    """Return ``median``, ``low`` and ``high`` over repetitions, which are the columns of a table."""
+    """Return ``median``, ``low`` and ``high`` over the columns of a table, one column per repetition."""
     return pd.DataFrame({"median": table.median(axis=1), "low": table.min(axis=1), "high": table.max(axis=1)})
 
 
 def limits(bands: Sequence[pd.DataFrame]) -> tuple[float, float]:
-    """Return limits that leave 5 % below all bands, and 5 % of what is then shown above them.
+    """Return axis limits with a margin of 5 % below all bands, and 5 % of the resulting range above.
 
     Bands of a single value get 5 % of it on both sides.
     """
@@ -37,7 +37,7 @@ def limits(bands: Sequence[pd.DataFrame]) -> tuple[float, float]:
 
 
 def final_text(curves: Sequence["pd.Series[float]"], digits: int = 4) -> str:
-    """Return "mean +/- half-width" of the last values: the largest less the mean, as the authors print it."""
+    """Return the mean of the last values "+/-" the largest minus the mean, as the authors print it."""
     last = [float(curve.iloc[-1]) for curve in curves]
     mean = float(np.mean(last))
     return fixed(mean, digits) + (f" +/- {fixed(max(last) - mean, digits)}" if len(last) > 1 else "")

@@ -1,4 +1,4 @@
-"""Runs that differ in who takes part: their sampling distributions, counts and curves side by side."""
+"""Compare runs that differ in participation: sampling distributions, counts and curves side by side."""
 
 import dataclasses
 import sys
@@ -31,7 +31,7 @@ from analysis.tables import print_table, write_table
 from common.command_line import Parser
 from common.number_text import fixed
 
-# Probabilities of a very skewed distribution reach down to 1e-70: below this all are nothing.
+# Probabilities of a very skewed distribution reach down to 1e-70; smaller ones than this are not shown.
 SMALLEST_PROBABILITY = 1e-6
 _SHORT_KEY = "participation"
 _WIDTH = 11  # inches
@@ -40,11 +40,11 @@ _WIDTH = 11  # inches
 def compare_participation(
     run_dirs: Sequence[Path], metric: str, out: Path | None, file: Path | None = None
 ) -> list[Path]:
-    """Print a table of the runs and, with `out`, draw the pictures; return these.
+    """Print a table of the runs and, with `out`, draw the pictures; return their paths.
 
-    The pictures of the metric against gamma, and against how unevenly clients were called, are left out if
-    the runs differ in more than participation and seed. Of several runs those that have not ended, lack the
-    metric or have a damaged file are left out with a line.
+    The pictures of the metric against gamma, and against how unevenly clients were sampled, are left out if
+    the runs differ in more than participation and seed. With several runs, those that are not finished, lack
+    the metric or have a damaged file are skipped with a warning.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def compare_participation(
 
     def load(run_dir: Path) -> None:
         run = load_run(run_dir, metric)
-        participation_table([run], metric)  # finds what is damaged while it is one run's fault
+        participation_table([run], metric)  # here, so that a damaged file excludes only its run
         runs.append(run)
 
     for_each(run_dirs, load)
@@ -71,7 +71,7 @@ def compare_participation(
         plot_distributions(runs, out),
         plot_comparison(short, out.with_name(f"{out.stem}-curves{out.suffix}")),
     ]
-    if set(differing_keys(short)) <= {SEED_KEY, _SHORT_KEY}:  # nothing else that the metric may owe itself to
+    if set(differing_keys(short)) <= {SEED_KEY, _SHORT_KEY}:  # nothing else could explain the metric
         if len(schemes := by_scheme(runs)) > 1:
             file = out.with_name(f"{out.stem}-frequencies{out.suffix}")
             pictures.append(plot_frequencies(schemes, metric, file))
@@ -109,7 +109,7 @@ def participation_table(runs: Sequence[Run], metric: str) -> tuple[list[str], li
 
 
 def scheme_label(run: Run) -> str:
-    """Return the participation scheme of a run with its parameters in words."""
+    """Return the participation scheme of a run and its parameters as text."""
     name = str(run.config.get("participation.name", "-"))
     parameters = {
         key.removeprefix("participation."): value
@@ -118,7 +118,7 @@ def scheme_label(run: Run) -> str:
     }
     parameters.pop("name", None)
     if not _is_skewed(run):
-        parameters.pop("gamma", None)  # is in every configuration
+        parameters.pop("gamma", None)  # every configuration has one
         return ", ".join([name, *(f"{key} {value}" for key, value in parameters.items())])
     return ", ".join(
         f"{key} {value:g}" if key == "gamma" else str(value) for key, value in parameters.items()
@@ -134,12 +134,12 @@ def by_scheme(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def plot_distributions(runs: Sequence[Run], path: Path) -> Path:
-    """Draw the sorted sampling probabilities of runs, and next to them the sorted shares of the rounds.
+    """Draw the sorted sampling probabilities of runs, and next to them the sorted shares of participations.
 
     Parameters
     ----------
     runs : sequence of Run
-        Runs; seeds of one scheme have one colour.
+        Runs; the seeds of a scheme share a colour.
     path : pathlib.Path
         The PNG file to write.
 
@@ -181,7 +181,7 @@ def plot_distributions(runs: Sequence[Run], path: Path) -> Path:
 
 
 def _describe(label: str, group: Sequence[Run]) -> str:
-    """Return a line of the legend; several seeds are averaged."""
+    """Return the legend entry; several seeds are averaged."""
     distributions = [p for run in group if (p := _probabilities(run)) is not None]
     counts = [participation_counts(run.path) for run in group]
     parts = [
@@ -194,9 +194,9 @@ def _describe(label: str, group: Sequence[Run]) -> str:
 
 
 def plot_against_gamma(runs: Sequence[Run], metric: str, path: Path) -> Path:
-    """Draw the final metric against gamma; what is not skewed becomes a horizontal line.
+    """Plot the final metric against gamma; a scheme without gamma is a horizontal line.
 
-    Seeds are joined to their mean, with bars of one sample deviation.
+    Points are means over seeds, with bars of one sample standard deviation.
     """
     scale = 100 if is_accuracy(metric) else 1
     finals = pd.DataFrame(
@@ -235,7 +235,7 @@ def _by_gamma(runs: Sequence[Run]) -> list[Run]:
 
 
 def _with_short_config(run: Run) -> Run:
-    """Return a run with its participation in one key: what legends are to say of it."""
+    """Return a run with its participation condensed into one key, as legends show it."""
     config = {key: value for key, value in run.config.items() if not key.startswith("participation.")}
     return dataclasses.replace(run, config={**config, _SHORT_KEY: scheme_label(run)})
 
@@ -256,15 +256,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Compare the participation of runs."""
     parser = Parser(
         prog="python -m analysis participation",
-        description="Compare from what runs drew their cohorts, and what came of it.",
+        description="Compare how runs sampled their cohorts, and the outcome.",
     )
     add_runs(parser)
-    parser.add_argument("--metric", help="column of metrics.csv (what says most of the runs)")
+    parser.add_argument("--metric", help="column of metrics.csv (default: the most informative)")
     add_picture(
         parser,
-        "draw the sampling distributions into this file, the curves into FILE-curves, with several schemes"
-        " the final metric against how unevenly clients were called into FILE-frequencies, and with several"
-        " gammas that against gamma into FILE-gamma",
+        "draw the sampling distributions into this file and the curves into FILE-curves; with several"
+        " schemes, also the final metric against how unevenly clients were sampled (FILE-frequencies), and"
+        " with several gammas against gamma (FILE-gamma)",
     )
     add_table(parser)
     options = parser.parse_args(arguments)

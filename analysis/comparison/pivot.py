@@ -1,4 +1,4 @@
-"""Tables with one value of a configuration per row and another per column."""
+"""Pivot tables: one configuration value per row and another per column."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Cell:
     published: float | None = None
 
     def text(self, scale: float, digits: int) -> str:
-        """Return "mean ± sample deviation", and the published number in parentheses."""
+        """Return "mean ± sample standard deviation", and the published number in parentheses."""
         text = MISSING
         if self.runs:
             text = mean_text([run.final * scale for run in self.runs], digits)
@@ -30,11 +30,11 @@ class Pivot:
     Attributes
     ----------
     corner : str
-        What the rows, and the columns, are.
+        Text of the corner cell: what rows and columns are.
     rows, columns : list of str
         Labels, in order.
     cells : dict
-        (row, column) → `Cell`; not all need be there.
+        (row, column) → `Cell`; some may be missing.
     """
 
     corner: str
@@ -43,7 +43,7 @@ class Pivot:
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
 
     def at(self, row: str, column: str) -> Cell:
-        """Return a cell, new if need be, and its labels with it."""
+        """Return a cell; create it, and its labels, if it does not exist."""
         for labels, label in ((self.rows, row), (self.columns, column)):
             if label not in labels:
                 labels.append(label)
@@ -55,7 +55,7 @@ class Pivot:
         return cell.runs if cell else []
 
     def finished(self) -> "Pivot":
-        """Return the same table without the labels of which no run has finished."""
+        """Return the table without labels that have no finished run."""
         rows = [row for row in self.rows if any(self.runs(row, column) for column in self.columns)]
         columns = [column for column in self.columns if any(self.runs(row, column) for row in self.rows)]
         return Pivot(self.corner, rows, columns, self.cells)
@@ -71,13 +71,13 @@ class Pivot:
 
     @property
     def has_published(self) -> bool:
-        """Whether there is a number to compare with."""
+        """Whether any cell has a published number."""
         cells = (self.cells.get((row, column)) for row in self.rows for column in self.columns)
         return any(cell is not None and cell.published is not None for cell in cells)
 
 
 def pivot_by_keys(runs: Iterable[Run], rows: Sequence[str], columns: Sequence[str]) -> Pivot:
-    """Put runs into a table by the values of configuration keys; in one cell are their repetitions."""
+    """Arrange runs by the values of configuration keys; a cell holds repetitions."""
 
     def label(keys: Sequence[str]) -> Callable[[Run], str]:
         return lambda run: ", ".join(str(run.config.get(key, "-")) for key in keys)
@@ -90,5 +90,5 @@ def pivot_by_keys(runs: Iterable[Run], rows: Sequence[str], columns: Sequence[st
 
 
 def against(published: float | None, final: float, digits: int) -> list[str]:
-    """Return a published number, and by how much ours differs from it."""
+    """Return the published number, and our difference from it."""
     return ["-", "-"] if published is None else [f"{published:g}", f"{final - published:+.{digits}f}"]

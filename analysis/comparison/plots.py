@@ -1,4 +1,4 @@
-"""All pictures of runs, drawn again: ``python -m analysis plots RUN ... [--as pdf,svg]``."""
+"""Redraw all pictures of runs: ``python -m analysis plots RUN ... [--as pdf,svg]``."""
 
 import sys
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Draw the pictures and print their paths."""
     parser = Parser(
         prog="python -m analysis plots",
-        description="Draw all pictures of runs again, in plots/ of each; also of runs that have not ended.",
+        description="Redraw all pictures of runs, finished or not, in plots/ of each.",
     )
     add_runs(parser)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Repetitions of a configuration at the rounds that all of them measured, and what that leaves out."""
+"""Repetitions of a configuration at the rounds that all have measured, and the rounds left out."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _MOST_NAMED = 4
 
 
 def common_rounds(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return the metric of repetitions, a column each, at the rounds that all measured; others are a warning.
+    """Return the metric of repetitions, a column each, at the rounds that all have measured; warn of others.
 
     Parameters
     ----------
@@ -20,13 +20,13 @@ def common_rounds(runs: Sequence[Run]) -> pd.DataFrame:
         Runs that differ in the seed only, loaded with the same metric.
     """
     if remark := gaps(runs):
-        warnings.warn(remark, stacklevel=1)  # from one place: several pictures of the same runs say it once
+        warnings.warn(remark, stacklevel=1)  # one location: several pictures of the same runs warn once
     # A mean over a changing set of seeds would jump.
     return pd.concat([run.curve for run in runs], axis=1, join="inner")
 
 
 def gaps(runs: Sequence[Run]) -> str:
-    """Return a sentence if repetitions have measured their metric in different rounds; else nothing."""
+    """Return a remark if repetitions have measured their metric in different rounds; otherwise ""."""
     measured: set[int] = set().union(*(run.curve.index for run in runs))
     lacking = [run for run in runs if measured > set(run.curve.index)]
     if not lacking:
@@ -44,7 +44,7 @@ def gaps(runs: Sequence[Run]) -> str:
 
 
 def _listed(rounds: Sequence[int]) -> str:
-    """Return ascending rounds as text, neighbours as a range."""
+    """Return ascending rounds as text, consecutive ones as a range."""
     parts: list[list[int]] = []
     for server_round in rounds:
         if parts and server_round == parts[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""Write one page about a run, a sweep or several: ``python -m analysis report RUN ... --out report.html``."""
+"""Write a report on runs and sweeps: ``python -m analysis report RUN ... --out report.html``."""
 
 import sys
 import warnings
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the report and print its path."""
     parser = Parser(
         prog="python -m analysis report",
-        description="One page about a run, a sweep or several: results, curves, clients, costs, settings.",
+        description="A one-page report on runs and sweeps: results, curves, clients, costs, settings.",
     )
     parser.add_argument("directories", metavar="RUN", nargs="+", type=Path, help="run or sweep directory")
     parser.add_argument(
@@ -32,9 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="FILE",
         type=Path,
         default=Path(PAGE_FILE),
-        help="an .html file, complete in itself, or an .md file with its pictures in a folder (report.html)",
+        help="a self-contained .html file, or an .md file with its pictures in a folder (report.html)",
     )
-    parser.add_argument("--metric", help="column of metrics.csv (what the sweep says, or says most)")
+    parser.add_argument(
+        "--metric", help="column of metrics.csv (default: the sweep's or the most informative)"
+    )
     options = parser.parse_args(arguments)
     if options.out.suffix.lower() not in _WRITERS:
         raise UserError(f"cannot write a report into {options.out}: its name must end with .html or .md")
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write(reported: Reported, out: Path) -> Path:
-    """Write the page of runs in the format that the file's name ends with; return its path.
+    """Write the report in the format given by the ending of the file's name; return the path.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def write(reported: Reported, out: Path) -> Path:
 
 
 def write_page(directory: Path) -> None:
-    """Leave ``report.html`` in the directory of a run or sweep that ended; a fault in it is a warning."""
+    """Write ``report.html`` into the directory of a finished run or sweep; a failure is only a warning."""
     try:
         write(read_reported([directory]), directory / PAGE_FILE)
     except UserError as error:

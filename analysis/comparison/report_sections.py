@@ -43,9 +43,9 @@ _Read = Callable[[Run], object]
 
 
 def sections(reported: Reported) -> list[Section]:
-    """Return the sections of the report about some runs, those that they have data for.
+    """Return the sections of a report, those for which the runs have data.
 
-    A section leaves out the runs of which a file that it needs is damaged, and says so, as does a warning.
+    A section leaves out runs with a damaged file that it needs; it says so, and there is a warning.
     """
     found: list[tuple[str, _Build, _Read]] = [
         ("What was asked", _asked, _nothing),
@@ -69,7 +69,7 @@ def sections(reported: Reported) -> list[Section]:
 
 
 def _section(name: str, build: _Build, read: _Read, reported: Reported) -> Section:
-    """Build a section of the runs that can be read; only where that fails, each is read by itself before."""
+    """Build a section; if that fails, read the runs one by one and build it from those that can be read."""
     with contextlib.suppress(UserError):
         return Section(name, build(reported))
     problems: dict[Path, UserError] = {}
@@ -94,7 +94,7 @@ def _alone(reported: Reported, run: Run) -> Reported:
 
 
 def _nothing(run: Run) -> None:
-    """Read no file of a run beyond those that were read when it was loaded."""
+    """Read nothing: the section needs only what was read when the run was loaded."""
 
 
 def _asked(reported: Reported) -> list[Part]:
@@ -143,7 +143,7 @@ def _explanation(reported: Reported) -> str:
     if any(len(runs) > 1 for _, runs in reported.groups):
         parts.append("mean ± sample standard deviation over the seeds")
     if reported.published:
-        parts.append("the difference is ours less the published number, which is at full budget")
+        parts.append("the difference is ours minus the published number, which is at full budget")
     return "; ".join(parts)
 
 
@@ -186,7 +186,7 @@ def _curves_picture(reported: Reported) -> Picture:
 
 def _costs(reported: Reported) -> list[Part]:
     header, rows = cost_table(reported.groups)
-    caption = f"{_unit(reported.metric)} against what it has cost"
+    caption = f"{_unit(reported.metric)} against its costs"
     if not reported.single:
         caption += ": the median over seeds, with a band from the smallest to the largest"
     # The final metric is in the table of results.
@@ -195,14 +195,14 @@ def _costs(reported: Reported) -> list[Part]:
 
 
 def _labels(reported: Reported) -> list[Part]:
-    """Show each split of the data once, whichever runs share it."""
+    """Show each split of the data once, even if runs share it."""
     splits: dict[tuple[tuple[str, ...], bytes], list[Run]] = {}
     for run in reported.runs:
         try:
             counts = read_label_distribution(run.path)
         except NoDataError:
             continue
-        # Of a million clients the text of the table would take seconds.
+        # With a million clients, formatting the table would take seconds.
         key = (tuple(counts.columns), counts.to_numpy(np.int64).tobytes())
         splits.setdefault(key, []).append(run)
     parts: list[Part] = []
@@ -227,7 +227,7 @@ def _participation(reported: Reported) -> list[Part]:
 
 
 def _took_part(run: Run) -> bool:
-    """Return whether a run has a record of who took part; a damaged one is an error."""
+    """Return whether a run has recorded who took part; a damaged record is an error."""
     try:
         participation_counts(run.path)
     except NoDataError:
@@ -262,7 +262,7 @@ def _further(reported: Reported) -> list[Part]:
 
 
 def _own_picture(run: Run, name: str, remark: str = "", number: int = 0) -> list[Part]:
-    """Return a picture that the run has in ``plots/``."""
+    """Return one of the run's own pictures in ``plots/``."""
     path = _pictures_of(run) / f"{name}.png"
     if not path.is_file():
         return []
@@ -271,7 +271,7 @@ def _own_picture(run: Run, name: str, remark: str = "", number: int = 0) -> list
 
 
 def _pictures_of(run: Run) -> Path:
-    """Return ``plots/`` of a run, drawn again if it is older than the run's end, and can be written."""
+    """Return ``plots/`` of a run; redraw it if it is older than the run's end and can be written."""
     folder = run.path / "plots"
     drawn = [_changed(path) for path in folder.glob("*.png")]
     if not drawn or max(drawn) < _changed(run.path / "metrics.csv"):

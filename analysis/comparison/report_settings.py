@@ -1,4 +1,4 @@
-"""What a report says of settings: in which the runs differ, on what they ran, and how to repeat them."""
+"""A report on settings: where the runs differ, what they ran on, and how to repeat them."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def differences(reported: Reported) -> list[Part]:
 
 
 def environment(reported: Reported) -> list[Part]:
-    """Return versions, device and memory; of several runs all the values that there are."""
+    """Return versions, device and memory; for several runs, all distinct values."""
     found: dict[str, dict[str, None]] = {}
     for run in reported.runs:
         for name, value in _environment(run).items():
@@ -50,7 +50,7 @@ def _environment(run: Run) -> dict[str, str]:
 
 
 def repeat(reported: Reported) -> list[Part]:
-    """Return the command lines as they were given, and one per run that needs the run directory alone."""
+    """Return the original command lines, and one per run that needs only the run directory."""
     given = list(dict.fromkeys(command for request in reported.requests for command in request.commands))
     parts: list[Part] = (
         [Text("As it was started, in a checkout of the project:"), Code("\n".join(given))] if given else []

@@ -1,4 +1,4 @@
-"""The runs that a report is about."""
+"""The runs of a report."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ from common.sweep_files import SWEEP_FILE
 
 @dataclass(frozen=True)
 class Reported:
-    """Finished runs, seen through one metric.
+    """Finished runs, loaded with one metric.
 
     Attributes
     ----------
     title : str
-        What the report is called.
+        The title of the report.
     metric : str
         A column of ``metrics.csv``.
     groups : Groups
         Label and repetitions of each configuration.
     sweep : Sweep or None
-        The sweep, if the report is about one and nothing else.
+        The sweep, if the report covers exactly one and nothing else.
     published : dict
         label → published number, in per cent for an accuracy.
     requests : list of Request
-        What was asked for, by directory.
+        The requests behind the runs, by directory.
     missing : list of str
         The runs that have not finished.
     lacking : list of str
-        The finished runs that have not measured the metric, or whose record of it is damaged.
+        The finished runs that have not measured the metric, or whose files are damaged.
     """
 
     title: str
@@ -55,17 +55,17 @@ class Reported:
 
     @property
     def single(self) -> Run | None:
-        """The run, if it is the only one, and no sweep's."""
+        """The run, if it is the only one and not part of a sweep."""
         return self.runs[0] if len(self.runs) == 1 and self.sweep is None else None
 
 
 def read_reported(paths: Sequence[Path], metric: str | None = None) -> Reported:
-    """Read runs and sweeps; those that have not finished are left out with a line.
+    """Read runs and sweeps; unfinished ones are skipped with a warning.
 
     Raises
     ------
     UserError
-        If none has finished, or the only one is no run directory or damaged.
+        If none has finished, or the only one is damaged or not a run directory.
     """
     finished = chosen(paths)
     requests = _requests(finished)
@@ -97,7 +97,7 @@ def _of_sweep(sweep: Sweep, metric: str | None, requests: list[Request]) -> Repo
 
 
 def _requests(directories: Sequence[Path]) -> list[Request]:
-    """Return what was asked; a damaged file, which nothing but this needs, is a warning."""
+    """Return what was asked; a damaged file is only a warning, since nothing else needs it."""
     found: dict[Request, None] = {}
     for directory in directories:
         try:
@@ -108,7 +108,7 @@ def _requests(directories: Sequence[Path]) -> list[Request]:
 
 
 def _request(directory: Path) -> Request:
-    """Return what was asked of a run; of one that belongs to a sweep, what was asked of that."""
+    """Return what was asked of a run, or of the sweep that it belongs to."""
     request = read_request(directory)
     if not request.commands and (directory.parent / SWEEP_FILE).is_file():
         return read_request(directory.parent)

@@ -30,7 +30,7 @@ _PANEL = (3.6, 3.1)  # inches
 
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write table and picture again, as they are at the end of the search."""
+    """Rewrite the table and the picture that a search writes at its end."""
     parser = Parser(
         prog="python -m analysis search",
         description="Table and picture of searches, finished or not: search.csv, search.md, search.png.",
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "directories", metavar="SEARCH", nargs="+", type=Path, help="directory of a search, or a pattern"
     )
-    add_picture(parser, "also draw the picture of one search into this file")
+    add_picture(parser, "also draw the picture into this file, for a single search")
     add_table(parser)
     options = parser.parse_args(arguments)
     check_files(options)
@@ -120,12 +120,12 @@ def _print(header: Sequence[str], rows: Sequence[Sequence[str]], what: str, cons
 
 
 def plot_search(search: dict[str, Any], trials: Sequence[Trial], path: Path) -> Path:
-    """Draw the objective of every trial that has one against each searched key.
+    """Plot the objective of the trials that have one against each searched key.
 
     Parameters
     ----------
     search : dict
-        What ``search.json`` says.
+        The content of ``search.json``.
     trials : sequence of Trial
         Its trials.
     path : pathlib.Path
@@ -145,7 +145,7 @@ def plot_search(search: dict[str, Any], trials: Sequence[Trial], path: Path) -> 
         place = axes.get_subplotspec()
         label_axes(axes, key, unit if place is None or place.is_first_col() else "")
         handles, labels = axes.get_legend_handles_labels()
-        legend = dict(zip(labels, handles, strict=True)) | legend  # no key is in every trial
+        legend = dict(zip(labels, handles, strict=True)) | legend  # a key may be missing in some trials
     figure.legend(
         legend.values(), legend, loc="outside upper center", ncols=3, fontsize=TEXT_SIZE - 1, frameon=False
     )
@@ -189,7 +189,7 @@ def _draw(
 
 
 def _place(value: Any, values: Sequence[Any] | None) -> float:
-    """Return where a value is drawn: a number at its place, one of several choices at that of the choice."""
+    """Return the x coordinate of a value: the number itself, or the index of a choice."""
     if values is None:
         return float(value)
     return float(next(i for i, known in enumerate(values) if known == value and type(known) is type(value)))

@@ -33,9 +33,9 @@ _PANEL = (3.6, 3.1)  # inches
 def plot_sweep(pivot: Pivot, metric: str, path: Path) -> Path:
     """Draw the curves of a sweep.
 
-    Above, a panel per column of the table, with the metric against rounds. Below, all runs against the
-    mini-batch gradients of all clients together, so that runs with equal budgets end at the same place,
-    the loss of the same data, and the final values.
+    The upper row has a panel per column of the table: the metric against rounds. The lower row has all runs
+    against the total number of mini-batch gradients, so that runs with equal budgets end at the same place,
+    the loss on the same data, and the final values.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def _row_colours(pivot: Pivot) -> dict[str, str]:
 def _draw(
     axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, looks: _Looks, *, against_steps: bool
 ) -> None:
-    drawn: set[Path] = set()  # runs that are in several cells are one line
+    drawn: set[Path] = set()  # a run in several cells is drawn once
     for column in columns:
         for row in pivot.rows:
             runs = [found for run in pivot.runs(row, column) if (found := _through(run, metric))]
@@ -151,7 +151,7 @@ def _draw(
 
 
 def _draw_final(axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, looks: _Looks) -> None:
-    """Draw the final values against the rows; lines join the labels of a quantity that rises or falls."""
+    """Draw the final values against the rows; lines join them if the labels are an ordered quantity."""
     scale = 100 if is_accuracy(metric) else 1
     positions = np.arange(len(pivot.rows))
     ordered = _is_quantity(pivot.rows)
@@ -184,7 +184,7 @@ def _draw_final(axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, l
 
 
 def _is_quantity(labels: Sequence[str]) -> bool:
-    """Return whether each label but the first or last, such as "iid", holds a number, in order."""
+    """Return whether the labels hold ordered numbers; the first or last may hold none, such as "iid"."""
     numbers = [re.findall(r"\d+(?:\.\d+)?", label) for label in labels]
     inner = [float(found[0]) for found in numbers if found]
     whole = len(inner) == len(labels) or (len(inner) == len(labels) - 1 and not (numbers[0] and numbers[-1]))
@@ -192,7 +192,7 @@ def _is_quantity(labels: Sequence[str]) -> bool:
 
 
 def _through(run: Run, metric: str) -> Run | None:
-    """Return the same run through another metric, if it has that."""
+    """Return the same run loaded with another metric, if it has that."""
     if run.curve.name == metric:
         return run
     try:

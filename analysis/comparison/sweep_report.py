@@ -19,7 +19,7 @@ def write_report(path: Path, console: Console) -> list[Path]:
     Parameters
     ----------
     path : pathlib.Path
-        A sweep directory; runs that have not finished are left out.
+        A sweep directory; unfinished runs are left out.
     console : rich.console.Console
         Where to print.
 

@@ -14,16 +14,16 @@ Loaded = dict[str, dict[str, Run]]  # metric → name → run
 
 
 def shown_metrics(sweep: Sweep) -> list[str]:
-    """Return the metrics of a sweep's file; where it names none and no number, what says most of its runs."""
+    """Return the metrics that a sweep's file names; if it names none and no number, the most informative."""
     if list(sweep.metrics) == ["test_accuracy"] and not any(entry.published for entry in sweep.runs):
         return [default_metric([sweep.path])]
     return list(sweep.metrics)
 
 
 def load_finished(sweep: Sweep, metrics: Sequence[str]) -> Loaded:
-    """Read the finished runs through each metric; a run may lack one that others have, or be damaged.
+    """Load the finished runs with each metric; a run may lack one that others have, or be damaged.
 
-    A damaged run is a warning.
+    Warns of damaged runs.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def load_finished(sweep: Sweep, metrics: Sequence[str]) -> Loaded:
                 warnings.warn(f"left out: {error}", stacklevel=2)
         if found:
             loaded[metric] = found
-    if not loaded and "test_accuracy" in metrics:  # the targets are numbers, or the test set was kept out
+    if not loaded and "test_accuracy" in metrics:  # the targets are numbers, or the test set was held back
         other = default_metric([run.path for run in finished])
         if other not in metrics:
             return load_finished(sweep, [other])
@@ -63,18 +63,18 @@ def axes_pivot(
     rows: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
 ) -> Pivot:
-    """Arrange a sweep by its axes; seeds are repetitions.
+    """Lay out a sweep by its axes; seeds are repetitions.
 
     Parameters
     ----------
     sweep : Sweep
         The sweep.
     runs : dict
-        name → run, as far as they have the metric.
+        name → run, for those that have the metric.
     metric : str
-        The metric, which heads the only column if there is one axis, and is the only row if all are columns.
+        The metric: the header of the only column if there is one axis, the only row if all axes are columns.
     rows, columns : sequence of str, optional
-        Axes. By default the last one makes the columns and the others the rows.
+        Axes. By default the last one is for the columns and the others for the rows.
     """
     shown = sweep.shown_axes
     if columns is None:
@@ -97,7 +97,7 @@ def axes_pivot(
 
 
 def run_rows(sweep: Sweep, loaded: Loaded) -> tuple[list[str], Rows]:
-    """Return header and rows of a table with one row per finished run, numbers in full."""
+    """Return header and rows of a table with one row per finished run, numbers in full precision."""
     header = ["run", *sweep.axes]
     for metric in loaded:
         header += [f"{kind}_{metric}" for kind in ("final", "last_ten", "best")]

@@ -14,33 +14,33 @@ from common.files import read_regular
 from common.reading import parse_json
 
 _MOST_BYTES = 2**28
-_LOCKS = Path("/proc/locks")  # Linux: who holds which lock, without taking it
+_LOCKS = Path("/proc/locks")  # Linux: shows lock holders without taking a lock
 _ENDED = re.compile(r"^[\d-]{10} [\d:]{8}  ended by (\w+): ?(.*)$")
-_TAIL = 65536  # bytes of a log that are looked at
+_TAIL = 65536  # bytes read from the end of a log
 _QUIET_ROUNDS, _QUIET_SECONDS = 5, 60.0
 STOPS = ("KeyboardInterrupt", "SystemExit")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The numbers of ``metrics.csv``: column → round and value, where there is one."""
+    """The numbers of ``metrics.csv``: column → (round, value) pairs; empty cells are left out."""
 
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     last_round: int = -1
 
     def latest(self, column: str) -> float | None:
-        """Return the last value of a column, if it has any."""
+        """Return the last value of a column, or None."""
         curve = self.curves.get(column)
         return curve[-1][1] if curve else None
 
 
 def read_rows(path: Path) -> Rows:
-    """Read whole lines; cells that are no finite numbers count as empty.
+    """Read the complete lines; cells that are not finite numbers count as empty.
 
     Raises
     ------
     OSError, ValueError
-        If there is no such file, or it is no such table.
+        If the file is missing or malformed.
     """
     text = read_regular(path, _MOST_BYTES).decode("utf-8", "replace")
     lines = text[: text.rfind("\n") + 1].splitlines()
@@ -70,7 +70,7 @@ def _number(text: str) -> float | None:
 
 
 def read_total(run: Path) -> int | None:
-    """Return the ``rounds`` of ``config.toml``; None if it does not say."""
+    """Return ``rounds`` of ``config.toml``, or None if it has none."""
     try:
         rounds = tomllib.loads(read_regular(run / "config.toml", _MOST_BYTES).decode()).get("rounds")
     except (OSError, ValueError, RecursionError):
@@ -79,16 +79,16 @@ def read_total(run: Path) -> int | None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return a JSON object; an empty one if the file is missing or something else."""
+    """Return a JSON object; an empty one if the file is missing or holds something else."""
     try:
         content = parse_json(read_regular(path, _MOST_BYTES).decode(), path.name)
-    except Exception:  # nothing in a run directory may end the page
+    except Exception:  # nothing in a run directory may break the page
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def last_end(run: Path) -> tuple[str, str]:
-    """Return which error ended the run, and what it says, if nothing was logged after that."""
+    """Return the class and the message of the error that ended the run, if nothing was logged after it."""
     try:
         lines = read_regular(run / "log.txt", _MOST_BYTES)[-_TAIL:].decode("utf-8", "replace").splitlines()
     except OSError:
@@ -102,7 +102,7 @@ def last_end(run: Path) -> tuple[str, str]:
 
 
 def is_written(run: Path, seconds_per_round: float | None) -> bool:
-    """Return whether a process works in the run directory: it holds the lock, or has just written."""
+    """Return whether a process works in the run directory: it holds the lock or wrote recently."""
     try:
         held = _locked_files()
         status = (run / "lock").stat()
@@ -115,7 +115,7 @@ def is_written(run: Path, seconds_per_round: float | None) -> bool:
 
 
 def _locked_files() -> set[tuple[int, int, int]] | None:
-    """Return device and inode of every locked file; None where the system does not say."""
+    """Return device and inode of every locked file; None where the system does not list them."""
     if not _LOCKS.exists():
         return None
     found = re.findall(r" FLOCK .* (\w+):(\w+):(\d+) ", _LOCKS.read_text())

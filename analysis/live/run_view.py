@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.live.files import STOPS, Rows, is_written, last_end, read_object, read_rows, read_total
 
-_RECENT = 10  # rounds whose time says how long the others will take
+_RECENT = 10  # rounds whose mean duration predicts the remaining time
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class RunView:
     Attributes
     ----------
     name : str
-        What it is called on the page.
+        Its name on the page.
     state : str
         ``waiting``, ``running``, ``finished``, ``stopped`` or ``failed``.
     remark : str
@@ -25,11 +25,11 @@ class RunView:
     rows : Rows
         Its numbers.
     total : int or None
-        How many rounds were asked for.
+        Number of rounds requested.
     failures : int
-        Jobs of clients that failed.
+        Number of failed client jobs.
     seconds_per_round : float or None
-        Of its last rounds.
+        Mean of the last rounds.
     """
 
     name: str
@@ -42,7 +42,7 @@ class RunView:
 
     @property
     def remaining(self) -> float | None:
-        """Seconds that its remaining rounds will take, as far as that is known."""
+        """Expected seconds for the remaining rounds; None if unknown."""
         if self.total is None or self.seconds_per_round is None:
             return None
         return max(0, self.total - max(0, self.rows.last_round)) * self.seconds_per_round
@@ -64,7 +64,7 @@ class RunView:
 
 
 def view_run(path: Path, name: str) -> RunView:
-    """Read a run directory as far as it goes; whatever is in it, it is shown."""
+    """Read as much of a run directory as possible; never fails."""
     remark = ""
     rows = Rows()
     try:

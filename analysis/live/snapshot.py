@@ -1,4 +1,4 @@
-"""Everything that the live page shows, read from the directories whenever it asks."""
+"""Everything that the live page shows, read from the directories on each request."""
 
 import glob
 import time
@@ -13,7 +13,7 @@ from common.sweep_files import SWEEP_FILE
 
 _MOST_RUNS, _MOST_POINTS, _DEPTH = 2000, 400, 3
 _RUN_FILES = ("config.toml", "metrics.csv", "summary.json", "request.json")
-# What a person looks at first, in this order.
+# Columns shown first, in order of preference.
 _ACCURACIES = (
     "test_accuracy",
     "validation_accuracy",
@@ -22,11 +22,11 @@ _ACCURACIES = (
     "test_r2",
 )
 _LOSSES = ("train_loss", "test_loss", "validation_loss")
-_MOST_METRICS = 12  # of one request
+_MOST_METRICS = 12  # per request
 
 
 def find_runs(path: Path, depth: int = _DEPTH) -> dict[str, Path]:
-    """Return name → run directory of what is below a path: itself, what a sweep plans, folders of runs."""
+    """Return name → run directory below a path: the path itself, a sweep's planned runs, folders of runs."""
     if (path / SWEEP_FILE).is_file():
         planned = read_object(path / SWEEP_FILE).get("runs")
         if isinstance(planned, dict):
@@ -41,12 +41,12 @@ def find_runs(path: Path, depth: int = _DEPTH) -> dict[str, Path]:
             if len(found) >= _MOST_RUNS:
                 return found
     if not found and (path / _RUN_FILES[3]).is_file():
-        return {"": path}  # it is being prepared
+        return {"": path}  # a run in preparation
     return found
 
 
 def _directory(name: object, run: object) -> str:
-    """Return the folder of a planned run; nothing for one that another run stands for."""
+    """Return the folder of a planned run; empty for a duplicate of another run."""
     folder = run.get("directory", name) if isinstance(run, dict) else ""
     inside = isinstance(folder, str) and "/" not in folder and folder not in ("", ".", "..")
     return str(folder) if inside and folder == name else ""
@@ -60,12 +60,12 @@ def _folders(path: Path) -> list[Path]:
 
 
 def watchable(paths: Sequence[Path]) -> list[Path]:
-    """Return the directories that paths and patterns name; what a pattern finds besides runs is left out.
+    """Return the directories that paths and patterns name; matches of a pattern without runs are left out.
 
     Raises
     ------
     UserError
-        One line that names a path that is no run, sweep or folder of them.
+        If a path is not a run, a sweep or a folder of them.
     """
     found: list[Path] = []
     for path in paths:
@@ -75,7 +75,7 @@ def watchable(paths: Sequence[Path]) -> list[Path]:
                 found += there
                 continue
         if not path.is_dir():
-            raise UserError(f"there is no directory {path}: name one that a run or a sweep works in")
+            raise UserError(f"there is no directory {path}: name the directory of a run or a sweep")
         if not find_runs(path):
             raise UserError(f"{path} holds no run and no sweep, or none that has started yet")
         found.append(path)
@@ -83,15 +83,15 @@ def watchable(paths: Sequence[Path]) -> list[Path]:
 
 
 def snapshot(paths: Sequence[Path], metrics: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what the page shows.
+    """Return the content of the page.
 
     Parameters
     ----------
     paths : sequence of Path
         Directories of runs and sweeps.
     metrics : sequence of str
-        Columns of ``metrics.csv`` whose curves are wanted; by default an accuracy and a loss, and of a single
-        run all of them.
+        Columns of ``metrics.csv`` to plot; by default an accuracy and a loss, and all columns for a single
+        run.
     """
     views = [view_run(run, name) for name, run in _named(paths).items()]
     columns = sorted({column for view in views for column in view.rows.curves})
@@ -135,7 +135,7 @@ def _first_choice(columns: Sequence[str]) -> list[str]:
 
 
 def thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Return at most some hundred points of a curve, the first and the last among them."""
+    """Return at most a few hundred points of a curve, including the first and the last."""
     if len(curve) <= _MOST_POINTS:
         return list(curve)
     step = (len(curve) - 1) / (_MOST_POINTS - 1)
@@ -143,9 +143,9 @@ def thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def expected_end(views: Sequence[RunView]) -> float | None:
-    """Return when the last run will have ended, in seconds since 1970; None if nothing runs or says.
+    """Return the expected end of the last run in seconds since 1970; None if unknown or nothing is running.
 
-    Runs that wait take as long as those that are known; as many run at a time as do now.
+    Assumes that waiting runs take as long as the known ones, and that as many run at a time as at present.
     """
     running = [view for view in views if view.state == "running"]
     left = [view.remaining for view in running]

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--port",
         metavar="PORT",
         type=int,
-        help=f"port on {HOST}; 0 takes any that is free (default: {PORT}, or any if it is taken)",
+        help=f"port on {HOST}; 0 takes any free port (default: {PORT}, or any free one if it is in use)",
     )
     options = parser.parse_args(arguments)
     directories = watchable(options.directories)
@@ -51,15 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def make_server(paths: Sequence[Path], port: int | None = None) -> "Server":
-    """Return the server of a page, which listens and does not answer yet; None takes the usual port.
+    """Return the server of a page, which listens but does not answer yet; port None is the default.
 
     Raises
     ------
     UserError
-        If the port is none, or taken.
+        If the port is invalid or in use.
     """
     if port is not None and not 0 <= port < 2**16:
-        raise UserError(f"--port {port}: ports go from 1 to 65535, and 0 takes any that is free")
+        raise UserError(f"--port {port}: ports go from 1 to 65535, and 0 takes any free port")
     for candidate in [PORT, 0] if port is None else [port]:
         try:
             return Server(paths, candidate)
@@ -69,7 +69,7 @@ def make_server(paths: Sequence[Path], port: int | None = None) -> "Server":
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the page and its data on this machine alone."""
+    """Serves the page and its data on the loopback interface only."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -79,7 +79,7 @@ class Server(ThreadingHTTPServer):
         self.page = _PAGE.read_bytes()
         script = re.search(rb"<script>(.*?)</script>", self.page, re.DOTALL)
         digest = hashlib.sha256(script[1] if script else b"").digest()
-        # Nothing but this script runs, and it may ask nobody but this server.
+        # Only this script may run, and it may connect to this server only.
         self.policy = (
             "default-src 'none'; connect-src 'self'; img-src data:; style-src 'unsafe-inline';"
             f" base-uri 'none'; form-action 'none'; script-src 'sha256-{base64.b64encode(digest).decode()}'"
@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer a request for the page or its data."""
         path, _, query = self.path.partition("?")
-        # Pages of other names that resolve to this machine must not read it.
+        # Against DNS rebinding: pages under other names that resolve to this machine must not read it.
         if self.headers.get("Host", "").rpartition(":")[0] not in (HOST, "localhost"):
             self.send_error(HTTPStatus.FORBIDDEN)
         elif path == "/":

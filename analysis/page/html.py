@@ -1,4 +1,4 @@
-"""A report as one HTML file that loads nothing: styles and pictures are in it, and there is no script."""
+"""A report as one self-contained HTML file: styles and pictures are embedded, and there is no script."""
 
 import base64
 from html import escape
@@ -6,9 +6,9 @@ from html import escape
 from analysis.page.parts import Code, Page, Part, Picture, Section, Table, Text
 from analysis.style import DOTS_PER_INCH
 
-# No browser fetches anything for this page, even if something slipped past the escaping.
+# Browsers fetch nothing for this page, even if something slips through the escaping.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-# Tables and pictures that are wider than the screen move within their box; the page itself never does.
+# Tables and pictures wider than the screen scroll within their box; the page itself never scrolls sideways.
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2329; --soft: #5a6570; --paper: #ffffff; --card: #f3f5f7;
   --line: #d5dbe1; --accent: #0072b2; }
@@ -42,7 +42,7 @@ pre { margin: 0; padding: .7rem .9rem; background: var(--card); font-size: .85re
   img.wide { width: calc(var(--inches) * 62px); max-width: none; } }
 @media print { .box { overflow: visible; } }
 """
-# A picture that is wider keeps a legible size on a narrow screen, and is moved sideways there.
+# A wider picture keeps a legible size on a narrow screen and scrolls sideways.
 _MOST_INCHES_OF_PHONE = 8
 _BYTES_OF_SIZE = slice(16, 24)  # width and height of a PNG, four bytes each
 

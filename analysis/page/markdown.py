@@ -10,7 +10,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]#|])")
 
 
 def to_markdown(page: Page, folder: str) -> str:
-    """Return the page as Markdown; its pictures are referred to as files of `folder`."""
+    """Return the page as Markdown; it refers to its pictures as files in `folder`."""
     lines = [f"# {_escaped(page.title)}"]
     for section in page.sections:
         lines += [f"## {_escaped(section.title)}", *(_part(part, folder) for part in section.parts)]
@@ -29,7 +29,7 @@ def _part(part: Part, folder: str) -> str:
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", part.text)), default=0))
         return f"{fence}sh\n{part.text}\n{fence}"
     if isinstance(part, Table):
-        # Bars are escaped there.
+        # as_markdown escapes the bars.
         cells = [[_escaped(cell).replace("\\|", "|") for cell in row] for row in (part.header, *part.rows)]
         return as_markdown(cells[0], cells[1:])
     target = Path(folder, part.name).as_posix()

@@ -29,7 +29,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file's content, the file name that it has outside a page, and what it shows."""
+    """The content of a PNG file, its file name outside a page, and its caption."""
 
     name: str
     content: bytes

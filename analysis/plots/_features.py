@@ -1,4 +1,4 @@
-"""What ``analysis.feature-rounds`` writes down: geometry of features, heads and accuracies by class."""
+"""Read the records of ``analysis.feature-rounds``: feature statistics, heads, accuracies by class."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,12 +44,12 @@ class FeatureFile:
 
 
 def read_features(run_dir: Path, server_round: int | None = None) -> FeatureFile:
-    """Return the features of a round, by default of the last that was recorded.
+    """Return the features of a round, by default the last recorded one.
 
     Raises
     ------
     UserError
-        If there are none of it.
+        If the round has none.
     """
     files = feature_files(run_dir)
     chosen = max(files) if server_round is None else server_round
@@ -76,23 +76,23 @@ def class_counts(run_dir: Path) -> Array:
 
 
 def spearman(first: Array, second: Array) -> float:
-    """Return Spearman's rank correlation; NaN if one of both is constant."""
+    """Return Spearman's rank correlation; NaN if either is constant."""
     ranks = pd.DataFrame({"first": pd.Series(first).rank(), "second": pd.Series(second).rank()})
     return float(ranks["first"].corr(ranks["second"]))
 
 
 def local_head_norms(run_dir: Path) -> pd.DataFrame:
-    """Return the row norms of the clients' own heads in the last checkpoint.
+    """Return the row norms of the clients' local heads in the last checkpoint.
 
     Returns
     -------
     pandas.DataFrame
-        A row per client that has trained, indexed by ``client_id``, and a column per class.
+        A row per client that has trained, indexed by ``client_id``; a column per class.
 
     Raises
     ------
     UserError
-        If there is no checkpoint, or its clients keep no heads (only those of FedLoGe do).
+        If there is no checkpoint, or its clients keep no heads (only FedLoGe's do).
     """
     rows: dict[int, Array] = {}
     files = (run_dir / "checkpoints").rglob("client-*.safetensors")

@@ -1,4 +1,4 @@
-"""How well the global model does on each class of long-tailed data."""
+"""Accuracy of the global model on each class of long-tailed data."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from analysis.reading.run_directory import read_classes
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
 
 _COLOURS = {"head": PALETTE[0], "middle": PALETTE[1], "tail": PALETTE[2]}
-# Longest list of class names that is written below the bars.
+# With more classes than this, bars are labelled by number instead of name.
 _MOST_CLASS_NAMES = 25
 
 
 def plot(run_dir: Path) -> Path:
-    """Draw the last accuracy on each class as bars in the colour of its group, and its training samples."""
+    """Draw the last accuracy on each class as a bar in the colour of its group, and its training samples."""
     table = read_classes(run_dir)
     table = table[table["round"] == table["round"].max()].reset_index(drop=True)
     figure = new_figure(float(np.clip(0.4 * len(table), 5, 15)), 3.5)

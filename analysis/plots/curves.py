@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from analysis.reading.run_directory import NoDataError, read_metrics
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
 
-# What is measured on which data, in the order of the legend, with one look for both panels.
+# Model and data of each curve, in the order of the legend, with one look for both panels.
 SPLITS: dict[str, tuple[str, str]] = {
     "train": (PALETTE[8], "-"),
     "validation": (PALETTE[1], "--"),
@@ -17,7 +17,7 @@ SPLITS: dict[str, tuple[str, str]] = {
     "federated": (PALETTE[2], ":"),
     "personal": (PALETTE[3], "-."),
 }
-# More points than this and markers would hide the line.
+# With more points than this, markers would hide the line.
 MOST_MARKERS = 40
 
 
@@ -36,7 +36,7 @@ def plot(run_dir: Path) -> Path:
 
 
 def _draw_splits(axes: Axes, metrics: pd.DataFrame, quantity: str, scale: float) -> int:
-    """Draw one line per split that was measured and return the number of lines."""
+    """Draw one line per measured split; return the number of lines."""
     for split, (colour, dashes) in SPLITS.items():
         column = f"{split}_{quantity}"
         if column not in metrics:

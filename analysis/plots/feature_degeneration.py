@@ -1,4 +1,4 @@
-"""Which dimensions of the features of a class matter, and how they vary (FedLoGe, ICLR 2024).
+"""Feature degeneration: mean and relative variance by feature dimension (FedLoGe, ICLR 2024).
 
 ``python -m analysis feature-degeneration RUN_DIR [--class N] [--round N]`` draws it.
 """
@@ -22,18 +22,18 @@ _HIGHEST_QUANTILE = 0.98
 def plot(run_dir: Path, label: int = -1, server_round: int | None = None) -> Path:
     """Draw mean and relative variance of every dimension of a class's features, the largest mean first.
 
-    Dimensions in which the class's row of the model's head is zero, as in SSE-C, are shaded; the title says
-    how many of them are among the half with the largest means. With a head that leads to degeneration, few
-    dimensions have large means, and those with small ones vary most relative to them.
+    Dimensions in which the class's row of the model's head is zero, as in SSE-C, are shaded; the title gives
+    the number of them in the half with the largest means. With a head that leads to degeneration, few
+    dimensions have large means, and those with small means have the largest relative variance.
 
     Parameters
     ----------
     run_dir : pathlib.Path
         A run directory.
     label : int
-        The class; -1: the last, in a long tail the rarest.
+        The class; -1: the last, which is the rarest in a long tail.
     server_round : int, optional
-        Which recorded round; by default the last.
+        A recorded round; by default the last.
 
     Returns
     -------
@@ -82,14 +82,14 @@ def plot(run_dir: Path, label: int = -1, server_round: int | None = None) -> Pat
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--class", dest="label", metavar="N", type=int, default=-1, help="default: the last")
-    parser.add_argument("--round", metavar="N", type=int, help="default: the last that was recorded")
+    parser.add_argument("--round", metavar="N", type=int, help="a recorded round (default: the last)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the picture of a run and return the exit code."""
     return draw_command(
         "feature-degeneration",
-        "Draw mean and relative variance of the dimensions of a class's features.",
+        "Draw mean and relative variance of each dimension of a class's features.",
         lambda run_dir, options: plot(run_dir, options.label, options.round),
         arguments,
         _add_options,

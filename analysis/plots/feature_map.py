@@ -1,4 +1,4 @@
-"""Where the means of the classes' features lie in a plane: principal components or t-SNE."""
+"""The class means of features in a plane: principal components or t-SNE."""
 
 import argparse
 import sys
@@ -17,16 +17,16 @@ Method = Literal["pca", "tsne"]
 
 
 def standardized(means: Array) -> Array:
-    """Return vectors with mean 0 and standard deviation 1 in each dimension; a constant one is 0."""
+    """Return vectors scaled to mean 0 and standard deviation 1 in each dimension; constant ones become 0."""
     spread = means.std(axis=0)
     values: Array = (means - means.mean(axis=0)) / np.where(spread == 0, 1, spread)
     return values
 
 
 def principal_components(vectors: Array) -> tuple[Array, Array]:
-    """Return the first two coordinates of vectors, (rows, 2), and their shares of the variance.
+    """Return the first two principal components of vectors, (rows, 2), and their shares of the variance.
 
-    Of both signs of a component that one is taken in which its largest coordinate is positive.
+    The sign of a component is chosen so that its largest coordinate in magnitude is positive.
     """
     centred = vectors - vectors.mean(axis=0)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
@@ -49,7 +49,7 @@ def neighbour_map(vectors: Array) -> Array:
     UserError
         If there are too few of them.
     """
-    # Imported here: it takes seconds, and most pictures do without.
+    # Imported here: it takes seconds, and most pictures do not need it.
     from sklearn.manifold import TSNE
 
     if len(vectors) < 3:
@@ -61,7 +61,7 @@ def neighbour_map(vectors: Array) -> Array:
 
 
 def plot(run_dir: Path, method: Method = "pca", server_round: int | None = None) -> Path:
-    """Draw the map of a round, by default of the last that was recorded, and return the picture's path."""
+    """Draw the map of a round, by default the last recorded one, and return the picture's path."""
     features = read_features(run_dir, server_round)
     names = ["t-SNE 1", "t-SNE 2"]
     if method == "tsne":
@@ -80,14 +80,14 @@ def plot(run_dir: Path, method: Method = "pca", server_round: int | None = None)
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=("pca", "tsne"), default="pca", help="default: pca")
-    parser.add_argument("--round", type=int, metavar="N", help="default: the last that was recorded")
+    parser.add_argument("--round", type=int, metavar="N", help="a recorded round (default: the last)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the picture of a run and return the exit code."""
     return draw_command(
         "feature-map",
-        "Draw where the means of the classes' features lie in a plane.",
+        "Draw the class means of features in a plane.",
         lambda run_dir, options: plot(run_dir, options.method, options.round),
         arguments,
         _add_options,

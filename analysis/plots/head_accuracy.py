@@ -1,4 +1,4 @@
-"""Test accuracy by class, of every head that a run has (FedLoGe, ICLR 2024).
+"""Test accuracy by class of every head of a run (FedLoGe, ICLR 2024).
 
 ``python -m analysis head-accuracy RUN_DIR [--round N]`` draws it.
 """
@@ -17,12 +17,12 @@ from analysis.reading.run_directory import read_heads
 from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
 from common.errors import UserError
 
-# Of the realigned heads the one that the method predicts with is enough.
+# Of the realigned heads, only the one that the method predicts with is drawn.
 _LEFT_OUT = ("realigned_unit_norm", "realigned_without_bias")
 
 
 def class_accuracies(run_dir: Path, server_round: int | None = None) -> tuple[int, pd.DataFrame]:
-    """Return the round, by default the last that was recorded, and its accuracies.
+    """Return the round, by default the last recorded one, and its accuracies.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def class_accuracies(run_dir: Path, server_round: int | None = None) -> tuple[in
     Raises
     ------
     UserError
-        If the run has recorded no classes, or none of that round.
+        If the run has recorded no accuracies by class, or none of that round.
     """
     classes = read_heads(run_dir)
     chosen = int(classes["round"].max()) if server_round is None else server_round
@@ -45,7 +45,7 @@ def class_accuracies(run_dir: Path, server_round: int | None = None) -> tuple[in
 
 
 def plot(run_dir: Path, server_round: int | None = None) -> Path:
-    """Draw a bar per class and head, classes with most training samples first, and the numbers of samples.
+    """Draw a bar per class and head, classes by descending training samples, and the numbers of samples.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def plot(run_dir: Path, server_round: int | None = None) -> Path:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--round", metavar="N", type=int, help="default: the last that was recorded")
+    parser.add_argument("--round", metavar="N", type=int, help="a recorded round (default: the last)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
-"""Norms of the rows of heads by class, against how many samples classes have (FedLoGe, ICLR 2024).
+"""Row norms of heads by class, against the classes' numbers of samples (FedLoGe, ICLR 2024).
 
-They are what realignment rests on: the global head's follow the long tail over all clients, a local
-head's the client's own classes. ``python -m analysis head-norms RUN_DIR`` prints a table and draws.
+Realignment rests on these norms: those of the global head follow the long tail over all clients, those of a
+local head the client's own classes. ``python -m analysis head-norms RUN_DIR`` prints a table and draws.
 """
 
 import sys
@@ -19,14 +19,14 @@ from analysis.reading.run_directory import NoDataError, read_heads, read_label_d
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
 from common.command_line import make_console
 
-# Realigned heads have norms that are given, and so has a fixed one.
+# The norms of realigned and fixed heads are prescribed.
 LEARNT = ("global_head", "classifier")
 _SHARE = 0.2
 MOST_CLIENTS = 4
 
 
 def norms_by_round(run_dir: Path) -> tuple[str, pd.DataFrame]:
-    """Return the name of the learnt head and its norms, a row per round and a column per class."""
+    """Return the name of the learnt head, and its norms with a row per round and a column per class."""
     classes = read_heads(run_dir)
     head = next(name for name in LEARNT if name in set(classes["head"]))
     table = classes[classes["head"] == head].pivot_table(index="round", columns="class", values="norm")
@@ -34,7 +34,7 @@ def norms_by_round(run_dir: Path) -> tuple[str, pd.DataFrame]:
 
 
 def frequent_and_rare(norms: pd.DataFrame, counts: Array) -> pd.DataFrame:
-    """Return by round the mean norm of the fifth of classes with most and with least samples, and Spearman's.
+    """Return by round the mean norms of the most and the least frequent fifth of classes, and Spearman's rho.
 
     Returns
     -------
@@ -54,18 +54,18 @@ def frequent_and_rare(norms: pd.DataFrame, counts: Array) -> pd.DataFrame:
 
 
 def client_table(run_dir: Path) -> pd.DataFrame:
-    """Return what the clients' heads show of their classes.
+    """Return the norms of the clients' heads on their present and absent classes, and rank correlations.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``absent`` and ``present``, mean norms of the classes that the client has not and has, and
+        Columns ``absent`` and ``present``, mean norms of the classes that the client lacks and holds, and
         ``spearman_all`` and ``spearman_present`` with its class counts; indexed by ``client_id``.
 
     Raises
     ------
     UserError
-        If clients have no heads of their own.
+        If clients have no local heads.
     """
     norms, counts = local_head_norms(run_dir), read_label_distribution(run_dir)
     rows = {}
@@ -82,11 +82,11 @@ def client_table(run_dir: Path) -> pd.DataFrame:
 
 
 def plot(run_dir: Path) -> Path:
-    """Draw the norms of the learnt global head over the rounds, and of clients' own heads.
+    """Draw the norms of the learnt global head over the rounds, and of clients' local heads.
 
-    Above, norms by class, the classes with most samples first; means over the frequent and the rare fifth;
-    Spearman's correlation with the class counts. Below, z-scores of norms and counts of the first clients
-    that have heads of their own.
+    Above: norms by class, in descending order of samples; means over the frequent and the rare fifth;
+    Spearman's correlation with the class counts. Below: z-scores of norms and counts of the first clients
+    with local heads.
     """
     head, norms = norms_by_round(run_dir)
     counts = class_counts(run_dir)

@@ -1,4 +1,4 @@
-"""What InCo Aggregation did to each layer, round by round (Chan et al., ICLR 2024, figure 9 and table 4).
+"""Effect of InCo Aggregation on each layer, round by round (Chan et al., ICLR 2024, figure 9 and table 4).
 
 ``python -m analysis inco RUN_DIR`` prints a table with a row per layer and draws ``plots/inco.png``.
 """
@@ -33,9 +33,9 @@ def layer_table(layers: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``theta``, ``beta_positive`` and ``clipped``: means over the rounds in which somebody held the layer,
-        of which there are ``rounds``. ``rounds_positive``: the share of these in which the inner product of
-        the whole layer's update with its reference's was positive (table 4).
+        ``theta``, ``beta_positive`` and ``clipped``: means over the rounds in which any client of the cohort
+        held the layer; ``rounds`` is their number. ``rounds_positive``: the share of these in which the
+        inner product of the layer's update with its reference's was positive (table 4).
     """
     grouped = layers.assign(rounds_positive=layers["layer_beta"] > 0).groupby("layer", sort=False)
     means = grouped[["theta", "beta_positive", "clipped", "rounds_positive"]].mean()
@@ -45,7 +45,7 @@ def layer_table(layers: pd.DataFrame) -> pd.DataFrame:
 def plot(run_dir: Path) -> Path:
     """Draw theta, the signs of beta and the clipping of every layer over the rounds of a run.
 
-    Rounds in which nobody held a layer are blank.
+    Rounds in which no client held a layer are blank.
     """
     layers = read_layers(run_dir)
     order = _order(layers)
@@ -66,10 +66,10 @@ def plot(run_dir: Path) -> Path:
 
 
 def _draw_map(axes: Axes, table: pd.DataFrame, title: str, is_balance: bool) -> None:
-    """Draw layers against rounds; a balance is a share whose neutral value is one half."""
+    """Draw a heat map of layers against rounds; a balance is a share whose neutral value is one half."""
     deviation = max(0.05, float(np.nanmax(np.abs(table.to_numpy() - 0.5))))
     largest = float(np.nanmax(table.to_numpy())) or 1.0
-    # Rounds have equal widths, whichever were recorded.
+    # Recorded rounds have equal widths, whatever their distance.
     rounds = range(int(table.columns.min()), int(table.columns.max()) + 1)
     table = table.reindex(columns=rounds)
     image = axes.imshow(
@@ -93,7 +93,7 @@ def _name_layers(axes: Axes, order: list[str]) -> None:
 
 
 def _order(layers: pd.DataFrame) -> list[str]:
-    """Return the layers in the model's order, which is that of rows within every round."""
+    """Return the layers in the model's order, which is the order of rows within every round."""
     by_round = [list(rows["layer"]) for _, rows in layers.groupby("round")]
     order: list[str] = []
     for names in sorted(by_round, key=len, reverse=True):
@@ -107,9 +107,9 @@ def _order(layers: pd.DataFrame) -> list[str]:
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table of a run and draw its picture."""
-    parser = Parser(prog="python -m analysis inco", description="What InCo did to each layer of a run.")
+    parser = Parser(prog="python -m analysis inco", description="The effect of InCo on each layer of a run.")
     add_runs(parser)
-    add_picture(parser, "draw into this file, if it is one run; default: in plots/ of each")
+    add_picture(parser, "file of the picture, for a single run (default: in plots/ of each run)")
     add_table(parser)
     options = parser.parse_args(arguments)
     check_files(options)

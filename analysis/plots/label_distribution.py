@@ -1,4 +1,4 @@
-"""Which client holds how many examples of which class."""
+"""Label distribution: the number of examples of each class that each client holds."""
 
 import textwrap
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from analysis.many_clients import MOST_DRAWN, draw_histogram, evenly_spaced
 from analysis.reading.run_directory import read_label_distribution
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, panels, save
 
-# With more clients than this, bubbles become dots of a few pixels and a heat map reads better.
+# With more clients than this, bubbles shrink to a few pixels and a heat map reads better.
 MOST_BUBBLE_CLIENTS = 150
-# Longest list of class names that is written in full.
+# With more classes than this, not all class names are written.
 MOST_CLASS_NAMES = 100
 _PANEL = (4.6, 3.6)  # inches, of one split among several
 _MOST_IN_A_ROW, _MOST_BUBBLES_OF_A_PANEL, _LETTERS_OF_TITLE = 3, 50, 46
@@ -28,7 +28,7 @@ def plot(run_dir: Path) -> Path:
     """Draw the examples per client and class, below a bar chart of the client sizes.
 
     Up to 150 clients are drawn as bubbles whose area is proportional to the number of examples, more as a
-    heat map. Of more than 500 it shows some, evenly spaced by client id, below a histogram of all sizes.
+    heat map; of more than 500, a sample evenly spaced by client id, below a histogram of all sizes.
     """
     counts = read_label_distribution(run_dir)
     sizes, is_sample = counts.sum(axis=1), len(counts) > MOST_DRAWN
@@ -64,7 +64,7 @@ def plot_side_by_side(splits: Mapping[str, pd.DataFrame], path: Path) -> Path:
     Parameters
     ----------
     splits : mapping
-        Title → examples per client (rows) and class (columns); of more than 500 clients some are drawn.
+        Title → examples per client (rows) and class (columns); of more than 500 clients, a sample is drawn.
     path : pathlib.Path
         The picture.
     """
@@ -111,12 +111,12 @@ def _draw_bubbles(figure: Figure, axes: Axes, counts: pd.DataFrame) -> None:
     largest = sizes.max(initial=1)
     axes.grid(alpha=0.2)
     axes.set_title(f"bubble area ∝ examples of the class (largest: {largest:.0f})", fontsize=TEXT_SIZE)
-    # The room for one bubble is known only when the labels have their places.
+    # The room for a bubble is known only after the labels are laid out.
     figure.draw_without_rendering()
     box = axes.get_window_extent()
     points_per_dot = 72 / figure.dpi
     cell = points_per_dot * min(box.width / (len(counts) + 0.5), box.height / (counts.shape[1] + 0.5))
-    # A few outliers may be up to two cells wide, or else they would shrink all other bubbles to dots.
+    # A few outliers may be up to two cells wide; otherwise they would shrink all other bubbles to dots.
     fills_cell = max(np.quantile(sizes, 0.97), largest / 4) if len(sizes) else largest
     axes.scatter(
         client,
@@ -129,7 +129,7 @@ def _draw_bubbles(figure: Figure, axes: Axes, counts: pd.DataFrame) -> None:
 
 
 def _draw_heat_map(figure: Figure, axes: Axes, counts: pd.DataFrame) -> None:
-    # The square root scale is that of the bubbles' diameters: small counts stay visible next to large ones.
+    # A square root scale, as for the bubbles' diameters: small counts stay visible next to large ones.
     image = axes.imshow(
         counts.to_numpy(dtype=float).T,
         aspect="auto",

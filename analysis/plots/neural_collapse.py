@@ -1,6 +1,6 @@
 """Neural collapse over the rounds of a run (Papyan et al. 2020; FedLoGe, ICLR 2024).
 
-``python -m analysis neural-collapse RUN_DIR`` draws it again.
+``python -m analysis neural-collapse RUN_DIR`` redraws it.
 """
 
 import sys
@@ -41,10 +41,10 @@ def angle_matrix(vectors: Array) -> Array:
 
 
 def plot(run_dir: Path) -> Path:
-    """Draw NC1 to NC4 of the features of the test images over the rounds that were recorded.
+    """Draw NC1 to NC4 of the features of the test images over the recorded rounds.
 
-    Below, of the last of them: norms of the class means, the angles between class means that are not centred
-    (at most 90 degrees for features that are not negative), and those between the rows of the model's head.
+    Below, for the last of them: norms of the class means, angles between uncentred class means (at most 90
+    degrees for non-negative features), and angles between the rows of the model's head.
     """
     table = read_neural_collapse(run_dir).set_index("round")
     features = read_features(run_dir)

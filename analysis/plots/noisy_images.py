@@ -1,8 +1,8 @@
 """Images with feature noise: a row per magnitude, a column per client (Bao, Crawshaw and Liu, ICML 2024).
 
-``python -m analysis noisy-images RUN_DIR [--out FILE.png]`` draws what a run with ``dataset.feature-noise``
-has left in ``feature_noise.npz``: one training image of each client, without noise and with that client's
-at several magnitudes.
+``python -m analysis noisy-images RUN_DIR [--out FILE.png]`` draws ``feature_noise.npz`` of a run with
+``dataset.feature-noise``: one training image of each client, without noise and with that client's noise at
+several magnitudes.
 """
 
 import sys
@@ -29,7 +29,7 @@ def read_noisy_images(run_dir: Path) -> tuple[list[float], npt.NDArray[np.uint8]
     Raises
     ------
     UserError
-        If the run has left none.
+        If the run has recorded none.
     """
     path = run_dir / "feature_noise.npz"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""How often each client took part, and what that was drawn from.
+"""The number of rounds in which each client took part, and the sampling distribution behind it.
 
 ``python -m analysis participation RUN_DIR [RUN_DIR ...] --out FILE.png`` compares runs.
 """
@@ -18,16 +18,16 @@ from analysis.reading.run_directory import (
 )
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
 
-# With more clients than this, gaps between bars would flicker.
+# With more clients than this, gaps between bars would alias.
 MOST_SEPARATE_BARS = 200
 
 
 def plot(run_dir: Path) -> Path:
-    """Draw the number of rounds in which each client took part, and what uniform sampling would give.
+    """Draw the number of rounds in which each client took part, and the expectation of uniform sampling.
 
-    If the run drew its cohorts from unequal probabilities, these are drawn above, clients in descending order
-    of them, and the expected number of rounds next to the real one. More than 500 clients are not drawn one
-    by one, but as a histogram of their rounds, or as means of neighbours in that order.
+    If the run sampled its cohorts with unequal probabilities, these are drawn above, in descending order, and
+    the expected number of rounds next to the actual one. More than 500 clients are not drawn individually,
+    but as a histogram of their rounds, or as means of neighbours in that order.
     """
     counts = participation_counts(run_dir)
     distribution = _distribution(run_dir)
@@ -69,13 +69,13 @@ def participation_counts(run_dir: Path) -> "pd.Series[int]":
 
 
 def effective_number(shares: "pd.Series[int] | np.ndarray") -> float:
-    """Return 1 / sum(p**2) of the normalised shares p: the number of clients if all were alike."""
+    """Return 1 / sum(p**2) of the normalised shares p: the number of clients if all are equal."""
     p = np.asarray(shares, dtype=float) / np.sum(shares)
     return float(1 / (p**2).sum())
 
 
 def gini(counts: "pd.Series[int] | np.ndarray") -> float:
-    """Return the Gini coefficient: 0 if all are alike, 1 - 1 / n if one of n has everything."""
+    """Return the Gini coefficient: 0 if all are equal, 1 - 1 / n if one of n has everything."""
     ordered = np.sort(np.asarray(counts, dtype=float))
     n = len(ordered)
     return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * ordered.sum()))

@@ -12,9 +12,9 @@ _PREFIX = "seconds_"
 
 
 def plot(run_dir: Path) -> Path:
-    """Draw the seconds of each round by phase, one above the other; of many rounds, means of neighbours.
+    """Draw the seconds of each round as stacked phases; with many rounds, means of neighbours.
 
-    Rounds of a run that began before phases were measured are left out.
+    Rounds without recorded phases are left out.
     """
     metrics = read_metrics(run_dir)
     columns = [name for name in map(str, metrics) if name.startswith(_PREFIX)]

@@ -1,4 +1,4 @@
-"""How alike clients' models are, stage by stage (Chan et al., ICLR 2024, figures 1, 10 and 17).
+"""Similarity of clients' models, stage by stage (Chan et al., ICLR 2024, figures 1, 10 and 17).
 
 ``python -m analysis similarity RUN_DIR [RUN_DIR ...] [--out FILE.png]`` compares runs.
 """
@@ -21,21 +21,21 @@ from common.command_line import Parser
 from common.errors import UserError
 
 MOST_HEAT_MAPS = 6
-# With more clients than this their numbers would overlap.
+# With more clients than this, their ids would overlap.
 MOST_TICKS = 20
 
 
 def layer_means(similarities: pd.DataFrame) -> pd.DataFrame:
     """Return the mean CKA over pairs of clients, a row per round and a column per layer in the model's order.
 
-    Pairs whose CKA is not defined, since an output is constant, are left out.
+    Pairs with undefined CKA, because an output is constant, are left out.
     """
     means = similarities.groupby(["round", "layer"])["cka"].mean().unstack()
     return means[list(dict.fromkeys(similarities["layer"]))]
 
 
 def similarity_matrix(similarities: pd.DataFrame, layer: str, server_round: int) -> pd.DataFrame:
-    """Return the symmetric matrix client x client of a layer and round; its diagonal is 1."""
+    """Return the symmetric (clients, clients) matrix of a layer and round; its diagonal is 1."""
     table = similarities.query("layer == @layer and round == @server_round")
     clients = sorted({*table["client_a"], *table["client_b"]})
     position = {client: index for index, client in enumerate(clients)}
@@ -46,11 +46,11 @@ def similarity_matrix(similarities: pd.DataFrame, layer: str, server_round: int)
 
 
 def plot(run_dir: Path) -> Path:
-    """Draw how alike the clients' models of a run are.
+    """Draw the similarity of the clients' models of a run.
 
-    Above, the mean CKA of every layer over all pairs in each round that was recorded, and against rounds,
-    with the accuracy of the server model. Below, the pairs of the last of these rounds: a map per layer, of
-    deep models of the last ones.
+    Above: the mean CKA over all pairs by layer for each recorded round, and against rounds with the accuracy
+    of the server model. Below: the pairs of the last of these rounds, a heat map per layer; for deep models,
+    only the last layers.
     """
     similarities = read_similarities(run_dir)
     means = layer_means(similarities)
@@ -94,7 +94,7 @@ def compare_similarities(run_dirs: Sequence[Path], out: Path | None, file: Path 
     for run_dir, table in means.items():
         if list(table.columns) != layers:
             raise UserError(
-                f"{run_dir} has other layers than {run_dirs[0]}: compare runs of one architecture"
+                f"{run_dir} and {run_dirs[0]} have different layers: compare runs of one architecture"
             )
     _print_means(means, layers, file)
     if out is None:
@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Compare the similarities of runs."""
     parser = Parser(
         prog="python -m analysis similarity",
-        description="Compare how alike the clients' models of runs are, layer by layer.",
+        description="Compare the similarity of clients' models between runs, layer by layer.",
     )
     add_runs(parser)
     add_picture(parser, "draw the comparison into this file")

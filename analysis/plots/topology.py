@@ -1,4 +1,4 @@
-"""Who receives whose models in a decentralised run, on a circle; a panel for each round with other links."""
+"""Topology of a decentralised run: workers on a circle, a panel per distinct set of links."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from analysis.reading.run_directory import read_metrics, read_topology
 from analysis.style import PALETTE, TEXT_SIZE, TITLE_SIZE, new_figure, panels, save
 
 MOST_PANELS = 8
-MOST_NAMED = 40  # workers whose numbers fit next to them
+MOST_NAMED = 40  # workers; the ids of more would not fit
 
 
 def plot(run_dir: Path) -> Path:
-    """Draw the links, with arrow heads where they go one way, and the spectral gap."""
+    """Draw the links, with arrow heads where they are one-way, and the spectral gap."""
     links = read_topology(run_dir)
     rounds = links["round"].unique()[:MOST_PANELS]
     num_workers = int(links[["worker", "neighbour"]].to_numpy().max()) + 1

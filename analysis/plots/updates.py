@@ -1,7 +1,7 @@
-"""Distributions of the server's updates, and how alike those of two runs are (Chan et al., figures 2 and 3).
+"""Distributions of the server's updates, and their similarity between two runs (Chan et al., figures 2, 3).
 
-``python -m analysis updates RUN_DIR [OTHER_RUN_DIR] [--layers PATTERN,...] [--out FILE.png]``: with one run
-its distributions and their smoothness, with two the linear CKA of their updates of the same layer and round.
+``python -m analysis updates RUN_DIR [OTHER_RUN_DIR] [--layers PATTERN,...] [--out FILE.png]``: one run:
+distributions and their smoothness; two runs: the linear CKA of their updates by layer and round.
 """
 
 import fnmatch
@@ -41,9 +41,9 @@ Updates = Mapping[int, Mapping[str, npt.NDArray[np.floating]]]
 NUM_BINS = 100
 MOST_PANELS = 12
 _PANELS_IN_A_ROW = 3
-# What lies beyond these quantiles of all rounds together is not drawn.
+# Values beyond these quantiles, over all rounds, are not drawn.
 _SHOWN = (0.001, 0.999)
-# From this share on a title says how many entries have no update.
+# From this share on, a title gives the share of entries without an update.
 _TOLD = 0.01
 
 
@@ -78,9 +78,9 @@ def read_updates(run_dir: Path, layers: str = "") -> dict[int, dict[str, npt.NDA
 
 
 def smoothness(updates: Updates) -> pd.DataFrame:
-    """Return two numbers for how smooth the distributions of each layer are over rounds.
+    """Return two measures of the smoothness of each layer's distributions over rounds.
 
-    Entries that are zero in a round are left out: those that no sample can reach, such as all but the centre
+    Entries with a zero update in a round are left out: no sample can reach them, such as all but the centre
     of 3x3 kernels on feature maps of one pixel.
 
     Returns
@@ -88,10 +88,10 @@ def smoothness(updates: Updates) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by layer. ``total_variation``: sum of |p_b - p_(b-1)| over the probabilities of neighbouring
         bins, mean over rounds; of a smooth distribution with one peak it is twice the largest p_b.
-        ``distance``: 1-Wasserstein distance of consecutive recorded rounds, in standard deviations of both
-        together, mean.
+        ``distance``: mean 1-Wasserstein distance of consecutive recorded rounds, in units of their pooled
+        standard deviation.
     """
-    from scipy.stats import wasserstein_distance  # half a second, and every run asks this module for a plot
+    from scipy.stats import wasserstein_distance  # takes half a second, and every run imports this module
 
     rows = {}
     for layer in _layers(updates):
@@ -116,8 +116,8 @@ def smoothness(updates: Updates) -> pd.DataFrame:
 def update_similarity(first: Updates, second: Updates) -> pd.DataFrame:
     """Return the linear CKA of two runs' updates, a row per common round and a column per common layer.
 
-    A convolution (outputs, inputs, height, width) has its outputs as samples; so has a matrix. A vector has
-    its entries as samples of one feature.
+    The samples of a convolution (outputs, inputs, height, width) or a matrix are its outputs; those of a
+    vector are its entries, with one feature.
     """
     layers = [layer for layer in _layers(first) if layer in _layers(second)]
     rows = {
@@ -132,15 +132,15 @@ def update_similarity(first: Updates, second: Updates) -> pd.DataFrame:
 
 
 def plot(run_dir: Path, layers: str = "", out: Path | None = None) -> Path:
-    """Draw the distribution of each layer's update, a curve per recorded round, without entries of zero.
+    """Draw the distribution of each layer's non-zero updates, a curve per recorded round.
 
     Parameters
     ----------
     run_dir : pathlib.Path
         A run directory.
     layers : str, default ""
-        As in :func:`read_updates`; of more than twelve layers the last ones with more than one axis, or else
-        the last ones, are drawn.
+        As in :func:`read_updates`; of more than twelve layers, the last with more than one axis are drawn, or
+        else the last.
     out : pathlib.Path, optional
         The picture; ``plots/updates.png`` if it is not given.
 
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Draw the updates of one run, or compare those of two."""
     parser = Parser(
         prog="python -m analysis updates",
-        description="Distributions of the server's updates of one run, or how alike those of two runs are.",
+        description="Distributions of the server's updates of one run, or their similarity between two.",
     )
     add_runs(parser)
     parser.add_argument("--layers", default="", help="patterns of names of entries, separated by commas")
@@ -257,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table = similarity.mean().to_frame("mean CKA")
         picture = plot_update_similarity(similarity, options.out) if options.out else None
     else:
-        raise UserError(f"these are {len(runs)} runs: name one, or two whose updates are compared")
+        raise UserError(f"name one run, or two to compare their updates, not {len(runs)}")
     _print(table, "layer", options.table)
     if picture:
         print(picture)

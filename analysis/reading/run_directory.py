@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.files import read_json, read_text
 from common.topologies import MOST_WORKERS
 
-# Columns that may hold text, and those that every row has.
+# Columns that may hold text, and columns without empty cells.
 _TEXTS = frozenset({"layer", "class", "group", "head"})
 _IDS = frozenset({"round", "client_id", "layer", "class", "head"})
 
@@ -22,7 +22,7 @@ class NoDataError(UserError):
     """A file of the run directory is missing, or has no rows yet."""
 
 
-# Files that only some runs have, and the keys that ask for them.
+# Optional files, and the keys that enable them.
 _ASKED_FOR = {
     "classes.csv": "evaluate.groups",
     "evaluations.csv": "clients.evaluate-fraction",
@@ -33,7 +33,7 @@ _ASKED_FOR = {
 
 
 class LabelsAtHomeError(NoDataError):
-    """The clients of the run kept their label counts for themselves."""
+    """The clients of the run did not report their label counts."""
 
 
 def read_metrics(run_dir: Path) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def read_clients(run_dir: Path) -> pd.DataFrame:
 
 
 def read_topology(run_dir: Path) -> pd.DataFrame:
-    """Return ``topology.csv`` of a decentralised run: whom each worker receives from in the first rounds.
+    """Return ``topology.csv`` of a decentralised run: the neighbours each worker receives from, first rounds.
 
     Raises
     ------
@@ -72,12 +72,14 @@ def read_topology(run_dir: Path) -> pd.DataFrame:
     table = _read_csv(run_dir, "topology.csv", ["round", "worker", "neighbour"])
     workers = table[["worker", "neighbour"]]
     if not workers.isin(range(MOST_WORKERS)).all(axis=None):
-        raise UserError(f"{run_dir / 'topology.csv'} is damaged: it has workers other than 0, 1, 2 and so on")
+        raise UserError(
+            f"{run_dir / 'topology.csv'} is damaged: its workers are not numbered 0, 1, 2 and so on"
+        )
     return table
 
 
 def read_evaluations(run_dir: Path) -> pd.DataFrame:
-    """Return ``evaluations.csv``: what clients measured on their own test data, a row per round and client.
+    """Return ``evaluations.csv``: evaluations of clients on their own test data, a row per round and client.
 
     Raises
     ------
@@ -105,7 +107,7 @@ def read_label_distribution(run_dir: Path) -> pd.DataFrame:
     table = _read_csv(run_dir, "label_distribution.csv", ["client_id", "num_examples"])
     if len(table.columns) == 2:
         raise LabelsAtHomeError(
-            f"the clients of {run_dir} kept their label counts for themselves (clients.report-labels = false)"
+            f"the clients of {run_dir} did not report their label counts (clients.report-labels = false)"
         )
     table = table.set_index("client_id").sort_index().drop(columns="num_examples")
     counts = read_counts(run_dir / "label_distribution.csv", table.shape[1])
@@ -113,7 +115,7 @@ def read_label_distribution(run_dir: Path) -> pd.DataFrame:
 
 
 def read_client_ids(run_dir: Path) -> "pd.Index[int]":
-    """Return the ids of all clients, ascending; as ``read_label_distribution``, but needs no labels."""
+    """Return the ids of all clients, ascending; like ``read_label_distribution``, but needs no labels."""
     try:
         return read_label_distribution(run_dir).index
     except LabelsAtHomeError:
@@ -125,7 +127,7 @@ def read_client_ids(run_dir: Path) -> "pd.Index[int]":
 
 
 def read_participation(run_dir: Path) -> pd.DataFrame:
-    """Return what cohorts were drawn from: ``probability`` and ``inclusion``, indexed by ``client_id``.
+    """Return the sampling distribution of cohorts: ``probability``, ``inclusion``, by ``client_id``.
 
     Raises
     ------
@@ -143,7 +145,7 @@ def _of_all_clients(columns: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def read_layers(run_dir: Path) -> pd.DataFrame:
-    """Return ``layers.csv``: what InCo did, one row per round and target.
+    """Return ``layers.csv``: the measures of InCo, one row per round and target.
 
     Raises
     ------
@@ -276,12 +278,12 @@ def _read_csv(run_dir: Path, name: str, columns: list[str]) -> pd.DataFrame:
         raise UserError(f"{path} is not a readable CSV file: {' '.join(str(error).split())}") from error
     missing = [column for column in columns if column not in table]
     if missing:
-        raise UserError(f"{path} has no column {', '.join(missing)}; is this a run directory?")
+        raise UserError(f"{path} has no column {', '.join(missing)}: name a run directory")
     if table.empty:
         raise NoDataError(f"{path} has no rows")
     for column in table:
         if column not in _TEXTS and not pd.api.types.is_numeric_dtype(table[column]):
-            raise UserError(f"{path} is damaged: its column '{column}' has something else than numbers")
+            raise UserError(f"{path} is damaged: its column '{column}' has values that are not numbers")
     for column in _IDS.intersection(columns):
         if table[column].isna().any():
             raise UserError(f"{path} is damaged: a row has no '{column}'")

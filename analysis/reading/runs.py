@@ -1,4 +1,4 @@
-"""Finished runs side by side: how their configurations differ and which ones repeat each other."""
+"""Finished runs side by side: the differences of their configurations, and their repetitions."""
 
 import warnings
 from collections.abc import Sequence
@@ -15,27 +15,27 @@ from common.number_text import fixed
 from common.sections import falls
 
 SEED_KEY = "seed"
-# What a report is about where nobody says it; after a bar what stands for it in runs that lack it.
+# Default metrics of a report; after a bar, the substitute in runs that lack the first.
 _LEADING = ("personal_accuracy|federated_accuracy", "test_accuracy_mean|test_accuracy")
 _WHERE_DATA_ARE = ("dataset.root", "dataset.download")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run, seen through one metric.
+    """One finished run, loaded with one metric.
 
     Attributes
     ----------
     path : pathlib.Path
         The run directory.
     config : dict
-        The resolved configuration by dotted key, without ``run.*``: where it is stored makes no difference.
+        The resolved configuration by dotted key, without ``run.*``, which sets where it is stored.
     rounds : int
         Number of rounds.
     seconds : float
         Duration.
     curve : pandas.Series
-        The metric by round, where it was measured.
+        The metric by round, measured rounds only.
     steps : pandas.Series or None
         Local steps of all clients together up to each round; None if the run did not count them.
     """
@@ -54,13 +54,13 @@ class Run:
 
     @property
     def last_ten(self) -> float:
-        """Return the mean of the last ten measurements; that of the initial model counts if it is alone."""
+        """Return the mean of the last ten measurements; the initial model counts only if it is alone."""
         trained = self.curve[self.curve.index > 0]
         return float((trained if len(trained) else self.curve).iloc[-10:].mean())
 
     @property
     def best(self) -> float:
-        """Return the least loss or error, or the greatest value of any other metric."""
+        """Return the smallest loss or error, or the largest value of any other metric."""
         return float(self.curve.min() if falls(str(self.curve.name)) else self.curve.max())
 
 
@@ -72,7 +72,7 @@ def load_run(run_dir: Path, metric: str) -> Run:
     run_dir : pathlib.Path
         A run directory.
     metric : str
-        A column of ``metrics.csv``; of ``a|b`` the first that the run has measured.
+        A column of ``metrics.csv``; ``a|b`` is the first of these that the run has measured.
 
     Raises
     ------
@@ -104,16 +104,16 @@ def load_run(run_dir: Path, metric: str) -> Run:
 
 
 def _only_records(key: str) -> bool:
-    """Return whether a key says what a run writes and where, which is no difference between experiments."""
+    """Return whether a key only sets what a run writes and where, which makes no different experiment."""
     return key in ("tracking", "observers") or key.startswith(("run.", "checkpoint.", "analysis."))
 
 
 def default_metric(paths: Sequence[Path]) -> str:
-    """Return the metric that says most of the runs below some paths.
+    """Return the most informative metric of the runs below some paths.
 
-    Where clients have models of their own, it is the accuracy of these, with that of the global model on the
-    clients' data for runs without; with models of several sizes the mean over the sizes; otherwise
-    ``test_accuracy``, or what has been measured instead: a loss, validation data.
+    With personal models, it is their accuracy, and for runs without them that of the global model on the
+    clients' data; with models of several sizes, the mean over the sizes; otherwise ``test_accuracy``, or
+    what was measured instead: a loss, validation data.
     """
     measured = [found for path in paths for found in _measured(path)]
     for metric in _LEADING:
@@ -129,7 +129,7 @@ def default_metric(paths: Sequence[Path]) -> str:
 
 
 def _measured(path: Path) -> list[set[str]]:
-    """Return the columns that each run at or below a path has values in; a damaged file is found later."""
+    """Return the columns with values of each run at or below a path; damaged files are reported later."""
     found = []
     for folder in (path, *sorted(path.glob("*/"))):
         if (folder / "metrics.csv").is_file():
@@ -147,17 +147,17 @@ def is_accuracy(metric: str) -> bool:
 
 
 def readable(metric: str) -> str:
-    """Return a metric as a person writes it."""
+    """Return the name of a metric for readers."""
     return metric.replace("|", " or ").replace("_", " ")
 
 
 def unit(metric: str) -> str:
-    """Return what an axis says of a metric."""
+    """Return the axis label of a metric."""
     return readable(metric) + (" (%)" if is_accuracy(metric) else "")
 
 
 def data_remark(runs: Sequence[Run]) -> str:
-    """Return a sentence if runs have different data, whose numbers are not to be compared; else nothing."""
+    """Return a remark if runs have different data, and so numbers that are not comparable; otherwise ""."""
     names = list(dict.fromkeys(str(run.config.get("dataset.name", "?")) for run in runs))
     if len(names) > 1:
         return f"The runs have different data ({', '.join(names)}): their numbers do not compare."
@@ -172,7 +172,7 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
 
 
 def group_seeds(runs: Sequence[Run]) -> list[list[Run]]:
-    """Put runs whose configurations differ at most in the seed together, in the order of their first run."""
+    """Group runs whose configurations differ at most in the seed, in the order of their first run."""
     groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
         key = tuple((name, _comparable(run.config, name)) for name in sorted(run.config) if name != SEED_KEY)
@@ -187,15 +187,15 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 
 
 def mean_text(values: Sequence[float], digits: int) -> str:
-    """Return the mean, of several values with ± the sample standard deviation."""
+    """Return the mean as text, followed by ± the sample standard deviation for several values."""
     mean, deviation = mean_and_deviation(values)
     return fixed(mean, digits) + (f" ± {fixed(deviation, digits)}" if len(values) > 1 else "")
 
 
 def without_repeats(runs: Sequence[Run]) -> list[Run]:
-    """Leave out, with a line, runs that are others once more: same configuration and seed, same numbers.
+    """Leave out, with a warning, duplicate runs: same configuration and seed, same numbers.
 
-    They say nothing of the spread over seeds. Runs of one seed with other numbers, as on a GPU, remain.
+    They carry no information on the spread over seeds. Runs of one seed with other numbers, as on GPUs, stay.
     """
     kept: list[Run] = []
     for group in group_seeds(runs):

@@ -1,4 +1,4 @@
-"""Which runs a command is about: runs, sweeps, folders of them and patterns, whatever else is among them."""
+"""Select runs for a command: from runs, sweeps, folders of them and patterns, ignoring everything else."""
 
 import glob
 import warnings
@@ -15,12 +15,12 @@ _MOST_NAMED = 4
 def chosen(paths: Sequence[Path]) -> list[Path]:
     """Return the directories of finished runs, and of sweeps with some, that paths and patterns name.
 
-    What else there is, such as files, foreign folders and runs without an end, is left out with a line.
+    Everything else, such as files, other folders and unfinished runs, is left out with a warning.
 
     Raises
     ------
     UserError
-        If nothing remains; it says why of the first.
+        If nothing remains; it gives the reason for the first path.
     """
     there, foreign = _there(paths)
     found = [part for part in there if _has_end(part)]
@@ -33,12 +33,12 @@ def chosen(paths: Sequence[Path]) -> list[Path]:
 
 
 def chosen_runs(paths: Sequence[Path]) -> list[Path]:
-    """Return the finished runs that paths and patterns name, those of sweeps one by one; as `chosen`."""
+    """Return the finished runs that paths and patterns name, those of sweeps individually; like `chosen`."""
     return list(dict.fromkeys(run for path in chosen(paths) for run in _runs_of(path)))
 
 
 def begun_runs(paths: Sequence[Path]) -> list[Path]:
-    """Return all runs that paths and patterns name, also those without an end; as `chosen`."""
+    """Return all runs that paths and patterns name, finished or not; like `chosen`."""
     there, foreign = _there(paths)
     runs = [
         run
@@ -53,7 +53,7 @@ def begun_runs(paths: Sequence[Path]) -> list[Path]:
 
 
 def unfinished_of(paths: Sequence[Path]) -> list[str]:
-    """Return the names of runs without an end that paths and patterns name, those in sweeps included."""
+    """Return the names of the unfinished runs that paths and patterns name, including those in sweeps."""
     names: list[str] = []
     for part in _there(paths)[0]:
         if is_sweep(part):
@@ -64,7 +64,7 @@ def unfinished_of(paths: Sequence[Path]) -> list[str]:
 
 
 def _there(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
-    """Return runs and sweeps, and of what is neither, the reason."""
+    """Return runs and sweeps, and for other paths the reason why they are neither."""
     found: list[Path] = []
     foreign: dict[Path, str] = {}
     for path in matching(paths):
@@ -76,17 +76,17 @@ def _there(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
                 if not _is_run(part):
                     read_sweep(part)
                 found.append(part)
-            except UserError as error:  # a damaged description
+            except UserError as error:  # sweep.json is damaged
                 foreign[part] = str(error)
         if not path.is_dir():
             foreign[path] = (
-                f"{path} is a file, and no run directory"
+                f"{path} is a file, not a run directory"
                 if path.exists()
                 else f"there is no run directory {path}"
             )
         elif not inner:
             foreign[path] = (
-                f"{path} is no run directory and no sweep: it has no config.toml and no summary.json"
+                f"{path} is neither a run directory nor a sweep: it has no config.toml and no summary.json"
             )
     return list(dict.fromkeys(found)), foreign
 
@@ -102,7 +102,7 @@ def _refuse_or_warn(found: Sequence[Path], foreign: dict[Path, str]) -> None:
     for path in damaged:
         warnings.warn(f"left out: {foreign[path]}", stacklevel=3)
     if others := [path for path in foreign if path not in damaged]:
-        warnings.warn(f"no run directories, and left out: {_named(others)}", stacklevel=3)
+        warnings.warn(f"not run directories, and left out: {_named(others)}", stacklevel=3)
 
 
 def _named(paths: Sequence[Path]) -> str:
@@ -111,7 +111,7 @@ def _named(paths: Sequence[Path]) -> str:
 
 
 def matching(paths: Iterable[Path]) -> list[Path]:
-    """Return paths, and what a pattern stands for where the shell has left it as it is."""
+    """Return paths, with patterns that the shell did not expand replaced by their matches."""
     found: list[Path] = []
     for path in paths:
         if path.exists() or not glob.has_magic(str(path)):

@@ -27,7 +27,7 @@ class SweepRun:
     path : pathlib.Path
         The run directory; runs with the same configuration share one.
     published : float or None
-        The number to compare with, in the table's unit.
+        The published number, in the table's unit.
     """
 
     name: str
@@ -64,15 +64,15 @@ class Sweep:
 
     @property
     def shown_axes(self) -> list[str]:
-        """The axes that make rows and columns: all but the seed's and, among several, those of one label."""
+        """The axes for rows and columns: all but the seed's and, if there are several, those of one label."""
         names = [axis for axis in self.axes if axis != SEED_AXIS]
         several = [axis for axis in names if len(self.axes[axis]) > 1]
         return several or names
 
     def label(self, run: SweepRun) -> str:
-        """Return what a run is called among its sweep's: its labels of the shown axes, without the seed's.
+        """Return the label of a run within its sweep: its labels of the shown axes, without the seed's.
 
-        The runs of a sweep over nothing but seeds repeat each other, and have the sweep's name.
+        The runs of a sweep over seeds only are repetitions, and have the sweep's name.
         """
         labels = _SEPARATOR.join(run.labels[axis] for axis in self.shown_axes)
         return labels or (self.path.resolve().name if SEED_AXIS in self.axes else run.name)
@@ -84,7 +84,7 @@ class Sweep:
 
 
 def is_sweep(path: Path) -> bool:
-    """Return whether a folder holds runs instead of being one."""
+    """Return whether a folder is a sweep, and not a run."""
     return (
         path.is_dir()
         and not (path / "config.toml").exists()
@@ -96,8 +96,8 @@ def is_sweep(path: Path) -> bool:
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep directory.
 
-    Without ``sweep.json``, as when runs were put together by hand, the axes are inferred from the names of
-    the folders, and numbers in labels are put in order.
+    Without ``sweep.json``, as when runs were collected by hand, the axes are inferred from the folder names,
+    and labels with numbers are sorted by them.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def published_of(run: Path, metric: str) -> float | None:
-    """Return the number to compare a run of a sweep with; None if there is none, or none about the metric."""
+    """Return the published number of a run of a sweep; None if there is none for this metric."""
     folder = run.parent
     if not (folder / SWEEP_FILE).is_file():
         return None
@@ -158,6 +158,6 @@ def _run_directories(path: Path) -> list[Path]:
 
 
 def _natural(label: str) -> list[tuple[int, float, str]]:
-    """Sort key under which j4 comes before j16; labels without numbers come first."""
+    """Return a sort key that puts j4 before j16, and labels without numbers first."""
     number = re.search(r"\d+(\.\d+)?", label)
     return [(1, float(number.group()), label)] if number else [(0, 0.0, label)]

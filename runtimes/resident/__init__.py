@@ -1,14 +1,14 @@
-"""Programs of Flower that need not import torch and Flower again.
+"""Start Flower's programs without importing torch and Flower again.
 
 A SuperNode starts the program ``flwr-clientapp`` for each message, which takes seconds to import torch and
 Flower. Here a resident process imports them once and forks a process for each message. Flower finds a
-stand-in of the program first on its ``PATH``, which hands its arguments to the resident process; without one
-that answers it runs the program itself. The resident process imports nothing of the project: a message's
-process takes that from the app that the run came with, as ever, which it unpacks for the first message only.
+stand-in for the program first on its ``PATH``, which passes its arguments to the resident process, or runs
+the program itself if no resident process answers. The resident process imports nothing of the project: as
+usual, the process of a message imports it from the run's app, which is unpacked for the first message only.
 
-So it does for ``flower-superexec``, which starts the others and of which SuperLink and SuperNodes have one
-each, and for ``flwr-serverapp``, which a SuperLink starts once a run, and again if that gives no sign of life
-within 30 seconds: without end, on a machine so busy that importing takes longer.
+The same holds for ``flower-superexec``, which starts the others and of which the SuperLink and each SuperNode
+have one, and for ``flwr-serverapp``, which a SuperLink starts once per run, and again if it shows no sign of
+life within 30 seconds: endlessly, on a machine so busy that the imports take longer.
 """
 
 import contextlib
@@ -28,19 +28,19 @@ _HERE = Path(__file__).parent
 def resident_programs(
     environment: Mapping[str, str], folder: Path, programs: Sequence[str] = (CLIENTAPP, EXECUTOR)
 ) -> Iterator[dict[str, str]]:
-    """Keep a resident process; yield the environment of those who start the programs that it stands for.
+    """Keep a resident process; yield the environment for processes that start the programs it replaces.
 
     Parameters
     ----------
     environment : Mapping[str, str]
-        That of the programs without it.
+        The environment without the stand-ins.
     folder : Path
-        Where the stand-ins and the socket are; nobody else may be able to write there.
+        The folder of the stand-ins and the socket; must not be writable by other users.
     programs : Sequence[str], optional
-        Which it stands for.
+        The programs to replace.
     """
     found = {name: shutil.which(name, path=environment["PATH"]) for name in programs}
-    if sys.platform != "linux" or None in found.values():  # elsewhere torch and forks do not go together
+    if sys.platform != "linux" or None in found.values():  # elsewhere torch is not safe to fork
         yield dict(environment)
         return
     socket, stand_ins = folder / "resident", folder / "programs"

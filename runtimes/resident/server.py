@@ -23,12 +23,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-# What the apps of any run import that is not the project's; a missing one is as loud as ever, later.
+# Third-party imports of the apps of any run; a missing one fails later, as without this process.
 PRELOADED = ("torch", "numpy", "numpy.random", "pydantic", "safetensors.torch", "PIL.Image")
 
 
 class Program(NamedTuple):
-    """A program of Flower: the function that it calls, where that is, and what else it imports."""
+    """A program of Flower: its entry function and module, and further imports."""
 
     module: str
     function: str
@@ -59,8 +59,8 @@ def main(place: str, *programs: str) -> int:
         for module in (*(name for each in chosen for name in (each.module, *each.further)), *PRELOADED):
             with contextlib.suppress(ImportError):
                 importlib.import_module(module)
-        gc.freeze()  # collections in the processes would copy what they share
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes
+        gc.freeze()  # garbage collection in the children would copy the shared pages
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for
         while True:
             ready, _, _ = select.select([listener, sys.stdin], [], [])
             if sys.stdin in ready:
@@ -81,7 +81,7 @@ def _guarded(connection: socket.socket) -> int:
 
 
 def _leave(code: int) -> NoReturn:
-    """End this process; taking all that it imported to pieces would cost more than its job, 1.4 s."""
+    """End this process without the interpreter's teardown, which takes longer than a job (1.4 s)."""
     threads: Any = threading
     with contextlib.suppress(Exception):
         threads._shutdown()
@@ -92,7 +92,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _answer(connection: socket.socket) -> int:
-    """Become the process that was asked for."""
+    """Become the requested process."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     header, files, _, _ = socket.recv_fds(connection, LENGTH_BYTES, 3)
     request = json.loads(_received(connection, int.from_bytes(header, "big")))
@@ -103,13 +103,13 @@ def _answer(connection: socket.socket) -> int:
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     sys.argv = request["arguments"]
-    random.seed()  # all would draw the same numbers otherwise
+    random.seed()  # otherwise all children would draw the same numbers
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
     connection.sendall(os.getpid().to_bytes(PID_BYTES, "big"))
     program = os.path.basename(sys.argv[0])
     with contextlib.suppress(OSError), open("/proc/self/comm", "w") as name:
-        name.write(program)  # for whoever lists processes
+        name.write(program)  # the name shown by ps
     ended = threading.Event()
     threading.Thread(target=_end_with_stand_in, args=(connection, ended), daemon=True).start()
     code = _run(program)
@@ -122,7 +122,7 @@ def _answer(connection: socket.socket) -> int:
 def _end_with_stand_in(connection: socket.socket, ended: threading.Event) -> None:
     """Kill this process when its stand-in is killed, as the program itself would have been."""
     with contextlib.suppress(OSError):
-        connection.recv(1)  # it sends nothing
+        connection.recv(1)  # returns only when the connection closes
     if not ended.is_set():
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -137,14 +137,14 @@ def _run(program: str) -> int:
             return end.code or 0
         print(end.code, file=sys.stderr)
         return 1
-    except Exception:  # as Python ends a program, whose stand-in is to end likewise
+    except Exception:  # like an uncaught exception, so that the stand-in ends likewise
         traceback.print_exc()
         return 1
     return 0
 
 
 def _mend(clientapp: Any) -> None:
-    """Replace what Flower's ClientApp program does in a way that costs too much or loses replies."""
+    """Patch the parts of Flower's ClientApp program that are too slow or lose replies."""
     clientapp.install_from_fab = functools.partial(unpacked, clientapp.install_from_fab)
     clientapp.make_push_object_fn_protobuf = functools.partial(
         tolerant, clientapp.make_push_object_fn_protobuf
@@ -152,10 +152,10 @@ def _mend(clientapp: Any) -> None:
 
 
 def unpacked(unpack: Callable[..., Path], app: bytes, **options: bool) -> Path:
-    """Return the folder of an app; unpack it only if that is not there.
+    """Return the folder of an app; unpack it only if the folder is missing.
 
-    Flower unpacks it for each message, into a folder that it deletes if the app has one already. Nor may a
-    node take the folder of an app while another node of the machine fills it.
+    Flower unpacks it for each message, and deletes an existing folder of the app first. A node must also not
+    use the folder of an app while another node on the machine fills it.
     """
     from flwr.common.config import get_metadata_from_config, get_project_dir
 
@@ -169,10 +169,10 @@ def unpacked(unpack: Callable[..., Path], app: bytes, **options: bool) -> Path:
 
 
 def tolerant(make: Callable[..., Push], *arguments: Any, **options: Any) -> Push:
-    """Return what sends a part of a reply to the SuperNode, and goes on where that refuses it.
+    """Return a function that sends a part of a reply to the SuperNode and tolerates its refusal.
 
-    Flower sends a part again if the connection failed, and a SuperNode refuses what arrived the first time. A
-    process that ended then would leave it waiting for the other parts for ever.
+    Flower resends a part if the connection failed, and a SuperNode refuses a part that has already arrived.
+    If the process ended then, the SuperNode would wait for the other parts forever.
     """
     from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 

@@ -1,8 +1,8 @@
-"""What Flower starts as ``flwr-clientapp``, for one: ``stand_in.py SOCKET PROGRAM ARGUMENTS...``.
+"""Stand-in for Flower's programs, such as ``flwr-clientapp``: ``stand_in.py SOCKET PROGRAM ARGUMENTS...``.
 
-It ends when and as the process does that the resident one forked for it, and passes its signals on to that,
-which does not outlive it. It imports next to nothing. Where nobody answers at the socket it becomes the
-program itself.
+It ends together with the process that the resident one forked for it, with the same exit status; it forwards
+its signals to that process, which does not outlive it. It imports next to nothing. If nothing answers at the
+socket, it becomes the program itself.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def main(place: str, program: str, *arguments: str) -> int:
             pid = int.from_bytes(connection.recv(_PID_BYTES), "big")
         except OSError:
             pid = 0
-        if pid == 0:  # nothing has been started
+        if pid == 0:  # no process was started
             os.execv(program, [program, *arguments])
 
         def pass_on(number: int, _frame: object) -> None:

@@ -1,4 +1,4 @@
-"""A search from its command line to its winner's runs; several processes may share it."""
+"""A search from its command line to the runs of its winner; several processes may share it."""
 
 import argparse
 import fcntl
@@ -46,7 +46,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def launch_search(experiment: Experiment, options: argparse.Namespace, text: str) -> int:
-    """Run a search, or list it; return the exit code. `text` is that of the experiment file."""
+    """Run a search, or list it; return the exit code. `text` is the content of the experiment file."""
     for option in ("comparators", "comparator", "only"):
         if getattr(options, option):
             raise UserError(f"--{option} is not for a search: leave it out, and give it with {BEST_FILE}")
@@ -80,7 +80,7 @@ def _trials(plan: Plan, directory: Path) -> list[Trial]:
 
 
 def _check_stored(plan: Plan, directory: Path) -> None:
-    """Refuse a directory that holds another search; more trials may be asked for."""
+    """Refuse a directory with another search; only the number of trials may have grown."""
     path = directory / SEARCH_FILE
     if not path.is_file():
         return
@@ -98,7 +98,7 @@ def _check_stored(plan: Plan, directory: Path) -> None:
 
 
 def _difference(old: Any, new: Any) -> tuple[str, str]:
-    """Return in what two values differ: of tables, the first key."""
+    """Return the difference of two values; for tables, that of the first differing key."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         key = next(key for key in [*new, *old] if old.get(key) != new.get(key))
         return f"{key} = {old.get(key)!r}", f"{key} = {new.get(key)!r}"
@@ -130,18 +130,18 @@ def _shown(values: Mapping[str, Any]) -> str:
 
 
 class SearchProcess:
-    """One of the processes of a search: computes trials until none is left.
+    """One of the processes of a search: runs trials until none is left.
 
     Parameters
     ----------
     plan : Plan
         Its configurations.
     sampling : Sampling
-        What proposes values.
+        Proposes the values.
     known : list
-        The values of all trials, where they are known before.
+        The values of all trials, if they are fixed in advance.
     directory : Path
-        That of the search.
+        The directory of the search.
     options : argparse.Namespace
         The command line.
     console : Console
@@ -162,7 +162,7 @@ class SearchProcess:
         self._count = len(known) or sampling.count
 
     def run(self, text: str) -> None:
-        """Compute trials; `text` is that of the experiment file."""
+        """Run trials; `text` is the content of the experiment file."""
         self._workers = Workers(self._directory)
         try:
             with self._workers.deciding():
@@ -188,13 +188,13 @@ class SearchProcess:
         write_request(self._directory, text, self._options.arguments)
         if self._options.resume and not is_shared:
             for trial in begun:
-                if trial.state == "failed":  # by something else than its values, perhaps
+                if trial.state == "failed":  # perhaps for a reason other than its values
                     write_trial(self._directory, replace(trial, state="open", remark=""))
         if is_shared:
             self._say("another process works at this search: they share its trials")
 
     def _step(self, request: StopRequest) -> bool:
-        """Compute one trial, or wait for the others; return False when all are done."""
+        """Run one trial, or wait for the other processes; return False when all are done."""
         with self._workers.deciding():
             trial, is_left = self._take()
         if trial is not None:
@@ -207,7 +207,7 @@ class SearchProcess:
         return trial is not None or is_left
 
     def _take(self) -> tuple[Trial | None, bool]:
-        """Return a trial that is now this process's, and whether others are left."""
+        """Claim a trial for this process; return it, and whether others are left."""
         begun = _trials(self._plan, self._directory)
         unended = [trial for trial in begun if trial.state == "open"]
         for trial in unended:
@@ -260,7 +260,7 @@ class SearchProcess:
 
 
 def _report(plan: Plan, directory: Path, console: Console) -> Path:
-    """Name the winner, write it down, and draw the trials.
+    """Select the winner, write its file, and draw the trials.
 
     Raises
     ------

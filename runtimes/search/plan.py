@@ -1,4 +1,4 @@
-"""The configurations of a search: of each trial, and of what wins."""
+"""The configurations of a search: those of the trials, and that of the winner."""
 
 import argparse
 from collections.abc import Mapping
@@ -28,17 +28,17 @@ class Plan:
     experiment : Experiment
         The file.
     options : argparse.Namespace
-        The command line; its ``--set`` goes for trials and winner.
+        The command line; its ``--set`` applies to the trials and the winner.
 
     Attributes
     ----------
     search : Search
-        The file's, with the kinds of numbers that the configuration has.
+        The file's search, with numbers of the types of the configuration.
 
     Raises
     ------
     UserError
-        One line: ``--set`` of what is searched, or values that are not valid.
+        If ``--set`` overrides a searched key, or a value is invalid.
     """
 
     def __init__(self, experiment: Experiment, options: argparse.Namespace) -> None:
@@ -72,7 +72,7 @@ class Plan:
         )
 
     def _check_extremes(self) -> None:
-        """Refuse ends of ranges and choices that are not valid, and keys that no trial has a use for."""
+        """Refuse invalid range limits and choices, and keys that apply to no trial."""
         for key, space in self.search.keys.items():
             for value in space.extremes:
                 unused: dict[str, InapplicableKeyError] = {}
@@ -82,7 +82,7 @@ class Plan:
                     raise UserError(f"search.keys: {unused[key]}")
 
     def _is_whole(self, key: str) -> bool:
-        """Return whether a range of whole numbers is meant as one: the key takes no others."""
+        """Return whether a range is over integers, because the key takes nothing else."""
         space = self.search.keys[key]
         if not isinstance(space, Range) or not space.is_whole:
             return False
@@ -103,8 +103,8 @@ class Plan:
     ) -> tuple[dict[str, Value], Config]:
         """Return the values that a trial uses, and its configuration.
 
-        A key that another searched key makes useless, such as the parameter of another method, is left out
-        and noted in `unused`.
+        A key that does not apply because of another searched key, such as the parameter of another method, is
+        left out and noted in `unused`.
         """
         kept = dict(values)
         while True:
@@ -134,11 +134,11 @@ class Plan:
             overrides |= scale_rounds(merge(overrides), options.rounds_scale)
         overrides |= settle_budget(self._assignments)
         folders = all_folders(",".join(options.plugins) or overrides.get("plugins", ""))
-        off = {key for key in BUDGETS if overrides.get(key) == 0}  # by the other one, which is there
+        off = {key for key in BUDGETS if overrides.get(key) == 0}  # switched off because the other is set
         kept = {key: value for key, value in overrides.items() if key not in off}
         return kept | ({"plugins": folders} if folders else {})
 
     def check_winner(self, values: Mapping[str, Value]) -> None:
-        """Refuse a file whose winner could not run, before anything runs."""
+        """Refuse a file whose winner could not run, before any trial starts."""
         bare = argparse.Namespace(**{**vars(self._options), "set": [], "rounds_scale": None, "resume": False})
         complete(configure(bare, self.winner(values), {}, "winner"))

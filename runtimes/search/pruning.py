@@ -1,4 +1,4 @@
-"""Ends a trial whose curve is worse than those of the others, as Optuna's pruner says."""
+"""Prunes a trial whose curve is worse than those of the others, by Optuna's pruner."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from server.parts import Parts
 
 @dataclass
 class _Here:
-    """The trial that this process computes."""
+    """The trial that this process runs."""
 
     search: Search
     directory: Path
@@ -29,7 +29,7 @@ _here: list[_Here] = []
 
 @contextmanager
 def pruning(search: Search, directory: Path, number: int) -> Iterator[None]:
-    """Let `Pruning` know, in the block, which trial of which search runs here."""
+    """Within the block, set the trial and the search that `Pruning` is about."""
     _here.append(_Here(search, directory, number))
     try:
         yield
@@ -38,14 +38,14 @@ def pruning(search: Search, directory: Path, number: int) -> Iterator[None]:
 
 
 class Pruning(Observer):
-    """Stops the run; outside of a search it does nothing."""
+    """Stops a run that should be pruned; outside a search it does nothing."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
-        self.curve: dict[str, float] = {}  # round, as text, which a checkpoint keeps → objective
+        self.curve: dict[str, float] = {}  # round, as text for the checkpoint → objective
 
     def stop_reason(self, current: Round) -> str:
-        """Return why the trial ends, if it does; the last round never is one to prune."""
+        """Return why the trial is pruned, or an empty text; the last round is never pruned."""
         value = current.row.get(_here[-1].search.objective) if _here else None
         if value is None:
             return ""
@@ -80,7 +80,7 @@ class Pruning(Observer):
 
 
 def _curve(trial: Trial, objective: str) -> dict[int, float]:
-    """Return round → objective of another trial, after its initial model."""
+    """Return round → objective of another trial, without its initial model."""
     with (trial.path / "metrics.csv").open(encoding="utf-8") as file:
         rows = [(int(row["round"]), row.get(objective)) for row in csv.DictReader(file)]
     return {server_round: float(value) for server_round, value in rows if value and server_round}

@@ -20,14 +20,14 @@ class Sampling:
     search : Search
         The search.
     meaning : callable
-        Returns what the values of a trial come to.
+        Returns the effective values of a trial.
 
     Attributes
     ----------
     count : int
-        How many trials there are.
+        The number of trials.
     known : list of Values
-        The values of all of them, where they do not depend on results.
+        The values of all trials, if they do not depend on results.
 
     Raises
     ------
@@ -47,7 +47,7 @@ class Sampling:
         self.count = search.trials if self._is_optuna else len(self.known)
 
     def propose(self, number: int, before: Sequence[Trial]) -> Values:
-        """Return the values of a trial, given those that have begun."""
+        """Return the values of a trial, given the trials that have started."""
         return self._ask_optuna(number, before) if self._is_optuna else self.known[number]
 
     def _ask_optuna(self, number: int, before: Sequence[Trial]) -> Values:
@@ -89,18 +89,18 @@ def study_of(
     seed: int = 0,
     curves: Mapping[int, Mapping[int, float]] | None = None,
 ) -> Any:
-    """Return a study of Optuna's that knows trials; it is in memory, since the trials are on disk.
+    """Return an in-memory Optuna study with these trials, which are themselves stored on disk.
 
     Parameters
     ----------
     search : Search
         The search.
     trials : sequence of Trial
-        Those to know; failed ones count as such, open ones as running.
+        The trials; failed ones count as failed, open ones as running.
     spaces : mapping
         Their distributions.
     seed : int
-        Of the sampler.
+        Seed of the sampler.
     curves : mapping, optional
         Number of a trial → round → objective.
     """
@@ -110,7 +110,7 @@ def study_of(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     states = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "open": TrialState.RUNNING}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # parts of Optuna that may change
+        warnings.simplefilter("ignore")  # Optuna's warnings about experimental features
         samplers = {
             "tpe": lambda: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
             "gp": lambda: optuna.samplers.GPSampler(seed=seed),

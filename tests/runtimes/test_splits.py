@@ -66,7 +66,7 @@ def test_the_table_is_what_a_run_records() -> None:
         (["--set", "partition.name=nodes"], "error: partition.name: there is no 'nodes'"),
         (["--seeds", "a"], "--seeds takes integers"),
         (["--out", "x.jpeg"], "must end with"),
-        ([".", "--set", "seed=1"], "which has been made"),
+        ([".", "--set", "seed=1"], "are for experiment files"),
     ],
 )
 def test_wrong_input_is_one_line(

@@ -515,5 +515,5 @@ class TestKeysOfAllRuns:
 
 def test_resume_where_there_is_no_sweep_starts_it(sweep: Sweeper, tmp_path: Path, capsys: Output) -> None:
     assert sweep("--resume", "--only", "fedavg,iid") == 0
-    assert "there is no sweep to resume in" in capsys.readouterr().out
+    assert "no sweep to resume in" in capsys.readouterr().out
     assert (tmp_path / "sweep" / "fedavg,iid" / "summary.json").exists()

@@ -206,7 +206,7 @@ class TestWhatWasCommitted:
         monkeypatch.setattr(RoundLoop, "_train", stop)
 
     def test_of_a_directory_that_was_moved(self, tmp_path: Path) -> None:
-        assert "is not there any more: --resume continues" in how_to_resume(tmp_path / "gone")
+        assert "is not there any more; if it was moved" in how_to_resume(tmp_path / "gone")
 
     @pytest.mark.parametrize(
         ("at_round", "message"), [(3, "what was committed is kept: resume"), (1, "nothing was committed yet")]

@@ -76,4 +76,4 @@ def test_what_cannot_be_compared(make_run, tmp_path, capsys):
     path.write_text(path.read_text().replace("stages", "layers"))
     (other / "similarity" / "round-000001.csv").unlink()
     assert main([str(write_similarities(make_run("third"))), str(other)]) == 2
-    assert "has other layers than" in capsys.readouterr().err
+    assert "have different layers" in capsys.readouterr().err

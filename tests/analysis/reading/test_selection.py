@@ -29,7 +29,7 @@ def test_folder_and_pattern_stand_for_the_finished_runs(folder):
     expected = [folder / "a", folder / "b"]
     with pytest.warns(UserWarning, match=r"not finished, and left out: .*half"):
         assert chosen([folder / "*"]) == expected
-    with pytest.warns(UserWarning, match=r"no run directories, and left out: .*notes\.txt"):
+    with pytest.warns(UserWarning, match=r"not run directories, and left out: .*notes\.txt"):
         assert chosen_runs([folder / "a", folder / "b", folder / "notes.txt"]) == expected
     assert unfinished_of([folder / "*"]) == ["half"]
     with pytest.warns(UserWarning, match="foreign"):
