@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-# Before Flower is imported: a local run sends no telemetry and checks for no update.
+# Before Flower is imported, so that a local run sends no telemetry and does not check for updates.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
@@ -53,7 +53,7 @@ def read_experiment(options: argparse.Namespace) -> Experiment:
 
 
 def experiment_text(options: argparse.Namespace) -> str:
-    """Return the text of the experiment file of the command line; none, nothing."""
+    """Return the text of the command line's experiment file; empty without one."""
     return read_text(options.experiment) if options.experiment else ""
 
 
@@ -85,7 +85,7 @@ def launch(options: argparse.Namespace) -> int:
     ):
         run(config, str(path))
 
-    from analysis.report import print_summary  # after the run, which need not wait for pandas
+    from analysis.report import print_summary  # imported after the run, which need not wait for pandas
 
     print_summary(path, make_console())
     return 0

@@ -14,13 +14,13 @@ from flwr.serverapp import Grid
 from common.flower import SERVER_NODE_ID, Run, assume_task_identity, set_message_id
 from common.records import metrics_record
 
-LEAST, REPEATS = 8, 2  # clients of a measurement of one by one, and how often each is made
-LARGE = 16  # from this size on, sizes are tried as long as they are faster than all before
+LEAST, REPEATS = 8, 2  # clients in a measurement without stacks, and repetitions of each measurement
+LARGE = 16  # from this size on, larger sizes are tried only while they are the fastest so far
 _FIRST_NODE_ID = SERVER_NODE_ID + 1
 
 
 class LocalGrid(Grid):
-    """A Grid without a SuperLink; node ids are partition ids, shifted past the server's own.
+    """A Grid without a SuperLink; node ids are partition ids, shifted past the server's own id.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ class LocalGrid(Grid):
     Attributes
     ----------
     stack : int
-        How many clients train at once in one process.
+        Number of clients that train together in one process.
     say : callable
-        Shows a line to whoever runs the experiment.
+        Prints a line for the user.
     is_reliable : bool
-        Whether no reply is lost on its way.
+        Whether replies are never lost.
     """
 
     is_reliable = True
@@ -67,7 +67,7 @@ class LocalGrid(Grid):
 
     @abstractmethod
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
-        """Carry messages to their clients and yield the replies as they come."""
+        """Deliver messages to their clients and yield the replies as they arrive."""
 
     @staticmethod
     def client_id(node_id: int) -> int:
@@ -80,7 +80,7 @@ class LocalGrid(Grid):
         return self._nodes
 
     def measure_stacks(self, messages: Sequence[Message], sizes: Sequence[int]) -> Mapping[int, float]:
-        """Train clients on these messages, keep nothing, and return local steps per second by size."""
+        """Train clients on these messages without effect; return local steps per second by stack size."""
         rates: dict[int, float] = {}
         kept = self.stack
         try:
@@ -95,7 +95,7 @@ class LocalGrid(Grid):
         return rates
 
     def _steps_per_second(self, messages: Sequence[Message]) -> float:
-        """Train clients with copies of what they keep; return their local steps per second."""
+        """Train clients on copies of their states; return their local steps per second."""
         with self._keeping_nothing(messages):
             started, steps = self._clock(), 0.0
             for reply in self.exchange([self._stamp(message) for message in messages]):
@@ -106,15 +106,15 @@ class LocalGrid(Grid):
 
     @property
     def _num_workers(self) -> int:
-        """How many jobs are done at once."""
+        """Number of jobs done at a time."""
         return 1
 
     def _clock(self) -> float:
-        """Return seconds by which work is measured."""
+        """Return the time in seconds by which work is measured."""
         return time.perf_counter()
 
     def _keeping_nothing(self, messages: Sequence[Message]) -> AbstractContextManager[None]:
-        """Return a context after which the clients of these messages have what they kept before."""
+        """Return a context that restores the states of the clients of these messages."""
         raise NotImplementedError
 
     def get_node_ids(self) -> Iterable[int]:
@@ -132,7 +132,7 @@ class LocalGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Wait for the next reply to one of the messages; empty if there is none left.
 
-        A caller with many of them gives a mapping or its keys, in which an id is found at once.
+        With many ids, pass a mapping or its keys, for fast look-up.
         """
         for message_id in message_ids:
             if message_id in self._arrived:
@@ -148,7 +148,7 @@ class LocalGrid(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Carry the messages and return their replies, each when it is asked for."""
+        """Deliver the messages and return their replies, each when it is requested."""
         outstanding = OrderedDict.fromkeys(self.push_messages(messages))
         while outstanding and (replies := list(self.pull_messages(outstanding.keys()))):
             for reply in replies:

@@ -1,8 +1,8 @@
-"""Start a SuperNode with its credentials, after a check that the SuperLink is the right one and takes it.
+"""Check that the SuperLink is the right one and accepts this node, and start a SuperNode.
 
 ``python -m runtimes.node nodes/a --superlink server.example:9092 --partition-id 0 --num-partitions 2``; the
-folder is what ``python -m runtimes.credentials`` made for this node. A node that is refused ends with one
-line and exit code 2.
+folder was created by ``python -m runtimes.credentials`` for this node. A refused node ends with one line and
+exit code 2.
 """
 
 import argparse
@@ -28,14 +28,14 @@ from runtimes.resident import resident_programs
 
 _POLL_SECONDS = 2.0
 _ANSWER_SECONDS = 10.0
-# A node that was killed is listed as online until it has missed its heartbeats.
+# A killed node is listed as online until it has missed its heartbeats.
 _LISTED_SECONDS = 90.0
 _HELD_LINES = 400
 _STILL_LISTED = "[code: 2004]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code."""
+    """Run the command and return the exit code."""
     return guarded(lambda: _run(_parser().parse_args(arguments)))
 
 
@@ -61,18 +61,18 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def check_admission(address: str, folder: Path, patience: float = float("inf")) -> Callable[[], bool]:
-    """Wait until a SuperLink answers, and see that it is the right one and knows this node's key.
+    """Wait until a SuperLink answers, and check that it is the right one and knows this node's key.
 
     Returns
     -------
     callable
-        Asks again whether it knows the key.
+        Returns whether the SuperLink still knows the key.
 
     Raises
     ------
     UserError
-        If the credentials cannot be used, its certificate is not one for this address, of this authority and
-        of today, or it does not know the key; or if nothing answers within `patience` seconds.
+        If the credentials cannot be used; if the certificate is not for this address, of this authority and
+        valid today; if the SuperLink does not know the key; or if nothing answers within `patience` seconds.
     """
     from common.flower_admission import is_registered
 
@@ -138,12 +138,12 @@ def _split(address: str) -> tuple[str, int]:
 
 
 def run_node(command: Sequence[str], is_known: Callable[[], bool], address: str) -> int:
-    """Run a SuperNode until it ends; again, where the SuperLink still lists an earlier one with its key.
+    """Run a SuperNode until it ends; retry while the SuperLink still lists an earlier one with its key.
 
     Raises
     ------
     UserError
-        If it ended because its key was revoked, or another node uses the key.
+        If it ended because its key was revoked, or because another node uses the key.
     """
     with (
         tempfile.TemporaryDirectory(prefix="flower-node-") as folder,
@@ -171,7 +171,7 @@ def _run_until_asked(
 
 
 def _see_whether_revoked(is_known: Callable[[], bool], address: str) -> None:
-    """Ask why a SuperNode has ended by itself: it does not always say so."""
+    """Raise if a SuperNode ended because its key was revoked, which it does not always report."""
     try:
         known = is_known()
     except ConnectionError:
@@ -186,7 +186,7 @@ def _run_once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[i
     Returns
     -------
     tuple of int, bool and str
-        Its exit code, whether a signal asked it to end, and what it wrote once something had failed.
+        Its exit code, whether a signal asked it to end, and its output from the first failure on.
     """
     with subprocess.Popen(
         command,
@@ -211,7 +211,7 @@ def _run_once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[i
             held: deque[str] = deque(maxlen=_HELD_LINES)
             reader = threading.Thread(target=_pass_on, args=(process.stdout, held), daemon=True)
             reader.start()
-            # Waited for at once: its executor, which writes to the same pipe, ends when this process is gone.
+            # Wait at once: its executor, which writes to the same pipe, ends when this process is gone.
             code = process.wait()
             reader.join(_ANSWER_SECONDS)
             return code, bool(asked), "".join(held)
@@ -221,7 +221,7 @@ def _run_once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[i
 
 
 def _pass_on(output: Iterable[str], held: deque[str]) -> None:
-    """Copy lines until one says that something failed; put those from there on into `held`."""
+    """Print lines until one reports a failure; put that and the following ones into `held`."""
     for line in output:
         if held or "Exit Code:" in line or line.startswith("Traceback"):
             held.append(line)
@@ -236,9 +236,9 @@ def _parser() -> argparse.ArgumentParser:
     add("folder", type=Path, metavar="DIR", help="the node's folder: ca.pem and key")
     text = "the SuperLink's Fleet API, by a name that its certificate has"
     add("--superlink", required=True, metavar="HOST:PORT", help=text)
-    add("--partition-id", type=int, required=True, metavar="I", help="which client this node is, from 0")
-    add("--num-partitions", type=int, required=True, metavar="N", help="how many clients there are")
-    add("--data-root", type=Path, metavar="DIR", help="where this machine has the data")
+    add("--partition-id", type=int, required=True, metavar="I", help="id of this node's client, from 0")
+    add("--num-partitions", type=int, required=True, metavar="N", help="number of clients")
+    add("--data-root", type=Path, metavar="DIR", help="folder of the data on this machine")
     text = "port of the SuperNode's own API on 127.0.0.1 (default: 9094); another for each node of a machine"
     add("--port", type=int, default=9094, help=text)
     return parser

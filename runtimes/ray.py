@@ -1,13 +1,13 @@
 """A Grid over long-lived Ray actors, each of which takes a fraction of the CPUs and GPUs.
 
-A round's records go into Ray's object store once, whatever the cohort. A client's state stays there as
-well and moves only if another actor trains that client next. Actors run large clients first.
+A round's records go into Ray's object store once, whatever the size of the cohort. Client states stay there
+too, and move only if another actor trains the client next. Actors run large clients first.
 
 An actor that dies is replaced, and its job runs again on another one: what a job computes depends on the
-seed, never on the actor. A job on which several actors died has failed.
+seed, never on the actor. A job on which several actors have died counts as failed.
 
-With ``resources.gpus-per-client = "auto"`` each GPU has one actor until the first job of training has been
-measured, which is one of the largest.
+With ``resources.gpus-per-client = "auto"`` each GPU has one actor until the first training job, one of the
+largest, has been measured.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ from runtimes.ray_cluster import with_absolute_paths
 from runtimes.ray_worker import RayWorker
 
 REACH_SECONDS = 10
-MOST_DEATHS = 3  # of actors on one job, which may be what kills them
+MOST_DEATHS = 3  # of actors on one job, which may itself be the cause
 _PING_SECONDS = 2.0
 _DEATHS = (
     ray.exceptions.RayActorError,
@@ -52,7 +52,7 @@ _DEATHS = (
     ray.exceptions.OutOfMemoryError,
     ray.exceptions.NodeDiedError,
 )
-# What a cluster's machines need not be sent.
+# Files that are not sent to a cluster's machines.
 _NOT_SHIPPED = [".git", ".venv", ".venv-ci", "data", "runs", "tests", "docs", "benchmarks"]
 
 
@@ -79,8 +79,8 @@ class RayGrid(LocalGrid):
     Parameters
     ----------
     config : Config
-        ``resources.*`` says what an actor takes, ``runtime.workers`` how many there are (0: as many as
-        fit), ``ray.address`` which cluster; empty starts Ray on this machine.
+        ``resources.*`` sets the resources of an actor, ``runtime.workers`` the number of actors (0: as many
+        as fit), ``ray.address`` the cluster; empty starts Ray on this machine.
     actors : list, optional
         Actors of ``make_actors`` that outlive this Grid; by default it makes its own and stops them.
     """
@@ -99,9 +99,9 @@ class RayGrid(LocalGrid):
         self._sizes: dict[int, float] = {}
 
     def exchange(self, messages: list[Message]) -> Iterator[Message]:
-        """Spread the messages over the actors and yield the replies as they come.
+        """Distribute the messages over the actors and yield the replies as they arrive.
 
-        Which messages make a stack depends on their order alone: the bits do not depend on the actors.
+        The grouping of messages into stacks depends on their order only: the bits do not depend on actors.
         """
         jobs = [_Job(some) for some in stacks(messages, self.stack)]
         contents: dict[int, Any] = {}
@@ -139,7 +139,7 @@ class RayGrid(LocalGrid):
                 idle.append(actor)
                 yield from self._receive(result, states, job)
                 continue
-            # A new actor takes a while to start: those that are there come first.
+            # A new actor takes a while to start: running ones come first.
             idle = [self._replace(actor), *self._living(idle)]
             deaths[job.nodes[0]] += 1
             if deaths[job.nodes[0]] < MOST_DEATHS:
@@ -166,9 +166,9 @@ class RayGrid(LocalGrid):
             (self._states, self._sizes), self._is_measuring = kept, is_measuring
 
     def measure(self, candidate: Candidate, num_batches: int) -> list[Measures | None]:
-        """Spread the test batches over the actors, which idle then; on GPUs if each has one of its own.
+        """Distribute the test batches over the idle actors; on GPUs only if each has its own.
 
-        A share that fails is None: the caller measures all of them, and sees the error.
+        A share that fails is None: the caller then measures all of them itself, and meets the error.
         """
         count = min(num_batches, len(self._actors))
         on_gpu = resolve_device(self._config.device).type != "cpu"
@@ -194,13 +194,13 @@ class RayGrid(LocalGrid):
 
     def _replace(self, dead: Any) -> Any:
         """Return a new actor instead of a dead one."""
-        ray.kill(dead)  # one that is only out of reach would keep its resources
+        ray.kill(dead)  # an actor that is only unreachable would keep its resources
         new = make_actor(self._config)
         self._actors[self._actors.index(dead)] = new
         return new
 
     def _living(self, idle: list[Any]) -> list[Any]:
-        """Return idle actors that answer or still start, and new ones instead of those that are dead."""
+        """Return the idle actors that answer or are still starting, with dead ones replaced."""
         pings = {actor.ping.remote(): actor for actor in idle}
         ready, _ = ray.wait(list(pings), num_returns=len(pings), timeout=_PING_SECONDS) if pings else ([], [])
         dead = [pings[ping] for ping in ready if isinstance(_result(ping), _DEATHS)]
@@ -221,7 +221,7 @@ class RayGrid(LocalGrid):
         return make_actors(self._config, count)
 
     def _settle_gpus(self) -> None:
-        """Start as many actors as the measured job admits, instead of one on each GPU."""
+        """Start as many actors as the measured job permits, instead of one on each GPU."""
         peak, total = self._peak()
         machines, resources, runtime = _machines(), self._config.resources, self._config.runtime
         most, _ = workers_that_fit(machines, resources.cpus_per_client, 0.0)
@@ -236,7 +236,7 @@ class RayGrid(LocalGrid):
         self._actors[:] = make_actors(self._config, min(most, fitting))
 
     def _peak(self) -> tuple[int, int]:
-        """Return the bytes that the measured job took of its GPU, and how many that has."""
+        """Return the GPU memory that the measured job used, and the GPU's total, in bytes."""
         found: tuple[int, int] | None = ray.get(self._actors[0].peak.remote())
         if found is None:
             raise UserError(
@@ -251,7 +251,7 @@ class RayGrid(LocalGrid):
     def _report(self, job: _Job, death: Exception) -> None:
         client_ids = ", ".join(str(self.client_id(node_id)) for node_id in job.nodes)
         reason = str(death).strip().splitlines()[0]
-        _show(f"a Ray worker died at a job of client {client_ids}, which another one repeats ({reason})")
+        _show(f"a Ray worker died at a job of client {client_ids}; another one repeats it ({reason})")
 
     def _submit(self, actor: Any, job: _Job, contents: list[Any]) -> list[Any]:
         states = [self._states.get(node_id) for node_id in job.nodes]
@@ -285,14 +285,14 @@ def _show(text: str) -> None:
 
 
 def make_actors(config: Config, count: int = 0) -> list[Any]:
-    """Start as many actors as ``runtime.workers`` or the resources say; they serve any run on this Ray.
+    """Start as many actors as ``runtime.workers`` or the resources allow; they serve any run on this Ray.
 
     Parameters
     ----------
     config : Config
-        With ``resources.gpus-per-client = "auto"`` each takes a whole GPU.
+        With ``resources.gpus-per-client = "auto"`` each actor takes a whole GPU.
     count : int
-        As many as this instead of ``runtime.workers``.
+        Number of actors instead of ``runtime.workers``.
 
     Raises
     ------
@@ -321,25 +321,25 @@ def make_actors(config: Config, count: int = 0) -> list[Any]:
 
 
 def make_actor(config: Config) -> Any:
-    """Start one actor. Ray is not to restart it: jobs would wait for that, and fail in a row."""
+    """Start one actor, which Ray must not restart: jobs would wait for that, and fail one after the other."""
     cpus, gpus = config.resources.cpus_per_client, _gpus_of(config)
     return ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(RayWorker).remote(gpus)
 
 
 def _gpus_of(config: Config) -> float:
-    """Return what an actor takes: a whole GPU as long as its part is not known."""
+    """Return the GPUs of an actor: a whole one until its share is known."""
     gpus = config.resources.gpus_per_client
     return 1.0 if gpus == "auto" else gpus
 
 
 def _machines() -> list[Machine]:
-    """Return what Ray may use of each machine of its cluster."""
+    """Return the resources that Ray may use on each machine of its cluster."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     return [Machine(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
 
 
 def _result(reference: Any) -> Any:
-    """Return the object behind a reference that is ready, or the error because of which there is none."""
+    """Return the object behind a ready reference, or the error that prevented it."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:
@@ -347,7 +347,7 @@ def _result(reference: Any) -> Any:
 
 
 def start_ray(config: Config) -> bool:
-    """Start Ray, or connect to ``ray.address``, unless this process has done so; return whether it did.
+    """Start Ray, or connect to ``ray.address``; return False if this process already has.
 
     Raises
     ------
@@ -366,7 +366,7 @@ def start_ray(config: Config) -> bool:
             "excludes": _NOT_SHIPPED,
         }
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    # A head that is started here otherwise keeps the last 100,000 calls for a dashboard, 8 kB a round.
+    # Otherwise a head started here keeps the last 100,000 calls for a dashboard, 8 kB a round.
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     _check_reachable(config.ray.address)
     warnings.filterwarnings("ignore", message="Tip: In future versions of Ray")
@@ -386,10 +386,10 @@ def start_ray(config: Config) -> bool:
 
 @contextlib.contextmanager
 def _keeping_signals() -> Iterator[None]:
-    """Leave signals as they are: Ray's own handler of SIGTERM aborts the process, and no round is ended.
+    """Keep the signal handlers: Ray's own handler of SIGTERM aborts the process in the middle of a round.
 
-    The one that it has while it starts exits with the signal's number. Where SIGTERM stops a run as Ctrl-C
-    does, it does so then as well.
+    Its handler during the start exits with the signal's number. If SIGTERM stops a run as Ctrl-C does, it
+    does so during the start as well.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -407,7 +407,7 @@ def _keeping_signals() -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse an address at which nobody listens: Ray itself asks again for minutes.
+    """Refuse an address at which nothing listens: Ray itself retries for minutes.
 
     Raises
     ------

@@ -30,10 +30,10 @@ def confusion_of(model: RunModel, directory: Path, assignments: Sequence[str]) -
     Raises
     ------
     UserError
-        If the data are not there, or have no classes.
+        If the data are missing, or have no classes.
     """
     if model.card.task == "regression":
-        raise UserError("this run predicts numbers, and there are no classes to confuse")
+        raise UserError("this run predicts numbers: there are no classes to confuse")
     config = configuration_of(directory, assignments)
     use_folders(config.plugins)
     dataset = open_dataset(config)
@@ -45,7 +45,7 @@ def confusion_of(model: RunModel, directory: Path, assignments: Sequence[str]) -
     if config.dataset.client_noise > 0:
         print("the test set is without the noise of dataset.client-noise", file=sys.stderr)
     test = dataset.test
-    # Features are standardised as they are loaded, by the same numbers as the model's.
+    # Features are standardised on loading, with the same statistics as the model's.
     network = model.model if dataset.kind == "features" else model
     predicted = torch.cat(
         [_labels(network, batch) for batch in torch.split(test.inputs, config.evaluate.batch_size)]
@@ -71,7 +71,7 @@ def _score_table(names: Sequence[str], matrix: torch.Tensor) -> Table:
 
 
 def _matrix_table(names: Sequence[str], matrix: torch.Tensor) -> Table:
-    """Return the matrix, or of many classes the pairs that are confused most often."""
+    """Return the matrix or, with many classes, the pairs that are confused most often."""
     if len(names) <= _MOST_COLUMNS:
         table = Table("class \\ taken for", *names)
         for name, row in zip(names, matrix.tolist(), strict=True):
@@ -95,7 +95,7 @@ def _write(path: Path, names: Sequence[str], matrix: torch.Tensor) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables as the command line says and return the exit code."""
+    """Run the command and return the exit code."""
     parser = Parser(prog="python -m analysis confusion", description=__doc__)
     add_model_options(parser)
     parser.add_argument("--out", metavar="FILE.csv", help="write the matrix: a row per class")

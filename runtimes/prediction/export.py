@@ -1,4 +1,4 @@
-"""A run's model, normalisation included, as a file that does without this project."""
+"""A run's model, normalisation included, as a file that can be used without this project."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ _NAMES = ("inputs", "outputs")
 
 
 def export_program(model: RunModel, path: Path) -> None:
-    """Write what ``torch.export.load`` reads; its extra file ``model.json`` is the card.
+    """Write a file for ``torch.export.load``; its extra file ``model.json`` is the model card.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def export_onnx(model: RunModel, path: Path) -> str:
     Raises
     ------
     UserError
-        If a package is missing, torch cannot convert the model, or the file computes something else.
+        If a package is missing, torch cannot convert the model, or the file's outputs differ.
     """
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
         raise UserError(f"--onnx needs the package {missing[0]}, which is not installed: {_INSTALL}")
@@ -52,7 +52,7 @@ def export_onnx(model: RunModel, path: Path) -> str:
         converted: Any = torch.onnx.export(
             program, input_names=[_NAMES[0]], output_names=[_NAMES[1]], dynamo=True, verbose=False
         )
-    except Exception as error:  # whatever the converter meets in somebody's model
+    except Exception as error:  # the converter may raise anything on a plug-in model
         raise UserError(f"torch cannot convert this model to ONNX: {_first_line(error)}") from error
     converted.model.metadata_props["classes"] = json.dumps(model.classes)
     with tempfile.TemporaryDirectory() as folder:
@@ -70,12 +70,12 @@ def _traced(model: RunModel) -> torch.export.ExportedProgram:
             return torch.export.export(
                 model, (example(model, 2),), dynamic_shapes=({0: torch.export.Dim("samples")},)
             )
-    except Exception as error:  # whatever a tracer meets in somebody's model
+    except Exception as error:  # a tracer may raise anything on a plug-in model
         raise UserError(f"torch.export cannot trace this model: {_first_line(error)}") from error
 
 
 def example(model: RunModel, samples: int) -> Tensor:
-    """Return raw inputs of the model's kind, the same ones each time."""
+    """Return deterministic raw inputs of the model's input type."""
     generator = torch.Generator().manual_seed(0)
     shape = (samples, *model.card.input_shape)
     if model.card.kind == "images":
@@ -97,7 +97,7 @@ def _checked(model: RunModel, content: bytes) -> str:
     [found] = session.run([_NAMES[1]], {_NAMES[0]: inputs.numpy()})
     expected = model.logits(inputs).numpy()
     difference = float(np.abs(found - expected).max())
-    # Of outputs in the thousands, as of a regression, float32 has no more digits.
+    # For outputs in the thousands, as in regression, float32 has no more digits.
     if not difference <= _LARGEST_DIFFERENCE * max(1.0, float(np.abs(expected).max())):
         raise UserError(f"the ONNX model differs from this one by {difference:.2g}: nothing was written")
     return f"onnxruntime's outputs differ from torch's by at most {difference:.1e}"

@@ -35,18 +35,18 @@ EXAMPLES = """
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model makes of its inputs.
+    """Predictions of a model.
 
     Attributes
     ----------
     names : list of str
-        What each input is called.
+        The name of each input.
     columns : tuple of str
-        A class, or a number, each.
+        The names of the classes, or of the predicted numbers.
     values : Tensor
         (inputs, columns): probabilities, or the numbers.
     are_numbers : bool
-        Which of them.
+        Whether the values are numbers instead of probabilities.
     """
 
     names: list[str]
@@ -67,7 +67,7 @@ class Predictions:
         return cls(given.names, model.classes, logits.softmax(dim=1), False)
 
     def rows(self) -> Iterator[list[str]]:
-        """Yield the lines of a file: a header, then for each input its class and all probabilities."""
+        """Yield the rows of the file: a header, then the class and all probabilities of each input."""
         likeliest = [] if self.are_numbers else ["prediction"]
         yield [
             "input",
@@ -79,7 +79,7 @@ class Predictions:
             yield [name, *best, *(f"{value:.6g}" for value in values.tolist())]
 
     def table(self, top: int) -> Table:
-        """Return what a person reads: the numbers, or the likeliest classes."""
+        """Return the table to print: the numbers, or the most likely classes."""
         if self.are_numbers:
             table = Table("input", *self.columns)
             for name, values in zip(self.names, self.values, strict=True):
@@ -98,7 +98,7 @@ class Predictions:
 
 
 def input_reader(card: ModelCard) -> InputReader:
-    """Return what reads files as those of the run's data set were read."""
+    """Return a reader that treats files like those of the run's data set."""
     coding = card.encoding
     if coding is None:
         return InputReader(card.kind, card.input_shape, classes=card.classes)
@@ -107,7 +107,7 @@ def input_reader(card: ModelCard) -> InputReader:
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Do what the command line asks for."""
+    """Carry out the options of the command line."""
     if options.client == ALL:
         return _write_all_clients(options)
     exports = {"--onnx": options.onnx, "--torch-export": options.torch_export, "--weights": options.weights}
@@ -134,7 +134,7 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def _write_all_clients(options: argparse.Namespace) -> int:
-    """Write the weights of every client's own model into a folder."""
+    """Write the weights of every client's personal model into a folder."""
     others = (options.inputs, options.text, options.out, options.onnx, options.torch_export)
     if any(others) or not options.weights:
         raise UserError(f"--client {ALL} writes a file for each client: it takes --weights FOLDER alone")
@@ -165,7 +165,7 @@ def _print(predictions: Predictions, given: GivenInputs, top: int, out: Path | N
 
 
 def _output(path: str, key: str) -> Path:
-    """Return the path of a file that is to be written, if it can be."""
+    """Return the path of an output file, if it can be written."""
     file = expanded(path, key)
     if file.is_dir() or not file.parent.is_dir():
         reason = "it is a folder" if file.is_dir() else f"there is no folder {file.parent}"
@@ -181,7 +181,7 @@ def _positive(text: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Predict as the command line says and return the exit code."""
+    """Run the command and return the exit code."""
     parser = Parser(
         prog="python -m analysis predict",
         description=__doc__,
@@ -200,12 +200,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="TEXT",
-        help="a text, whose next character is predicted",
+        help="predict the next character of this text",
     )
     parser.add_argument("--top", type=_positive, default=3, metavar="N", help="classes to show (default 3)")
     parser.add_argument("--out", metavar="FILE.csv", help="write the predictions, with all probabilities")
     parser.add_argument("--onnx", metavar="FILE", help="write the model as ONNX")
-    parser.add_argument("--torch-export", metavar="FILE", help="write what torch.export.load reads")
+    parser.add_argument("--torch-export", metavar="FILE", help="write the model for torch.export.load")
     parser.add_argument(
         "--weights",
         metavar="FILE",

@@ -1,4 +1,4 @@
-"""The model that a command is about: the run's, that of an earlier round, or a client's own."""
+"""The model of a command: the run's final one, that of an earlier round, or a client's personal model."""
 
 import argparse
 import warnings
@@ -20,31 +20,31 @@ from server.personal_model import personal_models
 
 ALL = "all"  # instead of a client's id
 
-# Where the data are, and where it is computed.
+# Location of the data, and the device.
 _CHANGEABLE = ("dataset.root", "device", "plugins", "resources.threads-per-worker")
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says which model it is."""
+    """Add the options that select the model."""
     parser.add_argument("run_directory", metavar="RUN", help="the directory of a finished run")
     parser.add_argument(
         "--client",
         type=_client,
         metavar="ID",
-        help="the client's own model, from the last checkpoint; it needs the data set",
+        help="the client's own model, from the last checkpoint; needs the data set",
     )
     parser.add_argument(
         "--round",
         type=int,
         metavar="N",
-        help="the model after this round, of which checkpoint.keep has kept the checkpoint",
+        help="the model after this round, if checkpoint.keep has kept its checkpoint",
     )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help=f"where the data set is, or where to compute: {', '.join(_CHANGEABLE)}",
+        help=f"location of the data set, or device: {', '.join(_CHANGEABLE)}",
     )
 
 
@@ -58,12 +58,12 @@ def _client(text: str) -> int | str:
 
 
 def trained_model(options: argparse.Namespace) -> RunModel:
-    """Return the model that the options name.
+    """Return the model that the options select.
 
     Raises
     ------
     UserError
-        If there is no such run, round or client, or the client has no model of its own.
+        If there is no such run, round or client, or the client has no personal model.
     ClientFailureError
         If the client fails.
     """
@@ -85,12 +85,12 @@ def trained_model(options: argparse.Namespace) -> RunModel:
 
 
 def configuration_of(directory: Path, assignments: Sequence[str]) -> Config:
-    """Return the configuration of a run, with where its data are now.
+    """Return the configuration of a run, with the current location of its data.
 
     Raises
     ------
     UserError
-        If there is no run, or an assignment is about something else.
+        If there is no run, or an assignment sets another key.
     """
     found = find_stored_config(directory)
     if found is None:
@@ -99,21 +99,21 @@ def configuration_of(directory: Path, assignments: Sequence[str]) -> Config:
     for key in overrides:
         if key not in _CHANGEABLE:
             raise UserError(f"--set takes {', '.join(_CHANGEABLE)} here, not {key}: the run has been made")
-    # In this process: one job is done, whichever carrier the run had.
+    # In this process, since it is a single job, whichever runtime the run had.
     return stored_config({**found.values, "runtime.name": "sequential", **overrides})
 
 
 def client_models(
     options: argparse.Namespace, client_ids: Sequence[int] | None = None
 ) -> Iterator[tuple[int, RunModel]]:
-    """Yield client id and model by which a client predicts, from the last checkpoint or that of a round.
+    """Yield the id and the predicting model of clients, from the last checkpoint or that of a round.
 
-    It is the same object each time, with other weights; without `client_ids` all clients are meant.
+    The model is the same object each time, with other weights; the default is all clients.
 
     Raises
     ------
     UserError
-        If the run has no such checkpoint, or the clients no models of their own.
+        If the run has no such checkpoint, or its clients have no personal models.
     ClientFailureError
         If a client fails.
     """

@@ -1,1 +1,1 @@
-"""Many experiments on one machine, one process at a time, for as long as it takes."""
+"""A queue of many experiments on one machine, one process at a time."""

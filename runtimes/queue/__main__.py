@@ -1,4 +1,4 @@
-"""Run a queue of experiments, one process at a time, or show how far it is.
+"""Run a queue of experiments, one process at a time, or show its progress.
 
 python -m runtimes.queue FILE [--set key=value ...] [--directory DIR] [--status | --retry NAME ...]
 """
@@ -62,14 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="TOML file of experiments (docs/queue.md)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key of every run")
-    add("--directory", default="", metavar="DIR", help="where everything is written, instead of the file's")
-    add("--status", action="store_true", help="show how far each run is, and do nothing else")
+    add("--directory", default="", metavar="DIR", help="folder of all runs, instead of the file's")
+    add("--status", action="store_true", help="only show the progress of each run")
     add(
         "--retry",
         action="append",
         default=[],
         metavar="NAME",
-        help="let a failed or given up run be tried again",
+        help="allow a failed or given up run to be tried again",
     )
     return parser
 

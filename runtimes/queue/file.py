@@ -31,16 +31,16 @@ _INHERITED = ("give-up", "code", "checkpoint-minutes")
 
 
 class GiveUp(ConfigSection):
-    """When a run shows too little to be worth its whole budget.
+    """The rule for giving up a run that is not worth its whole budget.
 
     Attributes
     ----------
     after : float
-        The share of the rounds after which it is judged.
+        The fraction of the rounds after which it is judged.
     metric : str
         A column of ``metrics.csv``; its best value since round 1 counts.
     below, above : float or None
-        Give up if no value was as large (as small) as this; exactly one of them is set.
+        Give up if no value was at least (at most) this; exactly one of them is set.
     """
 
     after: Annotated[float, Field(gt=0, lt=1)]
@@ -56,7 +56,7 @@ class GiveUp(ConfigSection):
 
 
 class Entry(ConfigSection):
-    """One command line of ``run_simulation.py``, which is one run or several.
+    """One command line of ``run_simulation.py``, for one or several runs.
 
     Attributes
     ----------
@@ -67,11 +67,11 @@ class Entry(ConfigSection):
     only, seeds, rounds_scale
         As on the command line.
     priority : int
-        Entries of a higher priority come first; those of the same in the order of the file.
+        Entries of higher priority come first; equal ones in the order of the file.
     give_up : GiveUp or None
-        The rule for each of its runs; ``give-up = false`` switches off the rule that the file has for all.
+        The rule for each of its runs; ``give-up = false`` switches off the file's rule for all.
     code : str
-        Checkout whose code makes the runs, relative to this one: a run is resumed by the code that began it.
+        Checkout whose code makes the runs, relative to this one: the code that started a run resumes it.
     checkpoint_minutes : float
         Minutes between checkpoints, in addition to those of ``checkpoint.every``; 0 leaves the key out.
     """
@@ -88,7 +88,7 @@ class Entry(ConfigSection):
 
     @property
     def code_directory(self) -> Path:
-        """The checkout whose ``run_simulation.py`` is run."""
+        """The checkout that has the entry's ``run_simulation.py``."""
         return expanded(PROJECT_ROOT / self.code, "code").resolve()
 
     @property
@@ -98,16 +98,16 @@ class Entry(ConfigSection):
 
 
 class QueueFile(ConfigSection):
-    """A whole file; what is outside of the entries applies to all of them.
+    """A queue file; keys outside the entries apply to all of them.
 
     Attributes
     ----------
     directory : str
         Folder of all runs, relative to the checkout.
     nice : int
-        Niceness that is added to the runs' process.
+        Niceness added to that of the runs' processes.
     entries : dict[str, Entry]
-        name → entry, with what the file sets for all filled in.
+        name → entry, with the file's common keys filled in.
     """
 
     directory: Annotated[str, Field(min_length=1)]
@@ -124,7 +124,7 @@ class QueueFile(ConfigSection):
         return expanded(PROJECT_ROOT / self.directory, "directory").resolve()
 
     def ordered(self) -> list[tuple[str, Entry]]:
-        """Return the entries with their names, the most urgent first."""
+        """Return the entries with their names, by descending priority."""
         return sorted(self.entries.items(), key=lambda item: -item[1].priority)
 
 
@@ -136,7 +136,7 @@ def read_queue_file(path: Path, directory: str = "", overrides: dict[str, Value]
     path : Path
         The file.
     directory : str
-        Takes the place of the file's own, if not empty.
+        Replaces the file's own, if not empty.
     overrides : dict, optional
         Flat keys of every run, on top of those of the file.
 
@@ -161,7 +161,7 @@ def read_queue_file(path: Path, directory: str = "", overrides: dict[str, Value]
 
 
 def _inherit(content: dict[str, Any], overrides: dict[str, Value]) -> None:
-    """Give each entry what the file sets for all; what is not a table is left to the validation."""
+    """Copy the file's common keys into each entry; anything but tables is left to the validation."""
     entries, common = content.get("entries"), content.get("set", {})
     if not isinstance(entries, dict) or not isinstance(common, dict):
         return

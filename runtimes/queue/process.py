@@ -1,4 +1,4 @@
-"""The process of one run: started, watched, ended gently."""
+"""Start, watch and gracefully end the process of a run."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from runtimes.queue.runs import Progress, Run
 from server.interrupt import STOP_SIGNALS
 
 _POLL_SECONDS = 0.5
-# For libraries that count cores; torch gets resources.threads-per-worker from the run itself.
+# For libraries that size thread pools by cores; torch gets resources.threads-per-worker from the run.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -26,7 +26,7 @@ class Stop:
         self._process: subprocess.Popen[bytes] | None = None
 
     def listen(self) -> None:
-        """Take the signals; one that is ignored, as SIGHUP under nohup, stays so."""
+        """Install the handlers; an ignored signal, such as SIGHUP under nohup, stays ignored."""
         for number in STOP_SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._handle)
@@ -44,13 +44,13 @@ class Stop:
 
 
 def end_gently(pid: int) -> None:
-    """Ask a run to commit and end after its round; if it was asked before, it ends at once."""
+    """Ask a run to commit and end after its round; a second request ends it at once."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
 
 
 def end_left_over(records: Records, stop: Stop, say: Callable[[str], None]) -> None:
-    """End the process that a killed queue left behind, so that there are never two."""
+    """End the process left behind by a killed queue, so that there are never two."""
     with records.run_lock() as lock:
         if try_lock(lock):
             return
@@ -73,7 +73,7 @@ def execute(run: Run, records: Records, nice: int, stop: Stop) -> tuple[int, str
         Why it was given up; empty if it was not.
     """
     with records.log_file(run).open("ab") as log, records.run_lock() as lock:
-        while not try_lock(lock):  # somebody looks whether it is locked
+        while not try_lock(lock):  # another process is checking whether it is locked
             time.sleep(0.01)
         records.note_running(run)
         process = subprocess.Popen(
@@ -84,7 +84,7 @@ def execute(run: Run, records: Records, nice: int, stop: Stop) -> tuple[int, str
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=[lock.fileno()],
-            start_new_session=True,  # Ctrl-C reaches it through us, once
+            start_new_session=True,  # Ctrl-C reaches it only through this process
         )
         records.note_running(run, process.pid)
     _step_back(process.pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice))
@@ -96,9 +96,9 @@ def execute(run: Run, records: Records, nice: int, stop: Stop) -> tuple[int, str
 
 
 def _step_back(pid: int, nice: int) -> None:
-    """Give a run a niceness, beside other processes of its session and beside other sessions."""
+    """Set the niceness of a run, both within its session and among sessions."""
     os.setpriority(os.PRIO_PROCESS, pid, nice)
-    # Linux shares processors among sessions first, and there a process counts by its session (sched(7)).
+    # With autogrouping, Linux shares processors among sessions first, then within a session (sched(7)).
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 

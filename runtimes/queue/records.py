@@ -16,12 +16,12 @@ _FOLDER = ".queue"
 
 @dataclass(frozen=True)
 class Record:
-    """What came of a run.
+    """The outcome of a run.
 
     Attributes
     ----------
     key : str
-        ``Run.key`` at that time: a record of something else that was asked for does not count.
+        ``Run.key`` at that time: a record of a different request is ignored.
     state : str
         ``done``, ``failed``, ``given up``, or ``interrupted``: to be resumed.
     reason : str
@@ -29,7 +29,7 @@ class Record:
     round : int
         The last committed round.
     attempts : int
-        How often it was interrupted, one after the other, without a further commit.
+        Number of consecutive interruptions without a further commit.
     """
 
     key: str
@@ -53,7 +53,7 @@ class Records:
         self._running = self._folder / "running.json"
 
     def read(self, run: Run) -> Record | None:
-        """Return the record of a run, if it is about what is asked for now."""
+        """Return the record of a run, if it is of the current request."""
         try:
             record = Record(**json.loads(self._file(run).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -71,7 +71,7 @@ class Records:
         self._file(run).unlink(missing_ok=True)
 
     def log_file(self, run: Run) -> Path:
-        """Return the file that the output of a run is added to."""
+        """Return the file to which the output of a run is appended."""
         path = self._folder / "logs" / run.entry_name / f"{run.labels or 'run'}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -92,11 +92,11 @@ class Records:
         return file
 
     def run_lock(self) -> IO[bytes]:
-        """Open the file whose lock a run's process inherits, so that it outlives a queue that is killed."""
+        """Open the file whose lock a run's process inherits, so that the lock outlives a killed queue."""
         return (self._folder / "run-lock").open("ab")
 
     def is_locked(self) -> bool:
-        """Return whether the process of a run is there, of this queue or of one that was killed."""
+        """Return whether the process of a run is alive, of this queue or of a killed one."""
         try:
             with (self._folder / "run-lock").open("rb") as file:
                 return not try_lock(file, fcntl.LOCK_SH)
@@ -104,12 +104,12 @@ class Records:
             return False
 
     def note_running(self, run: Run | None, pid: int = 0) -> None:
-        """Write down which run's process is there."""
+        """Record which run's process is running."""
         content = {"run": run.name if run else "", "pid": pid, "since": time.time()}
         write_atomic(self._running, (json.dumps(content) + "\n").encode())
 
     def running(self) -> tuple[str, int]:
-        """Return the name and the process of the run that was started last; empty and 0 if unknown."""
+        """Return the name and the process id of the last started run; empty and 0 if unknown."""
         try:
             content = json.loads(self._running.read_text(encoding="utf-8"))
             return str(content["run"]), int(content["pid"])
@@ -121,7 +121,7 @@ class Records:
 
 
 def try_lock(file: IO[bytes], kind: int = fcntl.LOCK_EX) -> bool:
-    """Lock a file unless another process has; return whether it worked."""
+    """Lock a file unless another process holds the lock; return whether it worked."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError:

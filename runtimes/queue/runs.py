@@ -1,4 +1,4 @@
-"""The runs of a queue: the command of each, and how far its files say that it is."""
+"""The runs of a queue: the command of each, and its progress by its files."""
 
 import csv
 import hashlib
@@ -20,23 +20,23 @@ from common.files import read_text
 from common.sweep_files import SWEEP_FILE
 from runtimes.queue.file import Entry, GiveUp, QueueFile
 
-_TIMED_ROUNDS = 50  # of which the mean time is taken for the rounds to come
+_TIMED_ROUNDS = 50  # whose mean time predicts the remaining time
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of an entry, a process of its own.
+    """One run of an entry, in its own process.
 
     Attributes
     ----------
     entry_name : str
         The name of its entry.
     entry : Entry
-        What the file says of it.
+        The entry.
     labels : str
-        Which run of a sweep it is; empty for an entry of a single run.
+        The labels of a run of a sweep; empty for an entry of a single run.
     overrides : Overrides
-        What experiment file and entry set.
+        The overrides of the experiment file and the entry.
     directory : Path
         The ``--run-dir`` of its entry.
     """
@@ -54,14 +54,14 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Hash of what was asked for: what is known of a run holds as long as that stays the same."""
+        """Hash of the request: the record of a run is valid as long as this does not change."""
         rule = self.entry.give_up.model_dump() if self.entry.give_up else None
         content = [dict(self.overrides), self.entry.rounds_scale, str(self.entry.code_directory), rule]
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
     @property
     def path(self) -> Path:
-        """The run directory; runs of a sweep that are the same share one, as ``sweep.json`` says."""
+        """The run directory; identical runs of a sweep share one, as ``sweep.json`` states."""
         if not self.labels:
             return self.directory
         try:
@@ -71,7 +71,7 @@ class Run:
             return self.directory / self.labels
 
     def command(self) -> list[str]:
-        """Return the command line that begins the run or, if there is something on disk, resumes it."""
+        """Return the command line that starts the run or, if it is on disk already, resumes it."""
         entry = self.entry
         command = [sys.executable, "run_simulation.py", *([entry.experiment] if entry.experiment else [])]
         command += ["--run-dir", str(self.directory)]
@@ -91,12 +91,12 @@ class Run:
 
 
 def runs_of(file: QueueFile) -> list[Run]:
-    """Return all runs of a queue, the most urgent first.
+    """Return all runs of a queue, by descending priority.
 
     Raises
     ------
     UserError
-        One line that names the entry: no such experiment file, label or key, a value of the wrong kind.
+        One line that names the entry: no such experiment file, label or key, or a value of the wrong type.
     """
     return [run for name, entry in file.ordered() for run in _runs_of_entry(name, entry, file.path / name)]
 
@@ -128,12 +128,12 @@ def _experiment(entry: Entry) -> Experiment:
 
 
 class Progress:
-    """How far a run is, by the files of its run directory.
+    """The progress of a run, by the files of its run directory.
 
     Parameters
     ----------
     path : Path
-        The run directory; it need not be there.
+        The run directory, which need not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -144,25 +144,25 @@ class Progress:
 
     @property
     def has_begun(self) -> bool:
-        """Whether there is a run at all."""
+        """Whether the run has started."""
         return (self._path / "config.toml").exists()
 
     @property
     def committed_round(self) -> int:
-        """The round of the last checkpoint; -1 without one."""
+        """The round of the last checkpoint; -1 if there is none."""
         stems = [file.stem for file in (self._path / "checkpoints").glob("round-*.json")]
         return max((int(stem.removeprefix("round-")) for stem in stems), default=-1)
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds to the last round, at the pace of the last ones."""
+        """Seconds to the last round, at the pace of recent rounds."""
         seconds = [float(row["seconds"]) for row in self.rows[-_TIMED_ROUNDS:] if row.get("seconds")]
         if not seconds or not self.rounds:
             return None
         return sum(seconds) / len(seconds) * max(0, self.rounds - self.round)
 
     def reason_to_give_up(self, rule: GiveUp) -> str:
-        """Return why the run is not worth continuing, or nothing."""
+        """Return why the run is not worth continuing, or an empty text."""
         judged_from = rule.after * self.rounds
         known = [
             (int(row["round"]), float(row[rule.metric]))
@@ -201,7 +201,7 @@ def _configured_rounds(path: Path) -> int:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Read ``metrics.csv``; a row that is just being written does not count."""
+    """Read the complete rows of ``metrics.csv``, without one that is being written."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

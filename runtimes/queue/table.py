@@ -1,4 +1,4 @@
-"""The state of each run of a queue, for a person."""
+"""The state of each run of a queue as a table."""
 
 import time
 
@@ -11,7 +11,7 @@ from runtimes.queue.runs import Progress, Run
 
 
 def state_of(run: Run, records: Records) -> tuple[str, str]:
-    """Return the state of a run, in a word or two, and what there is to say about it."""
+    """Return the state of a run in a word or two, and a remark on it."""
     progress = Progress(run.path)
     if records.running()[0] == run.name and records.is_locked():
         return "running", _position(progress, with_end=True)
@@ -26,7 +26,7 @@ def state_of(run: Run, records: Records) -> tuple[str, str]:
 
 
 def print_table(runs: list[Run], records: Records, console: Console) -> None:
-    """Print a line for each run, the most urgent first."""
+    """Print a line for each run, by descending priority."""
     table = Table(Column("run", overflow="fold"), "priority", Column("state", no_wrap=True), "")
     for run in runs:
         state, detail = state_of(run, records)

@@ -1,4 +1,4 @@
-"""Working through a queue: the next run, and what is made of its end."""
+"""Work through a queue: choose the next run, and interpret its end."""
 
 import time
 from collections.abc import Callable
@@ -15,17 +15,18 @@ _STOPPED = 130  # the exit code of a run that was asked to stop
 
 
 def work(read: Callable[[], QueueFile]) -> int:
-    """Run everything that is waiting; `read` gives the file, which may have changed, before each run.
+    """Run everything that is waiting; `read` is called before each run, as the file may have changed.
 
     Returns
     -------
     int
-        0 if nothing is left to do and nothing failed, 1 if something failed, 130 after a request to stop.
+        0 if everything is done and nothing failed, 1 if something failed, 130 after a request to stop.
 
     Raises
     ------
     UserError
-        If the file is bad at the start, or when all that it had before is done; or another queue is at work.
+        If the file is invalid at the start, or still invalid when its previous runs are done; or if another
+        queue works in the directory.
     """
     file = read()
     runs = runs_of(file)
@@ -60,7 +61,7 @@ def work(read: Callable[[], QueueFile]) -> int:
 
 
 def _report(runs: list[Run], directory: Path) -> None:
-    """Write one page about all runs that have ended; what fails in it is a line, since they are complete."""
+    """Write a report on all finished runs; a failure is only one line, since the runs are complete."""
     from analysis.comparison.report import PAGE_FILE, write
     from analysis.comparison.reported import read_reported
 
@@ -74,7 +75,7 @@ def _report(runs: list[Run], directory: Path) -> None:
 
 
 def next_run(runs: list[Run], records: Records) -> Run | None:
-    """Return the most urgent run that is neither done, nor failed, nor given up."""
+    """Return the run of highest priority that is not done, failed or given up."""
     for run in runs:
         record = records.read(run)
         if record is None or record.state == "interrupted":
@@ -108,15 +109,15 @@ def outcome(run: Run, code: int, given_up: str, output: str, before: Record | No
     Parameters
     ----------
     run : Run
-        What ran.
+        The run.
     code : int
         Its exit code.
     given_up : str
-        Why it was ended; empty if it was not.
+        Why the queue ended it; empty if it did not.
     output : str
-        What it printed.
+        Its output.
     before : Record or None
-        What was known before.
+        The previous record.
     """
     if code == 0:
         return Record(run.key, "done")
@@ -143,7 +144,7 @@ def _describe(code: int) -> str:
 
 
 def _last_words(output: str) -> str:
-    """Find the reason of a failure in the output of ``run_simulation.py``."""
+    """Return the reason for a failure from the output of ``run_simulation.py``."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for mark in ("failed, the others continue: ", "error: "):
         for line in reversed(lines):

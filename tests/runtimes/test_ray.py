@@ -276,7 +276,7 @@ def test_stacks_have_the_bits_of_one_process_whatever_the_workers(
     tiny: dict[str, Value] = {"model__name": "mlp", "clients__fraction": 1.0, "rounds": 2}
     victims = {0: 1}  # the stack of clients 0 to 3 is trained again as it was
     path = run_and_kill(tmp_path / "two", actors, victims, runtime__stack=4, **tiny)
-    assert "a Ray worker died at a job of client 0, 1, 2, 3, which" in capfd.readouterr().err
+    assert "a Ray worker died at a job of client 0, 1, 2, 3; another" in capfd.readouterr().err
     alone = run_and_kill(tmp_path / "one", actors[:1], {}, runtime__stack=4, **tiny)
     expected = run_small("sequential", runtime__stack=4, **METHOD, **tiny)
     one_by_one = run_small("one by one", **METHOD, **tiny)

@@ -67,7 +67,7 @@ def test_what_cannot_be_realigned(run_small: Runner, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no run in"):
         realign(tmp_path / "nothing")
     run = run_small(rounds=1, model__name="mlp")
-    with pytest.raises(UserError, match="this one is of 'fedavg'"):
+    with pytest.raises(UserError, match="not runs of 'fedavg'"):
         realign(run)
     with pytest.raises(UserError, match="does not take rounds"):
         realign(run, ["rounds=7"])
