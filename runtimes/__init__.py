@@ -1,1 +1,1 @@
-"""Flower Grids that carry messages, and the commands that start runs."""
+"""Flower Grids that deliver messages, and the commands that start runs."""

@@ -1,6 +1,6 @@
-"""A copy of an app for ``flwr run``, which lists every file below an app's folder before it chooses some.
+"""A copy of an app for ``flwr run``, which lists every file in an app's folder before it selects some.
 
-An environment in the checkout, where README makes one, has tens of thousands of them.
+A virtual environment in the checkout, as in README, has tens of thousands of files.
 """
 
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.files import read_text
 
-# What Flower packs (``FAB_INCLUDE_PATTERNS``), and what says what it leaves out.
+# The files that Flower packs (``FAB_INCLUDE_PATTERNS``), and the file that excludes some.
 _ENDINGS = (".py", ".toml", ".md", ".yaml", ".yml", ".json", ".jsonl")
 _NAMES = ("LICENSE", ".gitignore")
 
@@ -17,8 +17,8 @@ _NAMES = ("LICENSE", ".gitignore")
 def copy_app(app: Path, folder: Path) -> Path:
     """Copy the files that Flower would pack into a new folder, and return it.
 
-    Environments, ``.git`` and folders that ``.gitignore`` names by a line of their own are not looked into;
-    links are left out, as Flower does.
+    Skips environments, ``.git`` and folders with their own line in ``.gitignore``, and links, as
+    Flower does.
     """
     ignored = _ignored_folders(app)
     for place, folders, files in os.walk(app):
@@ -37,7 +37,7 @@ def copy_app(app: Path, folder: Path) -> Path:
 
 
 def _ignored_folders(app: Path) -> set[str]:
-    """Return names of folders, and with a slash before them paths from the app's."""
+    """Return names of folders; those with a leading slash are paths from the app's folder."""
     file = app / ".gitignore"
     lines = read_text(file).splitlines() if file.is_file() else []
     return {".git", *(line.strip().removesuffix("/") for line in lines if line.strip().endswith("/"))}

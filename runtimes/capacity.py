@@ -1,27 +1,27 @@
-"""How many Ray workers fit, and what part of a GPU each takes: arithmetic, with a line that shows it."""
+"""The number of Ray workers that fit, and the share of a GPU of each, with the arithmetic as text."""
 
 import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-RESERVE = 0.25  # of the peak: what the measured job did not show, as larger batches of an evaluation
-_PARTS = 10_000  # in which Ray counts a resource
+RESERVE = 0.25  # of the peak, for what the measured job did not show, such as larger evaluation batches
+_PARTS = 10_000  # Ray's resolution of a resource
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What Ray may use of one machine."""
+    """The resources that Ray may use on one machine."""
 
     cpus: float
     gpus: float = 0.0
 
 
 def workers_that_fit(machines: Iterable[Machine], cpus: float, gpus: float) -> tuple[int, str]:
-    """Return how many workers that take `cpus` and `gpus` fit, and how that was computed.
+    """Return the number of workers with `cpus` and `gpus` each that fit, and the arithmetic as text.
 
-    A worker runs on one machine and takes a part of one GPU, or whole ones.
+    A worker runs on one machine and takes a fraction of one GPU, or whole ones.
     """
     total, terms = 0, []
     for machine, count in Counter(machines).items():
@@ -42,24 +42,24 @@ def _on_machine(machine: Machine, cpus: float, gpus: float) -> tuple[int, str]:
 
 
 def part_of_gpu(peak: int, total: int, gpus: int, most: int) -> tuple[float, str]:
-    """Return what part of a GPU one worker needs, and how that was computed.
+    """Return the fraction of a GPU that a worker needs, and the arithmetic as text.
 
     Parameters
     ----------
     peak : int
-        Bytes that a worker took of its GPU while it trained.
+        Peak bytes of GPU memory of a worker in training.
     total : int
-        Bytes that a GPU has.
+        Bytes of memory of a GPU.
     gpus : int
-        How many there are.
+        Number of GPUs.
     most : int
-        Workers that anything else than the GPUs' memory admits.
+        Most workers by all limits other than GPU memory.
     """
     needed = peak * (1 + RESERVE)
     by_memory, by_rest = max(1, int(total / needed)), max(1, -(-most // gpus))
     count = min(by_memory, by_rest, _PARTS)
     parts = _PARTS // count
-    if _PARTS // parts > count:  # rounded down it would admit more of them
+    if _PARTS // parts > count:  # rounded down, more of them would fit
         parts += 1
     part = parts / _PARTS
     arithmetic = (

@@ -14,15 +14,15 @@ from common.state_files import SEPARATOR, decode_state, encode_state, notes_of
 
 _CLIENTS_PER_FOLDER = 1000
 _CONFIGS = "configs"
-_STAND_IN = "\x1f"  # of the separator of names, which is part of those of sections that are put aside
+_STAND_IN = "\x1f"  # for the separator of names, which occurs in names of stored sections
 
 
 class ClientStates:
     """client id → the state of its ``Context``.
 
-    A state that exceeds the budget goes to a file, the one that was used longest ago first, unless a file has
-    it already: a checkpoint's counts as well, so that what was committed is not written again. One that was
-    only read goes before all others, so that asking everybody for their states writes none.
+    States beyond the budget go to files, least recently used first, unless a file has them already: files of
+    checkpoints count, so that committed states are not written again. States that were only read go before
+    all others, so that reading every state writes none.
 
     Parameters
     ----------
@@ -36,16 +36,16 @@ class ClientStates:
         self._held: OrderedDict[int, RecordDict] = OrderedDict()
         self._bytes: dict[int, int] = {}
         self._total = 0
-        self._files: dict[int, Path] = {}  # that have a client's state as it is
-        self._open: dict[int, dict[str, object]] = {}  # in use, and what they were when they were opened
+        self._files: dict[int, Path] = {}  # that hold a client's current state
+        self._open: dict[int, dict[str, object]] = {}  # in use, with their content when opened
 
     def spill_below(self, folder: Path) -> None:
-        """Use a folder for the files; what a run that was killed has left there is removed."""
+        """Use a folder for the files; remove files left there by a killed run."""
         self._folder = folder
         shutil.rmtree(folder, ignore_errors=True)
 
     def open(self, client_id: int) -> RecordDict:
-        """Return a client's state, to be changed in place until `settle`; an empty one if it has none."""
+        """Return a client's state, empty if it has none; it may be changed in place until `settle`."""
         state = self._held.get(client_id)
         if state is None:
             path = self._files.get(client_id)
@@ -66,7 +66,9 @@ class ClientStates:
             if before.keys() != now.keys() or any(now[name] is not before[name] for name in now):
                 self._forget_file(client_id)
                 self._count(client_id, state)
-            elif client_id in self._files and self._excess > 0:  # instead of another, that has to be written
+            elif (
+                client_id in self._files and self._excess > 0
+            ):  # instead of a state that would have to be written
                 self._drop(client_id)
                 continue
             if now.keys() <= {MET}:
@@ -91,7 +93,7 @@ class ClientStates:
         self._files[client_id] = path
 
     def clear(self) -> None:
-        """Forget all of them, and remove the files that were made here."""
+        """Discard all states, and remove the files created here."""
         self._held.clear()
         self._bytes.clear()
         self._files.clear()
@@ -116,9 +118,9 @@ class ClientStates:
         return self._total - self.budget if self.budget and self._folder is not None else 0
 
     def _surplus(self) -> list[int]:
-        """Return who exceeds the budget: those that were used longest ago, are not in use, and fit a file.
+        """Return the clients to evict: least recently used, not in use, and storable in a file.
 
-        Looks at as many as it returns, whatever the number of states in memory.
+        Its cost is proportional to their number, not to the number of states in memory.
         """
         chosen: list[int] = []
         left = self._excess
@@ -137,7 +139,7 @@ class ClientStates:
             name = f"{client_id // _CLIENTS_PER_FOLDER:06d}/client-{client_id:06d}.safetensors"
             path = self._folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Not needed after a kill: a resumed run begins with the states of its checkpoint.
+            # Not needed after a kill: a resumed run starts with the states of its checkpoint.
             write_atomic(path, _encode(state), synced=False)
             self._files[client_id] = path
         self._drop(client_id)

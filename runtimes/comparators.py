@@ -1,7 +1,7 @@
 """The upper and the lower bound of a federated run, derived from its configuration.
 
 ``centralized`` trains one model on the union of the data with the same number of mini-batch gradients per
-round; ``local-only`` trains each client's model on its own data and averages nothing.
+round; ``local-only`` trains each client's model on its own data, without averaging.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,14 +43,14 @@ def derive(
     comparator : str
         One of `COMPARATORS`.
     client_sizes : callable
-        Gives the number of training samples of every client; asked for only if the result depends on it.
+        Returns the number of training samples of every client; called only if the result depends on it.
     keeps_natural_clients : callable
-        Says whether the data are those of as many clients that data come from as there are clients.
+        Returns whether there are as many clients as natural clients in the data, so that each keeps its own.
 
     Raises
     ------
     UserError
-        Unknown comparator, or data that nobody can pool.
+        If the comparator is unknown, or the data cannot be pooled.
     """
     if comparator == AS_GIVEN:
         return config
@@ -65,10 +65,10 @@ def derive(
 
 
 def steps_per_round(config: Config, client_sizes: Callable[[], Sequence[int]]) -> int:
-    """Return how many mini-batch gradients the cohort of a round makes in expectation, at least 1.
+    """Return the expected number of mini-batch gradients of a round's cohort, at least 1.
 
     With ``local.steps`` = J these are m J. With ``local.epochs`` = E a client makes E ceil(n_i / B) steps;
-    the mean over all clients is taken, which is the expectation if each is equally likely to be called.
+    the mean over all clients is taken, which is the expectation if all are equally likely to be sampled.
     """
     cohort = cohort_size(config.clients.count, config.clients.fraction)
     if config.local.steps:
@@ -93,7 +93,7 @@ def _centralized(
     values = _whole_model(config)
     for section, name in (("method", "fedavg"), ("partition", "iid"), ("participation", "uniform")):
         values = _reset(values, section) | {f"{section}.name": name}
-    # Nobody is late where there is one client, and nothing is to be kept from the server.
+    # With one client there are no stragglers, and nothing to hide from the server.
     values = _reset(_reset(values, "stragglers"), "privacy")
     values |= {
         "clients.count": 1,
@@ -118,9 +118,9 @@ def _centralized(
 
 def _local_only(config: Config) -> dict[str, Value]:
     values = _reset(_reset(_whole_model(config), "method"), "privacy") | {"method.name": LOCAL_ONLY}
-    if config.clients.evaluate_fraction == 0:  # what the clients learn shows in their own accuracy alone
+    if config.clients.evaluate_fraction == 0:  # the result is visible only in the clients' own accuracy
         values["clients.evaluate-fraction"] = 1.0
-    # Nothing of the model is sent that could be recorded.
+    # No part of the model is sent, so there is nothing to record.
     values |= {"analysis.similarity-rounds": "", "analysis.update-rounds": ""}
     if config.stop.metric != "train_loss":  # the global model never improves: patience would end the run
         values["stop.patience"] = 0
@@ -128,7 +128,7 @@ def _local_only(config: Config) -> dict[str, Value]:
 
 
 def _whole_model(config: Config) -> dict[str, Value]:
-    """Return the configuration with one model for all, that of the server, without early exits."""
+    """Return the configuration with the server's model for all clients, without early exits."""
     values = config.flat()
     if config.model.sizes:
         values["model.sizes"] = ""

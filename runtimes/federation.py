@@ -1,9 +1,9 @@
 """Run an experiment through Flower's own runtimes, on this machine, and leave nothing running.
 
 ``python -m runtimes.federation experiments/x.toml`` starts a SuperLink and one SuperNode per client as
-processes that talk gRPC, submits the app to them and follows the run. With ``--simulation`` the SuperLink
-simulates the nodes in Ray actors instead. All connections are encrypted and each node has a key of its own,
-made for this federation and deleted with it; ``--insecure`` leaves both out.
+processes that talk gRPC, submits the app and follows the run. With ``--simulation`` the SuperLink
+simulates the nodes in Ray actors instead. All connections are encrypted and each node has its own key,
+made for this federation and deleted with it; ``--insecure`` omits both.
 """
 
 import argparse
@@ -110,7 +110,7 @@ class _Signals:
     """The first signal while rounds run asks the server to stop after its round; any other stops at once."""
 
     def __init__(self) -> None:
-        self.stop_file: Path | None = None  # of a run that has been submitted, and that knows of it
+        self.stop_file: Path | None = None  # set once the run is submitted with it
         self.requested = False
         for number in STOP_SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as SIGHUP under nohup
@@ -134,7 +134,7 @@ def _how_to_resume(plan: Plan | None) -> str:
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
-    """Read the experiment and the app's defaults, and check them before anything starts."""
+    """Read and check the experiment and the app's defaults before anything starts."""
     app = options.app_dir.resolve()
     defaults = _app_defaults(app)
     if options.resume and options.run_dir is None:
@@ -162,7 +162,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
 
 
 def _checked(given: dict[str, Value], options: argparse.Namespace) -> dict[str, Value]:
-    """Validate the configuration; return its overrides, on the run's own ``config.toml`` if it is resumed."""
+    """Validate the configuration; return its overrides, on top of ``config.toml`` if the run is resumed."""
     stored: dict[str, Value] = {}
     config_file = (options.run_dir or Path()) / "config.toml"
     if options.resume and config_file.is_file():
@@ -175,12 +175,12 @@ def _checked(given: dict[str, Value], options: argparse.Namespace) -> dict[str, 
 
 
 def run(plan: Plan, signals: _Signals) -> None:
-    """Start the federation, carry the run to its end and stop everything.
+    """Start the federation, follow the run to its end and stop everything.
 
     Raises
     ------
     FederationError
-        If a process ends early, or the run does not complete, or it writes no ``summary.json``.
+        If a process ends early, or the run does not complete or writes no ``summary.json``.
     _Stopped
         After a signal.
     """
@@ -258,7 +258,7 @@ def _submit(processes: FlowerProcesses, plan: Plan) -> subprocess.Popen[bytes]:
 
 
 def _run_config(plan: Plan) -> str:
-    """Write the run configuration; Flower takes only declared keys, so the rest goes into ``overrides``."""
+    """Return the run configuration; Flower takes only declared keys, so the rest goes into ``overrides``."""
     run_config: dict[str, Value] = {
         "overrides": to_toml(plan.overrides),
         "run.directory": str(plan.run_directory),
@@ -329,7 +329,9 @@ def _overrides(options: argparse.Namespace) -> dict[str, Value]:
 
 def _clients_per_node(overrides: dict[str, Value]) -> int:
     value = overrides.get("resources.clients-per-node", 1)
-    return value if isinstance(value, int) and value > 0 else 1  # another is refused with the other keys
+    return (
+        value if isinstance(value, int) and value > 0 else 1
+    )  # an invalid value is refused with the other keys
 
 
 def _app_defaults(app: Path) -> dict[str, Value]:
@@ -353,17 +355,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m runtimes.federation", description=__doc__)
     add = parser.add_argument
     add(
-        "experiment", nargs="?", type=_path, metavar="EXPERIMENT.toml", help="overrides of the app's defaults"
+        "experiment",
+        nargs="?",
+        type=_path,
+        metavar="EXPERIMENT.toml",
+        help="overrides for the app's defaults",
     )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="an override; may be repeated")
     add("--plugins", action="append", default=[], metavar="DIR", help="folder of your own code; repeatable")
-    text = "how many nodes: short for --set clients.count=N, times resources.clients-per-node"
+    text = "number of nodes: short for --set clients.count=N, times resources.clients-per-node"
     add("--supernodes", type=int, metavar="N", help=text)
-    add("--run-dir", type=_path, help="where the run writes its results (default: runs/federation-<time>)")
+    add("--run-dir", type=_path, help="folder of the results (default: runs/federation-<time>)")
     add("--resume", action="store_true", help="continue the run in --run-dir from its last checkpoint")
-    add("--data-root", type=_path, help="where the server and the nodes find the data (sets dataset.root)")
+    add(
+        "--data-root", type=_path, help="folder of the data, for the server and the nodes (sets dataset.root)"
+    )
     add("--simulation", action="store_true", help="simulate the nodes in Ray actors instead of processes")
-    text = "encrypt nothing and let any process take part as a node"
+    text = "no encryption, and any process may take part as a node"
     add("--insecure", action="store_true", help=text)
     add("--num-cpus", type=int, default=1, help="CPUs per simulated client (default: 1)")
     add(

@@ -1,7 +1,7 @@
-"""Flower's own programs as child processes: where they are, what they see, and that none outlives us.
+"""Flower's own programs as child processes: their location and environment, and a guard that ends them all.
 
-Flower 1.39's programs start further programs, partly in sessions of their own, and not all of these end
-with their parent; ``docs/flower-notes.md`` says more.
+Flower 1.39's programs start further programs, partly in separate sessions, and not all of these end with
+their parent; see ``docs/flower-notes.md``.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from runtimes.resident import CLIENTAPP, EXECUTOR, SERVERAPP, resident_programs
 from server.interrupt import STOP_SIGNALS
 
 CONNECTION = "local"
-MARK = "FLOWERBED_FEDERATION"  # in the environment of the processes that a guard may kill
+MARK = "FLOWERBED_FEDERATION"  # marks the environment of processes that a guard may kill
 ADVICE = "All processes are stopped (SuperNodes end by themselves once their SuperLink is gone)"
 GRACE_SECONDS = 3.0
 KILL_SECONDS = 10.0
@@ -49,7 +49,7 @@ def flower_environment(home: Path) -> dict[str, str]:
 
 def program_environment() -> dict[str, str]:
     """Return an environment in which Flower's programs are found and stay off the network."""
-    # Flower starts its own programs by their bare names; the ones to take are next to this Python.
+    # Flower starts its own programs by their bare names; the right ones are next to this Python.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     if shutil.which("flwr", path=path) is None:
         raise UserError(f"Flower is not installed for {sys.executable}; install the project's dependencies")
@@ -57,7 +57,7 @@ def program_environment() -> dict[str, str]:
         **os.environ,
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
-        # Otherwise every run installs its dependencies, torch included, into a fresh environment.
+        # Otherwise every run installs its dependencies, including torch, into a new environment.
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         # A job waits up to this long before its process starts; the default is one second.
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
@@ -67,7 +67,7 @@ def program_environment() -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different ports on which nothing listens now."""
+    """Return `count` different free ports."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for bound in sockets:
@@ -76,15 +76,15 @@ def free_ports(count: int) -> list[int]:
 
 
 class FlowerProcesses:
-    """Processes that share a temporary ``FLWR_HOME`` and log to files of their own.
+    """Processes that share a temporary ``FLWR_HOME``, each with its own log file.
 
-    Leaving the context stops them and all that they started. So does the death of this process, even by
+    Leaving the context stops them and everything that they started. So does the end of this process, even by
     SIGKILL: a guard process waits for it.
 
     Parameters
     ----------
     log_directory : Path
-        Where ``<name>.log`` of every process is written.
+        The folder of the log files, ``<name>.log``.
     """
 
     def __init__(self, log_directory: Path) -> None:
@@ -112,11 +112,11 @@ class FlowerProcesses:
 
     @property
     def home(self) -> Path:
-        """The folder that the processes have instead of ``~/.flwr``; nobody else can read it."""
+        """The processes' folder instead of ``~/.flwr``; other users cannot read it."""
         return self._home
 
     def connect(self, address: str, authority: Path | None = None) -> None:
-        """Configure for the ``flwr`` command where the SuperLink named ``CONNECTION`` listens.
+        """Configure the address of the SuperLink named ``CONNECTION`` for the ``flwr`` command.
 
         With the certificate of its authority the connection is encrypted.
         """
@@ -125,7 +125,7 @@ class FlowerProcesses:
         (self._home / "config.toml").write_text(f'[superlink.{CONNECTION}]\naddress = "{address}"\n{trust}\n')
 
     def keep_programs(self) -> None:
-        """Fork what SuperLinks and SuperNodes start from now on from a process that has imported torch."""
+        """Fork programs of SuperLinks and SuperNodes started later from a process that has imported torch."""
         kept = resident_programs(self._environment, self._home, (CLIENTAPP, SERVERAPP, EXECUTOR))
         self._environment = self._resident.enter_context(kept)
 
@@ -140,7 +140,7 @@ class FlowerProcesses:
         return self._log_directory / f"{name}.log"
 
     def start(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start a program of Flower, given as its name and its arguments."""
+        """Start a program of Flower, given by its name and arguments."""
         with self.log_path(name).open("wb") as log:
             return subprocess.Popen(
                 command,
@@ -152,7 +152,7 @@ class FlowerProcesses:
             )
 
     def start_service(self, name: str, command: Sequence[str]) -> None:
-        """Start a program that has to run until the end."""
+        """Start a program that must run until the end."""
         self._services[name] = self.start(name, command)
 
     def superlink(self) -> SuperLink:
@@ -179,9 +179,9 @@ class FlowerProcesses:
 
 
 def _guard_processes(lifeline: int, home: Path) -> NoReturn:
-    """Wait until the other end of `lifeline` closes, by intent or by death; then stop what uses `home`."""
+    """Wait until the other end of `lifeline` closes, on purpose or not; then stop the users of `home`."""
     try:
-        os.setsid()  # the terminal's Ctrl-C is for the process that we guard
+        os.setsid()  # so that the terminal's Ctrl-C reaches only the guarded process
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         os.read(lifeline, 1)
@@ -207,8 +207,8 @@ def _signal_until_gone(home: Path, sessions: set[int], number: signal.Signals, s
 def _processes_of(home: Path, sessions: set[int]) -> set[int]:
     """Find the living processes in the sessions of those that bear the mark of `home`.
 
-    Every process that we start leads a session of its own, and the programs that it starts inherit the
-    mark. Some of Ray's overwrite their environment, so `sessions` remembers where they belong.
+    Every process started here leads its own session, and the programs that it starts inherit the mark. Some
+    of Ray's overwrite their environment, so `sessions` keeps the known sessions.
     """
     mark = f"{MARK}={home}\0".encode()
     session_of: dict[int, int] = {}

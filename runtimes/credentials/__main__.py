@@ -1,8 +1,7 @@
 """Make the certificates and keys of a federation, register its nodes with a SuperLink, revoke them.
 
 ``make DIR`` makes an authority, a certificate for the server and a key for each node; ``register DIR`` gives
-the public keys to a running SuperLink; ``revoke DIR NODE`` takes a node out. docs/deployment.md has the
-whole way.
+the public keys to a running SuperLink; ``revoke DIR NODE`` removes a node. docs/deployment.md has all steps.
 """
 
 import argparse
@@ -23,7 +22,7 @@ _MOST_DAYS = 3650
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code."""
+    """Run the command and return the exit code."""
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     return guarded(lambda: _run(_parser().parse_args(arguments)))
 
@@ -46,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def make(credentials: Credentials, options: argparse.Namespace) -> list[str]:
-    """Make what is asked for and is not there yet; check all of it before the first file is written."""
+    """Make the requested files that do not exist yet; check everything before writing the first one."""
     names, nodes = options.server_name, options.node
     for name in names:
         server_name(name)

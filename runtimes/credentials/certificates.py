@@ -13,15 +13,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from common.errors import UserError
 
 CA_DAYS = 3650
-LOCAL_NAMES = ("127.0.0.1",)  # by which Flower's own processes on the server reach the SuperLink
+LOCAL_NAMES = ("127.0.0.1",)  # used by Flower's own processes on the server
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
-_BACKDATED = datetime.timedelta(minutes=5)  # for nodes whose clocks are behind
+_BACKDATED = datetime.timedelta(minutes=5)  # for nodes with slow clocks
 
 PrivateKey = ec.EllipticCurvePrivateKey
 
 
 def new_key() -> PrivateKey:
-    """Return a key on the curve P-384, which Flower takes for nodes too."""
+    """Return a key on the curve P-384, which Flower also accepts for nodes."""
     return ec.generate_private_key(ec.SECP384R1())
 
 
@@ -56,7 +56,7 @@ def names_of(certificate: x509.Certificate) -> list[str]:
 
 
 def make_authority(key: PrivateKey, days: int = CA_DAYS) -> x509.Certificate:
-    """Return a certificate of the authority whose key is `key`, signed by itself."""
+    """Return a self-signed certificate of the authority with this key."""
     public = key.public_key()
     builder = _builder("flowerbed authority", "flowerbed authority", days).public_key(public)
     extensions: list[tuple[x509.ExtensionType, bool]] = [
@@ -86,19 +86,19 @@ def make_server_certificate(
 
 
 def pem(certificate: x509.Certificate) -> bytes:
-    """Return the certificate as its file."""
+    """Return the certificate in PEM format."""
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def key_pem(key: PrivateKey) -> bytes:
-    """Return a private key as its file, without a password."""
+    """Return a private key in PEM format, without a password."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
 def days_left(certificate: x509.Certificate) -> int:
-    """Return the whole days until it expires; below 0 if it has."""
+    """Return the whole days until it expires; negative if it has."""
     return (certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)).days
 
 

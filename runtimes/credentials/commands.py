@@ -6,7 +6,7 @@ from runtimes.credentials.folder import Credentials
 
 
 def superlink_command(credentials: Credentials | None) -> list[str]:
-    """Return how a SuperLink is started, less its addresses; without credentials it is open to everybody."""
+    """Return the command of a SuperLink, without addresses; without credentials it is open to everyone."""
     if credentials is None:
         return ["flower-superlink", "--insecure"]
     return [
@@ -16,7 +16,7 @@ def superlink_command(credentials: Credentials | None) -> list[str]:
 
 
 def node_options(folder: Path) -> list[str]:
-    """Return the options of a SuperNode whose credentials are in a folder."""
+    """Return the options of a SuperNode with the credentials in a folder."""
     return [
         *["--root-certificates", str(folder / "ca.pem")],
         *["--auth-supernode-private-key", str(folder / "key")],

@@ -1,4 +1,4 @@
-"""The folder of a federation's credentials: what lies where, with which modes, and whether it is whole.
+"""The folder of a federation's credentials: its files, their modes, and a check that it is complete.
 
 ``ca.pem`` and ``ca.key`` are the authority, ``server.pem`` and ``server.key`` the SuperLink's. What a node's
 machine needs is in ``nodes/<name>/``: ``ca.pem``, ``key``, and ``key.pub``, which the SuperLink is given.
@@ -61,12 +61,12 @@ class Credentials:
         return sorted(folder.name for folder in self.path.glob("nodes/*") if (folder / "key.pub").exists())
 
     def node(self, name: str) -> Path:
-        """Return the folder of a node's machine.
+        """Return the folder for a node's machine.
 
         Raises
         ------
         UserError
-            If `name` is no name for a node.
+            If `name` is not a valid name of a node.
         """
         if not _NODE_NAME.fullmatch(name):
             raise UserError(
@@ -86,7 +86,7 @@ class Credentials:
     # Making them.
 
     def make(self, names: Sequence[str], days: int) -> list[str]:
-        """Make the authority and the server's certificate, for names in addition to this machine's own."""
+        """Make the authority and the server's certificate, for these names in addition to the local ones."""
         for folder in (self.path, self.path / "nodes", self.path / "revoked"):
             _make_private_folder(folder)
         key = new_key()
@@ -96,10 +96,9 @@ class Credentials:
         return self._write_server(authority, key, [*names, *LOCAL_NAMES], days)
 
     def renew(self, names: Sequence[str], days: int) -> list[str]:
-        """Make the server's certificate again, and the authority's if that would expire before it.
+        """Renew the server's certificate, and the authority's if that would expire first.
 
-        The authority keeps its key, so that nodes which have the old certificate trust the server until that
-        one expires.
+        The authority keeps its key, so nodes with the old certificate trust the server until that expires.
         """
         key = load_private(self.authority_key)
         authority = load_certificate(self.authority)
@@ -114,12 +113,12 @@ class Credentials:
         return lines + self._write_server(authority, key, [*kept, *LOCAL_NAMES], days)
 
     def add_node(self, name: str) -> str:
-        """Make the key of a node that has none.
+        """Create the key of a new node.
 
         Raises
         ------
         UserError
-            If it has one.
+            If the node has a key already.
         """
         folder = self.node(name)
         if (folder / "key").exists():
@@ -167,7 +166,7 @@ class Credentials:
             raise UserError(f"{self.key} is not the key of {self.certificate}: {again}")
         try:
             certificate.verify_directly_issued_by(authority)
-        except Exception:  # of a dozen kinds
+        except Exception:  # cryptography raises a dozen types
             raise UserError(f"{self.certificate} was not signed by {self.authority}: {again}") from None
         for path, made in ((self.authority, authority), (self.certificate, certificate)):
             if days_left(made) < 0:
@@ -203,12 +202,12 @@ def load_certificate(path: Path) -> x509.Certificate:
 
 
 def load_private(path: Path) -> PrivateKey:
-    """Read a private key that nobody else can read, PEM or OpenSSH.
+    """Read a private key, PEM or OpenSSH, that other users cannot read.
 
     Raises
     ------
     UserError
-        If there is none, or the file's mode lets others read it.
+        If there is none, or the file's mode lets other users read it.
     """
     content = read(path)
     if path.stat().st_mode & 0o077:

@@ -1,4 +1,4 @@
-"""Which keys a running SuperLink accepts: those of the credentials' folder, and no revoked one."""
+"""Register the keys of the credentials' folder with a running SuperLink, and remove revoked ones."""
 
 from common.errors import UserError
 from common.flower_control import SuperLink, registered
@@ -27,7 +27,7 @@ def register(credentials: Credentials, address: str) -> list[str]:
 def revoke(credentials: Credentials, name: str, address: str | None) -> list[str]:
     """Take a node out of the folder and, where there is an address, out of the SuperLink; return lines.
 
-    The SuperLink comes first: if it does not answer, nothing has changed.
+    The SuperLink comes first: if it does not answer, nothing is changed.
     """
     folder = credentials.node(name)
     if name not in credentials.nodes():

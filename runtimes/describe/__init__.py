@@ -1,4 +1,4 @@
-"""``run_simulation.py --describe``: what there is to choose, and what each thing and key means."""
+"""``run_simulation.py --describe``: lists what can be chosen, and explains each thing and key."""
 
 from runtimes.describe.command import describe
 from runtimes.describe.schema import json_schema

@@ -17,7 +17,7 @@ def describe(topics: Sequence[str]) -> str:
     Raises
     ------
     UserError
-        If a topic is no kind, no name, no section and no key, with the nearest one.
+        If a topic is neither a kind, a name, a section nor a key; it suggests the nearest one.
     """
     return "\n\n".join(_topic(topic) for topic in topics) if topics else _overview()
 

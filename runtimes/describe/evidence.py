@@ -26,7 +26,7 @@ _MADE = re.compile(r"(<!-- made from .*? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def results_page() -> str:
-    """Return the page with its overview made again."""
+    """Return the page with its overview regenerated."""
     legend = "; ".join(f"*{verdict}*: {meaning}" for verdict, meaning in VERDICTS.items())
     parts = [effects_table(), f"{legend}.", "Budgets are shares of the published one.", numbers_table()]
     overview = "\n\n".join(parts) + "\n"
@@ -42,7 +42,7 @@ def effects_table() -> str:
 
 
 def numbers_table() -> str:
-    """Return a Markdown row per number beside which a published one stands, in the order of the effects."""
+    """Return a Markdown row per number with a published counterpart, in the order of the effects."""
     order = [row["effect"] for row in _effects()]
     numbers = sorted(_rows(RESULTS), key=lambda row: order.index(row["effect"]))
     shown = ("effect", "configuration", "metric", "budget", "seeds", "published")

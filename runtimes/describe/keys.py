@@ -1,4 +1,4 @@
-"""Keys of the configuration: types, limits, defaults, and what docs/configuration.md says of them."""
+"""Keys of the configuration: types, limits, defaults, and their text in docs/configuration.md."""
 
 import functools
 import re
@@ -57,7 +57,7 @@ def schema_of(annotation: Any) -> dict[str, Any]:
     """Return the JSON schema of a type; of one that has none, an empty one."""
     try:
         return TypeAdapter(annotation).json_schema()
-    except Exception:  # pydantic has a class of its own for every reason
+    except Exception:  # pydantic has a class for every reason
         return {}
 
 

@@ -38,7 +38,7 @@ def methods_page() -> str:
 
 
 def _entry(thing: Thing) -> str:
-    """Return the section of a method: summary, equation, papers, parameters, what it goes with."""
+    """Return the section of a method: summary, equation, papers, parameters, compatibility."""
     files = [f"{package}/{thing.name.replace('-', '_')}.py" for package in ("strategies", "clients")]
     links = [f"[`{file}`](../{file})" for file in files if (PROJECT_ROOT / file).is_file()]
     parts = [f"## {thing.name}", " · ".join([*links, *(f"<{paper}>" for paper in thing.papers)])]
@@ -58,10 +58,10 @@ def _table(thing: Thing) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Return a paragraph as Markdown: ``x`` as code, and equations that are not taken for markup."""
+    """Return a paragraph as Markdown: ``x`` as code, and equations escaped."""
     text = re.sub(r"``(.+?)``", r"`\1`", text)
     parts = re.split(r"(`[^`]*`)", text)
-    # Not every reader of Markdown takes a backslash before "<".
+    # Not every Markdown parser accepts a backslash before "<".
     return "".join(
         part if part[:1] == "`" else re.sub(r"([*_|])", r"\\\1", part).replace("<", "&lt;") for part in parts
     )

@@ -1,4 +1,4 @@
-"""A JSON schema of experiment files, for editors that check TOML by one."""
+"""A JSON schema of experiment files, for editors that validate TOML."""
 
 from typing import Any
 
@@ -22,9 +22,9 @@ def json_schema() -> dict[str, Any]:
         if not chosen_by(word):
             continue
         holder = properties.setdefault(word, _section(word))
-        if "properties" in holder:  # a key of its own, such as ``metrics``, has no further parameters
+        if "properties" in holder:  # a single key, such as ``metrics``, has no further parameters
             _add_parameters(word, names, holder["properties"])
-    # Tables of a sweep or a search, with labels of the author's own.
+    # Tables of a sweep or a search, with free labels.
     properties |= {table: {"type": "object"} for table in ("axes", "cells", "report", "search")}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -38,7 +38,7 @@ def json_schema() -> dict[str, Any]:
 def _section(name: str) -> dict[str, Any]:
     field = Config.model_fields.get(name.replace("-", "_"))
     annotation = field.annotation if field else None
-    # Things from outside have parameters that are not known here.
+    # Plug-ins have parameters that are unknown here.
     is_open = isinstance(annotation, type) and issubclass(annotation, OpenSection)
     return {"title": name, "type": "object", "properties": {}, "additionalProperties": is_open}
 
@@ -53,7 +53,7 @@ def _described(key: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add_parameters(word: str, names: list[str], properties: dict[str, Any]) -> None:
-    """Add the parameters of all things of a kind; one that several have admits what any of them does."""
+    """Add the parameters of all things of a kind; one shared by several takes what any of them takes."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name in names:
         for thing in things(name, word) if "<" not in name else []:

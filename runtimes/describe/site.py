@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: the README and the experiments' page belong to the site; links to code do not.
+"""MkDocs hooks: add the README and the experiments' page to the site, and remove links to code.
 
 ``mkdocs build`` reads them (``mkdocs.yml``).
 """
@@ -11,13 +11,13 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
-# Pages of the site whose text is elsewhere in the project.
+# Pages of the site with sources outside docs/.
 ELSEWHERE = {"index.md": "README.md", "experiments.md": "experiments/README.md"}
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages whose text is elsewhere."""
+    """Add the pages with sources outside ``docs/``."""
     for page, source in ELSEWHERE.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=_in_site(text, source)))
@@ -25,13 +25,13 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Mend the links of a page that lead out of ``docs/``."""
+    """Fix the links of a page that lead out of ``docs/``."""
     name = page.file.src_uri
     return markdown if name in ELSEWHERE else _in_site(markdown, f"docs/{name}", name)
 
 
 def _in_site(text: str, source: str, page: str = "") -> str:
-    """Return a text of the project with links as the site has them."""
+    """Return a text of the project with its links adapted to the site."""
     pages = {path: name for name, path in ELSEWHERE.items()}
 
     def mended(match: re.Match[str]) -> str:
@@ -41,7 +41,7 @@ def _in_site(text: str, source: str, page: str = "") -> str:
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
         name = pages.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else "")
         if not name:
-            return label  # code, which the site has not
+            return label  # code, which is not on the site
         return f"{mark}[{label}]({posixpath.relpath(name, posixpath.dirname(page) or '.')}{anchor})"
 
     parts = re.split(r"(^```.*?^```)", text, flags=re.M | re.S)

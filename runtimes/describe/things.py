@@ -1,4 +1,4 @@
-"""What is chosen by name: its description, source, equation and parameters, read from its own code."""
+"""Things chosen by name: description, source, equation and parameters, read from their code."""
 
 import inspect
 import re
@@ -29,20 +29,20 @@ METHOD = "method"
 
 @dataclass(frozen=True)
 class Thing:
-    """One thing that a name stands for.
+    """One thing chosen by name.
 
     Attributes
     ----------
     kind, name, key : str
-        What it is, what it is called, and the key that chooses it, empty where all are used.
+        Its kind, its name, and the key that chooses it, empty where all are used.
     summary : str
         The first line of its file.
     details : list of str
-        Further paragraphs: its equation, its paper.
+        Further paragraphs: equation, paper.
     parameters : mapping
         name → (annotation, default).
     notes : list of str
-        What it goes with.
+        What it can be combined with.
     """
 
     kind: str
@@ -55,26 +55,26 @@ class Thing:
 
     @property
     def papers(self) -> list[str]:
-        """The addresses of its papers."""
+        """The URLs of its papers."""
         text = " ".join([self.summary, *self.details])
         numbers = dict.fromkeys(re.findall(r"arXiv:(\d{4}\.\d{5})", text))
         return [f"https://arxiv.org/abs/{number}" for number in numbers]
 
     @property
     def paragraphs(self) -> list[str]:
-        """The summary and the details, without what only numbers papers."""
+        """The summary and the details, without bare references to papers."""
         numbers = r"(arXiv:[\d.]+\d[,.] ?)+"
         texts = dict.fromkeys([self.summary, *self.details])
         return [text for text in texts if not re.fullmatch(numbers, text)]
 
     @property
     def section(self) -> str:
-        """The section of the configuration that has its parameters."""
+        """The section of the configuration with its parameters."""
         return self.key.rpartition(".")[0]
 
 
 def kinds() -> dict[str, list[str]]:
-    """Return every kind by the word that stands for it, with its names."""
+    """Return the names of every kind, by its word on the command line."""
     found = {METHOD: [*available_methods(), *available_flower_strategies()]}
     for kind in KINDS:
         if kind not in (CLIENT_HALF, SERVER_HALF):
@@ -83,13 +83,13 @@ def kinds() -> dict[str, list[str]]:
 
 
 def chosen_by(topic: str) -> str:
-    """Return the key that chooses one of a kind, given by its word; nothing if all of them are used."""
+    """Return the key that chooses one of a kind, given by its word; empty if all of them are used."""
     keys = [kind.key for kind in KINDS if word(kind) == topic and kind.is_chosen]
     return keys[0] if keys else ""
 
 
 def word(kind: Kind) -> str:
-    """Return what a kind is called on the command line: the section of its key."""
+    """Return the word for a kind on the command line: the section of its key."""
     return kind.key.partition(".")[0]
 
 
@@ -100,7 +100,7 @@ def _listed(kind: Kind) -> list[str]:
 
 
 def things(name: str, only: str = "") -> list[Thing]:
-    """Return what a name stands for, in every kind that has it, or in one."""
+    """Return the things with a name, in every kind that has it, or in one."""
     found = []
     if only in ("", METHOD) and (name in available_methods() or name.startswith(FLOWER_PREFIX)):
         found.append(_method(name))
@@ -137,7 +137,7 @@ def _owner(kind: Kind, thing: Any) -> Callable[..., Any] | type:
 
 
 def _texts(module: ModuleType | None, *owners: Any) -> tuple[str, list[str]]:
-    """Return the first line of a module and the paragraphs below it, those of what it defines included."""
+    """Return the first line of a module, and the further paragraphs of it and of the given owners."""
     paragraphs = _paragraphs(inspect.getdoc(module) if module else "")
     for owner in owners:
         for paragraph in _paragraphs(owner.__doc__)[:2]:
@@ -170,7 +170,7 @@ def _method(name: str) -> Thing:
 
 
 def _of_flower(name: str) -> Thing:
-    """Describe a strategy that ships with Flower by its own description."""
+    """Describe a strategy of Flower by its own docstring."""
     declared = flower_parameters(name)
     summary, *details = _paragraphs(flower_class(name).__doc__)
     return Thing(METHOD, name, "method.name", summary, details, declared, ["not covered by privacy.*"])

@@ -1,4 +1,4 @@
-"""What leaves a node, by method: recorded from the replies of a small run in this process.
+"""Data that leave a node, by method: recorded from the replies of a small run in this process.
 
 ``python -m runtimes.describe.traffic`` writes docs/what-leaves-a-node.md.
 """
@@ -35,14 +35,14 @@ _SMALL: dict[str, Value] = {
 
 @dataclass
 class Traffic:
-    """What replies to messages of one type held.
+    """The content of the replies to messages of one type.
 
     Attributes
     ----------
     sections, metrics, values : set of str
         Names of sections of arrays, of metrics, and of other values.
     entries : int
-        The most arrays that a section ``arrays`` had.
+        The largest number of arrays in a section ``arrays``.
     """
 
     sections: set[str] = field(default_factory=set)
@@ -90,7 +90,7 @@ def recorded(method: str, options: Mapping[str, Value] | None = None) -> dict[st
 
 
 def page(text: str) -> str:
-    """Return docs/what-leaves-a-node.md with its recorded part, which follows the mark, made again."""
+    """Return docs/what-leaves-a-node.md with its recorded part, which follows the mark, regenerated."""
     plain = recorded("fedavg")
     head = text.partition(_MARK)[0] + _MARK
     rows = [
@@ -125,7 +125,7 @@ def _labels(name: str) -> Iterator[str]:
         for choice in get_args(annotation) if get_origin(annotation) is Literal else ():
             try:
                 other = load_method(name, {parameter.replace("_", "-"): choice}).make_strategy()
-            except InapplicableKeyError:  # it counts with another parameter alone
+            except InapplicableKeyError:  # it applies only together with another parameter
                 continue
             if reason := other.shows_labels():
                 yield reason
