@@ -45,7 +45,7 @@ def derive(
     client_sizes : callable
         Returns the number of training samples of every client; called only if the result depends on it.
     keeps_natural_clients : callable
-        Returns whether there are as many clients as natural clients in the data, so that each keeps its own.
+        Returns whether the run has the data of only some of the data set's natural clients.
 
     Raises
     ------

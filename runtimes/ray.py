@@ -68,7 +68,7 @@ class _Job:
 
     @property
     def num_bytes(self) -> int:
-        """Size of the largest model that they hold: clients may train parts of it."""
+        """Size of the largest model in the messages: clients may train parts of it."""
         contents = {id(message.content): message.content for message in self.messages}.values()
         return max(sum(r.count_bytes() for r in each.array_records.values()) for each in contents)
 
