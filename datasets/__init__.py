@@ -1,4 +1,4 @@
-"""Data sets as uint8 tensors, their partitions over clients, and batched transforms."""
+"""Data sets as uint8 tensors, their partitions over clients, and transforms of whole batches."""
 
 from datasets.dataset import Dataset, Split
 from datasets.loading import available_datasets, load_dataset

@@ -1,7 +1,7 @@
-"""What a data set from outside is made of: arrays, or what becomes arrays once.
+"""The parts of a plug-in's data set: arrays, or objects that are converted to arrays once.
 
 A file ``DIR/datasets/my_data.py`` of a plug-in folder defines ``load(root, *, <parameters>)``, which returns
-`Arrays`; ``from_arrays`` makes the `datasets.dataset.Dataset` of them that every part of the project uses.
+`Arrays`; ``from_arrays`` converts them to the `datasets.dataset.Dataset` that the rest of the project uses.
 """
 
 from collections.abc import Sequence
@@ -25,37 +25,37 @@ from datasets.targets import Targets
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """The parts of a data set as its author has them.
+    """The parts of a data set as its author provides them.
 
     Attributes
     ----------
     train, test, validation : pair, torch ``Dataset`` or pandas ``DataFrame``
-        ``(inputs, targets)``, or ``(inputs, targets, clients)``: NumPy arrays, tensors or lists of one
-        length. A torch ``Dataset`` gives pairs. Of a ``DataFrame`` the column `label` is the target, and the
-        others must be numbers.
+        ``(inputs, targets)``, or ``(inputs, targets, clients)``: NumPy arrays, tensors or lists of equal
+        length. A torch ``Dataset`` yields pairs. In a ``DataFrame`` the column `label` is the target, and
+        the others must be numeric.
     kind : {"auto", "images", "features", "tokens"}
         ``auto``: uint8 of three or four dimensions are images, ``(samples, height, width)``, ``(samples,
-        channels, height, width)`` or with the channels last; everything else are features, of any shape.
+        channels, height, width)`` or with the channels last; everything else is features, of any shape.
         Tokens are integers, ``(samples, length)``.
     class_names : sequence of str
-        The classes that integer targets number from 0, or that other targets name. Without them, targets that
-        are not floating-point numbers are classes, named as they are.
+        The classes: integer targets are indices into them, other targets are their names. If empty, targets
+        that are not floating-point numbers are classes, each named by its own value.
     label, client : str
-        Columns of a ``DataFrame``: see `train`; and whose sample it is.
+        Columns of a ``DataFrame``: the target (see `train`), and the client of each sample.
     remarks : sequence of str
-        What a person should know, shown at the start of a run.
+        Notes for the user, shown at the start of a run.
     encoder : Encoder, optional
-        What made the inputs of the columns of a table, so that rows of other tables can become inputs.
+        The encoding of a table's columns, so that rows of other tables can be encoded in the same way.
     client_names : sequence of str
-        The clients that integers number from 0, largest first; empty: clients are named by what they are.
+        Names of the clients, largest first, if clients are integers from 0; empty: named by value.
     num_tokens : int
-        Of tokens whose targets are classes: how many there are. 0: targets are tokens, too, unless they are
-        texts, or there are fewer `class_names` than tokens.
+        Vocabulary size for tokens whose targets are classes. 0: targets are tokens, too, unless they are
+        strings, or there are fewer `class_names` than tokens.
     test_fraction : float
-        Share of the training samples that become the test set where `test` is None; the seed decides which.
+        Share of the training samples that become the test set if `test` is None, chosen by the seed.
 
-    Targets that are floating-point numbers, ``(samples,)`` or ``(samples, numbers)``, are those of a
-    regression. Clients are strings or integers.
+    Floating-point targets, ``(samples,)`` or ``(samples, numbers)``, make it a regression. Clients are
+    strings or integers.
     """
 
     train: Any
@@ -73,12 +73,12 @@ class Arrays:
 
 
 def from_arrays(arrays: Arrays, request: Request) -> Dataset:
-    """Convert, check, number and normalise arrays.
+    """Convert and check arrays, number classes and clients, and normalise.
 
     Raises
     ------
     UserError
-        If shapes, types or values do not go together, or not with what the request asks for.
+        If shapes, types or values do not fit each other or the request.
     """
     name = request.name
     parts = {
@@ -119,7 +119,7 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
         elif count > num_classes:  # targets are tokens, not all of which need be among them
             num_classes = count
             remarks.append(
-                f"the targets are taken for tokens, of which there are {count}: if they are classes, name"
+                f"the targets are taken for {count} different tokens: if they are classes, name"
                 " them (dataset.classes)"
             )
     names = (*targets.class_names, *map(str, range(len(targets.class_names), num_classes)))
@@ -171,7 +171,7 @@ def _inputs(parts: dict[str, Part], kind: Kind, request: Request) -> dict[str, t
 
 
 def _check(dataset: Dataset, request: Request) -> None:
-    """Refuse what the request asks for and the data do not know."""
+    """Refuse settings of the request that do not apply to the data."""
     what = {"images": "images", "features": "features", "tokens": "text"}[dataset.kind]
     if request.image_size and dataset.kind != "images":
         raise UserError(f"dataset '{request.name}' has {what}: leave dataset.image-size at 0")

@@ -1,4 +1,4 @@
-"""The data set of a run, as its configuration asks for it."""
+"""Open the data set that a run's configuration asks for."""
 
 import functools
 from dataclasses import replace
@@ -29,7 +29,7 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
         )
     num_clients = num_natural_clients(config)
     clean = config.dataset.model_copy(update=_NO_NOISE)  # runs with noise of any kind share the clean data
-    with seeded_globally(torch_seed(config.seed, "data")):  # for code that draws from no other generator
+    with seeded_globally(torch_seed(config.seed, "data")):  # for code that draws from the global generators
         root = data_root or config.dataset.root
         dataset = _open(clean, root, config.seed, num_clients, _takes_numbers(config))
     if _takes_numbers(config) and not dataset.is_regression:
@@ -52,7 +52,7 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
 
 
 def num_natural_clients(config: Config) -> int | None:
-    """Return how many of the clients that data come from a run keeps, the largest; None: all of them."""
+    """Return how many natural clients a run keeps, largest first; None: all of them."""
     if config.partition.name == "node":  # they are one client of the run
         return None
     if config.dataset.natural_clients:
@@ -70,7 +70,7 @@ def open_clean_dataset(config: Config) -> Dataset:
 def _open(
     dataset: DatasetSection, root: str, seed: int, num_clients: int | None, numbers: bool | None
 ) -> Dataset:
-    # Server and clients of the sequential runtime live in one process: they share the tensors.
+    # In the sequential runtime, server and clients live in one process and share the tensors.
     is_balanced = dataset.imbalance_factor == 1
     tail = LongTail(dataset.imbalance_factor, dataset.imbalance_profile, dataset.imbalance_seed)
     loaded = load_dataset(
@@ -91,13 +91,13 @@ def _open(
 
 
 def _takes_numbers(config: Config) -> bool | None:
-    """Return whether the loss is for numbers, as one of the project is; None: it is a user's."""
+    """Return whether the loss is for regression, if it is one of the project's; None: it is a user's."""
     name = config.loss.name
     return name == "mse" if name in project_names(LOSS) else None
 
 
 def _check_kind(config: Config, dataset: Dataset) -> None:
-    """Refuse what is set for another kind of data."""
+    """Refuse settings that are for another kind of data."""
     what = {"images": "images", "features": "features", "tokens": "text"}[dataset.kind]
     settings: tuple[tuple[str, Value, Value, tuple[str, ...]], ...] = (
         ("augmentation.name", config.augmentation.name, "none", ("images",)),
@@ -112,7 +112,7 @@ def _check_kind(config: Config, dataset: Dataset) -> None:
 
 
 def _check_classes(section: DatasetSection, dataset: Dataset) -> None:
-    """Refuse what is set for classes where there are none."""
+    """Refuse settings for classes where there are none."""
     for key, is_set in (("label-noise", section.label_noise > 0), ("binarize", section.binarize)):
         if dataset.is_regression and is_set:
             raise UserError(f"dataset.{key} is for classes, and {dataset.name!r} has numbers: leave it out")

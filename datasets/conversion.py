@@ -1,4 +1,4 @@
-"""Arrays, lists, torch data sets and data frames as arrays and tensors of known kinds."""
+"""Conversion of arrays, lists, torch data sets and data frames to arrays and tensors of known kinds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ _CHANNELS = (1, 3)
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Inputs, targets and perhaps clients of a part, each sample at one place in all of them."""
+    """Inputs, targets and perhaps clients of a part, aligned by sample."""
 
     inputs: Any
     targets: np.ndarray
@@ -22,12 +22,12 @@ class Part:
 
 
 def as_part(value: Any, where: str, label: str = "", client: str = "") -> Part:
-    """Take apart what an author gave; `where` begins the messages.
+    """Convert what an author provided; error messages start with `where`.
 
     Raises
     ------
     UserError
-        If it is nothing that is known.
+        If it is of no supported type.
     """
     if hasattr(value, "columns") and hasattr(value, "to_numpy"):
         return _of_frame(value, where, label, client)
@@ -51,12 +51,12 @@ def kind_of(inputs: Any) -> Kind:
 
 
 def as_inputs(inputs: Any, kind: Kind, where: str) -> torch.Tensor:
-    """Return inputs as a `datasets.dataset.Split` has them; features are still float64.
+    """Return inputs in the form of a `datasets.dataset.Split`, except that features are still float64.
 
     Raises
     ------
     UserError
-        If they are not of the kind, or not finite.
+        If they are not of this kind, or not finite.
     """
     values = _tensor(inputs, f"{where}: inputs")
     if not values.numel():
@@ -95,9 +95,9 @@ def _tensor(values: Any, where: str) -> torch.Tensor:
         array = _array(values, where)
         if array.dtype.kind not in "biuf":
             raise UserError(f"{where} must be numbers, not {array.dtype}")
-        if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch knows little of these
+        if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch supports few operations on these
             array = array.astype(np.int64)
-        if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # and nothing of long double
+        if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # and has no long double
             array = array.astype(np.float64)
         tensor = torch.from_numpy(
             np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
@@ -128,7 +128,7 @@ def _of_frame(frame: Any, where: str, label: str, client: str) -> Part:
                 f"{where}: column '{column}' of the DataFrame must be numbers, not {values.dtype}"
             )
     owners = frame[client].to_numpy() if client else None
-    # Together, columns of truth values and of numbers would be objects.
+    # Converted together, boolean and numeric columns would become an object array.
     flags = {column: np.uint8 for column, values in features.items() if values.dtype == bool}
     return Part(features.astype(flags).to_numpy(), frame[label].to_numpy(), owners)
 

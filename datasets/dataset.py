@@ -11,7 +11,7 @@ import torch
 from datasets.tables import Encoder
 
 Kind = Literal["images", "features", "tokens"]
-# What torch's cross-entropy leaves out by default.
+# The default ``ignore_index`` of torch's cross-entropy.
 IGNORED_TARGET = -100
 
 
@@ -23,15 +23,15 @@ class Split:
     ----------
     inputs : torch.Tensor
         Images, uint8 ``(samples, channels, height, width)``, which may be backed by a memory-mapped file;
-        features, float32 ``(samples, ...)``; or a text, ``(samples, length)`` token ids.
+        features, float32 ``(samples, ...)``; or text, token ids ``(samples, length)``.
     targets : torch.Tensor
-        int64, ``(samples,)``, or for one label per position of a text ``(samples, length)``, where
-        `IGNORED_TARGET` marks positions that do not count. Numbers (regression) are float32, ``(samples,)``
-        or ``(samples, numbers)``.
+        int64, ``(samples,)``, or with one label per position of a text ``(samples, length)``, where
+        `IGNORED_TARGET` marks positions that do not count. For regression float32, ``(samples,)`` or
+        ``(samples, numbers)``.
     clients : torch.Tensor or None
         int64, ``(samples,)``: the natural client of every sample, if the data have natural clients.
     classes : torch.Tensor or None
-        int64, ``(samples,)``: the class that every label was made from, with ``dataset.binarize``.
+        int64, ``(samples,)``: the class from which each label was derived, with ``dataset.binarize``.
     """
 
     inputs: torch.Tensor
@@ -43,13 +43,13 @@ class Split:
         return len(self.targets)
 
     def labels(self) -> npt.NDArray[np.int64]:
-        """Return a class for every sample, the same for all where there are no classes."""
+        """Return a class for every sample: the same for all if there are no classes."""
         if self.targets.ndim == 1 and not self.targets.is_floating_point():
             return self.targets.numpy()
         return np.zeros(len(self), dtype=np.int64)
 
     def to(self, device: torch.device | str) -> "Split":
-        """Return the split on ``device``; nothing is copied when it is there already."""
+        """Return the split on ``device``, without a copy if it is there already."""
         clients = None if self.clients is None else self.clients.to(device)
         classes = None if self.classes is None else self.classes.to(device)
         return Split(self.inputs.to(device), self.targets.to(device), clients, classes)
@@ -66,7 +66,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The splits of a data set and what is known about its labels and pixels.
+    """The splits of a data set, and metadata on its labels and inputs.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Dataset:
     validation : Split or None
         The part held out of the training set, if any.
     num_classes : int
-        Number of labels; targets lie in ``range(num_classes)``. 0: the targets are numbers.
+        Number of classes; targets lie in ``range(num_classes)``. 0: a regression.
     class_names : tuple of str
         A name for each label.
     mean, std : tuple of float
@@ -85,16 +85,16 @@ class Dataset:
     client_names : tuple of str
         A name for each natural client, if the data have natural clients.
     remarks : tuple of str
-        What a person should know about how the data were read.
+        Notes for the user on how the data were read.
     kind : {"images", "features", "tokens"}
-        What the inputs are: images are normalised as they are used, features were when they were loaded, and
-        token ids are not at all.
+        Kind of the inputs: images are normalised when they are used, features when they are loaded, token
+        ids never.
     feature_mean, feature_std : torch.Tensor or None
-        float64: what was taken out of the features when they were loaded, to be broadcast over a sample.
+        float64: the statistics by which the features were standardised, broadcastable to a sample.
     encoder : Encoder or None
-        What made inputs of the columns of a table.
+        The encoding of a table's columns as inputs.
     num_tokens : int
-        Of tokens whose targets are classes: how many there are. 0: tokens and targets are numbered alike.
+        Vocabulary size for tokens whose targets are classes. 0: targets are tokens of the same vocabulary.
     """
 
     name: str
@@ -120,7 +120,7 @@ class Dataset:
 
     @property
     def target_shape(self) -> tuple[int, ...]:
-        """Shape of one sample's labels: ``(length,)`` for one per position, else ``()``, of numbers, too."""
+        """Shape of one sample's labels: ``(length,)`` for one per position, else (and for numbers) ``()``."""
         return () if self.is_regression else tuple(self.train.targets.shape[1:])
 
     @property
@@ -130,12 +130,12 @@ class Dataset:
 
     @property
     def num_outputs(self) -> int:
-        """Outputs of a model: the classes, or the numbers of a target."""
+        """Number of model outputs: the classes, or the numbers per target."""
         return self.num_classes or math.prod(self.train.targets.shape[1:])
 
     @property
     def model_arguments(self) -> tuple[tuple[int, ...], int, tuple[int, ...], bool, int]:
-        """Return what decides the form of a model, in the order of ``build_configured_model``."""
+        """Return the arguments that determine a model's shape, in the order of ``build_configured_model``."""
         return self.input_shape, self.num_outputs, self.target_shape, self.is_text, self.num_tokens
 
     @property

@@ -1,4 +1,4 @@
-"""Features with the mean and the spread of the training set taken out."""
+"""Features standardised by the mean and the standard deviation of the training set."""
 
 from dataclasses import replace
 
@@ -9,17 +9,17 @@ from datasets.dataset import Dataset, Split
 
 
 def standardized(dataset: Dataset, scale: bool = True) -> Dataset:
-    """Return a data set whose features have mean 0 and standard deviation 1 in the training set, as float32.
+    """Return a data set of float32 features with mean 0 and standard deviation 1 over the training set.
 
-    Columns of a table have statistics each; of series ``(samples, times, values)`` every value has, and of
-    ``(samples, channels, ...)`` with four and more dimensions every channel. A constant one becomes 0.
+    Statistics are per column of a table, per value of series ``(samples, times, values)``, and per channel of
+    ``(samples, channels, ...)`` with four or more dimensions. Constant features become 0.
 
     Parameters
     ----------
     dataset : Dataset
-        Its features are float64: large offsets would be lost in float32.
+        Its features are float64: float32 would lose precision with large offsets.
     scale : bool
-        False only changes the type.
+        False only converts to float32.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def standardized(dataset: Dataset, scale: bool = True) -> Dataset:
     lowest, highest = train.amin(others, keepdim=True), train.amax(others, keepdim=True)
     mean = train.mean(others, keepdim=True)
     spread = (train - mean).square().mean(others, keepdim=True).sqrt()
-    # The mean of a constant may differ from it in the last digit.
+    # The mean of a constant may differ from the constant in the last digit.
     mean, spread = torch.where(lowest == highest, lowest, mean), torch.where(lowest == highest, 1.0, spread)
 
     def changed(split: Split) -> Split:

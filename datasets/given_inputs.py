@@ -1,4 +1,4 @@
-"""Inputs that a person gives to a trained model, read as the data set's own files are."""
+"""A user's inputs to a trained model, read in the same way as the data set's own files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,20 +18,20 @@ from datasets.sets.npz import read_arrays
 from datasets.shakespeare.given_text import given_text
 from datasets.tables import Encoder, Table, read_table
 
-# Weights of red, green and blue in the grey of ITU-R BT.601, in units of 2^-16; they add up to 1.
+# Weights of red, green and blue in ITU-R BT.601 luma, in units of 2^-16; they add up to 1.
 _GREY = np.array([19595, 38470, 7471], dtype=np.uint32)
 
 
 @dataclass(frozen=True, eq=False)
 class GivenInputs:
-    """Raw inputs, what each is called, and how many images were resized.
+    """Raw inputs, a name for each, and the number of images that were resized.
 
     Attributes
     ----------
     positions : list of int
-        Of texts, after which token the prediction is asked for; empty for other inputs.
+        For text, the position of the token after which to predict; empty for other inputs.
     remarks : list of str
-        What a person should know of how inputs were read.
+        Notes for the user on how the inputs were read.
     """
 
     names: list[str]
@@ -43,14 +43,14 @@ class GivenInputs:
 
 @dataclass(frozen=True)
 class InputReader:
-    """Reads what a model takes.
+    """Reads inputs of the kind that a model takes.
 
     Attributes
     ----------
     kind, input_shape : str, tuple of int
-        As of the data set that it was trained on.
+        Those of the data set that the model was trained on.
     encoder, delimiter : Encoder or None, str
-        Of a table; without an encoder the columns are the inputs, in their order.
+        For tables; without an encoder the columns are the inputs, in their order.
     """
 
     kind: Kind
@@ -60,12 +60,12 @@ class InputReader:
     classes: Sequence[str] = ()
 
     def read(self, paths: Sequence[Path], texts: Sequence[str] = ()) -> GivenInputs:
-        """Read files and folders, and take texts.
+        """Read inputs from files and folders, and from texts given directly.
 
         Raises
         ------
         UserError
-            If a file is missing, damaged, or not what the model takes.
+            If a file is missing or damaged, or the model does not take such inputs.
         """
         if texts and self.kind != "tokens":
             raise UserError(f"--text is for models of text, and this one takes {self.kind}")
@@ -173,13 +173,13 @@ class InputReader:
 
 
 def shortened(text: str, most: int = 30) -> str:
-    """Return how a text is called: its end."""
+    """Return a name for a text: its end."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"…{line[1 - most :]}"
 
 
 def _with_channels(pixels: np.ndarray, channels: int, file: Path) -> np.ndarray:
-    """Return RGB pixels with as many channels as the model takes; grey stays as it is."""
+    """Convert RGB pixels to the number of channels that the model takes; grey images stay grey."""
     if channels == len(pixels):
         return pixels
     if channels != 1:
@@ -189,7 +189,7 @@ def _with_channels(pixels: np.ndarray, channels: int, file: Path) -> np.ndarray:
 
 
 def _columns(table: Table, input_shape: tuple[int, ...]) -> np.ndarray:
-    """Return the columns of a table of numbers, in their order."""
+    """Return the columns of a numeric table, in their order."""
     if len(input_shape) != 1:
         raise UserError(
             f"{table.path}: the model takes samples of shape {input_shape}, not rows: give a .npz file"
@@ -197,5 +197,5 @@ def _columns(table: Table, input_shape: tuple[int, ...]) -> np.ndarray:
     for name in table.columns:
         numbers = table.numbers(name)
         if numbers is None or np.isnan(numbers).any():
-            raise UserError(f"{table.path}: the column '{name}' has values that are missing or no numbers")
+            raise UserError(f"{table.path}: the column '{name}' has values that are missing or not numbers")
     return np.stack([np.array(values, dtype=np.float64) for values in table.columns.values()], axis=1)

@@ -1,4 +1,4 @@
-"""Hold a share of the training set out."""
+"""Hold out a share of the training set."""
 
 import numpy as np
 
@@ -9,12 +9,12 @@ from datasets.stratified import stratified_hold_out
 
 
 def hold_out(train: Split, fraction: float, key: str, purpose: Purpose, seed: int) -> tuple[Split, Split]:
-    """Hold out the share that ``dataset.<key>`` asks for: stratified by class, if there are classes.
+    """Hold out the share that ``dataset.<key>`` sets, stratified by class if there are classes.
 
     Raises
     ------
     UserError
-        If nothing would be held out, or a class or the whole set would be left without a sample.
+        If nothing would be held out, or a class or the training set would be left without samples.
     """
     labels = train.labels()
     kept, held_out = stratified_hold_out(

@@ -19,7 +19,7 @@ __all__ = ["available_datasets", "load_dataset"]
 
 
 def available_datasets() -> list[str]:
-    """Return the names that `load_dataset` knows."""
+    """Return the names that `load_dataset` accepts."""
     return names(DATASET)
 
 
@@ -44,7 +44,7 @@ def load_dataset(
     name : str
         One of `available_datasets`, or ``package.module:function``.
     root : str or Path
-        The folder of the data: for torchvision's sets the one that torchvision is given, e.g. the one that
+        The folder of the data: for torchvision's sets torchvision's ``root``, e.g. the folder that
         holds ``cifar-10-batches-py``; for ``image-folder`` the one that holds ``train`` and ``test``, or what
         lists of images name; for ``cinic10`` the one that holds ``CINIC-10``; for ``csv`` and ``npz`` the one
         that holds ``train.csv``; for ``shakespeare`` see `datasets.shakespeare.layouts.read_roles`.
@@ -92,7 +92,7 @@ def load_dataset(
 
 
 def _made(name: str, load: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Call a data set's function; whatever else its code raises is a `UserError` that says where."""
+    """Call a data set's function; other exceptions of its code become a `UserError` that says where."""
     try:
         return load(**arguments)
     except (UserError, MemoryError):
@@ -102,7 +102,7 @@ def _made(name: str, load: Callable[..., Any], arguments: Mapping[str, Any]) -> 
 
 
 def _asked_for(load: Callable[..., Any], request: Request) -> dict[str, Any]:
-    """Return what a function wants of the request, by the names of its positional parameters."""
+    """Return the fields of the request that a function's positional parameters name."""
     offered = {"request": request, "root": request.root, "seed": request.seed, "download": request.download}
     wanted = [
         name
@@ -121,7 +121,7 @@ def _asked_for(load: Callable[..., Any], request: Request) -> dict[str, Any]:
 def _arguments(
     name: str, declared: Mapping[str, tuple[Any, Any]], given: Mapping[str, Value]
 ) -> dict[str, Any]:
-    """Validate a data set's own parameters; a misspelt key may also be meant for one that all sets have."""
+    """Validate a data set's own parameters; hints at misspelt keys include those of all sets."""
     spellings = {parameter.replace("_", "-") for parameter in declared}
     fixed = {field.alias or key for key, field in DatasetSection.model_fields.items()}
     for key in given:

@@ -20,7 +20,7 @@ Profile = Literal["exponential", "step"]
 
 @dataclass(frozen=True)
 class LongTail:
-    """How a balanced training set becomes a long-tailed one.
+    """How a balanced training set is made long-tailed.
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ def long_tail_indices(
     """Choose the samples of a long-tailed set: class by class, in the order in which they were drawn.
 
     Each class is shuffled in place by NumPy's legacy generator and its first samples are kept, as in the code
-    of FedLoGe; seed 0 gives the published sets. n_max is the mean class size; a smaller class keeps all it
-    has.
+    of FedLoGe; seed 0 gives the published sets. n_max is the mean class size; a class that has too few
+    samples keeps all.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which client holds which samples: one array of indices and where each client's begin."""
+"""Which client holds which samples: one array of indices, and the offset of each client."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ IndexArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Partition(Sequence[IndexArray]):
-    """The clients' indices end to end: two arrays, however many clients there are.
+    """The clients' indices, concatenated: two arrays, however many clients there are.
 
-    As a sequence it has one int64 array per client, a view that is made when it is asked for.
+    As a sequence it has one int64 array per client, a view that is made on access.
 
     Attributes
     ----------
@@ -29,13 +29,13 @@ class Partition(Sequence[IndexArray]):
 
     @classmethod
     def of_sizes(cls, indices: IndexArray, sizes: npt.ArrayLike) -> "Partition":
-        """Cut indices into pieces of the clients' sizes, which add up to their number."""
+        """Cut indices into one piece per client; the sizes add up to the number of indices."""
         ends = np.cumsum(np.asarray(sizes, dtype=np.int64))
         return cls(np.asarray(indices, dtype=np.int64), np.concatenate([np.zeros(1, np.int64), ends]))
 
     @classmethod
     def of(cls, parts: Iterable[IndexArray]) -> "Partition":
-        """Put the arrays of the clients end to end; a partition is returned as it is."""
+        """Concatenate the clients' arrays; a partition is returned unchanged."""
         if isinstance(parts, cls):
             return parts
         listed = list(parts)

@@ -1,4 +1,4 @@
-"""A report on a partition: label counts per client, the indices, and a hash to compare runs by."""
+"""Reports on a partition: label counts per client, the indices, and a hash to compare runs."""
 
 import hashlib
 import io
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from common.files import write_atomic
 from datasets.partition import IndexArray, Partition
 
-_MOST_LABELS = 4_000_000  # that are counted at once, which bounds the memory
+_MOST_LABELS = 4_000_000  # counted at once, to bound the memory
 
 
 def label_counts(targets: npt.ArrayLike, partition: Sequence[IndexArray], num_classes: int) -> IndexArray:
@@ -46,7 +46,7 @@ def label_counts(targets: npt.ArrayLike, partition: Sequence[IndexArray], num_cl
 def partition_sha256(partition: Sequence[IndexArray]) -> str:
     """Return a hash of every client's indices in client order, the same on every platform.
 
-    What is hashed is each client's number of samples and then the samples, as little-endian int64.
+    The hash is over each client's number of samples, then the samples, as little-endian int64.
     """
     dealt = Partition.of(partition)
     values = np.insert(dealt.indices, dealt.offsets[:-1], dealt.sizes)
@@ -54,14 +54,14 @@ def partition_sha256(partition: Sequence[IndexArray]) -> str:
 
 
 def write_partition(path: Path, partition: Sequence[IndexArray]) -> None:
-    """Write the clients' indices into the training set: ``indices``, end to end, and ``sizes``, as npz."""
+    """Write the clients' indices into the training set as npz: ``indices``, concatenated, and ``sizes``."""
     dealt, content = Partition.of(partition), io.BytesIO()
     np.savez_compressed(content, indices=dealt.indices.astype(np.int32), sizes=dealt.sizes)
     write_atomic(path, content.getvalue())
 
 
 def read_partition(path: Path) -> Partition:
-    """Read what ``write_partition`` wrote; a damaged file raises one of ``DAMAGED_NPZ``."""
+    """Read a file that ``write_partition`` wrote; a damaged one raises one of ``DAMAGED_NPZ``."""
     with np.load(path) as content:
         indices, sizes = content["indices"], content["sizes"]
     if indices.size and indices.dtype.kind not in "iu":

@@ -1,4 +1,4 @@
-"""How the configuration wants samples dealt to clients."""
+"""How a run's configuration deals samples to clients."""
 
 import functools
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from datasets.dataset import Dataset, Split
 from datasets.partition import Partition
 from datasets.partitions import make_partition, partition_parameters
 
-# Those that ask nothing of the labels.
+# Partitions that do not need labels.
 _WITHOUT_LABELS = ("iid", "homo", "quantity", "natural")
 
 
@@ -25,7 +25,7 @@ _WITHOUT_LABELS = ("iid", "homo", "quantity", "natural")
 def partition_clients(config: Config, dataset: Dataset) -> Partition:
     """Partition the training set among the clients: a pure function of the configuration and the labels.
 
-    Who asks again in the same process gets the same arrays: do not write to them.
+    The arrays are cached and shared within a process: do not write to them.
     """
     return PartitionScheme.of(config).deal(dataset, dataset.train, numpy_generator(config.seed, "partition"))
 
@@ -46,7 +46,7 @@ class PartitionScheme:
         return cls(config.partition.name, given, config.clients.count, config.seed)
 
     def arguments(self) -> dict[str, Value]:
-        """Return the parameters ``partition.*`` that are meant for the scheme."""
+        """Return the parameters ``partition.*`` that belong to the scheme."""
         return drop_inherited_defaults("partition", dict(self.parameters), partition_parameters(self.name))
 
     def deal(self, dataset: Dataset, split: Split, generator: np.random.Generator) -> Partition:
@@ -65,7 +65,7 @@ class PartitionScheme:
 
 
 def labels_of(partition: str, dataset: Dataset, split: Split) -> npt.NDArray[np.int64]:
-    """Return the label of every sample; samples with many labels count as of one class."""
+    """Return the label of every sample; samples with several labels count as one class."""
     targets = split.targets.numpy()
     if targets.ndim == 1 and not dataset.is_regression:
         return targets

@@ -1,4 +1,4 @@
-"""A run's request to a data set."""
+"""A run's request for a data set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ Normalization = Literal["dataset", "imagenet", "half", "none"]
 
 @dataclass(frozen=True)
 class Request:
-    """The keys that every data set gets; its own parameters come in addition.
+    """The settings that every data set receives, in addition to its own parameters.
 
     Parameters
     ----------
@@ -26,21 +26,21 @@ class Request:
     num_clients : int or None
         Number of natural clients to keep, the largest; None keeps all.
     validation_fraction : float
-        Part of the training set to hold out: stratified by class, of text the end of each client's.
+        Share of the training set to hold out: stratified by class; for text, the end of each client's.
     image_size : int
         Side to which images are resized (shorter side, then centre crop); 0 keeps their size.
     download : bool
         Whether missing files may be fetched.
     long_tail : LongTail or None
-        Makes the training set a long-tailed one, before samples are held out of it; statistics of the inputs
-        stay those of the whole set.
+        Makes the training set long-tailed, before samples are held out of it; statistics of the inputs
+        remain those of the whole set.
     normalization : str
-        What images are normalised with: the training set's own statistics, those of ImageNet, 0.5 and 0.5, or
-        0 and 1. Features know the first and the last.
+        Statistics to normalise images with: those of the training set, those of ImageNet, 0.5 and 0.5, or
+        0 and 1. Features support the first and the last.
     numbers : bool or None
-        Whether the loss is for numbers; None: for either.
+        Whether the loss is for regression; None: it may be for either.
     parameters : mapping
-        What the configuration sets of the data set's own parameters, in its spelling.
+        The data set's own parameters that the configuration sets, spelled as there.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Hold samples out of a set so that every class keeps its share."""
+"""Stratified hold-out: every class keeps its share."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ def stratified_hold_out(
     Returns
     -------
     kept, held_out : numpy.ndarray
-        Sorted indices into ``targets``; together they are all of them.
+        Sorted indices into ``targets``; together they cover all samples.
     """
     classes, class_sizes = np.unique(targets, return_counts=True)
     # Integer arithmetic: a share such as 0.1 * 450 must not become 44.99.

@@ -1,4 +1,4 @@
-"""Tables of text files as arrays of numbers."""
+"""Tables of text files, encoded as numeric arrays."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from common.files import read_text
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 _MOST_CATEGORIES = 1000
-_SLIPS = 0.1  # the largest share of a column of numbers that may be slips
+_SLIPS = 0.1  # up to this share of non-numbers, a column is taken for a numeric one with typing errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Table:
     lines: list[int]
 
     def check_column(self, name: str, key: str) -> None:
-        """Refuse the name of a column that is not there; `key` of the configuration gave it."""
+        """Raise if there is no such column; `key` is the configuration key that names it."""
         if name not in self.columns:
             prefix = f"{key}: " if key else ""
             known = ", ".join(list(self.columns)[:20])
@@ -34,19 +34,19 @@ class Table:
             )
 
     def filled(self, name: str) -> list[str]:
-        """Return a column of which no value may be missing."""
+        """Return a column; raise if a value is missing."""
         for line, value in zip(self.lines, self.columns[name], strict=True):
             if _is_missing(value):
                 raise UserError(f"{self.path}, line {line}: the column '{name}' is empty")
         return self.columns[name]
 
     def numbers(self, name: str) -> np.ndarray | None:
-        """Return a column as float64, NaN where a value is missing; None if it is one of texts.
+        """Return a column as float64, NaN where a value is missing; None if it is a column of texts.
 
         Raises
         ------
         UserError
-            If nearly all of it are numbers, and a value is none: a slip would make categories of the column.
+            If all but a few values are numbers: a typing error would turn the column into categories.
         """
         values = [_number(value) for value in self.columns[name]]
         others = [index for index, value in enumerate(values) if value is None]
@@ -55,15 +55,15 @@ class Table:
         if len(others) <= _SLIPS * len(values) or all(_is_infinite(self.columns[name][i]) for i in others):
             line, value = self.lines[others[0]], shown(self.columns[name][others[0]])
             raise UserError(
-                f"{self.path}, line {line}: {value} in the column '{name}' is no finite number, as others:"
-                " leave it empty, or name the column in dataset.categorical"
+                f"{self.path}, line {line}: {value} in the column '{name}' is not a finite number, unlike the"
+                " others: leave it empty, or name the column in dataset.categorical"
             )
         return None
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """What makes numbers of the columns of inputs.
+    """Encodes the input columns as numbers.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Encoder:
 
     @classmethod
     def of(cls, train: Table, columns: Sequence[str], categorical: Sequence[str]) -> "Encoder":
-        """Look at the training table.
+        """Fit the encoder to the training table.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Encoder:
 
     @property
     def description(self) -> str:
-        """What was found, in a few words."""
+        """A summary for the log."""
         num_inputs = len(self.means) + sum(map(len, self.categories.values()))
         return (
             f"{len(self.means)} columns of numbers and {len(self.categories)} of categories make {num_inputs}"
@@ -153,7 +153,7 @@ def read_table(path: Path, delimiter: str) -> Table:
     Raises
     ------
     UserError
-        If it is missing, no text, has no rows, or rows of different lengths.
+        If it is missing, is not text, or has no rows, or rows of different lengths.
     """
     if not path.exists():
         raise UserError(

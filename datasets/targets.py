@@ -1,4 +1,4 @@
-"""Targets of any type as class numbers or as numbers."""
+"""Targets of any type, encoded as class indices or as numbers (regression)."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,24 @@ import torch
 from common.errors import UserError
 from datasets.dataset import IGNORED_TARGET
 
-# Integers up to here number classes, gaps included, so that every node numbers them alike.
+# Integers up to this one are class indices, gaps included, so that all nodes number the classes alike.
 _MOST_NUMBERED = 10_000
 
 
 @dataclass(frozen=True)
 class Targets:
-    """How the targets of a data set are coded.
+    """How the targets of a data set are encoded.
 
     Attributes
     ----------
     name : str
         The data set, for messages.
     class_names : tuple of str
-        Empty for numbers.
+        Empty for a regression.
     are_numbers : bool
-        Whether it is a regression.
+        Whether the task is a regression.
     are_indices : bool
-        Whether the targets number the classes; otherwise they are their names.
+        Whether the targets are class indices; otherwise they are class names.
     """
 
     name: str
@@ -42,23 +42,23 @@ class Targets:
         numbers: bool | None,
         per_position: bool,
     ) -> "Targets":
-        """Find out how the training targets are to be coded.
+        """Determine how to encode the training targets.
 
         Parameters
         ----------
         train : numpy.ndarray
             Of any type.
         class_names : tuple of str
-            What the author says; empty: nothing.
+            As the author provides them; may be empty.
         numbers : bool or None
-            Whether the loss is for numbers; None: it may be for either.
+            Whether the loss is for regression; None: it may be for either.
         per_position : bool
-            Whether targets may be those of the positions of a text.
+            Whether there may be one target per position of a text.
 
         Raises
         ------
         UserError
-            If the targets are not what the loss is for.
+            If the targets do not suit the loss.
         """
         are_texts = train.dtype.kind not in "biuf"
         if numbers and (are_texts or class_names):
@@ -102,7 +102,7 @@ class Targets:
         Raises
         ------
         UserError
-            If a class is unknown or a number missing.
+            If a class is unknown or a number is missing.
         """
         where = f"dataset '{self.name}', {part}"
         if values.ndim == 2 and values.shape[1] == 1:

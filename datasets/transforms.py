@@ -21,14 +21,14 @@ class Normalizer:
     mean, std : sequence of float
         Per-channel statistics on the [0, 1] scale, as in `datasets.dataset.Dataset`.
     device : torch.device or str, default "cpu"
-        Where the batches live.
+        Device of the batches.
     """
 
     def __init__(
         self, mean: Sequence[float], std: Sequence[float], device: torch.device | str = "cpu"
     ) -> None:
         center = torch.tensor(mean, dtype=torch.float64)
-        # A constant channel has no spread to divide by.
+        # A constant channel has standard deviation 0, by which it must not be divided.
         spread = torch.tensor([value or 1.0 for value in std], dtype=torch.float64)
         self._scale = (1 / (255 * spread)).to(device, torch.float32).view(-1, 1, 1)
         self._shift = (-center / spread).to(device, torch.float32).view(-1, 1, 1)
@@ -39,14 +39,14 @@ class Normalizer:
 
 
 def token_ids(inputs: torch.Tensor) -> torch.Tensor:
-    """Return the token ids of a text as the integers that an embedding takes."""
+    """Return the token ids of a text in the integer type that an embedding takes."""
     return inputs.to(torch.int32)
 
 
 def make_normalizer(
     dataset: Dataset, device: torch.device | str = "cpu"
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return what turns raw inputs into the model's: a `Normalizer` for images; others are ready."""
+    """Return the function from raw to model inputs: a `Normalizer` for images; other kinds need none."""
     if dataset.kind == "images":
         return Normalizer(dataset.mean, dataset.std, device)
     return token_ids if dataset.is_text else torch.Tensor.float
@@ -58,12 +58,12 @@ def is_augmented(section: AugmentationSection) -> bool:
 
 
 def check_augmentation(section: AugmentationSection, dataset: Dataset) -> None:
-    """Augment two training images, so that what does not go is known before a client begins.
+    """Augment two training images, so that errors appear before a client starts.
 
     Raises
     ------
     UserError
-        If it fails, or makes images of another shape.
+        If the augmentation fails or changes the shape.
     """
     if not is_augmented(section) or dataset.kind != "images":
         return
@@ -90,6 +90,6 @@ def augmented(
     section: AugmentationSection,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Return images as training sees them: ``augmentation.name``, normalised, ``augmentation.cutout``."""
+    """Return training images: ``augmentation.name``, normalisation, then ``augmentation.cutout``."""
     inputs = normalizer(chosen_function(AUGMENTATION, section)(inputs, generator))
     return cutout(inputs, generator, section.cutout) if section.cutout > 0 else inputs

@@ -1,4 +1,4 @@
-"""Sentences as numbers of words: a vocabulary that is made of texts or read from a file."""
+"""Sentences as word ids, with a vocabulary built from texts or read from a file."""
 
 import re
 from collections import Counter
@@ -13,39 +13,39 @@ from common.errors import UserError
 from common.files import read_text
 
 PADDING, UNKNOWN, BEGIN, END = range(4)
-_FIRST = 4  # of the words
+_FIRST = 4  # id of the first word, after the special tokens
 _WORD = re.compile(r"[\w']+|[^\w\s]")
 
 Tokens = npt.NDArray[np.int32]
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a text in small letters; each sign is a word."""
+    """Return the words of a text in lower case; each punctuation mark is a word."""
     return _WORD.findall(text.lower())
 
 
 @dataclass(frozen=True)
 class Words:
-    """A vocabulary: padding, an unknown word, beginning and end of a sentence, and then the words."""
+    """A vocabulary: ids for padding, unknown words, beginning and end of a sentence, then the words."""
 
     words: tuple[str, ...]
 
     @classmethod
     def of(cls, texts: Iterable[str], most: int) -> "Words":
-        """Take the most frequent words of texts, of equally frequent ones the first in the alphabet."""
+        """Build it from the most frequent words of texts, ties in alphabetical order."""
         counts = Counter(word for text in texts for word in split_words(text))
         return cls(tuple(sorted(counts, key=lambda word: (-counts[word], word))[:most]))
 
     @classmethod
     def from_file(cls, path: Path, most: int) -> "Words":
-        """Read the first words of a file that has one in each line, at its beginning, such as GloVe's.
+        """Read the first words of a file with one word at the start of each line, such as GloVe's.
 
-        Texts are read in small letters: of words that differ in capital letters only the first one counts.
+        Texts are in lower case: of words that differ only in capitalisation, the first one counts.
 
         Raises
         ------
         UserError
-            If the file cannot be read, or has a word twice.
+            If the file cannot be read, or contains a word twice.
         """
         lines = read_text(path, "dataset.words-file").split("\n")
         words = [field[0] for line in lines if (field := line.split(maxsplit=1))]
@@ -55,14 +55,13 @@ class Words:
 
     @property
     def num_tokens(self) -> int:
-        """How many numbers there are."""
+        """Number of token ids."""
         return _FIRST + len(self.words)
 
     def encode(self, texts: Sequence[str], length: int) -> tuple[Tokens, int]:
-        """Return texts as numbers, int32 (texts, length), and how many of their words are unknown.
+        """Return texts as ids, int32 (texts, length), and how many of their words are unknown.
 
-        Each has its beginning and its end marked; the words that are too many are left out, and what is left
-        of the length is padding.
+        Each text has a mark for its beginning and one for its end; it is truncated or padded to the length.
         """
         number = {word: _FIRST + index for index, word in enumerate(self.words)}
         tokens = np.full((len(texts), length), PADDING, dtype=np.int32)
@@ -75,5 +74,5 @@ class Words:
 
 
 def vocabulary(words_file: str, root: Path, most: int, texts: Iterable[str]) -> Words:
-    """Return the vocabulary that the configuration asks for: a file's, or that of the training texts."""
+    """Return the vocabulary that the configuration asks for: from a file, or from the training texts."""
     return Words.from_file(root / words_file, most) if words_file else Words.of(texts, most)

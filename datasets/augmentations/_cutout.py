@@ -1,4 +1,4 @@
-"""Cutout, which comes after normalisation."""
+"""Cutout, applied after normalisation."""
 
 import torch
 
@@ -6,17 +6,17 @@ from common.errors import UserError
 
 
 def cutout(inputs: torch.Tensor, generator: torch.Generator, side: int) -> torch.Tensor:
-    """Put zeros into a square of every image (DeVries and Taylor 2017).
+    """Set a square of every image to zero (DeVries and Taylor 2017).
 
     Its centre (y, x) is uniform over the image; rows y - side // 2 to y - side // 2 + side - 1 and the
-    same columns about x, as far as they are in the image, become 0.
+    same columns about x, clipped to the image, become 0.
 
     Parameters
     ----------
     inputs : torch.Tensor
         ``(samples, channels, height, width)``, normalised: zero is the mean.
     generator : torch.Generator
-        Source of the centres; as in `crop_flip.augment`.
+        Draws the centres; as in `crop_flip.augment`.
     side : int
         Side of the square in pixels.
 
@@ -28,7 +28,7 @@ def cutout(inputs: torch.Tensor, generator: torch.Generator, side: int) -> torch
     Raises
     ------
     UserError
-        If the square hides every image as a whole, wherever it lies.
+        If the square covers the whole image wherever its centre is.
     """
     samples, _, height, width = inputs.shape
     if side >= 2 * max(height, width):

@@ -1,4 +1,4 @@
-"""Random crops and mirrored images."""
+"""Random crops and horizontal flips."""
 
 from typing import Annotated
 
@@ -26,7 +26,7 @@ def augment(
     inputs : torch.Tensor
         ``(samples, channels, height, width)``, before normalisation.
     generator : torch.Generator
-        Source of the offsets. One on the CPU gives the same offsets whatever the device of ``inputs``.
+        Draws the offsets and flips. On the CPU it gives the same draws whatever the device of ``inputs``.
     padding : int, default 4
         Pixels added to each side, fewer than the image has; 0 leaves the images in place.
     horizontal_flip : bool, default True
@@ -40,7 +40,7 @@ def augment(
     Raises
     ------
     UserError
-        If images could be shifted out of sight.
+        If ``padding`` is so large that an image could be shifted out of its frame.
     """
     samples, channels, height, width = inputs.shape
     if padding >= min(height, width):
@@ -58,7 +58,7 @@ def augment(
         mirrored = torch.randint(0, 2, (samples, 1), generator=generator, device=draw_on).to(device)
         columns = torch.where(mirrored.bool(), width - 1 - columns, columns)
     columns = columns + offsets[1]
-    # One gather does crop and flip: the pixels' places in the flattened padded image, per sample.
+    # One gather does both crop and flip: per sample, the indices of the pixels in the flattened padded image.
     padded = functional.pad(inputs, (padding, padding, padding, padding))
     places = rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]
     places = places.view(samples, 1, height * width).expand(samples, channels, height * width)

@@ -4,5 +4,5 @@ import torch
 
 
 def augment(inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return the images."""
+    """Return the images unchanged."""
     return inputs

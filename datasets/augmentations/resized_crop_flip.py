@@ -1,4 +1,4 @@
-"""Random parts of images, enlarged."""
+"""Random resized crops and horizontal flips."""
 
 import math
 from typing import Annotated
@@ -15,20 +15,21 @@ def augment(
     smallest_area: Annotated[float, Field(gt=0, le=1)] = 0.08,
     largest_ratio: Annotated[float, Field(ge=1)] = 4 / 3,
 ) -> torch.Tensor:
-    """Enlarge a random part of every image to the whole, and mirror half of them.
+    """Enlarge a random crop of every image to full size, and mirror half of them.
 
-    The usual augmentation for ImageNet (Szegedy et al. 2015, section 6): a part has a share of the area that
-    is uniform from `smallest_area` to 1 and an aspect ratio that is log-uniform from 1 / `largest_ratio` to
-    it. Sides longer than the image's are cut to it, where torchvision draws again. Interpolation is bilinear.
+    The usual augmentation for ImageNet (Szegedy et al. 2015, section 6): the crop's share of the area
+    is uniform on [`smallest_area`, 1], and its aspect ratio log-uniform on [1 / `largest_ratio`,
+    `largest_ratio`]. Sides longer than the image's are clipped to it, where torchvision draws again.
+    Interpolation is bilinear.
 
     Parameters
     ----------
     inputs : torch.Tensor
         ``(samples, channels, height, width)``, before normalisation.
     generator : torch.Generator
-        Source of the parts; as in `crop_flip.augment`.
+        Draws the crops and flips; as in `crop_flip.augment`.
     smallest_area, largest_ratio : float, default 0.08 and 4 / 3
-        Smallest share of the area, and largest ratio of the sides.
+        Smallest share of the area, and largest aspect ratio.
 
     Returns
     -------
@@ -40,7 +41,7 @@ def augment(
     area = smallest_area + (1 - smallest_area) * draws[0]
     aspect = torch.exp(math.log(least) + math.log(largest_ratio / least) * draws[1])
     width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
-    # In the coordinates of the grid an image goes from -1 to 1.
+    # In grid coordinates an image extends from -1 to 1.
     places = torch.zeros(samples, 2, 3, device=inputs.device)
     places[:, 0, 0] = torch.where(draws[4] < 0.5, -width, width)
     places[:, 1, 1] = height

@@ -1,1 +1,1 @@
-"""What a client is tested on, and which classes are head, middle and tail."""
+"""Clients' test sets, natural clients, and the head, middle and tail groups of classes."""

@@ -7,11 +7,11 @@ IndexArray = npt.NDArray[np.int64]
 
 
 def cumulative_groups(counts: IndexArray) -> IndexArray:
-    """Return the group of each class by its place in the cumulative counts, as in the code of FedLoGe.
+    """Return the group of each class by its position in the cumulative counts, as in FedLoGe's code.
 
-    Classes are sorted by count, descending, ties by label. Up to and including the class with which 75 % of
-    all samples are reached they are the head, up to and including the one with 95 % the middle, the rest
-    and classes without samples are the tail.
+    Classes are sorted by descending count, ties by label. The head ends with the class that brings the
+    cumulative count to 75 % of all samples, the middle with the one that brings it to 95 %; the rest, and
+    classes without samples, are the tail.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def cumulative_groups(counts: IndexArray) -> IndexArray:
     order = np.argsort(-counts, kind="stable")
     before = np.cumsum(counts[order]) - counts[order]
     total = counts.sum()
-    # In integers: a class is past a cut if the classes before it reach it already.
+    # In integers: a class is past a cut if the classes before it have reached the cut already.
     past_head, past_middle = (100 * before >= percent * total for percent in (75, 95))
     ranks: IndexArray = past_head.astype(np.int64) + past_middle
     ranks[counts[order] == 0] = 2
@@ -31,7 +31,7 @@ def cumulative_groups(counts: IndexArray) -> IndexArray:
 
 
 def count_groups(counts: IndexArray, many: int = 100, few: int = 20) -> IndexArray:
-    """Return the group of each class by its training samples: more than `many`, fewer than `few`, the rest.
+    """Return the group of each class by its training samples: head above `many`, tail below `few`.
 
     Liu et al., "Large-Scale Long-Tailed Recognition in an Open World" (CVPR 2019).
     """

@@ -1,4 +1,4 @@
-"""What clients are tested on, and which classes are head, middle and tail, as the configuration says."""
+"""The clients' test sets and the head, middle and tail classes that the configuration asks for."""
 
 import functools
 
@@ -60,10 +60,10 @@ def _test_counts(config: Config, dataset: Dataset) -> IndexArray:
 
 
 def global_class_groups(config: Config, dataset: Dataset) -> IndexArray | None:
-    """Return head (0), middle (1) or tail (2) for each class; None if no groups are reported.
+    """Return the group of each class: head (0), middle (1) or tail (2); None if no groups are reported.
 
-    The cumulative rule counts what all clients' test sets by training distribution would have together, as
-    the authors' code does; the other one, and nodes with data of their own, training samples.
+    The cumulative rule counts the samples of all clients' test sets by training distribution together, as
+    the authors' code does; the rule of counts, and nodes with local data, count training samples.
     """
     if config.class_groups == "none":
         return None
@@ -76,9 +76,9 @@ def global_class_groups(config: Config, dataset: Dataset) -> IndexArray | None:
 
 
 def client_class_groups(config: Config, dataset: Dataset, client_id: int) -> IndexArray | None:
-    """Return the groups of a client: of its own test set by training distribution.
+    """Return the class groups of a client, from its own test set by training distribution.
 
-    With the rule of counts, and on nodes with data of their own, they are those of the training set at hand.
+    With the rule of counts, and on nodes with local data, they follow the training set at hand.
     """
     if config.class_groups != "cumulative" or config.partition.name == "node":
         return global_class_groups(config, dataset)
@@ -86,7 +86,9 @@ def client_class_groups(config: Config, dataset: Dataset, client_id: int) -> Ind
 
 
 def check_reports(config: Config, dataset: Dataset) -> None:
-    """Refuse what needs one label per sample, and clients that the server knows.
+    """Check that the reports asked for are possible with these data.
+
+    Some need one label per sample, and clients whose data the server knows.
 
     Raises
     ------

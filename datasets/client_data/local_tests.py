@@ -7,21 +7,21 @@ import numpy as np
 import numpy.typing as npt
 
 IndexArray = npt.NDArray[np.int64]
-# Draws a number of samples of a pool without replacement, for a client.
+# (client, pool, count) -> `count` samples of the pool, drawn without replacement.
 Draw = Callable[[int, IndexArray, int], IndexArray]
 
 
 @dataclass(frozen=True, eq=False)
 class LocalTests:
-    """Which test samples each client is tested on.
+    """The test samples of each client.
 
     Attributes
     ----------
     nominal : numpy.ndarray
         int64, (clients, classes): trunc((n_kc / N) T) samples for T test samples in all.
     indices : list of numpy.ndarray
-        For each client its sorted indices into the test set. A client whose share of a class is larger than
-        the class has all of it; sets of different clients overlap.
+        For each client its sorted indices into the test set. A client whose nominal count of a class exceeds
+        the class gets all of it; the sets of different clients overlap.
     """
 
     nominal: IndexArray
@@ -29,7 +29,7 @@ class LocalTests:
 
 
 def nominal_test_counts(label_counts: IndexArray, num_test: int) -> IndexArray:
-    """Return trunc((n_kc / N) T) for label counts (clients, classes): in double precision, in this order."""
+    """Return trunc((n_kc / N) T) for label counts (clients, classes), in float64 and in this order."""
     counts: IndexArray = (label_counts / label_counts.sum() * num_test).astype(np.int64)
     return counts
 
@@ -58,7 +58,7 @@ def draw_local_tests(label_counts: IndexArray, test_targets: IndexArray, draw: D
 
 
 def legacy_draw(generator: np.random.RandomState) -> Draw:
-    """Return draws from one stream, as in the authors' code: clients in the outer loop, classes inside."""
+    """Return a draw from one stream, as in the authors' code: clients in the outer loop, classes inside."""
 
     def draw(client: int, pool: IndexArray, count: int) -> IndexArray:
         chosen: IndexArray = generator.choice(pool, count, replace=False)

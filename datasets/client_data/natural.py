@@ -1,4 +1,4 @@
-"""Natural clients: whose sample each one is."""
+"""Natural clients: the client that each sample comes from."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ from datasets.dataset import Dataset, Split
 def number_clients(
     owners: Mapping[str, np.ndarray | None], name: str, names: tuple[str, ...] = ()
 ) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """Give clients numbers by descending number of training samples, then by name.
+    """Assign numbers to the clients, by descending number of training samples, then by name.
 
     Parameters
     ----------
@@ -22,17 +22,18 @@ def number_clients(
     name : str
         The data set, for messages.
     names : tuple of str, optional
-        What the integers of `owners` number, in this order; otherwise they are named as they are.
+        Names of the clients, into which the integers of `owners` are indices; otherwise each client is named
+        by its value.
 
     Returns
     -------
     dict, tuple
-        Part → numbers, of the parts that have them; and the names.
+        Part → client numbers, for the parts that have clients; and the clients' names.
 
     Raises
     ------
     UserError
-        If the training set does not have a client, or some have no name.
+        If a client has no training sample, or a number has no name.
     """
     if owners["train"] is None:
         if strange := [part for part, values in owners.items() if values is not None]:
@@ -58,12 +59,12 @@ def number_clients(
 
 
 def by_size(samples: Mapping[str, int]) -> tuple[str, ...]:
-    """Return clients by descending number of training samples, then by name, numbers as such."""
+    """Return clients by descending number of training samples, then by name, numeric names by value."""
     return tuple(sorted(samples, key=lambda name: (-samples[name], *_natural(name))))
 
 
 def keep_largest(dataset: Dataset, num_clients: int) -> Dataset:
-    """Return a data set with the samples of the clients that have the most.
+    """Return a data set with only the samples of the largest clients.
 
     Raises
     ------

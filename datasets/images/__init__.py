@@ -1,1 +1,1 @@
-"""Sources of images: decoding, folders, lists, and the cache."""
+"""Image data sets: sources, decoding, folders, lists, and the cache."""

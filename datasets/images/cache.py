@@ -1,11 +1,11 @@
-"""Decoded data sets on disk, as arrays that later loads map into memory.
+"""An on-disk cache of decoded data sets, as arrays that later loads memory-map.
 
-An entry is a folder that appears under its final name only when complete: it is written next to it and
-renamed. So a killed process leaves no half entry, and of two that write at once the later one gives way.
+An entry is a folder that is written under a temporary name and renamed once complete. So a killed process
+leaves no half-written entry, and of two concurrent writers the later one discards its copy.
 
 The files of an entry are checked against their CRC-32 once per process (0.05 s of processor time for the
-184 MB of CIFAR-10): it finds every damage of up to 32 bits in a row, at a quarter of the cost of a
-cryptographic hash. A damaged entry is made again from its source.
+184 MB of CIFAR-10): it detects every burst error of up to 32 bits, at a quarter of the cost of a
+cryptographic hash. A damaged entry is rebuilt from its source.
 """
 
 import functools
@@ -34,14 +34,14 @@ from datasets.images.raw import RawDataset
 _FORMAT_VERSION = 3
 _DESCRIPTION = "description.json"
 _ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
-_CLIENTS = ("train_clients", "test_clients")  # which not all data have
+_CLIENTS = ("train_clients", "test_clients")  # optional
 _STEP = 2**20
 _PARTIAL_PREFIX = ".partial-"
 _ABANDONED_AFTER_SECONDS = 24 * 3600
 
 
 def entry_name(name: str, image_size: int, root: Path, paths: Sequence[str]) -> str:
-    """Return the cache entry's name: it changes when a file below ``paths`` or the image size does."""
+    """Return the name of a cache entry, which changes with the files below ``paths`` and the image size."""
     fingerprint = hashlib.sha256(f"{_FORMAT_VERSION} {name} {image_size}".encode())
     for path in paths:
         for relative, status in _walk(root, path):
@@ -50,7 +50,7 @@ def entry_name(name: str, image_size: int, root: Path, paths: Sequence[str]) -> 
 
 
 def open_entry(root: Path, entry: str, read: Callable[[], RawDataset], image_size: int) -> DecodedDataset:
-    """Return an entry, its images memory-mapped; where there is none, or a damaged one, make it.
+    """Return an entry with memory-mapped images; build it if it is missing or damaged.
 
     Parameters
     ----------
@@ -59,14 +59,14 @@ def open_entry(root: Path, entry: str, read: Callable[[], RawDataset], image_siz
     entry : str
         From `entry_name`.
     read : callable
-        Reads the data set, to be decoded.
+        Reads the data set that is to be decoded.
     image_size : int
         See `datasets.images.decoding.decode`.
 
     Raises
     ------
     UserError
-        If the data set cannot be read, or the entry not be written.
+        If the data set cannot be read, or the entry cannot be written.
     """
     damage = ""
     for folder in (parent / entry for parent in _cache_folders(root)):
@@ -89,11 +89,11 @@ def open_entry(root: Path, entry: str, read: Callable[[], RawDataset], image_siz
 
 
 class _DamagedError(Exception):
-    """An entry of the cache is not as it was written."""
+    """A cache entry differs from what was written."""
 
 
 def _store(root: Path, entry: str, raw: RawDataset, image_size: int) -> DecodedDataset:
-    """Decode ``raw`` into a new entry and return that, memory-mapped."""
+    """Decode ``raw`` into a new entry and return the entry, memory-mapped."""
     partial = _make_partial_folder(root)
     final = partial.parent / entry
     try:
@@ -110,7 +110,7 @@ def _store(root: Path, entry: str, raw: RawDataset, image_size: int) -> DecodedD
 
 
 def _discard(folder: Path) -> None:
-    """Take a damaged entry away if that is allowed; another process may be about to do the same."""
+    """Remove a damaged entry if permissions allow; another process may be doing the same."""
     try:
         doomed = Path(tempfile.mkdtemp(prefix=_PARTIAL_PREFIX, dir=folder.parent))
         folder.rename(doomed / "damaged")
@@ -120,12 +120,12 @@ def _discard(folder: Path) -> None:
 
 
 def _cache_folders(root: Path) -> tuple[Path, Path]:
-    """Next to the data, so that it is shared and deleted with them; else the user's own cache."""
+    """Return the folder next to the data, which is shared and deleted with them, and the user's cache."""
     return root / ".flowerbed-cache", user_cache()
 
 
 def _walk(root: Path, path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the files that a path below the root stands for: itself, or what is in that folder."""
+    """Yield the files at a path below the root: the file itself, or all files in the folder."""
     start = root / path
     status = start.stat()
     if not stat.S_ISDIR(status.st_mode):
@@ -149,7 +149,7 @@ def _make_partial_folder(root: Path) -> Path:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Delete what killed processes left, once it is too old to be still in the making."""
+    """Delete leftovers of killed processes, once they are too old to be still in progress."""
     for partial in folder.glob(f"{_PARTIAL_PREFIX}*"):
         try:
             age = time.time() - partial.stat().st_mtime
@@ -186,14 +186,14 @@ def _write(folder: Path, raw: RawDataset, image_size: int) -> None:
 
 
 def _reserve(path: Path) -> None:
-    """Make sure of room for a whole file: without it, writing to the mapped file would end the process."""
+    """Allocate a file's disk space: on a full disk, writing to the mapped file would kill the process."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
 
 
 def _publish(partial: Path, final: Path) -> None:
-    # mkdtemp makes folders private; a cache next to shared data is for everyone who can read those.
+    # mkdtemp makes private folders; a cache next to shared data is for everyone who can read the data.
     partial.chmod(0o755)
     try:
         partial.rename(final)
@@ -209,7 +209,7 @@ def _load(folder: Path) -> DecodedDataset:
         for name in (*_ARRAYS, *owned):
             if _crc32(folder / f"{name}.npy") != description["crc32"][name]:
                 raise _DamagedError(f"{name}.npy is not as it was written")
-        # Copy-on-write maps count as writable, which torch wants, and never reach the file.
+        # Copy-on-write maps are writable, as torch requires, but writes never reach the file.
         decoded = DecodedDataset(
             train_inputs=np.load(folder / "train_inputs.npy", mmap_mode="c"),
             train_targets=np.load(folder / "train_targets.npy"),
@@ -228,7 +228,7 @@ def _load(folder: Path) -> DecodedDataset:
 
 
 def _check_shapes(decoded: DecodedDataset) -> None:
-    """Refuse arrays that do not belong together, whatever their sums say."""
+    """Refuse arrays that are inconsistent, even if their checksums match."""
     num_classes, channels = len(decoded.class_names), len(decoded.mean)
     for inputs, targets in (
         (decoded.train_inputs, decoded.train_targets),
@@ -255,7 +255,7 @@ def _check_shapes(decoded: DecodedDataset) -> None:
 
 
 def _crc32(path: Path) -> int:
-    """Return the CRC-32 of a file; of one that has not changed since, from memory."""
+    """Return the CRC-32 of a file, cached until the file changes."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError(f"{path.name} is not a file")

@@ -1,4 +1,4 @@
-"""Images in a folder per client: FEMNIST's by writer, a hospital's, a camera's."""
+"""Images in one folder per client, such as FEMNIST's by writer, a hospital's or a camera's."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from datasets.images.files import ENDINGS, class_folders, image_files, printable
 from datasets.images.image_folder import decoded_files
 from datasets.images.raw import RawDataset, RawSplit
 
-# Which of the two folders above an image is the client's.
+# Which of the two folder levels above an image names the client.
 ClientFolders = Literal["none", "outer", "inner"]
 
 _Image = tuple[Path, str, str]  # its file, class and client
@@ -27,7 +27,7 @@ def read_client_folders(root: Path, test_folder: str, place: ClientFolders) -> R
     root : Path
         The folder.
     test_folder : str
-        The folder of the test images below it; empty: there are none.
+        The folder of the test images below `root`; empty: there are none.
     place : str
         ``outer`` or ``inner``.
 

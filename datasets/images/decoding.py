@@ -1,4 +1,4 @@
-"""Raw splits to arrays: every image decoded once, at one size, with its pixels counted on the way."""
+"""Decode raw splits to arrays of one image size, and compute the pixel statistics in the same pass."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ _IMAGES_PER_STEP = 512
 class DecodedDataset:
     """Arrays of both splits, and the training images' per-channel statistics on [0, 1].
 
-    ``remarks`` are what a person should know about how they were read. The clients of the samples, int64, are
-    numbers of ``client_names``; None where a split has none.
+    ``remarks`` are notes for the user on how they were read. The clients of the samples, int64, are indices
+    into ``client_names``; None for a split without clients.
     """
 
     train_inputs: Images
@@ -49,9 +49,9 @@ def decode(raw: RawDataset, image_size: int, allocate: Allocate = allocate_in_me
     Parameters
     ----------
     raw : RawDataset
-        What the source found.
+        The splits as the source found them.
     image_size : int
-        Side of the square images to make (shorter side resized, then centre crop); 0 keeps the size.
+        Side of the square output images (shorter side resized, then centre crop); 0 keeps the size.
     allocate : callable, optional
         Called with ``"train_inputs"`` or ``"test_inputs"`` and a shape.
 
@@ -111,7 +111,7 @@ def _decode_split(
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and population standard deviation of each channel of images, on [0, 1]."""
+    """Return the mean and the population standard deviation of each channel, on [0, 1]."""
     histogram = np.zeros((images.shape[1], 256), dtype=np.int64)
     for start in range(0, len(images), _IMAGES_PER_STEP):
         _count(images[start : start + _IMAGES_PER_STEP], histogram)
@@ -119,16 +119,16 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def _count(images: Images, histogram: npt.NDArray[np.int64]) -> None:
-    """Add the pixels of images to the counts of each channel's values, (channels, 256)."""
+    """Add the pixels of images to each channel's histogram, (channels, 256)."""
     for channel, counts in enumerate(histogram):
         counts += np.bincount(images[:, channel].ravel(), minlength=256)
 
 
 def fit(images: Images, image_size: int) -> Images:
-    """Return images with a side of `image_size` pixels: the shorter side resized, then the centre."""
+    """Return square images of `image_size` pixels: shorter side resized, then centre crop."""
     if image_size == 0 or images.shape[2:] == (image_size, image_size):
         return images
-    # Imported here: it takes seconds, and cached images do without.
+    # Imported here: the import takes seconds, and cached images do not need it.
     from torchvision.transforms.v2 import functional as vision
 
     resized = vision.resize(torch.from_numpy(np.ascontiguousarray(images)), [image_size], antialias=True)
@@ -148,7 +148,7 @@ def _differing_sizes(first: tuple[int, ...], second: tuple[int, ...]) -> UserErr
 
 
 def _statistics(histogram: npt.NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and population standard deviation of each channel, from exact counts of its 256 values."""
+    """Return the mean and the population standard deviation of each channel, from its exact histogram."""
     values = np.arange(256) / 255
     frequencies = histogram / histogram.sum(axis=1, keepdims=True)
     mean = frequencies @ values

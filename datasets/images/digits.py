@@ -1,4 +1,4 @@
-"""Scikit-learn's digits, without scikit-learn's import: that takes a second, and the file is small."""
+"""Scikit-learn's digits, read without importing scikit-learn, which would take a second."""
 
 import gzip
 import importlib.util
@@ -25,7 +25,7 @@ def read_digits() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
 
 
 def _path() -> Path | None:
-    """Return where the installed scikit-learn has the file, if it has; nothing is imported."""
+    """Return the path of the file in the installed scikit-learn, or None, without importing anything."""
     package = importlib.util.find_spec("sklearn")
     for folder in (package.submodule_search_locations or ()) if package else ():
         if (path := Path(folder) / _FILE).is_file():

@@ -1,4 +1,4 @@
-"""Which files and folders of a data set count: not hidden ones, and nothing that cannot be read to an end."""
+"""Which files and folders belong to a data set: not hidden ones, pipes, devices or broken links."""
 
 import os
 import stat
@@ -9,27 +9,27 @@ from common.errors import UserError
 from common.files import kind_of
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-# Images as well, which are not read: somebody may think that they are.
+# Image formats that are not read: a user might expect that they are.
 _NOT_READ = frozenset((
     ".avif", ".dng", ".gif", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".jpe", ".jxl", ".pnm", ".psd",
     ".svg", ".tga",
 ))  # fmt: skip
-# What macOS, Windows and network drives leave next to somebody's files.
+# What macOS, Windows and network drives leave next to the user's files.
 _LEFT_BY_SYSTEMS = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"})
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is not somebody's own: ``.ipynb_checkpoints``, ``._cat.png``."""
+    """Return whether tools or systems made a file or folder: ``.ipynb_checkpoints``, ``._cat.png``."""
     return name.startswith(".") or name.lower() in _LEFT_BY_SYSTEMS
 
 
 def list_folder(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is not hidden in a folder, by name.
+    """Return the entries of a folder that are not hidden, sorted by name.
 
     Raises
     ------
     UserError
-        If it is not a folder or may not be read.
+        If it is not a folder or cannot be read.
     """
     try:
         with os.scandir(folder) as entries:
@@ -39,7 +39,7 @@ def list_folder(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted; links count, those to nothing are refused."""
+    """Return the sorted names of the folders in a folder, links included; broken links are refused."""
     names = []
     for entry in list_folder(folder):
         if entry.is_symlink() and not os.path.exists(entry.path):
@@ -50,14 +50,14 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield the files below a folder that are not hidden, links followed, with what is known of each.
+    """Yield the files below a folder that are not hidden, with their status; links are followed.
 
-    A link to nothing has the status of the link itself.
+    A broken link has the status of the link itself.
 
     Raises
     ------
     UserError
-        If a folder may not be read, or a link leads back to a folder that holds it.
+        If a folder cannot be read, or a link leads back to a folder that contains it.
     """
     status = folder.stat()
     identity = (status.st_dev, status.st_ino)
@@ -67,7 +67,7 @@ def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[tupl
         path = Path(entry.path)
         try:
             status = entry.stat()
-        except OSError:  # a link to nothing, or to itself
+        except OSError:  # a broken link, or one to itself
             status = entry.stat(follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
             yield from walk(path, (*above, identity))
@@ -76,12 +76,12 @@ def walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[tupl
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the images below a folder, by path: files with one of `ENDINGS`, in any case.
+    """Return the images below a folder, sorted by path: files with one of `ENDINGS`, in any case.
 
     Raises
     ------
     UserError
-        As `walk`, and if a pipe, a device or a link to nothing has the ending of an image.
+        As `walk`, and if a pipe, a device or a broken link has the ending of an image.
     """
     found = []
     for path, status in walk(folder):
@@ -96,7 +96,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def left_out(folders: Iterable[Path]) -> tuple[str, ...]:
-    """Return a remark on the images in folders whose format is not read; none if there are none."""
+    """Return a remark on images in formats that are not read; empty if there are none."""
     found: list[str] = []
     for folder in folders:
         for above, names, files in os.walk(folder, followlinks=False):
@@ -113,7 +113,7 @@ def left_out(folders: Iterable[Path]) -> tuple[str, ...]:
 
 
 def printable(name: str) -> str:
-    """Return a file's name as text that can be written: bytes that are not UTF-8 as escapes."""
+    """Return a printable form of a file name: bytes that are not UTF-8 become escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

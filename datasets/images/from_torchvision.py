@@ -1,4 +1,4 @@
-"""Images that torchvision's data sets read, and fetch."""
+"""Images from torchvision's data sets, which torchvision reads and downloads."""
 
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ from datasets.images.raw import RawSplit
 
 
 def open_set(class_name: str, root: Path, download: bool, **split: bool | str) -> Any:
-    """Open a torchvision data set, which checks (and with ``download`` fetches) its files."""
-    # Imported here: it takes seconds, and a cached data set does without.
+    """Open a torchvision data set; torchvision checks its files, and with ``download`` fetches them."""
+    # Imported here: the import takes seconds, and a cached data set does not need it.
     from torchvision import datasets as torchvision_datasets
 
     try:
         return getattr(torchvision_datasets, class_name)(root, download=download, **split)
-    # torchvision raises all of these for files that are missing, cut short or cannot be fetched.
+    # torchvision raises any of these for files that are missing or truncated, or cannot be fetched.
     except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         advice = (

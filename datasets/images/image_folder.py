@@ -13,17 +13,16 @@ from datasets.images.raw import RawDataset, RawSplit
 
 
 def read_image_folder(root: Path, test_folder: str = "test") -> RawDataset:
-    """List ``root/{train,test}/<class>/**``; the images are decoded when their chunks are asked for.
+    """List ``root/{train,test}/<class>/**``; images are decoded lazily, chunk by chunk.
 
-    Labels number the training classes in sorted order of their folder names. Hidden files and folders do not
-    count.
+    Labels are indices into the sorted names of the training folders. Hidden files and folders are ignored.
 
     Parameters
     ----------
     root : Path
         The folder.
     test_folder : str, default "test"
-        The folder below `root` that is the test set; empty: there is none, and the test split has no images.
+        The folder of the test set below `root`; empty: the test split has no images.
 
     Raises
     ------

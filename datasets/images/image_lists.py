@@ -1,8 +1,8 @@
-"""Image files named by lists, with their labels and, if there are any, the users whom they come from.
+"""Image files named by lists, with their labels and, optionally, the users they come from.
 
 The layout of ImageNet-LT (Liu et al., CVPR 2019), with a column for iNaturalist's federated splits by user
 (Hsu et al., ECCV 2020): one file per split, a line ``path label`` or ``path label user`` per image, separated
-by blanks or commas.
+by spaces or commas.
 """
 
 import re
@@ -47,14 +47,14 @@ class ImageList:
 
 
 def read_image_list(file: Path, key: str) -> ImageList:
-    """Read the list of a split; `key` is the configuration's name for it.
+    """Read the list of a split; `key` is the configuration key that names it.
 
-    Empty lines and those that begin with ``#`` do not count.
+    Empty lines and lines that begin with ``#`` are ignored.
 
     Raises
     ------
     UserError
-        If the file is missing or a line is not as it should be.
+        If the file is missing or a line is malformed.
     """
     rows: list[list[str]] = []
     for number, line in enumerate(read_text(file, key).splitlines(), start=1):
@@ -81,7 +81,7 @@ class ImageLists:
     Attributes
     ----------
     train, test : ImageList
-        With the same classes; if both name users, with the same ones.
+        Both with the same classes, and with the same users if both name users.
     client_names : tuple of str
         The users of the training images, by descending number of images; empty if it names none.
     """
@@ -111,14 +111,14 @@ class ImageLists:
         return ImageLists(train, test, kept)
 
     def client_ids(self, images: ImageList) -> IndexArray | None:
-        """Return the number of each image's user in ``client_names``; None if the list names none."""
+        """Return each image's index into ``client_names``; None if the list names no users."""
         if not images.users:
             return None
         number = {name: index for index, name in enumerate(self.client_names)}
         return np.array([number[user] for user in images.users], dtype=np.int64)
 
     def raw(self, root: Path) -> RawDataset:
-        """Return the images below `root`, to be decoded when their chunks are asked for.
+        """Return the images below `root`, which are decoded lazily, chunk by chunk.
 
         Raises
         ------
@@ -146,7 +146,7 @@ def read_image_lists(train_file: Path, test_file: Path | None) -> ImageLists:
     Raises
     ------
     UserError
-        If a list is missing or damaged, or the test list has users whom the other one lacks.
+        If a list is missing or malformed, or the test list has users whom the training list lacks.
     """
     train = read_image_list(train_file, "dataset.list-file")
     test = ImageList((), np.empty(0, dtype=np.int64), ())

@@ -1,4 +1,4 @@
-"""Load a data set of images as uint8 tensors; files are decoded only the first time."""
+"""Load an image data set as uint8 tensors; files are decoded only the first time."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,22 +18,22 @@ from datasets.images.options import ImageOptions, missing_test_folder
 from datasets.images.sources import Source
 from datasets.request import Normalization, Request
 
-# Per-channel statistics on [0, 1] that torchvision's pre-trained models are normalised with.
+# Per-channel statistics on [0, 1] with which inputs of torchvision's pre-trained models are normalised.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def load_images(request: Request, source: Source, options: ImageOptions | None = None) -> Dataset:
-    """Load images from a source, with what the request wants done to them.
+    """Load images from a source and process them as the request asks.
 
     Parameters
     ----------
     request : Request
-        What the run asks for.
+        The run's settings for the data set.
     source : Source
         Where the images are.
     options : ImageOptions, optional
-        Of ``image-folder``: lists of images, and where test images come from.
+        For ``image-folder``: lists of images, and where test images come from.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def load_images(request: Request, source: Source, options: ImageOptions | None =
 
 
 def finish_images(dataset: Dataset, request: Request) -> Dataset:
-    """Make the training set long-tailed, hold samples out of it, and choose the statistics, as asked for."""
+    """Make the training set long-tailed, hold out samples, and choose the statistics, as requested."""
     train, validation = dataset.train, dataset.validation
     if request.long_tail:
         train = train.subset(
@@ -63,7 +63,7 @@ def finish_images(dataset: Dataset, request: Request) -> Dataset:
 
 
 def _canonical(request: Request, source: Source, options: ImageOptions) -> Dataset:
-    """Load the canonical splits; without a test set of its own a data set has an empty one here."""
+    """Load the canonical splits; the test split is empty if the data set has none."""
     name, root, image_size = request.name, request.root, request.image_size
     lists = _image_lists(root, request.num_clients, options)
     if lists is None:
@@ -91,7 +91,7 @@ def _canonical(request: Request, source: Source, options: ImageOptions) -> Datas
 
 
 def _with_test_split(dataset: Dataset, fraction: float, seed: int) -> Dataset:
-    """Return a data set whose test images were training images; its statistics are those of the rest."""
+    """Split the test images off the training images; the statistics are those of the remaining ones."""
     train, test = hold_out(dataset.train, fraction, "test-fraction", "test-split", seed)
     mean, std = channel_statistics(train.inputs.numpy())
     remark = f"{len(test)} of {len(dataset.train)} images are the test set (dataset.test-fraction)"
@@ -138,7 +138,7 @@ def _read(source: Source, name: str, root: Path, image_size: int, download: bool
 
 
 def _image_lists(root: Path, num_clients: int | None, options: ImageOptions) -> ImageLists | None:
-    """Read the lists of images, if there are any; relative ones lie below `root`."""
+    """Read the lists of images, if any; relative paths are below `root`."""
     if not options.list_file:
         return None
     test_file = root / options.test_list_file if options.test_list_file else None

@@ -1,4 +1,4 @@
-"""The parameters of ``image-folder``: lists in place of folders, and where the test images come from."""
+"""The parameters of ``image-folder``: lists instead of folders, and the source of the test images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.sections import Value
 
-# What other tools call a folder of images that are not trained on.
+# Other common names of a folder of test images.
 _HELD_OUT_NAMES = ("val", "valid", "validation", "eval", "dev")
 
 
@@ -20,7 +20,7 @@ class ImageOptions:
     list_file, test_list_file : str
         Lists of images, or empty.
     test_folder : str
-        The folder of the test images; empty if they are split off the training images, or listed.
+        The folder of the test images; empty if they are listed, or split off the training images.
     test_fraction : float
         Share of the training images that become the test set; 0: none.
     """
@@ -32,19 +32,19 @@ class ImageOptions:
 
     @classmethod
     def of(cls, values: Mapping[str, Value], given: Mapping[str, Value]) -> "ImageOptions":
-        """Check what goes together.
+        """Build the options, checking that they are consistent.
 
         Parameters
         ----------
         values : mapping
-            By name of the parameter, with defaults.
+            Parameter name → value, defaults included.
         given : mapping
-            What the configuration sets, by its spelling.
+            Only what the configuration sets, spelled as there.
 
         Raises
         ------
         UserError
-            If test images would come from two places, or from none.
+            If test images would come from two sources, or from none.
         """
         options = cls(**values)  # type: ignore[arg-type]
         if options.test_list_file and not options.list_file:
@@ -70,7 +70,7 @@ class ImageOptions:
 
 
 def missing_test_folder(root: Path, test_folder: str) -> str:
-    """Return what to do about a test folder that is not there."""
+    """Return advice for a missing test folder."""
     there = next((name for name in _HELD_OUT_NAMES if (root / name).is_dir()), "")
     named = f"set dataset.test-folder = '{there}' to take {root / there}" if there else ""
     split = "set dataset.test-fraction, such as 0.2, to split some of the training images off"

@@ -1,4 +1,4 @@
-"""The result of an image source: labels at once, images as they are decoded."""
+"""What a source returns: labels in memory, images decoded lazily."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, eq=False)
 class RawSplit:
-    """A split whose images are still to be decoded.
+    """A split whose images are not decoded yet.
 
     Parameters
     ----------
     chunks : iterable of numpy.ndarray
         uint8 ``(images, channels, height, width)`` in the order of ``targets``; a large set yields small
-        chunks, so that it never sits in memory as a whole.
+        chunks, so that it is never in memory as a whole.
     targets : numpy.ndarray
         int64 ``(samples,)``.
     clients : numpy.ndarray, optional
-        int64 ``(samples,)``: whose each sample is, if the data come from clients.
+        int64 ``(samples,)``: the client of each sample, if the data come from clients.
     """
 
     chunks: Iterable[npt.NDArray[np.uint8]]
@@ -29,7 +29,7 @@ class RawSplit:
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
-    """Training and test split as a source found them; `client_names` are of the clients that these number."""
+    """Training and test split as a source found them; the splits' clients are indices into `client_names`."""
 
     train: RawSplit
     test: RawSplit

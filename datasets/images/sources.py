@@ -1,4 +1,4 @@
-"""Where the images of a data set come from."""
+"""The source of a data set's images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ class Source:
     read : callable
         Called with the root folder and whether downloading is allowed.
     paths : tuple of str
-        Files and folders below the root that it reads; none for a set that ships with a library.
+        Files and folders below the root that ``read`` needs; none for a set that ships with a library.
     downloadable : bool
         Whether ``read`` can fetch missing files.
     statistics : tuple, optional
         Published mean and standard deviation per channel, instead of those of the training images.
     expected : str
-        What should be below the root and where it comes from, for the message that it is missing, where that
-        is not a folder per class.
+        What should be below the root and where to get it, for the error message about missing files; empty
+        for one folder per class.
     variant : str
-        Which of several ways to read the same files it is; each has an entry of its own in the cache.
+        Distinguishes several ways to read the same files; each has its own cache entry.
     """
 
     read: Reader

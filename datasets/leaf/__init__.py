@@ -1,1 +1,1 @@
-"""Data sets as LEAF (Caldas et al. 2018) writes them: JSON files in ``train`` and ``test``, by user."""
+"""Data sets in the format of LEAF (Caldas et al. 2018): JSON files in ``train`` and ``test``, by user."""

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class User:
-    """A user's samples as they are in a file: as many of `x` as of `y`."""
+    """A user's samples as stored in a file; `x` and `y` have equal length."""
 
     path: Path
     name: str
@@ -25,16 +25,16 @@ class User:
     y: list[Any]
 
     def error(self, complaint: str) -> UserError:
-        """Return the error that says where the samples are."""
+        """Return an error that names the file and the user."""
         return UserError(f"{self.path}, user {shown(self.name)}: {complaint}")
 
     def labels(self, known: Callable[[Any], T | None], what: str) -> list[T]:
-        """Return what `known` makes of each label; one of which it makes None is refused.
+        """Convert each label by `known`, which returns None for an invalid one.
 
         Raises
         ------
         UserError
-            If a label is not as it should be, which `what` says.
+            If a label is invalid; `what` describes a valid one.
         """
         made = [known(label) for label in self.y]
         labels = [label for label in made if label is not None]
@@ -45,7 +45,7 @@ class User:
 
 
 def expected(root: Path, name: str) -> str:
-    """Return what should be in a folder and where it comes from, for messages."""
+    """Return what should be in a folder and where to get it, for error messages."""
     return (
         f"{root}/train/*.json and {root}/test/*.json, as preprocess.sh of {_HOME} writes them below"
         f" data/{name}/data"
@@ -53,19 +53,19 @@ def expected(root: Path, name: str) -> str:
 
 
 def leaf_root(root: Path, dataset: str, name: str) -> Path:
-    """Return the folder that has ``train`` and ``test``: the root or what LEAF has in it.
+    """Return the folder that has ``train`` and ``test``: the root or a folder of LEAF's layout below it.
 
     Parameters
     ----------
     root : Path
-        ``dataset.root``: that folder, LEAF's ``data/<name>`` or its checkout.
+        ``dataset.root``: that folder, LEAF's ``data/<name>``, or a checkout of LEAF.
     dataset, name : str
-        The data set, as the configuration and as LEAF call it.
+        The data set's name in the configuration and in LEAF.
 
     Raises
     ------
     UserError
-        If there is none.
+        If there is no such folder.
     """
     for folder in (root, root / "data", root / "data" / name / "data"):
         if all((folder / part).is_dir() for part in PARTS):
@@ -75,12 +75,12 @@ def leaf_root(root: Path, dataset: str, name: str) -> Path:
 
 
 def read_users(folder: Path) -> Iterator[User]:
-    """Yield the users of ``folder/*.json`` who have samples; one file is in memory at a time.
+    """Yield the users of ``folder/*.json`` who have samples, with one file in memory at a time.
 
     Raises
     ------
     UserError
-        If there is no file, or one is not as LEAF writes them.
+        If there is no file, or one is not in LEAF's format.
     """
     paths = [path for path in sorted(folder.glob("*.json")) if not is_hidden(path.name)]
     if not paths:

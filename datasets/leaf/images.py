@@ -1,4 +1,4 @@
-"""Images by user."""
+"""Images in LEAF's layout, by user."""
 
 from collections.abc import Callable, Iterable
 from itertools import chain
@@ -29,14 +29,14 @@ def read_images(
     dataset : str
         The data set, for messages.
     class_names : tuple of str
-        What the labels number.
+        The classes, into which labels are indices.
     images_of : callable
         Returns the images of a user, uint8 ``(images, channels, height, width)``, in one chunk or several.
 
     Raises
     ------
     UserError
-        If a file is not as LEAF writes them.
+        If a file is not in LEAF's format.
     """
     num_classes = len(class_names)
     *parts, owners = read_parts(

@@ -1,4 +1,4 @@
-"""The users to whom the samples of a data set in LEAF's layout belong."""
+"""The natural clients of a data set in LEAF's layout."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Owners:
     names : tuple of str
         The users of the training set.
     train, test : array
-        int64, (samples,). None for a test set of other users, which LEAF makes with ``-t user``.
+        int64, (samples,). None for a test set of unseen users, as LEAF's ``-t user`` makes it.
     """
 
     names: tuple[str, ...]
@@ -30,7 +30,7 @@ class Owners:
 
     @classmethod
     def of(cls, train: _ByUser, test: _ByUser, dataset: str) -> "Owners":
-        """Return the numbers of the users; `train` and `test` say how many samples each has, in order.
+        """Assign numbers to the users; `train` and `test` map each user to its number of samples, in order.
 
         Raises
         ------
@@ -48,7 +48,7 @@ class Owners:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Remarks for the user."""
+        """Notes for the user."""
         if self.test is None:
             return ("the test set is of other users than the training set",)
         return ()

@@ -1,4 +1,4 @@
-"""The training and the test set of LEAF's files: the samples of the users, one user after the other."""
+"""The training and the test set of LEAF's files, user by user."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Part(Generic[T]):
     Attributes
     ----------
     inputs : list of T
-        What `read_parts` was to make of each user's ``x``.
+        Each user's ``x``, converted by `inputs_of`.
     labels : array
         int64, (samples,).
     counts : dict[str, int]
@@ -50,16 +50,16 @@ def read_parts(
     dataset : str
         The data set, for messages.
     inputs_of : callable
-        Returns what a user's ``x`` stands for.
+        Converts a user's ``x``.
     label_of : callable
-        Returns what an entry of ``y`` stands for; None if it is not as it should be.
+        Converts an entry of ``y``; None if it is invalid.
     what : str
-        What such an entry should be, for messages.
+        Description of a valid entry, for error messages.
 
     Raises
     ------
     UserError
-        If a file is not as LEAF writes them, or a part has no samples.
+        If a file is not in LEAF's format, or a part has no samples.
     """
     train, test = (_read(root / part, dataset, inputs_of, label_of, what) for part in PARTS)
     return train, test, Owners.of(train.counts, test.counts, dataset)

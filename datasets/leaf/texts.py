@@ -1,4 +1,4 @@
-"""Texts by user."""
+"""Texts in LEAF's layout, by user."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,14 +37,14 @@ def read_texts(
     dataset : str
         The data set, for messages.
     text_of, label_of : callable
-        Return what an entry of ``x`` and of ``y`` stands for; None if it is not as it should be.
+        Convert an entry of ``x`` and of ``y``; None if it is invalid.
     what : tuple of str
-        What these should be, for messages.
+        Descriptions of valid entries, for error messages.
 
     Raises
     ------
     UserError
-        If a file is not as LEAF writes them.
+        If a file is not in LEAF's format.
     """
     train, test, owners = read_parts(
         root, dataset, lambda user: _texts(user, text_of, what[0]), label_of, what[1]

@@ -1,7 +1,7 @@
-"""Feature skew: every client sees its images with Gaussian noise of its own strength.
+"""Feature skew: Gaussian noise on each client's images, of a strength that differs between clients.
 
-As the code of NIID-Bench (Li et al., ICDE 2022) has it: the standard deviation grows with the client id from
-0 to sigma, on pixels scaled to [0, 1], without clipping. (Their text speaks of a variance of sigma i / K.)
+As in the code of NIID-Bench (Li et al., ICDE 2022): the standard deviation grows with the client id from
+0 to sigma, on pixels scaled to [0, 1], without clipping. (Their paper has a variance of sigma i / K.)
 """
 
 import functools
@@ -19,18 +19,18 @@ _IMAGES_PER_STEP = 1000  # bounds the temporaries
 def noise_levels(sigma: float, num_clients: int) -> torch.Tensor:
     """Return each client's standard deviation sigma i / (K - 1): float64, shape (clients,).
 
-    Who asks again gets the same tensor: do not write to it.
+    The tensor is cached and shared: do not write to it.
     """
     return sigma * torch.arange(num_clients, dtype=torch.float64) / max(1, num_clients - 1)
 
 
 def check_noise(dataset: Dataset, sigma: float) -> None:
-    """Refuse noise on what has no pixels.
+    """Refuse noise on inputs that are not images.
 
     Raises
     ------
     UserError
-        If there is to be noise and the inputs are not images.
+        If `sigma` is not 0 and the inputs are not images.
     """
     if sigma > 0 and dataset.kind != "images":
         raise UserError(
@@ -39,19 +39,19 @@ def check_noise(dataset: Dataset, sigma: float) -> None:
 
 
 class NoisyNormalizer:
-    """Normalises images as another normalizer does and adds fresh noise at every call.
+    """Wraps a normalizer and adds fresh noise at every call.
 
     Parameters
     ----------
     normalizer : callable
         Scales to [0, 1] and normalises.
     std : sequence of float
-        Per-channel standard deviation that it divides by, and the noise with it.
+        Per-channel standard deviation of `normalizer`, by which the noise is divided, too.
     levels : torch.Tensor
-        Standard deviations on the scale of [0, 1], shape (levels,): image j of a call gets number j mod
-        levels.
+        Standard deviations of the noise on the scale of [0, 1], shape (levels,): image j of a call gets
+        level j mod levels.
     generator : torch.Generator
-        Source of the noise. One on the CPU gives the same noise whatever the device of the images.
+        Draws the noise. On the CPU it gives the same noise whatever the device of the images.
     """
 
     def __init__(

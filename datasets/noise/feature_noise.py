@@ -1,8 +1,8 @@
-"""Feature noise: from all images of a client one image of another client is subtracted.
+"""Feature noise: one image of another client is subtracted from all images of a client.
 
 Bao, Crawshaw and Liu (ICML 2024), FeatureCIFAR: x <- x - rho z for all images x of client i, with one image z
-of another client, whatever the labels. Clients take their turns: an image z whose owner came before is taken
-as it has become.
+of another client, whatever the labels. Clients are processed in order: an image z of an earlier client
+already has that client's noise.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ Overflow = Literal["wrap", "clip"]
 
 @dataclass(frozen=True)
 class Donors:
-    """Whose image is subtracted from whom.
+    """Which image is subtracted from each client's images.
 
     Attributes
     ----------
     owners, samples : numpy.ndarray
-        int64, shape (clients,): for each client the other client, and the index of that one's image.
+        int64, shape (clients,): for each client the client that donates the image, and the image's index.
     """
 
     owners: IndexArray
@@ -33,7 +33,7 @@ class Donors:
 
 
 def draw_donors(partition: Sequence[IndexArray], generator: np.random.Generator) -> Donors:
-    """Choose for each client another client, and an image of that one, uniformly.
+    """Choose for each client another client, and one of that client's images, uniformly.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def draw_donors(partition: Sequence[IndexArray], generator: np.random.Generator)
     num_clients = len(partition)
     if num_clients < 2:
         raise UserError(
-            "dataset.feature-noise is an image of another client, and there is one client alone: raise"
+            "dataset.feature-noise takes an image of another client, and there is only one client: raise"
             " clients.count, or set dataset.feature-noise-clients"
         )
     owners, samples = [], []
@@ -57,7 +57,7 @@ def draw_donors(partition: Sequence[IndexArray], generator: np.random.Generator)
 def noise_images(inputs: torch.Tensor, donors: Donors, rho: float, overflow: Overflow) -> torch.Tensor:
     """Return the image that is subtracted, times rho, from each client's: uint8, shape (clients, C, H, W).
 
-    An image whose owner has its turn earlier has that client's noise in it.
+    The image of a client that is processed earlier includes that client's noise.
     """
     images = inputs[torch.from_numpy(donors.samples)].clone()
     for client, owner in enumerate(donors.owners.tolist()):
@@ -94,7 +94,7 @@ def add_feature_noise(
     rho: float,
     overflow: Overflow,
 ) -> torch.Tensor:
-    """Return a copy of `inputs` in which each client's samples have its noise; nobody's stay clean."""
+    """Return a copy of `inputs` with each client's noise on its samples; samples of no client stay clean."""
     noisy = inputs.clone()
     for indices, image in zip(partition, noise, strict=True):
         index = torch.from_numpy(indices)

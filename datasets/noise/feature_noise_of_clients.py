@@ -1,4 +1,4 @@
-"""Feature noise as the configuration asks for it: which client's images are whose noise."""
+"""The feature noise that the configuration asks for, and which client's image is whose noise."""
 
 import functools
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def with_feature_noise(dataset: Dataset, section: DatasetSection, scheme: Partit
 def donors_of(
     dataset: Dataset, section: DatasetSection, scheme: PartitionScheme
 ) -> tuple[PartitionScheme, Sequence[IndexArray], Donors]:
-    """Return who has which noise: the scheme, its partition of the training set, and whose images are it."""
+    """Return the scheme whose clients have the noise, its partition of the training set, and the donors."""
     if dataset.kind != "images":
         what = "text" if dataset.is_text else dataset.kind
         raise UserError(f"dataset.feature-noise is for images, and {dataset.name!r} is {what}: set it to 0")

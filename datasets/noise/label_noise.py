@@ -1,4 +1,4 @@
-"""Label noise: wrong labels drawn again at every use (Gu et al., ICLR 2023, section 4 and code)."""
+"""Label noise, drawn again at every use (Gu et al., ICLR 2023, section 4 and code)."""
 
 import math
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 def corrupt_labels(
     targets: torch.Tensor, probability: float, num_classes: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """Replace each label with a given probability by another one, all others being equally likely.
+    """Replace each label, with a given probability, by one of the others, all equally likely.
 
     Parameters
     ----------
@@ -20,12 +20,12 @@ def corrupt_labels(
     num_classes : int
         C, at least 2.
     generator : torch.Generator
-        Source of the draws, on the device of the labels.
+        Draws the noise; on the device of the labels.
 
     Returns
     -------
     torch.Tensor
-        New labels; `targets` is left as it was.
+        New labels; `targets` does not change.
     """
     device = targets.device
     flips = torch.rand(targets.shape, generator=generator, device=device) < probability
@@ -34,14 +34,14 @@ def corrupt_labels(
 
 
 def expected_counts(counts: torch.Tensor, probability: float) -> torch.Tensor:
-    """Return how many labels of each class are expected once they are noisy.
+    """Return the expected number of noisy labels of each class.
 
     Parameters
     ----------
     counts : torch.Tensor
         (classes,): true labels of each class.
     probability : float
-        p of ``corrupt_labels``; 0 returns the counts as they are.
+        p of ``corrupt_labels``; 0 returns the counts unchanged.
     """
     if probability == 0:
         return counts
@@ -52,7 +52,7 @@ def expected_counts(counts: torch.Tensor, probability: float) -> torch.Tensor:
 def expected_loss(
     logits: torch.Tensor, targets: torch.Tensor, probability: float, num_classes: int = 0
 ) -> torch.Tensor:
-    """Return each sample's cross-entropy in expectation over its noisy label: the shape of `targets`.
+    """Return each sample's expected cross-entropy over its noisy label, in the shape of `targets`.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def expected_loss(
     probability : float
         p of ``corrupt_labels``.
     num_classes : int
-        C of ``corrupt_labels``, the first of the logits; 0: all of them.
+        C of ``corrupt_labels``: the first C logits are used; 0: all of them.
     """
     losses = -F.log_softmax(logits, dim=1)[:, : num_classes or None]
     of_true = losses.gather(1, targets.unsqueeze(1)).squeeze(1)

@@ -1,11 +1,11 @@
 """Partitions of a training set over clients; each scheme is a module here, found by its file name.
 
 A scheme module has one public function ``partition(targets, num_clients, generator, *, ...)`` whose keyword
-parameters, with their annotations and defaults, are what ``partition.<parameter>`` may set. It returns one
-int64 index array per client, sorted and disjoint: a ``Partition``, or a list of arrays. A scheme with a
-fourth parameter ``natural_clients`` is also given the natural client of every sample, or None; one with
-``classes`` the class that every label was made from (``dataset.binarize``), or the label itself. Modules with
-a leading underscore are helpers.
+parameters, with their annotations and defaults, can be set as ``partition.<parameter>``. It returns one int64
+index array per client, sorted and disjoint: a ``Partition``, or a list of arrays. A scheme with a fourth
+parameter ``natural_clients`` is also given the natural client of every sample, or None; one with ``classes``
+the class from which each label was derived (``dataset.binarize``), or the label itself. Modules with a
+leading underscore are helpers.
 """
 
 import inspect
@@ -70,7 +70,7 @@ def make_partition(
     natural_clients : numpy.ndarray, optional
         The natural client of every training sample, if the data have any.
     classes : numpy.ndarray, optional
-        The class that every label was made from, if that is not the label itself.
+        The class from which each label was derived, if that is not the label itself.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def make_partition(
 
 
 def _checked(made: object, name: str, num_samples: int, num_clients: int) -> Partition:
-    """Return a partition of somebody's own as int64 arrays, sorted, if it is one."""
+    """Check the result of a scheme and return it as a partition of sorted int64 arrays."""
     parts = [np.asarray(part) for part in made] if isinstance(made, Sequence | np.ndarray) else []
     fault = ""
     if len(parts) != num_clients:

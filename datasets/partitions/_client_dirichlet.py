@@ -1,4 +1,4 @@
-"""Equal clients, each with its own class mixture (Hsu et al. 2019)."""
+"""Clients of equal size, each with its own class mixture (Hsu et al. 2019)."""
 
 import functools
 import warnings
@@ -37,8 +37,8 @@ def client_mixtures(
     alpha_is_total : bool
         Whether ``alpha`` is multiplied by the prior, as in the paper, or applies to every class.
     use_all : bool
-        Whether the first clients get one sample more when sizes do not divide evenly; otherwise the rest
-        is left out, with a warning.
+        Whether the first clients get one sample more if the samples do not divide evenly; otherwise the
+        remainder is left out, with a warning.
     """
     pools = class_pools(targets)
     remaining = np.array([len(pool) for pool in pools])
@@ -58,7 +58,7 @@ def client_mixtures(
 
 
 def warn_left_out(name: str, rest: int) -> None:
-    """Report how many samples partition `name` leaves out, if it does."""
+    """Warn how many samples partition `name` leaves out, if any."""
     if rest:
         warnings.warn(
             f"partition '{name}': {rest} samples are left out to keep client sizes equal", stacklevel=4
@@ -70,13 +70,13 @@ def draw_classes(
 ) -> IndexArray:
     """Draw ``size`` labels one by one; a class that is exhausted drops out.
 
-    Draws are made in bulk and kept up to the first that finds its class exhausted, which has the same
+    Labels are drawn in bulk and kept up to the first whose class is exhausted, which does not change the
     distribution.
 
     Parameters
     ----------
     mixture : callable
-        Gives the probabilities of the classes, for a mask of those that are left.
+        Maps a mask of the classes that are left to the probabilities of all classes.
     size : int
         Number of labels.
     remaining : numpy.ndarray

@@ -25,6 +25,6 @@ def deal(pools: list[IndexArray], counts: IndexArray, generator: np.random.Gener
 
 
 def even_pieces(order: IndexArray, num_clients: int) -> Partition:
-    """Cut samples into as many contiguous pieces, whose sizes differ by at most one, and sort each."""
+    """Cut samples into one contiguous, sorted piece per client; sizes differ by at most one."""
     size, larger = divmod(len(order), num_clients)
     return Partition.of_sizes(order, np.repeat([size + 1, size], [larger, num_clients - larger])).sorted()

@@ -32,7 +32,7 @@ def retried_dirichlet(
     *,
     masked: bool,
 ) -> Partition:
-    """Cut each class by a Dirichlet draw over the clients; start again while a client is too small.
+    """Cut each class by a Dirichlet draw over the clients; repeat until no client is too small.
 
     Parameters
     ----------
@@ -109,10 +109,10 @@ def retried_quantity(
     legacy_generator: np.random.RandomState,
     min_size: int,
 ) -> Partition:
-    """Cut a permutation at shares drawn from a Dirichlet distribution, which is drawn until all suffice.
+    """Cut a permutation at shares from a Dirichlet distribution; repeat until no client is too small.
 
-    As published, a share must come to ``min_size`` samples before cuts are rounded down, so that a client may
-    end up with one sample less.
+    As published, a share must amount to ``min_size`` samples before the cuts are rounded down, so that a
+    client may end up with one sample less.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def retried_quantity(
 def niid_bench_label_owners(
     num_classes: int, num_clients: int, classes_per_client: int, generator: random.Random
 ) -> list[list[int]]:
-    """Return each client's labels in NIID-Bench's ``noniid-#label<n>``: i mod L, and others at random."""
+    """Return each client's labels in NIID-Bench's ``noniid-#label<n>``: i mod L, others drawn at random."""
     owners = []
     for client in range(num_clients):
         labels = [client % num_classes]
@@ -159,10 +159,10 @@ def niid_bench_labels(
     label_generator: random.Random,
     legacy_generator: np.random.RandomState,
 ) -> Partition:
-    """Cut each class evenly among its owners, as ``noniid-#label<n>`` does; without its branch for n = 10.
+    """Cut each class evenly among its owners, as ``noniid-#label<n>`` does, except its case n = 10.
 
-    That branch gives every client the classes 0 to 9 whatever the data set. Client sizes differ, and classes
-    without an owner are not used.
+    NIID-Bench then gives every client the classes 0 to 9, whatever the data set. Client sizes differ, and
+    classes without an owner are not used.
     """
     num_classes = int(targets.max()) + 1
     owners = niid_bench_label_owners(num_classes, num_clients, classes_per_client, label_generator)

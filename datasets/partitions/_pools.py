@@ -1,4 +1,4 @@
-"""Clients that hold a share of the data at random and the rest in order of a label."""
+"""Clients that hold a random share of the data, and the rest in the order of a label."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from datasets.partitions._dealing import IndexArray
 
 
 def deal_pools(shared: IndexArray, sorted_pools: Sequence[IndexArray], num_clients: int) -> Partition:
-    """Give client k the k-th of equal, contiguous pieces of every pool; what remains of a pool is left out.
+    """Give client k the k-th of equal, contiguous pieces of every pool; remainders are left out.
 
     Returns
     -------
     Partition
-        Unsorted: of every client first those of `shared`, then those of the sorted pools in turn.
+        Unsorted: for every client first the samples of `shared`, then those of each sorted pool in turn.
     """
     pools = [shared, *sorted_pools]
     sizes = [len(pool) // num_clients for pool in pools]

@@ -12,7 +12,7 @@ from datasets.partitions._dealing import IndexArray, class_pools, deal
 def repaired_dirichlet(
     targets: IndexArray, num_clients: int, generator: np.random.Generator, alpha: float, min_size: int
 ) -> Partition:
-    """Cut each class by a Dirichlet draw over the clients, then fill those below ``min_size``.
+    """Cut each class by a Dirichlet draw over the clients, then fill up clients below ``min_size``.
 
     Drawing again until all clients are large enough, as NIID-Bench (Li et al., ICDE 2022) does, practically
     never ends for a small ``alpha`` or many clients. The repair changes as few samples as it can and needs
@@ -42,7 +42,7 @@ def _draw_counts(
     for label, pool in enumerate(pools):
         if len(pool) == 0:
             continue
-        # Samples are still to come, so that at least one client is below the mean.
+        # Samples are left to deal, so at least one client is below the mean.
         probabilities = normalise(
             log_dirichlet_weights(np.full(num_clients, alpha), generator), client_sizes < fair_share
         )
@@ -53,12 +53,12 @@ def _draw_counts(
 
 
 def repair(counts: IndexArray, min_size: int) -> None:
-    """Fill the rows of a table of counts (clients, classes) up to ``min_size``, in place.
+    """Fill up the rows of a table of counts (clients, classes) to at least ``min_size``, in place.
 
-    Moves samples one by one from the largest client's most frequent class to clients that lack some.
+    Moves samples one by one from the largest client's most frequent class to clients that are too small.
 
-    While anyone is below ``min_size``, which is at most the mean, the largest is above it: no step makes
-    a new client too small, so it ends.
+    While a client is below ``min_size``, which is at most the mean, the largest is above it: no step makes
+    another client too small, so the loop ends.
     """
     client_sizes = counts.sum(axis=1)
     largest_first = [(-int(size), client) for client, size in enumerate(client_sizes) if size > min_size]

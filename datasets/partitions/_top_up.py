@@ -1,4 +1,4 @@
-"""Hand out leftover samples so that client sizes stay equal: bipartite matching by augmenting paths."""
+"""Deal leftover samples so that client sizes stay equal: bipartite matching by augmenting paths."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from datasets.partitions._dealing import IndexArray
 
 
 def top_up(counts: IndexArray, owns: npt.NDArray[np.bool_], leftover: IndexArray) -> None:
-    """Give each client one more sample of a class it owns, again and again while all can be served.
+    """Give each client one more sample of a class it owns, and repeat while all clients can be served.
 
     The last round serves as many clients as possible. Samples of a class are interchangeable, so that the
     matching (Kuhn 1955) runs on classes with capacities instead of on samples.
@@ -44,7 +44,7 @@ class _Matching:
         self._owned = owned
         self._free = list(capacity)
         self._clients_of: list[list[int]] = [[] for _ in capacity]
-        # Classes that a failed search has seen: no augmenting path leads through them any more.
+        # Classes that a failed search has visited: no augmenting path can lead through them.
         self._exhausted: set[int] = set()
 
     def serve(self, client: int) -> bool:

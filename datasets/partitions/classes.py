@@ -35,9 +35,9 @@ def partition(
     classes_per_client : int, default 2
         Number of labels that each client holds.
     variant : str, default "balanced"
-        ``balanced`` is the above. ``niid-bench``: ``noniid-#label`` of Li et al. (ICDE 2022), for comparison
-        with published results: client i holds label i mod L and others at random, each class is cut evenly
-        among its owners, sizes differ.
+        ``balanced`` is described above. ``niid-bench``: ``noniid-#label`` of Li et al. (ICDE 2022), for
+        comparison with published results: client i holds label i mod L and others at random, each class is
+        cut evenly among its owners, sizes differ.
     """
     pools = [pool for pool in class_pools(targets) if len(pool) > 0]
     if not 1 <= classes_per_client <= len(pools):
@@ -109,7 +109,7 @@ def _check_pools(labels: IndexArray, pool_sizes: IndexArray, owners_per_class: I
 def _check_hands(parts: Partition) -> None:
     if not parts.sizes.all():
         raise UserError(
-            f"partition 'classes': client {parts.sizes.argmin()} gets no sample, for its labels have more"
+            f"partition 'classes': client {parts.sizes.argmin()} gets no sample, since its labels have more"
             " owners than samples; lower clients.count"
         )
 

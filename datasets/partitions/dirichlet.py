@@ -1,4 +1,4 @@
-"""Label skew drawn from a Dirichlet distribution, in the variants that the literature calls by one name."""
+"""Label skew by a Dirichlet distribution, in the variants to which the literature gives the same name."""
 
 from typing import Annotated, Literal
 
@@ -23,7 +23,7 @@ def partition(
     min_size: Annotated[int, Field(ge=0)] = 0,
     alpha_is_total: bool = False,
 ) -> Partition:
-    """Skew the clients' label distributions; a small ``alpha`` means much skew.
+    """Skew the clients' label distributions; a small ``alpha`` means strong skew.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def partition(
         Concentration. It does not mean the same in all variants.
     variant : str, default "repair"
         ``repair``: each class is cut by a draw over clients as in NIID-Bench; clients below ``min_size``
-        are then filled from the largest ones, so that it ends for every ``alpha``.
+        are then filled up from the largest ones, so that it terminates for every ``alpha``.
         ``niid-bench``: Li et al. (ICDE 2022), drawn again until every client has ``min_size`` samples.
         ``plain``: the same without NIID-Bench's mask over clients that have their fair share.
         ``hsu``: Hsu et al. (2019), a class mixture per client and exactly equal client sizes.

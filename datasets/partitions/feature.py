@@ -1,4 +1,4 @@
-"""Feature heterogeneity: clients with the same labels, made of different classes."""
+"""Feature heterogeneity: clients with the same labels, derived from different classes."""
 
 from typing import Annotated
 
@@ -21,8 +21,8 @@ def partition(
     """Deal a share of the samples at random, and the rest of every label in the order of its classes.
 
     Bao, Crawshaw and Liu (ICML 2024), FeatureCIFAR: with ``dataset.binarize`` the labels of all clients stay
-    balanced, while a client sees one or two of the classes that each label is made of. All clients have the
-    same number of samples; what remains is left out.
+    balanced, while a client sees only one or two of the classes behind each label. All clients have the
+    same number of samples; the remainder is left out.
 
     Parameters
     ----------
@@ -43,10 +43,10 @@ def feature_partition(
     Parameters
     ----------
     order : numpy.ndarray
-        A permutation of the samples: its first round(q n) are those that are dealt by class, the order of
-        others of the same class stays.
+        A permutation of the samples: its first round(q n) are dealt by class, where samples of the same
+        class keep their order.
     targets, classes : numpy.ndarray
-        Label of every sample, and the class that it is made from.
+        Label of every sample, and the class from which it was derived.
     """
     num_sorted = round(heterogeneity * len(order))
     by_class, shared = order[:num_sorted], order[num_sorted:]

@@ -30,9 +30,9 @@ def partition(
     targets, num_clients, generator
         See `datasets.partitions.make_partition`.
     alpha : float, default 0.5
-        Concentration; a small one means much skew.
+        Concentration; a small one means strong skew.
     legacy_seed : int, default 3407
-        Seed of NumPy's legacy generator, as in the authors' code; -1: one that follows from the run's.
+        Seed of NumPy's legacy generator, as in the authors' code; -1: one derived from the run's.
 
     Raises
     ------
@@ -49,14 +49,14 @@ def partition(
 
 
 def legacy_generator(legacy_seed: int, generator: np.random.Generator) -> np.random.RandomState:
-    """Return the legacy generator of a seed, or, if that is -1, of one drawn from `generator`."""
+    """Return the legacy generator of a seed; -1: of a seed drawn from `generator`."""
     return np.random.RandomState(legacy_seed if legacy_seed >= 0 else int(generator.integers(2**32)))
 
 
 def deal_classes(
     targets: IndexArray, num_clients: int, alpha: float, generator: np.random.RandomState
 ) -> Partition:
-    """Return the clients' sorted indices, which may be none."""
+    """Return the clients' sorted indices; a client may have none."""
     num_classes = int(targets.max()) + 1
     # In the authors' code each client may have each class with probability 1: a draw of ones, which still
     # takes its numbers from the stream.
@@ -76,7 +76,7 @@ def generator_after(
     alpha: float = PUBLISHED_ALPHA,
     legacy_seed: int = PUBLISHED_SEED,
 ) -> np.random.RandomState:
-    """Return the legacy generator as it is after the partition: the authors draw local test sets from it."""
+    """Return the legacy generator as the partition leaves it: the authors draw local test sets from it."""
     legacy = legacy_generator(legacy_seed, generator)
     deal_classes(targets, num_clients, alpha, legacy)
     return legacy

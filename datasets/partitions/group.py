@@ -1,4 +1,4 @@
-"""One of several equal groups of clients: what each holds is what the partition of all of them gives it."""
+"""One of several equal groups of clients; each client holds what a partition over all groups gives it."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -29,20 +29,20 @@ def partition(
 ) -> Partition:
     """Deal the samples to ``groups`` times as many clients, and keep those of one group.
 
-    The separate federations of clients with one architecture, to which methods that average parts of models
-    are compared (Chan et al., ICLR 2024, table 5), are runs of the groups in turn. Samples of the other
-    groups are not used.
+    One run per group gives the separate federations of clients with one architecture each, to which methods
+    that average parts of models are compared (Chan et al., ICLR 2024, table 5). Samples of the other groups
+    are not used.
 
     Parameters
     ----------
     targets, num_clients, generator
-        See `datasets.partitions.make_partition`; clients of the group.
+        See `datasets.partitions.make_partition`; ``num_clients`` counts the clients of the group.
     of : str, default "dirichlet"
         The partition of all clients.
     groups : int, default 5
-        How many groups there are; neighbouring clients are in one.
+        Number of groups; a group consists of consecutive clients.
     group : int, default 0
-        Which of them, from 0.
+        Which group to keep, from 0.
     alpha : float, default 0.5
         Concentration of the partitions that have one.
     """

@@ -19,19 +19,19 @@ def partition(
     legacy_seed: Annotated[int, Field(ge=-1, lt=2**32)] = -1,
     min_size: Annotated[int, Field(ge=0)] = NIID_BENCH_MIN_SIZE,
 ) -> Partition:
-    """Cut each class by a Dirichlet draw over the clients, again until all have ``min_size`` samples.
+    """Cut each class by a Dirichlet draw over the clients; repeat until all have ``min_size`` samples.
 
-    Clients that hold their fair share get nothing of the classes still to come. It is ``dirichlet`` with
-    ``partition.variant = "niid-bench"``, with a seed of its own.
+    Clients that hold their fair share get nothing of the remaining classes. The same as ``dirichlet`` with
+    ``partition.variant = "niid-bench"``, except that the seed can be set.
 
     Parameters
     ----------
     targets, num_clients, generator
         See `datasets.partitions.make_partition`.
     alpha : float, default 0.5
-        Concentration; a small one means much skew.
+        Concentration; a small one means strong skew.
     legacy_seed : int, default -1
-        Seed of NumPy's legacy generator, as in the authors' code; -1: one that follows from the run's.
+        Seed of NumPy's legacy generator, as in the authors' code; -1: one derived from the run's.
     min_size : int, default 10
         Smallest client that is accepted.
     """

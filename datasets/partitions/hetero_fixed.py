@@ -1,4 +1,4 @@
-"""The partition ``hetero-fixed`` of InCo Aggregation: one realisation, whatever the method and the seed."""
+"""The partition ``hetero-fixed`` of InCo Aggregation: one realisation for all methods and seeds."""
 
 from typing import Annotated, Any
 
@@ -25,20 +25,20 @@ def partition(
     file: str = "",
     all_samples: bool = True,
 ) -> Partition:
-    """Return the partition of a file, or else that of ``hetero`` with a seed that is not the run's.
+    """Return the partition of a file, or else that of ``hetero`` with a seed independent of the run's.
 
     Parameters
     ----------
     targets, num_clients, generator
         See `datasets.partitions.make_partition`; nothing is drawn from the generator.
     alpha, legacy_seed
-        Of the partition that is generated.
+        Parameters of the generated partition.
     min_size : int, default 10
         Smallest client that is accepted.
     file : str, default ""
         ``partition.npz`` of a run, or JSON: a list of lists of sample indices, one per client.
     all_samples : bool, default True
-        Whether a file has to hold every sample. The authors' Fashion-MNIST runs use the file of CIFAR-10,
+        Whether a file must hold every sample. The authors' Fashion-MNIST runs use the file of CIFAR-10,
         which leaves out 10,000 samples.
 
     Raises

@@ -1,4 +1,4 @@
-"""The partition ``homo`` of InCo Aggregation and NIID-Bench: a permutation in equal pieces."""
+"""The partition ``homo`` of InCo Aggregation and NIID-Bench: a permutation cut into equal pieces."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ def partition(
     targets, num_clients, generator
         See `datasets.partitions.make_partition`.
     legacy_seed : int, default -1
-        Seed of NumPy's legacy generator, as in the authors' code; -1: one that follows from the run's.
+        Seed of NumPy's legacy generator, as in the authors' code; -1: one derived from the run's.
     """
     seed = legacy_seed if legacy_seed >= 0 else int(generator.integers(2**32))
     order = np.random.RandomState(seed).permutation(len(targets))

@@ -13,7 +13,7 @@ def partition(
     generator: np.random.Generator,
     natural_clients: IndexArray | None,
 ) -> Partition:
-    """Give every client the samples of one natural client, in the data set's order of these.
+    """Give every client the samples of one natural client, in the data set's order of natural clients.
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ def partition(
 
 
 class _Mixture:
-    """A client's probabilities of the fine classes, given which of them are left."""
+    """A client's probabilities of the fine classes, given which classes are left."""
 
     def __init__(self, log_coarse: FloatArray, log_fine: FloatArray) -> None:
         self._log_coarse, self._log_fine = log_coarse, log_fine

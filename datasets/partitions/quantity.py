@@ -32,8 +32,8 @@ def partition(
         Concentration over clients.
     variant : str, default "repair"
         ``niid-bench``: quantity skew of Li et al. (ICDE 2022), drawn again until every client has
-        ``min_size`` samples, which with many clients never happens. ``repair``: drawn once; clients below
-        ``min_size`` are then filled from the largest ones, so that it always ends.
+        ``min_size`` samples, which practically never happens with many clients. ``repair``: drawn once;
+        clients below ``min_size`` are then filled up from the largest ones, so that it always terminates.
     min_size : int, default 0
         Smallest client. 0 stands for 10 (``niid-bench``) or for half the mean size but at most 10
         (``repair``).
@@ -54,6 +54,6 @@ def partition(
     shares = normalise(log_weights, np.ones(num_clients, dtype=bool))
     cuts = (np.cumsum(shares)[:-1] * len(targets)).astype(np.int64)
     sizes = np.diff(cuts, prepend=0, append=len(targets))
-    # The samples are alike here: repairing the sizes is repairing a table of one class.
+    # Labels do not matter here: repairing the sizes is repairing a table of one class.
     repair(sizes[:, None], min_size or max(1, min(NIID_BENCH_MIN_SIZE, len(targets) // (2 * num_clients))))
     return Partition.of_sizes(order, sizes).sorted()

@@ -20,8 +20,8 @@ def partition(
 ) -> Partition:
     """Deal a share of every label at random and the rest sorted by label (Bao, Crawshaw and Liu, ICML 2024).
 
-    All clients have the same number of samples; what remains is left out. The authors' partition does not
-    depend on the seed; this one does, as every other here.
+    All clients have the same number of samples; the remainder is left out. The authors' partition does not
+    depend on the seed; this one does, like the others here.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
-"""Data sets by name: each is ``load`` in a file of its own.
+"""Data sets by name: one file each, with a function ``load``.
 
 ``load(request, *, <annotated parameters with defaults>)`` returns a `datasets.dataset.Dataset`, or
-`datasets.arrays.Arrays`, as a data set from outside does; the parameters are ``dataset.<parameter>``.
+`datasets.arrays.Arrays`, as a plug-in's does; the parameters are ``dataset.<parameter>``.
 """

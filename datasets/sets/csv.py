@@ -38,19 +38,19 @@ def load(
     root : Path
         The folder with the files.
     label : str
-        Column of the targets; by default ``label``, ``target``, ``class`` or ``y``, or else the last one, of
-        those that are not left out.
+        Column of the targets; by default ``label``, ``target``, ``class`` or ``y``, or else the last column
+        that is not dropped.
     client : str
-        Column that says which client a row comes from; by default there is none.
+        Column with the client of each row; by default there is none.
     drop : str
-        Columns that are left out, separated by commas.
+        Columns to leave out, separated by commas.
     categorical : str
-        Columns of numbers that are categories, separated by commas.
+        Numeric columns to treat as categories, separated by commas.
     task : str, default "auto"
-        Whether labels are classes or numbers: ``auto`` takes numbers that are not all whole, or that a loss
-        for numbers is to be trained on, as such.
+        Whether labels are classes or numbers: ``auto`` treats numeric labels as numbers if they are not all
+        whole or if the loss is for regression.
     classes : str
-        Names of the classes, separated by commas, where a node may not see all of them.
+        Names of the classes, separated by commas, if a node may not see all of them.
     delimiter : str, default ","
         Character between fields.
     test_fraction : float, default 0

@@ -57,7 +57,7 @@ def load(
 
 
 def _check_apart(train: Path, test: Path) -> None:
-    """Refuse test images that are trained on, whatever way leads to them."""
+    """Refuse test images that are also training images, by whatever path."""
     train, test = train.resolve(), test.resolve()
     if train == test or train in test.parents or test in train.parents:
         raise UserError(

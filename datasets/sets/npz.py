@@ -34,7 +34,7 @@ def load(
     kind : str, default "auto"
         What the inputs are; see `datasets.arrays.Arrays`.
     task : str, default "auto"
-        Whether targets are classes or numbers; ``auto`` goes by the loss and by their type.
+        Whether targets are classes or numbers; ``auto`` decides by the loss and their type.
     classes : str
         Names of the classes, separated by commas.
     test_fraction : float, default 0
@@ -52,12 +52,12 @@ def load(
 
 
 def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read the arrays of a file that are called as ours are.
+    """Read the arrays of a file that have known names.
 
     Raises
     ------
     UserError
-        If the file is missing or damaged, or lacks one that is needed.
+        If the file is missing or damaged, or lacks a needed array.
     """
     try:
         content = read_regular(path)

@@ -29,11 +29,11 @@ def load(
     request : Request
         Where the files are.
     words : int, default 10,000
-        How many words have a number of their own: the most frequent ones of the training set.
+        Size of the vocabulary: the most frequent words of the training set.
     words_file : str
-        A file whose first words they are instead, one at the beginning of each line.
+        A file whose first words are the vocabulary instead, one at the start of each line.
     length : int, default 32
-        Words of a text that count, with a mark for its beginning and one for its end.
+        Number of words of a text that are used, including a mark for its beginning and one for its end.
     """
     root = leaf_root(request.root, request.name, "sent140")
     what = ("a tweet: its id, date, query, author and text", "0, 1 or 4")

@@ -16,7 +16,7 @@ from datasets.words import Words, vocabulary
 
 _CLASSES = ("entailment", "neutral", "contradiction")
 _KEYS = ("gold_label", "sentence1", "sentence2")
-_NO_MAJORITY = "-"  # pairs on whose label the annotators disagree, which everybody leaves out
+_NO_MAJORITY = "-"  # pairs without a majority label, which are commonly left out
 _FOLDER = "snli_1.0"
 _PARTS = {"train": "train", "test": "test", "validation": "dev"}
 
@@ -37,7 +37,7 @@ def load(
     root : Path
         The folder with the files, or the one with ``snli_1.0``.
     words, words_file, length
-        As of ``sent140``, of each of both sentences.
+        As for ``sent140``, for each of the two sentences.
     """
     folder = root / _FOLDER if (root / _FOLDER).is_dir() else root
     parts = {part: _read(folder / f"{_FOLDER}_{name}.jsonl") for part, name in _PARTS.items()}
@@ -81,7 +81,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             f"dataset 'snli': there is no {path}: expected {_FOLDER}_train.jsonl, _dev.jsonl and _test.jsonl"
             f" in dataset.root, as https://nlp.stanford.edu/projects/snli/{_FOLDER}.zip has them"
         )
-    # Not splitlines: sentences may have characters that end a line for Python only.
+    # Not splitlines: sentences may contain characters that only Python takes for line ends.
     for number, text in enumerate(read_text(path, "dataset.root").split("\n"), start=1):
         if text.strip():
             yield number, text

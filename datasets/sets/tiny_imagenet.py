@@ -73,7 +73,7 @@ def _validation(root: Path, ids: list[str]) -> RawSplit:
 
 
 def _names(root: Path, ids: list[str]) -> tuple[str, ...]:
-    """Return what ``words.txt`` calls the classes, up to the first comma."""
+    """Return the classes' names in ``words.txt``, up to the first comma."""
     path = root / "words.txt"
     if not path.exists():
         return tuple(ids)

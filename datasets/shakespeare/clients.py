@@ -1,4 +1,4 @@
-"""From roles to clients: who is one client, and what its text is."""
+"""From roles to clients: which roles are one client, and the client's text."""
 
 import re
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ _TOO_FEW_LINES = 2
 
 
 def group_by_client(roles: Iterable[Role], unit: ClientUnit) -> list[Role]:
-    """Return one role per client: the roles as they are, or those of one name in all plays as one."""
+    """Return one role per client: each role by itself, or those of one name merged across plays."""
     if unit == "play-role":
         return list(roles)
     merged: dict[str, Role] = {}
@@ -28,7 +28,7 @@ def client_key(role: Role) -> str:
 
 
 def client_text(role: Role) -> str:
-    """Return all that a client says as one text: lines joined by a space, runs of spaces as one.
+    """Return everything that a client says as one text: lines joined by spaces, runs of spaces collapsed.
 
     Empty for roles that LEAF leaves out, which have two lines or fewer.
     """

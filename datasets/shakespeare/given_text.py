@@ -1,4 +1,4 @@
-"""A text that a person gives to a trained model: as the ids of characters that the model was trained on."""
+"""A user's text for a trained model, encoded with the character table that the model was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ _SPACE = 1  # of LEAF's symbols
 
 @dataclass(frozen=True)
 class GivenText:
-    """The end of a text.
+    """The end of a text, encoded.
 
     Attributes
     ----------
     ids : array
-        (length,): what a model takes.
+        (length,): the model's input.
     position : int
-        After which of them the next character is asked for.
+        Index of the id after which to predict the next character.
     unknown, filled : int
-        Characters that the model does not know, and spaces that were put before a text that is too short.
+        Number of characters that the model does not know, and of spaces put before a text that is too short.
     """
 
     ids: TokenArray
@@ -32,14 +32,15 @@ class GivenText:
 
 
 def given_text(text: str, classes: Sequence[str], length: int) -> GivenText:
-    """Return the last characters of a text, as many as the model takes, as its ids.
+    """Encode the last characters of a text, as many as the model takes.
 
-    A text that is shorter begins with the token of beginnings where there is one, and otherwise with spaces.
+    A shorter text starts with the bos token if the table has one, and is otherwise padded with spaces in
+    front.
 
     Raises
     ------
     UserError
-        If the text is empty, or the classes are not characters of a known table.
+        If the text is empty, or the classes are not those of a known character table.
     """
     if not text:
         raise UserError("the text is empty: there is nothing to continue")

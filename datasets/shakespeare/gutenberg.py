@@ -1,8 +1,8 @@
 """Project Gutenberg's complete works (the 1994 edition, ``100.txt``), read as LEAF reads them.
 
 Caldas et al., "LEAF: A Benchmark for Federated Settings", 2018; ``preprocess_shakespeare.py`` of its code.
-Its quirks are kept, since they make the clients what they are: a role continues to speak until the next one
-does, so that it also speaks the stage directions in between.
+Its quirks are kept, since they define the clients: a role continues to speak until the next one does, so that
+it also speaks the stage directions in between.
 """
 
 import re
@@ -51,7 +51,7 @@ def read_gutenberg(path: Path) -> list[Role]:
 
 
 def _title(lines: list[str], author: int, first: int) -> str:
-    """Return the nearest text that is two to seven lines above the author's."""
+    """Return the nearest text two to seven lines above the author's line."""
     above = (lines[author - distance].strip() for distance in range(2, 8) if author - distance >= first)
     return next(filter(None, above), "")
 

@@ -1,4 +1,4 @@
-"""Recognise what is in ``dataset.root`` and read it."""
+"""Recognise the layout of the texts in ``dataset.root`` and read them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def read_roles(root: Path, edition: Edition = "auto") -> tuple[list[Role], str]:
     root : Path
         A folder of plays (or one that has it as ``plays/``), of ``tinyshakespeare.txt`` or of ``100.txt``.
     edition : str, default "auto"
-        Which of these to read; ``auto`` takes the first of them, in this order, that is there.
+        Which of these to read; ``auto`` takes the first that is there, in this order.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def read_roles(root: Path, edition: Edition = "auto") -> tuple[list[Role], str]:
     Raises
     ------
     UserError
-        If nothing of the kind is there, or it is not in its format.
+        If there is no such text, or it is malformed.
     """
     for name, files in _found(root):
         if edition not in ("auto", name):

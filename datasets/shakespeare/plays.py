@@ -1,6 +1,6 @@
-"""A folder of plays, one text file each: the format for texts of one's own.
+"""A folder of plays, one text file each: the format for custom texts.
 
-Blocks are separated by empty lines. A block that starts with ``# `` is a heading and left out. Every other
+Blocks are separated by empty lines. A block that starts with ``# `` is a heading and ignored. Every other
 block is a speech: a line ``SPEAKER:``, then the lines spoken. The name of the file is that of the play.
 """
 

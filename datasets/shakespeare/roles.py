@@ -1,4 +1,4 @@
-"""What a reader of plays returns, and blocks of speech as both plain-text layouts have them."""
+"""The result of a reader of plays, and the blocks of speech that both plain-text layouts share."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class Cast:
 
 
 def read_play(path: Path) -> str:
-    """Read a text file; its lines end with a line feed, however they do in the file.
+    """Read a text file, with any line ends converted to line feeds.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def read_play(path: Path) -> str:
 
 
 def read_blocks(path: Path) -> Iterator[Block]:
-    """Yield the blocks of a file that blank lines separate: 1-based number of the first line, and lines."""
+    """Yield a file's blocks, separated by blank lines: 1-based number of the first line, and the lines."""
     lines: list[str] = []
     for number, line in enumerate([*read_play(path).split("\n"), ""], start=1):
         if line.strip():

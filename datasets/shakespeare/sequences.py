@@ -1,8 +1,8 @@
 """The task of TensorFlow Federated: in sequences of 80 tokens, predict the next one after every position.
 
-Reddi et al., "Adaptive Federated Optimization", ICLR 2021. Each speech is begun by a bos and ended by an eos
-token, padded to a multiple of 81 and cut into pieces of 81: the first 80 tokens are the input, the last 80
-the targets. Padding does not count. Clients are split by time, speech by speech.
+Reddi et al., "Adaptive Federated Optimization", ICLR 2021. Each speech starts with a bos and ends with an eos
+token, and is padded to a multiple of 81 and cut into pieces of 81: the first 80 tokens are the input, the
+last 80 the targets. Padding does not count. Clients are split by time, speech by speech.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The tinyshakespeare file of karpathy/char-rnn: nine plays in a row, which it does not mark."""
+"""The tinyshakespeare file of karpathy/char-rnn: nine plays in a row, without marks between them."""
 
 from bisect import bisect_right
 from pathlib import Path

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 LENGTH = 80
-# Windows that are thrown away at a cut, so that the inputs on its two sides have no character in common.
+# Windows that are discarded at a cut, so that the inputs on its two sides have no character in common.
 GAP = LENGTH - 1
 
 IndexArray = npt.NDArray[np.int64]
@@ -33,7 +33,7 @@ class Client:
 
 @dataclass(frozen=True)
 class SplitClient:
-    """A client's windows after the cuts; `validation` is empty if none was asked for."""
+    """A client's windows after the cuts; `validation` is empty if none is held out."""
 
     key: str
     size: int
@@ -43,7 +43,7 @@ class SplitClient:
 
 
 def window_starts(lengths: Sequence[int]) -> list[IndexArray]:
-    """Return where the windows of each text start, if the texts of these lengths follow each other.
+    """Return where the windows of each text start, for concatenated texts of these lengths.
 
     A text of ``length`` characters has ``length - 80`` windows (or none), since each has a target after it.
     """
@@ -89,9 +89,9 @@ def split_clients(
 def sample_clients(
     clients: Sequence[Client], fraction: float, generator: np.random.Generator
 ) -> list[Client]:
-    """Sample as LEAF's ``-s niid``: whole clients in random order until a fraction of all windows is there.
+    """Sample as LEAF's ``-s niid``: whole clients in random order until a fraction of all windows is reached.
 
-    The last client is cut to what is missing, a random permutation of its first windows.
+    The last client is cut to the number of windows still missing: its first ones, randomly permuted.
     """
     missing = int(fraction * sum(client.size for client in clients))
     sampled = []
@@ -111,7 +111,7 @@ def deal_windows(
 ) -> list[Client]:
     """Sample as LEAF's ``-s iid``: a fraction of all windows in random order, dealt to new clients.
 
-    LEAF then splits these "by time" like the natural ones, although their windows are in no order any more:
+    LEAF then splits these "by time" like the natural ones, although their windows are shuffled:
     train and test windows of one passage overlap by up to 79 characters, and accuracies come out too high.
     """
     windows = np.concatenate([client.starts for client in clients])
