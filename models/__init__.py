@@ -1,4 +1,4 @@
-"""Models: built by name (``building.py``), or with the weights of a run (``run_model.py``)."""
+"""Models, built by name (``building.py``) or loaded from a run (``run_model.py``)."""
 
 from models.building import LIBRARIES, available_models, build_model, model_parameters
 from models.run_model import RunModel, load_run

@@ -31,13 +31,13 @@ def recalibrate(
     device: torch.device,
     max_batches: int = 50,
 ) -> None:
-    """Estimate the running mean and variance again as plain averages over mini-batches of `inputs`.
+    """Re-estimate the running means and variances as plain averages over mini-batches of `inputs`.
 
-    The mean is that of the batches' means, the variance that of their unbiased variances: what the means
-    differ by does not count (Gu et al. 2023, code). The batches are spread evenly over the inputs and at most
-    `max_batches` are used; layers of early exits take part. Weights, momenta and the training flag of `model`
-    are left as they were, and the old statistics do not matter. Dropout is as in training, with the same
-    masks whenever statistics are estimated.
+    The mean is the average of the batches' means, the variance the average of their unbiased variances: the
+    spread of the means is ignored (Gu et al. 2023, code). At most `max_batches` batches are used, spread
+    evenly over the inputs; layers of early exits are included. The weights, the layers' momenta and the
+    training flag of `model` do not change, and the old statistics have no influence. Dropout is active as in
+    training, with the same masks in every estimation.
     """
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not layers:

@@ -1,7 +1,7 @@
 """Architectures, found by file name: model ``hsu-cnn`` is ``build`` in ``models/architectures/hsu_cnn.py``.
 
 A model file defines ``build(input_shape, num_classes, *, <annotated parameters with defaults>)``; modules
-without ``build`` hold what several models share. ``<library>:<name>`` is a model of a library, whose
+without ``build`` hold code that several models share. ``<library>:<name>`` is a model of a library;
 ``models/architectures/from_<library>.py`` finds its ``build``.
 """
 
@@ -39,7 +39,7 @@ def build_model(
     parameters: Mapping[str, Value] | None = None,
     seed: int = 0,
 ) -> nn.Module:
-    """Build a model on the CPU, with initial weights that depend on the arguments alone.
+    """Build a model on the CPU, with initial weights that depend only on the arguments.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def build_model(
     parameters : mapping of str to value, optional
         Keyword parameters of the model in the spelling of the configuration, such as ``{"hidden": 128}``.
     seed : int, default 0
-        Seed of the run; the global generators are left as they were.
+        Seed of the run; the state of the global generators is restored.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def build_model(
 
 
 def available_models() -> list[str]:
-    """Return the names of all models of our own and of the plug-ins, sorted."""
+    """Return the sorted names of the project's and the plug-ins' models."""
     helpers = {name for name in available_plugins(_PACKAGE) if not _has_build(name)}
     return [name for name in names(MODEL) if name not in helpers]
 
@@ -112,10 +112,10 @@ def model_parameters(name: str) -> list[str]:
 
 @once_per_owner
 def _parameters(build: Callable[..., nn.Module]) -> Declared:
-    """Return the parameters of a model, with those that every model has.
+    """Return the parameters of a model, including those that every model has.
 
-    A projection with a number of outputs (0: none), more logits than classes, what the head sees, and initial
-    weights from a file.
+    These are the size of a projection (0: none), a number of logits above that of the classes, the kind of
+    features, and initial weights from a file.
     """
     of_its_own = function_parameters(build)
     common = {
@@ -129,7 +129,7 @@ def _parameters(build: Callable[..., nn.Module]) -> Declared:
 
 @contextmanager
 def _saying_what_failed(asks: str) -> Iterator[None]:
-    """Turn whatever an architecture raises while it is built, which may be a user's, into one line."""
+    """Turn any exception of an architecture's ``build``, which may be a user's, into one line."""
     try:
         yield
     except UserError:
@@ -139,20 +139,21 @@ def _saying_what_failed(asks: str) -> Iterator[None]:
 
 
 def _is_large(input_shape: Sequence[int], values: Iterable[Any]) -> bool:
-    """Whether a model might not fit into memory, judged by the largest of the numbers that make it."""
+    """Return whether a model might not fit into memory, judged by the largest of its dimensions."""
     return max([*input_shape, *(value for value in values if type(value) is int)]) > 512
 
 
 def _check_size(asks: str, build: Callable[[], nn.Module]) -> None:
-    """Refuse a model that is larger than memory before its weights are drawn, if torch can say so.
+    """Refuse a model that is larger than memory before its weights are drawn, where torch allows it.
 
-    Without values, a model of any size is made at once; one that cannot be made without them is not checked.
+    On torch's meta device a model of any size is built at once; one that cannot be built there is not
+    checked.
     """
     try:
         with torch.device("meta"):
             model = build()
             size = sum(value.nbytes for value in model.state_dict().values())
-    except Exception:  # what an architecture computes while it is built may need values
+    except Exception:  # a build may compute with the values of its weights
         return
     if size > physical_bytes():
         raise UserError(f"{asks} has {size / 1e9:.0f} GB of weights, more than this machine's memory")
@@ -163,7 +164,7 @@ def _has_build(name: str) -> bool:
 
 
 def _library(name: str) -> ModuleType:
-    # Imported here: a library takes a while, and most runs have a model of our own.
+    # Imported here: a library is slow to import, and most runs use one of the project's models.
     return importlib.import_module(f"{_PACKAGE.__name__}.from_{name}")
 
 

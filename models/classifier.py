@@ -1,4 +1,4 @@
-"""The shape that every model has: features, then one linear layer called ``classifier``."""
+"""The interface of every model: features, then one linear layer called ``classifier``."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -38,11 +38,11 @@ class Classifier(nn.Module, ABC):
         """Return the output of the last hidden layer, the features of the samples."""
 
     def embed(self, x: Tensor) -> Tensor:
-        """Return what the head sees, of shape (..., ``classifier.in_features``)."""
+        """Return the input of the head, of shape (..., ``classifier.in_features``)."""
         return self.projected(self.features(x))
 
     def projected(self, features: Tensor) -> Tensor:
-        """Return what the head sees of features: their projection, if there is one."""
+        """Return the projection of features; the features themselves if the model has no projection."""
         return features if self.projection is None else self.projection(features)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def as_classifier(model: nn.Module) -> Classifier:
     Raises
     ------
     UserError
-        If it does not separate its features from its head.
+        If it does not separate features from a head.
     """
     if not isinstance(model, Classifier):
         raise UserError("this needs a model that derives from models.classifier.Classifier")
@@ -65,7 +65,7 @@ def as_classifier(model: nn.Module) -> Classifier:
 
 
 def add_projection(model: Classifier, size: int) -> None:
-    """Put a two-layer projection between features and head (MOON; Li, He and Song 2021, section 3.2).
+    """Insert a two-layer projection between features and head (MOON; Li, He and Song 2021, section 3.2).
 
     The hidden layer is as wide as the features; the head is replaced by one that takes `size` inputs.
     """
@@ -75,7 +75,7 @@ def add_projection(model: Classifier, size: int) -> None:
 
 
 class NormalizedProjection(nn.Module):
-    """A linear layer whose output is brought to length 1 and multiplied by a learnable temperature.
+    """A linear layer whose output is normalised to unit length and multiplied by a learnable temperature.
 
     FedETF (Li et al. 2023, section 4): on a frame of unit vectors, logits are temperature times cosines.
     """
@@ -92,7 +92,7 @@ class NormalizedProjection(nn.Module):
 
 
 class BatchNormalized(nn.Module):
-    """BatchNorm over the features, whose output is brought to length 1."""
+    """BatchNorm over the features, whose output is normalised to unit length."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -104,14 +104,14 @@ class BatchNormalized(nn.Module):
 
 
 def normalize_features(model: Classifier, kind: FeatureKind, size: int = 0) -> None:
-    """Put a projection of unit vectors between features and head.
+    """Insert a projection to unit vectors between features and head.
 
     Parameters
     ----------
     model : Classifier
         Its head is replaced if its number of inputs changes.
     kind : {"normalized", "batch-normalized"}
-        Which.
+        Which projection.
     size : int
         Outputs of ``normalized``; 0: as many as there are features.
 
@@ -145,7 +145,7 @@ class _Embedding(nn.Module):
 
 
 def embed_with(model: Classifier, state: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """Return the embedding of `x` by `model` with the entries of `state` in place of its own."""
+    """Return the embedding of `x` by `model` with the entries of `state` instead of its own."""
     renamed = {f"model.{name}": value for name, value in state.items()}
     result: Tensor = torch.func.functional_call(_Embedding(model), renamed, (x,))
     return result

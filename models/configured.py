@@ -1,4 +1,4 @@
-"""The model of a run, as its configuration asks for it."""
+"""Build the model that a run's configuration asks for."""
 
 from torch import nn
 
@@ -25,16 +25,17 @@ def build_configured_model(
     config : Config
         The run's configuration.
     input_shape, num_classes, target_shape
-        As in the data set, the outputs if it has numbers; a dimension of the target is a label per position.
+        As in the data set; for a regression `num_classes` is the number of outputs. A target with a dimension
+        has one label per position.
     is_text : bool, optional
-        Whether the inputs are token ids; by default if they have one dimension.
+        Whether the inputs are token ids; by default, whether they have one dimension.
     num_tokens : int
-        How many of them there are; 0: as many as outputs.
+        Size of the vocabulary; 0: as many as outputs.
 
     Raises
     ------
     UserError
-        If model or parameters are unknown, or the model does not take such data.
+        If the model or a parameter is unknown, or the model does not take such data.
     """
     name = config.model.name
     parameters = data_parameters(config, num_tokens)
@@ -54,12 +55,12 @@ def build_configured_model(
 
 
 def data_parameters(config: Config, num_tokens: int) -> dict[str, Value]:
-    """Return what the configuration sets of the model, with the number of the data's tokens.
+    """Return the configured parameters of the model, with the vocabulary size of the data.
 
     Raises
     ------
     UserError
-        If tokens and outputs are numbered differently, and the model cannot take as many tokens.
+        If tokens and outputs differ, and the model does not have a parameter for so large a vocabulary.
     """
     name = config.model.name
     known = model_parameters(name)
@@ -78,5 +79,5 @@ def data_parameters(config: Config, num_tokens: int) -> dict[str, Value]:
 
 
 def _is_ours(model: nn.Module) -> bool:
-    """Return whether a model is of this project; what another one takes is its author's to say."""
+    """Return whether a model belongs to this project; the inputs of others are not checked."""
     return type(model).__module__.partition(".")[0] == "models"

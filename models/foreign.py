@@ -1,4 +1,4 @@
-"""Modules that are not of this project: which generators they made, and whether they can be keyed."""
+"""Modules from outside the project: their random generators, and whether they can be seeded."""
 
 import random
 import weakref
@@ -19,15 +19,15 @@ _found: weakref.WeakKeyDictionary[nn.Module, list[Generator]] = weakref.WeakKeyD
 
 
 def own_generators(model: nn.Module) -> list[Generator]:
-    """Return the random generators that modules of `model`, their classes or files made, each once.
+    """Return the random generators that the modules of `model`, their classes or files hold, each once.
 
-    They are looked for once. Those of our own ``Dropout`` are not among them: training sets them.
+    The result is cached. The generators of the project's ``Dropout`` are left out: training sets them.
     """
     if model not in _found:
         own = {
             id(value): value
             for value in _values(model)
-            # One that draws from the system cannot be seeded; `check_keyed` notices.
+            # A generator of system randomness cannot be seeded; `check_keyed` notices it.
             if isinstance(value, GENERATORS) and not isinstance(value, random.SystemRandom)
         }
         _found[model] = list(own.values())
@@ -35,7 +35,7 @@ def own_generators(model: nn.Module) -> list[Generator]:
 
 
 def is_foreign(model: nn.Module) -> bool:
-    """Return whether `model` has modules that are neither ours nor torch's own layers."""
+    """Return whether `model` has modules that are neither the project's nor torch's layers."""
     return any(
         type(module).__module__.partition(".")[0] not in ("models", "torch") for module in model.modules()
     )
@@ -44,12 +44,12 @@ def is_foreign(model: nn.Module) -> bool:
 def check_keyed(model: nn.Module, name: str, inputs: Tensor) -> None:
     """Check that a model computes the same twice from the same seed, in training mode.
 
-    One that consists of our own and torch's layers does, and is not tried.
+    A model of the project's and torch's layers only does, and is not tried.
 
     Parameters
     ----------
     model : nn.Module
-        Its buffers and its mode are left as they were.
+        Its buffers and its mode are restored.
     name : str
         ``model.name``, for the message.
     inputs : Tensor
@@ -58,12 +58,12 @@ def check_keyed(model: nn.Module, name: str, inputs: Tensor) -> None:
     Raises
     ------
     UserError
-        If it does not: it draws from a source that cannot be seeded, or remembers its earlier calls.
+        If it does not: it draws from a source that cannot be seeded, or depends on its earlier calls.
     """
     if not is_foreign(model):
         return
     buffers = {key: value.clone() for key, value in model.named_buffers()}
-    kept = buffers.keys() & model.state_dict().keys()  # others do not travel: what they remember is lost
+    kept = buffers.keys() & model.state_dict().keys()  # other buffers are not sent: their values are lost
     was_training = model.training
     own = own_generators(model)
     outputs = []
@@ -82,7 +82,7 @@ def check_keyed(model: nn.Module, name: str, inputs: Tensor) -> None:
         model.train(was_training)
     if not torch.equal(*(torch.nan_to_num(output) for output in outputs)):
         raise UserError(
-            f"model '{name}' computes something else each time, from the same weights, inputs and seed: draw"
+            f"model '{name}' computes different outputs from the same weights, inputs and seed: draw"
             " its random numbers from torch's, NumPy's or Python's global generator, and keep what it"
             " remembers in persistent buffers"
         )
@@ -94,13 +94,13 @@ def check_outputs(model: nn.Module, name: str, inputs: Tensor, num_classes: int)
     Parameters
     ----------
     model : nn.Module
-        Its mode is left as it was.
+        Its mode is restored.
     name : str
         ``model.name``, for the message.
     inputs : Tensor
         A few samples as the model takes them.
     num_classes : int
-        How many logits there are to be.
+        Expected number of logits.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def check_outputs(model: nn.Module, name: str, inputs: Tensor, num_classes: int)
 
 
 def check_registered(model: nn.Module, name: str) -> None:
-    """Check that all that is to be trained is found by torch, and with a size.
+    """Check that torch finds everything that is to be trained, and that it has a size.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def _parameters_in(value: Any) -> Iterator[nn.Parameter]:
 
 
 def key_recurrent_dropout(model: nn.Module) -> None:
-    """Let recurrent layers with dropout do without cuDNN, which seeds theirs once per process."""
+    """Run recurrent layers with dropout without cuDNN, which seeds their dropout once per process."""
     for module in model.modules():
         if isinstance(module, nn.RNNBase) and module.dropout > 0 and module.num_layers > 1:
             module.register_forward_pre_hook(_switch_cudnn_off)
@@ -175,7 +175,7 @@ def _switch_cudnn_on(module: nn.Module, inputs: Any, outputs: Any) -> None:
 
 
 def _values(model: nn.Module) -> Iterator[Any]:
-    """Yield the attributes of all modules, and unless a library's those of their classes and files."""
+    """Yield the attributes of all modules and, except for libraries, of their classes and files."""
     classes: dict[type[nn.Module], None] = {}
     for module in model.modules():
         if not isinstance(module, Dropout):

@@ -1,4 +1,4 @@
-"""``model.json`` of a run: what it takes to use the model without the data that it was trained on."""
+"""``model.json`` of a run: what is needed to use the model without its training data."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ FILE = "model.json"
 
 
 class Encoding(BaseModel):
-    """What makes numbers of a table's columns; see `datasets.tables.Encoder`."""
+    """The encoding of a table's columns as numbers; see `datasets.tables.Encoder`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,23 +24,23 @@ class Encoding(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """A model and its data, as they were at the end of a run.
+    """Metadata of a model and its data at the end of a run.
 
     Attributes
     ----------
     model, parameters : str, dict
-        What ``model.name`` and ``model.*`` were; initial weights from a file are left out.
+        ``model.name`` and ``model.*``, without initial weights from a file.
     input_shape, outputs, every_position : tuple of int, int, bool
-        What the model was built for: one sample, logits, and whether there are some for each position.
+        Shape of one sample, number of logits, and whether there are logits for each position.
     kind, task : str
-        What the inputs are, and whether the targets are classes or numbers.
+        Kind of the inputs, and whether the targets are classes or numbers.
     classes : tuple of str
-        A name for each class; none if the targets are numbers.
+        A name for each class; empty if the targets are numbers.
     mean, std : list
-        Of images, per channel, on [0, 1]; of features, to be broadcast over a sample. None where nothing is
+        For images, per channel, on [0, 1]; for features, broadcastable to a sample. None if nothing is
         normalised.
     encoding : Encoding or None
-        Of a table.
+        For tables.
     plugins : str
         Folders in which the model may have been found.
     """
@@ -91,8 +91,8 @@ def read_card(directory: Path) -> ModelCard:
         raise UserError(f"there is no run directory {directory}")
     if not path.exists():
         raise UserError(
-            f"{directory} has no {FILE}: it is no run directory, or its run has not finished; with"
-            " --resume it does, and a run of an earlier version writes the file"
+            f"{directory} has no {FILE}: it is not a run directory, or its run has not finished; --resume"
+            " finishes it, and writes the file for a run of an earlier version"
         )
     try:
         return ModelCard.model_validate(read_json(path))

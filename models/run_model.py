@@ -1,4 +1,4 @@
-"""The model of a run with its weights, what its inputs are normalised by, and the names of its classes."""
+"""A run's model with its weights, the normalisation of its inputs, and the names of its classes."""
 
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ WEIGHTS = "model.safetensors"
 
 
 class RunModel(nn.Module):
-    """Takes raw inputs, as they are in the data set's files, and returns logits, or numbers.
+    """Takes raw inputs, as in the data set's files, and returns logits, or numbers for a regression.
 
     Attributes
     ----------
     card : ModelCard
-        What is known of the model.
+        The model's metadata.
     model : nn.Module
         The network, which takes normalised inputs.
     """
@@ -61,7 +61,7 @@ class RunModel(nn.Module):
         return logits
 
     def normalized(self, inputs: Tensor) -> Tensor:
-        """Return raw inputs as the network takes them, to the bit as during the run.
+        """Return raw inputs normalised for the network, bit for bit as during the run.
 
         Raises
         ------
@@ -78,14 +78,14 @@ class RunModel(nn.Module):
         return ((inputs.double() - self.mean) / self.std).float()
 
     def logits(self, inputs: Any, batch_size: int = 256) -> Tensor:
-        """Return what ``forward`` does, batch by batch, in evaluation mode and without gradients.
+        """Return the results of ``forward``, batch by batch, in evaluation mode and without gradients.
 
         Parameters
         ----------
         inputs : Tensor, array or nested lists
             Several samples, or a single one.
         batch_size : int
-            Samples that are computed at once.
+            Samples per batch.
         """
         values = inputs if isinstance(inputs, Tensor) else torch.from_numpy(_array(inputs, self.card.kind))
         if tuple(values.shape) == self.card.input_shape:
@@ -106,9 +106,9 @@ class RunModel(nn.Module):
         return self.logits(inputs).softmax(dim=1)
 
     def predict(self, inputs: Any) -> list[Any] | Tensor:
-        """Return the name of the likeliest class of each sample, or its number or numbers.
+        """Return the name of the most likely class of each sample, or the predicted number or numbers.
 
-        Where there is a class for each position, each sample has a list of names.
+        If there is a class for each position, each sample has a list of names.
         """
         logits = self.logits(inputs)
         if self.card.task == "regression":
@@ -128,7 +128,7 @@ class RunModel(nn.Module):
 
 
 def load_run(directory: str | Path, weights: str | Path = "", round: int | None = None) -> RunModel:
-    """Load the model of a finished run; the data that it was trained on are not needed.
+    """Load the model of a finished run, without its training data.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def load_run(directory: str | Path, weights: str | Path = "", round: int | None 
     Raises
     ------
     UserError
-        If the run has not finished, its files do not go together, or there is no checkpoint of the round.
+        If the run has not finished, its files are inconsistent, or there is no checkpoint of the round.
     """
     directory = expanded(directory, "the run directory")
     card = read_card(directory)
@@ -156,20 +156,20 @@ def load_run(directory: str | Path, weights: str | Path = "", round: int | None 
         model.every_position = card.every_position
     try:
         load_run_weights(model, card.model, str(weights or directory / WEIGHTS))
-    except UserError as error:  # it says which key named the file, and here none did
+    except UserError as error:  # its message names a configuration key, which was not used here
         raise UserError(str(error).removeprefix("model.weights: ")) from None
     return RunModel(card, model)
 
 
 def _find_plugins(card: ModelCard) -> None:
-    """Look for the model also where the run found it."""
+    """Also look for the model in the plug-in folders of the run."""
     here = [folder for folder in split_folders(card.plugins) if folder.is_dir()]
     if here:
         use_folders(",".join(map(str, dict.fromkeys([*folders(), *here]))))
 
 
 def _statistics(card: ModelCard) -> tuple[Tensor | None, Tensor | None]:
-    """Return what is added to and multiplied by scaled pixels, or the mean and the spread of features."""
+    """Return offset and factor for scaled pixels, or mean and standard deviation of features."""
     if card.mean is None or card.std is None:
         return None, None
     try:
@@ -179,10 +179,10 @@ def _statistics(card: ModelCard) -> tuple[Tensor | None, Tensor | None]:
             torch.broadcast_to(mean, card.input_shape)
             torch.broadcast_to(std, card.input_shape)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"model.json is damaged: mean and std are no numbers ({error})") from None
+        raise UserError(f"model.json is damaged: mean and std are not numbers ({error})") from None
     if card.kind != "images":
         return mean, std
-    # A constant channel has no spread to divide by.
+    # A constant channel has standard deviation 0, by which it must not be divided.
     std = torch.where(std == 0, 1.0, std)
     return (-mean / std).float().view(-1, 1, 1), (1 / (255 * std)).float().view(-1, 1, 1)
 
@@ -195,7 +195,7 @@ def _array(values: Any, kind: str) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise UserError(f"inputs must be numbers, not {array.dtype}")
     if kind == "images" and array.dtype == np.int64 and array.size and 0 <= array.min() <= array.max() <= 255:
-        return array.astype(np.uint8)  # what lists of integers become
+        return array.astype(np.uint8)  # lists of integers become int64
     return array
 
 

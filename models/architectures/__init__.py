@@ -1,6 +1,6 @@
-"""The architectures: ``build`` of a file makes the model of its name, ``BUILDS`` of a file those of a family.
+"""The architectures: a file's ``build`` makes the model of its name, its ``BUILDS`` the models of a family.
 
-``MEMBERS`` says in which file the members of the families are.
+``MEMBERS`` maps the members of families to their files.
 """
 
 MEMBERS = {

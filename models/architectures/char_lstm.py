@@ -42,7 +42,7 @@ def build(
     input_shape : tuple of int
         The length of a sequence; the weights do not depend on it.
     num_classes : int
-        Number of symbols of the output.
+        Number of output symbols.
     embedding : int, default 8
         Dimensions of the embedding.
     hidden : int, default 256
@@ -50,7 +50,7 @@ def build(
     layers : int, default 2
         Number of LSTM layers.
     tokens : int, default 0
-        Number of symbols of the input; 0: what the data set says, or as many as of the output.
+        Number of input symbols; 0: that of the data set, or else as many as output symbols.
     """
     check_text("char-lstm", input_shape)
     return CharLstm(num_classes, tokens, embedding, hidden, layers)

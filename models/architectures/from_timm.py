@@ -110,7 +110,7 @@ def _linear_head(model: nn.Module, full_name: str) -> str:
 
 
 def _keyed(layer: nn.Module) -> nn.Module | None:
-    """Return what draws its mask from a keyed generator instead."""
+    """Return the replacement of a layer that draws its mask from a keyed generator."""
     from timm.layers.drop import DropPath
 
     if isinstance(layer, nn.Dropout):
@@ -127,7 +127,7 @@ def _check_randomness(model: LibraryClassifier, full_name: str, input_shape: tup
     Raises
     ------
     UserError
-        If it does: its results would depend on what ran before.
+        If it does: its results would depend on earlier draws.
     """
     before = torch.get_rng_state()
     buffers = {name: value.clone() for name, value in model.named_buffers()}

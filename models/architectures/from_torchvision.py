@@ -35,7 +35,7 @@ from models.weights.local_weights import State, load_weights
 PREFIX = "torchvision:"
 
 _AUXILIARY = re.compile(r"(AuxLogits|aux1|aux2)\.")
-# torchvision's published DenseNet weights have the names of its first version: norm.1 for norm1.
+# torchvision's published DenseNet weights use the names of its first version: norm.1 for norm1.
 _OLD_DENSENET = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..*)")
 
 
@@ -137,7 +137,7 @@ def _linear_head(model: nn.Module) -> str:
 
 
 def _keyed(layer: nn.Module) -> nn.Module | None:
-    """Return what draws its mask from a keyed generator instead."""
+    """Return the replacement of a layer that draws its mask from a keyed generator."""
     if isinstance(layer, nn.Dropout):
         return Dropout(layer.p)
     if isinstance(layer, TorchvisionStochasticDepth):
@@ -146,7 +146,7 @@ def _keyed(layer: nn.Module) -> nn.Module | None:
 
 
 def _convert(state: State, model: nn.Module) -> State:
-    """Return a published state dict as `model` has it."""
+    """Convert a published state dict to the names and shapes of `model`."""
     converted = {
         _OLD_DENSENET.sub(r"\1\2", key): value
         for key, value in state.items()

@@ -12,7 +12,7 @@ DropoutProbability = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask can come from a generator of its own.
+    """Dropout whose mask can come from a given generator.
 
     Local training keys its randomness by seed, round and client, so that results do not depend on which
     worker trains a client; torch's own dropout can only draw from the global generator.
@@ -25,8 +25,8 @@ class Dropout(nn.Module):
     Attributes
     ----------
     generator : torch.Generator, callable or None
-        Source of the masks, on the device of the input; None (initially) is torch's global generator. A
-        callable is given the input and the shape of the uniform numbers that it is to return, in float32.
+        Source of the masks, on the device of the input; None (initially): torch's global generator. A
+        callable takes the input and a shape, and returns float32 uniform numbers of that shape.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -43,7 +43,7 @@ class Dropout(nn.Module):
         if self.generator is None:
             return F.dropout(x, self.p)
         # In place on uniform numbers: on a CPU this is 1.5 to 3 times as fast as F.dropout or bernoulli_ on
-        # feature maps. In float32 whatever the input, since bfloat16 numbers are too coarse to hit p.
+        # feature maps. In float32 whatever the input, since bfloat16 numbers are too coarse to match p.
         if callable(self.generator):
             scale = self.generator(x, x.shape)
         else:
@@ -60,7 +60,7 @@ class Dropout(nn.Module):
 class StochasticDepth(Dropout):
     """Drops whole samples of a residual branch (Huang et al. 2016), from the generator of ``Dropout``.
 
-    What is kept is divided by 1 - p, so that the mean stays.
+    The samples kept are divided by 1 - p, which preserves the mean.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,16 +82,16 @@ class ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of every pixel, (samples, channels, height, width)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise; the last dimension is the channel meanwhile."""
+        """Normalise, with the channels moved to the last dimension meanwhile."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 def dropout_layers(model: nn.Module) -> list[Dropout]:
-    """Return the dropout layers of ``model``, so that a caller can walk the modules once and keep them."""
+    """Return the dropout layers of ``model``, for callers that look for them once and keep them."""
     return [module for module in model.modules() if isinstance(module, Dropout)]
 
 
 def set_dropout_generator(model: nn.Module, generator: torch.Generator | None) -> None:
-    """Make every dropout layer of ``model`` draw from ``generator``, or from torch's global one if None."""
+    """Make every dropout layer of ``model`` draw from ``generator``; None: from torch's global one."""
     for layer in dropout_layers(model):
         layer.generator = generator

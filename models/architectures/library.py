@@ -1,7 +1,7 @@
-"""Classifiers of a model library in the shape that ours have, and what they need for federated training.
+"""Adapts a model library's classifiers to the interface of ours and to federated training.
 
-The module ``from_<library>.py`` of a library finds the ``build`` of one of its names; here is what those
-builds share.
+A library's module ``from_<library>.py`` finds the ``build`` for one of its names; this module holds what
+those builds share.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from models.classifier import Classifier
 Norm = Literal["batch", "group", "none"]
 LibraryInitialisation = Literal["library", "torch"]
 
-# Sides that a message proposes when a model cannot take the images.
+# Image sides that an error message suggests when a model cannot take the images.
 _SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 299)
 
 
@@ -36,7 +36,7 @@ class LibraryClassifier(Classifier):
     head_name : str
         `head`: the prefix of the classifier's entries in the library's own state dicts.
     remarks : tuple of str
-        What a person should know about the initial weights.
+        Notes for the user on the initial weights.
     """
 
     def __init__(self, model: nn.Module, head: str) -> None:
@@ -50,13 +50,13 @@ class LibraryClassifier(Classifier):
         self.remarks: tuple[str, ...] = ()
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the last layer sees."""
+        """Return the inputs of the last layer."""
         features: Tensor = self.body(x)
         return features
 
 
 def replace_layers(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:
-    """Put ``replacement(layer)`` instead of each layer for which it is not None."""
+    """Replace each layer by ``replacement(layer)``, unless that is None."""
     for name, layer in list(model.named_modules()):
         new = replacement(layer)
         if name and new is not None:
@@ -66,25 +66,25 @@ def replace_layers(model: nn.Module, replacement: Callable[[nn.Module], nn.Modul
 def initialise_resnet(
     model: nn.Module, model_name: str, initialisation: LibraryInitialisation, resnet: type[nn.Module]
 ) -> None:
-    """Draw the weights of a ResNet as torch's layers do by default, if that is asked for.
+    """Draw the weights of a ResNet by the default of torch's layers, if requested.
 
     Raises
     ------
     UserError
-        If the model is another one.
+        If the model is not a ResNet.
     """
     if initialisation == "library":
         return
     if not isinstance(model, resnet):
         raise UserError(
-            f"model.initialisation = 'torch' is for ResNets, and '{model_name}' is none: leave it at"
+            f"model.initialisation = 'torch' is for ResNets, which '{model_name}' is not: leave it at"
             " 'library'"
         )
     reset_layers(model)
 
 
 def use_norm(model: nn.Module, model_name: str, norm: Norm, groups: int) -> None:
-    """Put group normalisation, or nothing, instead of each BatchNorm; models without stay as they are.
+    """Replace each BatchNorm by group normalisation or nothing; models without BatchNorm do not change.
 
     Raises
     ------
@@ -111,15 +111,16 @@ def use_norm(model: nn.Module, model_name: str, norm: Norm, groups: int) -> None
 
 
 def take_channels(model: nn.Module, model_name: str, channels: int) -> None:
-    """Let a model for colour images take `channels` of them: grey ones as if all three colours were equal.
+    """Adapt a model for colour images to `channels` channels: grey counts as three equal colours.
 
-    The first convolution's weights are summed over its input channels, so that the function is that of the
-    three-channel model; three-channel weights are read in the same way (``models/weights/local_weights.py``).
+    The first convolution's weights are summed over its input channels, so that it computes the same function
+    as the three-channel model; three-channel weights are read in the same way
+    (``models/weights/local_weights.py``).
 
     Raises
     ------
     UserError
-        If there are neither one nor three channels.
+        If `channels` is neither 1 nor 3.
     """
     if channels == 3:
         return
@@ -146,7 +147,7 @@ def check_input(model: LibraryClassifier, model_name: str, input_shape: tuple[in
     Raises
     ------
     UserError
-        If it does not come out as logits: the images are too small, most often.
+        If the result is not logits, most often because the images are too small.
     """
     if _takes(model, input_shape):
         return

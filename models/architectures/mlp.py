@@ -32,5 +32,5 @@ def build(
     hidden: Positive = 64,
     dropout: DropoutProbability = 0.0,
 ) -> nn.Module:
-    """Build the model for input of any shape, with ``hidden`` hidden units of which dropout takes a part."""
+    """Build the model for input of any shape, with ``hidden`` hidden units followed by dropout."""
     return MultilayerPerceptron(math.prod(input_shape), hidden, num_classes, dropout)

@@ -30,9 +30,9 @@ ACTIVATIONS: dict[str, Nonlinearity] = {"relu": F.relu, "silu": F.silu}
 
 
 class ZeroPadShortcut(nn.Module):
-    """Shortcut A: subsample by the stride and add channels of zeros; it has no parameters.
+    """Shortcut A: subsample by the stride and append channels of zeros; it has no parameters.
 
-    They come after the others or, if `centred`, half of them before: that of the code of Gu et al.,
+    If `centred`, half of the zero channels come before the others, as in the code of Gu et al.,
     "Why (and When) does Local SGD Generalize Better than SGD?", ICLR 2023.
     """
 
@@ -226,10 +226,10 @@ def _build(
 
 
 def norm_factory(model: str, norm: Norm, groups: int) -> NormFactory:
-    """Return what makes the normalisation layer of a model, named for messages, for a number of channels.
+    """Return a function from a number of channels to a normalisation layer; `model` is for messages.
 
-    "layer" normalises the channels of every pixel, as ConvNeXt does; over channels and pixels together it is
-    "group" with one group.
+    "layer" normalises the channels of every pixel, as in ConvNeXt; "group" with one group normalises over
+    channels and pixels together.
     """
 
     def group_norm(channels: int) -> nn.Module:
@@ -247,12 +247,12 @@ def norm_factory(model: str, norm: Norm, groups: int) -> NormFactory:
 
 
 def initialise(network: nn.Module, initialisation: Initialisation) -> None:
-    """Draw the weights of a network with a ``classifier``, whose convolutions are "fan-out" when it is built.
+    """Draw the weights of a network with a ``classifier``, whose convolutions are built as "fan-out".
 
     "fan-out" is N(0, 2 / fan-out) (He et al. 2015). "fan-in" draws convolutions from N(0, 2 / fan-in) and the
     head from N(0, 0.01^2) (Gu et al. 2023, code). "torch" is the default of torch's layers, for convolutions
-    U(-1 / sqrt(fan-in), 1 / sqrt(fan-in)): weights are smaller, and under a normalisation, where the length
-    of a weight changes nothing else, the same learning rate turns them five to six times as fast.
+    U(-1 / sqrt(fan-in), 1 / sqrt(fan-in)): weights are smaller, and before a normalisation layer, where
+    their norm has no other effect, the same learning rate rotates them five to six times as fast.
     """
     if initialisation == "torch":
         reset_layers(network)
@@ -266,7 +266,7 @@ def initialise(network: nn.Module, initialisation: Initialisation) -> None:
 
 
 def reset_layers(network: nn.Module) -> None:
-    """Draw the weights of all layers as torch does by default."""
+    """Draw the weights of all layers by torch's defaults."""
     for module in network.modules():
         if callable(reset := getattr(module, "reset_parameters", None)):
             reset()

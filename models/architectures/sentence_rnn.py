@@ -1,4 +1,4 @@
-"""The recurrent network for sentences of Bao et al. (2024), who take it from Conneau et al. (2017).
+"""The recurrent network for sentences of Bao et al. (2024), after Conneau et al. (2017).
 
 A bidirectional layer reads each sentence, its outputs are pooled over time, and three linear layers classify
 (u, v, |u - v|, u v) of a pair, or u of a single sentence. The embedding is learned; theirs is GloVe's, fixed.
@@ -22,8 +22,8 @@ _PADDING = 0
 class SentenceRnn(TextClassifier):
     """Embedding, bidirectional recurrent layer, pooling, three linear layers.
 
-    Sentences end with padding (token 0), whose outputs are 0. These take part in the maximum, as in the
-    study, and not in the average.
+    Sentences end with padding (token 0), whose outputs are 0. They are part of the maximum, as in the paper,
+    but not of the mean.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SentenceRnn(TextClassifier):
         self.classifier = nn.Linear(fc, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the last of the linear layers sees."""
+        """Return the inputs of the last linear layer."""
         if self.every_position:
             raise UserError("model 'sentence-rnn' predicts one class for a text: use 'char-lstm'")
         vectors = self._encoded(x.reshape(len(x) * self.sentences, -1))
@@ -61,7 +61,7 @@ class SentenceRnn(TextClassifier):
         return features
 
     def _encoded(self, tokens: Tensor) -> Tensor:
-        """Return a vector per sentence; one without a word counts as one of a single padding."""
+        """Return a vector per sentence; an empty sentence counts as one padding token."""
         lengths = (tokens != _PADDING).sum(dim=1).clamp(min=1)
         packed = pack_padded_sequence(
             self.embedding(tokens), lengths.cpu(), batch_first=True, enforce_sorted=False
@@ -109,9 +109,9 @@ def build(
     dropout : float, default 0
         Before each linear layer.
     linear : bool, default False
-        Linear layers with nothing between them.
+        Whether the linear layers have neither activation nor dropout between them.
     tokens : int, default 0
-        Number of words; 0: what the data set says, or the number of classes.
+        Size of the vocabulary; 0: that of the data set, or else the number of classes.
     """
     check_text("sentence-rnn", input_shape)
     if input_shape[0] % sentences:

@@ -3,7 +3,7 @@
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016: basic blocks behind the stem for
 ImageNet, a 7x7 convolution of stride 2 and max-pooling, on images of any size. Its sub-models have fewer
 blocks in each of the four stages, or narrower layers, or end at an early exit. Entries are named as in
-torchvision, but for the heads.
+torchvision, except the heads.
 """
 
 import copy
@@ -62,12 +62,12 @@ class Block(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """Blocks one after the other; what some of them give is kept for the early exits behind them."""
+    """Blocks in sequence; the outputs of some of them are kept for the early exits behind them."""
 
     exits_after: Collection[int] = ()
 
     def forward(self, x: Tensor, taps: list[Tensor] | None = None) -> Tensor:
-        """Return the output of the last block; `taps` is lengthened by those that exits see."""
+        """Return the output of the last block; the inputs of early exits are appended to `taps`."""
         for position, block in enumerate(self):
             x = block(x)
             if taps is not None and position in self.exits_after:
@@ -89,11 +89,11 @@ class StageResNet(MultiExit):
     norm : callable
         Makes the normalisation layer for a number of channels.
     scaler : Scaler, optional
-        Is between every convolution and its normalisation.
+        Placed between every convolution and its normalisation.
     exits : sequence of int, optional
         Numbers of blocks, counted through all stages, behind which there is an early exit; ascending.
     ends_at_exit : bool, default False
-        Whether the last exit takes the place of the head: a sub-model of less depth.
+        Whether the last exit replaces the head, as in a sub-model of less depth.
     """
 
     def __init__(
@@ -132,11 +132,11 @@ class StageResNet(MultiExit):
 
     @property
     def num_levels(self) -> int:
-        """Number of exits, the last head being one."""
+        """Number of exits, including the last head."""
         return len(self.exits) + (not self._ends_at_exit)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the channels of the last stage, averaged over the image: what the last head's layer sees."""
+        """Return the channels of the last stage, averaged over the image: the input of the last head."""
         taps, last = self._run(x)
         if not self._ends_at_exit:
             return last.mean(dim=(2, 3))
@@ -159,7 +159,7 @@ class StageResNet(MultiExit):
         return [*outputs, self.classifier(self.projected(last.mean(dim=(2, 3))))]
 
     def _run(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return what the exits see, and the output of the last block."""
+        """Return the inputs of the exits, and the output of the last block."""
         x = F.relu(self.bn1(self.scaler(self.conv1(x))))
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         taps: list[Tensor] = []
@@ -171,7 +171,7 @@ class StageResNet(MultiExit):
         """Return the name of a size.
 
         That is ``resnet14`` (or ``2``), ``1-1-2-2``, a width ``w0.5`` (or ``b``), or ``d2w0.7``: the part up
-        to a head, and its width. A model with early exits has no others than these.
+        to a head, and its width. A model with early exits has only sizes of the last form.
         """
         if found := level_and_width(text, self.num_levels):
             level, rate = found
@@ -216,7 +216,7 @@ class StageResNet(MultiExit):
         return self._part(widths, self.blocks, Scaler(rate))
 
     def _up_to_head(self, level: int, rate: float) -> Classifier:
-        """Return the part that ends with a head, from 1, in ScaleFL's rounding of widths."""
+        """Return the part that ends with head `level`, counted from 1; widths are rounded as in ScaleFL."""
         widths = [max(1, math.floor(rate * width + _ROUNDING)) for width in self.widths]
         if level == self.num_levels:
             return self._part(widths, self.blocks, Scaler(rate, always=True), self.exit_blocks)
@@ -233,7 +233,7 @@ class StageResNet(MultiExit):
         exits: Sequence[int] = (),
         ends_at_exit: bool = False,
     ) -> Classifier:
-        """Return a model of these channels and blocks, with this one's leading entries."""
+        """Return a model with these channels and blocks, initialised with this model's leading entries."""
         if scaler.rate == 1 and not ends_at_exit:
             return copy.deepcopy(self)
         if self.projection is not None:
@@ -256,7 +256,7 @@ class StageResNet(MultiExit):
         return part
 
     def width_dimensions(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the dimensions that run over channels: not the colours, nor the classes."""
+        """Return the dimensions that run over channels, not over colours or classes."""
         own = {"conv1.weight": (0,), "classifier.weight": (1,), "classifier.bias": ()}
         own |= {f"exits.{i}.{name}": own[name] for i in range(len(self.exits)) for name in list(own)[1:]}
         kinds = {4: (0, 1), 1: (0,), 0: ()}
@@ -281,7 +281,7 @@ def build(
     blocks : str, default "resnet26"
         Blocks per stage, ``3-3-3-3``, or one of the names in ``DEPTHS``.
     width : int, default 64
-        Channels of the first stage; each stage has twice those of the one before.
+        Channels of the first stage; each later stage has twice as many as the one before.
     norm, groups
         ``batch``, ``group`` with this number of groups, or ``none``.
     exits : str, default ""

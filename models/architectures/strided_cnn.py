@@ -43,7 +43,7 @@ class StridedCnn(Classifier):
 
 @torch.no_grad()
 def _tie_blocks(head: nn.Linear) -> None:
-    """Sum a separate block of features for every class; left-over features are not used."""
+    """Make each logit the sum of a separate block of features; leftover features are not used."""
     size = head.in_features // head.out_features
     head.weight.zero_()
     head.bias.zero_()

@@ -1,7 +1,7 @@
 """A small Swin transformer (Liu et al., "Swin Transformer", ICCV 2021, arXiv:2103.14030, section 3).
 
-The blocks are torchvision's: attention within windows, every second block's moved by half a window, with
-relative positions; between stages the sides halve and the channels double.
+The blocks are torchvision's: window attention with relative positions, where every second block shifts the
+windows by half their side; between stages the sides halve and the channels double.
 """
 
 from typing import Annotated
@@ -38,11 +38,11 @@ def build(
     width : int, default 32
         Channels of the first stage.
     depth : int, default 4
-        Blocks in each stage; of every two the second moves the windows.
+        Blocks in each stage; every second one shifts the windows.
     stages : int, default 2
         Number of stages.
     heads : int, default 2
-        Heads of the first stage, which divide its channels; they double with them.
+        Heads of the first stage, which divide its channels; they double with the channels.
     patch_size : int, default 2
         Side of the patches of the first layer: 2 for CIFAR, 4 in the paper, whose images have 224 pixels.
     window : int, default 4

@@ -1,4 +1,4 @@
-"""Shared by models of text: they predict the next token, after the last or after every position."""
+"""The base of text models: they classify after the last position or after every position."""
 
 from abc import abstractmethod
 
@@ -15,14 +15,14 @@ class TextClassifier(Classifier):
     ----------
     every_position : bool
         Whether features and logits are those of every position, or of the last one only (default). The data
-        set decides it (``models/configured.py``); the weights are the same.
+        set decides (``models/configured.py``); the weights are the same.
     """
 
     every_position: bool = False
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
-        """Return what the classifier sees: (batch, features), or (batch, positions, features)."""
+        """Return the inputs of the classifier: (batch, features), or (batch, positions, features)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (batch, classes), or (batch, classes, positions) as cross-entropy takes them."""

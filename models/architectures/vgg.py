@@ -57,7 +57,7 @@ class VGG(Classifier):
                 nn.init.zeros_(param)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what is left after the last pooling: 512 numbers for 32x32 pixels."""
+        """Return the flattened output of the last pooling: 512 numbers for 32x32 pixels."""
         for stage in self.stages:
             for conv in stage:  # type: ignore[attr-defined]
                 x = self.activation(conv(x))

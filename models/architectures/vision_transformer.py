@@ -1,8 +1,8 @@
-"""Vision transformers (Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021), as timm has them.
+"""Vision transformers (Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021), as in timm.
 
 Chan et al. (ICLR 2024, section 5.1 and table 8) split them by layers: a smaller model has the first blocks of
-the largest one, and all the rest of it. So an entry ``blocks.<b>.*`` belongs to every model deeper than b,
-and every other entry to all.
+the largest one, and everything outside the blocks. So an entry ``blocks.<b>.*`` belongs to every model deeper
+than b, and every other entry to all.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class Attention(nn.Module):
     heads : int
         Number of heads.
     dropout : float
-        Of the output.
+        Dropout probability of the output.
     """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -100,8 +100,8 @@ class PatchEmbedding(nn.Module):
 class VisionTransformer(Splittable):
     """A class token, learned positions, blocks, a normalisation; the features are the class token's.
 
-    Weights are those of timm: linear layers from a normal distribution of standard deviation 0.02, cut at two
-    units, with biases of zero.
+    Initialised as in timm: linear layers from a normal distribution with standard deviation 0.02, truncated
+    at +-2, and zero biases.
 
     Parameters
     ----------
@@ -112,12 +112,12 @@ class VisionTransformer(Splittable):
     patch_size, width, depth, heads : int
         Side of a patch, size of a token, number of blocks, heads of a block.
     dropout : float, default 0
-        After the positions and after every linear layer but those of queries, keys and values.
+        Probability, after the positions and after every linear layer except queries, keys and values.
 
     Attributes
     ----------
     remarks : tuple of str
-        What a person should know about the initial weights.
+        Notes for the user on the initial weights.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class VisionTransformer(Splittable):
                 nn.init.zeros_(layer.bias)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the class token behind the last normalisation, of shape (batch, width)."""
+        """Return the class token after the last normalisation, of shape (batch, width)."""
         patches = self.patch_embed(x)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), patches], dim=1)
         x = self.blocks(self.dropout(x + self.pos_embed))
@@ -163,7 +163,7 @@ class VisionTransformer(Splittable):
         Raises
         ------
         UserError
-            If it is not a number of blocks from 1 to this model's.
+            If it is not a number of blocks between 1 and this model's depth.
         """
         number = text.removeprefix("depth")
         if not number.isdecimal() or not 1 <= int(number) <= len(self.blocks):
@@ -174,10 +174,10 @@ class VisionTransformer(Splittable):
         return f"depth{int(number)}"
 
     def submodel(self, size: str) -> Classifier:
-        """Return a copy with the first blocks only, all else being there."""
+        """Return a copy with only the first blocks, and everything else."""
         return keep_blocks(self, {"blocks": int(size.removeprefix("depth"))})
 
 
 def names_of_depth(names: Iterable[str], depth: int) -> list[str]:
-    """Return which entries of a vision transformer one with only the first `depth` blocks has, in order."""
+    """Return the entries that a vision transformer with only the first `depth` blocks has, in order."""
     return [name for name in names if not name.startswith(_BLOCKS) or int(name.split(".")[1]) < depth]

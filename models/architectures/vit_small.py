@@ -1,6 +1,6 @@
 """ViT-S/16 with 12 blocks, width 384 and 6 heads (Steiner et al., "How to train your ViT?", TMLR 2022).
 
-It is timm's ``vit_small_patch16_224`` and takes its weights. Without them it learns slowly: the accuracies
+It is timm's ``vit_small_patch16_224`` and can load its weights. Without them it learns slowly: the accuracies
 that Chan et al. (ICLR 2024, table 2) report with it start from ImageNet-21k.
 """
 

@@ -1,1 +1,1 @@
-"""Operations on a classifier's head: fixed heads, realignment, sharing the body."""
+"""Heads of classifiers: fixed heads, realignment, several heads on a shared body."""

@@ -1,4 +1,4 @@
-"""SSE-C heads on disk: what has been optimised once is read the next time."""
+"""An on-disk cache of optimised SSE-C heads."""
 
 import contextlib
 import fcntl
@@ -23,7 +23,7 @@ _HEAD, _HASH = "head", "sha256"
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """Everything that decides an SSE-C head.
+    """Everything that determines an SSE-C head.
 
     Attributes
     ----------
@@ -32,9 +32,9 @@ class HeadSpec:
     sparsity : float
         Share of entries that are zero.
     norm : float
-        Norm that the rows are to have.
+        Target norm of the rows.
     steps, learning_rate
-        Of the optimisation.
+        Settings of the optimisation.
     seed : int
         Of the run.
     """
@@ -55,7 +55,7 @@ class HeadSpec:
 
     @property
     def num_zeros(self) -> int:
-        """How many entries are exactly zero."""
+        """Number of entries that are exactly zero."""
         return int(self.sparsity * self.num_features * self.num_classes)
 
 
@@ -63,9 +63,9 @@ class HeadSpec:
 def cached_sse_c(spec: HeadSpec) -> Tensor:
     """Return the SSE-C head of `spec`, float32 (classes, features); do not write to it.
 
-    It is optimised once and kept in the user's cache, ``FLOWERBED_CACHE`` or ``~/.cache/flowerbed``. Of
-    processes that want the same head at once, one optimises and the others wait. Without a folder that can be
-    written, every process optimises.
+    It is optimised once and kept in the user's cache, ``FLOWERBED_CACHE`` or ``~/.cache/flowerbed``. If
+    several processes need the same head at once, one optimises and the others wait. Without a writable folder
+    every process optimises.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def _hash(head: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _only_one(path: Path) -> Iterator[None]:
-    """Wait for other processes that make the same file; a folder without locks is not a reason to fail."""
+    """Wait for other processes that make the same file; do not fail if the folder supports no locks."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_suffix(".lock").open("ab")

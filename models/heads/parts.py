@@ -1,4 +1,4 @@
-"""How a model is cut into a shared and a personal part, by the names of its entries."""
+"""Split a model into a shared and a personal part, by the names of its entries."""
 
 from torch import nn
 
@@ -17,7 +17,7 @@ def part_names(model: nn.Module, part: str) -> frozenset[str]:
         The whole model.
     part : str
         ``head`` (the last layer, ``classifier``), ``body`` (all but the head), ``batch-norm`` (every
-        BatchNorm layer, found by its type and not by its name), ``all``, or modules by name, separated by
+        BatchNorm layer, found by type, not by name), ``all``, or modules by name, separated by
         commas: ``fc2,classifier``.
 
     Raises
@@ -48,12 +48,12 @@ def part_names(model: nn.Module, part: str) -> frozenset[str]:
 
 
 def check_parts(model: nn.Module, key: str, part: str, trains_rest: bool = False) -> None:
-    """Refuse a part without parameters, and if the rest is trained by itself a part that leaves none.
+    """Refuse a part without parameters and, if the rest is trained separately, a part that leaves none.
 
     Raises
     ------
     UserError
-        Names the key that chose the part.
+        With the name of the key that chose the part.
     """
     parameters = {name for name, _ in model.named_parameters()}
     inside = parameters & part_names(model, part)

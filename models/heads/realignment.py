@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from common.records import Tensors
 
 WEIGHT, BIAS = "weight", "bias"
-HEAD = "classifier."  # of the entries of a model
+HEAD = "classifier."  # prefix of a model's entries
 
 SMALLEST_NORM = 1e-12
 
@@ -23,12 +23,12 @@ BiasOf = Literal["global", "local"]
 
 
 def logits(head: Tensors, features: Tensor) -> Tensor:
-    """Return what a linear layer with this head gives, (samples, classes)."""
+    """Return the logits of a linear layer with this head, (samples, classes)."""
     return F.linear(features, head[WEIGHT], head.get(BIAS))
 
 
 def model_entries(head: Tensors) -> Tensors:
-    """Return a head under the names that it has in a model."""
+    """Return a head with its names in a model."""
     return {f"{HEAD}{name}": value for name, value in head.items()}
 
 
@@ -43,12 +43,12 @@ def head_entries(model: Tensors) -> Tensors:
 
 
 def is_of_head(entries: Iterable[str]) -> bool:
-    """Return whether entries of a model, by their names, are all of its head."""
+    """Return whether all of these entries of a model belong to its head."""
     return all(name.startswith(HEAD) for name in entries)
 
 
 def realign_globally(head: Tensors, norm: float = 1.7) -> Tensors:
-    """Return psi' with psi'_c = norm psi_c / ||psi_c||, the bias as it is (GA-FR).
+    """Return psi' with psi'_c = norm psi_c / ||psi_c||, and the bias unchanged (GA-FR).
 
     The paper's figure has norm 1, the authors' code 1.7; with unequal biases they predict differently.
     """
@@ -63,7 +63,7 @@ def without_bias(head: Tensors) -> Tensors:
 
 
 def realign_locally(global_head: Tensors, local_head: Tensors, bias: BiasOf = "global") -> Tensors:
-    """Return phi' with phi'_c = psi_c ||phi_c||, psi as it was trained, and the bias of either (LA-FR)."""
+    """Return phi' with phi'_c = psi_c ||phi_c||, for the trained psi, and the bias of either (LA-FR)."""
     chosen = global_head if bias == "global" else local_head
     return {**chosen, WEIGHT: global_head[WEIGHT] * local_head[WEIGHT].norm(dim=1, keepdim=True)}
 
@@ -82,7 +82,7 @@ def personal_logits(
     features : Tensor
         (samples, features).
     global_head, local_head : Tensors
-        psi and phi_k as they were trained.
+        The trained psi and phi_k.
     inference : {"code", "readme", "paper", "log"}
         ``code``: phi' with psi's bias, plus phi. ``readme``: phi' with phi's bias, plus psi. ``paper``: phi'
         alone, with the bias that `paper_bias` names, since the paper names none. ``log``: psi plus phi, no

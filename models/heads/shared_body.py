@@ -1,4 +1,4 @@
-"""One pass of a body for several heads."""
+"""One pass through a body for several heads."""
 
 from torch import Tensor, nn
 
@@ -6,12 +6,12 @@ from models.classifier import Classifier
 
 
 class SharedBody(nn.Module):
-    """A classifier that remembers what its head has seen, so that other heads need no pass of the body.
+    """A classifier that records the inputs of its head, so that other heads need no pass through the body.
 
     Parameters
     ----------
     model : Classifier
-        Of one label per sample. Its ``classifier`` may be changed between passes; the rest must not be.
+        With one label per sample. Its ``classifier`` may change between passes; the rest must not.
     """
 
     def __init__(self, model: Classifier) -> None:
@@ -21,7 +21,7 @@ class SharedBody(nn.Module):
         self._position: int | None = None
 
     def replay(self) -> None:
-        """Take from now on what was remembered: the same batches have to come again, in the same order."""
+        """Use the recorded inputs from this call on; the same batches must follow in the same order."""
         self._position = 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,6 +33,6 @@ class SharedBody(nn.Module):
             embedding = self._embeddings[self._position]
             self._position += 1
         if len(embedding) != len(x):
-            raise ValueError("other batches are replayed than those that were remembered")
+            raise ValueError("the batches differ from those that were recorded")
         logits: Tensor = self.model.classifier(embedding)
         return logits

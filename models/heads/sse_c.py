@@ -1,8 +1,8 @@
-"""Fixed classifier heads: the dense equiangular tight frame, and SSE-C, its sparse kin.
+"""Fixed classifier heads: the dense equiangular tight frame, and SSE-C, its sparse variant.
 
-SSE-C (Xiao et al., FedLoGe, ICLR 2024) is a dense frame of which a random share of entries is set to zero,
-and whose rows are then made equiangular and equally long again under that mask. Heads are kept as a linear
-layer keeps them, one row per class: (classes, features).
+SSE-C (Xiao et al., FedLoGe, ICLR 2024) is a dense frame in which a random share of the entries is set to
+zero, and whose rows are then made equiangular and of equal norm again under that mask. Heads have the layout
+of a linear layer, one row per class: (classes, features).
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from common.errors import UserError
 
-# Where the derivative of arccos would grow without bound.
+# Cosines are clamped here, beyond which the derivative of arccos grows without bound.
 LARGEST_COSINE = 0.99999
 
 HeadKind = Literal[
@@ -66,7 +66,7 @@ def frame(basis: Tensor) -> Tensor:
 
 
 def random_mask(num_classes: int, num_features: int, sparsity: float, generator: torch.Generator) -> Tensor:
-    """Return a mask with exactly trunc(sparsity * features * classes) zeros, anywhere with equal probability.
+    """Return a mask with exactly trunc(sparsity * features * classes) zeros at uniformly random places.
 
     Returns
     -------
@@ -90,12 +90,12 @@ def sse_c_loss(head: Tensor, norm: float) -> tuple[Tensor, Tensor]:
     head : Tensor
         (classes, features), no row zero.
     norm : float
-        Wanted norm of the rows.
+        Target norm of the rows.
 
     Returns
     -------
     tuple[Tensor, Tensor]
-        The scalar, and the gradient of the shape of `head`; masking it is left to the caller.
+        The scalar, and the gradient in the shape of `head`, which the caller masks.
     """
     num_classes = len(head)
     norms = head.norm(dim=1, keepdim=True)
@@ -116,7 +116,7 @@ def sse_c_loss(head: Tensor, norm: float) -> tuple[Tensor, Tensor]:
 def equiangularise(
     head: Tensor, mask: Tensor, norm: float, *, steps: int = 10_000, learning_rate: float = 1e-4
 ) -> Tensor:
-    """Make the rows of a masked head equally long and equiangular, as far as the mask allows.
+    """Make the rows of a masked head equiangular and of equal norm, as far as the mask allows.
 
     Adam (Kingma and Ba 2015, default betas) on the masked gradient of ``sse_c_loss``, which leaves zeros
     exactly zero.
@@ -128,14 +128,14 @@ def equiangularise(
     norm : float
         Wanted norm of the rows.
     steps : int
-        Number of steps; with the defaults 3,000 come within 0.01 degrees of the end.
+        Number of steps; with the defaults, 3,000 come within 0.01 degrees of convergence.
     learning_rate : float
-        Of Adam.
+        Learning rate of Adam.
 
     Returns
     -------
     Tensor
-        The head, of the dtype of `head`.
+        The head, in the dtype of `head`.
     """
     head = head * mask
     mean, square = torch.zeros_like(head), torch.zeros_like(head)
@@ -161,7 +161,7 @@ def make_sse_c(
     steps: int = 10_000,
     learning_rate: float = 1e-4,
 ) -> Tensor:
-    """Make an SSE-C head: dense frame, mask, re-equiangularisation.
+    """Make an SSE-C head: dense frame, mask, equiangular rows under the mask.
 
     Returns
     -------

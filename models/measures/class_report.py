@@ -1,4 +1,4 @@
-"""How well predictions do by groups of classes, and without the classes that a client does not have."""
+"""Accuracy by groups of classes, and with the classes that a client lacks masked."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ GROUP_NAMES = ("head", "middle", "tail")
 
 @dataclass(frozen=True)
 class ClassReport:
-    """What is reported of predictions on one client's test data in addition to their loss.
+    """Reports on the predictions on one client's test data, in addition to the loss.
 
     Attributes
     ----------
     groups : Tensor
-        int64, (classes,): head, middle or tail, of this client.
+        int64, (classes,): this client's group of each class, head, middle or tail.
     allowed : Tensor or None
-        bool, (classes,): the classes that are left when absent ones are masked; None: nothing is masked.
+        bool, (classes,): the classes that are not masked; None: nothing is masked.
     """
 
     groups: Tensor
@@ -29,7 +29,7 @@ class ClassReport:
     def measure(
         self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None
     ) -> dict[str, float]:
-        """Return loss, accuracy, that of each group, F1 scores, and accuracies of the masked predictions.
+        """Return loss, accuracy in total and per group, F1 scores, and accuracies of masked predictions.
 
         Parameters
         ----------
@@ -38,12 +38,13 @@ class ClassReport:
         targets : Tensor
             int64, (samples,), at least one.
         class_weights : Tensor, optional
-            (classes,): how much each class counts, whatever its number of samples; by default samples count.
+            (classes,): the weight of each class, whatever its number of samples; by default all samples
+            weigh the same.
 
         Returns
         -------
         dict
-            ``loss``, ``accuracy``, ``accuracy_head`` and so on (without groups that have no sample),
+            ``loss``, ``accuracy``, ``accuracy_head`` and so on (except groups without samples),
             ``macro_f1``, ``weighted_f1``; with ``allowed``, also ``accuracy_masked`` and its groups.
         """
         sums = tally(logits, targets)
@@ -64,7 +65,8 @@ def group_accuracies(
 ) -> dict[str, float]:
     """Return the accuracy over the classes of each group as ``<name>_head`` and so on.
 
-    A group without a sample has none. `class_weights` are as in `Evaluation.mean`; by default samples count.
+    Groups without samples are left out. `class_weights` as in `Evaluation.mean`; by default all samples weigh
+    the same.
     """
     weights = _effective_weights(sums, class_weights)
     results = {}
@@ -88,7 +90,7 @@ def f1_scores(predictions: Tensor, targets: Tensor, class_weights: Tensor) -> tu
     predictions, targets : Tensor
         int64, (samples,).
     class_weights : Tensor
-        float64, (classes,): what the samples of each class count together, 0 for classes without samples.
+        float64, (classes,): the total weight of each class's samples, 0 for classes without samples.
     """
     predictions, targets = predictions.cpu(), targets.cpu()
     classes = len(class_weights)

@@ -1,13 +1,13 @@
-"""Confusion matrices."""
+"""The confusion matrix of a classifier, and scores from it."""
 
 import torch
 from torch import Tensor
 
 
 def confusion(targets: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
-    """Count the samples of each class (rows) by what they are taken for (columns), int64.
+    """Count the samples by true class (rows) and predicted class (columns), int64.
 
-    Negative targets are padding and do not count.
+    Negative targets are padding and ignored.
     """
     held = targets >= 0
     pairs = targets[held].long() * num_classes + predicted[held].long()
@@ -15,9 +15,9 @@ def confusion(targets: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
 
 
 def scores(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return recall (the accuracy on each class), precision and F1 of each class; NaN where there are none.
+    """Return recall (per-class accuracy), precision and F1 of each class; NaN where undefined.
 
-    F1 is 2 hits / (samples + predictions), which is 0 for a class that is never hit.
+    F1 is 2 hits / (samples + predictions), which is 0 for a class without hits.
     """
     hits = matrix.diagonal().double()
     samples, predictions = matrix.sum(dim=1).double(), matrix.sum(dim=0).double()

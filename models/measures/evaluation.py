@@ -20,9 +20,9 @@ class Evaluation:
     Attributes
     ----------
     count, loss, correct : Tensor
-        float64, shape (num_classes,): targets, summed cross-entropy, and hits per true class (or per group).
+        float64, shape (num_classes,): targets, summed cross-entropy, and hits by true class (or by group).
     own : mapping
-        Of the run's own metrics, over all samples.
+        The run's own metrics, over all samples.
     """
 
     count: Tensor
@@ -33,7 +33,7 @@ class Evaluation:
     def mean(self, class_weights: Tensor | None = None) -> tuple[float, float]:
         """Return (loss, accuracy) over all samples, or with classes weighted by `class_weights`.
 
-        A class without a sample does not count, whatever its weight.
+        A class without samples is ignored, whatever its weight.
         """
         if class_weights is None:
             total = self.count.sum()
@@ -45,12 +45,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class BatchMeasures:
-    """What a model does on one batch, by sample: adding batches in order gives the same bits.
+    """Per-sample measures of one batch: adding batches in order gives the same bits.
 
     Attributes
     ----------
     values : tuple of Tensor
-        By target: float32 losses and bool hits of labels, float32 errors of numbers.
+        Per target: for labels float32 losses and bool hits, for numbers float32 errors.
     own : mapping
         The run's own metrics.
     """
@@ -65,10 +65,10 @@ class BatchMeasures:
 
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[Callable[[], bool]]:
-    """Put `model` in evaluation mode and afterwards every module back in the mode that it was in.
+    """Put `model` in evaluation mode, and restore the mode of every module afterwards.
 
-    A model that draws random numbers even so draws the same ones in every evaluation. The block is given a
-    function that returns whether it has drawn any yet.
+    A model that draws random numbers even in evaluation mode draws the same ones every time. The block gets
+    a function that returns whether it has drawn any yet.
     """
     modes = [(module, module.training) for module in model.modules()]
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
@@ -102,13 +102,13 @@ def evaluate(
         targets (samples, positions).
     inputs, targets : Tensor
         The split; inputs are normalised batch by batch, on the device of the model. Negative targets are
-        padding and do not count.
+        padding and ignored.
     normalizer : callable
-        Turns a batch of raw inputs into what the model takes.
+        Converts a batch of raw inputs to the model's inputs.
     groups : Tensor, optional
         int64, shape (samples,): sum per group instead of per class.
     predictor : callable, optional
-        Gives the logits instead of the model itself, which is in evaluation mode all the same.
+        Computes the logits instead of the model, which is in evaluation mode all the same.
     metrics : mapping, optional
         The run's own metrics.
     """
@@ -128,7 +128,7 @@ def predicted_batches(
     batch_size: int,
     device: torch.device,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield what is predicted, in float32, and the targets, batch by batch; parameters as `evaluate`."""
+    """Yield float32 predictions and the targets, batch by batch; parameters as for `evaluate`."""
     for start in range(0, len(targets), batch_size):
         batch = targets[start : start + batch_size].to(device)
         yield predictor(normalizer(inputs[start : start + batch_size].to(device))).float(), batch
@@ -143,7 +143,7 @@ def label_measures(
     device: torch.device,
     metrics: Mapping[str, Metric],
 ) -> Iterator[BatchMeasures]:
-    """Yield losses and hits, in the shape of the targets, batch by batch; parameters as `evaluate`."""
+    """Yield losses and hits, in the shape of the targets, batch by batch; parameters as for `evaluate`."""
     for logits, batch in predicted_batches(predictor, inputs, targets, normalizer, batch_size, device):
         losses = F.cross_entropy(logits, batch, reduction="none")
         yield BatchMeasures((losses, logits.argmax(dim=1) == batch), batch_sums(logits, batch, metrics))
@@ -157,7 +157,7 @@ def label_sums(
     groups: Tensor | None = None,
     device: torch.device | str = "cpu",
 ) -> Evaluation:
-    """Add what ``label_measures`` yielded of a split, in this order; parameters as `evaluate`."""
+    """Add up what ``label_measures`` yielded for a split, in order; parameters as for `evaluate`."""
     num_sums = num_classes if groups is None else int(groups.max()) + 1
     sums = torch.zeros(3, num_sums, dtype=torch.float64, device=device)
     own = OwnSums()
@@ -185,9 +185,9 @@ def logits_of(
     batch_size: int,
     predictor: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Return float32 logits (samples, classes), of the model in evaluation mode; parameters as `evaluate`.
+    """Return float32 logits (samples, classes), in evaluation mode; parameters as for `evaluate`.
 
-    A `predictor` may return something else, such as features.
+    A `predictor` may return other values, such as features.
     """
     device = next(model.parameters()).device
     predictor = predictor or model

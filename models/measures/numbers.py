@@ -1,4 +1,4 @@
-"""Errors of a model whose targets are numbers."""
+"""Errors of a regression model."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,16 +13,16 @@ from models.measures.own import Metric, Own, OwnSums, batch_sums
 
 @dataclass(frozen=True)
 class NumberSums:
-    """Sums over samples, per group of them.
+    """Sums over samples, per group of samples.
 
     Attributes
     ----------
     count, squared, absolute : Tensor
-        float64, shape (groups,): numbers that were predicted, sums of their squared and absolute errors.
+        float64, shape (groups,): number of predicted values, sums of their squared and absolute errors.
     spread : Tensor
         float64, shape (groups,): sums of the squared distances of targets from their mean in the group.
     own : dict
-        Of the run's own metrics, over all samples.
+        The run's own metrics, over all samples.
     """
 
     count: Tensor
@@ -32,9 +32,9 @@ class NumberSums:
     own: Own
 
     def results(self, group: int = 0) -> dict[str, float]:
-        """Return ``loss``, the mean squared error, which ``mse`` is as well; ``mae``; and ``r2``.
+        """Return ``loss`` and ``mse``, both the mean squared error; ``mae``; and ``r2``.
 
-        The coefficient of determination is left out where all targets are equal.
+        The coefficient of determination ``r2`` is left out if all targets are equal.
         """
         count, squared = float(self.count[group]), float(self.squared[group])
         mse, spread = squared / count, float(self.spread[group])
@@ -60,7 +60,7 @@ def evaluate_numbers(
     Parameters
     ----------
     model : nn.Module
-        Returns as many outputs as a target has numbers.
+        Returns one output per number of a target.
     inputs, targets : Tensor
         The split; targets are float32, (samples,) or (samples, numbers).
     normalizer, predictor
@@ -87,7 +87,7 @@ def number_measures(
     device: torch.device,
     metrics: Mapping[str, Metric],
 ) -> Iterator[BatchMeasures]:
-    """Yield the errors, in the shape of the targets, batch by batch; parameters as `evaluate_numbers`."""
+    """Yield the errors, in the shape of the targets, batch by batch; parameters as for `evaluate_numbers`."""
     for outputs, batch in predicted_batches(predictor, inputs, targets, normalizer, batch_size, device):
         yield BatchMeasures((outputs.reshape(batch.shape) - batch,), batch_sums(outputs, batch, metrics))
 
@@ -95,7 +95,7 @@ def number_measures(
 def number_sums(
     batches: Iterable[BatchMeasures], targets: Tensor, groups: Tensor | None = None
 ) -> NumberSums:
-    """Add what ``number_measures`` yielded of a split, in this order; parameters as `evaluate_numbers`."""
+    """Add up what ``number_measures`` yielded for a split, in order; parameters as for `evaluate_numbers`."""
     groups = torch.zeros(len(targets), dtype=torch.int64) if groups is None else groups.cpu()
     errors: list[Tensor] = []
     own = OwnSums()

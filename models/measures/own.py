@@ -1,4 +1,4 @@
-"""Metrics of a user: functions of a batch's outputs and targets, added over batches and clients."""
+"""User-defined metrics: functions of a batch's outputs and targets, summed over batches and clients."""
 
 import re
 from collections import defaultdict
@@ -15,16 +15,16 @@ Metric = Callable[[Tensor, Tensor], "Tensor | tuple[float | Tensor, float | Tens
 
 Own = Mapping[str, tuple[float, float]]  # name → mean and count
 BatchSums = Mapping[str, tuple[float, float]]  # name → sum and count over a batch
-# A client's reply says with this prefix what a mean counts among those of other clients.
+# Prefix of a mean's weight in a client's reply, relative to the means of other clients.
 COUNT_OF = "count-of-"
 
 _NAME = re.compile("[a-z][a-z0-9_]*")
-# Columns that are there already.
+# Columns that exist already.
 _TAKEN = frozenset({"loss", "accuracy", "mse", "mae", "r2", "macro_f1", "weighted_f1"})
 
 
 def find_metrics(text: str) -> dict[str, Metric]:
-    """Return the metrics of the key ``metrics`` by the name of their column.
+    """Return the metrics that the key ``metrics`` lists, by the name of their column.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def find_metrics(text: str) -> dict[str, Metric]:
     Raises
     ------
     UserError
-        If there is no such metric, or two of a name.
+        If there is no such metric, or two have the same name.
     """
     found: dict[str, Metric] = {}
     for part in comma_list("metrics", text):
@@ -56,26 +56,26 @@ def means(own: Own, prefix: str = "") -> dict[str, float]:
 
 
 def counted_means(own: Own, prefix: str = "") -> dict[str, float]:
-    """Return means and what they count, as a client reports them; names begin with `prefix`."""
+    """Return means and their counts, as a client reports them; names begin with `prefix`."""
     counts = {f"{COUNT_OF}{prefix}{name}": count for name, (_, count) in own.items()}
     return {**means(own, prefix), **counts}
 
 
 def own_of(outputs: Tensor, targets: Tensor, metrics: Mapping[str, Metric]) -> Own:
-    """Return the metrics of outputs that are all there."""
+    """Return the metrics of a complete set of outputs."""
     sums = OwnSums()
     sums.add(batch_sums(outputs, targets, metrics))
     return sums.results()
 
 
 def batch_sums(outputs: Tensor, targets: Tensor, metrics: Mapping[str, Metric]) -> BatchSums:
-    """Return what the metrics say of a batch.
+    """Return the metrics of a batch.
 
     Parameters
     ----------
     metrics : mapping
-        Name → function of outputs (samples, ...) and targets, which returns a value for each sample, or the
-        sum and the count of what it counted.
+        Name → function of outputs (samples, ...) and targets, which returns a value for each sample, or a
+        sum and a count.
 
     Raises
     ------
@@ -100,13 +100,13 @@ class OwnSums:
         self._sums: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def add(self, batch: BatchSums) -> None:
-        """Add what ``batch_sums`` returned of a batch."""
+        """Add the result of ``batch_sums`` for a batch."""
         for name, (total, count) in batch.items():
             self._sums[name][0] += total
             self._sums[name][1] += count
 
     def results(self) -> "Own":
-        """Return mean and count of each that counted anything."""
+        """Return mean and count of each metric whose count is not 0."""
         return {name: (total / count, count) for name, (total, count) in self._sums.items() if count}
 
 

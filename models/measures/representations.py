@@ -13,9 +13,9 @@ _BATCH = 64
 
 
 def layers_to_compare(model: nn.Module) -> list[str]:
-    """Return the modules whose outputs stand for a model's depth: its stages, or else its transformer blocks.
+    """Return the modules whose outputs are compared: a model's stages, or else its transformer blocks.
 
-    A model that has neither is compared by its features.
+    A model with neither is compared by its features.
     """
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     return list(convolution_stages(shapes)) or list(transformer_blocks(shapes)) or [FEATURES]
@@ -23,12 +23,12 @@ def layers_to_compare(model: nn.Module) -> list[str]:
 
 @torch.no_grad()
 def layer_outputs(model: Classifier, inputs: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Return what modules of a model give for inputs, in evaluation mode.
+    """Return the outputs of modules of a model, in evaluation mode.
 
     Parameters
     ----------
     model : Classifier
-        The model; whether it is in training mode is kept.
+        The model; its mode is restored.
     inputs : Tensor
         Of shape (samples, ...), on the model's device.
     layers : sequence of str

@@ -1,4 +1,4 @@
-"""How sharp the training loss is at a model: the trace of its Hessian."""
+"""Sharpness of the training loss at a model: the trace of the Hessian."""
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +17,20 @@ def hessian_trace(
 ) -> float:
     """Estimate the trace of the Hessian of the mean cross-entropy, in evaluation mode (Hutchinson 1990).
 
-    tr H = E[v' H v] for vectors v of independent signs; the mean over `num_probes` of them is returned.
+    tr H = E[v' H v] for vectors v of independent random signs; returns the mean over `num_probes` vectors.
 
     Parameters
     ----------
     model : nn.Module
         Classifier that returns logits.
     inputs, targets : Tensor
-        Samples as the model takes them, on its device, and their labels.
+        Normalised samples on the model's device, and their labels.
     batch_size : int
         Samples at a time; the result does not depend on it.
     num_probes : int
         Number of vectors.
     generator : torch.Generator
-        Source of the signs, on the CPU.
+        Draws the signs, on the CPU.
     """
     params = [param for param in model.parameters() if param.requires_grad]
     probes = [[_signs(param, generator) for param in params] for _ in range(num_probes)]

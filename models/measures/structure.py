@@ -9,7 +9,7 @@ def convolution_stages(shapes: Mapping[str, Shape]) -> dict[str, dict[int, list[
     """Return the stages of convolutional blocks.
 
     A stage is a run of numbered blocks, ``stages.1.0`` and ``stages.1.1`` or ``layer2.0``, with convolutions
-    larger than 1x1 in them. Numbered modules that hold a linear layer, such as exits, are none.
+    larger than 1x1 in them. Numbered modules that hold a linear layer, such as exits, are not stages.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def convolution_stages(shapes: Mapping[str, Shape]) -> dict[str, dict[int, list[
 def transformer_blocks(shapes: Mapping[str, Shape]) -> dict[str, list[str]]:
     """Return the transformer blocks.
 
-    A block is a module with two normalisations of one width directly in it, or more, and an attention with
-    fused projections of queries, keys and values of that width.
+    A block is a module that directly contains two or more normalisations of one width, and an attention with
+    a fused projection to queries, keys and values of that width.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Further metrics by name (``metrics``): each is ``metric(outputs, targets)`` in a file of its own.
+"""Additional metrics by name (``metrics``): one file each, with a function ``metric(outputs, targets)``.
 
-It returns a value for each sample of a batch, or the sum and the count of what it counted.
+It returns a value for each sample of a batch, or a sum and a count.
 """

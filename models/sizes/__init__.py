@@ -1,1 +1,1 @@
-"""Models of several sizes: sub-models, early exits, and which client has which."""
+"""Models of several sizes: sub-models, early exits, and the clients' sizes."""

@@ -1,4 +1,4 @@
-"""Models with early exits: heads behind inner blocks, which sub-models of less depth end with.
+"""Models with early exits: heads behind inner blocks, at which sub-models of less depth end.
 
 Ilhan, Su and Liu, "ScaleFL: Resource-Adaptive Federated Learning with Heterogeneous Clients", CVPR 2023.
 """
@@ -24,7 +24,7 @@ class Scaler(nn.Module):
     rate : float
         Width relative to the server's model.
     always : bool, default False
-        In evaluation mode, too (ScaleFL), and not in training mode alone (HeteroFL).
+        Whether to scale in evaluation mode, too (ScaleFL), instead of only in training mode (HeteroFL).
     """
 
     def __init__(self, rate: float, always: bool = False) -> None:
@@ -33,7 +33,7 @@ class Scaler(nn.Module):
         self.always = always
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x / rate, or x itself in evaluation mode unless it always scales."""
+        """Return x / rate; in evaluation mode x itself, unless ``always``."""
         return x / self.rate if (self.training or self.always) and self.rate != 1 else x
 
 
@@ -51,7 +51,7 @@ class ExitHead(nn.Module):
         self.classifier = nn.Linear(channels, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the channels behind the convolutions, averaged over the image."""
+        """Return the channels after the convolutions, averaged over the image."""
         for number in (1, 2, 3):
             conv, norm = self.get_submodule(f"conv{number}"), self.get_submodule(f"bn{number}")
             x = F.relu(norm(self.scaler(conv(x))))
@@ -64,20 +64,20 @@ class ExitHead(nn.Module):
 
 
 class MultiExit(Splittable):
-    """A model that can have early exits; its *levels* are these, from 1, and the whole model last."""
+    """A model that can have early exits; its *levels* are the exits, from 1, and the whole model last."""
 
     @property
     @abstractmethod
     def num_levels(self) -> int:
-        """Number of heads that a sample can leave by: 1 without early exits."""
+        """Number of heads: 1 without early exits."""
 
     @abstractmethod
     def outputs(self, x: Tensor) -> list[Tensor]:
-        """Return the logits of every head in ascending depth; the last are the model's own."""
+        """Return the logits of every head in ascending depth; the model's own head is the last."""
 
 
 def level_and_width(text: str, num_levels: int) -> tuple[int, float] | None:
-    """Read a size ``d2w0.7``, the part up to the second head at 0.7 of the width; None if it is none such.
+    """Parse a size ``d2w0.7``, the part up to the second head at 0.7 of the width; None for other forms.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which client has which size of a model."""
+"""The assignment of model sizes to clients."""
 
 import re
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ class Population:
     Parameters
     ----------
     groups : sequence of str
-        Sizes, one per group of clients; a size that comes twice has twice as many clients.
+        Sizes, one per group of clients; a size that is listed twice has twice as many clients.
     num_clients : int
         Number of clients.
     assignment : str
-        ``contiguous``: floor(N / groups) clients each in the order of their ids, what remains goes to the
-        last group (Chan et al., ICLR 2024, section 5.1). ``shuffled``: groups of the same sizes, clients at
-        random. ``dynamic``: every client's group is drawn again in each round, all groups being equally
-        likely (HeteroFL).
+        ``contiguous``: floor(N / groups) clients each in the order of their ids, the remainder goes to the
+        last group (Chan et al., ICLR 2024, section 5.1). ``shuffled``: groups of the same sizes, with random
+        clients. ``dynamic``: every client's group is drawn again in each round, all groups equally likely
+        (HeteroFL).
     seed : int
         Seed of the run.
     fixed : sequence of str, optional
-        The clients' sizes themselves, instead of an assignment.
+        The size of every client, instead of an assignment.
 
     Raises
     ------
@@ -101,7 +101,7 @@ class Population:
 
 
 def read_sizes(text: str, source: str) -> list[str]:
-    """Read clients' sizes from a JSON list, or from CSV lines ``client_id,size`` as in a run's ``sizes.csv``.
+    """Parse clients' sizes: a JSON list, or CSV lines ``client_id,size`` as in a run's ``sizes.csv``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Sub-models: models whose entries are those of a larger one, whole or some indices of them.
+"""Sub-models: models whose entries are entries of a larger one, or slices of them.
 
 A server model that has sub-models derives from `Splittable`. Clients of several sizes then train parts of one
 model: fewer blocks (Chan et al., ICLR 2024, "stage splitting" and "layer splitting") or narrower layers
@@ -17,14 +17,14 @@ from common.errors import UserError
 from models.classifier import Classifier
 
 Indices = tuple[Tensor | None, ...]
-"""What of a tensor is taken, by dimension; None is a whole dimension, and ``()`` the whole tensor."""
+"""The indices taken along each dimension; None is a whole dimension, and ``()`` the whole tensor."""
 
 Window = Callable[[int, int], Tensor | None]
 """Chooses k of n channels: (n, k) → int64 indices of shape (k,), or None for all of them in their order."""
 
 
 class Splittable(Classifier):
-    """A model that can be cut into sub-models, each of which is named by a *size*."""
+    """A model that can be split into sub-models, each named by its *size*."""
 
     @abstractmethod
     def size_name(self, text: str) -> str:
@@ -38,10 +38,10 @@ class Splittable(Classifier):
 
     @abstractmethod
     def submodel(self, size: str) -> Classifier:
-        """Return a new model of a size, with this one's weights and names of entries."""
+        """Return a new model of a size, with this model's weights and names of entries."""
 
     def width_dimensions(self) -> Mapping[str, tuple[int, ...]]:
-        """Return for entries that narrower sub-models hold in part the dimensions that run over channels."""
+        """Return, for each entry that narrower sub-models slice, the dimensions that run over channels."""
         return {}
 
 
@@ -52,30 +52,30 @@ def leading(n: int, k: int) -> Tensor | None:
 
 @dataclass(frozen=True)
 class EntrySelection:
-    """What of a server model's entries a sub-model holds.
+    """The slices of a server model's entries that a sub-model holds.
 
     Attributes
     ----------
     indices : Mapping[str, Indices]
-        For each entry that it holds the indices in the server's tensor, in the order of the sub-model's.
+        For each entry of the sub-model its indices in the server's tensor, in the sub-model's order.
     """
 
     indices: Mapping[str, Indices]
 
     def take(self, section: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return of a section of the server's what the sub-model holds; whole tensors are not copied."""
+        """Return the sub-model's part of a section of the server's; whole tensors are not copied."""
         return {
             name: take(value, self.indices[name]) for name, value in section.items() if name in self.indices
         }
 
 
 def take(value: Tensor, indices: Indices) -> Tensor:
-    """Return the part of a tensor that indices name."""
+    """Return the part of a tensor that indices select."""
     return value[mesh(indices)] if any(index is not None for index in indices) else value
 
 
 def mesh(indices: Indices) -> tuple[Tensor | slice, ...]:
-    """Return the key by which a tensor gives or takes the part that indices name."""
+    """Return the key with which to index a tensor to read or write the part that indices select."""
     partial = [dimension for dimension, index in enumerate(indices) if index is not None]
     key: list[Tensor | slice] = []
     for index in indices:
@@ -86,7 +86,7 @@ def mesh(indices: Indices) -> tuple[Tensor | slice, ...]:
             shape[sum(isinstance(part, Tensor) for part in key)] = len(index)
             key.append(index.view(shape))
     if partial and partial != list(range(partial[0], partial[-1] + 1)):
-        raise ValueError("a part of a tensor is named by indices along neighbouring dimensions")
+        raise ValueError("a part of a tensor is selected by indices along adjacent dimensions")
     return tuple(key)
 
 
@@ -98,9 +98,9 @@ class SubModels:
     model : nn.Module
         The server model; it is not kept.
     sizes : iterable of str
-        Names of the sizes; one that comes twice counts once.
+        Names of the sizes; duplicates count once.
     made : Mapping[str, nn.Module], optional
-        Sub-models by size, where the caller has them: making one takes longer than building a model.
+        Sub-models by size, if the caller has them: making one takes longer than building a model.
     """
 
     def __init__(
@@ -119,13 +119,13 @@ class SubModels:
         }
 
     def selection(self, size: str, window: Window = leading) -> EntrySelection:
-        """Return what a size holds, the channels of narrower layers being chosen by `window`.
+        """Return the entries of a size, with the channels of narrower layers chosen by `window`.
 
         Raises
         ------
         ValueError
-            If the sub-model has an entry that the server's has not, or another shape along a dimension that
-            does not run over channels.
+            If the sub-model has an entry that the server's lacks, or differs in a dimension that does not
+            run over channels.
         """
         return EntrySelection(
             {name: self._indices(name, shape, window) for name, shape in self._shapes[size].items()}
@@ -136,11 +136,11 @@ class SubModels:
         return frozenset(self._shapes[size])
 
     def is_whole(self, size: str) -> bool:
-        """Return whether a size is that of the server model."""
+        """Return whether a size is the whole server model."""
         return self._shapes[size] == self._full
 
     def is_narrower(self, size: str) -> bool:
-        """Return whether a size holds parts of tensors."""
+        """Return whether a size holds slices of tensors."""
         return any(shape != self._full[name] for name, shape in self._shapes[size].items())
 
     def missing(self) -> list[str]:
@@ -181,17 +181,17 @@ def as_splittable(model: nn.Module) -> Splittable:
 
 
 def parse_sizes(model: nn.Module, text: str) -> tuple[str, ...]:
-    """Return the names of the sizes in ``model.sizes``, separated by commas; some may come more than once.
+    """Return the names of the sizes in ``model.sizes``, separated by commas; duplicates are kept.
 
     Raises
     ------
     UserError
-        If the model cannot be cut, or has no such size.
+        If the model cannot be split, or has no such size.
     """
     splittable = as_splittable(model)
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
-        raise UserError(f"model.sizes = '{text}' has an empty place: list sizes, with a comma between two")
+        raise UserError(f"model.sizes = '{text}' has an empty entry: separate the sizes by single commas")
     return tuple(splittable.size_name(part) for part in parts)
 
 
@@ -203,14 +203,14 @@ def keep_blocks(model: Classifier, blocks: Mapping[str, int]) -> Classifier:
     model : Classifier
         The model.
     blocks : Mapping[str, int]
-        Name of a module → how many of its blocks stay.
+        Name of a module → number of its blocks to keep.
     """
     dropped = [
         block
         for name, count in blocks.items()
         for block in list(model.get_submodule(name).children())[count:]
     ]
-    # What is dropped is not copied first: that would take most of the time.
+    # Dropped blocks are not copied: that would take most of the time.
     smaller = copy.deepcopy(model, {id(block): nn.Identity() for block in dropped})
     for name, count in blocks.items():
         sequence = smaller.get_submodule(name)

@@ -1,1 +1,1 @@
-"""Weights from files: of runs, of pre-trained models."""
+"""Weights from files: from runs and of pre-trained models."""

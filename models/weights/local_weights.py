@@ -29,9 +29,9 @@ def load_weights(
 ) -> None:
     """Copy a file's weights into a model.
 
-    The file is a state dict of the library's own model, or the ``model.safetensors`` of a run. A classifier
-    of another shape, or none, leaves the model's at its random weights, and a remark says so. Weights of a
-    first convolution with three input channels are summed for a model with one.
+    The file is a state dict of the library's own model, or the ``model.safetensors`` of a run. If the file's
+    classifier is missing or has another shape, the model's keeps its random weights, with a remark. First
+    convolutions with three input channels are summed over them for a model with one.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ def load_weights(
     model_name : str
         Its name, for messages.
     path : str
-        ``.safetensors``, or what ``torch.save`` wrote (read without running code).
+        ``.safetensors``, or a file of ``torch.save`` (read without running code).
     convert : callable, optional
-        What the library does to state dicts of its own before it loads them.
+        The library's own conversion of state dicts before loading.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def load_weights(
 
 
 def read_state(path: str) -> State:
-    """Read a file's tensors; prefixes that training scripts add are taken off.
+    """Read a file's tensors; prefixes that training scripts add are stripped.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def read_state(path: str) -> State:
 
 
 def _content(path: str, file: Path) -> Any:
-    """Read whatever a file holds, without running code that is in it."""
+    """Load a file's content without running code in it."""
     if file.suffix == ".safetensors":
         try:
             return load(read_regular(file))
@@ -115,12 +115,12 @@ def _content(path: str, file: Path) -> Any:
     try:
         with warnings.catch_warnings(action="ignore"):  # of what made the file, before it is refused
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # whatever a damaged file leads to; torch's text is a page about its options
+    except Exception:  # damaged files raise anything, and torch's text is a page about its options
         raise _unreadable(path, "torch cannot read it without running code that is in it") from None
 
 
 def _check_values(path: str, key: str, value: Tensor) -> None:
-    """Refuse entries that no model begins with: quantised, sparse, complex, without values, or not finite."""
+    """Refuse entries that no model can start from: quantised, sparse, complex, empty, or not finite."""
     is_plain = value.layout == torch.strided and not (value.is_meta or value.is_quantized)
     has_few_bits = value.is_floating_point() and value.itemsize < 2
     if not is_plain or value.is_complex() or has_few_bits:
@@ -142,7 +142,7 @@ def _is_head(key: str) -> bool:
 
 
 def _in_shape(value: Tensor, target: Tensor) -> Tensor:
-    """Sum a first convolution over colours, and flatten a 1x1 convolution that we have as a linear layer."""
+    """Sum a first convolution over colours, and flatten a 1x1 convolution that is a linear layer here."""
     if value.ndim == target.ndim == 4 and (value.shape[1], target.shape[1]) == (3, 1):
         return value.sum(dim=1, keepdim=True)
     if value.shape == (*target.shape, 1, 1):
@@ -151,12 +151,12 @@ def _in_shape(value: Tensor, target: Tensor) -> Tensor:
 
 
 def _theirs(key: str, model: LibraryClassifier) -> str:
-    """Return the library's name of one of our entries."""
+    """Return the library's name of an entry of the model."""
     return f"{model.head_name}.{key.removeprefix(_HEAD)}" if _is_head(key) else key.removeprefix(_BODY)
 
 
 def misfit_of(found: Tensor, wanted: Tensor) -> str | None:
-    """Return why a file's tensor cannot be the value of a model's, as a clause; None if it can."""
+    """Return why a file's tensor does not fit a model's, as the rest of a sentence; None if it fits."""
     if found.shape != wanted.shape:
         return f"is {tuple(found.shape)} there and {tuple(wanted.shape)} in the model"
     if found.is_floating_point() != wanted.is_floating_point():
@@ -165,7 +165,7 @@ def misfit_of(found: Tensor, wanted: Tensor) -> str | None:
 
 
 def misfit(path: str, model_name: str, reason: str) -> UserError:
-    """Return the error for a file of weights that are not this model's."""
+    """Return the error for a file of weights that do not fit the model."""
     return UserError(f"model.weights: '{path}' does not fit model '{model_name}': {reason}")
 
 

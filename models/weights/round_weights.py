@@ -1,4 +1,4 @@
-"""The global model of an earlier round, from a checkpoint that a run has kept."""
+"""The global model of an earlier round, from one of the run's checkpoints."""
 
 import hashlib
 from pathlib import Path
@@ -9,7 +9,7 @@ from common.files import read_regular
 
 
 def round_weights(run_directory: Path, server_round: int) -> Path:
-    """Return the file that has the global model as it was after a round.
+    """Return the file with the global model after a round.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def round_weights(run_directory: Path, server_round: int) -> Path:
         raise UserError(f"{manifest} cannot be used: {error}") from None
     if policy == "recalibrate":
         raise UserError(
-            "the models of this run are evaluated with statistics estimated again (batch-norm.policy"
-            " 'recalibrate'), which checkpoints do not have: leave the round out"
+            "the models of this run are evaluated with re-estimated statistics (batch-norm.policy"
+            " 'recalibrate'), which checkpoints do not contain: leave the round out"
         )
     return path

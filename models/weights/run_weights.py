@@ -7,9 +7,9 @@ from models.weights.local_weights import misfit, misfit_of, read_state
 
 
 def load_run_weights(model: nn.Module, model_name: str, path: str) -> None:
-    """Copy the ``model.safetensors`` of a run of the same model, all of it, BatchNorm statistics included.
+    """Copy all of the ``model.safetensors`` of a run of the same model, BatchNorm statistics included.
 
-    Nothing else of that run is continued: counters, schedules and optimisers start again.
+    Nothing else of that run is resumed: counters, schedules and optimisers start from scratch.
 
     Parameters
     ----------
@@ -18,12 +18,12 @@ def load_run_weights(model: nn.Module, model_name: str, path: str) -> None:
     model_name : str
         Its name, for messages.
     path : str
-        The file; a state dict that torch has saved will do (read without running code).
+        The file; also a state dict saved by torch (read without running code).
 
     Raises
     ------
     UserError
-        If the file cannot be read, or its entries are not those of the model.
+        If the file cannot be read, or its entries do not match the model's.
     """
     state, target = read_state(path), model.state_dict()
     for name, value in target.items():

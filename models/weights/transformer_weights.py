@@ -1,4 +1,4 @@
-"""Initial weights of our vision transformers from a local file."""
+"""Initial weights of the project's vision transformers from a local file."""
 
 from collections.abc import Mapping
 
@@ -18,9 +18,9 @@ def load_transformer_weights(model: VisionTransformer, path: str) -> None:
     """Copy a file's weights into a model.
 
     The file is a state dict of timm's, or the ``model.safetensors`` of a run. Blocks beyond the model's are
-    left out. A classifier of another number of classes, or none, leaves the model's at its random weights,
-    and a remark says so. Positions of another number of patches are interpolated bicubically; a projection
-    of three colours is summed for a model with one.
+    left out. If the file's classifier is missing or has another number of classes, the model's keeps its
+    random weights, with a remark. Positions for another number of patches are interpolated bicubically; a
+    patch projection of three colours is summed over them for a model with one.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def _ours(name: str) -> str:
 
 
 def _interpolated(positions: Tensor, model: VisionTransformer) -> Tensor:
-    """Return the positions for the model's grid of patches; those of a file lie on a square."""
+    """Interpolate positions to the model's grid of patches; those in a file are on a square grid."""
     patches, (rows, columns) = positions.shape[1] - 1, model.grid
     side = round(patches**0.5)
     if patches == rows * columns or side * side != patches:

@@ -112,5 +112,5 @@ def test_a_source_that_cannot_be_seeded_is_refused(
             return x + int.from_bytes(os.urandom(4)) / 2**32
 
     monkeypatch.setitem(KINDS, "unkeyed", Unkeyed)
-    with pytest.raises(UserError, match=r"model 'mlp' computes something else each time"):
+    with pytest.raises(UserError, match=r"model 'mlp' computes different outputs"):
         run_kind("unkeyed", "run")

@@ -155,7 +155,7 @@ def test_sizes_have_one_name_each() -> None:
         ("1-1-0-1", "'1-1-0-1' is not part"),
         ("w1.5", "a width is above 0 and at most 1, not 'w1.5'"),
         ("w0", "a width is above 0"),
-        (" , ", "has an empty place: list sizes"),
+        (" , ", "has an empty entry: separate the sizes"),
     ],
 )
 def test_impossible_sizes_are_refused_in_one_line(sizes: str, message: str) -> None:

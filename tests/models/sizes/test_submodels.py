@@ -26,7 +26,7 @@ def test_a_part_can_be_written_by_the_same_key() -> None:
 
 
 def test_indices_that_are_not_neighbours_are_refused() -> None:
-    with pytest.raises(ValueError, match="neighbouring dimensions"):
+    with pytest.raises(ValueError, match="adjacent dimensions"):
         mesh((torch.tensor([0]), None, torch.tensor([0])))
 
 
