@@ -119,7 +119,7 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
         elif count > num_classes:  # targets are tokens, not all of which need be among them
             num_classes = count
             remarks.append(
-                f"the targets are taken for {count} different tokens: if they are classes, name"
+                f"the targets are taken for tokens of a vocabulary of {count}: if they are classes, name"
                 " them (dataset.classes)"
             )
     names = (*targets.class_names, *map(str, range(len(targets.class_names), num_classes)))

@@ -93,7 +93,7 @@ def test_classes_of_texts_are_no_tokens() -> None:
         assert data.train.targets.tolist() == [1, 0]
     alike = loaded((tokens, [1, 0]), kind="tokens", class_names="abcdef")
     assert (alike.num_classes, alike.num_tokens) == (6, 0)
-    assert "taken for tokens, of which there are 5" in loaded((tokens, [1, 0]), kind="tokens").remarks[0]
+    assert "taken for tokens of a vocabulary of 5" in loaded((tokens, [1, 0]), kind="tokens").remarks[0]
 
 
 class Samples(torch.utils.data.Dataset[Any]):
