@@ -1,4 +1,4 @@
-"""Reads arrays from files that may be damaged: any fault becomes a one-line error."""
+"""Arrays from files that may be damaged: any damage becomes a one-line error."""
 
 import io
 from pathlib import Path
@@ -24,11 +24,11 @@ def read_npz(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as content:
             if missing := [name for name in names if name not in content]:
-                raise UserError(f"{path} has no array '{missing[0]}': it is not what a run wrote")
+                raise UserError(f"{path} has no array '{missing[0]}': no run wrote this file")
             return {name: content[name] for name in names}
     except UserError:
         raise
-    except Exception as error:  # of the archive, of its compression, of an array's header
+    except Exception as error:  # damage to the archive, its compression or an array's header
         raise _damaged(path, error) from None
 
 

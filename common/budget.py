@@ -15,9 +15,9 @@ def num_steps(local: LocalSection, num_examples: int) -> int:
 def round_budget(
     config: Config, server_round: int, client_id: int, num_examples: int, assigned_steps: int = 0
 ) -> LocalSection:
-    """Return the local budget of a client in a round, or as much of it as a straggler manages.
+    """Return the local budget of a client in a round; for a straggler the share that it completes.
 
-    `assigned_steps` are those that the server decides (``steps.rule``), 0 if it does not.
+    `assigned_steps` are the steps that the server decides on (``steps.rule``); 0: none.
     """
     local = config.local
     if local.steps and (local.phases or local.total_steps):
@@ -32,5 +32,5 @@ def round_budget(
 
 @functools.lru_cache(maxsize=64)
 def _of_steps(local: LocalSection, steps: int) -> LocalSection:
-    """Return a budget with a number of steps; the clients of a round usually have the same."""
+    """Return a budget of a number of steps; cached, since a round's clients usually have the same."""
     return local.model_copy(update={"epochs": 0, "steps": steps})

@@ -1,8 +1,8 @@
-"""Messages to several clients of one node as one message, and their replies as one.
+"""Messages to several clients of one node bundled into one message, and their replies into one reply.
 
-A bundle's records have the names ``<content>/<name>``, and one record says which client, by its place on the
-node from 0, gets which of them: contents that messages share travel once. In a reply the first part of a name
-is the place itself, and a place without a reply has an error.
+A bundle's records are named ``<content>/<name>``, and one record maps each client, by its place on the node
+from 0, to its content: contents that messages share are sent once. In a reply the first part of a name is the
+place itself, and a place without a reply has an error.
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ _PLACES, _CONTENTS, _CODES, _REASONS = "places", "contents", "codes", "reasons"
 
 @dataclass(frozen=True)
 class Answer:
-    """A client's reply: content, or an error."""
+    """A client's reply: content or an error."""
 
     content: RecordDict | None = None
     error: Error | None = None
 
 
 def pack(contents: Mapping[int, RecordDict]) -> RecordDict:
-    """Return one content from those of several messages, by place; the same object travels once."""
+    """Bundle the contents of several messages, by place; an object that they share is included once."""
     numbers: dict[int, int] = {}
     records: dict[str, Record] = {}
     for content in contents.values():
@@ -41,12 +41,12 @@ def pack(contents: Mapping[int, RecordDict]) -> RecordDict:
 
 
 def unpack(bundle: RecordDict, num_places: int) -> dict[int, RecordDict]:
-    """Return place → content, of a bundle that may come from anybody.
+    """Return place → content of an untrusted bundle.
 
     Raises
     ------
     ValueError
-        If it is none for a node of this number of places.
+        If it is not a bundle for a node with this number of places.
     """
     places, which = _numbers(bundle, _PLACES), _numbers(bundle, _CONTENTS)
     if len(places) != len(which) or len(set(places)) < len(places):
@@ -59,7 +59,7 @@ def unpack(bundle: RecordDict, num_places: int) -> dict[int, RecordDict]:
 
 
 def pack_answers(answers: Mapping[int, Answer]) -> RecordDict:
-    """Return one content from the answers of several clients, by place."""
+    """Bundle the answers of several clients, by place."""
     records: dict[str, Record] = {}
     codes, reasons = [], []
     for place, answer in answers.items():
@@ -72,12 +72,12 @@ def pack_answers(answers: Mapping[int, Answer]) -> RecordDict:
 
 
 def unpack_answers(bundle: RecordDict) -> dict[int, Answer]:
-    """Return place → answer, of a reply that may come from anybody.
+    """Return place → answer of an untrusted reply.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not a bundle of answers.
     """
     places, codes = _numbers(bundle, _PLACES), _numbers(bundle, _CODES)
     reasons = bundle.config_records[BUNDLE].get(_REASONS)
@@ -91,12 +91,12 @@ def unpack_answers(bundle: RecordDict) -> dict[int, Answer]:
 
 
 def prefixed(content: RecordDict, number: int) -> dict[str, Record]:
-    """Return records under names that begin with a number."""
+    """Return records with a number prefixed to their names."""
     return {f"{number}/{name}": record for name, record in content.items()}
 
 
 def split(content: RecordDict) -> dict[int, dict[str, Record]]:
-    """Return number → the records whose names begin with it, under the rest of their names."""
+    """Return number → the records with this prefix, under the rest of their names."""
     parts: dict[int, dict[str, Record]] = {}
     for name, record in content.items():
         number, slash, rest = name.partition("/")

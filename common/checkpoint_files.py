@@ -1,4 +1,4 @@
-"""Names of the files of a checkpoint, for code that only reads them."""
+"""The files of a checkpoint, for code that only reads them."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ MANIFEST = re.compile(r"round-(\d{6,})\.json")
 
 
 def stem(server_round: int) -> str:
-    """Return the stem of the names of a round's files."""
+    """Return the ending of the names of a round's files."""
     return f"round-{server_round:06d}"
 
 
@@ -22,7 +22,7 @@ def manifest_path(directory: Path, server_round: int) -> Path:
 
 
 def committed_rounds(directory: Path) -> list[int]:
-    """Return the rounds of which there are checkpoints, ascending."""
+    """Return the rounds with a checkpoint, ascending."""
     if not directory.is_dir():
         return []
     matches = (MANIFEST.fullmatch(path.name) for path in directory.iterdir())
@@ -30,12 +30,12 @@ def committed_rounds(directory: Path) -> list[int]:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest; its files have names of its round.
+    """Read a manifest, and check that it names files of its own round.
 
     Raises
     ------
     ValueError, LookupError, TypeError, AttributeError, OSError
-        If it is damaged, of another shape, or names what a commit of its round does not write.
+        If it is damaged or malformed, or names files that a commit of its round does not write.
     """
     manifest = unseal(read_regular(path))
     number = manifest["round"]
@@ -48,7 +48,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def no_such_round(directory: Path, server_round: int) -> str:
-    """Return the error for a round without a checkpoint, with the rounds that have one."""
+    """Return the message that a round has no checkpoint, with the rounds that have one."""
     rounds = ", ".join(map(str, committed_rounds(directory))) or "none"
     return (
         f"{directory} has no checkpoint of round {server_round}, only of: {rounds}; a run keeps those that"

@@ -1,4 +1,4 @@
-"""Resolves an open section: the thing that it names, with the section's other keys as its parameters."""
+"""Look up what an open section names, with the section's other keys as its parameters."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -13,13 +13,13 @@ from common.sections import OpenSection, Value
 
 T = TypeVar("T")
 
-# Parameters as a cache key: with their types, since 1, 1.0 and true are equal.
+# Parameters as part of a cache key, with their types, since 1, 1.0 and true are equal.
 Items = tuple[tuple[str, Value, type], ...]
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """What decides which thing, with which parameters, a section stands for."""
+    """The name and the parameters in a section."""
 
     kind: Kind
     name: str
@@ -32,14 +32,14 @@ class _Choice:
         return _choice(kind, Same(section), tuple(folders()))
 
     def parse(self, declared: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-        """Validate the parameters against those that the thing declares."""
+        """Validate the parameters against the declared ones."""
         section = self.kind.key.partition(".")[0]
         given = drop_inherited_defaults(section, {key: value for key, value, _ in self.items}, declared)
         return parse_parameters(section, self.name, declared, given, self.fixed)
 
 
 class Same:
-    """A section as part of a cache key, compared by identity: comparing contents is slower than a new one."""
+    """A section as part of a cache key, by identity: comparing two costs more than building one."""
 
     __slots__ = ("section",)
 
@@ -79,7 +79,7 @@ def chosen_object(kind: Kind, section: OpenSection, base: type[T]) -> T:
     UserError
         As ``chosen_function``.
     """
-    found: Any = base  # types are hashable, which mypy does not see
+    found: Any = base  # types are hashable, but mypy does not know
     cls, parameters = _class(_Choice.of(kind, section), found)
     made: T = cls()
     for name, value in parameters.items():

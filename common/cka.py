@@ -12,7 +12,7 @@ def centred_gram(features: Matrix) -> npt.NDArray[np.float64]:
     Parameters
     ----------
     features : array of shape (samples, ...)
-        Everything behind the first dimension is flattened.
+        All dimensions after the first are flattened.
 
     Returns
     -------
@@ -36,11 +36,11 @@ def cka_of_grams(first: Matrix, second: Matrix) -> float:
 def linear_cka(first: Matrix, second: Matrix) -> float:
     """Return the linear CKA of two representations of the same samples.
 
-    It is in [0, 1], and does not change with rotations, isotropic scaling and shifts of either one.
+    It is in [0, 1], and invariant to rotation, isotropic scaling and translation of either one.
 
     Parameters
     ----------
     first, second : array of shape (samples, ...)
-        Features; their numbers may differ, that of the samples may not.
+        Features; the two may differ in the number of features, but not of samples.
     """
     return cka_of_grams(centred_gram(first), centred_gram(second))

@@ -1,6 +1,6 @@
-"""Tables with a row per client: as CSV, and in full as arrays if there are too many clients for that.
+"""Tables with a row per client: as CSV, and in full as arrays if there are too many clients for CSV.
 
-Of more than ``MOST_ROWS`` clients ``<name>.csv`` shows as many, evenly spaced, and ``<name>.npz`` has all.
+With more than ``MOST_ROWS`` clients, ``<name>.csv`` has that many, evenly spaced, and ``<name>.npz`` has all.
 """
 
 import csv
@@ -18,7 +18,7 @@ from common.files import write_atomic
 
 MOST_ROWS = 10_000
 
-# What reading a damaged .npz raises: a broken archive, a cut or foreign array, pickles, sizes of terabytes.
+# What a damaged .npz raises: a broken archive, a truncated or foreign array, pickles, sizes of terabytes.
 DAMAGED_NPZ = (
     ValueError, KeyError, TypeError, OSError, EOFError, MemoryError, OverflowError, NotImplementedError,
     RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error,
@@ -26,7 +26,7 @@ DAMAGED_NPZ = (
 
 
 def evenly_spaced(count: int, most: int = MOST_ROWS) -> npt.NDArray[np.int64]:
-    """Return at most `most` of the positions 0 to count - 1, the first and the last among them."""
+    """Return at most `most` of the positions 0 to count - 1, including the first and the last."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
@@ -45,7 +45,7 @@ def read_table(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[np.gen
     Raises
     ------
     UserError
-        If that cannot be read, or is not such a table.
+        If the ``.npz`` cannot be read, or is not such a table.
     """
     return _read_all(path.with_suffix(".npz"), names)
 
@@ -53,7 +53,7 @@ def read_table(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[np.gen
 def write_counts(
     path: Path, sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], names: Sequence[str]
 ) -> None:
-    """Write ``client_id``, ``num_examples`` and a column per class; the ``.npz`` has what is not 0.
+    """Write ``client_id``, ``num_examples`` and a column per class; the ``.npz`` has the non-zero counts.
 
     Client k holds ``counts[i]`` labels of class ``classes[i]`` for i from ``offsets[k]`` to
     ``offsets[k + 1] - 1``.
@@ -63,11 +63,11 @@ def write_counts(
     path : Path
         The CSV file.
     sizes : numpy.ndarray
-        int64, (clients,): their samples, which may have several labels each.
+        int64, (clients,): number of samples, which may have several labels each.
     counts : numpy.ndarray
-        int64, (clients, classes): their labels.
+        int64, (clients, classes): number of labels.
     names : sequence of str
-        Of the classes.
+        Names of the classes.
     """
     shown = evenly_spaced(len(counts))
     rows = np.column_stack([shown, sizes[shown], counts[shown]])
@@ -82,7 +82,7 @@ def write_counts(
 
 
 def read_counts(path: Path, num_classes: int) -> npt.NDArray[np.unsignedinteger] | None:
-    """Return the counts of all clients, (clients, classes), in few bytes; None if there is no ``.npz``.
+    """Return the counts of all clients, (clients, classes), in a small dtype; None without ``.npz``.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: object) -> None:
 
 def _write_all(path: Path, arrays: Mapping[str, npt.NDArray[np.generic]], count: int) -> None:
     if count <= MOST_ROWS:
-        path.unlink(missing_ok=True)  # of a run that was started again with fewer clients
+        path.unlink(missing_ok=True)  # left by a run that was restarted with fewer clients
         return
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A virtual clock: how long every client needs for a job, drawn from the seed."""
+"""A virtual clock: the time that every client needs for a job, a function of the seed."""
 
 import functools
 
@@ -18,10 +18,10 @@ FloatArray = npt.NDArray[np.float64]
 class ClientSpeeds:
     """Virtual seconds that clients need.
 
-    Client k computes for s_k (1 + ``clock.jitter`` E) w: s_k is that of ``clock.profile``, the same for the
-    whole run; E is exponential with mean 1 and new for each job; w is ``clock.seconds-per-step`` times the
-    local steps, or 1 where that is 0. What it receives and sends takes ``clock.latency`` and the bytes of
-    both over its bandwidth in addition.
+    Client k computes for s_k (1 + ``clock.jitter`` E) w: s_k comes from ``clock.profile`` and is fixed for
+    the whole run; E is exponential with mean 1 and drawn for each job; w is ``clock.seconds-per-step`` times
+    the local steps, or 1 if that key is 0. Communication adds ``clock.latency`` and the bytes received and
+    sent over the client's bandwidth.
     """
 
     def __init__(self, config: Config) -> None:
@@ -29,7 +29,7 @@ class ClientSpeeds:
         self.seconds_per_job = _seconds_per_job(config.clock, config.clients.count, config.seed)
 
     def job(self, client_id: int, number: int, num_steps: int = 1, num_bytes: float = 0) -> float:
-        """Return the virtual seconds of one job of a client; jobs differ by a number of any meaning."""
+        """Return the virtual seconds of one job of a client; `number` identifies the job."""
         clock, seconds = self._clock, float(self.seconds_per_job[client_id])
         if clock.seconds_per_step:
             seconds *= clock.seconds_per_step * num_steps
@@ -39,7 +39,7 @@ class ClientSpeeds:
         return seconds + self.transfer(client_id, num_bytes)
 
     def transfer(self, client_id: int, num_bytes: float) -> float:
-        """Return the virtual seconds of a message to a client and its reply, `num_bytes` together."""
+        """Return the virtual seconds of a message to a client and its reply, `num_bytes` in total."""
         clock = self._clock
         if not clock.bandwidth:
             return clock.latency
@@ -47,7 +47,7 @@ class ClientSpeeds:
         return clock.latency + num_bytes / (1e6 * clock.bandwidth * float(factors[client_id]))
 
     def planned_steps(self, client_id: int, server_round: int, num_examples: int, assigned: int = 0) -> int:
-        """Return the local steps that a client is to make in a round; `assigned` as in ``round_budget``."""
+        """Return the planned local steps of a client in a round; `assigned` as in ``round_budget``."""
         budget = round_budget(self._config, server_round, client_id, num_examples, assigned)
         return num_steps(budget, num_examples)
 
@@ -73,7 +73,7 @@ def _seconds_per_job(section: ClockSection, num_clients: int, seed: int) -> Floa
 
 @functools.lru_cache(maxsize=1)
 def _bandwidth_factors(section: ClockSection, num_clients: int, seed: int) -> FloatArray:
-    """Return by client its bandwidth over ``clock.bandwidth``: log-normal with median 1."""
+    """Return each client's bandwidth relative to ``clock.bandwidth``: log-normal with median 1."""
     generator = numpy_generator(seed, "clock-bandwidth")
     factors: FloatArray = np.exp(section.bandwidth_spread * generator.standard_normal(num_clients))
     return factors

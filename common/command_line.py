@@ -1,4 +1,4 @@
-"""Shared by all command lines: errors in one line, and no traceback for a closed pipe."""
+"""What every command line shares: one-line errors, and no traceback for a closed pipe."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ _WIDTH_OF_FILES = 10_000
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser with one-line errors that accepts no abbreviated options."""
+    """An argument parser with one-line errors and without abbreviated options."""
 
     def __init__(self, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **{"allow_abbrev": False, **options})  # type: ignore[arg-type]
@@ -29,14 +29,14 @@ class Parser(argparse.ArgumentParser):
         return super().parse_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Raise the error that the command line prints in one line."""
+        """Raise a `UserError`, which the command line prints as one line."""
         raise UserError(f"{message} (--help lists the options)")
 
 
 def show_warnings_as_lines() -> None:
-    """Show warnings as a sentence, without the file and line of code that issued them."""
+    """Show warnings as plain sentences, without the file and line of the code that raised them."""
     warnings.showwarning = _show_warning
-    for stream in (sys.stdout, sys.stderr):  # names of files need not be text
+    for stream in (sys.stdout, sys.stderr):  # file names need not be valid text
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
@@ -53,9 +53,9 @@ def _show_warning(
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """Run a command; return its exit code, 2 after one line for wrong input, 130 after Ctrl-C.
+    """Run a command; return its exit code: 2 after a one-line error for wrong input, 130 after Ctrl-C.
 
-    A reader of its output that has seen enough (``... | head``) ends it without a word.
+    If the reader of its output closes the pipe (``... | head``), it ends silently.
     """
     try:
         code = run()
@@ -72,7 +72,7 @@ def guarded(run: Callable[[], int]) -> int:
 
 
 def leave_closed_pipe() -> None:
-    """Suppress errors from a standard output that has been closed, as in ``... | head``."""
+    """Silence the error of a standard output without a reader, as in ``... | head``."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

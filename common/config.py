@@ -56,16 +56,16 @@ from common.sections import (
 )
 from common.step_rules import StepRule, step_rule
 
-# What float32 holds, in which models are computed; beyond it numbers are 0 or infinite.
+# The range of float32, in which models are computed; numbers outside it are 0 or infinite.
 _TABLES = ("axes", "cells", "report", "search")  # of experiment files
 _LEAST, _MOST = 1e-38, 3.403e38
 
 
-# Keys that may differ between a run and its resumption: they change where and how fast it runs, not what.
+# Keys that may differ when a run is resumed: they change where and how fast it runs, not its result.
 RESUMABLE_DIFFERENCES = (
     "rounds", "overrides", "plugins", "observers", "tracking", "device", "dataset.root", "dataset.download",
 )  # fmt: skip
-STACK = "runtime.stack"  # of its section the one that decides the result, in its last bits
+STACK = "runtime.stack"  # the only key of its section that affects the result, in the last bits
 RESUMABLE_SECTIONS = (
     "run.", "runtime.", "ray.", "resources.", "failures.", "state.", "checkpoint.", "analysis.",
 )  # fmt: skip
@@ -138,7 +138,7 @@ class Config(ConfigSection):
         return self
 
     def _check_nodes(self) -> None:
-        """Refuse numbers of clients that do not fill their nodes, and data that a node has for one client."""
+        """Refuse client counts that do not fill the nodes, and per-node data with several clients a node."""
         count, share = self.clients.count, self.resources.clients_per_node
         if count % share:
             raise ValueError(
@@ -151,7 +151,7 @@ class Config(ConfigSection):
             )
 
     def _check_phases(self) -> None:
-        """Refuse lists with a number for each phase that are not as long as there are phases."""
+        """Refuse per-phase lists whose length is not the number of phases."""
         num_phases = 1 + len(self.local.step_plan().last_rounds) if self.local.steps else 1
         lists = {
             "evaluate.every-by-phase": self.evaluate.every_by_phase,
@@ -165,7 +165,7 @@ class Config(ConfigSection):
                 raise ValueError(f"{key} lists {given} numbers, and local.phases makes {num_phases} phases")
 
     def _check_without_test(self) -> None:
-        """Refuse what looks at test data although ``evaluate.test`` is off."""
+        """Refuse settings that use test data while ``evaluate.test`` is off."""
         looking = {
             f"stop.metric = '{self.stop.metric}'": self.stop.is_on and self.stop.metric.startswith("test"),
             "clients.evaluate-fraction above 0": self.clients.evaluate_fraction > 0,
@@ -177,7 +177,7 @@ class Config(ConfigSection):
                 raise ValueError(f"evaluate.test = false keeps test data out, and {key} looks at them")
 
     def _check_decided_steps(self, rule: StepRule) -> None:
-        """Refuse what needs to know the steps of rounds to come where the server decides them as it goes."""
+        """Refuse settings that need the steps of future rounds if a rule decides them during the run."""
         name, schedule = self.steps.rule, self.schedule
         plan = {"local.phases": self.local.phases, "evaluate.every-steps": self.evaluate.every_steps}
         for key, value in plan.items():
@@ -197,10 +197,10 @@ class Config(ConfigSection):
     def evaluates(self, server_round: int) -> bool:
         """Return whether the model is evaluated centrally after a round.
 
-        With ``evaluate.every-steps`` = n after the rounds in which a worker's n-th, 2 n-th, ... step falls,
-        with ``evaluate.count`` after that number of rounds, which divide the run evenly, and with
-        ``evaluate.every-by-phase`` after every n-th round of a phase, which has an n of its own. The last
-        round is evaluated, and so is the last one of each phase.
+        With ``evaluate.every-steps`` = n, after the rounds that contain a worker's n-th, 2 n-th, ... step;
+        with ``evaluate.count``, after that many evenly spaced rounds; with ``evaluate.every-by-phase``, after
+        every n-th round of a phase, where each phase has its own n. The last round of the run and of each
+        phase is always evaluated.
         """
         every, plan = self.evaluate.every_steps, self.local.step_plan()
         if server_round in (self.rounds, *plan.last_rounds):
@@ -215,24 +215,24 @@ class Config(ConfigSection):
 
     @property
     def needs_squared_losses(self) -> bool:
-        """Whether clients measure the mean square of their losses, which Oort's utility is made of."""
+        """Whether clients measure the mean square of their losses, which Oort's utility needs."""
         return self.participation.name == "oort"
 
     @property
     def class_groups(self) -> Literal["none", "cumulative", "counts"]:
-        """The rule for head, middle and tail classes: ``auto`` is one for long-tailed data only."""
+        """The rule for head, middle and tail classes; ``auto`` has groups only for long-tailed data."""
         if self.evaluate.groups != "auto":
             return self.evaluate.groups
         return "cumulative" if self.dataset.imbalance_factor < 1 else "none"
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Value]) -> "Config":
-        """Validate a flat mapping of every dotted key, and look for names in its ``plugins`` from now on.
+        """Validate a flat mapping of all dotted keys, and make its ``plugins`` the process's plug-in folders.
 
         Raises
         ------
         UserError
-            One line that names an unknown key's nearest neighbour, or a wrong value and what is expected.
+            One line with an unknown key and the nearest known one, or a wrong value and what is expected.
         """
         values = expanded(values)
         use_folders(values.get("plugins", ""))
@@ -247,7 +247,7 @@ class Config(ConfigSection):
             raise UserError(_describe(error)) from None
 
     def __hash__(self) -> int:
-        """Hash a few keys: processes look up what they keep for a run by its configuration, at every job."""
+        """Hash only a few keys: every job looks up cached objects by the configuration."""
         return hash((self.seed, self.rounds, self.run.directory))
 
     def flat(self) -> dict[str, Value]:
@@ -255,7 +255,7 @@ class Config(ConfigSection):
         return flatten(self.model_dump(by_alias=True))
 
     def with_clients(self, count: int) -> "Config":
-        """Return the configuration with a number of clients, if ``clients.count`` leaves it to the nodes."""
+        """Return the configuration with a number of clients, if it is 0, which leaves it to the nodes."""
         return self.model_copy(update={"clients": self.clients.model_copy(update={"count": count})})
 
     def with_stack(self, size: int) -> "Config":
@@ -263,14 +263,14 @@ class Config(ConfigSection):
         return self.model_copy(update={"runtime": self.runtime.model_copy(update={"stack": size})})
 
     def with_gpus_per_client(self, part: float) -> "Config":
-        """Return the configuration with what one Ray worker takes of the GPUs."""
+        """Return the configuration with the share of the GPUs that one Ray worker takes."""
         resources = self.resources.model_copy(update={"gpus_per_client": part})
         return self.model_copy(update={"resources": resources})
 
     def comparable(self, depends_on_rounds: bool = False) -> dict[str, Value]:
-        """Return the keys that decide the result: those that a resumed run must share.
+        """Return the keys that affect the result, which a resumed run must share.
 
-        `depends_on_rounds` says that the method's result does.
+        `depends_on_rounds` is whether the method's result depends on the number of rounds.
         """
         ignored = set(RESUMABLE_DIFFERENCES)
         if depends_on_rounds or self._depends_on_rounds():
@@ -283,7 +283,7 @@ class Config(ConfigSection):
         return {**values, STACK: max(1, self.runtime.stack)}
 
     def _depends_on_rounds(self) -> bool:
-        """Return whether the number of rounds decides what happens in each of them."""
+        """Return whether the total number of rounds affects each single round."""
         schedule = schedule_of(self.schedule)
         by_rounds = not (schedule.varies_by_step and self.local.total_steps)
         return (schedule.depends_on_length and by_rounds) or (
@@ -291,7 +291,7 @@ class Config(ConfigSection):
         )
 
     def sha256(self) -> str:
-        """Hash the keys that decide the result."""
+        """Hash the keys that affect the result."""
         return hashlib.sha256(json.dumps(self.comparable(), sort_keys=True).encode()).hexdigest()
 
 
@@ -307,9 +307,9 @@ def evenly_spread(num_rounds: int, count: int) -> Container[int]:
 
 
 def differences(old: Config, new: Config, depends_on_rounds: bool = False) -> list[str]:
-    """Return in which of the keys that decide the result two configurations differ, as ``comparable``.
+    """Return the differences of two configurations in the keys of ``comparable``.
 
-    A new one that leaves ``runtime.stack`` to be chosen takes that of the old one.
+    A new one that leaves ``runtime.stack`` to be chosen takes the value of the old one.
     """
     before, after = old.comparable(depends_on_rounds), new.comparable(depends_on_rounds)
     if new.runtime.stack < 1:
@@ -338,7 +338,7 @@ def _known_keys() -> tuple[set[str], tuple[str, ...]]:
 
 
 def missing_key(values: Container[str]) -> str:
-    """Return the first fixed key that a configuration lacks, which one that a run wrote never does."""
+    """Return the first fixed key that a configuration lacks; a configuration written by a run has all."""
     return next((key for key in sorted(_known_keys()[0]) if key not in values), "")
 
 
@@ -363,7 +363,7 @@ def _check_keys(values: Mapping[str, Value]) -> None:
 
 
 def _nearest_key(key: str, known: Iterable[str]) -> str:
-    """Return the hint at the nearest key, or what is now called otherwise."""
+    """Return a hint at the nearest key, by its present name."""
     hint = nearest(key, {*known, *default_values(), *RENAMED})
     old = hint.partition("'")[2].partition("'")[0]
     return hint.replace(f"'{old}'", f"'{RENAMED.get(old, old)}'")

@@ -9,16 +9,16 @@ from common.errors import UserError
 from common.reading import parse_toml_tables
 from common.sections import Value
 
-_MAX_DIGITS = 19  # those of the largest integer that a message carries
+_MAX_DIGITS = 19  # of the largest integer that a message can carry
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9_]+")
 TOO_LARGE = "integers go from -2**63 to 2**63 - 1"
 
-# What the command line alone sets, by options of its own.
+# Keys that only dedicated command-line options may set.
 RUN_OPTIONS = {"run.directory": "--run-dir", "run.resume": "--resume"}
 
 
 def parse_toml(text: str, source: str) -> dict[str, Value]:
-    """Parse TOML into flat dotted keys; `source` names it in the error."""
+    """Parse TOML into flat dotted keys; `source` is named in errors."""
     return flatten(parse_toml_tables(text, source), source)
 
 
@@ -41,18 +41,18 @@ def parse_assignment(assignment: str) -> tuple[str, Value]:
         table = parse_toml_tables(f"value = {text}", "--set")
     except UserError:
         table = {}
-    # Text with line breaks may hold further keys: then it is not a value.
+    # Text with line breaks may contain further keys: then it is not a value.
     value = table["value"] if len(table) == 1 else text
     return key.strip(), value if isinstance(value, Value) else text
 
 
 def read_assignments(assignments: Iterable[str]) -> dict[str, Value]:
-    """Parse the ``key=value`` of ``--set``; what ``overrides`` holds counts as set, too.
+    """Parse the ``key=value`` of ``--set``; keys inside ``overrides`` count as set, too.
 
     Raises
     ------
     UserError
-        If one is not an assignment, or sets what an option of its own is for.
+        If one is not an assignment, or sets a key that has its own option.
     """
     values = expanded(dict(map(parse_assignment, assignments)))
     for key, option in RUN_OPTIONS.items():
@@ -70,9 +70,9 @@ def merge(*layers: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def settle_budget(layer: Mapping[str, Value]) -> dict[str, Value]:
-    """Let an override layer that sets one of ``local.epochs`` and ``local.steps`` switch the other off.
+    """Set the other of ``local.epochs`` and ``local.steps`` to 0 in a layer that sets only one of them.
 
-    The budget is exactly one of them. A layer that sets both keeps both, which validation refuses.
+    The budget is exactly one of the two. A layer that sets both keeps both, which validation refuses.
     """
     for chosen, other in (("local.steps", "local.epochs"), ("local.epochs", "local.steps")):
         if layer.get(chosen) and other not in layer:
@@ -81,12 +81,12 @@ def settle_budget(layer: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def expanded(values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return a layer with the keys that its ``overrides`` hold, which come last.
+    """Expand the ``overrides`` of a layer, whose keys come last.
 
     Raises
     ------
     UserError
-        If ``overrides`` is no TOML, or holds itself.
+        If ``overrides`` is not TOML, or contains itself.
     """
     text = values.get("overrides", "")
     if not text or not isinstance(text, str):

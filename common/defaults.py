@@ -1,4 +1,4 @@
-"""The defaults of the configuration, as ``pyproject.toml`` has them."""
+"""The defaults of the configuration, from ``pyproject.toml``."""
 
 import functools
 import tomllib
@@ -18,7 +18,7 @@ def flatten(nested: Mapping[str, Any], source: str = "the configuration") -> dic
     Raises
     ------
     UserError
-        If a key comes twice, once in quotes: ``"local.steps" = 1`` and ``local.steps = 2``.
+        If a key is set twice, once in quotes: ``"local.steps" = 1`` and ``local.steps = 2``.
     """
     flat: dict[str, Value] = {}
     open_tables = [("", iter(nested.items()))]  # no recursion: tables may be nested to any depth
@@ -50,7 +50,7 @@ def drop_inherited_defaults(
     """Drop the parameters that are in ``pyproject.toml`` for another choice of ``<section>.name``.
 
     ``partition.alpha`` has a default there, which must not disturb ``partition.name = "iid"``; an alpha
-    that differs from that default was set by somebody and is kept, so that it is refused as unknown.
+    that differs from that default was set by the user and is kept, so that it is refused as unknown.
     """
     known = {name.replace("_", "-") for name in known}
     return {

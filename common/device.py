@@ -1,4 +1,4 @@
-"""Which device computes, and what a process sets once before it does."""
+"""The device of a run, and settings that a process makes once before it computes."""
 
 import ctypes
 import warnings
@@ -15,13 +15,13 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def prepare_process(threads: int) -> None:
-    """Set the number of intra-op threads, and let the C library keep freed memory for reuse.
+    """Set the number of intra-op threads, and make the C library keep freed memory for reuse.
 
-    By default glibc gives the activations of every step back to the system and takes them again: for a small
-    CNN that was a quarter of the time of a step, all of it page faults.
+    By default glibc returns the activations of every step to the system and requests them again: for a small
+    CNN, these page faults took a quarter of the time of a step.
     """
     torch.set_num_threads(threads)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries do not have it
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest that is accepted
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
@@ -39,12 +39,12 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        with warnings.catch_warnings(action="ignore"):  # of names that torch had in former times
+        with warnings.catch_warnings(action="ignore"):  # about outdated device names
             device = torch.device(name)
             torch.ones(1, dtype=torch.float64, device=device).item()  # sums need it; 'meta' has no values
         if device.type == "cpu" and device.index:
             raise ValueError("a machine has one device 'cpu'")
-    except Exception as error:  # each backend has errors of its own for a machine without it
+    except Exception as error:  # backends raise different errors on machines without such a device
         reason = next(iter(str(error).splitlines()), type(error).__name__).partition(". ")[0]
         raise UserError(
             f"device '{name}' cannot be used here ({reason}); use 'auto', 'cpu' or 'cuda'"
@@ -69,6 +69,6 @@ def has_fast_bfloat16() -> bool | None:
 
 
 def to_device(model: nn.Module, device: torch.device, channels_last: bool) -> None:
-    """Move a model to a device, with channels-last convolution weights if asked for."""
+    """Move a model to a device, with channels-last convolution weights if `channels_last`."""
     memory_format = torch.channels_last if channels_last else torch.preserve_format
     model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]

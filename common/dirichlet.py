@@ -1,4 +1,4 @@
-"""Dirichlet draws in log space, where a tiny concentration cannot underflow."""
+"""Dirichlet draws in log space, so that a tiny concentration cannot underflow."""
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ def log_dirichlet_weights(concentration: FloatArray, generator: np.random.Genera
 
 
 def normalise(log_weights: FloatArray, allowed: npt.NDArray[np.bool_]) -> FloatArray:
-    """Return probabilities over the allowed entries, of which there must be one, and 0 elsewhere."""
+    """Return probabilities over the allowed entries, at least one, and 0 elsewhere."""
     largest = log_weights[allowed].max()
     weights = np.exp(np.where(allowed, log_weights - largest, -np.inf))
     probabilities: FloatArray = weights / weights.sum()

@@ -1,4 +1,4 @@
-"""Experiment files: overrides of the configuration, and axes that make a sweep of many runs out of them.
+"""Experiment files: overrides of the configuration, and axes that span a sweep of many runs.
 
 ```toml
 rounds = 2000                       # every run
@@ -52,9 +52,9 @@ class Point:
     labels : Mapping[str, str]
         axis → label, in the order of the axes.
     overrides : Overrides
-        What the file, its axes and its cells set for this run.
+        The keys that the file, its axes and its cells set for this run.
     own : frozenset of str
-        The keys that its labels and cells set; what else there is goes for all runs.
+        The keys that its labels and cells set; the others hold for all runs.
     """
 
     labels: Mapping[str, str]
@@ -69,7 +69,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What an experiment file says.
+    """The content of an experiment file.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Experiment:
     published : Sequence[tuple[tuple[str, ...], float]]
         Published results by labels or patterns, in the unit of the table (accuracies in per cent).
     search : Search, optional
-        What is searched, in place of axes.
+        The search, instead of axes.
     """
 
     overrides: Overrides = field(default_factory=dict)
@@ -107,14 +107,14 @@ class Experiment:
             )
 
     def check_assignments(self, keys: Iterable[str], selection: "LabelFilter") -> None:
-        """Refuse ``--set`` of what the labels of an axis set: it would win for all of them.
+        """Refuse ``--set`` of a key that an axis sets: it would override all labels.
 
         Parameters
         ----------
         keys : iterable of str
             The keys that the command line sets.
         selection : LabelFilter
-            The runs that are asked for: labels of others do not count.
+            The selected runs: labels of others are ignored.
 
         Raises
         ------
@@ -203,7 +203,7 @@ def parse_experiment(text: str, source: str) -> Experiment:
 
 
 def _overrides(overrides: Overrides, source: str) -> Overrides:
-    """Return what goes for every run; where a run ran, as its ``config.toml`` says, does not count."""
+    """Return the overrides of every run, without the keys of a ``config.toml`` on where that run ran."""
     if not missing_key(overrides):
         return {key: value for key, value in overrides.items() if not key.startswith("run.")}
     _check_run_keys(overrides, source)
@@ -217,10 +217,10 @@ def _check_run_keys(overrides: Overrides, source: str) -> None:
 
 
 class LabelFilter:
-    """A part of a sweep, as ``--only LABEL[,LABEL]`` gives it.
+    """A part of a sweep, selected by ``--only LABEL[,LABEL]``.
 
-    Labels of one axis are alternatives; of different axes, all are required. Of several selections any
-    may hold.
+    Labels of one axis are alternatives; of different axes, all are required. Several selections are
+    combined by "or".
 
     Parameters
     ----------
@@ -310,7 +310,7 @@ def _parse_report(
 
 
 def _is_metric(name: object) -> bool:
-    """Whether a name may be a column, or some that are tried in turn; pictures are named after it."""
+    """Return whether a name may be a column, or alternatives; pictures are named after it."""
     return isinstance(name, str) and _METRIC.fullmatch(name) is not None
 
 

@@ -1,4 +1,4 @@
-"""Files: written so that a kill leaves the old or the new content, read so that nothing hangs."""
+"""Files: atomic writes that survive a kill, and reads that cannot hang."""
 
 import contextlib
 import errno
@@ -12,7 +12,7 @@ from typing import Any
 from common.errors import UserError, shown
 from common.reading import parse_json
 
-# No text that a person names is larger; a sparse file can pretend to be.
+# No text file of a user is larger; a sparse file may appear to be.
 _MOST_TEXT = 2**30
 _SYNCED_AT_ONCE = 16
 
@@ -20,7 +20,7 @@ _SYNCED_AT_ONCE = 16
 def write_atomic(path: Path, content: bytes, mode: int = 0o666, synced: bool = True) -> None:
     """Write `content` to `path` in one step, on disk when this returns; if not `synced`, after `sync`.
 
-    `mode` is the file's from its first byte on, less what the process masks.
+    The file has `mode`, less the umask, from its first byte on.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -38,7 +38,7 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o666, synced: bool = T
 
 
 def sync(paths: Iterable[Path]) -> None:
-    """Put files on disk, and the folders that they are in, many at a time: a disk does these together."""
+    """Sync files and their folders to disk, many at a time, since a disk can combine them."""
     files = list(paths)
     with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
         for written in (files, {path.parent for path in files}, {path.parent.parent for path in files}):
@@ -54,12 +54,12 @@ def _sync(path: Path) -> None:
 
 
 def expanded(path: str | Path, key: str) -> Path:
-    """Return a path that a person gave, with ``~`` written out; `key` is the configuration's name for it.
+    """Return a user's path with ``~`` expanded; `key` is the configuration key that holds it.
 
     Raises
     ------
     UserError
-        If it can be no path here: an unknown user's home, a name that is too long, links in a circle.
+        If it cannot be a path here: an unknown user's home, a name that is too long, circular links.
     """
     try:
         result = Path(path).expanduser()
@@ -74,7 +74,7 @@ def expanded(path: str | Path, key: str) -> Path:
 
 
 def user_cache() -> Path:
-    """Return the folder of what is kept for later runs: ``FLOWERBED_CACHE``, or ``~/.cache/flowerbed``."""
+    """Return the user's cache folder: ``FLOWERBED_CACHE``, or ``~/.cache/flowerbed``."""
     return expanded(os.environ.get("FLOWERBED_CACHE") or "~/.cache/flowerbed", "FLOWERBED_CACHE")
 
 
@@ -84,7 +84,7 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
     Raises
     ------
     OSError
-        If there is no such file, it is of another kind or has more than `most` bytes, or it cannot be read.
+        If it is missing, not a regular file, larger than `most` bytes, or cannot be read.
     """
     try:
         status = path.stat()
@@ -98,7 +98,7 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
 
 
 def kind_of(mode: int) -> str:
-    """Name what the mode of a path says that it is."""
+    """Return the name of the file type in a path's mode."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a pipe",
@@ -110,14 +110,14 @@ def kind_of(mode: int) -> str:
 
 
 def read_text(path: Path, key: str = "") -> str:
-    """Read a text file that somebody named; a byte order mark does not count.
+    """Read a user's text file, without its byte order mark.
 
     Parameters
     ----------
     path : Path
         The file.
     key : str, default ""
-        What of the configuration names it, for the message.
+        Configuration key that names it, for the message.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def read_text(path: Path, key: str = "") -> str:
 
 
 def read_json(path: Path, key: str = "") -> Any:
-    """Read a JSON file that somebody named.
+    """Read a user's JSON file.
 
     Raises
     ------

@@ -1,8 +1,9 @@
 """The one module that touches Flower's internals (flwr 1.39).
 
-Messages can be made only in a process that has a task identity, and get their id from a SuperLink. Our
-own Grids carry messages without one, so they do both here. Records are made here whose parts are known to be
-right: Flower's constructors check each of them, and cost more than a local step of a small model.
+Messages can be made only in a process that has a task identity, and get their id from a SuperLink. The
+project's Grids carry messages without a SuperLink, so this module does both. It also builds records from
+parts that are known to be valid: Flower's constructors check each part, which costs more than a local step of
+a small model.
 """
 
 import functools
@@ -20,7 +21,7 @@ from flwr.supercore.task_identity import TaskIdentity
 RUN_ID = 1
 SERVER_NODE_ID = 1  # flwr.common.constant.SUPERLINK_NODE_ID
 NODE_UNAVAILABLE = 5  # flwr.common.constant.ErrorCode.NODE_UNAVAILABLE
-# Of the same: a message or its reply did not arrive whole, or the process that was to answer it has died.
+# Also ErrorCode: a message or its reply did not arrive complete, or the process that should answer has died.
 REPLY_LOST = (3, 4, 8)  # MESSAGE_UNAVAILABLE, REPLY_MESSAGE_UNAVAILABLE, CLIENT_APP_CRASHED
 
 _NUMPY = "numpy.ndarray"  # flwr.common.constant.SType.NUMPY
@@ -51,44 +52,44 @@ __all__ = [
 
 
 def assume_task_identity() -> None:
-    """Allow this process to create messages as the server of run ``RUN_ID``."""
+    """Make this process the server of run ``RUN_ID``, so that it can make messages."""
     TaskIdentity.task_id = 1
     TaskIdentity.run_id = RUN_ID
     TaskIdentity.node_id = SERVER_NODE_ID
 
 
 def is_simulation(grid: Grid) -> bool:
-    """Return whether a Grid is that of Flower's own simulation, which makes all of its nodes at the start."""
-    while (carrier := getattr(grid, "carrier", None)) is not None:  # what a view of a Grid calls it
+    """Return whether a Grid is that of Flower's simulation, which creates all of its nodes at the start."""
+    while (carrier := getattr(grid, "carrier", None)) is not None:  # set by views of a Grid
         grid = carrier
-    # By name: its module imports the SuperLink's.
+    # By name: importing its module would import the SuperLink.
     return any(base.__name__ == "InMemoryGrid" for base in type(grid).__mro__)
 
 
 def set_message_id(message: Message, message_id: str) -> None:
-    """Set the message id, to which the reply will refer."""
+    """Set the id of a message, to which its reply refers."""
     message.metadata.__dict__["_message_id"] = message_id
 
 
 def rebuild_message(content: RecordDict, metadata: Metadata) -> Message:
-    """Put a message together whose content and metadata travelled apart."""
+    """Reassemble a message whose content and metadata were sent separately."""
     return Message(content=content, metadata=metadata)  # type: ignore[call-overload, no-any-return]
 
 
 def new_array(dtype: str, shape: tuple[int, ...], data: bytes) -> Array:
-    """Return the array that these bytes in NumPy's ``.npy`` format are."""
+    """Return an array with these bytes, which are in NumPy's ``.npy`` format."""
     array = Array.__new__(Array)
     vars(array).update(dtype=dtype, shape=shape, stype=_NUMPY, data=data, _is_dirty=True)
     return array
 
 
 def new_array_record(arrays: Mapping[str, Array]) -> ArrayRecord:
-    """Return a record that holds these arrays themselves; the constructor copies each of them."""
+    """Return a record that holds these arrays without a copy; Flower's constructor copies each."""
     return _filled(ArrayRecord, arrays)
 
 
 def entries(record: _Any) -> Mapping[str, Any]:
-    """Return what a record holds as the dictionary that it is; its own methods cost many times as much."""
+    """Return the dictionary inside a record; the record's own methods cost many times as much."""
     return vars(record)["_data"]  # type: ignore[no-any-return]
 
 
@@ -98,7 +99,7 @@ def new_metrics(values: Mapping[str, int | float]) -> MetricRecord:
     Raises
     ------
     TypeError
-        If one is no number.
+        If one is not a number.
     """
     if _NUMBERS.issuperset(map(type, values.values())):
         return _filled(MetricRecord, values)
@@ -123,7 +124,7 @@ def new_messages(content: RecordDict, message_type: str, node_ids: Iterable[int]
 
 
 def new_reply(content: RecordDict, message: Message) -> Message:
-    """Return the reply to a message; it has to arrive while that is still valid."""
+    """Return the reply to a message, which must arrive before the message expires."""
     asked, created = vars(message.metadata), time.time()
     return _message(
         content,
@@ -162,5 +163,5 @@ def _filled(kind: type[_Record], values: Mapping[str, object]) -> _Record:
 
 @functools.cache
 def _empty(kind: type[_Record]) -> Mapping[str, object]:
-    """Return what an empty record consists of; making one costs more than copying that."""
+    """Return the attributes of an empty record; making one costs more than copying them."""
     return vars(kind())

@@ -1,4 +1,4 @@
-"""Asking a SuperLink whether it would let a node in (flwr 1.39's Fleet API, which is internal to Flower)."""
+"""Ask a SuperLink whether it would admit a node (flwr 1.39's Fleet API, which is internal to Flower)."""
 
 from typing import Any
 
@@ -15,9 +15,10 @@ _INVALID_HEARTBEAT, _NOT_ACTIVATED = 2003, 2004
 
 
 def is_registered(address: str, authority: bytes, key: Any, timeout: float) -> bool:
-    """Return whether a SuperLink knows the key of a node; nothing changes there.
+    """Return whether a SuperLink knows the key of a node, without changing its state.
 
-    It is asked to activate the node with an interval that it refuses after it has looked for the key.
+    The request activates the node with an invalid interval, which the SuperLink refuses after it has looked
+    up the key.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ def is_registered(address: str, authority: bytes, key: Any, timeout: float) -> b
     Raises
     ------
     ConnectionError
-        What else goes wrong, as one line.
+        Any other failure, as one line.
     """
     channel = create_channel(
         server_address=address,

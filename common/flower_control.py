@@ -1,4 +1,4 @@
-"""A SuperLink as its operator sees it: nodes and runs (flwr 1.39's Control API, internal to Flower)."""
+"""The operator's view of a SuperLink: nodes and runs (flwr 1.39's Control API, internal to Flower)."""
 
 import ssl
 import time
@@ -34,13 +34,13 @@ class Node:
     node_id : int
         Flower's id.
     name : str
-        The name that it was registered with, if any.
+        The name under which it was registered, if any.
     status : str
         ``registered`` (never seen), ``online``, ``offline`` or ``unregistered``.
     last_seen : str
-        When its last heartbeat came, or it went, in UTC; empty if never.
+        Time of its last heartbeat or of its departure, in UTC; empty if never.
     public_key : bytes
-        Its key, PEM.
+        Its public key, PEM.
     """
 
     node_id: int
@@ -68,7 +68,7 @@ class Run:
 
 
 class SuperLink:
-    """A connection to the Control API of a SuperLink; use it as a context.
+    """A connection to the Control API of a SuperLink; use it as a context manager.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class SuperLink:
             raise UserError(f"the SuperLink at {self.address} refuses: {_first_line(error)}") from None
 
     def nodes(self) -> list[Node]:
-        """Return the nodes that are registered or were, oldest first."""
+        """Return all nodes that are or were registered, oldest first."""
         answer = self._client.ListNodes(ListNodesRequest())
         return [_node(info) for info in sorted(answer.nodes_info, key=lambda info: info.registered_at)]
 
@@ -118,17 +118,17 @@ class SuperLink:
         return _latest(self._client.ListRuns(ListRunsRequest()).run_dict.values())
 
     def register(self, name: str, public_key: bytes) -> int:
-        """Admit the node with a key; return its id."""
+        """Register a node by its public key; return its id."""
         answer = self._client.RegisterNode(RegisterNodeRequest(public_key=public_key, name=name))
         return int(answer.node_id)
 
     def unregister(self, node_id: int) -> None:
-        """Refuse a node from now on."""
+        """Unregister a node, which is refused from then on."""
         self._client.UnregisterNode(UnregisterNodeRequest(node_id=node_id))
 
 
 def registered(nodes: Sequence[Node]) -> list[Node]:
-    """Return those that may take part."""
+    """Return the nodes that may take part."""
     return [node for node in nodes if node.status != "unregistered"]
 
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from common.errors import UserError
 
-# The names by which messages travel here, and metrics that clients do not send: not for anybody to choose.
+# Names that the project's messages use, and metrics that clients do not send: users may not choose them.
 FIXED = {"arrayrecord_key", "configrecord_key", "train_loss_key"}
 LIMITS: Mapping[str, Any] = {
     "num_malicious_nodes": Annotated[int, Field(ge=0)],
@@ -24,16 +24,16 @@ LIMITS: Mapping[str, Any] = {
     "client_learning_rate": Annotated[float, Field(gt=0)],
     "q": Annotated[float, Field(ge=0, le=1000)],
 }
-# Replies that f malicious clients among them leave room for: the papers' conditions, n >= factor f + 3.
+# The papers' conditions on the number of replies n with f malicious clients: n >= factor f + 3.
 _FACTOR = {"flwr:Krum": 2, "flwr:MultiKrum": 2, "flwr:Bulyan": 4}
 
 
 def check_cohort(method: str, parameters: Mapping[str, Any], cohort_size: int) -> None:
-    """Refuse parameters that a cohort is too small for.
+    """Refuse parameters for which the cohort is too small.
 
     Krum needs n >= 2 f + 3 replies for f malicious clients (Blanchard et al., NeurIPS 2017), Bulyan
-    n >= 4 f + 3 (El Mhamdi et al., ICML 2018). Flower's Krum does without that where f = 0, its Bulyan does
-    not.
+    n >= 4 f + 3 (El Mhamdi et al., ICML 2018). Flower's Krum does not need this if f = 0, its Bulyan
+    does.
 
     Raises
     ------

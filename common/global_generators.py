@@ -33,7 +33,7 @@ _thread = threading.local()
 
 @dataclass(frozen=True)
 class _Handle:
-    """How the state of a generator is kept, restored and seeded."""
+    """Functions that save, restore and seed the state of a generator."""
 
     get: Callable[[], Any]
     set: Callable[[Any], Any]
@@ -44,18 +44,18 @@ class _Handle:
 def seeded_globally(
     seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = (), needed: bool = True
 ) -> Iterator[Callable[[], bool]]:
-    """Seed the global generators for a block, and afterwards give them back the state that they had.
+    """Seed the global generators for a block, and restore their state afterwards.
 
-    The block is given a function that returns whether it has drawn anything yet.
+    The block gets a function that returns whether it has drawn anything yet.
 
     Parameters
     ----------
     seed : int
         Below 2**63; see ``common.randomness.torch_seed``.
     device : torch.device or str
-        Where the block computes: a GPU's generator is one of the global ones.
+        Device on which the block computes: a GPU's generator is one of the global ones.
     own : iterable of generators
-        Further ones that the code in the block made for itself.
+        Further generators, which the code in the block created.
     needed : bool
         Whether the block draws from them at all; if not, nothing is done.
     """
@@ -76,14 +76,14 @@ def seeded_globally(
 
 
 def leave_to_others() -> None:
-    """Let no block of this thread seed the generators from here on: other threads run beside it."""
+    """Forbid blocks of this thread to seed the generators from here on: other threads share them."""
     _thread.leaves_generators = True
 
 
 def seeded_if_drawn(
     seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = ()
 ) -> contextlib.AbstractContextManager[Callable[[], bool]]:
-    """Do as ``seeded_globally`` for code that may draw; nothing in a thread in which none does."""
+    """Act as ``seeded_globally`` for code that may draw; do nothing in a thread whose code never does."""
     return seeded_globally(seed, device, own, needed=not _are_left_to_others())
 
 
@@ -93,12 +93,12 @@ def _are_left_to_others() -> bool:
 
 
 def seed_again(seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = ()) -> None:
-    """Seed the generators that a block of ``seeded_globally`` has, within that block."""
+    """Seed the generators of a block of ``seeded_globally`` again, within that block."""
     _seed_all(_handles(device, own), seed)
 
 
 def _handles(device: torch.device | str, own: Iterable[Generator]) -> list[_Handle]:
-    """Return the global generators, those of modules that users wrote or named, and further ones."""
+    """Return the global generators, those of users' modules, and further ones."""
     further = {id(each): each for each in (*own, *_of_modules())}
     return [*_global_handles(device), *map(_handle, further.values())]
 
@@ -116,14 +116,14 @@ def _of_modules() -> Iterator[Generator]:
             yield value
 
 
-@functools.lru_cache(4096)  # asked of every value of the modules, for every job
+@functools.lru_cache(4096)  # called for every value of the modules, in every job
 def _may_draw(kind: type) -> bool:
     return issubclass(kind, GENERATORS)
 
 
 @contextlib.contextmanager
 def _own_entropy() -> Iterator[None]:
-    """Let generators that are made without a seed take it from ``_ENTROPY`` instead of the system."""
+    """Seed generators that are created without a seed from ``_ENTROPY`` instead of the system."""
     numpys: Any = bit_generator
     pythons: Any = random.Random
     bits, seed = numpys.randbits, pythons.seed
@@ -140,7 +140,7 @@ def _own_entropy() -> Iterator[None]:
 
 
 def _have_drawn(handles: Sequence[_Handle], seed: int) -> bool:
-    """Return whether generators are in another state than seeded ones; they are left in it."""
+    """Return whether generators differ from freshly seeded ones, without changing their state."""
     states = [handle.get() for handle in handles]
     _seed_all(handles, seed)
     seeded = [handle.get() for handle in handles]
@@ -188,7 +188,7 @@ def _handle(generator: Generator) -> _Handle:
     def set_state(state: Any) -> None:
         bits.state = state
 
-    # A new one of the kind: a bit generator cannot be seeded twice.
+    # A new one of the same kind: a bit generator cannot be seeded twice.
     return _Handle(lambda: bits.state, set_state, lambda seed: set_state(type(bits)(seed).state))
 
 

@@ -1,7 +1,8 @@
 """Keys of features that are switched off: set to anything but their default, they would be ignored silently.
 
-Each row of ``SWITCHES`` says when keys matter and which key decides that. What a person sets although it does
-not matter is an error that names both; what a stored or derived configuration still holds is set back.
+Each row of ``SWITCHES`` has the condition under which keys have an effect, and the key that decides it. A key
+that a user sets without effect is an error that names both; in a stored or derived configuration it is reset
+to its default.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,16 +18,16 @@ Condition = Callable[[Values], object]
 
 @dataclass(frozen=True)
 class Switch:
-    """When keys matter.
+    """The condition under which keys have an effect.
 
     Attributes
     ----------
     keys : tuple of str
         The keys; a name that ends in a dot stands for all keys of that section.
     needs : str
-        What would switch them on, for the message.
+        The setting that would give them an effect, for the message.
     is_on : Condition
-        Whether it is, in a valid flat configuration.
+        Whether they have an effect in a valid flat configuration.
     """
 
     keys: tuple[str, ...]
@@ -35,7 +36,7 @@ class Switch:
 
 
 def _set(key: str) -> Condition:
-    """Return the condition that a key is anything but 0, false or empty."""
+    """Return the condition that a key is not 0, false or empty."""
     return lambda values: values[key]
 
 
@@ -156,7 +157,7 @@ SWITCHES = (
 
 
 def inactive_keys(values: Values) -> dict[str, str]:
-    """Return the keys that are set and do not matter, each with what would switch it on.
+    """Return the keys that are set without effect, each with the setting that would give it one.
 
     Parameters
     ----------
@@ -188,6 +189,6 @@ def check_active(values: Values) -> None:
 
 
 def set_back(values: Values) -> dict[str, Value]:
-    """Return a configuration whose keys without effect have their defaults again."""
+    """Return a configuration with keys without effect reset to their defaults."""
     defaults = default_values()
     return {**values, **{key: defaults[key] for key in inactive_keys(values) if key in defaults}}

@@ -1,4 +1,4 @@
-"""Sizes that no machine has room for, refused with what asks for them."""
+"""Refuse allocations that exceed the memory, naming the settings that ask for them."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from common.errors import UserError, one_line
 
-# Parts of what torch and NumPy say when they cannot have an array.
+# Parts of torch's and NumPy's messages when they cannot allocate an array.
 _SAYS_SO = ("allocate memory", "not enough memory", "out of memory", "overflow", "too large", "too big")
 
 
@@ -17,12 +17,12 @@ def within_memory(asks: str) -> Iterator[None]:
     Parameters
     ----------
     asks : str
-        What needs the memory, and with which keys: the beginning of the message.
+        What needs the memory, with the relevant keys: the beginning of the message.
 
     Raises
     ------
     UserError
-        If an array is larger than memory, or than anything that can be addressed.
+        If an array is larger than the memory, or than the address space.
     """
     try:
         yield

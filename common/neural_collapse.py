@@ -1,6 +1,6 @@
-"""Geometry of features by class: their means, how they vary, and neural collapse (Papyan et al. 2020).
+"""Geometry of features by class: means, variances and neural collapse (Papyan et al. 2020).
 
-All in float64; the global mean is the mean of the class means.
+Everything is in float64; the global mean is the mean of the class means.
 """
 
 import math
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Below this share of the largest singular value a direction counts as none.
+# Singular values below this share of the largest one count as 0.
 _SMALLEST = 1e-10
 
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """Features by class.
+    """Statistics of the features of each class.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class ClassStatistics:
 
 
 def class_statistics(features: Tensor, targets: Tensor, num_classes: int) -> ClassStatistics:
-    """Return counts, means and variances of `features` (samples, features) by class, zeros without any."""
+    """Return counts, means and variances of `features` (samples, features) by class; 0 for empty classes."""
     features = features.double()
     counts = torch.bincount(targets, minlength=num_classes)
     divisor = counts.clamp(min=1)[:, None]
@@ -48,7 +48,7 @@ def relative_variance(statistics: ClassStatistics) -> Tensor:
 
 
 def cosines(vectors: Tensor) -> Tensor:
-    """Return the cosines between all rows; those of a row of zeros are 0."""
+    """Return the cosines between all pairs of rows; 0 for rows of zeros."""
     units = torch.nn.functional.normalize(vectors.double(), dim=1)
     return units @ units.T
 
@@ -60,14 +60,14 @@ def pairwise_angles(vectors: Tensor) -> Tensor:
 
 
 def centred_means(statistics: ClassStatistics) -> Tensor:
-    """Return the class means less the global mean."""
+    """Return the class means minus the global mean."""
     return statistics.means - statistics.means.mean(dim=0)
 
 
 def within_class_variability(features: Tensor, targets: Tensor, statistics: ClassStatistics) -> float:
-    """Return NC1 = tr(Sigma_W Sigma_B^+) / C: how far features are from their class means.
+    """Return NC1 = tr(Sigma_W Sigma_B^+) / C: the variability of features around their class means.
 
-    Sigma_W is the mean of the classes' covariances, Sigma_B that of the class means.
+    Sigma_W is the mean of the classes' covariances, Sigma_B the covariance of the class means.
     """
     num_classes = len(statistics.means)
     # Sigma_B = U diag(s^2 / C) U' with U, s of the centred means: only the projection on U counts.
@@ -102,7 +102,7 @@ def nearest_mean_disagreement(features: Tensor, predictions: Tensor, statistics:
 
 
 def negligible_dimensions(statistics: ClassStatistics, share: float = 0.4) -> Tensor:
-    """Return which dimensions of a class have a mean below that of ascending rank trunc(share * features).
+    """Return the dimensions of each class whose mean is below that of ascending rank trunc(share * features).
 
     Returns
     -------

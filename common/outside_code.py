@@ -1,4 +1,4 @@
-"""Whether other people's code takes part in a run, which may draw from global generators."""
+"""Whether a run uses third-party code, which may draw from global generators."""
 
 from common.config import Config
 from common.plugins import (
@@ -23,7 +23,7 @@ from common.reading import comma_list
 
 
 def runs_outside_code(config: Config) -> bool:
-    """Return whether code that is not ours takes part in a run's rounds: by name, or a library's model."""
+    """Return whether a run's rounds use outside code: a named plug-in, or a library's model."""
     chosen = [
         (CLIENT_HALF, config.method.name),
         (SERVER_HALF, config.method.name),

@@ -1,4 +1,4 @@
-"""Checks that user-defined classes override what they mean to: a misspelt hook would never be called."""
+"""Check that a user's class overrides what it means to: a misspelt hook would never be called."""
 
 import difflib
 import inspect
@@ -11,22 +11,22 @@ _ALIKE = 0.8  # as difflib measures it: one letter of six
 
 
 def check_overrides(cls: type[Any], base: type[Any], key: str) -> None:
-    """Refuse a user-defined class whose methods would not be called as intended.
+    """Refuse a user's class with methods that would not be called, or not with their arguments.
 
     Parameters
     ----------
     cls : type
         A subclass of `base` from outside the project.
     base : type
-        What the project calls it as.
+        The base class by which the project uses it.
     key : str
-        The key of the configuration that names it, for the message.
+        The configuration key that names it, for the message.
 
     Raises
     ------
     UserError
-        If a method is named nearly as one that is called, or takes other arguments than it is called with, or
-        one that has to be there is missing.
+        If a method's name is close to that of a hook, its arguments differ from those of the call, or a
+        required method is missing.
     """
     own = [part for part in cls.__mro__ if part.__module__ == cls.__module__]
     known = {
@@ -41,8 +41,8 @@ def check_overrides(cls: type[Any], base: type[Any], key: str) -> None:
         if name not in known and not name.startswith("_"):
             if near := difflib.get_close_matches(name, hooks, n=1, cutoff=_ALIKE):
                 raise UserError(
-                    f"{place}: {base.__name__} has no '{name}', so that nobody would call it; did you mean"
-                    f" '{near[0]}'? Otherwise let its name begin with an underscore"
+                    f"{place}: {base.__name__} has no '{name}', so it would never be called; did you mean"
+                    f" '{near[0]}'? Otherwise start its name with an underscore"
                 )
         elif overridden and not _takes(function, overridden):
             raise UserError(
@@ -56,16 +56,16 @@ def check_overrides(cls: type[Any], base: type[Any], key: str) -> None:
 
 
 def check_arguments(function: Callable[..., Any], takes: str, place: str) -> None:
-    """Refuse a function that cannot be called with the arguments that it gets.
+    """Refuse a function that cannot be called with the project's arguments.
 
     Parameters
     ----------
     function : callable
-        Somebody's own; one without a signature that Python knows is not looked at.
+        A user's function; not checked if Python cannot find its signature.
     takes : str
-        As ``common.plugins.Kind.takes``.
+        As in ``common.plugins.Kind.takes``.
     place : str
-        Where it is, for the message.
+        Its location, for the message.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def _function(value: Any) -> Any:
 
 
 def _takes(function: Callable[..., Any], overridden: Callable[..., Any]) -> bool:
-    """Return whether a function can be called as the one that it overrides."""
+    """Return whether a function can be called like the one that it overrides."""
     positional = [None for _ in _parameters(overridden, inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     named = dict.fromkeys(_parameters(overridden, inspect.Parameter.KEYWORD_ONLY))
     if [*_parameters(overridden, inspect.Parameter.VAR_KEYWORD)]:

@@ -1,4 +1,4 @@
-"""Parameters of a thing chosen by name: declared by its class or function, validated by pydantic."""
+"""Parameters of plug-ins chosen by name: declared by a class or function, validated by pydantic."""
 
 import functools
 import inspect
@@ -19,7 +19,7 @@ class Declared(dict[str, tuple[Any, Any]]):
 
     @functools.cached_property
     def model(self) -> type[BaseModel]:
-        """What checks their values; making it takes milliseconds."""
+        """The pydantic model that validates them, cached, since building it takes milliseconds."""
         fields: dict[str, Any] = dict(self)
         config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
         return create_model("Parameters", __config__=config, **fields)
@@ -27,26 +27,26 @@ class Declared(dict[str, tuple[Any, Any]]):
 
 @dataclass(frozen=True)
 class Needs:
-    """What gives a parameter an effect: another one that has one of some values, or is not 0 nor false.
+    """The condition for a parameter to have an effect: the value of another parameter.
 
     Attributes
     ----------
     parameter : str
-        The other one.
+        The other parameter.
     values : tuple
-        Its values with which the parameter counts; empty: all but 0, false and an empty text.
+        Values of the other parameter that meet the condition; empty: all but 0, false and empty text.
     """
 
     parameter: str
     values: tuple[Value, ...] = ()
 
     def are_met(self, parameters: Mapping[str, Any]) -> bool:
-        """Return whether the parameter counts among these."""
+        """Return whether the condition holds for these parameters."""
         value = parameters[self.parameter]
         return value in self.values if self.values else bool(value)
 
     def described(self, section: str) -> str:
-        """Return what would have to be set."""
+        """Return the setting that would meet the condition."""
         key = f"{section}.{self.parameter.replace('_', '-')}"
         return f"{key} = {' or '.join(map(repr, self.values))}" if self.values else f"{key} that is not off"
 
@@ -57,18 +57,18 @@ def check_needs(
     parameters: Mapping[str, Any],
     needs: Mapping[str, Needs],
 ) -> None:
-    """Refuse parameters that have other values than their defaults and no effect.
+    """Refuse parameters that differ from their defaults but have no effect.
 
     Parameters
     ----------
     section : str
-        Where they are set.
+        The section in which they are set.
     declared : mapping
         name → (annotation, default).
     parameters : mapping
-        name → value, of all.
+        name → value of all parameters.
     needs : mapping
-        Parameter → what it needs; those that always count are left out.
+        Parameter → its condition; parameters that always have an effect are left out.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def check_needs(
 
 
 def once_per_owner(make: Callable[[T], Declared]) -> Callable[[T], Declared]:
-    """Keep what a class or function declares; a function may be a callable object without a hash."""
+    """Cache the parameters of a class or function, which may be a callable object without a hash."""
     known = functools.lru_cache(256)(make)
 
     @functools.wraps(make)
@@ -127,7 +127,7 @@ def parse_parameters(
 ) -> dict[str, Any]:
     """Validate `given` (configuration spelling) against `declared` and fill in the defaults.
 
-    A misspelt key may also be meant for one of the section's `fixed` ones.
+    Hints at misspelt keys include the section's `fixed` ones.
 
     Raises
     ------

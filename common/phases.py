@@ -1,4 +1,4 @@
-"""Local steps that change in the course of a run: phases of post-local SGD and an exact total."""
+"""Local steps that change during a run: phases of post-local SGD, and an exact total."""
 
 import functools
 import re
@@ -11,20 +11,20 @@ _PHASE = re.compile(r"(\d+)(?::(\d+))?")
 
 @dataclass(frozen=True)
 class Phases:
-    """How many local steps each worker makes in each round, as a pure function of the round.
+    """The local steps of each worker in each round, as a pure function of the round.
 
-    A phase ends with the last round that its nominal length has room for, so that borders lie between rounds:
-    R_1 = s_1 // J_1 and R_i = R_{i-1} + (s_i - s_{i-1}) // J_i rounds are done at its end, s_i being the
-    local step at which phase i + 1 is to begin (Gu et al. 2023, code of Local SGD for CIFAR).
+    A phase ends with the last round that fits into its nominal length, so that phases change between rounds:
+    R_1 = s_1 // J_1 and R_i = R_{i-1} + (s_i - s_{i-1}) // J_i rounds are done at its end, where s_i is the
+    nominal local step at which phase i + 1 begins (Gu et al. 2023, code of Local SGD for CIFAR).
 
     Attributes
     ----------
     steps_per_round : tuple of int
         J of each phase.
     last_rounds : tuple of int
-        R of each phase but the last, which has no end.
+        R of each phase except the last, which has no end.
     total_steps : int
-        Local steps of a worker in the whole run: the last round does what is left of them; 0: no limit.
+        Local steps of a worker in the whole run: the last round does the remaining ones; 0: no limit.
     """
 
     steps_per_round: tuple[int, ...]
@@ -76,14 +76,14 @@ class Phases:
         return sum(server_round > last for last in self.last_rounds)
 
     def place(self, server_round: int) -> int:
-        """Return the place of a round in its phase, from 1."""
+        """Return the position of a round in its phase, from 1."""
         phase = self.phase(server_round)
         return server_round - (self.last_rounds[phase - 1] if phase else 0)
 
     def is_due(self, server_round: int, every: Sequence[int]) -> bool:
-        """Return whether a round is an n-th one of its phase, n being that of the phase, or its last one.
+        """Return whether a round is an n-th one of its phase, with the phase's own n, or its last one.
 
-        So the counter begins again where the phase ends (Gu et al. 2023, code of Local SGD for CIFAR).
+        The counter restarts with each phase (Gu et al. 2023, code of Local SGD for CIFAR).
         """
         if server_round in self.last_rounds:
             return True
@@ -99,11 +99,11 @@ class Phases:
         return min(done, self.total_steps) if self.total_steps else done
 
     def steps(self, server_round: int) -> int:
-        """Return the local steps of a round: J of its phase, or what is left of the total."""
+        """Return the local steps of a round: J of its phase, or the remainder of the total."""
         return self.first_step(server_round + 1) - self.first_step(server_round)
 
     def num_rounds(self, num_steps: int) -> int:
-        """Return how many rounds a number of local steps takes, the last one perhaps a short one."""
+        """Return how many rounds a number of local steps takes; the last may be shorter."""
         rounds, done = 0, 0
         for end, steps in zip((*self.last_rounds, None), self.steps_per_round, strict=True):
             needed = -(-(num_steps - done) // steps)

@@ -1,4 +1,4 @@
-"""Imports modules of plug-in folders under names of their own, so that they shadow nothing.
+"""Import modules of plug-in folders under private names, so that they shadow nothing.
 
 ``/home/me/mine/clients/my_method.py`` is ``_flowerbed_plugins.<hash>.clients.my_method``: a folder called
 ``datasets`` does not stand in for ours, and two folders may have files of one name. Modules of a folder
@@ -28,7 +28,7 @@ _PROJECT = Path(__file__).resolve().parent.parent
 _ROOT = "_flowerbed_plugins"
 _STAMP = "__flowerbed_stamp__"
 
-# Names of the modules that users wrote in plug-in folders, named, or installed, as they are imported.
+# Names of imported user modules: from plug-in folders, named in the configuration, or installed.
 _foreign: dict[str, None] = {}
 
 
@@ -50,12 +50,12 @@ def import_module(name: str) -> ModuleType:
 
 
 def note_foreign(name: str) -> None:
-    """Count a module among those that `values_of_modules` looks through."""
+    """Add a module to those that `values_of_modules` searches."""
     _foreign[name] = None
 
 
 def values_of_modules() -> list[Any]:
-    """Return what modules that are not the project's hold: their globals, and their classes' attributes."""
+    """Return the values in modules from outside the project: globals, and attributes of their classes."""
     found: list[Any] = []
     for name in _foreign:
         for value in list(vars(sys.modules[name]).values()) if name in sys.modules else ():
@@ -66,7 +66,7 @@ def values_of_modules() -> list[Any]:
 
 
 def guarded(name: str, load: Callable[[], T]) -> T:
-    """Return what `load` does; `name` says what it is if the error has no place. See ``import_module``."""
+    """Return ``load()``; errors without a location are reported with `name`. See ``import_module``."""
     try:
         return load()
     except UserError:
@@ -77,9 +77,9 @@ def guarded(name: str, load: Callable[[], T]) -> T:
 
 
 def forget_changed() -> None:
-    """Forget modules of plug-in folders if a file has changed since, as between two cells of a notebook.
+    """Unload modules of plug-in folders if a file has changed, as between two cells of a notebook.
 
-    With them goes whatever functions have cached, which may hold classes of the old modules.
+    Function caches are cleared, too, since they may hold classes of the old modules.
     """
     modules = {name: module for name, module in sys.modules.items() if name.startswith(f"{_ROOT}.")}
     stamps = {name: getattr(module, _STAMP, None) for name, module in modules.items()}
@@ -95,7 +95,7 @@ def forget_changed() -> None:
 
 
 def _stamp(path: str) -> tuple[str, int, int]:
-    """Return what changes with a file: path, time, size; a file that is gone has neither."""
+    """Return path, modification time and size of a file; a missing file has neither of the latter."""
     try:
         status = os.stat(path)
     except OSError:
@@ -109,7 +109,7 @@ def _is_ours(module: ModuleType) -> bool:
 
 
 def failure_of_plugin(error: BaseException) -> str:
-    """Return file, line and error if code of a plug-in folder was running, otherwise nothing."""
+    """Return file, line and error if code of a plug-in folder was running, otherwise empty text."""
     frames = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
@@ -122,13 +122,13 @@ def failure_of_plugin(error: BaseException) -> str:
 
 
 def has_module(folder: Path, name: str) -> bool:
-    """Return whether a folder has the module ``name``, dotted."""
+    """Return whether a folder has the module with the dotted name `name`."""
     path = folder.joinpath(*name.split("."))
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
 def _package_of(folder: Path) -> str:
-    """Make the private package whose modules are those of a folder, and return its name."""
+    """Create the private package for the modules of a folder, and return its name."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
@@ -158,7 +158,7 @@ class _Finder:
 
 class _Loader(SourceFileLoader):
     def _cache_bytecode(self, *arguments: object) -> None:
-        """Write none: it could not be distinguished from that of an edit within the same second."""
+        """Write no bytecode: it would look up to date after an edit within the same second."""
 
     def exec_module(self, module: ModuleType) -> None:
         setattr(module, _STAMP, _stamp(self.path))
@@ -175,7 +175,7 @@ def _import(
     names: Sequence[str] | None = (),
     level: int = 0,
 ) -> ModuleType:
-    """Import as usual; what is nowhere else may be a neighbour in the plug-in folder."""
+    """Import as usual; a module that is not found may be a neighbour in the plug-in folder."""
     try:
         return builtins.__import__(name, variables, local_variables, names or (), level)
     except ModuleNotFoundError as error:

@@ -38,20 +38,20 @@ class Kind:
     Attributes
     ----------
     title : str
-        What messages call it.
+        Its name in messages.
     key : str
-        The key of the configuration that names one, or what messages say in place of a key.
+        The configuration key that names one, or the text that messages show instead of a key.
     package : str
-        The project's own folder of them, as a package; modules with a leading underscore are helpers.
+        The project's own package of them; modules with a leading underscore are helpers.
     folder : str
         Their folder in a plug-in folder.
     function : str
-        What a module must define; empty where it is a subclass of a base class.
+        Name of the function that a module must define; empty if it defines a subclass of a base class.
     takes : str
-        The arguments that the function is called with, separated by commas; those after a ``?`` are given to
-        functions that name one more.
+        The arguments of the call, separated by commas; those after a ``?`` are passed only to functions with
+        one more parameter.
     is_chosen : bool
-        Whether a key names those that are used; otherwise all are.
+        Whether a key names those that are used; otherwise all are used.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Kind:
 
     @property
     def group(self) -> str:
-        """The group of entry points by which installed packages offer them."""
+        """The group of entry points under which installed packages provide them."""
         return f"{_GROUPS}{self.folder}"
 
 
@@ -118,14 +118,14 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Found:
-    """The thing that a name refers to.
+    """The result of looking up a name.
 
     Attributes
     ----------
     thing : Any
         A module, or the object that ``package.module:name`` or an entry point names.
     origin : str
-        ``""`` for the project, else the plug-in folder, package or module that it comes from.
+        ``""`` for the project, else the plug-in folder, package or module of origin.
     """
 
     thing: Any
@@ -133,7 +133,7 @@ class Found:
 
     @property
     def is_module(self) -> bool:
-        """Whether a function or class is still to be looked up in it."""
+        """Whether it is a module, in which a function or class is yet to be looked up."""
         return isinstance(self.thing, ModuleType)
 
 
@@ -143,12 +143,12 @@ _folders: list[Path] = []
 
 
 def use_folders(text: object) -> None:
-    """Make the folders of the key ``plugins``, separated by commas, those in which this process looks."""
+    """Set the plug-in folders of this process: the value of the key ``plugins``, separated by commas."""
     _folders[:] = dict.fromkeys(split_folders(text)) if isinstance(text, str) else []
 
 
 def folders() -> list[Path]:
-    """Return the plug-in folders of this process, those of the environment included, each once."""
+    """Return the plug-in folders of this process, including those of the environment, each once."""
     given = os.environ.get(ENVIRONMENT_VARIABLE, "")
     if not given:  # asked for at every job
         return list(_folders)
@@ -156,17 +156,17 @@ def folders() -> list[Path]:
 
 
 def split_folders(text: str) -> list[Path]:
-    """Return the absolute paths in a list that commas separate."""
+    """Return the absolute paths in a comma-separated list."""
     return [expanded(part, "plugins").resolve() for part in map(str.strip, text.split(",")) if part]
 
 
 def all_folders(given: object) -> str:
-    """Return the value of ``plugins`` for every process of a run, wherever it runs: absolute, and complete.
+    """Return ``plugins`` as complete absolute paths, valid in every process of a run.
 
     Raises
     ------
     UserError
-        If a folder is not there, or has no plug-ins, or has a plot that there is already.
+        If a folder does not exist, has no plug-ins, or has a plot whose name is taken.
     """
     if not isinstance(given, str):
         raise UserError(f"plugins must be folders, separated by commas, not {given!r}")
@@ -193,7 +193,7 @@ def _check_folder(folder: Path) -> None:
 def is_from_outside(kind: Kind, name: str) -> bool:
     """Return whether a name may stand for code that is not the project's."""
     if ":" in name:
-        return not name.startswith(FLOWER_PREFIX)  # whose client half is ours
+        return not name.startswith(FLOWER_PREFIX)  # Flower's strategies use the project's client half
     return bool(folders()) or any(
         point.name.replace("-", "_") == name.replace("-", "_") for point in _points(kind)
     )
@@ -203,7 +203,7 @@ def is_from_outside(kind: Kind, name: str) -> bool:
 
 
 def names(kind: Kind) -> list[str]:
-    """List the names of a kind, in configuration spelling; nothing is imported but the kind's package."""
+    """List the names of a kind, in configuration spelling, importing only the kind's package."""
     listed = [*_own(kind), *(name for _, name in _in_folders(kind)), *(point.name for point in _points(kind))]
     return sorted({name.replace("_", "-") for name in listed})
 
@@ -214,7 +214,7 @@ def project_names(kind: Kind) -> list[str]:
 
 
 def find(kind: Kind, name: str) -> Found | None:
-    """Import what a name stands for; None if there is nothing.
+    """Import what a name refers to; None if there is nothing of the name.
 
     Raises
     ------
@@ -229,7 +229,7 @@ def find(kind: Kind, name: str) -> Found | None:
 
 
 def _places(kind: Kind, name: str) -> list[tuple[str, Callable[[], Any]]]:
-    """Return where a name stands for something, as in `Found`, each with what imports it."""
+    """Return the origins that define a name, as in `Found`, each with the function that imports it."""
     module = name.replace("-", "_")
     found: list[tuple[str, Callable[[], Any]]] = []
     if module in _own(kind):
@@ -260,7 +260,7 @@ def _check_single(kind: Kind, name: str, places: list[tuple[str, Callable[[], An
 
 
 def find_function(kind: Kind, name: str) -> Callable[..., Any]:
-    """Return the function that a name of a kind stands for.
+    """Return the function that a name of a kind refers to.
 
     Raises
     ------
@@ -282,7 +282,7 @@ def find_function(kind: Kind, name: str) -> Callable[..., Any]:
 
 
 def find_subclass(kind: Kind, name: str, base: type[T]) -> type[T]:
-    """Return the subclass of `base` that a name of a kind stands for.
+    """Return the subclass of `base` that a name of a kind refers to.
 
     Raises
     ------
@@ -303,7 +303,7 @@ def find_subclass(kind: Kind, name: str, base: type[T]) -> type[T]:
 
 
 def class_of(found: Found, base: type[T]) -> type[T] | None:
-    """Return the subclass of `base` that was found, or that the module found defines."""
+    """Return the subclass of `base` that was found, or that the found module defines."""
     if found.is_module:
         return find_class(found.thing, base)
     is_class = inspect.isclass(found.thing) and issubclass(found.thing, base)
@@ -311,7 +311,7 @@ def class_of(found: Found, base: type[T]) -> type[T] | None:
 
 
 def unknown(kind: Kind, name: str, known: Iterable[str] | None = None) -> UnknownNameError:
-    """Build the error for a name of a kind that names nothing; `known` are the names there are."""
+    """Return the error for an unknown name of a kind; `known` are the existing names."""
     error = unknown_name(kind.key, name, names(kind) if known is None else known)
     missing = ", ".join(str(folder) for folder in folders() if not folder.is_dir())
     return UnknownNameError(f"{error}; this machine has no {missing}") if missing else error
@@ -326,13 +326,13 @@ def _own(kind: Kind) -> list[str]:
 
 @functools.lru_cache(256)
 def _listed(package: str, folders: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
-    """Return the names in a package; `folders` has its folders' times, which change with their files."""
+    """Return the names in a package; `folders` (paths and modification times) is the cache key."""
     members = _members(importlib.import_module(package))
     return tuple(sorted({*_modules([path for path, _ in folders]), *members}))
 
 
 def _members(package: ModuleType) -> Mapping[str, str]:
-    """Return the names that stand in the table ``BUILDS`` of a file of the package, with the file's name."""
+    """Map the names in the tables ``BUILDS`` of the package's files to these files."""
     return getattr(package, "MEMBERS", {})
 
 
@@ -361,7 +361,7 @@ def _points(kind: Kind) -> tuple[EntryPoint, ...]:
 
 @functools.cache
 def _all_points() -> tuple[EntryPoint, ...]:
-    """Return the entry points of our groups: `importlib.metadata.entry_points` parses all that there are."""
+    """Return the entry points of the project's groups; `importlib.metadata.entry_points` parses all."""
     found: dict[str, EntryPoints] = {}
     for package in distributions():
         if f"[{_GROUPS}" in (package.read_text("entry_points.txt") or ""):
@@ -370,7 +370,7 @@ def _all_points() -> tuple[EntryPoint, ...]:
 
 
 def _named_object(kind: Kind, name: str) -> Found:
-    """Return what ``package.module:name`` stands for; the module may also lie in a plug-in folder."""
+    """Look up ``package.module:name``; the module may also be in a plug-in folder."""
     module_name, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in f"{module_name}.{attribute}".split(".")):
         raise UserError(f"{kind.key} must be a name or package.module:name, not '{name}'")
@@ -400,7 +400,7 @@ def _is_importable(module_name: str) -> bool:
 
 
 def where(thing: Any) -> str:
-    """Return the file of a module, or what else it is."""
+    """Return the file of a module, or a description of anything else."""
     return str(getattr(thing, "__file__", None) or thing)
 
 
@@ -408,7 +408,7 @@ def where(thing: Any) -> str:
 
 
 def available_plugins(package: ModuleType, base: type | None = None) -> list[str]:
-    """List the names of a package's modules, in configuration spelling; a leading underscore hides one.
+    """List the names of a package's modules, in configuration spelling, except those with an underscore.
 
     With `base`, only the modules that define a subclass of it (or `base` itself).
     """
@@ -420,7 +420,7 @@ def available_plugins(package: ModuleType, base: type | None = None) -> list[str
 
 
 def load_plugin(package: ModuleType, name: str) -> ModuleType | None:
-    """Import ``<package>/<name>.py``; None if there is no such file, or it holds what others share."""
+    """Import ``<package>/<name>.py``; None if there is no such file, or it is a helper."""
     module_name = name.replace("-", "_")
     if module_name.startswith("_") or module_name not in {
         module.name for module in pkgutil.iter_modules(package.__path__)
@@ -432,13 +432,13 @@ def load_plugin(package: ModuleType, name: str) -> ModuleType | None:
 def find_class(module: ModuleType, base: type[T]) -> type[T] | None:
     """Return the class that `module` itself defines as a subclass of `base`, if there is one.
 
-    Of several it is the one that has the module's name, ``FedProx`` in ``fedprox``, or the one that derives
-    from the others.
+    Of several, it is the one with the module's name, ``FedProx`` in ``fedprox``, or the one that derives from
+    the others.
 
     Raises
     ------
     UserError
-        If neither decides.
+        If neither rule selects one.
     """
     found = [
         cls

@@ -1,7 +1,7 @@
-"""Keyed randomness: (seed, purpose, keys) names one generator, whichever code asks, and whenever.
+"""Keyed randomness: (seed, purpose, keys) determines a generator, whatever code asks for it and when.
 
-Each purpose has one fixed number of keys. Nothing here touches the global generators of Python, NumPy or
-torch; ``common/global_generators.py`` lends these to code that knows no others.
+Each purpose has a fixed number of keys. Nothing here touches the global generators of Python, NumPy or torch;
+``common/global_generators.py`` seeds these for code that uses no others.
 """
 
 import zlib

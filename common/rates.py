@@ -9,7 +9,7 @@ from common.schedules import schedule_of
 
 
 def base_rate(config: Config) -> float:
-    """Return ``optimizer.learning-rate``, the rate for the reference batch size, for the actual one."""
+    """Return ``optimizer.learning-rate`` scaled from the reference batch size to the actual one."""
     return config.optimizer.learning_rate * config.optimizer.batch_factor(config.local.batch_size)
 
 
@@ -24,10 +24,10 @@ def learning_rate(config: Config, server_round: int) -> float:
 
 
 def decayed_rate(config: Config, server_round: int) -> float:
-    """Return the learning rate of a round, from 1, as if there were no warm-up.
+    """Return the learning rate of a round, from 1, without warm-up.
 
-    It is ``base_rate`` times the factor of the schedule, and with every new phase of ``local.phases``
-    ``schedule.phase-gamma``.
+    It is ``base_rate`` times the factor of the schedule, and times ``schedule.phase-gamma`` for every
+    completed phase of ``local.phases``.
     """
     rate = base_rate(config)
     if config.local.phases:
@@ -53,12 +53,12 @@ def gradual_warmup_steps(config: Config, steps_per_epoch: int) -> int:
 
 
 def step_factors(config: Config, steps: Iterable[int], total_steps: int, gradual: int = 0) -> list[float]:
-    """Return what the round's rate is multiplied by in local steps.
+    """Return the factors on the round's rate in local steps.
 
     A linear warm-up from ``warmup-learning-rate`` (the rate of the very first step) to ``base_rate`` over
     W = ``warmup-steps`` steps: (start + (rate - start) min(t, W) / W) / rate (Gu et al. 2023, code). A decay
-    in the midst of it scales what remains. During the W = `gradual` steps of ``warmup-epochs`` it is
-    (t + 1) / W (You et al. 2020). The schedule's factor of the step comes on top.
+    during the warm-up scales its remainder. During the W = `gradual` steps of ``warmup-epochs`` it is
+    (t + 1) / W (You et al. 2020). The schedule's factor of the step is multiplied on top.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Parsing text that somebody wrote or damaged: whatever is in it, what is wrong with it is one line."""
+"""Parse text that a user wrote or that may be damaged: any fault becomes a one-line error."""
 
 import json
 import os
@@ -15,7 +15,7 @@ def parse_json(text: str, source: str) -> Any:
     Raises
     ------
     UserError
-        If it is no JSON, nested too deeply, names a thing twice, or has a number that nobody can read.
+        If it is not JSON, is nested too deeply, has a duplicate key, or a number with too many digits.
     """
     try:
         return json.loads(text, object_pairs_hook=_object)
@@ -26,7 +26,7 @@ def parse_json(text: str, source: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object; of two entries of one name Python would take the last without a word."""
+    """Build an object without duplicate names, of which Python would silently keep the last."""
     result = dict(pairs)
     if len(result) < len(pairs):
         names = [name for name, _ in pairs]
@@ -41,7 +41,7 @@ def parse_toml_tables(text: str, source: str) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If it is no TOML, nested too deeply, or has a number that nobody can read.
+        If it is not TOML, is nested too deeply, or has a number with too many digits.
     """
     try:
         return tomllib.loads(text.removeprefix("\ufeff"))
@@ -52,17 +52,17 @@ def parse_toml_tables(text: str, source: str) -> dict[str, Any]:
 
 
 def without_advice(error: ValueError) -> str:
-    """Return what a parser says, without advice to programmers on a number of thousands of digits."""
+    """Return a parser's message, without its advice to programmers on numbers of thousands of digits."""
     return str(error).partition("; use sys.set_int_max_str_digits")[0]
 
 
 def check_arguments(arguments: Iterable[str]) -> None:
-    """Refuse arguments of a command line that are not UTF-8, or hold a zero byte.
+    """Refuse command-line arguments that are not UTF-8 or contain a zero byte.
 
     Raises
     ------
     UserError
-        What cannot be written into ``config.toml`` is refused before it is used for anything.
+        Before anything uses them, since they cannot be written to ``config.toml``.
     """
     for argument in arguments:
         if not is_text(argument):
@@ -71,7 +71,7 @@ def check_arguments(arguments: Iterable[str]) -> None:
 
 
 def is_text(value: str) -> bool:
-    """Whether a string can be written as UTF-8 and named as a file."""
+    """Return whether a string can be encoded as UTF-8 and used as a file name."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -93,7 +93,7 @@ def comma_list(key: str, text: str) -> list[str]:
     Raises
     ------
     UserError
-        If one is empty, or stands there twice.
+        If one is empty, or listed twice.
     """
     names = [name.strip() for name in text.split(",")] if text.strip() else []
     if "" in names:

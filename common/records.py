@@ -1,4 +1,4 @@
-"""Tensors to Flower's records and back, without needless copies.
+"""Convert tensors to Flower's records and back, without needless copies.
 
 A *section* is a mapping of name → tensor. A message carries several sections by name, each as one
 ``ArrayRecord``: ``"arrays"`` is the model, a method may add others such as ``"control"``.
@@ -24,25 +24,25 @@ _Record = TypeVar("_Record", ConfigRecord, MetricRecord)
 ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
-# The jobs that a message may ask for in addition to Flower's ``train`` and ``evaluate``.
+# Message types for jobs in addition to Flower's ``train`` and ``evaluate``.
 DESCRIBE, LOSS_QUERY, PRELUDE = "query.describe", "query.loss", "query.prelude"
 GET_STATE, SET_STATE = "query.get_state", "query.set_state"
 PERSONAL_MODEL = "query.personal_model"
-# The record in a client's state by which it knows that its node has not been started again since the server
-# met it.
+# The record in a client's state that shows that its node has not been restarted since the server first
+# contacted it.
 MET = "met"
-# Entries of a message's config: the round, from 1; whether a loss is asked for of one mini-batch alone.
+# Entries of a message's config: the round, from 1; whether the loss of only one mini-batch is requested.
 SERVER_ROUND, ONE_BATCH = "server-round", "one-batch"
-# The metric by which the round loop passes to a strategy the correction of a client's weight.
+# The metric by which the round loop passes the correction of a client's weight to a strategy.
 PARTICIPATION_WEIGHT = "participation-weight"
-FINITE_STEPS = "finite-steps"  # of a client whose loss did not stay finite: local steps before that
-# The entry of a message's config by which a client learns the size of its sub-model.
+FINITE_STEPS = "finite-steps"  # number of local steps before a client's loss became non-finite
+# The entry of a message's config with the size of the client's sub-model.
 SIZE = "size"
-# The entry by which it learns how many local steps to make, if that changes from round to round.
+# The entry with the number of local steps, if it changes from round to round.
 LOCAL_STEPS = "local-steps"
-# And how many came before them.
+# The entry with the number of local steps before this round.
 FIRST_STEP = "first-step"
-# The record of a message that numbers its exchange, and names replies of earlier ones that were not taken.
+# The record of a message with the number of its exchange and the names of earlier replies that were lost.
 EXCHANGE, NUMBER, LOST = "exchange", "number", "lost"
 
 # Received payloads are read-only views of the message's bytes; nothing here writes to them.
@@ -50,7 +50,7 @@ warnings.filterwarnings("ignore", message="The given NumPy array is not writable
 
 
 NOT_MADE: Mapping[int, Array] = {}
-_COPIED_TWICE = 2**16  # bytes up to which that costs less than a view of them
+_COPIED_TWICE = 2**16  # bytes up to which a second copy costs less than a view
 
 
 @functools.lru_cache(maxsize=4096)
@@ -87,7 +87,7 @@ def to_array(value: torch.Tensor | np.ndarray) -> Array:
 
 
 def rows_to_arrays(stacked: torch.Tensor) -> Iterator[Array]:
-    """Serialise the rows of a stacked tensor, each as ``to_array`` does and when it is asked for."""
+    """Serialise the rows of a stacked tensor lazily, each as ``to_array`` does."""
     ndarray = np.ascontiguousarray(stacked.numpy(force=True))
     name, shape = _dtype_name(ndarray.dtype), ndarray.shape[1:]
     header, size = _npy_header(ndarray.dtype.str, shape), math.prod(shape) * ndarray.itemsize
@@ -102,7 +102,7 @@ def to_ndarray(array: Array) -> np.ndarray:
     Raises
     ------
     ValueError, TypeError
-        If they are not such an array as its shape and dtype say; pickled objects are refused.
+        If they do not match its shape and dtype; pickled objects are refused.
     """
     dtype, count, header = _layout(array.dtype, array.shape)
     offset = len(array.data) - count * dtype.itemsize
@@ -112,7 +112,7 @@ def to_ndarray(array: Array) -> np.ndarray:
 
 
 def _decoded(array: Array) -> np.ndarray:
-    """Decode an array that another program wrote: nothing is allocated for what its header claims."""
+    """Decode an array that another program wrote, without allocating the size that its header claims."""
     if array.stype != "numpy.ndarray":
         raise ValueError(f"it is serialised as '{array.stype}', not as NumPy's")
     stream = io.BytesIO(array.data)
@@ -133,7 +133,7 @@ def _decoded(array: Array) -> np.ndarray:
 
 
 def to_record(section: Mapping[str, torch.Tensor], made: Mapping[int, Array] = NOT_MADE) -> ArrayRecord:
-    """Serialise a section; `made` has the arrays of tensors that have been, by the identity of the tensor."""
+    """Serialise a section; `made` maps the ``id`` of tensors that are serialised already to their arrays."""
     return new_array_record(
         {name: made.get(id(tensor)) or to_array(tensor) for name, tensor in section.items()}
     )
@@ -150,7 +150,7 @@ def to_payload(content: RecordDict) -> Payload:
 
 
 def array_records(content: RecordDict) -> dict[str, ArrayRecord]:
-    """Return the sections of a message as they travel; Flower's own property costs many times as much."""
+    """Return the serialised sections of a message; Flower's own property costs many times as much."""
     return {name: record for name, record in entries(content).items() if isinstance(record, ArrayRecord)}
 
 
@@ -160,7 +160,7 @@ def metrics_record(content: RecordDict) -> MetricRecord:
 
 
 def config_record(content: RecordDict, name: str = CONFIG) -> ConfigRecord:
-    """Return what a message says of its job, or of something else by name."""
+    """Return the config record of a message, by default that of its job."""
     return _record_of(content, name, ConfigRecord)
 
 
@@ -183,7 +183,7 @@ def content_bytes(content: RecordDict) -> int:
 
 
 def reply_name(exchange: int, client_id: int) -> str:
-    """Return the name of a client's reply in an exchange, by which a later message may call it lost."""
+    """Return the name of a client's reply in an exchange, by which a later message may report it as lost."""
     return f"{exchange}/{client_id}"
 
 
@@ -196,7 +196,7 @@ def is_finite(value: torch.Tensor) -> bool:
 
 
 def finite_since(metrics: Mapping[str, object]) -> str:
-    """Return a clause on the local step in which a client's loss stopped being finite, or an empty string."""
+    """Return a note on the local step in which a client's loss became non-finite; empty if it did not."""
     if FINITE_STEPS not in metrics:
         return ""
     steps = int(metrics[FINITE_STEPS])  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""The user's request (command line) of a run or a sweep, stored for its report."""
+"""The user's request for a run or a sweep, stored with it for its report."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ class Request:
 
 
 def read_request(directory: Path) -> Request:
-    """Return what was asked of a run or a sweep: nothing of one that Flower's own commands started.
+    """Return the request of a run or a sweep; empty if Flower's own commands started it.
 
     Raises
     ------
@@ -43,16 +43,16 @@ def read_request(directory: Path) -> Request:
 
 
 def write_request(directory: Path, experiment: str, arguments: Sequence[str]) -> None:
-    """Keep the comment of an experiment file and the command line; what is resumed has several of these.
+    """Store the comment of an experiment file and the command line; resumed runs have several of these.
 
     Parameters
     ----------
     directory : Path
-        The directory of the run or the sweep, which is made if need be.
+        The directory of the run or the sweep, created if needed.
     experiment : str
         The text of the experiment file.
     arguments : sequence of str
-        What followed ``python run_simulation.py``.
+        The arguments of ``python run_simulation.py``.
     """
     try:
         before = read_request(directory)
@@ -68,7 +68,7 @@ def write_request(directory: Path, experiment: str, arguments: Sequence[str]) ->
 
 @contextlib.contextmanager
 def keeping_request(directory: Path, experiment: str, arguments: Sequence[str]) -> Iterator[None]:
-    """Keep the request of a run that starts in the block; one that is refused leaves nothing behind."""
+    """Store the request of a run that starts in the block; a run that is refused leaves nothing behind."""
     path = directory / REQUEST_FILE
     before = path.read_bytes() if path.is_file() else None
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
@@ -81,13 +81,13 @@ def keeping_request(directory: Path, experiment: str, arguments: Sequence[str]) 
         else:
             path.unlink(missing_ok=True)
         for folder in made:
-            with contextlib.suppress(OSError):  # it holds something by now
+            with contextlib.suppress(OSError):  # the directory is not empty
                 folder.rmdir()
         raise
 
 
 def leading_comment(text: str) -> str:
-    """Return the comment at the head of a TOML text: lines that follow each other are one paragraph."""
+    """Return the comment at the head of a TOML text: consecutive lines form a paragraph."""
     paragraphs: list[list[str]] = [[]]
     for line in text.removeprefix("\ufeff").splitlines():
         if not line.startswith("#"):

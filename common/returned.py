@@ -1,4 +1,4 @@
-"""Checks what user-defined hooks return or keep; a wrong type becomes a one-line error."""
+"""Check the types of values that users' hooks return or keep."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ def check_returned_tensors(value: object, what: str) -> None:
     Raises
     ------
     UserError
-        One line that names `what`.
+        One line that starts with `what`.
     """
     if not isinstance(value, Mapping):
         raise UserError(f"{what} must be a mapping of names to tensors, not {shown(value)}")
@@ -23,7 +23,7 @@ def check_returned_tensors(value: object, what: str) -> None:
 
 
 def check_returned(value: object, what: str) -> None:
-    """Refuse anything but a mapping of sections of named tensors; errors as in `check_returned_tensors`."""
+    """Refuse anything but a mapping of sections; errors as in `check_returned_tensors`."""
     if not isinstance(value, Mapping):
         raise UserError(f"{what} must be a mapping of sections, not {shown(value)}")
     for name, section in value.items():

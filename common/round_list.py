@@ -1,4 +1,4 @@
-"""Rounds as a configuration lists them."""
+"""Lists of rounds in the configuration."""
 
 import re
 

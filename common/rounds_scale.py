@@ -1,4 +1,4 @@
-"""The same experiment over a fraction of its rounds."""
+"""Scale an experiment to a fraction of its rounds."""
 
 import math
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from common.sections import Value
 def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]:
     """Return the keys that change if a run takes `factor` times its rounds.
 
-    The learning rate follows the same curve: warm-up and decay are scaled with the rounds, and where
+    The learning rate follows the same curve: warm-up and decay are scaled with the rounds, and if
     ``schedule.step-rounds`` cannot be scaled exactly (it is at least 1), ``schedule.gamma``
-    makes up for it, so that lr(t / T) stays. ``evaluate.every`` stays: an evaluation costs the same in a
+    compensates, so that lr(t / T) stays the same. ``evaluate.every`` stays: an evaluation costs the same in a
     short run as in a long one, and the last round is evaluated anyway. With ``local.total-steps`` these
     are scaled, and the rounds are as many as they take, unless ``steps.rule`` decides how many that is.
 
@@ -30,7 +30,7 @@ def scale_rounds(values: Mapping[str, Value], factor: float) -> dict[str, Value]
         raise UserError(f"--rounds-scale must be a number greater than 0, not {factor:g}")
     try:
         return _scaled(values, factor)
-    except (ValueError, TypeError, OverflowError):  # of values that are wrong, or become so
+    except (ValueError, TypeError, OverflowError):  # values that are invalid, or become so
         Config.from_flat(values)
         raise UserError(f"--rounds-scale = {factor:g} makes a number of rounds or steps too large") from None
 
@@ -57,7 +57,7 @@ def _scaled(values: Mapping[str, Value], factor: float) -> dict[str, Value]:
 
 
 def _scaled_phases(phases: str, factor: float) -> str:
-    """Begin the phases earlier or later; the steps in a round stay."""
+    """Scale the starts of the phases; the steps per round do not change."""
     parts = [part.partition(":") for part in phases.split(",")]
     return ",".join(f"{_round_half_up(int(start) * factor)}{colon}{steps}" for start, colon, steps in parts)
 

@@ -1,4 +1,4 @@
-"""JSON files that carry a hash of themselves, so that a flipped character is noticed."""
+"""JSON files with a hash of their own content, so that damage is detected."""
 
 import hashlib
 import json
@@ -9,17 +9,17 @@ _HASH = "sha256"
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
-    """Return the content as JSON, with the hash of everything else as its last entry."""
+    """Return the content as JSON, with its hash as the last entry."""
     return json.dumps({**content, _HASH: _digest(content)}, indent=1).encode()
 
 
 def unseal(text: bytes) -> dict[str, Any]:
-    """Return what `seal` was given, keys as strings.
+    """Return the content that `seal` was given, with keys as strings.
 
     Raises
     ------
     ValueError
-        If it is not what `seal` returned.
+        If it is damaged, or was not written by `seal`.
     """
     try:
         content = json.loads(text)

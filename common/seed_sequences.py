@@ -1,8 +1,8 @@
-"""NumPy's ``SeedSequence`` for many keys at once.
+"""NumPy's ``SeedSequence``, vectorised over keys.
 
 One by one they take 20 microseconds each, a twentieth of a job of a small model in a stack of clients. The
 hash is O'Neill's ``seed_seq_fe`` ("Developing a seed_seq alternative", 2015) with the constants of NumPy,
-which keeps it for good (NEP 19).
+which guarantees not to change it (NEP 19).
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def first_states(entropy: Sequence[int], last: Sequence[int]) -> npt.NDArray[np.
     Parameters
     ----------
     entropy : sequence of int
-        What all have in common, each at least 0.
+        The entries that all have in common, each at least 0.
     last : sequence of int
         The last entry of each, from 0 to 2^32 - 1.
     """
@@ -43,7 +43,7 @@ def first_states(entropy: Sequence[int], last: Sequence[int]) -> npt.NDArray[np.
 
 
 def _words(number: int) -> list[int]:
-    """Return the words of 32 bits of a number, the lowest first."""
+    """Return the 32-bit words of a number, lowest first."""
     words = [number & _WORD]
     while number := number >> 32:
         words.append(number & _WORD)
@@ -51,7 +51,7 @@ def _words(number: int) -> list[int]:
 
 
 class _Hash:
-    """A hash of words with a constant that changes each time it is used."""
+    """A hash of words with a constant that changes with every use."""
 
     def __init__(self, constant: int, factor: int) -> None:
         self._constant, self._factor = constant, factor
@@ -59,7 +59,7 @@ class _Hash:
     def __call__(self, values: Words) -> Words:
         mixed: Words = values ^ np.uint32(self._constant)
         self._constant = self._constant * self._factor & _WORD
-        mixed *= np.uint32(self._constant)  # wraps around, as all products and differences here
+        mixed *= np.uint32(self._constant)  # wraps around, like all products and differences here
         mixed ^= mixed >> np.uint32(16)
         return mixed
 

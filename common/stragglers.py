@@ -7,10 +7,11 @@ from common.randomness import numpy_generator
 
 
 def work_share(config: Config, server_round: int, client_id: int) -> float:
-    """Return which part of the local budget a client manages in a round.
+    """Return the share of the local budget that a client completes in a round.
 
-    A fraction ``stragglers.fraction`` of the clients, drawn again for each round and client, manages a part
-    that is uniform in (0, 1]; the others manage all of it. A pure function of its arguments and the seed.
+    A fraction ``stragglers.fraction`` of the clients, drawn independently for each round and client,
+    completes a share that is uniform in (0, 1]; the others complete all of it. A pure function of its
+    arguments and the seed.
     """
     fraction = config.stragglers.fraction
     if fraction == 0:

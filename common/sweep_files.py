@@ -1,3 +1,3 @@
-"""The name of what a sweep writes of itself, for those who only read it."""
+"""The file that describes a sweep, for code that only reads it."""
 
 SWEEP_FILE = "sweep.json"  # its axes, and the directory of each of its runs

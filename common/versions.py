@@ -1,4 +1,4 @@
-"""The versions that decide the last bits of results, in addition to the code."""
+"""The versions of software that affect the last bits of results, in addition to the code."""
 
 import platform
 
@@ -7,5 +7,5 @@ import torch
 
 
 def own_versions() -> list[str]:
-    """Return those of this process, each as a name and a number."""
+    """Return the versions in this process, each as a name and a number."""
     return [f"Python {platform.python_version()}", f"torch {torch.__version__}", f"NumPy {np.__version__}"]

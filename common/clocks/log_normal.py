@@ -1,4 +1,4 @@
-"""Speeds whose logarithms are normal."""
+"""Log-normal speeds."""
 
 from typing import Annotated
 

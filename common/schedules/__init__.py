@@ -19,14 +19,14 @@ class Schedule:
     """Whether the length of the run decides the rate within it, so that a run cannot be made longer."""
 
     def check(self) -> None:
-        """Raise a `UserError` if the parameters do not go together."""
+        """Raise a `UserError` if the parameters are inconsistent."""
 
     def by_round(self, elapsed: int, num_rounds: int) -> float:
-        """Return the factor of a round, `elapsed` of `num_rounds` having been done."""
+        """Return the factor of a round after `elapsed` of `num_rounds` rounds."""
         return 1.0
 
     def by_step(self, step: int, total_steps: int, warmup_steps: int) -> float:
-        """Return the factor of a local step of one worker, from 0, which may be one of the warm-up's."""
+        """Return the factor of a worker's local step, from 0; the step may be in the warm-up."""
         return 1.0
 
     @property

@@ -4,6 +4,6 @@ from common.schedules import Schedule
 
 
 class Constant(Schedule):
-    """Keeps the rate."""
+    """Keeps the rate constant."""
 
     depends_on_length = False

@@ -1,4 +1,4 @@
-"""Decay every so often."""
+"""Step decay."""
 
 from typing import Annotated
 

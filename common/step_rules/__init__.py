@@ -9,25 +9,25 @@ from common.plugins import STEP_RULE
 from common.sections import StepsSection, Value
 
 ROUNDING = 1e-9
-MOST = 1e15  # a rate that has all but vanished asks for more steps than any bound allows
+MOST = 1e15  # a vanishing rate asks for more steps than any bound allows
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a rule may look at.
+    """The inputs of a rule.
 
     Attributes
     ----------
     server_round : int
-        The round to come, from 1.
+        The next round, from 1.
     share : float
-        How much of the run is done, from 0 to 1.
+        Share of the run that is done, from 0 to 1.
     base_steps, steps : int
-        ``local.steps``, and the steps of the round before.
+        ``local.steps``, and the steps of the previous round.
     least, most : int
-        ``steps.min`` and ``steps.max``, which bound what the rule says.
+        ``steps.min`` and ``steps.max``, which bound the rule's result.
     base_rate, rate : float
-        Learning rate of the run, and with which the round begins, as if there were no warm-up.
+        Learning rate of the run, and that at the start of the round without warm-up.
     first_loss, loss : float
         Training loss of the first round and of the last one; 0 before there is one.
     """
@@ -45,11 +45,10 @@ class Progress:
 
 
 class StepRule:
-    """Decides how many local steps the clients of a round make.
+    """Decides the number of local steps of a round's clients.
 
-    Parameters of a rule, ``steps.<parameter>``, are annotated public class attributes with a default. What
-    it keeps between rounds, in attributes with a leading underscore, is checkpointed: numbers, and lists of
-    them.
+    Parameters of a rule, ``steps.<parameter>``, are annotated public class attributes with a default. Its
+    state between rounds, attributes with a leading underscore, is checkpointed: numbers and lists of numbers.
     """
 
     # Not annotated, since they are not parameters.
@@ -71,14 +70,14 @@ class StepRule:
         raise NotImplementedError
 
     def observe(self, row: Mapping[str, Any]) -> None:
-        """Record a round's results.
+        """Observe a round's results.
 
-        The row has ``train_loss``, ``validation_loss`` where it was measured, and the columns of
+        The row has ``train_loss``, ``validation_loss`` if it was measured, and the columns of
         ``needs_observers``.
         """
 
     def for_pooled_clients(self, count: int) -> dict[str, Value]:
-        """Return the parameters of one client that makes the steps of `count` (``centralized``)."""
+        """Return the parameters for one client that makes the steps of `count` clients (``centralized``)."""
         return {}
 
 

@@ -10,7 +10,7 @@ _LEAST_RATE = 1e-300
 class AdaComm(StepRule):
     """J = ceil(sqrt(lr_0 F / (lr F_0)) J_0) (Wang and Joshi 2019, Eqs. 17 and 18).
 
-    Where the rate has not fallen, J falls: by half if the loss does not make it.
+    If the rate has not fallen, J must fall: it is halved if the formula does not lower it.
     """
 
     looks_at_rate = True
@@ -37,7 +37,7 @@ def adacomm(loss: float, first_loss: float, first_steps: int, rate_factor: float
     Parameters
     ----------
     loss, first_loss : float
-        Training loss F now and F_0 at first.
+        Current training loss F, and that of the first round, F_0.
     first_steps : int
         J_0.
     rate_factor : float, default 1.0

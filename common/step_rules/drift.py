@@ -1,4 +1,4 @@
-"""Half the local steps while the clients' models drift apart."""
+"""Halve the local steps while the clients' models drift apart."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -9,10 +9,10 @@ from common.step_rules import Progress, StepRule
 
 
 class Drift(StepRule):
-    """Halves J where the mean drift since the last decision is above ``threshold``.
+    """Halves J if the mean drift since the last decision is above ``threshold``.
 
     The drift of a round is mean_k ||y_k - x||^2 / ||mean_k y_k - x||^2: 1 if all clients make the same
-    change, K if their changes are orthogonal (``server/observers/drift.py``).
+    update, K if their updates are orthogonal (``server/observers/drift.py``).
     """
 
     needs_observers: ClassVar[tuple[str, ...]] = ("drift",)
@@ -25,7 +25,7 @@ class Drift(StepRule):
         self._measured: list[float] = []
 
     def steps(self, progress: Progress) -> int:
-        """Return half the steps, or as many."""
+        """Return half the steps, or the same number."""
         measured, self._measured = self._measured, []
         has_drifted = bool(measured) and sum(measured) / len(measured) > self.threshold
         return progress.steps // 2 if has_drifted else progress.steps

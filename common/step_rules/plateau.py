@@ -1,4 +1,4 @@
-"""Twice the local steps while the validation loss falls, half of them while it rises."""
+"""Double the local steps while the validation loss falls, halve them while it rises."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ class Plateau(StepRule):
         self._measured: list[float] = []
 
     def steps(self, progress: Progress) -> int:
-        """Return twice the steps, half of them, or as many."""
+        """Return twice the steps, half of them, or the same number."""
         if len(self._measured) == 3:
             first, second, third = self._measured
             if first > second > third or first < second < third:

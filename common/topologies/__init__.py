@@ -1,9 +1,9 @@
-"""Who receives whose model in decentralised training: ``topology.name = "ring"`` is ``ring.py``.
+"""Communication graphs of decentralised training: ``topology.name = "ring"`` is ``ring.py``.
 
 A topology module has one function ``links(num_workers, generator, *, ...)``. It returns a boolean array
-(workers, workers), in which [i, j] says that worker i receives worker j's model. For links that change it is
-(rounds, workers, workers): round t has those at t - 1, and after the last they begin again. Its keyword
-parameters are what ``topology.<parameter>`` may set.
+(workers, workers), in which [i, j] is whether worker i receives worker j's model. For links that change it is
+(rounds, workers, workers): round t uses the entry t - 1, and the sequence repeats. Its keyword parameters can
+be set as ``topology.<parameter>``.
 """
 
 import functools
@@ -25,7 +25,7 @@ MOST_WORKERS = 4096  # the matrix of all pairs, and a model for each worker, are
 
 
 def topology_function(section: TopologySection) -> functools.partial[Any]:
-    """Return what makes the links of a run, with its parameters.
+    """Return the function that makes the links of a run, with its parameters.
 
     Raises
     ------
@@ -40,7 +40,7 @@ class Topology:
 
     W is doubly stochastic, and symmetric where links go both ways: w_ij = 1 / (1 + max(d_i, d_j)) over a link
     with ``weights = "metropolis"`` (Xiao, Boyd and Kim 2007), 1 / (2 max(d_i, d_j)) with ``lazy-metropolis``,
-    and w_ii is what is left to 1; d_i is the number of workers that i receives from.
+    and w_ii is the remainder to 1; d_i is the number of workers that i receives from.
     """
 
     def __init__(self, section: TopologySection, num_workers: int, seed: int) -> None:
@@ -54,7 +54,7 @@ class Topology:
         Raises
         ------
         UserError
-            If there are no such links between that number of workers, or they do not connect all of them.
+            If the topology is impossible for the number of workers, or does not connect all of them.
         """
         name, count = self._section.name, self._num_workers
         if not 2 <= count <= MOST_WORKERS:
@@ -100,7 +100,7 @@ class Topology:
         return found
 
     def mixing(self, server_round: int) -> Matrix:
-        """Return W of a round: a worker's next model is the mean of all with the weights of its row."""
+        """Return W of a round: a worker's next model is the mean of all models, weighted by its row."""
         return mixing_matrix(self.links_of(server_round), self._section.weights == "lazy-metropolis")
 
     def spectral_gap(self, server_round: int) -> float:
@@ -127,8 +127,7 @@ def mixing_matrix(links: Links, is_lazy: bool = False) -> Matrix:
 def spectral_gap(weights: Matrix) -> float:
     """Return 1 - beta, where beta = ||W - 11^T / n||_2; for a symmetric W max(|lambda_2|, |lambda_n|).
 
-    Mixing brings the distances from the mean, squared and summed over workers, to beta**2 of what they were,
-    or less.
+    Mixing multiplies the squared distances from the mean, summed over workers, by at most beta**2.
     """
     return max(0.0, 1 - float(np.linalg.norm(weights - 1 / len(weights), 2)))
 
@@ -142,15 +141,15 @@ def both_ways(num_workers: int, pairs: npt.ArrayLike) -> Links:
 
 
 def are_connected(links: Links) -> bool:
-    """Return whether every worker's model comes to every other one in the end."""
+    """Return whether every worker's model eventually reaches every other worker."""
     return _unreachable(links) is None
 
 
 def _unreachable(links: Links) -> int | None:
-    """Return a worker from which nothing comes to worker 0, or one to which nothing comes from there.
+    """Return a worker that cannot reach worker 0, or that worker 0 cannot reach; None if there is none.
 
-    In a graph in which all receive from and send to the same number of others, or links go both ways, one
-    direction is enough; over several rounds it is as well, since each round's graph is such a one.
+    If links go both ways, or all workers receive from and send to the same number of others, checking one
+    direction is enough; also over several rounds, since each round's graph has this property.
     """
     reached = np.zeros(len(links), dtype=np.bool_)
     reached[0] = True

@@ -1,4 +1,4 @@
-"""Links from each worker to those some places after it."""
+"""Links from each worker to workers at fixed distances after it."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""The static exponential graph (Ying et al. 2021, arXiv:2110.13363): links to those 1, 2, 4, ... further on.
+"""The static exponential graph (Ying et al. 2021, arXiv:2110.13363): links at distances 1, 2, 4, ...
 
 Links go one way, and every worker has ceil(log2 n) of them.
 """

@@ -14,7 +14,7 @@ _PAIR = re.compile(r"\s*(\d{1,9})\s*[,;\s]\s*(\d{1,9})\s*")
 def links(num_workers: int, generator: np.random.Generator, *, path: str = "") -> Links:
     """Return the links of a file such as ``0 1``, with a comma or a space between the numbers.
 
-    Blank lines and what follows a ``#`` do not count. Links go both ways.
+    Blank lines and text after a ``#`` are ignored. Links go both ways.
     """
     if not path:
         raise UserError(

@@ -11,5 +11,5 @@ from common.topologies._shifts import powers_of_two, shifted
 
 
 def links(num_workers: int, generator: np.random.Generator) -> Links:
-    """Return the links of each shift, a round each."""
+    """Return the links of each shift, one round per shift."""
     return np.stack([shifted(num_workers, shift) for shift in powers_of_two(num_workers)])

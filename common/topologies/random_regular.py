@@ -12,9 +12,9 @@ _MOST_DRAWS = 10_000
 def links(num_workers: int, generator: np.random.Generator, *, degree: Positive = 3) -> Links:
     """Return the links of a connected graph with `degree` neighbours each.
 
-    Half links are paired at random, and those that would link workers twice, or to themselves, are paired
-    again (Steger and Wormald 1999), until the graph is one of the kind and connected. For more than half of
-    all links those that are left out are drawn.
+    Half-edges are paired at random, and pairs that would link two workers twice, or a worker to itself, are
+    drawn again (Steger and Wormald 1999), until the graph is regular and connected. If the graph has more
+    than half of all links, its complement is drawn.
     """
     if degree >= num_workers:
         raise UserError(
@@ -43,7 +43,7 @@ def links(num_workers: int, generator: np.random.Generator, *, degree: Positive 
 
 
 def _draw(num_workers: int, degree: int, generator: np.random.Generator) -> Links | None:
-    """Return links with `degree` neighbours each; None if the last halves do not fit together."""
+    """Return links with `degree` neighbours each; None if the last half-edges cannot be paired."""
     found = both_ways(num_workers, [])
     halves = np.repeat(np.arange(num_workers), degree)
     while len(halves):

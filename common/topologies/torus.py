@@ -1,4 +1,4 @@
-"""A torus: a grid of workers whose edges are joined, so that each has up to four neighbours."""
+"""A torus: a grid of workers with wrap-around, so that each has up to four neighbours."""
 
 import math
 
@@ -12,7 +12,7 @@ from common.topologies import Links, both_ways
 def links(num_workers: int, generator: np.random.Generator, *, rows: NonNegative = 0) -> Links:
     """Return the links of a grid of `rows` rows; 0 makes it as square as the number of workers allows.
 
-    In a direction of two workers both neighbours are the same one.
+    Along a side of two workers both neighbours are the same worker.
     """
     rows = rows or next(r for r in range(math.isqrt(num_workers), 0, -1) if num_workers % r == 0)
     columns, rest = divmod(num_workers, rows)
