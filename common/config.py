@@ -255,7 +255,7 @@ class Config(ConfigSection):
         return flatten(self.model_dump(by_alias=True))
 
     def with_clients(self, count: int) -> "Config":
-        """Return the configuration with a number of clients, if it is 0, which leaves it to the nodes."""
+        """Return the configuration with a number of clients, if ``clients.count`` leaves it to the nodes."""
         return self.model_copy(update={"clients": self.clients.model_copy(update={"count": count})})
 
     def with_stack(self, size: int) -> "Config":
