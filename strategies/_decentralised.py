@@ -136,6 +136,18 @@ class Decentralised(FedAvg):
             self.trained[name][key][self._worker] = value
         super().accumulate(name, average, section, metrics)
 
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Mix, also where all replies are lost: the workers are linked with each other all the same."""
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        if arrays is None:
+            model = self.update({ARRAYS: self.global_model}, server_round)
+            arrays = to_record(
+                {name: value.to(self.global_model[name].dtype) for name, value in model.items()}
+            )
+        return arrays, metrics
+
     def mix(self, server_round: int) -> dict[str, Stack]:
         """Return the sections from which workers start the next round, floating entries in float64."""
         raise NotImplementedError
@@ -148,7 +160,8 @@ class Decentralised(FedAvg):
             for name, value in stack.items():
                 dtype = self.trained[section][name].dtype
                 if not dtype.is_floating_point:
-                    mixed[section][name] = averages[section][name].expand_as(value).clone()
+                    if section in averages:  # otherwise all replies are lost, and nobody has counted on
+                        mixed[section][name] = averages[section][name].expand_as(value).clone()
                 elif section == ARRAYS:
                     model[name] = value.mean(dim=0)
         self.round_metrics = self.measures(mixed[ARRAYS], server_round)

@@ -5,13 +5,13 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 from pydantic import Field
 
 from common.clock import ClientSpeeds
 from common.errors import UserError
-from common.records import ARRAYS, CONFIG, SERVER_ROUND, Tensors, to_record
+from common.records import ARRAYS, CONFIG, SERVER_ROUND, Tensors
 from common.topologies import Topology
 from strategies._decentralised import Decentralised, Stack
 from strategies._pair_events import PairedModels, PairEvents
@@ -135,18 +135,6 @@ class A2CiD2(Decentralised, OnVirtualClock):
 
     # What happened in between.
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Replay the round, even without any reply, since workers average with each other regardless."""
-        arrays, metrics = super().aggregate_train(server_round, replies)
-        if arrays is None:
-            model = self.update({ARRAYS: self.global_model}, server_round)
-            arrays = to_record(
-                {name: value.to(self.global_model[name].dtype) for name, value in model.items()}
-            )
-        return arrays, metrics
-
     def mix(self, server_round: int) -> dict[str, Stack]:
         """Replay the round's arrivals and averagings in their order, and return x at its end."""
         x, other = _floating(self.workers[ARRAYS]), _floating(self.others)
@@ -159,7 +147,8 @@ class A2CiD2(Decentralised, OnVirtualClock):
             self._average_until(time, models)
             models.add(worker, {name: value[worker] for name, value in changes.items()}, time)
             began = self.as_kept({name: value[worker] for name, value in x.items()})
-            for name, value in began.items():
+            counters = {n: v[worker] for n, v in self.trained[ARRAYS].items() if not v.is_floating_point()}
+            for name, value in (began | counters).items():
                 self.begun[name][worker] = value
         for worker in range(self.num_clients):
             models.flow(worker, self.now)

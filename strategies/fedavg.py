@@ -231,7 +231,8 @@ class FedAvg(Strategy):
     def before_reply(self, reply: Message) -> None:
         """Look up what the weight and the aggregation of a reply need, such as its client.
 
-        Called before a reply is prepared and averaged, and also by ``weight_of``: it must not count replies.
+        Called before a reply, also one of a prelude, is prepared and averaged, and by ``weight_of``: it must
+        not count replies.
         """
 
     def trained_from(self, reply: Message, sent: Tensors) -> Tensors:
@@ -282,6 +283,7 @@ class FedAvg(Strategy):
         sections: dict[str, WeightedAverage] = {}
         total = 0.0
         for reply in replies:
+            self.before_reply(reply)
             weight = self.prelude_weight(metrics_record(reply.content))
             total += weight
             for name, section in to_payload(reply.content).items():

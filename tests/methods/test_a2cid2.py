@@ -109,6 +109,20 @@ def test_events_by_hand(accelerated: bool) -> None:
     assert strategy.num_pairs > 8
 
 
+def test_a_worker_goes_on_from_its_own_counters() -> None:
+    """BatchNorm without a momentum divides by them."""
+    _, strategy = federation()
+    strategy.begin({"w": torch.zeros(1, dtype=torch.float64), "count": torch.tensor(0)})
+    counts = [0] * 4
+    for number in (1, 2, 3):
+        for worker in strategy.cohort(number):
+            counts[worker] = int(strategy.begun["count"][worker]) + worker + 1
+        strategy.trained = {ARRAYS: {**strategy.begun, "count": torch.tensor(counts)}}
+        strategy.mix(number)
+        assert strategy.begun["count"].tolist() == counts
+    assert max(counts) > 4
+
+
 def test_without_acceleration_the_second_model_is_the_first() -> None:
     made, strategy = federation(accelerated=False)
     for _ in range(6):

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, MessageType, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 
 from common.records import Payload, Tensors, to_tensors
 from server.messages.replies import ReplyCheck
@@ -162,6 +162,24 @@ class TestAggregate:
         section, shuffled_metrics = aggregate(FedAvg(), *check.in_client_order(replies))
         assert section["y"].numpy().tobytes() == in_order["y"].numpy().tobytes()
         assert shuffled_metrics == metrics
+
+
+def test_a_strategy_knows_whose_prelude_it_weighs() -> None:
+    class ByNode(FedAvg):
+        def before_reply(self, reply: Message) -> None:
+            self.node = reply.metadata.src_node_id
+
+        def prelude_weight(self, metrics: MetricRecord) -> float:
+            return float(self.node)
+
+        def on_prelude(self, means: Payload, weight: float) -> None:
+            self.mean, self.total = means["arrays"]["y"].item(), weight
+
+    strategy = ByNode()
+    strategy.aggregate_prelude(
+        1, [make_reply({"y": [1.0]}, 1, node_id=1), make_reply({"y": [5.0]}, 1, node_id=3)]
+    )
+    assert (strategy.mean, strategy.total) == (4.0, 4.0)
 
 
 def test_parameters_are_set_per_instance() -> None:

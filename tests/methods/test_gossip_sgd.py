@@ -133,6 +133,17 @@ def test_a_lost_reply_is_a_worker_that_made_no_step() -> None:
     np.testing.assert_allclose(models(made), W @ y, atol=1e-15)
 
 
+@pytest.mark.parametrize("momentum", ["keep", "average"])
+def test_without_any_reply_the_workers_mix(momentum: str) -> None:
+    made = federation(FOUR, momentum=momentum, **{"optimizer.momentum": 0.5})
+    made.round()
+    x = models(made).copy()
+    assert made.round([]) == pytest.approx([x.mean()], abs=1e-12)
+    np.testing.assert_allclose(models(made), W @ x, atol=1e-12)
+    distance = np.sqrt(((W @ x - x.mean()) ** 2).mean())
+    assert made.strategy.columns(2)["consensus_distance"] == pytest.approx(distance, abs=1e-12)
+
+
 def test_bytes_of_the_links() -> None:
     made = federation(FOUR)
     made.round()
