@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from common.defaults import default_values
 from common.errors import InapplicableKeyError
+from common.plugins import PARTICIPATION, find
 from common.sections import Value
 
 Values = Mapping[str, Value]
@@ -48,6 +49,17 @@ def _is_not(key: str, choice: Value) -> Condition:
     return lambda values: values[key] != choice
 
 
+def _uses_fraction(scheme: str) -> bool:
+    """Return whether a participation scheme, which may be a plug-in, uses ``clients.fraction``."""
+    if (found := find(PARTICIPATION, scheme)) is None:
+        return True  # of a name that is wrong the run says so
+    things = [found.thing]
+    if found.is_module:  # what it imports says nothing of its own scheme
+        name = found.thing.__name__
+        things = [thing for thing in vars(found.thing).values() if getattr(thing, "__module__", "") == name]
+    return all(getattr(thing, "uses_fraction", True) for thing in things)
+
+
 SWITCHES = (
     Switch(
         ("privacy.clip-norm",), "privacy.clipping = 'fixed' or 'adaptive'", _is_not("privacy.clipping", "off")
@@ -64,8 +76,8 @@ SWITCHES = (
     ),
     Switch(
         ("clients.fraction",),
-        "a participation.name other than 'periodic' and 'schedule', which say themselves who takes part",
-        lambda values: values["participation.name"] not in ("periodic", "schedule"),
+        "another participation.name, since this scheme says itself how many clients take part",
+        lambda values: _uses_fraction(str(values["participation.name"])),
     ),
     Switch(
         ("evaluate.every",),

@@ -103,6 +103,8 @@ class ParticipationScheme:
     """Whether cohorts depend on the clients' labels (``setup``)."""
     keeps_cohort_size = True
     """Whether every cohort has the size that ``clients.fraction`` plans."""
+    uses_fraction = True
+    """Whether ``clients.fraction`` matters at all; where it does not, setting it is refused."""
 
     def __init__(self, **parameters: object) -> None:
         for name, value in parameters.items():

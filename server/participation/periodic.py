@@ -16,6 +16,7 @@ class Periodic(ParticipationScheme):
     """
 
     keeps_cohort_size = False
+    uses_fraction = False
 
     group_size: Annotated[int, Field(ge=1)] = 1
     period: Annotated[int, Field(ge=1)] = 1

@@ -19,6 +19,7 @@ class Schedule(ParticipationScheme):
     """
 
     keeps_cohort_size = False
+    uses_fraction = False
 
     file: str = ""
 

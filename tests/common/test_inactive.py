@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from common.inactive import inactive_keys
@@ -22,6 +24,22 @@ def test_a_key_counts_only_while_another_leaves_it_its_say(
     found = inactive_keys(make_config({**alone, **switches}).flat())
     assert list(found) == [key]
     assert next(name for name in switches if "." in name) in found[key]
+
+
+@pytest.mark.parametrize("uses_fraction", [True, False])
+def test_a_scheme_of_ones_own_says_whether_it_uses_the_fraction(uses_fraction: bool, tmp_path: Path) -> None:
+    (tmp_path / "participation").mkdir()
+    (tmp_path / "participation" / "own_scheme.py").write_text(
+        "from server.participation.periodic import Periodic\n"
+        f"class OwnScheme(Periodic):\n    uses_fraction = {uses_fraction}\n"
+    )
+    values: dict[str, Value] = {
+        "plugins": str(tmp_path),
+        "participation.name": "own-scheme",
+        "clients.fraction": 0.25,
+    }
+    found = inactive_keys(make_config(values).flat())
+    assert list(found) == ([] if uses_fraction else ["clients.fraction"])
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ SMALL = {
     "rounds": "2", "clients.count": "6", "clients.fraction": "1.0", "local.epochs": "0", "local.steps": "2",
     "evaluate.every": "2", "partition.name": "iid",
 }  # fmt: skip
+UNUSED = {"Participation": "clients.fraction"}  # by its example
 # Kinds whose examples change nothing but what is written about the run.
 WITHOUT_EFFECT_ON_THE_MODEL = {"metrics", "observers", "plots"}
 
@@ -68,7 +69,7 @@ def small(example: Example) -> list[str]:
     return [
         part
         for key, value in SMALL.items()
-        if key not in example.keys
+        if key not in example.keys and key != UNUSED.get(example.title)
         for part in ("--set", f"{key}={value}")
     ]
 
@@ -157,5 +158,6 @@ def together(parent: Path) -> list[str]:
     for title in TOGETHER:
         write(EXAMPLES[title], parent)
         pairs |= dict(text.split("=", 1) for text in EXAMPLES[title].arguments if "=" in text)
+        pairs.pop(UNUSED.get(title, ""), None)
     pairs |= {"local.steps": "2", "clients.count": "2"}
     return [part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]
