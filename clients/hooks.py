@@ -76,7 +76,7 @@ class Hooks(Job):
         return False
 
     @classmethod
-    def leaks(cls, config: Config) -> str:
+    def leaks(cls, config: Config, has_validation: bool) -> str:
         """Return how other clients' data would reach the client, as ``FedAvg.leaks``; empty if not."""
         return ""
 

@@ -49,9 +49,9 @@ class RatioLoss(Client):
             )
 
     @classmethod
-    def leaks(cls, config: Config) -> str:
+    def leaks(cls, config: Config, has_validation: bool) -> str:
         """Return the reason if there are no validation data: the auxiliary set has others' samples."""
-        if config.dataset.validation_fraction > 0:
+        if has_validation:
             return ""
         return (
             f"'{config.method.name}' without dataset.validation-fraction: clients would learn from others'"

@@ -151,7 +151,8 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     if config.partition.name != "node":
         partition_clients(config, dataset)  # an impossible partition is refused before a client is asked
     evaluation = CentralEvaluation(config, dataset, grid if isinstance(grid, Evaluator) else None)
-    apply_privacy(config, strategy, evaluation.model, participation.scheme)
+    has_validation = dataset.validation is not None
+    apply_privacy(config, strategy, evaluation.model, participation.scheme, has_validation)
     clients = meet_clients(config, grid, dataset, say)
     check_private_state(config, participation.scheme, clients.keeps_state)
     participation.setup(clients.num_examples, clients.label_counts)

@@ -18,7 +18,9 @@ _AMPLIFYING = "uniform"
 _Statistics = nn.modules.batchnorm._NormBase
 
 
-def apply_privacy(config: Config, strategy: FedAvg, model: nn.Module, scheme: ParticipationScheme) -> None:
+def apply_privacy(
+    config: Config, strategy: FedAvg, model: nn.Module, scheme: ParticipationScheme, has_validation: bool
+) -> None:
     """Equip a strategy with the mechanism of ``privacy.*``; with ``clipping = "off"`` do nothing.
 
     Raises
@@ -35,8 +37,9 @@ def apply_privacy(config: Config, strategy: FedAvg, model: nn.Module, scheme: Pa
             " use model.norm = 'group' where the model has it, or a model without BatchNorm"
         )
     _check_scheme(config, scheme)
-    if config.privacy.noise_multiplier > 0 and (reason := next(_leaks(config, strategy, scheme), "")):
-        raise UserError(f"privacy.* has no epsilon for {reason}")
+    if config.privacy.noise_multiplier > 0:
+        for reason in _leaks(config, strategy, scheme, has_validation):
+            raise UserError(f"privacy.* has no epsilon for {reason}")
     strategy.privacy = ClientPrivacy(
         config.privacy,
         config.seed,
@@ -72,7 +75,9 @@ def _check_scheme(config: Config, scheme: ParticipationScheme) -> None:
         )
 
 
-def _leaks(config: Config, strategy: FedAvg, scheme: ParticipationScheme) -> Iterator[str]:
+def _leaks(
+    config: Config, strategy: FedAvg, scheme: ParticipationScheme, has_validation: bool
+) -> Iterator[str]:
     """Yield by which other way than its own clipped change one client's data would reach the model.
 
     docs/configuration.md has the table.
@@ -96,7 +101,9 @@ def _leaks(config: Config, strategy: FedAvg, scheme: ParticipationScheme) -> Ite
         )
     if config.dataset.feature_noise > 0:
         yield "dataset.feature-noise, which puts an image of one client into all images of another"
-    yield from filter(None, (strategy.leaks(config), method_of(config).client_class.leaks(config)))
+    for half in (strategy, method_of(config).client_class):
+        if reason := half.leaks(config, has_validation):
+            yield reason
 
 
 def check_private_state(config: Config, scheme: ParticipationScheme, keeps_state: bool) -> None:

@@ -19,7 +19,7 @@ class BalancedSoftmax(FedAvg):
         """Return how: the server sums all clients' counts."""
         return "with method.prior = 'global'" if self.prior == "global" else ""
 
-    def leaks(self, config: Config) -> str:
+    def leaks(self, config: Config, has_validation: bool) -> str:
         """Return how: all clients learn these counts."""
         if self.prior == "local":
             return ""

@@ -154,10 +154,11 @@ class FedAvg(Strategy):
         extra = sorted(self.SECTIONS - {ARRAYS})
         return f"whose clients send '{extra[0]}' in addition to the model" if extra else ""
 
-    def leaks(self, config: Config) -> str:
+    def leaks(self, config: Config, has_validation: bool) -> str:
         """Return how, other than by its change, a client's data would reach other clients or the model.
 
-        The noise of ``privacy.*`` then has no epsilon; empty if there is no such way.
+        The noise of ``privacy.*`` then has no epsilon; empty if there is no such way. `has_validation` says
+        whether there are validation data, held out or of the data set's own.
         """
         return ""
 

@@ -184,6 +184,23 @@ def test_what_privacy_does_not_cover_is_refused_before_training(
     assert not (tmp_path / "refused").exists()
 
 
+def test_validation_data_of_the_data_sets_own_leak_nothing(run_small: Runner, tmp_path: Path) -> None:
+    table = "x,y\n" + "".join(f"{number % 7},{number % 2}\n" for number in range(60))
+    for file in ("with/train", "with/test", "with/validation", "without/train", "without/test"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{file}.csv").write_text(table)
+    options: dict[str, Any] = {
+        "dataset__name": "csv",
+        "partition__name": "iid",
+        "method__name": "ratio-loss",
+        "rounds": 1,
+    }
+    options |= {**FIXED, "model__name": "linear", "augmentation__name": "none"}
+    assert summary(run_small("a", dataset__root=str(tmp_path / "with"), **options))["epsilon"] > 0
+    with pytest.raises(UserError, match=r"no epsilon for 'ratio-loss' without dataset\.validation-fraction"):
+        run_small("b", dataset__root=str(tmp_path / "without"), **options)
+
+
 @pytest.mark.parametrize("method", ["moon", "fedper", "feddyn"])
 def test_state_and_cohorts_that_follow_data_do_not_go_together(method: str, run_small: Runner) -> None:
     options = {**FIXED, **MODEL, "participation__name": "power-of-choice", "method__name": method}
