@@ -10,7 +10,7 @@ from common.defaults import PROJECT_ROOT
     [
         ("clients/fedprox.py", 32),
         ("clients/moon.py", 60),
-        ("clients/scaffold.py", 40),
+        ("clients/scaffold.py", 48),
         ("strategies/scaffold.py", 40),
     ],
 )
