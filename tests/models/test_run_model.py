@@ -13,7 +13,7 @@ CHANGES: list[tuple[str, Callable[[dict[str, object]], object], str]] = [
     ("classes", lambda card: card.update(classes=["a"]), "1 classes do not go with 10 outputs"),
     ("shape", lambda card: card.update(input_shape=[]), "input_shape"),
     ("mean", lambda card: card.update(mean=[0.1, 0.2]), "a number for each channel"),
-    ("text", lambda card: card.update(mean=["x"]), "no numbers"),
+    ("text", lambda card: card.update(mean=["x"]), "not numbers"),
     ("kind", lambda card: card.update(kind="sound"), "kind"),
     ("missing", lambda card: card.pop("model"), "model"),
     ("unknown", lambda card: card.update(model="my-own", parameters={}), "there is no 'my-own'"),

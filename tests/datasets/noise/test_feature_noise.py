@@ -71,7 +71,7 @@ def test_donors_are_others() -> None:
         donors = draw_donors(parts, np.random.default_rng(seed))
         assert not (donors.owners == np.arange(5)).any()
         assert (donors.samples // 4).tolist() == donors.owners.tolist()
-    with pytest.raises(UserError, match="one client alone"):
+    with pytest.raises(UserError, match="only one client"):
         draw_donors(parts[:1], np.random.default_rng(0))
 
 
