@@ -169,5 +169,5 @@ def test_a_kind_says_how_one_is_chosen(kind: str, chosen: str) -> None:
 
 
 def test_a_plot_is_described_though_no_key_names_it() -> None:
-    assert describe(["head-norms"]).startswith("head-norms (plot)\n\nNorms of the rows of heads")
+    assert describe(["head-norms"]).startswith("head-norms (plot)\n\nRow norms of heads by class")
     assert "plots" not in json_schema()["properties"]
