@@ -17,8 +17,7 @@ _NAMES = ("LICENSE", ".gitignore")
 def copy_app(app: Path, folder: Path) -> Path:
     """Copy the files that Flower would pack into a new folder, and return it.
 
-    Skips environments, ``.git`` and folders with their own line in ``.gitignore``, and links, as
-    Flower does.
+    Skips environments, ``.git``, folders with their own line in ``.gitignore``, and, as Flower does, links.
     """
     ignored = _ignored_folders(app)
     for place, folders, files in os.walk(app):
