@@ -54,6 +54,11 @@ def build_configured_model(
     return model
 
 
+def num_outputs(config: Config, of_data: int, num_tokens: int = 0) -> int:
+    """Return the number of logits: as many as the data need, or ``model.outputs`` if that is larger."""
+    return max(of_data, int(data_parameters(config, num_tokens).get("outputs", 0)))
+
+
 def data_parameters(config: Config, num_tokens: int) -> dict[str, Value]:
     """Return the configured parameters of the model, with the vocabulary size of the data.
 

@@ -18,7 +18,7 @@ from datasets.dataset import Dataset, Split
 from datasets.transforms import augmented, check_augmentation, is_augmented, make_normalizer
 from models.batch_norm import recalibrate
 from models.classifier import Classifier
-from models.configured import build_configured_model
+from models.configured import build_configured_model, num_outputs
 from models.foreign import check_keyed, check_outputs
 from models.heads.realignment import is_of_head
 from models.measures.class_report import GROUP_NAMES, group_accuracies
@@ -81,7 +81,7 @@ class CentralEvaluation:
             and dataset.num_classes
             and dataset.train.targets.ndim == 1
         ):
-            check_outputs(self.model, config.model.name, samples, dataset.num_classes)
+            check_outputs(self.model, config.model.name, samples, num_outputs(config, dataset.num_classes))
         check_keyed(self.model, config.model.name, samples)
         check_augmentation(config.augmentation, dataset)
         _check_validation(config, dataset)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from common.config import Config
 from datasets.dataset import Dataset
-from models.configured import data_parameters
+from models.configured import data_parameters, num_outputs
 from models.model_card import Encoding, ModelCard
 
 
@@ -15,7 +15,7 @@ def model_card(config: Config, dataset: Dataset, rounds: int) -> ModelCard:
     name = config.model.name
     parameters = data_parameters(config, dataset.num_tokens)
     is_images = dataset.kind == "images"
-    outputs = max(dataset.num_outputs, int(parameters.get("outputs", 0)))
+    outputs = num_outputs(config, dataset.num_outputs, dataset.num_tokens)
     return ModelCard(
         model=name,
         parameters={key: value for key, value in parameters.items() if key != "weights"},

@@ -64,7 +64,8 @@ def blank_data(name: str, *, validation_fraction: float = 0.0, **options: Any) -
     names = tuple(str(label) for label in range(classes))
     channels = (0.5,) * (shape[0] if len(shape) == 3 else 0)
     kind = "images" if len(shape) == 3 else "tokens"
-    return Dataset(name, split, None, split, classes, names, channels, channels, kind=kind)
+    held_out = split if validation_fraction else None
+    return Dataset(name, split, held_out, split, classes, names, channels, channels, kind=kind)
 
 
 @pytest.fixture(autouse=True)

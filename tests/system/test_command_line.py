@@ -119,7 +119,7 @@ def test_a_path_of_a_thousand_folders(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("method", "reason"),
     [
-        ("fedbabu", "'fedbabu' trains the body, and model.name 'linear' is a head alone"),
+        ("fedbabu", "'fedbabu' trains the body, but model.name 'linear' is only a head"),
         ("fedrep", "method.personal-part = 'head' is the whole model"),
         ("fedalt", "method.personal-part = 'head' is the whole model"),
     ],

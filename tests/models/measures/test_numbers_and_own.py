@@ -82,7 +82,7 @@ def test_metrics_are_found_by_name(write: Callable[[str, str], None]) -> None:
     for text, problem in (
         ("nothing", "metrics: there is no 'nothing'"),
         ("top5,top5", "names 'top5' twice"),
-        ("math:fabs,torch.nn.functional:nowhere", "has no 'nowhere'"),
+        ("operator:add,torch.nn.functional:nowhere", "has no 'nowhere'"),
         ("json:loads.x", "metrics"),
     ):
         with pytest.raises(UserError, match=problem):
