@@ -86,7 +86,11 @@ def next_run(runs: list[Run], records: Records) -> Run | None:
 def _do(run: Run, records: Records, nice: int, stop: Stop) -> None:
     before = records.read(run)
     progress = Progress(run.path)
-    where = f", from round {progress.committed_round} of {progress.rounds}" if progress.has_begun else ""
+    where = (
+        f", from round {progress.committed_round} of {progress.rounds}"
+        if progress.committed_round >= 0
+        else ""
+    )
     say(f"{run.name}: starts{where}")
     log = records.log_file(run)
     start_of_output = log.stat().st_size if log.exists() else 0
@@ -95,7 +99,10 @@ def _do(run: Run, records: Records, nice: int, stop: Stop) -> None:
         file.seek(start_of_output)
         output = file.read().decode(errors="replace")
     if stop.requested and code not in (0, 1, 2) and not given_up:
-        say(f"{run.name}: stopped after round {Progress(run.path).committed_round}")
+        reached = Progress(run.path).committed_round
+        say(
+            f"{run.name}: stopped {f'after round {reached}' if reached >= 0 else 'before its first checkpoint'}"
+        )
         return
     record = outcome(run, code, given_up, output, before)
     records.write(run, record)
