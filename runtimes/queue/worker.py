@@ -100,9 +100,8 @@ def _do(run: Run, records: Records, nice: int, stop: Stop) -> None:
         output = file.read().decode(errors="replace")
     if stop.requested and code not in (0, 1, 2) and not given_up:
         reached = Progress(run.path).committed_round
-        say(
-            f"{run.name}: stopped {f'after round {reached}' if reached >= 0 else 'before its first checkpoint'}"
-        )
+        where = f"after round {reached}" if reached >= 0 else "before its first checkpoint"
+        say(f"{run.name}: stopped {where}")
         return
     record = outcome(run, code, given_up, output, before)
     records.write(run, record)
