@@ -35,15 +35,14 @@ from common.plugins import (
     LOSS,
     SERVER_HALF,
     Found,
-    Kind,
     available_plugins,
     class_of,
     find,
     find_class,
     folders,
     names,
+    subclass_of,
     unknown,
-    where,
 )
 from common.sections import Value
 from common.topologies import topology_function
@@ -201,7 +200,8 @@ def _find_halves(name: str) -> tuple[type[FedAvg] | None, type[Client] | None]:
     server, client = find(SERVER_HALF, name), find(CLIENT_HALF, name)
     if ":" in name and server:
         return _halves_of_object(name, server)
-    strategy_class, client_class = _half(SERVER_HALF, server, FedAvg), _half(CLIENT_HALF, client, Client)
+    strategy_class = subclass_of(SERVER_HALF, server, FedAvg) if server else None
+    client_class = subclass_of(CLIENT_HALF, client, Client) if client else None
     if strategy_class and client_class and server and client and server.origin != client.origin:
         places = " and in ".join(found.origin or "the project" for found in (server, client))
         raise UserError(f"method.name: there is a method '{name}' in {places}: rename one of them")
@@ -222,16 +222,6 @@ def _halves_of_object(name: str, found: Found) -> tuple[type[FedAvg] | None, typ
     if client_class:
         check_overrides(client_class, Client, CLIENT_HALF.key)
     return strategy_class, client_class
-
-
-def _half(kind: Kind, found: Found | None, base: type[T]) -> type[T] | None:
-    """Return the class of a half; a plug-in must define one, a file of the project may be a helper."""
-    cls = class_of(found, base) if found else None
-    if found and found.origin and cls is None:
-        raise UserError(f"{kind.key}: {where(found.thing)} defines no subclass of {base.__name__}")
-    if found and found.origin and cls:
-        check_overrides(cls, base, kind.key)
-    return cls
 
 
 def available_flower_strategies() -> list[str]:

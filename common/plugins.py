@@ -292,12 +292,24 @@ def find_subclass(kind: Kind, name: str, base: type[T]) -> type[T]:
     found = find(kind, name)
     if found is None:
         raise unknown(kind, name)
-    cls = class_of(found, base)
-    if cls is None and not found.origin:
-        raise unknown(kind, name)
+    cls = subclass_of(kind, found, base)
     if cls is None:
+        raise unknown(kind, name)
+    return cls
+
+
+def subclass_of(kind: Kind, found: Found, base: type[T]) -> type[T] | None:
+    """Return the class that was found; a file of the project that defines none is a helper.
+
+    Raises
+    ------
+    UserError
+        If a plug-in defines no subclass of `base`, or one that overrides its methods wrongly.
+    """
+    cls = class_of(found, base)
+    if found.origin and cls is None:
         raise UserError(f"{kind.key}: {where(found.thing)} defines no subclass of {base.__name__}")
-    if found.origin:
+    if found.origin and cls:
         check_overrides(cls, base, kind.key)
     return cls
 

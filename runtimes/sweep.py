@@ -116,9 +116,7 @@ def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
     """Add the axes requested on the command line: comparators, then seeds."""
     if options.comparators:
         experiment = experiment.with_axis(COMPARATOR_AXIS, {name: {} for name in COMPARATORS}, AS_GIVEN)
-        if (
-            OWN_ACCURACY not in experiment.metrics
-        ):  # the lower bound is visible only in the clients' own accuracy
+        if OWN_ACCURACY not in experiment.metrics:  # only there does the lower bound show
             experiment = replace(experiment, metrics=[*experiment.metrics, OWN_ACCURACY])
     if options.seeds:
         experiment = experiment.with_seeds(parse_seeds(options.seeds))

@@ -197,19 +197,18 @@ def without_repeats(runs: Sequence[Run]) -> list[Run]:
 
     They carry no information on the spread over seeds. Runs of one seed with other numbers, as on GPUs, stay.
     """
-    kept: list[Run] = []
+    repeats: set[int] = set()  # by identity
     for group in group_seeds(runs):
         first: dict[tuple[str, tuple[float, ...]], Run] = {}
         for run in group:
             original = first.setdefault((_comparable(run.config, SEED_KEY), tuple(run.curve)), run)
-            if original is run:
-                kept.append(run)
-            else:
+            if original is not run:
+                repeats.add(id(run))
                 warnings.warn(
                     f"left out: {run.path} is {original.path} once more, with the same seed and numbers",
                     stacklevel=2,
                 )
-    return [run for run in runs if any(run is other for other in kept)]
+    return [run for run in runs if id(run) not in repeats]
 
 
 def _comparable(config: dict[str, Any], key: str) -> str:

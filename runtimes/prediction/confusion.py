@@ -18,7 +18,12 @@ from datasets.configured import open_dataset
 from models import RunModel
 from models.measures.confusion import confusion, scores
 from runtimes.command import exit_code
-from runtimes.prediction.trained import add_model_options, configuration_of, trained_model
+from runtimes.prediction.trained import (
+    add_model_options,
+    check_csv_name,
+    configuration_of,
+    trained_model,
+)
 
 _MOST_COLUMNS = 20
 _MOST_PAIRS = 20
@@ -103,8 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> int:
         options = parser.parse_args(arguments)
         out = None if options.out is None else expanded(options.out, "--out")
-        if out is not None and out.suffix.lower() != ".csv":
-            raise UserError(f"--out: cannot write {out}: its name must end with .csv")
+        if out is not None:
+            check_csv_name(out)
         if out is not None and (out.is_dir() or not out.parent.is_dir()):
             raise UserError(f"--out: cannot write {out}: it is a folder, or its folder is not there")
         model = trained_model(options)

@@ -21,7 +21,14 @@ from models import RunModel
 from models.model_card import ModelCard
 from runtimes.command import exit_code
 from runtimes.prediction.export import export_onnx, export_program
-from runtimes.prediction.trained import ALL, add_model_options, client_models, trained_model, write_weights
+from runtimes.prediction.trained import (
+    ALL,
+    add_model_options,
+    check_csv_name,
+    client_models,
+    trained_model,
+    write_weights,
+)
 
 EXAMPLES = """
   python -m analysis predict runs/x photo.png folder-of-photos --out predictions.csv
@@ -114,8 +121,8 @@ def predict(options: argparse.Namespace) -> int:
     files = {key: _output(path, key) for key, path in {**exports, "--out": options.out}.items() if path}
     if not options.inputs and not options.text and not any(exports.values()):
         raise UserError("name inputs (files or folders), or a file for --onnx, --torch-export or --weights")
-    if options.out and files["--out"].suffix.lower() != ".csv":
-        raise UserError(f"--out: cannot write {options.out}: its name must end with .csv")
+    if options.out:
+        check_csv_name(options.out)
     if options.out and not options.inputs and not options.text:
         raise UserError("--out takes the predictions, and no inputs are named")
     model = trained_model(options)

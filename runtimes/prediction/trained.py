@@ -24,6 +24,12 @@ ALL = "all"  # instead of a client's id
 _CHANGEABLE = ("dataset.root", "device", "plugins", "resources.threads-per-worker")
 
 
+def check_csv_name(file: str | Path) -> None:
+    """Refuse a file for ``--out`` whose name has another ending."""
+    if Path(file).suffix.lower() != ".csv":
+        raise UserError(f"--out: cannot write {file}: its name must end with .csv")
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that select the model."""
     parser.add_argument("run_directory", metavar="RUN", help="the directory of a finished run")

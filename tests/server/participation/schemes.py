@@ -29,6 +29,18 @@ def message_of(name: str, count: int = 100, **parameters: Value) -> str:
     return str(raised.value)
 
 
+class Losses:
+    """Clients that report the losses they are given, and remember who was asked."""
+
+    def __init__(self, losses: Mapping[int, float]) -> None:
+        self.losses = losses
+        self.asked: list[tuple[list[int], bool]] = []
+
+    def __call__(self, clients: Sequence[int], one_batch: bool) -> Mapping[int, float]:
+        self.asked.append((list(clients), one_batch))
+        return {client: self.losses[client] for client in clients if client in self.losses}
+
+
 def seen(losses: Mapping[int, float]) -> dict[int, Feedback]:
     """Return what a round shows of clients with these losses."""
     return {client: Feedback({"train_loss": loss}) for client, loss in losses.items()}

@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -14,18 +13,6 @@ from server.participation._scheme import Feedback
 from server.participation.oort import Oort, staleness_bonus, statistical_utility, system_penalty
 from tests.common.configs import make_config
 from tests.server.participation.schemes import seen
-
-
-class Losses:
-    """Clients that report the losses they are given, and remember who was asked."""
-
-    def __init__(self, losses: Mapping[int, float]) -> None:
-        self.losses = losses
-        self.asked: list[tuple[list[int], bool]] = []
-
-    def __call__(self, clients: Sequence[int], one_batch: bool) -> Mapping[int, float]:
-        self.asked.append((list(clients), one_batch))
-        return {client: self.losses[client] for client in clients if client in self.losses}
 
 
 class TestOort:

@@ -2,28 +2,15 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 
 from server.participation._sampling import inclusion_probabilities
 from server.participation.power_of_choice import largest
-from tests.server.participation.schemes import message_of, participation, seen
+from tests.server.participation.schemes import Losses, message_of, participation, seen
 
 INCLUSION_OF_TWO = [0.8392857143, 0.675, 0.4857142857]
-
-
-class Losses:
-    """Clients that report the losses they are given, and remember who was asked."""
-
-    def __init__(self, losses: Mapping[int, float]) -> None:
-        self.losses = losses
-        self.asked: list[tuple[list[int], bool]] = []
-
-    def __call__(self, clients: Sequence[int], one_batch: bool) -> Mapping[int, float]:
-        self.asked.append((list(clients), one_batch))
-        return {client: self.losses[client] for client in clients if client in self.losses}
 
 
 class TestPowerOfChoice:
