@@ -10,7 +10,8 @@ from rich.table import Table
 from analysis.reading.run_directory import LabelsAtHomeError, NoDataError, read_metrics, read_summary
 from common.errors import UserError, described
 from common.number_text import fixed
-from common.plugins import PLOT, find_function, names, project_names
+from common.plugin_kinds import PLOT
+from common.plugins import find_function, names, project_names
 
 
 def write_plots(run_dir: Path) -> list[Path]:

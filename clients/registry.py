@@ -27,13 +27,9 @@ from common.errors import InapplicableKeyError, UserError, nearest
 from common.flower_limits import FIXED, LIMITS
 from common.overrides import check_overrides
 from common.parameters import check_needs, class_parameters, parse_parameters
+from common.plugin_kinds import ATTACK, AUGMENTATION, CLIENT_HALF, LOSS, SERVER_HALF
 from common.plugins import (
-    ATTACK,
-    AUGMENTATION,
-    CLIENT_HALF,
     FLOWER_PREFIX,
-    LOSS,
-    SERVER_HALF,
     Found,
     available_plugins,
     class_of,

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from common.defaults import drop_inherited_defaults
 from common.parameters import class_parameters, function_parameters, parse_parameters
-from common.plugins import Kind, find_function, find_subclass, folders
+from common.plugin_kinds import Kind
+from common.plugins import find_function, find_subclass, folders
 from common.sections import OpenSection, Value
 
 T = TypeVar("T")

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from common.defaults import default_values
 from common.errors import InapplicableKeyError
-from common.plugins import PARTICIPATION, find
+from common.plugin_kinds import PARTICIPATION
+from common.plugins import find
 from common.sections import Value
 
 Values = Mapping[str, Value]

@@ -1,7 +1,7 @@
 """Whether a run uses third-party code, which may draw from global generators."""
 
 from common.config import Config
-from common.plugins import (
+from common.plugin_kinds import (
     ATTACK,
     AUGMENTATION,
     CLIENT_HALF,
@@ -17,8 +17,8 @@ from common.plugins import (
     STEP_RULE,
     TOPOLOGY,
     TRACKER,
-    is_from_outside,
 )
+from common.plugins import is_from_outside
 from common.reading import comma_list
 
 

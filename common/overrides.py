@@ -63,7 +63,7 @@ def check_arguments(function: Callable[..., Any], takes: str, place: str) -> Non
     function : callable
         A user's function; not checked if Python cannot find its signature.
     takes : str
-        As in ``common.plugins.Kind.takes``.
+        As in ``common.plugin_kinds.Kind.takes``.
     place : str
         Its location, for the message.
 

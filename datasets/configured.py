@@ -6,7 +6,8 @@ from dataclasses import replace
 from common.config import Config
 from common.errors import InapplicableKeyError, UserError
 from common.global_generators import seeded_globally
-from common.plugins import LOSS, project_names
+from common.plugin_kinds import LOSS
+from common.plugins import project_names
 from common.randomness import torch_seed
 from common.sections import DatasetSection, Value
 from datasets.client_data.client_tests import check_reports

@@ -8,7 +8,8 @@ from typing import Any
 from common.errors import UserError, described, nearest
 from common.files import expanded
 from common.parameters import function_parameters, parse_parameters
-from common.plugins import DATASET, find_function, names
+from common.plugin_kinds import DATASET
+from common.plugins import find_function, names
 from common.sections import DatasetSection, Value
 from datasets.arrays import Arrays, from_arrays
 from datasets.dataset import Dataset

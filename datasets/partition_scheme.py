@@ -10,7 +10,8 @@ from common.config import Config
 from common.defaults import drop_inherited_defaults
 from common.errors import UserError
 from common.global_generators import seeded_globally
-from common.plugins import PARTITION, is_from_outside
+from common.plugin_kinds import PARTITION
+from common.plugins import is_from_outside
 from common.randomness import numpy_generator, torch_seed
 from common.sections import Value
 from datasets.dataset import Dataset, Split

@@ -7,7 +7,7 @@ import torch
 from common.chosen import chosen_function
 from common.errors import UserError, described
 from common.global_generators import seeded_globally
-from common.plugins import AUGMENTATION
+from common.plugin_kinds import AUGMENTATION
 from common.sections import AugmentationSection
 from datasets.augmentations._cutout import cutout
 from datasets.dataset import Dataset

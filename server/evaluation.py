@@ -9,7 +9,8 @@ from torch import nn
 from common.config import Config
 from common.errors import UserError
 from common.flower import new_array_record
-from common.plugins import MODEL, is_from_outside
+from common.plugin_kinds import MODEL
+from common.plugins import is_from_outside
 from common.randomness import torch_generator
 from common.records import Tensors, to_record, to_tensors
 from common.step_rules import step_rule

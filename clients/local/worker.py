@@ -14,7 +14,7 @@ from common.chosen import chosen_function
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
 from common.outside_code import runs_outside_code
-from common.plugins import LOSS
+from common.plugin_kinds import LOSS
 from common.rates import learning_rate, varies_by_step
 from common.records import Payload, Tensors
 from datasets.configured import open_dataset

@@ -8,7 +8,7 @@ import functools
 from typing import Any
 
 from common.chosen import chosen_function
-from common.plugins import CLOCK
+from common.plugin_kinds import CLOCK
 from common.sections import ClockSection
 
 

@@ -4,7 +4,8 @@ import functools
 from pathlib import Path
 
 from common.chosen import Same, chosen_object
-from common.plugins import SCHEDULE, folders
+from common.plugin_kinds import SCHEDULE
+from common.plugins import folders
 from common.sections import ScheduleSection
 
 

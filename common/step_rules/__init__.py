@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from common.chosen import chosen_object
-from common.plugins import STEP_RULE
+from common.plugin_kinds import STEP_RULE
 from common.sections import StepsSection, Value
 
 ROUNDING = 1e-9

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from common.chosen import chosen_function
 from common.errors import UserError
-from common.plugins import TOPOLOGY
+from common.plugin_kinds import TOPOLOGY
 from common.randomness import numpy_generator
 from common.sections import TopologySection
 

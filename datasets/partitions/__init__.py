@@ -16,7 +16,8 @@ import numpy as np
 
 from common.errors import UserError
 from common.parameters import function_parameters, parse_parameters
-from common.plugins import PARTITION, find_function, names, project_names
+from common.plugin_kinds import PARTITION
+from common.plugins import find_function, names, project_names
 from common.sections import Value
 from datasets.partition import IndexArray, Partition
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from common.plugins import METRIC, find_function
+from common.plugin_kinds import METRIC
+from common.plugins import find_function
 from common.reading import comma_list
 
 Metric = Callable[[Tensor, Tensor], "Tensor | tuple[float | Tensor, float | Tensor]"]

@@ -16,7 +16,8 @@ from clients.registry import (
     load_method,
 )
 from common.parameters import Declared, class_parameters, function_parameters
-from common.plugins import CLIENT_HALF, FLOWER_PREFIX, KINDS, MODEL, SERVER_HALF, Kind, find, names
+from common.plugin_kinds import CLIENT_HALF, KINDS, MODEL, SERVER_HALF, Kind
+from common.plugins import FLOWER_PREFIX, find, names
 from models import LIBRARIES, available_models
 from strategies._decentralised import Decentralised
 from strategies._virtual_clock import OnVirtualClock

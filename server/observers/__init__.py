@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from flwr.app import Message
 
-from common.plugins import OBSERVER, find_subclass
+from common.plugin_kinds import OBSERVER
+from common.plugins import find_subclass
 from common.reading import comma_list
 from common.step_rules import step_rule
 from server.observers._best import Best

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from common.config import Config
 from common.errors import UnknownNameError, UserError, described
 from common.files import read_json, read_text
-from common.plugins import OBSERVER, TRACKER, Kind, find_subclass, names, unknown
+from common.plugin_kinds import OBSERVER, TRACKER, Kind
+from common.plugins import find_subclass, names, unknown
 from common.reading import comma_list
 from common.sections import Value
 from server.observers._observer import Observer, Round

@@ -15,7 +15,8 @@ from common.config import Config
 from common.defaults import drop_inherited_defaults
 from common.errors import UserError, shown
 from common.parameters import class_parameters, parse_parameters
-from common.plugins import PARTICIPATION, find_subclass
+from common.plugin_kinds import PARTICIPATION
+from common.plugins import find_subclass
 from common.randomness import Purpose, numpy_generator
 from server.participation._scheme import AskLosses, Facts, Feedback, ParticipationScheme, SelectionContext
 

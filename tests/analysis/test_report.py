@@ -8,7 +8,8 @@ from rich.console import Console
 
 from analysis.report import print_summary, write_plots
 from common.errors import UserError
-from common.plugins import PLOT, all_folders, find_function, names, project_names, use_folders
+from common.plugin_kinds import PLOT
+from common.plugins import all_folders, find_function, names, project_names, use_folders
 
 
 def printed(run_dir):

@@ -10,20 +10,9 @@ from clients.base import Client
 from clients.registry import available_methods, load_method
 from common import plugins
 from common.errors import UserError
+from common.plugin_kinds import KINDS, MODEL, PARTICIPATION, PARTITION, Kind
 from common.plugin_modules import values_of_modules
-from common.plugins import (
-    KINDS,
-    MODEL,
-    PARTICIPATION,
-    PARTITION,
-    all_folders,
-    find,
-    find_function,
-    find_subclass,
-    folders,
-    names,
-    use_folders,
-)
+from common.plugins import all_folders, find, find_function, find_subclass, folders, names, use_folders
 from server.participation._scheme import ParticipationScheme
 from strategies.fedavg import FedAvg
 
@@ -70,7 +59,7 @@ class TestNames:
         assert "mine" in names(PARTITION)
 
     @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.folder)
-    def test_every_kind_has_a_folder_of_the_project(self, kind: plugins.Kind) -> None:
+    def test_every_kind_has_a_folder_of_the_project(self, kind: Kind) -> None:
         assert names(kind)
 
     @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.plugins import TOPOLOGY, project_names
+from common.plugin_kinds import TOPOLOGY
+from common.plugins import project_names
 from common.sections import TopologySection, Value
 from common.topologies import Topology, both_ways, mixing_matrix, spectral_gap
 

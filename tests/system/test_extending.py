@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from common.defaults import PROJECT_ROOT
-from common.plugins import KINDS, use_folders
+from common.plugin_kinds import KINDS
+from common.plugins import use_folders
 from run_simulation import main
 
 SMALL = {

@@ -11,7 +11,7 @@ import torch
 
 from common.chosen import chosen_object
 from common.config import Config
-from common.plugins import ATTACK
+from common.plugin_kinds import ATTACK
 from common.randomness import numpy_generator
 from common.records import Tensors
 

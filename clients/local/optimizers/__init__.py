@@ -14,7 +14,7 @@ import torch
 from common.chosen import chosen_function
 from common.errors import UserError
 from common.global_generators import seeded_if_drawn
-from common.plugins import OPTIMIZER
+from common.plugin_kinds import OPTIMIZER
 from common.records import Tensors
 from common.sections import OptimizerSection
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from clients.local.worker import Worker
 from common.chosen import chosen_function
-from common.plugins import OPTIMIZER
+from common.plugin_kinds import OPTIMIZER
 from common.sections import OptimizerSection
 
 

@@ -13,7 +13,8 @@ from analysis.plots.head_norms import client_table, frequent_and_rare, norms_by_
 from analysis.plots.neural_collapse import angle_matrix
 from analysis.reading.run_directory import NoDataError
 from common.errors import UserError
-from common.plugins import PLOT, names
+from common.plugin_kinds import PLOT
+from common.plugins import names
 from tests.analysis.conftest import picture_is_drawn, write_label_distribution
 
 COUNTS = [[60, 20, 0, 5, 1], [40, 10, 8, 0, 0]]

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from clients.local.attacks import attack_of, attackers
 from common.config import Config
 from common.errors import UserError
-from common.plugins import ATTACK, names
+from common.plugin_kinds import ATTACK
+from common.plugins import names
 from common.records import Tensors
 from tests.clients.jobs import global_model, small, train
 from tests.conftest import Runner, small_config
