@@ -4,10 +4,12 @@ A file ``DIR/datasets/my_data.py`` of a plug-in folder defines ``load(root, *, <
 `Arrays`; ``from_arrays`` converts them to the `datasets.dataset.Dataset` that the rest of the project uses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from common.errors import UserError
@@ -21,6 +23,20 @@ from datasets.images.loading import finish_images
 from datasets.request import Request
 from datasets.tables import Encoder
 from datasets.targets import Targets
+
+
+class Fitted(Protocol):
+    """An encoder of inputs that has seen the rows that are trained on, and no others."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Size of the vocabulary; 0 if the inputs are no tokens."""
+
+    def encoded(self, inputs: Any) -> npt.NDArray[Any]:
+        """Return the inputs of a part as numbers."""
+
+    def remark(self, train: npt.NDArray[Any]) -> str:
+        """Return a note for the user, given the encoded training inputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +60,10 @@ class Arrays:
         Columns of a ``DataFrame``: the target (see `train`), and the client of each sample.
     remarks : sequence of str
         Notes for the user, shown at the start of a run.
-    encoder : Encoder, optional
-        The encoding of a table's columns, so that rows of other tables can be encoded in the same way.
+    fit : callable, optional
+        For inputs whose encoding depends on what is in them, such as the words of a vocabulary: called with
+        the training inputs and the rows of them to learn it from, none that are held out. `kind` is then
+        not ``auto``, and inputs are anything with a length that the encoder takes.
     client_names : sequence of str
         Names of the clients, largest first, if clients are integers from 0; empty: named by value.
     num_tokens : int
@@ -66,7 +84,7 @@ class Arrays:
     label: str = ""
     client: str = ""
     remarks: Sequence[str] = ()
-    encoder: Encoder | None = None
+    fit: Callable[[Any, npt.NDArray[np.int64]], Fitted] | None = None
     client_names: Sequence[str] = ()
     num_tokens: int = 0
     test_fraction: float = 0.0
@@ -92,7 +110,9 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
     elif arrays.test_fraction:
         raise UserError(f"dataset '{name}' has test samples: leave dataset.test-fraction at 0")
     kind: Kind = kind_of(parts["train"].inputs) if arrays.kind == "auto" else arrays.kind
-    inputs = _inputs(parts, kind, request)
+    given = {part: values.inputs for part, values in parts.items()}
+    inputs = {} if arrays.fit else _inputs(given, kind, request)
+    _check_lengths(inputs or given, parts, name)
     targets = Targets.of(
         parts["train"].targets, name, tuple(arrays.class_names), request.numbers, kind == "tokens"
     )
@@ -100,7 +120,8 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
     owners, client_names = number_clients(
         {part: values.clients for part, values in parts.items()}, name, tuple(arrays.client_names)
     )
-    splits = {part: Split(inputs[part], coded[part], owners.get(part)) for part in parts}
+    # Until all is held out that is to be, the inputs are the numbers of the rows.
+    splits = {part: Split(torch.arange(len(coded[part])), coded[part], owners.get(part)) for part in parts}
     remarks = list(arrays.remarks)
     if "test" not in splits:
         whole = splits["train"]
@@ -112,7 +133,7 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
         )
     num_classes = 0 if targets.are_numbers else len(targets.class_names)
     num_tokens = arrays.num_tokens
-    if kind == "tokens" and num_classes and not num_tokens:
+    if inputs and kind == "tokens" and num_classes and not num_tokens:
         count = 1 + max(int(values.max()) for values in inputs.values())
         if not targets.are_indices or (arrays.class_names and count > num_classes):
             num_tokens = count
@@ -135,19 +156,31 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
         client_names=client_names,
         remarks=tuple(remarks),
         kind=kind,
-        encoder=arrays.encoder,
         num_tokens=num_tokens,
     )
     _check(dataset, request)
     if request.num_clients and client_names:
         dataset = keep_largest(dataset, request.num_clients)
-    return _finished(dataset, request)
+    if kind == "images":
+        dataset = _with_inputs(dataset, inputs)
+        mean, std = channel_statistics(dataset.train.inputs.numpy())
+        return finish_images(replace(dataset, mean=mean, std=std), request)
+    return _finished(dataset, arrays, given, inputs, request)
 
 
-def _inputs(parts: dict[str, Part], kind: Kind, request: Request) -> dict[str, torch.Tensor]:
+def _check_lengths(inputs: Mapping[str, Any], parts: Mapping[str, Part], name: str) -> None:
+    for part, values in parts.items():
+        count = len(inputs[part])
+        if count != len(values.targets):
+            raise UserError(f"dataset '{name}', {part}: {count} inputs, {len(values.targets)} targets")
+        if values.clients is not None and len(values.clients) != count:
+            raise UserError(f"dataset '{name}', {part}: {count} inputs, {len(values.clients)} clients")
+
+
+def _inputs(given: Mapping[str, Any], kind: Kind, request: Request) -> dict[str, torch.Tensor]:
+    """Return the inputs of each part as tensors."""
     inputs = {
-        part: as_inputs(values.inputs, kind, f"dataset '{request.name}', {part}")
-        for part, values in parts.items()
+        part: as_inputs(values, kind, f"dataset '{request.name}', {part}") for part, values in given.items()
     }
     if kind == "images" and request.image_size:
         inputs = {
@@ -160,13 +193,6 @@ def _inputs(parts: dict[str, Part], kind: Kind, request: Request) -> dict[str, t
                 f"dataset '{request.name}': a sample of '{part}' has the shape {shapes[0]}, one of 'train'"
                 f" {shapes[1]}"
             )
-        if len(values) != len(parts[part].targets):
-            raise UserError(
-                f"dataset '{request.name}', {part}: {len(values)} inputs, {len(parts[part].targets)} targets"
-            )
-        owners = parts[part].clients
-        if owners is not None and len(owners) != len(values):
-            raise UserError(f"dataset '{request.name}', {part}: {len(values)} inputs, {len(owners)} clients")
     return inputs
 
 
@@ -191,18 +217,62 @@ def _check(dataset: Dataset, request: Request) -> None:
         )
 
 
-def _finished(dataset: Dataset, request: Request) -> Dataset:
-    """Return the data set normalised, long-tailed and with samples held out, as asked for."""
-    if dataset.kind == "images":
-        mean, std = channel_statistics(dataset.train.inputs.numpy())
-        return finish_images(replace(dataset, mean=mean, std=std), request)
-    if dataset.kind == "features":
-        dataset = standardized(dataset, scale=request.normalization == "dataset")
-    train, validation = dataset.train, dataset.validation
+def _finished(
+    dataset: Dataset,
+    arrays: Arrays,
+    given: Mapping[str, Any],
+    inputs: dict[str, torch.Tensor],
+    request: Request,
+) -> Dataset:
+    """Return the data set with the inputs of its rows: long-tailed, held out, encoded, standardised."""
+    whole, train, validation = dataset.train, dataset.train, dataset.validation
     if request.long_tail:
         train = train.subset(request.long_tail.indices(train.labels(), dataset.num_classes, request.seed))
     if request.validation_fraction > 0:
         train, validation = hold_out(
             train, request.validation_fraction, "validation-fraction", "validation", request.seed
         )
-    return replace(dataset, train=train, validation=validation)
+    held_out = [
+        part.inputs.numpy()
+        for part, source in ((dataset.test, arrays.test), (validation, arrays.validation))
+        if part is not None and source is None
+    ]
+    if arrays.fit:
+        fitted = arrays.fit(given["train"], _without(torch.arange(len(given["train"])), held_out))
+        encoded = {part: fitted.encoded(values) for part, values in given.items()}
+        inputs = _inputs(encoded, dataset.kind, request)
+        dataset = replace(
+            dataset,
+            remarks=(*dataset.remarks, fitted.remark(encoded["train"])),
+            num_tokens=fitted.num_tokens,
+            encoder=fitted if isinstance(fitted, Encoder) else None,
+        )
+    dataset = _with_inputs(replace(dataset, train=train, validation=validation), inputs)
+    if dataset.kind != "features":
+        return dataset
+    learned_from = torch.from_numpy(_without(whole.inputs, held_out))
+    return standardized(
+        dataset, inputs["train"].index_select(0, learned_from), scale=request.normalization == "dataset"
+    )
+
+
+def _without(rows: torch.Tensor, held_out: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Return the rows that are not held out, ascending."""
+    return np.setdiff1d(rows.numpy(), np.concatenate([np.empty(0, np.int64), *held_out]))
+
+
+def _with_inputs(dataset: Dataset, inputs: Mapping[str, torch.Tensor]) -> Dataset:
+    """Return the data set with inputs in place of the numbers of their rows."""
+
+    def filled(split: Split, part: str) -> Split:
+        values = inputs[part if part in inputs else "train"]
+        is_whole = torch.equal(split.inputs, torch.arange(len(values)))  # needs no copy
+        return replace(split, inputs=values if is_whole else values.index_select(0, split.inputs))
+
+    validation = dataset.validation
+    return replace(
+        dataset,
+        train=filled(dataset.train, "train"),
+        test=filled(dataset.test, "test"),
+        validation=None if validation is None else filled(validation, "validation"),
+    )

@@ -8,8 +8,8 @@ from common.errors import UserError
 from datasets.dataset import Dataset, Split
 
 
-def standardized(dataset: Dataset, scale: bool = True) -> Dataset:
-    """Return a data set of float32 features with mean 0 and standard deviation 1 over the training set.
+def standardized(dataset: Dataset, rows: torch.Tensor, scale: bool = True) -> Dataset:
+    """Return a data set of float32 features with mean 0 and standard deviation 1 over `rows`.
 
     Statistics are per column of a table, per value of series ``(samples, times, values)``, and per channel of
     ``(samples, channels, ...)`` with four or more dimensions. Constant features become 0.
@@ -18,6 +18,8 @@ def standardized(dataset: Dataset, scale: bool = True) -> Dataset:
     ----------
     dataset : Dataset
         Its features are float64: float32 would lose precision with large offsets.
+    rows : torch.Tensor
+        The training inputs, none that are held out; float64.
     scale : bool
         False only converts to float32.
 
@@ -26,12 +28,11 @@ def standardized(dataset: Dataset, scale: bool = True) -> Dataset:
     UserError
         If a value is too large.
     """
-    train = dataset.train.inputs
-    axis = {2: 1, 3: 2}.get(train.ndim, 1)
-    others = [dim for dim in range(train.ndim) if dim != axis]
-    lowest, highest = train.amin(others, keepdim=True), train.amax(others, keepdim=True)
-    mean = train.mean(others, keepdim=True)
-    spread = (train - mean).square().mean(others, keepdim=True).sqrt()
+    axis = {2: 1, 3: 2}.get(rows.ndim, 1)
+    others = [dim for dim in range(rows.ndim) if dim != axis]
+    lowest, highest = rows.amin(others, keepdim=True), rows.amax(others, keepdim=True)
+    mean = rows.mean(others, keepdim=True)
+    spread = (rows - mean).square().mean(others, keepdim=True).sqrt()
     # The mean of a constant may differ from the constant in the last digit.
     mean, spread = torch.where(lowest == highest, lowest, mean), torch.where(lowest == highest, 1.0, spread)
 

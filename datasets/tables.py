@@ -2,11 +2,12 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from common.errors import UserError, nearest, shown
 from common.files import read_text
@@ -23,6 +24,9 @@ class Table:
     path: Path
     columns: dict[str, list[str]]
     lines: list[int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
 
     def check_column(self, name: str, key: str) -> None:
         """Raise if there is no such column; `key` is the configuration key that names it."""
@@ -68,9 +72,9 @@ class Encoder:
     Attributes
     ----------
     means : dict
-        Numeric column → mean of its training values.
+        Numeric column → mean of its values in the rows that are trained on.
     categories : dict
-        Other column → its training values, sorted.
+        Other column → its values in those rows, sorted. Any other value is encoded as zeros.
     """
 
     columns: Sequence[str]
@@ -78,26 +82,44 @@ class Encoder:
     categories: dict[str, list[str]]
 
     @classmethod
-    def of(cls, train: Table, columns: Sequence[str], categorical: Sequence[str]) -> "Encoder":
-        """Fit the encoder to the training table.
+    def of(
+        cls,
+        train: Table,
+        rows: npt.NDArray[np.int64],
+        columns: Sequence[str],
+        numeric: Mapping[str, npt.NDArray[np.float64]],
+    ) -> "Encoder":
+        """Fit the encoder to rows of the training table.
+
+        Parameters
+        ----------
+        train : Table
+            The whole table.
+        rows : numpy.ndarray
+            The rows that are trained on, ascending.
+        columns : sequence of str
+            The columns to encode.
+        numeric : mapping
+            Those of them that are numeric → ``Table.numbers``.
 
         Raises
         ------
         UserError
-            If a column has no value, or too many categories.
+            If a column has no value in these rows, or too many categories.
         """
-        for name in categorical:
-            train.check_column(name, "dataset.categorical")
         means: dict[str, float] = {}
         categories: dict[str, list[str]] = {}
         for name in columns:
-            numbers = None if name in categorical else train.numbers(name)
-            if numbers is not None and np.isnan(numbers).all():
-                raise UserError(f"{train.path}: the column '{name}' has no value: name it in dataset.drop")
-            if numbers is not None:
+            if name in numeric:
+                numbers = numeric[name][rows]
+                if np.isnan(numbers).all():
+                    raise UserError(
+                        f"{train.path}: the column '{name}' has no value in the rows to train on: name it in"
+                        " dataset.drop"
+                    )
                 means[name] = float(np.nanmean(numbers))
                 continue
-            categories[name] = sorted({_category(value) for value in train.columns[name]})
+            categories[name] = sorted({_category(train.columns[name][row]) for row in rows})
             if len(categories[name]) > _MOST_CATEGORIES:
                 raise UserError(
                     f"{train.path}: the column '{name}' has {len(categories[name])} different values, more"
@@ -105,14 +127,15 @@ class Encoder:
                 )
         return cls(columns, means, categories)
 
-    @property
-    def description(self) -> str:
-        """A summary for the log."""
+    def remark(self, train: npt.NDArray[np.float64]) -> str:
+        """Return a summary for the log."""
         num_inputs = len(self.means) + sum(map(len, self.categories.values()))
         return (
             f"{len(self.means)} columns of numbers and {len(self.categories)} of categories make {num_inputs}"
             " inputs"
         )
+
+    num_tokens = 0  # its inputs are no tokens
 
     def encoded(self, table: Table) -> np.ndarray:
         """Return the inputs of a table, float64 (rows, inputs).

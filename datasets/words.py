@@ -73,6 +73,28 @@ class Words:
         return tokens, unknown
 
 
+@dataclass(frozen=True)
+class Sentences:
+    """The encoder of texts of a known vocabulary, for ``datasets.arrays.Arrays``."""
+
+    known: Words
+    length: int
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of token ids."""
+        return self.known.num_tokens
+
+    def encoded(self, texts: Sequence[str]) -> Tokens:
+        """Return the texts as ids, (texts, length)."""
+        return self.known.encode(texts, self.length)[0]
+
+    def remark(self, train: Tokens) -> str:
+        """Return the size of the vocabulary, and how many words are not in it."""
+        unknown = int((train == UNKNOWN).sum())
+        return f"{len(self.known.words)} words; {unknown} of the training set are unknown"
+
+
 def vocabulary(words_file: str, root: Path, most: int, texts: Iterable[str]) -> Words:
     """Return the vocabulary that the configuration asks for: from a file, or from the training texts."""
     return Words.from_file(root / words_file, most) if words_file else Words.of(texts, most)

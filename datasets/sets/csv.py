@@ -1,5 +1,6 @@
 """``<root>/train.csv``, ``test.csv`` and perhaps ``validation.csv``: a header, and a row per sample."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,10 +29,10 @@ def load(
 ) -> Arrays:
     """Load tables.
 
-    A column is numeric if all its training values are numbers. A missing number (an empty field, ``NA``,
-    ``NaN``, ``null``, ``None``, ``?``) is the column's mean in ``train.csv``. Other columns are categories,
-    each of them an input that is 0 or 1; missing is one of them, and one that ``train.csv`` lacks is all
-    zeros.
+    A column is numeric if all its values in ``train.csv`` are numbers. A missing number (an empty field,
+    ``NA``, ``NaN``, ``null``, ``None``, ``?``) is the column's mean over the rows that are trained on. Other
+    columns are categories, each one that these rows have an input that is 0 or 1; missing is one of them.
+    One that only held-out or test rows have is all zeros.
 
     Parameters
     ----------
@@ -77,17 +78,21 @@ def load(
     if not inputs:
         raise UserError(f"{train.path} has no column of inputs in addition to '{label}'")
     categories = comma_list("dataset.categorical", categorical)
-    encoder = Encoder.of(train, inputs, categories)
+    for name in categories:
+        train.check_column(name, "dataset.categorical")
     if others := [name for name in categories if name not in inputs]:
         raise UserError(
             f"dataset.categorical names '{others[0]}', which is no input: it is label, client, or left out"
         )
+    # Of all rows, so that it does not depend on which are held out whether a column is numeric.
+    numbers = {name: train.numbers(name) for name in inputs if name not in categories}
+    numeric = {name: values for name, values in numbers.items() if values is not None}
     parts = {}
     for part, table in tables.items():
         for column in (*inputs, label, *([client] if client else [])):
             table.check_column(column, "")
         owners = [np.array(table.filled(client))] if client else []
-        parts[part] = (encoder.encoded(table), _targets(table, label, task), *owners)
+        parts[part] = (table, _targets(table, label, task), *owners)
     return Arrays(
         parts["train"],
         parts.get("test"),
@@ -95,8 +100,8 @@ def load(
         kind="features",
         test_fraction=test_fraction,
         class_names=comma_list("dataset.classes", classes),
-        remarks=[f"{encoder.description}; the target is '{label}'"],
-        encoder=encoder,
+        remarks=[f"the target is '{label}'"],
+        fit=partial(Encoder.of, columns=inputs, numeric=numeric),
     )
 
 

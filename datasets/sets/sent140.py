@@ -1,7 +1,10 @@
 """Sent140 of LEAF (Go et al. 2009; Caldas et al. 2018): tweets that are negative or positive, by author."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from common.sections import Positive
@@ -9,7 +12,7 @@ from datasets.arrays import Arrays
 from datasets.leaf.files import leaf_root
 from datasets.leaf.texts import read_texts
 from datasets.request import Request
-from datasets.words import vocabulary
+from datasets.words import Sentences, vocabulary
 
 _TEXT = 4  # of id, date, query, user, text
 _LABELS = {0: 0, 1: 1, 4: 1, "0": 0, "1": 1, "4": 1}
@@ -29,7 +32,7 @@ def load(
     request : Request
         Where the files are.
     words : int, default 10,000
-        Size of the vocabulary: the most frequent words of the training set.
+        Size of the vocabulary: the most frequent words of the training set without what is held out of it.
     words_file : str
         A file whose first words are the vocabulary instead, one at the start of each line.
     length : int, default 32
@@ -38,17 +41,19 @@ def load(
     root = leaf_root(request.root, request.name, "sent140")
     what = ("a tweet: its id, date, query, author and text", "0, 1 or 4")
     train, test, owners = read_texts(root, request.name, _text, _label, what)
-    known = vocabulary(words_file, request.root, words, train.texts)
-    inputs, unknown = known.encode(train.texts, length)
-    test_inputs, _ = known.encode(test.texts, length)
+
+    def fit(texts: Sequence[str], rows: npt.NDArray[np.int64]) -> Sentences:
+        chosen = (texts[row] for row in rows)
+        return Sentences(vocabulary(words_file, request.root, words, chosen), length)
+
     return Arrays(
-        (inputs, train.labels, owners.train),
-        (test_inputs, test.labels, *(() if owners.test is None else (owners.test,))),
+        (train.texts, train.labels, owners.train),
+        (test.texts, test.labels, *(() if owners.test is None else (owners.test,))),
         kind="tokens",
         class_names=("negative", "positive"),
         client_names=owners.names,
-        num_tokens=known.num_tokens,
-        remarks=[*owners.remarks, f"{len(known.words)} words; {unknown} of the training set are unknown"],
+        remarks=owners.remarks,
+        fit=fit,
     )
 
 

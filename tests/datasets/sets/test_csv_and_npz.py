@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,10 @@ def test_numbers_categories_missing_and_unknown_values(tmp_path: Path) -> None:
         [5, 0, 0, 1, 2],
     ]
     assert data.test.inputs.tolist() == [[3, 0, 0, 0, 2]]
-    assert "2 columns of numbers and 1 of categories make 5 inputs; the target is 'y'" in data.remarks[0]
+    assert data.remarks == (
+        "the target is 'y'",
+        "2 columns of numbers and 1 of categories make 5 inputs",
+    )
 
 
 def test_columns_that_the_configuration_names(tmp_path: Path) -> None:
@@ -78,7 +82,7 @@ def test_without_a_test_file_the_line_says_what_to_set(name: str, tmp_path: Path
         ("a,a,y\n1,2,3\n", TEST, {}, "two columns are called 'a'"),
         ("a,y\n1,2\n1\n", TEST, {}, "train.csv, line 3: 1 fields instead of 2"),
         ("a,y\n1,\n", TEST, {}, "line 2: the column 'y' is empty"),
-        ("a,b,y\n,1,1\n", TEST, {}, "the column 'a' has no value"),
+        ("a,b,y\n,1,1\n", "a,b,y\n,1,1\n", {}, "the column 'a' has no value"),
         ("y\n1\n", TEST, {}, "no column of inputs"),
         ("a,y\n1,2\n", "b,y\n1,2\n", {}, "test.csv has no column 'a'"),
         ("a,y\n1,2\n", "a,y\nx,2\n", {}, "test.csv, line 2: 'x' in the column 'a' is not a finite number"),
@@ -180,3 +184,66 @@ def test_a_share_of_the_training_set_is_the_test_set(tmp_path: Path, name: str) 
     (tmp_path / f"test.{name}").write_bytes((tmp_path / f"train.{name}").read_bytes())
     with pytest.raises(UserError, match=r"has test samples: leave dataset\.test-fraction at 0"):
         load()
+
+
+@pytest.mark.parametrize("key", ["test", "validation"])
+def test_rows_that_are_held_out_teach_the_encoding_nothing(tmp_path: Path, key: str) -> None:
+    """Every row has a value of its own, so that any of a held-out row would show."""
+    rows = [(number**2 if number % 4 else "", f"w{number:02}", number % 2) for number in range(20)]
+    lines = "".join(",".join(map(str, row)) + "\n" for row in rows)
+    (tmp_path / "train.csv").write_text(f"a,word,y\n{lines}")
+    if key == "validation":
+        (tmp_path / "test.csv").write_text("a,word,y\n,new,0\n")
+    parameters = {"test-fraction": 0.3} if key == "test" else {}
+
+    def load(**request: Any) -> Dataset:
+        fraction = 0.3 if key == "validation" else 0.0
+        return load_dataset(
+            "csv", root=tmp_path, parameters=parameters, validation_fraction=fraction, **request
+        )
+
+    data, scaled = load(normalization="none"), load()
+    held_out, scaled_out = getattr(data, key), getattr(scaled, key)
+    assert (len(data.train), len(held_out)) == (14, 6)
+    encoder = data.encoder
+    assert encoder is not None
+    trained = [rows[int(word[1:])] for word in encoder.categories["word"]]
+    assert len(trained) == 14
+    known = [value for value, _, _ in trained if value != ""]
+    assert encoder.means == {"a": pytest.approx(np.mean(known))}
+    np.testing.assert_allclose(
+        data.train.inputs[:, 0],
+        [encoder.means["a"] if value == "" else value for value, _, _ in trained],
+        rtol=1e-6,
+    )
+    assert torch.equal(data.train.inputs[:, 1:], torch.eye(14))
+    assert not held_out.inputs[:, 1:].any()  # categories of their own
+    mean = data.train.inputs.double().mean(0)
+    spread = data.train.inputs.double().std(0, correction=0)
+    np.testing.assert_allclose(scaled.train.inputs, (data.train.inputs - mean) / spread, atol=1e-5)
+    np.testing.assert_allclose(scaled_out.inputs, (held_out.inputs - mean) / spread, rtol=1e-5, atol=1e-5)
+
+
+def test_whether_a_column_is_numeric_does_not_depend_on_what_is_held_out(tmp_path: Path) -> None:
+    lines = "".join(f"{'x' if number in (3, 7, 11, 15) else number},{number % 2}\n" for number in range(20))
+    (tmp_path / "train.csv").write_text(f"a,y\n{lines}")
+    for seed in range(5):
+        data = load_dataset("csv", root=tmp_path, seed=seed, parameters={"test-fraction": 0.2})
+        assert data.encoder is not None
+        assert set(data.encoder.categories) == {"a"}
+
+
+def test_a_column_without_a_value_to_train_on_is_one_line(tmp_path: Path) -> None:
+    lines = "".join(f"{'7' if number == 0 else ''},{number},{number % 2}\n" for number in range(20))
+    (tmp_path / "train.csv").write_text(f"a,b,y\n{lines}")
+
+    def outcome(seed: int) -> str:
+        try:
+            load_dataset("csv", root=tmp_path, seed=seed, parameters={"test-fraction": 0.5})
+        except UserError as error:
+            return str(error)
+        return ""
+
+    what = "has no value in the rows to train on: name it in dataset.drop"
+    line = f"{tmp_path / 'train.csv'}: the column 'a' {what}"
+    assert {outcome(seed) for seed in range(12)} == {"", line}

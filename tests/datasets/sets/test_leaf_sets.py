@@ -141,6 +141,13 @@ def test_tweets_are_words_of_a_vocabulary(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("bad 0.1 0.2\ngood 0.3 0.4\n")
     given = load_dataset("sent140", root=tmp_path, parameters={"length": 5, "words-file": "words.txt"})
     assert given.train.inputs[2].tolist() == [2, 4, 1, 3, 0]
+    words = [f"word{index}" for index in range(10)]
+    write(tmp_path, "train", {"ann": (list(map(tweet, words)), [0, 4] * 5)})
+    held = load_dataset("sent140", root=tmp_path, validation_fraction=0.4, parameters={"length": 3})
+    assert (len(held.train), held.num_tokens) == (6, 4 + 6)
+    assert held.train.inputs[:, 1].tolist() == [4, 5, 6, 7, 8, 9]
+    assert held.validation is not None
+    assert held.validation.inputs[:, 1].tolist() == [1] * 4  # no word of theirs is in the vocabulary
     for x, y in ((tweet("a"), 2), (["a"], 0), (tweet("a"), True), (7, 0)):
         write(tmp_path, "train", {"ann": ([x], [y])})
         with pytest.raises(UserError, match=r"train_9\.json, user 'ann': "):
