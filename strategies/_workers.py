@@ -1,5 +1,6 @@
 """Shared by Local SGD's server halves: equal workers, and optimisers that are averaged with the models."""
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -16,7 +17,7 @@ class Workers(FedAvg):
     """x <- (1/K) sum_k y_k; optimiser state is averaged as well if the workers send it."""
 
     SECTIONS = frozenset({ARRAYS, OPTIMIZER})
-    TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "learning_rate", "optimizer_dtypes")
+    TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "_rates", "optimizer_dtypes")
 
     weighting: Literal["examples", "uniform"] = "uniform"
 
@@ -24,10 +25,24 @@ class Workers(FedAvg):
         super().__init__(**parameters)
         self.optimizer: Tensors = {}
         self.optimizer_dtypes: dict[str, torch.dtype] = {}
-        self.learning_rate = 0.0  # the mean of the round's local steps
+        self._rates: list[tuple[float, float]] = []  # of each reply: its local steps times weight, their rate
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the round's local steps.
+
+        Where it changes within the round or differs between workers, its mean over all their steps, those of
+        a worker weighted as its model is: divided by it, the mean change of the models is the sum over the
+        steps of the mean direction, if that is alike in all of them.
+        """
+        rates = [rate for _, rate in self._rates]
+        if min(rates) == max(rates):  # exactly that, not up to rounding
+            return rates[0]
+        return math.fsum(steps * rate for steps, rate in self._rates) / math.fsum(s for s, _ in self._rates)
 
     def broadcast(self, server_round: int) -> Payload:
         """Send the averaged optimiser state, if there is one."""
+        self._rates = []
         return {OPTIMIZER: self.optimizer} if self.optimizer else {}
 
     def prepare(self, sections: Payload) -> Payload:
@@ -38,8 +53,10 @@ class Workers(FedAvg):
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Record the workers' learning rate, which is the same for all."""
-        self.learning_rate = float(metrics["learning-rate"])  # type: ignore[arg-type]
+        """Record how many steps the worker took, and at which rate."""
+        if name == ARRAYS:
+            rate, steps = float(metrics["learning-rate"]), float(metrics["num-steps"])  # type: ignore[arg-type]
+            self._rates.append((self.weight(metrics) * steps, rate))
         super().accumulate(name, average, section, metrics)
 
     def update(self, averages: Payload, server_round: int) -> Tensors:

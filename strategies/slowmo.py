@@ -11,9 +11,10 @@ from strategies._workers import Workers
 class SlowMo(Workers):
     """u <- beta u + (x - mean_k y_k) / lr; x <- x - alpha lr u, with u = 0 at the start.
 
-    beta is ``slow_momentum``, alpha is ``slow_learning_rate``, lr is the workers' learning rate (if it
-    changes, its mean over the round's steps). u is in units of gradients, so its effect shrinks with the
-    learning rate. BMUF is alpha = 1.
+    beta is ``slow_momentum``, alpha is ``slow_learning_rate``, lr is the workers' learning rate gamma_t. The
+    paper has one for the whole round; where it changes within it, or stragglers leave out some of its steps,
+    lr is its mean over the steps of all workers, weighted as their models are. u is in units of gradients, so
+    its effect shrinks with the learning rate. BMUF is alpha = 1.
     """
 
     slow_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.7

@@ -23,11 +23,22 @@ def average_into(
     strategy: Workers, x: Tensors, server_round: int, rate: float, average: list[float]
 ) -> Tensors:
     """Let a strategy reduce one reply that is the average."""
+    return reduced(strategy, x, server_round, [(1, 1, rate, average)])
+
+
+def reduced(
+    strategy: Workers, x: Tensors, server_round: int, replies: list[tuple[int, int, float, list[float]]]
+) -> Tensors:
+    """Let a strategy reduce the replies (examples, steps, mean rate of the steps, model) of its workers."""
     assume_task_identity()
-    (message,) = strategy.configure_train(server_round, to_record(x), ConfigRecord(), NodesOnly([2]))
-    content = RecordDict({ARRAYS: to_record({"w": torch.tensor(average, dtype=torch.float64)})})
-    content[METRICS] = MetricRecord({"num-examples": 1, "learning-rate": rate})
-    arrays, _ = strategy.aggregate_train(server_round, [Message(content, reply_to=message)])
+    nodes = NodesOnly(range(2, 2 + len(replies)))
+    messages = strategy.configure_train(server_round, to_record(x), ConfigRecord(), nodes)
+    answers = []
+    for message, (examples, steps, rate, model) in zip(messages, replies, strict=True):
+        content = RecordDict({ARRAYS: to_record({"w": torch.tensor(model, dtype=torch.float64)})})
+        content[METRICS] = MetricRecord({"num-examples": examples, "num-steps": steps, "learning-rate": rate})
+        answers.append(Message(content, reply_to=message))
+    arrays, _ = strategy.aggregate_train(server_round, answers)
     assert arrays is not None
     return {name: value.clone() for name, value in to_tensors(arrays).items()}
 
@@ -49,6 +60,32 @@ def test_slowmo_in_three_rounds() -> None:
         assert strategy.slow_buffer["w"].tolist() == pytest.approx(buffer, abs=1e-9)  # type: ignore[attr-defined]
         assert x["w"].tolist() == pytest.approx(expected, abs=1e-9)
     assert average_into(strategy, x, 4, 0.0, [0.246, 1.8895])["w"].tolist() == x["w"].tolist()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(("weighting", "rate", "steps"), [("uniform", 0.225, 2.0), ("examples", 0.21, 2.5)])
+def test_the_rate_is_the_mean_over_the_steps_of_all_workers(
+    weighting: str, rate: float, steps: float, order: int
+) -> None:
+    """Steps along d at the rates 0.3, 0.2 and 0.1; a straggler takes the first one only."""
+    strategy = load_method("slowmo", {"weighting": weighting}).make_strategy()
+    assert isinstance(strategy, Workers)
+    strategy.setup(RunFacts(2, ["w"]))
+    x, d = {"w": torch.tensor([1.0, 2.0]).double()}, torch.tensor([2.0, -1.0]).double()
+    replies = [(3, 3, 0.2, (x["w"] - 0.6 * d).tolist()), (1, 1, 0.3, (x["w"] - 0.3 * d).tolist())]
+    for server_round, slow in ((1, steps), (2, 1.7 * steps)):  # u <- 0.7 u + (mean number of steps) d
+        moved = reduced(strategy, x, server_round, replies[::order])
+        assert strategy.learning_rate == pytest.approx(rate, rel=1e-12)
+        assert moved["w"].tolist() == pytest.approx((x["w"] - rate * slow * d).tolist(), rel=1e-12)
+
+
+def test_equal_rates_are_not_rounded() -> None:
+    strategy = load_method("slowmo", {}).make_strategy()
+    assert isinstance(strategy, Workers)
+    strategy.setup(RunFacts(3, ["w"]))
+    x = {"w": torch.zeros(1, dtype=torch.float64)}
+    reduced(strategy, x, 1, [(1, steps, 0.1, [1.0]) for steps in (3, 7, 11)])
+    assert strategy.learning_rate == 0.1
 
 
 def test_slowmo_without_momentum_is_local_sgd() -> None:
