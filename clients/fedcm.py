@@ -6,13 +6,18 @@ from pydantic import Field
 
 from clients.base import Client
 from clients.local.incoming import Section
+from clients.local.optimizers import weight_decays
 from clients.local.sgd_only import require_no_momentum
 from common.records import Tensors
 from common.sections import Value
 
 
 class FedCM(Client):
-    """Steps along alpha g + (1 - alpha) Delta, Delta being the server's momentum; alpha = 1 is FedAvg."""
+    """Steps along alpha g + (1 - alpha) Delta, Delta being the server's momentum; alpha = 1 is FedAvg.
+
+    g includes weight decay. Delta, which is computed from steps, does so too: added to the direction as a
+    whole, the decay would end up 1 / alpha times as strong.
+    """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
 
@@ -26,7 +31,14 @@ class FedCM(Client):
         """Return Delta."""
         return {"momentum": Section(self.params)}
 
+    def begin_round(self) -> None:
+        """Look up the weight decay, which the optimiser adds to every step."""
+        self._decays = weight_decays(self.worker.optimizer, self.params)
+
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
-        """Return the mixed direction."""
-        momentum = self.received["momentum"]
-        return {name: self.alpha * grad + (1 - self.alpha) * momentum[name] for name, grad in grads.items()}
+        """Return what makes the optimiser's step, weight decay included, the mixed direction."""
+        momentum, decays = self.received["momentum"], self._decays
+        return {
+            name: self.alpha * grad + (1 - self.alpha) * (momentum[name] - decays[name] * params[name])
+            for name, grad in grads.items()
+        }

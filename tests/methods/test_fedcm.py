@@ -5,6 +5,7 @@ import pytest
 from clients.fedcm import FedCM
 from clients.local.worker import Worker
 from common.errors import UserError
+from common.sections import Value
 from tests.clients.jobs import small
 from tests.methods.quadratics import LR, Federation, close
 
@@ -48,6 +49,27 @@ def test_with_alpha_one_it_is_uniform_fedavg() -> None:
     )
     for _ in range(3):
         assert mixed.round() == pytest.approx(average.round(), abs=1e-15)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0])
+def test_weight_decay_is_part_of_the_gradient(alpha: float) -> None:
+    """So it is as strong as in FedAvg: h (w - b) + decay w = 0 at the end."""
+    local: dict[str, Value] = {**LR, "optimizer.weight-decay": 0.5}
+    federation = Federation("fedcm", [(2.0, 3.0)], [1], local=local, alpha=alpha)
+    for _ in range(400):
+        (w,) = federation.round()
+    assert w == pytest.approx(2 * 3 / (2 + 0.5), abs=1e-6)
+    assert momentum(federation) == pytest.approx([0.0], abs=1e-6)
+
+
+def test_a_step_with_weight_decay() -> None:
+    """g = (1 - 3) + 0.5 = -1.5 at w = 1; then alpha g + (1 - alpha) Delta."""
+    local: dict[str, Value] = {**LR, "optimizer.weight-decay": 0.5}
+    federation = Federation("fedcm", [(1.0, 3.0)], [1], start=[1.0], local=local, alpha=0.2)
+    assert federation.round() == close(1 + 0.1 * 0.2 * 1.5)
+    assert momentum(federation) == close(-0.3)
+    direction = 0.2 * (1.03 - 3 + 0.5 * 1.03) - 0.8 * 0.3
+    assert federation.round() == close(1.03 - 0.1 * direction)
 
 
 def test_at_a_rate_of_zero_the_momentum_stays() -> None:
