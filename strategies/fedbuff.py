@@ -16,9 +16,10 @@ from strategies._asynchronous import Asynchronous
 class FedBuff(Asynchronous):
     """v <- beta v + 1 / Q sum_i s(d_i) (y_i - x_i); x <- x + lr_s v.
 
-    y_i started from the version x_i, which is d_i versions old. ``momentum`` is beta, 0 in Algorithm 1;
-    BatchNorm's running statistics have none. Q is ``buffer_size``; 0: 10, or fewer if fewer clients work
-    concurrently. With ``weighting = "examples"`` clients weigh n_i / sum_j n_j instead of 1 / Q.
+    y_i started from the version x_i, which is d_i versions old. ``momentum`` is beta, 0 in Algorithm 1.
+    BatchNorm's running statistics have no momentum, and lr_s = 1. Q is ``buffer_size``; 0: 10, or fewer if
+    fewer clients work concurrently. With ``weighting = "examples"`` clients weigh n_i / sum_j n_j instead of
+    1 / Q.
     """
 
     TRANSIENT = (*Asynchronous.TRANSIENT, "_start_model", "_discount")
@@ -69,7 +70,7 @@ class FedBuff(Asynchronous):
             stepped[name] = value
             if value.is_floating_point():
                 old = self.global_model[name]
-                new = old + self.server_learning_rate * value
+                new = old + (self.server_learning_rate if name in self.parameter_names else 1.0) * value
                 stepped[name] = (new.clamp(min=0) if name.endswith("running_var") else new).to(old.dtype)
         return stepped
 
