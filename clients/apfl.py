@@ -18,7 +18,8 @@ class APFL(Client):
     w_i, with a separate optimiser of the same kind, which is reset in every round. With ``adaptive`` alpha_i
     takes a gradient step on its own derivative, <grad f_i, v_i - w_i>, in a round's first local step, clipped
     to [0, 1]. v_i starts at the initial model. alpha = 0 without ``adaptive`` is FedAvg.
-    ``optimizer.clip-norm`` clips w_i's gradient only.
+    ``optimizer.clip-norm`` clips w_i's gradient only. BatchNorm's running statistics of the mixture are the
+    client's own.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
@@ -29,21 +30,23 @@ class APFL(Client):
     adaptive: bool = True
 
     def init_state(self) -> Payload:
-        """Return v_i and alpha_i."""
+        """Return v_i with the mixture's BatchNorm statistics, and alpha_i."""
         mixing = torch.tensor(self.alpha, dtype=torch.float64, device=self.worker.device)
-        return {"personal": self.initial(self.params), "mixing": {"alpha": mixing}}
+        own = self.initial([*self.params, *self.worker.buffers])
+        return {"personal": own, "mixing": {"alpha": mixing}}
 
     def begin_round(self) -> None:
         """Make v_i trainable."""
         self.own_alpha = float(self.state["mixing"]["alpha"])
-        self.personal = {
-            name: value.clone().requires_grad_() for name, value in self.state["personal"].items()
-        }
+        kept = {name: value.clone() for name, value in self.state["personal"].items()}
+        self.personal = {name: kept.pop(name).requires_grad_() for name in self.params}
+        self.statistics = kept
         self.personal_optimizer = make_optimizer(self.personal.values(), self.worker.config.optimizer)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Step v_i and alpha_i, before w_i takes its step."""
-        gradient = self.gradient_at(mixed(self.personal, params, self.own_alpha), self.batch)
+        mixture = mixed(self.personal, params, self.own_alpha)
+        gradient = self.gradient_at(mixture, self.batch, self.statistics)
         for name, value in self.personal.items():
             value.grad = self.own_alpha * gradient[name]
         if self.adaptive and self.num_steps == 0:
@@ -57,15 +60,17 @@ class APFL(Client):
         """Keep v_i and alpha_i."""
         mixing = torch.full_like(self.state["mixing"]["alpha"], self.own_alpha)
         self.state["mixing"] = {"alpha": mixing}
-        self.state["personal"] = {name: value.detach() for name, value in self.personal.items()}
+        own = {name: value.detach() for name, value in self.personal.items()}
+        self.state["personal"] = own | self.statistics
         return {}
 
     def personal_model(self) -> Tensors:
         """Return the mixture of v_i and the global model."""
-        own = {name: value.detach() for name, value in self.params.items()}
-        return mixed(self.state["personal"], own, float(self.state["mixing"]["alpha"]))
+        shared = {name: value.detach() for name, value in self.params.items()}
+        own = self.state["personal"]
+        return own | mixed(own, shared, float(self.state["mixing"]["alpha"]))
 
 
 def mixed(personal: Tensors, shared: Tensors, alpha: float) -> Tensors:
-    """Return alpha v + (1 - alpha) w."""
-    return {name: alpha * value.detach() + (1 - alpha) * shared[name] for name, value in personal.items()}
+    """Return alpha v + (1 - alpha) w, for the entries of w."""
+    return {name: alpha * personal[name].detach() + (1 - alpha) * value for name, value in shared.items()}

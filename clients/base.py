@@ -96,17 +96,22 @@ class Client(Hooks, ListInterface):
 
     # Helpers for hooks, in addition to ``forward`` and the attributes of ``clients.local.job.Job``.
 
-    def gradient_at(self, params: Tensors, batch: Batch) -> Tensors:
+    def gradient_at(self, params: Tensors, batch: Batch, statistics: Tensors | None = None) -> Tensors:
         """Return the gradient of ``loss_and_gradient``."""
-        return self.loss_and_gradient(params, batch)[1]
+        return self.loss_and_gradient(params, batch, statistics)[1]
 
-    def loss_and_gradient(self, params: Tensors, batch: Batch) -> tuple[torch.Tensor, Tensors]:
+    def loss_and_gradient(
+        self, params: Tensors, batch: Batch, statistics: Tensors | None = None
+    ) -> tuple[torch.Tensor, Tensors]:
         """Return the loss of `batch` and its gradient at `params`, without changing `params`.
 
-        BatchNorm's running statistics do not change either, since `params` need not be the model's weights.
+        BatchNorm's running statistics do not change either, since `params` need not be the model's weights;
+        `statistics` are those that belong to `params`, and are updated in place.
         """
         worker = self.worker
-        statistics = {name: value.clone() for name, value in worker.buffers.items()}
+        of_model = {name: value.clone() for name, value in worker.buffers.items()}
+        if statistics:
+            worker.load(statistics)
         if worker.model.training:
             allow_batch_statistics(worker.batch_norm_layers, batch)
         with torch.enable_grad():
@@ -114,7 +119,9 @@ class Client(Hooks, ListInterface):
             with mixed_precision(worker.device, worker.config.local):
                 loss = self.loss(leaves, batch)
             grads = torch.autograd.grad(loss, list(leaves.values()))
-        worker.load(statistics)
+        for name, value in (statistics or {}).items():
+            value.copy_(worker.buffers[name])
+        worker.load(of_model)
         return loss.detach(), dict(zip(leaves, grads, strict=True))
 
     def mean_gradient(self, num_batches: int) -> Tensors:
@@ -132,7 +139,7 @@ class Client(Hooks, ListInterface):
         endless = self.worker.config.local.model_copy(update={"epochs": 0, "steps": sys.maxsize})
         return iterate_training_batches(self, "extra", endless)
 
-    def train_personal(self, start: Tensors, **budget: int) -> Tensors:
+    def train_personal(self, start: Tensors, learning_rate: float | None = None, **budget: int) -> Tensors:
         """Train a second model on the client's data and return its entries; the resident model is restored.
 
         While it trains, ``is_personal_phase`` is true, so that hooks can distinguish the two.
@@ -141,6 +148,8 @@ class Client(Hooks, ListInterface):
         ----------
         start : Tensors
             The entries in which the second model differs from the resident one; the same ones are returned.
+        learning_rate : float, optional
+            By default that of the round, or of its first step if it changes within the round.
         **budget : int
             ``steps`` or ``epochs`` (whichever is above 0), by default the round's budget.
         """
@@ -149,7 +158,8 @@ class Client(Hooks, ListInterface):
         local = self.budget
         if any(budget.values()):
             local = local.model_copy(update={"steps": 0, "epochs": 0, **budget})
-        num_steps, self.is_personal_phase = self.num_steps, True
+        num_steps, round_rate, self.is_personal_phase = self.num_steps, self.learning_rate, True
+        self.learning_rate = round_rate if learning_rate is None else learning_rate
         try:
             worker.load(start)
             with torch.enable_grad():
@@ -157,7 +167,7 @@ class Client(Hooks, ListInterface):
             return {name: worker.state[name].detach().clone() for name in start}
         finally:
             worker.load(kept)
-            self.num_steps, self.is_personal_phase = num_steps, False
+            self.num_steps, self.learning_rate, self.is_personal_phase = num_steps, round_rate, False
 
     def full_gradient(self) -> Tensors:
         """Return the gradient of the mean loss over all local data at the resident model.
@@ -169,6 +179,11 @@ class Client(Hooks, ListInterface):
     def keeps_state(self) -> bool:
         """Return whether the client keeps any state between rounds."""
         return bool(self.keeps()) or bool(self._kept_names)
+
+    @property
+    def kept_entries(self) -> Tensors:
+        """The entries of the model that the client has kept from its last round."""
+        return self.state.get(_KEPT, {})
 
     def undeclared_state(self) -> set[str]:
         """Return the sections of ``state`` that the method has not declared in ``keeps``."""
@@ -406,7 +421,7 @@ class Client(Hooks, ListInterface):
             self.received = {**self.received, ARRAYS: model}
         if not is_loaded:
             worker.load(model)
-        if own := self.state.get(_KEPT) or initial:
+        if own := self.kept_entries or initial:
             worker.load(own)
         if not self.state:
             self.state = self.initial_state()

@@ -5,6 +5,8 @@ import torch
 
 from clients.apfl import APFL
 from clients.local.worker import Worker
+from clients.local_only import LocalOnly
+from common.records import Payload
 from tests.clients.jobs import equal, global_model, small, train
 from tests.methods.quadratics import LR, Federation, close
 
@@ -77,3 +79,24 @@ def test_the_global_model_is_fedavgs_and_alpha_zero_leaves_v() -> None:
     kept = train(worker, 0, start, client_class=NoMixture).state["personal"]
     initial = {name: worker.initial_state[name] for name in kept}
     assert equal(kept, initial)
+
+
+def test_a_mixture_of_v_alone_is_local_training_batch_norm_included(batch_norm_model: str) -> None:
+    """The running statistics are those of the mixture, not of the global model, which is another one."""
+
+    class Alone(APFL):
+        alpha, adaptive = 1.0, False
+
+    worker = Worker(small(model__name=batch_norm_model))
+    mine: Payload = {}
+    alone: Payload = {}
+    for server_round, factor in ((1, 1), (2, 3)):
+        start = {name: factor * value for name, value in worker.initial_state.items()}
+        found = train(worker, 0, start, server_round, mine, Alone)
+        mine, alone = found.state, train(worker, 0, {}, server_round, alone, LocalOnly).state
+        assert set(mine["personal"]) == set(alone["kept-entries"])
+        for name, value in alone["kept-entries"].items():
+            torch.testing.assert_close(mine["personal"][name], value)
+        own = found.client.personal_model()
+        assert torch.equal(own["bn.running_mean"], mine["personal"]["bn.running_mean"])
+        assert not torch.allclose(own["bn.running_mean"], found.model["bn.running_mean"]) or factor == 1

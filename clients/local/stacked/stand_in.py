@@ -76,8 +76,10 @@ class StandIn:
             raise AttributeError(name)
         raise NotStackableError(f"a hook uses '{name}', which has no one value for a stack of clients")
 
-    def gradient_at(self, params: Tensors, batch: Any) -> Tensors:
+    def gradient_at(self, params: Tensors, batch: Any, statistics: Tensors | None = None) -> Tensors:
         """Return the gradient of the loss of `batch` at `params`; running statistics do not change."""
+        if statistics:
+            raise NotStackableError("a hook keeps running statistics of its own")
         batch = batch._batch if isinstance(batch, PaddedBatch) else batch
         worker = self.worker
 
