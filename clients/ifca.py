@@ -31,11 +31,12 @@ class IFCA(Client):
         self.received = {**self.received, ARRAYS: model}
 
     def _models(self) -> list[Tensors]:
+        """Return the clusters' models, each with the client's own BatchNorm statistics if they are local."""
         others = sorted(
             (name for name in self.received if name.startswith("cluster-")),
             key=lambda name: int(name.removeprefix("cluster-")),
         )
-        return [self.received[name] for name in (ARRAYS, *others)]
+        return [{**self.received[name], **self.kept_entries} for name in (ARRAYS, *others)]
 
     def _nearest(self) -> int:
         losses = []

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
-from flwr.app import ConfigRecord
+from flwr.app import ConfigRecord, MessageType
 
+from clients import ifca
+from clients.local.worker import Worker
 from clients.registry import load_method
 from common.config import Config
 from common.config_values import merge
@@ -11,6 +13,7 @@ from common.errors import UserError
 from common.records import to_record, to_tensors
 from common.sections import Value
 from strategies.ifca import IFCA
+from tests.clients.jobs import small, train
 from tests.methods.quadratics import LR, Federation, close
 from tests.strategies.messages import NodesOnly, make_reply, record
 
@@ -98,3 +101,20 @@ def test_clients_are_evaluated_with_all_models() -> None:
     client = made.clients[1]
     client.received = {"arrays": made.model, "cluster-1": made.strategy.variants({})["cluster-1"]}
     assert client.personal_model() == {"w": torch.tensor([5.0])}
+
+
+def test_local_batch_norm_statistics_stay_the_clients_own(batch_norm_model: str) -> None:
+    """Where the policy is ``local``: in the choice of a cluster, in training and in prediction."""
+    worker = Worker(small(model__name=batch_norm_model, batch_norm__policy="local"))
+    start = {name: value.clone() for name, value in worker.initial_state.items()}
+    first = train(worker, 0, start, client_class=ifca.IFCA)
+    own = first.state["kept-entries"]
+    assert own["bn.num_batches_tracked"] == 5
+    client = ifca.IFCA(worker, 0, dict(first.state))
+    sections = {"arrays": start, "cluster-1": first.model}
+    client.train(sections, ConfigRecord({"server-round": 2}))
+    assert client.state["kept-entries"]["bn.num_batches_tracked"] == 10
+    client._receive(sections, ConfigRecord({"server-round": 2}), MessageType.EVALUATE)
+    predicts = client.personal_model()
+    assert torch.equal(predicts["bn.running_mean"], client.state["kept-entries"]["bn.running_mean"])
+    assert torch.equal(predicts["conv.weight"], first.model["conv.weight"])
