@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from clients.local.optimizers import make_optimizer
+from clients.local.optimizers import make_optimizer, set_learning_rate
 from clients.local.training import iterate_training_batches
+from common.rates import base_rate
 from common.records import Tensors
 from models.classifier import as_classifier
 from models.heads.realignment import logits
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 def tuned_head(client: "Client", head: Tensors, epochs: int) -> Tensors:
     """Return a copy of a head, fine-tuned for a number of epochs on the client's training data.
 
-    Uses the optimiser and learning rate of ``optimizer.*``; the body is in evaluation mode and frozen.
+    Uses the optimiser and learning rate of ``optimizer.*``, whatever the schedule; the body is in evaluation
+    mode and frozen.
     """
     model = as_classifier(client.worker.model)
     local = client.worker.config.local.model_copy(update={"steps": 0, "epochs": epochs})
     leaves = {name: value.detach().clone().requires_grad_() for name, value in head.items()}
     optimizer = make_optimizer(leaves.values(), client.worker.config.optimizer)
+    set_learning_rate(optimizer, base_rate(client.worker.config))
     with torch.enable_grad(), evaluation_mode(model):
         for batch in iterate_training_batches(client, "personal", local):
             with torch.no_grad():

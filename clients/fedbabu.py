@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from clients.base import Client
 from common.errors import UserError
+from common.rates import base_rate
 from common.records import Tensors
 from common.sections import Positive
 from models.heads.parts import check_parts, part_names
@@ -16,7 +17,8 @@ from models.heads.parts import check_parts, part_names
 class FedBABU(Client):
     """Trains the body only; a client's personal model is the global one, fine-tuned on the client's data.
 
-    ``fine_tuned_part`` (``models.heads.parts``) is fine-tuned for ``fine_tuning_epochs``.
+    ``fine_tuned_part`` (``models.heads.parts``) is fine-tuned for ``fine_tuning_epochs``, at
+    ``optimizer.learning-rate`` whatever the schedule, which may end near 0.
     """
 
     fine_tuned_part: str = "head"
@@ -43,4 +45,5 @@ class FedBABU(Client):
 
     def personal_model(self) -> Tensors:
         """Return the fine-tuned model."""
-        return self.train_personal(self.worker.state, epochs=self.fine_tuning_epochs)
+        rate = base_rate(self.worker.config)
+        return self.train_personal(self.worker.state, rate, epochs=self.fine_tuning_epochs)

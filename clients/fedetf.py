@@ -14,6 +14,7 @@ from clients.base import Client
 from clients.local.batches import Batch
 from common.errors import UserError
 from common.parameters import Needs
+from common.rates import base_rate
 from common.records import Tensors
 from common.sections import NonNegative, Positive, Value
 from models.classifier import as_classifier, embed_with
@@ -30,8 +31,9 @@ class FedETF(Client):
     ``fedetf``: cross-entropy of temperature x cosine + log n_k, where n_k are the client's class counts,
     after a normalised projection. The client's personal model is fine-tuned with plain cross-entropy:
     everything but the frame for ``fine_tuning_epochs``, then the frame and the projection in turn for
-    ``alternation_epochs`` each, ``alternations`` times (the authors' code: as many epochs as in training,
-    then 20 times 3 and 3, with separate learning rates).
+    ``alternation_epochs`` each, ``alternations`` times, at ``optimizer.learning-rate`` whatever the schedule,
+    which may end near 0 (the authors' code: as many epochs as in training, then 20 times 3 and 3, with
+    separate learning rates).
 
     ``etf-dr``: dot regression of the normalised features onto the frame, weighted by the classes of the
     mini-batch. The BatchNorm before it is part of the model and averaged with it, evaluated with running
@@ -102,12 +104,13 @@ class FedETF(Client):
         if self.variant == "etf-dr":
             return {}
         model: Tensors = {name: value.detach().clone() for name, value in self.worker.state.items()}
+        rate = base_rate(self.worker.config)
         if self.fine_tuning_epochs:
-            model = self.train_personal(model, epochs=self.fine_tuning_epochs)
+            model = self.train_personal(model, rate, epochs=self.fine_tuning_epochs)
         try:
             for _ in range(self.alternations):
                 for self._phase in ("frame", "projection"):
-                    model = self.train_personal(model, epochs=self.alternation_epochs)
+                    model = self.train_personal(model, rate, epochs=self.alternation_epochs)
         finally:
             self._phase = "body"
         return model

@@ -28,7 +28,7 @@ class PFedMe(Client):
     def validate(self) -> None:
         """Refuse steps so long that the penalty alone would diverge."""
         rates = {
-            "optimizer.learning-rate": self.worker.config.optimizer.learning_rate,
+            "optimizer.learning-rate": self.learning_rate,
             "method.personal-learning-rate": self.personal_learning_rate,
         }
         for key, rate in rates.items():

@@ -14,7 +14,7 @@ from clients.local.worker import Worker
 from common.budget import num_steps, round_budget
 from common.flower import entries
 from common.randomness import Purpose, torch_generator, torch_seeds
-from common.rates import gradual_warmup_steps, step_factors
+from common.rates import base_rate, gradual_warmup_steps, step_factors
 from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, SERVER_ROUND, Payload, Tensors
 from common.sections import LocalSection
 from datasets.noise.client_noise import NoisyNormalizer, noise_levels
@@ -76,7 +76,7 @@ class Job:
         self.server_round = 0
         self.assigned_steps = 0  # of this round, if the server decides them
         self.assigned_first_step = 0  # how many came before
-        self.learning_rate = self.mean_rate = worker.config.optimizer.learning_rate
+        self.learning_rate = self.mean_rate = base_rate(worker.config)
         self.num_steps = 0
         self.num_samples = 0
         self.finite_steps: int | None = (

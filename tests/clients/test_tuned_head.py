@@ -16,6 +16,8 @@ def test_an_epoch_is_sgd_on_the_features(batch_norm_model: str) -> None:
         model__name=batch_norm_model,
         optimizer__learning_rate=0.1,
         optimizer__momentum=0.5,
+        optimizer__learning_rate_scaling="linear",
+        optimizer__reference_batch_size=32,
         local__batch_size=16,
     )
     worker = Worker(config)
@@ -27,7 +29,7 @@ def test_an_epoch_is_sgd_on_the_features(batch_norm_model: str) -> None:
 
     worker.model.eval()
     weight, bias = (head[name].clone().requires_grad_() for name in ("weight", "bias"))
-    optimizer = torch.optim.SGD([weight, bias], lr=0.1, momentum=0.5)
+    optimizer = torch.optim.SGD([weight, bias], lr=0.05, momentum=0.5)
     local = config.local.model_copy(update={"steps": 0, "epochs": 2})
     count = 0
     for batch in iterate_training_batches(client, "personal", local):
