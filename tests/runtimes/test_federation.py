@@ -172,15 +172,45 @@ def test_nodes_are_processes_that_carry_a_run_to_its_summary(helper: Helper) -> 
     assert helper.living() == {}
 
 
-@pytest.mark.slow
-def test_a_run_without_summary_fails(helper: Helper) -> None:
-    code, output = helper.run("--set", "act=forget", "--supernodes", "1", "--insecure")
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
-    assert code == 1
-    assert "wrote no" in output.splitlines()[-1]
-    superlink = (helper.run_directory / "federation" / "superlink.log").read_text()
-    assert "insecure" in superlink
-    assert helper.living() == {}
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("was_finished", [False, True])
+@pytest.mark.parametrize(
+    ("is_stopped", "ending", "message"),
+    [(False, federation.FederationError, "wrote no .*summary.json"), (True, federation._Stopped, "130")],
+)
+def test_a_run_without_a_summary_of_its_own_is_not_complete(
+    helper: Helper,
+    was_finished: bool,
+    is_stopped: bool,
+    ending: type[BaseException],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run that continues a finished one removes its summary when it starts."""
+    plan = federation.make_plan(federation._parser().parse_args(helper.options("--supernodes", "1")))
+    summary = plan.run_directory / "summary.json"
+    plan.run_directory.mkdir()
+    if was_finished:
+        summary.write_text("{}")
+    signals = federation._Signals()
+
+    def follow(*_: object) -> None:
+        summary.unlink(missing_ok=True)
+        signals.requested = is_stopped
+
+    monkeypatch.setattr(federation, "_follow", follow)
+    for step in ("_start_federation", "_submit", "_check_completed"):
+        monkeypatch.setattr(federation, step, lambda *_: None)
+    with pytest.raises(ending, match=message):
+        federation.run(plan, signals)
 
 
 @pytest.mark.slow
@@ -206,14 +236,6 @@ def test_nothing_survives_a_stopped_helper(
     assert _wait_until(lambda: not helper.living(), 10), helper.living()
 
 
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
-    yield
-    for each, handler in before.items():
-        signal.signal(each, handler)
-
-
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_what_nohup_or_a_background_shell_ignores_stays_ignored(number: signal.Signals) -> None:
@@ -224,7 +246,7 @@ def test_what_nohup_or_a_background_shell_ignores_stays_ignored(number: signal.S
 
 @pytest.mark.slow
 def test_a_dying_node_ends_the_run(helper: Helper) -> None:
-    process = helper.start("--set", "act=wait", "--supernodes", "2")
+    process = helper.start("--set", "act=wait", "--supernodes", "2", "--insecure")
     assert _wait_until((helper.run_directory / "started").exists, 60)
 
     os.kill(_pid_of_node(helper, 1), signal.SIGKILL)
@@ -233,6 +255,7 @@ def test_a_dying_node_ends_the_run(helper: Helper) -> None:
     assert process.returncode == 1
     assert re.search(r"supernode-1 ended early, exit code -9", output)
     assert "Starting Flower SuperNode" in output
+    assert "insecure" in (helper.run_directory / "federation" / "superlink.log").read_text()
     assert helper.living() == {}
 
 
