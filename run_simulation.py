@@ -21,18 +21,18 @@ from common.plugin_modules import failure_of_plugin
 
 _COMMANDS = ("realign", "replay")
 _COMMON_KEYS = """keys for --set and experiment files, the common ones:
-  method.name, method.PARAMETER         what clients and server do; default fedavg
-  dataset.name, dataset.root            which data, and where they lie
-  partition.name, partition.PARAMETER   how clients share the data
+  method.name, method.PARAMETER         the training method; default fedavg
+  dataset.name, dataset.root            the data set, and the folder of its files
+  partition.name, partition.PARAMETER   how the data are split over the clients
   model.name, model.PARAMETER           the architecture
-  clients.count, clients.fraction       how many clients, and which share of them a round takes
-  rounds, seed                          the length of the run, and what all randomness comes from
-  local.epochs or local.steps           the work of a client in a round; local.batch-size
+  clients.count, clients.fraction       number of clients, and the fraction that trains in a round
+  rounds, seed                          number of rounds, and the seed of all randomness
+  local.epochs or local.steps           local training of a client in a round; local.batch-size
   optimizer.name, optimizer.learning-rate
-  evaluate.every                        rounds from one evaluation to the next
-  runtime.workers, device               threads or processes of --runtime; cpu or cuda
+  evaluate.every                        evaluate every so many rounds
+  runtime.workers, device               number of threads or processes of --runtime; cpu or cuda
 
---describe lists what there is to choose, --describe KEY explains a key; all are in docs/configuration.md."""
+--describe lists all choices, --describe KEY explains a key; docs/configuration.md has all keys."""
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -59,18 +59,22 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--profile", action="store_true", help="trace the second round, and show what took longest in it"
     )
-    parser.add_argument("--rounds-scale", metavar="FACTOR", type=float, help="take FACTOR times the rounds")
+    parser.add_argument(
+        "--rounds-scale", metavar="FACTOR", type=float, help="multiply the number of rounds by FACTOR"
+    )
     parser.add_argument("--seeds", metavar="SEED[,SEED]", default="", help="run everything once per seed")
     comparators = parser.add_mutually_exclusive_group()
-    comparators.add_argument("--comparators", action="store_true", help="add the upper and the lower bound")
+    comparators.add_argument("--comparators", action="store_true", help="also run centralized and local-only")
     comparators.add_argument("--comparator", metavar="NAME", help="run centralized or local-only instead")
-    parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="some of its runs")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="LABEL[,...]", help="only these runs of a sweep"
+    )
     parser.add_argument("--list", action="store_true", help="list the runs of a sweep")
     parser.add_argument(
         "--describe",
         nargs="*",
         metavar="NAME",
-        help="say what there is to choose, or what a name means",
+        help="list all choices, or explain a name",
     )
     parser.add_argument("--schema", action="store_true", help="print a JSON schema of experiment files")
     for name in _COMMANDS:
@@ -89,7 +93,7 @@ def _run_directory(text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and return the exit code: 0 done, 1 failed, 2 wrong input, 130 stopped and resumable."""
+    """Run and return the exit code: 0 finished, 1 failed, 2 invalid input, 130 stopped and resumable."""
     try:
         return _run(parse_arguments(arguments))
     except UserError as error:
@@ -100,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         leave_closed_pipe()
-        print("error: nothing reads the output any more", file=sys.stderr)
+        print("error: the output was closed by its reader", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"error: {_with_notes(error)}", file=sys.stderr)
@@ -118,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     for name in _COMMANDS:
         if directory := getattr(options, name):
-            raise UserError(f"--{name} is a command of its own: python -m runtimes.{name} {directory}")
+            raise UserError(f"--{name} is a separate command: python -m runtimes.{name} {directory}")
     if options.describe is not None or options.schema:
         return _explain(options)
     with importing("runtimes.launch"):
@@ -137,13 +141,13 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _with_notes(error: BaseException, text: str = "") -> str:
-    """Return what an error says, with what was found out about it on its way (such as how to resume)."""
+    """Return the message of an error and the notes attached to it, such as how to resume."""
     return "; ".join([text or str(error), *getattr(error, "__notes__", [])])
 
 
 if __name__ == "__main__":
     show_warnings_as_lines()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # they end a run as Ctrl-C does; nohup ignores SIGHUP
+    for number in (signal.SIGTERM, signal.SIGHUP):  # to end a run as Ctrl-C does; nohup ignores SIGHUP
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
     sys.exit(main())

@@ -53,7 +53,7 @@ def add_table(parser: argparse.ArgumentParser) -> None:
 
 
 def check_files(options: argparse.Namespace) -> None:
-    """Refuse files whose ending names no format that can be written."""
+    """Refuse file names that do not end in a known format."""
     check_picture_file(getattr(options, "out", None))
     check_table_file(getattr(options, "table", None))
 

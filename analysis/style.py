@@ -137,7 +137,7 @@ def save(figure: Figure, path: Path) -> Path:
     Raises
     ------
     UserError
-        If the ending is no known format, or the file cannot be written.
+        If the ending is not that of a known format, or the file cannot be written.
     """
     path = _instead.get() or path
     for file in dict.fromkeys([path, *(path.with_suffix(ending) for ending in _further_endings.get())]):

@@ -81,7 +81,7 @@ def write_table(path: Path, header: Sequence[str], rows: Rows) -> Path:
     Raises
     ------
     UserError
-        If the ending is no known format, or the file cannot be written.
+        If the ending is not that of a known format, or the file cannot be written.
     """
     check_table_file(path)
     try:

@@ -33,7 +33,9 @@ def scratch_folder() -> Path:
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Return a benchmark's parser, with the option that all have."""
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--tiny", action="store_true", help="sizes that take seconds: not for figures")
+    made.add_argument(
+        "--tiny", action="store_true", help="tiny sizes, to check that it runs: not for results"
+    )
     return made
 
 

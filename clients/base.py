@@ -381,7 +381,7 @@ class Client(Hooks, ListInterface):
         return type(self).__module__.partition(".")[0] != "clients"
 
     def _check_unwritten(self) -> None:
-        """Refuse what a hook of somebody's own has written into what all clients of this process are sent."""
+        """Refuse writes by a user's hook into tensors that all clients of this process share."""
         after = _versions(self.received)
         if written := next(
             (place for place, was in self._versions.items() if after.get(place, was) != was), ()

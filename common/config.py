@@ -142,8 +142,8 @@ class Config(ConfigSection):
         count, share = self.clients.count, self.resources.clients_per_node
         if count % share:
             raise ValueError(
-                f"clients.count = {count} is no multiple of resources.clients-per-node = {share}: every node"
-                " serves as many clients"
+                f"clients.count = {count} is not a multiple of resources.clients-per-node = {share}: every"
+                " node serves the same number of clients"
             )
         if share > 1 and self.partition.name == "node":
             raise ValueError(
@@ -351,7 +351,7 @@ def _check_keys(values: Mapping[str, Value]) -> None:
         if key not in known and not is_parameter:
             if key.partition(".")[0] in _TABLES:
                 raise UserError(
-                    f"{key} is no key of a run: [{key.partition('.')[0]}] is for an experiment file"
+                    f"{key} is not a key of a run: [{key.partition('.')[0]}] is for an experiment file"
                 )
             hint = _nearest_key(key, known) or "; run_simulation.py --describe names what there is to set"
             raise UserError(f"unknown key '{key}'{hint}")

@@ -30,7 +30,7 @@ def to_toml(values: Mapping[str, Value]) -> str:
 
 
 def parse_assignment(assignment: str) -> tuple[str, Value]:
-    """Parse ``key=value``; the value is TOML, and text that is no TOML scalar is a string."""
+    """Parse ``key=value``; the value is TOML, and text that is not a TOML scalar is a string."""
     key, separator, text = assignment.partition("=")
     if not separator or not key.strip():
         raise UserError(f"--set takes key=value, not '{assignment}'")

@@ -99,5 +99,5 @@ def comma_list(key: str, text: str) -> list[str]:
     if "" in names:
         raise UserError(f"{key} = {text!r} has an empty name between its commas: take it out")
     if double := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"{key} = {text!r} names {double[0]!r} twice: once is enough")
+        raise UserError(f"{key} = {text!r} names {double[0]!r} twice: remove one")
     return names

@@ -124,7 +124,7 @@ class InputReader:
     def _of_images(self, path: Path) -> Iterator[GivenInputs]:
         files = image_files(path) if path.is_dir() else [path]
         if not files or (not path.is_dir() and path.suffix.lower() not in ENDINGS):
-            what = "has no images" if path.is_dir() else "is no image"
+            what = "has no images" if path.is_dir() else "is not an image"
             raise UserError(f"{printable(str(path))} {what} (their names end in {', '.join(ENDINGS)})")
         for file in files:
             pixels = _with_channels(decode_image(file), self.input_shape[0], file)

@@ -234,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m runtimes.node", description=__doc__)
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="the node's folder: ca.pem and key")
-    text = "the SuperLink's Fleet API, by a name that its certificate has"
+    text = "address of the SuperLink's Fleet API, with a name from its certificate"
     add("--superlink", required=True, metavar="HOST:PORT", help=text)
     add("--partition-id", type=int, required=True, metavar="I", help="id of this node's client, from 0")
     add("--num-partitions", type=int, required=True, metavar="N", help="number of clients")

@@ -176,11 +176,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one key")
     parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="only these runs")
-    parser.add_argument("--seeds", metavar="SEED[,SEED]", default="", help="the splits with these seeds")
+    parser.add_argument("--seeds", metavar="SEED[,SEED]", default="", help="show the splits of these seeds")
     parser.add_argument(
         "--plugins", metavar="DIR", action="append", default=[], help="folder of your own code"
     )
-    parser.add_argument("--out", metavar="FILE", type=Path, help="the picture (default: splits.png)")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="file of the picture (default: splits.png)")
     parser.add_argument("--table", metavar="FILE", type=Path, help="also write the table (.csv, .md, .tex)")
 
     def command() -> int:

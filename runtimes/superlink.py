@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "where nodes connect (default: 0.0.0.0:9092)"
     add("--fleet", default="0.0.0.0:9092", metavar="HOST:PORT", help=text)
     add("--port", type=int, default=8000, help="port of the HTTP API on 127.0.0.1 (default: 8000)")
-    add("--database", type=Path, metavar="FILE", help="default: DIR/superlink.db")
+    add("--database", type=Path, metavar="FILE", help="database of the nodes (default: DIR/superlink.db)")
     return parser
 
 

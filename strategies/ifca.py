@@ -42,7 +42,7 @@ class IFCA(FedAvg):
             )
         if self.clusters > 1 and config.model.parameters.get("weights"):
             raise UserError(
-                "'ifca' makes the clusters' models by drawing weights, and trained ones are no such draw:"
+                "'ifca' draws the initial weights of each cluster's model, and cannot use trained ones:"
                 " leave model.weights out"
             )
 

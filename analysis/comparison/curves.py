@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--until",
         metavar="VALUE",
         type=float,
-        help="cut all runs where the horizontal axis reaches this, in the picture and in the table",
+        help="leave out everything beyond this value of the horizontal axis, in figure and table",
     )
     parser.add_argument(
         "--width",
@@ -213,8 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="WIDTH",
         help=f"inches, or {', '.join(f'{name} ({inches})' for name, inches in WIDTHS.items())} (two)",
     )
-    parser.add_argument("--title", default="", help="above the figure")
-    parser.add_argument("--titles", metavar="TEXT;TEXT", help="above each panel, separated by semicolons")
+    parser.add_argument("--title", default="", help="title of the figure")
+    parser.add_argument("--titles", metavar="TEXT;TEXT", help="titles of the panels, separated by semicolons")
     parser.add_argument(
         "--labels", metavar="TEXT;TEXT", help="names of the configurations, in the order of the table"
     )

@@ -81,7 +81,9 @@ def plot(run_dir: Path, label: int = -1, server_round: int | None = None) -> Pat
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--class", dest="label", metavar="N", type=int, default=-1, help="default: the last")
+    parser.add_argument(
+        "--class", dest="label", metavar="N", type=int, default=-1, help="class (default: the last)"
+    )
     parser.add_argument("--round", metavar="N", type=int, help="a recorded round (default: the last)")
 
 

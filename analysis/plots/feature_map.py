@@ -79,7 +79,9 @@ def plot(run_dir: Path, method: Method = "pca", server_round: int | None = None)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--method", choices=("pca", "tsne"), default="pca", help="default: pca")
+    parser.add_argument(
+        "--method", choices=("pca", "tsne"), default="pca", help="projection to the plane (default: pca)"
+    )
     parser.add_argument("--round", type=int, metavar="N", help="a recorded round (default: the last)")
 
 

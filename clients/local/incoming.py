@@ -260,7 +260,7 @@ def check_size(size: str, model: torch.nn.Module) -> None:
         is_known = False
     if not is_known:
         raise RefusedMessageError(
-            f"the message's '{CONFIG}' has {SIZE} = {shown(size)}, which is no size of this run"
+            f"the message's '{CONFIG}' has {SIZE} = {shown(size)}, which is not a size of this run"
         )
 
 

@@ -1,7 +1,7 @@
 """Profiles of the clients' speeds, found by file name: ``clock.profile = "log-normal"`` is ``log_normal.py``.
 
-A profile module has one function ``seconds(num_clients, generator, *, ...)``, which returns the virtual
-seconds of a job for every client; its keyword parameters can be set as ``clock.<parameter>``.
+A profile module has one function ``seconds(num_clients, generator, *, ...)``, which returns how many
+virtual seconds a job takes each client; its keyword parameters can be set as ``clock.<parameter>``.
 """
 
 import functools

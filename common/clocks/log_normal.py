@@ -10,5 +10,5 @@ from pydantic import Field
 def seconds(
     num_clients: int, generator: np.random.Generator, *, spread: Annotated[float, Field(ge=0, le=100)] = 0.0
 ) -> npt.NDArray[np.float64]:
-    """Return log-normal seconds with median 1, and standard deviation `spread` of their logarithms."""
+    """Return log-normal seconds: their logarithms have mean 0 and standard deviation `spread`."""
     return np.exp(spread * generator.standard_normal(num_clients))

@@ -17,7 +17,7 @@ class Schedule:
     """
 
     depends_on_length = True
-    """Whether the length of the run decides the rate within it, so that a run cannot be made longer."""
+    """Whether the rate of a round depends on the length of the run; such a run cannot be extended."""
 
     def check(self) -> None:
         """Raise a `UserError` if the parameters are inconsistent."""
@@ -27,7 +27,7 @@ class Schedule:
         return 1.0
 
     def by_step(self, step: int, total_steps: int, warmup_steps: int) -> float:
-        """Return the factor of a worker's local step, from 0; the step may be in the warm-up."""
+        """Return the factor of a worker's local step, counted from 0 and including the warm-up."""
         return 1.0
 
     @property
@@ -47,7 +47,7 @@ def schedule_of(section: ScheduleSection) -> Schedule:
     return _checked(Same(section), tuple(folders()))
 
 
-@functools.lru_cache(maxsize=16)  # asked for in every job
+@functools.lru_cache(maxsize=16)  # called in every job
 def _checked(same: Same, _searched: tuple[Path, ...]) -> Schedule:
     schedule = chosen_object(SCHEDULE, same.section, Schedule)
     schedule.check()

@@ -17,7 +17,7 @@ class Step(Schedule):
     step_rounds: Annotated[int, Field(ge=0)] = 0
 
     def check(self) -> None:
-        """Refuse a schedule without its period, which has no default."""
+        """Refuse a missing ``step_rounds``, which has no useful default."""
         if self.step_rounds == 0:
             raise UserError("schedule.name 'step' needs schedule.step-rounds above 0")
 

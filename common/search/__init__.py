@@ -1,1 +1,1 @@
-"""A search for good values of some keys: its table in an experiment file, and its trials on disk."""
+"""A search for good values of configuration keys: its table in an experiment file, its trials on disk."""

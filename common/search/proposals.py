@@ -1,4 +1,4 @@
-"""The values of the trials of a grid or of a random search: known before any of them runs."""
+"""The values that a grid or a random search tries, all known before the first trial runs."""
 
 import itertools
 import math
@@ -17,15 +17,16 @@ _DRAWS_PER_TRIAL = 200
 def proposals(search: Search, meaning: Callable[[Values], Values] = dict) -> list[Values]:
     """Return the values of every trial, in order.
 
-    Those of a random search are a function of its seed and the trial's number: more trials add to them.
+    Those of a random search depend only on its seed and the trial's number: with more trials the first ones
+    stay the same.
 
     Parameters
     ----------
     search : Search
         The search.
     meaning : callable
-        Returns what the values of a trial come to, such as its configuration; no two trials are the same in
-        that.
+        Maps the values of a trial to what they amount to, such as its configuration; of trials that amount to
+        the same, only the first is kept.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def proposals(search: Search, meaning: Callable[[Values], Values] = dict) -> lis
         number = math.prod(_count(space) for space in search.keys.values())
         known = f"about {number:.0f}" if number < search.trials else f"no more than {len(found)} different"
         raise UserError(
-            f"search.trials = {search.trials}, but the keys have {known} combinations: take fewer trials, or"
+            f"search.trials = {search.trials}, but the keys have {known} combinations: set it lower, or use"
             " method = 'grid'"
         )
     return list(found.values())

@@ -8,13 +8,13 @@ from common.sections import Value
 
 @dataclass(frozen=True)
 class Choices:
-    """Values that are tried; their order means nothing."""
+    """A list of values whose order has no meaning."""
 
     values: tuple[Value, ...]
 
     @property
     def extremes(self) -> tuple[Value, ...]:
-        """Values that must all be valid."""
+        """The values to validate: all of them."""
         return self.values
 
     def grid(self) -> tuple[Value, ...]:
@@ -31,13 +31,13 @@ class Range:
     low, high : int or float
         The ends.
     log : bool
-        Whether ratios count, not differences.
+        Whether the scale is logarithmic.
     step : int or float
-        Only low, low + step, low + 2 step ...; 0 for any number.
+        If above 0, only low, low + step, low + 2 step, ... are in the range.
     points : int
-        How many of them a grid takes; 0 where it takes every step.
+        Number of values in a grid; 0 if it takes every step.
     is_whole : bool
-        Whether only whole numbers are in it.
+        Whether only integers are in the range.
     """
 
     low: float
@@ -49,16 +49,16 @@ class Range:
 
     @property
     def extremes(self) -> tuple[Value, ...]:
-        """Values that must all be valid."""
+        """The values to validate: both ends."""
         return (self.rounded(self.low), self.rounded(self.high))
 
     @property
     def num_steps(self) -> int:
-        """How many steps there are from low to high."""
+        """Number of steps from low to high."""
         return math.floor((self.high - self.low) / self.step + 1e-9)
 
     def at(self, part: float) -> Value:
-        """Return the number at a part, from 0 to 1, of the way from low to high."""
+        """Return the value at the fraction `part`, from 0 to 1, of the way from low to high."""
         if self.step:
             return self.rounded(self.low + min(self.num_steps, int(part * (self.num_steps + 1))) * self.step)
         if self.is_whole and not self.log:
@@ -68,7 +68,7 @@ class Range:
         return self.rounded(self.low + part * (self.high - self.low))
 
     def grid(self) -> tuple[Value, ...]:
-        """Return the values of a grid: evenly spread, or every step."""
+        """Return the values of a grid: evenly spaced, or every step."""
         if self.step:
             values = [self.rounded(self.low + index * self.step) for index in range(self.num_steps + 1)]
         else:
@@ -80,7 +80,7 @@ class Range:
         return round(self.low + part * (self.high - self.low))
 
     def rounded(self, value: float) -> Value:
-        """Return a number as it is written: whole, or with six digits, and never outside."""
+        """Return a value rounded to an integer or to six significant digits, within the range."""
         if self.is_whole:
             return int(min(self.high, max(self.low, round(value))))
         return min(float(self.high), max(float(self.low), float(f"{value:.6g}")))

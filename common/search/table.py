@@ -9,7 +9,7 @@ objective = "validation_accuracy"
 optimizer.learning-rate = { low = 0.001, high = 1.0, log = true }
 local.batch-size = { low = 16, high = 128, step = 16 }
 method.mu = [0.0, 0.01, 0.1]
-[search.during]                                # what the trials alone have
+[search.during]                                # overrides for the trials alone
 rounds = 20
 ```
 """
@@ -38,24 +38,24 @@ _TEST = "evaluate.test"
 
 @dataclass(frozen=True)
 class Search:
-    """What a search does.
+    """The settings of a search.
 
     Attributes
     ----------
     keys : Mapping[str, Space]
-        What is searched.
+        Key → values to search.
     during : Mapping[str, Value]
-        Overrides that only trials have.
+        Overrides for the trials alone.
     method, sampler, pruner : str
-        How values are proposed, and poor trials ended.
+        How values are proposed, and how poor trials are stopped early.
     trials : int
-        How many there are; 0 for all of a grid.
+        Number of trials; 0 for a grid, which runs all combinations.
     objective : str
-        A column of ``metrics.csv`` about validation data, in the last round.
+        A column of ``metrics.csv``, measured on validation data; its value in the last round counts.
     maximize : bool
-        Whether more of it is better.
+        Whether larger values of it are better.
     seed : int
-        Of the proposals.
+        Seed of the proposals.
     """
 
     keys: Mapping[str, Space]
@@ -69,9 +69,9 @@ class Search:
     pruner: str = ""
 
     def with_whole(self, names: Collection[str]) -> "Search":
-        """Return the search with ranges of whole numbers for these keys alone.
+        """Return the search in which exactly these keys have integer ranges.
 
-        ``{ low = 1, high = 10 }`` is one only where the key takes whole numbers alone.
+        ``{ low = 1, high = 10 }`` is an integer range only if the key takes nothing but integers.
         """
         keys = {
             key: dataclasses.replace(space, is_whole=key in names) if isinstance(space, Range) else space
@@ -80,7 +80,7 @@ class Search:
         return dataclasses.replace(self, keys=keys)
 
     def described(self) -> dict[str, Any]:
-        """Return what is stored of a search, as plain values."""
+        """Return the search as plain values, as ``search.json`` has it."""
         content = dataclasses.asdict(self)
         content["during"] = dict(self.during)
         content["keys"] = {key: dataclasses.asdict(space) for key, space in self.keys.items()}
@@ -142,7 +142,7 @@ class _Reader:
     def table(self, key: str, needed: bool = True) -> Mapping[str, Any]:
         value = self._get(key, None if needed else {})
         if value is None:
-            raise UserError(f"{self._place} needs a table [search.{key}] of what is searched")
+            raise UserError(f"{self._place} needs a table [search.{key}] with the keys to search")
         if not isinstance(value, Mapping):
             raise UserError(f"{self._place}.{key} must be a table, not {shown(value)}")
         return value
@@ -150,7 +150,7 @@ class _Reader:
     def text(self, key: str, default: str) -> str:
         value = self._get(key, default)
         if not isinstance(value, str):
-            raise UserError(f"{self._place}.{key} must be a text, not {shown(value)}")
+            raise UserError(f"{self._place}.{key} must be a string, not {shown(value)}")
         return value
 
     def choice(self, key: str, choices: Sequence[str], default: str) -> str:
@@ -180,7 +180,7 @@ class _Reader:
 
 
 def _leaves(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return dotted keys and their spaces: a table with ``low`` or ``high`` is one, others are sections."""
+    """Return dotted keys and their values; a table without ``low`` and ``high`` is a section."""
     found: list[tuple[str, Any]] = []
     for name, value in table.items():
         is_deep = prefix.count(".") >= _MOST_SECTIONS
@@ -197,12 +197,12 @@ def _space(value: Any, place: str) -> Space:
             f"{place} must be a list of values or a range {{ low = ..., high = ... }}, not {shown(value)}"
         )
     if not value:
-        raise UserError(f"{place} has no values: name some, or leave the key out")
+        raise UserError(f"{place} has no values: list some, or leave the key out")
     for item in value:
         if not isinstance(item, Value) or (isinstance(item, float) and not math.isfinite(item)):
-            raise UserError(f"{place} has {shown(item)}, which is no value of a key")
+            raise UserError(f"{place} has {shown(item)}, which is not a value that a key can have")
     if twice := [item for item in value if sum(_same(item, other) for other in value) > 1]:
-        raise UserError(f"{place} has {shown(twice[0])} twice: once is enough")
+        raise UserError(f"{place} has {shown(twice[0])} twice: remove one")
     return Choices(tuple(value))
 
 
@@ -237,7 +237,7 @@ def _range(table: Mapping[str, Any], place: str) -> Range:
     if "step" in table and not 0 < step <= high - low:
         raise UserError(f"{place}.step must be above 0 and at most high - low = {high - low}, not {step}")
     if step and (log or points):
-        raise UserError(f"{place}: step goes with neither log nor points: leave one of them out")
+        raise UserError(f"{place}: step cannot be combined with log or points: leave one of them out")
     return Range(low, high, log, step, points, all(isinstance(value, int) for value in numbers.values()))
 
 
@@ -245,41 +245,41 @@ def _check_keys(
     keys: Mapping[str, Space], during: Mapping[str, Value], overrides: Mapping[str, Value], source: str
 ) -> None:
     if not keys:
-        raise UserError(f"{source}: search.keys is empty: name what is searched")
+        raise UserError(f"{source}: search.keys is empty: list the keys to search")
     fixed = settle_budget(overrides)
     for key in [*keys, *during]:
         if key in RUN_OPTIONS:
             raise UserError(f"{source}: search: {key} is not for experiment files: use {RUN_OPTIONS[key]}")
         if key == _TEST:
-            raise UserError(f"{source}: search: trials never look at the test set: leave {_TEST} out")
+            raise UserError(f"{source}: search: trials never use the test set: leave {_TEST} out")
     if "seed" in keys:
         raise UserError(
-            f"{source}: search.keys: a seed is repeated, not searched: leave it out, and run the winner with"
+            f"{source}: search.keys: the seed cannot be searched: leave it out, and repeat the winner with"
             " --seeds"
         )
     for key in keys:
         if key in during:
             raise UserError(
-                f"{source}: search.keys and search.during both have {key}: leave it to one of them"
+                f"{source}: search.keys and search.during both set {key}: remove it from one of them"
             )
         if fixed.get(key):
-            raise UserError(f"{source} sets {key}, which [search] searches: leave one of them out")
+            raise UserError(f"{source} sets {key}, which [search] searches: remove one of the two")
 
 
 def _check_method(search: Search, reader: _Reader, source: str) -> None:
     if search.method == "grid":
         if "trials" in reader.given:
-            raise UserError(f"{source}: search.trials: a grid has as many as its values make: leave it out")
+            raise UserError(f"{source}: search.trials: a grid runs all combinations: leave it out")
         for key, space in search.keys.items():
             if isinstance(space, Range) and not (space.points or space.step):
                 raise UserError(
-                    f"{source}: search.keys: {key}: a grid needs its points (points = 5) or its step"
+                    f"{source}: search.keys: {key}: a grid needs points, such as points = 5, or step"
                 )
         number = math.prod(len(space.grid()) for space in search.keys.values())
         if number > _MOST_TRIALS:
             raise UserError(f"{source}: search: the grid has {number} trials, more than {_MOST_TRIALS}")
     elif not search.trials:
-        raise UserError(f"{source}: search.trials is missing: say how many there are")
+        raise UserError(f"{source}: search.trials is missing: set the number of trials")
     else:
         for key, space in search.keys.items():
             if isinstance(space, Range) and space.points:

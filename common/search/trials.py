@@ -1,4 +1,4 @@
-"""The trials of a search on disk: their values, what became of them, and which process has which."""
+"""The trials of a search on disk: their values, their results, and which process runs which."""
 
 import contextlib
 import fcntl
@@ -15,7 +15,7 @@ from common.sections import Value
 
 SEARCH_FILE = "search.json"
 TRIALS_FOLDER = "trials"
-PRUNED = "pruned"  # how the reason begins for which a trial ended early
+PRUNED = "pruned"  # beginning of a run's ``stopped`` if its trial was pruned
 
 State = Literal["open", "finished", "pruned", "failed", "diverged"]
 ENDED: tuple[State, ...] = ("finished", "pruned", "failed", "diverged")
@@ -28,9 +28,9 @@ class Trial:
     Attributes
     ----------
     number : int
-        From 0.
+        Its number, from 0.
     values : dict
-        Of the searched keys, as far as it has a use for them.
+        Values of the searched keys that apply to this trial.
     path : Path
         Its run directory.
     state : str
@@ -40,7 +40,7 @@ class Trial:
     remark : str
         Why it failed, or was pruned.
     proposed : dict
-        Of all searched keys.
+        Values of all searched keys.
     """
 
     number: int
@@ -53,7 +53,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of its run directory."""
         return self.path.name
 
 
@@ -63,12 +63,12 @@ def trial_path(directory: Path, number: int) -> Path:
 
 
 def read_search(directory: Path) -> dict[str, Any]:
-    """Return what a search directory says of its search.
+    """Return the contents of a search directory's ``search.json``.
 
     Raises
     ------
     UserError
-        If it is none, or damaged.
+        If there is none, or it is damaged.
     """
     path = directory / SEARCH_FILE
     if not path.is_file():
@@ -122,17 +122,17 @@ def _read_trial(file: Path, path: Path, number: int, objective: str) -> Trial:
     if value is None:
         known = [key.removeprefix("final.") for key in result if key.startswith("final.validation_")]
         raise UserError(
-            f"search.objective: {path.name} has no '{objective}'; what it has of validation data:"
-            f" {', '.join(known) or 'nothing'}"
+            f"search.objective: {path.name} has no '{objective}'; its validation metrics are:"
+            f" {', '.join(known) or 'none'}"
         )
-    if not math.isfinite(value):  # a metric of the user's, or a loss of a variant
+    if not math.isfinite(value):  # possible for a user's metric, or for the loss of a variant
         return Trial(number, values, path, "diverged", None, f"{objective} is {value}", proposed)
     state = "pruned" if stopped.startswith(PRUNED) else "finished"
     return Trial(number, values, path, state, float(value), stopped, proposed)
 
 
 def write_trial(directory: Path, trial: Trial) -> None:
-    """Keep the values of a trial, and that it failed; whether it finished is read from its run directory."""
+    """Write a trial's values and state; whether it finished is read from its run directory."""
     content = {
         "values": trial.values,
         "proposed": trial.proposed,
@@ -143,23 +143,20 @@ def write_trial(directory: Path, trial: Trial) -> None:
 
 
 def ranked(trials: list[Trial], maximize: bool) -> list[Trial]:
-    """Return the finished trials, the best first; of equal ones the first."""
+    """Return the finished trials, best first; equal ones in order of their numbers."""
     finished = [trial for trial in trials if trial.state == "finished" and trial.value is not None]
     return sorted(finished, key=lambda trial: (-trial.value if maximize else trial.value) or 0.0)  # type: ignore[operator]
 
 
-# Which process does what
-
-
 class Workers:
-    """The processes that share a search: one at a time decides, and each holds what it computes.
+    """Locks of the processes that share a search: one at a time chooses trials, each locks those it runs.
 
-    Locks end with their process, however it ends.
+    The locks of a process are released when it ends, for whatever reason.
 
     Parameters
     ----------
     directory : Path
-        That of the search.
+        The search directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -171,13 +168,13 @@ class Workers:
 
     @contextlib.contextmanager
     def deciding(self) -> Iterator[None]:
-        """Keep the others from deciding anything in the block."""
+        """Return a context in which no other process can choose trials."""
         with (self._folder / "decide.lock").open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def join(self) -> bool:
-        """Be one of the processes, and return whether there are others; only while deciding."""
+        """Register this process, and return whether there are others; call it within `deciding`."""
         try:
             fcntl.flock(self._presence, fcntl.LOCK_EX | fcntl.LOCK_NB)
             alone = True
@@ -187,7 +184,7 @@ class Workers:
         return not alone
 
     def hold(self, trial: Trial) -> bool:
-        """Take a trial; return False if another process has it."""
+        """Lock a trial; return False if another process runs it."""
         file = trial.path.with_name(f"{trial.path.name}.lock").open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -198,11 +195,11 @@ class Workers:
         return True
 
     def release(self, trial: Trial) -> None:
-        """Give a trial back."""
+        """Release the lock of a trial."""
         self._held.pop(trial.number).close()
 
     def close(self) -> None:
-        """Leave."""
+        """Release all locks."""
         for file in self._held.values():
             file.close()
         self._presence.close()

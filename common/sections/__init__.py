@@ -1,4 +1,4 @@
-"""The sections of the configuration: types and limits of keys, and what does not go together within one."""
+"""The sections of the configuration: types and limits of keys, and conflicts within a section."""
 
 from common.sections.base import (
     MOST_CLIENTS,

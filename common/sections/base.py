@@ -1,4 +1,4 @@
-"""What sections of the configuration are made of."""
+"""Base classes and types of the sections of the configuration."""
 
 from typing import Annotated
 
@@ -12,13 +12,13 @@ Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
-# A list of rounds; a single one comes as a number.
+# A list of rounds; a single round may be written as a number.
 Rounds = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
-PhaseList = Rounds  # one phase without a number of steps is a number, too
+PhaseList = Rounds  # so may a single phase
 
 
 class ConfigSection(BaseModel):
-    """Fixed keys, spelled with dashes."""
+    """A section with fixed keys, spelled with dashes."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -30,13 +30,13 @@ class ConfigSection(BaseModel):
 
 
 class OpenSection(ConfigSection):
-    """A section of which one key names a thing, and keys that are not fixed are that thing's parameters."""
+    """A section in which one key makes a choice; keys that are not fixed are the choice's parameters."""
 
     model_config = ConfigDict(extra="allow")
 
     @property
     def choice(self) -> str:
-        """What is named."""
+        """The chosen name."""
         raise NotImplementedError
 
     @property
@@ -46,11 +46,11 @@ class OpenSection(ConfigSection):
 
 
 class NamedSection(OpenSection):
-    """An open section whose key ``name`` names the thing."""
+    """An open section in which the key ``name`` makes the choice."""
 
     name: str
 
     @property
     def choice(self) -> str:
-        """What is named."""
+        """The chosen name."""
         return self.name

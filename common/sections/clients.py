@@ -1,4 +1,4 @@
-"""Sections on the clients: how many, how fast, who fails, and who does harm on purpose."""
+"""Sections on the clients: their number, speed, topology, failures and attacks."""
 
 from typing import Annotated, Literal, Self
 
@@ -25,7 +25,7 @@ class ClientsSection(ConfigSection):
 
 
 class StragglersSection(ConfigSection):
-    """Clients that manage only part of a round's work, and whether their work counts."""
+    """Clients that complete only part of a round's work, and whether their updates are used."""
 
     fraction: Annotated[float, Field(ge=0, le=1)]
     policy: Literal["keep", "drop"]
@@ -34,7 +34,7 @@ class StragglersSection(ConfigSection):
     def _somebody_is_in_time(self) -> Self:
         if self.policy == "drop" and self.fraction == 1:
             raise ValueError(
-                "stragglers.fraction = 1 with stragglers.policy 'drop' leaves nobody to train: lower it"
+                "stragglers.fraction = 1 with stragglers.policy 'drop' leaves no client to train: lower it"
             )
         return self
 
@@ -51,7 +51,7 @@ class ClockSection(OpenSection):
 
     @property
     def choice(self) -> str:
-        """What is named."""
+        """The chosen name."""
         return self.profile
 
     @model_validator(mode="after")
@@ -68,7 +68,7 @@ class TopologySection(NamedSection):
 
 
 class FailuresSection(ConfigSection):
-    """What a failed client does to the run."""
+    """What happens when a client fails."""
 
     policy: Literal["raise", "drop"]
     max_fraction: Annotated[float, Field(ge=0, lt=1)]
@@ -77,6 +77,6 @@ class FailuresSection(ConfigSection):
 
 
 class AttackSection(NamedSection):
-    """Clients that do harm on purpose (``clients/local/attacks``), and how many they are."""
+    """Malicious clients: their attack (``clients/local/attacks``), and their fraction."""
 
     fraction: Annotated[float, Field(ge=0, le=1)]

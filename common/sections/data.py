@@ -8,7 +8,7 @@ from common.sections.base import ConfigSection, NamedSection, NonNegative, Posit
 
 
 class DatasetSection(NamedSection):
-    """Which data, where, and how they are split; further keys are the named data set's own."""
+    """Which data, where they are, and how they are split; further keys are parameters of the data set."""
 
     root: str
     download: bool
@@ -28,13 +28,13 @@ class DatasetSection(NamedSection):
 
 
 class AugmentationSection(NamedSection):
-    """How training images are augmented (``datasets/augmentations``), and what is done to the result."""
+    """How training images are augmented (``datasets/augmentations``), and cutout after that."""
 
     cutout: NonNegative
 
 
 class ModelSection(NamedSection):
-    """The architecture, and the sizes in which clients have it (``models/sizes/submodels.py``)."""
+    """The architecture, and the sizes of the clients' sub-models (``models/sizes/submodels.py``)."""
 
     individual_init: bool
     sizes: str
@@ -49,8 +49,8 @@ class ModelSection(NamedSection):
             )
         if self.individual_init and self.parameters.get("weights"):
             raise ValueError(
-                "model.individual-init gives every client other initial weights, model.weights the same to"
-                " all: leave one of them out"
+                "model.individual-init gives every client its own initial weights, model.weights the same"
+                " ones to all: leave one of them out"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""Sections on evaluation, and on what is written down for the analyses."""
+"""Sections on evaluation, early stopping, and what is recorded for the analyses."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -12,7 +12,7 @@ Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validatio
 
 
 def falls(metric: str) -> bool:
-    """Return whether less of a metric is better: losses and errors, also of a group, a size or a variant."""
+    """Return whether smaller values of a metric are better: losses and errors, also of a group or variant."""
     return bool({"loss", "mse", "mae"} & set(re.split(r"[_|]", metric)))
 
 
@@ -31,7 +31,7 @@ def numbers_by_phase(text: str, key: str) -> tuple[int, ...]:
 
 
 class EvaluateSection(ConfigSection):
-    """Evaluation: every how many rounds, or local steps, in batches of which size; groups of classes."""
+    """Evaluation: how often, in rounds or local steps; on what; the batch size; groups of classes."""
 
     every: Positive
     every_by_phase: Rounds
@@ -59,7 +59,7 @@ class EvaluateSection(ConfigSection):
 
 
 class StopSection(ConfigSection):
-    """Early stop: after ``patience`` evaluations without a better ``metric``, or at ``target`` (0: never)."""
+    """Early stopping: ``patience`` evaluations without a better ``metric``, or ``target`` reached; 0: off."""
 
     metric: Metric
     patience: NonNegative
@@ -80,7 +80,7 @@ class StopSection(ConfigSection):
 
 
 class AnalysisSection(ConfigSection):
-    """What is written down for ``analysis/`` in which rounds (``server/observers/``)."""
+    """What is recorded for ``analysis/``, and in which rounds (``server/observers/``)."""
 
     similarity_rounds: Rounds
     images: Annotated[int, Field(ge=4)]

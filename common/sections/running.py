@@ -1,4 +1,4 @@
-"""Sections on where a run is, what carries it, and what of it is kept."""
+"""Sections on the run directory, the runtime, resources and checkpoints."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -9,7 +9,7 @@ from common.round_list import RoundList
 from common.sections.base import MOST_CLIENTS, ConfigSection, NonNegative, NonNegativeFloat, Positive, Rounds
 from common.sections.evaluation import numbers_by_phase
 
-KEPT_NAMES = frozenset({"decay", "best"})  # checkpoints that depend on the run
+KEPT_NAMES = frozenset({"decay", "best"})  # in ``checkpoint.keep``, next to rounds
 
 
 class RunSection(ConfigSection):
@@ -22,8 +22,8 @@ class RunSection(ConfigSection):
 class RuntimeSection(ConfigSection):
     """Which Grid carries the messages of ``run_simulation.py``; ``workers`` 0 means as many as fit.
 
-    ``stack`` is how many clients train at once in one process: 0 is measured at the start, -1 is 0 on a GPU
-    and 1 on a CPU.
+    ``stack`` is how many clients train at once in one process: with 0 this is measured at the start; -1 means
+    0 on a GPU and 1 on a CPU.
     """
 
     name: Literal["sequential", "threads", "ray"]
@@ -51,7 +51,7 @@ def _part_of_gpus(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 
 
 class ResourcesSection(ConfigSection):
-    """What one client takes of a worker or of a node; the part of a GPU may be measured."""
+    """Resources of a client, a worker and a node; the share of a GPU may be measured."""
 
     cpus_per_client: Annotated[float, Field(gt=0)]
     gpus_per_client: Annotated[NonNegativeFloat | Literal["auto"], WrapValidator(_part_of_gpus)]
@@ -60,13 +60,13 @@ class ResourcesSection(ConfigSection):
 
 
 class StateSection(ConfigSection):
-    """How much of what clients keep from round to round stays in memory."""
+    """How much of the clients' state stays in memory between rounds."""
 
     memory_budget: NonNegative
 
 
 class CheckpointSection(ConfigSection):
-    """When a checkpoint is committed (after the last round in any case), and which ones stay."""
+    """When checkpoints are committed (always after the last round), and which are kept."""
 
     every: Positive
     minutes: NonNegativeFloat
@@ -76,7 +76,7 @@ class CheckpointSection(ConfigSection):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         try:
-            # A name stands where a round may.
+            # A name may take the place of a round.
             parts = ("1" if part.strip() in KEPT_NAMES else part for part in self.keep.split(","))
             RoundList(",".join(parts), "checkpoint.keep")
         except ValueError as error:
@@ -91,6 +91,6 @@ class CheckpointSection(ConfigSection):
 
     @property
     def kept_rounds(self) -> str:
-        """The rest, which lists rounds."""
+        """The rest of ``checkpoint.keep``, a list of rounds."""
         parts = self.keep.split(",") if self.keep.strip() else []
         return ",".join(part for part in parts if part.strip() not in KEPT_NAMES)

@@ -54,7 +54,7 @@ class LocalSection(ConfigSection):
     single_sample_batches: Literal["train", "skip"]
 
     def step_plan(self) -> Phases:
-        """Return the local steps of each round, if they are counted (``local.steps``)."""
+        """Return the local steps of each round, if the budget is in steps (``local.steps``)."""
         return Phases.parse(self.steps, self.phases, self.total_steps)
 
     def steps_per_pass(self, num_examples: int) -> int:
@@ -87,7 +87,7 @@ class LocalSection(ConfigSection):
 
 
 class OptimizerSection(NamedSection):
-    """Which local optimiser (``clients/local/optimizers``), and what does not depend on which one it is."""
+    """The local optimiser (``clients/local/optimizers``), and the settings that all optimisers share."""
 
     learning_rate: Annotated[float, Field(gt=0)]
     learning_rate_scaling: Literal["none", "linear", "sqrt"]
@@ -95,7 +95,7 @@ class OptimizerSection(NamedSection):
     clip_norm: NonNegativeFloat
 
     def batch_factor(self, batch_size: int) -> float:
-        """Return what the learning rate is multiplied by for a batch size.
+        """Return the factor of the learning rate for a batch size.
 
         B / B_ref (``linear``; Goyal et al. 2017), its square root (``sqrt``; You et al. 2020), or 1.
         """

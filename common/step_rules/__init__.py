@@ -9,7 +9,7 @@ from common.plugin_kinds import STEP_RULE
 from common.sections import StepsSection, Value
 
 ROUNDING = 1e-9
-MOST = 1e15  # a vanishing rate asks for more steps than any bound allows
+MOST = 1e15  # finite where a vanishing learning rate asks for infinitely many steps
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,17 @@ class StepRule:
 
     # Not annotated, since they are not parameters.
     decides = True
-    """Whether the rule decides at all; otherwise ``local.*`` does."""
+    """Whether the rule sets the local steps; otherwise ``local.*`` does."""
     needs_validation = False
-    """Whether it looks at the validation loss."""
+    """Whether the rule uses the validation loss."""
     looks_at_rate = False
-    """Whether it looks at the learning rate."""
+    """Whether the rule uses the learning rate."""
     needs_observers: ClassVar[tuple[str, ...]] = ()
-    """The observers whose columns it looks at; a run with the rule has them."""
+    """The observers whose columns the rule uses; they are added to the run."""
     follows_clients = False
-    """Whether it follows what single clients measured or sent, for which ``privacy.*`` has no epsilon."""
+    """Whether the rule uses what single clients measured or sent, which ``privacy.*`` does not cover."""
     depends_on_length = True
-    """Whether the length of the run decides the steps within it."""
+    """Whether the steps of a round depend on the length of the run."""
 
     def steps(self, progress: Progress) -> int:
         """Return the local steps of a round."""
@@ -77,7 +77,7 @@ class StepRule:
         """
 
     def for_pooled_clients(self, count: int) -> dict[str, Value]:
-        """Return the parameters for one client that makes the steps of `count` clients (``centralized``)."""
+        """Return the parameters for one client that takes the steps of `count` clients (``centralized``)."""
         return {}
 
 

@@ -7,7 +7,7 @@ from common.step_rules import ROUNDING, Progress, StepRule
 
 
 class Doubling(StepRule):
-    """J doubles from ``steps.min`` to ``steps.max``, or halves the other way round with ``direction``."""
+    """J doubles from ``steps.min`` up to ``steps.max``; with ``direction = "down"`` it halves in reverse."""
 
     direction: Literal["up", "down"] = "up"
 

@@ -6,7 +6,7 @@ from common.step_rules import Progress, StepRule
 
 
 class Linear(StepRule):
-    """J goes from ``steps.min`` to ``steps.max``, or down with ``direction``."""
+    """J grows from ``steps.min`` to ``steps.max``; with ``direction = "down"`` it falls in reverse."""
 
     direction: Literal["up", "down"] = "up"
 

@@ -22,7 +22,7 @@ class QSR(StepRule):
         return quadratic_rule(progress.rate, progress.base_steps, self.coefficient)
 
     def for_pooled_clients(self, count: int) -> dict[str, Value]:
-        """Return the coefficient that makes `count` times the steps: it is squared."""
+        """Return the coefficient for `count` times the steps, which grow with its square."""
         return {"coefficient": math.sqrt(count) * self.coefficient}
 
 

@@ -58,16 +58,13 @@ class Topology:
         """
         name, count = self._section.name, self._num_workers
         if not 2 <= count <= MOST_WORKERS:
-            raise UserError(
-                f"clients.count = {count}: workers that exchange models with their neighbours are from 2 to"
-                f" {MOST_WORKERS}"
-            )
+            raise UserError(f"clients.count = {count}: a topology takes from 2 to {MOST_WORKERS} workers")
         make = topology_function(self._section)
         links = np.asarray(make(count, numpy_generator(self._seed, "topology")))
         if links.dtype != np.bool_ or links.ndim not in (2, 3) or links.shape[-2:] != (count, count):
             raise UserError(
-                f"topology.name '{name}' must return booleans of the shape ({count}, {count}), or several of"
-                f" them, not {links.dtype} of the shape {links.shape}"
+                f"topology.name '{name}' must return booleans of shape ({count}, {count}), or a stack of"
+                f" these, not {links.dtype} of shape {links.shape}"
             )
         links = links.reshape(-1, count, count)
         self._check(links)
@@ -76,22 +73,22 @@ class Topology:
     def _check(self, links: Links) -> None:
         name = f"topology.name '{self._section.name}'"
         if not len(links):
-            raise UserError(f"{name} returned no links at all")
+            raise UserError(f"{name} returned an empty stack of links")
         if own := np.flatnonzero(links.diagonal(axis1=1, axis2=2).any(axis=0)).tolist():
             raise UserError(
-                f"{name} links worker {own[0]} to itself: leave that out, its own weight is what is left to 1"
+                f"{name} links worker {own[0]} to itself: leave that out, its weight is the remainder to 1"
             )
         for graph in links:
             degrees = graph.sum(axis=0), graph.sum(axis=1)
             if (graph != graph.T).any() and np.ptp(degrees) > 0:
                 raise UserError(
-                    f"{name} has links of one direction: then every worker must receive from and send to the"
-                    " same number of others, or the mean of the models would change"
+                    f"{name} has one-way links: then every worker must receive from and send to the same"
+                    " number of others, or mixing would change the mean of the models"
                 )
         if (lost := _unreachable(np.asarray(links.any(axis=0)))) is not None:
             raise UserError(
-                f"{name} does not connect the {self._num_workers} workers of clients.count: no model of"
-                f" worker {lost} ever comes to worker 0; add links, or choose another topology"
+                f"{name} does not connect the {self._num_workers} workers of clients.count: the model"
+                f" of worker {lost} never reaches worker 0; add links, or choose another topology"
             )
 
     def links_of(self, server_round: int) -> Links:

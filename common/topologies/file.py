@@ -12,7 +12,7 @@ _PAIR = re.compile(r"\s*(\d{1,9})\s*[,;\s]\s*(\d{1,9})\s*")
 
 
 def links(num_workers: int, generator: np.random.Generator, *, path: str = "") -> Links:
-    """Return the links of a file such as ``0 1``, with a comma or a space between the numbers.
+    """Return the links of a file with lines such as ``0 1``, separated by a comma or a space.
 
     Blank lines and text after a ``#`` are ignored. Links go both ways.
     """
@@ -35,9 +35,9 @@ def _pair(content: str, place: str, num_workers: int) -> tuple[int, int]:
     first, second = int(match[1]), int(match[2])
     if max(first, second) >= num_workers:
         raise UserError(
-            f"{place} names worker {max(first, second)}: those of clients.count = {num_workers} are 0 to"
-            f" {num_workers - 1}"
+            f"{place} names worker {max(first, second)}, but the workers of clients.count = {num_workers} are"
+            f" 0 to {num_workers - 1}"
         )
     if first == second:
-        raise UserError(f"{place} links worker {first} to itself: take the line out")
+        raise UserError(f"{place} links worker {first} to itself: remove the line")
     return first, second

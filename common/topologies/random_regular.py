@@ -18,8 +18,8 @@ def links(num_workers: int, generator: np.random.Generator, *, degree: Positive 
     """
     if degree >= num_workers:
         raise UserError(
-            f"topology.degree = {degree}: of clients.count = {num_workers} workers each has at most"
-            f" {num_workers - 1} others"
+            f"topology.degree = {degree}: of clients.count = {num_workers} workers each can have at"
+            f" most {num_workers - 1} neighbours"
         )
     if num_workers * degree % 2:
         raise UserError(

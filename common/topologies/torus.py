@@ -18,8 +18,8 @@ def links(num_workers: int, generator: np.random.Generator, *, rows: NonNegative
     columns, rest = divmod(num_workers, rows)
     if rest or rows < 2 or columns < 2:
         raise UserError(
-            f"topology.rows = {rows} cuts clients.count = {num_workers} into no grid of at least 2 by 2:"
-            " choose numbers of which one divides the other, or topology.name = 'ring'"
+            f"topology.rows = {rows} does not divide clients.count = {num_workers} into a grid of at least"
+            " 2 by 2: choose other numbers, or topology.name = 'ring'"
         )
     grid = np.arange(num_workers).reshape(rows, columns)
     pairs = [np.stack([grid, np.roll(grid, -1, axis)], axis=-1).reshape(-1, 2) for axis in (0, 1)]

@@ -82,7 +82,8 @@ def load(
         train.check_column(name, "dataset.categorical")
     if others := [name for name in categories if name not in inputs]:
         raise UserError(
-            f"dataset.categorical names '{others[0]}', which is no input: it is label, client, or left out"
+            f"dataset.categorical names '{others[0]}', which is not an input: it is the label, the client, or"
+            " left out"
         )
     # Of all rows, so that it does not depend on which are held out whether a column is numeric.
     numbers = {name: train.numbers(name) for name in inputs if name not in categories}

@@ -109,19 +109,21 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--superlink", default=DEFAULT_SUPERLINK, metavar="HOST:PORT", help=text)
 
     added = command("make", "make an authority, a server certificate, and keys of nodes; or add nodes")
-    text = "host name or IP address by which nodes reach the server; repeatable (127.0.0.1 always is one)"
+    text = (
+        "host name or IP address by which nodes reach the server; repeatable (127.0.0.1 is always included)"
+    )
     added.add_argument("--server-name", action="append", default=[], metavar="NAME", help=text)
     added.add_argument("--node", action="append", default=[], metavar="NAME", help="a node; repeatable")
-    text = "days that the server's certificate is valid (default: 365); the authority's is for ten years"
+    text = "validity of the server's certificate in days (default: 365); the authority's is ten years"
     added.add_argument("--days", type=int, default=365, help=text)
-    text = "make the server's certificate again, with the names of the old one unless others are given"
+    text = "renew the server's certificate, with the names of the old one unless others are given"
     added.add_argument("--renew", action="store_true", help=text)
     command("show", "list certificates with their expiry, nodes and revoked keys")
-    superlink(command("register", "register all nodes with a running SuperLink, and no revoked one"))
-    added = command("revoke", "take a node out: its key is deleted here and refused by the SuperLink")
-    added.add_argument("node", metavar="NODE")
+    superlink(command("register", "register all nodes that are not revoked with a running SuperLink"))
+    added = command("revoke", "revoke a node: its key is deleted here and refused by the SuperLink")
+    added.add_argument("node", metavar="NODE", help="name of the node")
     superlink(added)
-    text = "no SuperLink is running: the next 'register' sees to it"
+    text = "no SuperLink is running: the next 'register' will apply it"
     added.add_argument("--offline", action="store_true", help=text)
     return parser
 

@@ -40,8 +40,8 @@ def server_name(text: str) -> x509.GeneralName:
     labels = text.removeprefix("*.").split(".")
     if not all(_LABEL.fullmatch(label) for label in labels) or len(text) > 253 or labels[-1].isdigit():
         raise UserError(
-            f"--server-name: '{text}' is no host name and no IP address: give what nodes put before the port,"
-            " such as server.example or 192.0.2.10"
+            f"--server-name: '{text}' is neither a host name nor an IP address: give what nodes put before"
+            " the port, such as server.example or 192.0.2.10"
         )
     return x509.DNSName(text)
 

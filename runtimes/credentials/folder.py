@@ -70,8 +70,8 @@ class Credentials:
         """
         if not _NODE_NAME.fullmatch(name):
             raise UserError(
-                f"'{name}' is no name for a node: use up to 64 letters, digits, '-' and '_', and begin with a"
-                " letter or digit"
+                f"'{name}' is not a valid node name: use up to 64 letters, digits, '-' and '_', and begin"
+                " with a letter or digit"
             )
         return self.path / "nodes" / name
 
@@ -198,7 +198,7 @@ def load_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(read(path))
     except ValueError:
-        raise UserError(f"{path} is no certificate in PEM format") from None
+        raise UserError(f"{path} is not a certificate in PEM format") from None
 
 
 def load_private(path: Path) -> PrivateKey:
@@ -217,9 +217,9 @@ def load_private(path: Path) -> PrivateKey:
     try:
         key = load(content, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise UserError(f"{path} is no private key without a password") from None
+        raise UserError(f"{path} is not a private key without a password") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise UserError(f"{path} is no key on an elliptic curve, which Flower needs")
+        raise UserError(f"{path} is not an elliptic-curve key, which Flower needs")
     return key
 
 
@@ -233,7 +233,7 @@ def as_public_pem(openssh: bytes, source: str) -> bytes:
     try:
         key = cast(ec.EllipticCurvePublicKey, serialization.load_ssh_public_key(openssh))
     except (ValueError, UnsupportedAlgorithm):
-        raise UserError(f"{source} is no public key in OpenSSH's format") from None
+        raise UserError(f"{source} is not a public key in OpenSSH format") from None
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 

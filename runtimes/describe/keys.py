@@ -67,7 +67,7 @@ def type_words(schema: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(f"'{value}'" for value in schema.get("enum", [schema.get("const")]))
     if "anyOf" in schema:
         return " or ".join(type_words(part) for part in schema["anyOf"])
-    words = {"integer": "an integer", "number": "a number", "string": "a text", "boolean": "true or false"}
+    words = {"integer": "an integer", "number": "a number", "string": "a string", "boolean": "true or false"}
     text = words.get(str(schema.get("type")), "a value")
     limits = {
         "minimum": "at least",

@@ -212,11 +212,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--top", type=_positive, default=3, metavar="N", help="classes to show (default 3)")
     parser.add_argument("--out", metavar="FILE.csv", help="write the predictions, with all probabilities")
     parser.add_argument("--onnx", metavar="FILE", help="write the model as ONNX")
-    parser.add_argument("--torch-export", metavar="FILE", help="write the model for torch.export.load")
+    parser.add_argument("--torch-export", metavar="FILE", help="write the model for torch.export.load()")
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="write the weights, as model.safetensors of a run; of all clients, a folder of such files",
+        help="write the weights in the format of a run's model.safetensors; with --client all, into a folder",
     )
     return exit_code(lambda: predict(parser.parse_args(arguments)))
 

@@ -43,7 +43,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--round",
         type=int,
         metavar="N",
-        help="the model after this round, if checkpoint.keep has kept its checkpoint",
+        help="the model after this round, if checkpoint.keep kept its checkpoint",
     )
     parser.add_argument(
         "--set",

@@ -62,14 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="TOML file of experiments (docs/queue.md)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key of every run")
-    add("--directory", default="", metavar="DIR", help="folder of all runs, instead of the file's")
+    add("--directory", default="", metavar="DIR", help="folder of all runs, overriding the file's")
     add("--status", action="store_true", help="only show the progress of each run")
     add(
         "--retry",
         action="append",
         default=[],
         metavar="NAME",
-        help="allow a failed or given up run to be tried again",
+        help="try a failed or given-up run again",
     )
     return parser
 

@@ -134,7 +134,7 @@ def outcome(run: Run, code: int, given_up: str, output: str, before: Record | No
         return Record(run.key, "failed", _last_words(output), committed)
     no_further = before is not None and before.state == "interrupted" and committed <= before.round
     attempts = before.attempts + 1 if before and no_further else 1
-    reason = "somebody stopped it" if code == _STOPPED else f"its process ended with {_describe(code)}"
+    reason = "it was stopped" if code == _STOPPED else f"its process ended with {_describe(code)}"
     if attempts >= MAX_ATTEMPTS:
         return Record(run.key, "failed", f"{reason}, {attempts} times without a commit between", committed)
     return Record(run.key, "interrupted", reason, committed, attempts)

@@ -52,7 +52,7 @@ class Plan:
             if given.get(key):
                 raise UserError(f"--set {key}: [search] searches it: leave it out, or edit the file")
         if "evaluate.test" in given:
-            raise UserError("--set evaluate.test: trials never look at the test set, and the winner does")
+            raise UserError("--set evaluate.test: trials never use the test set, and the winner always does")
         first = {key: space.extremes[0] for key, space in self.search.keys.items()}
         self._contexts = [
             first,

@@ -111,7 +111,7 @@ def _parsed(node_id: int, content: RecordDict) -> Description:
     values, config = metrics_record(content), config_record(content)
     labels = values.get("label-counts", [])
     if not isinstance(labels, list) or len(labels) > _MOST_CLASSES:
-        raise ValueError("its label counts are no list of numbers")
+        raise ValueError("its label counts are not a list of numbers")
     return Description(
         node_id,
         _count(values["client-id"], "client-id"),
@@ -127,7 +127,7 @@ def _parsed(node_id: int, content: RecordDict) -> Description:
 
 def _texts(value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise ValueError("its names are no list of texts")
+        raise ValueError("its names are not a list of strings")
     return list(value)
 
 

@@ -112,7 +112,7 @@ def _checked(description: Any, file: Path) -> dict[str, Any]:
     for name, kind in _FIELDS.items():
         if type(description.get(name)) is not kind:
             raise UserError(
-                f"{file} is not a recorded job: its '{name}' is missing, or is no {kind.__name__}"
+                f"{file} is not a recorded job: its '{name}' is missing, or is not of type {kind.__name__}"
             )
     names = [*description["sections"], *description["state"]]
     if not all(isinstance(name, str) for name in names):

@@ -137,7 +137,7 @@ def find_trackers(config: Config) -> dict[str, type[Tracker]]:
     Raises
     ------
     UserError
-        If one is no tracker, or needs a package that is missing; if ``observers`` names a tracker.
+        If one is not a tracker, or needs a package that is missing; if ``observers`` names a tracker.
     """
     for name in comma_list("observers", config.observers):
         if issubclass(_find(OBSERVER, name), Tracker):
@@ -171,5 +171,5 @@ def _find(kind: Kind, name: str) -> type[Observer]:
 def _is_tracker(name: str) -> bool:
     try:
         return issubclass(find_subclass(OBSERVER, name, Observer), Tracker)
-    except UserError:  # a file of somebody's that cannot be imported
+    except UserError:  # a user's file that cannot be imported
         return False

@@ -25,7 +25,7 @@ _OWN = "scheme"  # checkpoint key of the scheme's state, next to losses by clien
 
 
 def _ask_nobody(clients: Sequence[int], one_batch: bool) -> Mapping[int, float]:
-    raise ValueError("this scheme asks clients for their losses, and there is nobody to ask")
+    raise ValueError("this scheme asks clients for their losses, and there are no clients to ask")
 
 
 class Participation:
@@ -65,7 +65,7 @@ class Participation:
         )
 
     def setup(self, num_examples: npt.NDArray[np.int64], label_counts: npt.NDArray[np.int64]) -> None:
-        """Take the clients' training samples: their number, and that of each class, (clients, classes)."""
+        """Set the clients' numbers of training samples, in total and by class, (clients, classes)."""
         self.num_examples = num_examples
         self.scheme.setup(label_counts)
 
@@ -101,7 +101,7 @@ class Participation:
                 f" not {shown(chosen)}"
             )
         if len(np.unique(clients)) < len(clients):
-            raise UserError(f"participation.name '{self._name}' must choose every client once")
+            raise UserError(f"participation.name '{self._name}' must choose each client at most once")
         return sorted(clients.tolist())
 
     def weights(self, cohort: Sequence[int]) -> dict[int, float]:
@@ -109,7 +109,7 @@ class Participation:
         weights = self.scheme.weights()
         return {} if weights is None else {client: float(weights[client]) for client in cohort}
 
-    # Knowledge of earlier rounds, if the scheme uses it.
+    # What is known from earlier rounds, if the scheme uses it.
 
     def observe(self, server_round: int, feedback: Mapping[int, Feedback]) -> None:
         """Record a round's feedback, by client id."""

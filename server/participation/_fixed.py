@@ -46,8 +46,8 @@ class FixedProbabilities(ParticipationScheme):
         return inclusion_probabilities(log_p, self._facts.cohort_size, self._facts.generator)
 
     def weights(self) -> FloatArray | None:
-        """Return 1 / pi if that is asked for."""
+        """Return 1 / pi if ``correction`` asks for it."""
         if self.correction == "none":
             return None
-        # A client whose probability is below that is never drawn; its weight times n_i stays finite.
+        # A client with a smaller pi is never drawn; the bound keeps its weight times n_i finite.
         return 1 / np.maximum(self._inclusion, _LEAST)

@@ -1,4 +1,4 @@
-"""Schemes that call clients in proportion to a value from their last round."""
+"""Schemes that draw clients in proportion to a value from their last round."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -13,9 +13,9 @@ _LEAST = 1e-200
 
 
 class Proportional(ParticipationScheme):
-    """Draws without replacement with probabilities proportional to what is ``known`` of the clients.
+    """Draws without replacement with probabilities proportional to the ``known`` values of the clients.
 
-    A client without a value yet has the largest known value. ``correction =
+    A client without a value counts with the largest known one. ``correction =
     "inverse-inclusion"`` divides a client's weight by its probability of being in this round's cohort, which
     is estimated by simulation.
     """
@@ -46,5 +46,5 @@ class Proportional(ParticipationScheme):
         return values
 
     def weights(self) -> FloatArray | None:
-        """Return 1 / pi of the last cohort, if that is asked for."""
+        """Return 1 / pi of the last cohort, if ``correction`` asks for it."""
         return None if self.correction == "none" else 1 / np.maximum(self._inclusion, _LEAST)

@@ -6,7 +6,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 _MOST_DRAWS, _LEAST_DRAWS = 10_000, 1_000
-# Of a million items 1,000 draws would take a minute: their number falls further.
+# With a million items 1,000 draws would take a minute, so there are fewer.
 _MANY, _VALUES_OF_MANY, _LEAST_OF_MANY = 20_000, 20_000_000, 50
 _VALUES = 4_000_000  # bounds the time: with more items, fewer draws give the same precision
 _VALUES_PER_STEP = 1_000_000  # bounds the memory
@@ -16,12 +16,12 @@ def gumbel_top(log_weights: FloatArray, size: int, generator: np.random.Generato
     """Draw `size` items one after the other, each with probability proportional to its weight.
 
     The `size` largest of log w_i + Gumbel_i have exactly the distribution of sequential draws without
-    replacement (Yellott 1977), and weights that would underflow do no harm.
+    replacement (Yellott 1977), and log weights cannot underflow.
 
     Parameters
     ----------
     log_weights : numpy.ndarray
-        Shape (..., items): one experiment, or many independent ones.
+        Shape (..., items): one experiment, or several independent ones.
 
     Returns
     -------
@@ -40,15 +40,15 @@ def inclusion_probabilities(
 ) -> FloatArray:
     """Estimate the probability that each item is among the `size` that ``gumbel_top`` draws.
 
-    In the race of exponential clocks T_i ~ Exp(w_i) the first `size` are drawn, so that given all others
-    item i is in with probability 1 - exp(-w_i tau), tau being the `size`-th clock of the others. The mean of
-    that over `num_draws` races has a much smaller variance than counting, and is above 0 for rare items. What
-    error remains is for the most part a factor common to all, and goes since the sum is known.
+    Item i has an exponential clock T_i ~ Exp(w_i), and the items of the first `size` clocks are drawn. Given
+    the other clocks, item i is drawn with probability 1 - exp(-w_i tau), where tau is the `size`-th of them.
+    The mean of that over `num_draws` races has a much smaller variance than counting, and is above 0 for rare
+    items. Most of the error that remains is a factor common to all items, which the known sum removes.
 
     Returns
     -------
     numpy.ndarray
-        Shape of `log_weights`; sums to `size`, but for values that would exceed 1.
+        Shape of `log_weights`; sums to `size`, except that values above 1 are set to 1.
     """
     num_items = len(log_weights)
     if size >= num_items:
@@ -63,7 +63,7 @@ def inclusion_probabilities(
         firsts = np.partition(log_clocks, (size - 1, size), axis=1)[:, size - 1 : size + 1]
         last_in, first_out = firsts[:, :1], firsts[:, 1:]
         log_tau = np.where(log_clocks <= last_in, first_out, last_in)
-        # exp overflows to infinity where a client is certain to be in, and is capped to stay silent.
+        # Capped, since exp would overflow, with a warning, for a client that is certain to be drawn.
         total -= np.expm1(-np.exp(np.minimum(log_weights + log_tau, 700.0))).sum(axis=0)
         done += step
     inclusion: FloatArray = np.minimum(total * (size / total.sum()), 1.0)

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-# (client ids, whether one mini-batch of each will do) -> loss of the current global model by client id.
-# Clients whose failure is tolerated are missing from the answer.
+# (client ids, whether one mini-batch of each is enough) -> loss of the current global model by client id.
+# Clients whose failure is tolerated are missing from the result.
 AskLosses = Callable[[Sequence[int], bool], Mapping[int, float]]
 
 
@@ -34,7 +34,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a scheme learns about a client from a round.
+    """What a scheme is told about a client after a round.
 
     Attributes
     ----------
@@ -86,19 +86,19 @@ class ParticipationScheme:
     """A participation scheme; a subclass in ``server/participation/<name>.py`` is found by its file name.
 
     Parameters of the scheme, ``participation.<parameter>``, are annotated public class attributes with a
-    default. Whatever a cohort depends on from earlier rounds is in `SelectionContext`, or is recorded by
+    default. What a cohort depends on from earlier rounds is in `SelectionContext`, or is recorded by
     ``observe`` and checkpointed by ``state``.
     """
 
     # Not annotated, since they are not parameters.
     aggregates_uniformly = False
-    """Whether the method weights the replies of such a cohort equally by default."""
+    """Whether by default the method weights the replies of the cohort equally."""
     remembers_losses = False
     """Whether ``SelectionContext.known_losses`` is used."""
     remembers_updates = False
     """Whether ``observe`` uses the changes of the clients' models."""
     looks_at_clients = False
-    """Whether a client's data affect who else is in a cohort, by sizes or losses of the current model."""
+    """Whether a client's data affect who else is drawn, through sizes or losses of the current model."""
     looks_at_labels = False
     """Whether cohorts depend on the clients' labels (``setup``)."""
     keeps_cohort_size = True
@@ -111,7 +111,7 @@ class ParticipationScheme:
             setattr(self, name, value)
 
     def prepare(self, facts: Facts) -> None:
-        """Make the draws that are made once per run.
+        """Make the draws of which there is one per run.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class ParticipationScheme:
         """
 
     def setup(self, label_counts: npt.NDArray[np.int64]) -> None:
-        """Take how many training samples of each class the clients have: int64, shape (clients, classes)."""
+        """Set the clients' numbers of training samples by class: int64, shape (clients, classes)."""
 
     def select(self, selection: SelectionContext) -> Sequence[int] | npt.NDArray[np.int64]:
         """Return the clients of a round, each once, in any order."""
@@ -143,7 +143,7 @@ class ParticipationScheme:
 
     @property
     def corrects(self) -> bool:
-        """Whether there are factors of weights at all, which is known before ``setup``."""
+        """Whether ``weights`` returns factors; known before ``setup``."""
         correction = getattr(self, "correction", None)
         return self.weights() is not None if correction is None else correction != "none"
 

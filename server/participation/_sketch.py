@@ -1,4 +1,4 @@
-"""Changes of models in a few numbers that keep their norms and angles approximately."""
+"""Short sketches of model changes, which approximately keep norms and angles."""
 
 import functools
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ SKETCH = 128
 
 
 def sketch(changes: Sequence[torch.Tensor], seed: int) -> FloatArray:
-    """Return the count sketch of a change: its entries, with random signs, in random sums.
+    """Return the count sketch of a change: each entry, with a random sign, is added to one of the sums.
 
     Inner products of sketches are unbiased estimates of those of the changes, with a relative error of order
     1 / sqrt(``SKETCH``) (Charikar, Chen and Farach-Colton 2002).

@@ -1,4 +1,4 @@
-"""One client of each group of clients that are alike, in their labels or in what they learn."""
+"""One client of each group of similar clients, by their labels or by the changes of their models."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -14,15 +14,15 @@ _LEAST = 1e-300
 
 
 class Clustered(ParticipationScheme):
-    """Divides the clients into m groups by ``similarity``, and draws one of each, all alike.
+    """Divides the clients into m groups by ``similarity``, and draws one client of each, uniformly.
 
-    m is the size of a cohort; groups are those of Ward's hierarchical clustering, as in clustered sampling
-    (Fraboni et al., ICML 2021, section 5), which draws from mixtures of groups. With ``labels`` they are
-    those of the label distributions. With ``updates`` those of the directions of the last changes of the
-    clients' models, found again in every round; clients of which no change is known, and all until m are,
-    are dealt to the groups in turn. A client is in a cohort with probability 1 over the size of its group.
-    ``correction = "inverse-inclusion"`` multiplies its weight by that size, so that no group counts less than
-    its clients do.
+    m is the size of a cohort; the groups come from Ward's hierarchical clustering, as in clustered sampling
+    (Fraboni et al., ICML 2021, section 5), which draws from mixtures of groups. ``labels`` clusters the label
+    distributions. ``updates`` clusters the directions of the last changes of the clients' models, in every
+    round; clients without a known change, and all clients until m changes are known, are dealt to the groups
+    in turn. A client is in a cohort with probability 1 over the size of its group. ``correction =
+    "inverse-inclusion"`` multiplies its weight by that size, so that groups count in proportion to their
+    clients.
     """
 
     similarity: Literal["labels", "updates"] = "labels"
@@ -56,7 +56,7 @@ class Clustered(ParticipationScheme):
         return numbered
 
     def observe(self, server_round: int, feedback: Mapping[int, Feedback]) -> None:
-        """Take the changes of a round, as directions, and find the groups of the next one."""
+        """Record the directions of a round's changes, and cluster the clients for the next round."""
         if self.looks_at_labels:
             return
         self._changes |= {
@@ -74,7 +74,7 @@ class Clustered(ParticipationScheme):
         self._groups[known] = self._divided(np.stack([self._changes[int(client)] for client in known]))
 
     def state(self) -> dict[str, Any]:
-        """Return the changes that are known."""
+        """Return the known changes."""
         return {str(client): change.tolist() for client, change in self._changes.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -92,5 +92,5 @@ class Clustered(ParticipationScheme):
         return 1 / np.bincount(self._groups, minlength=self._num_groups)[self._groups].astype(np.float64)
 
     def weights(self) -> FloatArray | None:
-        """Return the size of the client's group if that is asked for."""
+        """Return the size of the client's group if ``correction`` asks for it."""
         return None if self.correction == "none" else 1 / self.inclusion()

@@ -1,4 +1,4 @@
-"""Clients that fared badly when they last took part are called more often."""
+"""Clients with a large loss in their last round are called more often."""
 
 from collections.abc import Mapping
 

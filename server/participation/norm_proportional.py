@@ -1,4 +1,4 @@
-"""Clients whose models moved far when they last took part are called more often."""
+"""Clients whose models changed a lot in their last round are called more often."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,8 @@ from server.participation._scheme import Feedback, SelectionContext
 class NormProportional(Proportional):
     """Draws with probabilities proportional to the l2 norm of the last change of the clients' models.
 
-    As optimal client sampling (Chen, Horváth and Richtárik 2022), which asks all clients for the norms of
-    their present changes; here they are those of the last round that a client took part in.
+    Optimal client sampling (Chen, Horváth and Richtárik 2022) asks all clients for the norms of their current
+    changes; here the norm is that of the last round in which a client took part.
     """
 
     remembers_updates = True
@@ -25,7 +25,7 @@ class NormProportional(Proportional):
         return self._norms
 
     def observe(self, server_round: int, feedback: Mapping[int, Feedback]) -> None:
-        """Take the norms of a round."""
+        """Record the norms of a round."""
         self._norms |= {client: seen.norm for client, seen in feedback.items()}
 
     def state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Oort: clients of much use for the model that are fast enough (Lai et al., OSDI 2021)."""
+"""Oort: clients with a high utility for the model that are fast enough (Lai et al., OSDI 2021)."""
 
 import itertools
 from collections.abc import Mapping
@@ -16,14 +16,15 @@ class Oort(ParticipationScheme):
     """Explores clients that were never called, and exploits those with the largest utilities.
 
     The statistical utility of a client is n_i sqrt(mean of its squared sample losses) in its last round,
-    clipped at a percentile of all. Added is sqrt(0.1 ln(r) / l_i) in round r for one that was last called in
-    round l_i; the sum is multiplied by (T / t_i)^penalty where its job took t_i > T virtual seconds. Of
-    a cohort of m, exploration * decay^(r - 1) m clients, at least exploration-min m, are unexplored ones,
-    drawn uniformly; the others are drawn in proportion to their utility among those that reach ``cut-off``
-    times the utility of the last one that would be in by rank. The pacer begins with T = ``pacer-step`` and
-    adds that after every ``pacer-window`` rounds whose utilities sum up to less than in the window before.
+    clipped at a percentile of all. In round r, sqrt(0.1 ln(r) / l_i) is added for a client last called in
+    round l_i; the sum is multiplied by (T / t_i)^penalty if its job took t_i > T virtual seconds. Of a
+    cohort of m, exploration * decay^(r - 1) m clients, at least exploration-min m, are unexplored ones, drawn
+    uniformly. The others are drawn in proportion to their utility, among those that reach ``cut-off`` times
+    the utility of the last client that a ranking would take. The pacer begins with T = ``pacer-step``, and
+    adds ``pacer-step`` after every ``pacer-window`` rounds with a smaller sum of utilities than the window
+    before.
 
-    Without ``clock.*`` all jobs take a second. Public implementations differ in these constants.
+    Without ``clock.*`` all jobs take a second. Public implementations use other constants.
     """
 
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.9
@@ -36,7 +37,7 @@ class Oort(ParticipationScheme):
     pacer_window: Annotated[int, Field(ge=1)] = 20
 
     def prepare(self, facts: Facts) -> None:
-        """Begin with nobody explored."""
+        """Start with no client explored."""
         self._utility = np.zeros(facts.num_clients)
         self._last = np.zeros(facts.num_clients, dtype=np.int64)  # 0: unexplored
         self._seconds = np.ones(facts.num_clients)
@@ -80,7 +81,7 @@ class Oort(ParticipationScheme):
         return self.pacer_step * (1 + sum(before > after for before, after in itertools.pairwise(sums)))
 
     def observe(self, server_round: int, feedback: Mapping[int, Feedback]) -> None:
-        """Take losses and durations of a round."""
+        """Record losses and durations of a round."""
         total = 0.0
         for client, seen in feedback.items():
             squared = seen.metrics.get("train_squared_loss", seen.metrics["train_loss"] ** 2)

@@ -1,4 +1,4 @@
-"""Groups of clients that take turns."""
+"""Groups of clients in turn."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Power-of-choice: of some random candidates, those that the global model serves worst."""
+"""Power-of-choice: of some random candidates, those with the largest losses of the global model."""
 
 import math
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ class PowerOfChoice(ParticipationScheme):
     """Cho, Wang and Joshi, "Client Selection in Federated Learning" (2020), Algorithm 1.
 
     d candidates are drawn without replacement with probabilities proportional to their number of samples;
-    the m with the largest losses of the current global model make the cohort, and their replies weigh the
-    same. d = m is random selection weighted by the samples.
+    the m with the largest losses of the current global model form the cohort, and their replies have
+    equal weights. d = m is random selection weighted by the samples.
 
     ``pow-d`` asks the candidates for the loss on all their training data, ``cpow-d`` for that on one
-    mini-batch; ``rpow-d`` asks nobody: it takes the training loss of a client's last round, at first
-    infinity.
+    mini-batch; ``rpow-d`` asks no client: it takes the training loss of a client's last round, infinity
+    before the first.
     """
 
     aggregates_uniformly = True
@@ -31,7 +31,7 @@ class PowerOfChoice(ParticipationScheme):
     variant: Literal["pow-d", "cpow-d", "rpow-d"] = "pow-d"
 
     def prepare(self, facts: Facts) -> None:
-        """Settle d: by default twice the cohort, as far as there are clients."""
+        """Set d: by default twice the size of the cohort, at most the number of clients."""
         self.remembers_losses = self.variant == "rpow-d"
         self._num_candidates = self.candidates or min(2 * facts.cohort_size, facts.num_clients)
         if not facts.cohort_size <= self._num_candidates <= facts.num_clients:

@@ -1,4 +1,4 @@
-"""Cohorts that are given in a file, so that two methods or two systems train the very same clients."""
+"""Cohorts from a file, so that two methods or two systems train exactly the same clients."""
 
 import csv
 import re
@@ -27,14 +27,14 @@ class Schedule(ParticipationScheme):
         """Read the file."""
         if not self.file:
             raise UserError(
-                "participation 'schedule' needs participation.file: a clients.csv of another run, or JSON"
+                "participation.name 'schedule' needs participation.file, the clients.csv of a run, or JSON"
             )
         path = expanded(self.file, "participation.file")
         self._cohorts = read_schedule(path)
         _check(self._cohorts, path, facts)
 
     def select(self, selection: SelectionContext) -> list[int]:
-        """Look the cohort up."""
+        """Return the cohort of the round."""
         return self._cohorts[selection.server_round]
 
 
@@ -44,7 +44,7 @@ def read_schedule(path: Path) -> dict[int, list[int]]:
     Raises
     ------
     UserError
-        If there is no such file, or it holds no schedule.
+        If there is no such file, or it is not a schedule.
     """
     text = read_text(path, "participation.file")
     cohorts: dict[int, list[int]] = {}
@@ -84,7 +84,7 @@ def _json_pairs(text: str, path: Path) -> Iterator[tuple[int, int]]:
 
 
 def _number(text: str | None, what: str) -> int:
-    """Read a whole number as people and our own files write it: digits, perhaps with a minus."""
+    """Read a whole number: digits, perhaps after a minus sign; ``int`` takes more, such as ``1_0``."""
     if text is None or not re.fullmatch(r"\s*-?[0-9]{1,18}\s*", text):
         raise ValueError(f"{shown(text or '')} is not {what}")
     return int(text)

@@ -1,4 +1,4 @@
-"""Some clients are called much more often than others: unequal probabilities that stay for the whole run."""
+"""Some clients are called much more often than others: unequal probabilities, fixed for the run."""
 
 from typing import Annotated
 
@@ -13,9 +13,9 @@ from server.participation._scheme import Facts
 class Skewed(FixedProbabilities):
     """Draws p ~ Dir(gamma, ..., gamma) over the clients once, then cohorts without replacement from p.
 
-    A small gamma means much skew; for gamma → ∞ it is uniform participation. p lives in log space: for
-    gamma = 0.05 most entries are below 1e-20, and many too small for floating point. Weights of the method
-    stay as they are without a ``correction``, so that the global model is biased towards the active clients.
+    A small gamma means much skew; gamma → ∞ is uniform participation. p is kept in log space: with gamma =
+    0.05 most entries are below 1e-20, and many too small for floating point. Without a ``correction`` the
+    weights of the method do not change, so that the global model is biased towards the active clients.
     """
 
     gamma: Annotated[float, Field(gt=0)] = 1.0

@@ -7,7 +7,7 @@ from server.participation._scheme import Facts, FloatArray, ParticipationScheme,
 
 
 class Uniform(ParticipationScheme):
-    """Draws without replacement, all clients alike."""
+    """Draws clients uniformly, without replacement."""
 
     def prepare(self, facts: Facts) -> None:
         """Record the number of clients."""

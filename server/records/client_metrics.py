@@ -1,4 +1,4 @@
-"""Metrics of many clients in a few numbers."""
+"""Summaries of the clients' metrics."""
 
 from collections.abc import Mapping
 
@@ -9,12 +9,12 @@ from models.measures.own import COUNT_OF
 
 ClientMetrics = Mapping[int, Mapping[str, float]]
 _ACCURACIES = ("accuracy", "accuracy_masked")
-# Groups differ from client to client, and not every client has a sample of each.
+# The groups of classes differ between clients, and not every client has samples of each.
 OF_GROUPS = tuple(f"_{group}" for group in GROUP_NAMES)
 
 
 def reported(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return what a client measured, without what its means are weighted by."""
+    """Return a client's metrics without the counts by which means are weighted."""
     return {
         name: value
         for name, value in metrics.items()
@@ -23,7 +23,7 @@ def reported(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def weighted_mean(metrics: ClientMetrics, name: str) -> float | None:
-    """Average a client metric weighted by examples, or by what it counted; None without clients."""
+    """Average a client metric, weighted by its own count or by examples; None without clients."""
     weight = f"{COUNT_OF}{name}"
     rows = [(row.get(weight, row["num-examples"]), row[name]) for row in metrics.values() if name in row]
     total = sum(count for count, _ in rows)
@@ -31,7 +31,7 @@ def weighted_mean(metrics: ClientMetrics, name: str) -> float | None:
 
 
 def summarise_training(metrics: ClientMetrics) -> dict[str, float | None]:
-    """Return what all clients measured while they trained (``train_*``), averaged weighted by examples."""
+    """Return the training metrics that all clients have (``train_*``), averaged with weights by examples."""
     names = [{name for name in row if name.startswith("train_")} for row in metrics.values()]
     shared = set.intersection(*names) if names else set()
     return {name: weighted_mean(metrics, name) for name in sorted(shared - {"train_loss"})}
@@ -40,19 +40,19 @@ def summarise_training(metrics: ClientMetrics) -> dict[str, float | None]:
 def summarise_evaluations(
     metrics: ClientMetrics, sizes: Mapping[int, str] | None = None
 ) -> dict[str, float | None]:
-    """Return the columns of ``metrics.csv`` that sum up what clients measured.
+    """Return the columns of ``metrics.csv`` that summarise the clients' evaluations.
 
     A client's ``loss`` and ``accuracy`` are those of the global model: ``federated_*``. Each metric is
     averaged over the clients weighted by examples (micro). Accuracies have further columns: ``_macro``, the
     plain mean over clients; ``_worst_decile``, the mean of the worst tenth of them, at least one; ``_p10``
     and ``_p90``, percentiles. Accuracies of groups of classes (``accuracy_head``) are plain means over the
-    clients that have test samples of the group. Clients that measured nothing, for want of test data, have no
-    say.
+    clients that have test samples of the group. Clients without test data, which measure nothing, are left
+    out.
 
     Parameters
     ----------
     metrics : Mapping[int, Mapping[str, float]]
-        client id → what it measured, and ``num-examples``.
+        client id → its metrics, and ``num-examples``.
     sizes : Mapping[int, str], optional
         client id → size of its sub-model, empty for the whole model. Every metric has a further column per
         size, ``federated_accuracy_<size>``: the micro average over the clients of that size.

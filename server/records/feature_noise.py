@@ -1,4 +1,4 @@
-"""Examples of feature noise, for a picture (``analysis/plots/noisy_images.py``)."""
+"""Examples of feature noise, for the plot of ``analysis/plots/noisy_images.py``."""
 
 import io
 from pathlib import Path
@@ -15,7 +15,7 @@ _MOST_CLIENTS = 32
 
 
 def write_noise_examples(path: Path, config: Config) -> None:
-    """Write an image of each client with its noise at several magnitudes, the run's own among them, as npz.
+    """Write an image of each client with noise of several magnitudes, including the run's, as npz.
 
     ``rho`` has the magnitudes, ``images`` is uint8 of shape (magnitudes, clients, channels, height, width),
     of the first clients if there are many. A run without feature noise writes nothing.

@@ -32,7 +32,7 @@ from models.heads.realignment import WEIGHT, head_of_model, logits
 from server.records.run_directory import RunDirectory
 
 OWN_HEAD = "classifier"
-# FedLoGe's pruning test: the tenth of the dimensions with the smallest means, or all above the 90 %.
+# FedLoGe's pruning test removes the tenth of the dimensions with the smallest means, or with the largest.
 _PRUNED = 1 - 0.9
 
 
@@ -42,7 +42,7 @@ class FeatureRecord:
     Parameters
     ----------
     config, model, dataset
-        Of the run; a copy of the model is kept.
+        Those of the run; a copy of the model is kept.
 
     Raises
     ------
@@ -67,11 +67,11 @@ class FeatureRecord:
         self._classes = run_directory.add_log("heads", ("round", "head", "class", "norm", "accuracy"))
 
     def write(self, server_round: int, state: Tensors, variants: Mapping[str, Tensors]) -> None:
-        """Record a global model, and variants of it that differ in the head alone."""
+        """Record a global model, and variants of it that differ only in the head."""
         self._model.load_state_dict(state, strict=False)
         features = self._features()
         statistics = class_statistics(features, self._targets, self._num_classes)
-        # A copy that was not sent all entries has its own for the rest, personal heads for instance.
+        # Entries that are not sent, such as personal heads, stay as they are in this copy.
         heads = {OWN_HEAD: head_of_model({k: v.cpu() for k, v in self._model.state_dict().items()})}
         heads |= {name: head_of_model(entries) for name, entries in variants.items()}
         self._rounds.append({"round": server_round, **self._geometry(features, statistics, heads)})

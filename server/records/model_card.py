@@ -11,7 +11,7 @@ from models.model_card import Encoding, ModelCard
 
 
 def model_card(config: Config, dataset: Dataset, rounds: int) -> ModelCard:
-    """Return the card of a run's model; `rounds` is how many it has made."""
+    """Return the card of a run's model after `rounds` rounds."""
     name = config.model.name
     parameters = data_parameters(config, dataset.num_tokens)
     is_images = dataset.kind == "images"
@@ -37,7 +37,7 @@ def model_card(config: Config, dataset: Dataset, rounds: int) -> ModelCard:
 
 
 def _names(dataset: Dataset, outputs: int) -> tuple[str, ...]:
-    """Return a name for each logit: with ``model.outputs`` there are more than classes."""
+    """Return a name for each logit; with ``model.outputs`` there may be more logits than classes."""
     names = dataset.class_names
     return (*names, *(f"no class ({index})" for index in range(len(names), outputs)))
 

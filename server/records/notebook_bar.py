@@ -1,4 +1,4 @@
-"""A progress bar in the output of a notebook's cell: one line, which is written again in place."""
+"""A progress bar in the output of a notebook's cell: one line, updated in place."""
 
 import sys
 import time
@@ -33,7 +33,7 @@ class Line:
 
 
 class NotebookBar:
-    """A progress bar with the round's loss, the latest evaluation, and the time that is left."""
+    """A progress bar with the round's loss, the latest evaluation, and the remaining time."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -48,7 +48,7 @@ class NotebookBar:
         self._update()
 
     def show(self, row: Mapping[str, float]) -> None:
-        """Show a finished round's metrics, if the last update is some time ago."""
+        """Show a finished round's metrics, unless the last update is less than 0.3 seconds old."""
         self._finished = int(row["round"])
         self._trained = describe(row, TRAINED)
         if is_evaluated(row):
@@ -61,7 +61,7 @@ class NotebookBar:
         print(text, flush=True)
 
     def stop(self) -> None:
-        """Leave the last state in the cell."""
+        """Show the last state, which stays in the cell."""
         self._update()
 
     @property

@@ -42,7 +42,7 @@ def make_progress() -> ProgressDisplay:
     """Choose the display that fits: a notebook's, a terminal's, or lines."""
     if in_notebook():
         return NotebookBar()
-    # A command of a notebook's cell has a terminal that cannot move its cursor.
+    # A command run from a notebook's cell has a terminal that cannot move its cursor.
     return LiveBar() if sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ else PlainLines()
 
 
@@ -52,9 +52,9 @@ class Logged:
     Parameters
     ----------
     display : ProgressDisplay
-        What a person sees.
+        The other display.
     log : callable
-        Takes one line.
+        Writes one line to the log.
     """
 
     def __init__(self, display: ProgressDisplay, log: Callable[[str], None]) -> None:
@@ -150,4 +150,4 @@ class PlainLines:
         print(text, flush=True)
 
     def stop(self) -> None:
-        """Nothing is left open."""
+        """Do nothing: there is nothing to close."""

@@ -17,11 +17,11 @@ EVALUATED = {
 
 
 def is_evaluated(row: Mapping[str, float]) -> bool:
-    """Whether a round was evaluated."""
+    """Return whether a round was evaluated."""
     return any(row.get(key) is not None for key in EVALUATED)
 
 
 def describe(row: Mapping[str, float], labels: Mapping[str, str] = TRAINED | EVALUATED) -> str:
-    """Put the metrics that matter into one short text: what the round itself has measured."""
+    """Return the labelled metrics that the round has, in one line."""
     known = {label: row[key] for key, label in labels.items() if row.get(key) is not None}
     return "  ".join(f"{label} {fixed(value, 4)}" for label, value in known.items())

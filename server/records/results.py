@@ -1,4 +1,4 @@
-"""The results in a round's row, and which round is the best."""
+"""The results in a round's row, and which round is best."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,21 +22,21 @@ def is_evaluated(row: Mapping[str, Any]) -> bool:
 
 
 def _split(row: Mapping[str, Any], splits: Sequence[str] = _SPLITS) -> str | None:
-    """Return by which data a round is judged: the first of the splits that were evaluated."""
+    """Return the data by which a round is judged: the first of the evaluated splits."""
     return next((split for split in splits if f"{split}_loss" in row), None)
 
 
 def judged_columns(row: Mapping[str, Any], splits: Sequence[str] = _SPLITS) -> dict[str, Any]:
-    """Return the columns of a round that `is_better` looks at."""
+    """Return the columns of a round that `is_better` compares."""
     names = [f"{_split(row, splits)}_{measure}" for measure in ("accuracy", "loss")]
     return {name: row[name] for name in names if name in row}
 
 
 def is_better(row: Mapping[str, Any], best: Mapping[str, Any], splits: Sequence[str] = _SPLITS) -> bool:
-    """Return whether a round beats the best so far: by accuracy, or where there is none by loss.
+    """Return whether a round beats the best so far: by accuracy, or by loss if there is no accuracy.
 
-    It is judged by the test set, or by validation data where that is kept out, unless `splits` has another
-    order.
+    It is judged on the test set, or on validation data if the test set is not evaluated, unless `splits` has
+    another order.
     """
     split = _split(row, splits)
     accuracy, loss = f"{split}_accuracy", f"{split}_loss"

@@ -1,8 +1,8 @@
-"""CSV files that grow row by row, and how a resumed run gets the rows back that a checkpoint knows.
+"""CSV files that grow row by row, and how a resumed run restores the rows of a checkpoint.
 
-At every checkpoint new rows are on disk before it is committed, in the file and in a copy of its rows below
-``checkpoints/``; the checkpoint keeps how many there are, their hash, and the columns. Rows that were lost or
-changed since come back from the copy. If neither has them, the checkpoint is not used.
+Before a checkpoint is committed, new rows are flushed to disk, in the file and in a copy below
+``checkpoints/``; the checkpoint stores the number of rows, their hash, and the columns. Rows lost or changed
+later are restored from the copy. If neither has them, the checkpoint is not used.
 """
 
 import csv
@@ -25,11 +25,11 @@ class CsvLog:
     Parameters
     ----------
     path : Path
-        The file; its header is written if it is new.
+        The file; if it is new, its header is written.
     columns : Sequence[str]
-        The first columns; values that a row lacks are empty.
+        The first columns; values missing from a row are left empty.
     copy : Path, optional
-        Where a copy of the rows is kept; by default nowhere.
+        Where a copy of the rows is kept; by default there is none.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], copy: Path | None = None) -> None:
@@ -54,7 +54,7 @@ class CsvLog:
         self._uncommitted.append(line)
 
     def commit(self) -> RowState:
-        """Put the rows on disk, in the file and in its copy; return what a checkpoint keeps of them."""
+        """Flush the rows to disk, in the file and its copy; return what a checkpoint stores of them."""
         if self._uncommitted:
             os.fsync(self._file.fileno())
             if self._copy:
@@ -67,7 +67,7 @@ class CsvLog:
         return {"rows": self.num_rows, "sha256": self._hash.hexdigest(), "columns": self._columns}
 
     def restore(self, state: RowState) -> str:
-        """Go back to the rows of a checkpoint; return a remark if the file did not have them.
+        """Restore the rows of a checkpoint; return a remark if the file did not have them.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class CsvLog:
         return remark
 
     def restart(self) -> None:
-        """Forget all rows."""
+        """Delete all rows."""
         self._columns = self._first_columns
         self._rewrite([_csv_line(self._columns)])
         self._rewrite_copy([])
@@ -126,7 +126,7 @@ class RowFiles:
     directory : Path
         The run directory.
     resume : bool
-        Whether existing files are continued; otherwise they begin again.
+        Whether existing files are continued; otherwise they start empty.
     """
 
     def __init__(self, directory: Path, resume: bool) -> None:
@@ -135,7 +135,7 @@ class RowFiles:
         self._logs: dict[str, CsvLog] = {}
 
     def open(self, name: str, columns: Sequence[str]) -> CsvLog:
-        """Return a growing file, which begins with these columns if it is new."""
+        """Return a growing file, with these first columns if it is new."""
         path, copy = _paths(self._directory, name)
         is_old = path.exists() or copy.exists()
         self._logs[name] = CsvLog(path, columns, copy)
@@ -144,13 +144,13 @@ class RowFiles:
         return self._logs[name]
 
     def commit(self) -> dict[str, RowState]:
-        """Put all rows on disk; return what a checkpoint keeps of each file."""
+        """Flush all rows to disk; return what a checkpoint stores of each file."""
         return {name: log.commit() for name, log in self._logs.items()}
 
     def restore(self, states: Mapping[str, RowState]) -> list[str]:
-        """Go back to the rows of a checkpoint; return remarks on files that did not have them.
+        """Restore the rows of a checkpoint; return remarks on files that did not have them.
 
-        Files that the checkpoint does not know begin again.
+        Files that the checkpoint does not know are emptied.
         """
         remarks = []
         for name, log in self._logs.items():
@@ -161,7 +161,7 @@ class RowFiles:
         return [remark for remark in remarks if remark]
 
     def restart(self) -> None:
-        """Forget all rows."""
+        """Delete all rows."""
         for log in self._logs.values():
             log.restart()
 
@@ -172,12 +172,12 @@ class RowFiles:
 
 
 def check_rows(directory: Path, states: Mapping[str, RowState]) -> None:
-    """Look whether a run directory still has the rows of a checkpoint, in its files or in their copies.
+    """Check that a run directory still has the rows of a checkpoint, in its files or in their copies.
 
     Raises
     ------
     ValueError
-        If it has not.
+        If it does not.
     """
     for name, state in states.items():
         _find_rows(*_paths(directory, name), state)
@@ -210,7 +210,7 @@ def _has(rows: Sequence[str], state: RowState) -> bool:
 
 
 def _normal(line: str) -> bytes:
-    """Return what is hashed and copied of a row: a column that came later leaves it as it was."""
+    """Return a row as it is hashed and copied: columns added later do not change it."""
     return _text([line.rstrip(",")])
 
 

@@ -1,4 +1,4 @@
-"""The run directory: everything about a run in files that a person or a program can read."""
+"""The run directory: everything about a run, in files for people and programs."""
 
 import contextlib
 import fcntl
@@ -72,35 +72,35 @@ class RunDirectory:
             self.classes = self.add_log("classes", CLASSES_COLUMNS)
 
     def add_log(self, name: str, columns: Sequence[str]) -> CsvLog:
-        """Return a further growing file, ``<name>.csv``, that is committed and restored with the others."""
+        """Return another growing file, ``<name>.csv``, that is committed and restored with the others."""
         return self._rows.open(name, columns)
 
     def commit_rows(self) -> dict[str, RowState]:
-        """Put the rows of the growing files on disk; return what a checkpoint keeps of them."""
+        """Flush the rows of the growing files to disk; return what a checkpoint stores of them."""
         return self._rows.commit()
 
     def restore_rows(self, states: Mapping[str, RowState]) -> list[str]:
-        """Go back to the rows of a checkpoint; return remarks on rows that had been lost."""
+        """Restore the rows of a checkpoint; return remarks on rows that had been lost."""
         return self._rows.restore(states)
 
     def restart(self) -> None:
-        """Forget all rows: the run never got as far as a checkpoint."""
+        """Delete all rows, if the run has not reached a checkpoint."""
         self._rows.restart()
 
     def write_label_distribution(
         self, sizes: np.ndarray, counts: np.ndarray, class_names: Sequence[str]
     ) -> None:
-        """Write what each client holds: a row per client, a column per class."""
+        """Write the clients' numbers of samples: a row per client, a column per class."""
         path = self.path / "label_distribution.csv"
         if class_names:
             write_counts(path, sizes, counts, class_names)
-        else:  # the clients keep them for themselves
+        else:  # the label counts stay on the clients
             write_table(path, {"num_examples": sizes})
 
     def write_nodes(
         self, node_ids: Mapping[int, int], sizes: np.ndarray, versions: Mapping[int, Sequence[str]]
     ) -> None:
-        """Write which node each client is, where nodes are machines of their own: ``nodes.csv``."""
+        """Write which node each client runs on, if the nodes are separate processes: ``nodes.csv``."""
         if versions:
             columns = {
                 "node_id": np.array([node_ids[client_id] for client_id in versions], dtype=np.uint64),
@@ -115,12 +115,12 @@ class RunDirectory:
         return model_sha256(arrays)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write ``summary.json``: the sign that the run has finished."""
+        """Write ``summary.json``, which marks the run as finished."""
         content = {**summary, "versions": versions(), "config": self.config.flat()}
         write_atomic(self.path / "summary.json", (json.dumps(content, indent=2) + "\n").encode())
 
     def remove_summary(self) -> None:
-        """Take the sign back that the run has finished: it goes on, and would be shown with later numbers."""
+        """Remove ``summary.json``, since the run continues and is no longer finished."""
         (self.path / "summary.json").unlink(missing_ok=True)
 
     def log(self, text: str) -> None:
@@ -129,7 +129,7 @@ class RunDirectory:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
     def close(self) -> None:
-        """Close the growing files and let others have the directory."""
+        """Close the growing files and unlock the directory."""
         self._rows.close()
         self._lock.close()
 
@@ -149,7 +149,7 @@ def check_writable(path: Path) -> None:
         probe = path / f".probe-{os.getpid()}"
         probe.write_bytes(b"x")
         probe.unlink()
-    except (OSError, ValueError, RecursionError) as error:  # the last of a path of a thousand folders
+    except (OSError, ValueError, RecursionError) as error:  # RecursionError: a path of a thousand folders
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot write to the run directory {path}: {reason}; choose another one") from None
     finally:
@@ -159,17 +159,17 @@ def check_writable(path: Path) -> None:
 
 
 def holds_run(path: Path) -> bool:
-    """Whether a directory holds files of a run, even if some are missing."""
+    """Return whether a directory holds files of a run, even if some are missing."""
     return any((path / name).exists() for name in _FILES) or any(path.glob("checkpoints/round-*.json"))
 
 
 def lock_directory(path: Path) -> IO[bytes]:
-    """Lock a run directory for as long as the returned file is open; a process that dies lets go of it.
+    """Lock a run directory until the returned file is closed, or the process ends.
 
     Raises
     ------
     UserError
-        If another process runs in it.
+        If another process has locked it.
     """
     file = (path / "lock").open("ab")
     try:
@@ -200,7 +200,7 @@ def model_sha256(arrays: Mapping[str, Array]) -> str:
 
 @functools.cache  # each reads a file of the installed package
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide the numbers."""
+    """Return the versions of Python and of the packages on which the numbers depend."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -211,6 +211,6 @@ def versions() -> dict[str, str]:
 
 
 def peak_rss_mb() -> float:
-    """Return the largest resident memory of this process so far."""
+    """Return the peak resident memory of this process, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -1,4 +1,4 @@
-"""Who received whose models in a decentralised run, for its picture."""
+"""The links of a decentralised run, for its plot."""
 
 import csv
 import io
@@ -10,11 +10,11 @@ from common.topologies import Topology
 from strategies._decentralised import Decentralised
 from strategies.fedavg import FedAvg
 
-MOST_LINKS = 100_000  # nobody can see more of them
+MOST_LINKS = 100_000  # a plot cannot show more of them
 
 
 def write_topology(path: Path, config: Config, strategy: FedAvg) -> None:
-    """Write ``round,worker,neighbour,weight``: whom a worker receives from, until rounds repeat."""
+    """Write ``round,worker,neighbour,weight``: from whom each worker receives, until rounds repeat."""
     if not isinstance(strategy, Decentralised):
         return
     topology = Topology(config.topology, config.clients.count, config.seed)

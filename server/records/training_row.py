@@ -10,7 +10,7 @@ from server.records.client_metrics import summarise_training, weighted_mean
 
 
 def training_row(current: Round, check: ReplyCheck, cost: Counter[str]) -> dict[str, Any]:
-    """Return it; `cost` is that of asking before the round."""
+    """Return these columns; `cost` is that of the loss queries before the round."""
     metrics = check.metrics
     return {
         "round": current.number,

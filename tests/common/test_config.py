@@ -265,6 +265,6 @@ def test_flat_and_toml_round_trip(layer: dict[str, Value], parameters: dict[str,
 
 def test_a_table_of_experiment_files_is_no_key() -> None:
     with pytest.raises(
-        UserError, match=r"search\.trials is no key of a run: \[search\] is for an experiment"
+        UserError, match=r"search\.trials is not a key of a run: \[search\] is for an experiment"
     ):
         make_config({"search.trials": 3})

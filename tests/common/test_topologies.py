@@ -123,11 +123,11 @@ def test_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("0 1\n2 3", "does not connect the 4 workers of clients.count: no model of worker 2 ever"),
-        ("0 1\n1 2", "no model of worker 3"),
+        ("0 1\n2 3", "does not connect the 4 workers of clients.count: the model of worker 2 never"),
+        ("0 1\n1 2", "the model of worker 3"),
         ("", "does not connect"),
         ("0 1\n1 1", "line 2 of .* links worker 1 to itself"),
-        ("0 1\n1 4", "line 2 of .* names worker 4: those of clients.count = 4 are 0 to 3"),
+        ("0 1\n1 4", "line 2 of .* names worker 4, but the workers of clients.count = 4 are 0 to 3"),
         ("0 1 2", "line 1 of .* must be two worker numbers such as '0 1', not '0 1 2'"),
         ("0 -1", "must be two worker numbers"),
         ("0 1.0", "must be two worker numbers"),
@@ -162,13 +162,13 @@ def test_whatever_is_in_a_file_is_links_or_one_line(
 @pytest.mark.parametrize(
     ("name", "count", "parameters", "says"),
     [
-        ("ring", 1, {}, "clients.count = 1: workers .* are from 2 to 4096"),
+        ("ring", 1, {}, "clients.count = 1: a topology takes from 2 to 4096 workers"),
         ("complete", 5000, {}, "clients.count = 5000"),
         ("random-regular", 5, {"degree": 3}, "topology.degree = 3 times clients.count = 5 is odd"),
-        ("random-regular", 4, {"degree": 4}, "each has at most 3 others"),
+        ("random-regular", 4, {"degree": 4}, "each can have at most 3 neighbours"),
         ("random-regular", 4, {"degree": 1}, "makes pairs, which do not connect"),
         ("random-regular", 4, {"degree": 0}, "topology.degree must be greater than 0"),
-        ("torus", 7, {}, "topology.rows = 1 cuts clients.count = 7 into no grid"),
+        ("torus", 7, {}, "topology.rows = 1 does not divide clients.count = 7 into a grid"),
         ("torus", 12, {"rows": 5}, "topology.rows = 5"),
         ("torus", 12, {"rows": 12}, "topology.rows = 12"),
         ("ring", 4, {"degree": 2}, "topology.degree"),
@@ -187,9 +187,9 @@ def test_there_are_no_such_links(name: str, count: int, parameters: dict[str, Va
     [
         ("np.eye(n, dtype=bool)", "links worker 0 to itself"),
         ("np.zeros((n, n))", "must return booleans"),
-        ("np.zeros((0, n, n), dtype=bool)", "returned no links at all"),
-        ("np.eye(n, k=1, dtype=bool)", "links of one direction"),
-        ("np.ones((2, 2), dtype=bool)", "must return booleans of the shape"),
+        ("np.zeros((0, n, n), dtype=bool)", "returned an empty stack of links"),
+        ("np.eye(n, k=1, dtype=bool)", "one-way links"),
+        ("np.ones((2, 2), dtype=bool)", "must return booleans of shape"),
     ],
 )
 def test_faulty_ones_of_ones_own(

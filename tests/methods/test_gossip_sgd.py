@@ -188,7 +188,7 @@ def test_a_run_and_its_rows(run_small: Runner) -> None:
         ({"clients__fraction": 0.5}, "set clients.fraction = 1.0"),
         ({"participation__name": "skewed"}, "leave participation.name at 'uniform'"),
         ({"stragglers__fraction": 0.5, "stragglers__policy": "drop"}, "stragglers.policy must be 'keep'"),
-        ({"clients__count": 1}, "clients.count = 1: workers that exchange"),
+        ({"clients__count": 1}, "clients.count = 1: a topology takes"),
         ({"topology__name": "torus", "clients__count": 5}, "topology.rows = 1"),
         ({"privacy__clipping": "fixed"}, "whose workers send their models to each other"),
         ({"method__weighting": "examples"}, "method.weighting"),

@@ -319,7 +319,7 @@ def test_what_was_a_flag_is_answered_with_the_command(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_simulation.main([f"--{command}", "runs/x"]) == 2
-    answer = f"error: --{command} is a command of its own: python -m runtimes.{command} runs/x\n"
+    answer = f"error: --{command} is a separate command: python -m runtimes.{command} runs/x\n"
     assert capsys.readouterr().err == answer
 
 

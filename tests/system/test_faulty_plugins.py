@@ -52,7 +52,7 @@ def _no_folders_afterwards() -> Iterator[None]:
         ("partitions", PARTITION + "    return [[0], [1], [-1]]", "partition.name", "indices from 0 to 1436"),
         ("partitions", PARTITION + "    return [[0.5], [1], [2]]", "partition.name", "array of integers"),
         ("participation", SCHEME + "        return [0, 3]", "participation.name", "client ids from 0 to 2"),
-        ("participation", SCHEME + "        return [1, 1]", "participation.name", "every client once"),
+        ("participation", SCHEME + "        return [1, 1]", "participation.name", "each client at most once"),
         ("participation", SCHEME + "        return None", "participation.name", "from 0 to 2, not None"),
         (
             "models",

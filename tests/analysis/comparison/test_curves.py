@@ -27,7 +27,7 @@ def runs(make_run):
 
 
 def test_validation_data_are_not_shown_as_test_data(make_run, tmp_path):
-    """The trials of a search, which never look at the test set."""
+    """The trials of a search, which never use the test set."""
     for name in ("trials/a", "trials/b"):
         run = make_run(name)
         (run / "config.toml").touch()

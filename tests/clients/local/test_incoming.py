@@ -115,8 +115,8 @@ def test_a_model_that_is_not_ours_is_refused(job: str, model: Tensors, context: 
         ({"first_step": b"\x80\x04"}, "first-step = b'"),
         ({"one_batch": "x" * 10**6}, "which must be true or false"),
         ({"size": 3}, "size = 3, which must be a string"),
-        ({"size": "../../etc"}, "size = '../../etc', which is no size of this run"),
-        ({"size": "999999999"}, "which is no size of this run"),
+        ({"size": "../../etc"}, "size = '../../etc', which is not a size of this run"),
+        ({"size": "999999999"}, "which is not a size of this run"),
     ],
 )
 def test_entries_of_wrong_kinds_are_refused(

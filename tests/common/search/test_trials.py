@@ -49,7 +49,7 @@ def test_an_objective_that_is_no_number_never_wins(tmp_path: Path) -> None:
 def test_damaged_files_are_one_line(tmp_path: Path) -> None:
     trial = make_trial(tmp_path, 0, 0.5)
     with pytest.raises(
-        UserError, match="has no 'validation_loss'; what it has of validation data: validation_accuracy"
+        UserError, match="has no 'validation_loss'; its validation metrics are: validation_accuracy"
     ):
         read_trials(tmp_path, "validation_loss")
     for content in ("[]", "{}", '{"values": {}, "proposed": {}, "state": "x", "remark": ""}', "{"):

@@ -57,7 +57,7 @@ def test_a_column_that_is_left_out_is_not_the_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["label", "site", "b"])
 def test_categories_are_of_inputs(name: str, tmp_path: Path) -> None:
     both = "a,b,site,label\n1,2,p,7\n2,3,q,8\n"
-    with pytest.raises(UserError, match=rf"dataset\.categorical names '{name}', which is no input"):
+    with pytest.raises(UserError, match=rf"dataset\.categorical names '{name}', which is not an input"):
         table(tmp_path, both, both, client="site", drop="b", categorical=name)
 
 

@@ -85,15 +85,15 @@ def test_a_revoked_node_loses_its_key_and_stays_known(folder: Path) -> None:
     [
         (["make", "{f}"], "has credentials"),
         (["make", "{f}", "--node", "a"], "node 'a' has a key already"),
-        (["make", "{f}", "--node", "../../x"], "'../../x' is no name for a node"),
+        (["make", "{f}", "--node", "../../x"], "'../../x' is not a valid node name"),
         (["make", "{f}", "--node", "c", "--node", "c"], "given twice"),
         (["make", "{f}", "--server-name", "x"], "--renew makes it again"),
-        (["make", "{f}", "--renew", "--server-name", "bad name"], "'bad name' is no host name"),
+        (["make", "{f}", "--renew", "--server-name", "bad name"], "'bad name' is neither a host name nor"),
         (["make", "{f}", "--renew", "--days", "0"], "--days: 0 is not between 1 and 3650"),
         (["make", "{f}/new", "--renew"], "there is nothing to renew"),
         (["make", "{f}/ca.pem/new"], "Not a directory"),
         (["revoke", "{f}", "zoe", "--offline"], r"there is no node 'zoe' in .* \(its nodes: a, b\)"),
-        (["revoke", "{f}", "..", "--offline"], "is no name for a node"),
+        (["revoke", "{f}", "..", "--offline"], "is not a valid node name"),
         (["show", "{f}/nowhere"], "there are no credentials in"),
         (["register", "{f}", "--superlink", "127.0.0.1:9"], "no SuperLink answers at 127.0.0.1:9"),
         (["revoke", "{f}", "a", "--superlink", "127.0.0.1:9"], "no SuperLink answers at 127.0.0.1:9"),
@@ -140,7 +140,7 @@ def _damaged(folder: Path) -> None:
         (_another_key, r"server.key is not the key of .*server.pem"),
         (_another_authority, r"server.pem was not signed by .*ca.pem"),
         (_expired, r"ca.pem expired on"),
-        (_damaged, r"server.pem is no certificate in PEM format"),
+        (_damaged, r"server.pem is not a certificate in PEM format"),
     ],
 )
 def test_a_superlink_is_not_started_with_what_cannot_work(folder: Path, damage, message: str) -> None:  # type: ignore[no-untyped-def]

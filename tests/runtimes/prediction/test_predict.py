@@ -303,7 +303,7 @@ def test_what_cannot_be_done_is_one_line(
         ((run, tmp_path / "none.png"), "there is no"),
         ((run, text), "cannot decode the image"),
         ((run, tmp_path / "empty"), "has no images"),
-        ((run, run / "metrics.csv"), "is no image"),
+        ((run, run / "metrics.csv"), "is not an image"),
         ((tmp_path / "empty", text), "has no model.json"),
         ((tmp_path / "nowhere", text), "there is no run directory"),
         ((run, text, "--client", 1), "have no personal models"),

@@ -247,7 +247,7 @@ def test_whole_numbers_where_the_key_takes_no_others(
         (SEARCH.replace("learning-rate =", "lerning-rate ="), (), "did you mean 'learning-rate'"),
         (SEARCH.replace("[search]", "[search]\nobjective = 'validation_f1'"), (), "has no 'validation_f1'"),
         (SEARCH, ("--set", "optimizer.learning-rate=0.1"), "[search] searches it"),
-        (SEARCH, ("--set", "evaluate.test=true"), "never look at the test set"),
+        (SEARCH, ("--set", "evaluate.test=true"), "never use the test set"),
         (SEARCH, ("--set", "clients.evaluate-fraction=0.5"), "evaluate.test = false"),
         (SEARCH, ("--set", "stop.patience=2"), "evaluate.test = false"),
         (SEARCH, ("--comparators",), "--comparators is not for a search"),

@@ -177,7 +177,7 @@ class TestSharedNodes:
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
-        ({"clients__count": 7, "resources__clients_per_node": 3}, "clients.count = 7 is no multiple"),
+        ({"clients__count": 7, "resources__clients_per_node": 3}, "clients.count = 7 is not a multiple"),
         ({"partition__name": "node", "resources__clients_per_node": 3}, "partition.name = 'node'"),
     ],
 )
