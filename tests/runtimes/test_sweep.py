@@ -1,102 +1,22 @@
 """Sweeps as a person runs them: what runs, what stops it, and that runs do not disturb each other."""
 
-import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-import clients
 import run_simulation
-from analysis.comparison import sweep_report
 from clients.base import Client
 from clients.local.worker import get_worker
 from clients.registry import _load_method
 from datasets.configured import _open
-from tests.conftest import SMALL_RUN
+from tests.runtimes.sweeps import NAMES, SWEEP, Output, Sweeper, hashes, summary
 from tests.system.commands import run as run_process
 
-SWEEP = """
-rounds = 2
-model.name = "mlp"
-checkpoint.every = 1
-[axes.method.fedavg]
-method.name = "fedavg"
-[axes.method.scaffold]
-method.name = "scaffold"
-[axes.split.iid]
-partition.name = "iid"
-[axes.split.nc2]
-partition.name = "classes"
-partition.classes-per-client = 2
-[cells."scaffold,*"]
-optimizer.learning-rate = 0.03
-[report.published]
-"fedavg,iid" = 90.5
-"""
-NAMES = ["fedavg,iid", "fedavg,nc2", "scaffold,iid", "scaffold,nc2"]
-OF_SWEEP = ("rounds", "checkpoint.every", "model.name", "model.hidden", "model.dropout")
-SMALL = {key: value for key, value in SMALL_RUN.items() if key not in OF_SWEEP}
-LOCAL_ONLY = """
-from clients.base import Client
-
-class LocalOnly(Client):
-    '''Stands for the method, where that does not exist.'''
-"""
-
-Sweeper = Callable[..., int]
-Output = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def _python_handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture(autouse=True)
-def _no_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
-    """Leave out the picture of the sweep, too, where a test does not look at it."""
-    if "with_plots" not in request.fixturenames:
-        monkeypatch.setattr(sweep_report, "plot_sweep", lambda pivot, metric, path: path)
-
-
-@pytest.fixture
-def with_plots() -> None:
-    """Draw the picture of the sweep."""
-
-
-@pytest.fixture
-def sweep(tmp_path: Path) -> Sweeper:
-    """Run the command line on a sweep file, in ``tmp_path / "sweep"``; a key word is an override."""
-
-    def call(*arguments: str, text: str = SWEEP, directory: str = "sweep", **overrides: object) -> int:
-        file = tmp_path / "sweep.toml"
-        file.write_text(text)
-        settings = {**SMALL, **{key.replace("__", "."): value for key, value in overrides.items()}}
-        assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        return run_simulation.main(
-            [str(file), "--run-dir", str(tmp_path / directory), *assignments, *arguments]
-        )
-
-    return call
-
-
-def summary(run_directory: Path) -> dict[str, object]:
-    content: dict[str, object] = json.loads((run_directory / "summary.json").read_text())
-    return content
-
-
-def hashes(directory: Path, names: list[str] = NAMES) -> dict[str, object]:
-    return {name: summary(directory / name)["model_sha256"] for name in names}
+pytestmark = pytest.mark.usefixtures("python_handlers", "no_sweep_plot")
 
 
 def forget_everything() -> None:
@@ -325,81 +245,6 @@ def test_seeds_are_repetitions(sweep: Sweeper, tmp_path: Path, capsys: Output) -
     assert "--seeds takes integers" in capsys.readouterr().err
 
 
-@pytest.fixture
-def local_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make sure that there is such a method: the real one if it exists."""
-    folder = tmp_path / "methods"
-    folder.mkdir()
-    (folder / "local_only.py").write_text(LOCAL_ONLY)
-    monkeypatch.setattr(clients, "__path__", [*clients.__path__, str(folder)])
-    _load_method.cache_clear()
-    yield
-    _load_method.cache_clear()
-    if not (Path(clients.__path__[0]) / "local_only.py").exists():
-        sys.modules.pop("clients.local_only", None)
-
-
-@pytest.mark.usefixtures("local_only")
-def test_comparators_share_what_is_the_same(sweep: Sweeper, tmp_path: Path, capsys: Output) -> None:
-    text = SWEEP.partition("[cells")[0]
-    assert sweep("--comparators", text=text) == 0
-    directory = tmp_path / "sweep"
-    assert sorted(path.name for path in directory.iterdir() if path.is_dir()) == [
-        "fedavg,iid,as-given",
-        "fedavg,iid,centralized",
-        "fedavg,iid,local-only",
-        "fedavg,nc2,as-given",
-        "fedavg,nc2,centralized",  # other client sizes, so another number of steps in an epoch
-        "fedavg,nc2,local-only",
-        "scaffold,iid,as-given",
-        "scaffold,nc2,as-given",
-    ]
-    table = pd.read_csv(directory / "table.csv", keep_default_na=False).set_index("run")
-    assert len(table) == 12
-    assert table.loc["scaffold,nc2,centralized", "same_as"] == "fedavg,nc2,centralized"
-    assert table.loc["scaffold,iid,local-only", "same_as"] == "fedavg,iid,local-only"
-    steps = table["local_steps"]
-    # 1437 iid samples of 6 clients in batches of 64: 4 steps each, 3 of 6 clients a round, 2 rounds.
-    assert steps["fedavg,iid,as-given"] == steps["fedavg,iid,centralized"] == 24
-    # 147 or 148 samples: 3 steps each.
-    assert steps["fedavg,nc2,as-given"] == steps["fedavg,nc2,centralized"] == 18
-    curves = [
-        pd.read_csv(directory / f"fedavg,iid,{name}" / "metrics.csv") for name in ("as-given", "centralized")
-    ]
-    assert curves[0]["round"].tolist() == curves[1]["round"].tolist()
-    capsys.readouterr()
-    assert sweep("--comparators", "--list", "--only", "scaffold,centralized", text=text) == 0
-    listed = capsys.readouterr().out
-    assert "same as" in listed
-    assert "fedavg,iid,centralized" in listed
-    assert "as-given" not in listed
-
-
-def test_one_comparator_of_a_single_run(tmp_path: Path, capsys: Output) -> None:
-    arguments = [part for key, value in SMALL_RUN.items() for part in ("--set", f"{key}={value}")]
-    run_directory = str(tmp_path / "run")
-    assert run_simulation.main([*arguments, "--run-dir", run_directory, "--comparator", "centralized"]) == 0
-    config = summary(tmp_path / "run")["config"]
-    assert (config["clients.count"], config["partition.name"]) == (1, "iid")  # type: ignore[index]
-    again = ["--run-dir", run_directory, "--resume", "--comparator", "centralized", "--set", "rounds=4"]
-    assert run_simulation.main(again) == 0
-    assert summary(tmp_path / "run")["rounds"] == 4
-    assert run_simulation.main([*arguments, "--comparator", "best"]) == 2
-    assert "there is no comparator 'best'" in capsys.readouterr().err
-
-
-def test_comparators_of_a_single_experiment(tmp_path: Path, capsys: Output) -> None:
-    arguments = [part for key, value in SMALL_RUN.items() for part in ("--set", f"{key}={value}")]
-    only = ["--comparators", "--only", "as-given,centralized"]
-    assert run_simulation.main([*arguments, "--run-dir", str(tmp_path / "all"), *only]) == 0
-    output = capsys.readouterr().out
-    assert "centralized" in output
-    assert {path.name for path in (tmp_path / "all").iterdir() if path.is_dir()} == {
-        "as-given",
-        "centralized",
-    }
-
-
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -429,88 +274,6 @@ def test_the_directory_of_a_single_run_is_no_place_for_a_sweep(
     (tmp_path / "sweep" / "config.toml").touch()
     assert sweep() == 2
     assert "holds a single run" in capsys.readouterr().err
-
-
-CLIPPING = """
-rounds = 1
-privacy.clip-norm = 0.5
-[axes.method.fedavg]
-method.name = "fedavg"
-[axes.method.fedprox]
-method.name = "fedprox"
-[axes.clipping.plain]
-[axes.clipping.clipped]
-privacy.clipping = "fixed"
-"""
-
-
-class TestKeysOfAllRuns:
-    @pytest.mark.parametrize(
-        ("arguments", "complaint"),
-        [
-            (["--set", "method.name=fedprox"], "--set method.name: the axis 'method' sets it ('fedavg')"),
-            (["--set", "partition.classes-per-client=3"], "the axis 'split' sets it ('nc2')"),
-            (
-                ["--only", "nc2", "--set", "partition.classes-per-client=3"],
-                "the axis 'split' sets it ('nc2')",
-            ),
-            (["--only", "a,,b"], "no axis has a label"),
-        ],
-    )
-    def test_an_axis_is_not_overruled(
-        self, arguments: list[str], complaint: str, sweep: Sweeper, tmp_path: Path, capsys: Output
-    ) -> None:
-        assert sweep(*arguments) == 2
-        assert complaint in capsys.readouterr().err
-        assert not (tmp_path / "sweep").exists()
-
-    def test_only_limits_what_is_overruled(self, sweep: Sweeper, tmp_path: Path) -> None:
-        assert sweep("--only", "iid,fedavg", "--set", "partition.name=sorted-labels") == 2
-        text = SWEEP.replace('partition.name = "iid"', "")
-        assert sweep("--only", "iid,fedavg", "--set", "partition.name=sorted-labels", text=text) == 0
-        config = summary(tmp_path / "sweep" / "fedavg,iid")["config"]
-        assert config["partition.name"] == "sorted-labels"  # type: ignore[index]
-
-    def test_the_budget_of_an_axis_is_not_overruled_either(self, sweep: Sweeper, capsys: Output) -> None:
-        text = SWEEP.replace('method.name = "scaffold"', "local.steps = 8")
-        assert sweep(text=text) == 2  # the helper sets local.epochs
-        assert "--set local.epochs: the axis 'method' sets it ('scaffold')" in capsys.readouterr().err
-
-    def test_two_cells_do_not_become_one(self, sweep: Sweeper, capsys: Output) -> None:
-        text = SWEEP.replace('method.name = "scaffold"', "")
-        assert sweep("--set", "optimizer.learning-rate=0.1", text=text) == 2
-        complaint = "--set optimizer.learning-rate makes the runs 'fedavg,iid' and 'scaffold,iid' the same"
-        assert complaint in capsys.readouterr().err
-
-    def test_each_run_takes_the_keys_that_it_knows(self, sweep: Sweeper, tmp_path: Path) -> None:
-        model = ("--set", "model.name=mlp")  # without BatchNorm, which privacy does not cover
-        assert sweep("--set", "method.mu=0.7", *model, text=CLIPPING) == 0
-        configs = {
-            name: summary(tmp_path / "sweep" / name)["config"]
-            for name in ("fedavg,plain", "fedprox,plain", "fedprox,clipped")
-        }
-        found = {
-            name: (config.get("method.mu"), config["privacy.clip-norm"])  # type: ignore[attr-defined, index]
-            for name, config in configs.items()
-        }
-        assert found == {
-            "fedavg,plain": (None, 1.0), "fedprox,plain": (0.7, 1.0), "fedprox,clipped": (0.7, 0.5),
-        }  # fmt: skip
-
-    @pytest.mark.parametrize(
-        ("arguments", "complaint"),
-        [
-            (["--only", "fedavg", "--set", "method.mu=0.7"], "'fedavg' has no parameter 'method.mu'"),
-            (["--set", "method.nu=0.7"], "has no parameter 'method.nu'"),
-            (["--only", "plain", "--set", "privacy.delta=0.1"], "privacy.delta = 0.1 would have no effect"),
-            (["--set", "steps.min=2"], "steps.min = 2 would have no effect: it needs a steps.rule"),
-        ],
-    )
-    def test_but_some_run_must_know_them(
-        self, arguments: list[str], complaint: str, sweep: Sweeper, capsys: Output
-    ) -> None:
-        assert sweep(*arguments, text=CLIPPING) == 2
-        assert complaint in capsys.readouterr().err
 
 
 def test_resume_where_there_is_no_sweep_starts_it(sweep: Sweeper, tmp_path: Path, capsys: Output) -> None:

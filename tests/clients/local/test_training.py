@@ -1,25 +1,22 @@
-import random
-from typing import Any
+"""Local training: equal to a plain loop, its budget, hooks and numerical options."""
 
 import numpy as np
 import pytest
 import torch
-from flwr.app import ConfigRecord
 from torch.nn import functional as F
 
 from clients.base import Client
 from clients.local.batches import Batch, iterate_batches
 from clients.local.worker import Worker
-from common import chosen
 from common.config import Config
 from common.randomness import torch_generator
-from common.records import Payload, Tensors, to_record, to_tensors
+from common.records import Payload, Tensors
 from common.sections import Value
 from datasets.configured import open_dataset
 from datasets.partition_scheme import partition_clients
 from datasets.transforms import Normalizer
 from models.configured import build_configured_model
-from tests.clients.jobs import Result, equal, global_model, small, train
+from tests.clients.jobs import equal, global_model, small, train
 
 
 def plain_loop(config: Config, client_id: int, server_round: int, start: Tensors) -> tuple[Tensors, float]:
@@ -79,185 +76,6 @@ def test_training_with_batch_norm_is_a_plain_loop_too(batch_norm_model: str) -> 
     assert equal(result.model, {name: expected[name] for name in result.model})
     assert result.model["bn.num_batches_tracked"].dtype == torch.int64
     assert result.model["bn.num_batches_tracked"].item() == 5
-
-
-class TestIsolation:
-    """What a job computes does not depend on what ran on the worker before."""
-
-    @pytest.mark.parametrize(
-        "options",
-        [
-            {"optimizer__momentum": 0.9},
-            {"optimizer__name": "adamw"},
-            {"model__name": "small-cnn", "augmentation__name": "crop-flip", "augmentation__padding": 1},
-            {"model__name": "tiny-batch-norm"},
-            {"model__name": "tiny-batch-norm", "batch_norm__policy": "local"},
-        ],
-    )
-    def test_another_client_before_changes_nothing(
-        self, options: dict[str, Value], batch_norm_model: str
-    ) -> None:
-        config = small(local__steps=3, **options)
-        start = global_model(config)
-        alone = train(Worker(config), 1, start, server_round=2)
-        used = Worker(config)
-        train(used, 0, start, server_round=2)
-        train(used, 3, start, server_round=1)
-        after_others = train(used, 1, start, server_round=2)
-        assert equal(after_others.model, alone.model)
-        assert after_others.metrics["train_loss"] == alone.metrics["train_loss"]
-        again = train(used, 1, start, server_round=2)
-        assert equal(again.model, alone.model)
-
-    def test_an_evaluation_before_changes_nothing(self, batch_norm_model: str) -> None:
-        config = small(model__name=batch_norm_model)
-        start = global_model(config)
-        alone = train(Worker(config), 1, start)
-        used = Worker(config)
-        Client(used, 0).test({"arrays": start}, ConfigRecord({"server-round": 1}))
-        assert equal(train(used, 1, start).model, alone.model)
-
-    def test_the_global_generators_neither_matter_nor_change(self) -> None:
-        config = small(
-            model__name="small-cnn",
-            augmentation__name="crop-flip",
-            augmentation__padding=1,
-            local__steps=2,
-        )
-        start, worker = global_model(config), Worker(config)
-
-        def states() -> tuple[Any, ...]:
-            numpy_state: Any = np.random.get_state()  # noqa: NPY002
-            return random.getstate(), numpy_state[1].tolist(), numpy_state[2], torch.get_rng_state().tolist()
-
-        before = states()
-        first = train(worker, 0, start)
-        assert states() == before
-        torch.rand(3)
-        assert equal(train(worker, 0, start).model, first.model)
-
-    def test_training_sets_the_training_mode(self, batch_norm_model: str) -> None:
-        config = small(model__name=batch_norm_model)
-        start, worker = global_model(config), Worker(config)
-        expected = train(worker, 0, start)
-        worker.model.eval()
-        assert equal(train(worker, 0, start).model, expected.model)
-
-    @pytest.mark.parametrize("change", [{"seed": 1}, {"server_round": 2}, {"client_id": 1}])
-    def test_seed_round_and_client_draw_their_own_augmentation(
-        self, change: dict[str, int], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        seeds: list[int] = []
-
-        def record(inputs: torch.Tensor, generator: torch.Generator, *, padding: int = 0) -> torch.Tensor:
-            assert padding == 2
-            seeds.append(generator.initial_seed())
-            return inputs
-
-        monkeypatch.setattr("datasets.augmentations.crop_flip.augment", record)
-        monkeypatch.setattr(chosen, "_function", chosen._function.__wrapped__)  # leaves the cache alone
-        for job in ({}, change):
-            config = small(
-                seed=job.get("seed", 0),
-                augmentation__name="crop-flip",
-                augmentation__padding=2,
-                local__steps=1,
-            )
-            train(Worker(config), job.get("client_id", 0), global_model(config), job.get("server_round", 1))
-        assert len(set(seeds)) == 2
-
-    @pytest.mark.parametrize("change", [{"seed": 1}, {"server_round": 2}, {"client_id": 1}])
-    def test_seed_round_and_client_draw_their_own_dropout(self, change: dict[str, int]) -> None:
-        drawn: list[float] = []
-
-        class Drawing(Client):
-            def begin_round(self) -> None:
-                drawn.append(torch.rand((), generator=self.generator("dropout")).item())
-
-        for job in ({}, change):
-            config = small(seed=job.get("seed", 0), local__steps=1)
-            train(
-                Worker(config),
-                job.get("client_id", 0),
-                global_model(config),
-                job.get("server_round", 1),
-                client_class=Drawing,
-            )
-        assert drawn[0] != drawn[1]
-
-    def test_dropout_is_active_in_training(self) -> None:
-        start = global_model(small(model__name="small-cnn"))
-        keys: dict[str, Value] = {"model__name": "small-cnn", "local__steps": 1}
-        with_dropout = train(Worker(small(**keys)), 0, start)
-        without = train(Worker(small(**keys, model__dropout1=0.0, model__dropout2=0.0)), 0, start)
-        assert not equal(with_dropout.model, without.model)
-
-    def test_augmentation_changes_the_batches(self) -> None:
-        start = global_model(small())
-        augmented = small(augmentation__name="crop-flip", augmentation__padding=1)
-        assert not equal(train(Worker(augmented), 0, start).model, train(Worker(small()), 0, start).model)
-
-    def test_nothing_received_is_written_to(self, batch_norm_model: str) -> None:
-        config = small(model__name=batch_norm_model, optimizer__weight_decay=0.1)
-        record = to_record(global_model(config))
-        before = {name: bytes(bytearray(array.data)) for name, array in record.items()}
-        received = to_tensors(record)
-        result = train(Worker(config), 0, received)
-        Client(Worker(config), 0).test({"arrays": received}, ConfigRecord({"server-round": 1}))
-        assert not equal(result.model, received)
-        assert {name: array.data for name, array in record.items()} == before
-
-
-class TestBatchNormPolicy:
-    class Watching(Client):
-        """Notes the buffers with which a round's training starts."""
-
-        def begin_round(self) -> None:
-            self.before = {name: value.clone() for name, value in self.worker.buffers.items()}
-
-    def rounds(self, config: Config) -> tuple[Tensors, Result, Result, Result]:
-        worker, start = Worker(config), global_model(config)
-        first = train(worker, 0, start, 1, client_class=self.Watching)
-        other = train(worker, 1, start, 1, client_class=self.Watching)
-        second = train(worker, 0, start, 2, state=first.state, client_class=self.Watching)
-        return start, first, other, second
-
-    @staticmethod
-    def buffers(model: Tensors) -> Tensors:
-        return {name: value for name, value in model.items() if name.startswith("bn.") and "_" in name}
-
-    def test_local_buffers_stay_with_their_client(self, batch_norm_model: str) -> None:
-        config = small(model__name=batch_norm_model, batch_norm__policy="local")
-        start, first, other, second = self.rounds(config)
-        assert equal(first.client.before, self.buffers(start))  # type: ignore[attr-defined]
-        assert equal(other.client.before, self.buffers(start))  # type: ignore[attr-defined]
-        assert equal(second.client.before, self.buffers(first.model))  # type: ignore[attr-defined]
-        assert second.model["bn.num_batches_tracked"].item() == 10
-        assert first.client.keeps_state()
-        assert equal(first.state["kept-entries"], self.buffers(first.model))
-
-    def test_what_is_kept_is_a_copy(self, batch_norm_model: str) -> None:
-        config = small(model__name=batch_norm_model, batch_norm__policy="local")
-        worker, start = Worker(config), global_model(config)
-        first = train(worker, 0, start)
-        kept = {name: value.clone() for name, value in first.state["kept-entries"].items()}
-        train(worker, 1, start)
-        assert equal(first.state["kept-entries"], kept)
-
-    @pytest.mark.parametrize("policy", ["average", "recalibrate"])
-    def test_otherwise_a_round_starts_with_those_of_the_server(
-        self, batch_norm_model: str, policy: str
-    ) -> None:
-        config = small(model__name=batch_norm_model, batch_norm__policy=policy)
-        start, first, _, second = self.rounds(config)
-        assert equal(second.client.before, self.buffers(start))  # type: ignore[attr-defined]
-        assert first.state == {}
-        assert not first.client.keeps_state()
-
-    def test_without_batch_norm_there_is_nothing_to_keep(self) -> None:
-        result = train(Worker(small(batch_norm__policy="local")), 0, global_model(small()))
-        assert result.state == {}
-        assert not result.client.keeps_state()
 
 
 class TestGradientElsewhere:
