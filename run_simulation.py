@@ -29,7 +29,7 @@ _COMMON_KEYS = """keys for --set and experiment files, the common ones:
   rounds, seed                          number of rounds, and the seed of all randomness
   local.epochs or local.steps           local training of a client in a round; local.batch-size
   optimizer.name, optimizer.learning-rate
-  evaluate.every                        evaluate every so many rounds
+  evaluate.every                        number of rounds between evaluations
   runtime.workers, device               number of threads or processes of --runtime; cpu or cuda
 
 --describe lists all choices, --describe KEY explains a key; docs/configuration.md has all keys."""

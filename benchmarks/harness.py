@@ -19,7 +19,7 @@ from datasets.arrays import Arrays
 from runtimes.local_grid import LocalGrid
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
-from server.records.progress import Silence
+from server.records.progress import NoProgress
 from server.records.run_directory import versions
 
 
@@ -70,7 +70,7 @@ def run(config: Config, grid_class: Callable[..., LocalGrid] = SequentialGrid) -
     directory = scratch_folder() / "run"
     config = Config.from_flat({**config.flat(), "run.directory": str(directory)})
     with grid_class(app, config.clients.count, config.flat()) as grid:
-        return run_experiment(config, grid, Silence())
+        return run_experiment(config, grid, NoProgress())
 
 
 def show(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:

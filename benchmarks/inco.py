@@ -20,7 +20,7 @@ from common.sections import Value
 from models.architectures.residual import ResidualNetwork
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
-from server.records.progress import Silence
+from server.records.progress import NoProgress
 from strategies._aggregation import WeightedAverage
 from strategies._inco import InCoOptions, apply_inco
 from strategies._inco_targets import inco_targets
@@ -51,7 +51,7 @@ def average(replies: list[Tensors]) -> Tensors:
     return mean.mean()
 
 
-class Clock(Silence):
+class Clock(NoProgress):
     """Notes the CPU time at the end of every round."""
 
     def __init__(self) -> None:

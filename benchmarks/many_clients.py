@@ -22,7 +22,7 @@ from datasets.configured import open_dataset
 from runtimes.sequential import SequentialGrid
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.experiment import run_experiment
-from server.records.progress import Silence
+from server.records.progress import NoProgress
 from server.records.run_directory import peak_rss_mb
 
 COHORT = 100
@@ -35,7 +35,7 @@ def samples(root: Path, *, clients: int = 1000) -> Arrays:
     return Arrays((inputs, targets), (inputs[:100], targets[:100]), kind="features")
 
 
-class Stopwatch(Silence):
+class Stopwatch(NoProgress):
     """Notes the processor's time at the start of the rounds and after each; `began` is when they did."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ def checkpoint_seconds(visited: int, changed: int) -> float:
     return min(seconds[2:])  # the first two begin the lists
 
 
-class Paced(Silence):
+class Paced(NoProgress):
     """Reports the processor's time of each round, and begins the next one when it is asked to."""
 
     def __init__(self, connection: Connection) -> None:

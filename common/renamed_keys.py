@@ -25,6 +25,7 @@ RENAMED = {
     "local.warmup-epochs": "schedule.warmup-epochs",
     "local.warmup-steps": "schedule.warmup-steps",
     "local.warmup-lr": "schedule.warmup-learning-rate",
+    "topology.path": "topology.file",
     "dataset.augmentation": "augmentation.name",
     "dataset.crop-padding": "augmentation.padding",
     "dataset.cutout": "augmentation.cutout",

@@ -43,7 +43,7 @@ from server.privacy import apply_privacy, check_private_state, privacy_remarks, 
 from server.records.feature_noise import write_noise_examples
 from server.records.model_card import model_card
 from server.records.participation_report import write_participation
-from server.records.progress import Logged, ProgressDisplay
+from server.records.progress import LoggedProgress, ProgressDisplay
 from server.records.row_files import check_rows
 from server.records.run_directory import (
     RunDirectory,
@@ -86,7 +86,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     observers = Observers(parts)
 
     run_directory = RunDirectory(path, config, config.run.resume)
-    progress = Logged(progress, run_directory.log)
+    progress = LoggedProgress(progress, run_directory.log)
     try:
         names = (dataset.class_names or ("samples",)) if config.clients.report_labels else ()
         run_directory.write_label_distribution(clients.num_examples, clients.label_counts, names)

@@ -23,7 +23,7 @@ from analysis.reading.selection import chosen
 from analysis.style import label_axes, new_figure, panels, save
 from analysis.tables import print_table, write_table
 from common.command_line import Parser
-from common.sections import falls
+from common.sections import lower_is_better
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 4.0, 3.6  # inches
 
@@ -151,7 +151,7 @@ def _end(run: Run, target: float | None) -> int | None:
     """Return the round up to which costs count: the last, or the one that reaches the target, if any does."""
     if target is None:
         return int(run.rounds)
-    reached = run.curve[run.curve <= target if falls(str(run.curve.name)) else run.curve >= target]
+    reached = run.curve[run.curve <= target if lower_is_better(str(run.curve.name)) else run.curve >= target]
     return None if reached.empty else int(reached.index[0])
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.reading.run_directory import NoDataError, read_metrics, read_summary
 from common.errors import UserError
 from common.number_text import fixed
-from common.sections import falls
+from common.sections import lower_is_better
 
 SEED_KEY = "seed"
 # Default metrics of a report; after a bar, the substitute in runs that lack the first.
@@ -61,7 +61,7 @@ class Run:
     @property
     def best(self) -> float:
         """Return the smallest loss or error, or the largest value of any other metric."""
-        return float(self.curve.min() if falls(str(self.curve.name)) else self.curve.max())
+        return float(self.curve.min() if lower_is_better(str(self.curve.name)) else self.curve.max())
 
 
 def load_run(run_dir: Path, metric: str) -> Run:

@@ -13,7 +13,7 @@ from clients.app import app
 from datasets.arrays import Arrays
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
-from server.records.progress import Silence
+from server.records.progress import NoProgress
 
 
 def images(root: Path, *, count: int = 50_000, size: int = 32) -> Arrays:
@@ -24,7 +24,7 @@ def images(root: Path, *, count: int = 50_000, size: int = 32) -> Arrays:
     return Arrays((inputs, targets), (inputs[:10], targets[:10]))
 
 
-class _Asked(Silence):
+class _Asked(NoProgress):
     """Waits at the start and after every round until another one is asked for."""
 
     def start(self, finished: int, total: int) -> None:

@@ -24,7 +24,7 @@ from common.config_values import RUN_OPTIONS, settle_budget
 from common.defaults import flatten
 from common.errors import UserError, nearest, shown
 from common.search.spaces import Choices, Range, Space
-from common.sections import Value, falls
+from common.sections import Value, lower_is_better
 
 METHODS = ("grid", "random", "optuna")
 SAMPLERS = ("tpe", "gp", "random")
@@ -68,7 +68,7 @@ class Search:
     sampler: str = ""
     pruner: str = ""
 
-    def with_whole(self, names: Collection[str]) -> "Search":
+    def with_integer_ranges(self, names: Collection[str]) -> "Search":
         """Return the search in which exactly these keys have integer ranges.
 
         ``{ low = 1, high = 10 }`` is an integer range only if the key takes nothing but integers.
@@ -79,7 +79,7 @@ class Search:
         }
         return dataclasses.replace(self, keys=keys)
 
-    def described(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the search as plain values, as ``search.json`` has it."""
         content = dataclasses.asdict(self)
         content["during"] = dict(self.during)
@@ -108,7 +108,7 @@ def parse_search(table: Any, overrides: Mapping[str, Value], source: str) -> Sea
             f"{source}: search.objective = '{objective}' is not about validation data: take a column of"
             f" metrics.csv that begins with '{_SPLIT}', such as '{DEFAULT_OBJECTIVE}'"
         )
-    direction = reader.choice("direction", ("min", "max"), "min" if falls(objective) else "max")
+    direction = reader.choice("direction", ("min", "max"), "min" if lower_is_better(objective) else "max")
     search = Search(
         keys,
         during,

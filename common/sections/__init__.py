@@ -27,7 +27,7 @@ from common.sections.evaluation import (
     EvaluateSection,
     Metric,
     StopSection,
-    falls,
+    lower_is_better,
     numbers_by_phase,
 )
 from common.sections.running import (
@@ -85,6 +85,6 @@ __all__ = [
     "StragglersSection",
     "TopologySection",
     "Value",
-    "falls",
+    "lower_is_better",
     "numbers_by_phase",
 ]

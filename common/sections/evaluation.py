@@ -11,7 +11,7 @@ from common.sections.base import ConfigSection, NonNegative, NonNegativeFloat, P
 Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"]
 
 
-def falls(metric: str) -> bool:
+def lower_is_better(metric: str) -> bool:
     """Return whether smaller values of a metric are better: losses and errors, also of a group or variant."""
     return bool({"loss", "mse", "mae"} & set(re.split(r"[_|]", metric)))
 

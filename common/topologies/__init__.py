@@ -129,8 +129,8 @@ def spectral_gap(weights: Matrix) -> float:
     return max(0.0, 1 - float(np.linalg.norm(weights - 1 / len(weights), 2)))
 
 
-def both_ways(num_workers: int, pairs: npt.ArrayLike) -> Links:
-    """Return the links between pairs of workers, (pairs, 2)."""
+def undirected_links(num_workers: int, pairs: npt.ArrayLike) -> Links:
+    """Return the links between pairs of workers, (pairs, 2), in both directions."""
     first, second = np.asarray(pairs, dtype=np.int64).reshape(-1, 2).T
     links = np.zeros((num_workers, num_workers), dtype=np.bool_)
     links[first, second] = links[second, first] = True

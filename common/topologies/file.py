@@ -6,26 +6,26 @@ import numpy as np
 
 from common.errors import UserError, shown
 from common.files import expanded, read_text
-from common.topologies import Links, both_ways
+from common.topologies import Links, undirected_links
 
 _PAIR = re.compile(r"\s*(\d{1,9})\s*[,;\s]\s*(\d{1,9})\s*")
 
 
-def links(num_workers: int, generator: np.random.Generator, *, path: str = "") -> Links:
+def links(num_workers: int, generator: np.random.Generator, *, file: str = "") -> Links:
     """Return the links of a file with lines such as ``0 1``, separated by a comma or a space.
 
     Blank lines and text after a ``#`` are ignored. Links go both ways.
     """
-    if not path:
+    if not file:
         raise UserError(
-            "topology.name 'file' needs topology.path, a file with two worker numbers in each line"
+            "topology.name 'file' needs topology.file, a file with two worker numbers in each line"
         )
-    text = read_text(expanded(path, "topology.path"), "topology.path")
+    text = read_text(expanded(file, "topology.file"), "topology.file")
     pairs = []
     for number, line in enumerate(text.splitlines(), start=1):
         if content := line.partition("#")[0].strip():
-            pairs.append(_pair(content, f"topology.path: line {number} of {path}", num_workers))
-    return both_ways(num_workers, pairs)
+            pairs.append(_pair(content, f"topology.file: line {number} of {file}", num_workers))
+    return undirected_links(num_workers, pairs)
 
 
 def _pair(content: str, place: str, num_workers: int) -> tuple[int, int]:

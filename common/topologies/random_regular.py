@@ -4,7 +4,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.sections import Positive
-from common.topologies import Links, are_connected, both_ways
+from common.topologies import Links, are_connected, undirected_links
 
 _MOST_DRAWS = 10_000
 
@@ -44,7 +44,7 @@ def links(num_workers: int, generator: np.random.Generator, *, degree: Positive 
 
 def _draw(num_workers: int, degree: int, generator: np.random.Generator) -> Links | None:
     """Return links with `degree` neighbours each; None if the last half-edges cannot be paired."""
-    found = both_ways(num_workers, [])
+    found = undirected_links(num_workers, [])
     halves = np.repeat(np.arange(num_workers), degree)
     while len(halves):
         left = []

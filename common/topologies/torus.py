@@ -6,7 +6,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.sections import NonNegative
-from common.topologies import Links, both_ways
+from common.topologies import Links, undirected_links
 
 
 def links(num_workers: int, generator: np.random.Generator, *, rows: NonNegative = 0) -> Links:
@@ -23,4 +23,4 @@ def links(num_workers: int, generator: np.random.Generator, *, rows: NonNegative
         )
     grid = np.arange(num_workers).reshape(rows, columns)
     pairs = [np.stack([grid, np.roll(grid, -1, axis)], axis=-1).reshape(-1, 2) for axis in (0, 1)]
-    return both_ways(num_workers, np.concatenate(pairs))
+    return undirected_links(num_workers, np.concatenate(pairs))

@@ -23,7 +23,7 @@ from common.records import DESCRIBE, GET_STATE, PRELUDE, array_records
 from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
-from server.records.progress import Silence
+from server.records.progress import NoProgress
 
 PAGE = PROJECT_ROOT / "docs" / "what-leaves-a-node.md"
 _MARK = "<!-- recorded -->\n"
@@ -85,7 +85,7 @@ def recorded(method: str, options: Mapping[str, Value] | None = None) -> dict[st
         fixed: dict[str, Value] = {"method.name": method, "run.directory": str(Path(folder) / "run")}
         config = Config.from_flat(merge(_SMALL, example, options or {}, fixed))
         with RecordingGrid(app, config.clients.count, config.flat()) as grid:
-            run_experiment(config, grid, Silence())
+            run_experiment(config, grid, NoProgress())
         return grid.traffic
 
 

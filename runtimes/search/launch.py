@@ -109,7 +109,7 @@ def _description(plan: Plan) -> dict[str, Any]:
     first = {key: space.extremes[0] for key, space in plan.search.keys.items()}
     kept, config = plan.trial(first)
     base = {key: value for key, value in config.comparable().items() if key not in kept}
-    return {**plan.search.described(), "base": {**base, "rounds": config.rounds}}
+    return {**plan.search.as_dict(), "base": {**base, "rounds": config.rounds}}
 
 
 def _print_list(plan: Plan, known: list[dict[str, Any]] | int, directory: Path, console: Console) -> None:

@@ -63,7 +63,7 @@ class Plan:
             ),
         ]
         self._check_extremes()
-        self.search = self.search.with_whole(
+        self.search = self.search.with_integer_ranges(
             [
                 key
                 for key, space in self.search.keys.items()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from common.sections import falls
+from common.sections import lower_is_better
 from server.observers._observer import Observer, Round
 from server.parts import Parts
 
@@ -18,7 +18,7 @@ class EarlyStop(Observer):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self._stop = parts.config.stop
-        self._sign = -1.0 if falls(self._stop.metric) else 1.0
+        self._sign = -1.0 if lower_is_better(self._stop.metric) else 1.0
         self.best: float | None = None
         self.evaluations_since_best = 0
 

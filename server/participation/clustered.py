@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import AgglomerativeClustering
 
-from common.errors import UserError
+from server.participation._labels import label_distributions
 from server.participation._scheme import Facts, Feedback, FloatArray, ParticipationScheme, SelectionContext
 
 _LEAST = 1e-300
@@ -40,13 +40,9 @@ class Clustered(ParticipationScheme):
         """Find the groups, numbered by their first clients."""
         if not self.looks_at_labels:
             return
-        sizes = label_counts.sum(axis=1)
-        if not sizes.any():
-            raise UserError("participation.name 'clustered' needs data with a label per sample")
-        if self._num_groups in (1, self._num_clients):
-            return
-        labels = label_counts / np.maximum(sizes, 1)[:, np.newaxis]
-        self._groups = self._divided(labels)
+        labels = label_distributions(label_counts, "clustered")
+        if self._num_groups not in (1, self._num_clients):
+            self._groups = self._divided(labels)
 
     def _divided(self, points: FloatArray) -> npt.NDArray[np.int64]:
         """Return the groups of points, shape (clients, values)."""

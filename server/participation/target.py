@@ -7,8 +7,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from common.dirichlet import log_dirichlet_weights
-from common.errors import UserError
 from server.participation._fixed import FixedProbabilities
+from server.participation._labels import label_distributions
 from server.participation._scheme import Facts, FloatArray
 
 _LEAST = 1e-8
@@ -34,10 +34,8 @@ class Target(FixedProbabilities):
 
     def setup(self, label_counts: npt.NDArray[np.int64]) -> None:
         """Compute p."""
+        labels = label_distributions(label_counts, "target")
         sizes = label_counts.sum(axis=1)
-        if not sizes.any():
-            raise UserError("participation.name 'target' needs data with a label per sample")
-        labels = label_counts / np.maximum(sizes, 1)[:, np.newaxis]
         log_weights = -self.sharpness * divergence(labels, target(labels, self._mixture * (sizes > 0)))
         log_weights[sizes == 0] = -np.inf
         self._log_p = log_weights - np.logaddexp.reduce(log_weights)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from server.records.progress_text import EVALUATED, TRAINED, describe, is_evaluated
+from server.records.progress_text import EVALUATED, TRAINED, describe, has_evaluation
 
 _SECONDS_BETWEEN_UPDATES = 0.3
 
@@ -51,7 +51,7 @@ class NotebookBar:
         """Show a finished round's metrics, unless the last update is less than 0.3 seconds old."""
         self._finished = int(row["round"])
         self._trained = describe(row, TRAINED)
-        if is_evaluated(row):
+        if has_evaluation(row):
             self._evaluated = f"in round {row['round']:.0f}: {describe(row, EVALUATED)}"
         if time.monotonic() - self._shown >= _SECONDS_BETWEEN_UPDATES:
             self._update()

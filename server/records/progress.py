@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from server.records.notebook_bar import NotebookBar, in_notebook
-from server.records.progress_text import EVALUATED, TRAINED, describe, is_evaluated
+from server.records.progress_text import EVALUATED, TRAINED, describe, has_evaluation
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -46,7 +46,7 @@ def make_progress() -> ProgressDisplay:
     return LiveBar() if sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ else PlainLines()
 
 
-class Logged:
+class LoggedProgress:
     """Another display, whose notes and evaluated rounds also go to a log.
 
     Parameters
@@ -66,7 +66,7 @@ class Logged:
     def show(self, row: Mapping[str, float]) -> None:
         """Show a finished round's metrics; log them if it was evaluated."""
         self._display.show(row)
-        if is_evaluated(row):
+        if has_evaluation(row):
             self._log(f"round {row['round']:.0f}  {describe(row)}")
 
     def note(self, text: str) -> None:
@@ -97,7 +97,7 @@ class LiveBar:
 
     def show(self, row: Mapping[str, float]) -> None:
         """Show a finished round's metrics."""
-        if is_evaluated(row):
+        if has_evaluation(row):
             self._evaluated = f"  in round {row['round']:.0f}: {describe(row, EVALUATED)}"
         trained = describe(row, TRAINED)
         self._progress.update(self._task, completed=row["round"], metrics=trained + self._evaluated)
@@ -111,7 +111,7 @@ class LiveBar:
         self._progress.stop()
 
 
-class Silence:
+class NoProgress:
     """A display that shows nothing."""
 
     def start(self, finished: int, total: int) -> None:

@@ -16,8 +16,8 @@ EVALUATED = {
 }
 
 
-def is_evaluated(row: Mapping[str, float]) -> bool:
-    """Return whether a round was evaluated."""
+def has_evaluation(row: Mapping[str, float]) -> bool:
+    """Return whether a row has an evaluation to show."""
     return any(row.get(key) is not None for key in EVALUATED)
 
 

@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.plugin_kinds import TOPOLOGY
 from common.plugins import project_names
 from common.sections import TopologySection, Value
-from common.topologies import Topology, both_ways, mixing_matrix, spectral_gap
+from common.topologies import Topology, mixing_matrix, spectral_gap, undirected_links
 
 DIRECTED = {"exponential", "one-peer-exponential"}
 NAMES = [name for name in project_names(TOPOLOGY) if name != "file"]
@@ -53,7 +53,7 @@ def test_any_undirected_graph_has_symmetric_doubly_stochastic_weights(
     count: int, data: st.DataObject
 ) -> None:
     pairs = [(i, j) for i in range(count) for j in range(i)]
-    links = both_ways(count, data.draw(st.lists(st.sampled_from(pairs))))
+    links = undirected_links(count, data.draw(st.lists(st.sampled_from(pairs))))
     for is_lazy in (False, True):
         mixing = mixing_matrix(links, is_lazy)
         np.testing.assert_allclose(mixing.sum(axis=1), 1, rtol=0, atol=1e-12)
@@ -116,7 +116,7 @@ def test_shapes() -> None:
 def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "links.txt"
     path.write_text("\ufeff# a path and a chord\n0 1\n1,2\n\n2\t3 # the last\n 3 ; 1\n1 0\n")
-    links = topology("file", 4, path=str(path)).links[0]
+    links = topology("file", 4, file=str(path)).links[0]
     assert sorted(map(tuple, np.argwhere(np.triu(links)).tolist())) == [(0, 1), (1, 2), (1, 3), (2, 3)]
 
 
@@ -139,7 +139,7 @@ def test_files_that_say_nothing_of_use(tmp_path: Path, text: str, says: str) -> 
     path = tmp_path / "links.txt"
     path.write_text(text)
     with pytest.raises(UserError, match=says):
-        _ = topology("file", 4, path=str(path)).links
+        _ = topology("file", 4, file=str(path)).links
 
 
 @settings(max_examples=60)
@@ -150,10 +150,10 @@ def test_whatever_is_in_a_file_is_links_or_one_line(
     path = tmp_path_factory.getbasetemp() / "any-links.txt"
     path.write_text(text, encoding="utf-8")
     try:
-        links = topology("file", 4, path=str(path)).links[0]
+        links = topology("file", 4, file=str(path)).links[0]
     except UserError as error:
         said = str(error)
-        assert re.fullmatch(r"topology\.(path|name).+", said)  # one line: no dot of it is a line break
+        assert re.fullmatch(r"topology\.(file|name).+", said)  # one line: no dot of it is a line break
     else:
         assert (links == links.T).all()
         assert not links.diagonal().any()
@@ -173,8 +173,8 @@ def test_whatever_is_in_a_file_is_links_or_one_line(
         ("torus", 12, {"rows": 12}, "topology.rows = 12"),
         ("ring", 4, {"degree": 2}, "topology.degree"),
         ("rings", 4, {}, "topology.name: there is no 'rings'; did you mean 'ring'"),
-        ("file", 4, {}, "topology.name 'file' needs topology.path"),
-        ("file", 4, {"path": "/nowhere/links"}, "topology.path"),
+        ("file", 4, {}, "topology.name 'file' needs topology.file"),
+        ("file", 4, {"file": "/nowhere/links"}, "topology.file"),
     ],
 )
 def test_there_are_no_such_links(name: str, count: int, parameters: dict[str, Value], says: str) -> None:

@@ -24,7 +24,7 @@ from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
 from tests.conftest import Runner, example_of, small_config
-from tests.pretended_gpu import pretended_gpu
+from tests.fake_gpu import fake_gpu
 from tests.rows import untimed
 
 METHODS = [*available_methods(), *available_flower_strategies()]
@@ -268,7 +268,7 @@ def test_received_payload_is_never_written_to(method: str, reference: Reference)
 def test_on_a_gpu_everything_is_where_it_has_to_be(
     method: str, reference: Reference, run_small: Runner
 ) -> None:
-    with pretended_gpu():
+    with fake_gpu():
         found = run_small(
             device="cuda", runtime__stack=1, **{**options(method), "rounds": 2, "checkpoint__every": 2}
         )

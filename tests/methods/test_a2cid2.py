@@ -12,7 +12,7 @@ from scipy.linalg import expm
 from common.errors import UserError
 from common.records import ARRAYS
 from common.sections import Value
-from common.topologies import both_ways
+from common.topologies import undirected_links
 from strategies._pair_events import PairedModels, PairEvents
 from strategies.a2cid2 import A2CiD2
 from tests.conftest import Runner, example_of
@@ -24,7 +24,7 @@ CLOCK: dict[str, Value] = {"clock.spread": 0.7, "clock.jitter": 0.5}
 
 
 def ring(count: int) -> np.ndarray:
-    return both_ways(count, [(i, (i + 1) % count) for i in range(count)])
+    return undirected_links(count, [(i, (i + 1) % count) for i in range(count)])
 
 
 def federation(clock: dict[str, Value] | None = None, **keys: Value) -> tuple[Federation, A2CiD2]:

@@ -17,7 +17,7 @@ from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
 from server.messages.discovery import discover_clients
 from tests.conftest import Runner, small_config
-from tests.pretended_gpu import pretended_gpu
+from tests.fake_gpu import fake_gpu
 
 
 class CountingGrid(SequentialGrid):
@@ -80,7 +80,7 @@ def test_clients_without_the_servers_gpu_are_named(is_alike: bool, monkeypatch: 
     if not is_alike:
         monkeypatch.setattr("server.meeting._agrees", lambda *arguments: False)
     config = small_config(device="auto")
-    with pretended_gpu(), CountingGrid(config) as grid:
+    with fake_gpu(), CountingGrid(config) as grid:
         meet_clients(config, grid, open_dataset(config), said.append)
     (remark,) = said
     assert remark.startswith("client 0, ")

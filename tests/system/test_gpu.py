@@ -1,4 +1,4 @@
-"""Training on a GPU: on a pretended one where there is none, but for what only a real one can show."""
+"""Training on a GPU: on a fake one where there is none, but for what only a real one can show."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from common.sections import Value
 from runtimes.prediction.confusion import main as confusion
 from runtimes.prediction.predict import main as predict
 from tests.conftest import Runner
-from tests.pretended_gpu import PretendedGpu, pretended_gpu
+from tests.fake_gpu import FakeGpu, fake_gpu
 
 ON_GPU: dict[str, Value] = {"device": "cuda", "model__name": "small-cnn", "runtime__stack": 1}
 # A GPU's generator draws other numbers than a CPU's.
@@ -60,12 +60,12 @@ OPTIONS: dict[str, dict[str, Value]] = {
 
 
 @pytest.fixture(autouse=True)
-def pretended(request: pytest.FixtureRequest) -> Iterator[PretendedGpu | None]:
+def fake(request: pytest.FixtureRequest) -> Iterator[FakeGpu | None]:
     """Pretend that there is a GPU, unless there is one or a test needs a real one."""
     if torch.cuda.is_available() or request.node.get_closest_marker("gpu"):
         yield None
         return
-    with pretended_gpu() as made:
+    with fake_gpu() as made:
         yield made
 
 
@@ -114,10 +114,10 @@ def test_a_model_from_a_gpu_predicts_there_and_elsewhere(run_small: Runner, tmp_
     ],
 )
 def test_a_local_step_waits_for_nothing(
-    options: dict[str, Value], run_small: Runner, pretended: PretendedGpu | None
+    options: dict[str, Value], run_small: Runner, fake: FakeGpu | None
 ) -> None:
     """A GPU is given the next step while it is busy with the one before."""
-    if pretended is None:
+    if fake is None:
         pytest.skip("a real GPU does not count transfers")
     keys: dict[str, Value] = {
         **{"device": "cuda", "runtime__stack": 1, "rounds": 1, "clients__count": 2, "clients__fraction": 1.0},
@@ -125,9 +125,9 @@ def test_a_local_step_waits_for_nothing(
     }
     transfers: list[int] = []
     for steps in (2, 5):
-        pretended.transfers.clear()
+        fake.transfers.clear()
         run_small(f"{steps}-steps", **{**keys, "local__steps": steps, **options})
-        transfers.append(len(pretended.transfers))
+        transfers.append(len(fake.transfers))
     assert transfers[0] == transfers[1] > 0
 
 

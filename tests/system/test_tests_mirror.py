@@ -47,7 +47,7 @@ REASONS = {
     "server/test_returning_client.py": "nodes that are started again",
     "server/test_stored_partition.py": "the partition in a run directory",
     "strategies/test_inco_strategy.py": "InCo in the server halves that inherit it",
-    "test_pretended_gpu.py": "tests/pretended_gpu.py, on which other tests rely",
+    "test_fake_gpu.py": "tests/fake_gpu.py, on which other tests rely",
 }
 
 

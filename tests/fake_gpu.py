@@ -48,7 +48,7 @@ class Generator(torch.Generator):
         return GPU if self._is_on_gpu else CPU
 
 
-class PretendedGpu(TorchFunctionMode):
+class FakeGpu(TorchFunctionMode):
     """Knows which memory is the GPU's, and checks every call of torch in this thread.
 
     Attributes
@@ -173,7 +173,7 @@ def _tensors(value: Any, found: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 @contextlib.contextmanager
-def pretended_gpu() -> Iterator[PretendedGpu]:
+def fake_gpu() -> Iterator[FakeGpu]:
     """Let this process have a GPU, of 16 GB."""
     instead: dict[str, Callable[..., Any]] = {
         "torch.Generator": Generator,
@@ -184,7 +184,7 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
         "torch.cuda.current_device": lambda: 0,
         "torch.cuda.synchronize": lambda: None,
         "torch.cuda.empty_cache": lambda: None,
-        "torch.cuda.get_device_name": lambda: "pretended",
+        "torch.cuda.get_device_name": lambda: "fake",
         "torch.cuda.reset_peak_memory_stats": lambda: None,
         "torch.cuda.max_memory_allocated": lambda: 0,
         "torch.cuda.utilization": lambda: 0,
@@ -193,4 +193,4 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
         for name, value in instead.items():
             stack.enter_context(mock.patch(name, value))
         stack.enter_context(mock.patch("torch.cuda.default_generators", (Generator(GPU),)))
-        yield stack.enter_context(PretendedGpu())
+        yield stack.enter_context(FakeGpu())

@@ -1,4 +1,4 @@
-"""The pretended GPU refuses what a real one refuses."""
+"""The fake GPU refuses what a real one refuses."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from tests.pretended_gpu import PretendedGpu, pretended_gpu
+from tests.fake_gpu import FakeGpu, fake_gpu
 
 
 @pytest.fixture(autouse=True)
-def gpu() -> Iterator[PretendedGpu]:
-    with pretended_gpu() as made:
+def gpu() -> Iterator[FakeGpu]:
+    with fake_gpu() as made:
         yield made
 
 
@@ -78,7 +78,7 @@ def test_a_copy_elsewhere_is_another_tensor() -> None:
     assert here.device.type == "cpu"
 
 
-def test_transfers_are_noted(gpu: PretendedGpu) -> None:
+def test_transfers_are_noted(gpu: FakeGpu) -> None:
     there = torch.ones(3).to("cuda")
     there.to("cuda").add_(1).sum()
     assert gpu.transfers == ["to"]
