@@ -146,8 +146,8 @@ class ClientCalls:
         for client_id, message in messages.items():
             if id(message.content) not in done:
                 done.add(id(message.content))
-                arrays = message.content.array_records[ARRAYS]
-                message.content[ARRAYS] = self._run.parts.evaluation.recalibrated(arrays, sizes[client_id])
+                for name, arrays in list(message.content.array_records.items()):  # IFCA sends several models
+                    message.content[name] = self._run.parts.evaluation.recalibrated(arrays, sizes[client_id])
 
     def _aggregate_evaluate(self, server_round: int, replies: Replies) -> None:
         """Pass the clients' metrics to the strategy, except for clients without test data."""

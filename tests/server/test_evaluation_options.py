@@ -62,6 +62,28 @@ def test_clients_evaluate_the_model_that_is_saved(method: str, run_small: Runner
         assert all(torch.equal(value, saved[name]) for name, value in sent.items())
 
 
+class WatchingAll(SequentialGrid):
+    """Keeps how many batches the statistics of the models were estimated from that clients evaluate."""
+
+    counts: ClassVar[dict[str, int]] = {}
+
+    def exchange(self, messages: list[Message]) -> Iterator[Message]:
+        if messages[0].metadata.message_type == MessageType.EVALUATE:
+            for name, arrays in messages[0].content.array_records.items():
+                self.counts[name] = int(to_tensors(arrays)["bn.num_batches_tracked"])
+        return super().exchange(messages)
+
+
+def test_all_models_that_clients_choose_from_have_statistics_of_the_same_kind(
+    run_small: Runner, batch_norm_model: str
+) -> None:
+    """Otherwise the losses by which IFCA's clients choose would not compare."""
+    keys = {"method__name": "ifca", "batch_norm__policy": "recalibrate", "batch_norm__batches": 2}
+    once = {"rounds": 1, "local__steps": 5, "local__epochs": 0, "clients__evaluate_fraction": 0.5}
+    run_small("run", WatchingAll, model__name=batch_norm_model, **keys, **once)
+    assert WatchingAll.counts == {"arrays": 2, "cluster-1": 2}
+
+
 def test_models_without_their_personal_part_are_evaluated_as_they_are() -> None:
     config = small_config(batch_norm__policy="recalibrate", model__name="small-cnn", batch_norm__batches=1)
     evaluation = CentralEvaluation(config, open_dataset(config))
