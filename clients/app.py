@@ -10,6 +10,8 @@ from flwr.clientapp import ClientApp
 from clients.base import Client, Outcome
 from clients.local.incoming import RefusedMessageError, check_message, read_sections
 from clients.local.stacked.answers import Answers
+from clients.local.stacked.jobs import check_unwritten
+from clients.local.stacked.reasons import NotStackableError, drawing_nothing
 from clients.local.threads import thread_starts, why_not_in_threads
 from clients.local.worker import Worker, get_worker
 from clients.node.bundles import answer_each
@@ -73,6 +75,8 @@ def _reply(job: Callable[[], RecordDict], message: Message, context: Context) ->
     """Wrap the result of a job in a reply to a message, or its exception in an error reply."""
     try:
         return new_reply(job(), message)
+    except NotStackableError:
+        raise
     except UserError as error:
         return Message(Error(CLIENT_MISCONFIGURED, f"{error}{_where(error, context)}"), reply_to=message)
     except RefusedMessageError as error:
@@ -101,11 +105,18 @@ def answer_together(
         settle(context.state, content)
         client = client_at(worker, method, context)
         check_remembers(client, context)
-        client.prepare(received, config_record(content))
+        with drawing_nothing(worker):
+            client.prepare(received, config_record(content))
         return client
 
     def conclude(job: tuple[Message, Context], client: Client, outcome: Outcome) -> Message:
-        return _reply(lambda: with_state(client, *job, *client.conclude(outcome), outcome.arrays), *job)
+        def run() -> RecordDict:
+            with drawing_nothing(client.worker):
+                sections, metrics = client.conclude(outcome)
+            check_unwritten(client, outcome)
+            return with_state(client, *job, sections, metrics, outcome.arrays)
+
+        return _reply(run, *job)
 
     stacked = Answers(prepare, conclude, lambda job: _answer(*job), say)
     yield from stacked(zip(messages, contexts, strict=True))

@@ -256,11 +256,6 @@ class Client(Hooks, ListInterface):
             with torch.no_grad():
                 extra = self.end_round(self.params)
             check_returned(extra, f"what {type(self).__name__}.end_round returns")
-            if ARRAYS in extra:
-                raise UserError(
-                    f"{type(self).__name__}.end_round returns the section '{ARRAYS}', which is the model:"
-                    " give it another name"
-                )
         if self._is_foreign:
             self._check_unwritten()
         if self._kept_names:
@@ -278,9 +273,16 @@ class Client(Hooks, ListInterface):
             metrics[FINITE_STEPS] = self.finite_steps
         personal = self.personal_names()
         shared = {name: value for name, value in outcome.state.items() if name not in personal}
+        instead = extra.get(ARRAYS, {})
+        if unknown := next((name for name in instead if name not in shared), ""):
+            raise UserError(
+                f"what {type(self).__name__}.end_round returns as '{ARRAYS}' replaces entries of the model"
+                f" that is sent, and '{unknown}' is none of them"
+            )
+        shared |= instead
         if attack := attack_of(self.worker.config, self.client_id):
             shared |= self._attacked(attack, shared)
-        return {ARRAYS: shared, **extra}, metrics
+        return {**extra, ARRAYS: shared}, metrics
 
     @torch.no_grad()
     def _attacked(self, attack: Attack, shared: Tensors) -> Tensors:

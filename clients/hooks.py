@@ -161,7 +161,11 @@ class Hooks(Job):
         """Act after an optimiser step."""
 
     def end_round(self, params: Tensors) -> Payload:
-        """Update ``state`` and return the sections that go to the server in addition to the model."""
+        """Update ``state`` and return the sections that go to the server in addition to the model.
+
+        The section ``"arrays"`` replaces entries of the model that is sent, such as by compressed ones; do
+        not write into `params` for that, since clients of a stack do not send them.
+        """
         return {}
 
     def personal_model(self) -> Tensors | None:

@@ -11,6 +11,7 @@ A generator that such code makes within a block, without a seed, has one of the 
 
 import contextlib
 import functools
+import inspect
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -123,20 +124,38 @@ def _may_draw(kind: type) -> bool:
 
 @contextlib.contextmanager
 def _own_entropy() -> Iterator[None]:
-    """Seed generators that are created without a seed from ``_ENTROPY`` instead of the system."""
+    """Seed generators that are created without a seed from ``_ENTROPY`` instead of the system.
+
+    One that a module makes while it is imported has always the same seed: a later block in this process finds
+    the module imported, so that it would have other numbers than the first block of another process.
+    """
     numpys: Any = bit_generator
     pythons: Any = random.Random
     bits, seed = numpys.randbits, pythons.seed
+    imports = _imports_in_progress()
+
+    def entropy(count: int) -> int:
+        is_import = _imports_in_progress() > imports
+        return 0 if is_import else _ENTROPY.getrandbits(count)
 
     def seeded(generator: random.Random, a: Any = None, version: int = 2) -> None:
         is_ours = a is None and not isinstance(generator, random.SystemRandom)
-        seed(generator, _ENTROPY.getrandbits(64) if is_ours else a, version)
+        seed(generator, entropy(64) if is_ours else a, version)
 
-    numpys.randbits, pythons.seed = _ENTROPY.getrandbits, seeded
+    numpys.randbits, pythons.seed = entropy, seeded
     try:
         yield
     finally:
         numpys.randbits, pythons.seed = bits, seed
+
+
+def _imports_in_progress() -> int:
+    """Return how many modules are just being executed for the first time, in this thread."""
+    count, frame = 0, inspect.currentframe()
+    while frame is not None:
+        count += frame.f_code.co_name == "exec_module"
+        frame = frame.f_back
+    return count
 
 
 def _have_drawn(handles: Sequence[_Handle], seed: int) -> bool:

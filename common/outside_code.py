@@ -1,5 +1,7 @@
 """Whether a run uses third-party code, which may draw from global generators."""
 
+from itertools import starmap
+
 from common.config import Config
 from common.plugin_kinds import (
     ATTACK,
@@ -24,21 +26,28 @@ from common.reading import comma_list
 
 def runs_outside_code(config: Config) -> bool:
     """Return whether a run's rounds use outside code: a named plug-in, or a library's model."""
-    chosen = [
-        (CLIENT_HALF, config.method.name),
+    on_the_server = [
         (SERVER_HALF, config.method.name),
-        (MODEL, config.model.name),
         (PARTICIPATION, config.participation.name),
+        (STEP_RULE, config.steps.rule),
+        (CLOCK, config.clock.profile),
+        (TOPOLOGY, config.topology.name),
+        *((OBSERVER, name) for name in comma_list("observers", config.observers)),
+        *((TRACKER, name) for name in comma_list("tracking", config.tracking)),
+    ]
+    return clients_run_outside_code(config) or any(starmap(is_from_outside, on_the_server))
+
+
+def clients_run_outside_code(config: Config) -> bool:
+    """Return whether outside code takes part in what clients do, and in evaluation, which workers share."""
+    of_clients = [
+        (CLIENT_HALF, config.method.name),
+        (MODEL, config.model.name),
         (LOSS, config.loss.name),
         (OPTIMIZER, config.optimizer.name),
         (SCHEDULE, config.schedule.name),
         (AUGMENTATION, config.augmentation.name),
         (ATTACK, config.attack.name),
-        (STEP_RULE, config.steps.rule),
-        (CLOCK, config.clock.profile),
-        (TOPOLOGY, config.topology.name),
         *((METRIC, name) for name in comma_list("metrics", config.metrics)),
-        *((OBSERVER, name) for name in comma_list("observers", config.observers)),
-        *((TRACKER, name) for name in comma_list("tracking", config.tracking)),
     ]
-    return any(is_from_outside(kind, name) for kind, name in chosen)
+    return any(starmap(is_from_outside, of_clients))

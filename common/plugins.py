@@ -109,9 +109,8 @@ def is_from_outside(kind: Kind, name: str) -> bool:
     """Return whether a name may stand for code that is not the project's."""
     if ":" in name:
         return not name.startswith(FLOWER_PREFIX)  # Flower's strategies use the project's client half
-    return bool(folders()) or any(
-        point.name.replace("-", "_") == name.replace("-", "_") for point in _points(kind)
-    )
+    others = (*(own for _, own in _in_folders(kind)), *(point.name for point in _points(kind)))
+    return name.replace("-", "_") in (other.replace("-", "_") for other in others)
 
 
 # Finding by name

@@ -13,7 +13,7 @@ from clients.local.optimizers import form_of_state, make_optimizer
 from common.chosen import chosen_function
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
-from common.outside_code import runs_outside_code
+from common.outside_code import clients_run_outside_code
 from common.plugin_kinds import LOSS
 from common.rates import learning_rate, varies_by_step
 from common.records import Payload, Tensors
@@ -84,7 +84,7 @@ class Worker:
         self.initial_state: Tensors = {name: value.detach().clone() for name, value in self.state.items()}
         self.dropout_layers = dropout_layers(self.model)
         self.own_generators = own_generators(self.model)
-        self.runs_outside_code = runs_outside_code(self.config) or is_foreign(self.model)
+        self.runs_outside_code = clients_run_outside_code(self.config) or is_foreign(self.model)
         if self.device.type == "cuda":
             key_recurrent_dropout(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)

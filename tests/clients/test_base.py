@@ -8,10 +8,12 @@ from flwr.app import ConfigRecord
 import clients.local.evaluation
 from clients.base import Client
 from clients.local.worker import Worker
+from common.errors import UserError
 from common.records import Tensors
 from datasets.configured import open_dataset
 from datasets.partition_scheme import partition_clients
-from tests.clients.jobs import equal, global_model, small
+from tests.clients.jobs import equal, global_model, small, train
+from tests.clients.outside import Halved, SendsUnknown
 
 ROUND = ConfigRecord({"server-round": 1})
 
@@ -89,3 +91,20 @@ class TestTest:
         worker, model = Worker(config), global_model(config)
         Client(worker, 0).test({"arrays": model}, ROUND)
         assert equal({name: value.detach() for name, value in worker.state.items()}, model)
+
+
+def test_end_round_may_send_other_entries_of_the_model() -> None:
+    """Half of what is kept and of the change; the rest is kept."""
+    config = small()
+    worker, start = Worker(config), global_model(config)
+    trained = train(worker, 1, start).model
+    result = train(worker, 1, start, client_class=Halved)
+    for name, value in result.model.items():
+        torch.testing.assert_close(value - start[name], (trained[name] - start[name]) / 2)
+        torch.testing.assert_close(result.state["rest"][name], value - start[name])
+
+
+def test_it_may_send_no_others() -> None:
+    config = small()
+    with pytest.raises(UserError, match=r"'arrays' replaces .* 'no-entry' is none of them"):
+        train(Worker(config), 1, global_model(config), client_class=SendsUnknown)

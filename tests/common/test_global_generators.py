@@ -1,3 +1,4 @@
+import importlib
 import random
 import sys
 from collections.abc import Callable
@@ -150,3 +151,21 @@ def test_generators_of_modules_that_users_wrote_are_seeded(
     with pytest.raises(UserError, match="has no seed"):
         draw(1)
     del sys.modules[module.__name__]
+
+
+def test_what_an_import_makes_leaves_the_numbers_of_the_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first block of a process imports: a resumed run would go on with other numbers."""
+    (tmp_path / "makes_generators.py").write_text(
+        "import random\nimport numpy as np\nPYTHON, NUMPY = random.Random(), np.random.default_rng()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    numbers = []
+    for _ in range(2):
+        with seeded_globally(7) as has_drawn:
+            importlib.import_module("makes_generators")
+            assert not has_drawn()
+            numbers.append((random.Random().random(), np.random.default_rng().random()))
+    monkeypatch.delitem(sys.modules, "makes_generators")
+    assert numbers[0] == numbers[1]

@@ -27,7 +27,8 @@ class Answers(Generic[Ticket, Reply]):
     prepare : callable
         Returns a ticket's client, ready to train; it may raise.
     conclude : callable
-        Makes the reply of a client that has trained, given the ticket, the client and its `Outcome`.
+        Makes the reply of a client that has trained, given the ticket, the client and its `Outcome`. It
+        raises `NotStackableError` if that is to be done anew, by itself.
     alone : callable
         Answers a ticket by itself, from the beginning.
     say : callable
@@ -67,8 +68,9 @@ class Answers(Generic[Ticket, Reply]):
         left = {id(job): job.ticket for job in jobs}
         try:
             for job, outcome in trained(jobs):
+                reply = self.conclude(job.ticket, job.client, outcome)
                 del left[id(job)]
-                yield self.conclude(job.ticket, job.client, outcome)
+                yield reply
         except Exception as error:
             self._say_why(error)
             for ticket in left.values():

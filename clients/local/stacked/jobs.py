@@ -11,6 +11,7 @@ from clients.base import Client, Outcome
 from clients.local.optimizers import load_optimizer_state
 from clients.local.stacked.attributes import Signatures
 from clients.local.stacked.optimizer import COUNT
+from clients.local.stacked.reasons import NotStackableError, drawing_nothing
 from clients.local.stacked.training import StackedTraining
 from common.budget import num_steps
 from common.records import rows_to_arrays
@@ -43,8 +44,9 @@ class Job(Generic[Ticket]):
         self.budget = client.budget
         self.steps = num_steps(self.budget, client.num_examples)
         self.start = client.worker.snapshot()
-        for name in _cached_properties(type(client)):  # they may look at what a stack has not
-            getattr(client, name)
+        with drawing_nothing(client.worker):
+            for name in _cached_properties(type(client)):  # they may look at what a stack has not
+                getattr(client, name)
         if not client.overrides("loss"):
             client._loss  # noqa: B018
 
@@ -69,7 +71,8 @@ def trained(jobs: Sequence[Job[Ticket]]) -> Iterator[tuple[Job[Ticket], Outcome]
     jobs = sorted(jobs, key=lambda job: -job.steps)
     state = {name: _stacked([job.start[name] for job in jobs]) for name in jobs[0].start}
     training = StackedTraining([job.client for job in jobs], [job.budget for job in jobs], state)
-    losses = training.run()
+    with drawing_nothing(worker):
+        losses = training.run()
     share = (time.perf_counter() - started) / len(jobs)
     ends = jobs[0].client.overrides("end_round")
     rows = zip(*(value.detach().unbind() for value in state.values()), strict=True)
@@ -82,6 +85,24 @@ def trained(jobs: Sequence[Job[Ticket]]) -> Iterator[tuple[Job[Ticket], Outcome]
             worker.optimizer.state.clear()
             load_optimizer_state(worker.optimizer, job.client.params, training.optimizer_state(row))
         yield job, Outcome(loss, begun, own, dict(zip(map(id, values), arrays, strict=True)))
+
+
+def check_unwritten(client: Client, outcome: Outcome) -> None:
+    """Check that ``end_round`` of outside code has left the resident model as it was.
+
+    What a client of a stack sends are not the resident model's tensors.
+
+    Raises
+    ------
+    NotStackableError
+        If it has written into the model.
+    """
+    if not client.worker.runs_outside_code or not client.overrides("end_round"):
+        return
+    if any(not torch.equal(value, outcome.state[name]) for name, value in client.worker.state.items()):
+        raise NotStackableError(
+            "end_round writes into the model, instead of returning the entries to send as 'arrays'"
+        )
 
 
 def _stacked(values: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -1,11 +1,14 @@
 """Why clients cannot be trained as a stack."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 
 from torch import nn
 
 from clients.local.worker import Worker
 from common.chosen import chosen_function
+from common.global_generators import seeded_globally
 from common.plugin_kinds import OPTIMIZER
 from common.sections import OptimizerSection
 
@@ -23,10 +26,6 @@ def check_stackable(worker: Worker) -> None:
         With the reason.
     """
     config = worker.config
-    if worker.runs_outside_code:
-        raise NotStackableError(
-            "code from outside the project takes part, which may draw from generators that all clients share"
-        )
     if config.local.compile:
         raise NotStackableError("local.compile compiles the model for one client")
     if config.local.channels_last and worker.dropout_layers:
@@ -39,6 +38,28 @@ def check_stackable(worker: Worker) -> None:
         raise NotStackableError(
             f"optimizer.name '{config.optimizer.name}' looks at more than one element at a time"
         )
+
+
+@contextlib.contextmanager
+def drawing_nothing(worker: Worker) -> Iterator[None]:
+    """Run a block for a client of a stack, or for all, and refuse it if it draws from a global generator.
+
+    Each client's draws begin with a seed of its own where it trains by itself.
+
+    Raises
+    ------
+    NotStackableError
+        If the block has drawn.
+    """
+    if not worker.runs_outside_code:
+        yield
+        return
+    with seeded_globally(0, worker.device, worker.own_generators) as has_drawn:
+        yield
+        if has_drawn():
+            raise NotStackableError(
+                "code from outside the project draws from generators that all clients share"
+            )
 
 
 def is_elementwise(section: OptimizerSection) -> bool:

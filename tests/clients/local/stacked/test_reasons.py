@@ -1,9 +1,19 @@
 """What is known beforehand not to be stackable."""
 
+import random
+from collections.abc import Callable
+
+import numpy as np
 import pytest
+import torch
 from torch import nn
 
-from clients.local.stacked.reasons import NotStackableError, check_stackable, is_elementwise
+from clients.local.stacked.reasons import (
+    NotStackableError,
+    check_stackable,
+    drawing_nothing,
+    is_elementwise,
+)
 from clients.local.worker import Worker
 from tests.clients.jobs import small
 
@@ -19,11 +29,16 @@ def test_recurrent_layers_are_refused() -> None:
         check_stackable(worker)
 
 
-def test_code_from_outside_is_refused() -> None:
+@pytest.mark.parametrize("draw", [random.random, np.random.random, np.random.default_rng])
+def test_code_from_outside_may_not_draw(draw: Callable[[], object]) -> None:
     worker = Worker(small())
     worker.runs_outside_code = True
-    with pytest.raises(NotStackableError, match="code from outside the project"):
-        check_stackable(worker)
+    before = random.getstate()
+    with drawing_nothing(worker):
+        torch.Generator().manual_seed(1)
+    with pytest.raises(NotStackableError, match="code from outside the project"), drawing_nothing(worker):
+        draw()
+    assert random.getstate() == before
 
 
 @pytest.mark.parametrize(

@@ -101,3 +101,29 @@ def test_a_stack_whose_step_fails_is_trained_one_by_one(
     check_equal(stacked, alone, 0.0)
     assert "ArithmeticError: planted" in stacked.said[0]
     assert stacks == []
+
+
+def test_a_method_from_outside_is_stacked(stacks: list[int]) -> None:
+    config = tiny("tests.clients.outside:Halved")
+    with precision(torch.float64):
+        stacked, alone = Rounds(config, 8), Rounds(config, 1)
+    check_equal(stacked, alone, 1e-10)
+    assert stacked.said == []
+    assert max(stacks) == config.clients.count
+
+
+@pytest.mark.parametrize("name", ["DrawsFirst", "DrawsInSteps", "DrawsOnce", "DrawsLast"])
+def test_one_that_draws_is_not(name: str) -> None:
+    config = tiny(f"tests.clients.outside:{name}", rounds=1)
+    stacked, alone = Rounds(config, 8), Rounds(config, 1)
+    check_equal(stacked, alone, 0.0)
+    assert {line.partition(": ")[2] for line in stacked.said} == {
+        "code from outside the project draws from generators that all clients share"
+    }
+
+
+def test_one_that_writes_into_the_model_that_is_sent_is_not() -> None:
+    config = tiny("tests.clients.outside:Writes", rounds=1)
+    stacked, alone = Rounds(config, 8), Rounds(config, 1)
+    check_equal(stacked, alone, 0.0)
+    assert "end_round writes into the model" in stacked.said[0]
