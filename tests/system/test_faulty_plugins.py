@@ -23,7 +23,7 @@ MODEL = "from torch import nn\ndef build(s, n):\n    return nn.Sequential(nn.Fla
 SERVER = "import torch\nfrom strategies.fedavg import FedAvg\nclass MyOwn(FedAvg):\n"
 GENERATOR = "    def weight(self, m):\n        self.g = torch.Generator()\n        return 1.0"
 CLIENT = "from clients.base import Client\nclass MyOwn(Client):\n"
-ARRAYS = "    def end_round(self, params):\n        return {'arrays': {}}"
+ARRAYS = "    def end_round(self, params):\n        return {'arrays': {'mine': params['conv1.weight']}}"
 WRITES = "    def begin_round(self):\n        next(iter(self.global_params.values())).add_(1)"
 ATTACK = (
     "from clients.local.attacks import Attack\nclass MyOwn(Attack):\n"
@@ -124,7 +124,7 @@ def _no_folders_afterwards() -> Iterator[None]:
             "method.name",
             "MyOwn has written into 'conv1.weight' of received['arrays']",
         ),
-        ("clients", CLIENT + ARRAYS, "method.name", "'arrays', which is the model"),
+        ("clients", CLIENT + ARRAYS, "method.name", "and 'mine' is none of them"),
         ("clients", CLIENT + "    def init_state(self):\n        return None", "method.name", "not None"),
     ],
 )

@@ -1,0 +1,57 @@
+"""FedExP (Jhunjhunwala, Wang and Joshi, ICLR 2023, arXiv:2301.09604): a server step by extrapolation."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from common.records import ARRAYS, Payload, Tensors
+from strategies.fedavg import FedAvg
+
+
+class FedExp(FedAvg):
+    """x <- x + eta Delta with eta = max(1, sum_i p_i ||d_i||^2 / (2 (||Delta||^2 + epsilon))) (Eq. 3).
+
+    d_i = y_i - x is a client's change, Delta = sum_i p_i d_i. Where changes agree, or one client takes part,
+    eta = 1 and this is FedAvg. Norms are over all trainable entries. metrics.csv has eta as
+    ``server_learning_rate``, and the accuracy of the mean of the last two models, the paper's result, unless
+    ``evaluate_mean`` is false.
+    """
+
+    PAST_MODELS = ("previous",)
+
+    epsilon: Annotated[float, Field(ge=0)] = 0.001
+    evaluate_mean: bool = True
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.previous: Tensors = {}
+
+    def measures_changes(self) -> bool:
+        """Return True: the step depends on their lengths."""
+        return True
+
+    def not_private(self) -> str:
+        """Return the reason: the noise does not cover lengths."""
+        return "whose step depends on the length of each client's change"
+
+    def prepare(self, sections: Payload) -> Payload:
+        """Add ||d_i||^2, of which the mean is taken as well."""
+        model = sections[ARRAYS]
+        squares = [(model[n] - self.global_model[n]).double().square().sum() for n in self.parameter_names]
+        return {**sections, "squared-length": {"": torch.stack(squares).sum()}}
+
+    def update(self, averages: Payload, server_round: int) -> Tensors:
+        """Step beyond the mean."""
+        change, mean = self.mean_change(averages), float(averages["squared-length"][""])
+        squared = sum(float(value.square().sum()) for value in change.values())
+        rate = max(1.0, mean / max(2 * (squared + self.epsilon), 1e-300))
+        self.round_metrics = {"server_learning_rate": rate}
+        if self.evaluate_mean:
+            self.previous = {name: self.global_model[name] for name in self.parameter_names}
+        return self.stepped(averages, {name: rate * value for name, value in change.items()})
+
+    def variants(self, model: Tensors) -> dict[str, Tensors]:
+        """Return the mean of the last two models."""
+        mean = {name: (model[name] + value) / 2 for name, value in self.previous.items()}
+        return {"averaged": mean} if mean else {}
