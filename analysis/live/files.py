@@ -23,19 +23,25 @@ STOPS = ("KeyboardInterrupt", "SystemExit")
 
 @dataclass(frozen=True)
 class Rows:
-    """The numbers of ``metrics.csv``: column → (round, value) pairs; empty cells are left out."""
+    """The numbers of ``metrics.csv``: column → (round, value) pairs; empty cells are left out.
+
+    ``not_finite`` has the last cell of columns that end with ``nan`` or ``inf``.
+    """
 
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     last_round: int = -1
+    not_finite: dict[str, str] = field(default_factory=dict)
 
-    def latest(self, column: str) -> float | None:
-        """Return the last value of a column, or None."""
+    def latest(self, column: str) -> float | str | None:
+        """Return the last value of a column, as a text if it is not finite; None if there is none."""
+        if column in self.not_finite:
+            return self.not_finite[column]
         curve = self.curves.get(column)
         return curve[-1][1] if curve else None
 
 
 def read_rows(path: Path) -> Rows:
-    """Read the complete lines; cells that are not finite numbers count as empty.
+    """Read the complete lines; cells that are not finite numbers are in no curve.
 
     Raises
     ------
@@ -50,15 +56,21 @@ def read_rows(path: Path) -> Rows:
         raise ValueError(f"{path.name} has no column 'round'")
     place, last = header.index("round") if lines else 0, -1
     curves: dict[str, list[tuple[int, float]]] = {}
+    not_finite: dict[str, str] = {}
     for row in reader:
         number = _number(row[place]) if place < len(row) else None
         if number is None:
             continue
         last = max(last, int(number))
         for column, cell in zip(header, row, strict=False):
-            if column != "round" and (value := _number(cell)) is not None:
+            if column == "round" or not cell:
+                continue
+            not_finite.pop(column, None)
+            if (value := _number(cell)) is not None:
                 curves.setdefault(column, []).append((int(number), value))
-    return Rows(curves, last)
+            elif cell.lstrip("-") in ("nan", "inf"):
+                not_finite[column] = cell
+    return Rows(curves, last, not_finite)
 
 
 def _number(text: str) -> float | None:

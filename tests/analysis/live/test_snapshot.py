@@ -106,6 +106,13 @@ def test_a_run_that_ended(tmp_path: Path, made: dict[str, Any], state: str, rema
     assert shown["end"] is None
 
 
+def test_a_value_that_is_not_finite_is_the_latest(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "metrics.csv").write_text(HEADER + "1,0.5,0.4,0.1,0,1\n2,nan,-inf,0.2,0,1\n3,nan,0.3,,0,1\n")
+    latest = snapshot([run], ["train_loss", "test_loss", "test_accuracy"])["runs"][0]["latest"]
+    assert latest == {"train_loss": "nan", "test_loss": 0.3, "test_accuracy": 0.2}
+
+
 def test_half_written_and_damaged_files(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     with (run / "metrics.csv").open("a") as file:
