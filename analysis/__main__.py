@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import analysis.comparison
 import analysis.live
 import analysis.plots
-from common.command_line import guarded, show_warnings_as_lines
+from common.command_line import end_as_by_ctrl_c, guarded, show_warnings_as_lines
 from common.errors import UserError, nearest
 
 # Commands that compute with a run's model or data live in higher layers: listed by name, not imported.
@@ -58,4 +58,5 @@ def main(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     show_warnings_as_lines()
+    end_as_by_ctrl_c()
     sys.exit(guarded(lambda: main(sys.argv[1:])))

@@ -23,6 +23,7 @@ from datasets.images.loading import finish_images
 from datasets.request import Request
 from datasets.tables import Encoder
 from datasets.targets import Targets
+from datasets.words import Sentences
 
 
 class Fitted(Protocol):
@@ -69,6 +70,8 @@ class Arrays:
     num_tokens : int
         Vocabulary size for tokens whose targets are classes. 0: targets are tokens, too, unless they are
         strings, or there are fewer `class_names` than tokens.
+    vocabulary : sequence of str
+        The words that tokens stand for, in order, if they were chosen from the data.
     test_fraction : float
         Share of the training samples that become the test set if `test` is None, chosen by the seed.
 
@@ -87,6 +90,7 @@ class Arrays:
     fit: Callable[[Any, npt.NDArray[np.int64]], Fitted] | None = None
     client_names: Sequence[str] = ()
     num_tokens: int = 0
+    vocabulary: Sequence[str] = ()
     test_fraction: float = 0.0
 
 
@@ -157,6 +161,7 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
         remarks=tuple(remarks),
         kind=kind,
         num_tokens=num_tokens,
+        vocabulary=tuple(arrays.vocabulary),
     )
     _check(dataset, request)
     if request.num_clients and client_names:
@@ -246,6 +251,7 @@ def _finished(
             remarks=(*dataset.remarks, fitted.remark(encoded["train"])),
             num_tokens=fitted.num_tokens,
             encoder=fitted if isinstance(fitted, Encoder) else None,
+            vocabulary=fitted.known.words if isinstance(fitted, Sentences) else (),
         )
     dataset = _with_inputs(replace(dataset, train=train, validation=validation), inputs)
     if dataset.kind != "features":

@@ -95,6 +95,8 @@ class Dataset:
         The encoding of a table's columns as inputs.
     num_tokens : int
         Vocabulary size for tokens whose targets are classes. 0: targets are tokens of the same vocabulary.
+    vocabulary : tuple of str
+        The words that tokens stand for, in order, if they were chosen from the data.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Dataset:
     feature_std: torch.Tensor | None = None
     encoder: Encoder | None = None
     num_tokens: int = 0
+    vocabulary: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:

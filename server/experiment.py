@@ -240,8 +240,8 @@ def _remarks(
         yield f"the partition leaves out {num_samples - num_held} of {num_samples} training samples"
     if config.partition.name == "node" and config.clients.count > 1 and _hold_all(clients, num_samples):
         yield (
-            "every client has all of the training data: partition.name = 'node' is for nodes with data of"
-            " their own; choose another partition to divide one data set"
+            "every client has as many training samples as the server's data set: if they all have the same"
+            " ones, choose another partition than 'node', to divide them"
         )
     if clients.personal_names:
         yield (

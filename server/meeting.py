@@ -14,6 +14,7 @@ from datasets.partition_scheme import partition_clients
 from server.messages.client_registry import ClientRegistry
 from server.messages.description import Description, device_remarks
 from server.messages.discovery import Say, describe, discover_clients
+from server.messages.same_data import SameData
 
 
 @runtime_checkable
@@ -40,7 +41,8 @@ def meet_clients(config: Config, grid: Grid, dataset: Dataset, say: Say = print)
     is_alike = isinstance(grid, AlikeNodes) and len(grid.alike_nodes) == count
     if is_alike and config.partition.name != "node" and (found := _speak_for_all(config, grid, dataset, say)):
         return found
-    return discover_clients(grid, count, config.failures.timeout, say, resolve_device(config.device).type)
+    device, check = resolve_device(config.device).type, SameData(config, dataset).check
+    return discover_clients(grid, count, config.failures.timeout, say, device, check)
 
 
 def _speak_for_all(config: Config, grid: Grid, dataset: Dataset, say: Say) -> ClientRegistry | None:

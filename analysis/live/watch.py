@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import signal
 import sys
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -40,8 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     directories = watchable(options.directories)
     with make_server(directories, options.port) as server:
-        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
         names = ", ".join(map(str, options.directories))
         print(f"watching {names} at http://{HOST}:{server.server_address[1]}/ (Ctrl-C ends)", flush=True)
         try:

@@ -6,10 +6,12 @@ from clients.base import Client
 from clients.local.incoming import NUM_CLIENTS
 from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
+from clients.local.worker import NODE_PARTITION
 from clients.node.client import make_client, meet
 from common.errors import UserError
 from common.records import CONFIG, METRICS, config_record
 from common.versions import own_versions
+from datasets.digests import form_digests, sample_digests
 
 
 def run_describe(message: Message, context: Context) -> RecordDict:
@@ -51,9 +53,18 @@ def run_describe(message: Message, context: Context) -> RecordDict:
             "personal-names": sorted(client.personal_names()),
             "versions": own_versions(),
             "device": client.worker.device.type,
+            "data": _digests(client),
         }
     )
     return RecordDict({METRICS: description, CONFIG: texts})
+
+
+def _digests(client: Client) -> list[str]:
+    """Return digests of the form of the data, and of the samples if the server deals them."""
+    dataset = client.worker.dataset
+    if client.worker.config.partition.name == NODE_PARTITION:
+        return form_digests(dataset)
+    return form_digests(dataset) + sample_digests(dataset, client.worker.client_indices(client.client_id))
 
 
 def _check_number(client: Client, message: Message) -> None:

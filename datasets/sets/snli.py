@@ -50,6 +50,7 @@ def load(
         kind="tokens",
         class_names=_CLASSES,
         num_tokens=known.num_tokens,
+        vocabulary=known.words,
         remarks=[f"{len(known.words)} words; {unknown} of the training set are unknown"],
     )
 

@@ -50,6 +50,8 @@ class ClientRegistry:
         Entries of the model that stay on the clients.
     versions : Mapping[int, Sequence[str]], optional
         client id → the software versions on its node, if each node was asked.
+    data : Mapping[int, Sequence[str]], optional
+        client id → the digests of its data, if each node was asked.
     """
 
     def __init__(
@@ -61,8 +63,9 @@ class ClientRegistry:
         personal_names: Collection[str] = (),
         num_examples: npt.NDArray[np.int64] | None = None,
         versions: Mapping[int, Sequence[str]] | None = None,
+        data: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
-        self.versions = versions or {}
+        self.versions, self.data = versions or {}, data or {}
         self._fixed = node_ids if isinstance(node_ids, range) else None
         self.node_ids: Mapping[int, int]
         self.client_ids: Mapping[int, int]

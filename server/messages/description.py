@@ -14,7 +14,11 @@ _MOST_CLASSES, _MOST_EXAMPLES = 10_000_000, 2**53
 
 @dataclass(frozen=True)
 class Description:
-    """What a node reports about its client."""
+    """What a node reports about its client.
+
+    ``data`` has the digests of `datasets.digests`: those of the form, and of the samples if the server deals
+    them.
+    """
 
     node_id: int
     client_id: int
@@ -25,6 +29,7 @@ class Description:
     personal_names: list[str]
     versions: list[str] = field(default_factory=list)
     device: str = ""
+    data: list[str] = field(default_factory=list)
 
 
 def read_description(node_id: int, content: RecordDict, name: int | None = None) -> Description:
@@ -79,7 +84,7 @@ def version_remarks(found: Iterable[Description]) -> Iterator[str]:
     for version, ids in sorted(clients.items()):
         library = version.partition(" ")[0]
         here = next((text for text in own if text.startswith(library)), "another version")
-        yield f"client {_shown(ids)}: {version}, but {here} here: results may differ in their last bits"
+        yield f"client {shown_ids(ids)}: {version}, but {here} here: results may differ in their last bits"
 
 
 def device_remarks(found: Iterable[Description], device: str) -> Iterator[str]:
@@ -97,13 +102,14 @@ def device_remarks(found: Iterable[Description], device: str) -> Iterator[str]:
     slow = [each.client_id for each in found if each.device == "cpu" and device != "cpu"]
     if slow:
         yield (
-            f"client {_shown(slow)}: training is on the CPU, although this process uses {device}; a client's"
-            " part of a GPU is resources.gpus-per-client on Ray,"
+            f"client {shown_ids(slow)}: training is on the CPU, although this process uses {device}; a"
+            " client's part of a GPU is resources.gpus-per-client on Ray,"
             " client-resources-num-gpus in Flower's simulation"
         )
 
 
-def _shown(ids: Sequence[int]) -> str:
+def shown_ids(ids: Sequence[int]) -> str:
+    """Return the first of some clients' ids."""
     return ", ".join(map(str, ids[:10])) + (", ..." if len(ids) > 10 else "")
 
 
@@ -122,6 +128,7 @@ def _parsed(node_id: int, content: RecordDict) -> Description:
         _texts(config["personal-names"]),
         [one_line(text)[:80] for text in _texts(config.get("versions", []))[:10]],
         one_line(str(config.get("device", "")))[:20],
+        _texts(config.get("data", [])),
     )
 
 

@@ -23,6 +23,7 @@ from server.messages.exchange import exchange
 from server.messages.shared_nodes import node_of, partitions
 
 Say = Callable[[str], None]
+Check = Callable[[Iterable[Description]], Iterable[str]]
 
 _POLL_SECONDS = 1.0
 _SECONDS_BETWEEN_LINES = 30.0
@@ -30,6 +31,9 @@ _SECONDS_BETWEEN_LINES = 30.0
 _GONE_SECONDS = 90.0
 _MOST_NAMED = 10
 _LONGEST_REASON = 400  # characters of Flower's error about a node
+_DECIDES = (
+    3  # the digests of a node's data that stay when it returns; the last, of inputs, depends on decoders
+)
 
 
 @dataclass
@@ -146,11 +150,17 @@ def count_nodes(grid: Grid, timeout: float, say: Say = print) -> int:
 
 
 def discover_clients(
-    grid: Grid, num_clients: int, timeout: float, say: Say = print, device: str = "cpu"
+    grid: Grid,
+    num_clients: int,
+    timeout: float,
+    say: Say = print,
+    device: str = "cpu",
+    check: Check = lambda _found: (),
 ) -> ClientRegistry:
     """Wait until `num_clients` nodes are connected, and ask each which client it is.
 
-    `device` is the type of this process's device.
+    `device` is the type of this process's device; `check` raises if the answers do not fit this process, and
+    returns remarks.
 
     Raises
     ------
@@ -181,7 +191,11 @@ def discover_clients(
             waiting.pause(found)
     descriptions = [found[client] for client in sorted(found)]
     check_agreement(descriptions)
-    for remark in (*version_remarks(descriptions), *device_remarks(descriptions, device)):
+    for remark in (
+        *check(descriptions),
+        *version_remarks(descriptions),
+        *device_remarks(descriptions, device),
+    ):
         say(remark)
     return _directory(descriptions)
 
@@ -302,7 +316,9 @@ def meet_again(grid: Grid, clients: ClientRegistry, client_ids: Collection[int],
 def _check_data(description: Description, clients: ClientRegistry) -> None:
     client_id = description.client_id
     before = (clients.label_counts[client_id].tolist(), int(clients.num_examples[client_id]))
-    if (description.label_counts, description.num_examples) != before:
+    known = clients.data.get(client_id, [])
+    is_other = any(own != other for own, other in zip(known[:_DECIDES], description.data, strict=False))
+    if (description.label_counts, description.num_examples) != before or is_other:
         raise UserError(
             f"the node of client {client_id} has come back with different data: start it with the"
             " data of before, or start a new run"
@@ -324,4 +340,5 @@ def _directory(found: list[Description]) -> ClientRegistry:
         {name for description in found for name in description.personal_names},
         np.array([description.num_examples for description in found], dtype=np.int64),
         {description.client_id: description.versions for description in found},
+        {description.client_id: description.data for description in found},
     )

@@ -40,6 +40,6 @@ def test_the_hash_tells_partitions_apart_and_not_methods(run_small: Runner) -> N
 
 def test_data_of_the_nodes_own_have_none(run_small: Runner, capsys: pytest.CaptureFixture[str]) -> None:
     run = run_small(partition__name="node", **TINY)
-    assert "every client has all of the training data" in capsys.readouterr().out
+    assert "every client has as many training samples as the server" in capsys.readouterr().out
     assert "partition_sha256" not in summary(run)
     assert not (run / "partition.npz").exists()
