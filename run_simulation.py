@@ -8,12 +8,11 @@ python run_simulation.py [EXPERIMENT.toml] [--set key=value ...] [--runtime sequ
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.command_line import Parser, leave_closed_pipe, show_warnings_as_lines
+from common.command_line import Parser, end_as_by_ctrl_c, leave_closed_pipe, show_warnings_as_lines
 from common.errors import ClientFailureError, UserError, print_error
 from common.files import expanded
 from common.imports import importing
@@ -147,7 +146,5 @@ def _with_notes(error: BaseException, text: str = "") -> str:
 
 if __name__ == "__main__":
     show_warnings_as_lines()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # to end a run as Ctrl-C does; nohup ignores SIGHUP
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    end_as_by_ctrl_c()
     sys.exit(main())

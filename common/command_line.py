@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -69,6 +70,13 @@ def guarded(run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def end_as_by_ctrl_c() -> None:
+    """Have SIGTERM, and SIGHUP except under nohup, end this process as Ctrl-C does, with its clean-up."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def leave_closed_pipe() -> None:

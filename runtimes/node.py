@@ -18,13 +18,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from common.command_line import Parser, guarded, show_warnings_as_lines
+from common.command_line import Parser, end_as_by_ctrl_c, guarded, show_warnings_as_lines
 from common.errors import UserError
 from common.files import expanded
 from runtimes.credentials.commands import node_options
 from runtimes.credentials.folder import load_certificate, load_private, read
 from runtimes.flower_environment import program_environment
 from runtimes.resident import resident_programs
+from server.interrupt import STOP_SIGNALS
 
 _POLL_SECONDS = 2.0
 _ANSWER_SECONDS = 10.0
@@ -201,9 +202,10 @@ def _run_once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[i
 
         def forward(number: int, _frame: object) -> None:
             asked.append(number)
-            process.send_signal(number)
+            process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        # nohup ignores SIGHUP
+        before = {n: handler for n in STOP_SIGNALS if (handler := signal.getsignal(n)) != signal.SIG_IGN}
         try:
             for number in before:
                 signal.signal(number, forward)
@@ -246,4 +248,5 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     show_warnings_as_lines()
+    end_as_by_ctrl_c()
     sys.exit(main())

@@ -1,8 +1,11 @@
 """A node looks at the SuperLink before it starts: wrong certificates, wrong addresses, wrong keys."""
 
 import contextlib
+import os
+import signal
 import socket
 import ssl
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -12,7 +15,8 @@ import pytest
 
 from common.errors import UserError
 from runtimes.credentials.folder import Credentials
-from runtimes.node import _pass_on, check_admission, main
+from runtimes.node import _pass_on, _run_once, check_admission, main
+from server.interrupt import STOP_SIGNALS
 
 
 @contextlib.contextmanager
@@ -130,3 +134,28 @@ def test_output_is_passed_on_until_something_fails(capsys: pytest.CaptureFixture
     _pass_on(lines, held)
     assert list(held) == lines[1:]
     assert capsys.readouterr().out == "INFO: one\n"
+
+
+SLEEPS = [sys.executable, "-c", "import time; print('there', flush=True); time.sleep(60)"]
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_ends_the_supernode_too(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(number)
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), number))
+    timer.start()
+    code, asked, _ = _run_once(SLEEPS, os.environ)
+    timer.join()
+    assert asked
+    assert code in (1, -signal.SIGINT, -signal.SIGTERM)
+    assert signal.getsignal(number) == before
+
+
+def test_nohup_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGHUP))
+        timer.start()
+        assert _run_once([sys.executable, "-c", "import time; time.sleep(1)"], os.environ)[:2] == (0, False)
+    finally:
+        signal.signal(signal.SIGHUP, before)
