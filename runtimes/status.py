@@ -1,6 +1,7 @@
 """List the nodes of a SuperLink: name, status, last heartbeat, and the clients that they are in a run.
 
-``python -m runtimes.status /etc/flowerbed --run-dir runs/lab``; exit code 1 if a node is not online.
+``python -m runtimes.status /etc/flowerbed --run-dir runs/lab``; exit code 1 if there is no node, or if one
+that is registered or has a client of the run is not online.
 """
 
 import argparse
@@ -36,6 +37,11 @@ def _run(options: argparse.Namespace) -> int:
     clients = read_nodes(expanded(options.run_dir, "--run-dir")) if options.run_dir else {}
     with SuperLink(options.superlink, authority) as superlink:
         nodes = registered(superlink.nodes())
+    there = {node.node_id for node in nodes}
+    nodes += [Node(node_id, "", "unknown", "", b"") for node_id in clients if node_id not in there]
+    if not nodes:
+        print(f"the SuperLink at {options.superlink} has no node")
+        return 1
     make_console().print(table(nodes, clients))
     return 0 if all(node.status == "online" for node in nodes) else 1
 

@@ -122,6 +122,32 @@ class TestServices:
             parsers[words[2]].parse_args(words[3:])
 
 
+def test_a_client_whose_node_is_not_listed_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Link, "nodes", lambda self: NODES[:1])
+    (tmp_path / "nodes.csv").write_text(
+        "client_id,node_id,num_examples,versions\n0,7,11,torch\n1,8,12,torch\n"
+    )
+    assert status.main(["--insecure"]) == 0
+    assert status.main(["--insecure", "--run-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1].split() == [
+        "8",
+        "-",
+        "unknown",
+        "never",
+        "1",
+        "12",
+        "torch",
+    ]
+
+
+def test_no_node_is_no_success(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Link, "nodes", lambda self: [])
+    assert status.main(["--insecure"]) == 1
+    assert capsys.readouterr().out == "the SuperLink at 127.0.0.1:8000 has no node\n"
+
+
 def test_clients_of_one_node_are_one_row(tmp_path: Path) -> None:
     (tmp_path / "nodes.csv").write_text(
         "client_id,node_id,num_examples,versions\n0,7,11,torch 2\n1,7,12,torch 2\n2,9,5,torch 2\n"
