@@ -5,6 +5,8 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.command_line import show_warnings_as_lines
 from common.config import Config
+from common.config_values import to_toml
+from common.defaults import default_values
 from common.errors import ClientFailureError, UserError
 from common.flower import RUN_ID
 from common.inactive import check_active
@@ -22,12 +24,14 @@ def main(grid: Grid, context: Context) -> None:
     show_warnings_as_lines()
     config = Config.from_flat(context.run_config)
     check_active(config.flat())
+    progress = make_progress()
     if context.run_id != RUN_ID:
+        progress.note(settings_line(config))
         grid = PushedAgain(grid)
         if config.resources.clients_per_node > 1:
             grid = SharedNodes(grid, config.resources.clients_per_node)
     try:
-        run_directory = run_experiment(config, grid, make_progress())
+        run_directory = run_experiment(config, grid, progress)
     except KeyboardInterrupt:
         if context.run_id == RUN_ID:  # a run of this process: its command line says how to resume
             raise
@@ -42,3 +46,13 @@ def main(grid: Grid, context: Context) -> None:
 
     write_plots(run_directory)
     write_page(run_directory)
+
+
+def settings_line(config: Config) -> str:
+    """Return the settings that differ from the defaults, as ``flwr run`` leaves some out without a word."""
+    defaults = default_values()
+    given = {key: value for key, value in config.flat().items() if value != defaults.get(key)}
+    shown = ", ".join(to_toml(given).splitlines())
+    if not shown:
+        return "all settings are the defaults ('flwr run' ignores settings with a space before or after '=')"
+    return f"settings that are not the defaults: {shown}"

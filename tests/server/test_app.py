@@ -8,6 +8,8 @@ import pytest
 from flwr.app import Context, RecordDict
 
 import server.app
+from common.config import Config
+from common.defaults import default_values
 from common.errors import ClientFailureError, UserError
 from tests.clients.jobs import small
 
@@ -34,3 +36,13 @@ def test_what_ended_a_run_is_printed_without_the_code_that_found_it(
     lines = "".join(traceback.format_exception(caught.value)).splitlines()
     assert lines[-1].endswith(str(error))
     assert not any("in fail" in line for line in lines)
+
+
+def test_the_settings_of_a_run_are_said() -> None:
+    """``flwr run --run-config "rounds = 3"`` drops the setting, because of the spaces, without a word."""
+    given = {**default_values(), "rounds": 3, "overrides": "method.name = 'fedprox'\nmethod.mu = 0.5"}
+    line = server.app.settings_line(Config.from_flat(given))
+    assert line == (
+        'settings that are not the defaults: rounds = 3, method.name = "fedprox", method.mu = 0.5'
+    )
+    assert "all settings are the defaults" in server.app.settings_line(Config.from_flat(default_values()))
