@@ -107,8 +107,13 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 
 def method_colours(methods: Sequence[str]) -> dict[str, str]:
-    """Return one colour per method: a fixed one for known methods, the free ones in order for others."""
-    free = [colour for colour in PALETTE if colour not in METHOD_COLOURS.values()]
+    """Return one colour per method: a fixed one for known methods, the free ones in order for others.
+
+    Those of known methods that are not among them come last, so that up to nine methods differ.
+    """
+    taken = [METHOD_COLOURS[method] for method in methods if method in METHOD_COLOURS]
+    fixed = list(METHOD_COLOURS.values())
+    free = sorted((colour for colour in PALETTE if colour not in taken), key=fixed.__contains__) or PALETTE
     others = sorted(set(methods) - set(METHOD_COLOURS))
     colours = {method: free[index % len(free)] for index, method in enumerate(others)}
     return {method: METHOD_COLOURS.get(method) or colours[method] for method in methods}

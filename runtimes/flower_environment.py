@@ -75,6 +75,30 @@ def free_ports(count: int) -> list[int]:
         return [bound.getsockname()[1] for bound in sockets]
 
 
+def split_address(text: str, option: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT``, the value of an option."""
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 2**16:
+        raise UserError(f"{option}: '{text}' is not HOST:PORT, such as server.example:9092")
+    return host.strip("[]"), int(port)
+
+
+def check_free(host: str, port: int, option: str) -> None:
+    """Refuse an address at which Flower's programs cannot listen; they would end with a traceback."""
+    if not 0 < port < 2**16:
+        raise UserError(f"{option}: ports go from 1 to 65535, not {port}")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as bound:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+    except OSError as error:
+        raise UserError(
+            f"{option}: cannot listen on port {port} of {host} ({error.strerror}): if another SuperLink or"
+            " node has it, stop that, or choose another port"
+        ) from None
+
+
 class FlowerProcesses:
     """Processes that share a temporary ``FLWR_HOME``, each with its own log file.
 

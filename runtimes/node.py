@@ -6,6 +6,7 @@ exit code 2.
 """
 
 import argparse
+import datetime
 import signal
 import socket
 import ssl
@@ -23,7 +24,7 @@ from common.errors import UserError
 from common.files import expanded
 from runtimes.credentials.commands import node_options
 from runtimes.credentials.folder import load_certificate, load_private, read
-from runtimes.flower_environment import program_environment
+from runtimes.flower_environment import check_free, program_environment, split_address
 from runtimes.resident import resident_programs
 from server.interrupt import STOP_SIGNALS
 
@@ -33,6 +34,7 @@ _ANSWER_SECONDS = 10.0
 _LISTED_SECONDS = 90.0
 _HELD_LINES = 400
 _STILL_LISTED = "[code: 2004]"
+_TIME_CODES = (9, 10)  # of OpenSSL: a certificate is not valid yet, or has expired
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +54,12 @@ def _run(options: argparse.Namespace) -> int:
         )
     config = f"partition-id={options.partition_id} num-partitions={options.num_partitions}"
     if options.data_root is not None:
-        config += f' data-root="{expanded(options.data_root, "--data-root").resolve()}"'
+        root = expanded(options.data_root, "--data-root").resolve()
+        if not root.is_dir():
+            print(f"there is no folder {root}: --data-root needs it before a run begins", flush=True)
+        config += f' data-root="{root}"'
+    split_address(options.superlink, "--superlink")
+    check_free("127.0.0.1", options.port, "--port")
     is_known = check_admission(options.superlink, folder)
     command = [
         *["flower-supernode", *node_options(folder), "--superlink", options.superlink],
@@ -100,7 +107,7 @@ def check_admission(address: str, folder: Path, patience: float = float("inf")) 
 
 def _shake_hands(address: str, authority: bytes, deadline: float) -> None:
     """Make one TLS connection, as soon as something listens."""
-    host, port = _split(address)
+    host, port = split_address(address, "--superlink")
     context = ssl.create_default_context(cadata=authority.decode("ascii"))
     context.set_alpn_protocols(["h2"])
     waited = False
@@ -114,8 +121,7 @@ def _shake_hands(address: str, authority: bytes, deadline: float) -> None:
         except ssl.SSLCertVerificationError as error:
             raise UserError(
                 f"the certificate of the SuperLink at {address} is refused:"
-                f" {error.verify_message.rstrip('.')};"
-                " nothing was sent to it (it has to be signed by this node's ca.pem, and be for this address)"
+                f" {error.verify_message.rstrip('.')}; nothing was sent to it ({_remedy(error.verify_code)})"
             ) from None
         except ssl.SSLError as error:
             raise UserError(
@@ -131,11 +137,11 @@ def _shake_hands(address: str, authority: bytes, deadline: float) -> None:
             time.sleep(_POLL_SECONDS)
 
 
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UserError(f"--superlink: '{address}' is not HOST:PORT, such as server.example:9092")
-    return host.strip("[]"), int(port)
+def _remedy(code: int) -> str:
+    if code in _TIME_CODES:
+        now = datetime.datetime.now(datetime.UTC)
+        return f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC: set it, or renew the certificate"
+    return "it has to be signed by this node's ca.pem, and be for this address"
 
 
 def run_node(command: Sequence[str], is_known: Callable[[], bool], address: str) -> int:

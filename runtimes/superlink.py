@@ -17,7 +17,7 @@ from common.files import expanded
 from runtimes.credentials.certificates import days_left
 from runtimes.credentials.commands import superlink_command
 from runtimes.credentials.folder import Credentials
-from runtimes.flower_environment import program_environment
+from runtimes.flower_environment import check_free, program_environment, split_address
 
 _WARN_DAYS = 30
 
@@ -44,6 +44,8 @@ def _run(options: argparse.Namespace) -> int:
         *["--fleet-api-address", options.fleet, "--database", str(database)],
     ]
     environment = program_environment()
+    check_free(*split_address(options.fleet, "--fleet"), "--fleet")
+    check_free("127.0.0.1", options.port, "--port")
     os.umask(0o077)
     try:
         os.execvpe(command[0], command, environment)

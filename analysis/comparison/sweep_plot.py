@@ -117,14 +117,17 @@ class _Looks:
 
 
 def _row_colours(pivot: Pivot) -> dict[str, str]:
-    """Return a colour per row; rows that are methods have the methods' own."""
+    """Return a colour per row; rows that are methods have the methods' own, as long as there are enough.
+
+    With more rows the n-th colour goes with the n-th marker: 63 pairs are distinct.
+    """
     methods = {
         row: str(
             next(run for column in pivot.columns for run in pivot.runs(row, column)).config.get("method.name")
         )
         for row in pivot.rows
     }
-    if 1 < len(methods) == len(set(methods.values())):
+    if 1 < len(methods) == len(set(methods.values())) and len(methods) <= len(PALETTE):
         colours = method_colours(list(methods.values()))
         return {row: colours[methods[row]] for row in pivot.rows}
     return {row: PALETTE[i % len(PALETTE)] for i, row in enumerate(pivot.rows)}

@@ -5,6 +5,7 @@ machine needs is in ``nodes/<name>/``: ``ca.pem``, ``key``, and ``key.pub``, whi
 ``revoked/`` keeps public keys that must not be registered.
 """
 
+import datetime
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -158,7 +159,7 @@ class Credentials:
         ------
         UserError
             If a file is missing or damaged, others can read a private key, the certificate is not the
-            authority's or not the key's, or one has expired.
+            authority's or not the key's, or one has expired or is not valid yet.
         """
         authority, certificate = load_certificate(self.authority), load_certificate(self.certificate)
         again = f"make it again with 'python -m runtimes.credentials make {self.path} --renew'"
@@ -171,6 +172,12 @@ class Credentials:
         for path, made in ((self.authority, authority), (self.certificate, certificate)):
             if days_left(made) < 0:
                 raise UserError(f"{path} expired on {made.not_valid_after_utc:%Y-%m-%d}: {again}")
+            now, begin = datetime.datetime.now(datetime.UTC), made.not_valid_before_utc
+            if now < begin:
+                raise UserError(
+                    f"{path} is valid from {begin:%Y-%m-%d %H:%M} UTC on, and the clock of this machine says"
+                    f" {now:%Y-%m-%d %H:%M}: set the clock, or {again}"
+                )
         return certificate
 
     def _write_server(

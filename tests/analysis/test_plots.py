@@ -101,3 +101,6 @@ def test_colours_of_known_methods_never_change_and_others_differ():
     assert len(set(colours.values())) == 3
     assert set(colours.values()) <= set(PALETTE)
     assert method_colours(["alpha", "zeta"]) == {name: colours[name] for name in ("alpha", "zeta")}
+
+    nine = [f"method-{number}" for number in range(6)] + ["moon", "fedavg", "fedprox"]
+    assert len(set(method_colours(nine).values())) == 9

@@ -87,7 +87,9 @@ def test_a_certificate_of_another_name_is_refused(ours: Credentials) -> None:
 def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
     expired = make(tmp_path, days=-1)
     with listening(expired) as port:
-        assert "certificate has expired" in refusal(expired, f"127.0.0.1:{port}")
+        said = refusal(expired, f"127.0.0.1:{port}")
+    assert "certificate has expired" in said
+    assert "this machine's clock says" in said
 
 
 def test_a_server_without_tls_is_refused(ours: Credentials) -> None:
@@ -116,6 +118,20 @@ def test_a_wrong_command_line_is_one_line(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert message in error
+
+
+def test_a_port_that_is_in_use_and_data_that_are_missing_are_named(
+    ours: Credentials, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    place = ["--superlink", "127.0.0.1:9", "--partition-id", "0", "--num-partitions", "1"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        missing = ["--data-root", str(tmp_path / "none")]
+        assert main([str(ours.node("a")), *place, "--port", port, *missing]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith(f"error: --port: cannot listen on port {port} of 127.0.0.1 (Address already")
+    assert output.err.count("\n") == 1
+    assert output.out == f"there is no folder {tmp_path / 'none'}: --data-root needs it before a run begins\n"
 
 
 def test_a_key_that_others_can_read_is_refused(ours: Credentials, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Sweeps laid out: axes, pivot, seeds, published numbers, files, pictures, errors."""
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from analysis.comparison.compare import main
-from analysis.comparison.sweep_plot import _is_quantity, plot_sweep
+from analysis.comparison.sweep_plot import _is_quantity, _Looks, plot_sweep
 from analysis.comparison.sweep_report import write_report
 from analysis.comparison.sweep_table import axes_pivot, load_finished
 from analysis.reading.sweep import is_sweep, read_sweep
@@ -201,3 +203,15 @@ def test_labels_without_a_finished_run_are_not_drawn(sweep_dir):
     shown = axes_pivot(sweep, only, "test_accuracy", ["split"], ["steps"]).finished()
     assert (shown.rows, shown.columns) == (["iid"], ["j4"])
     assert len(shown.runs("iid", "j4")) == 2
+
+
+@pytest.mark.parametrize("count", [2, 9, 20])
+def test_methods_look_different(count: int) -> None:
+    rows = [f"method {number * 7 % count}" for number in range(count)]
+
+    def runs(row: str, column: str) -> list[Any]:
+        return [SimpleNamespace(config={"method.name": row})]
+
+    pivot: Any = SimpleNamespace(rows=rows, columns=["iid"], runs=runs)
+    looks = [_Looks(pivot, 8.0).line(row, "iid") for row in rows]
+    assert len({(look["color"], look["marker"]) for look in looks}) == count

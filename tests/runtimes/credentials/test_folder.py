@@ -5,6 +5,7 @@ import datetime
 import re
 import stat
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from runtimes.credentials import certificates
 from runtimes.credentials.__main__ import main
 from runtimes.credentials.certificates import days_left, make_authority, names_of, new_key, pem, server_name
 from runtimes.credentials.folder import Credentials, load_certificate, load_private
@@ -128,6 +130,12 @@ def _expired(folder: Path) -> None:
     (folder / "ca.pem").write_bytes(pem(make_authority(key, days=-1)))
 
 
+def _early(folder: Path) -> None:
+    key = load_private(folder / "ca.key")
+    with mock.patch.object(certificates, "_BACKDATED", datetime.timedelta(days=-2)):
+        (folder / "ca.pem").write_bytes(pem(make_authority(key)))
+
+
 def _damaged(folder: Path) -> None:
     content = (folder / "server.pem").read_bytes()
     (folder / "server.pem").write_bytes(content[: len(content) // 2])
@@ -140,6 +148,7 @@ def _damaged(folder: Path) -> None:
         (_another_key, r"server.key is not the key of .*server.pem"),
         (_another_authority, r"server.pem was not signed by .*ca.pem"),
         (_expired, r"ca.pem expired on"),
+        (_early, r"ca.pem is valid from .* on, and the clock of this machine says .*: set the clock"),
         (_damaged, r"server.pem is not a certificate in PEM format"),
     ],
 )
