@@ -26,7 +26,8 @@ class CReFF(FedAvg):
     The global model is the averaged body with the re-trained head; clients train from the averaged head,
     which is sent with it (Algorithm 1). Features start as normal noise and are kept between rounds. Their
     gradients are matched to the mean over the clients that hold the class, by 1 - cos for each row of the
-    head's weight.
+    head's weight. The re-training starts from the averaged head and uses all features of the classes seen so
+    far in each step; the authors' code draws a new head and takes as many epochs of mini-batches.
     """
 
     SECTIONS = frozenset({ARRAYS, _GRADIENTS})
