@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from flwr.app import ConfigRecord
 
+from clients.local.attacks import attack_of
 from clients.local.optimizers import optimizer_parameters
 from clients.local.step_weights import step_weight_norm
 from clients.local.worker import Worker
@@ -213,9 +214,16 @@ class Job:
         return torch.bincount(targets[targets >= 0], minlength=self.worker.dataset.num_classes)
 
     def target_counts(self, counts: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the expected number of training targets of each class, label noise included.
+        """Return the expected number of training targets of each class, (classes,).
 
-        `counts` are the label counts to use instead of the client's own, such as those of all clients.
+        With label noise, and those that an attacker trains on. `counts` are the label counts to use instead
+        of the client's own, such as those of all clients.
         """
-        counts = self.label_counts() if counts is None else counts
-        return expected_counts(counts, self.worker.config.dataset.label_noise)
+        config = self.worker.config
+        if counts is not None:
+            return expected_counts(counts, config.dataset.label_noise)
+        expected = expected_counts(self.label_counts(), config.dataset.label_noise)
+        if (attack := attack_of(config, self.client_id)) is None:
+            return expected
+        replaced = attack.labels(torch.arange(len(expected)), len(expected))
+        return torch.zeros_like(expected).index_add_(0, replaced, expected)

@@ -20,7 +20,9 @@ class Attack:
     """What an attacker changes; by default nothing."""
 
     def labels(self, targets: torch.Tensor, num_classes: int) -> torch.Tensor:
-        """Return the targets that the attacker trains on; `targets` are not written to.
+        """Return the targets that the attacker trains on, each depending on its own target only.
+
+        `targets` are not written to.
 
         Parameters
         ----------

@@ -7,7 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from clients.base import Client
 from clients.local.attacks import attack_of, attackers
+from clients.local.worker import Worker
 from common.config import Config
 from common.errors import UserError
 from common.plugin_kinds import ATTACK
@@ -19,8 +21,6 @@ from tests.conftest import Runner, small_config
 
 def sent(name: str, **parameters: float) -> tuple[Tensors, Tensors, Tensors]:
     """Return the model that was sent, what an honest client makes of it, and what an attacker sends."""
-    from clients.local.worker import Worker
-
     options = {f"attack__{key}": value for key, value in parameters.items()}
     honest, attacked = small(local__steps=2), small(local__steps=2, attack__name=name, **options)
     start = global_model(honest)
@@ -82,6 +82,20 @@ def test_flipped_labels_are_counted_from_the_other_end_and_padding_stays() -> No
         attack.labels(torch.tensor([0.5]), 0)
     _, honest, attacked = sent("label-flip")
     assert not torch.equal(honest["fc1.weight"], attacked["fc1.weight"])
+
+
+# Methods whose loss leaves out classes that a client lacks.
+@pytest.mark.parametrize("method", ["balanced-softmax", "fedetf", "fedlc", "fedrod"])
+def test_flipped_labels_are_also_those_that_a_method_counts(method: str, run_small: Runner) -> None:
+    worker = Worker(small(attack__name="label-flip", attack__fraction=1.0, partition__alpha=0.1))
+    client = Client(worker, 0, {})
+    counts = client.label_counts()
+    assert not counts.bool().all()
+    assert client.target_counts().tolist() == counts.flip(0).tolist()
+    assert client.target_counts(counts).tolist() == counts.tolist()
+    options = {"method__name": method, "partition__alpha": 0.1, "rounds": 1}
+    path = run_small("flipped", attack__name="label-flip", attack__fraction=1.0, **options)
+    assert sha(path) != sha(run_small("honest", **options))
 
 
 def sha(path: Path) -> str:
