@@ -20,6 +20,7 @@ from clients.local.numpy_client import ListInterface
 from clients.local.own_start import own_start
 from clients.local.training import (
     allow_batch_statistics,
+    checked_loss,
     full_gradient,
     iterate_training_batches,
     mixed_precision,
@@ -41,7 +42,7 @@ from common.records import (
     Payload,
     Tensors,
 )
-from common.returned import check_returned, check_returned_tensors
+from common.returned import check_names, check_returned, check_returned_tensors
 from models.measures.evaluation import evaluate
 from models.measures.numbers import evaluate_numbers
 
@@ -117,7 +118,7 @@ class Client(Hooks, ListInterface):
         with torch.enable_grad():
             leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
             with mixed_precision(worker.device, worker.config.local):
-                loss = self.loss(leaves, batch)
+                loss = checked_loss(self, leaves, batch)
             grads = torch.autograd.grad(loss, list(leaves.values()))
         for name, value in (statistics or {}).items():
             value.copy_(worker.buffers[name])
@@ -318,7 +319,7 @@ class Client(Hooks, ListInterface):
         if not self.personal_names():
             metrics |= evaluate_global_model(self, received[ARRAYS])
         if self.is_personalised():
-            self.worker.load(self.personal_model() or {})
+            self.worker.load(self._own_entries())
             for name, predictor in self.personal_predictors().items():
                 metrics |= data.measure(predictor, f"personal_{name}_" if name else "personal_")
         return metrics
@@ -343,7 +344,7 @@ class Client(Hooks, ListInterface):
             raise UserError(
                 f"clients of '{name}' have no personal models: leave --client out for the global model"
             )
-        self.worker.load(self.personal_model() or {})
+        self.worker.load(self._own_entries())
         return self.worker.state
 
     @_seeded
@@ -352,7 +353,9 @@ class Client(Hooks, ListInterface):
     ) -> tuple[Payload, dict[str, int | float]]:
         """Return the sections of ``prelude`` and the number of examples; nothing is trained."""
         self._receive(received, config, PRELUDE)
-        return self.prelude(), {"num-examples": self.num_examples}
+        sections = self.prelude()
+        check_returned(sections, f"what {type(self).__name__}.prelude returns")
+        return sections, {"num-examples": self.num_examples}
 
     @_seeded
     def training_loss(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
@@ -377,6 +380,13 @@ class Client(Hooks, ListInterface):
             sums = evaluate(worker.model, *given, normalizer, worker.dataset.num_classes, batch_size)
             loss = sums.mean()[0]
         return {"num-examples": self.num_examples, "loss": loss}
+
+    def _own_entries(self) -> Tensors:
+        own = self.personal_model() or {}
+        what = f"what {type(self).__name__}.personal_model returns"
+        check_returned_tensors(own, what)
+        check_names(own, self.worker.state, what)
+        return own
 
     @property
     def _is_foreign(self) -> bool:

@@ -146,7 +146,10 @@ class Hooks(Job):
         return self.params
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
-        """Return the scalar loss of a mini-batch: ``loss.name``, by default cross-entropy."""
+        """Return the loss of a mini-batch: ``loss.name``, by default cross-entropy.
+
+        A scalar tensor of floating-point numbers with a gradient; anything else is an error.
+        """
         return self._loss(self.forward(params, batch.inputs), batch.targets)
 
     @functools.cached_property
@@ -154,7 +157,12 @@ class Hooks(Job):
         return loss_of(self.worker.loss, self.label_counts)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
-        """Return the gradients for the optimiser, given those of the mini-batch ``self.batch``."""
+        """Return the gradients for the optimiser, given those of the mini-batch ``self.batch``.
+
+        The result has a gradient for every name in `grads` and no other: leaving one out is an error, since
+        it could mean the gradient as it is (return ``grads[name]``) or none (return zeros). `grads` has no
+        entries for parameters that the step does not train.
+        """
         return grads
 
     def after_step(self, params: Tensors) -> None:

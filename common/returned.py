@@ -1,10 +1,11 @@
 """Check the types of values that users' hooks return or keep."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from numbers import Real
 
 import torch
 
-from common.errors import UserError, shown
+from common.errors import UserError, nearest, shown
 
 
 def check_returned_tensors(value: object, what: str) -> None:
@@ -28,3 +29,100 @@ def check_returned(value: object, what: str) -> None:
         raise UserError(f"{what} must be a mapping of sections, not {shown(value)}")
     for name, section in value.items():
         check_returned_tensors(section, f"{what}: section '{name}'")
+
+
+def check_loss(value: object, what: str) -> None:
+    """Refuse anything but a scalar tensor from which gradients can be computed, where they are recorded.
+
+    Raises
+    ------
+    UserError
+        One line that starts with `what`.
+    """
+    if not isinstance(value, torch.Tensor):
+        raise UserError(f"{what} must be a scalar tensor, the mean over the samples, not {shown(value)}")
+    if value.ndim or not value.is_floating_point():
+        raise UserError(
+            f"{what} must be a scalar tensor of floating-point numbers, the mean over the samples, not"
+            f" {_form(value)}"
+        )
+    if torch.is_grad_enabled() and not value.requires_grad:
+        raise UserError(
+            f"{what} must be computed from the model's outputs by torch, without detach() or item(): it has"
+            " no gradient"
+        )
+
+
+def check_like(
+    value: object, form: Mapping[str, torch.Tensor], what: str, missing: str, names: Collection[str] = ()
+) -> None:
+    """Refuse anything but tensors with the names, shapes and dtypes of others.
+
+    Parameters
+    ----------
+    value : object
+        What a hook returned.
+    form : mapping
+        Name → a tensor of the same shape and dtype.
+    what : str
+        What the message starts with.
+    missing : str
+        What to do about a name that is missing, in which ``{name}`` stands for it.
+    names : collection of str
+        The names in `form` that are meant, if not all.
+
+    Raises
+    ------
+    UserError
+        One line.
+    """
+    check_returned_tensors(value, what)
+    assert isinstance(value, Mapping)
+    names = names or form
+    for name in names:
+        if name not in value:
+            raise UserError(f"{what} lacks '{name}': {missing.format(name=name)}")
+        if value[name].shape != form[name].shape or value[name].dtype != form[name].dtype:
+            raise UserError(f"{what} has '{name}' as {_form(value[name])}: it must be {_form(form[name])}")
+    if len(value) > len(names):
+        name = next(name for name in value if name not in names)
+        raise UserError(f"{what} has '{name}', for which it is not asked: leave it out")
+
+
+def check_names(value: object, known: Collection[str], what: str) -> None:
+    """Refuse anything but a collection of names of the model's entries.
+
+    Raises
+    ------
+    UserError
+        One line that starts with `what`.
+    """
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise UserError(f"{what} must be names of entries of the model, not {shown(value)}")
+    if unknown := next((name for name in value if name not in known), None):
+        hint = nearest(str(unknown), known)
+        raise UserError(f"{what} has {shown(unknown)}, which is no entry of the model{hint}")
+
+
+def check_numbers(value: object, what: str) -> None:
+    """Refuse anything but a mapping of names to numbers; errors as in `check_names`."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{what} must be a mapping of names to numbers, not {shown(value)}")
+    for name, number in value.items():
+        if not isinstance(number, Real):
+            raise UserError(f"{what} must be a mapping of names to numbers, and '{name}' is {shown(number)}")
+
+
+def check_clients(value: object, num_clients: int, what: str) -> None:
+    """Refuse anything but a list of client ids; errors as in `check_names`."""
+    are_ids = isinstance(value, Sequence) and all(
+        isinstance(client, int) and 0 <= client < num_clients for client in value
+    )
+    if not are_ids:
+        raise UserError(
+            f"{what} must be a list of client ids from 0 to {num_clients - 1}, not {shown(value)}"
+        )
+
+
+def _form(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

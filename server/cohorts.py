@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from flwr.app import ArrayRecord
 
+from common.returned import check_clients
 from common.stragglers import work_share
 from server.messages.client_calls import ClientCalls
 from server.parts import Parts
@@ -31,7 +32,10 @@ class Cohorts:
         """Return the clients that a round calls, without stragglers if ``stragglers.policy = "drop"``."""
         config = self._parts.config
         cohort = self._parts.strategy.cohort(number)
-        if cohort is None:
+        if cohort is not None:
+            what = f"what {type(self._parts.strategy).__name__}.cohort returns"
+            check_clients(cohort, config.clients.count, what)
+        else:
             ask_losses = functools.partial(self._calls.losses, number, model(), cost)
             cohort = self._parts.participation.cohort(number, config.clients.fraction, ask_losses=ask_losses)
         if config.stragglers.policy == "keep":

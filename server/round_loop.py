@@ -13,6 +13,7 @@ from common.global_generators import seeded_globally
 from common.outside_code import runs_outside_code
 from common.randomness import torch_seed
 from common.records import to_record, to_tensors
+from common.returned import check_numbers, check_returned_tensors
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.resumable import PluginCode, check_fits
 from server.cohorts import Cohorts
@@ -60,7 +61,9 @@ class RoundLoop:
         self.calls = ClientCalls(run)
         self.cohorts = Cohorts(parts, self.calls)
         initial = to_tensors(parts.evaluation.initial_arrays())
-        self.arrays = to_record(parts.strategy.initial_model(initial, self.config.seed))
+        started = parts.strategy.initial_model(initial, self.config.seed)
+        check_returned_tensors(started, f"what {type(parts.strategy).__name__}.initial_model returns")
+        self.arrays = to_record(started)
         self.server_round = 0
         self.seconds = 0.0
         self.stopped = ""
@@ -237,7 +240,9 @@ class RoundLoop:
 
     def _notify(self, current: Round, started: float) -> None:
         current.arrays = self.arrays
-        current.row |= self.strategy.columns(current.number)
+        columns = self.strategy.columns(current.number)
+        check_numbers(columns, f"what {type(self.strategy).__name__}.columns returns")
+        current.row |= columns
         current.row["seconds"] = time.perf_counter() - started
         self.seconds += current.row["seconds"]
         with self.watch.phase("write"):  # the time of this row and its checkpoint counts for the next round

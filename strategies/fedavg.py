@@ -222,11 +222,17 @@ class FedAvg(Strategy):
         return self.weight(metrics)
 
     def prepare(self, sections: Payload) -> Payload:
-        """Return the sections to average for one reply: its own, or others computed from them."""
+        """Return the sections to average for one reply: its own, or others computed from them.
+
+        One of them is ``"arrays"``, the client's model.
+        """
         return sections
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
-        """Return the next global model, given the averaged sections of the replies in float64."""
+        """Return the next global model, given the averaged sections of the replies in float64.
+
+        Entries that are left out stay as they are.
+        """
         return averages[ARRAYS]
 
     def before_reply(self, reply: Message) -> None:
@@ -315,7 +321,9 @@ class FedAvg(Strategy):
         for reply in replies:
             record = metrics_record(reply.content)
             self.before_reply(reply)
-            for name, section in self.prepare(to_payload(reply.content)).items():
+            prepared = self.prepare(to_payload(reply.content))
+            self._check_prepared(prepared)
+            for name, section in prepared.items():
                 if name not in sections:
                     sections[name] = self._reduction(name, server_round)
                 self.accumulate(name, sections[name], section, record)
@@ -330,6 +338,13 @@ class FedAvg(Strategy):
         updated = self.update(averages, server_round)
         check_returned_tensors(updated, f"what {type(self).__name__}.update returns")
         return to_record(sections[ARRAYS].cast(updated)), metrics.result()
+
+    def _check_prepared(self, prepared: object) -> None:
+        what = f"what {type(self).__name__}.prepare returns"
+        check_returned(prepared, what)
+        assert isinstance(prepared, Mapping)
+        if ARRAYS not in prepared:
+            raise UserError(f"{what} lacks the section '{ARRAYS}', the client's model: return that as well")
 
     def _reduction(self, section: str, server_round: int) -> WeightedAverage:
         if self.privacy is None:

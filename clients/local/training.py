@@ -24,8 +24,11 @@ from common.budget import num_steps
 from common.device import autocast
 from common.errors import UserError
 from common.global_generators import seed_again
+from common.plugin_kinds import LOSS
+from common.plugins import is_from_outside
 from common.randomness import Purpose, torch_seed
 from common.records import Tensors
+from common.returned import check_like, check_loss, check_names, check_returned_tensors
 from common.sections import LocalSection
 from datasets.noise.label_noise import corrupt_labels
 from datasets.transforms import augmented, is_augmented
@@ -123,7 +126,9 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
         client.mean_rate = math.fsum(rates) / len(rates)
     goes_on = not purpose and local.sampling != "client"
     if not purpose:
-        load_optimizer_state(worker.optimizer, params, client.initial_optimizer())
+        initial = client.initial_optimizer()
+        check_returned_tensors(initial, f"what {type(client).__name__}.initial_optimizer returns")
+        load_optimizer_state(worker.optimizer, params, initial)
     worker.model.train()
 
     metrics = TrainingMetrics(
@@ -148,7 +153,7 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
                 parameter.grad = None  # as the optimiser's ``zero_grad``, which costs more than a small step
             client.logits = None
             with mixed_precision(worker.device, local):
-                loss = client.loss(params, batch)
+                loss = checked_loss(client, params, batch)
             if client.logits is not None:
                 metrics.add(client.logits, batch.labels)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -173,6 +178,8 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
     mean_loss = float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
     if not math.isfinite(mean_loss):
         client.finite_steps = int(torch.stack(losses).isfinite().cumprod(0).sum())
+        if client.finite_steps == 0 and client.server_round == 1 and not purpose:
+            _check_first_loss(client, losses[0])
     return len(sizes), mean_loss
 
 
@@ -218,8 +225,19 @@ def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch)
         layer.train(len(batch) > 1)
 
 
+def _check_first_loss(client: Hooks, loss: torch.Tensor) -> None:
+    """Refuse a loss of somebody's own that is not finite before the model has taken a step."""
+    is_own = type(client).__module__.partition(".")[0] != "clients" and client.overrides("loss")
+    if is_own or is_from_outside(LOSS, client.worker.config.loss.name):
+        raise UserError(
+            f"{loss_returned(client)} must be finite, and is {loss.item()} for the initial model, in the"
+            f" first local step of client {client.client_id}"
+        )
+
+
 def _check_trains(client: Hooks, names: Collection[str], params: Tensors) -> None:
     """Refuse to train a part that the model does not have, such as a body."""
+    check_names(names, client.worker.state, f"what {type(client).__name__}.trained_names returns")
     if not any(name in params for name in names):
         config = client.worker.config
         raise UserError(
@@ -257,9 +275,38 @@ def _clip_gradients(params: Tensors, largest: float, optimizer: torch.optim.Opti
 @torch.no_grad()
 def _replace_gradients(client: Hooks, params: Tensors, batch: Batch) -> None:
     grads = {name: param.grad for name, param in params.items() if param.grad is not None}
+    names = list(grads)  # the hook may change the mapping itself
     client.batch = batch
-    for name, grad in client.correct_gradients(params, grads).items():
-        params[name].grad = grad
+    corrected = client.correct_gradients(params, grads)
+    check_like(
+        corrected,
+        params,
+        f"what {type(client).__name__}.correct_gradients returns",
+        "return grads['{name}'] to leave that gradient as it is, zeros for none",
+        names,
+    )
+    for name in names:
+        params[name].grad = corrected[name]
+
+
+def checked_loss(client: Hooks, params: Tensors, batch: Batch) -> torch.Tensor:
+    """Return a client's loss of a mini-batch.
+
+    Raises
+    ------
+    UserError
+        If it is not a scalar tensor with a gradient.
+    """
+    loss = client.loss(params, batch)
+    check_loss(loss, loss_returned(client))
+    return loss
+
+
+def loss_returned(client: Hooks) -> str:
+    """Return what to call the value of a client's loss in messages."""
+    if client.overrides("loss"):
+        return f"what {type(client).__name__}.loss returns"
+    return f"what the loss '{client.worker.config.loss.name}' returns"
 
 
 def full_gradient(client: Hooks) -> Tensors:
@@ -290,4 +337,4 @@ def _shares_of_loss(client: Hooks) -> Iterator[torch.Tensor]:
                 worker.train.targets[indices],
                 indices,
             )
-            yield client.loss(client.params, batch) * (len(batch) / client.num_examples)
+            yield checked_loss(client, client.params, batch) * (len(batch) / client.num_examples)

@@ -10,6 +10,7 @@ from clients.local.worker import NODE_PARTITION
 from clients.node.client import make_client, meet
 from common.errors import UserError
 from common.records import CONFIG, METRICS, config_record
+from common.returned import check_names
 from common.versions import own_versions
 from datasets.digests import form_digests, sample_digests
 
@@ -28,6 +29,9 @@ def run_describe(message: Message, context: Context) -> RecordDict:
             f"method.name '{client.worker.config.method.name}' needs one label per sample, and dataset"
             f" '{client.worker.dataset.name}' has one per position: use another method, or other data"
         )
+    check_names(
+        client.personal_names(), client.worker.state, f"what {type(client).__name__}.personal_names returns"
+    )
     client.validate()
     if client.assumes_sgd():
         require_plain_sgd(client.worker.config.optimizer, client.worker.config.method.name)

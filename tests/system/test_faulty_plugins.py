@@ -34,6 +34,14 @@ OBSERVER = (
     "    def on_train(self, current):\n        current."
 )
 STATE = "row\n    def state(self):\n        return {'seen': {1, 2}}"
+LOSS = (
+    "from torch.nn.functional import cross_entropy\ndef loss(logits, targets):\n"
+    "    mean = cross_entropy(logits, targets)\n    return "
+)
+GRADIENTS = CLIENT + "    def correct_gradients(self, params, grads):\n        "
+NAMES, OTHER = CLIENT + "    def ", SERVER + "    def "
+LIKE = "'conv1.wieght', which is no entry of the model; did you mean 'conv1.weight'?"
+PREPARE = SERVER + "    def prepare(self, sections):\n        return "
 PARTITION = "import numpy as np\ndef partition(targets, num_clients, generator):\n"
 
 
@@ -125,6 +133,48 @@ def _no_folders_afterwards() -> Iterator[None]:
             "MyOwn has written into 'conv1.weight' of received['arrays']",
         ),
         ("clients", CLIENT + ARRAYS, "method.name", "and 'mine' is none of them"),
+        ("losses", LOSS + "1.0", "loss.name", "what the loss 'my-own' returns must be a scalar tensor"),
+        ("losses", LOSS + "mean[None]", "loss.name", "not float32 of shape (1,)"),
+        ("losses", LOSS + "logits.argmax(1).sum()", "loss.name", "not int64 of shape ()"),
+        ("losses", LOSS + "mean.detach()", "loss.name", "it has no gradient"),
+        ("losses", LOSS + "mean * float('nan')", "loss.name", "is nan for the initial model, in the first"),
+        (
+            "clients",
+            CLIENT + "    def loss(self, params, batch):\n        return super().loss(params, batch)[None]",
+            "method.name",
+            "what MyOwn.loss returns must be a scalar tensor of floating-point numbers",
+        ),
+        ("clients", GRADIENTS + "pass", "method.name", "MyOwn.correct_gradients returns must be a mapping"),
+        (
+            "clients",
+            GRADIENTS + "grads.pop('conv1.bias'); return grads",
+            "method.name",
+            "lacks 'conv1.bias': return grads['conv1.bias'] to leave that gradient as it is",
+        ),
+        ("clients", GRADIENTS + "return {**grads, 'a': params['conv1.bias']}", "method.name", "has 'a', for"),
+        (
+            "clients",
+            GRADIENTS + "return {n: g[None] for n, g in grads.items()}",
+            "method.name",
+            "it must be float32 of shape",
+        ),
+        ("clients", GRADIENTS + "return dict.fromkeys(grads)", "method.name", "'conv1.weight' is None"),
+        (
+            "strategies",
+            PREPARE + "None",
+            "method.name",
+            "MyOwn.prepare returns must be a mapping of sections",
+        ),
+        ("strategies", PREPARE + "{}", "method.name", "lacks the section 'arrays', the client's model"),
+        ("clients", NAMES + "trained_names(self):\n        pass", "method.name", "must be names of entries"),
+        ("clients", NAMES + "trained_names(self):\n        return ['conv1.wieght']", "method.name", LIKE),
+        ("clients", NAMES + "personal_names(self):\n        return ['conv1.wieght']", "method.name", LIKE),
+        ("clients", NAMES + "initial_optimizer(self):\n        pass", "method.name", "must be a mapping"),
+        ("clients", NAMES + "personal_model(self):\n        return [1]", "method.name", "not [1]"),
+        ("strategies", OTHER + "initial_model(self, m, s):\n        pass", "method.name", "not None"),
+        ("strategies", OTHER + "columns(self, r):\n        pass", "method.name", "to numbers, not None"),
+        ("strategies", OTHER + "columns(self, r):\n        return {'a': 'x'}", "method.name", "'a' is 'x'"),
+        ("strategies", OTHER + "cohort(self, r):\n        return [0, 3]", "method.name", "ids from 0 to 2"),
         ("clients", CLIENT + "    def init_state(self):\n        return None", "method.name", "not None"),
     ],
 )
