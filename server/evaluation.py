@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, RecordDict
 from torch import nn
 
 from common.config import Config
@@ -111,11 +111,6 @@ class CentralEvaluation:
         self._load(self.model, to_tensors(arrays))
         return to_record(self.model.state_dict())
 
-    @property
-    def recalibrates(self) -> bool:
-        """Whether models are evaluated with re-estimated buffers."""
-        return self._recalibrates
-
     def recalibrated(self, arrays: Mapping[str, Array], size: str = "") -> ArrayRecord:
         """Return a model, or the sub-model of a size, with re-estimated buffers.
 
@@ -127,6 +122,15 @@ class CentralEvaluation:
             return new_array_record(arrays)
         self._load(model, to_tensors(arrays))
         return to_record(model.state_dict())
+
+    def recalibrate_models(self, content: RecordDict, size: str = "") -> None:
+        """Replace the models in a message, maybe several, by ``recalibrated`` ones if that is asked for.
+
+        Other sections, such as heads, stay as they are.
+        """
+        if self._recalibrates:
+            for name, record in list(content.array_records.items()):
+                content[name] = self.recalibrated(record, size)
 
     def __call__(
         self, arrays: Mapping[str, Array], variants: Mapping[str, Mapping[str, torch.Tensor]] | None = None

@@ -60,6 +60,7 @@ def _personal_model(parts: Parts, grid: Grid, checkpoint: Checkpoint, client_id:
         ConfigRecord({SERVER_ROUND: checkpoint.server_round}),
         CohortGrid(grid, [clients.node_ids[client_id]]),
     )
+    parts.evaluation.recalibrate_models(evaluation.content)
     question = Message(
         evaluation.content, dst_node_id=evaluation.metadata.dst_node_id, message_type=PERSONAL_MODEL
     )

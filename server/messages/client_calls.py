@@ -96,8 +96,7 @@ class ClientCalls:
     ) -> tuple[Mapping[int, Mapping[str, float]], dict[int, str]]:
         """Have clients evaluate; return their metrics, and the size of each one's model."""
         messages = self.build(self._strategy.configure_evaluate, server_round, model, cohort)
-        if self._run.parts.evaluation.recalibrates:
-            self._recalibrate(messages)
+        self._recalibrate(messages)
         check = self.check(messages)
         self._run.messenger.reduce(self._aggregate_evaluate, server_round, messages, check)
         return check.metrics, _sizes(messages)
@@ -146,8 +145,7 @@ class ClientCalls:
         for client_id, message in messages.items():
             if id(message.content) not in done:
                 done.add(id(message.content))
-                for name, arrays in list(message.content.array_records.items()):  # IFCA sends several models
-                    message.content[name] = self._run.parts.evaluation.recalibrated(arrays, sizes[client_id])
+                self._run.parts.evaluation.recalibrate_models(message.content, sizes[client_id])
 
     def _aggregate_evaluate(self, server_round: int, replies: Replies) -> None:
         """Pass the clients' metrics to the strategy, except for clients without test data."""

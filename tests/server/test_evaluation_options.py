@@ -12,8 +12,11 @@ from safetensors.torch import load_file
 import server.experiment
 from common.records import ARRAYS, Tensors, to_tensors
 from datasets.configured import open_dataset
+from runtimes.run import make_grid
 from runtimes.sequential import SequentialGrid
+from server.checkpoints.checkpoint import CheckpointStore
 from server.evaluation import CentralEvaluation
+from server.personal_model import personal_models
 from tests.conftest import Runner, small_config
 from tests.system.commands import summary
 
@@ -82,6 +85,20 @@ def test_all_models_that_clients_choose_from_have_statistics_of_the_same_kind(
     once = {"rounds": 1, "local__steps": 5, "local__epochs": 0, "clients__evaluate_fraction": 0.5}
     run_small("run", WatchingAll, model__name=batch_norm_model, **keys, **once)
     assert WatchingAll.counts == {"arrays": 2, "cluster-1": 2}
+
+
+def test_a_clients_model_that_is_taken_out_has_the_statistics_under_which_it_is_evaluated(
+    run_small: Runner, batch_norm_model: str
+) -> None:
+    keys = {"method__name": "ifca", "batch_norm__policy": "recalibrate", "batch_norm__batches": 2}
+    once = {"rounds": 1, "local__steps": 5, "local__epochs": 0, "model__name": batch_norm_model}
+    run = run_small(**keys, **once)
+    config = small_config(run, **keys, **once)
+    with make_grid(config) as grid:
+        checkpoint = CheckpointStore(run / "checkpoints").load_latest()
+        assert checkpoint is not None
+        [(_, model)] = personal_models(config, grid, checkpoint, [0])
+    assert int(model["bn.num_batches_tracked"]) == 2
 
 
 def test_models_without_their_personal_part_are_evaluated_as_they_are() -> None:
