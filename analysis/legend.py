@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from analysis.style import PALETTE, TEXT_SIZE
 
-MOST_ENTRIES = 24
+MAX_ENTRIES = 24
 _SIZE = TEXT_SIZE - 2
 _LETTER_INCHES, _HANDLE_INCHES, _LINE_INCHES = 0.075, 0.8, 0.19  # in that size
 _STYLES: tuple[Any, ...] = (
@@ -36,9 +36,9 @@ class Legend:
     """
 
     def __init__(self, labels: Sequence[str], width: float) -> None:
-        self._left_out = len(labels) - MOST_ENTRIES if len(labels) > MOST_ENTRIES else 0
+        self._left_out = len(labels) - MAX_ENTRIES if len(labels) > MAX_ENTRIES else 0
         room = max(8, int((width - _HANDLE_INCHES) / _LETTER_INCHES))
-        shown = labels[:MOST_ENTRIES]
+        shown = labels[:MAX_ENTRIES]
         self.labels = ["\n".join(textwrap.wrap(label, room)) or label for label in shown]
         longest = max((len(line) for label in self.labels for line in label.split("\n")), default=1)
         self._columns = max(1, int(width / (longest * _LETTER_INCHES + _HANDLE_INCHES)))
@@ -48,7 +48,7 @@ class Legend:
 
     def look(self, number: int, look: dict[str, Any]) -> dict[str, Any]:
         """Return the look of the n-th line, or the common look of lines without an entry."""
-        return look if number < MOST_ENTRIES else UNNAMED
+        return look if number < MAX_ENTRIES else UNNAMED
 
     def draw(self, figure: Figure, looks: Sequence[dict[str, Any]]) -> None:
         """Put the legend below the panels; `looks` are those of the lines, in order."""

@@ -15,7 +15,7 @@ from common.records import ARRAYS, Payload, Tensors
 from common.sections import Positive, Value
 from models.heads.parts import part_names
 
-MOST_PASSES = 100  # in a client's first adaptation, if its loss does not converge
+MAX_PASSES = 100  # in a client's first adaptation, if its loss does not converge
 
 
 class FedALA(Client):
@@ -64,7 +64,7 @@ class FedALA(Client):
         per_pass = self.worker.config.local.steps_per_pass(self.num_examples)
         size = max(1, math.ceil(self.data_share * per_pass))
         batches, losses = self.extra_batches(), []
-        for _ in range(MOST_PASSES if is_first else 1):
+        for _ in range(MAX_PASSES if is_first else 1):
             for batch in itertools.islice(batches, size):
                 weights, loss = self._step(weights, batch)
             losses.append(loss)

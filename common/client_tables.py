@@ -1,6 +1,6 @@
 """Tables with a row per client: as CSV, and in full as arrays if there are too many clients for CSV.
 
-With more than ``MOST_ROWS`` clients, ``<name>.csv`` has that many, evenly spaced, and ``<name>.npz`` has all.
+With more than ``MAX_ROWS`` clients, ``<name>.csv`` has that many, evenly spaced, and ``<name>.npz`` has all.
 """
 
 import csv
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from common.errors import UserError
 from common.files import write_atomic
 
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 
 # What a damaged .npz raises: a broken archive, a truncated or foreign array, pickles, sizes of terabytes.
 DAMAGED_NPZ = (
@@ -25,7 +25,7 @@ DAMAGED_NPZ = (
 )  # fmt: skip
 
 
-def evenly_spaced(count: int, most: int = MOST_ROWS) -> npt.NDArray[np.int64]:
+def evenly_spaced(count: int, most: int = MAX_ROWS) -> npt.NDArray[np.int64]:
     """Return at most `most` of the positions 0 to count - 1, including the first and the last."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
@@ -73,7 +73,7 @@ def write_counts(
     rows = np.column_stack([shown, sizes[shown], counts[shown]])
     _write_csv(path, ["client_id", "num_examples", *names], rows.tolist())
     arrays: dict[str, npt.NDArray[np.generic]] = {}
-    if len(counts) > MOST_ROWS:
+    if len(counts) > MAX_ROWS:
         clients, classes = np.nonzero(counts)
         offsets = np.searchsorted(clients, np.arange(len(counts) + 1))
         values = counts[clients, classes].astype(np.min_scalar_type(counts.max()))
@@ -110,7 +110,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: object) -> None:
 
 
 def _write_all(path: Path, arrays: Mapping[str, npt.NDArray[np.generic]], count: int) -> None:
-    if count <= MOST_ROWS:
+    if count <= MAX_ROWS:
         path.unlink(missing_ok=True)  # left by a run that was restarted with fewer clients
         return
     content = io.BytesIO()

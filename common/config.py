@@ -58,7 +58,7 @@ from common.step_rules import StepRule, step_rule
 
 # The range of float32, in which models are computed; numbers outside it are 0 or infinite.
 _TABLES = ("axes", "cells", "report", "search")  # of experiment files
-_LEAST, _MOST = 1e-38, 3.403e38
+_MIN, _MAX = 1e-38, 3.403e38
 
 
 # Keys that may differ when a run is resumed: they change where and how fast it runs, not its result.
@@ -374,10 +374,9 @@ def _check_value(key: str, value: object) -> None:
         raise UserError(f"{key} must be true or false, a number or a string, not {shown(value)}")
     if type(value) is int and not -(2**63) <= value < 2**63:
         raise UserError(f"{key} is too large a number: {TOO_LARGE}")
-    if type(value) is float and math.isfinite(value) and value and not _LEAST <= abs(value) <= _MOST:
+    if type(value) is float and math.isfinite(value) and value and not _MIN <= abs(value) <= _MAX:
         raise UserError(
-            f"{key} must be 0 or of a size from {_LEAST:g} to {_MOST:g}, which float32 holds,"
-            f" not {shown(value)}"
+            f"{key} must be 0 or of a size from {_MIN:g} to {_MAX:g}, which float32 holds, not {shown(value)}"
         )
     if isinstance(value, str) and not is_text(value):
         raise UserError(f"{key} is not UTF-8 text, or holds a zero byte: {shown(value)}")

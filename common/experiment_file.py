@@ -37,7 +37,7 @@ Overrides = Mapping[str, Value]
 SEED_AXIS = "seed"
 DEFAULT_METRICS = ("test_accuracy",)
 _SEPARATOR = ","
-_MOST_RUNS, _LONGEST_NAME = 100_000, 200
+_MAX_RUNS, _LONGEST_NAME = 100_000, 200
 _LARGEST = 1e300  # of a published number
 _METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+|-]*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
@@ -280,8 +280,8 @@ def _check_axes(axes: Mapping[str, Mapping[str, Overrides]], source: str) -> Non
 
 def _check_number_of_runs(axes: Mapping[str, Mapping[str, Overrides]], source: str) -> None:
     number = math.prod(map(len, axes.values()))
-    if number > _MOST_RUNS:
-        raise UserError(f"{source}: the axes make {number} runs, more than {_MOST_RUNS}: split the sweep")
+    if number > _MAX_RUNS:
+        raise UserError(f"{source}: the axes make {number} runs, more than {_MAX_RUNS}: split the sweep")
     length = sum(max(map(len, labels)) + 1 for labels in axes.values()) - 1
     if length > _LONGEST_NAME:
         raise UserError(

@@ -13,7 +13,7 @@ from common.errors import UserError, shown
 from common.reading import parse_json
 
 # No text file of a user is larger; a sparse file may appear to be.
-_MOST_TEXT = 2**30
+_MAX_TEXT = 2**30
 _SYNCED_AT_ONCE = 16
 
 
@@ -126,7 +126,7 @@ def read_text(path: Path, key: str = "") -> str:
     """
     prefix = f"{key}: " if key else ""
     try:
-        return read_regular(path, _MOST_TEXT).decode("utf-8-sig")
+        return read_regular(path, _MAX_TEXT).decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{prefix}cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:

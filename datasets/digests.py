@@ -13,7 +13,7 @@ from datasets.dataset import Dataset
 FORM = ("the classes, by name and order", "the inputs: their shape, columns, categories or vocabulary")
 SAMPLES = ("training samples or labels", "inputs of the training samples")
 
-_MOST_LABELS, _MOST_INPUTS = 10_000, 100
+_MAX_LABELS, _MAX_INPUTS = 10_000, 100
 _LENGTH = 16
 
 
@@ -31,8 +31,8 @@ def sample_digests(dataset: Dataset, indices: npt.NDArray[np.int64]) -> list[str
     The first is of the indices and targets. The second is of the inputs, except for features: these are
     standardised, and processors may differ in their last bits.
     """
-    targets = dataset.train.targets[_some(indices, _MOST_LABELS)]
-    inputs = dataset.train.inputs[_some(indices, _MOST_INPUTS)]
+    targets = dataset.train.targets[_some(indices, _MAX_LABELS)]
+    inputs = dataset.train.inputs[_some(indices, _MAX_INPUTS)]
     exact = [] if inputs.is_floating_point() else [_bytes(inputs)]
     return [_digest([indices.astype("<i8").tobytes(), _bytes(targets)]), _digest(exact)]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from common.files import write_atomic
 from datasets.partition import IndexArray, Partition
 
-_MOST_LABELS = 4_000_000  # counted at once, to bound the memory
+_MAX_LABELS = 4_000_000  # counted at once, to bound the memory
 
 
 def label_counts(targets: npt.ArrayLike, partition: Sequence[IndexArray], num_classes: int) -> IndexArray:
@@ -32,7 +32,7 @@ def label_counts(targets: npt.ArrayLike, partition: Sequence[IndexArray], num_cl
     counts = np.zeros((len(dealt), num_classes), dtype=np.int64)
     first = 0
     while first < len(dealt):
-        most = dealt.offsets[first] + _MOST_LABELS // labels.shape[1]
+        most = dealt.offsets[first] + _MAX_LABELS // labels.shape[1]
         end = max(first + 1, int(np.searchsorted(dealt.offsets, most, side="right")) - 1)
         samples = dealt.indices[dealt.offsets[first] : dealt.offsets[end]]
         owners = np.repeat(np.arange(end - first), np.diff(dealt.offsets[first : end + 1]))

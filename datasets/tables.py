@@ -13,7 +13,7 @@ from common.errors import UserError, nearest, shown
 from common.files import read_text
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-_MOST_CATEGORIES = 1000
+_MAX_CATEGORIES = 1000
 _SLIPS = 0.1  # up to this share of non-numbers, a column is taken for a numeric one with typing errors
 
 
@@ -120,10 +120,10 @@ class Encoder:
                 means[name] = float(np.nanmean(numbers))
                 continue
             categories[name] = sorted({_category(train.columns[name][row]) for row in rows})
-            if len(categories[name]) > _MOST_CATEGORIES:
+            if len(categories[name]) > _MAX_CATEGORIES:
                 raise UserError(
                     f"{train.path}: the column '{name}' has {len(categories[name])} different values, more"
-                    f" than {_MOST_CATEGORIES} categories: name it in dataset.drop"
+                    f" than {_MAX_CATEGORIES} categories: name it in dataset.drop"
                 )
         return cls(columns, means, categories)
 

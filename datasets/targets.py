@@ -9,7 +9,7 @@ from common.errors import UserError
 from datasets.dataset import IGNORED_TARGET
 
 # Integers up to this one are class indices, gaps included, so that all nodes number the classes alike.
-_MOST_NUMBERED = 10_000
+_MAX_NUMBERED = 10_000
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Targets:
         counted = train[train != IGNORED_TARGET] if per_position and not are_texts else train
         if not counted.size:
             raise UserError(f"dataset '{name}': no target counts")
-        if not are_texts and counted.min() >= 0 and counted.max() < _MOST_NUMBERED:
+        if not are_texts and counted.min() >= 0 and counted.max() < _MAX_NUMBERED:
             return cls(name, tuple(map(str, range(int(counted.max()) + 1))), False, True)
         return cls(name, tuple(_sorted_names(counted)), False, False)
 

@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 from common.flower import SERVER_NODE_ID, Run, assume_task_identity, set_message_id
 from common.records import metrics_record
 
-LEAST, REPEATS = 8, 2  # clients in a measurement without stacks, and repetitions of each measurement
+MIN_MEASURED, REPEATS = 8, 2  # clients in a measurement without stacks, and repetitions of each measurement
 LARGE = 16  # from this size on, larger sizes are tried only while they are the fastest so far
 _FIRST_NODE_ID = SERVER_NODE_ID + 1
 
@@ -86,7 +86,7 @@ class LocalGrid(Grid):
         try:
             for size in sizes:
                 self.stack = size
-                some = messages[: max(size * self._num_workers, LEAST)]
+                some = messages[: max(size * self._num_workers, MIN_MEASURED)]
                 rates[size] = max(self._steps_per_second(some) for _ in range(REPEATS))
                 if size >= LARGE and rates[size] < max(rates.values()):
                     break

@@ -44,7 +44,7 @@ from runtimes.ray_cluster import with_absolute_paths
 from runtimes.ray_worker import RayWorker
 
 REACH_SECONDS = 10
-MOST_DEATHS = 3  # of actors on one job, which may itself be the cause
+MAX_DEATHS = 3  # of actors on one job, which may itself be the cause
 _PING_SECONDS = 2.0
 _DEATHS = (
     ray.exceptions.RayActorError,
@@ -142,11 +142,11 @@ class RayGrid(LocalGrid):
             # A new actor takes a while to start: running ones come first.
             idle = [self._replace(actor), *self._living(idle)]
             deaths[job.nodes[0]] += 1
-            if deaths[job.nodes[0]] < MOST_DEATHS:
+            if deaths[job.nodes[0]] < MAX_DEATHS:
                 queue.append(job)
                 self._report(job, result)
             else:
-                reason = f"{MOST_DEATHS} Ray workers died one after the other on this job"
+                reason = f"{MAX_DEATHS} Ray workers died one after the other on this job"
                 if len(job.messages) > 1:
                     reason += f" of {len(job.messages)} clients at once (runtime.stack)"
                 yield from _failures(job, f"{reason}: {result}")

@@ -29,7 +29,7 @@ from server.checkpoints.stored_config import find_stored_config, stored_config
 
 Splits = dict[str, pd.DataFrame]
 _HEADER = ["split", "clients", "samples", "smallest", "median", "largest", "labels of a client", "distance"]
-_MOST = 40  # splits drawn
+_MAX_DRAWN = 40  # splits drawn
 
 
 def label_table(config: Config) -> pd.DataFrame:
@@ -192,9 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_table(_HEADER, rows)
         if options.table:
             print(write_table(options.table, _HEADER, rows))
-        if len(splits) > _MOST:
-            print(f"the first {_MOST} of {len(splits)} splits are drawn", file=sys.stderr)
-        print(plot_side_by_side(dict(list(splits.items())[:_MOST]), options.out or Path("splits.png")))
+        if len(splits) > _MAX_DRAWN:
+            print(f"the first {_MAX_DRAWN} of {len(splits)} splits are drawn", file=sys.stderr)
+        print(plot_side_by_side(dict(list(splits.items())[:_MAX_DRAWN]), options.out or Path("splits.png")))
         return 0
 
     return exit_code(command)

@@ -18,7 +18,7 @@ from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.messages.cohort_grid import CohortGrid
 from server.parts import Parts
 
-MOST, MOST_VALUES = 256, 2**26  # clients of a stack that are tried, and values of all their models
+MAX_STACK, MAX_VALUES = 256, 2**26  # clients of a stack that are tried, and values of all their models
 STEPS = 3  # local steps of a measurement
 GAIN = 1.1  # how much faster a stack has to be
 
@@ -97,7 +97,7 @@ def _trial(parts: Parts, grid: Stacking) -> tuple[list[Message], list[int]]:
     """Return messages of the first round to some clients, with few local steps, and the sizes to try."""
     assert isinstance(grid, Grid)
     config, clients = parts.config, parts.clients
-    count = min(MOST, cohort_size(config.clients.count, config.clients.fraction))
+    count = min(MAX_STACK, cohort_size(config.clients.count, config.clients.fraction))
     nodes = [clients.node_ids[client_id] for client_id in range(count)]
     strategy = copy.deepcopy(parts.strategy)
     initial = strategy.initial_model(to_tensors(parts.evaluation.initial_arrays()), config.seed)
@@ -107,6 +107,6 @@ def _trial(parts: Parts, grid: Stacking) -> tuple[list[Message], list[int]]:
     values = sum(value.numel() for value in initial.values())
     sizes = {
         1,
-        *(size for size in (4, 16, 64, MOST, count) if size <= count and size * values <= MOST_VALUES),
+        *(size for size in (4, 16, 64, MAX_STACK, count) if size <= count and size * values <= MAX_VALUES),
     }
     return list(messages), sorted(sizes)

@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
-_LEAST = 1e-250  # has no effect in float64 next to any other weight
+_MIN = 1e-250  # has no effect in float64 next to any other weight
 
 
 class ClientWeights(FedAvg):
@@ -57,4 +57,4 @@ class ClientWeights(FedAvg):
 
         0 becomes a negligible weight: if all clients with a weight have failed, the others weigh the same.
         """
-        return self._weights[self.client] or _LEAST
+        return self._weights[self.client] or _MIN

@@ -8,7 +8,7 @@ from pydantic import Field
 from common.records import ARRAYS, Payload, Tensors, metrics_record
 from strategies.fedavg import FedAvg
 
-_LEAST = 1e-10  # added to every loss, as in the authors' code: powers of 0 may be infinite
+_EPSILON = 1e-10  # added to every loss, as in the authors' code: powers of 0 may be infinite
 
 
 class QFFL(FedAvg):
@@ -39,7 +39,7 @@ class QFFL(FedAvg):
     def prepare(self, sections: Payload) -> Payload:
         """Return the model, -Delta_k and h_k; at a learning rate of 0, Delta_k is 0."""
         model, lipschitz = sections[ARRAYS], 1 / self._rate if self._rate > 0 else 1.0
-        loss = sections["loss"]["at-start"].double() + _LEAST
+        loss = sections["loss"]["at-start"].double() + _EPSILON
         change = {
             name: lipschitz * (model[name].double() - self.global_model[name])
             for name in self.parameter_names

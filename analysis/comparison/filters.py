@@ -24,7 +24,7 @@ from common.errors import UserError
 Array = npt.NDArray[np.float64]
 
 _SCALE = 20.0
-_MOST_IN_A_ROW = 4
+_MAX_IN_A_ROW = 4
 # A tile counts as clear if its values are on average further than this from grey.
 _CLEAR = 0.1
 
@@ -72,7 +72,7 @@ def grid(weights: Array) -> Array:
 
 def plot_filters(run_dirs: Sequence[Path], path: Path) -> Path:
     """Draw the grids of several runs side by side."""
-    per_row = min(len(run_dirs), _MOST_IN_A_ROW)
+    per_row = min(len(run_dirs), _MAX_IN_A_ROW)
     figure = new_figure(4.5 * per_row, 4.8 * -(-len(run_dirs) // per_row))
     for axes, run_dir in zip(panels(figure, len(run_dirs), per_row), run_dirs, strict=True):
         weights = first_filters(run_dir)

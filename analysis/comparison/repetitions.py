@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.comparison.groups import distinct_names
 from analysis.reading.runs import Run, readable
 
-_MOST_NAMED = 4
+_MAX_NAMED = 4
 
 
 def common_rounds(runs: Sequence[Run]) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def gaps(runs: Sequence[Run]) -> str:
         return ""
     rounds = sorted(measured - set.intersection(*(set(run.curve.index) for run in runs)))
     names = distinct_names([run.path for run in lacking])
-    who = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
+    who = ", ".join(names[:_MAX_NAMED]) + (", ..." if len(names) > _MAX_NAMED else "")
     ends = sorted({int(run.curve.index[-1]) for run in runs})
     last = f"; the last values are of rounds {', '.join(map(str, ends))}" if len(ends) > 1 else ""
     metric = readable(str(runs[0].curve.name)).capitalize()
@@ -52,5 +52,5 @@ def _listed(rounds: Sequence[int]) -> str:
         else:
             parts.append([server_round])
     texts = [str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts]
-    shown = ", ".join(texts[:_MOST_NAMED]) + (", ..." if len(texts) > _MOST_NAMED else "")
+    shown = ", ".join(texts[:_MAX_NAMED]) + (", ..." if len(texts) > _MAX_NAMED else "")
     return f"{'round' if len(rounds) == 1 else 'rounds'} {shown}"

@@ -29,7 +29,7 @@ from analysis.report import summary_rows, write_plots
 from common.errors import UserError
 from common.files import read_regular
 
-_MOST_SPLITS = 6
+_MAX_SPLITS = 6
 _CAPTIONS = {
     "curves": "Loss and accuracy against rounds",
     "label_distribution": "Training samples of each class that each client holds",
@@ -208,11 +208,11 @@ def _labels(reported: Reported) -> list[Part]:
     parts: list[Part] = []
     paths = [run.path for run in reported.runs]
     called = dict(zip(paths, distinct_names(paths), strict=True))
-    for number, runs in enumerate(list(splits.values())[:_MOST_SPLITS]):
+    for number, runs in enumerate(list(splits.values())[:_MAX_SPLITS]):
         names = ", ".join(called[run.path] for run in runs[:4]) + (", …" if len(runs) > 4 else "")
         parts += _own_picture(runs[0], "label_distribution", "" if reported.single else f" ({names})", number)
-    if len(splits) > _MOST_SPLITS:
-        parts.append(Text(f"{len(splits) - _MOST_SPLITS} further splits are not shown.", is_remark=True))
+    if len(splits) > _MAX_SPLITS:
+        parts.append(Text(f"{len(splits) - _MAX_SPLITS} further splits are not shown.", is_remark=True))
     return parts
 
 

@@ -23,7 +23,7 @@ from common.command_line import Parser, make_console
 from common.files import write_atomic
 from common.search.trials import Trial, ranked, read_search, read_trials
 
-_MOST_SHOWN = 10
+_MAX_SHOWN = 10
 _PANELS_IN_A_ROW = 3
 _PANEL = (3.6, 3.1)  # inches
 
@@ -112,11 +112,11 @@ def _print(header: Sequence[str], rows: Sequence[Sequence[str]], what: str, cons
     table = Table(title=escape(f"{what}, on validation data"), title_justify="left")
     for name in header[:-1]:
         table.add_column(escape(name))
-    for row in rows[:_MOST_SHOWN]:
+    for row in rows[:_MAX_SHOWN]:
         table.add_row(*map(escape, row[:-1]))
     console.print(table)
-    if len(rows) > _MOST_SHOWN:
-        console.print(f"and {len(rows) - _MOST_SHOWN} more in search.csv", highlight=False)
+    if len(rows) > _MAX_SHOWN:
+        console.print(f"and {len(rows) - _MAX_SHOWN} more in search.csv", highlight=False)
 
 
 def plot_search(search: dict[str, Any], trials: Sequence[Trial], path: Path) -> Path:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from analysis.comparison.mean_curve import draw_mean_curve
 from analysis.comparison.pivot import Pivot
-from analysis.legend import MOST_ENTRIES, UNNAMED, Legend
+from analysis.legend import MAX_ENTRIES, UNNAMED, Legend
 from analysis.reading.runs import Run, is_accuracy, load_run, mean_and_deviation, readable
 from analysis.style import (
     PALETTE,
@@ -26,7 +26,7 @@ from common.errors import UserError
 LINE_STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 COLUMN_MARKERS = ("x", "+", "1", "2", "|", "3", "4")
-MOST_PANELS_IN_A_ROW = 4
+MAX_PANELS_IN_A_ROW = 4
 _PANEL = (3.6, 3.1)  # inches
 
 
@@ -48,7 +48,7 @@ def plot_sweep(pivot: Pivot, metric: str, path: Path) -> Path:
     """
     pivot = pivot.finished()
     columns = pivot.columns
-    per_row = min(len(columns), MOST_PANELS_IN_A_ROW)
+    per_row = min(len(columns), MAX_PANELS_IN_A_ROW)
     facet_rows = -(-len(columns) // per_row)
     width = max(3, per_row) * _PANEL[0]
     looks = _Looks(pivot, width)
@@ -84,7 +84,7 @@ class _Looks:
         self._colours = _row_colours(pivot)
         several = pivot.columns if len(pivot.columns) > 1 else []
         self.legend = Legend([*several, *pivot.rows], width)
-        self._shown_rows = MOST_ENTRIES - len(several)
+        self._shown_rows = MAX_ENTRIES - len(several)
 
     def line(self, row: str, column: str) -> dict[str, Any]:
         place = self._rows.index(row)

@@ -13,7 +13,7 @@ from typing import Any
 from common.files import read_regular
 from common.reading import parse_json
 
-_MOST_BYTES = 2**28
+_MAX_BYTES = 2**28
 _LOCKS = Path("/proc/locks")  # Linux: shows lock holders without taking a lock
 _ENDED = re.compile(r"^[\d-]{10} [\d:]{8}  ended by (\w+): ?(.*)$")
 _TAIL = 65536  # bytes read from the end of a log
@@ -48,7 +48,7 @@ def read_rows(path: Path) -> Rows:
     OSError, ValueError
         If the file is missing or malformed.
     """
-    text = read_regular(path, _MOST_BYTES).decode("utf-8", "replace")
+    text = read_regular(path, _MAX_BYTES).decode("utf-8", "replace")
     lines = text[: text.rfind("\n") + 1].splitlines()
     reader = csv.reader(lines)
     header = next(reader, [])
@@ -84,7 +84,7 @@ def _number(text: str) -> float | None:
 def read_total(run: Path) -> int | None:
     """Return ``rounds`` of ``config.toml``, or None if it has none."""
     try:
-        rounds = tomllib.loads(read_regular(run / "config.toml", _MOST_BYTES).decode()).get("rounds")
+        rounds = tomllib.loads(read_regular(run / "config.toml", _MAX_BYTES).decode()).get("rounds")
     except (OSError, ValueError, RecursionError):
         return None
     return rounds if type(rounds) is int and rounds > 0 else None
@@ -93,7 +93,7 @@ def read_total(run: Path) -> int | None:
 def read_object(path: Path) -> dict[str, Any]:
     """Return a JSON object; an empty one if the file is missing or holds something else."""
     try:
-        content = parse_json(read_regular(path, _MOST_BYTES).decode(), path.name)
+        content = parse_json(read_regular(path, _MAX_BYTES).decode(), path.name)
     except Exception:  # nothing in a run directory may break the page
         return {}
     return content if isinstance(content, dict) else {}
@@ -102,7 +102,7 @@ def read_object(path: Path) -> dict[str, Any]:
 def last_end(run: Path) -> tuple[str, str]:
     """Return the class and the message of the error that ended the run, if nothing was logged after it."""
     try:
-        lines = read_regular(run / "log.txt", _MOST_BYTES)[-_TAIL:].decode("utf-8", "replace").splitlines()
+        lines = read_regular(run / "log.txt", _MAX_BYTES)[-_TAIL:].decode("utf-8", "replace").splitlines()
     except OSError:
         return "", ""
     for index in range(len(lines) - 1, -1, -1):  # a message may have several lines

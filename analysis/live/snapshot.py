@@ -11,7 +11,7 @@ from analysis.live.run_view import RunView, view_run
 from common.errors import UserError
 from common.sweep_files import SWEEP_FILE
 
-_MOST_RUNS, _MOST_POINTS, _DEPTH = 2000, 400, 3
+_MAX_RUNS, _MAX_POINTS, _DEPTH = 2000, 400, 3
 _RUN_FILES = ("config.toml", "metrics.csv", "summary.json", "request.json")
 # Columns shown first, in order of preference.
 _ACCURACIES = (
@@ -22,7 +22,7 @@ _ACCURACIES = (
     "test_r2",
 )
 _LOSSES = ("train_loss", "test_loss", "validation_loss")
-_MOST_METRICS = 12  # per request
+_MAX_METRICS = 12  # per request
 
 
 def find_runs(path: Path, depth: int = _DEPTH) -> dict[str, Path]:
@@ -38,7 +38,7 @@ def find_runs(path: Path, depth: int = _DEPTH) -> dict[str, Path]:
     for folder in _folders(path) if depth else ():
         for name, run in find_runs(folder, depth - 1).items():
             found["/".join(filter(None, (folder.name, name)))] = run
-            if len(found) >= _MOST_RUNS:
+            if len(found) >= _MAX_RUNS:
                 return found
     if not found and (path / _RUN_FILES[3]).is_file():
         return {"": path}  # a run in preparation
@@ -95,7 +95,7 @@ def snapshot(paths: Sequence[Path], metrics: Sequence[str] = ()) -> dict[str, An
     """
     views = [view_run(run, name) for name, run in _named(paths).items()]
     columns = sorted({column for view in views for column in view.rows.curves})
-    chosen = [metric for metric in metrics if metric in columns][:_MOST_METRICS] or _first_choice(columns)
+    chosen = [metric for metric in metrics if metric in columns][:_MAX_METRICS] or _first_choice(columns)
     if len(views) == 1 and not metrics:
         chosen = [*chosen, *(c for c in columns if c.endswith(("_loss", "_accuracy")) and c not in chosen)]
     return {
@@ -119,7 +119,7 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
         for name, run in find_runs(path).items():
             prefix = str(path) if len(paths) > 1 or not name else ""
             found["/".join(filter(None, (prefix, name)))] = run
-    return dict(list(found.items())[:_MOST_RUNS])
+    return dict(list(found.items())[:_MAX_RUNS])
 
 
 def _states(views: Sequence[RunView]) -> list[str]:
@@ -136,10 +136,10 @@ def _first_choice(columns: Sequence[str]) -> list[str]:
 
 def thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     """Return at most a few hundred points of a curve, including the first and the last."""
-    if len(curve) <= _MOST_POINTS:
+    if len(curve) <= _MAX_POINTS:
         return list(curve)
-    step = (len(curve) - 1) / (_MOST_POINTS - 1)
-    return [curve[round(index * step)] for index in range(_MOST_POINTS)]
+    step = (len(curve) - 1) / (_MAX_POINTS - 1)
+    return [curve[round(index * step)] for index in range(_MAX_POINTS)]
 
 
 def expected_end(views: Sequence[RunView]) -> float | None:

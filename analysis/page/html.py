@@ -43,7 +43,7 @@ pre { margin: 0; padding: .7rem .9rem; background: var(--card); font-size: .85re
 @media print { .box { overflow: visible; } }
 """
 # A wider picture keeps a legible size on a narrow screen and scrolls sideways.
-_MOST_INCHES_OF_PHONE = 8
+_MAX_INCHES_OF_PHONE = 8
 _BYTES_OF_SIZE = slice(16, 24)  # width and height of a PNG, four bytes each
 
 
@@ -90,7 +90,7 @@ def _picture(picture: Picture) -> str:
     size = picture.content[_BYTES_OF_SIZE]
     width, height = int.from_bytes(size[:4], "big"), int.from_bytes(size[4:], "big")
     inches = width / DOTS_PER_INCH
-    look = ' class="wide"' if inches > _MOST_INCHES_OF_PHONE else ""
+    look = ' class="wide"' if inches > _MAX_INCHES_OF_PHONE else ""
     source = base64.b64encode(picture.content).decode("ascii")
     caption = escape(picture.caption)
     return (

@@ -9,7 +9,7 @@ from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
 
 _COLOURS = {"head": PALETTE[0], "middle": PALETTE[1], "tail": PALETTE[2]}
 # With more classes than this, bars are labelled by number instead of name.
-_MOST_CLASS_NAMES = 25
+_MAX_CLASS_NAMES = 25
 
 
 def plot(run_dir: Path) -> Path:
@@ -22,7 +22,7 @@ def plot(run_dir: Path) -> Path:
         axes.bar(rows.index, 100 * rows["test_accuracy"], width=0.85, color=_COLOURS[str(group)], label=group)
     label_axes(axes, "class", "test accuracy in %", f"round {table['round'].max()}")
     axes.set_ylim(0, 100)
-    if len(table) <= _MOST_CLASS_NAMES:
+    if len(table) <= _MAX_CLASS_NAMES:
         axes.set_xticks(table.index, [str(name) for name in table["class"]], rotation=45, ha="right")
     counts = axes.twinx()
     counts.plot(table.index, table["train_examples"], color="black", marker=".", linewidth=1)

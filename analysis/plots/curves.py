@@ -18,7 +18,7 @@ SPLITS: dict[str, tuple[str, str]] = {
     "personal": (PALETTE[3], "-."),
 }
 # With more points than this, markers would hide the line.
-MOST_MARKERS = 40
+MAX_MARKERS = 40
 
 
 def plot(run_dir: Path) -> Path:
@@ -43,7 +43,7 @@ def _draw_splits(axes: Axes, metrics: pd.DataFrame, quantity: str, scale: float)
             continue
         measured = metrics[["round", column]].replace([np.inf, -np.inf], np.nan).dropna()
         if not measured.empty:
-            marker = "o" if len(measured) <= MOST_MARKERS else ""
+            marker = "o" if len(measured) <= MAX_MARKERS else ""
             axes.plot(
                 measured["round"],
                 measured[column] * scale,

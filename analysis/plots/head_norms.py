@@ -22,7 +22,7 @@ from common.command_line import make_console
 # The norms of realigned and fixed heads are prescribed.
 LEARNT = ("global_head", "classifier")
 _SHARE = 0.2
-MOST_CLIENTS = 4
+MAX_CLIENTS = 4
 
 
 def norms_by_round(run_dir: Path) -> tuple[str, pd.DataFrame]:
@@ -91,7 +91,7 @@ def plot(run_dir: Path) -> Path:
     head, norms = norms_by_round(run_dir)
     counts = class_counts(run_dir)
     try:
-        local = local_head_norms(run_dir).iloc[:MOST_CLIENTS]
+        local = local_head_norms(run_dir).iloc[:MAX_CLIENTS]
     except NoDataError:
         local = pd.DataFrame()
     figure = new_figure(14, 4 + 3.5 * (not local.empty))

@@ -10,17 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from analysis.many_clients import MOST_DRAWN, draw_histogram, evenly_spaced
+from analysis.many_clients import MAX_DRAWN, draw_histogram, evenly_spaced
 from analysis.reading.run_directory import read_label_distribution
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, panels, save
 
 # With more clients than this, bubbles shrink to a few pixels and a heat map reads better.
-MOST_BUBBLE_CLIENTS = 150
+MAX_BUBBLE_CLIENTS = 150
 # With more classes than this, not all class names are written.
-MOST_CLASS_NAMES = 100
+MAX_CLASS_NAMES = 100
 _PANEL = (4.6, 3.6)  # inches, of one split among several
-_MOST_IN_A_ROW, _MOST_BUBBLES_OF_A_PANEL, _LETTERS_OF_TITLE = 3, 50, 46
-_MOST_LABELS_OF_A_PANEL = 10
+_MAX_IN_A_ROW, _MAX_BUBBLES_OF_A_PANEL, _LETTERS_OF_TITLE = 3, 50, 46
+_MAX_LABELS_OF_A_PANEL = 10
 TICK_STEPS = [step * 10**power for power in range(7) for step in (1, 2, 5)]
 
 
@@ -31,7 +31,7 @@ def plot(run_dir: Path) -> Path:
     heat map; of more than 500, a sample evenly spaced by client id, below a histogram of all sizes.
     """
     counts = read_label_distribution(run_dir)
-    sizes, is_sample = counts.sum(axis=1), len(counts) > MOST_DRAWN
+    sizes, is_sample = counts.sum(axis=1), len(counts) > MAX_DRAWN
     counts = counts.iloc[evenly_spaced(len(counts))]
     width, height = _size_of_grid(counts)
     figure = new_figure(width + 1.5, height + 2.5)
@@ -51,7 +51,7 @@ def plot(run_dir: Path) -> Path:
         class_axes.set_title(
             f"{len(counts)} of {len(sizes)} clients, evenly spaced by id", fontsize=TEXT_SIZE
         )
-    if len(counts) <= MOST_BUBBLE_CLIENTS:
+    if len(counts) <= MAX_BUBBLE_CLIENTS:
         _draw_bubbles(figure, class_axes, counts)
     else:
         _draw_heat_map(figure, class_axes, counts)
@@ -69,11 +69,11 @@ def plot_side_by_side(splits: Mapping[str, pd.DataFrame], path: Path) -> Path:
         The picture.
     """
     shown = {name: table.iloc[evenly_spaced(len(table))] for name, table in splits.items()}
-    per_row = min(len(shown), _MOST_IN_A_ROW)
+    per_row = min(len(shown), _MAX_IN_A_ROW)
     figure = new_figure(_PANEL[0] * per_row, _PANEL[1] * -(-len(shown) // per_row))
     for axes, (name, counts) in zip(panels(figure, len(shown), per_row), shown.items(), strict=True):
-        _label_grid(axes, counts, _MOST_LABELS_OF_A_PANEL)
-        if len(counts) <= _MOST_BUBBLES_OF_A_PANEL:
+        _label_grid(axes, counts, _MAX_LABELS_OF_A_PANEL)
+        if len(counts) <= _MAX_BUBBLES_OF_A_PANEL:
             _draw_bubbles(figure, axes, counts)
         else:
             _draw_heat_map(figure, axes, counts)
@@ -94,7 +94,7 @@ def _size_of_grid(counts: pd.DataFrame) -> tuple[float, float]:
 def _label_grid(axes: Axes, counts: pd.DataFrame, most_clients: int = 25) -> None:
     clients, classes = counts.shape
     client_step = next(step for step in TICK_STEPS if clients <= most_clients * step)
-    class_step = -(-classes // MOST_CLASS_NAMES)
+    class_step = -(-classes // MAX_CLASS_NAMES)
     axes.set_xticks(np.arange(0, clients, client_step), counts.index[::client_step])
     axes.set_yticks(np.arange(0, classes, class_step), counts.columns[::class_step])
     axes.set_xlim(-0.75, clients - 0.25)

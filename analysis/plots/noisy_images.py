@@ -20,7 +20,7 @@ from common.binary_files import read_npz
 from common.errors import UserError
 
 _GAP = 2  # black pixels between images
-_MOST_CLIENTS = 16
+_MAX_CLIENTS = 16
 
 
 def read_noisy_images(run_dir: Path) -> tuple[list[float], npt.NDArray[np.uint8]]:
@@ -57,7 +57,7 @@ def grid(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def plot(run_dir: Path, out: Path | None = None) -> Path:
     """Draw the grid, into ``plots/noisy_images.png`` if no file is given."""
     magnitudes, images = read_noisy_images(run_dir)
-    images = images[:, :_MOST_CLIENTS]
+    images = images[:, :_MAX_CLIENTS]
     picture = grid(images)
     figure = new_figure(1.2 + 0.9 * images.shape[1], 0.6 + 0.9 * images.shape[0])
     axes = figure.subplots()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.many_clients import MOST_DRAWN, draw_histogram, group_means
+from analysis.many_clients import MAX_DRAWN, draw_histogram, group_means
 from analysis.reading.run_directory import (
     NoDataError,
     read_client_ids,
@@ -19,7 +19,7 @@ from analysis.reading.run_directory import (
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, save
 
 # With more clients than this, gaps between bars would alias.
-MOST_SEPARATE_BARS = 200
+MAX_SEPARATE_BARS = 200
 
 
 def plot(run_dir: Path) -> Path:
@@ -34,7 +34,7 @@ def plot(run_dir: Path) -> Path:
     width = float(np.clip(0.12 * len(counts), 6, 14))
     if distribution is None or np.ptp(distribution["probability"]) == 0:
         axes = new_figure(width, 3.6).subplots()
-        if len(counts) > MOST_DRAWN:
+        if len(counts) > MAX_DRAWN:
             draw_histogram(axes, counts)
             axes.axvline(counts.mean(), color=PALETTE[4], linestyle="--", label=_uniform(counts))
             axes.legend(fontsize=TEXT_SIZE, frameon=False, loc="upper right")
@@ -109,7 +109,7 @@ def _uniform(counts: "pd.Series[int]") -> str:
 
 
 def _draw_bars(axes: Axes, values: "np.ndarray | pd.Series[int]") -> None:
-    if len(values) > MOST_SEPARATE_BARS:
+    if len(values) > MAX_SEPARATE_BARS:
         means, edges = group_means(values)
         axes.stairs(means, edges - 0.5, fill=True, color=PALETTE[0])
     else:

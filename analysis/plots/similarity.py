@@ -20,9 +20,9 @@ from analysis.tables import print_table, write_table
 from common.command_line import Parser
 from common.errors import UserError
 
-MOST_HEAT_MAPS = 6
+MAX_HEAT_MAPS = 6
 # With more clients than this, their ids would overlap.
-MOST_TICKS = 20
+MAX_TICKS = 20
 
 
 def layer_means(similarities: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +55,7 @@ def plot(run_dir: Path) -> Path:
     similarities = read_similarities(run_dir)
     means = layer_means(similarities)
     last = int(means.index[-1])
-    layers = list(means.columns)[-MOST_HEAT_MAPS:]
+    layers = list(means.columns)[-MAX_HEAT_MAPS:]
     figure = new_figure(max(10, 2.6 * len(layers)), 7)
     above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(1, 0.9)))  # type: ignore[arg-type]
     by_layer, by_round = above.subplots(1, 2)
@@ -147,7 +147,7 @@ def _draw_rounds(axes: Axes, means: pd.DataFrame, run_dir: Path) -> None:
 
 def _draw_matrix(axes: Axes, matrix: pd.DataFrame) -> AxesImage:
     image = axes.imshow(matrix, vmin=0, vmax=1, cmap="viridis")
-    step = -(-len(matrix) // MOST_TICKS)
+    step = -(-len(matrix) // MAX_TICKS)
     ticks = range(0, len(matrix), step)
     labels = [str(matrix.index[tick]) for tick in ticks]
     axes.set_xticks(ticks, labels, rotation=90)

@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from analysis.reading.run_directory import read_metrics, read_topology
 from analysis.style import PALETTE, TEXT_SIZE, TITLE_SIZE, new_figure, panels, save
 
-MOST_PANELS = 8
-MOST_NAMED = 40  # workers; the ids of more would not fit
+MAX_PANELS = 8
+MAX_NAMED = 40  # workers; the ids of more would not fit
 
 
 def plot(run_dir: Path) -> Path:
     """Draw the links, with arrow heads where they are one-way, and the spectral gap."""
     links = read_topology(run_dir)
-    rounds = links["round"].unique()[:MOST_PANELS]
+    rounds = links["round"].unique()[:MAX_PANELS]
     num_workers = int(links[["worker", "neighbour"]].to_numpy().max()) + 1
     gaps = read_metrics(run_dir).set_index("round").get("spectral_gap", pd.Series(dtype=float))
     width = 4.2 if len(rounds) == 1 else 3.2
@@ -41,9 +41,9 @@ def _draw(axes: Axes, links: pd.DataFrame, num_workers: int) -> None:
         elif worker < neighbour:
             axes.plot(*points[[worker, neighbour]].T, color=PALETTE[0], linewidth=0.8, zorder=1)
     axes.scatter(
-        points[:, 0], points[:, 1], color=PALETTE[1], s=30 if num_workers <= MOST_NAMED else 4, zorder=2
+        points[:, 0], points[:, 1], color=PALETTE[1], s=30 if num_workers <= MAX_NAMED else 4, zorder=2
     )
-    if num_workers <= MOST_NAMED:
+    if num_workers <= MAX_NAMED:
         for worker, (x, y) in enumerate(1.13 * points):
             axes.text(x, y, str(worker), fontsize=TEXT_SIZE - 1, ha="center", va="center")
     axes.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal")

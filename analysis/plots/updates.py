@@ -39,7 +39,7 @@ from common.errors import UserError
 Updates = Mapping[int, Mapping[str, npt.NDArray[np.floating]]]
 
 NUM_BINS = 100
-MOST_PANELS = 12
+MAX_PANELS = 12
 _PANELS_IN_A_ROW = 3
 # Values beyond these quantiles, over all rounds, are not drawn.
 _SHOWN = (0.001, 0.999)
@@ -213,10 +213,10 @@ def _layers(updates: Updates) -> list[str]:
 
 def _most_telling(updates: Updates) -> list[str]:
     names = _layers(updates)
-    if len(names) <= MOST_PANELS:
+    if len(names) <= MAX_PANELS:
         return names
     kernels = [name for name in names if any(v[name].ndim > 1 for v in updates.values() if name in v)]
-    return (kernels or names)[-MOST_PANELS:]
+    return (kernels or names)[-MAX_PANELS:]
 
 
 def _edges(values: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.float64]:

@@ -11,7 +11,7 @@ import pandas as pd
 from common.client_tables import read_counts, read_table
 from common.errors import UserError
 from common.files import read_json, read_text
-from common.topologies import MOST_WORKERS
+from common.topologies import MAX_WORKERS
 
 # Columns that may hold text, and columns without empty cells.
 _TEXTS = frozenset({"layer", "class", "group", "head"})
@@ -71,7 +71,7 @@ def read_topology(run_dir: Path) -> pd.DataFrame:
     """
     table = _read_csv(run_dir, "topology.csv", ["round", "worker", "neighbour"])
     workers = table[["worker", "neighbour"]]
-    if not workers.isin(range(MOST_WORKERS)).all(axis=None):
+    if not workers.isin(range(MAX_WORKERS)).all(axis=None):
         raise UserError(
             f"{run_dir / 'topology.csv'} is damaged: its workers are not numbered 0, 1, 2 and so on"
         )

@@ -9,7 +9,7 @@ from analysis.reading.run_directory import NoDataError
 from analysis.reading.sweep import is_sweep, read_sweep
 from common.errors import UserError
 
-_MOST_NAMED = 4
+_MAX_NAMED = 4
 
 
 def chosen(paths: Sequence[Path]) -> list[Path]:
@@ -106,8 +106,8 @@ def _refuse_or_warn(found: Sequence[Path], foreign: dict[Path, str]) -> None:
 
 
 def _named(paths: Sequence[Path]) -> str:
-    names = ", ".join(map(str, paths[:_MOST_NAMED]))
-    return names + (f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else "")
+    names = ", ".join(map(str, paths[:_MAX_NAMED]))
+    return names + (f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else "")
 
 
 def matching(paths: Iterable[Path]) -> list[Path]:

@@ -36,7 +36,7 @@ from common.records import (
 from models.sizes.submodels import as_splittable
 
 NUM_CLIENTS = "num-clients"
-_MOST_RECORDS, _MOST_ARRAYS, _LONGEST_NAME, _LARGEST = 64, 100_000, 300, 2**31
+_MAX_RECORDS, _MAX_ARRAYS, _LONGEST_NAME, _LARGEST = 64, 100_000, 300, 2**31
 _WITHOUT_MODEL = (DESCRIBE, GET_STATE, SET_STATE)
 
 
@@ -91,10 +91,10 @@ def check_message(job: str, content: RecordDict) -> None:
     RefusedMessageError
         If the content is not what such a job needs.
     """
-    if len(content) > _MOST_RECORDS:
-        raise RefusedMessageError(f"the message has {len(content)} records, more than {_MOST_RECORDS}")
+    if len(content) > _MAX_RECORDS:
+        raise RefusedMessageError(f"the message has {len(content)} records, more than {_MAX_RECORDS}")
     for name, record in content.items():
-        if len(name) > _LONGEST_NAME or len(record) > _MOST_ARRAYS:
+        if len(name) > _LONGEST_NAME or len(record) > _MAX_ARRAYS:
             raise RefusedMessageError(
                 f"the message's record {_named(name)} is too large, or its name too long"
             )

@@ -31,8 +31,8 @@ SAMPLERS = ("tpe", "gp", "random")
 PRUNERS = ("median", "none")
 DEFAULT_OBJECTIVE = "validation_accuracy"
 _SPLIT = "validation_"
-_MOST_TRIALS = 10_000
-_MOST_SECTIONS = 8  # around a key
+_MAX_TRIALS = 10_000
+_MAX_SECTIONS = 8  # around a key
 _TEST = "evaluate.test"
 
 
@@ -113,7 +113,7 @@ def parse_search(table: Any, overrides: Mapping[str, Value], source: str) -> Sea
         keys,
         during,
         method,
-        reader.whole("trials", 1, _MOST_TRIALS, 0),
+        reader.whole("trials", 1, _MAX_TRIALS, 0),
         objective,
         direction == "max",
         reader.whole("seed", 0, 2**31 - 1, 0),
@@ -183,7 +183,7 @@ def _leaves(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
     """Return dotted keys and their values; a table without ``low`` and ``high`` is a section."""
     found: list[tuple[str, Any]] = []
     for name, value in table.items():
-        is_deep = prefix.count(".") >= _MOST_SECTIONS
+        is_deep = prefix.count(".") >= _MAX_SECTIONS
         is_section = isinstance(value, Mapping) and value and not {"low", "high"} & set(value) and not is_deep
         found += _leaves(value, f"{prefix}{name}.") if is_section else [(f"{prefix}{name}", value)]
     return found
@@ -226,10 +226,8 @@ def _range(table: Mapping[str, Any], place: str) -> Range:
     log, points = table.get("log", False), table.get("points", 0)
     if not isinstance(log, bool):
         raise UserError(f"{place}.log must be true or false, not {shown(log)}")
-    if "points" in table and (type(points) is not int or not 2 <= points <= _MOST_TRIALS):
-        raise UserError(
-            f"{place}.points must be a whole number from 2 to {_MOST_TRIALS}, not {shown(points)}"
-        )
+    if "points" in table and (type(points) is not int or not 2 <= points <= _MAX_TRIALS):
+        raise UserError(f"{place}.points must be a whole number from 2 to {_MAX_TRIALS}, not {shown(points)}")
     if not low < high:
         raise UserError(f"{place}: low = {low} must be below high = {high}")
     if log and low <= 0:
@@ -276,8 +274,8 @@ def _check_method(search: Search, reader: _Reader, source: str) -> None:
                     f"{source}: search.keys: {key}: a grid needs points, such as points = 5, or step"
                 )
         number = math.prod(len(space.grid()) for space in search.keys.values())
-        if number > _MOST_TRIALS:
-            raise UserError(f"{source}: search: the grid has {number} trials, more than {_MOST_TRIALS}")
+        if number > _MAX_TRIALS:
+            raise UserError(f"{source}: search: the grid has {number} trials, more than {_MAX_TRIALS}")
     elif not search.trials:
         raise UserError(f"{source}: search.trials is missing: set the number of trials")
     else:

@@ -1,7 +1,7 @@
 """The sections of the configuration: types and limits of keys, and conflicts within a section."""
 
 from common.sections.base import (
-    MOST_CLIENTS,
+    MAX_CLIENTS,
     ConfigSection,
     NamedSection,
     NonNegative,
@@ -49,7 +49,7 @@ from common.sections.training import (
 
 __all__ = [
     "KEPT_NAMES",
-    "MOST_CLIENTS",
+    "MAX_CLIENTS",
     "AnalysisSection",
     "AttackSection",
     "AugmentationSection",

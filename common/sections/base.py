@@ -6,7 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Value = bool | int | float | str
 
-MOST_CLIENTS = 10_000_000  # arrays by client must fit into memory
+MAX_CLIENTS = 10_000_000  # arrays by client must fit into memory
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]

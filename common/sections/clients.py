@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from common.sections.base import (
-    MOST_CLIENTS,
+    MAX_CLIENTS,
     ConfigSection,
     NamedSection,
     NonNegativeFloat,
@@ -17,7 +17,7 @@ from common.sections.base import (
 class ClientsSection(ConfigSection):
     """How many clients there are (0: as many as nodes) and which fraction trains and evaluates in a round."""
 
-    count: Annotated[int, Field(ge=0, le=MOST_CLIENTS)]
+    count: Annotated[int, Field(ge=0, le=MAX_CLIENTS)]
     fraction: Annotated[float, Field(gt=0, le=1)]
     evaluate_fraction: Annotated[float, Field(ge=0, le=1)]
     test_data: Literal["class-weighted", "training-distribution"]

@@ -6,7 +6,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 
 from common.errors import shown
 from common.round_list import RoundList
-from common.sections.base import MOST_CLIENTS, ConfigSection, NonNegative, NonNegativeFloat, Positive, Rounds
+from common.sections.base import MAX_CLIENTS, ConfigSection, NonNegative, NonNegativeFloat, Positive, Rounds
 from common.sections.evaluation import numbers_by_phase
 
 KEPT_NAMES = frozenset({"decay", "best"})  # in ``checkpoint.keep``, next to rounds
@@ -56,7 +56,7 @@ class ResourcesSection(ConfigSection):
     cpus_per_client: Annotated[float, Field(gt=0)]
     gpus_per_client: Annotated[NonNegativeFloat | Literal["auto"], WrapValidator(_part_of_gpus)]
     threads_per_worker: Annotated[int, Field(gt=0, le=1024)]
-    clients_per_node: Annotated[int, Field(gt=0, le=MOST_CLIENTS)]
+    clients_per_node: Annotated[int, Field(gt=0, le=MAX_CLIENTS)]
 
 
 class StateSection(ConfigSection):

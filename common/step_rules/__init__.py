@@ -9,7 +9,7 @@ from common.plugin_kinds import STEP_RULE
 from common.sections import StepsSection, Value
 
 ROUNDING = 1e-9
-MOST = 1e15  # finite where a vanishing learning rate asks for infinitely many steps
+MAX_STEPS = 1e15  # finite where a vanishing learning rate asks for infinitely many steps
 
 
 @dataclass(frozen=True)

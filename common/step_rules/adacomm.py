@@ -2,9 +2,9 @@
 
 import math
 
-from common.step_rules import MOST, ROUNDING, Progress, StepRule
+from common.step_rules import MAX_STEPS, ROUNDING, Progress, StepRule
 
-_LEAST_RATE = 1e-300
+_MIN_RATE = 1e-300
 
 
 class AdaComm(StepRule):
@@ -23,7 +23,7 @@ class AdaComm(StepRule):
         """Return J, once there is a loss."""
         if not progress.first_loss:
             return progress.steps
-        factor = progress.base_rate / max(progress.rate, _LEAST_RATE)
+        factor = progress.base_rate / max(progress.rate, _MIN_RATE)
         steps = adacomm(progress.loss, progress.first_loss, progress.base_steps, factor)
         if factor == self._last_factor and steps >= progress.steps:
             steps = progress.steps // 2
@@ -44,4 +44,4 @@ def adacomm(loss: float, first_loss: float, first_steps: int, rate_factor: float
         lr_0 / lr, so that smaller rates mean more steps.
     """
     steps = math.sqrt(rate_factor * loss / first_loss) * first_steps
-    return math.ceil(min(steps, MOST) - ROUNDING)
+    return math.ceil(min(steps, MAX_STEPS) - ROUNDING)

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from common.sections import Value
-from common.step_rules import MOST, ROUNDING, Progress, StepRule
+from common.step_rules import MAX_STEPS, ROUNDING, Progress, StepRule
 
 
 class QSR(StepRule):
@@ -29,4 +29,4 @@ class QSR(StepRule):
 def quadratic_rule(rate: float, base_steps: int, coefficient: float) -> int:
     """Return max(J_base, floor((a / lr)^2))."""
     ratio = coefficient / rate if rate > 0 else math.inf
-    return max(base_steps, math.floor(min(ratio, math.sqrt(MOST)) ** 2 + ROUNDING))
+    return max(base_steps, math.floor(min(ratio, math.sqrt(MAX_STEPS)) ** 2 + ROUNDING))

@@ -21,7 +21,7 @@ from common.sections import TopologySection
 Links = npt.NDArray[np.bool_]
 Matrix = npt.NDArray[np.float64]
 
-MOST_WORKERS = 4096  # the matrix of all pairs, and a model for each worker, are held by one process
+MAX_WORKERS = 4096  # the matrix of all pairs, and a model for each worker, are held by one process
 
 
 def topology_function(section: TopologySection) -> functools.partial[Any]:
@@ -57,8 +57,8 @@ class Topology:
             If the topology is impossible for the number of workers, or does not connect all of them.
         """
         name, count = self._section.name, self._num_workers
-        if not 2 <= count <= MOST_WORKERS:
-            raise UserError(f"clients.count = {count}: a topology takes from 2 to {MOST_WORKERS} workers")
+        if not 2 <= count <= MAX_WORKERS:
+            raise UserError(f"clients.count = {count}: a topology takes from 2 to {MAX_WORKERS} workers")
         make = topology_function(self._section)
         links = np.asarray(make(count, numpy_generator(self._seed, "topology")))
         if links.dtype != np.bool_ or links.ndim not in (2, 3) or links.shape[-2:] != (count, count):

@@ -6,7 +6,7 @@ from common.errors import UserError
 from common.sections import Positive
 from common.topologies import Links, are_connected, undirected_links
 
-_MOST_DRAWS = 10_000
+_MAX_DRAWS = 10_000
 
 
 def links(num_workers: int, generator: np.random.Generator, *, degree: Positive = 3) -> Links:
@@ -32,7 +32,7 @@ def links(num_workers: int, generator: np.random.Generator, *, degree: Positive 
             " set it to at least 2"
         )
     left_out = num_workers - 1 - degree
-    for _ in range(_MOST_DRAWS):
+    for _ in range(_MAX_DRAWS):
         drawn = _draw(num_workers, min(degree, left_out), generator)
         if drawn is None:
             continue

@@ -18,7 +18,7 @@ from runtimes.credentials.folder import Credentials, load_certificate
 from runtimes.credentials.registration import register, revoke
 
 DEFAULT_SUPERLINK = "127.0.0.1:8000"
-_MOST_DAYS = 3650
+_MAX_DAYS = 3650
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,8 +53,8 @@ def make(credentials: Credentials, options: argparse.Namespace) -> list[str]:
         credentials.node(name)
     if len(set(nodes)) < len(nodes):
         raise UserError("--node: a name is given twice")
-    if not 1 <= options.days <= _MOST_DAYS:
-        raise UserError(f"--days: {options.days} is not between 1 and {_MOST_DAYS}")
+    if not 1 <= options.days <= _MAX_DAYS:
+        raise UserError(f"--days: {options.days} is not between 1 and {_MAX_DAYS}")
     taken = sorted(set(nodes) & set(credentials.nodes()))
     if taken:
         raise UserError(f"node '{taken[0]}' has a key already: revoke it first, or leave it out")

@@ -33,7 +33,7 @@ from runtimes.credentials.certificates import (
 )
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_MOST_BYTES = 2**20
+_MAX_BYTES = 2**20
 _PRIVATE = 0o600
 
 
@@ -195,7 +195,7 @@ class Credentials:
 def read(path: Path) -> bytes:
     """Read a small file of the folder."""
     try:
-        return read_regular(path, _MOST_BYTES)
+        return read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
 

@@ -25,8 +25,8 @@ from runtimes.prediction.trained import (
     trained_model,
 )
 
-_MOST_COLUMNS = 20
-_MOST_PAIRS = 20
+_MAX_COLUMNS = 20
+_MAX_PAIRS = 20
 
 
 def confusion_of(model: RunModel, directory: Path, assignments: Sequence[str]) -> torch.Tensor:
@@ -77,7 +77,7 @@ def _score_table(names: Sequence[str], matrix: torch.Tensor) -> Table:
 
 def _matrix_table(names: Sequence[str], matrix: torch.Tensor) -> Table:
     """Return the matrix or, with many classes, the pairs that are confused most often."""
-    if len(names) <= _MOST_COLUMNS:
+    if len(names) <= _MAX_COLUMNS:
         table = Table("class \\ taken for", *names)
         for name, row in zip(names, matrix.tolist(), strict=True):
             table.add_row(name, *map(str, row))
@@ -85,7 +85,7 @@ def _matrix_table(names: Sequence[str], matrix: torch.Tensor) -> Table:
     errors = matrix.clone().fill_diagonal_(0)
     table = Table("class", "taken for", "samples")
     counts, places = errors.flatten().sort(descending=True, stable=True)
-    for count, place in zip(counts[:_MOST_PAIRS].tolist(), places.tolist(), strict=False):
+    for count, place in zip(counts[:_MAX_PAIRS].tolist(), places.tolist(), strict=False):
         if count:
             table.add_row(names[place // len(names)], names[place % len(names)], str(count))
     return table

@@ -22,7 +22,7 @@ OWN_STATE = re.compile(r"\.?client-\d{6,}-round-\d{6,}\.safetensors(\.\d+)?(\.tm
 _NAME = re.compile(r"(clients/\d{6,}/)?client-(\d{6,})-round-(\d{6,})\.safetensors")
 _LIST = re.compile(r"clients-round-(\d{6,})\.csv")
 # A list is rewritten once it has this many more lines than clients, and twice as many.
-_MOST_OLD_LINES = 10_000
+_MAX_OLD_LINES = 10_000
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class GrowingList:
 
     def commit(self, name: str, everything: Mapping[int, StateFile]) -> dict[str, Any]:
         """Write the list to disk and return its entry for the manifest; `name` is that of a new list."""
-        if not self._name or self._num_lines > 2 * len(everything) + _MOST_OLD_LINES:
+        if not self._name or self._num_lines > 2 * len(everything) + _MAX_OLD_LINES:
             lines = [_line(client_id, file) for client_id, file in everything.items()]
             content = "".join(lines).encode()
             write_atomic(self._directory / name, content)

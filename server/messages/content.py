@@ -11,7 +11,7 @@ from common.records import ARRAYS, METRICS, array_records, is_finite, to_tensors
 NUM_EXAMPLES = "num-examples"
 TRAINED = (NUM_EXAMPLES, "num-steps", "num-samples", "learning-rate", "train_loss", "seconds")
 _COUNTS = (NUM_EXAMPLES, "num-steps", "num-samples", "seconds")
-_MOST_RECORDS, _MOST_METRICS, _MOST_ARRAYS, _LONGEST_NAME = 64, 1000, 100_000, 300
+_MAX_RECORDS, _MAX_METRICS, _MAX_ARRAYS, _LONGEST_NAME = 64, 1000, 100_000, 300
 
 Layout = tuple[str, tuple[int, ...]]
 
@@ -48,13 +48,13 @@ class ContentCheck:
 
     def _faults(self, client_id: int, reply: Message) -> Iterator[str]:
         records = reply.content
-        if len(records) > _MOST_RECORDS:
-            yield f"the reply has {len(records)} records, more than {_MOST_RECORDS}"
+        if len(records) > _MAX_RECORDS:
+            yield f"the reply has {len(records)} records, more than {_MAX_RECORDS}"
             return
         sections = array_records(records)
         group = self._group(client_id) if sections.keys() - {ARRAYS} else ()
         for name, record in sections.items():
-            if len(record) > _MOST_ARRAYS or len(name) > _LONGEST_NAME:
+            if len(record) > _MAX_ARRAYS or len(name) > _LONGEST_NAME:
                 yield f"the reply's section {_named(name)} has too many arrays, or too long a name"
                 return
             yield from self._misfits(client_id, group, name, record)
@@ -109,8 +109,8 @@ class ContentCheck:
         if not isinstance(metrics, MetricRecord):
             yield f"the reply lacks the metric '{NUM_EXAMPLES}'"
             return
-        if len(metrics) > _MOST_METRICS:
-            yield f"the reply has {len(metrics)} metrics, more than {_MOST_METRICS}"
+        if len(metrics) > _MAX_METRICS:
+            yield f"the reply has {len(metrics)} metrics, more than {_MAX_METRICS}"
             return
         values = dict(metrics.items())
         for name in self._required:

@@ -15,9 +15,9 @@ from server.messages.exchange import exchange
 from server.messages.taken_replies import TakenReplies
 from server.stopwatch import Stopwatch
 
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 _LONGEST_REASON = 200
-_PATIENCE, _LEAST_SECONDS = 2.0, 60.0
+_PATIENCE, _MIN_SECONDS = 2.0, 60.0
 
 
 class Courier:
@@ -106,13 +106,13 @@ class Courier:
             self._say(_remark(lost))
             self._taken.note({client_id: numbers[client_id] for client_id in lost}, ())
             repeated = self.repeat(messages, lost, numbers)
-            timeout = min(self._timeout, _PATIENCE * (now - started) + _LEAST_SECONDS)
+            timeout = min(self._timeout, _PATIENCE * (now - started) + _MIN_SECONDS)
             yield from exchange(self._grid, repeated, timeout, end - now, late, watch)
 
 
 def _remark(lost: Mapping[int, Message]) -> str:
     clients = sorted(lost)
-    names = ", ".join(map(str, clients[:_MOST_NAMED]))
-    more = ", ..." if len(clients) > _MOST_NAMED else ""
+    names = ", ".join(map(str, clients[:_MAX_NAMED]))
+    more = ", ..." if len(clients) > _MAX_NAMED else ""
     reason = one_line(str(lost[clients[0]].error.reason))[:_LONGEST_REASON]
     return f"no reply came from client {names}{more} ({reason}): asked once more"

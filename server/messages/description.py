@@ -9,7 +9,7 @@ from common.errors import UserError, one_line
 from common.records import config_record, metrics_record
 from common.versions import own_versions
 
-_MOST_CLASSES, _MOST_EXAMPLES = 10_000_000, 2**53
+_MAX_CLASSES, _MAX_EXAMPLES = 10_000_000, 2**53
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def shown_ids(ids: Sequence[int]) -> str:
 def _parsed(node_id: int, content: RecordDict) -> Description:
     values, config = metrics_record(content), config_record(content)
     labels = values.get("label-counts", [])
-    if not isinstance(labels, list) or len(labels) > _MOST_CLASSES:
+    if not isinstance(labels, list) or len(labels) > _MAX_CLASSES:
         raise ValueError("its label counts are not a list of numbers")
     return Description(
         node_id,
@@ -139,6 +139,6 @@ def _texts(value: object) -> list[str]:
 
 
 def _count(value: object, name: str) -> int:
-    if type(value) is not int or not 0 <= value < _MOST_EXAMPLES:
+    if type(value) is not int or not 0 <= value < _MAX_EXAMPLES:
         raise ValueError(f"its '{name}' is {str(value)[:40]}")
     return value

@@ -29,7 +29,7 @@ _POLL_SECONDS = 1.0
 _SECONDS_BETWEEN_LINES = 30.0
 # A node that was killed is listed until it has missed its heartbeats.
 _GONE_SECONDS = 90.0
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 _LONGEST_REASON = 400  # characters of Flower's error about a node
 _DECIDES = (
     3  # the digests of a node's data that stay when it returns; the last, of inputs, depends on decoders
@@ -124,8 +124,8 @@ class Waiting:
         if not missing:
             return ""
         absent = partitions(self.grid, missing)
-        named = ", ".join(map(str, absent[:_MOST_NAMED]))
-        return f"; no node has partition-id {named}{', ...' if len(absent) > _MOST_NAMED else ''}"
+        named = ", ".join(map(str, absent[:_MAX_NAMED]))
+        return f"; no node has partition-id {named}{', ...' if len(absent) > _MAX_NAMED else ''}"
 
     def _too_few(self, count: int, missing: Collection[int] = ()) -> UserError:
         if self.num_clients == 0:

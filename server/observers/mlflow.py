@@ -11,7 +11,7 @@ from common.sections import Value
 from server.observers._tracker import Tracker
 
 EXPERIMENT = "flowerbed"
-_MOST_PARAMETERS, _MOST_METRICS = 100, 1000  # of one call
+_MAX_PARAMETERS, _MAX_METRICS = 100, 1000  # of one call
 
 
 class MLflow(Tracker):
@@ -50,8 +50,8 @@ class MLflow(Tracker):
         identity = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
         run_id = str(client.create_run(identity, run_name=title).info.run_id)
         parameters = [Param(key, str(value)) for key, value in config.items()]
-        for first in range(0, len(parameters), _MOST_PARAMETERS):
-            client.log_batch(run_id, params=parameters[first : first + _MOST_PARAMETERS])
+        for first in range(0, len(parameters), _MAX_PARAMETERS):
+            client.log_batch(run_id, params=parameters[first : first + _MAX_PARAMETERS])
         return run_id
 
     def _continues(self) -> bool:
@@ -78,8 +78,8 @@ class MLflow(Tracker):
         metrics = [
             Metric(key, value, now, step) for key, value in values.items() if (key, step) not in self._known
         ]
-        for first in range(0, len(metrics), _MOST_METRICS):
-            self._client.log_batch(self._run_id, metrics=metrics[first : first + _MOST_METRICS])
+        for first in range(0, len(metrics), _MAX_METRICS):
+            self._client.log_batch(self._run_id, metrics=metrics[first : first + _MAX_METRICS])
 
     def close(self, is_complete: bool) -> None:
         """Record how the run ended; one that was stopped early can be continued."""

@@ -15,7 +15,7 @@ from server.observers._observer import Observer, Round
 from server.parts import Parts, Run
 
 FILE = "profile.json"
-_MOST_SHOWN, _WIDEST = 10, 60
+_MAX_SHOWN, _WIDEST = 10, 60
 
 
 class Profile(Observer):
@@ -81,7 +81,7 @@ def _table(events: Any, number: int) -> Iterator[str]:
     where = "on the GPU" if of_gpu else "on the CPU"
     yield f"profile of round {number} in {FILE}: {total / 1000:.1f} ms in operators {where}, the dearest are"
     yield f"{'ms':>10} {'%':>6} {'calls':>8}  operator"
-    for event in sorted(events, key=lambda event: getattr(event, name), reverse=True)[:_MOST_SHOWN]:
+    for event in sorted(events, key=lambda event: getattr(event, name), reverse=True)[:_MAX_SHOWN]:
         taken = getattr(event, name)
         share = 100 * taken / total if total else 0.0
         yield f"{taken / 1000:10.1f} {share:6.1f} {event.count:8}  {event.key[:_WIDEST]}"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from server.participation._sampling import gumbel_top, inclusion_probabilities
 from server.participation._scheme import Facts, FloatArray, ParticipationScheme, SelectionContext
 
-_LEAST = 1e-200
+_MIN_PROBABILITY = 1e-200
 _BELOW_ALL = 1e4
 
 
@@ -50,4 +50,4 @@ class FixedProbabilities(ParticipationScheme):
         if self.correction == "none":
             return None
         # A client with a smaller pi is never drawn; the bound keeps its weight times n_i finite.
-        return 1 / np.maximum(self._inclusion, _LEAST)
+        return 1 / np.maximum(self._inclusion, _MIN_PROBABILITY)

@@ -5,9 +5,9 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-_MOST_DRAWS, _LEAST_DRAWS = 10_000, 1_000
+_MAX_DRAWS, _MIN_DRAWS = 10_000, 1_000
 # With a million items 1,000 draws would take a minute, so there are fewer.
-_MANY, _VALUES_OF_MANY, _LEAST_OF_MANY = 20_000, 20_000_000, 50
+_MANY, _VALUES_OF_MANY, _MIN_OF_MANY = 20_000, 20_000_000, 50
 _VALUES = 4_000_000  # bounds the time: with more items, fewer draws give the same precision
 _VALUES_PER_STEP = 1_000_000  # bounds the memory
 
@@ -72,5 +72,5 @@ def inclusion_probabilities(
 
 def _number_of_draws(num_items: int) -> int:
     if num_items > _MANY:
-        return max(_LEAST_OF_MANY, _VALUES_OF_MANY // num_items)
-    return min(_MOST_DRAWS, max(_LEAST_DRAWS, _VALUES // num_items))
+        return max(_MIN_OF_MANY, _VALUES_OF_MANY // num_items)
+    return min(_MAX_DRAWS, max(_MIN_DRAWS, _VALUES // num_items))

@@ -10,7 +10,7 @@ from sklearn.cluster import AgglomerativeClustering
 from server.participation._labels import label_distributions
 from server.participation._scheme import Facts, Feedback, FloatArray, ParticipationScheme, SelectionContext
 
-_LEAST = 1e-300
+_EPSILON = 1e-300
 
 
 class Clustered(ParticipationScheme):
@@ -56,7 +56,7 @@ class Clustered(ParticipationScheme):
         if self.looks_at_labels:
             return
         self._changes |= {
-            client: seen.change / max(float(np.linalg.norm(seen.change)), _LEAST)
+            client: seen.change / max(float(np.linalg.norm(seen.change)), _EPSILON)
             for client, seen in feedback.items()
         }
         self._regroup()

@@ -11,7 +11,7 @@ from server.participation._fixed import FixedProbabilities
 from server.participation._labels import label_distributions
 from server.participation._scheme import Facts, FloatArray
 
-_LEAST = 1e-8
+_EPSILON = 1e-8
 
 
 class Target(FixedProbabilities):
@@ -49,6 +49,6 @@ def target(labels: FloatArray, mixture: FloatArray) -> FloatArray:
 
 def divergence(labels: FloatArray, target: FloatArray) -> FloatArray:
     """Return KL(P_i || t) = sum_c P_i(c) log(P_i(c) / t(c)) by client; t and the ratio are at least 1e-8."""
-    ratios = labels / np.maximum(target, _LEAST)
-    total: FloatArray = (labels * np.log(np.maximum(ratios, _LEAST))).sum(axis=1)
+    ratios = labels / np.maximum(target, _EPSILON)
+    total: FloatArray = (labels * np.log(np.maximum(ratios, _EPSILON))).sum(axis=1)
     return total

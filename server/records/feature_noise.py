@@ -11,7 +11,7 @@ from datasets.configured import open_clean_dataset
 from datasets.noise.feature_noise_of_clients import noise_examples
 
 MAGNITUDES = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
-_MOST_CLIENTS = 32
+_MAX_CLIENTS = 32
 
 
 def write_noise_examples(path: Path, config: Config) -> None:
@@ -23,7 +23,7 @@ def write_noise_examples(path: Path, config: Config) -> None:
     if config.dataset.feature_noise == 0:
         return
     magnitudes = sorted({*MAGNITUDES, config.dataset.feature_noise})
-    images = noise_examples(open_clean_dataset(config), config, magnitudes)[:, :_MOST_CLIENTS].numpy()
+    images = noise_examples(open_clean_dataset(config), config, magnitudes)[:, :_MAX_CLIENTS].numpy()
     content = io.BytesIO()
     np.savez_compressed(content, rho=np.array(magnitudes), images=images)
     write_atomic(path, content.getvalue())

@@ -10,7 +10,7 @@ from common.topologies import Topology
 from strategies._decentralised import Decentralised
 from strategies.fedavg import FedAvg
 
-MOST_LINKS = 100_000  # a plot cannot show more of them
+MAX_LINKS = 100_000  # a plot cannot show more of them
 
 
 def write_topology(path: Path, config: Config, strategy: FedAvg) -> None:
@@ -18,7 +18,7 @@ def write_topology(path: Path, config: Config, strategy: FedAvg) -> None:
     if not isinstance(strategy, Decentralised):
         return
     topology = Topology(config.topology, config.clients.count, config.seed)
-    if topology.links.sum() > MOST_LINKS:
+    if topology.links.sum() > MAX_LINKS:
         return
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

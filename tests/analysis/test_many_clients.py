@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.many_clients import MOST_DRAWN, draw_histogram, evenly_spaced, group_means
+from analysis.many_clients import MAX_DRAWN, draw_histogram, evenly_spaced, group_means
 from analysis.plots import label_distribution
 from analysis.plots.label_distribution import plot as plot_label_distribution
 from analysis.plots.participation import plot as plot_participation
@@ -17,10 +17,10 @@ from tests.analysis.conftest import picture_is_drawn, write_clients, write_label
 from tests.analysis.plots.test_participation import write_participation
 
 
-@given(st.integers(1, 5 * MOST_DRAWN))
+@given(st.integers(1, 5 * MAX_DRAWN))
 def test_the_sample_is_even_and_has_both_ends(count):
     chosen = evenly_spaced(count)
-    assert len(chosen) == min(count, MOST_DRAWN)
+    assert len(chosen) == min(count, MAX_DRAWN)
     assert chosen[0] == 0
     assert chosen[-1] == count - 1
     assert count == 1 or np.ptp(np.diff(chosen)) <= 1
@@ -33,12 +33,12 @@ def test_few_values_are_their_own_means():
 
 
 def test_means_of_neighbours():
-    means, edges = group_means(np.arange(2 * MOST_DRAWN))
-    assert means.tolist() == [2 * group + 0.5 for group in range(MOST_DRAWN)]
-    assert edges.tolist() == list(range(0, 2 * MOST_DRAWN + 1, 2))
+    means, edges = group_means(np.arange(2 * MAX_DRAWN))
+    assert means.tolist() == [2 * group + 0.5 for group in range(MAX_DRAWN)]
+    assert edges.tolist() == list(range(0, 2 * MAX_DRAWN + 1, 2))
 
 
-@given(st.integers(1, 4 * MOST_DRAWN))
+@given(st.integers(1, 4 * MAX_DRAWN))
 def test_groups_keep_the_sum(count):
     values = np.random.default_rng(count).integers(100, size=count)
     means, edges = group_means(values)
@@ -82,7 +82,7 @@ def num_artists(monkeypatch):
 
 
 def test_pictures_of_many_clients_do_not_grow_with_their_number(tmp_path, num_artists):
-    for clients in (MOST_DRAWN + 1, 40 * MOST_DRAWN):
+    for clients in (MAX_DRAWN + 1, 40 * MAX_DRAWN):
         directory = tmp_path / str(clients)
         directory.mkdir()
         generator = np.random.default_rng(0)

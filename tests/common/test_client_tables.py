@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.client_tables import MOST_ROWS, evenly_spaced, read_counts, read_table, write_counts, write_table
+from common.client_tables import MAX_ROWS, evenly_spaced, read_counts, read_table, write_counts, write_table
 from common.errors import UserError
 
 
@@ -32,25 +32,25 @@ def test_samples_may_have_several_labels(tmp_path: Path) -> None:
 
 
 def test_of_many_clients_the_table_shows_some_and_the_archive_has_all(tmp_path: Path) -> None:
-    count = MOST_ROWS + 7
+    count = MAX_ROWS + 7
     counts = np.random.default_rng(0).integers(0, 3, (count, 4))
     counts[5] = 0
     write_counts(tmp_path / "labels.csv", counts.sum(axis=1), counts, "abcd")
     _, *shown = rows(tmp_path / "labels.csv")
     ids = [int(row[0]) for row in shown]
-    assert len(ids) == len(set(ids)) == MOST_ROWS
+    assert len(ids) == len(set(ids)) == MAX_ROWS
     assert (ids[0], ids[-1]) == (0, count - 1)
     assert all(list(map(int, row[2:])) == counts[k].tolist() for k, row in zip(ids, shown, strict=True))
     assert read_counts(tmp_path / "labels.csv", 4).tolist() == counts.tolist()  # type: ignore[union-attr]
 
 
 def test_columns_come_back_to_the_bit(tmp_path: Path) -> None:
-    path, values = tmp_path / "participation.csv", np.random.default_rng(1).random(MOST_ROWS + 1)
+    path, values = tmp_path / "participation.csv", np.random.default_rng(1).random(MAX_ROWS + 1)
     write_table(path, {"probability": values})
     read = read_table(path, ["probability"])
     assert read is not None
     assert (read["probability"] == values).all()
-    assert len(rows(path)) == 1 + MOST_ROWS
+    assert len(rows(path)) == 1 + MAX_ROWS
     write_table(path, {"probability": values[:2]})  # a new run with fewer clients in the same directory
     assert read_table(path, ["probability"]) is None
 

@@ -24,7 +24,7 @@ def test_label_counts_are_those_of_each_client_alone(
 ) -> None:
     labels, parts = np.array(targets), [np.array(order[:1]), np.array([], int), np.array(order[1:])]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.partition_report._MOST_LABELS", at_once)
+        patch.setattr("datasets.partition_report._MAX_LABELS", at_once)
         counts = label_counts(labels, parts, 4)
     for part, row in zip(parts, counts, strict=True):
         held = labels[part].ravel() if len(part) else np.array([], int)

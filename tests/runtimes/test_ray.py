@@ -123,7 +123,7 @@ def test_a_job_that_kills_every_worker_is_one_failure(
 
     reasons: list[str] = []
     failures = ours._failures
-    monkeypatch.setattr(ours, "MOST_DEATHS", 2)
+    monkeypatch.setattr(ours, "MAX_DEATHS", 2)
     monkeypatch.setattr(
         ours, "_failures", lambda job, reason: reasons.append(reason) or failures(job, reason)
     )

@@ -11,7 +11,7 @@ from analysis.comparison import curves
 from analysis.comparison.curves import load_metrics, main, plot_curves
 from analysis.comparison.groups import by_configuration
 from analysis.comparison.mean_curve import mean_curve
-from analysis.legend import MOST_ENTRIES, Legend, line_look
+from analysis.legend import MAX_ENTRIES, Legend, line_look
 from analysis.reading.runs import differing_keys, group_seeds, load_run
 from analysis.style import new_figure, panels
 from common.errors import UserError
@@ -102,8 +102,8 @@ def test_a_legend_ends_with_how_many_more():
     legend = Legend([f"method {number}" for number in range(300)], 7)
     legend.draw(figure, [{"color": "black"}] * 300)
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(texts) == MOST_ENTRIES + 1
-    assert texts[-1] == f"and {300 - MOST_ENTRIES} more"
+    assert len(texts) == MAX_ENTRIES + 1
+    assert texts[-1] == f"and {300 - MAX_ENTRIES} more"
 
 
 def test_runs_are_cut_where_they_had_cost_as_much(runs, capsys, tmp_path):

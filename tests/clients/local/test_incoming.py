@@ -284,7 +284,7 @@ def test_a_refused_message_settles_nothing(model: Tensors, context: Context) -> 
 def test_too_many_things_are_refused(
     model: Tensors, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clients.local.incoming._MOST_ARRAYS", 100)
+    monkeypatch.setattr("clients.local.incoming._MAX_ARRAYS", 100)
     many = content(model)
     for number in range(100):
         many[f"section-{number}"] = ArrayRecord()

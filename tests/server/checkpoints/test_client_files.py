@@ -72,7 +72,7 @@ class TestManyClients:
         assert found.clients[1]["control"]["w"].item() == 1
 
     def test_a_long_list_begins_again(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server.checkpoints.client_files, "_MOST_OLD_LINES", 2)
+        monkeypatch.setattr(server.checkpoints.client_files, "_MAX_OLD_LINES", 2)
         store = CheckpointStore(directory)
         for server_round in range(1, 30):
             commit(store, checkpoint(server_round, {0: control(server_round)}))

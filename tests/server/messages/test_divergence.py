@@ -52,8 +52,8 @@ def test_an_aggregate_that_is_not_finite_ends_the_run_before_its_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The configuration refuses such rates; one that it admits needs several rounds, as a rule.
-    monkeypatch.setattr("common.config._MOST", math.inf)
-    monkeypatch.setattr("common.config._LEAST", 0.0)
+    monkeypatch.setattr("common.config._MAX", math.inf)
+    monkeypatch.setattr("common.config._MIN", 0.0)
     with pytest.raises(DivergedError) as caught:
         run_small(method__name=method, **{**(model_for(method) or {"model__name": "linear"}), **parameters})
     message = str(caught.value)
