@@ -26,7 +26,7 @@ _COMMON_KEYS = """keys for --set and experiment files, the common ones:
   model.name, model.PARAMETER           the architecture
   clients.count, clients.fraction       number of clients, and the fraction that trains in a round
   rounds, seed                          number of rounds, and the seed of all randomness
-  local.epochs or local.steps           local training of a client in a round; local.batch-size
+  local.epochs or local.steps           length of local training in a round; also local.batch-size
   optimizer.name, optimizer.learning-rate
   evaluate.every                        number of rounds between evaluations
   runtime.workers, device               number of threads or processes of --runtime; cpu or cuda

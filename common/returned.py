@@ -101,7 +101,7 @@ def check_names(value: object, known: Collection[str], what: str) -> None:
         raise UserError(f"{what} must be names of entries of the model, not {shown(value)}")
     if unknown := next((name for name in value if name not in known), None):
         hint = nearest(str(unknown), known)
-        raise UserError(f"{what} has {shown(unknown)}, which is no entry of the model{hint}")
+        raise UserError(f"{what} has {shown(unknown)}, which is not an entry of the model{hint}")
 
 
 def check_numbers(value: object, what: str) -> None:

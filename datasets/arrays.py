@@ -31,7 +31,7 @@ class Fitted(Protocol):
 
     @property
     def num_tokens(self) -> int:
-        """Size of the vocabulary; 0 if the inputs are no tokens."""
+        """Size of the vocabulary; 0 if the inputs are not tokens."""
 
     def encoded(self, inputs: Any) -> npt.NDArray[Any]:
         """Return the inputs of a part as numbers."""

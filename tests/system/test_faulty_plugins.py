@@ -40,7 +40,7 @@ LOSS = (
 )
 GRADIENTS = CLIENT + "    def correct_gradients(self, params, grads):\n        "
 NAMES, OTHER = CLIENT + "    def ", SERVER + "    def "
-LIKE = "'conv1.wieght', which is no entry of the model; did you mean 'conv1.weight'?"
+LIKE = "'conv1.wieght', which is not an entry of the model; did you mean 'conv1.weight'?"
 PREPARE = SERVER + "    def prepare(self, sections):\n        return "
 PARTITION = "import numpy as np\ndef partition(targets, num_clients, generator):\n"
 
