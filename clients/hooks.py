@@ -15,6 +15,7 @@ from common.parameters import Needs
 from common.records import Payload, Tensors
 from common.returned import check_returned
 from common.sections import Value
+from models.classifier import as_classifier, embed_with
 
 Predictor = Callable[[torch.Tensor], torch.Tensor]
 
@@ -204,6 +205,21 @@ class Hooks(Job):
         if params is self.params:
             return self.noted(self.worker.model(inputs))
         return torch.func.functional_call(self.worker.model, params, (inputs,))  # type: ignore[no-any-return]
+
+    def features_and_logits(self, params: Tensors, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the head of the model with `params` takes, (samples, d), and its logits, as `forward`.
+
+        Raises
+        ------
+        UserError
+            If the model does not show its features (``models.classifier.Classifier``).
+        """
+        model = as_classifier(self.worker.model)
+        head = model.classifier
+        own = {name: params.get(f"classifier.{name}", value) for name, value in head.named_parameters()}
+        features = embed_with(model, params, inputs)
+        logits = torch.func.functional_call(head, own, (features,))
+        return features, self.noted(logits) if params is self.params else logits
 
     def noted(self, logits: torch.Tensor) -> torch.Tensor:
         """Record the logits of a step, from which the training accuracy is measured, and return them."""

@@ -34,10 +34,10 @@ class Moon(Client):
         if not previous or self.mu == 0:
             return super().loss(params, batch)
         model = as_classifier(self.worker.model)
-        z = embed_with(model, params, batch.inputs)
+        z, logits = self.features_and_logits(params, batch.inputs)
         with torch.no_grad(), evaluation_mode(model):
             anchors = [embed_with(model, s, batch.inputs) for s in (self.received[ARRAYS], *previous)]
-        loss = F.cross_entropy(self.noted(model.classifier(z)), batch.targets)
+        loss = F.cross_entropy(logits, batch.targets)
         return loss + self.mu * contrastive_loss(z, anchors, self.temperature)
 
     def end_round(self, params: Tensors) -> Payload:

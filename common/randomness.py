@@ -25,7 +25,7 @@ Purpose = Literal[
     "attack", "attack-update", "head-dropout", "individual-init", "inco-noise",
     "feature-noise", "clusters", "hypernetwork", "clock", "clock-speed", "clock-jitter",
     "clock-bandwidth", "sketch", "topology", "gossip",
-    "job", "round", "steps", "personal-steps", "extra-steps", "data", "search",
+    "job", "round", "step-rule", "steps", "personal-steps", "extra-steps", "data", "search",
 ]  # fmt: skip
 
 

@@ -60,7 +60,11 @@ def as_classifier(model: nn.Module) -> Classifier:
         If it does not separate features from a head.
     """
     if not isinstance(model, Classifier):
-        raise UserError("this needs a model that derives from models.classifier.Classifier")
+        raise UserError(
+            "the method or a key needs the features and the head of the model, and"
+            f" {type(model).__name__} does not show them: let it derive from"
+            " models.classifier.Classifier, or choose another model"
+        )
     return model
 
 

@@ -1,5 +1,6 @@
 """Runs one experiment, from its configuration to the finished run directory."""
 
+import copy
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -184,6 +185,7 @@ def run_facts(
         Topology(config.topology, config.clients.count, config.seed),
         population,
         evaluation.selections,
+        lambda: copy.deepcopy(model).eval(),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from common.config import Config
 from common.errors import UserError, shown
+from common.randomness import numpy_generator
 from common.rates import base_rate, decayed_rate
 from common.schedules import schedule_of
 from common.step_rules import Progress, step_rule
@@ -89,6 +90,7 @@ class LocalSteps:
             rate=self._rate(server_round),
             first_loss=self._first_loss,
             loss=self._loss,
+            generator=numpy_generator(config.seed, "step-rule", server_round),
         )
 
     def _rate(self, server_round: int) -> float:

@@ -1,9 +1,10 @@
 """What a server half may know about its run."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 
 from common.clock import ClientSpeeds
 from common.topologies import Topology
@@ -43,6 +44,9 @@ class RunFacts:
         The sizes of the clients' models; None if all train the whole model.
     submodels : SubModels, optional
         The entries that each size holds.
+    make_model : callable
+        Returns a new copy of the run's whole model, in evaluation mode, for strategies that compute with it;
+        its weights mean nothing.
     """
 
     num_clients: int
@@ -58,3 +62,4 @@ class RunFacts:
     topology: Topology | None = None
     population: Population | None = None
     submodels: SubModels | None = None
+    make_model: Callable[[], nn.Module] = nn.Identity

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from common.chosen import chosen_object
 from common.plugin_kinds import STEP_RULE
 from common.sections import StepsSection, Value
@@ -30,6 +32,8 @@ class Progress:
         Learning rate of the run, and that at the start of the round without warm-up.
     first_loss, loss : float
         Training loss of the first round and of the last one; 0 before there is one.
+    generator : np.random.Generator
+        The round's random numbers, for rules that draw.
     """
 
     server_round: int
@@ -42,6 +46,7 @@ class Progress:
     rate: float
     first_loss: float
     loss: float
+    generator: np.random.Generator
 
 
 class StepRule:

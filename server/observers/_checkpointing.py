@@ -70,6 +70,9 @@ class Checkpointing(Observer):
         is_due = current.number % checkpoint.every == 0 or 0 < checkpoint.minutes <= minutes
         if current.number == 0:
             return
+        if current.number == 1:  # not only when the first checkpoint is due
+            for name, part in self.stateful.items():
+                _plain(name, part.state())
         marks = self._keeping.marks(current.number, current.row)
         if current.is_last or current.stop_requested or is_due or marks:
             self.commit(current, marks)

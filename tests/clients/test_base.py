@@ -108,3 +108,18 @@ def test_it_may_send_no_others() -> None:
     config = small()
     with pytest.raises(UserError, match=r"'arrays' replaces .* 'no-entry' is none of them"):
         train(Worker(config), 1, global_model(config), client_class=SendsUnknown)
+
+
+def test_features_and_logits_are_those_of_the_given_weights() -> None:
+    """The gradient at other weights has a head, too, which the resident model's would not have."""
+    worker = Worker(small(model__name="mlp"))
+    client, inputs = Client(worker, 0), torch.rand(3, 1, 8, 8)
+    features, logits = client.features_and_logits(client.params, inputs)
+    assert torch.equal(logits, worker.model(inputs))
+    assert client.logits is not None
+    assert torch.equal(client.logits, logits)
+    doubled = {name: (2 if name.startswith("classifier") else 1) * v for name, v in client.params.items()}
+    again, twice = client.features_and_logits(doubled, inputs)
+    assert torch.equal(again, features)
+    torch.testing.assert_close(twice, 2 * logits)
+    assert torch.equal(client.logits, logits)

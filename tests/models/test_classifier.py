@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from common.errors import UserError
 from models import build_model
 from models.classifier import BatchNormalized, Classifier, as_classifier
 
@@ -41,3 +42,8 @@ def test_batch_normalized_features_do_not_depend_on_the_batch(model: Classifier)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     model.train()
     assert not torch.allclose(model.embed(inputs), together, atol=1e-3)
+
+
+def test_a_model_that_shows_no_features_is_told_what_to_do() -> None:
+    with pytest.raises(UserError, match=r"Linear does not show them: .*models\.classifier\.Classifier"):
+        as_classifier(torch.nn.Linear(2, 3))

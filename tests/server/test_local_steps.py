@@ -10,6 +10,7 @@ from common.config_values import merge
 from common.errors import UserError
 from common.rounds_scale import scale_rounds
 from common.sections import Value
+from common.step_rules import Progress, StepRule
 from common.step_rules.adacomm import adacomm
 from common.step_rules.doubling import doubling
 from common.step_rules.linear import linear
@@ -170,3 +171,23 @@ def test_clients_make_as_many_steps_and_resume_is_exact(run_small: Runner) -> No
     run_small("parts", rounds=3, **values)
     parts = run_small("parts", rounds=20, run__resume=True, **values)
     assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+class Geometric(StepRule):
+    """As many steps as ProxSkip's coin makes between two exchanges (arXiv:2202.09357)."""
+
+    probability: float = 0.25
+
+    def steps(self, progress: Progress) -> int:
+        return int(progress.generator.geometric(self.probability))
+
+
+def test_a_rule_may_draw() -> None:
+    """A round's number depends on the seed and the round alone, whenever it is asked for."""
+    name = "tests.server.test_local_steps:Geometric"
+    keys: dict[str, Value] = {"steps__rule": name, "steps__min": 1, "steps__max": 10**6}
+    first, again, other = (LocalSteps(configured(seed=seed, **keys)) for seed in (0, 0, 1))
+    drawn = [first.decide(number) for number in range(1, 2001)]
+    assert [again.decide(number) for number in range(50, 0, -1)] == drawn[49::-1]
+    assert [other.decide(number) for number in range(1, 51)] != drawn[:50]
+    assert sum(filter(None, drawn)) / 2000 == pytest.approx(4, rel=0.1)

@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 
 from clients.local.worker import Worker
 from common.errors import ClientFailureError
-from common.records import CONFIG, METRICS
+from common.records import CONFIG, METRICS, Payload, Tensors
 from common.sections import Value
 from runtimes.sequential import SequentialGrid
+from strategies._run_facts import RunFacts
+from strategies.fedavg import FedAvg
 from tests.clients.jobs import global_model
 from tests.conftest import Runner, small_config
 from tests.datasets.folders import write_image_folder
@@ -226,3 +228,27 @@ def test_a_run_that_goes_on_has_not_finished(run_small: Runner) -> None:
     with pytest.raises(ClientFailureError):
         run_small("run", Broken, rounds=2, run__resume=True)
     assert not summary.exists()
+
+
+class ServerModel(FedAvg):
+    """FedAvg that spoils a model of its own."""
+
+    def setup(self, run: RunFacts) -> None:
+        super().setup(run)
+        self.make_model = run.make_model
+
+    def update(self, averages: Payload, server_round: int) -> Tensors:
+        model = self.make_model()
+        assert model.state_dict().keys() == averages["arrays"].keys()
+        assert not model.training
+        for value in model.parameters():
+            value.data.zero_()
+        return averages["arrays"]
+
+
+def test_a_strategy_may_compute_with_a_model_of_its_own(run_small: Runner) -> None:
+    paths = [
+        run_small(name, method__name=name) for name in ("tests.server.test_round_loop:ServerModel", "fedavg")
+    ]
+    first, second = (pd.read_csv(path / "metrics.csv")["test_loss"].tolist() for path in paths)
+    assert first == second

@@ -128,6 +128,16 @@ def test_an_example(
         assert (tmp_path / "run" / "plots" / f"{example.name}.png").is_file()
 
 
+def test_the_test_of_a_method(tmp_path: Path) -> None:
+    text = (PROJECT_ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Testing a method\n")[2].partition("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, flags=re.S)
+    use_folders(str(write(EXAMPLES["Method, the client's half"], tmp_path)))
+    names: dict[str, Any] = {}
+    exec(code, names)
+    names["test_one_step_of_sign_pull"]()
+
+
 @pytest.mark.parametrize("title", EXAMPLES)
 def test_a_wrong_parameter_of_an_example_is_one_line(
     title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

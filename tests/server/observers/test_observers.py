@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from common.errors import UserError
+from server.observers import Observer
 from tests.conftest import Runner
 
 COUNTER = """
@@ -114,3 +117,17 @@ def test_a_wrong_name_is_one_line_before_anything_is_written(
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+class KeepsTensor(Observer):
+    def state(self) -> dict[str, Any]:
+        return {"kept": torch.zeros(1)}
+
+
+def test_state_that_cannot_be_stored_ends_the_run_in_its_first_round(
+    run_small: Runner, tmp_path: Path
+) -> None:
+    name = "tests.server.observers.test_observers:KeepsTensor"
+    with pytest.raises(UserError, match=r"state\(\) returns cannot be checkpointed"):
+        run_small(observers=name, rounds=3, checkpoint__every=100)
+    assert pd.read_csv(tmp_path / "run" / "metrics.csv")["round"].tolist() == [0, 1]
