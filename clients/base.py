@@ -1,32 +1,21 @@
-"""The client half of FedAvg: the helpers that hooks may use, and one round."""
+"""The client half of FedAvg: one round, and the other jobs of a client."""
 
 import fnmatch
 import functools
-import itertools
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 import torch
 from flwr.app import Array, ConfigRecord, MessageType
 
-from clients.hooks import Hooks
 from clients.local.attacks import Attack, attack_of
-from clients.local.batches import Batch
 from clients.local.evaluation import client_evaluation_data, evaluate_global_model
+from clients.local.helpers import Helpers
 from clients.local.incoming import RefusedMessageError, check_form, check_sections
 from clients.local.numpy_client import ListInterface
 from clients.local.own_start import own_start
-from clients.local.training import (
-    allow_batch_statistics,
-    checked_loss,
-    full_gradient,
-    iterate_training_batches,
-    mixed_precision,
-    seed_steps,
-    train_locally,
-)
+from clients.local.training import train_locally
 from common.errors import UserError, shown
 from common.global_generators import seeded_globally
 from common.randomness import numpy_generator, torch_generator, torch_seed
@@ -88,94 +77,12 @@ def _seeded(
     return run
 
 
-class Client(Hooks, ListInterface):
+class Client(Helpers, ListInterface):
     """Local SGD from the global model: FedAvg (McMahan et al. 2017, Algorithm 1, ClientUpdate).
 
     A method subclasses this in ``clients/<method>.py`` and overrides hooks (``clients/hooks.py``); its
     parameters are annotated class attributes with a default.
     """
-
-    # Helpers for hooks, in addition to ``forward`` and the attributes of ``clients.local.job.Job``.
-
-    def gradient_at(self, params: Tensors, batch: Batch, statistics: Tensors | None = None) -> Tensors:
-        """Return the gradient of ``loss_and_gradient``."""
-        return self.loss_and_gradient(params, batch, statistics)[1]
-
-    def loss_and_gradient(
-        self, params: Tensors, batch: Batch, statistics: Tensors | None = None
-    ) -> tuple[torch.Tensor, Tensors]:
-        """Return the loss of `batch` and its gradient at `params`, without changing `params`.
-
-        BatchNorm's running statistics do not change either, since `params` need not be the model's weights;
-        `statistics` are those that belong to `params`, and are updated in place.
-        """
-        worker = self.worker
-        of_model = {name: value.clone() for name, value in worker.buffers.items()}
-        if statistics:
-            worker.load(statistics)
-        if worker.model.training:
-            allow_batch_statistics(worker.batch_norm_layers, batch)
-        with torch.enable_grad():
-            leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-            with mixed_precision(worker.device, worker.config.local):
-                loss = checked_loss(self, leaves, batch)
-            grads = torch.autograd.grad(loss, list(leaves.values()))
-        for name, value in (statistics or {}).items():
-            value.copy_(worker.buffers[name])
-        worker.load(of_model)
-        return loss.detach(), dict(zip(leaves, grads, strict=True))
-
-    def mean_gradient(self, num_batches: int) -> Tensors:
-        """Return the mean gradient of fresh mini-batches at the resident model, without weight decay."""
-        self.worker.model.train()
-        seed_steps(self, "extra")
-        gradients = [
-            self.gradient_at(self.params, batch)
-            for batch in itertools.islice(self.extra_batches(), num_batches)
-        ]
-        return {name: torch.stack([g[name] for g in gradients]).mean(dim=0) for name in gradients[0]}
-
-    def extra_batches(self) -> Iterator[Batch]:
-        """Yield an endless stream of mini-batches, independent of those of the round's steps."""
-        endless = self.worker.config.local.model_copy(update={"epochs": 0, "steps": sys.maxsize})
-        return iterate_training_batches(self, "extra", endless)
-
-    def train_personal(self, start: Tensors, learning_rate: float | None = None, **budget: int) -> Tensors:
-        """Train a second model on the client's data and return its entries; the resident model is restored.
-
-        While it trains, ``is_personal_phase`` is true, so that hooks can distinguish the two.
-
-        Parameters
-        ----------
-        start : Tensors
-            The entries in which the second model differs from the resident one; the same ones are returned.
-        learning_rate : float, optional
-            By default that of the round, or of its first step if it changes within the round.
-        **budget : int
-            ``steps`` or ``epochs`` (whichever is above 0), by default the round's budget.
-        """
-        worker = self.worker
-        kept = {name: value.detach().clone() for name, value in worker.state.items()}
-        local = self.budget
-        if any(budget.values()):
-            local = local.model_copy(update={"steps": 0, "epochs": 0, **budget})
-        num_steps, round_rate, self.is_personal_phase = self.num_steps, self.learning_rate, True
-        self.learning_rate = round_rate if learning_rate is None else learning_rate
-        try:
-            worker.load(start)
-            with torch.enable_grad():
-                train_locally(self, "personal", local)
-            return {name: worker.state[name].detach().clone() for name in start}
-        finally:
-            worker.load(kept)
-            self.num_steps, self.learning_rate, self.is_personal_phase = num_steps, round_rate, False
-
-    def full_gradient(self) -> Tensors:
-        """Return the gradient of the mean loss over all local data at the resident model.
-
-        In evaluation mode, without augmentation and without weight decay, which the optimiser adds.
-        """
-        return full_gradient(self)
 
     def keeps_state(self) -> bool:
         """Return whether the client keeps any state between rounds."""

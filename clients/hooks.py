@@ -198,7 +198,7 @@ class Hooks(Job):
         """Return whether the method overrides a hook."""
         return getattr(type(self), hook) is not getattr(Hooks, hook)
 
-    # Helpers for hooks; `clients.base.Client` has more.
+    # Helpers for hooks; `clients.local.helpers` has more.
 
     def forward(self, params: Tensors, inputs: torch.Tensor) -> torch.Tensor:
         """Return the logits of the model with `params`; the resident model runs if they are its own."""
