@@ -1,5 +1,6 @@
 """Meets the clients of a run: all of them, or a few that represent the others."""
 
+import functools
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,7 +14,7 @@ from datasets.partition_report import label_counts
 from datasets.partition_scheme import partition_clients
 from server.messages.client_registry import ClientRegistry
 from server.messages.description import Description, device_remarks
-from server.messages.discovery import Say, describe, discover_clients
+from server.messages.discovery import Check, Say, describe, discover_clients
 from server.messages.same_data import SameData
 
 
@@ -39,13 +40,18 @@ def meet_clients(config: Config, grid: Grid, dataset: Dataset, say: Say = print)
     """
     count = config.clients.count
     is_alike = isinstance(grid, AlikeNodes) and len(grid.alike_nodes) == count
-    if is_alike and config.partition.name != "node" and (found := _speak_for_all(config, grid, dataset, say)):
+    same_machine = is_alike and not config.ray.address
+    check = functools.partial(SameData(config, dataset).check, same_machine=same_machine)
+    deals = config.partition.name != "node"
+    if is_alike and deals and (found := _speak_for_all(config, grid, dataset, say, check)):
         return found
-    device, check = resolve_device(config.device).type, SameData(config, dataset).check
+    device = resolve_device(config.device).type
     return discover_clients(grid, count, config.failures.timeout, say, device, check)
 
 
-def _speak_for_all(config: Config, grid: Grid, dataset: Dataset, say: Say) -> ClientRegistry | None:
+def _speak_for_all(
+    config: Config, grid: Grid, dataset: Dataset, say: Say, check: Check
+) -> ClientRegistry | None:
     """Return the clients according to the partition; None if the answers disagree with it."""
     assert isinstance(grid, AlikeNodes)
     nodes, sizes = grid.alike_nodes, partition_clients(config, dataset).sizes
@@ -56,7 +62,7 @@ def _speak_for_all(config: Config, grid: Grid, dataset: Dataset, say: Say) -> Cl
     )
     if len(answers) < len(asked) or not all(_agrees(answer, nodes, sizes, counts) for answer in answers):
         return None
-    for remark in device_remarks(answers, resolve_device(config.device).type):
+    for remark in (*check(answers), *device_remarks(answers, resolve_device(config.device).type)):
         say(remark)
     return ClientRegistry(
         nodes,

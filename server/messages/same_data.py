@@ -14,6 +14,10 @@ _FORM_ADVICE = (
     "give every node data of the same form, such as tables with the same columns in the same order and the"
     " same categories (dataset.drop), images of one size (dataset.image-size), or one dataset.words-file",
 )
+_ONE_LOAD = (
+    "'load' is called in every process and must return the same in all, whatever the time, the process and"
+    " the system's random numbers are"
+)
 _SAME_DATA = (
     "give every node the server's data set (--data-root), or set partition.name = 'node' for nodes that have"
     " data of their own"
@@ -36,13 +40,14 @@ class SameData:
         self._dataset = dataset
         self._partition = None if config.partition.name == "node" else partition_clients(config, dataset)
 
-    def check(self, found: Iterable[Description]) -> Iterator[str]:
-        """Yield a remark if nodes have other inputs than the server, such as images of another decoder.
+    def check(self, found: Iterable[Description], same_machine: bool = False) -> Iterator[str]:
+        """Yield a remark if nodes have other images than the server, such as those of another decoder.
 
         Raises
         ------
         UserError
-            If a node has other classes, inputs of another form, or other samples than it is to have.
+            If a node has other classes, inputs of another form, or other samples than it is to have. On the
+            `same_machine`, which has one decoder, other images are an error, too.
         """
         others: list[int] = []
         for node in found:
@@ -58,9 +63,15 @@ class SameData:
             own_samples = sample_digests(self._dataset, self._partition[node.client_id])
             if own_samples[0] != reported_samples[0]:
                 raise UserError(
-                    f"client {node.client_id} has other {SAMPLES[0]} than the server has for it: {_SAME_DATA}"
+                    f"client {node.client_id} has other {SAMPLES[0]} than the server has for it:"
+                    f" {_ONE_LOAD if same_machine else _SAME_DATA}"
                 )
             if own_samples != reported_samples:
+                if same_machine or self._dataset.kind != "images":
+                    raise UserError(
+                        f"the {SAMPLES[1]} of client {node.client_id} are not those that the server has for"
+                        f" it, although the labels are: {_SAME_DATA if not same_machine else _ONE_LOAD}"
+                    )
                 others.append(node.client_id)
         if others:
             yield (

@@ -49,5 +49,14 @@ def test_the_last_bits_of_features_do_not_count() -> None:
     )
 
 
+def test_standardising_changes_no_digest_and_other_features_do() -> None:
+    features = torch.randn(20, 30, generator=torch.Generator().manual_seed(0)).double()
+    mean, spread = features.mean(0), features.std(0)
+    samples, values = sample_digests(make(features), ALL)
+    assert sample_digests(make(((features - mean) / spread).float()), ALL) == [samples, values]
+    for other in (features.flip(0), features.flip(1), torch.randn(20, 30), torch.zeros(20, 30)):
+        assert sample_digests(make(other), ALL)[1] != values
+
+
 def test_a_client_without_samples_has_digests() -> None:
     assert len(sample_digests(make(TOKENS), ALL[:0])) == 2

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -9,9 +9,11 @@ from flwr.clientapp import ClientApp
 from clients.app import answer, app
 from clients.base import Client
 from common.config import Config
+from common.errors import UserError
 from common.sections import Value
 from datasets.arrays import Arrays
 from datasets.configured import open_dataset
+from datasets.loading import load_dataset
 from runtimes.sequential import SequentialGrid
 from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
@@ -71,6 +73,42 @@ def test_three_clients_speak_for_all_and_say_the_same(overrides: dict[str, Value
     assert found.num_examples.tolist() == everyone.num_examples.tolist()
     assert found.personal_names == everyone.personal_names
     assert (found.keeps_state, found.is_personalised) == (everyone.keeps_state, everyone.is_personalised)
+
+
+def features() -> Arrays:
+    """Data whose inputs are others at every call, outside of ``open_dataset``, which seeds generators."""
+    inputs, labels = np.random.default_rng().random((40, 3), dtype=np.float32), np.arange(40) % 2
+    return Arrays((inputs, labels), (inputs, labels))
+
+
+def images() -> Arrays:
+    pixels = np.random.default_rng().integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    return Arrays((pixels, np.arange(40) % 2), (pixels, np.arange(40) % 2))
+
+
+def labels() -> Arrays:
+    made = np.random.default_rng().integers(2, size=400)
+    return Arrays((np.arange(400.0), made), (np.arange(400.0), made))
+
+
+@pytest.mark.parametrize(
+    ("load", "text"),
+    [
+        (features, "the inputs of the training samples of client 0 are not those that the server has"),
+        (images, "the inputs of the training samples of client 0 are not those that the server has"),
+        (labels, "client 0 has other training samples or labels than the server has for it"),
+    ],
+)
+def test_data_that_are_others_in_every_process_are_refused(load: Callable[[], Arrays], text: str) -> None:
+    name = f"tests.server.test_meeting:{load.__name__}"
+    config = small_config(
+        dataset__name=name, model__name="linear", augmentation__name="none", partition__name="iid"
+    )
+    with CountingGrid(config) as grid:
+        dataset = open_dataset(config)
+        assert len(meet_clients(config, grid, dataset).node_ids) == config.clients.count
+        with pytest.raises(UserError, match=f"{text}.*must return the same in all"):
+            meet_clients(config, grid, load_dataset(name, root="."))
 
 
 @pytest.mark.parametrize("is_alike", [True, False])
