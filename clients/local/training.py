@@ -277,16 +277,23 @@ def _replace_gradients(client: Hooks, params: Tensors, batch: Batch) -> None:
     grads = {name: param.grad for name, param in params.items() if param.grad is not None}
     names = list(grads)  # the hook may change the mapping itself
     client.batch = batch
-    corrected = client.correct_gradients(params, grads)
-    check_like(
-        corrected,
-        params,
-        f"what {type(client).__name__}.correct_gradients returns",
-        "return grads['{name}'] to leave that gradient as it is, zeros for none",
-        names,
-    )
-    for name in names:
-        params[name].grad = corrected[name]
+    corrected = checked_gradients(client, names, params, client.correct_gradients(params, grads))
+    for name, grad in corrected.items():
+        params[name].grad = grad
+
+
+def checked_gradients(client: Hooks, names: Collection[str], params: Tensors, corrected: Tensors) -> Tensors:
+    """Return what ``correct_gradients`` returned for the gradients called `names`.
+
+    Raises
+    ------
+    UserError
+        If one is missing, is none of them, or is not like its parameter.
+    """
+    what = f"what {type(client).__name__}.correct_gradients returns"
+    missing = "return grads['{name}'] to leave that gradient as it is, zeros for none"
+    check_like(corrected, params, what, missing, names)
+    return corrected
 
 
 def checked_loss(client: Hooks, params: Tensors, batch: Batch) -> torch.Tensor:

@@ -197,6 +197,31 @@ def test_a_wrong_result_is_named(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        (GRADIENTS + "grads.pop('classifier.bias'); return grads", "lacks 'classifier.bias'"),
+        (
+            CLIENT + "    def loss(self, params, batch):\n        return super().loss(params, batch)[None]",
+            "what MyOwn.loss returns must be a scalar tensor",
+        ),
+        (
+            NAMES + "trained_names(self):\n        return ['classifier.bias', 'b']",
+            "has 'b', which is not an entry",
+        ),
+    ],
+)
+def test_a_wrong_result_is_named_where_clients_train_as_a_stack(
+    code: str, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine" / "clients").mkdir(parents=True)
+    (tmp_path / "mine" / "clients" / "my_own.py").write_text(code + "\n")
+    keys = [*SMALL, "method.name=my-own", "model.name=linear", "runtime.stack=3", "partition.name=iid"]
+    sets = [part for text in keys for part in ("--set", text)]
+    assert main([*sets, "--plugins", str(tmp_path / "mine"), "--run-dir", str(tmp_path / "run")]) == 2
+    assert fault in capsys.readouterr().err
+
+
 def test_a_spread_of_speeds_beyond_all_numbers_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--set", "method.name=fedbuff", "--set", "clock.spread=101"]) == 2
     error = capsys.readouterr().err

@@ -14,11 +14,13 @@ from clients.local.stacked.batches import PADDING, Part, StackedBatches
 from clients.local.stacked.masks import StackedDraws
 from clients.local.stacked.measured import StackedMetrics
 from clients.local.stacked.optimizer import StackedOptimizer
+from clients.local.stacked.reasons import NotStackableError
 from clients.local.stacked.stand_in import PaddedBatch
-from clients.local.training import mixed_precision
+from clients.local.training import checked_gradients, mixed_precision
 from common.budget import num_steps
 from common.randomness import torch_seed
 from common.records import Tensors
+from common.returned import check_names
 from common.sections import LocalSection
 
 
@@ -164,6 +166,7 @@ class StackedTraining:
         """Freeze what the next step does not train."""
         if self._chooses_names:
             names = self._attributes.plain(lambda client: client.trained_names(), self._leaves)
+            check_names(names, self.state, "what trained_names returns")
             for name, leaf in self._leaves.items():
                 leaf.requires_grad_(name in names)
 
@@ -215,8 +218,8 @@ class StackedTraining:
         def correct(client: Any, params: Tensors, arguments: Any) -> Tensors:
             grads, batch = arguments
             client.batch = PaddedBatch(Batch(*batch)) if part.is_padded else Batch(*batch)
-            corrected: Tensors = client.correct_gradients(params, grads)
-            return corrected
+            names = list(grads)  # the hook may change the mapping itself
+            return checked_gradients(client, names, params, client.correct_gradients(params, grads))
 
         corrected, _ = self._attributes.call(correct, params, buffers, (grads, part.tensors), part.rows)
         for name, grad in corrected.items():
@@ -232,6 +235,8 @@ class StackedTraining:
 
 def _loss(client: Any, params: Tensors, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
     loss: torch.Tensor = client.loss(params, Batch(*batch))
+    if not isinstance(loss, torch.Tensor) or loss.ndim:
+        raise NotStackableError("a loss is not a scalar tensor")
     return loss
 
 
