@@ -29,7 +29,7 @@ from common.errors import (
     UnknownNameError,
     UserError,
 )
-from common.flower import new_reply
+from common.flower import RUN_ID, new_reply
 from common.plugins import folders
 from common.records import Payload, config_record
 from common.sections import Value
@@ -133,11 +133,15 @@ def prepare_threads(run_config: Mapping[str, Value], count: int) -> tuple[Sequen
 
 
 def _where(error: UserError, context: Context) -> str:
-    """Complete the error about an unknown name: which node this is, and where it looks for plug-ins."""
-    if not isinstance(error, UnknownNameError) or not (looked := folders()):
-        return ""
-    places = ", ".join(f"{folder}{'' if folder.is_dir() else ' (which is not there)'}" for folder in looked)
+    """Complete an error: on which node of several it is, and where that looks for a name that is unknown."""
     node = context.node_config.get("partition-id", "?")
+    if not isinstance(error, UnknownNameError) or not (looked := folders()):
+        # Nodes of our own Grids have the server's data and packages.
+        if context.run_id == RUN_ID or "partition-id" in str(error):
+            return ""
+        root = context.node_config.get("data-root")
+        return f" (on the node of client {node}{f', whose data are in {root}' if root else ''})"
+    places = ", ".join(f"{folder}{'' if folder.is_dir() else ' (which is not there)'}" for folder in looked)
     return (
         f"; this is the node with partition-id {node}, which looks for plug-ins in {places}: put them there,"
         " or name another folder in FLOWERBED_PLUGINS where it starts"

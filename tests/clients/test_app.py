@@ -148,6 +148,16 @@ class TestApp:
         assert message in str(reply.error.reason)
         assert "Traceback" not in str(reply.error.reason)
 
+    @pytest.mark.parametrize("run_id", [RUN_ID, 5])
+    def test_what_another_machine_lacks_is_said_with_its_client(self, tmp_path: Path, run_id: int) -> None:
+        context = make_context(1, 6, small(dataset__name="npz").flat(), 3)
+        context.node_config["data-root"], context.run_id = str(tmp_path), run_id
+        reply = self.ask("query.describe", RecordDict({"config": ConfigRecord()}), context=context)
+        reason = str(reply.error.reason)
+        assert reason.startswith(f"there is no {tmp_path / 'train.npz'}")
+        place = f" (on the node of client 1, whose data are in {tmp_path})"
+        assert reason.endswith(place) == (run_id != RUN_ID)
+
 
 def write_images(root: Path, counts: dict[str, int]) -> None:
     generator = np.random.default_rng(0)
