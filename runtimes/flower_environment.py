@@ -112,22 +112,29 @@ class FlowerProcesses:
     """
 
     def __init__(self, log_directory: Path) -> None:
-        self._home = Path(tempfile.mkdtemp(prefix="flower-home-"))
         self._log_directory = log_directory
         self._services: dict[str, subprocess.Popen[bytes]] = {}
         self._copies: dict[Path, Path] = {}
-        self._environment = flower_environment(self._home)
         self._resident = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         self._log_directory.mkdir(parents=True, exist_ok=True)
+        self._home = Path(tempfile.mkdtemp(prefix="flower-home-"))
+        try:
+            self._environment = flower_environment(self._home)
+            self._start_guard()
+        except BaseException:  # from here on the guard removes the folder
+            shutil.rmtree(self._home, ignore_errors=True)
+            raise
+        return self
+
+    def _start_guard(self) -> None:
         watched_end, self._lifeline = os.pipe()
         self._guard = os.fork()
         if self._guard == 0:
             os.close(self._lifeline)
             _guard_processes(watched_end, self._home)
         os.close(watched_end)
-        return self
 
     def __exit__(self, *_error: object) -> None:
         self._resident.close()

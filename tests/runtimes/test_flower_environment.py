@@ -1,9 +1,12 @@
 import socket
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from common.errors import UserError
-from runtimes.flower_environment import check_free, free_ports, split_address
+from runtimes.flower_environment import FlowerProcesses, check_free, free_ports, split_address
 from runtimes.superlink import main
 from tests.runtimes.test_node import make
 
@@ -38,6 +41,24 @@ def test_a_superlink_says_which_port_is_in_use(tmp_path, capsys) -> None:  # typ
         ):
             assert main([str(credentials.path), *arguments]) == 2
             assert f"error: {option}: cannot listen on port {port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["logs", "programs"])
+def test_what_cannot_start_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    logs = tmp_path / "logs"
+    if damage == "logs":
+        logs.write_text("a file")
+    else:
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+        monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises((OSError, UserError)), FlowerProcesses(logs):
+        pytest.fail("it started")
+    assert list(place.iterdir()) == []
 
 
 def test_addresses() -> None:
