@@ -1,6 +1,7 @@
 """Arrays from files that may be damaged: any damage becomes a one-line error."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ def read_npz(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
 
 
 def read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read the arrays of a ``.safetensors`` file.
+    """Read the arrays of a ``.safetensors`` file, which the library returns in any order.
+
+    They are in the order that the file's metadata lists as ``order``, those that it does not list by name.
 
     Raises
     ------
@@ -41,7 +44,12 @@ def read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
         If the file cannot be read or is damaged.
     """
     try:
-        return load(read_regular(path))
+        content = read_regular(path)
+        arrays = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        listed = json.loads(header.get("__metadata__", {}).get("order", "[]"))
+        place = {name: number for number, name in enumerate(listed)}
+        return dict(sorted(arrays.items(), key=lambda item: (place.get(item[0], len(place)), item[0])))
     except (OSError, ValueError, LookupError, TypeError, MemoryError, SafetensorError) as error:
         raise _damaged(path, error) from None
 

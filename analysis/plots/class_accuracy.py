@@ -10,6 +10,8 @@ from analysis.style import PALETTE, TEXT_SIZE, label_axes, new_figure, save
 _COLOURS = {"head": PALETTE[0], "middle": PALETTE[1], "tail": PALETTE[2]}
 # With more classes than this, bars are labelled by number instead of name.
 _MAX_CLASS_NAMES = 25
+# Numbers of samples that differ by less are on a linear axis: a logarithmic one would have no readable tick.
+_MANY_TIMES = 10
 
 
 def plot(run_dir: Path) -> Path:
@@ -26,7 +28,10 @@ def plot(run_dir: Path) -> Path:
         axes.set_xticks(table.index, [str(name) for name in table["class"]], rotation=45, ha="right")
     counts = axes.twinx()
     counts.plot(table.index, table["train_examples"], color="black", marker=".", linewidth=1)
-    counts.set_yscale("log")
+    if table["train_examples"].max() >= _MANY_TIMES * max(1, table["train_examples"].min()):
+        counts.set_yscale("log")
+    else:
+        counts.set_ylim(bottom=0)
     counts.set_ylabel("training samples", fontsize=TEXT_SIZE)
     counts.tick_params(labelsize=TEXT_SIZE - 1)
     figure.legend(loc="outside upper right", ncols=3, fontsize=TEXT_SIZE - 1, frameon=False)

@@ -1,6 +1,7 @@
 """The changes of the server model in chosen rounds (``analysis.update-rounds``)."""
 
 import fnmatch
+import json
 
 from safetensors.torch import save
 
@@ -27,13 +28,13 @@ class Updates(Observer):
         self._rounds = RoundList(section.update_rounds, "analysis.update-rounds")
         state = parts.evaluation.model.state_dict()
         patterns = [part.strip() for part in section.update_layers.split(",") if part.strip()]
-        self._names = {
+        self._names = [  # in the order of the model
             name
             for name, value in state.items()
             if value.is_floating_point()
             and name not in parts.clients.personal_names
             and (not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
-        }
+        ]
         self._is_blind = bool(self._rounds) and not shared_parameters(parts)
         if self._rounds and not self._names and not self._is_blind:
             raise UserError(f"analysis.update-layers: no entry that clients send is like '{patterns[0]}'")
@@ -49,10 +50,11 @@ class Updates(Observer):
         arrays, start = current.aggregated, current.start
         if arrays is None or current.number not in self._rounds:
             return
-        chosen = [name for name in arrays if name in self._names and name in start]
+        chosen = [name for name in self._names if name in arrays and name in start]
         before = to_tensors({name: start[name] for name in chosen})
         after = to_tensors({name: arrays[name] for name in chosen})
         update = {name: (after[name].double() - before[name].double()).float() for name in chosen}
         folder = self.run.run_directory.path / "updates"
         folder.mkdir(exist_ok=True)
-        write_atomic(folder / f"round-{current.number:06d}.safetensors", save(update))
+        content = save(update, metadata={"order": json.dumps(chosen)})
+        write_atomic(folder / f"round-{current.number:06d}.safetensors", content)

@@ -37,6 +37,17 @@ def test_what_was_written_is_read(tmp_path: Path, name: str) -> None:
     assert content["b"].dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    ("metadata", "names"), [({"order": '["d", "b"]'}, "dbac"), ({"order": "[]"}, "abcd"), (None, "abcd")]
+)
+def test_the_order_of_arrays_is_that_of_the_file(
+    tmp_path: Path, metadata: dict[str, str] | None, names: str
+) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(save({name: np.arange(3) for name in "cadb"}, metadata=metadata))
+    assert list(read_safetensors(path)) == list(names)
+
+
 def test_pickles_are_refused_and_missing_arrays_named(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     path.write_bytes(npz(a=np.array([{}], dtype=object), b=1))

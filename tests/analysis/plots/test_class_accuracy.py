@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from analysis.plots import class_accuracy
 from analysis.plots.class_accuracy import plot as plot_class_accuracy
 from analysis.reading.run_directory import NoDataError
 from analysis.report import write_plots
@@ -22,6 +23,25 @@ def test_bars(classes, tmp_path):
     assert path == tmp_path / "plots" / "class_accuracy.png"
     assert picture_is_drawn(path)
     assert path in write_plots(tmp_path)
+
+
+@pytest.mark.parametrize(("counts", "scale"), [([146, 142, 139], "linear"), ([5000, 500, 50], "log")])
+def test_the_axis_of_counts_has_readable_ticks(counts, scale, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(class_accuracy, "save", lambda figure, path: figures.append(figure))
+    pd.DataFrame(
+        {
+            "round": 1,
+            "class": ["a", "b", "c"],
+            "group": "head",
+            "train_examples": counts,
+            "test_accuracy": 0.5,
+        }
+    ).to_csv(tmp_path / "classes.csv", index=False)
+    plot_class_accuracy(tmp_path)
+    axes = figures[0].axes[1]
+    assert axes.get_yscale() == scale
+    assert scale == "log" or axes.get_ylim()[0] == 0
 
 
 def test_without_groups_there_is_no_picture(tmp_path):

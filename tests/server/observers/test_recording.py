@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import strategies
 from clients.registry import load_method
+from common.binary_files import read_safetensors
 from common.cka import linear_cka
 from common.config import Config
 from common.config_values import merge
@@ -84,6 +85,7 @@ def test_updates_are_the_changes_of_the_server_model(run_small: Runner):
     )
     files = sorted((run_directory / "updates").iterdir())
     assert [path.name for path in files] == ["round-000001.safetensors", "round-000003.safetensors"]
+    assert list(read_safetensors(files[0])) == ["fc1.weight", "fc1.bias", "classifier.bias"]
     second = run_small("second", rounds=2)
     before, after = (load_file(path / "model.safetensors") for path in (second, run_directory))
     update = load_file(files[1])
