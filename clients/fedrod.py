@@ -52,9 +52,7 @@ class FedRoD(Client):
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return the sum of both losses; neither has a gradient in the other's parameters."""
-        model = as_classifier(self.worker.model)
-        features = model.embed(batch.inputs)
-        generic = model.classifier(features)
+        features, generic = self.features_and_logits(params, batch.inputs)
         personal = F.linear(features.detach(), self.head["weight"], self.head["bias"]) + generic.detach()
         return F.cross_entropy(generic + self.shift, batch.targets) + F.cross_entropy(personal, batch.targets)
 

@@ -51,6 +51,8 @@ class ScaleFL(Client):
         assert isinstance(model, MultiExit)
         own = params is self.params
         outputs = model.outputs(batch.inputs) if own else outputs_with(model, params, batch.inputs)
+        if own:
+            self.noted(outputs[-1])
         gamma = self.gamma if self._distils() else 0.0
         return multi_exit_loss(outputs, batch.targets, gamma, self.temperature)
 
