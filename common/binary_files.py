@@ -2,8 +2,9 @@
 
 import io
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ from safetensors.numpy import load
 
 from common.errors import UserError
 from common.files import read_regular
+
+T = TypeVar("T")
+ORDER = "order"  # of arrays, in the metadata of a ``.safetensors`` file
 
 
 def read_npz(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
@@ -34,9 +38,7 @@ def read_npz(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
 
 
 def read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read the arrays of a ``.safetensors`` file, which the library returns in any order.
-
-    They are in the order that the file's metadata lists as ``order``, those that it does not list by name.
+    """Read the arrays of a ``.safetensors`` file, in its order; the library returns them in any.
 
     Raises
     ------
@@ -45,13 +47,22 @@ def read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
     """
     try:
         content = read_regular(path)
-        arrays = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        listed = json.loads(header.get("__metadata__", {}).get("order", "[]"))
-        place = {name: number for number, name in enumerate(listed)}
-        return dict(sorted(arrays.items(), key=lambda item: (place.get(item[0], len(place)), item[0])))
+        return in_order(load(content), content)
     except (OSError, ValueError, LookupError, TypeError, MemoryError, SafetensorError) as error:
         raise _damaged(path, error) from None
+
+
+def order_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the metadata of a ``.safetensors`` file that keep the order of its arrays."""
+    return {ORDER: json.dumps(list(names))}
+
+
+def in_order(arrays: Mapping[str, T], content: bytes) -> dict[str, T]:
+    """Return the arrays of a ``.safetensors`` file in its order; those that it does not list come last."""
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    listed = json.loads(header.get("__metadata__", {}).get(ORDER, "[]"))
+    place = {name: number for number, name in enumerate(listed)}
+    return dict(sorted(arrays.items(), key=lambda item: (place.get(item[0], len(place)), item[0])))
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

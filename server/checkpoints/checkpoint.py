@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from common.binary_files import in_order, order_of
 from common.checkpoint_files import MANIFEST, manifest_path, no_such_round, read_manifest, stem
 from common.errors import UserError
 from common.files import read_regular, sync, write_atomic
@@ -240,7 +241,7 @@ class CheckpointStore:
         return checkpoint
 
     def _write(self, name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-        content = save({key: value.contiguous() for key, value in tensors.items()})
+        content = save({key: value.contiguous() for key, value in tensors.items()}, order_of(tensors))
         write_atomic(self.directory / name, content)
         return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
 
@@ -248,7 +249,7 @@ class CheckpointStore:
         content = read_regular(self.directory / file["name"])
         if hashlib.sha256(content).hexdigest() != file["sha256"]:
             raise ValueError(f"{file['name']} is damaged")
-        return load(content)
+        return in_order(load(content), content)
 
     def _collect_garbage(self, server_round: int) -> dict[int, Mapping[str, Any]]:
         """Delete what no kept manifest names: remains of a kill, and checkpoints that a resumed run skipped.

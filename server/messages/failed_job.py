@@ -7,10 +7,11 @@ from typing import Any
 
 from flwr.app import ConfigRecord, RecordDict
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
+from common.binary_files import in_order, order_of
 from common.errors import UserError
-from common.files import read_json, write_atomic
+from common.files import read_json, read_regular, write_atomic
 from common.records import CONFIG, Payload, Tensors, config_record, to_payload, to_record
 from common.sections import Value
 
@@ -69,7 +70,7 @@ class FailedJob:
         for kind, sections in (("sections", self.sections), ("state", self.state)):
             for index, section in enumerate(sections.values()):
                 tensors = {name: value.contiguous() for name, value in section.items()}
-                write_atomic(directory / f"{kind}-{index}.safetensors", save(tensors))
+                write_atomic(directory / f"{kind}-{index}.safetensors", save(tensors, order_of(tensors)))
         write_atomic(directory / "job.json", json.dumps(description, indent=1).encode())
 
     @classmethod
@@ -124,6 +125,7 @@ def _checked(description: Any, file: Path) -> dict[str, Any]:
 
 def _read_section(file: Path) -> Tensors:
     try:
-        return load_file(file)
+        content = read_regular(file)
+        return in_order(load(content), content)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"cannot read {file}: {error}") from None

@@ -1,10 +1,10 @@
 """The changes of the server model in chosen rounds (``analysis.update-rounds``)."""
 
 import fnmatch
-import json
 
 from safetensors.torch import save
 
+from common.binary_files import order_of
 from common.errors import UserError
 from common.files import write_atomic
 from common.records import to_tensors
@@ -56,5 +56,5 @@ class Updates(Observer):
         update = {name: (after[name].double() - before[name].double()).float() for name in chosen}
         folder = self.run.run_directory.path / "updates"
         folder.mkdir(exist_ok=True)
-        content = save(update, metadata={"order": json.dumps(chosen)})
+        content = save(update, metadata=order_of(update))
         write_atomic(folder / f"round-{current.number:06d}.safetensors", content)

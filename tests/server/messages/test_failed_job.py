@@ -30,3 +30,4 @@ def test_a_job_is_read_as_it_was_written(tmp_path: Path) -> None:
             assert value.dtype == sections[name][key].dtype
             assert torch.equal(value, sections[name][key])
     assert set(again) == {"arrays", "control", "config"}
+    assert list(read.sections["arrays"]) == ["w", "n"]
