@@ -321,8 +321,10 @@ class FedAvg(Strategy):
         for reply in replies:
             record = metrics_record(reply.content)
             self.before_reply(reply)
-            prepared = self.prepare(to_payload(reply.content))
-            self._check_prepared(prepared)
+            received = to_payload(reply.content)
+            prepared = self.prepare(received)
+            if prepared is not received:
+                self._check_prepared(prepared)
             for name, section in prepared.items():
                 if name not in sections:
                     sections[name] = self._reduction(name, server_round)
