@@ -279,9 +279,7 @@ def test_stacks_have_the_bits_of_one_process_whatever_the_workers(
     assert "a Ray worker died at a job of client 0, 1, 2, 3; another" in capfd.readouterr().err
     alone = run_and_kill(tmp_path / "one", actors[:1], {}, runtime__stack=4, **tiny)
     expected = run_small("sequential", runtime__stack=4, **METHOD, **tiny)
-    one_by_one = run_small("one by one", **METHOD, **tiny)
-    hashes = [summary(run)["model_sha256"] for run in (path, alone, expected, one_by_one)]
-    assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
+    assert len({summary(run)["model_sha256"] for run in (path, alone, expected)}) == 1
 
     chosen = run_and_kill(tmp_path / "chosen", actors, {}, runtime__stack=0, **tiny)
     size = int(tomllib.loads((chosen / "config.toml").read_text())["runtime"]["stack"])
