@@ -38,8 +38,9 @@ def iterate_batches(
     """Yield the sample indices of each mini-batch of a round.
 
     The client iterates over its shuffled data and reshuffles when they are exhausted. The last, smaller
-    batch of a pass is kept, so that an epoch uses every sample exactly once, unless it is a single sample
-    that is to be skipped; a client with fewer samples than a batch uses all of them in each step.
+    batch of a pass is kept, so that an epoch uses every sample exactly once, unless ``drop-last`` or
+    ``single-sample-batches`` leave it out; a client with fewer samples than a batch uses all of them in each
+    step.
 
     Parameters
     ----------

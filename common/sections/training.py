@@ -51,6 +51,7 @@ class LocalSection(ConfigSection):
     world_size: Positive
     total_steps: NonNegative
     phases: PhaseList
+    drop_last: bool
     single_sample_batches: Literal["train", "skip"]
 
     def step_plan(self) -> Phases:
@@ -60,12 +61,12 @@ class LocalSection(ConfigSection):
     def steps_per_pass(self, num_examples: int) -> int:
         """Return the number of mini-batches of one pass over a client's samples.
 
-        With ``single-sample-batches = "skip"`` a last batch of one sample does not count, unless the client
-        has no other sample.
+        With ``drop-last`` a last, smaller batch does not count, with ``single-sample-batches = "skip"`` one
+        of a single sample, unless it is the client's only batch.
         """
         full, rest = divmod(num_examples, self.batch_size)
-        is_skipped = self.single_sample_batches == "skip" and rest == 1 and full > 0
-        return full + (rest > 0) - is_skipped
+        is_left_out = self.drop_last or (self.single_sample_batches == "skip" and rest == 1)
+        return full + (rest > 0 and not (full and is_left_out))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -78,6 +79,8 @@ class LocalSection(ConfigSection):
             self.step_plan()
         if (self.epochs > 0) == (self.steps > 0):
             raise ValueError("set exactly one of local.epochs and local.steps above 0")
+        if self.drop_last and self.sampling != "client":
+            raise ValueError("local.drop-last needs local.sampling = 'client'")
         if self.single_sample_batches == "skip" and (self.batch_size == 1 or self.sampling != "client"):
             raise ValueError(
                 "local.single-sample-batches = 'skip' needs local.batch-size above 1, and local.sampling ="

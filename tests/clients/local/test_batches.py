@@ -98,6 +98,24 @@ def test_a_last_batch_of_one_sample_can_be_skipped() -> None:
         assert len(batches(n, skip)) == num_steps(skip, n)
 
 
+def test_a_last_smaller_batch_can_be_left_out() -> None:
+    drop = local(4, epochs=2).model_copy(update={"drop_last": True})
+    assert [len(batch) for batch in batches(11, drop)] == [4, 4] * 2
+    assert [len(batch) for batch in batches(8, drop)] == [4, 4] * 2
+    assert [len(batch) for batch in batches(3, drop)] == [3] * 2  # there is no full one
+    in_steps = local(4, steps=5).model_copy(update={"drop_last": True})
+    assert [len(batch) for batch in batches(11, in_steps)] == [4] * 5
+    a, b, c, d = batches(11, drop)
+    assert {*a, *b} != {*c, *d}  # other samples in each pass
+    for n in range(1, 30):
+        assert len(batches(n, drop)) == num_steps(drop, n)
+
+
+def test_leaving_it_out_needs_passes_of_a_round() -> None:
+    with pytest.raises(UserError, match=r"local.drop-last needs local.sampling = 'client'"):
+        make_config({"local.drop-last": True, "local.sampling": "shard"})
+
+
 @pytest.mark.parametrize("other", [{"local.batch-size": 1}, {"local.sampling": "shard"}])
 def test_what_skipping_does_not_go_with(other: dict[str, Value]) -> None:
     with pytest.raises(UserError, match="single-sample-batches = 'skip' needs"):
