@@ -151,7 +151,7 @@ class Client(Helpers, ListInterface):
     def prepare(self, received: Payload, config: ConfigRecord) -> None:
         """Do the part of a round that comes before its steps; parameters as in ``train``."""
         self._receive(received, config)
-        self._versions = _versions(self.received) if self._is_foreign else {}
+        self._versions = _versions(self.received) if self.is_foreign else {}
         self.begin_round()
         if self.overrides("begin_round"):
             self.worker.has_trained()
@@ -164,7 +164,7 @@ class Client(Helpers, ListInterface):
             with torch.no_grad():
                 extra = self.end_round(self.params)
             check_returned(extra, f"what {type(self).__name__}.end_round returns")
-        if self._is_foreign:
+        if self.is_foreign:
             self._check_unwritten()
         if self._kept_names:
             self.state[_KEPT] = {name: outcome.state[name].detach().clone() for name in self._kept_names}
@@ -294,10 +294,6 @@ class Client(Helpers, ListInterface):
         check_returned_tensors(own, what)
         check_names(own, self.worker.state, what)
         return own
-
-    @property
-    def _is_foreign(self) -> bool:
-        return type(self).__module__.partition(".")[0] != "clients"
 
     def _check_unwritten(self) -> None:
         """Refuse writes by a user's hook into tensors that all clients of this process share."""

@@ -198,6 +198,11 @@ class Hooks(Job):
         """Return whether the method overrides a hook."""
         return getattr(type(self), hook) is not getattr(Hooks, hook)
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the method's class is not one of the project's."""
+        return type(self).__module__.partition(".")[0] != "clients"
+
     # Helpers for hooks; `clients.local.helpers` has more.
 
     def forward(self, params: Tensors, inputs: torch.Tensor) -> torch.Tensor:

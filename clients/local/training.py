@@ -227,8 +227,9 @@ def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch)
 
 def _check_first_loss(client: Hooks, loss: torch.Tensor) -> None:
     """Refuse a loss of somebody's own that is not finite before the model has taken a step."""
-    is_own = type(client).__module__.partition(".")[0] != "clients" and client.overrides("loss")
-    if is_own or is_from_outside(LOSS, client.worker.config.loss.name):
+    if (client.is_foreign and client.overrides("loss")) or is_from_outside(
+        LOSS, client.worker.config.loss.name
+    ):
         raise UserError(
             f"{loss_returned(client)} must be finite, and is {loss.item()} for the initial model, in the"
             f" first local step of client {client.client_id}"
@@ -275,21 +276,21 @@ def _clip_gradients(params: Tensors, largest: float, optimizer: torch.optim.Opti
 @torch.no_grad()
 def _replace_gradients(client: Hooks, params: Tensors, batch: Batch) -> None:
     grads = {name: param.grad for name, param in params.items() if param.grad is not None}
-    names = list(grads)  # the hook may change the mapping itself
     client.batch = batch
-    corrected = checked_gradients(client, names, params, client.correct_gradients(params, grads))
-    for name, grad in corrected.items():
+    for name, grad in corrected_gradients(client, params, grads).items():
         params[name].grad = grad
 
 
-def checked_gradients(client: Hooks, names: Collection[str], params: Tensors, corrected: Tensors) -> Tensors:
-    """Return what ``correct_gradients`` returned for the gradients called `names`.
+def corrected_gradients(client: Hooks, params: Tensors, grads: Tensors) -> Tensors:
+    """Return what ``correct_gradients`` makes of gradients.
 
     Raises
     ------
     UserError
         If one is missing, is none of them, or is not like its parameter.
     """
+    names = list(grads)  # the hook may change the mapping itself
+    corrected = client.correct_gradients(params, grads)
     what = f"what {type(client).__name__}.correct_gradients returns"
     missing = "return grads['{name}'] to leave that gradient as it is, zeros for none"
     check_like(corrected, params, what, missing, names)

@@ -31,9 +31,8 @@ _SECONDS_BETWEEN_LINES = 30.0
 _GONE_SECONDS = 90.0
 _MAX_NAMED = 10
 _LONGEST_REASON = 400  # characters of Flower's error about a node
-_DECIDES = (
-    3  # the digests of a node's data that stay when it returns; the last, of inputs, depends on decoders
-)
+# The digests of a node's data that stay when it returns; the last, of inputs, depends on decoders.
+_DECIDES = 3
 
 
 @dataclass

@@ -34,7 +34,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a scheme is told about a client after a round.
+    """What a scheme learns about a client after a round.
 
     Attributes
     ----------

@@ -8,10 +8,14 @@ from torch.nn import functional as F
 from clients._class_prior import log_prior
 from clients.balanced_softmax import BalancedSoftmax
 from clients.local.worker import Worker
-from tests.clients.jobs import equal, global_model, small, train
+from tests.clients.jobs import global_model, small
+from tests.methods.shifted_logits import (
+    LINEAR,
+    check_that_absent_classes_are_not_unlearnt,
+    check_that_without_strength_it_is_fedavg,
+)
 
 ROUND = ConfigRecord({"server-round": 1})
-LINEAR = {"model__name": "linear", "partition__alpha": 0.2}
 
 
 class TestBalancedSoftmax:
@@ -28,27 +32,13 @@ class TestBalancedSoftmax:
             assert first.item() == pytest.approx(second.item(), abs=1e-6)
 
     def test_without_strength_it_is_fedavg(self) -> None:
-        config = small(**LINEAR)  # type: ignore[arg-type]
-        start = global_model(config)
-
-        class Plain(BalancedSoftmax):
-            tau = 0.0
-
-        plain = train(Worker(config), 0, start, client_class=Plain)
-        assert equal(plain.model, train(Worker(config), 0, start).model)
+        check_that_without_strength_it_is_fedavg(BalancedSoftmax)
 
     def test_absent_classes_are_not_unlearnt(self) -> None:
-        config = small(**LINEAR)  # type: ignore[arg-type]
-        start = global_model(config)
-        result = train(Worker(config), 0, start, client_class=BalancedSoftmax)
-        absent = result.client.label_counts() == 0
-        assert absent.any()
-        change = (result.model["classifier.weight"] - start["classifier.weight"]).abs().sum(1)
-        assert (change[absent] == 0).all()
-        assert (change[~absent] > 0).all()
+        check_that_absent_classes_are_not_unlearnt(BalancedSoftmax)
 
     def test_the_prior_of_all_clients_comes_from_the_server(self) -> None:
-        worker = Worker(small(**LINEAR))  # type: ignore[arg-type]
+        worker = Worker(small(**LINEAR))
         client = BalancedSoftmax(worker, 0, {}, {"prior": "global"})
         received = {"arrays": global_model(worker.config), "class-counts": {"counts": torch.arange(1, 11)}}
         client.train(received, ROUND)

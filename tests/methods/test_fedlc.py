@@ -7,9 +7,11 @@ import torch
 
 from clients.fedlc import FedLC, calibration
 from clients.local.worker import Worker
-from tests.clients.jobs import equal, global_model, small, train
-
-LINEAR = {"model__name": "linear", "partition__alpha": 0.2}
+from tests.clients.jobs import small
+from tests.methods.shifted_logits import (
+    check_that_absent_classes_are_not_unlearnt,
+    check_that_without_strength_it_is_fedavg,
+)
 
 
 def test_shifts() -> None:
@@ -36,22 +38,8 @@ def test_the_loss_by_hand() -> None:
 
 
 def test_without_strength_it_is_fedavg() -> None:
-    config = small(**LINEAR)  # type: ignore[arg-type]
-    start = global_model(config)
-
-    class Plain(FedLC):
-        tau = 0.0
-
-    plain = train(Worker(config), 0, start, client_class=Plain)
-    assert equal(plain.model, train(Worker(config), 0, start).model)
+    check_that_without_strength_it_is_fedavg(FedLC)
 
 
 def test_absent_classes_are_not_unlearnt() -> None:
-    config = small(**LINEAR)  # type: ignore[arg-type]
-    start = global_model(config)
-    result = train(Worker(config), 0, start, client_class=FedLC)
-    absent = result.client.label_counts() == 0
-    assert absent.any()
-    change = (result.model["classifier.weight"] - start["classifier.weight"]).abs().sum(1)
-    assert (change[absent] == 0).all()
-    assert (change[~absent] > 0).all()
+    check_that_absent_classes_are_not_unlearnt(FedLC)

@@ -28,7 +28,7 @@ class Answers(Generic[Ticket, Reply]):
         Returns a ticket's client, ready to train; it may raise.
     conclude : callable
         Makes the reply of a client that has trained, given the ticket, the client and its `Outcome`. It
-        raises `NotStackableError` if that is to be done anew, by itself.
+        raises `NotStackableError` if the client has to train again, by itself.
     alone : callable
         Answers a ticket by itself, from the beginning.
     say : callable

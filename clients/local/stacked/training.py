@@ -16,7 +16,7 @@ from clients.local.stacked.measured import StackedMetrics
 from clients.local.stacked.optimizer import StackedOptimizer
 from clients.local.stacked.reasons import NotStackableError
 from clients.local.stacked.stand_in import PaddedBatch
-from clients.local.training import checked_gradients, mixed_precision
+from clients.local.training import corrected_gradients, mixed_precision
 from common.budget import num_steps
 from common.randomness import torch_seed
 from common.records import Tensors
@@ -218,8 +218,7 @@ class StackedTraining:
         def correct(client: Any, params: Tensors, arguments: Any) -> Tensors:
             grads, batch = arguments
             client.batch = PaddedBatch(Batch(*batch)) if part.is_padded else Batch(*batch)
-            names = list(grads)  # the hook may change the mapping itself
-            return checked_gradients(client, names, params, client.correct_gradients(params, grads))
+            return corrected_gradients(client, params, grads)
 
         corrected, _ = self._attributes.call(correct, params, buffers, (grads, part.tensors), part.rows)
         for name, grad in corrected.items():
