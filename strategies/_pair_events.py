@@ -39,7 +39,8 @@ class PairEvents:
     def laplacian(self) -> Matrix:
         """Return Lambda = sum over links of (rate of a link) (e_i - e_j) (e_i - e_j)^T."""
         rate = self.rate_of_all / len(self.pairs)
-        found: Matrix = rate * (np.diag(self._links.sum(axis=1)) - self._links.astype(np.float64))
+        links = self._links.astype(np.float64)
+        found: Matrix = rate * (np.diag(links.sum(axis=1)) - links)
         return found
 
     def resistances(self) -> tuple[float, float]:

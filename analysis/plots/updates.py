@@ -223,13 +223,15 @@ def _edges(values: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.float64
     low, high = np.quantile(np.concatenate(values), _SHOWN)
     if low == high:
         low, high = low - 1e-12, high + 1e-12
-    return np.linspace(low, high, NUM_BINS + 1)
+    edges: npt.NDArray[np.float64] = np.linspace(low, high, NUM_BINS + 1)
+    return edges
 
 
 def _probabilities(
     values: npt.NDArray[np.floating], edges: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    return np.histogram(values, edges)[0] / values.size
+    shares: npt.NDArray[np.float64] = np.histogram(values, edges)[0] / values.size
+    return shares
 
 
 @command
