@@ -25,6 +25,7 @@ class APFL(Client):
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
 
     KEEPS = ("personal", "mixing")
+    STEPS_STACKS = True
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     adaptive: bool = True
@@ -37,29 +38,33 @@ class APFL(Client):
 
     def begin_round(self) -> None:
         """Make v_i trainable."""
-        self.own_alpha = float(self.state["mixing"]["alpha"])
+        self.own_alpha = self.state["mixing"]["alpha"].clone()
         kept = {name: value.clone() for name, value in self.state["personal"].items()}
         self.personal = {name: kept.pop(name).requires_grad_() for name in self.params}
         self.statistics = kept
         self.personal_optimizer = make_optimizer(self.personal.values(), self.worker.config.optimizer)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
-        """Step v_i and alpha_i, before w_i takes its step."""
+        """Compute v_i's gradient and step alpha_i, before w_i takes its step."""
         mixture = mixed(self.personal, params, self.own_alpha)
         gradient = self.gradient_at(mixture, self.batch, self.statistics)
-        for name, value in self.personal.items():
-            value.grad = self.own_alpha * gradient[name]
+        self.personal_gradient = {name: self.own_alpha * value for name, value in gradient.items()}
         if self.adaptive and self.num_steps == 0:
-            slope = sum(float((g * (self.personal[n] - params[n])).sum()) for n, g in gradient.items())
-            self.own_alpha = min(max(self.own_alpha - self.step_rate * slope, 0.0), 1.0)
+            slopes = [(g * (self.personal[n].detach() - params[n])).sum() for n, g in gradient.items()]
+            slope = torch.stack(slopes).double().sum()
+            self.own_alpha = (self.own_alpha - self.step_rate * slope).clamp(0, 1)
+        return grads
+
+    def after_step(self, params: Tensors) -> None:
+        """Step v_i."""
+        for name, value in self.personal.items():
+            value.grad = self.personal_gradient[name]
         set_learning_rate(self.personal_optimizer, self.step_rate)
         self.personal_optimizer.step()
-        return grads
 
     def end_round(self, params: Tensors) -> Payload:
         """Keep v_i and alpha_i."""
-        mixing = torch.full_like(self.state["mixing"]["alpha"], self.own_alpha)
-        self.state["mixing"] = {"alpha": mixing}
+        self.state["mixing"] = {"alpha": self.own_alpha}
         own = {name: value.detach() for name, value in self.personal.items()}
         self.state["personal"] = own | self.statistics
         return {}
@@ -68,9 +73,9 @@ class APFL(Client):
         """Return the mixture of v_i and the global model."""
         shared = {name: value.detach() for name, value in self.params.items()}
         own = self.state["personal"]
-        return own | mixed(own, shared, float(self.state["mixing"]["alpha"]))
+        return own | mixed(own, shared, self.state["mixing"]["alpha"])
 
 
-def mixed(personal: Tensors, shared: Tensors, alpha: float) -> Tensors:
+def mixed(personal: Tensors, shared: Tensors, alpha: torch.Tensor) -> Tensors:
     """Return alpha v + (1 - alpha) w, for the entries of w."""
     return {name: alpha * personal[name].detach() + (1 - alpha) * value for name, value in shared.items()}
