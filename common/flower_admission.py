@@ -1,5 +1,6 @@
 """Ask a SuperLink whether it would admit a node (flwr 1.39's Fleet API, which is internal to Flower)."""
 
+import datetime
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from flwr.supercore.interceptors import RuntimeVersionClientInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 _INVALID_HEARTBEAT, _NOT_ACTIVATED = 2003, 2004
+_OTHER_TIME = "Invalid timestamp"
 
 
 def is_registered(address: str, authority: bytes, key: Any, timeout: float) -> bool:
@@ -55,6 +57,12 @@ def is_registered(address: str, authority: bytes, key: Any, timeout: float) -> b
         if refusal and refusal.code in (_INVALID_HEARTBEAT, _NOT_ACTIVATED):
             return bool(refusal.code == _INVALID_HEARTBEAT)
         text = f"{refusal.message} {refusal.public_details or ''}" if refusal else details
+        if text == _OTHER_TIME:
+            now = datetime.datetime.now(datetime.UTC)
+            text = (
+                f"this machine's clock says {now:%Y-%m-%d %H:%M:%S} UTC, which is more than 5 seconds ahead"
+                " of the SuperLink's clock or more than 5 minutes behind it: set the one that is wrong"
+            )
         raise ConnectionError(" ".join(str(text).split())) from None
     finally:
         channel.close()

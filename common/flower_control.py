@@ -22,6 +22,7 @@ from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.error import FlowerError
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
+from common.certificate_refusal import refusal, verification_error
 from common.errors import UserError
 
 
@@ -100,10 +101,12 @@ class SuperLink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+        if refused := verification_error(error):
+            raise UserError(refusal(self.address, refused)) from None
         if isinstance(error, httpx.TransportError):
             raise UserError(
-                f"no SuperLink answers at {self.address} ({_first_line(error)}): give --superlink the address"
-                " of its HTTP API (flower-superlink --host --port)"
+                f"no SuperLink answers at {self.address} ({_first_line(error)}): start it, or give"
+                " --superlink the address of its HTTP API (flower-superlink --host --port)"
             ) from None
         if isinstance(error, FlowerError | httpx.HTTPStatusError):
             raise UserError(f"the SuperLink at {self.address} refuses: {_first_line(error)}") from None

@@ -6,35 +6,37 @@ exit code 2.
 """
 
 import argparse
-import datetime
+import contextlib
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from common.command_line import Parser, end_as_by_ctrl_c, guarded, show_warnings_as_lines
 from common.errors import UserError
 from common.files import expanded
+from runtimes.admission import Admission
 from runtimes.credentials.commands import node_options
-from runtimes.credentials.folder import load_certificate, load_private, read
 from runtimes.flower_environment import check_free, program_environment, split_address
+from runtimes.parent_death import ending_with_this_process
 from runtimes.resident import resident_programs
 from server.interrupt import STOP_SIGNALS
 
-_POLL_SECONDS = 2.0
-_ANSWER_SECONDS = 10.0
 # A killed node is listed as online until it has missed its heartbeats.
 _LISTED_SECONDS = 90.0
+_LISTED_AGAIN_SECONDS = 10.0
+_REST_OF_OUTPUT_SECONDS = 10.0
 _HELD_LINES = 400
-_STILL_LISTED = "[code: 2004]"
-_TIME_CODES = (9, 10)  # of OpenSSL: a certificate is not valid yet, or has expired
+_STILL_LISTED, _UNTRUSTED = "[code: 2004]", "SSL/TLS handshake error"  # in what a SuperNode prints
+
+# Returns why a certificate is refused, and whether that may change without a new start.
+Look = Callable[[], tuple[str, bool] | None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,143 +62,95 @@ def _run(options: argparse.Namespace) -> int:
         config += f' data-root="{root}"'
     split_address(options.superlink, "--superlink")
     check_free("127.0.0.1", options.port, "--port")
-    is_known = check_admission(options.superlink, folder)
+    admission = Admission(options.superlink, folder)
+    admission.check()
     command = [
         *["flower-supernode", *node_options(folder), "--superlink", options.superlink],
         *["--port", str(options.port), "--node-config", config],
     ]
-    return run_node(command, is_known, options.superlink)
+    return run_node(command, admission)
 
 
-def check_admission(address: str, folder: Path, patience: float = float("inf")) -> Callable[[], bool]:
-    """Wait until a SuperLink answers, and check that it is the right one and knows this node's key.
-
-    Returns
-    -------
-    callable
-        Returns whether the SuperLink still knows the key.
-
-    Raises
-    ------
-    UserError
-        If the credentials cannot be used; if the certificate is not for this address, of this authority and
-        valid today; if the SuperLink does not know the key; or if nothing answers within `patience` seconds.
-    """
-    from common.flower_admission import is_registered
-
-    key = load_private(folder / "key")
-    load_certificate(folder / "ca.pem")
-    authority = read(folder / "ca.pem")
-    deadline = time.monotonic() + patience
-    _shake_hands(address, authority, deadline)
-
-    def is_known() -> bool:
-        return is_registered(address, authority, key, _ANSWER_SECONDS)
-
-    try:
-        known = is_known()
-    except ConnectionError as error:
-        raise UserError(f"the SuperLink at {address} does not take this node: {error}") from None
-    if not known:
-        raise UserError(
-            f"the SuperLink at {address} does not know the key {folder / 'key'}: it was never registered, or"
-            " it was revoked; 'python -m runtimes.credentials register' on the server registers it"
-        )
-    return is_known
-
-
-def _shake_hands(address: str, authority: bytes, deadline: float) -> None:
-    """Make one TLS connection, as soon as something listens."""
-    host, port = split_address(address, "--superlink")
-    context = ssl.create_default_context(cadata=authority.decode("ascii"))
-    context.set_alpn_protocols(["h2"])
-    waited = False
-    while True:
-        try:
-            with (
-                socket.create_connection((host, port), timeout=_ANSWER_SECONDS) as plain,
-                context.wrap_socket(plain, server_hostname=host),
-            ):
-                return
-        except ssl.SSLCertVerificationError as error:
-            raise UserError(
-                f"the certificate of the SuperLink at {address} is refused:"
-                f" {error.verify_message.rstrip('.')}; nothing was sent to it ({_remedy(error.verify_code)})"
-            ) from None
-        except ssl.SSLError as error:
-            raise UserError(
-                f"what listens at {address} makes no TLS connection ({error.reason}): give --superlink the"
-                " Fleet API of a SuperLink that was not started with --insecure"
-            ) from None
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise UserError(f"no SuperLink answers at {address}: {error.strerror or error}") from None
-            if not waited:
-                print(f"no SuperLink answers at {address} ({error.strerror or error}): waiting", flush=True)
-            waited = True
-            time.sleep(_POLL_SECONDS)
-
-
-def _remedy(code: int) -> str:
-    if code in _TIME_CODES:
-        now = datetime.datetime.now(datetime.UTC)
-        return f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC: set it, or renew the certificate"
-    return "it has to be signed by this node's ca.pem, and be for this address"
-
-
-def run_node(command: Sequence[str], is_known: Callable[[], bool], address: str) -> int:
+def run_node(command: Sequence[str], admission: Admission) -> int:
     """Run a SuperNode until it ends; retry while the SuperLink still lists an earlier one with its key.
 
     Raises
     ------
     UserError
-        If it ended because its key was revoked, or because another node uses the key.
+        If it ended because its key was revoked, another node uses the key, or the SuperLink has got other
+        credentials.
     """
     with (
         tempfile.TemporaryDirectory(prefix="flower-node-") as folder,
         resident_programs(program_environment(), Path(folder)) as environment,
     ):
-        return _run_until_asked(command, environment, is_known, address)
+        return _run_until_asked(command, environment, admission)
 
 
-def _run_until_asked(
-    command: Sequence[str], environment: Mapping[str, str], is_known: Callable[[], bool], address: str
-) -> int:
+def _run_until_asked(command: Sequence[str], environment: Mapping[str, str], admission: Admission) -> int:
     deadline = time.monotonic() + _LISTED_SECONDS
+    address = admission.address
     while True:
-        code, asked, held = _run_once(command, environment)
-        if asked:
-            return code
-        if _STILL_LISTED not in held:
-            _see_whether_revoked(is_known, address)
-            sys.stdout.write(held)
-            return code or 1
+        ended = _run_once(command, environment, admission.refused_certificate)
+        if ended.asked:
+            return ended.code
+        if ended.refusal:
+            raise UserError(ended.refusal)
+        if _STILL_LISTED not in ended.held:
+            reason = _why_not_taken(admission)
+            sys.stdout.write(ended.held)
+            print(f"error: the SuperNode ended, exit code {ended.code}{reason}", file=sys.stderr)
+            return ended.code or 1
         if time.monotonic() > deadline:
             raise UserError(f"a node with this key is online at {address}: a key is for one node at a time")
         print(f"a node with this key is still listed as online at {address}: waiting", flush=True)
-        time.sleep(5 * _POLL_SECONDS)
+        time.sleep(_LISTED_AGAIN_SECONDS)
 
 
-def _see_whether_revoked(is_known: Callable[[], bool], address: str) -> None:
-    """Raise if a SuperNode ended because its key was revoked, which it does not always report."""
-    try:
-        known = is_known()
-    except ConnectionError:
-        return
-    if not known:
-        raise UserError(f"the SuperLink at {address} no longer takes this node: its key was revoked")
+def _why_not_taken(admission: Admission) -> str:
+    """Return why a SuperNode may have ended; it does not always report that.
 
-
-def _run_once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bool, str]:
-    """Run a SuperNode and pass on its output.
-
-    Returns
-    -------
-    tuple of int, bool and str
-        Its exit code, whether a signal asked it to end, and its output from the first failure on.
+    Raises
+    ------
+    UserError
+        If its key was revoked.
     """
+    try:
+        known = admission.is_known()
+    except ConnectionError as error:
+        return f": the SuperLink at {admission.address} does not take this node: {error}"
+    if not known:
+        raise UserError(
+            f"the SuperLink at {admission.address} no longer takes this node: its key was revoked"
+        )
+    return ""
+
+
+class _Ended(NamedTuple):
+    """How a SuperNode ended.
+
+    Attributes
+    ----------
+    code : int
+        Its exit code.
+    asked : bool
+        Whether a signal asked it to end.
+    refusal : str
+        Why the SuperLink's certificate is refused, where it was ended for that.
+    held : str
+        Its output from the first failure on.
+    """
+
+    code: int
+    asked: bool
+    refusal: str
+    held: str
+
+
+def _run_once(command: Sequence[str], environment: Mapping[str, str], look: Look) -> _Ended:
+    """Run a SuperNode and pass on its output."""
     with subprocess.Popen(
-        command,
+        ending_with_this_process(command),
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -215,27 +169,54 @@ def _run_once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[i
         try:
             for number in before:
                 signal.signal(number, forward)
-            assert process.stdout is not None
-            held: deque[str] = deque(maxlen=_HELD_LINES)
-            reader = threading.Thread(target=_pass_on, args=(process.stdout, held), daemon=True)
+            output = _Output(process, look)
+            reader = threading.Thread(target=output.pass_on, daemon=True)
             reader.start()
             # Wait at once: its executor, which writes to the same pipe, ends when this process is gone.
             code = process.wait()
-            reader.join(_ANSWER_SECONDS)
-            return code, bool(asked), "".join(held)
+            reader.join(_REST_OF_OUTPUT_SECONDS)
+            return _Ended(code, bool(asked), output.refusal, "".join(output.held))
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
-def _pass_on(output: Iterable[str], held: deque[str]) -> None:
-    """Print lines until one reports a failure; put that and the following ones into `held`."""
-    for line in output:
-        if held or "Exit Code:" in line or line.startswith("Traceback"):
-            held.append(line)
-        else:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+class _Output:
+    """What a SuperNode prints: passed on until a line reports a failure, held from then on.
+
+    A SuperNode that cannot trust its SuperLink tries again for ever and does not say why, so this looks.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], look: Look) -> None:
+        self._process, self._look = process, look
+        self._has_said = False
+        self.held: deque[str] = deque(maxlen=_HELD_LINES)
+        self.refusal = ""
+
+    def pass_on(self) -> None:
+        """Read all of it."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if self.held or "Exit Code:" in line or line.startswith("Traceback"):
+                self.held.append(line)
+                continue
+            with contextlib.suppress(OSError):  # it has to be read even if nobody takes it
+                sys.stdout.write(line)
+                sys.stdout.flush()
+            if _UNTRUSTED in line and not self.refusal:
+                self._see_why()
+
+    def _see_why(self) -> None:
+        refused = self._look()
+        if refused is None:
+            return
+        text, may_pass = refused
+        if not may_pass:
+            self.refusal = text
+            self._process.terminate()
+        elif not self._has_said:
+            print(f"{text}; this node goes on when that is done", file=sys.stderr, flush=True)
+            self._has_said = True
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from pathlib import Path
 from common.command_line import Parser, guarded, show_warnings_as_lines
 from common.errors import UserError
 from common.files import expanded
-from runtimes.credentials.certificates import days_left, names_of, server_name
+from runtimes.credentials.certificates import days_left, is_early, names_of, server_name
 from runtimes.credentials.folder import Credentials, load_certificate
 from runtimes.credentials.registration import register, revoke
 
@@ -82,6 +82,9 @@ def show(credentials: Credentials, _options: argparse.Namespace) -> list[str]:
         names = ", ".join(names_of(certificate))
         end = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
         state = f"until {end} ({left} days)" if left >= 0 else f"EXPIRED on {end}: renew it"
+        if is_early(certificate):
+            begin = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M}"
+            state = f"NOT VALID before {begin} UTC: set this machine's clock, or renew it"
         lines.append(f"{path.name}: {f'for {names}, ' if names else ''}{state}")
     lines += [f"node {name}" for name in credentials.nodes()]
     return lines + [f"revoked {path.stem}" for path in sorted(credentials.path.glob("revoked/*.pub"))]

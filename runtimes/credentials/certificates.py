@@ -102,6 +102,11 @@ def days_left(certificate: x509.Certificate) -> int:
     return (certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)).days
 
 
+def is_early(certificate: x509.Certificate) -> bool:
+    """Return whether it is not valid yet by this machine's clock."""
+    return datetime.datetime.now(datetime.UTC) < certificate.not_valid_before_utc
+
+
 def _builder(
     subject: str, issuer: str, days: int, latest: datetime.datetime | None = None
 ) -> x509.CertificateBuilder:

@@ -23,6 +23,7 @@ from runtimes.credentials.certificates import (
     LOCAL_NAMES,
     PrivateKey,
     days_left,
+    is_early,
     key_pem,
     make_authority,
     make_server_certificate,
@@ -97,14 +98,15 @@ class Credentials:
         return self._write_server(authority, key, [*names, *LOCAL_NAMES], days)
 
     def renew(self, names: Sequence[str], days: int) -> list[str]:
-        """Renew the server's certificate, and the authority's if that would expire first.
+        """Renew the server's certificate, and the authority's if that would expire first or cannot be used.
 
         The authority keeps its key, so nodes with the old certificate trust the server until that expires.
         """
         key = load_private(self.authority_key)
         authority = load_certificate(self.authority)
         lines = []
-        if days_left(authority) < days:
+        is_ours = authority.public_key() == key.public_key()
+        if days_left(authority) < days or is_early(authority) or not is_ours:
             authority = make_authority(key, max(CA_DAYS, days))
             _write(self.authority, pem(authority))
             for name in self.nodes():
@@ -172,8 +174,8 @@ class Credentials:
         for path, made in ((self.authority, authority), (self.certificate, certificate)):
             if days_left(made) < 0:
                 raise UserError(f"{path} expired on {made.not_valid_after_utc:%Y-%m-%d}: {again}")
-            now, begin = datetime.datetime.now(datetime.UTC), made.not_valid_before_utc
-            if now < begin:
+            if is_early(made):
+                now, begin = datetime.datetime.now(datetime.UTC), made.not_valid_before_utc
                 raise UserError(
                     f"{path} is valid from {begin:%Y-%m-%d %H:%M} UTC on, and the clock of this machine says"
                     f" {now:%Y-%m-%d %H:%M}: set the clock, or {again}"

@@ -158,6 +158,25 @@ def test_a_superlink_is_not_started_with_what_cannot_work(folder: Path, damage, 
         Credentials(folder).check()
 
 
+@pytest.mark.parametrize("damage", [_another_key, _another_authority, _expired, _early])
+def test_renewing_is_the_remedy(folder: Path, damage, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    damage(folder)
+    with pytest.raises(UserError, match=r"make .* --renew'"):
+        Credentials(folder).check()
+    capsys.readouterr()
+    assert main(["make", str(folder), "--renew"]) == 0
+    assert ("give every node its new" in capsys.readouterr().out) is (damage is not _another_key)
+    Credentials(folder).check()
+    assert (folder / "nodes/a/ca.pem").read_bytes() == (folder / "ca.pem").read_bytes()
+
+
+def test_a_certificate_of_the_future_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _early(folder)
+    capsys.readouterr()
+    assert main(["show", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("ca.pem: NOT VALID before ")
+
+
 def test_expiry_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _expired(folder)
     capsys.readouterr()

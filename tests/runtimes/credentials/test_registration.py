@@ -21,10 +21,10 @@ from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_
 from common.defaults import PROJECT_ROOT
 from common.errors import UserError
 from common.flower_control import SuperLink
+from runtimes.admission import Admission
 from runtimes.credentials.folder import Credentials
 from runtimes.credentials.registration import register, revoke
 from runtimes.flower_environment import free_ports
-from runtimes.node import check_admission
 
 pytestmark = [
     pytest.mark.slow,
@@ -98,11 +98,11 @@ def test_only_registered_keys_take_part_and_a_revoked_one_no_more(federation: Fe
     assert [line.partition(",")[0] for line in again] == ["registered already: a", "registered already: b"]
     credentials.add_node("c")
 
-    check_admission(federation.fleet, credentials.node("a"), patience=30)
+    Admission(federation.fleet, credentials.node("a")).check(patience=30)
     with pytest.raises(UserError, match=r"does not know the key .*nodes/c/key: it was never registered"):
-        check_admission(federation.fleet, credentials.node("c"), patience=0)
+        Admission(federation.fleet, credentials.node("c")).check(patience=0)
     with pytest.raises(UserError, match="'localhost'"):
-        check_admission(federation.fleet.replace("127.0.0.1", "localhost"), credentials.node("a"), patience=0)
+        Admission(federation.fleet.replace("127.0.0.1", "localhost"), credentials.node("a")).check(patience=0)
 
     # A node without a key of its own registers one that it has just made; with it, it takes another's id.
     fleet, public = stub(federation)
@@ -152,4 +152,4 @@ def test_only_registered_keys_take_part_and_a_revoked_one_no_more(federation: Fe
     key.chmod(0o600)
     (key.parent / "ca.pem").write_bytes(credentials.authority.read_bytes())
     with pytest.raises(UserError, match="it was revoked"):
-        check_admission(federation.fleet, credentials.node("b"), patience=0)
+        Admission(federation.fleet, credentials.node("b")).check(patience=0)
