@@ -34,8 +34,7 @@ from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
 from server.messages.discovery import Say, count_nodes
 from server.messages.divergence import advice
-from server.messages.messenger import Messenger, StateKeeper
-from server.messages.shared_nodes import node_of
+from server.messages.messenger import Messenger, StateKeeper, write_nodes
 from server.observers import Observers
 from server.observers._tracker import find_trackers
 from server.participation import Participation
@@ -91,8 +90,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     try:
         names = (dataset.class_names or ("samples",)) if config.clients.report_labels else ()
         run_directory.write_label_distribution(clients.num_examples, clients.label_counts, names)
-        nodes = {client: node_of(grid, clients.node_ids[client]) for client in clients.versions}
-        run_directory.write_nodes(nodes, clients.num_examples, clients.versions)
+        write_nodes(run_directory, grid, clients)
         partition_hash = _write_partition(path / "partition.npz", config, dataset)
         write_participation(path / "participation.csv", participation)
         write_sizes(path / "sizes.csv", parts.population)

@@ -65,7 +65,7 @@ class ClientRegistry:
         versions: Mapping[int, Sequence[str]] | None = None,
         data: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
-        self.versions, self.data = versions or {}, data or {}
+        self.versions, self.data = dict(versions or {}), data or {}
         self._fixed = node_ids if isinstance(node_ids, range) else None
         self.node_ids: Mapping[int, int]
         self.client_ids: Mapping[int, int]

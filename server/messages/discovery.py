@@ -279,13 +279,15 @@ def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float, say: S
         client_id = description.client_id
         if client_id not in clients.node_ids or clients.node_ids[client_id] in there:
             continue  # the old node is still listed: try again in a later round
-        _check_data(description, clients)
+        _check_returned(description, clients, say)
         clients.move(client_id, description.node_id)
         back.append(client_id)
     return sorted(back)
 
 
-def meet_again(grid: Grid, clients: ClientRegistry, client_ids: Collection[int], timeout: float) -> list[int]:
+def meet_again(
+    grid: Grid, clients: ClientRegistry, client_ids: Collection[int], timeout: float, say: Say = print
+) -> list[int]:
     """Ask nodes that restarted under their old ids which clients they are.
 
     Returns
@@ -307,12 +309,13 @@ def meet_again(grid: Grid, clients: ClientRegistry, client_ids: Collection[int],
                 f"the node of client {client_id} has come back as client {description.client_id}: start it"
                 " with the partition-id of before"
             )
-        _check_data(description, clients)
+        _check_returned(description, clients, say)
         back.append(client_id)
     return sorted(back)
 
 
-def _check_data(description: Description, clients: ClientRegistry) -> None:
+def _check_returned(description: Description, clients: ClientRegistry, say: Say) -> None:
+    """Refuse other data; report and note other versions."""
     client_id = description.client_id
     before = (clients.label_counts[client_id].tolist(), int(clients.num_examples[client_id]))
     known = clients.data.get(client_id, [])
@@ -322,6 +325,10 @@ def _check_data(description: Description, clients: ClientRegistry) -> None:
             f"the node of client {client_id} has come back with different data: start it with the"
             " data of before, or start a new run"
         )
+    if client_id in clients.versions and description.versions != clients.versions[client_id]:
+        clients.versions[client_id] = description.versions
+        for remark in version_remarks([description]):
+            say(remark)
 
 
 def _check_answers(found: Collection[int], nodes: Collection[int], num_clients: int) -> None:

@@ -23,6 +23,7 @@ from server.messages.divergence import is_divergence, is_of_server
 from server.messages.failed_job import FailedJob
 from server.messages.late_replies import LateReplies
 from server.messages.replies import ClientFailure, FailedRoundError, ReplyCheck, check_failures
+from server.messages.shared_nodes import node_of
 from server.messages.taken_replies import TakenReplies
 from server.records.progress import ProgressDisplay
 from server.records.run_directory import RunDirectory
@@ -120,7 +121,10 @@ class Messenger:
     def take_back(self) -> None:
         """Assign clients of restarted nodes to the new nodes, with the last checkpoint's state."""
         timeout, say = self._config.failures.timeout, self._progress.note
-        for client_id in returned_clients(self._grid, self._clients, timeout, say):
+        if not (back := returned_clients(self._grid, self._clients, timeout, say)):
+            return
+        write_nodes(self._run_directory, self._grid, self._clients)
+        for client_id in back:
             self._give_back(client_id, f"client {client_id} is back with a new node")
 
     def _give_back(self, client_id: int, note: str) -> None:
@@ -148,7 +152,9 @@ class Messenger:
             else:
                 yield client_id, reply
         if forgot:
-            back = meet_again(self._grid, self._clients, sorted(forgot), self._config.failures.timeout)
+            timeout, say = self._config.failures.timeout, self._progress.note
+            back = meet_again(self._grid, self._clients, sorted(forgot), timeout, say)
+            write_nodes(self._run_directory, self._grid, self._clients)
             for client_id in back:
                 self._give_back(client_id, f"client {client_id} is back: its node was started again")
             repeated = self._courier.repeat(messages, back, numbers)
@@ -253,6 +259,12 @@ class Messenger:
             client_id, message.metadata.message_type, message.content, state, dict(self._config.flat())
         ).save(directory)
         return f"python -m runtimes.replay {directory}"
+
+
+def write_nodes(run_directory: RunDirectory, grid: Grid, clients: ClientRegistry) -> None:
+    """Write which node each client is on, if the nodes are separate processes."""
+    nodes = {client_id: node_of(grid, clients.node_ids[client_id]) for client_id in clients.versions}
+    run_directory.write_nodes(nodes, clients.num_examples, clients.versions)
 
 
 def _content(state: Payload) -> RecordDict:

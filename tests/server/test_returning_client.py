@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 
@@ -100,6 +101,8 @@ def test_it_is_taken_back_with_its_state_of_the_last_checkpoint(
         "client 1 is back with a new node, with its state of the last checkpoint" in capsys.readouterr().out
     )
     assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
+    node_ids = pd.read_csv(path / "nodes.csv")["node_id"]
+    assert node_ids[VICTIM] > SHIFT > node_ids[0]
 
 
 @pytest.mark.parametrize("method", ["scaffold", "fedper"])
@@ -112,6 +115,28 @@ def test_one_that_kept_its_id_is_given_its_state_too(
     said = "client 1 is back: its node was started again, with its state of the last checkpoint"
     assert said in capsys.readouterr().out
     assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
+
+
+def test_one_that_keeps_nothing_is_asked_again_too(
+    run_small: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {**OPTIONS, "method__name": "fedavg"}
+    expected = run_small("alone", **options)
+    path = run_small("restarted", ForgetfulNode, **options)
+    assert "client 1 is back: its node was started again\n" in capsys.readouterr().out
+    assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
+
+
+def test_one_that_keeps_nothing_may_not_come_back_as_another_client(run_small: Runner) -> None:
+    class Other(ForgetfulNode):
+        def _context(self, node_id: int) -> Context:
+            context = super()._context(node_id)
+            if self.forgot and self.client_id(node_id) == VICTIM:
+                context.node_config["partition-id"] = 0
+            return context
+
+    with pytest.raises(UserError, match="the node of client 1 has come back as client 0"):
+        run_small("restarted", Other, **OPTIONS | {"method__name": "fedavg"})
 
 
 def test_it_is_said_when_its_state_is_lost(run_small: Runner, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,7 +46,11 @@ class AnsweringGrid(NodesOnly):
 
 
 def describes(
-    client_id: int, counts: tuple[int, ...] = (1, 2), keeps_state: int = 0, personal: tuple[str, ...] = ()
+    client_id: int,
+    counts: tuple[int, ...] = (1, 2),
+    keeps_state: int = 0,
+    personal: tuple[str, ...] = (),
+    versions: Sequence[str] = (),
 ) -> Answer:
     metrics = {
         "client-id": client_id,
@@ -55,9 +59,8 @@ def describes(
         "num-examples": sum(counts),
         "label-counts": list(counts),
     }
-    content = RecordDict(
-        {"metrics": MetricRecord(metrics), "config": ConfigRecord({"personal-names": list(personal)})}
-    )
+    config = ConfigRecord({"personal-names": list(personal), "versions": list(versions)})
+    content = RecordDict({"metrics": MetricRecord(metrics), "config": config})
     return lambda message: Message(content, reply_to=message)
 
 
@@ -233,6 +236,15 @@ class TestReturn:
         grid = AnsweringGrid({2: describes(0), 9: describes(1, (3, 5))})
         with pytest.raises(UserError, match="client 1 has come back with different data"):
             returned_clients(grid, self.directory(), 1)
+
+    def test_other_versions_are_said_and_noted(self) -> None:
+        clients, said = self.directory(), []
+        clients.versions[1] = ["torch 0.1"]
+        grid = AnsweringGrid({2: describes(0), 9: describes(1, (3, 4), versions=["torch 0.2"])})
+        assert returned_clients(grid, clients, 1, said.append) == [1]
+        assert clients.versions[1] == ["torch 0.2"]
+        (line,) = said
+        assert line.startswith("client 1: torch 0.2, but torch ")
 
     def test_nobody_else_is_asked(self) -> None:
         grid = AnsweringGrid({2: describes(0), 3: describes(1)})
