@@ -1,6 +1,6 @@
 """FedLC (Zhang et al., ICML 2022, arXiv:2209.00189): logits calibrated by the client's labels."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -12,24 +12,34 @@ from common.records import Tensors
 
 
 class FedLC(Client):
-    """Cross-entropy of z_c - tau n_c^(-1/4), n_c being the client's samples of class c; predicts with z.
+    """Cross-entropy of s_c = z_c - tau n_c^(-1/4), n_c being the client's samples of class c; predicts by z.
 
-    A class that the client lacks has no part in the softmax, so that it is not unlearnt.
+    A class that the client lacks has no part in the softmax, so that it is not unlearnt. This is what the
+    paper's text and public implementations say. In its printed equation, log sum_c e^(s_c) - s_y, the sum
+    leaves out y (``denominator`` ``others``): that loss has no lower bound, and training with it diverges
+    unless gradients are clipped or rates are small. It is 0 on a client that has one class only.
     """
 
     NEEDS_CLASSES = True
     NEEDS_ONE_LABEL = True
 
     tau: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    denominator: Literal["all", "others"] = "all"
 
     def begin_round(self) -> None:
-        """Set the shifts of the logits."""
-        shift = calibration(self.target_counts(), self.tau)
-        self.shift = shift.to(self.worker.device, torch.get_default_dtype())
+        """Set the shifts of the logits, and whether there is another class for sums without y."""
+        device, shift = self.worker.device, calibration(self.target_counts(), self.tau)
+        self.shift = shift.to(device, torch.get_default_dtype())
+        self.has_others = (shift.isfinite().sum() > 1).to(device)
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
-        """Return the cross-entropy of the calibrated logits."""
-        return F.cross_entropy(self.forward(params, batch.inputs) - self.shift, batch.targets)
+        """Return the loss of the calibrated logits."""
+        logits = self.forward(params, batch.inputs) - self.shift
+        if self.denominator == "all":
+            return F.cross_entropy(logits, batch.targets)
+        own = F.one_hot(batch.targets, len(self.shift)).bool()
+        summed = logits.masked_fill(own & self.has_others, -torch.inf).logsumexp(dim=1)
+        return (summed - logits.gather(1, batch.targets[:, None])[:, 0]).mean()
 
 
 def calibration(counts: torch.Tensor, tau: float) -> torch.Tensor:
