@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from clients.base import Client
+from clients.local.optimizers import weight_decays
 from common.errors import UserError
 from common.records import Payload, Tensors
 from common.sections import Positive, Value
@@ -14,7 +15,9 @@ class PFedMe(Client):
     """Each step finds theta ~ argmin f_i + (lam / 2) ||theta - w||^2 and moves w by lr lam (theta - w).
 
     theta takes ``personal_steps`` gradient steps from w at ``personal_learning_rate``, on one mini-batch. The
-    client predicts with the last theta; before it has taken part, with the initial model.
+    client predicts with the last theta; before it has taken part, with the initial model. Weight decay is
+    part of f_i, as in the paper: it acts on theta. That of ``adamw`` and ``lamb`` is none of a loss and is
+    refused.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.personal-steps": 2}
@@ -34,23 +37,37 @@ class PFedMe(Client):
         for key, rate in rates.items():
             if rate * self.lam >= 2:
                 raise UserError(f"pfedme needs {key} * method.lam < 2, not {rate * self.lam:g}: lower either")
+        optimizer = self.worker.config.optimizer
+        if optimizer.name not in ("sgd", "lars") and any(self._weight_decays().values()):
+            raise UserError(
+                "pfedme's weight decay is part of the clients' losses, which that of optimizer.name"
+                f" '{optimizer.name}' is not: set optimizer.weight-decay to 0, or optimizer.name to 'sgd'"
+            )
 
     def init_state(self) -> Payload:
         """Return the initial model as theta."""
         return {"personal": self.initial(self.worker.state)}
 
+    def begin_round(self) -> None:
+        """Look up the weight decay."""
+        self._decays = self._weight_decays()
+
+    def _weight_decays(self) -> dict[str, float]:
+        return weight_decays(self.worker.optimizer, self.params)
+
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
-        """Return lam (w - theta), the gradient of the Moreau envelope."""
+        """Return lam (w - theta), the gradient of the Moreau envelope, less what the optimiser adds."""
         start = {name: value.detach().clone() for name, value in params.items()}
-        theta, rate = start, self.personal_learning_rate
+        theta, rate, decays = start, self.personal_learning_rate, self._decays
         for step in range(self.personal_steps):
             gradient = self.gradient_at(theta, self.batch) if step else grads
             theta = {
-                name: value - rate * (gradient[name] + self.lam * (value - start[name]))
+                name: value
+                - rate * (gradient[name] + decays[name] * value + self.lam * (value - start[name]))
                 for name, value in theta.items()
             }
         self.theta = theta
-        return {name: self.lam * (start[name] - value) for name, value in theta.items()}
+        return {n: self.lam * (start[n] - value) - decays[n] * start[n] for n, value in theta.items()}
 
     def end_round(self, params: Tensors) -> Payload:
         """Keep theta, with the buffers of the trained model."""

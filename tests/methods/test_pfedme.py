@@ -1,5 +1,7 @@
 """pFedMe in closed form, in float64."""
 
+from contextlib import nullcontext
+
 import pytest
 
 from clients.local.worker import Worker
@@ -27,6 +29,32 @@ def test_many_personal_steps_find_the_moreau_envelope() -> None:
     federation = Federation("pfedme", [(2.0, 1.0)], [1], local=LOCAL, **keys)
     assert federation.round() == close(0.25)
     assert federation.clients[0].state["personal"]["w"].tolist() == close(0.5)
+
+
+def test_weight_decay_is_part_of_the_loss() -> None:
+    """The envelope of h/2 (t - b)^2 + d/2 t^2 at w has theta = (h b + lam w) / (h + lam + d)."""
+    local = {**LOCAL, "optimizer.weight-decay": 1.0}
+    federation = Federation(
+        "pfedme", [(2.0, 1.0)], [1], (4.0,), local=local, **KEYS | {"personal_steps": 200}
+    )
+    assert federation.round() == close(3.0)
+    assert federation.clients[0].state["personal"]["w"].tolist() == close(2.0)
+    # Two steps of 0.1 from 4: 4 - 0.1 (6 + 4) = 3, 3 - 0.1 (4 + 3 - 2) = 2.5; w moves half of the way.
+    federation = Federation("pfedme", [(2.0, 1.0)], [1], (4.0,), local=local, **KEYS)
+    assert federation.round() == close(3.25)
+    # Momentum is that of lam (w - theta) alone: 3, then 0.5 * 3 + 2 (3.25 - theta), theta from 3.25.
+    moving = {**local, "optimizer.momentum": 0.5}
+    federation = Federation("pfedme", [(2.0, 1.0)], [2], (4.0,), local=moving, **KEYS)
+    theta = 3.25 - 0.1 * (2 * 2.25 + 3.25)
+    theta -= 0.1 * (2 * (theta - 1) + theta + 2 * (theta - 3.25))
+    assert federation.round() == close(3.25 - 0.25 * (0.5 * 3 + 2 * (3.25 - theta)))
+
+
+def test_decay_that_is_no_part_of_a_loss_is_refused() -> None:
+    for optimizer, decay, is_refused in (("adamw", 0.1, True), ("adamw", 0.0, False), ("sgd", 0.1, False)):
+        client = PFedMe(Worker(small(optimizer__name=optimizer, optimizer__weight_decay=decay)), 0)
+        with pytest.raises(UserError, match="pfedme's weight decay") if is_refused else nullcontext():
+            client.validate()
 
 
 def test_beta_weighs_the_mean_change() -> None:
