@@ -17,7 +17,7 @@ Purpose = Literal[
     "partition", "sampling", "validation", "test-split", "init", "participation", "straggler", "evaluation",
     "measurement",
     "sizes", "shuffle", "augment", "dropout", "noise", "privacy", "long-tail", "local-test",
-    "recalibration", "probe", "sse-c", "local-head", "auxiliary", "federated-features",
+    "recalibration", "probe", "sse-c", "local-head", "auxiliary", "federated-features", "retraining",
     "label-noise", "step-label-noise", "personal-label-noise", "extra-label-noise",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",

@@ -70,7 +70,7 @@ RUNS: dict[str, dict[str, Value]] = {
     "afl": {},
     "apfl": {},
     "balanced-softmax": {},
-    "creff": {**_LONG_TAIL, "method.matching-steps": 5, "method.retraining-steps": 20},
+    "creff": {**_LONG_TAIL, "method.matching-steps": 5, "method.retraining-epochs": 20},
     "ditto": {},
     "episode": {"method.clip-norm": 1.0, "method.gradient-batches": 1},
     "episode-mem": {"method.clip-norm": 1.0},

@@ -54,14 +54,33 @@ class TestCReFF:
         assert gradient_distance(feature_gradients(found, labels, head), targets) < 0.3 * far
         assert torch.equal(match_features(start, labels, targets, head, 0, 0.1), start)
 
-    def test_a_step_of_retraining_is_a_gradient_step(self) -> None:
+    @pytest.mark.parametrize(("batch_size", "sizes"), [(10, [10, 10]), (4, [4, 4, 2] * 2)])
+    def test_retraining_is_sgd_in_epochs(self, batch_size: int, sizes: list[int]) -> None:
         head = head_of(4, 3)
+        start = self.section(head)
         features = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
-        new = retrain_head(self.section(head), features, torch.tensor([0, 2]), 1, 0.5)
-        loss = F.cross_entropy(head(features.flatten(0, 1)), torch.tensor([0] * 5 + [2] * 5))
-        gradients = torch.autograd.grad(loss, list(head.parameters()))
-        for (name, value), gradient in zip(head.named_parameters(), gradients, strict=True):
-            torch.testing.assert_close(new[f"{self.HEAD}{name}"], (value - 0.5 * gradient).detach())
+        labels = torch.tensor([0, 2])
+        generator = torch.Generator().manual_seed(3)
+        new = retrain_head(start, features, labels, 2, batch_size, 0.5, generator)
+        inputs, targets = features.flatten(0, 1), torch.tensor([0] * 5 + [2] * 5)
+        assert all(torch.equal(value, start[name]) for name, value in self.section(head).items())
+        generator.manual_seed(3)
+        orders = [torch.randperm(10, generator=generator).split(batch_size) for _ in range(2)]
+        optimizer = torch.optim.SGD(head.parameters(), 0.5)
+        for batch in (batch for order in orders for batch in order):
+            optimizer.zero_grad()
+            F.cross_entropy(head(inputs[batch]), targets[batch]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        assert [len(batch) for order in orders for batch in order] == sizes
+        torch.testing.assert_close(new, self.section(head))
+
+    def test_retraining_works_without_a_bias(self) -> None:
+        start = {f"{self.HEAD}weight": torch.zeros(2, 1)}
+        features = torch.tensor([[[1.0]], [[3.0]]])
+        new = retrain_head(start, features, torch.tensor([0, 1]), 1, 2, 0.5, torch.Generator())
+        # Probabilities are 1/2: the mean of (1/2 - 1) 1 and 1/2 3 is 1/2, and the other row has its negative.
+        assert new[f"{self.HEAD}weight"].flatten().tolist() == [-0.25, 0.25]
+        assert start[f"{self.HEAD}weight"].tolist() == [[0], [0]]
 
     def test_gradients_are_taken_at_the_retrained_head_and_training_starts_from_the_averaged(self) -> None:
         config = small(**LINEAR)  # type: ignore[arg-type]
@@ -90,7 +109,7 @@ class TestCReFF:
             return features
 
         monkeypatch.setattr("strategies.creff.match_features", match)
-        strategy = CReFF(features_per_class=3, retraining_steps=0)
+        strategy = CReFF(features_per_class=3, retraining_epochs=0)
         strategy.global_model = {"classifier.weight": torch.ones(3, 2)}
         # Of four clients one holds class 0 and three hold class 2.
         gradients = torch.arange(18, dtype=torch.float64).view(3, 3, 2)
@@ -104,7 +123,7 @@ class TestCReFF:
         torch.testing.assert_close(seen[1], gradients[[0, 2]].float())
 
     def test_the_server_averages_gradients_over_the_clients_that_hold_a_class(self) -> None:
-        strategy = CReFF(features_per_class=3, matching_steps=0, retraining_steps=0, weighting="examples")
+        strategy = CReFF(features_per_class=3, matching_steps=0, retraining_epochs=0, weighting="examples")
         strategy.global_model = {"classifier.weight": torch.ones(3, 2)}
         averages = {
             "arrays": {"classifier.weight": torch.full((3, 2), 2.0, dtype=torch.float64)},
