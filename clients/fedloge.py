@@ -121,14 +121,19 @@ class FedLoGe(Client):
         return self.params if self.head == "learnable" else self._backbone
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
-        """Return the sum of three cross-entropies, of which only the first has a gradient in the model."""
+        """Return the sum of three cross-entropies, of which only the first has a gradient in the model.
+
+        Its logits are those of which ``train_accuracy`` is.
+        """
         model = as_classifier(self.worker.model)
         is_own = params is self.params
         features = model.embed(batch.inputs) if is_own else embed_with(model, params, batch.inputs)
         seen = self._dropped(features, head_of_model(params))
         heads = seen, *((features.detach(), head) for head in self._heads)
-        losses = [F.cross_entropy(logits(head, inputs), batch.targets) for inputs, head in heads]
-        return torch.stack(losses).sum()
+        predictions = [logits(head, inputs) for inputs, head in heads]
+        if is_own:
+            self.noted(predictions[0])
+        return torch.stack([F.cross_entropy(each, batch.targets) for each in predictions]).sum()
 
     def _dropped(self, features: torch.Tensor, head: Tensors) -> tuple[torch.Tensor, Tensors]:
         """Return the features and the model's head after dropout, for the backbone's loss."""

@@ -44,6 +44,9 @@ def test_two_batches(monkeypatch: pytest.MonkeyPatch) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         client.after_step(client.params)
+        assert client.logits is not None  # the model's own, of which ``train_accuracy`` is
+        terms.insert(0, cross_entropy(client.logits, torch.tensor(targets)).item())
+        assert terms.pop(0) == pytest.approx(terms[-3])
         return loss.item()
 
     assert step(tensor((1, 2)), [0]) == pytest.approx(0.744397 + 1.037488 + 0.693147, abs=1e-6)
