@@ -3,16 +3,16 @@
 import fnmatch
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, TypeVar
 
 import torch
 from flwr.app import Array, ConfigRecord, MessageType
 
 from clients.local.attacks import Attack, attack_of
-from clients.local.evaluation import client_evaluation_data, evaluate_global_model
+from clients.local.evaluation import client_evaluation_data, evaluate_global_model, predictors_of
 from clients.local.helpers import Helpers
-from clients.local.incoming import RefusedMessageError, check_form, check_sections
+from clients.local.incoming import RefusedMessageError, Section, check_form, check_receives, check_sections
 from clients.local.numpy_client import ListInterface
 from clients.local.own_start import own_start
 from clients.local.training import train_locally
@@ -31,11 +31,12 @@ from common.records import (
     Payload,
     Tensors,
 )
-from common.returned import check_names, check_returned, check_returned_tensors
+from common.returned import check_entries, check_returned, check_returned_tensors, check_sections_named
 from models.measures.evaluation import evaluate
 from models.measures.numbers import evaluate_numbers
 
 _KEPT = "kept-entries"
+_PERSONAL = ("personal_names", "personal_model", "personal_predictor", "personal_predictors")
 Result = TypeVar("Result")
 
 
@@ -86,7 +87,24 @@ class Client(Helpers, ListInterface):
 
     def keeps_state(self) -> bool:
         """Return whether the client keeps any state between rounds."""
-        return bool(self.keeps()) or bool(self._kept_names)
+        return bool(self._kept_sections()) or bool(self._kept_names)
+
+    def _kept_sections(self) -> Collection[str]:
+        kept = self.keeps()
+        check_sections_named(kept, f"what {type(self).__name__}.keeps returns")
+        return kept
+
+    def form_of_state(self) -> Payload:
+        """Return what ``kept_form`` returns, or raise a `UserError` if it is no mapping of sections."""
+        form = self.kept_form()
+        check_returned(form, f"what {type(self).__name__}.kept_form returns")
+        return form
+
+    def expected_sections(self) -> Mapping[str, Section]:
+        """Return what ``receives`` returns, or raise a `UserError` if it is no mapping of sections."""
+        sections = self.receives()
+        check_receives(sections, f"what {type(self).__name__}.receives returns")
+        return sections
 
     @property
     def kept_entries(self) -> Tensors:
@@ -97,7 +115,7 @@ class Client(Helpers, ListInterface):
         """Return the sections of ``state`` that the method has not declared in ``keeps``."""
         if not self.state:
             return set()
-        declared = [_KEPT, *self.keeps()]
+        declared = [_KEPT, *self._kept_sections()]
         return {name for name in self.state if not any(fnmatch.fnmatchcase(name, kept) for kept in declared)}
 
     def check_state(self, state: Payload) -> None:
@@ -115,13 +133,13 @@ class Client(Helpers, ListInterface):
                 f"the message has the state {shown(min(undeclared))}, which no client keeps"
             )
         own = {_KEPT: {name: self.worker.state[name] for name in self._kept_names}}
-        for kept, form in (self.kept_form() | own).items():
+        for kept, form in {**self.form_of_state(), **own}.items():
             for name in fnmatch.filter(state, kept):
                 check_form(name, state[name], form)
 
     def is_personalised(self) -> bool:
         """Return whether the client predicts with anything other than the global model."""
-        return any(map(self.overrides, ("personal_names", "personal_model", "personal_predictor")))
+        return any(map(self.overrides, _PERSONAL))
 
     # One round.
 
@@ -227,7 +245,7 @@ class Client(Helpers, ListInterface):
             metrics |= evaluate_global_model(self, received[ARRAYS])
         if self.is_personalised():
             self.worker.load(self._own_entries())
-            for name, predictor in self.personal_predictors().items():
+            for name, predictor in predictors_of(self).items():
                 metrics |= data.measure(predictor, f"personal_{name}_" if name else "personal_")
         return metrics
 
@@ -290,9 +308,7 @@ class Client(Helpers, ListInterface):
 
     def _own_entries(self) -> Tensors:
         own = self.personal_model() or {}
-        what = f"what {type(self).__name__}.personal_model returns"
-        check_returned_tensors(own, what)
-        check_names(own, self.worker.state, what)
+        check_entries(own, self.worker.state, f"what {type(self).__name__}.personal_model returns")
         return own
 
     def _check_unwritten(self) -> None:
@@ -326,7 +342,7 @@ class Client(Helpers, ListInterface):
         self.received = received if is_loaded else worker.placed(received)
         model, personal = self.received[ARRAYS], self.personal_names()
         if personal or not is_loaded:  # otherwise another client of the stack has checked it
-            check_sections(job, self.received, worker.state, personal, self.receives())
+            check_sections(job, self.received, worker.state, personal, self.expected_sections())
         self.begin(config)
         initial = self.initial(personal) if personal else {}
         if self._begins_alone(job):

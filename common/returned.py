@@ -1,5 +1,6 @@
 """Check the types of values that users' hooks return or keep."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Real
 
@@ -104,6 +105,59 @@ def check_names(value: object, known: Collection[str], what: str) -> None:
         raise UserError(f"{what} has {shown(unknown)}, which is not an entry of the model{hint}")
 
 
+def check_sections_named(value: object, what: str) -> None:
+    """Refuse anything but a collection of names of sections; errors as in `check_names`."""
+    is_collection = isinstance(value, Collection) and not isinstance(value, str)
+    if not is_collection or any(not isinstance(name, str) for name in value):  # type: ignore[attr-defined]
+        raise UserError(f"{what} must be names of sections, such as ['personal'], not {shown(value)}")
+
+
+def check_entries(value: object, model: Mapping[str, torch.Tensor], what: str) -> None:
+    """Refuse anything but tensors like entries of a model, by name and shape; errors as in `check_names`."""
+    check_returned_tensors(value, what)
+    assert isinstance(value, Mapping)
+    check_names(value, model, what)
+    for name, tensor in value.items():
+        if tensor.shape != model[name].shape:
+            form = f"{tuple(model[name].shape)} in the model"
+            raise UserError(f"{what} has '{name}' of shape {tuple(tensor.shape)}, which is {form}")
+
+
+def check_variants(value: object, model: Mapping[str, torch.Tensor], what: str) -> None:
+    """Refuse anything but a mapping of names to entries of a model; errors as in `check_names`."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise UserError(f"{what} must be a mapping of names to entries of the model, not {shown(value)}")
+    for name, entries in value.items():
+        check_entries(entries, model, f"{what} as '{name}'")
+
+
+def check_predictors(value: object, what: str) -> None:
+    """Refuse anything but a mapping of names to functions; errors as in `check_names`."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise UserError(f"{what} must be a mapping of names to functions, not {shown(value)}")
+    for predictor in value.values():
+        if not callable(predictor):
+            raise UserError(f"{what} must be a function from inputs to logits, not {shown(predictor)}")
+
+
+def check_logits(value: object, num_samples: int, num_classes: int, what: str) -> None:
+    """Refuse anything but logits, or predicted numbers if `num_classes` is 0; errors as in `check_names`."""
+    form = f"{num_samples}, {num_classes}" if num_classes else f"{num_samples}"
+    if not isinstance(value, torch.Tensor):
+        raise UserError(f"{what} must be a tensor of the shape ({form}, ...), not {shown(value)}")
+    begins = (num_samples, num_classes) if num_classes else (num_samples,)
+    if not value.is_floating_point() or value.shape[: len(begins)] != begins:
+        raise UserError(
+            f"{what} must be floating-point numbers of the shape ({form}, ...), not {_form(value)}"
+        )
+
+
+def check_number(value: object, what: str) -> None:
+    """Refuse anything but a finite number, at least 0; errors as in `check_names`."""
+    if not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+        raise UserError(f"{what} must be a finite number, at least 0, not {shown(value)}")
+
+
 def check_numbers(value: object, what: str) -> None:
     """Refuse anything but a mapping of names to numbers; errors as in `check_names`."""
     if not isinstance(value, Mapping):
@@ -118,9 +172,10 @@ def check_clients(value: object, num_clients: int, what: str) -> None:
     are_ids = isinstance(value, Sequence) and all(
         isinstance(client, int) and 0 <= client < num_clients for client in value
     )
-    if not are_ids:
+    if not are_ids or len(set(value)) < len(value):  # type: ignore[call-overload, arg-type]
         raise UserError(
-            f"{what} must be a list of client ids from 0 to {num_clients - 1}, not {shown(value)}"
+            f"{what} must be a list of client ids from 0 to {num_clients - 1}, each at most once, not"
+            f" {shown(value)}"
         )
 
 

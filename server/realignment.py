@@ -18,6 +18,7 @@ from server.experiment import prepare
 from server.messages.asking import ask, give_states
 from server.messages.cohort_grid import CohortGrid
 from server.records.client_metrics import ClientMetrics
+from server.variants import variants_of
 from strategies.fedloge import FedLoGe
 
 FORMS: tuple[str, ...] = get_args(Inference)
@@ -68,7 +69,7 @@ def evaluate_checkpoint(config: Config, grid: Grid, checkpoint: Checkpoint) -> R
     restore_attributes(strategy, *checkpoint.strategy)
     # The checkpoint holds the parameters, too: those that are asked for now go before.
     vars(strategy).update(load_method(config.method.name, config.method.parameters).strategy_parameters)
-    central = parts.evaluation(to_record(checkpoint.arrays), strategy.variants(checkpoint.arrays))
+    central = parts.evaluation(to_record(checkpoint.arrays), variants_of(strategy, checkpoint.arrays))
     give_states(config, grid, clients, checkpoint.clients)
     messages = strategy.configure_evaluate(
         checkpoint.server_round,

@@ -13,7 +13,7 @@ from common.global_generators import seeded_globally
 from common.outside_code import runs_outside_code
 from common.randomness import torch_seed
 from common.records import to_record, to_tensors
-from common.returned import check_numbers, check_returned_tensors
+from common.returned import check_like, check_number, check_numbers
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.resumable import PluginCode, check_fits
 from server.cohorts import Cohorts
@@ -29,6 +29,7 @@ from server.parts import Run
 from server.records.client_metrics import summarise_evaluations
 from server.records.training_row import training_row
 from server.stopwatch import Stopwatch
+from server.variants import variants_of
 
 
 class RoundLoop:
@@ -62,7 +63,8 @@ class RoundLoop:
         self.cohorts = Cohorts(parts, self.calls)
         initial = to_tensors(parts.evaluation.initial_arrays())
         started = parts.strategy.initial_model(initial, self.config.seed)
-        check_returned_tensors(started, f"what {type(parts.strategy).__name__}.initial_model returns")
+        what = f"what {type(parts.strategy).__name__}.initial_model returns"
+        check_like(started, initial, what, "return every entry of the model, changed or not")
         self.arrays = to_record(started)
         self.server_round = 0
         self.seconds = 0.0
@@ -163,6 +165,7 @@ class RoundLoop:
                 self.strategy.configure_train, current.number, self._shared_arrays(), cohort, in_message
             )
             weights, num_working = self.parts.participation.weights(cohort), self.strategy.num_working()
+            check_number(num_working, f"what {type(self.strategy).__name__}.num_working returns")
             check = self.calls.check(current.messages, weights, TRAINED, num_working)
         with self.watch.phase("reduce"):
             self._aggregate(current, check)
@@ -225,7 +228,7 @@ class RoundLoop:
 
     def _evaluate_centrally(self) -> dict[str, float]:
         """Evaluate the global model, and its variants if the method has any."""
-        row = self.parts.evaluation(self.arrays, self.strategy.variants(to_tensors(self.arrays)))
+        row = self.parts.evaluation(self.arrays, variants_of(self.strategy, to_tensors(self.arrays)))
         check_loss(row, self.config, self.strategy, self.server_round)
         return row
 

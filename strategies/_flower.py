@@ -16,7 +16,8 @@ from common.flower import new_array_record
 from common.flower_limits import check_cohort
 from common.records import ARRAYS, Tensors, metrics_record, to_record, to_tensors
 from strategies._aggregation import WeightedAverage
-from strategies.fedavg import FedAvg, data_of
+from strategies._attributes import data_of
+from strategies.fedavg import FedAvg
 
 # The round loop shows a strategy exactly the clients that it should address.
 EVERYONE: dict[str, Any] = {

@@ -3,8 +3,6 @@
 arXiv:1602.05629.
 """
 
-import functools
-import inspect
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -28,9 +26,10 @@ from common.records import (
     to_record,
     to_tensors,
 )
-from common.returned import check_returned, check_returned_tensors
+from common.returned import check_number, check_returned, check_returned_tensors
 from common.sections import Value
 from strategies._aggregation import MetricAverage, WeightedAverage
+from strategies._attributes import data_of
 from strategies._privacy import ClientPrivacy, PrivateMean
 from strategies._run_facts import RunFacts
 
@@ -206,7 +205,9 @@ class FedAvg(Strategy):
 
     def weight(self, metrics: MetricRecord) -> float:
         """Return the weight of a reply; a participation scheme that corrects its bias adjusts it."""
-        return float(entries(metrics).get(PARTICIPATION_WEIGHT, 1.0)) * self.client_weight(metrics)
+        weight = self.client_weight(metrics)
+        check_number(weight, f"what {type(self).__name__}.client_weight returns")
+        return float(entries(metrics).get(PARTICIPATION_WEIGHT, 1.0)) * weight
 
     def weight_of(self, reply: Message) -> float:
         """Return the weight of a reply before it is aggregated, for code that observes passing replies."""
@@ -292,6 +293,7 @@ class FedAvg(Strategy):
         for reply in replies:
             self.before_reply(reply)
             weight = self.prelude_weight(metrics_record(reply.content))
+            check_number(weight, f"what {type(self).__name__}.prelude_weight returns")
             total += weight
             for name, section in to_payload(reply.content).items():
                 sections.setdefault(name, WeightedAverage()).add(section, weight)
@@ -385,15 +387,6 @@ class FedAvg(Strategy):
 
     def summary(self) -> None:
         """Print nothing: ``config.toml`` in the run directory has the configuration."""
-
-
-def data_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes that are not functions; functions are configuration and not checkpointed."""
-    return {name: value for name, value in attributes.items() if not _is_function(value)}
-
-
-def _is_function(value: Any) -> bool:
-    return inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, functools.partial)
 
 
 def _labels_needed(who: str) -> str:

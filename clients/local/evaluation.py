@@ -11,6 +11,7 @@ from clients.hooks import Hooks, Predictor
 from clients.local.worker import Worker
 from common.device import autocast
 from common.records import Tensors
+from common.returned import check_logits, check_predictors
 from datasets.client_data.client_tests import client_class_groups, local_tests
 from models.measures.class_report import ClassReport
 from models.measures.evaluation import Evaluation, evaluate, logits_of, tally
@@ -85,6 +86,33 @@ class ClientEvaluationData:
             results = self.report.measure(logits, targets, self.class_weights)
             own = own_of(logits, targets, worker.metrics)
         return {f"{prefix}{name}": value for name, value in results.items()} | counted_means(own, prefix)
+
+
+def predictors_of(client: Hooks) -> dict[str, Predictor]:
+    """Return a client's predictors by name, those of a user's class with a check of what they return.
+
+    Raises
+    ------
+    UserError
+        If they are no functions.
+    """
+    hook = "personal_predictors" if client.overrides("personal_predictors") else "personal_predictor"
+    called = f"{type(client).__name__}.{hook}"
+    found = client.personal_predictors()
+    check_predictors(found, f"what {called} returns")
+    if not client.is_foreign:
+        return found
+    num_classes = client.worker.dataset.num_classes
+
+    def checked(predictor: Predictor) -> Predictor:
+        def predict(inputs: torch.Tensor) -> torch.Tensor:
+            logits = predictor(inputs)
+            check_logits(logits, len(inputs), num_classes, f"what the function from {called} returns")
+            return logits
+
+        return predict
+
+    return {name: checked(predictor) for name, predictor in found.items()}
 
 
 def client_evaluation_data(client: Hooks) -> ClientEvaluationData:

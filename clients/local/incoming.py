@@ -211,6 +211,21 @@ def check_sections(
         check_form(name, values, declared[0])
 
 
+def check_receives(value: object, what: str) -> None:
+    """Refuse anything but a mapping of names to sections.
+
+    Raises
+    ------
+    UserError
+        One line that starts with `what`.
+    """
+    are_sections = isinstance(value, Mapping) and all(isinstance(part, Section) for part in value.values())
+    if not are_sections:
+        raise UserError(
+            f"{what} must be a mapping of names to clients.local.incoming.Section, not {shown(value)}"
+        )
+
+
 def check_form(section: str, values: Mapping[str, torch.Tensor], form: Mapping[str, torch.Tensor]) -> None:
     """Check that a section has the arrays of `form`, with their shapes and dtypes.
 

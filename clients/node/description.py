@@ -32,6 +32,9 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     check_names(
         client.personal_names(), client.worker.state, f"what {type(client).__name__}.personal_names returns"
     )
+    if client.is_foreign:
+        client.form_of_state()
+        client.expected_sections()
     client.validate()
     if client.assumes_sgd():
         require_plain_sgd(client.worker.config.optimizer, client.worker.config.method.name)

@@ -19,6 +19,7 @@ from common.records import (
     config_record,
     metrics_record,
 )
+from common.returned import check_clients
 from server.messages.content import NUM_EXAMPLES
 from server.messages.messenger import num_bytes
 from server.messages.replies import ReplyCheck
@@ -84,6 +85,8 @@ class ClientCalls:
             return strategy.build_messages(content, PRELUDE, view)
 
         asked = strategy.prelude_clients(server_round, cohort)
+        num_clients = self._run.parts.config.clients.count
+        check_clients(asked, num_clients, f"what {type(strategy).__name__}.prelude_clients returns")
         messages = self.build(configure, server_round, model, asked, steps) if asked else {}
         check = self.check(messages, participation.weights(asked) if asked else None)
         if asked:

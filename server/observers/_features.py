@@ -6,6 +6,7 @@ from models.heads.realignment import is_of_head
 from server.observers._observer import Observer, Round
 from server.parts import Parts, Run
 from server.records.feature_record import FeatureRecord
+from server.variants import variants_of
 
 
 class Features(Observer):
@@ -31,6 +32,6 @@ class Features(Observer):
         """Record the global model and its variants, if the strategy made one."""
         if self._record and current.aggregated is not None and current.number in self._rounds:
             state = to_tensors({**current.start, **current.aggregated})
-            variants = self.parts.strategy.variants(state).items()
+            variants = variants_of(self.parts.strategy, state).items()
             heads = {name: entries for name, entries in variants if is_of_head(entries)}
             self._record.write(current.number, state, heads)

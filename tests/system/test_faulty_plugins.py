@@ -44,6 +44,75 @@ LIKE = "'conv1.wieght', which is not an entry of the model; did you mean 'conv1.
 PREPARE = SERVER + "    def prepare(self, sections):\n        return "
 PARTITION = "import numpy as np\ndef partition(targets, num_clients, generator):\n"
 
+WRONG_CLIENTS = [
+    (
+        "keeps(self):\n        pass",
+        "MyOwn.keeps returns must be names of sections, such as ['personal'], not None",
+    ),
+    ("keeps(self):\n        return 'personal'", "MyOwn.keeps returns must be names of sections"),
+    ("kept_form(self):\n        pass", "MyOwn.kept_form returns must be a mapping of sections, not None"),
+    (
+        "receives(self):\n        pass",
+        "MyOwn.receives returns must be a mapping of names to clients.local.inc",
+    ),
+    (
+        "receives(self):\n        return {'a': self.params}",
+        "MyOwn.receives returns must be a mapping of names",
+    ),
+    ("personal_predictor(self):\n        pass", "MyOwn.personal_predictor returns must be a function from"),
+    (
+        "personal_predictors(self):\n        return None",
+        "MyOwn.personal_predictors returns must be a mapping",
+    ),
+    (
+        "personal_predictor(self):\n        return lambda inputs: None",
+        "what the function from MyOwn.personal_predictor returns must be a tensor of the shape (",
+    ),
+    (
+        "personal_predictor(self):\n        return lambda inputs: self.worker.model(inputs).argmax(1)",
+        "must be floating-point numbers of the shape (",
+    ),
+    (
+        "personal_model(self):\n        return {'conv1.bias': self.params['conv1.weight']}",
+        "MyOwn.personal_model returns has 'conv1.bias' of shape",
+    ),
+]
+WRONG_STRATEGIES = [
+    (
+        "variants(self, model):\n        pass",
+        "MyOwn.variants returns must be a mapping of names to entries of",
+    ),
+    ("variants(self, model):\n        return {'a': None}", "MyOwn.variants returns as 'a' must be a mapping"),
+    ("variants(self, model):\n        return {'a': {'conv1.wieght': model['conv1.bias']}}", LIKE),
+    (
+        "variants(self, model):\n        return {'a': {'conv1.bias': model['conv1.weight']}}",
+        "as 'a' has 'conv1.bias' of shape",
+    ),
+    (
+        "prelude_clients(self, r, c):\n        pass",
+        "MyOwn.prelude_clients returns must be a list of client ids",
+    ),
+    (
+        "prelude_clients(self, r, c):\n        return [3]",
+        "client ids from 0 to 2, each at most once, not [3]",
+    ),
+    ("prelude_clients(self, r, c):\n        return [1, 1]", "each at most once, not [1, 1]"),
+    ("cohort(self, r):\n        return [1, 1]", "MyOwn.cohort returns must be a list of client ids"),
+    (
+        "client_weight(self, m):\n        pass",
+        "MyOwn.client_weight returns must be a finite number, at least 0",
+    ),
+    (
+        "initial_model(self, m, s):\n        return {}",
+        "lacks 'conv1.weight': return every entry of the model",
+    ),
+    (
+        "initial_model(self, m, s):\n        return {**m, 'conv1.bias': m['conv1.weight']}",
+        "MyOwn.initial_model returns has 'conv1.bias' as float32 of shape",
+    ),
+    ("num_working(self):\n        pass", "MyOwn.num_working returns must be a finite number, at least 0"),
+]
+
 
 @pytest.fixture(autouse=True)
 def _no_folders_afterwards() -> Iterator[None]:
@@ -176,6 +245,8 @@ def _no_folders_afterwards() -> Iterator[None]:
         ("strategies", OTHER + "columns(self, r):\n        return {'a': 'x'}", "method.name", "'a' is 'x'"),
         ("strategies", OTHER + "cohort(self, r):\n        return [0, 3]", "method.name", "ids from 0 to 2"),
         ("clients", CLIENT + "    def init_state(self):\n        return None", "method.name", "not None"),
+        *(("clients", NAMES + code, "method.name", fault) for code, fault in WRONG_CLIENTS),
+        *(("strategies", OTHER + code, "method.name", fault) for code, fault in WRONG_STRATEGIES),
     ],
 )
 def test_a_wrong_result_is_named(
