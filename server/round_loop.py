@@ -15,7 +15,7 @@ from common.randomness import torch_seed
 from common.records import to_record, to_tensors
 from common.returned import check_like, check_number, check_numbers
 from server.checkpoints.checkpoint import Checkpoint
-from server.checkpoints.resumable import PluginCode, check_fits
+from server.checkpoints.resumable import PluginCode, RunData, check_fits
 from server.cohorts import Cohorts
 from server.interrupt import StopRequest, stop_between_rounds
 from server.local_steps import LocalSteps
@@ -78,6 +78,7 @@ class RoundLoop:
                 "loop": self,
                 "participation": parts.participation,
                 "local_steps": self.local_steps,
+                "data": RunData(parts),
                 "code": PluginCode(run.progress.note),
             },
         )

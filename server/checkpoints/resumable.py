@@ -1,5 +1,6 @@
 """Checks on resume: whether a checkpoint fits the run, and whether plug-in code has changed since."""
 
+import functools
 import hashlib
 import os
 import sys
@@ -11,7 +12,11 @@ from flwr.app import Array
 
 from common.errors import UserError
 from common.plugins import folders
+from datasets.digests import FORM, form_digests, split_digests
+from datasets.partition_report import partition_sha256
+from datasets.partition_scheme import partition_clients
 from server.checkpoints.checkpoint import Checkpoint
+from server.parts import Parts
 
 
 def check_fits(checkpoint: Checkpoint, model: Mapping[str, Array], num_clients: int) -> None:
@@ -35,6 +40,52 @@ def check_fits(checkpoint: Checkpoint, model: Mapping[str, Array], num_clients: 
             )
     if strangers := sorted(client for client in checkpoint.clients if not 0 <= client < num_clients):
         raise UserError(f"cannot resume: the checkpoint has a state of client {strangers[0]}, which is none")
+
+
+class RunData:
+    """Refuses to resume with other data than those with which the run began.
+
+    They are compared by short digests. Of data that the nodes have of their own, the numbers of samples and
+    labels that they report are compared.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def state(self) -> dict[str, Any]:
+        """Return the digest of each part of the data."""
+        return self._digests
+
+    @functools.cached_property
+    def _digests(self) -> dict[str, Any]:
+        parts, dataset = self._parts, self._parts.dataset
+        digests = dict(zip(FORM, form_digests(dataset), strict=True))
+        splits = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
+        for name, split in splits.items():
+            if split is not None:
+                of_split = (f"the labels of the {name} samples", f"the inputs of the {name} samples")
+                digests |= zip(of_split, split_digests(split), strict=True)
+        if parts.config.partition.name == "node":
+            held = (parts.clients.num_examples, parts.clients.label_counts)
+            reported = hashlib.sha256(b"".join(counts.tobytes() for counts in held)).hexdigest()
+            return {**digests, "how many samples and labels the nodes have": reported}
+        partition = partition_sha256(partition_clients(parts.config, dataset))
+        return {**digests, "which samples each client has": partition}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Compare with the digests of when the run began.
+
+        Raises
+        ------
+        UserError
+            If a part of the data is another one.
+        """
+        own = self._digests
+        if changed := [name for name, digest in state.items() if own.get(name) != digest]:
+            raise UserError(
+                f"cannot resume with other data than the run began with ({'; '.join(changed)}): give it the"
+                " data of then, read by the same code, or start it again in another directory"
+            )
 
 
 class PluginCode:

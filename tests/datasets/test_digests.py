@@ -1,10 +1,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from datasets.dataset import Dataset, Split
-from datasets.digests import form_digests, sample_digests
+from datasets.digests import form_digests, sample_digests, split_digests
 
 
 def make(inputs: torch.Tensor, **other: object) -> Dataset:
@@ -60,3 +61,41 @@ def test_standardising_changes_no_digest_and_other_features_do() -> None:
 
 def test_a_client_without_samples_has_digests() -> None:
     assert len(sample_digests(make(TOKENS), ALL[:0])) == 2
+    assert len(sample_digests(make(TOKENS.float()), ALL[:0])) == 2
+    assert len(split_digests(Split(TOKENS.float()[:0], torch.zeros(0)))) == 2
+
+
+def test_one_value_or_target_changes_the_digest_of_a_split() -> None:
+    images = torch.randint(
+        0, 256, (300, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    labels, unlike_eight = torch.arange(300) % 3, images[..., :3].contiguous()
+    for inputs in (images, unlike_eight, images.long()):
+        targets_of, inputs_of = split_digests(Split(inputs, labels))
+        assert split_digests(Split(inputs.clone(), labels.clone())) == [targets_of, inputs_of]
+        for sample in (1, 299):
+            other, relabelled = inputs.clone(), labels.clone()
+            other[sample, 0, 2, 1] ^= 1
+            relabelled[sample] = 1 - relabelled[sample]
+            assert split_digests(Split(other, labels))[1] != inputs_of
+            assert split_digests(Split(inputs, relabelled))[0] != targets_of
+        for other in (inputs.flip(0), inputs.flip(2), inputs.flip(3), inputs[:, :, 1:]):
+            assert split_digests(Split(other, labels)) != [targets_of, inputs_of]
+
+
+def test_the_last_bits_of_a_splits_numbers_do_not_count() -> None:
+    numbers = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
+    nudged = torch.nextafter(numbers, numbers + 1)
+    assert split_digests(Split(numbers, numbers[:, 0])) == split_digests(Split(nudged, nudged[:, 0]))
+    assert split_digests(Split(-numbers, numbers[:, 0])) != split_digests(Split(numbers, numbers[:, 0]))
+
+
+def test_much_data_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, labels = torch.zeros(1000, 8, dtype=torch.uint8), torch.zeros(1000, dtype=torch.int64)
+    monkeypatch.setattr("datasets.digests._MAX_BYTES", 8000)
+    digests = split_digests(Split(inputs, labels))
+    monkeypatch.setattr("datasets.digests._MAX_BYTES", 2000)
+    assert split_digests(Split(inputs, labels)) != digests
+    changed = inputs.clone()
+    changed[4, 0] = 1
+    assert split_digests(Split(changed, labels)) != split_digests(Split(inputs, labels))
