@@ -19,6 +19,8 @@ class AdaptiveFedAvg(FedAvg):
     Flower and others do.
     """
 
+    REDUCTION = "step"
+
     server_learning_rate: Annotated[float, Field(gt=0)] = 0.1
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99

@@ -59,6 +59,9 @@ class FedAvg(Strategy):
     PAST_MODELS: ClassVar[tuple[str, ...]] = ()
     """Attributes that hold global models of earlier rounds, which were checked for divergence then."""
     SECTIONS = frozenset({ARRAYS})  # of a reply; privacy.* covers the model only
+    REDUCTION: ClassVar[Literal["mean", "step", "own"]] = "mean"
+    """What the new model is: a mean of the clients' models; another function of them and the model before;
+    or one of more than these, such as of data on the server."""
     EXAMPLE: ClassVar[dict[str, Value]] = {}
     """Keys of a small example run of the method, as ``Client.EXAMPLE``."""
     NEEDS: ClassVar[Mapping[str, Needs]] = {}

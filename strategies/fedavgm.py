@@ -11,6 +11,8 @@ from strategies.fedavg import FedAvg
 class FedAvgM(FedAvg):
     """v <- beta v + Delta; x <- x + lr_s v, or x + lr_s (Delta + beta v) with ``nesterov``."""
 
+    REDUCTION = "step"
+
     server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = False

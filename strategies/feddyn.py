@@ -18,6 +18,7 @@ class FedDyn(ClientMean):
     """
 
     CHANGES = "trained"
+    REDUCTION = "step"
     REMARK_ON_PRIVACY = (
         "FedDyn's state on the server follows the clipped and noisy mean, that of the clients their exact"
         " changes: it no longer ends at the optimum"

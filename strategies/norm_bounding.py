@@ -17,6 +17,7 @@ class NormBounding(FedAvg):
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"method.bound": 0.05}
+    REDUCTION = "step"
 
     bound: Annotated[float, Field(gt=0)] = 1.0
 
