@@ -184,7 +184,7 @@ def whole_run(settings: Settings, model: str, clients: int, workers: int) -> tup
 
 def run_on_ray(config: Config) -> Path:
     """Run an experiment on Ray workers in a temporary run directory and return it."""
-    from runtimes.ray import RayGrid  # imported here: Ray is needed for these rows alone
+    from runtimes.ray.grid import RayGrid  # imported here: Ray is needed for these rows alone
 
     with RayGrid(config) as grid:
         return run(config, lambda *_: grid)

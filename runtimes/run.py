@@ -106,7 +106,7 @@ def run(config: Config, run_directory: str) -> None:
 def make_grid(config: Config) -> LocalGrid:
     """Create the Grid that ``runtime.name`` selects; Ray is imported only if it is selected."""
     if config.runtime.name == "ray":
-        from runtimes.ray import RayGrid
+        from runtimes.ray.grid import RayGrid
 
         return RayGrid(config)
     from clients.app import app

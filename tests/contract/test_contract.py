@@ -280,7 +280,8 @@ def ray_actors() -> Iterator[list[Any]]:
     """Start Ray and two workers once for all methods."""
     import ray
 
-    from runtimes.ray import make_actors, start_ray
+    from runtimes.ray.actors import make_actors
+    from runtimes.ray.connection import start_ray
 
     config = small_config(runtime__workers=2, resources__cpus_per_client=0.5)
     start_ray(config)
@@ -292,7 +293,7 @@ def ray_actors() -> Iterator[list[Any]]:
 def test_ray_workers_give_the_same_bits(
     method: str, ray_actors: list[Any], reference: Reference, tmp_path: Path
 ) -> None:
-    from runtimes.ray import RayGrid
+    from runtimes.ray.grid import RayGrid
 
     config = small_config(tmp_path / "ray", rounds=2, **options(method))
     with RayGrid(config, ray_actors) as grid:

@@ -40,7 +40,7 @@ EXCEPTIONS = {
     ("runtimes/splits.py", "analysis"),
     ("runtimes/splits.py", "datasets"),
     # Whether a machine can read them.
-    ("runtimes/ray_cluster.py", "datasets"),
+    ("runtimes/ray/cluster.py", "datasets"),
     ("runtimes/search/launch.py", "analysis"),
     # Tables of a page of the docs.
     ("runtimes/describe/evidence.py", "analysis"),

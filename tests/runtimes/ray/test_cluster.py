@@ -43,7 +43,7 @@ def is_possible() -> bool:
 
 
 def test_a_node_that_lacks_the_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runtimes.ray_worker import RayWorker
+    from runtimes.ray.worker import RayWorker
 
     monkeypatch.setattr("ray.get", lambda reference: reference)
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "192.0.2.7")
@@ -65,7 +65,7 @@ def test_a_node_that_lacks_the_data_is_named(tmp_path: Path, monkeypatch: pytest
 
 
 def test_relative_paths_are_those_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runtimes.ray_cluster import with_absolute_paths
+    from runtimes.ray.cluster import with_absolute_paths
 
     monkeypatch.chdir(tmp_path)
     given: dict[str, Value] = {"dataset.root": "data/../images", "model.weights": "", "run.directory": "runs"}

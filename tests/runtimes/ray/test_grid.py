@@ -41,7 +41,8 @@ METHOD: dict[str, Value] = {"method__name": "scaffold"}
 def actors() -> Iterator[list[Any]]:
     import ray
 
-    from runtimes.ray import make_actors, start_ray
+    from runtimes.ray.actors import make_actors
+    from runtimes.ray.connection import start_ray
 
     config = small_config(**OPTIONS)
     with pytest.MonkeyPatch.context() as patch:
@@ -61,7 +62,7 @@ def test_sigterm_while_ray_starts_stops_as_it_does_elsewhere(
     import ray
     import ray._private.node
 
-    from runtimes.ray import start_ray
+    from runtimes.ray.connection import start_ray
 
     assert not ray.is_initialized()  # the other tests start it, so that this one has to come first
     monkeypatch.setattr(ray._private.node, "Node", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
@@ -78,7 +79,7 @@ def run_and_kill(path: Path, actors: list[Any], victims: dict[int, int], **overr
     """Run; of the training jobs of each client in `victims` the workers of the first n are killed."""
     import ray
 
-    from runtimes.ray import RayGrid
+    from runtimes.ray.grid import RayGrid
 
     class DeadlyGrid(RayGrid):
         def _submit(self, actor: Any, job: Any, contents: list[Any]) -> Any:
@@ -119,7 +120,7 @@ def test_a_killed_worker_changes_no_bit(
 def test_a_job_that_kills_every_worker_is_one_failure(
     actors: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import runtimes.ray as ours
+    import runtimes.ray.grid as ours
 
     reasons: list[str] = []
     failures = ours._failures
@@ -139,7 +140,7 @@ def test_a_job_that_kills_every_worker_is_one_failure(
 
 
 def test_it_ends_a_run_that_tolerates_none(run_small: Runner) -> None:
-    from runtimes.ray import _failures, _Job
+    from runtimes.ray.grid import _failures, _Job
 
     class DeadlyGrid(SequentialGrid):
         def exchange(self, messages: list[Message]) -> Iterator[Message]:
@@ -171,7 +172,7 @@ def test_workers_that_died_between_rounds_cost_nothing(
 def test_code_from_outside_reaches_workers_that_run_already(
     actors: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtimes.ray import RayGrid
+    from runtimes.ray.grid import RayGrid
 
     keys = together(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -225,7 +226,7 @@ def test_signals_leave_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_workers_that_cannot_start_are_refused(actors: list[Any]) -> None:
-    from runtimes.ray import make_actors
+    from runtimes.ray.actors import make_actors
 
     config = small_config(**OPTIONS | {"resources__cpus_per_client": 1000})
     with pytest.raises(UserError, match="no Ray worker fits"):
@@ -240,7 +241,7 @@ def test_workers_share_the_test_batches(
 ) -> None:
     import ray
 
-    from runtimes.ray import RayGrid
+    from runtimes.ray.grid import RayGrid
     from server.measurer import Candidate, Measurer, Measures
 
     shares: list[list[bool]] = []
@@ -248,7 +249,7 @@ def test_workers_share_the_test_batches(
     class WatchedGrid(RayGrid):
         def measure(self, candidate: Candidate, num_batches: int) -> list[Measures | None]:
             if len(shares) == 1:  # one of them is gone: everything is measured here, and it is replaced
-                os.kill(ray.get(self._actors[0].ping.remote()), signal.SIGKILL)
+                os.kill(ray.get(self._actors.all[0].ping.remote()), signal.SIGKILL)
             found = super().measure(candidate, num_batches)
             shares.append([share is not None for share in found])
             return found
@@ -289,21 +290,27 @@ def test_stacks_have_the_bits_of_one_process_whatever_the_workers(
 
 
 def test_a_part_of_a_gpu_is_measured_at_the_first_job(
-    actors: list[Any], run_small: Runner, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    actors: list[Any],
+    run_small: Runner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    from runtimes.ray import RayGrid
+    from runtimes.ray.actors import Actors
+    from runtimes.ray.grid import RayGrid
 
     counts: list[int] = []
 
-    class MeasuredGrid(RayGrid):
-        def _peak(self) -> tuple[int, int]:
-            counts.append(self._num_workers)
-            return 6 * 10**9, 16 * 10**9
+    def peak(actors: Actors) -> tuple[int, int]:
+        counts.append(len(actors.all))
+        return 6 * 10**9, 16 * 10**9
 
+    class MeasuredGrid(RayGrid):
         def _submit(self, actor: Any, job: Any, contents: list[Any]) -> Any:
             counts.append(self._num_workers)
             return super()._submit(actor, job, contents)
 
+    monkeypatch.setattr(Actors, "_peak", peak)
     options: dict[str, Value] = {"rounds": 1, "resources__gpus_per_client": "auto"}
     config = small_config(
         tmp_path / "ray", **METHOD, **options, resources__cpus_per_client=0.25, runtime__workers=4
@@ -324,7 +331,7 @@ def test_a_head_of_our_own_keeps_no_record_of_every_call(monkeypatch: pytest.Mon
     """It would grow by 8 kB a round; the setting has to be there before Ray starts its processes."""
     import ray
 
-    from runtimes.ray import start_ray
+    from runtimes.ray.connection import start_ray
 
     found: dict[str, str] = {}
     monkeypatch.delenv("RAY_task_events_report_interval_ms", raising=False)

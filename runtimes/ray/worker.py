@@ -13,7 +13,7 @@ from clients.node.run_configuration import parse_run_config
 from common.errors import CLIENT_MISCONFIGURED
 from common.flower import Metadata, assume_task_identity, rebuild_message
 from runtimes.local_grid import LocalGrid
-from runtimes.ray_cluster import what_is_lacking
+from runtimes.ray.cluster import what_is_lacking
 from runtimes.sequential import make_context
 from server.measurer import Measurer, Measures, Share, make_measurer
 
