@@ -46,7 +46,7 @@ def import_module(name: str) -> ModuleType:
         If importing it fails, with the file, the line and the error.
     """
     note_foreign(name)
-    return guarded(name, lambda: importlib.import_module(name))
+    return imported(name, lambda: importlib.import_module(name))
 
 
 def note_foreign(name: str) -> None:
@@ -65,7 +65,7 @@ def values_of_modules() -> list[Any]:
     return found
 
 
-def guarded(name: str, load: Callable[[], T]) -> T:
+def imported(name: str, load: Callable[[], T]) -> T:
     """Return ``load()``; errors without a location are reported with `name`. See ``import_module``."""
     try:
         return load()

@@ -23,7 +23,7 @@ from common.errors import UnknownNameError, UserError, nearest, unknown_name
 from common.files import expanded
 from common.overrides import check_arguments, check_overrides
 from common.plugin_kinds import GROUPS, KINDS, PLOT, Kind
-from common.plugin_modules import guarded, has_module, import_from, import_module, note_foreign
+from common.plugin_modules import has_module, import_from, import_module, imported, note_foreign
 
 T = TypeVar("T")
 
@@ -139,7 +139,7 @@ def find(kind: Kind, name: str) -> Found | None:
         return _named_object(kind, name)
     found = _places(kind, name)
     _check_single(kind, name, found)
-    return Found(guarded(f"'{name}' of {found[0][0]}", found[0][1]), found[0][0]) if found else None
+    return Found(imported(f"'{name}' of {found[0][0]}", found[0][1]), found[0][0]) if found else None
 
 
 def _places(kind: Kind, name: str) -> list[tuple[str, Callable[[], Any]]]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from common.command_line import guarded
 from common.errors import UserError
 
 PROGRAM = "flower-superlink"
@@ -30,13 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=LOCAL_PORT,
         help="port of its HTTP API (default: %(default)s, that of `flwr run . local`)",
     )
-    try:
-        for pid in stop(parser.parse_args(arguments).port):
+    port = parser.parse_args(arguments).port
+
+    def command() -> int:
+        for pid in stop(port):
             print(f"stopped {PROGRAM}, process {pid}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return guarded(command)
 
 
 def stop(port: int) -> list[int]:

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from common.command_line import guarded, make_console
 from common.config_values import parse_assignment
-from common.errors import UserError
+from common.errors import UserError, print_error
 from runtimes.queue.file import QueueFile, read_queue_file
 from runtimes.queue.records import Records
 from runtimes.queue.runs import Run, runs_of
@@ -29,19 +28,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         if options.status or options.retry:
-            file = read()
-            runs, records = runs_of(file), Records(file.path)
-            for name in options.retry:
-                _retry(name, runs, records)
-            print_table(runs, records, Console())
-            return 0
+            return guarded(lambda: _show(read(), options.retry))
         return work(read)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 2
     except OSError as error:
         print(f"error: {error}; the same command resumes", file=sys.stderr)
         return 1
+
+
+def _show(file: QueueFile, retried: Sequence[str]) -> int:
+    runs, records = runs_of(file), Records(file.path)
+    for name in retried:
+        _retry(name, runs, records)
+    print_table(runs, records, make_console())
+    return 0
 
 
 def _retry(name: str, runs: list[Run], records: Records) -> None:

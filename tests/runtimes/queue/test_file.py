@@ -67,3 +67,20 @@ def test_a_rule_can_be_switched_off_for_one_entry(folder: Folder) -> None:
     entries = read_queue_file(folder.file).entries
     assert entries["a"].give_up == GiveUp.model_validate({"after": 0.5, "below": 0.1})
     assert entries["b"].give_up is None
+
+
+def test_the_table_of_states_is_not_cut_where_it_is_no_terminal(
+    folder: Folder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name = "a-name-of-an-entry-" + "that-goes-on-" * 10 + "and-ends"
+    assert main([str(folder.write(f"[entries.{name}]")), "--status"]) == 0
+    assert any(name in line and "waiting" in line for line in capsys.readouterr().out.splitlines())
+
+
+def test_an_error_is_one_line_whatever_it_quotes(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    file = folder.write("[entries.a]", stand_in=False)
+    assert main([str(file), "--retry", "a\x1b[2J\nb"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --retry: there is no run or entry 'a\\x1b[2J\\nb'; --status lists them\n"
+    )
