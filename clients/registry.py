@@ -170,7 +170,7 @@ def _method_of(same: Same, _searched: tuple[Path, ...]) -> Method:
 
 
 @functools.lru_cache(maxsize=8)
-def _load_method(name: str, items: Items, _searched: tuple[Path, ...] = ()) -> Method:
+def _load_method(name: str, items: Items, _searched: tuple[Path, ...]) -> Method:
     given = {key: value for key, value, _ in items}
     if name.startswith(FLOWER_PREFIX):
         return _flower_method(name, given)

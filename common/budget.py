@@ -13,7 +13,7 @@ def num_steps(local: LocalSection, num_examples: int) -> int:
 
 
 def round_budget(
-    config: Config, server_round: int, client_id: int, num_examples: int, assigned_steps: int = 0
+    config: Config, server_round: int, client_id: int, num_examples: int, assigned_steps: int
 ) -> LocalSection:
     """Return the local budget of a client in a round; for a straggler the share that it completes.
 

@@ -135,7 +135,7 @@ def read_text(path: Path, key: str = "") -> str:
         ) from None
 
 
-def read_json(path: Path, key: str = "") -> Any:
+def read_json(path: Path) -> Any:
     """Read a user's JSON file.
 
     Raises
@@ -143,5 +143,4 @@ def read_json(path: Path, key: str = "") -> Any:
     UserError
         As `read_text`, and if it is not JSON.
     """
-    prefix = f"{key}: " if key else ""
-    return parse_json(read_text(path, key), f"{prefix}{path}")
+    return parse_json(read_text(path), str(path))

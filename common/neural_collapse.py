@@ -41,12 +41,6 @@ def class_statistics(features: Tensor, targets: Tensor, num_classes: int) -> Cla
     return ClassStatistics(counts, means, variances)
 
 
-def relative_variance(statistics: ClassStatistics) -> Tensor:
-    """Return variance / mean^2 of every class and dimension, 0 where both are 0 (FedLoGe, section 3)."""
-    ratio = statistics.variances / statistics.means.square()
-    return torch.where((statistics.variances == 0) & (statistics.means == 0), 0.0, ratio)
-
-
 def cosines(vectors: Tensor) -> Tensor:
     """Return the cosines between all pairs of rows; 0 for rows of zeros."""
     units = torch.nn.functional.normalize(vectors.double(), dim=1)

@@ -52,7 +52,7 @@ def gradual_warmup_steps(config: Config, steps_per_epoch: int) -> int:
     return int(config.schedule.warmup_epochs * ratio * steps_per_epoch + 0.5)
 
 
-def step_factors(config: Config, steps: Iterable[int], total_steps: int, gradual: int = 0) -> list[float]:
+def step_factors(config: Config, steps: Iterable[int], total_steps: int, gradual: int) -> list[float]:
     """Return the factors on the round's rate in local steps.
 
     A linear warm-up from ``warmup-learning-rate`` (the rate of the very first step) to ``base_rate`` over

@@ -55,7 +55,7 @@ def check_loss(value: object, what: str) -> None:
 
 
 def check_like(
-    value: object, form: Mapping[str, torch.Tensor], what: str, missing: str, names: Collection[str] = ()
+    value: object, form: Mapping[str, torch.Tensor], what: str, missing: str, names: Collection[str]
 ) -> None:
     """Refuse anything but tensors with the names, shapes and dtypes of others.
 
@@ -70,7 +70,7 @@ def check_like(
     missing : str
         What to do about a name that is missing, in which ``{name}`` stands for it.
     names : collection of str
-        The names in `form` that are meant, if not all.
+        The names in `form` that are meant.
 
     Raises
     ------
@@ -79,7 +79,6 @@ def check_like(
     """
     check_returned_tensors(value, what)
     assert isinstance(value, Mapping)
-    names = names or form
     for name in names:
         if name not in value:
             raise UserError(f"{what} lacks '{name}': {missing.format(name=name)}")

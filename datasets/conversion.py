@@ -21,7 +21,7 @@ class Part:
     clients: np.ndarray | None = None
 
 
-def as_part(value: Any, where: str, label: str = "", client: str = "") -> Part:
+def as_part(value: Any, where: str, label: str, client: str) -> Part:
     """Convert what an author provided; error messages start with `where`.
 
     Raises

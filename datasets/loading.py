@@ -9,19 +9,14 @@ from common.errors import UserError, described, nearest
 from common.files import expanded
 from common.parameters import function_parameters, parse_parameters
 from common.plugin_kinds import DATASET
-from common.plugins import find_function, names
+from common.plugins import find_function
 from common.sections import DatasetSection, Value
 from datasets.arrays import Arrays, from_arrays
 from datasets.dataset import Dataset
 from datasets.long_tail import LongTail
 from datasets.request import Normalization, Request
 
-__all__ = ["available_datasets", "load_dataset"]
-
-
-def available_datasets() -> list[str]:
-    """Return the names that `load_dataset` accepts."""
-    return names(DATASET)
+__all__ = ["load_dataset"]
 
 
 def load_dataset(
@@ -43,7 +38,7 @@ def load_dataset(
     Parameters
     ----------
     name : str
-        One of `available_datasets`, or ``package.module:function``.
+        Name of the data set, or ``package.module:function``.
     root : str or Path
         The folder of the data: for torchvision's sets torchvision's ``root``, e.g. the folder that
         holds ``cifar-10-batches-py``; for ``image-folder`` the one that holds ``train`` and ``test``, or what

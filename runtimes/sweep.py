@@ -75,7 +75,7 @@ class PlannedRun:
         return Path(self.config.run.directory)
 
 
-def launch_sweep(experiment: Experiment, options: argparse.Namespace, text: str = "") -> int:
+def launch_sweep(experiment: Experiment, options: argparse.Namespace, text: str) -> int:
     """Run a sweep, or list it; return the exit code. `text` is the content of the experiment file."""
     console = make_console()
     directory = directory_of(options)

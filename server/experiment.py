@@ -167,23 +167,21 @@ def run_facts(
     """Return what a strategy may know about the run."""
     model = evaluation.model
     trained = (name for name, value in model.named_parameters() if value.requires_grad)
-    buffers = (name for name, _ in model.named_buffers())
     personal = clients.personal_names
     return RunFacts(
-        config.clients.count,
-        [name for name in trained if name not in personal],
-        [name for name in buffers if name not in personal],
-        config.seed,
-        cohort_size(config.clients.count, config.clients.fraction),
-        torch.from_numpy(clients.label_counts) if config.clients.report_labels else None,
-        torch.from_numpy(clients.num_examples),
-        clients.client_ids,
-        ClientSpeeds(config),
-        sum(value.nbytes for name, value in model.state_dict().items() if name not in personal),
-        Topology(config.topology, config.clients.count, config.seed),
-        population,
-        evaluation.selections,
-        lambda: copy.deepcopy(model).eval(),
+        num_clients=config.clients.count,
+        parameter_names=[name for name in trained if name not in personal],
+        seed=config.seed,
+        cohort_size=cohort_size(config.clients.count, config.clients.fraction),
+        label_counts=torch.from_numpy(clients.label_counts) if config.clients.report_labels else None,
+        num_examples=torch.from_numpy(clients.num_examples),
+        client_ids=clients.client_ids,
+        speeds=ClientSpeeds(config),
+        model_bytes=sum(value.nbytes for name, value in model.state_dict().items() if name not in personal),
+        topology=Topology(config.topology, config.clients.count, config.seed),
+        population=population,
+        submodels=evaluation.selections,
+        make_model=lambda: copy.deepcopy(model).eval(),
     )
 
 

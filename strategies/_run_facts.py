@@ -22,8 +22,6 @@ class RunFacts:
         Total number of clients K.
     parameter_names : Collection[str]
         The trainable entries of the model that are sent, on which server optimisers take steps.
-    buffer_names : Collection[str]
-        The buffers of the model that are sent, such as BatchNorm's running statistics.
     seed : int
         Seed of the run.
     cohort_size : int
@@ -51,7 +49,6 @@ class RunFacts:
 
     num_clients: int
     parameter_names: Collection[str]
-    buffer_names: Collection[str] = ()
     seed: int = 0
     cohort_size: int = 1
     label_counts: torch.Tensor | None = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))

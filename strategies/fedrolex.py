@@ -33,7 +33,7 @@ class FedRolex(HeteroFL):
         return self.submodels.selection(size, window)
 
 
-def rolling_window(n: int, k: int, shift: int, direction: str = "code") -> torch.Tensor | None:
+def rolling_window(n: int, k: int, shift: int, direction: str) -> torch.Tensor | None:
     """Return the k of n channels after `shift` rounds, int64; None if they are all n in order."""
     if n == k and shift % n == 0:
         return None

@@ -121,8 +121,8 @@ def plot_periods(outcomes: Mapping[int, Outcome], path: Path) -> Path:
     return save(figure, path)
 
 
-def plot_trajectories(outcomes: Mapping[int, Outcome], path: Path, run: int = 0) -> Path:
-    """Draw how features and memorised noise grow in one run, a panel per H."""
+def plot_trajectories(outcomes: Mapping[int, Outcome], path: Path) -> Path:
+    """Draw how features and memorised noise grow in the first run, a panel per H."""
     figure = new_figure(4.5 * len(outcomes), 3.8)
     panels = figure.subplots(1, len(outcomes), sharey=True, squeeze=False)[0]
     for axes, (period, result) in zip(panels, outcomes.items(), strict=True):
@@ -131,13 +131,13 @@ def plot_trajectories(outcomes: Mapping[int, Outcome], path: Path, run: int = 0)
             colour = PALETTE[client]
             axes.plot(
                 trained.steps,
-                trained.features[:, run, client],
+                trained.features[:, 0, client],
                 color=colour,
                 label=f"client {client}: feature, max <w, v>",
             )
             axes.plot(
                 trained.steps,
-                trained.memory[:, run, client],
+                trained.memory[:, 0, client],
                 color=colour,
                 linestyle="--",
                 label=f"client {client}: noise, max y <w, xi>",

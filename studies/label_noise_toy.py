@@ -60,16 +60,11 @@ class Trajectory:
         return float(self.sharpness[-1])
 
 
-def psi(x: float) -> float:
-    """Return (exp(-x) - 1 + x) / x, from 0 at 0 to 1: how much of the extra drift H local steps make.
-
-    x = eta H (lambda_i + lambda_j) for two eigenvalues of the Hessian.
-    """
-    return (math.exp(-x) - 1 + x) / x if x else 0.0
-
-
 def psi_of_rounds(sharpness: float, learning_rate: float, local_steps: int) -> float:
-    """Return psi exactly for H discrete steps: 1 - (1 - z^H) / (H (1 - z)) with z = (1 - eta lambda)^2."""
+    """Return how much of the extra drift H local steps make, from 0 to 1.
+
+    psi = 1 - (1 - z^H) / (H (1 - z)) with z = (1 - eta lambda)^2.
+    """
     z = (1 - learning_rate * sharpness) ** 2
     return 1 - (1 - z**local_steps) / (local_steps * (1 - z))
 

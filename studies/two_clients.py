@@ -10,7 +10,7 @@ updates and with 1 under local ones, while noise is memorised with ||xi||^3 / (2
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -176,24 +176,6 @@ def accuracy(weights: Array, samples: Samples, setting: TwoClientSetting) -> Arr
 def scores(weights: Array) -> Array:
     """Return max_r <w_r, v_k> of one model per run, shape (runs, 2)."""
     return np.asarray(weights[:, :, :2].max(axis=1))
-
-
-def pooled(problem: Problem) -> Array:
-    """Return the weights that plain gradient descent on the samples of both clients ends with."""
-    weights = problem.weights.copy()
-    for _ in range(problem.setting.steps):
-        both = np.repeat(weights[:, None], 2, axis=1)
-        # The mean of the clients' mean losses is that of all samples, since both have as many.
-        weights -= problem.setting.learning_rate * gradient(both, problem.train, problem.setting).mean(axis=1)
-    return weights
-
-
-def swapped(problem: Problem) -> Problem:
-    """Return the same problem with the names of the clients, and of both features, exchanged."""
-    weights = problem.weights.copy()
-    weights[..., [0, 1]] = weights[..., [1, 0]]
-    train, test = (Samples(s.labels[:, ::-1], s.noise[:, ::-1]) for s in (problem.train, problem.test))
-    return replace(problem, train=train, test=test, weights=weights)
 
 
 def _draw(seed: int, setting: TwoClientSetting) -> tuple[Samples, Samples, Array]:

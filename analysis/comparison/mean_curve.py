@@ -13,7 +13,7 @@ from analysis.reading.runs import Run
 Costs = Mapping[Path, "pd.Series[float]"]
 
 
-def mean_curve(runs: Sequence[Run], costs: Costs | None = None) -> pd.DataFrame:
+def mean_curve(runs: Sequence[Run], costs: Costs | None) -> pd.DataFrame:
     """Return ``x``, ``mean`` and ``deviation`` (NaN for one seed) at the rounds measured by every seed.
 
     Warns of rounds that some seed has not measured.

@@ -36,11 +36,11 @@ def limits(bands: Sequence[pd.DataFrame]) -> tuple[float, float]:
     return low, high + _MARGIN * (high - low)
 
 
-def final_text(curves: Sequence["pd.Series[float]"], digits: int = 4) -> str:
+def final_text(curves: Sequence["pd.Series[float]"]) -> str:
     """Return the mean of the last values "+/-" the largest minus the mean, as the authors print it."""
     last = [float(curve.iloc[-1]) for curve in curves]
     mean = float(np.mean(last))
-    return fixed(mean, digits) + (f" +/- {fixed(max(last) - mean, digits)}" if len(last) > 1 else "")
+    return fixed(mean, 4) + (f" +/- {fixed(max(last) - mean, 4)}" if len(last) > 1 else "")
 
 
 def draw_band(axes: Axes, table: pd.DataFrame, x: npt.ArrayLike, **style: Any) -> None:

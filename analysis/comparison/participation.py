@@ -38,7 +38,7 @@ _WIDTH = 11  # inches
 
 
 def compare_participation(
-    run_dirs: Sequence[Path], metric: str, out: Path | None, file: Path | None = None
+    run_dirs: Sequence[Path], metric: str, out: Path | None, file: Path | None
 ) -> list[Path]:
     """Print a table of the runs and, with `out`, draw the pictures; return their paths.
 

@@ -36,7 +36,7 @@ class FeatureFile:
 
     @property
     def relative_variances(self) -> Array:
-        """Variance / mean^2, 0 where both are 0."""
+        """Variance / mean^2, 0 where both are 0 (FedLoGe, section 3)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio: Array = np.divide(self.variances, self.means**2)
         ratio[(self.variances == 0) & (self.means == 0)] = 0

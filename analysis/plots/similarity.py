@@ -74,7 +74,7 @@ def plot(run_dir: Path) -> Path:
     return save(figure, run_dir / "plots" / "similarity.png")
 
 
-def compare_similarities(run_dirs: Sequence[Path], out: Path | None, file: Path | None = None) -> Path | None:
+def compare_similarities(run_dirs: Sequence[Path], out: Path | None, file: Path | None) -> Path | None:
     """Print the mean CKA of every layer in the last recorded round of runs and, with `out`, draw it.
 
     The picture also has the mean CKA of the first layer against the accuracy, a point per recorded round.

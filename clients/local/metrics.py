@@ -24,7 +24,7 @@ class TrainingMetrics:
         Whether to measure the mean square of the samples' cross-entropies.
     """
 
-    def __init__(self, label_noise: float, num_classes: int, squares: bool = False) -> None:
+    def __init__(self, label_noise: float, num_classes: int, squares: bool) -> None:
         self._label_noise = label_noise
         self._measures_squares = squares
         self._num_classes = num_classes

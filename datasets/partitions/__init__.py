@@ -17,16 +17,11 @@ import numpy as np
 from common.errors import UserError
 from common.parameters import function_parameters, parse_parameters
 from common.plugin_kinds import PARTITION
-from common.plugins import find_function, names, project_names
+from common.plugins import find_function, project_names
 from common.sections import Value
 from datasets.partition import IndexArray, Partition
 
-__all__ = ["available_partitions", "make_partition", "partition_parameters"]
-
-
-def available_partitions() -> list[str]:
-    """Return the names of all schemes."""
-    return names(PARTITION)
+__all__ = ["make_partition", "partition_parameters"]
 
 
 def partition_parameters(name: str) -> list[str]:
@@ -59,7 +54,7 @@ def make_partition(
     Parameters
     ----------
     name : str
-        One of `available_partitions`.
+        Name of the scheme.
     targets : numpy.ndarray
         The label of every training sample.
     num_clients : int

@@ -95,13 +95,6 @@ def _attempt(
     return Partition.of_owners(owner, num_clients)
 
 
-def niid_bench_quantity(
-    num_samples: int, num_clients: int, beta: float, seed: int, min_size: int = NIID_BENCH_MIN_SIZE
-) -> Partition:
-    """Return the partition of NIID-Bench's ``iid-diff-quantity`` after ``numpy.random.seed(seed)``."""
-    return retried_quantity(num_samples, num_clients, beta, np.random.RandomState(seed), min_size)
-
-
 def retried_quantity(
     num_samples: int,
     num_clients: int,
@@ -109,7 +102,9 @@ def retried_quantity(
     legacy_generator: np.random.RandomState,
     min_size: int,
 ) -> Partition:
-    """Cut a permutation at shares from a Dirichlet distribution; repeat until no client is too small.
+    """Return the partition of NIID-Bench's ``iid-diff-quantity``.
+
+    Cuts a permutation at shares from a Dirichlet distribution; repeats until no client is too small.
 
     As published, a share must amount to ``min_size`` samples before the cuts are rounded down, so that a
     client may end up with one sample less.

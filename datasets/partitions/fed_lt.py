@@ -73,8 +73,8 @@ def generator_after(
     targets: IndexArray,
     num_clients: int,
     generator: np.random.Generator,
-    alpha: float = PUBLISHED_ALPHA,
-    legacy_seed: int = PUBLISHED_SEED,
+    alpha: float,
+    legacy_seed: int,
 ) -> np.random.RandomState:
     """Return the legacy generator as the partition leaves it: the authors draw local test sets from it."""
     legacy = legacy_generator(legacy_seed, generator)

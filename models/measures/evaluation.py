@@ -154,8 +154,8 @@ def label_sums(
     targets: Tensor,
     num_classes: int,
     batch_size: int,
-    groups: Tensor | None = None,
-    device: torch.device | str = "cpu",
+    groups: Tensor | None,
+    device: torch.device | str,
 ) -> Evaluation:
     """Add up what ``label_measures`` yielded for a split, in order; parameters as for `evaluate`."""
     num_sums = num_classes if groups is None else int(groups.max()) + 1

@@ -51,12 +51,12 @@ def find_metrics(text: str) -> dict[str, Metric]:
     return found
 
 
-def means(own: Own, prefix: str = "") -> dict[str, float]:
+def means(own: Own, prefix: str) -> dict[str, float]:
     """Return the means; names begin with `prefix`."""
     return {f"{prefix}{name}": mean for name, (mean, _) in own.items()}
 
 
-def counted_means(own: Own, prefix: str = "") -> dict[str, float]:
+def counted_means(own: Own, prefix: str) -> dict[str, float]:
     """Return means and their counts, as a client reports them; names begin with `prefix`."""
     counts = {f"{COUNT_OF}{prefix}{name}": count for name, (_, count) in own.items()}
     return {**means(own, prefix), **counts}

@@ -77,7 +77,7 @@ class Population:
         """The distinct sizes, in the order in which they were listed."""
         return tuple(dict.fromkeys(self.groups))
 
-    def of_client(self, client_id: int, server_round: int = 0) -> str:
+    def of_client(self, client_id: int, server_round: int) -> str:
         """Return a client's size in a round."""
         return self._names[int(self._in_round(server_round)[client_id])]
 

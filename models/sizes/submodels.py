@@ -139,10 +139,6 @@ class SubModels:
         """Return whether a size is the whole server model."""
         return self._shapes[size] == self._full
 
-    def is_narrower(self, size: str) -> bool:
-        """Return whether a size holds slices of tensors."""
-        return any(shape != self._full[name] for name, shape in self._shapes[size].items())
-
     def missing(self) -> list[str]:
         """Return the entries of the server model that no size holds."""
         return [name for name in self._full if not any(name in shapes for shapes in self._shapes.values())]

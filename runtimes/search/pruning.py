@@ -75,7 +75,7 @@ class Pruning(Observer):
         return {"curve": self.curve}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore it."""
+        """Restore what ``state`` returned."""
         self.curve = dict(state["curve"])
 
 

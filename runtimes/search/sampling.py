@@ -35,7 +35,7 @@ class Sampling:
         If Optuna is needed and not installed, or there are fewer combinations than trials.
     """
 
-    def __init__(self, search: Search, meaning: Callable[[Values], Values] = dict) -> None:
+    def __init__(self, search: Search, meaning: Callable[[Values], Values]) -> None:
         self._search = search
         self._is_optuna = search.method == "optuna"
         if self._is_optuna and importlib.util.find_spec("optuna") is None:

@@ -67,7 +67,7 @@ class Keeping:
         return {"best": self._best}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore it."""
+        """Restore what ``state`` returned."""
         self._best = dict(state["best"])
 
 

@@ -26,15 +26,15 @@ class ContentCheck:
         Arrays of a method's own sections are compared with those of earlier replies.
     required : Collection[str], optional
         Metrics that a reply must have.
-    most_examples : Mapping[int, int], optional
+    most_examples : Mapping[int, int] or None
         client id → the number of examples that its node reported when it was met.
     """
 
     def __init__(
         self,
         references: Mapping[int, Mapping[str, Array]],
-        required: Collection[str] = (NUM_EXAMPLES,),
-        most_examples: Mapping[int, int] | None = None,
+        required: Collection[str],
+        most_examples: Mapping[int, int] | None,
     ) -> None:
         self._references = references
         self._required = required

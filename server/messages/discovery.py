@@ -135,7 +135,7 @@ class Waiting:
         )
 
 
-def count_nodes(grid: Grid, timeout: float, say: Say = print) -> int:
+def count_nodes(grid: Grid, timeout: float, say: Say) -> int:
     """Return the number of nodes, once there are any and no more connect within a second."""
     waiting = Waiting(grid, 0, timeout, say)
     last = -1

@@ -105,9 +105,7 @@ class Messenger:
             contents = {client_id: _content(states[client_id]) for client_id in some}
             deque(self.query(SET_STATE, contents), maxlen=0)
 
-    def kept_states(
-        self, client_ids: Iterable[int], spare_gone: bool = False
-    ) -> Iterator[tuple[int, Payload]]:
+    def kept_states(self, client_ids: Iterable[int], spare_gone: bool) -> Iterator[tuple[int, Payload]]:
         """Ask clients for their states, some at a time; yield client id and state as they arrive.
 
         `spare_gone` and errors as in `query`.

@@ -26,7 +26,7 @@ def _split(row: Mapping[str, Any], splits: Sequence[str] = _SPLITS) -> str | Non
     return next((split for split in splits if f"{split}_loss" in row), None)
 
 
-def judged_columns(row: Mapping[str, Any], splits: Sequence[str] = _SPLITS) -> dict[str, Any]:
+def judged_columns(row: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:
     """Return the columns of a round that `is_better` compares."""
     names = [f"{_split(row, splits)}_{measure}" for measure in ("accuracy", "loss")]
     return {name: row[name] for name in names if name in row}

@@ -6,7 +6,9 @@ import torch
 
 import datasets
 from common.errors import UserError
-from datasets import available_datasets, load_dataset
+from common.plugin_kinds import DATASET
+from common.plugins import names
+from datasets import load_dataset
 
 
 def test_our_package_is_imported_not_hugging_faces() -> None:
@@ -14,8 +16,8 @@ def test_our_package_is_imported_not_hugging_faces() -> None:
     assert not hasattr(datasets, "DatasetDict")
 
 
-def test_available_datasets() -> None:
-    assert available_datasets() == [
+def test_names() -> None:
+    assert names(DATASET) == [
         "celeba",
         "cifar10",
         "cifar100",

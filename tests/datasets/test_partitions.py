@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from common.plugin_kinds import PARTITION
+from common.plugins import names
 from datasets.partition_report import label_counts
-from datasets.partitions import available_partitions, partition_parameters
+from datasets.partitions import partition_parameters
 from tests.datasets.partitions.deals import (
     CIFAR100_TRAINING_TARGETS,
     assert_well_formed,
@@ -15,7 +17,7 @@ from tests.datasets.partitions.deals import (
 
 
 def test_schemes_are_found_by_file_name() -> None:
-    assert available_partitions() == [
+    assert names(PARTITION) == [
         "classes", "dirichlet", "feature", "fed-lt", "group", "hetero", "hetero-fixed", "homo", "iid",
         "natural", "pachinko", "quantity", "sorted-labels",
     ]  # fmt: skip
@@ -24,13 +26,13 @@ def test_schemes_are_found_by_file_name() -> None:
 
 
 def test_other_seed_other_partition() -> None:
-    for name in set(available_partitions()) - {"natural", "hetero-fixed", "fed-lt"}:
+    for name in set(names(PARTITION)) - {"natural", "hetero-fixed", "fed-lt"}:
         first = partition(name, CIFAR100_TRAINING_TARGETS, 10, seed=0)
         second = partition(name, CIFAR100_TRAINING_TARGETS, 10, seed=1)
         assert not all(map(np.array_equal, first, second))
 
 
-@pytest.mark.parametrize("name", [name for name in available_partitions() if name != "natural"])
+@pytest.mark.parametrize("name", [name for name in names(PARTITION) if name != "natural"])
 def test_relations_that_hold_for_every_scheme(name: str) -> None:
     targets = CIFAR100_TRAINING_TARGETS[::5]
     first, again, other = (partition(name, targets, 10, seed) for seed in (0, 0, 1))

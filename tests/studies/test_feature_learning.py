@@ -6,10 +6,28 @@ import numpy as np
 import pytest
 
 from studies.feature_learning import main, outcome
-from studies.two_clients import CUBIC, RELU, Samples, draw, gradient, pooled, swapped, train
+from studies.two_clients import CUBIC, RELU, Array, Problem, Samples, draw, gradient, train
 from tests.analysis.conftest import picture_is_drawn
 
 SHORT = replace(CUBIC, steps=300)
+
+
+def pooled(problem: Problem) -> Array:
+    """Return the weights that plain gradient descent on the samples of both clients ends with."""
+    weights = problem.weights.copy()
+    for _ in range(problem.setting.steps):
+        both = np.repeat(weights[:, None], 2, axis=1)
+        # The mean of the clients' mean losses is that of all samples, since both have as many.
+        weights -= problem.setting.learning_rate * gradient(both, problem.train, problem.setting).mean(axis=1)
+    return weights
+
+
+def swapped(problem: Problem) -> Problem:
+    """Return the same problem with the names of the clients, and of both features, exchanged."""
+    weights = problem.weights.copy()
+    weights[..., [0, 1]] = weights[..., [1, 0]]
+    train, test = (Samples(s.labels[:, ::-1], s.noise[:, ::-1]) for s in (problem.train, problem.test))
+    return replace(problem, train=train, test=test, weights=weights)
 
 
 def test_the_generator_draws_in_the_given_order():

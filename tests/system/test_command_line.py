@@ -9,10 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import datasets
 import run_simulation
 from clients.base import Client
-from common.defaults import PROJECT_ROOT
 from common.records import Payload
 from runtimes import launch, realign, replay
 from runtimes.run import how_to_resume
@@ -377,7 +375,3 @@ def test_ray_is_needed_only_for_ray(
     assert call("--run-dir", str(tmp_path / "run"), "--set", "rounds=1") == 0
     assert call("--run-dir", str(tmp_path / "other"), "--runtime", "ray") == 2
     assert "runtime.name 'ray' needs Ray" in capsys.readouterr().err
-
-
-def test_our_datasets_package_is_the_one_that_is_imported() -> None:
-    assert Path(datasets.__file__).parent == PROJECT_ROOT / "datasets"

@@ -34,7 +34,7 @@ class StackedMetrics:
         label_noise: float,
         num_classes: int,
         device: torch.device,
-        squares: bool = False,
+        squares: bool,
     ) -> None:
         self._num_clients, self._device = num_clients, device
         self._label_noise, self._num_classes = label_noise, num_classes

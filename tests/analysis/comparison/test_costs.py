@@ -24,7 +24,7 @@ def test_median_and_band_of_three_seeds():
     assert table["median"].tolist() == [2, 2]
     assert list(zip(table["low"], table["high"], strict=True)) == [(1, 3), (1, 6)]
     assert limits([table]) == pytest.approx((0.75, 6.2625))
-    assert final_text(curves, 0) == "3 +/- 3"
+    assert final_text(curves) == "3.0000 +/- 3.0000"
 
 
 @pytest.mark.parametrize(
