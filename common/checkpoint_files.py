@@ -26,7 +26,7 @@ def committed_rounds(directory: Path) -> list[int]:
     if not directory.is_dir():
         return []
     matches = (MANIFEST.fullmatch(path.name) for path in directory.iterdir())
-    return sorted(int(match[1]) for match in matches if match)
+    return sorted({int(match[1]) for match in matches if match})
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from analysis.report import print_summary
+from common.checkpoint_files import FOLDER, committed_rounds
 from common.command_line import Parser, make_console, show_warnings_as_lines
 from common.config import Config
 from common.config_values import merge, parse_toml, read_assignments, settle_budget, to_toml
@@ -128,7 +129,7 @@ def _how_to_resume(plan: Plan | None) -> str:
     if plan is None or plan.app != PROJECT_ROOT:
         return ""
     command = f"python -m runtimes.federation --run-dir {plan.run_directory} --resume"
-    if any(plan.run_directory.glob("checkpoints/round-*.json")):
+    if committed_rounds(plan.run_directory / FOLDER):
         return f"what was committed is kept: resume with {command}"
     return f"nothing was committed yet: {command} starts it from the beginning"
 

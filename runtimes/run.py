@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from common.checkpoint_files import FOLDER, committed_rounds
 from common.config import Config
 from common.config_values import merge
 from common.errors import UserError
@@ -132,7 +133,7 @@ def saying_how_to_resume(directory: Path) -> Iterator[None]:
 
 def how_to_resume(directory: Path) -> str:
     """Return what was committed in the directory of a run or a sweep, and how to resume."""
-    committed = any(directory.glob("**/checkpoints/round-*.json"))
+    committed = any(map(committed_rounds, directory.glob(f"**/{FOLDER}")))
     if committed:
         return f"what was committed is kept: resume with --run-dir {directory} --resume"
     if not directory.exists():

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from common.checkpoint_files import FOLDER, committed_rounds
 from common.config import Config
 from common.config_values import merge, to_toml
 from common.errors import UserError
@@ -150,8 +151,7 @@ class Progress:
     @property
     def committed_round(self) -> int:
         """The round of the last checkpoint; -1 if there is none."""
-        stems = [file.stem for file in (self._path / "checkpoints").glob("round-*.json")]
-        return max((int(stem.removeprefix("round-")) for stem in stems), default=-1)
+        return max(committed_rounds(self._path / FOLDER), default=-1)
 
     @property
     def seconds_left(self) -> float | None:

@@ -21,7 +21,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from common.binary_files import in_order, order_of
-from common.checkpoint_files import MANIFEST, manifest_path, no_such_round, read_manifest, stem
+from common.checkpoint_files import (
+    MANIFEST,
+    committed_rounds,
+    manifest_path,
+    no_such_round,
+    read_manifest,
+    stem,
+)
 from common.errors import UserError
 from common.files import read_regular, sync, write_atomic
 from common.records import Payload, Tensors
@@ -219,10 +226,9 @@ class CheckpointStore:
 
     def _manifests(self) -> list[Path]:
         """Return the files with the name of a manifest, newest first."""
-        if not self.directory.is_dir():
-            return []
-        names = (path for path in self.directory.iterdir() if MANIFEST.fullmatch(path.name))
-        return sorted(names, key=lambda path: int(path.stem.removeprefix("round-")), reverse=True)
+        return [
+            manifest_path(self.directory, number) for number in reversed(committed_rounds(self.directory))
+        ]
 
     def _read(self, path: Path) -> Checkpoint:
         manifest = read_manifest(path)

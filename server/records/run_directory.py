@@ -20,6 +20,7 @@ import numpy as np
 from flwr.app import Array
 from safetensors.torch import save
 
+from common.checkpoint_files import FOLDER, committed_rounds
 from common.client_tables import write_counts, write_table
 from common.config import Config
 from common.config_values import to_toml
@@ -160,7 +161,7 @@ def check_writable(path: Path) -> None:
 
 def holds_run(path: Path) -> bool:
     """Return whether a directory holds files of a run, even if some are missing."""
-    return any((path / name).exists() for name in _FILES) or any(path.glob("checkpoints/round-*.json"))
+    return any((path / name).exists() for name in _FILES) or bool(committed_rounds(path / FOLDER))
 
 
 def lock_directory(path: Path) -> IO[bytes]:

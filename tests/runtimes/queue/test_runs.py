@@ -76,3 +76,12 @@ def test_runs_that_are_the_same_share_a_directory(folder: Folder) -> None:
     content = {"runs": {"x,j4": {"directory": "x,j8"}}}
     (folder.runs / "a" / "sweep.json").write_text(json.dumps(content))
     assert labelled.path == folder.runs / "a" / "x,j8"
+
+
+def test_the_last_checkpoint_is_found_among_files_of_other_names(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    assert Progress(tmp_path).committed_round == -1
+    folder.mkdir()
+    for name in ("round-000002.json", "round-000010.json", "round-000030-copy.json", "round-000040.json.tmp"):
+        (folder / name).touch()
+    assert Progress(tmp_path).committed_round == 10
