@@ -77,11 +77,6 @@ class Federation:
         authority = self._credentials.authority if self._credentials else None
         processes.connect(f"127.0.0.1:{self._control}", authority)
 
-    @property
-    def fleet_port(self) -> int:
-        """The port at which nodes reach the SuperLink."""
-        return self._fleet
-
     def settings(self, **overrides: Value) -> dict[str, Value]:
         """Return the keys of a small run whose clients can be held; overrides as in `small_config`."""
         given = {key.replace("__", ".").replace("_", "-"): value for key, value in overrides.items()}
