@@ -55,7 +55,11 @@ def check_loss(value: object, what: str) -> None:
 
 
 def check_like(
-    value: object, form: Mapping[str, torch.Tensor], what: str, missing: str, names: Collection[str]
+    value: object,
+    form: Mapping[str, torch.Tensor],
+    what: str,
+    missing: str,
+    names: Collection[str] | None = None,
 ) -> None:
     """Refuse anything but tensors with the names, shapes and dtypes of others.
 
@@ -70,7 +74,7 @@ def check_like(
     missing : str
         What to do about a name that is missing, in which ``{name}`` stands for it.
     names : collection of str
-        The names in `form` that are meant.
+        The names in `form` that are meant, if not all.
 
     Raises
     ------
@@ -79,6 +83,7 @@ def check_like(
     """
     check_returned_tensors(value, what)
     assert isinstance(value, Mapping)
+    names = form if names is None else names
     for name in names:
         if name not in value:
             raise UserError(f"{what} lacks '{name}': {missing.format(name=name)}")
