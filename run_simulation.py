@@ -101,9 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ClientFailureError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         leave_closed_pipe()
-        print("error: the output was closed by its reader", file=sys.stderr)
+        print(f"error: {_with_notes(error, 'the output was closed by its reader')}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"error: {_with_notes(error)}", file=sys.stderr)

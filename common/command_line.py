@@ -35,11 +35,23 @@ class Parser(argparse.ArgumentParser):
 
 
 def show_warnings_as_lines() -> None:
-    """Show warnings as plain sentences, without the file and line of the code that raised them."""
+    """Show warnings as plain sentences, without the file and line of the code that raised them.
+
+    Standard streams that were closed are opened on nothing, so that no file takes their number.
+    """
+    _open_closed_streams()
     warnings.showwarning = _show_warning
     for stream in (sys.stdout, sys.stderr):  # file names need not be valid text
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _open_closed_streams() -> None:
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # each takes the lowest number
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _show_warning(
@@ -56,6 +68,8 @@ def _show_warning(
 def guarded(run: Callable[[], int]) -> int:
     """Run a command; return its exit code: 2 after a one-line error for wrong input, 130 after Ctrl-C.
 
+    1 after one line for an error of files or connections, such as a full disk.
+
     If the reader of its output closes the pipe (``... | head``), it ends silently.
     """
     try:
@@ -67,6 +81,9 @@ def guarded(run: Callable[[], int]) -> int:
     except BrokenPipeError:
         leave_closed_pipe()
         return 0
+    except OSError as error:
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return code

@@ -14,6 +14,6 @@ def exit_code(command: Callable[[], int]) -> int:
     os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
     try:
         return guarded(command)
-    except (ClientFailureError, OSError) as error:
+    except ClientFailureError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from analysis.report import print_summary
 from common.checkpoint_files import FOLDER, committed_rounds
-from common.command_line import Parser, make_console, show_warnings_as_lines
+from common.command_line import Parser, leave_closed_pipe, make_console, show_warnings_as_lines
 from common.config import Config
 from common.config_values import merge, parse_toml, read_assignments, settle_budget, to_toml
 from common.defaults import PROJECT_ROOT, flatten
@@ -80,8 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FederationError as error:
         print("; ".join(filter(None, [f"error: {error}", _how_to_resume(plan)])), file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        leave_closed_pipe()
+        said = ["error: the output was closed by its reader", _how_to_resume(plan)]
+        print("; ".join(filter(None, said)), file=sys.stderr)
+        return 1
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("; ".join(filter(None, [f"error: {error}", _how_to_resume(plan)])), file=sys.stderr)
         return 1
     except _Stopped as stopped:
         print("; ".join(filter(None, ["stopped", _how_to_resume(plan)])), file=sys.stderr)

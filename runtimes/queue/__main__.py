@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.command_line import guarded, make_console
+from common.command_line import Parser, guarded, make_console, show_warnings_as_lines
 from common.config_values import parse_assignment
-from common.errors import UserError, print_error
+from common.errors import UserError
 from runtimes.queue.file import QueueFile, read_queue_file
 from runtimes.queue.records import Records
 from runtimes.queue.runs import Run, runs_of
@@ -20,30 +20,26 @@ from runtimes.queue.worker import work
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 1 something failed, 2 wrong input, 130 stopped and resumable."""
-    options = _parser().parse_args(arguments)
+    return guarded(lambda: _run(_parser().parse_args(arguments)))
 
+
+def _run(options: argparse.Namespace) -> int:
     def read() -> QueueFile:
         overrides = dict(parse_assignment(text) for text in options.set)
         return read_queue_file(options.file, options.directory, overrides)
 
+    if options.status or options.retry:
+        file = read()
+        runs, records = runs_of(file), Records(file.path)
+        for name in options.retry:
+            _retry(name, runs, records)
+        print_table(runs, records, make_console())
+        return 0
     try:
-        if options.status or options.retry:
-            return guarded(lambda: _show(read(), options.retry))
         return work(read)
-    except UserError as error:
-        print_error(error)
-        return 2
     except OSError as error:
         print(f"error: {error}; the same command resumes", file=sys.stderr)
         return 1
-
-
-def _show(file: QueueFile, retried: Sequence[str]) -> int:
-    runs, records = runs_of(file), Records(file.path)
-    for name in retried:
-        _retry(name, runs, records)
-    print_table(runs, records, make_console())
-    return 0
 
 
 def _retry(name: str, runs: list[Run], records: Records) -> None:
@@ -57,10 +53,11 @@ def _retry(name: str, runs: list[Run], records: Records) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m runtimes.queue", description=__doc__, allow_abbrev=False,
+    parser = Parser(
+        prog="python -m runtimes.queue",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="TOML file of experiments (docs/queue.md)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key of every run")
@@ -77,4 +74,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    show_warnings_as_lines()
     sys.exit(main())

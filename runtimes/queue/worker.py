@@ -1,5 +1,7 @@
 """Work through a queue: choose the next run, and interpret its end."""
 
+import errno
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from runtimes.queue.runs import Progress, Run, runs_of
 
 MAX_ATTEMPTS = 3
 _STOPPED = 130  # the exit code of a run that was asked to stop
+_DISK = re.compile(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EROFS}|{errno.EIO})\]")
 
 
 def work(read: Callable[[], QueueFile]) -> int:
@@ -27,6 +30,8 @@ def work(read: Callable[[], QueueFile]) -> int:
     UserError
         If the file is invalid at the start, or still invalid when its previous runs are done; or if another
         queue works in the directory.
+    OSError
+        If a disk is full or broken; the run that met it first counts as not run.
     """
     file = read()
     runs = runs_of(file)
@@ -103,6 +108,8 @@ def _do(run: Run, records: Records, nice: int, stop: Stop) -> None:
         where = f"after round {reached}" if reached >= 0 else "before its first checkpoint"
         say(f"{run.name}: stopped {where}")
         return
+    if code == 1 and _DISK.match(_last_words(output)):  # so would every other run fail
+        raise OSError(f"{run.name} ended: {_last_words(output)}")
     record = outcome(run, code, given_up, output, before)
     records.write(run, record)
     result = Progress(run.path).result() if record.state == "done" else record.reason

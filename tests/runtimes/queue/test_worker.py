@@ -62,6 +62,18 @@ def test_a_file_that_turns_bad_does_not_stop_the_others(folder: Folder, capsys: 
     assert "is not valid TOML" in capsys.readouterr().err
 
 
+def test_a_full_disk_ends_the_queue_and_fails_no_run(folder: Folder, capsys: Output) -> None:
+    said = "error: [Errno 28] No space left on device; what was committed is kept"
+    folder.write(f"[entries.a]\nset.script = {json.dumps(f'print({said!r}); sys.exit(1)')}\n[entries.b]\n")
+    assert main([str(folder.file)]) == 1
+    assert capsys.readouterr().err == (
+        "error: a ended: [Errno 28] No space left on device; what was committed is kept; the same command"
+        " resumes\n"
+    )
+    assert folder.names() == ["a"]
+    assert {state for state, _ in folder.states().values()} <= {"waiting", "stopped"}
+
+
 def test_a_failure_is_kept_with_its_reason_and_the_others_go_on(folder: Folder, capsys: Output) -> None:
     script = "print('error: no such thing'); sys.exit(2)"
     folder.write(f"[entries.a]\nset.script = {json.dumps(script)}\n[entries.b]\n")
