@@ -42,9 +42,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("experiment", nargs="?", type=_path, help="TOML file of overrides (see experiments/)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
     parser.add_argument(
-        "--plugins", action="append", default=[], metavar="DIR", help="folder of your own code"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one key; repeatable"
+    )
+    parser.add_argument(
+        "--plugins", action="append", default=[], metavar="DIR", help="folder of your own code; repeatable"
     )
     parser.add_argument(
         "--runtime", choices=["sequential", "threads", "ray"], help="short for --set runtime.name=..."
@@ -59,21 +61,34 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--profile", action="store_true", help="trace the second round, and show what took longest in it"
     )
     parser.add_argument(
-        "--rounds-scale", metavar="FACTOR", type=float, help="multiply the number of rounds by FACTOR"
+        "--rounds-scale",
+        metavar="FACTOR",
+        type=float,
+        help="multiply the number of rounds by FACTOR, e.g. 0.1",
     )
     parser.add_argument("--seeds", metavar="SEED[,SEED]", default="", help="run everything once per seed")
     comparators = parser.add_mutually_exclusive_group()
-    comparators.add_argument("--comparators", action="store_true", help="also run centralized and local-only")
-    comparators.add_argument("--comparator", metavar="NAME", help="run centralized or local-only instead")
-    parser.add_argument(
-        "--only", action="append", default=[], metavar="LABEL[,...]", help="only these runs of a sweep"
+    comparators.add_argument(
+        "--comparators",
+        action="store_true",
+        help="also run its upper and lower bound: centralized and local-only training",
     )
-    parser.add_argument("--list", action="store_true", help="list the runs of a sweep")
+    comparators.add_argument(
+        "--comparator", metavar="NAME", help="run only this bound: centralized or local-only"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="LABEL[,...]",
+        help="only the runs of a sweep with these labels (--list shows them); repeatable",
+    )
+    parser.add_argument("--list", action="store_true", help="list the runs of a sweep, and run nothing")
     parser.add_argument(
         "--describe",
         nargs="*",
         metavar="NAME",
-        help="list all choices, or explain a name",
+        help="list all choices, or explain a key, a method or another name",
     )
     parser.add_argument("--schema", action="store_true", help="print a JSON schema of experiment files")
     for name in _COMMANDS:

@@ -167,12 +167,17 @@ def _pair(text: str) -> tuple[str, str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     made = parser(__doc__)
-    made.add_argument("--turns", type=int, default=4)
+    made.add_argument("--turns", type=int, default=4, help="turns of each contender")
     made.add_argument("--rounds", type=int, default=1, help="rounds per turn")
-    made.add_argument("--clients", type=int, default=Workload.clients)
-    made.add_argument("--cohort", type=int, default=Workload.cohort)
-    made.add_argument("--python", type=_pair, action="append", default=[], metavar="NAME=INTERPRETER")
-    made.add_argument("--without", nargs="*", default=[], choices=list(CONTENDERS)[1:], metavar="CONTENDER")
+    made.add_argument("--clients", type=int, default=Workload.clients, help="number of clients")
+    made.add_argument("--cohort", type=int, default=Workload.cohort, help="clients in a round")
+    text = "the Python in which a contender is installed; repeatable"
+    made.add_argument(
+        "--python", type=_pair, action="append", default=[], metavar="NAME=INTERPRETER", help=text
+    )
+    others = list(CONTENDERS)[1:]
+    text = f"contenders to leave out, of {', '.join(others)}"
+    made.add_argument("--without", nargs="*", default=[], choices=others, metavar="CONTENDER", help=text)
     options = made.parse_args(arguments)
     asked = TINY if options.tiny else Workload(options.clients, options.cohort)
     names = [name for name in CONTENDERS if name not in options.without]

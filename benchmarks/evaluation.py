@@ -15,7 +15,7 @@ from server.evaluation import CentralEvaluation
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     made = parser(__doc__)
-    made.add_argument("--dataset-root", default="data")
+    made.add_argument("--dataset-root", default="data", help="folder that has CIFAR-10")
     options = made.parse_args(arguments)
     torch.set_num_threads(1)
     rows: list[tuple[object, ...]] = []

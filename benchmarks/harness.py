@@ -30,9 +30,18 @@ def scratch_folder() -> Path:
     return path
 
 
+class _ShowingDefaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but not that a flag is off or a list empty."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Return a benchmark's parser, with the option that all have."""
-    made = argparse.ArgumentParser(description=description)
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=_ShowingDefaults, allow_abbrev=False
+    )
     made.add_argument(
         "--tiny", action="store_true", help="tiny sizes, to check that it runs: not for results"
     )

@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the tables."""
     made = parser(__doc__)
     made.add_argument("--steps", type=int, default=4, help="local steps of a client; the paper has 40")
-    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--rounds", type=int, default=3, help="rounds that are measured")
     options = made.parse_args(arguments)
     prepare_process(1)
     if options.tiny:

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     made = parser(__doc__)
     made.add_argument("--clients", type=int, help="measure this one case in this process")
-    made.add_argument("--rounds", type=int, default=300)
+    made.add_argument("--rounds", type=int, default=300, help="rounds of each run")
     options = made.parse_args(arguments)
     if options.tiny:
         options.rounds = 3

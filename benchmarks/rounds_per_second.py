@@ -45,7 +45,7 @@ def processor_seconds(rounds: int, clients: int, method: str, sampling: str) -> 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     made = parser(__doc__)
-    made.add_argument("--rounds", type=int, default=1000)
+    made.add_argument("--rounds", type=int, default=1000, help="rounds of each run")
     options = made.parse_args(arguments)
     warm_up, rounds = (1, 3) if options.tiny else (WARM_UP, options.rounds)
     rows: list[tuple[object, ...]] = []

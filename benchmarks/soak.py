@@ -223,8 +223,9 @@ def by_program(processes: Iterable[Process], rounds: int) -> list[tuple[object, 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     made = parser(__doc__)
-    made.add_argument("--carrier", choices=list(COMMANDS), default="sequential")
-    made.add_argument("--rounds", type=int, default=10_000)
+    text = "how messages travel"
+    made.add_argument("--carrier", choices=list(COMMANDS), default="sequential", help=text)
+    made.add_argument("--rounds", type=int, default=10_000, help="number of rounds")
     made.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of the run; repeatable"
     )

@@ -84,9 +84,11 @@ class Rounds:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     made = parser(__doc__)
-    made.add_argument("--turns", type=int, default=5)
+    made.add_argument("--turns", type=int, default=5, help="turns of each contender")
     made.add_argument("--more", type=int, default=10, help="further local steps")
-    made.add_argument("--models", nargs="*", choices=list(CASES), default=list(CASES), metavar="MODEL")
+    made.add_argument(
+        "--models", nargs="*", choices=list(CASES), default=list(CASES), metavar="MODEL", help="only these"
+    )
     options = made.parse_args(arguments)
     turns, more = (1, 1) if options.tiny else (options.turns, options.more)
     prepare_process(1)

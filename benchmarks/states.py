@@ -102,7 +102,7 @@ def megabytes_of_disk(folder: Path) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     made = parser(__doc__)
-    made.add_argument("--clients", type=int, default=100_000)
+    made.add_argument("--clients", type=int, default=100_000, help="number of clients")
     made.add_argument("--budget", type=int, default=8, help="state.memory-budget, MB")
     options = made.parse_args(arguments)
     clients, group = (40, 10) if options.tiny else (options.clients, 100)

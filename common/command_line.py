@@ -17,10 +17,11 @@ _WIDTH_OF_FILES = 10_000
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser with one-line errors and without abbreviated options."""
+    """An argument parser with one-line errors, without abbreviated options and markup in its description."""
 
     def __init__(self, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **{"allow_abbrev": False, **options})  # type: ignore[arg-type]
+        self.description = self.description and self.description.replace("``", "'")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
         """Parse arguments that are text, with options before, between and after the names."""

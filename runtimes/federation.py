@@ -372,22 +372,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--plugins", action="append", default=[], metavar="DIR", help="folder of your own code; repeatable")
     text = "number of nodes: short for --set clients.count=N, times resources.clients-per-node"
     add("--supernodes", type=int, metavar="N", help=text)
-    add("--run-dir", type=_path, help="folder of the results (default: runs/federation-<time>)")
-    add("--resume", action="store_true", help="continue the run in --run-dir from its last checkpoint")
     add(
-        "--data-root", type=_path, help="folder of the data, for the server and the nodes (sets dataset.root)"
+        "--run-dir", metavar="DIR", type=_path, help="folder of the results (default: runs/federation-<time>)"
     )
+    add("--resume", action="store_true", help="continue the run in --run-dir from its last checkpoint")
+    text = "folder of the data, for the server and the nodes (sets dataset.root)"
+    add("--data-root", metavar="DIR", type=_path, help=text)
     add("--simulation", action="store_true", help="simulate the nodes in Ray actors instead of processes")
     text = "no encryption, and any process may take part as a node"
     add("--insecure", action="store_true", help=text)
-    add("--num-cpus", type=int, default=1, help="CPUs per simulated client (default: 1)")
-    add(
-        "--num-gpus",
-        type=float,
-        default=0.0,
-        help="GPUs per simulated client, may be a fraction (default: 0)",
-    )
-    add("--app-dir", type=_path, default=PROJECT_ROOT, help="the folder of the app's pyproject.toml")
+    text = "with --simulation: CPUs for each client (default: 1)"
+    add("--num-cpus", metavar="N", type=int, default=1, help=text)
+    text = "with --simulation: GPUs for each client, may be a fraction (default: 0)"
+    add("--num-gpus", metavar="N", type=float, default=0.0, help=text)
+    text = "folder of the pyproject.toml of another Flower app (default: this project)"
+    add("--app-dir", metavar="DIR", type=_path, default=PROJECT_ROOT, help=text)
     return parser
 
 

@@ -225,8 +225,8 @@ def _parser() -> argparse.ArgumentParser:
     add("folder", type=Path, metavar="DIR", help="the node's folder: ca.pem and key")
     text = "address of the SuperLink's Fleet API, with a name from its certificate"
     add("--superlink", required=True, metavar="HOST:PORT", help=text)
-    add("--partition-id", type=int, required=True, metavar="I", help="id of this node's client, from 0")
-    add("--num-partitions", type=int, required=True, metavar="N", help="number of clients")
+    add("--partition-id", type=int, required=True, metavar="I", help="number of this node, from 0")
+    add("--num-partitions", type=int, required=True, metavar="N", help="number of nodes")
     add("--data-root", type=Path, metavar="DIR", help="folder of the data on this machine")
     text = "port of the SuperNode's own API on 127.0.0.1 (default: 9094); another for each node of a machine"
     add("--port", type=int, default=9094, help=text)

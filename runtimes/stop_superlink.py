@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from common.command_line import guarded
+from common.command_line import Parser, guarded
 from common.errors import UserError
 
 PROGRAM = "flower-superlink"
@@ -24,21 +24,24 @@ _SIGNALS = ((signal.SIGTERM, 5.0), (signal.SIGINT, 10.0))
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m runtimes.stop_superlink", description=__doc__)
+    return guarded(lambda: _run(_parser().parse_args(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    for pid in stop(options.port):
+        print(f"stopped {PROGRAM}, process {pid}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m runtimes.stop_superlink", description=__doc__)
     parser.add_argument(
         "--port",
         type=int,
         default=LOCAL_PORT,
         help="port of its HTTP API (default: %(default)s, that of `flwr run . local`)",
     )
-    port = parser.parse_args(arguments).port
-
-    def command() -> int:
-        for pid in stop(port):
-            print(f"stopped {PROGRAM}, process {pid}")
-        return 0
-
-    return guarded(command)
+    return parser
 
 
 def stop(port: int) -> list[int]:

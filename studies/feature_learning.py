@@ -187,7 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Two clients with feature noise: what local steps learn that parallel SGD does not.",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the pictures and table.csv")
-    parser.add_argument("--activation", choices=("cubic", "relu"), default="cubic")
+    text = "activation of the network (%(default)s)"
+    parser.add_argument("--activation", choices=("cubic", "relu"), default="cubic", help=text)
     parser.add_argument("--seeds", type=int, metavar="COUNT", help="number of runs (10; with relu 4)")
     parser.add_argument("--periods", metavar="H,...", help="local steps per round")
     parser.add_argument("--rho", type=float, help="magnitude of the feature noise (0.85)")

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of table and picture")
     parser.add_argument("--steps", type=int, default=ToySetting.steps, help="local steps (%(default)s)")
     parser.add_argument("--repetitions", type=int, default=ToySetting.repetitions, help="runs (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the runs (%(default)s)")
     options = parser.parse_args(arguments)
     setting = _setting(options.steps, options.repetitions)
     results = {(k, h): (simulate(k, h, setting, options.seed), theory(k, h, setting)) for k, h in CELLS}

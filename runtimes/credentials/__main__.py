@@ -116,7 +116,13 @@ def _parser() -> argparse.ArgumentParser:
         "host name or IP address by which nodes reach the server; repeatable (127.0.0.1 is always included)"
     )
     added.add_argument("--server-name", action="append", default=[], metavar="NAME", help=text)
-    added.add_argument("--node", action="append", default=[], metavar="NAME", help="a node; repeatable")
+    added.add_argument(
+        "--node",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name of a node to make a key for; repeatable",
+    )
     text = "validity of the server's certificate in days (default: 365); the authority's is ten years"
     added.add_argument("--days", type=int, default=365, help=text)
     text = "renew the server's certificate, with the names of the old one unless others are given"
@@ -126,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     added = command("revoke", "revoke a node: its key is deleted here and refused by the SuperLink")
     added.add_argument("node", metavar="NODE", help="name of the node")
     superlink(added)
-    text = "no SuperLink is running: the next 'register' will apply it"
+    text = "do not ask the SuperLink: the next 'register' tells it"
     added.add_argument("--offline", action="store_true", help=text)
     return parser
 

@@ -60,15 +60,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="TOML file of experiments (docs/queue.md)")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key of every run")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one key of every run; repeatable",
+    )
     add("--directory", default="", metavar="DIR", help="folder of all runs, overriding the file's")
-    add("--status", action="store_true", help="only show the progress of each run")
+    add("--status", action="store_true", help="show the progress of each run, and run nothing")
     add(
         "--retry",
         action="append",
         default=[],
         metavar="NAME",
-        help="try a failed or given-up run again",
+        help="let a run, or all of an entry, that failed or was given up be tried again; repeatable",
     )
     return parser
 
