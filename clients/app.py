@@ -15,7 +15,7 @@ from clients.local.stacked.reasons import NotStackableError, drawing_nothing
 from clients.local.threads import thread_starts, why_not_in_threads
 from clients.local.worker import Worker, get_worker
 from clients.node.bundles import answer_each
-from clients.node.client import ForgottenStateError, check_is_met, client_at, worker_for
+from clients.node.client import ForgottenStateError, check_remembers, client_at, worker_for
 from clients.node.jobs import JOBS, with_state
 from clients.node.kept_state import settle
 from clients.node.run_configuration import parse_run_config
@@ -104,7 +104,7 @@ def answer_together(
         worker, method, received = known[id(content)]
         settle(context.state, content)
         client = client_at(worker, method, context)
-        check_is_met(context)
+        check_remembers(client, context)
         with drawing_nothing(worker):
             client.prepare(received, config_record(content))
         return client

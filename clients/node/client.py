@@ -14,7 +14,7 @@ from common.records import MET, SIZE, config_record, to_payload
 
 
 class ForgottenStateError(Exception):
-    """The node has restarted since the server met it: its client's state is lost, its data may be others."""
+    """The node has restarted since the server first met it, and its client's state is lost."""
 
 
 def meet(context: Context) -> None:
@@ -28,12 +28,12 @@ def make_client(context: Context, message: Message | None = None) -> Client:
     Raises
     ------
     ForgottenStateError
-        If the server has not met this instance of the node.
+        If the job needs state that the client has lost.
     """
     worker = worker_for(context, message)
     client = client_at(worker, method_of(worker.config), context)
     if message is not None:
-        check_is_met(context)
+        check_remembers(client, context)
     return client
 
 
@@ -63,8 +63,8 @@ def client_at(worker: Worker, method: Method, context: Context) -> Client:
     return method.client_class(worker, client_id, state, method.client_parameters)
 
 
-def check_is_met(context: Context) -> None:
-    """Refuse a job of a node that was started again: the server does not know what it has now."""
-    is_met = context.run_id == RUN_ID or MET in context.state  # nodes of our own Grids live as long as these
-    if not is_met:
+def check_remembers(client: Client, context: Context) -> None:
+    """Refuse a job for a client whose node has lost its state."""
+    is_kept = context.run_id == RUN_ID or MET in context.state  # nodes of our own Grids live as long as these
+    if not is_kept and client.keeps_state():
         raise ForgottenStateError("the node has been started again and has lost what its client kept")

@@ -8,7 +8,7 @@ import pytest
 from common.errors import UserError
 from runtimes.flower_environment import FlowerProcesses, check_free, free_ports, split_address
 from runtimes.superlink import main
-from tests.runtimes.test_node import make
+from tests.runtimes.test_admission import make
 
 
 def test_a_free_port_stays_free() -> None:

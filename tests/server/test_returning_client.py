@@ -117,17 +117,7 @@ def test_one_that_kept_its_id_is_given_its_state_too(
     assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
 
 
-def test_one_that_keeps_nothing_is_asked_again_too(
-    run_small: Runner, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = {**OPTIONS, "method__name": "fedavg"}
-    expected = run_small("alone", **options)
-    path = run_small("restarted", ForgetfulNode, **options)
-    assert "client 1 is back: its node was started again\n" in capsys.readouterr().out
-    assert summary(path)["model_sha256"] == summary(expected)["model_sha256"]
-
-
-def test_one_that_keeps_nothing_may_not_come_back_as_another_client(run_small: Runner) -> None:
+def test_it_may_not_come_back_as_another_client(run_small: Runner) -> None:
     class Other(ForgetfulNode):
         def _context(self, node_id: int) -> Context:
             context = super()._context(node_id)
@@ -136,7 +126,7 @@ def test_one_that_keeps_nothing_may_not_come_back_as_another_client(run_small: R
             return context
 
     with pytest.raises(UserError, match="the node of client 1 has come back as client 0"):
-        run_small("restarted", Other, **OPTIONS | {"method__name": "fedavg"})
+        run_small("restarted", Other, **OPTIONS | {"method__name": "scaffold"})
 
 
 def test_it_is_said_when_its_state_is_lost(run_small: Runner, capsys: pytest.CaptureFixture[str]) -> None:

@@ -371,7 +371,8 @@ def test_ray_is_needed_only_for_ray(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
-    monkeypatch.delitem(sys.modules, "runtimes.ray", raising=False)
+    for name in [name for name in sys.modules if name.startswith("runtimes.ray")]:
+        monkeypatch.delitem(sys.modules, name)
     assert call("--run-dir", str(tmp_path / "run"), "--set", "rounds=1") == 0
     assert call("--run-dir", str(tmp_path / "other"), "--runtime", "ray") == 2
     assert "runtime.name 'ray' needs Ray" in capsys.readouterr().err
