@@ -39,5 +39,5 @@ def _remedy(error: ssl.SSLCertVerificationError) -> str:
         )
     return (
         "it was not signed by the ca.pem here: this is another SuperLink, or the server's credentials were"
-        " made anew, and their ca.pem and keys have to be copied here again"
+        " made again, and their ca.pem and keys have to be copied here again"
     )

@@ -1,5 +1,7 @@
 """Which client holds which samples: one array of indices, and the offset of each client."""
 
+import functools
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -57,6 +59,15 @@ class Partition(Sequence[IndexArray]):
     def owners(self) -> IndexArray:
         """The client of each entry of ``indices``."""
         return np.repeat(np.arange(len(self)), self.sizes)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """A hash of every client's indices in client order, the same on every platform.
+
+        It is over each client's number of samples, then the samples, as little-endian int64.
+        """
+        values = np.insert(self.indices, self.offsets[:-1], self.sizes)
+        return hashlib.sha256(values.astype("<i8").tobytes()).hexdigest()
 
     def sorted(self) -> "Partition":
         """Return the partition in which every client's samples are sorted."""

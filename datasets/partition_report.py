@@ -1,6 +1,5 @@
 """Reports on a partition: label counts per client, the indices, and a hash to compare runs."""
 
-import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,16 +40,6 @@ def label_counts(targets: npt.ArrayLike, partition: Sequence[IndexArray], num_cl
         counts[first:end] = np.bincount(cells, minlength=(end - first) * num_classes).reshape(-1, num_classes)
         first = end
     return counts
-
-
-def partition_sha256(partition: Sequence[IndexArray]) -> str:
-    """Return a hash of every client's indices in client order, the same on every platform.
-
-    The hash is over each client's number of samples, then the samples, as little-endian int64.
-    """
-    dealt = Partition.of(partition)
-    values = np.insert(dealt.indices, dealt.offsets[:-1], dealt.sizes)
-    return hashlib.sha256(values.astype("<i8").tobytes()).hexdigest()
 
 
 def write_partition(path: Path, partition: Sequence[IndexArray]) -> None:

@@ -77,7 +77,7 @@ def run_node(command: Sequence[str], admission: Admission) -> int:
     Raises
     ------
     UserError
-        If it ended because its key was revoked, another node uses the key, or the SuperLink has got other
+        If it ended because its key was revoked, another node uses the key, or the SuperLink has other
         credentials.
     """
     with (

@@ -21,7 +21,7 @@ from common.round_list import RoundList
 from common.topologies import Topology
 from datasets.configured import num_natural_clients, open_dataset
 from datasets.dataset import Dataset
-from datasets.partition_report import partition_sha256, write_partition
+from datasets.partition_report import write_partition
 from datasets.partition_scheme import partition_clients
 from models.batch_norm import batch_norm_layers
 from models.sizes.population import Population
@@ -341,7 +341,7 @@ def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, 
         return {}
     partition = partition_clients(config, dataset)
     write_partition(path, partition)
-    return {"partition_sha256": partition_sha256(partition)}
+    return {"partition_sha256": partition.sha256}
 
 
 def _finish(loop: RoundLoop, run_directory: RunDirectory, partition_hash: Mapping[str, str]) -> None:

@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     added = command("revoke", "revoke a node: its key is deleted here and refused by the SuperLink")
     added.add_argument("node", metavar="NODE", help="name of the node")
     superlink(added)
-    text = "do not ask the SuperLink: the next 'register' tells it"
+    text = "do not contact the SuperLink: the next 'register' revokes the key there"
     added.add_argument("--offline", action="store_true", help=text)
     return parser
 

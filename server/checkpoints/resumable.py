@@ -13,7 +13,6 @@ from flwr.app import Array
 from common.errors import UserError
 from common.plugins import folders
 from datasets.digests import FORM, form_digests, split_digests
-from datasets.partition_report import partition_sha256
 from datasets.partition_scheme import partition_clients
 from server.checkpoints.checkpoint import Checkpoint
 from server.parts import Parts
@@ -69,8 +68,8 @@ class RunData:
             held = (parts.clients.num_examples, parts.clients.label_counts)
             reported = hashlib.sha256(b"".join(counts.tobytes() for counts in held)).hexdigest()
             return {**digests, "how many samples and labels the nodes have": reported}
-        partition = partition_sha256(partition_clients(parts.config, dataset))
-        return {**digests, "which samples each client has": partition}
+        partition = partition_clients(parts.config, dataset)
+        return {**digests, "which samples each client has": partition.sha256}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Compare with the digests of when the run began.

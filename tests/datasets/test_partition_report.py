@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets.partition import Partition
 from datasets.partition_report import (
     label_counts,
-    partition_sha256,
     read_partition,
     write_partition,
 )
@@ -36,15 +36,15 @@ def test_the_hash_is_of_each_size_and_its_samples() -> None:
     for samples in ([5, 1], [], [7]):
         digest.update(np.array([len(samples), *samples], dtype="<i8").tobytes())
     partition = [np.array([5, 1]), np.array([], dtype=np.int64), np.array([7])]
-    assert partition_sha256(partition) == digest.hexdigest()
+    assert Partition.of(partition).sha256 == digest.hexdigest()
 
 
 def test_hash_tells_partitions_apart() -> None:
     one = [np.array([0, 1]), np.array([2])]
-    assert partition_sha256(one) == partition_sha256([indices.copy() for indices in one])
-    assert partition_sha256(one) == partition_sha256([indices.astype(np.int32) for indices in one])
-    assert partition_sha256(one) != partition_sha256(one[::-1])
-    assert partition_sha256(one) != partition_sha256([np.array([0]), np.array([1, 2])])
+    assert Partition.of(one).sha256 == Partition.of([indices.copy() for indices in one]).sha256
+    assert Partition.of(one).sha256 == Partition.of([indices.astype(np.int32) for indices in one]).sha256
+    assert Partition.of(one).sha256 != Partition.of(one[::-1]).sha256
+    assert Partition.of(one).sha256 != Partition.of([np.array([0]), np.array([1, 2])]).sha256
 
 
 def test_a_stored_partition_is_read_back(tmp_path: Path) -> None:
@@ -53,4 +53,4 @@ def test_a_stored_partition_is_read_back(tmp_path: Path) -> None:
     read = read_partition(tmp_path / "partition.npz")
     assert [indices.tolist() for indices in read] == [indices.tolist() for indices in partition]
     assert {indices.dtype for indices in read} == {np.dtype(np.int64)}
-    assert partition_sha256(read) == partition_sha256(partition)
+    assert Partition.of(read).sha256 == Partition.of(partition).sha256

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from datasets.configured import open_dataset
-from datasets.partition_report import label_counts, partition_sha256, read_partition
+from datasets.partition_report import label_counts, read_partition
 from datasets.partition_scheme import partition_clients
 from tests.conftest import Runner, small_config
 
@@ -25,7 +25,7 @@ def test_the_partition_is_stored_with_its_hash(run_small: Runner) -> None:
     dataset = open_dataset(small_config())
     expected = partition_clients(small_config(**TINY), dataset)
     assert [indices.tolist() for indices in stored] == [indices.tolist() for indices in expected]
-    assert summary(run)["partition_sha256"] == partition_sha256(expected)
+    assert summary(run)["partition_sha256"] == expected.sha256
     # It is what the clients say they hold.
     reported = pd.read_csv(run / "label_distribution.csv").drop(columns=["client_id", "num_examples"])
     assert reported.to_numpy().tolist() == label_counts(dataset.train.targets.numpy(), stored, 10).tolist()
