@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional as F
 
-from clients.local.losses._samples import samples
+from clients.local.losses._samples import mean, samples
 
 
 def loss(
@@ -22,4 +22,4 @@ def loss(
     log_probabilities = F.log_softmax(scores, dim=1, dtype=exact)
     least = torch.finfo(exact).min  # minus infinity would have no gradient
     log_rest = torch.logsumexp(log_probabilities.scatter(1, labels, least), dim=1)
-    return -(torch.exp(gamma * log_rest) * log_probabilities.gather(1, labels)[:, 0]).mean()
+    return -mean(torch.exp(gamma * log_rest) * log_probabilities.gather(1, labels)[:, 0], targets)

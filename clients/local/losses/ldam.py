@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional as F
 
-from clients.local.losses._samples import samples
+from clients.local.losses._samples import mean, samples
 
 
 def loss(
@@ -21,7 +21,7 @@ def loss(
     scores, labels = samples(logits, targets)
     of_label = margins(label_counts, margin).to(scores.device)[labels].to(scores.dtype)
     shifted = scores.scatter_add(1, labels, -of_label)
-    return F.cross_entropy(scale * shifted, labels[:, 0])
+    return mean(F.cross_entropy(scale * shifted, labels[:, 0], reduction="none"), targets)
 
 
 def margins(counts: torch.Tensor, largest: float) -> torch.Tensor:

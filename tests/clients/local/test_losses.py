@@ -1,3 +1,4 @@
+import functools
 import math
 
 import pytest
@@ -15,8 +16,23 @@ def test_hinge() -> None:
     scores = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.5, 3.0]])
     assert hinge(scores, torch.tensor([0, 1])).item() == pytest.approx(1.75)
     assert hinge(torch.tensor([[0.2, 0.1]]), torch.tensor([0])).item() == pytest.approx(0.9)
-    with_padding = torch.stack([scores, 9 * scores], dim=2)
-    assert hinge(with_padding, torch.tensor([[0, -100], [1, -100]])).item() == pytest.approx(1.75)
+
+
+@pytest.mark.parametrize("name", ["focal", "hinge", "ldam"])
+def test_padding_neither_counts_nor_pulls(name: str) -> None:
+    of = {
+        "focal": focal,
+        "hinge": hinge,
+        "ldam": functools.partial(ldam, label_counts=torch.tensor([9, 4, 1])),
+    }
+    scores = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.5, 3.0]])
+    padded = torch.stack([scores, 9 * scores], dim=2).requires_grad_()
+    loss = of[name](padded, torch.tensor([[0, -100], [1, -100]]))
+    loss.backward()
+    torch.testing.assert_close(loss, of[name](scores, torch.tensor([0, 1])))
+    assert padded.grad is not None
+    assert padded.grad[..., 0].abs().sum() > 0
+    assert padded.grad[..., 1].abs().sum() == 0
 
 
 def test_focal() -> None:

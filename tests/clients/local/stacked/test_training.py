@@ -29,6 +29,7 @@ SETTINGS: dict[str, dict[str, Value]] = {
         "method__name": "localsgd",
         "method__momentum": "keep",
     },
+    **{f"loss {name}": {"loss__name": name} for name in ("focal", "hinge", "ldam")},
     "label noise": {"dataset__label_noise": 0.2},
     "client noise": {"dataset__client_noise": 0.1},
     "steps that vary": {"schedule__warmup_steps": 3, "local__steps": 2},
@@ -56,7 +57,6 @@ def test_settings_of_local_training(setting: str, stacks: list[int]) -> None:
     [
         ({"optimizer__name": "lars"}, "optimizer.name 'lars' looks at more than one element"),
         ({"local__compile": True}, "local.compile compiles the model for one client"),
-        ({"loss__name": "focal"}, "dynamic shape"),
         (
             {"local__channels_last": True, "model__name": "small-cnn"},
             "dropout draws in another order",
