@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from flwr.app import Message
+from safetensors.torch import load_file
 
 from clients.app import app
 from clients.base import Client
@@ -31,6 +33,7 @@ from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
 from tests.conftest import example_of
+from tests.contract.test_stacked import FLOAT32_ONLY, precision
 from tests.rows import untimed
 
 Choice = dict[str, Value]
@@ -99,6 +102,7 @@ SUBJECTS: dict[str, Sequence[Choice]] = {
     ],
 }
 SEEDS = range(300 if "FLOWERBED_LONG_TESTS" in os.environ else 10)
+STACKED_SEEDS = SEEDS[: len(SEEDS) // 2]
 
 
 class Killed(BaseException):
@@ -216,3 +220,26 @@ def test_a_run_is_the_resumed_run_and_that_in_threads(
     written = parse_toml((tmp_path / "whole" / "config.toml").read_text(), "config.toml")
     threads: Choice = {**written, "runtime.name": "threads", "runtime.workers": 2}
     check_same(tmp_path / "whole", run(threads, tmp_path / "threads"))
+
+
+def check_near(directory: Path, other: Path) -> None:
+    expected, found = tables(directory), tables(other)
+    assert set(expected) == set(found)
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(found[name], table, rtol=1e-5, atol=1e-8)
+    models = [load_file(path / "model.safetensors") for path in (directory, other)]
+    torch.testing.assert_close(models[1], models[0], rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", STACKED_SEEDS)
+def test_a_run_in_stacks_ends_where_it_does_one_by_one(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float64, since rounding differs; noisy images are float32."""
+    monkeypatch.setitem(SUBJECTS, "data", [c for c in SUBJECTS["data"] if "dataset.client-noise" not in c])
+    methods = [method for method in available_methods() if method not in FLOAT32_ONLY]
+    monkeypatch.setattr("tests.system.test_random_configurations.available_methods", lambda: methods)
+    with precision(torch.float64):
+        values, _ = first_run(random.Random(f"stacked {seed}"), tmp_path / "alone")
+        run({**values, "runtime.stack": 8}, tmp_path / "stacked")
+    check_near(tmp_path / "alone", tmp_path / "stacked")
