@@ -6,7 +6,7 @@ A missing half is FedAvg's. ``flwr:<Class>`` is a strategy that ships with Flowe
 import functools
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -26,8 +26,15 @@ from common.defaults import default_values, drop_inherited_defaults
 from common.errors import InapplicableKeyError, UserError, nearest
 from common.flower_limits import FIXED, LIMITS
 from common.overrides import check_overrides
-from common.parameters import check_needs, class_parameters, parse_parameters
-from common.plugin_kinds import ATTACK, AUGMENTATION, CLIENT_HALF, LOSS, SERVER_HALF
+from common.parameters import (
+    Declared,
+    Needs,
+    check_needs,
+    class_parameters,
+    function_parameters,
+    parse_parameters,
+)
+from common.plugin_kinds import ATTACK, AUGMENTATION, CLIENT_HALF, LOSS, OPTIMIZER, SERVER_HALF
 from common.plugins import (
     FLOWER_PREFIX,
     Found,
@@ -65,6 +72,7 @@ class Method:
     client_class: type[Client]
     strategy_parameters: Mapping[str, Any]
     client_parameters: Mapping[str, Any]
+    declared: Declared
 
     @property
     def defaults(self) -> Mapping[str, Value]:
@@ -75,6 +83,16 @@ class Method:
     def depends_on_rounds(self) -> bool:
         """Whether what the method does in a round depends on the total number of rounds."""
         return self.client_class.depends_on_rounds(self.client_parameters)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The parameters of both halves."""
+        return {**self.strategy_parameters, **self.client_parameters}
+
+    @property
+    def needs(self) -> Mapping[str, Needs]:
+        """Parameter → the condition for it to have an effect, of both halves."""
+        return {**self.strategy_class.NEEDS, **self.client_class.NEEDS}
 
     @property
     def example(self) -> Mapping[str, Value]:
@@ -93,8 +111,10 @@ def available_methods() -> list[str]:
     return sorted(methods | ({*names(CLIENT_HALF), *names(SERVER_HALF)} - own))
 
 
-def complete(config: Config) -> Config:
+def complete(config: Config, given: Container[str] = ()) -> Config:
     """Fill in the method's own defaults for keys that the configuration does not set (``Client.DEFAULTS``).
+
+    The keys in `given` have been set by a user, whatever their value.
 
     Raises
     ------
@@ -104,25 +124,45 @@ def complete(config: Config) -> Config:
         If the method, or another part that clients train with, does not exist or has other parameters.
     """
     make_optimizer([torch.zeros(1, requires_grad=True)], config.optimizer)
-    for kind, section in ((LOSS, config.loss), (AUGMENTATION, config.augmentation)):
-        chosen_function(kind, section)
-    chosen_object(ATTACK, config.attack, Attack)
-    method = load_method(config.method.name, config.method.parameters)
-    _check_topology(config, method)
-    _check_unused(config, method)
-    given = config.flat()
-    missing = {key: value for key, value in method.defaults.items() if key not in given}
-    return Config.from_flat({**given, **missing}) if missing else config
+    declared_for_training(config)
+    method = method_of(config)
+    check_needs("method", method.declared, method.parameters, method.needs, given)
+    _check_topology(config, method, given)
+    _check_unused(config, method, given)
+    values = config.flat()
+    missing = {key: value for key, value in method.defaults.items() if key not in values}
+    return Config.from_flat({**values, **missing}) if missing else config
 
 
-def _check_topology(config: Config, method: Method) -> None:
+def declared_for_training(config: Config) -> dict[str, Declared]:
+    """Return the parameters of what clients train with, by the section that names it.
+
+    Raises
+    ------
+    UserError
+        If there is no such thing or parameter, or a value is out of range.
+    """
+    functions = {
+        "optimizer": chosen_function(OPTIMIZER, config.optimizer),
+        "loss": chosen_function(LOSS, config.loss),
+        "augmentation": chosen_function(AUGMENTATION, config.augmentation),
+    }
+    attack = chosen_object(ATTACK, config.attack, Attack)
+    return {
+        "method": method_of(config).declared,
+        "attack": class_parameters(type(attack)),
+        **{section: function_parameters(found.func) for section, found in functions.items()},
+    }
+
+
+def _check_topology(config: Config, method: Method, given: Container[str]) -> None:
     """Refuse a topology if clients do not communicate with each other, or if its parameters do not exist."""
     if issubclass(method.strategy_class, Decentralised):
         topology_function(config.topology)
         return
     defaults = default_values()
     for name, value in config.topology.model_dump(by_alias=True).items():
-        if value != defaults.get(key := f"topology.{name}"):
+        if (key := f"topology.{name}") in given or value != defaults.get(key):
             raise InapplicableKeyError(
                 key,
                 f"{key} = {value!r} would have no effect: clients of '{config.method.name}' talk to the"
@@ -130,11 +170,11 @@ def _check_topology(config: Config, method: Method) -> None:
             )
 
 
-def _check_unused(config: Config, method: Method) -> None:
+def _check_unused(config: Config, method: Method, given: Container[str]) -> None:
     """Refuse keys that have no effect with the method."""
     values, defaults = config.flat(), default_values()
     for key, why in method.strategy_class.UNUSED.items():
-        if values.get(key) and values[key] != defaults.get(key):
+        if values.get(key) and (key in given or values[key] != defaults.get(key)):
             raise InapplicableKeyError(
                 key,
                 f"{key} = {values[key]!r} would have no effect with method.name '{config.method.name}',"
@@ -179,7 +219,7 @@ def _load_method(name: str, items: Items, _searched: tuple[Path, ...]) -> Method
         raise unknown(CLIENT_HALF, name, [*available_methods(), "flwr:<Strategy>"])
     strategy_class, client_class = strategy_class or FedAvg, client_class or Client
     of_strategy, of_client = class_parameters(strategy_class), class_parameters(client_class)
-    declared = {**of_strategy, **of_client}
+    declared = Declared({**of_strategy, **of_client})
     values = parse_parameters("method", name, declared, drop_inherited_defaults("method", given, declared))
     check_needs("method", declared, values, {**strategy_class.NEEDS, **client_class.NEEDS})
     return Method(
@@ -188,6 +228,7 @@ def _load_method(name: str, items: Items, _searched: tuple[Path, ...]) -> Method
         client_class,
         {key: values[key] for key in of_strategy},
         {key: values[key] for key in of_client},
+        declared,
     )
 
 
@@ -251,7 +292,7 @@ def flower_class(name: str) -> type[Strategy]:
 
 
 def _flower_method(name: str, given: dict[str, Value]) -> Method:
-    declared = flower_parameters(name)
+    declared = Declared(flower_parameters(name))
     parameters: dict[str, Any] = {
         "inner_class": flower_class(name),
         "weighs_replies": "weighting" in declared,
@@ -261,7 +302,7 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
         FlowerStrategy(**parameters)
     except (TypeError, ValueError) as error:
         raise UserError(f"'{name}' does not accept these parameters: {error}") from None
-    return Method(name, FlowerStrategy, Client, parameters, {})
+    return Method(name, FlowerStrategy, Client, parameters, {}, declared)
 
 
 def flower_parameters(name: str) -> dict[str, tuple[Any, Any]]:

@@ -1,13 +1,15 @@
-"""Keys of features that are switched off: set to anything but their default, they would be ignored silently.
+"""Keys of features that are switched off, which would be ignored silently.
 
 Each row of ``SWITCHES`` has the condition under which keys have an effect, and the key that decides it. A key
-that a user sets without effect is an error that names both; in a stored or derived configuration it is reset
-to its default.
+that a user sets without effect is an error that names both, also if its value is the default; in a stored or
+derived configuration it is reset to its default.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
+from common.config import missing_key
+from common.config_values import RUN_OPTIONS, expanded
 from common.defaults import default_values
 from common.errors import InapplicableKeyError
 from common.plugin_kinds import PARTICIPATION
@@ -169,13 +171,21 @@ SWITCHES = (
 )
 
 
-def inactive_keys(values: Values) -> dict[str, str]:
+def given_keys(*layers: Values) -> frozenset[str]:
+    """Return the keys that users have set; a ``config.toml`` of a run has all keys, which says nothing."""
+    own = (expanded(layer) for layer in layers if missing_key({**layer, **RUN_OPTIONS}))
+    return frozenset(key for layer in own for key in layer)
+
+
+def inactive_keys(values: Values, given: Container[str] = ()) -> dict[str, str]:
     """Return the keys that are set without effect, each with the setting that would give it one.
 
     Parameters
     ----------
     values : Mapping[str, Value]
         A valid flat configuration.
+    given : container of str
+        The keys that count as set; of the others, those that differ from their defaults.
     """
     defaults = default_values()
     return {
@@ -183,19 +193,20 @@ def inactive_keys(values: Values) -> dict[str, str]:
         for switch in SWITCHES
         if not switch.is_on(values)
         for key, value in values.items()
-        if (key in switch.keys or f"{key.partition('.')[0]}." in switch.keys) and value != defaults.get(key)
+        if key in switch.keys or f"{key.partition('.')[0]}." in switch.keys
+        if key in given or value != defaults.get(key)
     }
 
 
-def check_active(values: Values) -> None:
-    """Refuse keys that are set although their feature is off.
+def check_active(values: Values, given: Container[str] = ()) -> None:
+    """Refuse keys that are set although their feature is off; parameters as of ``inactive_keys``.
 
     Raises
     ------
     InapplicableKeyError
         One line that names the key and its switch.
     """
-    for key, needs in inactive_keys(values).items():
+    for key, needs in inactive_keys(values, given).items():
         raise InapplicableKeyError(
             key, f"{key} = {values[key]!r} would have no effect: it needs {needs}; set that, or leave it out"
         )

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 
@@ -56,8 +56,9 @@ def check_needs(
     declared: Mapping[str, tuple[Any, Any]],
     parameters: Mapping[str, Any],
     needs: Mapping[str, Needs],
+    given: Container[str] = (),
 ) -> None:
-    """Refuse parameters that differ from their defaults but have no effect.
+    """Refuse parameters that are set but have no effect.
 
     Parameters
     ----------
@@ -69,6 +70,8 @@ def check_needs(
         name → value of all parameters.
     needs : mapping
         Parameter → its condition; parameters that always have an effect are left out.
+    given : container of str
+        The keys that count as set; of the others, those that differ from their defaults.
 
     Raises
     ------
@@ -76,8 +79,9 @@ def check_needs(
         One line that names the key and what it needs.
     """
     for name, need in needs.items():
-        if parameters[name] != declared[name][1] and not need.are_met(parameters):
-            key = f"{section}.{name.replace('_', '-')}"
+        key = f"{section}.{name.replace('_', '-')}"
+        is_set = key in given or parameters[name] != declared[name][1]
+        if is_set and not need.are_met(parameters):
             raise InapplicableKeyError(
                 key,
                 f"{key} = {parameters[name]!r} would have no effect: it needs {need.described(section)}; set"

@@ -100,15 +100,15 @@ def available_models() -> list[str]:
     return [name for name in names(MODEL) if name not in helpers]
 
 
-def model_parameters(name: str) -> list[str]:
-    """Return the parameters of model ``name`` in the spelling of the configuration.
+def model_parameters(name: str) -> Declared:
+    """Return the parameters of model ``name``, including those that every model has.
 
     Raises
     ------
     UserError
         If there is no such model.
     """
-    return [parameter.replace("_", "-") for parameter in _parameters(_find_build(name))]
+    return _parameters(_find_build(name))
 
 
 @once_per_owner

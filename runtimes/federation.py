@@ -27,7 +27,7 @@ from common.errors import UserError, print_error
 from common.experiment_file import parse_experiment
 from common.files import expanded, read_text
 from common.flower_control import Run
-from common.inactive import check_active, set_back
+from common.inactive import check_active, given_keys, set_back
 from common.plugins import all_folders
 from common.reading import parse_toml_tables
 from common.sections import Value
@@ -175,7 +175,11 @@ def _checked(given: dict[str, Value], options: argparse.Namespace) -> dict[str, 
         stored = parse_toml(read_text(config_file), str(config_file))
     folders: dict[str, Value] = {"plugins": all_folders(given.get("plugins", stored.get("plugins", "")))}
     values = Config.from_flat(merge(stored, given, folders)).flat()
-    check_active({**set_back(values), **{key: values[key] for key in given if key in values}})
+    set_by_user = given_keys(given)
+    check_active({**set_back(values), **{key: values[key] for key in given if key in values}}, set_by_user)
+    from server.named_parameters import check_parameters
+
+    check_parameters(Config.from_flat(set_back(values)), set_by_user)
     result = set_back(values) if stored else {**given, **folders}
     return {key: value for key, value in result.items() if not key.startswith("run.") and key != "overrides"}
 

@@ -11,7 +11,7 @@ from common.config_values import merge
 from common.errors import UserError
 from common.experiment_file import Overrides
 from common.imports import importing
-from common.inactive import check_active, set_back
+from common.inactive import check_active, given_keys, set_back
 from common.plugins import all_folders
 from common.reading import comma_list
 from common.rounds_scale import scale_rounds
@@ -61,9 +61,12 @@ def configure(
     run_layer: Overrides = {"run.directory": run_directory, "run.resume": options.resume}
     folders: Overrides = {"plugins": all_folders(merge(*stored, *layers)["plugins"])}
     values = Config.from_flat(merge(*stored, *layers, run_layer, folders)).flat()
-    given = {key for layer in layers for key in layer}
-    check_active({**set_back(values), **{key: value for key, value in values.items() if key in given}})
+    given = given_keys(overrides, assignments)
+    check_active({**set_back(values), **{key: value for key, value in values.items() if key in given}}, given)
     config = Config.from_flat(set_back(values))
+    with importing("server.named_parameters"):
+        from server.named_parameters import check_parameters
+    check_parameters(config, given)
     if config.clients.count == 0:
         raise UserError(
             "clients.count = 0 takes the connected nodes under Flower's own runtimes, and this one makes"

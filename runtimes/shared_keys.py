@@ -77,7 +77,8 @@ class SharedKeys:
         layers = [self._of_command_line, *([self._of_file] if all(self._is_selected) else [])]
         for key in (key for layer in layers for key in layer):
             _check_one_uses(key, [refused for refused, _, chosen in runs if chosen])
-        for key in dict.fromkeys(key for refused, own, _ in runs for key in refused if key in own):
+        chosen_runs = [(refused, own) for refused, own, chosen in runs if chosen]
+        for key in dict.fromkeys(key for refused, own in chosen_runs for key in refused if key in own):
             _check_one_uses(key, [refused for refused, own, _ in runs if key in own])
 
 

@@ -32,6 +32,7 @@ from runtimes.shared_keys import SharedKeys
 from runtimes.sweep_state import State, state_of
 from server.experiment import prepare
 from server.interrupt import stop_between_runs
+from server.named_parameters import without_inherited
 from server.records.run_directory import check_writable
 
 COMPARATOR_AXIS = "comparator"
@@ -313,7 +314,7 @@ def _check_states(
 
 
 def _print_list(runs: Sequence[PlannedRun], states: Mapping[str, State], console: Console) -> None:
-    values = {item.name: item.config.flat() for item in runs}
+    values = {item.name: without_inherited(item.config) for item in runs}
     keys = {key: None for flat in values.values() for key in flat if not key.startswith("run.")}
     varying = [key for key in keys if len({repr(flat.get(key)) for flat in values.values()}) > 1]
     table = Table(

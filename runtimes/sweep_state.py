@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from clients.registry import run_differences
 from common.config import Config
 from common.errors import UserError
 from common.files import read_json
 from server.checkpoints.stored_config import find_stored_config, stored_config
+from server.named_parameters import differences
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def state_of(path: Path, config: Config) -> State:
             return State("new")
         values = stored_values.values
     stored = stored_config(values, plugins)
-    found = run_differences(stored, config)
+    found = differences(stored, config)
     if not found and stored.rounds > config.rounds:
         found = [f"rounds was {stored.rounds} and is {config.rounds}"]
     finished = bool(summary) and stored.rounds >= config.rounds

@@ -9,7 +9,7 @@ import torch
 from flwr.serverapp import Grid
 from torch import nn
 
-from clients.registry import complete, load_method, run_differences
+from clients.registry import complete, load_method
 from common.clock import ClientSpeeds
 from common.cohort import cohort_size
 from common.config import Config
@@ -35,6 +35,7 @@ from server.messages.client_registry import ClientRegistry
 from server.messages.discovery import Say, count_nodes
 from server.messages.divergence import advice
 from server.messages.messenger import Messenger, StateKeeper, write_nodes
+from server.named_parameters import differences
 from server.observers import Observers
 from server.observers._tracker import find_trackers
 from server.participation import Participation
@@ -319,7 +320,7 @@ def _find_checkpoint(
             raise UserError(
                 f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"
             )
-    if found := run_differences(stored_config(values, config.plugins), config):
+    if found := differences(stored_config(values, config.plugins), config):
         raise UserError(f"cannot resume {path} with another configuration: {'; '.join(found)}")
     return checkpoint, stored.remark
 

@@ -1,30 +1,125 @@
-"""Validates the parameters of everything that a configuration names, without data, for sweeps."""
+"""The parameters of everything that a configuration chooses by name, without data."""
 
-from clients.registry import complete
+from collections.abc import Container
+
+from clients.registry import complete, declared_for_training, method_of, run_differences
+from common.clocks import clock_profile
 from common.config import Config
 from common.defaults import drop_inherited_defaults
-from common.errors import InapplicableKeyError
+from common.parameters import Declared, class_parameters, function_parameters, parse_parameters
+from common.plugin_kinds import DATASET
+from common.plugins import find_function
+from common.schedules import schedule_of
+from common.sections import OpenSection, Value
+from common.step_rules import step_rule
+from common.topologies import topology_function
 from datasets.partition_scheme import PartitionScheme
-from datasets.partitions import parse_arguments
+from datasets.partitions import parse_arguments, partition_parameters
 from models import model_parameters
 from server.participation import Participation
+from strategies._decentralised import Decentralised
 
 
-def check_parameters(config: Config) -> None:
-    """Validate the parameters of everything that a configuration names, without data.
+def check_parameters(config: Config, given: Container[str] = ()) -> None:
+    """Validate the parameters of everything that a configuration names.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    given : container of str
+        The keys that a user has set: they are refused if they have no effect, whatever their values. Other
+        keys are refused only if they differ from their defaults.
 
     Raises
     ------
     UserError
         If a name or a parameter is wrong.
     """
-    complete(config)
-    Participation(config)
+    complete(config, given)
     partition = PartitionScheme.of(config)
     parse_arguments(partition.name, partition.arguments())
-    known = model_parameters(config.model.name)
-    for key in drop_inherited_defaults("model", config.model.parameters, known):
-        if key not in known:
-            raise InapplicableKeyError(
-                f"model.{key}", f"'{config.model.name}' has no parameter 'model.{key}' (it has: {known})"
-            )
+    for key, declared in _declared(config).items():
+        section = _section(config, key)
+        unknown = {
+            name: value
+            for name, value in section.parameters.items()
+            if name not in _defaults(declared)
+            and (f"{key}.{name}" in given or name in _own(config, key, declared))
+        }
+        if unknown:
+            fixed = [field.alias or name for name, field in type(section).model_fields.items()]
+            parse_parameters(key, section.choice, declared, unknown, fixed)
+
+
+def without_inherited(config: Config) -> dict[str, Value]:
+    """Return the flat configuration without defaults of ``pyproject.toml`` for things that it does not name.
+
+    ``partition.alpha`` is there for ``dirichlet``, for example.
+    """
+    values = config.flat()
+    for key, declared in _declared(config).items():
+        for name in _section(config, key).parameters.keys() - _own(config, key, declared).keys():
+            del values[f"{key}.{name}"]
+    return values
+
+
+def defaults_of_named(config: Config) -> dict[str, Value]:
+    """Return the defaults, by dotted key, of the parameters of everything that a configuration names."""
+    defaults = {
+        f"{key}.{name}": default
+        for key, declared in _declared(config).items()
+        for name, default in _defaults(declared).items()
+        if isinstance(default, Value)
+    }
+    if Participation(config).scheme.aggregates_uniformly and "method.weighting" in defaults:
+        defaults["method.weighting"] = "uniform"
+    return defaults
+
+
+def resolved(config: Config) -> Config:
+    """Return the configuration with all parameters of everything that it names."""
+    return Config.from_flat({**defaults_of_named(config), **without_inherited(config)})
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Return the differences of two configurations that affect the result of a run.
+
+    A parameter that only one of them sets, to its default, is none.
+    """
+    found = run_differences(old, new)
+    if not found or any(_section(old, key).choice != _section(new, key).choice for key in _declared(new)):
+        return found
+    return run_differences(resolved(old), resolved(new))
+
+
+def _declared(config: Config) -> dict[str, Declared]:
+    """Return the parameters of everything that is named, by its section."""
+    declared = {
+        **declared_for_training(config),
+        "participation": class_parameters(type(Participation(config).scheme)),
+        "partition": partition_parameters(config.partition.name),
+        "model": model_parameters(config.model.name),
+        "dataset": function_parameters(find_function(DATASET, config.dataset.name)),
+        "clock": function_parameters(clock_profile(config.clock).func),
+        "schedule": class_parameters(type(schedule_of(config.schedule))),
+        "steps": class_parameters(type(step_rule(config.steps))),
+    }
+    if issubclass(method_of(config).strategy_class, Decentralised):
+        declared["topology"] = function_parameters(topology_function(config.topology).func)
+    return declared
+
+
+def _section(config: Config, key: str) -> OpenSection:
+    section: OpenSection = getattr(config, key)
+    return section
+
+
+def _own(config: Config, key: str, declared: Declared) -> dict[str, Value]:
+    """Return the parameters in a section less the defaults of things that it does not name."""
+    return drop_inherited_defaults(key, _section(config, key).parameters, declared)
+
+
+def _defaults(declared: Declared) -> dict[str, object]:
+    """Return the defaults of parameters by their names in the configuration."""
+    return {name.replace("_", "-"): default for name, (_, default) in declared.items()}

@@ -16,12 +16,12 @@ from analysis.reading.runs import (
     SEED_KEY,
     Run,
     default_metric,
-    differing_keys,
     group_seeds,
     is_accuracy,
     load_run,
     mean_and_deviation,
     mean_text,
+    telling_keys,
     without_repeats,
 )
 from analysis.reading.selection import chosen, chosen_runs
@@ -103,7 +103,7 @@ def _kinds(metric: str) -> list[str]:
 
 def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     """Return header and rows of a table with one row per run."""
-    keys = [key for key in differing_keys(runs) if key != _ROUNDS]
+    keys = [key for key in telling_keys(runs) if key != _ROUNDS]
     header = [
         "run",
         *keys,
@@ -126,7 +126,7 @@ def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
 
 def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     """Return header and rows of a table with one row per configuration: mean and deviation over the seeds."""
-    keys = [key for key in differing_keys(runs) if key not in (SEED_KEY, _ROUNDS)]
+    keys = [key for key in telling_keys(runs) if key not in (SEED_KEY, _ROUNDS)]
     header = [
         *keys,
         "seeds",

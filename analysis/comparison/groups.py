@@ -11,9 +11,9 @@ from analysis.reading.runs import (
     SEED_KEY,
     Run,
     data_remark,
-    differing_keys,
     group_seeds,
     load_run,
+    telling_keys,
     without_repeats,
 )
 from analysis.reading.sweep import Sweep, is_sweep, published_of, read_sweep
@@ -25,7 +25,7 @@ Groups = list[tuple[str, list[Run]]]
 
 def by_configuration(runs: Sequence[Run]) -> Groups:
     """Group repetitions with other seeds, labelled by the keys in which configurations differ."""
-    keys = [key for key in differing_keys(runs) if key != SEED_KEY]
+    keys = [key for key in telling_keys(runs) if key != SEED_KEY]
     # A plug-in folder comes with a method or a model, which is the better label.
     keys = [key for key in keys if key != "plugins" or len(keys) == 1]
     return [(run_label(group, keys), group) for group in group_seeds(runs)]

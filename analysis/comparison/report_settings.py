@@ -19,12 +19,15 @@ def differences(reported: Reported) -> list[Part]:
         names = distinct_names([run.path for run in reported.runs])
         rows = [[name, *_values(run.config, keys)] for run, name in zip(reported.runs, names, strict=True)]
         return [Table(["run", *keys], rows)] if keys else []
-    defaults, config = default_values(), reported.runs[0].config
+    (run,) = reported.runs
+    defaults, config = {**default_values(), **run.defaults}, run.config
     keys = [key for key, value in config.items() if key not in defaults or defaults[key] != value]
     if not keys:
         return [Text("All keys have their defaults.")]
     note = Text(
-        "Keys that differ from their defaults; config.toml in the run directory has all.", is_remark=True
+        "Keys that differ from their defaults; config.toml in the run directory has all, and the defaults of"
+        " what they name.",
+        is_remark=True,
     )
     return [note, Table(["key", "value"], [[key, str(config[key])] for key in keys])]
 

@@ -29,7 +29,10 @@ class Run:
     path : pathlib.Path
         The run directory.
     config : dict
-        The resolved configuration by dotted key, without ``run.*``, which sets where it is stored.
+        The configuration by dotted key, with all parameters of what it names, without ``run.*``, which sets
+        where it is stored.
+    defaults : dict
+        The parameters among them that the configuration did not set, which have their defaults.
     rounds : int
         Number of rounds.
     seconds : float
@@ -42,6 +45,7 @@ class Run:
 
     path: Path
     config: dict[str, Any]
+    defaults: dict[str, Any]
     rounds: int
     seconds: float
     curve: "pd.Series[float]"
@@ -93,9 +97,11 @@ def load_run(run_dir: Path, metric: str) -> Run:
     curve = next((curve for curve in curves if not curve.empty), curves[0])
     if curve.empty:
         raise NoDataError(f"{run_dir} has no value of {metric!r}")
+    defaults, values = summary.get("defaults", {}), summary.get("config", {})
     return Run(
         path=run_dir,
-        config={key: value for key, value in summary.get("config", {}).items() if not _only_records(key)},
+        config={key: value for key, value in {**defaults, **values}.items() if not _only_records(key)},
+        defaults=defaults,
         rounds=int(summary.get("rounds", curve.index[-1])),
         seconds=float(summary.get("seconds", np.nan)),
         curve=curve,
@@ -166,9 +172,28 @@ def data_remark(runs: Sequence[Run]) -> str:
 
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:
-    """Return the sorted configuration keys whose values are not the same in all runs."""
-    keys = sorted({key for run in runs for key in run.config})
-    return [key for key in keys if len({_comparable(run.config, key) for run in runs}) > 1]
+    """Return the sorted configuration keys whose values are not the same in all runs.
+
+    A parameter that has its default in some runs, and that what the others name does not have, is none.
+    """
+
+    def differs(key: str) -> bool:
+        having = runs if _is_set(runs, key) else [run for run in runs if key in run.config]
+        return len({_comparable(run.config, key) for run in having}) > 1
+
+    return list(filter(differs, sorted({key for run in runs for key in run.config})))
+
+
+def telling_keys(runs: Sequence[Run]) -> list[str]:
+    """Return the differing keys, but for parameters that follow from what the runs name.
+
+    SCAFFOLD weights clients uniformly by default and FedAvg by examples: ``method.name`` is enough.
+    """
+    return [key for key in differing_keys(runs) if _is_set(runs, key)]
+
+
+def _is_set(runs: Sequence[Run], key: str) -> bool:
+    return any(key in run.config and key not in run.defaults for run in runs)
 
 
 def group_seeds(runs: Sequence[Run]) -> list[list[Run]]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from common.parameters import function_parameters, parse_parameters
+from common.parameters import Declared, function_parameters, parse_parameters
 from common.plugin_kinds import PARTITION
 from common.plugins import find_function, project_names
 from common.sections import Value
@@ -24,9 +24,9 @@ from datasets.partition import IndexArray, Partition
 __all__ = ["make_partition", "partition_parameters"]
 
 
-def partition_parameters(name: str) -> list[str]:
-    """Return a scheme's parameters, spelled as in the configuration."""
-    return [parameter.replace("_", "-") for parameter in function_parameters(_scheme(name))]
+def partition_parameters(name: str) -> Declared:
+    """Return a scheme's parameters; there are none where each node has its own data."""
+    return Declared() if name == "node" else function_parameters(_scheme(name))
 
 
 def parse_arguments(name: str, parameters: Mapping[str, Value]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def parse_arguments(name: str, parameters: Mapping[str, Value]) -> dict[str, Any
     UserError
         If there is no such scheme, or a parameter or its value is wrong.
     """
-    return parse_parameters("partition", name, function_parameters(_scheme(name)), parameters)
+    return parse_parameters("partition", name, partition_parameters(name), parameters)
 
 
 def make_partition(

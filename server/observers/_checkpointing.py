@@ -92,7 +92,7 @@ class Checkpointing(Observer):
                     **{name: _plain(name, part.state()) for name, part in self.stateful.items()},
                     "rows": run.run_directory.commit_rows(),
                 },
-                dict(parts.config.flat()),
+                run.run_directory.values,
             ),
             run.messenger.kept_states(changed, spare_gone=tolerate),
             run.messenger.adopter(),

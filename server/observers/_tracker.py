@@ -86,7 +86,7 @@ class Tracker(Observer):
         folder = path / FOLDER / type(self).__module__.rpartition(".")[2]
         folder.mkdir(parents=True, exist_ok=True)
         title = "/".join(path.absolute().parts[-2:])
-        self.open(folder, title, self.parts.config.flat())
+        self.open(folder, title, self.run.run_directory.all_values)
         self._is_open = True
         for step, values in rows.items():
             self.write(step, values)

@@ -27,6 +27,8 @@ from common.config_values import to_toml
 from common.errors import UserError
 from common.files import write_atomic
 from common.records import to_ndarray, to_tensors
+from common.sections import Value
+from server.named_parameters import defaults_of_named, without_inherited
 from server.records.row_files import CsvLog, RowFiles, RowState
 from server.stopwatch import COLUMNS
 
@@ -64,13 +66,27 @@ class RunDirectory:
         self._lock = lock_directory(path)
         self.path = path
         self.config = config
-        write_atomic(path / "config.toml", to_toml(config.flat()).encode())
+        self.values = without_inherited(config)
+        self._defaults = {
+            key: value for key, value in defaults_of_named(config).items() if key not in self.values
+        }
+        write_atomic(path / "config.toml", self._config_text().encode())
         self._rows = RowFiles(path, resume)
         self.metrics = self.add_log("metrics", METRICS_COLUMNS)
         self.clients = self.add_log("clients", CLIENTS_COLUMNS)
         self.evaluations = self.add_log("evaluations", EVALUATIONS_COLUMNS)
         if config.class_groups != "none":
             self.classes = self.add_log("classes", CLASSES_COLUMNS)
+
+    @property
+    def all_values(self) -> dict[str, Value]:
+        """The configuration with all parameters of everything that it names."""
+        return self._defaults | self.values
+
+    def _config_text(self) -> str:
+        lines = to_toml(self._defaults).splitlines()
+        named = "".join(f"# {line}\n" for line in ["The defaults of what is named above:", *lines])
+        return to_toml(self.values) + (named if lines else "")
 
     def add_log(self, name: str, columns: Sequence[str]) -> CsvLog:
         """Return another growing file, ``<name>.csv``, that is committed and restored with the others."""
@@ -117,7 +133,7 @@ class RunDirectory:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``, which marks the run as finished."""
-        content = {**summary, "versions": versions(), "config": self.config.flat()}
+        content = {**summary, "versions": versions(), "config": self.values, "defaults": self._defaults}
         write_atomic(self.path / "summary.json", (json.dumps(content, indent=2) + "\n").encode())
 
     def remove_summary(self) -> None:

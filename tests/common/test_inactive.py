@@ -2,7 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from common.inactive import inactive_keys
+from common.config import Config
+from common.config_values import merge
+from common.defaults import default_values
+from common.errors import InapplicableKeyError
+from common.inactive import check_active, given_keys, inactive_keys
 from common.sections import Value
 from tests.common.configs import make_config
 
@@ -66,3 +70,23 @@ def test_a_key_needs_another(key: str, value: Value, switch: dict[str, Value]) -
 def test_a_mask_needs_groups_of_classes(values: dict[str, Value], counts: bool) -> None:
     found = inactive_keys(make_config({"evaluate.mask": "none", **values}).flat())
     assert ("evaluate.mask" not in found) == counts
+
+
+def test_a_key_that_a_user_sets_to_its_default_has_to_have_an_effect_too() -> None:
+    defaults = default_values()
+    assert inactive_keys(defaults) == {}
+    found = inactive_keys(defaults, defaults)
+    assert {"privacy.clip-norm", "attack.fraction", "stop.metric", "ray.address"} <= set(found)
+    for key in found:
+        check_active(defaults, set(defaults) - set(found))
+        with pytest.raises(InapplicableKeyError, match=f"{key} = .* would have no effect"):
+            check_active(defaults, {key})
+
+
+def test_given_are_the_keys_of_users_and_not_those_of_a_written_configuration() -> None:
+    assert given_keys({"rounds": 3}, {"overrides": "attack.fraction = 0.2"}) == {
+        "rounds", "attack.fraction", "overrides",
+    }  # fmt: skip
+    written = Config.from_flat(merge({"seed": 1})).flat()
+    without_place = {key: value for key, value in written.items() if not key.startswith("run.")}
+    assert given_keys(without_place, {"seed": 2}) == {"seed"}

@@ -40,6 +40,12 @@ NO_EFFECT = [
     ("runtime.workers=3", "runtime.name"),
     ("ray.address=1.2.3.4:5", "runtime.name"),
     ("resources.gpus-per-client=1.0", "runtime.name"),
+    # Their defaults.
+    ("privacy.clip-norm=1.0", "privacy.clipping"),
+    ("attack.fraction=0.2", "attack.name"),
+    ("topology.name=ring", "gossip-sgd"),
+    ("partition.classes-per-client=2", "'dirichlet' has no parameter"),
+    ("participation.gamma=1.0", "'uniform' has no parameter"),
 ]
 NONSENSE = [
     (["stop.target=50"], "stop.target = 50 is never reached"),

@@ -1,11 +1,18 @@
 """Comparison of runs: tables, grouping of seeds, picture, errors."""
 
 import dataclasses
+import json
 
 import pytest
 
 from analysis.comparison.compare import main, run_table, seed_table
-from analysis.reading.runs import differing_keys, group_seeds, load_run, mean_and_deviation
+from analysis.reading.runs import (
+    differing_keys,
+    group_seeds,
+    load_run,
+    mean_and_deviation,
+    telling_keys,
+)
 from analysis.tables import as_markdown
 from tests.analysis.conftest import picture_is_drawn
 
@@ -27,6 +34,26 @@ def runs(run_dirs):
 def test_only_keys_that_differ_are_columns(runs):
     assert differing_keys(runs) == ["method.mu", "method.name", "seed"]
     assert differing_keys(runs[:1]) == []
+
+
+def test_defaults_that_differ_are_shown_and_name_no_run(make_run):
+    defaults = {
+        "a": {"method.weighting": "examples"},
+        "b": {"method.weighting": "uniform", "method.option": 2},
+        "c": {"method.option": 2},
+    }
+    paths = [
+        make_run("a", method__name="fedavg"),
+        make_run("b", method__name="scaffold"),
+        make_run("c", method__name="scaffold", method__weighting="uniform", seed=1),
+    ]
+    for path in paths:
+        summary = json.loads((path / "summary.json").read_text())
+        (path / "summary.json").write_text(json.dumps({**summary, "defaults": defaults[path.name]}))
+    runs = [load_run(path, "test_accuracy") for path in paths]
+    assert differing_keys(runs[:2]) == ["method.name", "method.weighting"]  # FedAvg has no option
+    assert telling_keys(runs[:2]) == ["method.name"]
+    assert [len(group) for group in group_seeds(runs)] == [1, 2]
 
 
 def test_runs_that_differ_in_the_seed_are_one_group(runs):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.config import Config
 from common.config_values import parse_toml
 from common.errors import UserError
+from server.checkpoints.stored_config import stored_config
 from server.records.run_directory import (
     CLIENTS_COLUMNS,
     METRICS_COLUMNS,
@@ -30,11 +30,27 @@ class TestRunDirectory:
         assert CLIENTS_COLUMNS[0] == "round"
 
     def test_config_toml_is_the_whole_configuration(self, tmp_path: Path) -> None:
-        config = make_config({"dataset.root": 'odd "path" 😀\\', "method.mu": 0.25})
+        config = make_config({"dataset.root": 'odd "path" 😀\\', "method.name": "fedprox", "method.mu": 0.25})
         run = RunDirectory(tmp_path / "a" / "run", config, resume=False)
         run.close()
         path = run.path / "config.toml"
-        assert Config.from_flat(parse_toml(path.read_text("utf-8"), str(path))) == config
+        stored = stored_config(parse_toml(path.read_text("utf-8"), str(path)))
+        assert stored == config
+
+    def test_config_toml_has_the_parameters_of_what_is_named_and_no_others(self, tmp_path: Path) -> None:
+        config = make_config({"method.name": "fedprox", "method.mu": 0.25, "partition.name": "iid"})
+        run = RunDirectory(tmp_path / "run", config, resume=False)
+        run.write_summary({})
+        run.close()
+        lines = (run.path / "config.toml").read_text("utf-8").splitlines()
+        assert {"method.mu = 0.25", '# method.form = "squared"', "# partition.stratified = true"} <= set(
+            lines
+        )
+        assert not any("partition.alpha" in line or "participation.gamma" in line for line in lines)
+        summary = json.loads((run.path / "summary.json").read_text("utf-8"))
+        assert summary["config"] == parse_toml("\n".join(lines), "config.toml")
+        assert summary["defaults"]["method.form"] == "squared"
+        assert "method.mu" not in summary["defaults"]
 
     def test_a_directory_that_holds_a_run_is_refused(self, tmp_path: Path) -> None:
         config = make_config()
