@@ -21,8 +21,8 @@ def test_schemes_are_found_by_file_name() -> None:
         "classes", "dirichlet", "feature", "fed-lt", "group", "hetero", "hetero-fixed", "homo", "iid",
         "natural", "pachinko", "quantity", "sorted-labels",
     ]  # fmt: skip
-    assert partition_parameters("classes") == ["classes-per-client", "variant"]
-    assert partition_parameters("iid") == ["stratified"]
+    assert list(partition_parameters("classes")) == ["classes_per_client", "variant"]
+    assert list(partition_parameters("iid")) == ["stratified"]
 
 
 def test_other_seed_other_partition() -> None:

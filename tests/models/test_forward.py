@@ -80,7 +80,8 @@ def test_rectangular_images_fit():
 
 
 DROPOUTS = {
-    name: {key: 0.5 for key in model_parameters(name) if "dropout" in key} for name in available_models()
+    name: {key.replace("_", "-"): 0.5 for key in model_parameters(name) if "dropout" in key}
+    for name in available_models()
 }
 
 

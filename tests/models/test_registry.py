@@ -66,10 +66,10 @@ def test_a_new_file_is_a_new_model(plugin):
     assert build_model(plugin, (5,), 2).weight.shape == (3, 5)
 
 
-def test_parameters_are_listed_in_configuration_spelling(plugin):
+def test_parameters_are_those_of_the_model_and_those_of_every_model(plugin):
     common = ["projection", "outputs", "features", "weights"]
-    assert model_parameters(plugin) == ["hidden-units", *common]
-    assert model_parameters("linear") == common
+    assert list(model_parameters(plugin)) == ["hidden_units", *common]
+    assert list(model_parameters("linear")) == common
 
 
 def test_unknown_model_names_the_nearest():

@@ -195,7 +195,7 @@ def test_unknown_names_are_answered_with_the_nearest():
         build_model("keras:resnet50", (3, 32, 32), 10)
     assert "no parameter 'model.width'" in error_of("resnet18", width=3)
     own = ["norm", "groups", "initialisation", "weights"]
-    assert model_parameters("torchvision:resnet18") == [*own, "projection", "outputs", "features"]
+    assert list(model_parameters("torchvision:resnet18")) == [*own, "projection", "outputs", "features"]
 
 
 class TestWeights:
