@@ -24,9 +24,10 @@ class FedALA(Client):
     theta is the global model, theta_i the client's last trained model. Only ``adapted_part``
     (``models.heads.parts``) is mixed, the paper's p higher layers; the rest is the global model's. Before
     each round W, clipped to [0, 1], is trained at ``weight_learning_rate`` for one pass over a fraction
-    ``data_share`` of the data; the first time, for as many passes as it takes until the losses at the end of
-    the last ``window`` passes have a standard deviation below ``threshold``. W starts at 1, and a client's
-    first round starts at the global model. The client predicts with the mixture, using its current W.
+    ``data_share`` of the data, drawn for the round; the first time, for as many passes over the same
+    mini-batches as it takes until the losses at the end of the last ``window`` passes have a standard
+    deviation below ``threshold``. W starts at 1, and a client's first round starts at the global model. The
+    client predicts with the mixture, using its current W.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
@@ -63,9 +64,9 @@ class FedALA(Client):
         seed_steps(self, "extra")
         per_pass = self.worker.config.local.steps_per_pass(self.num_examples)
         size = max(1, math.ceil(self.data_share * per_pass))
-        batches, losses = self.extra_batches(), []
+        losses: list[float] = []
         for _ in range(MAX_PASSES if is_first else 1):
-            for batch in itertools.islice(batches, size):
+            for batch in itertools.islice(self.extra_batches(), size):  # the same ones in every pass
                 weights, loss = self._step(weights, batch)
             losses.append(loss)
             if len(losses) > self.window and statistics.pstdev(losses[-self.window :]) < self.threshold:

@@ -79,6 +79,29 @@ def test_the_first_adaptation_looks_at_one_loss_of_each_pass() -> None:
     assert len(steps) == 4 * per_pass
 
 
+def test_the_first_adaptation_passes_over_one_draw_of_mini_batches() -> None:
+    """So the losses at the ends of passes are of one mini-batch, and settle: here in the fewest passes."""
+    config = small()
+    worker, start = Worker(config), global_model(config)
+    seen: list[list[int]] = []
+
+    class Recording(FedALA):
+        def _step(self, weights: Tensors, batch: Batch) -> tuple[Tensors, float]:
+            seen.append(batch.indices.tolist())
+            return super()._step(weights, batch)
+
+    first = train(worker, 0, start, client_class=Recording)
+    second = train(worker, 0, train(worker, 1, start).model, 2, first.state, client_class=Recording)
+    per_pass = math.ceil(0.8 * config.local.steps_per_pass(len(worker.client_indices(0))))
+    passes = [seen[begin : begin + per_pass] for begin in range(0, len(seen), per_pass)]
+    assert passes == [passes[0]] * (Recording.window + 1)
+    assert len({index for batch in passes[0] for index in batch}) == sum(map(len, passes[0]))
+    seen.clear()
+    train(worker, 0, start, 3, second.state, client_class=Recording)
+    assert len(seen) == per_pass
+    assert seen != passes[0]
+
+
 def weights_of(federation: LossFederation, client: int) -> float:
     return float(federation.clients[client].state["weights"]["classifier.a"])
 
