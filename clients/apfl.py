@@ -18,8 +18,9 @@ class APFL(Client):
     w_i, with a separate optimiser of the same kind, which is reset in every round. With ``adaptive`` alpha_i
     takes a gradient step on its own derivative, <grad f_i, v_i - w_i>, in a round's first local step, clipped
     to [0, 1]; the authors' code adds 0.02 alpha_i to the derivative. v_i starts at the initial model.
-    alpha = 0 without ``adaptive`` is FedAvg. ``optimizer.clip-norm`` clips w_i's gradient only. BatchNorm's
-    running statistics of the mixture are the client's own.
+    alpha = 0 without ``adaptive`` is FedAvg; the paper weighs clients equally (``weighting = "uniform"``).
+    ``optimizer.clip-norm`` clips w_i's gradient only. BatchNorm's running statistics of the mixture are the
+    client's own.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}

@@ -23,7 +23,6 @@ class AdaptiveFedAvg(FedAvg):
 
     server_learning_rate: Annotated[float, Field(gt=0)] = 0.1
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
     tau: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
     v0_zero: bool = False
 

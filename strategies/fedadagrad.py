@@ -9,7 +9,7 @@ from strategies._adaptive import AdaptiveFedAvg
 
 
 class FedAdagrad(AdaptiveFedAvg):
-    """v <- v + Delta^2, without momentum by default; beta2 has no effect."""
+    """v <- v + Delta^2, without momentum by default."""
 
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.0
 

@@ -1,8 +1,10 @@
 """FedAdam (Reddi et al. 2021, arXiv:2003.00295, Algorithm 2)."""
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 
 from strategies._adaptive import AdaptiveFedAvg
 
@@ -14,6 +16,7 @@ class FedAdam(AdaptiveFedAvg):
     Flower's FedAdam does; the paper has no bias correction.
     """
 
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
     flower_bias_correction: bool = False
 
     def rate(self, server_round: int) -> float:

@@ -1,6 +1,6 @@
 """FedAsync's server half (Xie, Koyejo and Gupta 2019, arXiv:1903.03934, Algorithm 1)."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from flwr.app import Message
 from pydantic import Field
@@ -14,6 +14,7 @@ class FedAsync(Asynchronous):
 
     TRANSIENT = (*Asynchronous.TRANSIENT, "_stale")
 
+    weighting: Literal["uniform"] = "uniform"  # an update has one client
     mixing: Annotated[float, Field(gt=0, le=1)] = 0.6
 
     def __init__(self, **parameters: object) -> None:

@@ -13,9 +13,10 @@ class FedExp(FedAvg):
     """x <- x + eta Delta with eta = max(1, sum_i p_i ||d_i||^2 / (2 (||Delta||^2 + epsilon))) (Eq. 3).
 
     d_i = y_i - x is a client's change, Delta = sum_i p_i d_i. Where changes agree, or one client takes part,
-    eta = 1 and this is FedAvg. Norms are over all trainable entries. metrics.csv has eta as
-    ``server_learning_rate``, and the accuracy of the mean of the last two models, the paper's result, unless
-    ``evaluate_mean`` is false.
+    eta = 1 and this is FedAvg. Norms are over all trainable entries. The authors' code multiplies epsilon by
+    the number of the round's clients and by the square of the decay of their learning rate. metrics.csv has
+    eta as ``server_learning_rate``, and the accuracy of the mean of the last two models, the paper's result,
+    unless ``evaluate_mean`` is false.
     """
 
     PAST_MODELS = ("previous",)

@@ -21,7 +21,8 @@ class IFCA(FedAvg):
     All clients receive all models. The first cluster's is the run's global model, the others are evaluated
     centrally as ``cluster-1`` and so on. The others start from the initial model with the elements of every
     tensor permuted, which are new draws from the same initial distribution. A cluster that no client chose
-    stays as it is. metrics.csv has the number of clients that chose each.
+    stays as it is. In the paper all clients weigh the same (``weighting = "uniform"``). metrics.csv has the
+    number of clients that chose each.
     """
 
     SECTIONS = frozenset({ARRAYS, "cluster"})

@@ -23,8 +23,9 @@ class PFedHN(FedAvg):
     With D_i = theta_i - y_i, where y_i is the client's trained model, the gradient of phi is the mean over
     the round's clients of (d theta_i / d phi)^T D_i, and that of e_i is (d theta_i / d e_i)^T D_i. SGD with
     momentum and weight decay; their joint norm is clipped. The paper has one client per round.
-    ``embedding_size`` 0 is floor(1 + K / 4). Clients predict with theta_i; the global model that is evaluated
-    centrally is h of the mean embedding. Buffers are averaged.
+    ``embedding_size`` 0 is floor(1 + K / 4). Every hidden layer has a ReLU; the authors' code has one layer
+    more, the last without. Clients predict with theta_i; the global model that is evaluated centrally is h of
+    the mean embedding. Buffers are averaged.
     """
 
     TRANSIENT = (*FedAvg.TRANSIENT, "_clients", "_client", "_changes", "_shapes")
