@@ -29,7 +29,8 @@ class RatioLoss(Client):
     The ratio is estimated on an auxiliary set, the same for all clients: up to ``auxiliary_samples`` of each
     class, from the validation data, or from all training data if there are none. In the paper the server's
     monitor does this; here each client does, with the same result. ``largest_ratio`` bounds R (0: no bound),
-    which is unbounded where the other classes' gradients vanish; the bound is our addition.
+    which is unbounded where the other classes' gradients vanish. The bound of 100 is ours; the authors' code
+    has 5000, and takes the ratio of sums, over the weights that one class alone moves most, a round later.
     """
 
     NEEDS_ONE_LABEL = True
