@@ -7,7 +7,7 @@ from pydantic import Field
 from clients.base import Client
 from clients.local.incoming import Section
 from clients.local.optimizers import weight_decays
-from clients.local.sgd_only import require_no_momentum
+from clients.local.sgd_only import require_clipped_decay, require_no_momentum
 from common.records import Tensors
 from common.sections import Value
 
@@ -24,8 +24,9 @@ class FedCM(Client):
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.1
 
     def validate(self) -> None:
-        """Refuse client momentum."""
+        """Refuse client momentum, and weight decay that is added after clipping."""
         require_no_momentum(self.worker.config.optimizer, "fedcm")
+        require_clipped_decay(self.worker, "fedcm")
 
     def receives(self) -> dict[str, Section]:
         """Return Delta."""

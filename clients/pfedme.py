@@ -6,6 +6,7 @@ from pydantic import Field
 
 from clients.base import Client
 from clients.local.optimizers import weight_decays
+from clients.local.sgd_only import require_clipped_decay
 from common.errors import UserError
 from common.records import Payload, Tensors
 from common.sections import Positive, Value
@@ -29,7 +30,7 @@ class PFedMe(Client):
     personal_learning_rate: Annotated[float, Field(gt=0)] = 0.01
 
     def validate(self) -> None:
-        """Refuse steps so long that the penalty alone would diverge."""
+        """Refuse steps so long that the penalty alone would diverge, and decay that is no part of f_i."""
         rates = {
             "optimizer.learning-rate": self.learning_rate,
             "method.personal-learning-rate": self.personal_learning_rate,
@@ -43,6 +44,7 @@ class PFedMe(Client):
                 "pfedme's weight decay is part of the clients' losses, which that of optimizer.name"
                 f" '{optimizer.name}' is not: set optimizer.weight-decay to 0, or optimizer.name to 'sgd'"
             )
+        require_clipped_decay(self.worker, "pfedme")
 
     def init_state(self) -> Payload:
         """Return the initial model as theta."""

@@ -1,5 +1,7 @@
 """Checks for methods whose formulas hold for SGD only."""
 
+from clients.local.optimizers import clips_decay
+from clients.local.worker import Worker
 from common.errors import UserError
 from common.sections import OptimizerSection
 
@@ -50,4 +52,23 @@ def require_no_momentum(optimizer: OptimizerSection, method: str) -> None:
         raise UserError(
             f"'{method}' has a momentum of its own and takes optimizer.name = 'sgd' without"
             " optimizer.momentum"
+        )
+
+
+def require_clipped_decay(worker: Worker, method: str) -> None:
+    """Refuse clipping without the weight decay, for methods whose gradients cancel what the optimiser adds.
+
+    Clipping would shorten what cancels the decay, which is added in full.
+
+    Raises
+    ------
+    UserError
+        If gradients are clipped and weight decay is added afterwards.
+    """
+    optimizer = worker.optimizer
+    decays = any(group.get("weight_decay", 0.0) for group in optimizer.param_groups)
+    if worker.config.optimizer.clip_norm > 0 and decays and not clips_decay(optimizer):
+        raise UserError(
+            f"'{method}' has a weight decay of its own, which is clipped with the gradient: set"
+            " optimizer.clip-decay = true, or optimizer.clip-norm or optimizer.weight-decay to 0"
         )
