@@ -118,7 +118,7 @@ class Client(Helpers, ListInterface):
         declared = [_KEPT, *self._kept_sections()]
         return {name for name in self.state if not any(fnmatch.fnmatchcase(name, kept) for kept in declared)}
 
-    def check_state(self, state: Payload) -> None:
+    def take_state(self, state: Payload) -> None:
         """Take a state that the server sent, after checking that it has the form of this client's state.
 
         Raises

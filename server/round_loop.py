@@ -168,7 +168,7 @@ class RoundLoop:
             weights, num_working = self.parts.participation.weights(cohort), self.strategy.num_working()
             check_number(num_working, f"what {type(self.strategy).__name__}.num_working returns")
             check = self.calls.check(current.messages, weights, TRAINED, num_working)
-        with self.watch.phase("reduce"):
+        with self.watch.phase("reduce"):  # less what is sent and trained while replies are awaited
             self._aggregate(current, check)
             current.metrics, current.worked = check.metrics, current.worked | check.worked
             current.row = {
@@ -188,7 +188,9 @@ class RoundLoop:
         ) -> tuple[ArrayRecord | None, MetricRecord | None]:
             return self.strategy.aggregate_train(number, self.observers.replies(current, replies))
 
-        arrays, _ = self.messenger.reduce(aggregate, current.number, current.messages, check, self.watch)
+        arrays, _ = self.messenger.send_and_reduce(
+            aggregate, current.number, current.messages, check, self.watch
+        )
         current.aggregated = arrays
         if arrays is None:
             self._stand_still(current.number, check)

@@ -115,7 +115,7 @@ def run_get_state(message: Message, context: Context) -> RecordDict:
 def run_set_state(message: Message, context: Context) -> RecordDict:
     """Replace the client's state with that of a checkpoint."""
     client = make_client(context)
-    client.check_state(read_sections(message.content))
+    client.take_state(read_sections(message.content))
     context.state.clear()
     for name, record in message.content.array_records.items():
         context.state[name] = record

@@ -69,7 +69,7 @@ class ClientCalls:
             )
         )
         check = self.check(messages, required=(NUM_EXAMPLES, "loss"))
-        messenger.reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
+        messenger.send_and_reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
         self.clock.ask(messages, check)
         cost.update(clients=len(messages), failures=len(check.failures), bytes_down=num_bytes(messages))
         return {client_id: metrics["loss"] for client_id, metrics in check.metrics.items()}
@@ -90,7 +90,7 @@ class ClientCalls:
         messages = self.build(configure, server_round, model, asked, steps) if asked else {}
         check = self.check(messages, participation.weights(asked) if asked else None)
         if asked:
-            self._run.messenger.reduce(strategy.aggregate_prelude, server_round, messages, check)
+            self._run.messenger.send_and_reduce(strategy.aggregate_prelude, server_round, messages, check)
             self.clock.ask(messages, check)
         return check, num_bytes(messages)
 
@@ -101,7 +101,7 @@ class ClientCalls:
         messages = self.build(self._strategy.configure_evaluate, server_round, model, cohort)
         self._recalibrate(messages)
         check = self.check(messages)
-        self._run.messenger.reduce(self._aggregate_evaluate, server_round, messages, check)
+        self._run.messenger.send_and_reduce(self._aggregate_evaluate, server_round, messages, check)
         return check.metrics, _sizes(messages)
 
     def build(

@@ -168,7 +168,7 @@ class Messenger:
         by_client = {self._clients.client_ids[message.metadata.dst_node_id]: message for message in messages}
         return dict(sorted(by_client.items()))
 
-    def reduce(
+    def send_and_reduce(
         self,
         aggregate: Callable[[int, Iterable[Message]], T],
         server_round: int,

@@ -6,10 +6,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from server.participation._sampling import gumbel_top, inclusion_probabilities
+from server.participation._sampling import correcting_weights, gumbel_top, inclusion_probabilities
 from server.participation._scheme import Facts, FloatArray, ParticipationScheme, SelectionContext
 
-_MIN_PROBABILITY = 1e-200
 _BELOW_ALL = 1e4
 
 
@@ -47,7 +46,4 @@ class FixedProbabilities(ParticipationScheme):
 
     def weights(self) -> FloatArray | None:
         """Return 1 / pi if ``correction`` asks for it."""
-        if self.correction == "none":
-            return None
-        # A client with a smaller pi is never drawn; the bound keeps its weight times n_i finite.
-        return 1 / np.maximum(self._inclusion, _MIN_PROBABILITY)
+        return None if self.correction == "none" else correcting_weights(self._inclusion)

@@ -6,10 +6,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from server.participation._sampling import gumbel_top, inclusion_probabilities
+from server.participation._sampling import correcting_weights, gumbel_top, inclusion_probabilities
 from server.participation._scheme import FloatArray, ParticipationScheme, SelectionContext
-
-_MIN_PROBABILITY = 1e-200
 
 
 class Proportional(ParticipationScheme):
@@ -47,4 +45,4 @@ class Proportional(ParticipationScheme):
 
     def weights(self) -> FloatArray | None:
         """Return 1 / pi of the last cohort, if ``correction`` asks for it."""
-        return None if self.correction == "none" else 1 / np.maximum(self._inclusion, _MIN_PROBABILITY)
+        return None if self.correction == "none" else correcting_weights(self._inclusion)

@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
+_MIN_PROBABILITY = 1e-200  # a client with a smaller one is never drawn
 _MAX_DRAWS, _MIN_DRAWS = 10_000, 1_000
 # With a million items 1,000 draws would take a minute, so there are fewer.
 _MANY, _VALUES_OF_MANY, _MIN_OF_MANY = 20_000, 20_000_000, 50
@@ -68,6 +69,11 @@ def inclusion_probabilities(
         done += step
     inclusion: FloatArray = np.minimum(total * (size / total.sum()), 1.0)
     return inclusion
+
+
+def correcting_weights(inclusion: FloatArray) -> FloatArray:
+    """Return 1 / pi, bounded so that it stays finite times a number of samples."""
+    return 1 / np.maximum(inclusion, _MIN_PROBABILITY)
 
 
 def _number_of_draws(num_items: int) -> int:
