@@ -1,7 +1,7 @@
 """The overview of docs/results.md, made from docs/effects.csv and docs/results.csv.
 
-``effects.csv`` has a row per published effect: the section of the page, a verdict and why. ``results.csv``
-has a row per number: published and ours in the unit of the metric, the deviation over seeds, and the budget
+``effects.csv`` has a row per published effect: the section of the page, who published it, a verdict and why.
+``results.csv`` has a row per number: published and ours in the unit of the metric, the deviation over seeds, and the budget
 as a share of the published one.
 """
 
@@ -22,13 +22,19 @@ VERDICTS = {
     "order": "the published order, not its level",
     "replicated": "the published numbers, within what the seeds leave open",
 }
+SOURCES = {
+    "paper": "a peer-reviewed paper",
+    "course report": "a public student report, a single seed",
+    "training log": "the public log of the authors' code, a single run",
+}
 _MADE = re.compile(r"(<!-- made from .*? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def results_page() -> str:
     """Return the page with its overview regenerated."""
-    legend = "; ".join(f"*{verdict}*: {meaning}" for verdict, meaning in VERDICTS.items())
-    parts = [effects_table(), f"{legend}.", "Budgets are shares of the published one.", numbers_table()]
+    legends = ["; ".join(f"*{word}*: {text}" for word, text in words.items()) for words in (SOURCES, VERDICTS)]
+    budgets = "Budgets are shares of the published one."
+    parts = [effects_table(), *(f"{legend}." for legend in legends), budgets, numbers_table()]
     overview = "\n\n".join(parts) + "\n"
     return _MADE.sub(lambda found: f"{found[1]}\n{overview}\n{found[2]}", PAGE.read_text(encoding="utf-8"))
 
@@ -36,26 +42,30 @@ def results_page() -> str:
 def effects_table() -> str:
     """Return a Markdown row per effect, those that did not replicate first."""
     rows = [
-        [f"[{row['effect']}](#{_anchor(row['section'])})", row["verdict"], row["why"]] for row in _effects()
+        [f"[{row['effect']}](#{_anchor(row['section'])})", row["source"], row["verdict"], row["why"]]
+        for row in _effects()
     ]
-    return as_markdown(["published effect", "here", "why"], rows)
+    return as_markdown(["published effect", "source", "here", "why"], rows)
 
 
 def numbers_table() -> str:
     """Return a Markdown row per number with a published counterpart, in the order of the effects."""
-    order = [row["effect"] for row in _effects()]
+    source = {row["effect"]: row["source"] for row in _effects()}
+    order = list(source)
     numbers = sorted(_rows(RESULTS), key=lambda row: order.index(row["effect"]))
-    shown = ("effect", "configuration", "metric", "budget", "seeds", "published")
+    shown = ("effect", "configuration", "metric", "budget", "seeds")
     rows = [
         [
             *(row[name] for name in shown),
+            source[row["effect"]],
+            row["published"],
             row["ours"] + (f" ± {row['deviation']}" if row["deviation"] else ""),
             f"{float(row['ours']) - float(row['published']):+.2f}",
         ]
         for row in numbers
         if row["published"]
     ]
-    return as_markdown([*shown, "ours", "difference"], rows)
+    return as_markdown([*shown, "source", "published", "ours", "difference"], rows)
 
 
 def headings() -> list[str]:
