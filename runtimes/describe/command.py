@@ -1,13 +1,20 @@
 """The text of ``--describe``: kinds, the names of a kind, one thing, a section, or one key."""
 
-import inspect
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 
 from common.defaults import default_values
 from common.errors import UserError, nearest
-from runtimes.describe.keys import default_of, documentation, field_schema, fields, schema_of, type_words
+from runtimes.describe.keys import (
+    default_of,
+    documentation,
+    field_schema,
+    fields,
+    schema_of,
+    type_words,
+    value_text,
+)
 from runtimes.describe.things import Thing, chosen_by, kinds, things
 
 
@@ -66,9 +73,9 @@ def _thing(thing: Thing) -> str:
     lines += [""] * bool(thing.papers) + [f"  {paper}" for paper in thing.papers]
     lines += ["", "Parameters:" if thing.parameters else "It has no parameters."]
     for name, (annotation, default) in thing.parameters.items():
-        shown = "required" if default in (..., inspect.Parameter.empty) else repr(default)
         spelling = f"{thing.section}.{name.replace('_', '-')}"
-        lines.append(_entry(spelling, f"{type_words(schema_of(annotation))}; default {shown}", 40))
+        words = type_words(schema_of(annotation))
+        lines.append(_entry(spelling, f"{words}; default {value_text(default)}", 40))
     lines += ["", *(f"  {note}" for note in thing.notes)] if thing.notes else []
     return "\n".join(lines)
 
@@ -106,7 +113,7 @@ def _parameters_named(topic: str) -> Iterator[str]:
         lines.append(
             _entry(
                 f"{thing.key} = '{thing.name}'",
-                f"{type_words(schema_of(annotation))}; default {default!r}",
+                f"{type_words(schema_of(annotation))}; default {value_text(default)}",
                 40,
             )
         )

@@ -1,12 +1,13 @@
 """The overview of docs/results.md, made from docs/effects.csv and docs/results.csv.
 
 ``effects.csv`` has a row per published effect: the section of the page, who published it, a verdict and why.
-``results.csv`` has a row per number: published and ours in the unit of the metric, the deviation over seeds, and the budget
-as a share of the published one.
+``results.csv`` has a row per number: published and ours in the unit of the metric, the deviation over seeds,
+and the budget as a share of the published one.
 """
 
 import csv
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from analysis.tables import as_markdown
@@ -32,11 +33,14 @@ _MADE = re.compile(r"(<!-- made from .*? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def results_page() -> str:
     """Return the page with its overview regenerated."""
-    legends = ["; ".join(f"*{word}*: {text}" for word, text in words.items()) for words in (SOURCES, VERDICTS)]
     budgets = "Budgets are shares of the published one."
-    parts = [effects_table(), *(f"{legend}." for legend in legends), budgets, numbers_table()]
+    parts = [effects_table(), _legend(SOURCES), _legend(VERDICTS), budgets, numbers_table()]
     overview = "\n\n".join(parts) + "\n"
     return _MADE.sub(lambda found: f"{found[1]}\n{overview}\n{found[2]}", PAGE.read_text(encoding="utf-8"))
+
+
+def _legend(words: Mapping[str, str]) -> str:
+    return "; ".join(f"*{word}*: {meaning}" for word, meaning in words.items()) + "."
 
 
 def effects_table() -> str:

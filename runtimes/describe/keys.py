@@ -1,8 +1,10 @@
 """Keys of the configuration: types, limits, defaults, and their text in docs/configuration.md."""
 
 import functools
+import inspect
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter
@@ -30,19 +32,27 @@ def fields() -> dict[str, FieldInfo]:
 
 @functools.cache
 def documentation() -> Mapping[str, str]:
-    """Return key → what docs/configuration.md says of it: its row of a table and its point below it."""
-    found: dict[str, str] = {}
-    text = DOCUMENT.read_text(encoding="utf-8")
-    for line in text.splitlines():
-        cells = (
-            [cell.strip() for cell in line.strip().strip("|").split(" | ")] if line.startswith("| `") else []
-        )
-        if len(cells) > 1:
-            for key in re.findall(r"`([a-z][\w.-]*)`", cells[0]):
-                found.setdefault(key, cells[1])
-    for key, more in re.findall(r"^- `([a-z][\w.-]*)`: (.*(?:\n  .*)*)", text, re.MULTILINE):
+    """Return key → what docs/configuration.md says of it: its rows of tables and the points below them."""
+    rows: dict[str, list[str]] = {}
+    for cell, meaning in key_rows():
+        if key := re.fullmatch(r"`([a-z][\w.-]*)`", cell):
+            rows.setdefault(key[1], []).append(meaning)
+    found = {key: "; ".join(meanings) for key, meanings in rows.items()}
+    for key, more in re.findall(r"^- `([a-z][\w.-]*)`: (.*(?:\n  .*)*)", _text(), re.MULTILINE):
         found[key] = ". ".join([*filter(None, [found.get(key)]), " ".join(more.split())])
     return found
+
+
+def key_rows() -> Iterator[tuple[str, str]]:
+    """Yield the first and the last cell of every row of the tables of keys."""
+    for table in re.findall(r"^\| key \|.*\n\|[-|]+\n((?:\|.*\n)+)", _text(), re.MULTILINE):
+        for row in table.splitlines():
+            cells = row.removeprefix("|").removesuffix("|").split(" | ")
+            yield cells[0].strip(), cells[-1].strip()
+
+
+def _text() -> str:
+    return DOCUMENT.read_text(encoding="utf-8")
 
 
 def field_schema(field: FieldInfo) -> dict[str, Any]:
@@ -64,7 +74,7 @@ def schema_of(annotation: Any) -> dict[str, Any]:
 def type_words(schema: Mapping[str, Any]) -> str:
     """Describe in words what a JSON schema allows: ``a number, at least 0, below 1``."""
     if "enum" in schema or "const" in schema:
-        return "one of " + ", ".join(f"'{value}'" for value in schema.get("enum", [schema.get("const")]))
+        return "one of " + ", ".join(f'"{value}"' for value in schema.get("enum", [schema.get("const")]))
     if "anyOf" in schema:
         return " or ".join(type_words(part) for part in schema["anyOf"])
     words = {"integer": "an integer", "number": "a number", "string": "a string", "boolean": "true or false"}
@@ -85,5 +95,11 @@ def _number(value: float) -> str:
 
 def default_of(key: str) -> str:
     """Return a key's default as it is written in a file."""
-    value = default_values().get(key)
-    return "none" if value is None else repr(value).lower() if isinstance(value, bool) else repr(value)
+    return value_text(default_values().get(key))
+
+
+def value_text(value: Any) -> str:
+    """Return a default as TOML, or in a word."""
+    if value in (..., inspect.Parameter.empty):
+        return "required"
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)

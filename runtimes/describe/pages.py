@@ -9,7 +9,15 @@ from clients.registry import available_flower_strategies, available_methods
 from common.defaults import PROJECT_ROOT
 from common.files import write_atomic
 from runtimes.describe.evidence import results_page
-from runtimes.describe.keys import default_of, documentation, field_schema, fields, schema_of, type_words
+from runtimes.describe.keys import (
+    default_of,
+    documentation,
+    field_schema,
+    fields,
+    schema_of,
+    type_words,
+    value_text,
+)
 from runtimes.describe.things import METHOD, Thing, things
 
 DOCS = PROJECT_ROOT / "docs"
@@ -54,7 +62,7 @@ def _table(thing: Thing) -> Iterator[str]:
     yield "|---|---|---|"
     for name, (annotation, default) in thing.parameters.items():
         words = type_words(schema_of(annotation)).replace("|", "\\|")
-        yield f"| `method.{name.replace('_', '-')}` | {words} | `{default!r}` |"
+        yield f"| `method.{name.replace('_', '-')}` | {words} | `{value_text(default)}` |"
 
 
 def _escaped(text: str) -> str:

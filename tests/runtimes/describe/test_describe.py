@@ -1,6 +1,7 @@
 """``--describe``: every kind, name and key has a description; wrong words are answered with the nearest."""
 
 import json
+import re
 import tomllib
 from typing import Any
 
@@ -10,7 +11,7 @@ from common.defaults import PROJECT_ROOT, default_values
 from common.errors import UserError, nearest
 from run_simulation import main
 from runtimes.describe import describe, json_schema
-from runtimes.describe.keys import documentation, fields, type_words
+from runtimes.describe.keys import documentation, fields, key_rows, type_words
 from runtimes.describe.things import kinds, things
 
 RATE = "optimizer.learning-rate"
@@ -77,9 +78,24 @@ def test_every_key_is_described(key: str) -> None:
     assert documentation().get(key), f"no row of docs/configuration.md has {key}"
 
 
+def test_every_row_of_a_table_of_keys_is_about_one_key() -> None:
+    cells = [cell for cell, _ in key_rows()]
+    assert len(cells) > len(fields())
+    assert [cell for cell in cells if re.search(r"`,? `|` and", cell)] == []
+    texts = [documentation()[key] for key in fields()]
+    assert [text for text in texts if texts.count(text) > 1] == []
+
+
+def test_a_key_of_two_tables_has_both_meanings() -> None:
+    text = documentation()["dataset.task"]
+    assert "`csv` and `npz`: `auto`" in text
+    assert "of `shakespeare`: `next-character`" in text
+    assert documentation()["method.head-steps"].startswith("steps of Adam")  # after a column of defaults
+
+
 def test_a_key_has_its_row_and_its_point_below_the_table() -> None:
     text = words(describe(["optimizer.learning-rate-scaling"]))
-    assert "`none`, `sqrt` or `linear`, from the reference batch size (64)" in text
+    assert "`none`, `sqrt` or `linear`, from the reference batch size" in text
     assert "`sqrt` multiplies it by sqrt(B / B_ref)" in text
     assert "`linear` multiplies it by B / B_ref (Goyal et al. 2017)." in text
 
@@ -112,7 +128,7 @@ def test_types_in_words() -> None:
     assert (
         type_words({"type": "number", "minimum": 0, "exclusiveMaximum": 1}) == "a number, at least 0, below 1"
     )
-    assert type_words({"enum": ["a", "b"]}) == "one of 'a', 'b'"
+    assert type_words({"enum": ["a", "b"]}) == 'one of "a", "b"'
     assert type_words({"anyOf": [{"type": "integer"}, {"type": "boolean"}]}) == "an integer or true or false"
     assert type_words({}) == "a value"
 

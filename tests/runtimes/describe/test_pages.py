@@ -1,5 +1,7 @@
 """docs/methods.md and docs/keys.md are what the code says of itself, docs/results.md what its tables say."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,14 @@ def test_every_method_and_every_key_is_there_once() -> None:
 def test_the_default_and_the_limits_of_a_key() -> None:
     row = "| `clients.fraction` | a number, above 0, at most 1 | `0.5` | fraction C that trains in a round: "
     assert f"\n{row}" in keys_page()
+
+
+def test_defaults_are_written_as_in_a_file() -> None:
+    assert '| `method.momentum` | one of "average", "keep", "reset" | `"average"` |' in methods_page()
+    defaults = re.findall(r"^\| `method\..*\| `(.*)` \|$", methods_page(), re.MULTILINE)
+    assert len(defaults) > 100
+    for default in defaults:
+        assert default in ("none", "required") or tomllib.loads(f"value = {default}")
 
 
 def test_every_method_of_a_paper_links_it() -> None:

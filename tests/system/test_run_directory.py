@@ -1,0 +1,78 @@
+"""docs/run-directory.md names every file and column of a run, and its Python works."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from matplotlib import pyplot
+
+from common.defaults import PROJECT_ROOT
+from run_simulation import main
+
+PAGE = (PROJECT_ROOT / "docs" / "run-directory.md").read_text(encoding="utf-8")
+NAMES = set(re.findall(r"`([^`\n]+)`", PAGE))
+PATTERN = re.compile("|".join(re.sub(r"…|<\w+>", ".+", re.escape(name)) for name in NAMES))
+SMALL = (
+    "rounds=1", "clients.count=4", "clients.fraction=0.5", "local.steps=1", "model.name=mlp",
+    "dataset.validation-fraction=0.1", "clients.evaluate-fraction=1.0", "evaluate.groups=counts",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["fedavg", "fedper"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a method without personal models, and one with them."""
+    path = tmp_path_factory.mktemp("run") / "runs" / "x"
+    overrides = [part for pair in (*SMALL, f"method.name={request.param}") for part in ("--set", pair)]
+    assert main([*overrides, "--run-dir", str(path)]) == 0
+    return path
+
+
+def blocks() -> Iterator[str]:
+    yield from re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_every_file_is_named(run: Path) -> None:
+    found = {path.name + "/" * path.is_dir() for path in run.iterdir()}
+    assert found - NAMES == set()
+
+
+def test_every_column_is_named(run: Path) -> None:
+    for file in run.glob("*.csv"):
+        columns = pd.read_csv(file, nrows=1).columns
+        named = columns[:2] if file.name == "label_distribution.csv" else columns  # then a column per class
+        assert [name for name in named if not PATTERN.fullmatch(name)] == [], file.name
+
+
+def test_the_columns_of_every_run_are_there(run: Path) -> None:
+    table = PAGE.partition("\n## metrics.csv\n")[2].partition("`plots/phases.png`")[0]
+    cells = " ".join(re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE))
+    named = set(re.findall(r"`(\w+)`", cells))
+    assert len(named) > 20
+    assert named - set(pd.read_csv(run / "metrics.csv").columns) == set()
+
+
+def test_pandas_reads_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent.parent)
+    names: dict[str, Any] = {}
+    code, _ = blocks()
+    if "accuracy" not in pd.read_csv(run / "evaluations.csv"):
+        code = code.replace('["accuracy"]', '["personal_accuracy"]')
+    exec(code, names)
+    pyplot.close("all")
+    assert list(names["curve"].index) == [0, 1]
+    assert len(names["by_client"]) == 4
+    assert names["by_class"].shape == (2, 10)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_runs_are_started_and_read_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    _, code = blocks()
+    exec(code.replace("rounds=20", "rounds=1"), names)
+    assert list(names["curves"].columns) == ["fedavg", "fedprox"]
+    assert names["finals"]["fedavg"] == pytest.approx(names["curves"]["fedavg"].iloc[-1])
+    assert names["configurations"].loc["method.name", "fedprox"] == "fedprox"
