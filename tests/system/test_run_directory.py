@@ -1,5 +1,6 @@
 """docs/run-directory.md names every file and column of a run, and its Python works."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,11 @@ def blocks() -> Iterator[str]:
 def test_every_file_is_named(run: Path) -> None:
     found = {path.name + "/" * path.is_dir() for path in run.iterdir()}
     assert found - NAMES == set()
+
+
+def test_every_key_of_the_summary_is_named(run: Path) -> None:
+    keys = json.loads((run / "summary.json").read_text())
+    assert [key for key in keys if not PATTERN.fullmatch(key)] == []
 
 
 def test_every_column_is_named(run: Path) -> None:
