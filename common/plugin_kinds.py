@@ -37,6 +37,12 @@ class Kind:
     is_chosen: bool = True
 
     @property
+    def signature(self) -> str:
+        """The function as it is called, without parameters of its own: ``loss(logits, targets)``."""
+        arguments = self.takes.partition("?")[0].strip(", ")
+        return f"{self.function}({arguments or '...'})"
+
+    @property
     def group(self) -> str:
         """The group of entry points under which installed packages provide them."""
         return f"{GROUPS}{self.folder}"

@@ -188,7 +188,10 @@ def find_function(kind: Kind, name: str) -> Callable[..., Any]:
     if function is None and not found.origin:  # a helper of the project's
         raise unknown(kind, name)
     if not callable(function):
-        raise UserError(f"{kind.key}: {where(found.thing)} defines no function '{kind.function}'")
+        raise UserError(
+            f"{kind.key}: {where(found.thing)} defines no function '{kind.function}': it must define"
+            f" {kind.signature}, see docs/extending.md"
+        )
     if found.origin and kind.takes:
         check_arguments(function, kind.takes, f"{kind.key}: {where(found.thing)}")
     result: Callable[..., Any] = function

@@ -151,7 +151,12 @@ class TestFolders:
     def test_a_module_that_does_not_define_it(self, write: Write) -> None:
         folder = write("partitions/empty.py", "x = 1")
         assert message(find_function, PARTITION, "empty") == (
-            f"partition.name: {folder}/partitions/empty.py defines no function 'partition'"
+            f"partition.name: {folder}/partitions/empty.py defines no function 'partition': it must define"
+            " partition(targets, num_clients, generator), see docs/extending.md"
+        )
+        write("models/my_net.py", "class MyNet: pass")
+        assert "it must define build(input_shape, num_classes), see" in message(
+            find_function, MODEL, "my-net"
         )
         write("participation/empty.py", "x = 1")
         assert "empty.py defines no subclass of ParticipationScheme" in message(

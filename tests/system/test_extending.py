@@ -100,6 +100,13 @@ def test_every_kind_has_an_example() -> None:
     assert {kind.folder for kind in KINDS} <= shown
 
 
+def test_every_function_is_named_with_its_arguments() -> None:
+    text = (PROJECT_ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    signatures = [kind.signature for kind in KINDS if kind.takes]
+    assert "build(input_shape, num_classes)" in signatures
+    assert [signature for signature in signatures if f"`{signature}`" not in text] == []
+
+
 @pytest.mark.parametrize("title", EXAMPLES)
 def test_an_example(
     title: str,
