@@ -203,7 +203,7 @@ class Client(Helpers, ListInterface):
         if unknown := next((name for name in instead if name not in shared), ""):
             raise UserError(
                 f"what {type(self).__name__}.end_round returns as '{ARRAYS}' replaces entries of the model"
-                f" that is sent, and '{unknown}' is none of them"
+                f" that is sent, but '{unknown}' is not one of them"
             )
         shared |= instead
         if attack := attack_of(self.worker.config, self.client_id):

@@ -84,7 +84,7 @@ SWITCHES = (
     ),
     Switch(
         ("evaluate.every",),
-        "evaluate.count = 0, evaluate.every-steps = 0 and no evaluate.every-by-phase, which go before it",
+        "evaluate.count = 0, evaluate.every-steps = 0 and no evaluate.every-by-phase, which take precedence",
         lambda values: (
             not values["evaluate.count"]
             and not values["evaluate.every-steps"]

@@ -21,8 +21,8 @@ class ClientStates:
     """client id → the state of its ``Context``.
 
     States beyond the budget go to files, least recently used first, unless a file has them already: files of
-    checkpoints count, so that committed states are not written again. States that were only read go before
-    all others, so that reading every state writes none.
+    checkpoints count, so that committed states are not written again. States that were only read go first,
+    so that reading every state writes none.
 
     Parameters
     ----------

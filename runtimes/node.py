@@ -215,7 +215,7 @@ class _Output:
             self.refusal = text
             self._process.terminate()
         elif not self._has_said:
-            print(f"{text}; this node goes on when that is done", file=sys.stderr, flush=True)
+            print(f"{text}; this node continues when that is done", file=sys.stderr, flush=True)
             self._has_said = True
 
 

@@ -287,7 +287,8 @@ def _speed_remarks(config: Config, model: nn.Module) -> Iterator[str]:
     if config.local.precision == "float32" and is_convolutional and is_fast:
         yield (
             "this CPU multiplies in bfloat16: local.precision = 'bfloat16' with local.channels-last = true"
-            " makes convolutions about twice as fast, with other bits; evaluate.precision does so for tests"
+            " makes convolutions about twice as fast, with results that differ in their last digits;"
+            " evaluate.precision = 'bfloat16' does so for evaluations"
         )
 
 

@@ -67,7 +67,7 @@ def evaluate_checkpoint(config: Config, grid: Grid, checkpoint: Checkpoint) -> R
     if not isinstance(strategy, FedLoGe):
         raise UserError(f"realignment is for runs of 'fedloge', and this one is of '{config.method.name}'")
     restore_attributes(strategy, *checkpoint.strategy)
-    # The checkpoint holds the parameters, too: those that are asked for now go before.
+    # The checkpoint also holds the parameters; those that are asked for now take precedence.
     vars(strategy).update(load_method(config.method.name, config.method.parameters).strategy_parameters)
     central = parts.evaluation(to_record(checkpoint.arrays), variants_of(strategy, checkpoint.arrays))
     give_states(config, grid, clients, checkpoint.clients)

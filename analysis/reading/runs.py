@@ -166,7 +166,7 @@ def data_remark(runs: Sequence[Run]) -> str:
     """Return a remark if runs have different data, and so numbers that are not comparable; otherwise ""."""
     names = list(dict.fromkeys(str(run.config.get("dataset.name", "?")) for run in runs))
     if len(names) > 1:
-        return f"The runs have different data ({', '.join(names)}): their numbers do not compare."
+        return f"The runs have different data ({', '.join(names)}): their numbers cannot be compared."
     keys = [key for key in differing_keys(runs) if key.startswith("dataset.") and key not in _WHERE_DATA_ARE]
     return f"The runs differ in their data: {', '.join(keys)}." if keys else ""
 

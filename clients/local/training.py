@@ -226,7 +226,7 @@ def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch)
 
 
 def _check_first_loss(client: Hooks, loss: torch.Tensor) -> None:
-    """Refuse a loss of somebody's own that is not finite before the model has taken a step."""
+    """Refuse a loss from outside the project that is not finite before the model has taken a step."""
     if (client.is_foreign and client.overrides("loss")) or is_from_outside(
         LOSS, client.worker.config.loss.name
     ):
@@ -287,7 +287,7 @@ def corrected_gradients(client: Hooks, params: Tensors, grads: Tensors) -> Tenso
     Raises
     ------
     UserError
-        If one is missing, is none of them, or is not like its parameter.
+        If one is missing, is not one of them, or is not like its parameter.
     """
     names = list(grads)  # the hook may change the mapping itself
     corrected = client.correct_gradients(params, grads)

@@ -89,7 +89,7 @@ def read_users(folder: Path) -> Iterator[User]:
     for path in paths:
         for user in _users_of(path):
             if user.name in seen:
-                raise user.error(f"{seen[user.name]} has that user, too: move one of the two files away")
+                raise user.error(f"{seen[user.name]} also has that user: move one of the two files away")
             seen[user.name] = path
             if user.x:
                 yield user

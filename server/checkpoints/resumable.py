@@ -83,7 +83,7 @@ class RunData:
         if changed := [name for name, digest in state.items() if own.get(name) != digest]:
             raise UserError(
                 f"cannot resume with other data than the run began with ({'; '.join(changed)}): give it the"
-                " data of then, read by the same code, or start it again in another directory"
+                " original data, read by the same code, or start it again in another directory"
             )
 
 

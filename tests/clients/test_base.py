@@ -106,7 +106,7 @@ def test_end_round_may_send_other_entries_of_the_model() -> None:
 
 def test_it_may_send_no_others() -> None:
     config = small()
-    with pytest.raises(UserError, match=r"'arrays' replaces .* 'no-entry' is none of them"):
+    with pytest.raises(UserError, match=r"'arrays' replaces .* 'no-entry' is not one of them"):
         train(Worker(config), 1, global_model(config), client_class=SendsUnknown)
 
 

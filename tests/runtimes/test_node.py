@@ -83,7 +83,7 @@ def test_a_supernode_that_cannot_trust_its_superlink_any_more_is_ended() -> None
 def test_an_expired_certificate_is_reported_once_and_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
     answers = iter([None, ("it expired", True), ("it expired", True)])
     assert run_once(printing(*[UNTRUSTED] * 3), lambda: next(answers))[:3] == (0, False, "")
-    assert capsys.readouterr().err == "it expired; this node goes on when that is done\n"
+    assert capsys.readouterr().err == "it expired; this node continues when that is done\n"
 
 
 class Refusing(Admission):

@@ -201,7 +201,7 @@ def _no_folders_afterwards() -> Iterator[None]:
             "method.name",
             "MyOwn has written into 'conv1.weight' of received['arrays']",
         ),
-        ("clients", CLIENT + ARRAYS, "method.name", "and 'mine' is none of them"),
+        ("clients", CLIENT + ARRAYS, "method.name", "but 'mine' is not one of them"),
         ("losses", LOSS + "1.0", "loss.name", "what the loss 'my-own' returns must be a scalar tensor"),
         ("losses", LOSS + "mean[None]", "loss.name", "not float32 of shape (1,)"),
         ("losses", LOSS + "logits.argmax(1).sum()", "loss.name", "not int64 of shape ()"),

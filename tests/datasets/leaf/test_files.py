@@ -75,7 +75,7 @@ def test_a_user_of_two_files_is_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write(tmp_path, "train", {"ann": ([1], [1])})
         (tmp_path / "train" / "all_data_0_keep_0_train_9.json").rename(tmp_path / "train" / f"{name}.json")
-    with pytest.raises(UserError, match=r"b\.json, user 'ann': .*a\.json has that user, too"):
+    with pytest.raises(UserError, match=r"b\.json, user 'ann': .*a\.json also has that user"):
         list(read_users(tmp_path / "train"))
 
 
