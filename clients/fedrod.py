@@ -21,9 +21,9 @@ class FedRoD(Client):
     """Body and generic head minimise balanced softmax; a personal linear head learns the residual.
 
     The personal head h_P sees the same features, detached, and minimises the cross-entropy of h_P(z) + h_G(z)
-    with h_G(z) detached, in the same steps and with an optimiser of the same kind. The client predicts with
-    the sum. This is the paper's linear personal head. It starts at zero, so a client that has never trained
-    predicts as the generic model does.
+    with h_G(z) detached, in the same steps and with an optimiser of the same kind, which
+    ``optimizer.clip-norm`` does not clip. The client predicts with the sum. This is the paper's linear
+    personal head. It starts at zero, so a client that has never trained predicts as the generic model does.
     """
 
     KEEPS = ("personal-head",)
