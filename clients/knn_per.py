@@ -28,7 +28,7 @@ class KnnPer(Client):
     training samples (Euclidean, in the global model's feature space) that have class c. Each client takes the
     lam in {0, 0.1, ..., 1} that is best on a held-out fraction ``validation_share`` of its samples, which are
     not in the datastore then; ties go to the smaller lam. ``fixed_mix`` >= 0 sets lam for all instead. The
-    authors' code takes the squared distance, divided by the number of features, and tries lam on test data.
+    authors' code takes the squared distance over the number of features, and reports every lam on test data.
     """
 
     NEEDS: ClassVar[Mapping[str, Needs]] = {"validation_share": Needs("fixed_mix", (-1.0,))}
