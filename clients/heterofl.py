@@ -33,7 +33,7 @@ class HeteroFL(Client):
 
     def begin_round(self) -> None:
         """Find the classes that the client holds."""
-        self.held_classes = self.label_counts().to(self.worker.device) > 0
+        self.held_classes = self.target_counts().to(self.worker.device) > 0
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return the masked cross-entropy."""

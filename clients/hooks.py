@@ -155,7 +155,7 @@ class Hooks(Job):
 
     @functools.cached_property
     def _loss(self) -> Loss:
-        return loss_of(self.worker.loss, self.label_counts)
+        return loss_of(self.worker.loss, self.target_counts)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradients for the optimiser, given those of the mini-batch ``self.batch``.

@@ -2,9 +2,9 @@
 
 A module has one function ``loss(logits, targets, *, ...)``, whose keyword parameters are what
 ``loss.<parameter>`` may set; if it has a third parameter ``label_counts``, that is the client's number of
-training samples per class. It returns the mean over samples, or over positions. Logits have the shape
-(samples, classes) or (samples, classes, positions), targets are int64 of shape (samples,) or (samples,
-positions); negative ones do not count.
+training targets per class (``Job.target_counts``). It returns the mean over samples, or over positions.
+Logits have the shape (samples, classes) or (samples, classes, positions), targets are int64 of shape
+(samples,) or (samples, positions); negative ones do not count.
 """
 
 import functools
@@ -24,7 +24,7 @@ def loss_of(loss: functools.partial[torch.Tensor], count_labels: Callable[[], to
     loss : partial
         The loss function with its parameters bound (``Worker.loss``).
     count_labels : callable
-        Counts the client's training samples by class; called only if the loss needs the counts.
+        Counts the client's training targets by class; called only if the loss needs the counts.
     """
     if _takes_label_counts(loss.func):
         return functools.partial(loss, label_counts=count_labels())

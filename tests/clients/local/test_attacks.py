@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from clients.base import Client
+from clients.heterofl import HeteroFL
 from clients.local.attacks import attack_of, attackers
 from clients.local.worker import Worker
 from common.config import Config
@@ -15,6 +16,7 @@ from common.errors import UserError
 from common.plugin_kinds import ATTACK
 from common.plugins import names
 from common.records import Tensors
+from common.sections import Value
 from tests.clients.jobs import global_model, small, train
 from tests.conftest import Runner, small_config
 
@@ -96,6 +98,21 @@ def test_flipped_labels_are_also_those_that_a_method_counts(method: str, run_sma
     options = {"method__name": method, "partition__alpha": 0.1, "rounds": 1}
     path = run_small("flipped", attack__name="label-flip", attack__fraction=1.0, **options)
     assert sha(path) != sha(run_small("honest", **options))
+
+
+def test_flipped_labels_are_those_that_a_masked_loss_holds_and_margins_count() -> None:
+    keys: dict[str, Value] = {
+        "attack__name": "label-flip",
+        "attack__fraction": 1.0,
+        "partition__alpha": 0.1,
+        "loss__name": "ldam",
+    }
+    client = HeteroFL(Worker(small(**keys)), 0, {})
+    counts = client.label_counts().flip(0)
+    assert not counts.bool().all()
+    client.begin_round()
+    assert torch.equal(client.held_classes, counts > 0)
+    assert torch.equal(client._loss.keywords["label_counts"], counts)  # type: ignore[attr-defined]
 
 
 def sha(path: Path) -> str:
