@@ -8,7 +8,7 @@ import torch
 from clients._class_gradients import class_gradients
 from clients.base import Client
 from clients.local.incoming import Section
-from common.records import Payload, Tensors
+from common.records import ARRAYS, Payload, Tensors
 from models.classifier import as_classifier
 from models.heads.realignment import head_entries
 from models.measures.evaluation import logits_of
@@ -41,7 +41,9 @@ class CReFF(Client):
         normalizer = self.normalizer("measurement", self.server_round)
         features = logits_of(model, inputs, normalizer, worker.config.evaluate.batch_size, model.embed)
         self.gradients = class_gradients(features, targets, model.classifier)
-        worker.load(self.received["averaged-head"])
+        head = self.received["averaged-head"]
+        worker.load(head)
+        self.received = {**self.received, ARRAYS: {**self.received[ARRAYS], **head}}  # what steps start from
 
     def end_round(self, params: Tensors) -> Payload:
         """Send the gradients and their classes."""

@@ -6,7 +6,7 @@ arXiv:2204.13399.
 from typing import Annotated, ClassVar
 
 import torch
-from flwr.app import MetricRecord
+from flwr.app import Message, MetricRecord
 from pydantic import Field
 from torch.nn import functional as F
 
@@ -58,6 +58,10 @@ class CReFF(FedAvg):
     def broadcast(self, server_round: int) -> Payload:
         """Send the averaged head."""
         return {"averaged-head": self.head or self._head_of(self.global_model)}
+
+    def trained_from(self, reply: Message, sent: Tensors) -> Tensors:
+        """Return the model with the averaged head."""
+        return {**sent, **self.head}
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord

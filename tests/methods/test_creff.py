@@ -22,6 +22,7 @@ from strategies.creff import (
 )
 from tests.clients.jobs import equal, global_model, small, train
 from tests.methods.heads import head_of
+from tests.strategies.messages import make_reply
 
 ROUND = ConfigRecord({"server-round": 1})
 LINEAR = {"model__name": "linear", "partition__alpha": 0.2}
@@ -98,6 +99,24 @@ class TestCReFF:
         z = worker.normalizer(worker.train.inputs[indices]).flatten(1)
         expected = class_gradients(z, worker.train.targets[indices], head)
         torch.testing.assert_close(sections["class-gradients"]["weight"], expected)
+
+    def test_changes_are_counted_from_the_averaged_head(self) -> None:
+        """For what observers and participation schemes measure, and for attackers."""
+        keys = {**LINEAR, "attack__name": "sign-flip", "attack__fraction": 1.0}
+        model = global_model(small(**LINEAR))  # type: ignore[arg-type]
+        averaged = {name: value * 0.5 for name, value in model.items()}
+        honest, attacked = (
+            CReFFClient(Worker(small(**options)), 0).train(  # type: ignore[arg-type]
+                {"arrays": model, "averaged-head": averaged}, ROUND
+            )[0]["arrays"]
+            for options in (LINEAR, keys)
+        )
+        for name, start in averaged.items():
+            torch.testing.assert_close(attacked[name].detach(), 2 * start - honest[name].detach())
+        strategy = CReFF()
+        assert strategy.trained_from(make_reply({}, 1), model) == model  # in the first round
+        strategy.head = averaged
+        assert strategy.trained_from(make_reply({}, 1), model) == averaged
 
     def test_features_are_matched_to_the_mean_over_the_clients_that_hold_a_class(
         self, monkeypatch: pytest.MonkeyPatch
