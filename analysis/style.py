@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -23,6 +24,8 @@ _UNDATED: dict[str, dict[str, str | None]] = {
 ENDINGS = tuple(_UNDATED)
 DOTS_PER_INCH = 150
 TEXT_SIZE = 10
+_CHARACTER = 0.55  # width of a character, of its size
+_AXIS_SHARE = 0.6  # of the height of a panel
 TITLE_SIZE = 11
 
 # The palette of Okabe and Ito, which colour-blind readers can distinguish, and three more for long legends.
@@ -84,12 +87,22 @@ def panels(figure: Figure | SubFigure, count: int, most_in_a_row: int, *, sharey
 def label_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
     """Label both axes and apply the common style."""
     axes.set_xlabel(x, fontsize=TEXT_SIZE)
-    axes.set_ylabel(y, fontsize=TEXT_SIZE)
+    axes.set_ylabel(_in_lines(axes, y), fontsize=TEXT_SIZE)
     if title:
         axes.set_title(title, fontsize=TITLE_SIZE)
     axes.tick_params(labelsize=TEXT_SIZE - 1)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
+
+
+def _in_lines(axes: Axes, label: str) -> str:
+    """Return a label of the vertical axis in lines that are no longer than the axis."""
+    figure, place = axes.figure, axes.get_subplotspec()
+    share = place.rowspan.stop - place.rowspan.start if place else 1
+    rows = place.get_gridspec().nrows if place else 1
+    height = figure.bbox.height / figure.dpi * share / rows
+    characters = int(_AXIS_SHARE * height * 72 / (_CHARACTER * TEXT_SIZE))
+    return textwrap.fill(label, max(characters, 1), break_long_words=False, break_on_hyphens=False)
 
 
 def integer_ticks(axis: Axis, most: int = 9) -> None:
