@@ -31,7 +31,7 @@ _COMMON_KEYS = """keys for --set and experiment files, the common ones:
   evaluate.every                        number of rounds between evaluations
   runtime.workers, device               number of threads or processes of --runtime; cpu or cuda
 
---describe lists all choices, --describe KEY explains a key; docs/configuration.md has all keys."""
+--describe lists all choices, --describe KEY explains a key; docs/keys.md has all keys."""
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

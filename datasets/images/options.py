@@ -13,7 +13,7 @@ _HELD_OUT_NAMES = ("val", "valid", "validation", "eval", "dev")
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """Where the images of ``image-folder`` are; see ``docs/configuration.md``.
+    """Where the images of ``image-folder`` are; see ``docs/data.md``.
 
     Attributes
     ----------

@@ -28,7 +28,7 @@ def load(
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     client_folders: ClientFolders = "none",
 ) -> Dataset:
-    """Load the images below ``request.root``; for the parameters see ``docs/configuration.md``."""
+    """Load the images below ``request.root``; for the parameters see ``docs/data.md``."""
     values: dict[str, Value] = {
         "list_file": list_file,
         "test_list_file": test_list_file,

@@ -1,4 +1,4 @@
-"""Keys of the configuration: types, limits, defaults, and their text in docs/configuration.md."""
+"""Keys of the configuration: types, limits, defaults, and their text in the pages that explain them."""
 
 import functools
 import inspect
@@ -14,7 +14,7 @@ from common.config import Config
 from common.defaults import PROJECT_ROOT, default_values
 from common.sections import ConfigSection
 
-DOCUMENT = PROJECT_ROOT / "docs" / "configuration.md"
+DOCUMENTS = [PROJECT_ROOT / "docs" / f"{page}.md" for page in ("configuration", "method-families", "data")]
 
 
 @functools.cache
@@ -32,7 +32,7 @@ def fields() -> dict[str, FieldInfo]:
 
 @functools.cache
 def documentation() -> Mapping[str, str]:
-    """Return key → what docs/configuration.md says of it: its rows of tables and the points below them."""
+    """Return key → what the pages say of it: its rows of tables and the points below them."""
     rows: dict[str, list[str]] = {}
     for cell, meaning in key_rows():
         if key := re.fullmatch(r"`([a-z][\w.-]*)`", cell):
@@ -51,8 +51,11 @@ def key_rows() -> Iterator[tuple[str, str]]:
             yield cells[0].strip(), cells[-1].strip()
 
 
+@functools.cache
 def _text() -> str:
-    return DOCUMENT.read_text(encoding="utf-8")
+    """Return the pages as one text, their links as of another page of the folder."""
+    texts = (page.read_text(encoding="utf-8").replace("](#", f"]({page.name}#") for page in DOCUMENTS)
+    return "\n".join(texts)
 
 
 def field_schema(field: FieldInfo) -> dict[str, Any]:

@@ -29,7 +29,8 @@ _METHODS = """# Methods
 _KEYS = """# Keys
 
 Every declared key with its type, limits and default. This page is made from the configuration by
-`python -m runtimes.describe.pages`; [Configuration](configuration.md) has the keys in context, and the
+`python -m runtimes.describe.pages`; [Configuration](configuration.md), [Families of
+methods](method-families.md) and [Data](data.md) have the keys in context, and the
 parameters of what a name chooses (`model.*`, `partition.*`, `loss.*`, …); [Methods](methods.md) has those of
 methods.
 """
@@ -97,7 +98,7 @@ def _order(key: str) -> tuple[str, int]:
 
 def _key_row(key: str) -> str:
     words = type_words(field_schema(fields()[key]))
-    meaning = re.sub(r"(?<!\\)\|", r"\\|", documentation().get(key, "")).replace("](#", "](configuration.md#")
+    meaning = re.sub(r"(?<!\\)\|", r"\\|", documentation().get(key, ""))
     return f"| `{key}` | {words} | `{default_of(key)}` | {meaning} |"
 
 

@@ -1,10 +1,11 @@
 import re
 
 from common.defaults import PROJECT_ROOT, default_values
+from runtimes.describe.keys import DOCUMENTS
 
 
 def test_every_key_is_documented() -> None:
-    text = (PROJECT_ROOT / "docs" / "configuration.md").read_text()
+    text = "\n".join(page.read_text() for page in DOCUMENTS)
     missing = [key for key in default_values() if f"`{key}`" not in text]
     assert missing == []
 

@@ -336,7 +336,7 @@ def test_help_names_common_keys(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out
-    shown = set(re.findall(r"(?<![\w/-])[a-z]+(?:\.[a-z][a-z-]+)(?!\w|\.|/)", text)) - {"configuration.md"}
+    shown = set(re.findall(r"(?<![\w/-])[a-z]+(?:\.[a-z][a-z-]+)(?!\w|\.|/)", text)) - {"keys.md"}
     assert {"method.name", "optimizer.learning-rate", "local.epochs", "clients.count"} <= shown
     assert shown <= set(fields())
 

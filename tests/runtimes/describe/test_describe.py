@@ -75,7 +75,7 @@ def test_a_section_lists_its_keys() -> None:
 @pytest.mark.parametrize("key", sorted(fields()))
 def test_every_key_is_described(key: str) -> None:
     assert describe([key]).startswith(f"{key}: ")
-    assert documentation().get(key), f"no row of docs/configuration.md has {key}"
+    assert documentation().get(key), f"no page has a row of {key}"
 
 
 def test_every_row_of_a_table_of_keys_is_about_one_key() -> None:
