@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 from rich.console import Console
@@ -32,7 +34,27 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise a `UserError`, which the command line prints as one line."""
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        if "--set" in self._option_string_actions and _is_assignment(unknown):
+            raise UserError(f"unrecognized argument {unknown}; did you mean --set {unknown}?")
         raise UserError(f"{message} (--help lists the options)")
+
+
+def check_slips(experiment: Path | None, assignments: Sequence[str]) -> None:
+    """Refuse an assignment without ``--set``, or with a space in place of its ``=``, and say so.
+
+    Both leave a part of the assignment where the experiment file is expected.
+    """
+    if experiment is None or experiment.exists():
+        return
+    if lone := next((text for text in assignments if "=" not in text), ""):
+        raise UserError(f"--set takes key=value; did you mean --set {lone}={experiment}?")
+    if _is_assignment(str(experiment)):
+        raise UserError(f"there is no experiment file {experiment}; did you mean --set {experiment}?")
+
+
+def _is_assignment(text: str) -> bool:
+    return re.match(r"[a-z][a-z0-9.-]*=", text) is not None
 
 
 def show_warnings_as_lines() -> None:

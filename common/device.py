@@ -1,6 +1,10 @@
 """The device of a run, and settings that a process makes once before it computes."""
 
+import contextlib
 import ctypes
+import os
+import platform
+import re
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -46,10 +50,26 @@ def resolve_device(name: str) -> torch.device:
             raise ValueError("a machine has one device 'cpu'")
     except Exception as error:  # backends raise different errors on machines without such a device
         reason = next(iter(str(error).splitlines()), type(error).__name__).partition(". ")[0]
-        raise UserError(
-            f"device '{name}' cannot be used here ({reason}); use 'auto', 'cpu' or 'cuda'"
-        ) from None
+        choices = "'auto', 'cpu' or 'cuda'" if torch.cuda.is_available() else "'auto' or 'cpu'"
+        raise UserError(f"device '{name}' cannot be used here ({reason}); use {choices}") from None
     return device
+
+
+def hardware(name: str) -> dict[str, str | int]:
+    """Return what a process computes on: the device of the key ``device``, its model, and threads."""
+    device = resolve_device(name)
+    found: dict[str, str | int] = {"device": str(device), "processor": _processor()}
+    if device.type == "cuda":
+        found["GPU"] = torch.cuda.get_device_name(device)
+    return found | {"cores": os.cpu_count() or 1, "threads": torch.get_num_threads()}
+
+
+def _processor() -> str:
+    """Return the model of the CPU."""
+    with contextlib.suppress(OSError):
+        if match := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.M):
+            return match[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

@@ -10,6 +10,17 @@ from collections.abc import Iterable
 CLIENT_FAILED, CLIENT_MISCONFIGURED, WORKER_DIED, CLIENT_FORGOT, CLIENT_REFUSED = range(1000, 1005)
 
 
+# What goes by another name in the field, or needs a setting.
+_SHARDS = "; the skew of two shards per client is 'classes' with partition.classes-per-client = 2"
+_HERE = {
+    ("optimizer.name", "adam"): "; Adam is 'adamw' with optimizer.weight-decay = 0",
+    ("partition.name", "shards"): _SHARDS,
+    ("partition.name", "shard"): _SHARDS,
+    ("partition.name", "pathological"): _SHARDS,
+    ("partition.name", "lda"): "; latent Dirichlet allocation is 'dirichlet'",
+}
+
+
 class UserError(Exception):
     """Something the user can fix: one line that says what is wrong and what to do.
 
@@ -90,7 +101,8 @@ def unknown_name(key: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Return the error for an unknown name as the value of the key `key`."""
     choices = sorted(known)
     available = ", ".join(choices)
-    return UnknownNameError(f"{key}: there is no '{name}'{nearest(name, choices)} (available: {available})")
+    hint = _HERE.get((key, name.lower())) or nearest(name, choices)
+    return UnknownNameError(f"{key}: there is no '{name}'{hint} (available: {available})")
 
 
 def shown(value: object, length: int = 80) -> str:

@@ -16,12 +16,14 @@ metrics = ["test_accuracy"]
 ```
 """
 
+import contextlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from common.config import missing_key
@@ -40,6 +42,7 @@ _SEPARATOR = ","
 _MAX_RUNS, _LONGEST_NAME = 100_000, 200
 _LARGEST = 1e300  # of a published number
 _METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+|-]*")
+_NAMED_KEY = re.compile(r"(?:unknown key )?'?([a-z0-9-]+(?:\.[A-Za-z0-9_-]+)*)")  # of an error, at its start
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 
 
@@ -200,6 +203,29 @@ def parse_experiment(text: str, source: str) -> Experiment:
             raise UserError(f"{source}: [{name}] and [search] do not go together: leave one of them out")
     search = parse_search(search_table, overrides, source)
     return Experiment(overrides, metrics=metrics, published=published, search=search)
+
+
+@contextlib.contextmanager
+def naming_file(source: Path | None, overrides: Overrides, given: Container[str]) -> Iterator[None]:
+    """Add the file to an error about a key that only the file sets.
+
+    Parameters
+    ----------
+    source : Path or None
+        The experiment file, if there is one.
+    overrides : Overrides
+        What it sets.
+    given : container of str
+        The keys that ``--set`` sets.
+    """
+    try:
+        yield
+    except UserError as error:
+        named = _NAMED_KEY.match(str(error))
+        key = getattr(error, "key", "") or (named[1] if named else "")
+        if source is None or key not in overrides or key in given:
+            raise
+        raise UserError(f"{source}: {error}") from None
 
 
 def _overrides(overrides: Overrides, source: str) -> Overrides:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from analysis.report import print_summary
 from common.checkpoint_files import FOLDER, committed_rounds
-from common.command_line import Parser, leave_closed_pipe, make_console, show_warnings_as_lines
+from common.command_line import Parser, check_slips, leave_closed_pipe, make_console, show_warnings_as_lines
 from common.config import Config
 from common.config_values import merge, parse_toml, read_assignments, settle_budget, to_toml
 from common.defaults import PROJECT_ROOT, flatten
@@ -34,12 +34,8 @@ from common.sections import Value
 from runtimes.credentials.commands import node_options, superlink_command
 from runtimes.credentials.folder import Credentials
 from runtimes.credentials.registration import register
-from runtimes.flower_environment import (
-    CONNECTION,
-    FederationError,
-    FlowerProcesses,
-    free_ports,
-)
+from runtimes.flower_environment import CONNECTION, FederationError, FlowerProcesses, free_ports
+from runtimes.resuming import check_resumable
 from server.interrupt import STOP_FILE, STOP_SIGNALS
 from server.records.run_directory import check_writable
 
@@ -136,7 +132,9 @@ def _how_to_resume(plan: Plan | None) -> str:
     command = f"python -m runtimes.federation --run-dir {plan.run_directory} --resume"
     if committed_rounds(plan.run_directory / FOLDER):
         return f"what was committed is kept: resume with {command}"
-    return f"nothing was committed yet: {command} starts it from the beginning"
+    if (plan.run_directory / "config.toml").exists():
+        return f"nothing was committed yet: {command} starts it from the beginning"
+    return "nothing has begun: the same command starts it again"
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
@@ -147,6 +145,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
         raise UserError("--resume needs --run-dir, the directory of the run to continue")
     overrides = _overrides(options)
     if app == PROJECT_ROOT:
+        if options.resume:
+            check_resumable(options.run_dir, options.experiment, read_assignments(options.set))
         overrides = _checked(overrides, options)
     clients = overrides.get("clients.count", defaults.get("clients.count"))
     if not isinstance(clients, int) or clients < 1:
@@ -320,6 +320,7 @@ def _latest_run(processes: FlowerProcesses) -> Run:
 def _overrides(options: argparse.Namespace) -> dict[str, Value]:
     """Apply the command line to the experiment file."""
     overrides: dict[str, Value] = {}
+    check_slips(options.experiment, options.set)
     if options.experiment is not None:
         experiment = parse_experiment(read_text(options.experiment), str(options.experiment))
         if experiment.axes:

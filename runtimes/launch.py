@@ -8,15 +8,16 @@ from pathlib import Path
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
-from common.command_line import make_console
+from common.command_line import check_slips, make_console
 from common.config import Config
 from common.config_values import read_assignments
 from common.errors import UserError
-from common.experiment_file import Experiment, Overrides, parse_experiment
+from common.experiment_file import Experiment, Overrides, naming_file, parse_experiment
 from common.files import read_text
 from common.plugin_modules import forget_changed
 from common.request import keeping_request
 from common.sweep_files import SWEEP_FILE
+from runtimes.resuming import check_resumable
 from runtimes.run import configure, run, saying_how_to_resume
 
 
@@ -36,17 +37,14 @@ def read_configuration(options: argparse.Namespace) -> Config:
             raise UserError("--resume keeps the rounds of the run: change them with --set rounds=...")
         if stored:
             layers.append(stored.values)
-    return configure(
-        options,
-        read_experiment(options).overrides,
-        read_assignments(options.set),
-        options.run_dir or "",
-        layers,
-    )
+    overrides, assignments = read_experiment(options).overrides, read_assignments(options.set)
+    with naming_file(options.experiment, overrides, assignments):
+        return configure(options, overrides, assignments, options.run_dir or "", layers)
 
 
 def read_experiment(options: argparse.Namespace) -> Experiment:
     """Read the experiment file of the command line; without one the experiment overrides nothing."""
+    check_slips(options.experiment, options.set)
     if not options.experiment:
         return Experiment()
     return parse_experiment(experiment_text(options), str(options.experiment))
@@ -61,6 +59,8 @@ def launch(options: argparse.Namespace) -> int:
     """Run the experiment of the command line, or its sweep; return the exit code."""
     forget_changed()
     experiment = read_experiment(options)
+    if options.resume and options.run_dir:
+        check_resumable(Path(options.run_dir), options.experiment, read_assignments(options.set))
     if experiment.search:
         from runtimes.search.launch import launch_search
 
@@ -77,9 +77,11 @@ def launch(options: argparse.Namespace) -> int:
 
     path = Path(config.run.directory or default_run_directory(config))
     if (path / SWEEP_FILE).is_file():
-        raise UserError(f"{path} holds a sweep: choose another --run-dir for a single run")
+        resume = "resume it with the command that began it and --resume, or " if options.resume else ""
+        raise UserError(f"{path} holds a sweep: {resume}choose another --run-dir for a single run")
     check_writable(path)
     with (
+        naming_file(options.experiment, experiment.overrides, read_assignments(options.set)),
         keeping_request(path, experiment_text(options), options.arguments),
         saying_how_to_resume(path),
     ):

@@ -15,6 +15,8 @@ from common.inactive import check_active, given_keys, set_back
 from common.plugins import all_folders
 from common.reading import comma_list
 from common.rounds_scale import scale_rounds
+from common.search.trials import SEARCH_FILE
+from common.sweep_files import SWEEP_FILE
 from runtimes.local_grid import LocalGrid
 
 
@@ -127,18 +129,25 @@ def make_grid(config: Config) -> LocalGrid:
 @contextlib.contextmanager
 def saying_how_to_resume(directory: Path) -> Iterator[None]:
     """Add to an interruption of a run or a sweep whether anything was committed and how to resume."""
+    was_there = directory.exists()
     try:
         yield
     except (KeyboardInterrupt, OSError) as error:
-        error.add_note(how_to_resume(directory))
+        error.add_note(how_to_resume(directory, was_there))
         raise
 
 
-def how_to_resume(directory: Path) -> str:
-    """Return what was committed in the directory of a run or a sweep, and how to resume."""
-    committed = any(map(committed_rounds, directory.glob(f"**/{FOLDER}")))
-    if committed:
-        return f"what was committed is kept: resume with --run-dir {directory} --resume"
-    if not directory.exists():
+def how_to_resume(directory: Path, was_there: bool = True) -> str:
+    """Return what was committed in the directory of a run or a sweep, and how to resume.
+
+    `was_there` is whether the directory existed when the run or the sweep began.
+    """
+    is_run = (directory / "config.toml").exists()
+    options = f"{'' if is_run else 'the same command and '}--run-dir {directory} --resume"
+    if any(map(committed_rounds, directory.glob(f"**/{FOLDER}"))):
+        return f"what was committed is kept: resume with {options}"
+    if was_there and not directory.exists():
         return f"{directory} is not there any more; if it was moved, resume with --run-dir NEW_PLACE --resume"
-    return f"nothing was committed yet: --run-dir {directory} --resume starts it from the beginning"
+    if is_run or any((directory / name).exists() for name in (SWEEP_FILE, SEARCH_FILE)):
+        return f"nothing was committed yet: {options} starts it from the beginning"
+    return "nothing has begun: the same command starts it again"

@@ -24,6 +24,7 @@ from common.checkpoint_files import FOLDER, committed_rounds
 from common.client_tables import write_counts, write_table
 from common.config import Config
 from common.config_values import to_toml
+from common.device import hardware
 from common.errors import UserError
 from common.files import write_atomic
 from common.records import to_ndarray, to_tensors
@@ -133,7 +134,13 @@ class RunDirectory:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``, which marks the run as finished."""
-        content = {**summary, "versions": versions(), "config": self.values, "defaults": self._defaults}
+        content = {
+            **summary,
+            "versions": versions(),
+            "hardware": hardware(self.config.device),
+            "config": self.values,
+            "defaults": self._defaults,
+        }
         write_atomic(self.path / "summary.json", (json.dumps(content, indent=2) + "\n").encode())
 
     def remove_summary(self) -> None:
@@ -159,6 +166,8 @@ def check_writable(path: Path) -> None:
     UserError
         If the directory cannot be made, or no file in it.
     """
+    if path.is_file():
+        raise UserError(f"the run directory {path} is a file; choose another --run-dir")
     made: list[Path] = []
     try:
         made = [folder for folder in (path, *path.parents) if not folder.exists()]

@@ -107,7 +107,8 @@ def test_ctrl_c_ends_the_sweep_and_resume_goes_on(
     captured = capsys.readouterr()
     assert "stopping after this round" in captured.out
     assert captured.err.splitlines()[-1] == (
-        f"stopped; what was committed is kept: resume with --run-dir {directory} --resume"
+        "stopped; what was committed is kept: resume with the same command and"
+        f" --run-dir {directory} --resume"
     )
 
     assert sweep() == 2
@@ -251,7 +252,11 @@ def test_seeds_are_repetitions(sweep: Sweeper, tmp_path: Path, capsys: Output) -
         (["--list"], "--list and --only are for sweeps"),
         (["--only", "iid"], "--list and --only are for sweeps"),
         (["--resume", "--comparators"], "--resume needs --run-dir: the directory of the sweep"),
-        (["--resume", "--comparators", "--run-dir", "/proc/x"], "cannot write to the run directory /proc/x"),
+        (
+            ["--resume", "--comparators", "--run-dir", "/nowhere"],
+            "nothing to resume: /nowhere does not exist",
+        ),
+        (["--comparators", "--run-dir", "/proc/x"], "cannot write to the run directory /proc/x"),
         (["--rounds-scale", "-1"], "--rounds-scale must be a number greater than 0"),
         (["--rounds-scale", "inf"], "--rounds-scale must be a number greater than 0"),
         (["--rounds-scale", "x"], "argument --rounds-scale: invalid float value: 'x'"),

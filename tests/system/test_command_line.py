@@ -46,6 +46,8 @@ def assignments(*texts: str) -> list[str]:
         (["clients.count=2000"], "clients.count is 2000, more than the 1437 training samples: lower it"),
         (["dataset.name=mnst"], "there is no 'mnst'; did you mean 'mnist'?"),
         (["dataset.name=cifar10", "dataset.root=/nowhere"], "/nowhere/cifar-10-batches-py is missing"),
+        (["optimizer.name=adam"], "there is no 'adam'; Adam is 'adamw' with optimizer.weight-decay = 0"),
+        (["partition.name=shards"], "is 'classes' with partition.classes-per-client = 2"),
         (["partition.name=dirichlett"], "did you mean 'dirichlet'?"),
         (["partition.alpha=0"], "partition.alpha must be greater than 0"),
         (["partition.name=classes", "partition.classes-per-client=11"], "number of classes (10)"),
@@ -92,6 +94,46 @@ def test_missing_experiment_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert "cannot read nowhere.toml: No such file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["method.name=fedprox"], "did you mean --set method.name=fedprox?"),
+        (
+            ["--set", "method.name", "fedprox"],
+            "--set takes key=value; did you mean --set method.name=fedprox?",
+        ),
+        (["{file}", "rounds=3"], "unrecognized argument rounds=3; did you mean --set rounds=3?"),
+    ],
+)
+def test_an_assignment_in_the_place_of_a_file(
+    arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.toml").write_text("rounds = 2\n")
+    given = [argument.format(file=tmp_path / "x.toml") for argument in arguments]
+    assert run_simulation.main([*given, "--run-dir", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "complaint"),
+    [
+        ("rounds = 'three'", [], "error: {file}: rounds must be a valid integer, not 'three'"),
+        ("local.lrr = 1", [], "error: {file}: unknown key 'local.lrr'"),
+        ("partition.name = 'x'", [], "error: {file}: partition.name: there is no 'x'"),
+        ("rounds = 2", ["--set", "rounds=three"], "error: rounds must be a valid integer, not 'three'"),
+    ],
+)
+def test_a_wrong_value_in_a_file_names_the_file(
+    text: str, options: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text(text)
+    assert run_simulation.main([str(file), *options, "--run-dir", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.startswith(complaint.format(file=file))
+
+
 def test_a_used_run_directory_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--run-dir", str(tmp_path)) == 0
     before = (tmp_path / "metrics.csv").read_bytes()
@@ -102,9 +144,9 @@ def test_a_used_run_directory_is_not_overwritten(tmp_path: Path, capsys: pytest.
 
 def test_a_single_run_does_not_mix_with_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "sweep.json").write_text("{}")
-    for arguments in ((), ("--resume",)):
+    for arguments, way in (((), "choose another --run-dir"), (("--resume",), "resume it with the command")):
         assert call("--run-dir", str(tmp_path), *arguments) == 2
-        assert f"{tmp_path} holds a sweep: choose another --run-dir" in capsys.readouterr().err
+        assert f"{tmp_path} holds a sweep: {way}" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.json"]
 
 
@@ -118,6 +160,7 @@ def test_a_path_of_a_thousand_folders(tmp_path: Path, capsys: pytest.CaptureFixt
     ("method", "reason"),
     [
         ("fedbabu", "'fedbabu' trains the body, but model.name 'linear' is only a head"),
+        ("fedper", "method.personal-part = 'head' is the whole model"),
         ("fedrep", "method.personal-part = 'head' is the whole model"),
         ("fedalt", "method.personal-part = 'head' is the whole model"),
     ],
@@ -243,6 +286,14 @@ def test_a_run_directory_that_cannot_be_written(
     error = capsys.readouterr().err
     assert "cannot write to the run directory" in error or "cannot use the path" in error
     assert error.count("\n") == 1
+
+
+def test_a_run_directory_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert call("--run-dir", str(tmp_path / "file")) == 2
+    assert capsys.readouterr().err == (
+        f"error: the run directory {tmp_path / 'file'} is a file; choose another --run-dir\n"
+    )
 
 
 def test_the_home_folder_in_a_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
