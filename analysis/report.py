@@ -85,15 +85,23 @@ def summary_rows(run_dir: Path) -> dict[str, str]:
         "model": config.get("model.name"),
         "data": _joined(config.get("dataset.name"), config.get("partition.name")),
         "clients": config.get("clients.count"),
-        "rounds": summary.get("rounds"),
+        "rounds": _rounds(summary),
         "final": _outcome(summary, "final"),
         "best": _outcome(summary, "best"),
+        "diverged": summary.get("diverged") or None,
         "personal": _personal_outcome(summary),
         "time": _duration(summary.get("seconds"), summary.get("seconds_per_round")),
         "bytes": _traffic(metrics.get("bytes_down"), metrics.get("bytes_up")),
         "model sha256": str(summary.get("model_sha256", ""))[:12] or None,
     }
     return {name: str(value) for name, value in rows.items() if value is not None}
+
+
+def _rounds(summary: dict[str, Any]) -> str | None:
+    rounds = summary.get("rounds")
+    if "unfinished" in summary:
+        return f"{rounds} of {summary['config'].get('rounds')}, not finished"
+    return None if rounds is None else str(rounds)
 
 
 def _joined(dataset: str | None, partition: str | None) -> str | None:

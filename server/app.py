@@ -40,6 +40,8 @@ def main(grid: Grid, context: Context) -> None:
         # What they say is enough, and Flower would print where in the code it was said.
         raise error.with_traceback(None) from None
 
+    if not config.analysis.draw:
+        return
     # Imported here: the first round need not wait for the drawing library.
     from analysis.comparison.report import write_page
     from analysis.report import write_plots

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from flwr.serverapp import Grid
-from torch import nn
 
 from clients.registry import complete, load_method
 from common.clock import ClientSpeeds
@@ -28,6 +27,7 @@ from models.sizes.population import Population
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.state_codec import capture_attributes
 from server.checkpoints.stored_config import find_stored_config, stored_config
+from server.end_remarks import divergence, faster_way
 from server.evaluation import CentralEvaluation
 from server.measurer import Evaluator
 from server.meeting import meet_clients
@@ -118,7 +118,11 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
             run_directory.restart()
             progress.note(f"nothing was committed in {path}: the run starts from the beginning")
         loop.run()
-        _finish(loop, run_directory, partition_hash)
+        if diverged := divergence(loop):
+            progress.note(f"{diverged}: the run has diverged. {advise(loop.server_round)}")
+        if hint := faster_way(loop):
+            progress.note(hint)
+        _finish(loop, run_directory, partition_hash, diverged)
     except BaseException as error:
         run_directory.log(f"ended by {type(error).__name__}: {error}")
         raise
@@ -226,7 +230,7 @@ def _remarks(
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
     elif config.batch_norm.policy != "average":
         yield f"batch-norm.policy = '{config.batch_norm.policy}' has no effect: the model has no BatchNorm"
-    yield from _speed_remarks(config, evaluation.model)
+    yield from _speed_remarks(config)
     yield from privacy_remarks(config)
     made = config.local.step_plan().first_step(config.rounds + 1)
     if config.steps.rule == "fixed" and made < config.local.total_steps:
@@ -236,7 +240,8 @@ def _remarks(
         )
     yield from _beyond_the_run(config)
     if num_held < num_samples and config.partition.name != "node":
-        yield f"the partition leaves out {num_samples - num_held} of {num_samples} training samples"
+        name, rest = config.partition.name, num_samples - num_held
+        yield f"partition '{name}' leaves out {rest} of {num_samples} training samples"
     if config.partition.name == "node" and config.clients.count > 1 and _hold_all(clients, num_samples):
         yield (
             "every client has as many training samples as the server's data set: if they all have the same"
@@ -268,8 +273,8 @@ def _beyond_the_run(config: Config) -> Iterator[str]:
             yield f"{key} lists no round up to rounds = {config.rounds}: nothing of it is recorded"
 
 
-def _speed_remarks(config: Config, model: nn.Module) -> Iterator[str]:
-    """Yield remarks on what would make steps faster on this machine, at the cost of different bits."""
+def _speed_remarks(config: Config) -> Iterator[str]:
+    """Yield remarks on what makes steps slow on this machine."""
     if resolve_device(config.device).type != "cpu":
         return
     is_fast = has_fast_bfloat16()
@@ -282,13 +287,6 @@ def _speed_remarks(config: Config, model: nn.Module) -> Iterator[str]:
         yield (
             f"this CPU has no bfloat16 arithmetic: it emulates {' and '.join(slow)} = 'bfloat16', which may"
             " take ten times as long as 'float32'"
-        )
-    is_convolutional = any(isinstance(module, nn.Conv2d) for module in model.modules())
-    if config.local.precision == "float32" and is_convolutional and is_fast:
-        yield (
-            "this CPU multiplies in bfloat16: local.precision = 'bfloat16' with local.channels-last = true"
-            " makes convolutions about twice as fast, with results that differ in their last digits;"
-            " evaluate.precision = 'bfloat16' does so for evaluations"
         )
 
 
@@ -346,13 +344,16 @@ def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, 
     return {"partition_sha256": partition.sha256}
 
 
-def _finish(loop: RoundLoop, run_directory: RunDirectory, partition_hash: Mapping[str, str]) -> None:
+def _finish(
+    loop: RoundLoop, run_directory: RunDirectory, partition_hash: Mapping[str, str], diverged: str
+) -> None:
     final = loop.parts.evaluation.finished(loop.arrays)
     model_card(loop.config, loop.parts.dataset, loop.server_round).write(run_directory.path)
     summary = {
         "rounds": loop.server_round,
         **loop.observers.best.summary(),
         "stopped": loop.stopped,
+        "diverged": diverged,
         **privacy_summary(loop.config, loop.strategy, loop.server_round),
         "model_sha256": run_directory.write_model(final),
         **partition_hash,

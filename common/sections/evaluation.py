@@ -80,8 +80,9 @@ class StopSection(ConfigSection):
 
 
 class AnalysisSection(ConfigSection):
-    """What is recorded for ``analysis/``, and in which rounds (``server/observers/``)."""
+    """What is drawn and recorded for ``analysis/``, and in which rounds (``server/observers/``)."""
 
+    draw: bool
     similarity_rounds: Rounds
     images: Annotated[int, Field(ge=4)]
     update_rounds: Rounds

@@ -13,6 +13,8 @@ from common.rates import learning_rate
 from common.records import Tensors, is_finite
 from strategies.fedavg import FedAvg
 
+_DIVERGED = 1000.0  # times the first loss
+
 
 def check_model(arrays: Tensors, config: Config, strategy: FedAvg, server_round: int) -> None:
     """Check that what the server computed in a round is finite.
@@ -46,6 +48,23 @@ def check_loss(row: Mapping[str, float], config: Config, strategy: FedAvg, serve
             f"the loss of the server's model is {loss} {when}: its values are so large that the loss"
             f" overflows.\n{advice(config, strategy, server_round)}"
         )
+
+
+def grown_loss(first: Mapping[str, float], final: Mapping[str, float]) -> str:
+    """Return a remark on a run that ended with a loss far above that of its first evaluation; or "".
+
+    Parameters
+    ----------
+    first, final : mapping
+        The results of the first and of the last evaluation.
+    """
+    for name in ("test_loss", "validation_loss"):
+        if name in first and name in final:
+            before, after = first[name], final[name]
+            if after > _DIVERGED * max(before, 1.0):  # a loss near 0 may well grow by a factor
+                return f"the {name.replace('_', ' ')} rose from {before:.4g} to {after:.4g}"
+            return ""
+    return ""
 
 
 def is_divergence(reason: str) -> bool:

@@ -1,4 +1,4 @@
-"""The last and the best evaluated round, for the summary."""
+"""The first, the last and the best evaluated round, for the summary."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +9,11 @@ from server.records.results import is_better, is_evaluated, results_of
 
 
 class Best(Observer):
-    """Keeps the results of the last evaluated round, and of the best one (``is_better``)."""
+    """Keeps the results of the first and the last evaluated round, and of the best one (``is_better``)."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
+        self.first: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
         self.final: dict[str, Any] = {}
 
@@ -22,6 +23,7 @@ class Best(Observer):
         if not is_evaluated(row):
             return
         self.final = {"round": current.number, **results_of(row)}
+        self.first = self.first or dict(self.final)
         if current.number > 0 and is_better(row, self.best):
             self.best = dict(self.final)
 
@@ -33,9 +35,9 @@ class Best(Observer):
         }
 
     def state(self) -> dict[str, Any]:
-        """Return both rounds."""
-        return {"best": self.best, "final": self.final}
+        """Return the rounds."""
+        return {"first": self.first, "best": self.best, "final": self.final}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore both rounds."""
-        self.best, self.final = state["best"], state["final"]
+        """Restore the rounds."""
+        self.first, self.best, self.final = state.get("first", {}), state["best"], state["final"]

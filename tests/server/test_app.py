@@ -2,6 +2,7 @@
 
 import errno
 import traceback
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,3 +47,17 @@ def test_the_settings_of_a_run_are_said() -> None:
         'settings that are not the defaults: rounds = 3, method.name = "fedprox", method.mu = 0.5'
     )
     assert "all settings are the defaults" in server.app.settings_line(Config.from_flat(default_values()))
+
+
+@pytest.mark.parametrize("draw", [True, False])
+def test_a_run_is_drawn_at_its_end_unless_that_is_turned_off(
+    draw: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(server.app, "run_experiment", lambda *_: tmp_path)
+    monkeypatch.setattr("analysis.report.write_plots", lambda _: drawn.append("plots"))
+    monkeypatch.setattr("analysis.comparison.report.write_page", lambda _: drawn.append("page"))
+    grid: Any = None
+    values = dict(small(**{"analysis.draw": draw}).flat())
+    server.app.main(grid, Context(1, 1, {}, RecordDict(), values))
+    assert drawn == (["plots", "page"] if draw else [])

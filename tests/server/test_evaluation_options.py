@@ -125,28 +125,6 @@ def test_sums_are_those_of_bfloat16_logits() -> None:
     assert found["test_loss"] == pytest.approx(float(loss.detach()), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("fast", "overrides", "said"),
-    [
-        (True, {"model__name": "small-cnn"}, True),
-        (False, {"model__name": "small-cnn"}, False),
-        (True, {"model__name": "small-cnn", "local__precision": "bfloat16"}, False),
-        (True, {"model__name": "mlp"}, False),
-    ],
-)
-def test_bfloat16_is_named_once_where_it_pays(
-    fast: bool,
-    overrides: dict[str, str],
-    said: bool,
-    run_small: Runner,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(server.experiment, "has_fast_bfloat16", lambda: fast)
-    run_small(rounds=1, device="cpu", **overrides)
-    assert capsys.readouterr().out.count("this CPU multiplies in bfloat16") == said
-
-
 @pytest.mark.parametrize(("fast", "said"), [(True, False), (False, True), (None, False)])
 def test_bfloat16_that_a_cpu_emulates_is_named(
     fast: bool | None,

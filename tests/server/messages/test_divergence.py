@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from analysis.report import summary_rows
 from common.errors import ClientFailureError, DivergedError
-from server.messages.divergence import advice, check_loss, check_model
+from common.sections import Value
+from server.messages.divergence import advice, check_loss, check_model, grown_loss
 from strategies.fedadam import FedAdam
 from strategies.fedavg import FedAvg
 from strategies.fedavgm import FedAvgM
 from tests.conftest import Runner, model_for, small_config
 
 HUGE = 3e38
+LARGE_STEPS: dict[str, Value] = {"model__name": "linear", "optimizer__learning_rate": 1e5}
 
 
 def numbers_are_finite(run_directory: Path) -> bool:
@@ -149,3 +152,44 @@ def test_rates_of_flowers_strategies_are_named_and_nothing_is_warned_of(
     with pytest.raises(DivergedError, match=rf"optimizer.learning-rate = 0\.\d+, method\.{key} = 3e\+38"):
         run_small(method__name=method, model__name="linear", rounds=3, **rate)
     assert not [warning for warning in recwarn if "encountered" in str(warning.message)]
+
+
+class TestALossThatStaysFinite:
+    @pytest.mark.parametrize(
+        ("first", "final", "remark"),
+        [
+            ({"test_loss": 2.3}, {"test_loss": 2400.0}, "the test loss rose from 2.3 to 2400"),
+            ({"test_loss": 2.3}, {"test_loss": 2200.0}, ""),
+            ({"test_loss": 1e-6}, {"test_loss": 0.5}, ""),  # of a model that had been trained already
+            ({"validation_loss": 2.0}, {"validation_loss": 1e9}, "the validation loss rose from 2 to 1e+09"),
+            ({}, {"test_loss": 1e9}, ""),
+        ],
+    )
+    def test_is_judged_by_the_first_evaluation(
+        self, first: dict[str, float], final: dict[str, float], remark: str
+    ) -> None:
+        assert grown_loss(first, final) == remark
+
+    def test_is_remarked_at_the_end_of_the_run(
+        self, run_small: Runner, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        directory = run_small(rounds=2, **LARGE_STEPS)
+        (remark,) = [line for line in capsys.readouterr().out.splitlines() if "has diverged" in line]
+        assert "the test loss rose from" in remark
+        assert "optimizer.learning-rate = 100000" in remark
+        assert "clip gradients (optimizer.clip-norm)" in remark
+        assert remark in (directory / "log.txt").read_text()
+        assert summary_rows(directory)["diverged"].startswith("the test loss rose from 2.")
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            {**LARGE_STEPS, "attack__name": "sign-flip", "attack__fraction": 0.2},
+            {**LARGE_STEPS, "method__name": "local-only"},
+        ],
+    )
+    def test_is_no_alarm_where_it_may_be_the_result(
+        self, settings: dict[str, Value], run_small: Runner
+    ) -> None:
+        assert "diverged" not in summary_rows(run_small(rounds=2, **settings))
