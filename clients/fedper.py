@@ -12,8 +12,9 @@ class FedPer(Client):
     personal_part: str = "head"
 
     def validate(self) -> None:
-        """Refuse a part without entries."""
-        check_parts(self.worker.model, "method.personal-part", self.personal_part)
+        """Refuse a part without entries, and one that leaves nothing to share unless that is asked for."""
+        shares = self.personal_part != "all"
+        check_parts(self.worker.model, "method.personal-part", self.personal_part, trains_rest=shares)
 
     def personal_names(self) -> Collection[str]:
         """Return the entries of the personal part."""

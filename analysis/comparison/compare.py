@@ -28,7 +28,6 @@ from analysis.reading.selection import chosen, chosen_runs
 from analysis.reading.sweep import Sweep, is_sweep, read_sweep
 from analysis.tables import as_markdown, print_table, write_table
 from common.command_line import Parser
-from common.number_text import fixed
 
 Rows = list[list[str]]
 
@@ -115,7 +114,7 @@ def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
         [
             name,
             *_values(run, keys),
-            *(fixed(value, 4) for value in (run.final, run.last_ten, run.best)),
+            *(mean_text([value], 4) for value in (run.final, run.last_ten, run.best)),
             str(run.rounds),
             f"{run.seconds:.1f}",
         ]

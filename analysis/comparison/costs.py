@@ -6,8 +6,9 @@ each cost: the median over seeds, with a band from the smallest value to the lar
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
@@ -20,7 +21,7 @@ from analysis.legend import Legend, line_look
 from analysis.reading.run_directory import read_clients, read_metrics
 from analysis.reading.runs import Run, default_metric, is_accuracy, unit
 from analysis.reading.selection import chosen
-from analysis.style import label_axes, new_figure, panels, save
+from analysis.style import TEXT_SIZE, label_axes, new_figure, panels, save
 from analysis.tables import print_table, write_table
 from common.command_line import Parser
 from common.sections import lower_is_better
@@ -37,6 +38,7 @@ COSTS = {
 }
 
 _COUNTS = ("rounds", "local_steps")
+_WHAT = "median over seeds, band from the smallest to the largest value"
 
 
 def read_costs(run_dir: Path) -> pd.DataFrame:
@@ -93,8 +95,10 @@ def cost_table(groups: Groups, target: float | None = None) -> tuple[list[str], 
     return ["run", f"final {metric}", *(f"{COSTS[name]}{until}" for name in shown)], rows
 
 
-def plot_costs(groups: Groups, path: Path) -> Path:
+def plot_costs(groups: Groups, path: Path, given: Mapping[Path, dict[str, Any]] | None = None) -> Path:
     """Plot the metric against each cost that all runs have recorded, a panel each.
+
+    The picture says that lines are medians and bands go from the smallest to the largest value.
 
     Parameters
     ----------
@@ -102,6 +106,8 @@ def plot_costs(groups: Groups, path: Path) -> Path:
         Labelled repetitions, loaded with the same metric.
     path : pathlib.Path
         The picture to write.
+    given : mapping, optional
+        Run directory → look of its line, where another picture has it already.
     """
     metric = str(groups[0][1][0].curve.name)
     scale = 100 if is_accuracy(metric) else 1
@@ -109,7 +115,8 @@ def plot_costs(groups: Groups, path: Path) -> Path:
     bands = [band(common_rounds(group) * scale) for _, group in groups]
     width = _PANEL_WIDTH * len(shown)
     legend = Legend([label for label, _ in groups], width)
-    looks = [legend.look(number, line_look(number)) for number in range(len(groups))]
+    known = [(given or {}).get(runs[0].path) for _, runs in groups]
+    looks = [legend.look(number, look or line_look(number)) for number, look in enumerate(known)]
     figure = new_figure(width, _PANEL_HEIGHT + legend.height)
     found = panels(figure, len(shown), len(shown), sharey=True)
     for axes, name in zip(found, shown, strict=True):
@@ -120,6 +127,8 @@ def plot_costs(groups: Groups, path: Path) -> Path:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=name in _COUNTS))
         label_axes(axes, COSTS[name], unit(metric) if axes is found[0] else "")
     found[0].set_ylim(*limits(bands))
+    if any(len(runs) > 1 for _, runs in groups):
+        figure.suptitle(_WHAT, fontsize=TEXT_SIZE)
     legend.draw(figure, looks)
     return save(figure, path)
 

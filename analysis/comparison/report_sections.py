@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import math
 import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +20,17 @@ from analysis.comparison.pivot import against
 from analysis.comparison.repetitions import gaps
 from analysis.comparison.report_settings import differences, environment, repeat
 from analysis.comparison.reported import Reported
-from analysis.comparison.sweep_plot import plot_sweep
+from analysis.comparison.sweep_plot import line_looks, plot_sweep
 from analysis.comparison.sweep_report import title
 from analysis.comparison.sweep_table import axes_pivot, load_finished, shown_metrics
 from analysis.page.parts import Part, Picture, Section, Table, Text
 from analysis.plots.participation import participation_counts
-from analysis.reading.run_directory import NoDataError, read_label_distribution, read_summary
+from analysis.reading.run_directory import (
+    NoDataError,
+    is_unfinished,
+    read_label_distribution,
+    read_summary,
+)
 from analysis.reading.runs import Run, data_remark, is_accuracy, mean_and_deviation, mean_text, readable
 from analysis.report import summary_rows, write_plots
 from common.errors import UserError
@@ -102,6 +109,9 @@ def _asked(reported: Reported) -> list[Part]:
     parts: list[Part] = [Text(comment) for comment in comments]
     if reported.sweep is None and (remark := data_remark(reported.runs)):
         parts.append(Text(remark))
+    if unfinished := [run for run in reported.runs if is_unfinished(run.path)]:
+        shown = ", ".join(f"{run.path.resolve().name} up to round {run.rounds}" for run in unfinished)
+        parts.append(Text(f"Not finished, and shown as far as it is: {shown}.", is_remark=True))
     if reported.missing:
         parts.append(Text(f"Not finished, and left out: {', '.join(reported.missing)}.", is_remark=True))
     if reported.lacking:
@@ -126,11 +136,14 @@ def _result(reported: Reported) -> list[Part]:
 def result_table(reported: Reported) -> Table:
     """Return a row per configuration: mean ± deviation over seeds, the published number, the difference."""
     scale, digits = (100, 2) if is_accuracy(reported.metric) else (1, 4)
-    header = ["configuration", "final", "last ten", "best"]
+    has_ten = _has_ten(reported)
+    header = ["configuration", "final", *(["last ten"] if has_ten else []), "best"]
     header += ["published", "difference"] if reported.published else []
     rows = []
     for label, runs in reported.groups:
-        columns = ([run.final for run in runs], [run.last_ten for run in runs], [run.best for run in runs])
+        columns = [[run.final for run in runs], [run.best for run in runs]]
+        if has_ten:
+            columns.insert(1, [run.last_ten for run in runs])
         row = [label, *(mean_text([scale * value for value in values], digits) for values in columns)]
         if reported.published:
             row += against(reported.published.get(label), scale * mean_and_deviation(columns[0])[0], digits)
@@ -138,8 +151,14 @@ def result_table(reported: Reported) -> Table:
     return Table(header, rows)
 
 
+def _has_ten(reported: Reported) -> bool:
+    """Return whether a run was evaluated ten times, so that it has a mean of the last ten."""
+    return any(not math.isnan(run.last_ten) for run in reported.runs)
+
+
 def _explanation(reported: Reported) -> str:
-    parts = ["the last value, the mean of the last ten evaluations, and the best"]
+    last_ten = "the mean of the last ten evaluations, " if _has_ten(reported) else ""
+    parts = [f"the last value, {last_ten}and the best".replace("value, and", "value and")]
     if any(len(runs) > 1 for _, runs in reported.groups):
         parts.append("mean ± sample standard deviation over the seeds")
     if reported.published:
@@ -191,7 +210,16 @@ def _costs(reported: Reported) -> list[Part]:
         caption += ": the median over seeds, with a band from the smallest to the largest"
     # The final metric is in the table of results.
     table = Table([header[0], *header[2:]], [[row[0], *row[2:]] for row in rows])
-    return [table, _drawn("costs.png", caption, lambda path: plot_costs(reported.groups, path))]
+    looks = _sweep_looks(reported)
+    return [table, _drawn("costs.png", caption, lambda path: plot_costs(reported.groups, path, looks))]
+
+
+def _sweep_looks(reported: Reported) -> dict[Path, dict[str, Any]]:
+    """Return the looks that the runs of a sweep have in its picture of the curves."""
+    if reported.sweep is None:
+        return {}
+    (metric, runs), *_ = load_finished(reported.sweep, [reported.metric]).items()
+    return line_looks(axes_pivot(reported.sweep, runs, metric))
 
 
 def _labels(reported: Reported) -> list[Part]:
@@ -220,10 +248,17 @@ def _participation(reported: Reported) -> list[Part]:
     runs = [run for run in reported.runs if _took_part(run)]
     if not runs:
         return []
-    table = Table(*participation_table(runs, reported.metric))
-    # The final metric is in the table of results.
-    parts: list[Part] = [Table(table.header[:-1], [row[:-1] for row in table.rows])]
+    header, rows = participation_table(runs, reported.metric)
+    names: dict[tuple[str, ...], list[str]] = {}  # runs with the same cohorts share a row
+    for name, *values, _ in rows:  # the final metric is in the table of results
+        names.setdefault(tuple(values), []).append(name)
+    merged = [[_together(found), *values] for values, found in names.items()]
+    parts: list[Part] = [Table(header[:-1], merged)]
     return parts + (_own_picture(reported.single, "participation") if reported.single else [])
+
+
+def _together(names: list[str]) -> str:
+    return "; ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _took_part(run: Run) -> bool:

@@ -33,7 +33,7 @@ def differences(reported: Reported) -> list[Part]:
 
 
 def environment(reported: Reported) -> list[Part]:
-    """Return versions, device and memory; for several runs, all distinct values."""
+    """Return versions, hardware and memory; for several runs, all distinct values."""
     found: dict[str, dict[str, None]] = {}
     for run in reported.runs:
         for name, value in _environment(run).items():
@@ -48,6 +48,8 @@ def _environment(run: Run) -> dict[str, str]:
     versions = summary.get("versions")
     rows = {str(name): str(text) for name, text in versions.items()} if isinstance(versions, Mapping) else {}
     rows |= {key: str(run.config[key]) for key in ("device", "runtime.name") if key in run.config}
+    hardware = summary.get("hardware")
+    rows |= {str(name): str(text) for name, text in hardware.items()} if isinstance(hardware, Mapping) else {}
     memory = summary.get("peak_rss_mb")
     return rows | ({"peak memory (MB)": f"{memory:.0f}"} if isinstance(memory, int | float) else {})
 

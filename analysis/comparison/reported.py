@@ -76,7 +76,8 @@ def read_reported(paths: Sequence[Path], metric: str | None = None) -> Reported:
     title = names[0] if len(names) == 1 else f"{len(names)} experiments: {', '.join(names[:4])}"
     title += ", …" if len(names) > 4 else ""
     name = str(groups[0][1][0].curve.name)
-    published, missing, lacking = published_numbers(groups), unfinished_of(paths), without(groups, finished)
+    published, lacking = published_numbers(groups), without(groups, finished)
+    missing = [name for name in unfinished_of(paths) if name not in names]
     return Reported(title, name, groups, None, published, requests, missing, lacking)
 
 

@@ -69,11 +69,23 @@ def plot_sweep(pivot: Pivot, metric: str, path: Path) -> Path:
     has_steps = all(run.steps is not None for run in runs)
     for name, axes in zip(metrics, lower, strict=False):
         _draw(axes, pivot, columns, name, looks, against_steps=has_steps)
-        x = "mini-batch gradients of all clients" if has_steps else "round"
+        x = "local steps of all clients" if has_steps else "round"
         label_axes(axes, x, _unit(name))
     _draw_final(lower[-1], pivot, columns, metric, looks)
     looks.legend.draw(figure, looks.drawn())
     return save(figure, path)
+
+
+def line_looks(pivot: Pivot) -> dict[Path, dict[str, Any]]:
+    """Return directory → look of the line that `plot_sweep` draws for a run."""
+    pivot = pivot.finished()
+    looks = _Looks(pivot, _PANEL[0])
+    return {
+        run.path: looks.line(row, column)
+        for row in pivot.rows
+        for column in pivot.columns
+        for run in pivot.runs(row, column)
+    }
 
 
 class _Looks:

@@ -1,5 +1,6 @@
 """The tables of a sweep: rows and columns by its axes, and one row per run."""
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -111,7 +112,7 @@ def run_rows(sweep: Sweep, loaded: Loaded) -> tuple[list[str], Rows]:
         row = [entry.name, *(entry.labels[axis] for axis in sweep.axes)]
         for run in found:
             values = (run.final, run.last_ten, run.best) if run else ()
-            row += [f"{value:.6g}" for value in values] or [""] * 3
+            row += ["" if math.isnan(value) else f"{value:.6g}" for value in values] or [""] * 3
         steps = "" if known.steps is None else str(int(known.steps.iloc[-1]))
         same_as = entry.path.name if entry.path.name != entry.name else ""
         rows.append([*row, str(known.rounds), steps, f"{known.seconds:.1f}", same_as])

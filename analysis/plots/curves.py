@@ -17,6 +17,7 @@ SPLITS: dict[str, tuple[str, str]] = {
     "federated": (PALETTE[2], ":"),
     "personal": (PALETTE[3], "-."),
 }
+_LABELS = {"train": "train (clients' own data, while they train)"}
 # With more points than this, markers would hide the line.
 MAX_MARKERS = 40
 
@@ -49,7 +50,7 @@ def _draw_splits(axes: Axes, metrics: pd.DataFrame, quantity: str, scale: float)
                 measured[column] * scale,
                 color=colour,
                 linestyle=dashes,
-                label=split,
+                label=_LABELS.get(split, split),
                 marker=marker,
                 markersize=3,
             )

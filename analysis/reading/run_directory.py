@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from common.client_tables import read_counts, read_table
+from common.config_values import parse_toml
 from common.errors import UserError
 from common.files import read_json, read_text
 from common.topologies import MAX_WORKERS
@@ -233,13 +234,17 @@ def feature_files(run_dir: Path) -> dict[int, Path]:
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
-    """Return ``summary.json``, which a run writes when it ends.
+    """Return ``summary.json``, which a run writes when it ends, or what there is of it before.
+
+    A run that has not ended has its configuration, ``rounds`` and ``seconds`` so far, and ``unfinished``.
 
     Raises
     ------
     UserError
-        If the file is missing or not such a JSON object.
+        If the file is missing, and there is no such run, or it is not such a JSON object.
     """
+    if is_unfinished(run_dir):
+        return _so_far(run_dir)
     path = _existing_file(run_dir, "summary.json")
     summary = read_json(path)
     if not isinstance(summary, dict) or not isinstance(summary.get("config", {}), dict):
@@ -248,6 +253,22 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
         if key.startswith(("final.", "best.", "seconds", "rounds")) and not _is_number(value):
             raise UserError(f"{path} is not the summary of a run: '{key}' is not a number")
     return summary
+
+
+def is_unfinished(run_dir: Path) -> bool:
+    """Return whether a run has begun, and not ended."""
+    return (run_dir / "config.toml").is_file() and not (run_dir / "summary.json").exists()
+
+
+def _so_far(run_dir: Path) -> dict[str, Any]:
+    metrics, file = read_metrics(run_dir), run_dir / "config.toml"
+    seconds = {"seconds": float(metrics["seconds"].sum())} if "seconds" in metrics else {}
+    return {
+        "config": parse_toml(read_text(file), str(file)),
+        "rounds": int(metrics["round"].iloc[-1]),
+        **seconds,
+        "unfinished": True,
+    }
 
 
 def _is_number(value: Any) -> bool:

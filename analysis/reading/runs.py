@@ -1,5 +1,6 @@
 """Finished runs side by side: the differences of their configurations, and their repetitions."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.reading.run_directory import NoDataError, read_metrics, read_summary
-from common.errors import UserError
+from common.errors import UserError, nearest
 from common.number_text import fixed
 from common.sections import lower_is_better
 
@@ -58,9 +59,9 @@ class Run:
 
     @property
     def last_ten(self) -> float:
-        """Return the mean of the last ten measurements; the initial model counts only if it is alone."""
+        """Return the mean of the last ten measurements after round 0; NaN if there are fewer."""
         trained = self.curve[self.curve.index > 0]
-        return float((trained if len(trained) else self.curve).iloc[-10:].mean())
+        return float(trained.iloc[-10:].mean()) if len(trained) >= 10 else math.nan
 
     @property
     def best(self) -> float:
@@ -85,14 +86,17 @@ def load_run(run_dir: Path, metric: str) -> Run:
     """
     summary = read_summary(run_dir)
     metrics = read_metrics(run_dir).set_index("round")
-    if (rounds := summary.get("rounds")) is not None and metrics.index[-1] != rounds:
+    rounds = None if "unfinished" in summary else summary.get("rounds")
+    if rounds is not None and metrics.index[-1] != rounds:
         raise UserError(
             f"{run_dir}: metrics.csv ends with round {metrics.index[-1]}, but summary.json is of round"
             f" {rounds}: the run was continued, or rows were lost; --resume completes both"
         )
     columns = [name for name in metric.split("|") if name in metrics]
     if not columns:
-        raise NoDataError(f"{run_dir} has no metric {metric!r}; metrics: {', '.join(metrics.columns)}")
+        measured = [str(name) for name in metrics if metrics[name].notna().any()]
+        hint = nearest(metric, measured)
+        raise NoDataError(f"{run_dir} has no metric {metric!r}{hint} (measured: {', '.join(measured)})")
     curves = [metrics[name].dropna().rename(metric) for name in columns]
     curve = next((curve for curve in curves if not curve.empty), curves[0])
     if curve.empty:
@@ -212,7 +216,12 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 
 
 def mean_text(values: Sequence[float], digits: int) -> str:
-    """Return the mean as text, followed by ± the sample standard deviation for several values."""
+    """Return the mean as text, followed by ± the sample standard deviation for several values.
+
+    A dash if a value is missing (NaN).
+    """
+    if any(map(math.isnan, values)):
+        return "-"
     mean, deviation = mean_and_deviation(values)
     return fixed(mean, digits) + (f" ± {fixed(deviation, digits)}" if len(values) > 1 else "")
 

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from analysis.reading.run_directory import NoDataError
+from analysis.reading.run_directory import NoDataError, is_unfinished, read_metrics
 from analysis.reading.sweep import is_sweep, read_sweep
 from common.errors import UserError
 
@@ -15,7 +15,8 @@ _MAX_NAMED = 4
 def chosen(paths: Sequence[Path]) -> list[Path]:
     """Return the directories of finished runs, and of sweeps with some, that paths and patterns name.
 
-    Everything else, such as files, other folders and unfinished runs, is left out with a warning.
+    Everything else, such as files, other folders and unfinished runs, is left out with a warning. Where
+    there are only unfinished runs, they are returned with a warning.
 
     Raises
     ------
@@ -24,6 +25,9 @@ def chosen(paths: Sequence[Path]) -> list[Path]:
     """
     there, foreign = _there(paths)
     found = [part for part in there if _has_end(part)]
+    if not found and (begun := [part for part in there if _has_rows(part)]):
+        warnings.warn(f"not finished, and shown as far as it is: {_named(begun)}", stacklevel=2)
+        return begun
     if not found and there:
         raise NoDataError(_unfinished(there[0]))
     _refuse_or_warn(found, foreign)
@@ -135,7 +139,15 @@ def _has_end(path: Path) -> bool:
     return bool(read_sweep(path).finished) if is_sweep(path) else (path / "summary.json").is_file()
 
 
+def _has_rows(path: Path) -> bool:
+    """Return whether a single run has recorded a round."""
+    try:
+        return is_unfinished(path) and len(read_metrics(path)) > 0
+    except UserError:
+        return False
+
+
 def _unfinished(path: Path) -> str:
     if is_sweep(path):
         return f"{path}: no run has finished yet"
-    return f"{path}: the run has not finished yet: it has no summary.json"
+    return f"{path}: the run has not recorded a round yet, or its metrics.csv is damaged"

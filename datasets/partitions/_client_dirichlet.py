@@ -1,7 +1,6 @@
 """Clients of equal size, each with its own class mixture (Hsu et al. 2019)."""
 
 import functools
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -38,15 +37,13 @@ def client_mixtures(
         Whether ``alpha`` is multiplied by the prior, as in the paper, or applies to every class.
     use_all : bool
         Whether the first clients get one sample more if the samples do not divide evenly; otherwise the
-        remainder is left out, with a warning.
+        remainder is left out.
     """
     pools = class_pools(targets)
     remaining = np.array([len(pool) for pool in pools])
     prior = remaining / remaining.sum()
     concentration = alpha * prior if alpha_is_total else np.full(len(pools), alpha)
     size, rest = divmod(len(targets), num_clients)
-    if not use_all:
-        warn_left_out("dirichlet", rest)
     counts = np.zeros((num_clients, len(pools)), dtype=np.int64)
     for client in range(num_clients):
         log_weights = log_dirichlet_weights(concentration, generator)
@@ -55,14 +52,6 @@ def client_mixtures(
         counts[client] = draw_classes(mixture, client_size, remaining, generator)
         remaining -= counts[client]
     return deal(pools, counts, generator)
-
-
-def warn_left_out(name: str, rest: int) -> None:
-    """Warn how many samples partition `name` leaves out, if any."""
-    if rest:
-        warnings.warn(
-            f"partition '{name}': {rest} samples are left out to keep client sizes equal", stacklevel=4
-        )
 
 
 def draw_classes(

@@ -26,7 +26,7 @@ def partition(
 
     The label-skew setting of McMahan et al. (2017), built so that it cannot fail: label sets are random,
     no shard straddles two labels, and client sizes differ by at most one. Samples that would break this
-    are left out, with a warning that counts them.
+    are left out, which a run counts.
 
     Parameters
     ----------
@@ -65,7 +65,9 @@ def partition(
     base = int(np.min(pool_sizes[used] // owners_per_class[used]))
     counts = owns * base
     top_up(counts, owns, np.where(used, pool_sizes - base * owners_per_class, 0))
-    _report_left_out(labels, used, pool_sizes, counts)
+    if not used.all():
+        unused = ", ".join(str(label) for label in labels[~used])
+        warnings.warn(f"partition 'classes': no client holds the classes {unused}", stacklevel=2)
     return deal(pools, counts, generator)
 
 
@@ -111,17 +113,4 @@ def _check_hands(parts: Partition) -> None:
         raise UserError(
             f"partition 'classes': client {parts.sizes.argmin()} gets no sample, since its labels have more"
             " owners than samples; lower clients.count"
-        )
-
-
-def _report_left_out(
-    labels: IndexArray, used: npt.NDArray[np.bool_], pool_sizes: IndexArray, counts: IndexArray
-) -> None:
-    if not used.all():
-        unused = ", ".join(str(label) for label in labels[~used])
-        warnings.warn(f"partition 'classes': no client holds the classes {unused}", stacklevel=3)
-    discarded = int(pool_sizes[used].sum() - counts.sum())
-    if discarded > 0:
-        warnings.warn(
-            f"partition 'classes': {discarded} samples are left out to keep client sizes equal", stacklevel=3
         )

@@ -8,7 +8,7 @@ from pydantic import Field
 from common.dirichlet import FloatArray, log_dirichlet_weights, normalise
 from common.errors import UserError
 from datasets.partition import Partition
-from datasets.partitions._client_dirichlet import draw_classes, warn_left_out
+from datasets.partitions._client_dirichlet import draw_classes
 from datasets.partitions._dealing import IndexArray, class_pools, deal
 
 _NUM_COARSE = 20
@@ -47,8 +47,7 @@ def partition(
     """
     if targets.max() != len(COARSE_OF_FINE) - 1:
         raise UserError("partition 'pachinko' needs the 100 labels of CIFAR-100; use partition 'dirichlet'")
-    size, rest = divmod(len(targets), num_clients)
-    warn_left_out("pachinko", rest)
+    size = len(targets) // num_clients
     pools = class_pools(targets)
     remaining = np.array([len(pool) for pool in pools])
     counts = np.zeros((num_clients, len(pools)), dtype=np.int64)

@@ -48,7 +48,7 @@ def part_names(model: nn.Module, part: str) -> frozenset[str]:
 
 
 def check_parts(model: nn.Module, key: str, part: str, trains_rest: bool = False) -> None:
-    """Refuse a part without parameters and, if the rest is trained separately, a part that leaves none.
+    """Refuse a part without parameters and, with `trains_rest`, one that leaves none for clients to share.
 
     Raises
     ------
@@ -63,6 +63,6 @@ def check_parts(model: nn.Module, key: str, part: str, trains_rest: bool = False
         )
     if trains_rest and inside == parameters:
         raise UserError(
-            f"{key} = '{part}' is the whole model, and nothing is left that could be trained apart from it:"
-            " choose a smaller part, or a larger model"
+            f"{key} = '{part}' is the whole model, and nothing is left for the clients to share: choose a"
+            " smaller part, or a larger model"
         )

@@ -11,9 +11,11 @@ import pytest
 from analysis.comparison.costs import cost_table, main, plot_costs, read_costs
 from analysis.comparison.groups import by_configuration, load_groups
 from analysis.comparison.median_band import band, final_text, limits
+from analysis.comparison.sweep_plot import line_looks
 from analysis.comparison.sweep_table import axes_pivot, load_finished
 from analysis.reading.runs import load_run
 from analysis.reading.sweep import read_sweep
+from analysis.style import METHOD_COLOURS
 from common.defaults import PROJECT_ROOT
 from tests.analysis.conftest import picture_is_drawn
 
@@ -135,6 +137,38 @@ def test_every_line_of_a_picture_is_told_from_the_others_and_the_legend_lies_ins
     assert page.x0 <= box.x0 <= box.x1 <= page.x1
     assert page.y0 <= box.y0 <= box.y1 <= page.y1
     assert all(axes.get_window_extent().height > 150 for axes in figure.axes)
+
+
+def test_a_run_of_a_sweep_has_one_look_in_all_pictures_and_the_band_is_explained(make_run, tmp_path):
+    methods = ("scaffold", "fedavg")
+    runs = {
+        f"{method},{split},s{seed}": {
+            "labels": {"method": method, "split": split, "seed": f"s{seed}"},
+            "directory": f"{method},{split},s{seed}",
+            "published": None,
+        }
+        for method in methods
+        for split in ("iid", "nc2")
+        for seed in (0, 1)
+    }
+    for name in runs:
+        method, split, seed = name.split(",")
+        make_run(name, seed=int(seed[1]), method__name=method, partition__name=split)
+    axes = {"method": [*methods], "split": ["iid", "nc2"], "seed": ["s0", "s1"]}
+    content = {"axes": axes, "metrics": ["test_accuracy"], "runs": runs}
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    sweep = read_sweep(tmp_path)
+    pivot = axes_pivot(sweep, load_finished(sweep, ["test_accuracy"])["test_accuracy"], "test_accuracy")
+    looks = line_looks(pivot)
+
+    drawn = []
+    with unittest.mock.patch("analysis.comparison.costs.save", lambda figure, path: drawn.append(figure)):
+        plot_costs(load_groups([tmp_path], "test_accuracy"), tmp_path / "costs.png", looks)
+    (figure,) = drawn
+    found = [(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()]
+    scaffold, fedavg = METHOD_COLOURS["scaffold"], METHOD_COLOURS["fedavg"]
+    assert found == [(scaffold, "-"), (scaffold, "--"), (fedavg, "-"), (fedavg, "--")]
+    assert figure.get_suptitle() == "median over seeds, band from the smallest to the largest value"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Runs through one metric."""
 
 import json
+import math
 
 import pytest
 
@@ -32,3 +33,13 @@ def test_mean_and_deviation_as_text():
     assert mean_text([1.0], 2) == "1.00"
     assert mean_text([1.0, 3.0], 2) == "2.00 ± 1.41"
     assert mean_text([1e30, 3e30], 2) == "2e+30 ± 1.4e+30"
+
+
+@pytest.mark.parametrize(("rounds", "mean"), [(9, math.nan), (10, 0.55), (12, 0.75)])
+def test_the_mean_of_the_last_ten_needs_ten_evaluations_after_round_0(make_run, rounds, mean):
+    run = load_run(make_run("a", tuple(number / 10 for number in range(rounds + 1))), "test_accuracy")
+    assert run.last_ten == pytest.approx(mean, nan_ok=True)
+
+
+def test_a_mean_that_lacks_a_value_is_a_dash():
+    assert mean_text([0.5, math.nan], 4) == "-"

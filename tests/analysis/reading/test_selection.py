@@ -43,7 +43,12 @@ def test_nothing_that_is_a_run(folder, name):
 
 
 def test_a_run_without_an_end_alone(folder):
-    with pytest.raises(NoDataError, match="has not finished yet"):
+    with pytest.warns(UserWarning, match="not finished, and shown as far as it is: .*half"):
+        assert chosen([folder / "half"]) == [folder / "half"]
+    run = load_run(folder / "half", "test_accuracy")
+    assert (run.rounds, run.final, run.config["rounds"]) == (4, 0.6, 3)
+    (folder / "half" / "metrics.csv").unlink()
+    with pytest.raises(NoDataError, match="has not recorded a round yet"):
         chosen([folder / "half"])
 
 

@@ -40,6 +40,8 @@ rounds = 1
 """
 )
 
+FEDPER = ("--set", "method.name=fedper", "--set", "model.name=mlp")
+
 VALIDATION = "dataset.validation-fraction = 0.2"
 RANGE = "low = 0.001, high = 1.0, log = true"
 Searcher = Callable[..., int]
@@ -79,7 +81,7 @@ def test_search_then_the_winner_with_seeds(
         return found
 
     monkeypatch.setattr(Measurer, "_prepare_splits", watched)
-    assert search(SEARCH, "--set", "method.name=fedper") == 0
+    assert search(SEARCH, *FEDPER) == 0
     assert splits
     assert all(found == {"validation"} for found in splits)  # no test data, though FedPer's clients have some
     output = capsys.readouterr().out
@@ -93,7 +95,7 @@ def test_search_then_the_winner_with_seeds(
     best = max(found, key=lambda trial: (trial.value, -trial.number))
     assert f"the winner is {best.name}" in output
     values = parse_toml((tmp_path / "s" / "best.toml").read_text(), "best.toml")
-    expected = parse_toml(HEAD, "head") | best.values | {"method.name": "fedper"}
+    expected = parse_toml(HEAD, "head") | best.values | {"method.name": "fedper", "model.name": "mlp"}
     assert values == expected  # the trials' rounds, and what keeps test data out, are not in it
     table = pd.read_csv(tmp_path / "s" / "search.csv")
     assert table["trial"][0] == best.name
@@ -103,7 +105,7 @@ def test_search_then_the_winner_with_seeds(
 
     # The same command with seeds runs the winner alone, with the test set.
     before = [(trial.path / "summary.json").read_bytes() for trial in found]
-    assert search(SEARCH, "--set", "method.name=fedper", "--seeds", "3,4") == 0
+    assert search(SEARCH, *FEDPER, "--seeds", "3,4") == 0
     assert [(trial.path / "summary.json").read_bytes() for trial in found] == before
     for seed in (3, 4):
         summary = json.loads((tmp_path / "s" / "winner" / f"seed{seed}" / "summary.json").read_text())
@@ -111,7 +113,7 @@ def test_search_then_the_winner_with_seeds(
         assert (summary["rounds"], summary["config"]["seed"]) == (2, seed)
         assert summary["final.test_accuracy"] >= 0
     assert (tmp_path / "s" / "winner" / "table.md").is_file()
-    assert search(SEARCH, "--set", "method.name=fedper", "--seeds", "3,4") == 0  # all is there: nothing to do
+    assert search(SEARCH, *FEDPER, "--seeds", "3,4") == 0  # all is there: nothing to do
 
 
 def test_a_search_that_died_is_resumed(
