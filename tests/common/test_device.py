@@ -1,9 +1,10 @@
+import os
 import warnings
 
 import pytest
 import torch
 
-from common.device import resolve_device
+from common.device import hardware, resolve_device
 from common.errors import UserError
 
 
@@ -39,3 +40,11 @@ def test_a_device_without_float64_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch, "ones", ones)
     with pytest.raises(UserError, match=r"^device 'cpu' cannot be used here \(Cannot convert a MPS Tensor"):
         resolve_device("cpu")
+
+
+def test_the_hardware_of_a_run_on_the_cpu() -> None:
+    found = hardware("cpu")
+    assert found["device"] == "cpu"
+    assert found["processor"]
+    assert found["threads"] == torch.get_num_threads()
+    assert found["cores"] == os.cpu_count()

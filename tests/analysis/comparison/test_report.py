@@ -220,6 +220,19 @@ def test_fairness_agrees_with_the_columns_of_the_run(make_run):
     )
 
 
+@pytest.mark.usefixtures("blank_pictures")
+def test_the_environment_has_the_hardware_that_was_used(make_run, tmp_path):
+    run_dir = make_run(device="auto")
+    summary = json.loads((run_dir / "summary.json").read_text())
+    summary["hardware"] = {"device": "cuda:0", "processor": "A CPU", "GPU": "A GPU", "cores": 8, "threads": 1}
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    text = report(tmp_path / "report.html", run_dir)
+    found = rows(re.search("<h2>Environment</h2>.*?<h2>", text, re.DOTALL)[0])
+    assert ["device", "cuda:0"] in found
+    assert ["GPU", "A GPU"] in found
+    assert ["threads", "1"] in found
+
+
 def test_leading_comment():
     text = "# One\n# two.\n#\n# Three.\n\n# Not this.\nrounds = 1\n"
     assert leading_comment(text) == "One two.\n\nThree."

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from common.config_values import parse_toml
+from common.device import hardware
 from common.errors import UserError
 from server.checkpoints.stored_config import stored_config
 from server.records.run_directory import (
@@ -102,6 +103,7 @@ class TestRunDirectory:
         assert summary["model_sha256"] == model_sha256(arrays)
         assert summary["config"]["seed"] == 9
         assert {"python", "torch", "flwr", "numpy"} <= set(summary["versions"])
+        assert summary["hardware"] == hardware("auto")
 
     def test_the_default_is_a_new_directory_each_time(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
