@@ -184,7 +184,7 @@ def fake_gpu() -> Iterator[FakeGpu]:
         "torch.cuda.current_device": lambda: 0,
         "torch.cuda.synchronize": lambda: None,
         "torch.cuda.empty_cache": lambda: None,
-        "torch.cuda.get_device_name": lambda: "fake",
+        "torch.cuda.get_device_name": lambda *_: "fake",
         "torch.cuda.reset_peak_memory_stats": lambda: None,
         "torch.cuda.max_memory_allocated": lambda: 0,
         "torch.cuda.utilization": lambda: 0,
