@@ -182,7 +182,9 @@ class Config(ConfigSection):
         plan = {"local.phases": self.local.phases, "evaluate.every-steps": self.evaluate.every_steps}
         for key, value in plan.items():
             if value:
-                raise ValueError(f"{key} does not go with steps.rule '{name}', which decides as it goes")
+                raise ValueError(
+                    f"{key} cannot be combined with steps.rule '{name}', which decides during the run"
+                )
         if self.local.steps == 0:
             raise ValueError(f"steps.rule '{name}' needs local.steps, with which it begins")
         if schedule_of(schedule).varies_by_step and not self.local.total_steps:

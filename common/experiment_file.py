@@ -200,7 +200,7 @@ def parse_experiment(text: str, source: str) -> Experiment:
         return Experiment(overrides, axes, cells, metrics, published)
     for name in ("axes", "cells"):
         if tables[name]:
-            raise UserError(f"{source}: [{name}] and [search] do not go together: leave one of them out")
+            raise UserError(f"{source}: [{name}] and [search] cannot be combined: leave one of them out")
     search = parse_search(search_table, overrides, source)
     return Experiment(overrides, metrics=metrics, published=published, search=search)
 

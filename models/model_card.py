@@ -68,7 +68,7 @@ class ModelCard(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> "ModelCard":
         if self.task == "classification" and len(self.classes) != self.outputs:
-            raise ValueError(f"{len(self.classes)} classes do not go with {self.outputs} outputs")
+            raise ValueError(f"{len(self.classes)} classes do not fit {self.outputs} outputs")
         if self.kind == "images" and not len(self.mean or ()) == len(self.std or ()) == self.input_shape[0]:
             raise ValueError("mean and std need a number for each channel")
         return self

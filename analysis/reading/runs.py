@@ -239,7 +239,7 @@ def without_repeats(runs: Sequence[Run]) -> list[Run]:
             if original is not run:
                 repeats.add(id(run))
                 warnings.warn(
-                    f"left out: {run.path} is {original.path} once more, with the same seed and numbers",
+                    f"left out: {run.path} repeats {original.path}, with the same seed and numbers",
                     stacklevel=2,
                 )
     return [run for run in runs if id(run) not in repeats]

@@ -53,7 +53,7 @@ def partition(
         raise _misfit(file, f"it has {len(parts)} clients, and clients.count is {num_clients}")
     indices = parts.indices
     if indices.size and not 0 <= indices.min() <= indices.max() < len(targets):
-        raise _misfit(file, f"its indices do not go from 0 to {len(targets) - 1}, the data's last sample")
+        raise _misfit(file, f"its indices do not run from 0 to {len(targets) - 1}, the data's last sample")
     if len(np.unique(indices)) != len(indices):
         raise _misfit(file, "a sample is in it twice")
     if all_samples and len(indices) != len(targets):

@@ -110,7 +110,10 @@ def test_rounds_and_steps_add_up(parts: list[tuple[int, int]], total: int) -> No
         ({"evaluate.every-steps": 9}, "needs local.steps"),
         ({"local.steps": 4, "local.total-steps": 9, "rounds": 4}, "set rounds to 3"),
         ({"schedule.warmup-steps": 4, "schedule.warmup-rounds": 4}, "not several"),
-        ({"local.steps": 4, "steps.rule": "qsr", "local.phases": "9:2"}, "local.phases does not go with"),
+        (
+            {"local.steps": 4, "steps.rule": "qsr", "local.phases": "9:2"},
+            "local.phases cannot be combined with",
+        ),
         (
             {"local.steps": 4, "steps.rule": "linear", "schedule.name": "cosine-steps"},
             "needs local.total-steps",

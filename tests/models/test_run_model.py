@@ -10,7 +10,7 @@ from models import load_run
 from tests.conftest import Runner
 
 CHANGES: list[tuple[str, Callable[[dict[str, object]], object], str]] = [
-    ("classes", lambda card: card.update(classes=["a"]), "1 classes do not go with 10 outputs"),
+    ("classes", lambda card: card.update(classes=["a"]), "1 classes do not fit 10 outputs"),
     ("shape", lambda card: card.update(input_shape=[]), "input_shape"),
     ("mean", lambda card: card.update(mean=[0.1, 0.2]), "a number for each channel"),
     ("text", lambda card: card.update(mean=["x"]), "not numbers"),

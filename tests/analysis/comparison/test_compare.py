@@ -158,7 +158,7 @@ def test_a_run_made_twice_says_nothing_of_the_spread_over_seeds(make_run, capsys
     runs = [make_run("a", [0.1, 0.6], seed=0), make_run("b", [0.1, 0.8], seed=1)]
     runs += [make_run("again", [0.1, 0.6], seed=0), make_run("other-numbers", [0.1, 0.7], seed=1)]
 
-    with pytest.warns(UserWarning, match=r"again is .*a once more, with the same seed and numbers"):
+    with pytest.warns(UserWarning, match=r"again repeats .*a, with the same seed and numbers"):
         assert main([*map(str, runs), "--markdown"]) == 0
 
     assert "| 3 | 0.7000 ± 0.1000 |" in capsys.readouterr().out

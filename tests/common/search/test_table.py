@@ -88,7 +88,7 @@ LR = "optimizer.learning-rate"
         ("[search]\ntrials = 2\n[search.keys]\nevaluate.test = [true]", "never use the test set"),
         ("rounds = 3\n[search]\ntrials = 2\n[search.keys]\nrounds = [1]", "sets rounds, which"),
         ("[search.keys]\nrounds = [1]\n[search.during]\nrounds = 2", "both set rounds"),
-        ("[axes.a.b]\nrounds = 3\n[search]\ntrials = 2\n[search.keys]\nseed = [1]", "do not go together"),
+        ("[axes.a.b]\nrounds = 3\n[search]\ntrials = 2\n[search.keys]\nseed = [1]", "cannot be combined"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_one_line(text: str, message: str) -> None:

@@ -43,7 +43,7 @@ def test_indices_of_a_smaller_set_can_be_used_on_purpose(tmp_path: Path) -> None
     [
         ([list(range(20)), list(range(20, 40)), []], "it has 3 clients, and clients.count is 2"),
         ([list(range(20)), list(range(19, 39))], "a sample is in it twice"),
-        ([list(range(20)), list(range(21, 41))], "do not go from 0 to 39"),
+        ([list(range(20)), list(range(21, 41))], "do not run from 0 to 39"),
         ([list(range(35)), list(range(35, 40))], "smallest client has 5 samples"),
         ([[0.5], [1]], "a list of whole numbers"),
         ({"a": 1}, "nor a JSON list of lists"),
