@@ -119,7 +119,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
             progress.note(f"nothing was committed in {path}: the run starts from the beginning")
         loop.run()
         if diverged := divergence(loop):
-            progress.note(f"{diverged}: the run has diverged. {advise(loop.server_round)}")
+            progress.note(f"{diverged}: a sign of divergence. {advise(loop.server_round)}")
         if hint := faster_way(loop):
             progress.note(hint)
         _finish(loop, run_directory, partition_hash, diverged)

@@ -26,7 +26,8 @@ def chosen(paths: Sequence[Path]) -> list[Path]:
     there, foreign = _there(paths)
     found = [part for part in there if _has_end(part)]
     if not found and (begun := [part for part in there if _has_rows(part)]):
-        warnings.warn(f"not finished, and shown as far as it is: {_named(begun)}", stacklevel=2)
+        # Of this line, so that it is said once, although a command may ask twice.
+        warnings.warn(f"not finished, and shown as far as it is: {_named(begun)}", stacklevel=1)
         return begun
     if not found and there:
         raise NoDataError(_unfinished(there[0]))
