@@ -14,6 +14,7 @@ from clients.local.evaluation import client_evaluation_data, evaluate_global_mod
 from clients.local.helpers import Helpers
 from clients.local.incoming import RefusedMessageError, Section, check_form, check_receives, check_sections
 from clients.local.numpy_client import ListInterface
+from clients.local.outside import check_writes, versions
 from clients.local.own_start import own_start
 from clients.local.training import train_locally
 from common.errors import UserError, shown
@@ -31,7 +32,14 @@ from common.records import (
     Payload,
     Tensors,
 )
-from common.returned import check_entries, check_returned, check_returned_tensors, check_sections_named
+from common.returned import (
+    call_for_effect,
+    check_entries,
+    check_like,
+    check_returned,
+    check_sections_named,
+    check_sent,
+)
 from models.measures.evaluation import evaluate
 from models.measures.numbers import evaluate_numbers
 
@@ -118,6 +126,28 @@ class Client(Helpers, ListInterface):
         declared = [_KEPT, *self._kept_sections()]
         return {name for name in self.state if not any(fnmatch.fnmatchcase(name, kept) for kept in declared)}
 
+    def check_kept(self) -> None:
+        """Refuse a state that ``take_state`` would not take back, in a client's first round.
+
+        Raises
+        ------
+        UserError
+            If it is no mapping of sections, has one that is not declared, or one of another form.
+        """
+        name = type(self).__name__
+        if undeclared := sorted(self.undeclared_state()):
+            raise UserError(
+                f"method.name '{self.worker.config.method.name}': its client half keeps the state"
+                f" '{undeclared[0]}' without declaring it: name it in KEEPS, or return it from keeps()"
+            )
+        check_sent(self.state, f"the state of {name}")
+        if not (self.is_foreign and self.state and self._is_new):
+            return
+        for kept, form in self.form_of_state().items():
+            for section in fnmatch.filter(self.state, kept):
+                missing = "keep the form that init_state, or KEEPS, gives it"
+                check_like(self.state[section], form, f"the state '{section}' of {name}", missing)
+
     def take_state(self, state: Payload) -> None:
         """Take a state that the server sent, after checking that it has the form of this client's state.
 
@@ -169,8 +199,8 @@ class Client(Helpers, ListInterface):
     def prepare(self, received: Payload, config: ConfigRecord) -> None:
         """Do the part of a round that comes before its steps; parameters as in ``train``."""
         self._receive(received, config)
-        self._versions = _versions(self.received) if self.is_foreign else {}
-        self.begin_round()
+        self._versions = versions(self.received) if self.is_foreign else {}
+        call_for_effect(self.begin_round)
         if self.overrides("begin_round"):
             self.worker.has_trained()
 
@@ -181,9 +211,9 @@ class Client(Helpers, ListInterface):
         if self.overrides("end_round"):  # entering no_grad costs more than a hook that does nothing
             with torch.no_grad():
                 extra = self.end_round(self.params)
-            check_returned(extra, f"what {type(self).__name__}.end_round returns")
+            check_sent(extra, f"what {type(self).__name__}.end_round returns")
         if self.is_foreign:
-            self._check_unwritten()
+            check_writes(self, self._versions)
         if self._kept_names:
             self.state[_KEPT] = {name: outcome.state[name].detach().clone() for name in self._kept_names}
         metrics: dict[str, int | float] = {
@@ -205,6 +235,9 @@ class Client(Helpers, ListInterface):
                 f"what {type(self).__name__}.end_round returns as '{ARRAYS}' replaces entries of the model"
                 f" that is sent, but '{unknown}' is not one of them"
             )
+        if instead:
+            what = f"what {type(self).__name__}.end_round returns as '{ARRAYS}'"
+            check_like(instead, shared, what, "", list(instead))
         shared |= instead
         if attack := attack_of(self.worker.config, self.client_id):
             shared |= self._attacked(attack, shared)
@@ -219,9 +252,7 @@ class Client(Helpers, ListInterface):
         start = {name: self.global_params[name] for name in trained}
         sent = attack.model(trained, start, generator)
         what = f"what {type(attack).__name__}.model returns"
-        check_returned_tensors(sent, what)
-        if missing := next((name for name in trained if name not in sent), ""):
-            raise UserError(f"{what} lacks '{missing}', which would be sent as it was trained")
+        check_like(sent, trained, what, "it would be sent as it was trained")
         return sent
 
     @_seeded
@@ -279,7 +310,7 @@ class Client(Helpers, ListInterface):
         """Return the sections of ``prelude`` and the number of examples; nothing is trained."""
         self._receive(received, config, PRELUDE)
         sections = self.prelude()
-        check_returned(sections, f"what {type(self).__name__}.prelude returns")
+        check_sent(sections, f"what {type(self).__name__}.prelude returns")
         return sections, {"num-examples": self.num_examples}
 
     @_seeded
@@ -310,18 +341,6 @@ class Client(Helpers, ListInterface):
         own = self.personal_model() or {}
         check_entries(own, self.worker.state, f"what {type(self).__name__}.personal_model returns")
         return own
-
-    def _check_unwritten(self) -> None:
-        """Refuse writes by a user's hook into tensors that all clients of this process share."""
-        after = _versions(self.received)
-        if written := next(
-            (place for place, was in self._versions.items() if after.get(place, was) != was), ()
-        ):
-            section, name = written
-            raise UserError(
-                f"{type(self).__name__} has written into '{name}' of received['{section}'], which the other"
-                " clients are sent as well: make a new tensor, or a copy with clone()"
-            )
 
     @functools.cached_property
     def _kept_names(self) -> list[str]:
@@ -354,15 +373,11 @@ class Client(Helpers, ListInterface):
             worker.load(model)
         if own := self.kept_entries or initial:
             worker.load(own)
-        if not self.state:
+        self._is_new = not self.state
+        if self._is_new:
             self.state = self.initial_state()
-
-
-def _versions(sections: Payload) -> dict[tuple[str, str], int]:
-    """Return how often each tensor was written to, as torch counts it."""
-    return {
-        (section, name): value._version
-        for section, values in sections.items()
-        for name, value in values.items()
-        if not value.is_inference()
-    }
+            if self.is_foreign:  # the model's own tensors would change while it trains
+                self.state = {
+                    name: {key: value.detach().clone() for key, value in section.items()}
+                    for name, section in self.state.items()
+                }

@@ -10,10 +10,12 @@ from clients.local.batches import Batch
 from clients.local.incoming import Section
 from clients.local.job import Job
 from clients.local.losses import Loss, loss_of
+from clients.local.optimizers import parameter_of
 from common.config import Config
+from common.errors import UserError, nearest, shown
 from common.parameters import Needs
 from common.records import Payload, Tensors
-from common.returned import check_returned
+from common.returned import Names, check_like, check_returned_tensors, check_sent
 from common.sections import Value
 from models.classifier import as_classifier, embed_with
 
@@ -50,7 +52,7 @@ class Hooks(Job):
     NEEDS_ONE_RATE: ClassVar[bool] = False
     """Whether the method computes with one learning rate per round, which must not change within it."""
 
-    KEEPS: ClassVar[Collection[str]] = ()
+    KEEPS: ClassVar[Names] = ()
     """The sections of ``state`` that a client keeps for its next round; ``*`` matches any number.
 
     In a mapping, section → ``"model"`` means that the section's arrays have the form of the model's."""
@@ -101,7 +103,7 @@ class Hooks(Job):
             If it is not a mapping of sections.
         """
         state = self.init_state()
-        check_returned(state, f"what {type(self).__name__}.init_state returns")
+        check_sent(state, f"what {type(self).__name__}.init_state returns")
         return state
 
     def keeps(self) -> Collection[str]:
@@ -141,6 +143,29 @@ class Hooks(Job):
     def initial_optimizer(self) -> Tensors:
         """Return the optimiser state that the round starts with, as ``optimizer_state`` returns it."""
         return {}
+
+    def starting_optimizer(self) -> Tensors:
+        """Return the state of ``initial_optimizer``.
+
+        Raises
+        ------
+        UserError
+            If it is not what the run's optimiser keeps of some of the parameters.
+        """
+        state = self.initial_optimizer()
+        what = f"what {type(self).__name__}.initial_optimizer returns"
+        check_returned_tensors(state, what)
+        if state and self.is_foreign:
+            form = self.worker.optimizer_form
+            if unknown := next((key for key in state if key not in form), ""):
+                raise UserError(
+                    f"{what} has {shown(unknown)}, which the optimiser does not keep{nearest(unknown, form)}"
+                    " (its keys are '<quantity>/<parameter>')"
+                )
+            given = {parameter_of(key) for key in state}
+            names = [key for key in form if parameter_of(key) in given]
+            check_like(state, form, what, "give all that is kept of a parameter, or nothing", names)
+        return state
 
     def trained_names(self) -> Collection[str]:
         """Return the parameters that the next step trains; the others are frozen."""

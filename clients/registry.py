@@ -23,7 +23,7 @@ from clients.local.optimizers import make_optimizer
 from common.chosen import Items, Same, cache_items, chosen_function, chosen_object
 from common.config import Config, differences
 from common.defaults import default_values, drop_inherited_defaults
-from common.errors import InapplicableKeyError, UserError, nearest
+from common.errors import InapplicableKeyError, UserError, nearest, shown
 from common.flower_limits import FIXED, LIMITS
 from common.overrides import check_overrides
 from common.parameters import (
@@ -47,6 +47,7 @@ from common.plugins import (
     subclass_of,
     unknown,
 )
+from common.returned import check_flag
 from common.sections import Value
 from common.topologies import topology_function
 from strategies._decentralised import Decentralised
@@ -82,7 +83,8 @@ class Method:
     @property
     def depends_on_rounds(self) -> bool:
         """Whether what the method does in a round depends on the total number of rounds."""
-        return self.client_class.depends_on_rounds(self.client_parameters)
+        what = f"what {self.client_class.__name__}.depends_on_rounds returns"
+        return check_flag(self.client_class.depends_on_rounds(self.client_parameters), what)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -100,8 +102,21 @@ class Method:
         return {**self.strategy_class.EXAMPLE, **self.client_class.EXAMPLE}
 
     def make_strategy(self) -> FedAvg:
-        """Build the server half."""
-        return self.strategy_class(**self.strategy_parameters)
+        """Build the server half.
+
+        Raises
+        ------
+        UserError
+            If its ``__init__`` does not set what every server half has, or its parameters.
+        """
+        strategy = self.strategy_class(**self.strategy_parameters)
+        needed = {*vars(FedAvg()), *class_parameters(self.strategy_class)}
+        if missing := sorted(needed - vars(strategy).keys(), key=lambda name: name.startswith("_")):
+            raise UserError(
+                f"{self.strategy_class.__name__}.__init__ must call super().__init__(**parameters), which"
+                f" sets '{missing[0]}' and more"
+            )
+        return strategy
 
 
 def available_methods() -> list[str]:
@@ -130,8 +145,27 @@ def complete(config: Config, given: Container[str] = ()) -> Config:
     _check_topology(config, method, given)
     _check_unused(config, method, given)
     values = config.flat()
-    missing = {key: value for key, value in method.defaults.items() if key not in values}
-    return Config.from_flat({**values, **missing}) if missing else config
+    missing = {key: value for key, value in _defaults(method).items() if key not in values}
+    try:
+        return Config.from_flat({**values, **missing}) if missing else config
+    except UserError as error:
+        raise UserError(f"the DEFAULTS of {method.client_class.__name__}: {error}") from None
+
+
+def _defaults(method: Method) -> Mapping[str, Value]:
+    """Return the method's own defaults for keys of the configuration; refuse those that it cannot set."""
+    defaults, name = method.defaults, method.client_class.__name__
+    if not isinstance(defaults, Mapping):
+        raise UserError(
+            f"what {name}.defaults returns must be a mapping of keys to values, not {shown(defaults)}"
+        )
+    for key in defaults:
+        if key in default_values() or str(key).startswith("method."):
+            raise UserError(
+                f"the DEFAULTS of {name} have {shown(key)}, which has a default: a method sets only"
+                " parameters of what a run chooses by name, such as model.projection"
+            )
+    return defaults
 
 
 def declared_for_training(config: Config) -> dict[str, Declared]:
@@ -219,6 +253,13 @@ def _load_method(name: str, items: Items, _searched: tuple[Path, ...]) -> Method
         raise unknown(CLIENT_HALF, name, [*available_methods(), "flwr:<Strategy>"])
     strategy_class, client_class = strategy_class or FedAvg, client_class or Client
     of_strategy, of_client = class_parameters(strategy_class), class_parameters(client_class)
+    _check_free(strategy_class, of_strategy)
+    for key in of_strategy.keys() & of_client.keys():
+        if of_strategy[key][1] != of_client[key][1]:
+            raise UserError(
+                f"'{name}': the parameter '{key}' has another default in {strategy_class.__name__} than"
+                f" in {client_class.__name__}: both halves get the same value, so declare the same"
+            )
     declared = Declared({**of_strategy, **of_client})
     values = parse_parameters("method", name, declared, drop_inherited_defaults("method", given, declared))
     check_needs("method", declared, values, {**strategy_class.NEEDS, **client_class.NEEDS})
@@ -230,6 +271,15 @@ def _load_method(name: str, items: Items, _searched: tuple[Path, ...]) -> Method
         {key: values[key] for key in of_client},
         declared,
     )
+
+
+def _check_free(strategy_class: type[FedAvg], parameters: Mapping[str, Any]) -> None:
+    """Refuse a parameter of the server half with the name of an attribute that it has already."""
+    if taken := sorted(parameters.keys() & vars(FedAvg()).keys()):
+        raise UserError(
+            f"the parameter '{taken[0]}' of {strategy_class.__name__} has the name of an attribute that every"
+            " server half has: choose another"
+        )
 
 
 def _find_halves(name: str) -> tuple[type[FedAvg] | None, type[Client] | None]:

@@ -1,13 +1,17 @@
 """Check that a user's class overrides what it means to: a misspelt hook would never be called."""
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
-from common.errors import UserError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from common.errors import UserError, shown
 
 _ALIKE = 0.8  # as difflib measures it: one letter of six
+_METHOD, _VALUE = "a method (def)", "a value"
 
 
 def check_overrides(cls: type[Any], base: type[Any], key: str) -> None:
@@ -25,10 +29,15 @@ def check_overrides(cls: type[Any], base: type[Any], key: str) -> None:
     Raises
     ------
     UserError
-        If a method's name is close to that of a hook, its arguments differ from those of the call, or a
-        required method is missing.
+        If a method's name is close to that of a hook, its arguments differ from those of the call, a required
+        method is missing, a method stands where a value is needed or the other way round, or a value has
+        another type.
     """
     own = [part for part in cls.__mro__ if part.__module__ == cls.__module__]
+    for part in own:
+        for name, value in vars(part).items():
+            if not name.startswith("__"):
+                _check_kind(part, base, name, value, key)
     known = {
         name: value for part in reversed(cls.__mro__) if part not in own for name, value in vars(part).items()
     }
@@ -53,6 +62,48 @@ def check_overrides(cls: type[Any], base: type[Any], key: str) -> None:
         required = _function(known[name])
         if required and required.__code__.co_names == ("NotImplementedError",) and not _defines(own, name):
             raise UserError(f"{key}: {cls.__name__} in {inspect.getfile(cls)} must define '{name}'")
+
+
+def _check_kind(part: type[Any], base: Any, name: str, value: Any, key: str) -> None:
+    """Refuse an attribute that is of another kind than that of `base`, or not of its type."""
+    try:
+        overridden = inspect.getattr_static(base, name)
+    except AttributeError:
+        return
+    place = f"{key}: {inspect.getfile(part)}: {part.__name__}.{name}"
+    if name.startswith("_"):
+        if _kind(overridden) != _VALUE:
+            raise UserError(f"{place} replaces what {base.__name__} itself calls: choose another name")
+        return
+    if (kind := _kind(value)) != (needed := _kind(overridden)):
+        raise UserError(f"{place} is {kind}, and must be {needed}, as in {base.__name__}")
+    if kind == _VALUE and (adapter := _type_of(base, name)):
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            first, *others = error.errors()
+            message = str(first["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+            what = f"of the type {adapter._type}" if others else message
+            raise UserError(f"{place} must be {what}, not {shown(value)}") from None
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, property | functools.cached_property):
+        return "a property (@property)"
+    if isinstance(value, classmethod):
+        return "a class method (@classmethod)"
+    is_called = callable(value) or isinstance(value, functools.partialmethod)
+    return _METHOD if is_called and not inspect.isclass(value) else _VALUE
+
+
+@functools.lru_cache(256)
+def _type_of(base: Any, name: str) -> TypeAdapter[Any] | None:
+    """Return what checks the type of a class's constant; None for parameters, which are checked as such."""
+    annotation = get_type_hints(base, include_extras=True).get(name, ClassVar)
+    if ClassVar not in (annotation, get_origin(annotation)):
+        return None
+    inner = get_args(annotation) or (type(getattr(base, name)),)
+    return TypeAdapter(inner[0], config=ConfigDict(strict=True, arbitrary_types_allowed=True))
 
 
 def check_arguments(function: Callable[..., Any], takes: str, place: str) -> None:

@@ -21,7 +21,9 @@ class Declared(dict[str, tuple[Any, Any]]):
     def model(self) -> type[BaseModel]:
         """The pydantic model that validates them, cached, since building it takes milliseconds."""
         fields: dict[str, Any] = dict(self)
-        config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+        config = ConfigDict(
+            strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, validate_default=True
+        )
         return create_model("Parameters", __config__=config, **fields)
 
 
@@ -39,6 +41,10 @@ class Needs:
 
     parameter: str
     values: tuple[Value, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, tuple):  # a text would be met by each of its parts
+            raise TypeError(f"the values of Needs must be a tuple, such as ('squared',), not {self.values!r}")
 
     def are_met(self, parameters: Mapping[str, Any]) -> bool:
         """Return whether the condition holds for these parameters."""
@@ -77,8 +83,14 @@ def check_needs(
     ------
     InapplicableKeyError
         One line that names the key and what it needs.
+    UserError
+        If `needs` names what is not a parameter.
     """
     for name, need in needs.items():
+        for declares in (name, need.parameter):
+            if declares not in declared:
+                hint = nearest(declares, declared)
+                raise UserError(f"NEEDS names '{declares}', which is not a parameter {section}.*{hint}")
         key = f"{section}.{name.replace('_', '-')}"
         is_set = key in given or parameters[name] != declared[name][1]
         if is_set and not need.are_met(parameters):
@@ -102,13 +114,26 @@ def once_per_owner(make: Callable[[T], Declared]) -> Callable[[T], Declared]:
 
 @once_per_owner
 def class_parameters(cls: type) -> Declared:
-    """Return the parameters that a class declares: annotated public attributes with a default."""
+    """Return the parameters that a class declares: annotated public attributes with a default.
+
+    What a class sets that it derives from, without an annotation or as a ``ClassVar``, is none.
+    """
     declared = Declared()
     for name, annotation in get_type_hints(cls, include_extras=True).items():
-        is_constant = ClassVar in (annotation, get_origin(annotation))
-        if not name.startswith("_") and hasattr(cls, name) and not is_constant:
+        if not name.startswith("_") and hasattr(cls, name) and not _is_constant(cls, name):
             declared[name] = (annotation, getattr(cls, name))
     return declared
+
+
+def _is_constant(cls: type, name: str) -> bool:
+    """Return whether the first class that has an attribute has it as a constant."""
+    for part in reversed(cls.__mro__):
+        if name in vars(part).get("__annotations__", {}):
+            annotation = get_type_hints(part, include_extras=True)[name]
+            return ClassVar in (annotation, get_origin(annotation))
+        if name in vars(part):
+            return True
+    return False
 
 
 @once_per_owner
@@ -124,7 +149,6 @@ def function_parameters(function: Callable[..., Any]) -> Declared:
 
 def parse_parameters(
     section: str,
-    owner: str,
     declared: Mapping[str, tuple[Any, Any]],
     given: Mapping[str, Value],
     fixed: Iterable[str] = (),
@@ -156,5 +180,6 @@ def parse_parameters(
         if first["type"] == "missing":
             raise UserError(f"'{owner}' needs {section}.{key}, which has no default") from None
         message = str(first["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-        raise UserError(f"{section}.{key} must be {message}, not {shown(first['input'])}") from None
+        what = f"{section}.{key}" if key in given else f"the default of {section}.{key} in '{owner}'"
+        raise UserError(f"{what} must be {message}, not {shown(first['input'])}") from None
     return {name: getattr(validated, name) for name in declared}

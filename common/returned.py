@@ -1,12 +1,39 @@
 """Check the types of values that users' hooks return or keep."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Real
+from typing import Annotated
 
 import torch
+from flwr.app import ArrayRecord, MetricRecord
+from pydantic import AfterValidator
 
 from common.errors import UserError, nearest, shown
+from common.records import CONFIG, EXCHANGE, MET, METRICS
+
+COLUMN = re.compile(r"[A-Za-z][\w.-]*")
+"""Names of columns, and what follows on others' names."""
+_TAKEN = (CONFIG, EXCHANGE, MET, METRICS)  # what other records of a message, or of a state, are called
+_SENT = frozenset(
+    {
+        torch.float16, torch.float32, torch.float64, torch.complex64, torch.complex128, torch.bool,
+        torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+    }
+)  # fmt: skip
+
+
+def _as_names(value: Collection[str]) -> Collection[str]:
+    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
+        raise ValueError("a collection of names, such as ('own',)")
+    if isinstance(value, Mapping) and any(form != "model" for form in value.values()):
+        raise ValueError("names, or a mapping of names to 'model'")
+    return value
+
+
+Names = Annotated[Collection[str], AfterValidator(_as_names)]
+"""Names that a class declares; in a mapping, each with ``"model"``."""
 
 
 def check_returned_tensors(value: object, what: str) -> None:
@@ -22,6 +49,8 @@ def check_returned_tensors(value: object, what: str) -> None:
     for name, tensor in value.items():
         if not isinstance(tensor, torch.Tensor):
             raise UserError(f"{what} must be a mapping of names to tensors, and '{name}' is {shown(tensor)}")
+        if not isinstance(name, str):
+            raise UserError(f"{what} must be a mapping of names to tensors, and {shown(name)} is not a name")
 
 
 def check_returned(value: object, what: str) -> None:
@@ -30,6 +59,48 @@ def check_returned(value: object, what: str) -> None:
         raise UserError(f"{what} must be a mapping of sections, not {shown(value)}")
     for name, section in value.items():
         check_returned_tensors(section, f"{what}: section '{name}'")
+        if not isinstance(name, str):
+            raise UserError(f"{what} must be a mapping of sections, and {shown(name)} is not a name")
+
+
+def check_sent(value: object, what: str) -> None:
+    """Refuse anything but sections that can be sent and kept; errors as in `check_returned_tensors`."""
+    check_returned(value, what)
+    assert isinstance(value, Mapping)
+    for section, tensors in value.items():
+        if section in _TAKEN:
+            raise UserError(f"{what} has a section '{section}', a name that is taken: choose another")
+        for name, tensor in tensors.items():
+            if tensor.dtype not in _SENT or tensor.layout is not torch.strided or tensor.is_meta:
+                raise UserError(
+                    f"{what}: '{name}' of section '{section}' is {_form(tensor)} ({tensor.layout},"
+                    f" {tensor.device}), which cannot be sent or kept: make it a dense tensor of a type that"
+                    " NumPy has, such as float32"
+                )
+
+
+def call_for_effect(hook: Callable[..., object], *arguments: object) -> None:
+    """Call a hook that returns nothing; refuse a value, which would be ignored."""
+    if (value := hook(*arguments)) is not None:
+        name = ".".join(hook.__qualname__.split(".")[-2:])
+        raise UserError(
+            f"what {name} returns is not used, and is {shown(value)}: return nothing, keep values in"
+            " attributes of self, and write into tensors in place"
+        )
+
+
+def check_flag(value: object, what: str) -> bool:
+    """Return a truth value; refuse anything else with an error as in `check_returned_tensors`."""
+    if not isinstance(value, bool):
+        raise UserError(f"{what} must be True or False, not {shown(value)}")
+    return value
+
+
+def check_text(value: object, what: str) -> str:
+    """Return a text; refuse anything else with an error as in `check_returned_tensors`."""
+    if not isinstance(value, str):
+        raise UserError(f"{what} must be a text, the reason or an empty one, not {shown(value)}")
+    return value
 
 
 def check_loss(value: object, what: str) -> None:
@@ -89,6 +160,11 @@ def check_like(
             raise UserError(f"{what} lacks '{name}': {missing.format(name=name)}")
         if value[name].shape != form[name].shape or value[name].dtype != form[name].dtype:
             raise UserError(f"{what} has '{name}' as {_form(value[name])}: it must be {_form(form[name])}")
+        if value[name].device != form[name].device:
+            raise UserError(
+                f"{what} has '{name}' on {value[name].device}: it must be on {form[name].device}, the device"
+                " of the model"
+            )
     if len(value) > len(names):
         name = next(name for name in value if name not in names)
         raise UserError(f"{what} has '{name}', for which it is not asked: leave it out")
@@ -132,6 +208,8 @@ def check_variants(value: object, model: Mapping[str, torch.Tensor], what: str) 
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise UserError(f"{what} must be a mapping of names to entries of the model, not {shown(value)}")
     for name, entries in value.items():
+        if not COLUMN.fullmatch(name):
+            raise UserError(f"{what} has the name {shown(name)}: a name has letters, digits and _ . - only")
         check_entries(entries, model, f"{what} as '{name}'")
 
 
@@ -162,13 +240,12 @@ def check_number(value: object, what: str) -> None:
         raise UserError(f"{what} must be a finite number, at least 0, not {shown(value)}")
 
 
-def check_numbers(value: object, what: str) -> None:
-    """Refuse anything but a mapping of names to numbers; errors as in `check_names`."""
-    if not isinstance(value, Mapping):
-        raise UserError(f"{what} must be a mapping of names to numbers, not {shown(value)}")
-    for name, number in value.items():
-        if not isinstance(number, Real):
-            raise UserError(f"{what} must be a mapping of names to numbers, and '{name}' is {shown(number)}")
+def check_aggregated(value: object, what: str) -> ArrayRecord | None:
+    """Return the model of a strategy; refuse anything but it and its metrics; errors as in `check_names`."""
+    kinds = (ArrayRecord | None, MetricRecord | None)
+    if not isinstance(value, tuple) or len(value) != 2 or not all(map(isinstance, value, kinds)):
+        raise UserError(f"{what} must be a pair of an ArrayRecord and a MetricRecord, not {shown(value)}")
+    return value[0]  # type: ignore[no-any-return]
 
 
 def check_clients(value: object, num_clients: int, what: str) -> None:

@@ -16,6 +16,7 @@ from common.device import has_fast_bfloat16, resolve_device
 from common.errors import UserError
 from common.files import expanded
 from common.plugins import use_folders
+from common.returned import call_for_effect
 from common.round_list import RoundList
 from common.topologies import Topology
 from datasets.configured import num_natural_clients, open_dataset
@@ -57,6 +58,7 @@ from server.records.topology import write_topology
 from server.round_loop import RoundLoop
 from server.sizes import check_sizes, make_population, size_remarks, write_sizes
 from server.stacking import with_settled_stack
+from strategies._hooks import ServerHooks
 from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
@@ -142,7 +144,8 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     use_folders(config.plugins)
     find_trackers(config)
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
-    strategy.check(config)
+    ServerHooks.check(strategy, config)  # a user's own may not call it
+    call_for_effect(strategy.check, config)
     capture_attributes(strategy)  # state that cannot be checkpointed is refused before any training
     participation = Participation(config)
     _agree_on_weights(strategy, participation, config)
@@ -162,7 +165,9 @@ def prepare(config: Config, grid: Grid, say: Say = print) -> Parts:
     participation.setup(clients.num_examples, clients.label_counts)
     population = make_population(config, evaluation.model)
     check_sizes(config, strategy, evaluation.model, population, clients)
-    strategy.setup(run_facts(config, evaluation, clients, population))
+    facts = run_facts(config, evaluation, clients, population)
+    ServerHooks.setup(strategy, facts)
+    call_for_effect(strategy.setup, facts)
     return Parts(config, strategy, participation, dataset, evaluation, clients, population)
 
 

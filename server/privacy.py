@@ -8,6 +8,7 @@ from clients.registry import method_of
 from common.cohort import cohort_size
 from common.config import Config
 from common.errors import UserError
+from common.returned import check_text
 from common.step_rules import step_rule
 from server.participation._scheme import ParticipationScheme
 from strategies._privacy import ClientPrivacy
@@ -102,7 +103,8 @@ def _leaks(
     if config.dataset.feature_noise > 0:
         yield "dataset.feature-noise, which puts an image of one client into all images of another"
     for half in (strategy, method_of(config).client_class):
-        if reason := half.leaks(config, has_validation):
+        name = getattr(half, "__name__", type(half).__name__)
+        if reason := check_text(half.leaks(config, has_validation), f"what {name}.leaks returns"):
             yield reason
 
 

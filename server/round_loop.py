@@ -7,13 +7,13 @@ from typing import Any
 
 from flwr.app import ArrayRecord, Message, MetricRecord
 
-from common.errors import UserError
+from common.errors import UserError, shown
 from common.flower import new_array_record
 from common.global_generators import seeded_globally
 from common.outside_code import runs_outside_code
 from common.randomness import torch_seed
 from common.records import to_record, to_tensors
-from common.returned import check_like, check_number, check_numbers
+from common.returned import check_aggregated, check_like, check_number
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.resumable import PluginCode, RunData, check_fits
 from server.cohorts import Cohorts
@@ -25,6 +25,7 @@ from server.messages.content import TRAINED
 from server.messages.divergence import check_loss, check_model
 from server.messages.replies import ReplyCheck
 from server.observers import Observers, Round
+from server.observers._columns import check_column
 from server.parts import Run
 from server.records.client_metrics import summarise_evaluations
 from server.records.training_row import training_row
@@ -167,7 +168,8 @@ class RoundLoop:
             )
             weights, num_working = self.parts.participation.weights(cohort), self.strategy.num_working()
             check_number(num_working, f"what {type(self.strategy).__name__}.num_working returns")
-            check = self.calls.check(current.messages, weights, TRAINED, num_working)
+            sections = self.strategy.SECTIONS
+            check = self.calls.check(current.messages, weights, TRAINED, num_working, sections)
         with self.watch.phase("reduce"):  # less what is sent and trained while replies are awaited
             self._aggregate(current, check)
             current.metrics, current.worked = check.metrics, current.worked | check.worked
@@ -188,21 +190,26 @@ class RoundLoop:
         ) -> tuple[ArrayRecord | None, MetricRecord | None]:
             return self.strategy.aggregate_train(number, self.observers.replies(current, replies))
 
-        arrays, _ = self.messenger.send_and_reduce(
+        result = self.messenger.send_and_reduce(
             aggregate, current.number, current.messages, check, self.watch
         )
+        arrays = check_aggregated(result, f"what {type(self.strategy).__name__}.aggregate_train returns")
         current.aggregated = arrays
         if arrays is None:
-            self._stand_still(current.number, check)
+            self._stand_still(current, check)
         else:
             self.arrays = conform(arrays, self.arrays)
             check_model(to_tensors(self.arrays), self.config, self.strategy, current.number)
         current.arrays = self.arrays
 
-    def _stand_still(self, number: int, check: ReplyCheck) -> None:
+    def _stand_still(self, current: Round, check: ReplyCheck) -> None:
         """Keep the model if the strategy returned none for a round; allowed only if clients failed in it."""
         method, num_replies = self.config.method.name, len(check.metrics)
-        text = f"'{method}' made no model of the {num_replies} replies of round {number}"
+        text = f"'{method}' made no model of the {num_replies} replies of round {current.number}"
+        if current.messages and not num_replies and not check.failures:
+            raise UserError(
+                f"{text}: {type(self.strategy).__name__}.aggregate_train must look at all of them"
+            )
         if num_replies and not check.failures:
             raise UserError(
                 f"{text}: its parameters may need a larger cohort (clients.count, clients.fraction)"
@@ -246,9 +253,7 @@ class RoundLoop:
 
     def _notify(self, current: Round, started: float) -> None:
         current.arrays = self.arrays
-        columns = self.strategy.columns(current.number)
-        check_numbers(columns, f"what {type(self.strategy).__name__}.columns returns")
-        current.row |= columns
+        current.row |= self._columns(current)
         current.row["seconds"] = time.perf_counter() - started
         self.seconds += current.row["seconds"]
         with self.watch.phase("write"):  # the time of this row and its checkpoint counts for the next round
@@ -256,6 +261,16 @@ class RoundLoop:
             self.observers.on_round(current)
         if self.stopped and current.is_last:
             self.progress.note(f"stopped after round {current.number}: {self.stopped}")
+
+    def _columns(self, current: Round) -> Mapping[str, float]:
+        """Return the strategy's columns of a round."""
+        who = f"{type(self.strategy).__name__}.round_metrics"
+        if not isinstance(self.strategy.round_metrics, Mapping):
+            raise UserError(f"{who} must map names to numbers, and is {shown(self.strategy.round_metrics)}")
+        columns = self.strategy.columns(current.number)
+        for key, value in columns.items():
+            check_column(key, value, current.row, who)
+        return columns
 
     def _shared_arrays(self) -> ArrayRecord:
         """Return the entries of the model that are sent: all but the clients' personal ones."""

@@ -15,7 +15,6 @@ from common.randomness import numpy_generator
 from common.records import ARRAYS, CONFIG, SERVER_ROUND, Tensors, to_record, to_tensors
 from strategies._run_facts import RunFacts
 from strategies._virtual_clock import OnVirtualClock
-from strategies.fedavg import FedAvg
 
 Staleness = Literal["constant", "polynomial", "hinge"]
 
@@ -40,7 +39,7 @@ class Asynchronous(OnVirtualClock):
         version → the model; the initial model is version 0.
     """
 
-    TRANSIENT = (*FedAvg.TRANSIENT, "_speeds", "_clients", "_concurrency", "_num_bytes")
+    TRANSIENT: ClassVar[tuple[str, ...]] = ("_speeds", "_clients", "_concurrency", "_num_bytes")
     PAST_MODELS = ("versions",)
     NEEDS: ClassVar[Mapping[str, Needs]] = {
         "staleness_exponent": Needs("staleness", ("polynomial",)),

@@ -17,13 +17,13 @@ class ClassWiseHead(FedAvg):
     n_k n_kc; the row of a class that no client of the round has is averaged with weights n_k.
     """
 
-    TRANSIENT = (*FedAvg.TRANSIENT, "SECTIONS")
+    TRANSIENT = ("SECTIONS",)
     head_aggregation: Literal["examples", "class-wise"] = "examples"
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
         if self.head_aggregation == "class-wise":
-            self.SECTIONS = self.SECTIONS | {COUNTS}
+            self.SECTIONS = frozenset({*self.SECTIONS, COUNTS})  # type: ignore[misc]
 
     def shows_labels(self) -> str:
         """Return how: clients send their class counts for the head."""

@@ -23,7 +23,7 @@ class ClientMean(FedAvg):
         The section, of a reply or from ``prepare``, with s_i+ - s_i.
     """
 
-    TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "_changes")
+    TRANSIENT = ("_changes",)
     CHANGES: ClassVar[str] = "control"
 
     def __init__(self, **parameters: object) -> None:

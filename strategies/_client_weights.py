@@ -1,7 +1,6 @@
 """Methods that compute a weight for each client of a round."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
@@ -23,7 +22,7 @@ class ClientWeights(FedAvg):
         The client of the current reply; set from ``prepare`` on.
     """
 
-    TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "client", "_clients", "_weights")
+    TRANSIENT = ("client", "_clients", "_weights")
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)

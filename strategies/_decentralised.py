@@ -38,7 +38,7 @@ class Decentralised(FedAvg):
         The same after the local steps of the current round.
     """
 
-    TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "topology", "trained", "_clients", "_worker")
+    TRANSIENT: ClassVar[tuple[str, ...]] = ("topology", "trained", "_clients", "_worker")
 
     weighting: Literal["uniform"] = "uniform"
 

@@ -52,7 +52,7 @@ class FlowerStrategy(FedAvg):
         The Flower strategy's own.
     """
 
-    TRANSIENT = (*FedAvg.TRANSIENT, "inner", "weighs_replies")
+    TRANSIENT = ("inner", "weighs_replies")
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.flower import entries, new_messages
 from common.parameters import Needs
 from common.records import ARRAYS, PARTICIPATION_WEIGHT, Payload, Tensors, metrics_record
-from common.returned import check_number
+from common.returned import Names, check_flag, check_number, check_text
 from common.sections import Value
 from strategies._aggregation import WeightedAverage
 from strategies._run_facts import RunFacts
@@ -30,9 +30,10 @@ class ServerHooks(Strategy):
         Facts of the run: see ``strategies._run_facts.RunFacts``.
     """
 
-    PAST_MODELS: ClassVar[tuple[str, ...]] = ()
+    PAST_MODELS: ClassVar[Names] = ()
     """Attributes that hold global models of earlier rounds, which were checked for divergence then."""
-    SECTIONS = frozenset({ARRAYS})  # of a reply; privacy.* covers the model only
+    SECTIONS: ClassVar[Names] = frozenset({ARRAYS})
+    """The sections of a reply; privacy.* covers the model only."""
     REDUCTION: ClassVar[Literal["mean", "step", "own"]] = "mean"
     """What the new model is: a mean of the clients' models; another function of them and the model before;
     or one of more than these, such as of data on the server."""
@@ -69,22 +70,25 @@ class ServerHooks(Strategy):
                 f"method.name '{name}' is for clients that all train the whole model: leave model.sizes"
                 " empty, or choose a method for several sizes such as 'heteroavg'"
             )
-        is_measured = self.measures_changes() or config.privacy.clipping != "off"
+        who = type(self).__name__
+        measures = check_flag(self.measures_changes(), f"what {who}.measures_changes returns")
+        not_private = check_text(self.not_private(), f"what {who}.not_private returns")
+        shows_labels = check_text(self.shows_labels(), f"what {who}.shows_labels returns")
+        is_measured = measures or config.privacy.clipping != "off"
         if config.model.individual_init and is_measured:
-            who = f"'{name}'" if self.measures_changes() else "privacy.*"
+            who = f"'{name}'" if measures else "privacy.*"
             raise UserError(
                 f"model.individual-init lets clients begin at models of their own, whose distance from the"
                 f" global one {who} would take for a step: set it to false, or choose a method that averages"
                 " models, such as 'fedavg'"
             )
-        if config.privacy.clipping != "off" and (reason := self.not_private()):
+        if config.privacy.clipping != "off" and not_private:
             raise UserError(
-                f"privacy.* does not cover '{name}', {reason}: set privacy.clipping = 'off' or choose"
+                f"privacy.* does not cover '{name}', {not_private}: set privacy.clipping = 'off' or choose"
                 " another method, such as 'fedavg'"
             )
-
-        if not config.clients.report_labels and (reason := self.shows_labels()):
-            raise UserError(_labels_needed(f"method.name '{name}', {reason}"))
+        if not config.clients.report_labels and shows_labels:
+            raise UserError(_labels_needed(f"method.name '{name}', {shows_labels}"))
 
     def measures_changes(self) -> bool:
         """Return whether the method uses the clients' changes, not only the mean of their models."""
@@ -96,7 +100,7 @@ class ServerHooks(Strategy):
 
     def not_private(self) -> str:
         """Return why the noise of ``privacy.*`` would not cover what the clients send; empty if it does."""
-        extra = sorted(self.SECTIONS - {ARRAYS})
+        extra = sorted({*self.SECTIONS} - {ARRAYS})
         return f"whose clients send '{extra[0]}' in addition to the model" if extra else ""
 
     def leaks(self, config: Config, has_validation: bool) -> str:
@@ -209,6 +213,11 @@ class ServerHooks(Strategy):
     def build_messages(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
         """Return one message with this content for each node of the Grid."""
         return new_messages(content, message_type, grid.get_node_ids())
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the method's class is not one of the project's."""
+        return type(self).__module__.partition(".")[0] != "strategies"
 
     # Helpers for hooks.
 

@@ -1,7 +1,7 @@
 """Shared by Local SGD's server halves: equal workers, and optimisers that are averaged with the models."""
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from flwr.app import MetricRecord
@@ -17,7 +17,7 @@ class Workers(FedAvg):
     """x <- (1/K) sum_k y_k; optimiser state is averaged as well if the workers send it."""
 
     SECTIONS = frozenset({ARRAYS, OPTIMIZER})
-    TRANSIENT: ClassVar[tuple[str, ...]] = (*FedAvg.TRANSIENT, "_rates", "optimizer_dtypes")
+    TRANSIENT = ("_rates", "optimizer_dtypes")
 
     weighting: Literal["examples", "uniform"] = "uniform"
 

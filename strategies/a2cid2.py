@@ -40,8 +40,8 @@ class A2CiD2(Decentralised, OnVirtualClock):
         x~ of all workers, and the models from which their jobs in flight started; `workers` has x.
     """
 
-    TRANSIENT: ClassVar[tuple[str, ...]] = (
-        *Decentralised.TRANSIENT, "arrivals", "pairs", "eta", "share", "_before",
+    TRANSIENT = (
+        "arrivals", "pairs", "eta", "share", "_before",
         "_num_averagings", "_speeds",
     )  # fmt: skip
 

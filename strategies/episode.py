@@ -10,7 +10,7 @@ from strategies.fedavg import FedAvg
 class Episode(FedAvg):
     """Averages the cohort's gradients at the global model before a round, and its models after the round."""
 
-    TRANSIENT = (*FedAvg.TRANSIENT, "gradient")
+    TRANSIENT = ("gradient",)
     SECTIONS = frozenset({ARRAYS, "gradient"})
     weighting: Literal["examples", "uniform"] = "uniform"
 

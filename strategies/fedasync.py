@@ -12,7 +12,7 @@ from strategies._asynchronous import Asynchronous
 class FedAsync(Asynchronous):
     """x <- (1 - a s(d)) x + a s(d) y on each arrival of a y that is d versions old; ``mixing`` is a."""
 
-    TRANSIENT = (*Asynchronous.TRANSIENT, "_stale")
+    TRANSIENT = ("_stale",)
 
     weighting: Literal["uniform"] = "uniform"  # an update has one client
     mixing: Annotated[float, Field(gt=0, le=1)] = 0.6

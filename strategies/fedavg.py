@@ -3,7 +3,7 @@
 arXiv:1602.05629.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -19,7 +19,14 @@ from common.records import (
     to_record,
     to_tensors,
 )
-from common.returned import check_number, check_returned, check_returned_tensors
+from common.returned import (
+    Names,
+    call_for_effect,
+    check_number,
+    check_returned,
+    check_returned_tensors,
+    check_sent,
+)
 from strategies._aggregation import MetricAverage, WeightedAverage
 from strategies._attributes import data_of
 from strategies._hooks import ServerHooks
@@ -36,7 +43,7 @@ class FedAvg(ServerHooks):
     It addresses every node that the given Grid shows; the cohort has been chosen already.
     """
 
-    TRANSIENT: ClassVar[tuple[str, ...]] = (
+    TRANSIENT: ClassVar[Names] = (
         "weighs_replies",
         "global_model",
         "num_replies",
@@ -48,6 +55,7 @@ class FedAvg(ServerHooks):
         "privacy",
         "round_metrics",
     )
+    """Attributes that are not in checkpoints, in addition to those that its base classes name."""
     weighs_replies: bool
     """Whether replies are weighted by ``weight``."""
 
@@ -61,8 +69,14 @@ class FedAvg(ServerHooks):
         self.round_metrics: dict[str, float] = {}
 
     def state(self) -> dict[str, Any]:
-        """Return the state for checkpoints: all attributes except functions and those in ``TRANSIENT``."""
-        return data_of({name: value for name, value in vars(self).items() if name not in self.TRANSIENT})
+        """Return the state for checkpoints: all attributes except functions and those in ``transient``."""
+        transient = self.transient
+        return data_of({name: value for name, value in vars(self).items() if name not in transient})
+
+    @property
+    def transient(self) -> Collection[str]:
+        """What ``TRANSIENT`` names, here and in the classes that this one derives from."""
+        return {name for part in type(self).__mro__ for name in vars(part).get("TRANSIENT", ())}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` returned."""
@@ -80,7 +94,9 @@ class FedAvg(ServerHooks):
             for name, section in to_payload(reply.content).items():
                 sections.setdefault(name, WeightedAverage()).add(section, weight)
         if sections:  # if all preludes have failed, the run reports it
-            self.on_prelude({name: average.result() for name, average in sections.items()}, total)
+            call_for_effect(
+                self.on_prelude, {name: average.result() for name, average in sections.items()}, total
+            )
 
     # Flower's interface.
 
@@ -89,8 +105,15 @@ class FedAvg(ServerHooks):
     ) -> Iterable[Message]:
         """Build one message per client of the round; all have the same records."""
         self.global_model = to_tensors(arrays)
+        if self.is_foreign:  # whose hooks may write into it
+            self.global_model = {name: value.clone() for name, value in self.global_model.items()}
         others = self.broadcast(server_round)
-        check_returned(others, f"what {type(self).__name__}.broadcast returns")
+        check_sent(others, f"what {type(self).__name__}.broadcast returns")
+        if ARRAYS in others:
+            raise UserError(
+                f"what {type(self).__name__}.broadcast returns has a section '{ARRAYS}', which is the model"
+                " itself: choose another name"
+            )
         sections = {name: to_record(section) for name, section in others.items()}
         return self.build_messages(
             new_content({ARRAYS: arrays, **sections, CONFIG: config}), MessageType.TRAIN, grid

@@ -22,7 +22,7 @@ class FedBuff(Asynchronous):
     1 / Q.
     """
 
-    TRANSIENT = (*Asynchronous.TRANSIENT, "_start_model", "_discount")
+    TRANSIENT = ("_start_model", "_discount")
 
     EXAMPLE: ClassVar[dict[str, Value]] = {
         "method.buffer-size": 3,

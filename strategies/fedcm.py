@@ -17,7 +17,7 @@ class FedCM(FedAvg):
     of steps. The paper's eta_g is lr_s lr J.
     """
 
-    TRANSIENT = (*FedAvg.TRANSIENT, "_work")
+    TRANSIENT = ("_work",)
 
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.1
     server_learning_rate: Annotated[float, Field(gt=0)] = 1.0

@@ -20,7 +20,7 @@ class GeometricMedian(FedAvg):
     changes the sum by less than 1e-6 of it, with 1e-5 as ``smoothing``.
     """
 
-    TRANSIENT = (*FedAvg.TRANSIENT, "_changes")
+    TRANSIENT = ("_changes",)
 
     iterations: Annotated[int, Field(ge=1, le=1000)] = 10
     smoothing: Annotated[float, Field(gt=0)] = 1e-6

@@ -50,8 +50,7 @@ class HeteroAvg(InCo):
         The entries that each size holds.
     """
 
-    TRANSIENT = (
-        *InCo.TRANSIENT,
+    TRANSIENT: ClassVar[tuple[str, ...]] = (
         "population",
         "submodels",
         "held",

@@ -27,7 +27,7 @@ class HeteroScaffold(HeteroAvg):
     """
 
     SECTIONS = frozenset({ARRAYS, CONTROL})
-    TRANSIENT = (*HeteroAvg.TRANSIENT, "_changes")
+    TRANSIENT = ("_changes",)
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)

@@ -28,7 +28,7 @@ class PFedHN(FedAvg):
     the mean embedding. Buffers are averaged.
     """
 
-    TRANSIENT = (*FedAvg.TRANSIENT, "_clients", "_client", "_changes", "_shapes")
+    TRANSIENT = ("_clients", "_client", "_changes", "_shapes")
     EXAMPLE: ClassVar[dict[str, Value]] = {
         "model.name": "mlp",
         "method.hidden-size": 8,

@@ -19,7 +19,7 @@ class QFFL(FedAvg):
     weights them equally; here they are weighted. Buffers are averaged.
     """
 
-    TRANSIENT = (*FedAvg.TRANSIENT, "_rate")
+    TRANSIENT = ("_rate",)
     SECTIONS = frozenset({ARRAYS, "loss"})
 
     q: Annotated[float, Field(ge=0)] = 1.0

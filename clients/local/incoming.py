@@ -23,6 +23,8 @@ from common.records import (
     LOST,
     NUMBER,
     ONE_BATCH,
+    PERSONAL_MODEL,
+    PRELUDE,
     SERVER_ROUND,
     SET_STATE,
     SIZE,
@@ -33,10 +35,12 @@ from common.records import (
     is_finite,
     to_tensors,
 )
+from common.returned import check_returned
 from models.sizes.submodels import as_splittable
 
 NUM_CLIENTS = "num-clients"
 _MAX_RECORDS, _MAX_ARRAYS, _LONGEST_NAME, _LARGEST = 64, 100_000, 300, 2**31
+_JOBS = (MessageType.TRAIN, MessageType.EVALUATE, PRELUDE, LOSS_QUERY, PERSONAL_MODEL)  # with a model
 _WITHOUT_MODEL = (DESCRIBE, GET_STATE, SET_STATE)
 
 
@@ -224,6 +228,14 @@ def check_receives(value: object, what: str) -> None:
         raise UserError(
             f"{what} must be a mapping of names to clients.local.incoming.Section, not {shown(value)}"
         )
+    assert isinstance(value, Mapping)
+    check_returned({name: part.arrays for name, part in value.items()}, what)
+    for name, part in value.items():
+        if isinstance(part.needed_for, str) or not {*part.needed_for} <= {*_JOBS}:
+            raise UserError(
+                f"{what}: needed_for of the section '{name}' must be some of {', '.join(_JOBS)}, or (), not"
+                f" {shown(part.needed_for)}"
+            )
 
 
 def check_form(section: str, values: Mapping[str, torch.Tensor], form: Mapping[str, torch.Tensor]) -> None:

@@ -17,6 +17,7 @@ from common.flower import entries
 from common.randomness import Purpose, torch_generator, torch_seeds
 from common.rates import base_rate, gradual_warmup_steps, step_factors
 from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, SERVER_ROUND, Payload, Tensors
+from common.returned import check_number
 from common.sections import LocalSection
 from datasets.noise.client_noise import NoisyNormalizer, noise_levels
 from datasets.noise.label_noise import expected_counts
@@ -65,11 +66,11 @@ class Job:
         state: Payload | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
+        for name, value in (parameters or {}).items():
+            setattr(self, name, value)
         self.worker = worker
         self.client_id = client_id
         self.state: Payload = state if state is not None else {}
-        for name, value in (parameters or {}).items():
-            setattr(self, name, value)
         self.indices: npt.NDArray[np.int64] = worker.client_indices(client_id)
         self.num_examples = len(self.indices)
         self.params: Tensors = {k: v for k, v in worker.parameters.items() if v.requires_grad}
@@ -172,11 +173,17 @@ class Job:
         return 0.0
 
     @property
+    def is_first_loss_lost(self) -> bool:
+        """Whether the loss was not finite in the first local step of the run, before any of the model."""
+        return self.finite_steps == 0 and self.server_round == 1
+
+    @property
     def step_weight_norm(self) -> float:
         """||a||_1 of this round's steps: their number, more with momentum, less with a proximal term."""
         optimizer = self.worker.config.optimizer
         given = optimizer_parameters(optimizer) if optimizer.name == "sgd" else {}
         momentum = given.get("momentum", 0.0)
+        check_number(self.proximal_weight, f"{type(self).__name__}.proximal_weight")
         damping = self.learning_rate * self.proximal_weight
         return step_weight_norm(self.num_steps, momentum, damping, given.get("nesterov", False))
 

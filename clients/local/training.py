@@ -28,7 +28,7 @@ from common.plugin_kinds import LOSS
 from common.plugins import is_from_outside
 from common.randomness import Purpose, torch_seed
 from common.records import Tensors
-from common.returned import check_like, check_loss, check_names, check_returned_tensors
+from common.returned import call_for_effect, check_like, check_loss, check_names
 from common.sections import LocalSection
 from datasets.noise.label_noise import corrupt_labels
 from datasets.transforms import augmented, is_augmented
@@ -126,9 +126,7 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
         client.mean_rate = math.fsum(rates) / len(rates)
     goes_on = not purpose and local.sampling != "client"
     if not purpose:
-        initial = client.initial_optimizer()
-        check_returned_tensors(initial, f"what {type(client).__name__}.initial_optimizer returns")
-        load_optimizer_state(worker.optimizer, params, initial)
+        load_optimizer_state(worker.optimizer, params, client.starting_optimizer())
     worker.model.train()
 
     metrics = TrainingMetrics(
@@ -157,13 +155,18 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
             if client.logits is not None:
                 metrics.add(client.logits, batch.labels)
             loss.backward()  # type: ignore[no-untyped-call]
+            if all(parameter.grad is None for parameter in worker.parameters.values()):
+                raise UserError(
+                    f"{loss_returned(client)} does not depend on the model's parameters: compute it from"
+                    " self.forward(params, batch.inputs)"
+                )
             if corrects_gradients:
                 _replace_gradients(client, params, batch)
             if clip_norm > 0:
                 metrics.add_clipping(_clip_gradients(params, clip_norm, worker.optimizer))
             worker.optimizer.step()
             client.num_steps += 1
-            client.after_step(params)
+            call_for_effect(client.after_step, params)
             losses.append(loss.detach())
             sizes.append(len(batch))
     finally:
@@ -178,7 +181,7 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
     mean_loss = float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
     if not math.isfinite(mean_loss):
         client.finite_steps = int(torch.stack(losses).isfinite().cumprod(0).sum())
-        if client.finite_steps == 0 and client.server_round == 1 and not purpose:
+        if client.is_first_loss_lost and not purpose:
             _check_first_loss(client, losses[0])
     return len(sizes), mean_loss
 
@@ -277,8 +280,10 @@ def _clip_gradients(params: Tensors, largest: float, optimizer: torch.optim.Opti
 def _replace_gradients(client: Hooks, params: Tensors, batch: Batch) -> None:
     grads = {name: param.grad for name, param in params.items() if param.grad is not None}
     client.batch = batch
+    keeps_it = client.is_foreign and client.worker.config.optimizer.clip_norm > 0  # clipping writes into it
     for name, grad in corrected_gradients(client, params, grads).items():
-        params[name].grad = grad
+        is_kept = grad is params[name] or (keeps_it and grad is not grads.get(name))
+        params[name].grad = grad.clone() if is_kept else grad
 
 
 def corrected_gradients(client: Hooks, params: Tensors, grads: Tensors) -> Tensors:

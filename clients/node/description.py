@@ -4,13 +4,14 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from clients.base import Client
 from clients.local.incoming import NUM_CLIENTS
+from clients.local.outside import check_declared
 from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
 from clients.local.worker import NODE_PARTITION
 from clients.node.client import make_client, meet
 from common.errors import UserError
 from common.records import CONFIG, METRICS, config_record
-from common.returned import check_names
+from common.returned import call_for_effect, check_flag, check_names
 from common.versions import own_versions
 from datasets.digests import form_digests, sample_digests
 
@@ -35,8 +36,9 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     if client.is_foreign:
         client.form_of_state()
         client.expected_sections()
-    client.validate()
-    if client.assumes_sgd():
+        check_declared(client)
+    call_for_effect(client.validate)
+    if check_flag(client.assumes_sgd(), f"what {type(client).__name__}.assumes_sgd returns"):
         require_plain_sgd(client.worker.config.optimizer, client.worker.config.method.name)
     check_course(client)
     loss = client.worker.config.loss.name

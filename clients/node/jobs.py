@@ -9,7 +9,6 @@ from clients.local.incoming import read_sections
 from clients.node.client import make_client, meet
 from clients.node.description import run_describe
 from clients.node.kept_state import keep
-from common.errors import UserError
 from common.flower import new_content, new_metrics
 from common.records import (
     ARRAYS,
@@ -28,7 +27,6 @@ from common.records import (
     is_finite,
     to_record,
 )
-from common.returned import check_returned
 
 
 def run_train(message: Message, context: Context) -> RecordDict:
@@ -65,16 +63,11 @@ def with_state(
     Raises
     ------
     UserError
-        If the method keeps a section that it does not declare.
+        As ``Client.check_kept``.
     FloatingPointError
         If a value of the state is not finite; nothing is kept then.
     """
-    if undeclared := sorted(client.undeclared_state()):
-        raise UserError(
-            f"method.name '{client.worker.config.method.name}': its client half keeps the state"
-            f" '{undeclared[0]}' without declaring it: name it in KEEPS, or return it from keeps()"
-        )
-    check_returned(client.state, f"the state of {type(client).__name__}")
+    client.check_kept()
     for name, section in client.state.items():
         for key, value in section.items():
             if not is_finite(value):

@@ -63,11 +63,9 @@ class ClientCalls:
         """
         config = ConfigRecord({SERVER_ROUND: server_round, ONE_BATCH: one_batch})
         messenger = self._run.messenger
-        messages = messenger.by_client(
-            self._strategy.build_messages(
-                RecordDict({ARRAYS: model, CONFIG: config}), LOSS_QUERY, messenger.view(client_ids)
-            )
-        )
+        content = RecordDict({ARRAYS: model, CONFIG: config})
+        built = self._strategy.build_messages(content, LOSS_QUERY, messenger.view(client_ids))
+        messages = messenger.by_client(built, client_ids, type(self._strategy).__name__)
         check = self.check(messages, required=(NUM_EXAMPLES, "loss"))
         messenger.send_and_reduce(lambda _, replies: deque(replies, maxlen=0), server_round, messages, check)
         self.clock.ask(messages, check)
@@ -117,7 +115,8 @@ class ClientCalls:
             return {}
         messenger = self._run.messenger
         record = ConfigRecord({SERVER_ROUND: server_round, **(config or {})})
-        return messenger.by_client(configure(server_round, model, record, messenger.view(cohort)))
+        built = configure(server_round, model, record, messenger.view(cohort))
+        return messenger.by_client(built, cohort, type(self._strategy).__name__)
 
     def check(
         self,
@@ -125,6 +124,7 @@ class ClientCalls:
         weights: Mapping[int, float] | None = None,
         required: Collection[str] = (NUM_EXAMPLES,),
         num_working: int = 0,
+        sections: Collection[str] | None = None,
     ) -> ReplyCheck:
         """Return the check for the replies to these messages; parameters as in `ReplyCheck`."""
         tolerate = self._run.parts.config.failures.policy == "drop"
@@ -139,6 +139,7 @@ class ClientCalls:
             required=required,
             most_examples={client_id: int(clients.num_examples[client_id]) for client_id in messages},
             num_working=num_working,
+            sections=sections,
         )
 
     def _recalibrate(self, messages: Mapping[int, Message]) -> None:

@@ -28,6 +28,8 @@ class ContentCheck:
         Metrics that a reply must have.
     most_examples : Mapping[int, int] or None
         client id → the number of examples that its node reported when it was met.
+    sections : Collection[str] or None
+        The sections that a reply may have in addition to the model; None: any.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class ContentCheck:
         references: Mapping[int, Mapping[str, Array]],
         required: Collection[str],
         most_examples: Mapping[int, int] | None,
+        sections: Collection[str] | None = None,
     ) -> None:
         self._references = references
         self._required = required
+        self._sections = sections
         self._most_examples = most_examples or {}
         self._layouts: dict[tuple[object, str, str], tuple[int, Layout]] = {}
         self._expected_by_id: dict[int, dict[str, Layout]] = {}  # identity of one of `references` → layouts
@@ -56,6 +60,12 @@ class ContentCheck:
         for name, record in sections.items():
             if len(record) > _MAX_ARRAYS or len(name) > _LONGEST_NAME:
                 yield f"the reply's section {_named(name)} has too many arrays, or too long a name"
+                return
+            if self._sections is not None and name not in (ARRAYS, *self._sections):
+                yield (
+                    f"the reply has the section {_named(name)}, which the server half of the method does not"
+                    " name in SECTIONS, so that it would not be used"
+                )
                 return
             yield from self._misfits(client_id, group, name, record)
             yield from _bad_values(name, record)

@@ -124,10 +124,9 @@ def _server_rates(strategy: FedAvg, given: Mapping[str, object]) -> Iterator[str
 
 def _faults(strategy: FedAvg) -> Iterator[str]:
     """Yield the entries of the strategy's state that are not finite."""
-    for attribute, kept in vars(strategy).items():
-        if attribute in (*strategy.TRANSIENT, *strategy.PAST_MODELS):
-            continue
-        for name, value in _tensors(attribute, kept):
+    checked = vars(strategy).keys() - strategy.transient - {*strategy.PAST_MODELS}
+    for attribute in sorted(checked):
+        for name, value in _tensors(attribute, vars(strategy)[attribute]):
             # It is sent in the model's precision, in which it must be finite as well.
             if value.is_floating_point() and not is_finite(value.float()):
                 yield f"the method's '{name}' has it"

@@ -12,7 +12,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from common.config import Config
-from common.errors import CLIENT_FORGOT, ClientFailureError
+from common.errors import CLIENT_FORGOT, ClientFailureError, UserError, shown
 from common.records import CONFIG, GET_STATE, SET_STATE, Payload, content_bytes, to_payload, to_record
 from server.checkpoints.client_files import StoredStates
 from server.messages.client_registry import ClientRegistry
@@ -163,9 +163,28 @@ class Messenger:
         """Return a view of the Grid with only the nodes of a cohort."""
         return CohortGrid(self._grid, [self._clients.node_ids[client_id] for client_id in cohort])
 
-    def by_client(self, messages: Iterable[Message]) -> dict[int, Message]:
-        """Return client id → message, ascending."""
-        by_client = {self._clients.client_ids[message.metadata.dst_node_id]: message for message in messages}
+    def by_client(self, messages: Iterable[Message], cohort: Sequence[int], whose: str) -> dict[int, Message]:
+        """Return client id → message, ascending.
+
+        Raises
+        ------
+        UserError
+            If they are not one message for each client of the cohort. `whose` names the strategy.
+        """
+        what = f"the messages of {whose} (build_messages, configure_train, configure_evaluate)"
+        if not isinstance(messages, Iterable) or isinstance(messages, str | Mapping):
+            raise UserError(f"{what} must be a list, one for each node of the grid, not {shown(messages)}")
+        by_client: dict[int, Message] = {}
+        for message in messages:
+            if not isinstance(message, Message):
+                raise UserError(f"{what} must be flwr.app.Message objects, and one is {shown(message)}")
+            client_id = self._clients.client_ids.get(message.metadata.dst_node_id, -1)
+            if client_id in by_client:
+                raise UserError(f"{what} must be one for each node of the grid: client {client_id} has two")
+            by_client[client_id] = message
+        if wrong := sorted(by_client.keys() ^ {*cohort}):
+            fault = f"client {wrong[0]} has none" if wrong[0] in cohort else "one has another node"
+            raise UserError(f"{what} must be one for each node of the grid (grid.get_node_ids()): {fault}")
         return dict(sorted(by_client.items()))
 
     def send_and_reduce(

@@ -41,6 +41,8 @@ class ReplyCheck:
         client id → the largest number of examples that its reply may report.
     num_working : int, optional
         Number of clients that work concurrently, if that is more than the cohort.
+    sections : Collection[str] or None
+        The sections that a reply may have in addition to the model; None: any.
 
     Attributes
     ----------
@@ -58,10 +60,11 @@ class ReplyCheck:
         required: Collection[str] = (NUM_EXAMPLES,),
         most_examples: Mapping[int, int] | None = None,
         num_working: int = 0,
+        sections: Collection[str] | None = None,
     ) -> None:
         self._cohort = cohort
         self.num_working = max(num_working, len(cohort))
-        self._content = ContentCheck(references, required, most_examples)
+        self._content = ContentCheck(references, required, most_examples, sections)
         self._nodes = nodes or {}
         self._tolerate = tolerate
         self._weights = weights or {}

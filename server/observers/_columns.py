@@ -1,14 +1,12 @@
-"""Checks what an observer of the key ``observers`` does to a row: it may only add columns of numbers."""
+"""Checks what an observer of the key ``observers``, or a strategy, adds to a row: only columns of numbers."""
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from numbers import Real
 
 from common.errors import UserError, shown
+from common.returned import COLUMN
 from server.observers._observer import Round
 from server.records.run_directory import METRICS_COLUMNS
-
-_NAME = re.compile(r"[A-Za-z][\w.-]*")
 
 
 def adding_columns(name: str, call: Callable[[Round], None], current: Round) -> None:
@@ -28,10 +26,21 @@ def adding_columns(name: str, call: Callable[[Round], None], current: Round) -> 
     for key, value in current.row.items():
         if key in before and before[key] is value:
             continue
-        what = f"observers: '{name}' sets the column {shown(key)}"
-        if not isinstance(key, str) or not _NAME.fullmatch(key):
-            raise UserError(f"{what}: a name begins with a letter and has letters, digits and _ . - only")
-        if key in before or key in METRICS_COLUMNS:
-            raise UserError(f"{what}, which is there already: choose another name")
-        if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
-            raise UserError(f"{what} to {shown(value)}: it must be a number, as float(...) makes one")
+        check_column(key, value, before, f"observers: '{name}'")
+
+
+def check_column(key: object, value: object, row: Container[str], who: str) -> None:
+    """Refuse a column that a row has already, or that has no number or an invalid name.
+
+    Raises
+    ------
+    UserError
+        One line that starts with `who`.
+    """
+    what = f"{who} sets the column {shown(key)}"
+    if not isinstance(key, str) or not COLUMN.fullmatch(key):
+        raise UserError(f"{what}: a name begins with a letter and has letters, digits and _ . - only")
+    if key in row or key in METRICS_COLUMNS:
+        raise UserError(f"{what}, which is there already: choose another name")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+        raise UserError(f"{what} to {shown(value)}: it must be a number, as float(...) makes one")

@@ -70,3 +70,45 @@ def test_arguments_of_a_function(function, takes: str, is_right: bool) -> None: 
     else:
         with pytest.raises(UserError, match=r"here: '<lambda>' takes .*, but is called with \(a, b\)"):
             check_arguments(function, takes, "here")
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "value", "expected"),
+    [
+        (Client, "assumes_sgd", True, r"assumes_sgd is a value, and must be a method \(def\)"),
+        (Client, "proximal_weight", 0.1, r"is a value, and must be a property \(@property\)"),
+        (Client, "proximal_weight", lambda self: 0.1, r"is a method \(def\), and must be a property"),
+        (Client, "defaults", lambda cls, parameters: {}, r"must be a class method \(@classmethod\)"),
+        (Client, "KEEPS", property(lambda self: ("own",)), r"is a property .*, and must be a value"),
+        (Client, "_loss", lambda self: 0, "_loss replaces what Client itself calls"),
+        (Client, "KEEPS", "own", r"KEEPS must be a collection of names, such as \('own',\), not 'own'"),
+        (Client, "KEEPS", (1, 2), "KEEPS must be a collection of names"),
+        (Client, "KEEPS", {"own": "modle"}, "KEEPS must be names, or a mapping of names to 'model'"),
+        (Client, "NEEDS_CLASSES", "no", "NEEDS_CLASSES must be a valid boolean, not 'no'"),
+        (Client, "DEFAULTS", None, "DEFAULTS must be a valid dictionary, not None"),
+        (Client, "NEEDS", {"mu": "form"}, "NEEDS must be an instance of Needs"),
+        (FedAvg, "REDUCTION", "average", "REDUCTION must be 'mean', 'step' or 'own', not 'average'"),
+        (FedAvg, "SECTIONS", "arrays", "SECTIONS must be a collection of names"),
+        (FedAvg, "TRANSIENT", "old", "TRANSIENT must be a collection of names"),
+        (FedAvg, "UNUSED", ["local.steps"], "UNUSED must be a valid dictionary"),
+        (FedAvg, "reports_layers", lambda self: True, "must be a property"),
+        (ParticipationScheme, "keeps_cohort_size", "no", "keeps_cohort_size must be a valid boolean"),
+    ],
+)
+def test_an_attribute_of_another_kind_or_type_is_named(
+    base: type, name: str, value: object, expected: str
+) -> None:
+    with pytest.raises(UserError, match=expected):
+        check_overrides(type("Wrong", (base,), {name: value, "__module__": __name__}), base, "method.name")
+
+
+@pytest.mark.parametrize(
+    ("base", "values"),
+    [
+        (Client, {"KEEPS": ["own"], "proximal_weight": property(lambda self: 0.1), "NEEDS_CLASSES": True}),
+        (Client, {"KEEPS": {"own": "model"}, "defaults": classmethod(lambda cls, parameters: {})}),
+        (FedAvg, {"SECTIONS": {"arrays", "own"}, "REDUCTION": "own", "weighting": "uniform", "_rate": 1}),
+    ],
+)
+def test_attributes_of_the_right_kind_and_type_are_taken(base: type, values: dict[str, object]) -> None:
+    check_overrides(type("Right", (base,), {**values, "__module__": __name__}), base, "method.name")

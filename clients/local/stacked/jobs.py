@@ -12,6 +12,7 @@ from clients.local.optimizers import load_optimizer_state
 from clients.local.stacked.attributes import Signatures
 from clients.local.stacked.optimizer import COUNT
 from clients.local.stacked.reasons import NotStackableError, drawing_nothing
+from clients.local.stacked.stand_in import StandIn
 from clients.local.stacked.training import StackedTraining
 from common.budget import num_steps
 from common.records import rows_to_arrays
@@ -37,6 +38,8 @@ class Job(Generic[Ticket]):
         Its local budget.
     steps : int
         The number of steps of this budget.
+    optimizer : Tensors
+        The optimiser state with which it starts.
     """
 
     def __init__(self, client: Client, ticket: Ticket) -> None:
@@ -44,6 +47,8 @@ class Job(Generic[Ticket]):
         self.budget = client.budget
         self.steps = num_steps(self.budget, client.num_examples)
         self.start = client.worker.snapshot()
+        self.optimizer = client.starting_optimizer()
+        _check_own(type(client))
         with drawing_nothing(client.worker):
             for name in _cached_properties(type(client)):  # they may look at what a stack has not
                 getattr(client, name)
@@ -56,7 +61,7 @@ def grouped(jobs: Iterable[Job[Ticket]]) -> list[list[Job[Ticket]]]:
     groups: dict[Any, list[Job[Ticket]]] = {}
     signatures = Signatures()
     for job in jobs:
-        groups.setdefault(_signature(job.client, signatures), []).append(job)
+        groups.setdefault(_signature(job, signatures), []).append(job)
     return list(groups.values())
 
 
@@ -72,7 +77,7 @@ def trained(jobs: Sequence[Job[Ticket]]) -> Iterator[tuple[Job[Ticket], Outcome]
     state = {name: _stacked([job.start[name] for job in jobs]) for name in jobs[0].start}
     training = StackedTraining([job.client for job in jobs], [job.budget for job in jobs], state)
     with drawing_nothing(worker):
-        losses = training.run()
+        losses = training.run([job.optimizer for job in jobs])
     share = (time.perf_counter() - started) / len(jobs)
     ends = jobs[0].client.overrides("end_round")
     rows = zip(*(value.detach().unbind() for value in state.values()), strict=True)
@@ -113,12 +118,20 @@ def _stacked(values: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack(list(values))
 
 
-def _signature(client: Client, signatures: Signatures) -> Any:
+def _signature(job: Job[Any], signatures: Signatures) -> Any:
     """Return a value that is equal for clients that may share a stack."""
-    kept = client.initial_optimizer()
+    client, kept = job.client, job.optimizer
     counts = {key: float(value) for key, value in kept.items() if key.startswith(COUNT)}
     rates = tuple(client.step_rates(client.step_budget)) if client.worker.varies_by_step else ()
     return signatures.of(client), tuple(kept), tuple(counts.items()), rates
+
+
+@functools.lru_cache(maxsize=64)
+def _check_own(method: type[Client]) -> None:
+    """Refuse a method that replaces what a stack does in its own way."""
+    for name in ("train", *(name for name, value in vars(StandIn).items() if callable(value))):
+        if getattr(method, name, None) is not getattr(Client, name, None):
+            raise NotStackableError(f"its '{name}' replaces the one of Client, which is no hook")
 
 
 @functools.lru_cache(maxsize=64)

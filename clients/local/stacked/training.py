@@ -1,6 +1,7 @@
 """The local training loop of ``clients/local/training.py`` for several clients at once."""
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -74,11 +75,17 @@ class StackedTraining:
             config.needs_squared_losses,
         )
 
-    def run(self) -> list[float]:
-        """Train all clients to the end; return their mean losses."""
+    def run(self, optimizers: Sequence[Tensors]) -> list[float]:
+        """Train all clients to the end; return their mean losses.
+
+        Parameters
+        ----------
+        optimizers : sequence of Tensors
+            The optimiser state with which each starts, in the order in which the clients were given.
+        """
         worker = self.worker
         seed_step = self._seeds()
-        self._optimizer.load([client.initial_optimizer() for client in self.clients])
+        self._optimizer.load(optimizers)
         batches = StackedBatches(self.clients, self._budgets, self._pads)
         rates = self._rates()
         worker.model.train()
@@ -103,7 +110,10 @@ class StackedTraining:
             client.num_steps = steps
         for layer in worker.dropout_layers:
             layer.generator = None
-        return self._metrics.hand_out(self.clients, self.steps)
+        losses = self._metrics.hand_out(self.clients, self.steps)
+        if self._has_own_loss and any(client.is_first_loss_lost for client in self.clients):
+            raise NotStackableError("a loss is not finite in the first local step of the run")
+        return losses
 
     def optimizer_state(self, row: int) -> Tensors:
         """Return the optimiser's state of one client's parameters: ``<quantity>/<name>`` → value.
@@ -186,6 +196,8 @@ class StackedTraining:
             losses, logits = self._losses(leaves, buffers, part)
         self._metrics.add(part, losses, logits)
         losses.sum().backward()  # type: ignore[no-untyped-call]
+        if self._has_own_loss and all(leaf.grad is None for leaf in leaves.values()):
+            raise NotStackableError("a loss does not depend on the model's parameters")
         if self._corrects:
             self._correct(leaves, buffers, part)
         if isinstance(rows, slice):
@@ -226,7 +238,7 @@ class StackedTraining:
 
     def _after_step(self) -> None:
         if type(self.clients[0]).STEPS_STACKS:
-            self._attributes.plain(lambda client: client.after_step(self._leaves), self._leaves)
+            self._attributes.plain(lambda client: _after_step(client, self._leaves), self._leaves)
             return
         params = {name: leaf.detach() for name, leaf in self._leaves.items()}
         self._attributes.call(_after_step, params, self._buffers, (), slice(0, self._attributes.size))
@@ -239,6 +251,8 @@ def _loss(client: Any, params: Tensors, batch: tuple[torch.Tensor, ...]) -> torc
     return loss
 
 
-def _after_step(client: Any, params: Tensors, nothing: Any) -> tuple[()]:
-    client.after_step(params)
+def _after_step(client: Any, params: Tensors, nothing: Any = None) -> tuple[()]:
+    before = list(params.values())
+    if client.after_step(params) is not None or any(map(operator.is_not, params.values(), before)):
+        raise NotStackableError("after_step returns new tensors, or puts them into params")
     return ()
