@@ -149,6 +149,7 @@ def function_parameters(function: Callable[..., Any]) -> Declared:
 
 def parse_parameters(
     section: str,
+    owner: str,
     declared: Mapping[str, tuple[Any, Any]],
     given: Mapping[str, Value],
     fixed: Iterable[str] = (),

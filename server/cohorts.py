@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from flwr.app import ArrayRecord
 
+from common.errors import UserError
 from common.returned import check_clients
 from common.stragglers import work_share
 from server.messages.client_calls import ClientCalls
@@ -35,6 +36,8 @@ class Cohorts:
         if cohort is not None:
             what = f"what {type(self._parts.strategy).__name__}.cohort returns"
             check_clients(cohort, config.clients.count, what)
+            if not cohort:
+                raise UserError(f"{what} is empty: name at least one client, or return None for the scheme's")
         else:
             ask_losses = functools.partial(self._calls.losses, number, model(), cost)
             cohort = self._parts.participation.cohort(number, config.clients.fraction, ask_losses=ask_losses)

@@ -23,6 +23,7 @@ from datasets.configured import num_natural_clients, open_dataset
 from datasets.dataset import Dataset
 from datasets.partition_report import write_partition
 from datasets.partition_scheme import partition_clients
+from datasets.transforms import make_normalizer
 from models.batch_norm import batch_norm_layers
 from models.sizes.population import Population
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
@@ -192,7 +193,18 @@ def run_facts(
         population=population,
         submodels=evaluation.selections,
         make_model=lambda: copy.deepcopy(model).eval(),
+        validation_inputs=lambda: _validation_inputs(config, next(model.parameters()).device),
     )
+
+
+def _validation_inputs(config: Config, device: torch.device) -> torch.Tensor:
+    dataset = open_dataset(config)
+    if dataset.validation is None:
+        raise UserError(
+            f"method.name '{config.method.name}' computes with validation data, which dataset"
+            f" '{dataset.name}' does not bring: set dataset.validation-fraction above 0"
+        )
+    return make_normalizer(dataset, device)(dataset.validation.inputs.to(device))
 
 
 def client_sizes(config: Config) -> list[int]:

@@ -37,7 +37,7 @@ class WeightedAverage:
         Raises
         ------
         UserError
-            If the weight is negative or not finite.
+            If the weight is negative or not finite, or an entry has another shape than before.
         """
         if not isinstance(weight, Real) or not 0 <= weight < math.inf:
             raise UserError(
@@ -51,6 +51,12 @@ class WeightedAverage:
                 self._dtypes[name] = value.dtype
                 if not value.is_floating_point():
                     self._bases[name] = value.to(torch.int64, copy=True)
+            elif value.shape != self._sums[name].shape:
+                shape, earlier = tuple(value.shape), tuple(self._sums[name].shape)
+                raise UserError(
+                    f"'{name}' has the shape {shape} for a reply, and {earlier} for an earlier one: what is"
+                    " averaged (prepare, end_round) has the same for all"
+                )
             if name in self._bases:  # large counters are not exact in floating point, their differences are
                 value = value.to(torch.int64) - self._bases[name]
             add_to(self._sums[name], value, weight)

@@ -38,6 +38,7 @@ class Decentralised(FedAvg):
         The same after the local steps of the current round.
     """
 
+    SECTIONS = frozenset({ARRAYS, "optimizer"})
     TRANSIENT: ClassVar[tuple[str, ...]] = ("topology", "trained", "_clients", "_worker")
 
     weighting: Literal["uniform"] = "uniform"

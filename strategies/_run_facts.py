@@ -45,6 +45,9 @@ class RunFacts:
     make_model : callable
         Returns a new copy of the run's whole model, in evaluation mode, for strategies that compute with it;
         its weights mean nothing.
+    validation_inputs : callable
+        Returns what that model takes, (samples, ...): the inputs of the validation data, which no client
+        trains on, without their targets and on the model's device. An error if there are none.
     """
 
     num_clients: int
@@ -60,3 +63,4 @@ class RunFacts:
     population: Population | None = None
     submodels: SubModels | None = None
     make_model: Callable[[], nn.Module] = nn.Identity
+    validation_inputs: Callable[[], torch.Tensor] = lambda: torch.zeros(0)

@@ -14,6 +14,7 @@ from common.flower import new_content
 from common.records import (
     ARRAYS,
     CONFIG,
+    Tensors,
     metrics_record,
     to_payload,
     to_record,
@@ -22,6 +23,7 @@ from common.records import (
 from common.returned import (
     Names,
     call_for_effect,
+    check_entries,
     check_number,
     check_returned,
     check_returned_tensors,
@@ -145,8 +147,17 @@ class FedAvg(ServerHooks):
             self.round_metrics = model.metrics()
             self.privacy_clip_norm = model.next_clip_norm()
         updated = self.update(averages, server_round)
-        check_returned_tensors(updated, f"what {type(self).__name__}.update returns")
+        what = f"what {type(self).__name__}.update returns"
+        check_returned_tensors(updated, what)
+        if self.is_foreign:
+            self._check_updated(updated, what)
         return to_record(sections[ARRAYS].cast(updated)), metrics.result()
+
+    def _check_updated(self, updated: Tensors, what: str) -> None:
+        check_entries(updated, self.global_model, what)
+        for name, value in updated.items():
+            if self.global_model[name].is_floating_point() and not value.is_floating_point():
+                raise UserError(f"{what} has '{name}' as {value.dtype}: it must be floating-point numbers")
 
     def _check_prepared(self, prepared: object) -> None:
         what = f"what {type(self).__name__}.prepare returns"

@@ -13,6 +13,7 @@ from clients.local.optimizers import optimizer_parameters
 from clients.local.step_weights import step_weight_norm
 from clients.local.worker import Worker
 from common.budget import num_steps, round_budget
+from common.errors import UserError
 from common.flower import entries
 from common.randomness import Purpose, torch_generator, torch_seeds
 from common.rates import base_rate, gradual_warmup_steps, step_factors
@@ -102,7 +103,18 @@ class Job:
 
     @property
     def global_params(self) -> Tensors:
-        """The trainable part of the received global model."""
+        """The trainable part of the received global model.
+
+        Raises
+        ------
+        UserError
+            If nothing has been received: a node is asked for its form before its first job.
+        """
+        if ARRAYS not in self.received:
+            raise UserError(
+                f"{type(self).__name__} asks for global_params before anything is received, as in init_state,"
+                " receives or personal_names: take self.params there, which in a job are the received model's"
+            )
         received = self.received[ARRAYS]
         return {name: received[name] for name in self.params if name in received}
 

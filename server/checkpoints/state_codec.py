@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 
-from common.errors import UserError
+from common.errors import UserError, shown
 from common.records import to_array, to_ndarray
 from strategies.fedavg import FedAvg
 
@@ -27,8 +27,11 @@ def capture_attributes(strategy: FedAvg) -> tuple[dict[str, Any], dict[str, torc
         If an attribute is of a type that is not data.
     """
     tensors: dict[str, torch.Tensor] = {}
+    state = strategy.state()
+    if not isinstance(state, Mapping):
+        raise UserError(f"what {type(strategy).__name__}.state returns must be a mapping, not {shown(state)}")
     try:
-        tree = {name: _encode(value, name, tensors) for name, value in strategy.state().items()}
+        tree = {name: _encode(value, name, tensors) for name, value in state.items()}
     except UnsupportedStateError as error:
         raise UnsupportedStateError(
             f"{type(strategy).__name__} cannot be checkpointed: {error}; keep numbers, strings, tensors,"

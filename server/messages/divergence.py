@@ -109,7 +109,7 @@ def _advice(config: Config, strategy: FedAvg, server_round: int) -> Iterator[str
                 f"method.{key} = {weight:g} pulls too far: times the learning rate it should stay below 2,"
                 f" and it is {now * weight:.3g}."
             )
-    yield from strategy.divergence_advice(config)
+    yield from strategy.divergence_advice(config) or ()  # None from a hook must not hide the divergence
     if config.privacy.noise_multiplier > 0:
         yield "The noise of privacy.noise-multiplier grows with privacy.clip-norm: lower either."
 

@@ -1,5 +1,6 @@
 """What a hook of somebody's own method must not return, do or declare: one line that names it."""
 
+import itertools
 import sys
 import types
 from collections.abc import Callable
@@ -138,6 +139,9 @@ def test_of_a_client_half(case: str, stack: int, tmp_path: Path) -> None:
         run(tmp_path, named(Client, hooks), runtime__stack=stack)
 
 
+COUNT = itertools.count(1)
+
+
 def metrics(value: Any) -> dict[str, Hook]:
     def update(self: FedAvg, averages: Any, server_round: int) -> Any:
         self.round_metrics = value
@@ -179,6 +183,20 @@ OF_SERVERS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no text": ({"shows_labels": lambda self: True}, "shows_labels returns must be a text"),
     "no truth value": ({"measures_changes": lambda self: None}, "measures_changes returns must be True or"),
+    "numbers cut off": (
+        {"update": lambda self, means, number: {n: v.long() for n, v in means["arrays"].items()}},
+        r"update returns has 'classifier.weight' as torch\.int64: it must be floating-point",
+    ),
+    "an entry of another shape": (
+        {"update": lambda self, means, number: {n: v[:1] for n, v in means["arrays"].items()}},
+        r"update returns has 'classifier.weight' of shape \(1, 64\)",
+    ),
+    "shapes that differ": (
+        {"prepare": lambda self, sent: {**sent, "own": {"w": torch.zeros(next(COUNT))}}},
+        r"'w' has the shape \(\d+,\) for a reply, and \(\d+,\) for an earlier one",
+    ),
+    "nobody": ({"cohort": lambda self, number: []}, "cohort returns is empty: name at least one client"),
+    "no state": ({"state": lambda self: None}, r"Wrong\.state returns must be a mapping, not None"),
     "no super": ({"__init__": lambda self, **given: None}, r"Wrong\.__init__ must call super\(\)\.__init__"),
     "lost parameters": (
         {**parameter("mu", 0.5), "__init__": lambda self, **given: FedAvg.__init__(self)},
