@@ -36,7 +36,8 @@ def check_stackable(worker: Worker) -> None:
         )
     if not is_elementwise(config.optimizer):
         raise NotStackableError(
-            f"optimizer.name '{config.optimizer.name}' looks at more than one element at a time"
+            f"optimizer.name '{config.optimizer.name}' looks at more than one element at a time, or its file"
+            " does not say that it does not (ELEMENTWISE = True)"
         )
 
 
