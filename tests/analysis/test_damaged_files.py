@@ -83,6 +83,8 @@ def test_a_command_ends_with_a_result_or_one_line(
         run(command, whole, tmp_path)
         capsys.readouterr()
         for damage in DAMAGES:
+            if (name, damage) == ("summary.json", Path.unlink):
+                continue  # a run without it has not finished, and is shown as far as it is
             copy = tmp_path / "run"
             shutil.copytree(whole, copy)
             damage(copy / name)
