@@ -17,7 +17,7 @@ from common.records import LOCAL_STEPS, SERVER_ROUND
 from common.sections import Value
 from datasets.arrays import Arrays
 from runtimes.sequential import SequentialGrid
-from server.experiment import prepare
+from server.preparation import make_parts
 
 PERCEPTRON = "perceptron, 4810 parameters"
 CASES: dict[str, dict[str, Value]] = {
@@ -54,7 +54,7 @@ class Rounds:
         config = make_config(**keys)
         self._clients, self._clock = clients, clock
         self._grid = SequentialGrid(app, clients, config.flat())
-        parts = prepare(config, self._grid)
+        parts = make_parts(config, self._grid)
         self._strategy, self._arrays = parts.strategy, parts.evaluation.initial_arrays()
 
     def seconds(self, steps: int, stack: int) -> float:

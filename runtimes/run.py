@@ -90,7 +90,7 @@ def compared(config: Config, comparator: str) -> Config:
     """Return the configuration of a comparator of a run, with the run's model."""
     from clients.registry import complete
     from runtimes.comparators import derive
-    from server.experiment import client_sizes, keeps_natural_clients
+    from server.preparation import client_sizes, keeps_natural_clients
 
     config = complete(config)  # a projection that the method adds is part of the model
     return derive(config, comparator, lambda: client_sizes(config), lambda: keeps_natural_clients(config))

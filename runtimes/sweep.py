@@ -30,9 +30,9 @@ from runtimes.run import compared, configure, run, saying_how_to_resume
 from runtimes.sequential import SequentialGrid
 from runtimes.shared_keys import SharedKeys
 from runtimes.sweep_state import State, state_of
-from server.experiment import prepare
 from server.interrupt import stop_between_runs
 from server.named_parameters import without_inherited
+from server.preparation import make_parts
 from server.records.run_directory import check_writable
 
 COMPARATOR_AXIS = "comparator"
@@ -214,7 +214,7 @@ def check(runs: Sequence[PlannedRun], console: Console) -> None:
 def check_one(config: Config) -> None:
     """Prepare a run up to its first round, without training."""
     with SequentialGrid(app, config.clients.count, config.flat()) as grid:
-        prepare(config, grid)
+        make_parts(config, grid)
 
 
 def run_all(runs: Sequence[PlannedRun], states: Mapping[str, State], console: Console) -> list[str]:

@@ -10,10 +10,10 @@ from common.errors import UserError
 from common.records import ARRAYS, PERSONAL_MODEL, SERVER_ROUND, Tensors, to_record, to_tensors
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.state_codec import restore_attributes
-from server.experiment import prepare
 from server.messages.asking import ask, give_states
 from server.messages.cohort_grid import CohortGrid
 from server.parts import Parts
+from server.preparation import make_parts
 
 
 def personal_models(
@@ -44,7 +44,7 @@ def personal_models(
             raise UserError(f"there is no client {client_id}: they are 0 to {config.clients.count - 1}")
     if config.model.sizes:
         raise UserError("the clients of this run hold parts of the model (model.sizes): leave --client out")
-    parts = prepare(config, grid)
+    parts = make_parts(config, grid)
     restore_attributes(parts.strategy, *checkpoint.strategy)
     for client_id in client_ids:
         yield client_id, _personal_model(parts, grid, checkpoint, client_id)

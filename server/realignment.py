@@ -14,9 +14,9 @@ from models.heads.realignment import Inference
 from models.measures.class_report import GROUP_NAMES
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.state_codec import restore_attributes
-from server.experiment import prepare
 from server.messages.asking import ask, give_states
 from server.messages.cohort_grid import CohortGrid
+from server.preparation import make_parts
 from server.records.client_metrics import ClientMetrics
 from server.variants import variants_of
 from strategies.fedloge import FedLoGe
@@ -62,7 +62,7 @@ def evaluate_checkpoint(config: Config, grid: Grid, checkpoint: Checkpoint) -> R
     ClientFailureError
         If a client cannot evaluate.
     """
-    parts = prepare(config, grid)
+    parts = make_parts(config, grid)
     strategy, clients = parts.strategy, parts.clients
     if not isinstance(strategy, FedLoGe):
         raise UserError(f"realignment is for runs of 'fedloge', and this one is of '{config.method.name}'")

@@ -6,7 +6,7 @@ from common.errors import UserError
 from common.renamed_keys import RENAMED
 from run_simulation import main
 from runtimes.describe import describe
-from server.experiment import stored_config
+from server.checkpoints.stored_config import stored_config
 
 
 @pytest.mark.parametrize("old", RENAMED)

@@ -29,9 +29,9 @@ from common.records import (
 from common.sections import Value
 from datasets.transforms import Normalizer
 from runtimes.sequential import SequentialGrid
-from server.experiment import prepare
 from server.messages.cohort_grid import CohortGrid
 from server.messages.conform import conform
+from server.preparation import make_parts
 from tests.conftest import small_config
 from tests.contract.test_contract import METHODS, options
 
@@ -91,7 +91,7 @@ class Rounds:
         self.values: list[tuple[str, torch.Tensor]] = []
         self._grid = SequentialGrid(app, config.clients.count, config.flat())
         self._grid.stack, self._grid.say = stack, self.said.append
-        parts = prepare(config, self._grid, self.said.append)
+        parts = make_parts(config, self._grid, self.said.append)
         self._clients, self._strategy = parts.clients, parts.strategy
         initial = to_tensors(parts.evaluation.initial_arrays())
         arrays = to_record(self._strategy.initial_model(initial, config.seed))

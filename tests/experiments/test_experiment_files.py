@@ -26,7 +26,7 @@ from runtimes.queue.file import read_queue_file
 from runtimes.queue.runs import runs_of
 from runtimes.sequential import SequentialGrid
 from runtimes.sweep import PlannedRun, plan
-from server.experiment import prepare
+from server.preparation import make_parts
 
 QUEUES = sorted((PROJECT_ROOT / "experiments" / "queues").glob("*.toml"))
 FILES = sorted({*(PROJECT_ROOT / "experiments").rglob("*.toml")} - {*QUEUES})
@@ -115,7 +115,7 @@ def test_every_configuration_is_possible(file: Path) -> None:
         try:
             config = Config.from_flat(merge(point.overrides, {"device": "cpu"}, small))
             with SequentialGrid(app, config.clients.count, config.flat()) as grid:
-                prepare(config, grid)
+                make_parts(config, grid)
         except UserError as error:
             missing = re.search(r"there is no '([^']+)'", str(error))
             if not (missing and missing[1] in ALLOWED_MISSING):

@@ -9,7 +9,7 @@ import torch
 from flwr.app import Message, MessageType
 from safetensors.torch import load_file
 
-import server.experiment
+import server.start_remarks
 from common.records import ARRAYS, Tensors, to_tensors
 from datasets.configured import open_dataset
 from runtimes.run import make_grid
@@ -133,6 +133,6 @@ def test_bfloat16_that_a_cpu_emulates_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(server.experiment, "has_fast_bfloat16", lambda: fast)
+    monkeypatch.setattr(server.start_remarks, "has_fast_bfloat16", lambda: fast)
     run_small(rounds=1, device="cpu", local__precision="bfloat16", model__name="mlp")
     assert ("emulates local.precision = 'bfloat16'" in capsys.readouterr().out) == said

@@ -17,7 +17,7 @@ from datasets.configured import open_dataset
 from models.sizes.submodels import as_splittable
 from runtimes.sequential import SequentialGrid
 from server.evaluation import CentralEvaluation
-from server.experiment import prepare
+from server.preparation import make_parts
 from tests.conftest import SIZES, Runner, small_config
 
 HETERO = {**SIZES, "method__name": "heteroavg"}
@@ -39,7 +39,7 @@ class Watching(SequentialGrid):
 
 def prepare_run(keys: dict[str, Any]) -> None:
     config = small_config(**keys)
-    prepare(config, SequentialGrid(app, config.clients.count, config.flat()))
+    make_parts(config, SequentialGrid(app, config.clients.count, config.flat()))
 
 
 def summary(run_directory: Path) -> dict[str, Any]:

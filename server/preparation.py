@@ -1,0 +1,128 @@
+"""Makes the parts of an experiment from its configuration; nothing is written or trained."""
+
+import copy
+
+import torch
+from flwr.serverapp import Grid
+
+from clients.registry import load_method
+from common.clock import ClientSpeeds
+from common.cohort import cohort_size
+from common.config import Config
+from common.errors import UserError
+from common.plugins import use_folders
+from common.returned import call_for_effect
+from common.topologies import Topology
+from datasets.configured import num_natural_clients, open_dataset
+from datasets.partition_scheme import partition_clients
+from datasets.transforms import make_normalizer
+from models.sizes.population import Population
+from server.checkpoints.state_codec import capture_attributes
+from server.evaluation import CentralEvaluation
+from server.measurer import Evaluator
+from server.meeting import meet_clients
+from server.messages.client_registry import ClientRegistry
+from server.messages.discovery import Say
+from server.observers._tracker import find_trackers
+from server.participation import Participation
+from server.parts import Parts
+from server.privacy import apply_privacy, check_private_state
+from server.sizes import check_sizes, make_population
+from strategies._hooks import ServerHooks
+from strategies._run_facts import RunFacts
+from strategies.fedavg import FedAvg
+
+
+def make_parts(config: Config, grid: Grid, say: Say = print) -> Parts:
+    """Create the parts of an experiment and meet its clients; nothing is written or trained.
+
+    Raises
+    ------
+    UserError
+        If the configuration or the data do not allow the experiment.
+    """
+    use_folders(config.plugins)
+    find_trackers(config)
+    strategy = load_method(config.method.name, config.method.parameters).make_strategy()
+    ServerHooks.check(strategy, config)  # a user's own may not call it
+    call_for_effect(strategy.check, config)
+    capture_attributes(strategy)  # state that cannot be checkpointed is refused before any training
+    participation = Participation(config)
+    _agree_on_weights(strategy, participation, config)
+    if participation.scheme.looks_at_labels and not config.clients.report_labels:
+        raise UserError(
+            f"participation.name '{config.participation.name}' chooses clients by their label counts, which"
+            " clients.report-labels = false keeps with them: set it to true, or choose another scheme"
+        )
+    dataset = open_dataset(config)
+    if config.partition.name != "node":
+        partition_clients(config, dataset)  # an impossible partition is refused before a client is asked
+    evaluation = CentralEvaluation(config, dataset, grid if isinstance(grid, Evaluator) else None)
+    has_validation = dataset.validation is not None
+    apply_privacy(config, strategy, evaluation.model, participation.scheme, has_validation)
+    clients = meet_clients(config, grid, dataset, say)
+    check_private_state(config, participation.scheme, clients.keeps_state)
+    participation.setup(clients.num_examples, clients.label_counts)
+    population = make_population(config, evaluation.model)
+    check_sizes(config, strategy, evaluation.model, population, clients)
+    facts = run_facts(config, evaluation, clients, population)
+    ServerHooks.setup(strategy, facts)
+    call_for_effect(strategy.setup, facts)
+    return Parts(config, strategy, participation, dataset, evaluation, clients, population)
+
+
+def run_facts(
+    config: Config, evaluation: CentralEvaluation, clients: ClientRegistry, population: Population | None
+) -> RunFacts:
+    """Return what a strategy may know about the run."""
+    model = evaluation.model
+    trained = (name for name, value in model.named_parameters() if value.requires_grad)
+    personal = clients.personal_names
+    return RunFacts(
+        num_clients=config.clients.count,
+        parameter_names=[name for name in trained if name not in personal],
+        seed=config.seed,
+        cohort_size=cohort_size(config.clients.count, config.clients.fraction),
+        label_counts=torch.from_numpy(clients.label_counts) if config.clients.report_labels else None,
+        num_examples=torch.from_numpy(clients.num_examples),
+        client_ids=clients.client_ids,
+        speeds=ClientSpeeds(config),
+        model_bytes=sum(value.nbytes for name, value in model.state_dict().items() if name not in personal),
+        topology=Topology(config.topology, config.clients.count, config.seed),
+        population=population,
+        submodels=evaluation.selections,
+        make_model=lambda: copy.deepcopy(model).eval(),
+        validation_inputs=lambda: _validation_inputs(config, next(model.parameters()).device),
+    )
+
+
+def client_sizes(config: Config) -> list[int]:
+    """Return the number of training samples of every client."""
+    return list(map(int, partition_clients(config, open_dataset(config)).sizes))
+
+
+def keeps_natural_clients(config: Config) -> bool:
+    """Return whether the run has the data of only some of the data set's natural clients."""
+    return num_natural_clients(config) is not None and open_dataset(config).train.clients is not None
+
+
+def _agree_on_weights(strategy: FedAvg, participation: Participation, config: Config) -> None:
+    """Agree with the participation scheme on the weights of replies, before any training."""
+    scheme = participation.scheme
+    if scheme.corrects and not strategy.weighs_replies:
+        raise UserError(
+            f"method.name '{config.method.name}' would ignore participation.correction, since it has no"
+            " weights for replies: leave the correction out, or choose another method"
+        )
+    if scheme.aggregates_uniformly and "weighting" not in config.method.parameters:
+        strategy.weighting = "uniform"
+
+
+def _validation_inputs(config: Config, device: torch.device) -> torch.Tensor:
+    dataset = open_dataset(config)
+    if dataset.validation is None:
+        raise UserError(
+            f"method.name '{config.method.name}' computes with validation data, which dataset"
+            f" '{dataset.name}' does not bring: set dataset.validation-fraction above 0"
+        )
+    return make_normalizer(dataset, device)(dataset.validation.inputs.to(device))

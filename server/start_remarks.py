@@ -1,0 +1,93 @@
+"""What users should see before a run starts."""
+
+from collections.abc import Iterator
+
+import torch
+
+from common.config import Config
+from common.device import has_fast_bfloat16, resolve_device
+from common.round_list import RoundList
+from models.batch_norm import batch_norm_layers
+from server.evaluation import CentralEvaluation
+from server.messages.client_registry import ClientRegistry
+from server.privacy import privacy_remarks
+from strategies.fedavg import FedAvg
+
+
+def start_remarks(
+    config: Config, evaluation: CentralEvaluation, clients: ClientRegistry, num_samples: int
+) -> Iterator[str]:
+    """Yield remarks that users should see before the run starts."""
+    num_held = int(clients.num_examples.sum())
+    yield from getattr(evaluation.model, "remarks", ())
+    if batch_norm_layers(evaluation.model):
+        yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
+    elif config.batch_norm.policy != "average":
+        yield f"batch-norm.policy = '{config.batch_norm.policy}' has no effect: the model has no BatchNorm"
+    yield from _speed_remarks(config)
+    yield from privacy_remarks(config)
+    made = config.local.step_plan().first_step(config.rounds + 1)
+    if config.steps.rule == "fixed" and made < config.local.total_steps:
+        yield (
+            f"{config.rounds} rounds make {made} of local.total-steps = {config.local.total_steps}:"
+            f" rounds = {config.local.step_plan().num_rounds(config.local.total_steps)} would make all"
+        )
+    yield from _beyond_the_run(config)
+    if num_held < num_samples and config.partition.name != "node":
+        name, rest = config.partition.name, num_samples - num_held
+        yield f"partition '{name}' leaves out {rest} of {num_samples} training samples"
+    if config.partition.name == "node" and config.clients.count > 1 and _hold_all(clients, num_samples):
+        yield (
+            "every client has as many training samples as the server's data set: if they all have the same"
+            " ones, choose another partition than 'node', to divide them"
+        )
+    if clients.personal_names:
+        yield (
+            f"{len(clients.personal_names)} of the model's {len(evaluation.initial_arrays())} arrays stay"
+            " with the clients: test_accuracy is that of a model which has them as they are initially"
+        )
+
+
+def weighting_remark(strategy: FedAvg, config: Config) -> str:
+    """Return how replies weigh under a participation scheme that is defined with equal weights."""
+    weighting = f"method.weighting is '{strategy.weighting}'"
+    if not strategy.weighs_replies:
+        weighting = f"'{config.method.name}' has no weights for them"
+    name = config.participation.name
+    return f"participation '{name}' is defined with equal weights of the replies; {weighting}"
+
+
+def _hold_all(clients: ClientRegistry, num_samples: int) -> bool:
+    return bool((torch.as_tensor(clients.num_examples) == num_samples).all())
+
+
+def _beyond_the_run(config: Config) -> Iterator[str]:
+    """Yield remarks on settings for rounds that the run does not have."""
+    warmup, analysis = config.schedule.warmup_rounds, config.analysis
+    if warmup > config.rounds:
+        yield (
+            f"schedule.warmup-rounds = {warmup} is more than rounds = {config.rounds}: the learning rate does"
+            " not come to optimizer.learning-rate"
+        )
+    for name in ("similarity", "update", "feature"):
+        key = f"analysis.{name}-rounds"
+        listed = RoundList(getattr(analysis, f"{name}_rounds"), key)
+        if listed and listed.first() > config.rounds:
+            yield f"{key} lists no round up to rounds = {config.rounds}: nothing of it is recorded"
+
+
+def _speed_remarks(config: Config) -> Iterator[str]:
+    """Yield remarks on what makes steps slow on this machine."""
+    if resolve_device(config.device).type != "cpu":
+        return
+    is_fast = has_fast_bfloat16()
+    slow = [
+        f"{section}.precision"
+        for section in ("local", "evaluate")
+        if getattr(config, section).precision == "bfloat16" and is_fast is False
+    ]
+    if slow:
+        yield (
+            f"this CPU has no bfloat16 arithmetic: it emulates {' and '.join(slow)} = 'bfloat16', which may"
+            " take ten times as long as 'float32'"
+        )
