@@ -31,6 +31,7 @@ from server.records.client_metrics import summarise_evaluations
 from server.records.training_row import training_row
 from server.stopwatch import Stopwatch
 from server.variants import variants_of
+from strategies.fedavg import FedAvg
 
 
 class RoundLoop:
@@ -264,10 +265,15 @@ class RoundLoop:
 
     def _columns(self, current: Round) -> Mapping[str, float]:
         """Return the strategy's columns of a round."""
-        who = f"{type(self.strategy).__name__}.round_metrics"
-        if not isinstance(self.strategy.round_metrics, Mapping):
-            raise UserError(f"{who} must map names to numbers, and is {shown(self.strategy.round_metrics)}")
+        cls = type(self.strategy)
+        if not isinstance(metrics := self.strategy.round_metrics, Mapping):
+            raise UserError(
+                f"{cls.__name__}.round_metrics must map names to numbers, and is {shown(metrics)}"
+            )
         columns = self.strategy.columns(current.number)
+        who = f"{cls.__name__}.{'round_metrics' if cls.columns is FedAvg.columns else 'columns'}"
+        if not isinstance(columns, Mapping):
+            raise UserError(f"{who} must return a mapping of names to numbers, not {shown(columns)}")
         row = current.row.keys() - {"virtual_seconds"}  # which a method with a clock of its own replaces
         for key, value in columns.items():
             check_column(key, value, row, who)

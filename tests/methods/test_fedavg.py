@@ -129,7 +129,9 @@ class TestAggregate:
             make_reply({"y": [y]}, examples, {"control": {"c": [c]}})
             for y, c, examples in ((1.0, 8.0, 1), (5.0, 4.0, 3))
         ]
-        arrays, _ = WithControl().aggregate_train(10, replies)
+        strategy = WithControl()
+        strategy.global_model = {"y": torch.zeros(1)}
+        arrays, _ = strategy.aggregate_train(10, replies)
         assert arrays is not None
         assert to_tensors(arrays)["y"].tolist() == [4.0 + 10 * 5.0]
 

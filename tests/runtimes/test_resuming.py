@@ -60,7 +60,7 @@ def test_a_run_that_was_stopped_before_its_first_round(
 
     command = [*settings(), "--set", "method.name=fedprox", "--run-dir", str(tmp_path)]
     with monkeypatch.context() as stopped:
-        stopped.setattr(experiment, "prepare", stop)
+        stopped.setattr(experiment, "make_parts", stop)
         assert run_simulation.main(command) == 130
     assert capsys.readouterr().err == "stopped; nothing has begun: the same command starts it again\n"
     assert run_simulation.main(["--resume", "--run-dir", str(tmp_path)]) == 2

@@ -156,7 +156,7 @@ def test_a_whole_run(method: str, run_small: Runner, tmp_path: Path) -> None:
         method__name=method,
         rounds=1,
         clients__evaluate_fraction=1.0,
-        model__name="linear",
+        model__name="mlp",
         dataset__imbalance_factor=0.1,
         partition__name="fed-lt",
         partition__alpha=1.0,

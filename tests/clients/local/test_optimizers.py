@@ -111,8 +111,8 @@ def test_decays_by_name() -> None:
 
 
 def test_an_unknown_optimizer_names_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"optimizer\.name: there is no 'adam'; did you mean 'adamw'\?"):
-        make_optimizer([torch.zeros(1)], optimizer_section(name="adam"))
+    with pytest.raises(UserError, match=r"optimizer\.name: there is no 'adamww'; did you mean 'adamw'\?"):
+        make_optimizer([torch.zeros(1)], optimizer_section(name="adamww"))
 
 
 def test_the_keys_of_the_layer_wise_optimizers_reach_them() -> None:
