@@ -57,8 +57,7 @@ class Same:
 @functools.lru_cache(maxsize=64)
 def _choice(kind: Kind, same: Same, searched: tuple[Path, ...]) -> _Choice:
     section = same.section
-    fixed = tuple(field.alias or name for name, field in type(section).model_fields.items())
-    return _Choice(kind, section.choice, cache_items(section.parameters), fixed, searched)
+    return _Choice(kind, section.choice, cache_items(section.parameters), section.fixed_keys(), searched)
 
 
 def chosen_function(kind: Kind, section: OpenSection) -> functools.partial[Any]:

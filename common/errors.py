@@ -3,7 +3,8 @@
 import difflib
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 # Codes of error replies, above those of Flower: a job raised, the user can fix it, a worker process died, a
 # node was restarted under its old id and has lost its state, a message does not come from a Flowerbed server.
@@ -103,6 +104,11 @@ def unknown_name(key: str, name: str, known: Iterable[str]) -> UnknownNameError:
     available = ", ".join(choices)
     hint = _HERE.get((key, name.lower())) or nearest(name, choices)
     return UnknownNameError(f"{key}: there is no '{name}'{hint} (available: {available})")
+
+
+def complaint(error: Mapping[str, Any]) -> str:
+    """Return what pydantic says of a value, without its fixed beginnings."""
+    return str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
 
 
 def shown(value: object, length: int = 80) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from common.errors import UserError, shown
+from common.errors import UserError, complaint, shown
 
 _ALIKE = 0.8  # as difflib measures it: one letter of six
 _METHOD, _VALUE = "a method (def)", "a value"
@@ -82,8 +82,7 @@ def _check_kind(part: type[Any], base: Any, name: str, value: Any, key: str) -> 
             adapter.validate_python(value)
         except ValidationError as error:
             first, *others = error.errors()
-            message = str(first["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-            what = f"of the type {adapter._type}" if others else message
+            what = f"of the type {adapter._type}" if others else complaint(first)
             raise UserError(f"{place} must be {what}, not {shown(value)}") from None
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from common.errors import InapplicableKeyError, UserError, nearest, shown
+from common.errors import InapplicableKeyError, UserError, complaint, nearest, shown
 from common.sections import Value
 
 T = TypeVar("T")
@@ -180,7 +180,6 @@ def parse_parameters(
         key = str(first["loc"][0]).replace("_", "-")
         if first["type"] == "missing":
             raise UserError(f"'{owner}' needs {section}.{key}, which has no default") from None
-        message = str(first["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
         what = f"{section}.{key}" if key in given else f"the default of {section}.{key} in '{owner}'"
-        raise UserError(f"{what} must be {message}, not {shown(first['input'])}") from None
+        raise UserError(f"{what} must be {complaint(first)}, not {shown(first['input'])}") from None
     return {name: getattr(validated, name) for name in declared}

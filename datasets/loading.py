@@ -119,7 +119,7 @@ def _arguments(
 ) -> dict[str, Any]:
     """Validate a data set's own parameters; hints at misspelt keys include those of all sets."""
     spellings = {parameter.replace("_", "-") for parameter in declared}
-    fixed = {field.alias or key for key, field in DatasetSection.model_fields.items()}
+    fixed = {*DatasetSection.fixed_keys()}
     for key in given:
         if key not in spellings and (hint := nearest(key, fixed | spellings)):
             raise UserError(f"dataset '{name}' has no parameter 'dataset.{key}'{hint}")

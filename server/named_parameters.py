@@ -16,7 +16,7 @@ from common.topologies import topology_function
 from datasets.partition_scheme import PartitionScheme
 from datasets.partitions import parse_arguments, partition_parameters
 from models import model_parameters
-from server.participation import Participation
+from server.participation import Participation, scheme_class, weighs_uniformly
 from strategies._decentralised import Decentralised
 
 
@@ -37,6 +37,7 @@ def check_parameters(config: Config, given: Container[str] = ()) -> None:
         If a name or a parameter is wrong.
     """
     complete(config, given)
+    Participation(config)
     partition = PartitionScheme.of(config)
     parse_arguments(partition.name, partition.arguments())
     for key, declared in _declared(config).items():
@@ -48,8 +49,7 @@ def check_parameters(config: Config, given: Container[str] = ()) -> None:
             and (f"{key}.{name}" in given or name in _own(config, key, declared))
         }
         if unknown:
-            fixed = [field.alias or name for name, field in type(section).model_fields.items()]
-            parse_parameters(key, section.choice, declared, unknown, fixed)
+            parse_parameters(key, section.choice, declared, unknown, section.fixed_keys())
 
 
 def without_inherited(config: Config) -> dict[str, Value]:
@@ -72,7 +72,7 @@ def defaults_of_named(config: Config) -> dict[str, Value]:
         for name, default in _defaults(declared).items()
         if isinstance(default, Value)
     }
-    if Participation(config).scheme.aggregates_uniformly and "method.weighting" in defaults:
+    if weighs_uniformly(config) and "method.weighting" in defaults:
         defaults["method.weighting"] = "uniform"
     return defaults
 
@@ -97,7 +97,7 @@ def _declared(config: Config) -> dict[str, Declared]:
     """Return the parameters of everything that is named, by its section."""
     declared = {
         **declared_for_training(config),
-        "participation": class_parameters(type(Participation(config).scheme)),
+        "participation": class_parameters(scheme_class(config)),
         "partition": partition_parameters(config.partition.name),
         "model": model_parameters(config.model.name),
         "dataset": function_parameters(find_function(DATASET, config.dataset.name)),

@@ -24,7 +24,7 @@ from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
 from server.messages.discovery import Say
 from server.observers._tracker import find_trackers
-from server.participation import Participation
+from server.participation import Participation, weighs_uniformly
 from server.parts import Parts
 from server.privacy import apply_privacy, check_private_state
 from server.sizes import check_sizes, make_population
@@ -114,7 +114,7 @@ def _agree_on_weights(strategy: FedAvg, participation: Participation, config: Co
             f"method.name '{config.method.name}' would ignore participation.correction, since it has no"
             " weights for replies: leave the correction out, or choose another method"
         )
-    if scheme.aggregates_uniformly and "weighting" not in config.method.parameters:
+    if weighs_uniformly(config):
         strategy.weighting = "uniform"
 
 

@@ -39,6 +39,11 @@ class OpenSection(ConfigSection):
         """The chosen name."""
         raise NotImplementedError
 
+    @classmethod
+    def fixed_keys(cls) -> tuple[str, ...]:
+        """Return the keys that are fixed, in their configuration spelling."""
+        return tuple(field.alias or name for name, field in cls.model_fields.items())
+
     @property
     def parameters(self) -> dict[str, Value]:
         """The keys that are not fixed, in their configuration spelling."""

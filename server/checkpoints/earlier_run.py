@@ -8,9 +8,7 @@ from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.stored_config import find_stored_config, stored_config
 from server.named_parameters import differences
 from server.records.row_files import check_rows
-from server.records.run_directory import (
-    holds_run,
-)
+from server.records.run_directory import holds_run
 
 
 def find_checkpoint(

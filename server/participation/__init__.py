@@ -24,6 +24,16 @@ _BEFORE_THE_FIRST_ROUND = 0
 _OWN = "scheme"  # checkpoint key of the scheme's state, next to losses by client id
 
 
+def scheme_class(config: Config) -> type[ParticipationScheme]:
+    """Return the class of a run's scheme."""
+    return find_subclass(PARTICIPATION, config.participation.name, ParticipationScheme)
+
+
+def weighs_uniformly(config: Config) -> bool:
+    """Return whether replies weigh equally because of the scheme, and no user says otherwise."""
+    return scheme_class(config).aggregates_uniformly and "weighting" not in config.method.parameters
+
+
 def _ask_nobody(clients: Sequence[int], one_batch: bool) -> Mapping[int, float]:
     raise ValueError("this scheme asks clients for their losses, and there are no clients to ask")
 
@@ -46,10 +56,10 @@ class Participation:
 
     def __init__(self, config: Config) -> None:
         name = config.participation.name
-        scheme_class = find_subclass(PARTICIPATION, name, ParticipationScheme)
-        declared = class_parameters(scheme_class)
+        scheme = scheme_class(config)
+        declared = class_parameters(scheme)
         given = drop_inherited_defaults("participation", config.participation.parameters, declared)
-        self.scheme = scheme_class(**parse_parameters("participation", name, declared, given))
+        self.scheme = scheme(**parse_parameters("participation", name, declared, given))
         self._seed = config.seed
         self._name = name
         self._num_clients = config.clients.count
