@@ -27,6 +27,7 @@ from common.errors import UserError, print_error
 from common.experiment_file import parse_experiment
 from common.files import expanded, read_text
 from common.flower_control import Run
+from common.flower_fleet import fleet_options, has_own_address
 from common.inactive import check_active, given_keys, set_back
 from common.plugins import all_folders
 from common.reading import parse_toml_tables
@@ -214,10 +215,11 @@ def run(plan: Plan, signals: _Signals) -> None:
 
 def _start_federation(processes: FlowerProcesses, plan: Plan) -> None:
     control, fleet, *node_ports = free_ports(2 + plan.nodes)
+    fleet = fleet if has_own_address() else control
     credentials = None if plan.insecure else _make_credentials(processes, plan)
     if not plan.simulation:
         processes.keep_programs()
-    role = ["--simulation"] if plan.simulation else ["--fleet-api-address", f"127.0.0.1:{fleet}"]
+    role = ["--simulation"] if plan.simulation else fleet_options(f"127.0.0.1:{fleet}")
     processes.start_service(
         "superlink",
         [*superlink_command(credentials), "--host", "127.0.0.1", "--port", str(control), *role],

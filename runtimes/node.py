@@ -21,6 +21,7 @@ from typing import NamedTuple
 from common.command_line import Parser, end_as_by_ctrl_c, guarded, show_warnings_as_lines
 from common.errors import UserError
 from common.files import expanded
+from common.flower_fleet import require_own_address
 from runtimes.admission import Admission
 from runtimes.credentials.commands import node_options
 from runtimes.flower_environment import check_free, program_environment, split_address
@@ -62,6 +63,7 @@ def _run(options: argparse.Namespace) -> int:
         config += f' data-root="{root}"'
     split_address(options.superlink, "--superlink")
     check_free("127.0.0.1", options.port, "--port")
+    require_own_address("python -m runtimes.node")
     admission = Admission(options.superlink, folder)
     admission.check()
     command = [

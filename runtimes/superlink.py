@@ -14,6 +14,7 @@ from pathlib import Path
 from common.command_line import Parser, guarded, show_warnings_as_lines
 from common.errors import UserError
 from common.files import expanded
+from common.flower_fleet import fleet_options, require_own_address
 from runtimes.credentials.certificates import days_left
 from runtimes.credentials.commands import superlink_command
 from runtimes.credentials.folder import Credentials
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    require_own_address("python -m runtimes.superlink")
     credentials = Credentials(expanded(options.folder, "the command line"))
     left = days_left(credentials.check())
     if left < _WARN_DAYS:
@@ -41,7 +43,7 @@ def _run(options: argparse.Namespace) -> int:
     )
     command = [
         *[*superlink_command(credentials), "--host", "127.0.0.1", "--port", str(options.port)],
-        *["--fleet-api-address", options.fleet, "--database", str(database)],
+        *[*fleet_options(options.fleet), "--database", str(database)],
     ]
     environment = program_environment()
     check_free(*split_address(options.fleet, "--fleet"), "--fleet")

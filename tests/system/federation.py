@@ -10,6 +10,7 @@ from pathlib import Path
 from common.config_values import to_toml
 from common.defaults import PROJECT_ROOT
 from common.flower_control import SuperLink
+from common.flower_fleet import fleet_options, has_own_address
 from common.sections import Value
 from runtimes.credentials.commands import node_options, superlink_command
 from runtimes.credentials.folder import Credentials
@@ -69,6 +70,8 @@ class Federation:
         if self._credentials:
             self._credentials.make([host], 365)
         self._control, self._fleet = free_ports(2)
+        if not has_own_address():
+            self._fleet = self._control
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._submitted: set[str] = set()
         plugins = folder / "plugins" / "clients"
@@ -87,7 +90,7 @@ class Federation:
         """Start the SuperLink, on its database, and wait until it answers."""
         command = [
             *superlink_command(self._credentials), "--host", "127.0.0.1", "--port", str(self._control),
-            "--fleet-api-address", f"{self._host}:{self._fleet}",
+            *fleet_options(f"{self._host}:{self._fleet}"),
             "--database", str(database or self.folder / "state.db"),
         ]  # fmt: skip
         self._start("superlink", command)

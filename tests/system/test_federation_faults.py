@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from common.flower_fleet import has_own_address
 from common.sections import Value
 from runtimes.flower_environment import FlowerProcesses
 from tests.system import disk, network
@@ -77,6 +78,8 @@ def held(federation: Federation) -> HeldRun:
 @pytest.fixture
 def cut_off(tmp_path: Path) -> Iterator[tuple[Federation, network.Link]]:
     """A federation with certificates and keys, whose node 1 is in another namespace; node 0 sends twice."""
+    if not has_own_address():
+        pytest.skip("flwr from 1.40 on has no address for nodes of other machines")
     with network.linked_namespace() as link, FlowerProcesses(tmp_path / "logs") as processes:
         federation = Federation(tmp_path, processes, secure=True, host=network.HOST)
         federation.start_superlink()
@@ -92,6 +95,7 @@ def failures(run_directory: Path) -> list[int]:
         return [int(row["failures"]) for row in csv.DictReader(file) if int(row["round"])]
 
 
+@pytest.mark.skipif(not has_own_address(), reason="from flwr 1.40 on its ServerApp lives on")
 def test_a_superlink_that_was_killed_is_started_again_on_its_database(held: HeldRun) -> None:
     federation = held.federation
     federation.kill("superlink")

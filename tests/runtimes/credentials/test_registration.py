@@ -10,7 +10,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from flwr.client.grpc_rere_client.node_auth_client_interceptor import NodeAuthClientInterceptor
 from flwr.proto.fleet_pb2 import PullMessagesRequest, RegisterNodeFleetRequest
 from flwr.proto.fleet_pb2_grpc import FleetStub
 from flwr.proto.node_pb2 import Node as NodeMessage
@@ -25,6 +24,10 @@ from runtimes.admission import Admission
 from runtimes.credentials.folder import Credentials
 from runtimes.credentials.registration import register, revoke
 from runtimes.flower_environment import free_ports
+
+interceptors = pytest.importorskip(
+    "flwr.client.grpc_rere_client.node_auth_client_interceptor", reason="flwr from 1.40 on"
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -83,7 +86,7 @@ def stub(federation: Federation) -> tuple[FleetStub, bytes]:
         root_certificates=federation.credentials.authority.read_bytes(),
         interceptors=[
             RuntimeVersionClientInterceptor(component_name="SuperNode"),
-            NodeAuthClientInterceptor(private, public),
+            interceptors.NodeAuthClientInterceptor(private, public),
         ],
     )
     return FleetStub(channel), public_key_to_bytes(public)
