@@ -12,7 +12,7 @@ from common.flower import entries
 from common.records import Tensors
 
 _ROUNDING = 1e-6
-_BLOCK = 2**18  # values converted to float64 at a time: 2 MB, which stay in the cache
+_BLOCK = 2**16  # values converted to float64 at a time: 512 kB, which stay in the cache
 
 
 class WeightedAverage:
