@@ -7,6 +7,7 @@ import torch
 
 from clients._class_gradients import class_gradients
 from clients.base import Client
+from clients.local.attacks import attack_of
 from clients.local.incoming import Section
 from common.records import ARRAYS, Payload, Tensors
 from models.classifier import as_classifier
@@ -37,15 +38,18 @@ class CReFF(Client):
         worker = self.worker
         model = as_classifier(worker.model)
         samples = torch.from_numpy(self.indices).to(worker.device)
-        inputs, targets = worker.train.inputs.index_select(0, samples), worker.train.targets[samples]
+        inputs = worker.train.inputs.index_select(0, samples)
+        targets = self.noisy_labels(self.server_round)(worker.train.targets[samples])
+        if attack := attack_of(worker.config, self.client_id):
+            targets = attack.labels(targets, worker.dataset.num_classes)
         normalizer = self.normalizer("measurement", self.server_round)
         features = logits_of(model, inputs, normalizer, worker.config.evaluate.batch_size, model.embed)
         self.gradients = class_gradients(features, targets, model.classifier)
+        self.held = (torch.bincount(targets, minlength=len(self.gradients)) > 0).float()
         head = self.received["averaged-head"]
         worker.load(head)
         self.received = {**self.received, ARRAYS: {**self.received[ARRAYS], **head}}  # what steps start from
 
     def end_round(self, params: Tensors) -> Payload:
         """Send the gradients and their classes."""
-        held = (self.label_counts() > 0).float()
-        return {"class-gradients": {"weight": self.gradients, "held": held}}
+        return {"class-gradients": {"weight": self.gradients, "held": self.held}}

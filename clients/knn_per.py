@@ -84,7 +84,7 @@ class KnnPer(Client):
             for some in torch.split(indices, worker.config.evaluate.batch_size)
         ]
         features, logits = (torch.cat(values) for values in zip(*parts, strict=True))
-        return features, logits, worker.train.targets[indices]
+        return features, logits, self.noisy_labels(0)(worker.train.targets[indices])
 
     @torch.no_grad()
     def _forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

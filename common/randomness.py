@@ -18,7 +18,7 @@ Purpose = Literal[
     "measurement",
     "sizes", "shuffle", "augment", "dropout", "noise", "privacy", "long-tail", "local-test",
     "recalibration", "probe", "sse-c", "local-head", "auxiliary", "federated-features", "retraining",
-    "label-noise", "step-label-noise", "personal-label-noise", "extra-label-noise",
+    "label-noise", "step-label-noise", "personal-label-noise", "extra-label-noise", "measurement-label-noise",
     "personal-shuffle", "personal-augment", "personal-dropout", "personal-noise", "personal-validation",
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout", "extra-dropout",

@@ -21,7 +21,7 @@ from common.records import ARRAYS, FIRST_STEP, LOCAL_STEPS, SERVER_ROUND, Payloa
 from common.returned import check_number
 from common.sections import LocalSection
 from datasets.noise.client_noise import NoisyNormalizer, noise_levels
-from datasets.noise.label_noise import expected_counts
+from datasets.noise.label_noise import corrupt_labels, expected_counts
 
 
 class Job:
@@ -224,6 +224,19 @@ class Job:
         key = (server_round, self.client_id)
         generator = torch_generator(worker.config.seed, purpose, *key, device=worker.device)
         return NoisyNormalizer(worker.normalizer, worker.dataset.std, level[None], generator)
+
+    def noisy_labels(self, server_round: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the function from true labels to noisy ones outside of local steps: ``dataset.label-noise``.
+
+        The noise is keyed by (`server_round`, client), and drawn in the order in which labels are given.
+        """
+        worker = self.worker
+        probability, num_classes = worker.config.dataset.label_noise, worker.dataset.num_classes
+        if probability == 0:
+            return lambda labels: labels
+        key = (server_round, self.client_id)
+        generator = torch_generator(worker.config.seed, "measurement-label-noise", *key, device=worker.device)
+        return lambda labels: corrupt_labels(labels, probability, num_classes, generator)
 
     def label_counts(self) -> torch.Tensor:
         """Count the client's training samples by class; regression targets count as one class."""

@@ -323,10 +323,22 @@ def loss_returned(client: Hooks) -> str:
 
 
 def full_gradient(client: Hooks) -> Tensors:
-    """Return the gradient of a client's mean loss over all its data, at the resident model's weights."""
+    """Return the gradient of a client's mean loss over all its data, at the resident model's weights.
+
+    Labels are those of training: noisy ones, and flipped ones of an attacker.
+    """
     params = client.params
     sums = [torch.zeros_like(value) for value in params.values()]
-    for loss in _shares_of_loss(client):
+    noisy, attack = (
+        client.noisy_labels(client.server_round),
+        attack_of(client.worker.config, client.client_id),
+    )
+
+    def trained_on(labels: torch.Tensor) -> torch.Tensor:
+        targets = noisy(labels)
+        return attack.labels(targets, client.worker.dataset.num_classes) if attack else targets
+
+    for loss in _shares_of_loss(client, trained_on):
         grads = torch.autograd.grad(loss, list(params.values()))
         sums = [a + b for a, b in zip(sums, grads, strict=True)]
     return dict(zip(params, sums, strict=True))
@@ -334,20 +346,20 @@ def full_gradient(client: Hooks) -> Tensors:
 
 @torch.no_grad()
 def full_loss(client: Hooks) -> float:
-    """Return a client's mean loss over all its data, at the resident model's weights."""
-    return math.fsum(float(loss) for loss in _shares_of_loss(client))
+    """Return a client's mean loss over all its data, at the resident model's weights, on true labels."""
+    return math.fsum(float(loss) for loss in _shares_of_loss(client, lambda labels: labels))
 
 
-def _shares_of_loss(client: Hooks) -> Iterator[torch.Tensor]:
+def _shares_of_loss(
+    client: Hooks, targets_of: Callable[[torch.Tensor], torch.Tensor]
+) -> Iterator[torch.Tensor]:
     """Yield the contributions of the batches of all local data to the mean loss, in evaluation mode."""
     worker = client.worker
     batch_size = worker.config.evaluate.batch_size
     normalizer = client.normalizer("measurement", client.server_round)
     with evaluation_mode(worker.model):
         for indices in torch.split(torch.from_numpy(client.indices).to(worker.device), batch_size):
-            batch = Batch(
-                normalizer(worker.train.inputs.index_select(0, indices)),
-                worker.train.targets[indices],
-                indices,
-            )
+            labels = worker.train.targets[indices]
+            inputs = normalizer(worker.train.inputs.index_select(0, indices))
+            batch = Batch(inputs, targets_of(labels), indices, labels)
             yield checked_loss(client, client.params, batch) * (len(batch) / client.num_examples)

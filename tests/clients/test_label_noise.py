@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from clients.base import Client
 from clients.local.batches import Batch
-from clients.local.training import iterate_training_batches
+from clients.local.training import full_loss, iterate_training_batches
 from clients.local.worker import Worker
 from common.config import Config
 from datasets.noise.label_noise import expected_counts
@@ -119,3 +119,24 @@ def test_a_class_prior_counts_noisy_labels(method: str, extra: dict[str, str], r
         **extra,
     )
     assert pd.read_csv(path / "metrics.csv")["train_loss"][1:].between(0, 100).all()
+
+
+@pytest.mark.parametrize("keys", [{}, {"attack__name": "label-flip", "attack__fraction": 1.0}])
+def test_the_full_gradient_is_that_of_the_labels_trained_on(keys: dict[str, str | float]) -> None:
+    client = Client(Worker(small(dataset__label_noise=0.4, model__name="linear", **keys)), 0)
+    client.server_round = 3
+    true = client.worker.train.targets[torch.from_numpy(client.indices)]
+    noisy = client.noisy_labels(3)(true)
+    assert 0.2 < (noisy != true).double().mean() < 0.6
+    assert torch.equal(noisy, client.noisy_labels(3)(true))
+    assert not torch.equal(noisy, client.noisy_labels(4)(true))
+    labels = 9 - noisy if keys else noisy
+    inputs = client.worker.normalizer(client.worker.train.inputs[torch.from_numpy(client.indices)]).flatten(1)
+    errors = client.worker.model(inputs.view(-1, 1, 8, 8)).softmax(1) - F.one_hot(labels, 10)
+    gradient = client.full_gradient()
+    torch.testing.assert_close(gradient["classifier.bias"], errors.mean(0), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        gradient["classifier.weight"], errors.T @ inputs / len(inputs), rtol=1e-4, atol=1e-6
+    )
+    loss = F.cross_entropy(client.worker.model(inputs.view(-1, 1, 8, 8)), true)
+    assert full_loss(client) == pytest.approx(loss.item())

@@ -71,3 +71,10 @@ class TestKnnPer:
     def test_more_neighbours_than_samples(self) -> None:
         p = self.client(neighbours=50).knn_probabilities(self.STORE, self.STORE, torch.tensor([0, 1, 1]))
         assert p.sum(1).tolist() == close(1.0, 1.0, 1.0)
+
+    def test_the_store_has_noisy_labels_the_same_in_every_round(self) -> None:
+        client = KnnPer(Worker(small(dataset__label_noise=0.4)), 0, {}, {})
+        stored = [client._forward_all()[2] for client.server_round in (1, 2)]
+        assert torch.equal(*stored)
+        true = client.worker.train.targets[torch.from_numpy(client.indices)]
+        assert 0.2 < (stored[0] != true).double().mean() < 0.6
