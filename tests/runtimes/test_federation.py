@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from runtimes import federation
+from runtimes.federation_plan import read_plan
 from server.interrupt import STOP_SIGNALS
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -195,7 +196,7 @@ def test_a_run_without_a_summary_of_its_own_is_not_complete(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A run that continues a finished one removes its summary when it starts."""
-    plan = federation.make_plan(federation._parser().parse_args(helper.options("--supernodes", "1")))
+    plan = read_plan(helper.options("--supernodes", "1"), "")
     summary = plan.run_directory / "summary.json"
     plan.run_directory.mkdir()
     if was_finished:
@@ -262,13 +263,6 @@ def test_a_dying_node_ends_the_run(helper: Helper) -> None:
 def _pid_of_node(helper: Helper, node: int) -> int:
     config = f"partition-id={node} ".encode()
     return next(pid for pid in helper.living() if config in _read(Path(f"/proc/{pid}/cmdline")))
-
-
-@pytest.mark.parametrize("clients", [["--supernodes", "2"], ["--set", "clients.count=6"]])
-def test_nodes_may_serve_several_clients(clients: list[str], tmp_path: Path) -> None:
-    arguments = [*clients, "--set", "resources.clients-per-node=3", "--run-dir", str(tmp_path / "run")]
-    plan = federation.make_plan(federation._parser().parse_args(arguments))
-    assert (plan.nodes, plan.overrides["clients.count"]) == (2, 6)
 
 
 @pytest.mark.usefixtures("handlers")

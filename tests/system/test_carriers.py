@@ -8,8 +8,8 @@ import pytest
 from common.plugins import use_folders
 from common.sections import Value
 from runtimes import federation
-from runtimes.federation import FederationError, make_plan
-from runtimes.flower_environment import FlowerProcesses
+from runtimes.federation_plan import Plan, read_plan
+from runtimes.flower_environment import FederationError, FlowerProcesses
 from tests.conftest import small_run
 from tests.system.commands import run_here, summary
 from tests.system.test_extending import together
@@ -53,8 +53,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
         yield nodes
 
 
-def _plan(run_directory: Path, *arguments: str) -> federation.Plan:
-    return make_plan(federation._parser().parse_args(["--run-dir", str(run_directory), *arguments]))
+def _plan(run_directory: Path, *arguments: str) -> Plan:
+    return read_plan(["--run-dir", str(run_directory), *arguments], "")
 
 
 def _assignments(settings: Mapping[str, Value]) -> list[str]:
