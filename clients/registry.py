@@ -208,6 +208,9 @@ def _check_unused(config: Config, method: Method, given: Container[str]) -> None
     """Refuse keys that have no effect with the method."""
     values, defaults = config.flat(), default_values()
     for key, why in method.strategy_class.UNUSED.items():
+        if key not in defaults and f"{key.partition('.')[0]}.name" not in defaults:
+            place = f"{method.strategy_class.__name__}.UNUSED"
+            raise UserError(f"{place} has {shown(key)}, which is no key{nearest(key, defaults)}")
         if values.get(key) and (key in given or values[key] != defaults.get(key)):
             raise InapplicableKeyError(
                 key,
@@ -261,6 +264,7 @@ def _load_method(name: str, items: Items, _searched: tuple[Path, ...]) -> Method
                 f" in {client_class.__name__}: both halves get the same value, so declare the same"
             )
     declared = Declared({**of_strategy, **of_client})
+    declared.untyped = {**of_strategy.untyped, **of_client.untyped}
     values = parse_parameters("method", name, declared, drop_inherited_defaults("method", given, declared))
     check_needs("method", declared, values, {**strategy_class.NEEDS, **client_class.NEEDS})
     return Method(

@@ -15,7 +15,17 @@ T = TypeVar("T")
 
 
 class Declared(dict[str, tuple[Any, Any]]):
-    """Parameters with their annotations and defaults, in the order of declaration."""
+    """Parameters with their annotations and defaults, in the order of declaration.
+
+    Attributes
+    ----------
+    untyped : dict
+        Values of attributes that would be parameters if they had an annotation.
+    """
+
+    def __init__(self, *entries: Any) -> None:
+        super().__init__(*entries)
+        self.untyped: dict[str, Value] = {}
 
     @functools.cached_property
     def model(self) -> type[BaseModel]:
@@ -118,10 +128,16 @@ def class_parameters(cls: type) -> Declared:
 
     What a class sets that it derives from, without an annotation or as a ``ClassVar``, is none.
     """
-    declared = Declared()
-    for name, annotation in get_type_hints(cls, include_extras=True).items():
+    declared, hints = Declared(), get_type_hints(cls, include_extras=True)
+    for name, annotation in hints.items():
         if not name.startswith("_") and hasattr(cls, name) and not _is_constant(cls, name):
             declared[name] = (annotation, getattr(cls, name))
+    values = {name: value for part in reversed(cls.__mro__) for name, value in vars(part).items()}
+    declared.untyped = {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, bool | int | float | str) and not name.startswith("_") and name not in hints
+    }
     return declared
 
 
@@ -166,6 +182,14 @@ def parse_parameters(
     spellings = {name.replace("_", "-"): name for name in declared}
     for key in given:
         if key not in spellings:
+            untyped = getattr(declared, "untyped", {})
+            if (name := key.replace("-", "_")) in untyped:
+                kind, value = type(untyped[name]).__name__, untyped[name]
+                raise InapplicableKeyError(
+                    f"{section}.{key}",
+                    f"'{name} = {value!r}' of '{owner}' is no parameter, as it has no type: write"
+                    f" '{name}: {kind} = {value!r}'",
+                )
             allowed = ", ".join(f"{section}.{spelling}" for spelling in spellings) or "none"
             raise InapplicableKeyError(
                 f"{section}.{key}",

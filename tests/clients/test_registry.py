@@ -314,6 +314,20 @@ class TestAddedFiles:
         assert method.client_class is Client
         assert method.client_parameters == {}
 
+    def test_an_attribute_without_a_type_is_named(self, folders: Path) -> None:
+        (folders / "clients" / "added_untyped.py").write_text(CLIENT_HALF.replace("mu: float", "mu"))
+        message = error_of(load_method, "added-untyped", {"mu": 0.5})
+        assert message == (
+            "'mu = 0.1' of 'added-untyped' is no parameter, as it has no type: write 'mu: float = 0.1'"
+        )
+        assert load_method("added-untyped", {}).client_parameters == {"shared": 1}
+
+    def test_what_a_method_says_of_keys_is_checked(self, folders: Path) -> None:
+        unused = '    UNUSED = {"local.epoch": "which has its own budget"}\n'
+        (folders / "strategies" / "added_unused.py").write_text(SERVER_HALF + unused)
+        message = error_of(complete, small_config(method__name="added-unused"))
+        assert message == "Halves.UNUSED has 'local.epoch', which is no key; did you mean 'local.epochs'?"
+
 
 def test_what_has_no_underscore_is_a_method() -> None:
     assert available_plugins(strategies) == available_plugins(strategies, FedAvg)

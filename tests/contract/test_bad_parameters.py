@@ -24,6 +24,7 @@ from tests.conftest import Runner
         ({"method__name": "fedadagrad", "method__beta2": 0.5}, "'fedadagrad' has no parameter"),
         ({"method__name": "fedasync", "method__weighting": "examples"}, "method.weighting must be 'uniform'"),
         ({"method__name": "local-only", "method__personal_part": "head"}, "personal-part must be 'all'"),
+        ({"method__name": "local-only", "method__weighting": "uniform"}, "weighting must be 'examples'"),
         (
             {"method__name": "fedrep", "method__personal_share": 1.5},
             "method.personal-share must be less",
