@@ -40,6 +40,7 @@ TESTED_ELSEWHERE = {
     "runtimes.status": "tests/runtimes/test_status.py",
     "runtimes.stop_superlink": "tests/runtimes/test_stop_superlink.py",
     "runtimes.describe.pages": "tests/runtimes/describe/test_pages.py",
+    "runtimes.describe.traffic": "tests/runtimes/describe/test_traffic.py",
     "benchmarks": "tests/benchmarks",
     "studies": "tests/studies",
     "tests": "tests",
