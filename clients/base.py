@@ -317,7 +317,8 @@ class Client(Helpers, ListInterface):
     def training_loss(self, received: Payload, config: ConfigRecord) -> dict[str, int | float]:
         """Return the global model's mean cross-entropy, or squared error, on the client's training data.
 
-        In evaluation mode and without augmentation; with ``one-batch`` in `config`, on one mini-batch.
+        In evaluation mode and without augmentation, but with label noise; with ``one-batch`` in `config`, on
+        one mini-batch.
         """
         self._receive(received, config, LOSS_QUERY)
         worker, indices = self.worker, self.indices
@@ -325,7 +326,8 @@ class Client(Helpers, ListInterface):
             generator = numpy_generator(worker.config.seed, "measurement", self.server_round, self.client_id)
             indices = generator.permutation(indices)[: worker.config.local.batch_size]
         samples = torch.from_numpy(indices).to(worker.device)
-        given = worker.train.inputs.index_select(0, samples), worker.train.targets[samples]
+        noisy = self.noisy_labels(self.server_round)
+        given = worker.train.inputs.index_select(0, samples), noisy(worker.train.targets[samples])
         normalizer, batch_size = (
             self.normalizer("measurement", self.server_round),
             worker.config.evaluate.batch_size,

@@ -346,8 +346,13 @@ def full_gradient(client: Hooks) -> Tensors:
 
 @torch.no_grad()
 def full_loss(client: Hooks) -> float:
-    """Return a client's mean loss over all its data, at the resident model's weights, on true labels."""
-    return math.fsum(float(loss) for loss in _shares_of_loss(client, lambda labels: labels))
+    """Return a client's mean loss over all its data, at the resident model's weights.
+
+    Labels are noisy like those of training, the same ones for every model of a round; attackers do not flip
+    them, since they report true losses.
+    """
+    noisy = client.noisy_labels(client.server_round)
+    return math.fsum(float(loss) for loss in _shares_of_loss(client, noisy))
 
 
 def _shares_of_loss(

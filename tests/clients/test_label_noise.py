@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 import torch
+from flwr.app import ConfigRecord
 from torch.nn import functional as F
 
 from clients.base import Client
@@ -12,6 +13,7 @@ from clients.local.batches import Batch
 from clients.local.training import full_loss, iterate_training_batches
 from clients.local.worker import Worker
 from common.config import Config
+from common.records import ARRAYS
 from datasets.noise.label_noise import expected_counts
 from tests.clients.jobs import equal, global_model, small, train
 from tests.conftest import Runner
@@ -138,5 +140,22 @@ def test_the_full_gradient_is_that_of_the_labels_trained_on(keys: dict[str, str 
     torch.testing.assert_close(
         gradient["classifier.weight"], errors.T @ inputs / len(inputs), rtol=1e-4, atol=1e-6
     )
-    loss = F.cross_entropy(client.worker.model(inputs.view(-1, 1, 8, 8)), true)
-    assert full_loss(client) == pytest.approx(loss.item())
+
+
+@pytest.mark.parametrize("keys", [{}, {"attack__name": "label-flip", "attack__fraction": 1.0}])
+def test_losses_are_those_of_noisy_labels_and_of_an_attacker_not_flipped(
+    keys: dict[str, str | float],
+) -> None:
+    worker = Worker(small(dataset__label_noise=0.4, model__name="linear", **keys))
+    client = Client(worker, 0)
+    client.server_round = 3
+    samples = torch.from_numpy(client.indices)
+    noisy = client.noisy_labels(3)(worker.train.targets[samples])
+    with torch.no_grad():
+        logits = worker.model(worker.normalizer(worker.train.inputs[samples]))
+    loss = F.cross_entropy(logits, noisy).item()
+    assert full_loss(client) == pytest.approx(loss)
+    assert full_loss(client) == full_loss(client)
+    query = ConfigRecord({"server-round": 3, "one-batch": False})
+    model = {name: value.clone() for name, value in worker.state.items()}
+    assert client.training_loss({ARRAYS: model}, query)["loss"] == pytest.approx(loss)
