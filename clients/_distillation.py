@@ -9,7 +9,11 @@ from models.measures.evaluation import evaluation_mode
 
 
 def logits_of_teacher(client: Client, teacher: Tensors, batch: Batch) -> torch.Tensor:
-    """Return the logits of the resident model with the teacher's entries, in evaluation mode."""
+    """Return the logits of the resident model with the teacher's entries, in evaluation mode.
+
+    The client's own BatchNorm statistics replace the teacher's if they are local.
+    """
+    teacher = {**teacher, **client.kept_entries}
     with torch.no_grad(), evaluation_mode(client.worker.model):
         logits: torch.Tensor = torch.func.functional_call(client.worker.model, teacher, (batch.inputs,))
     return logits

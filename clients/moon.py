@@ -35,8 +35,9 @@ class Moon(Client):
             return super().loss(params, batch)
         model = as_classifier(self.worker.model)
         z, logits = self.features_and_logits(params, batch.inputs)
+        received = {**self.received[ARRAYS], **self.kept_entries}  # BatchNorm statistics that are local
         with torch.no_grad(), evaluation_mode(model):
-            anchors = [embed_with(model, s, batch.inputs) for s in (self.received[ARRAYS], *previous)]
+            anchors = [embed_with(model, state, batch.inputs) for state in (received, *previous)]
         loss = F.cross_entropy(logits, batch.targets)
         return loss + self.mu * contrastive_loss(z, anchors, self.temperature)
 

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from clients._distillation import logits_of_teacher
 from clients.fedntd import FedNTD, not_true_divergence
+from clients.local.batches import Batch
 from clients.local.worker import Worker
 from tests.clients.jobs import equal, global_model, small, train
 
@@ -63,3 +65,22 @@ def test_beta_zero_and_the_first_step_are_fedavg() -> None:
             torch.testing.assert_close(found.model[name], value, rtol=0, atol=1e-6)
     worker, start = Worker(small()), global_model(small())
     assert not equal(train(worker, 0, start, client_class=FedNTD).model, train(worker, 0, start).model)
+
+
+@pytest.mark.parametrize("policy", ["average", "local"])
+def test_the_teacher_has_batch_norm_statistics_of_the_client_if_they_are_local(
+    policy: str, batch_norm_model: str
+) -> None:
+    worker = Worker(small(model__name=batch_norm_model, batch_norm__policy=policy))
+    start = global_model(worker.config)
+    first = train(worker, 0, start)
+    client = FedNTD(worker, 0, dict(first.state))
+    inputs, targets = worker.normalizer(worker.train.inputs[:8]), worker.train.targets[:8]
+    found = logits_of_teacher(client, start, Batch(inputs, targets, targets))
+    own = {name: value for name, value in first.model.items() if name in worker.buffers}
+    expected = []
+    for statistics in ({}, own):
+        worker.load({**start, **statistics})
+        expected.append(worker.model.eval()(inputs))
+    assert not torch.allclose(*expected)
+    torch.testing.assert_close(found, expected[policy == "local"])

@@ -2,8 +2,10 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from clients.base import Client
+from clients.local.batches import Batch
 from clients.local.worker import Worker
 from clients.moon import Moon, contrastive_loss
 from clients.registry import complete
@@ -91,6 +93,31 @@ class TestRounds:
         second = train(worker, 0, start, 2, state=first.state, client_class=Moon)
         assert second.model["bn.num_batches_tracked"].item() == 5
         assert all(value.grad is None for value in second.state["previous-0"].values())
+
+    @pytest.mark.parametrize("policy", ["average", "local"])
+    def test_the_anchor_has_batch_norm_statistics_of_the_client_if_they_are_local(
+        self, policy: str, batch_norm_model: str
+    ) -> None:
+        worker = Worker(small(model__name=batch_norm_model, batch_norm__policy=policy))
+        start = global_model(worker.config)
+        first = train(worker, 0, start, client_class=Moon)
+        client = Moon(worker, 0, dict(first.state))
+        client.received = {"arrays": start}
+        inputs, targets = worker.normalizer(worker.train.inputs[:8]), worker.train.targets[:8]
+        own = {name: value for name, value in first.model.items() if name in worker.buffers}
+        model, previous, losses = as_classifier(worker.model), first.state["previous-0"], []
+        for statistics in ({}, own):
+            anchors = []
+            for state in ({**start, **statistics}, previous):
+                worker.load(state)
+                anchors.append(model.eval().embed(inputs).detach())
+            worker.load(first.model)
+            z, logits = client.features_and_logits(client.params, inputs)
+            loss = F.cross_entropy(logits, targets) + client.mu * contrastive_loss(z, anchors, 0.5)
+            losses.append(loss.item())
+        assert losses[0] != pytest.approx(losses[1], rel=1e-4)
+        found = client.loss(client.params, Batch(inputs, targets, targets)).item()
+        assert found == pytest.approx(losses[policy == "local"], rel=1e-6)
 
 
 def test_the_projection_is_there_without_asking() -> None:

@@ -36,6 +36,14 @@ SETTINGS: dict[str, dict[str, Value]] = {
     "late clients": {"stragglers__fraction": 0.5},
     "single samples": {"local__batch_size": 1, "local__steps": 2, "model__name": "stage-resnet"},
     "local statistics": {"model__name": "stage-resnet", "batch_norm__policy": "local"},
+    **{
+        f"local statistics of the teacher, {name}": {
+            "method__name": name,
+            "model__name": "stage-resnet",
+            "batch_norm__policy": "local",
+        }
+        for name in ("moon", "fedntd", "fedgkd")
+    },
 }
 SMALL_RESNET: dict[str, Value] = {"model__blocks": "1-1-1-1", "model__width": 2}
 
