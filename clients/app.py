@@ -9,6 +9,7 @@ from flwr.clientapp import ClientApp
 
 from clients.base import Client, Outcome
 from clients.local.incoming import RefusedMessageError, check_message, read_sections
+from clients.local.outside import check_answer
 from clients.local.stacked.answers import Answers
 from clients.local.stacked.jobs import check_unwritten
 from clients.local.stacked.reasons import NotStackableError, drawing_nothing
@@ -16,7 +17,7 @@ from clients.local.threads import thread_starts, why_not_in_threads
 from clients.local.worker import Worker, get_worker
 from clients.node.bundles import answer_each
 from clients.node.client import ForgottenStateError, check_remembers, client_at, worker_for
-from clients.node.jobs import JOBS, with_state
+from clients.node.jobs import JOBS, NotFiniteError, with_state
 from clients.node.kept_state import settle
 from clients.node.run_configuration import parse_run_config
 from clients.registry import Method, method_of
@@ -79,6 +80,8 @@ def _reply(job: Callable[[], RecordDict], message: Message, context: Context) ->
         raise
     except UserError as error:
         return Message(Error(CLIENT_MISCONFIGURED, f"{error}{_where(error, context)}"), reply_to=message)
+    except NotFiniteError as error:
+        return Message(Error(CLIENT_FAILED, str(error)), reply_to=message)
     except RefusedMessageError as error:
         return Message(Error(CLIENT_REFUSED, str(error)), reply_to=message)
     except ForgottenStateError as error:
@@ -112,9 +115,11 @@ def answer_together(
     def conclude(job: tuple[Message, Context], client: Client, outcome: Outcome) -> Message:
         def run() -> RecordDict:
             with drawing_nothing(client.worker):
-                sections, metrics = client.conclude(outcome)
+                answer = client.conclude(outcome)
+            if client.is_foreign:
+                check_answer(client, "conclude", answer)
             check_unwritten(client, outcome)
-            return with_state(client, *job, sections, metrics, outcome.arrays)
+            return with_state(client, *job, *answer, outcome.arrays)
 
         return _reply(run, *job)
 

@@ -35,6 +35,7 @@ from common.records import (
 from common.returned import (
     call_for_effect,
     check_entries,
+    check_finite,
     check_like,
     check_returned,
     check_sections_named,
@@ -379,6 +380,7 @@ class Client(Helpers, ListInterface):
         if self._is_new:
             self.state = self.initial_state()
             if self.is_foreign:  # the model's own tensors would change while it trains
+                check_finite(self.state, f"what {type(self).__name__}.init_state returns")
                 self.state = {
                     name: {key: value.detach().clone() for key, value in section.items()}
                     for name, section in self.state.items()

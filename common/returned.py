@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord, MetricRecord
 from pydantic import AfterValidator
 
 from common.errors import UserError, nearest, shown
-from common.records import CONFIG, EXCHANGE, MET, METRICS
+from common.records import CONFIG, EXCHANGE, MET, METRICS, is_finite
 
 COLUMN = re.compile(r"[A-Za-z][\w.-]*")
 """Names of columns, and what follows on others' names."""
@@ -77,6 +77,32 @@ def check_sent(value: object, what: str) -> None:
                     f" {tensor.device}), which cannot be sent or kept: make it a dense tensor of a type that"
                     " NumPy has, such as float32"
                 )
+
+
+def check_finite(sections: Mapping[str, Mapping[str, torch.Tensor]], what: str) -> None:
+    """Refuse values that are infinite or NaN.
+
+    Raises
+    ------
+    UserError
+        One line that starts with `what`.
+    """
+    for section, tensors in sections.items():
+        if wrong := next((name for name, tensor in tensors.items() if not is_finite(tensor)), None):
+            raise UserError(f"{what} must be finite, and '{wrong}' of section '{section}' is not")
+
+
+def check_metrics(value: object, needed: str, what: str) -> None:
+    """Refuse anything but a mapping of names, `needed` among them, to numbers; errors as in `check_names`."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{what} must be a mapping of names to numbers, not {shown(value)}")
+    for name, number in value.items():
+        if not isinstance(name, str) or isinstance(number, bool) or not isinstance(number, int | float):
+            raise UserError(
+                f"{what} must be a mapping of names to numbers, and {shown(name)} is {shown(number)}"
+            )
+    if needed not in value:
+        raise UserError(f"{what} lacks '{needed}': add to what super() returns")
 
 
 def call_for_effect(hook: Callable[..., object], *arguments: object) -> None:

@@ -31,6 +31,7 @@ from server.records.client_metrics import summarise_evaluations
 from server.records.training_row import training_row
 from server.stopwatch import Stopwatch
 from server.variants import variants_of
+from strategies._aggregation import AveragingError
 from strategies.fedavg import FedAvg
 
 
@@ -189,17 +190,23 @@ class RoundLoop:
         def aggregate(
             number: int, replies: Iterable[Message]
         ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-            return self.strategy.aggregate_train(number, self.observers.replies(current, replies))
+            try:
+                return self.strategy.aggregate_train(number, self.observers.replies(current, replies))
+            except AveragingError as error:
+                if not self.strategy.is_foreign:
+                    raise
+                raise UserError(f"{whose}: {error}") from None
 
+        whose = f"{type(self.strategy).__name__}.aggregate_train"
         result = self.messenger.send_and_reduce(
             aggregate, current.number, current.messages, check, self.watch
         )
-        arrays = check_aggregated(result, f"what {type(self.strategy).__name__}.aggregate_train returns")
+        arrays = check_aggregated(result, f"what {whose} returns")
         current.aggregated = arrays
         if arrays is None:
             self._stand_still(current, check)
         else:
-            self.arrays = conform(arrays, self.arrays)
+            self.arrays = conform(arrays, self.arrays, f"what {whose} returns")
             check_model(to_tensors(self.arrays), self.config, self.strategy, current.number)
         current.arrays = self.arrays
 

@@ -15,6 +15,10 @@ _ROUNDING = 1e-6
 _BLOCK = 2**16  # values converted to float64 at a time: 512 kB, which stay in the cache
 
 
+class AveragingError(UserError):
+    """Weights or shapes of replies cannot be averaged."""
+
+
 class WeightedAverage:
     """Weighted average of sections that arrive one by one.
 
@@ -36,11 +40,11 @@ class WeightedAverage:
 
         Raises
         ------
-        UserError
+        AveragingError
             If the weight is negative or not finite, or an entry has another shape than before.
         """
         if not isinstance(weight, Real) or not 0 <= weight < math.inf:
-            raise UserError(
+            raise AveragingError(
                 f"a reply has the weight {shown(weight)}: what a method or a participation scheme returns as"
                 " one must be a finite number, at least 0"
             )
@@ -53,7 +57,7 @@ class WeightedAverage:
                     self._bases[name] = value.to(torch.int64, copy=True)
             elif value.shape != self._sums[name].shape:
                 shape, earlier = tuple(value.shape), tuple(self._sums[name].shape)
-                raise UserError(
+                raise AveragingError(
                     f"'{name}' has the shape {shape} for a reply, and {earlier} for an earlier one: what is"
                     " averaged (prepare, end_round) has the same for all"
                 )
@@ -68,11 +72,11 @@ class WeightedAverage:
 
         Raises
         ------
-        UserError
+        AveragingError
             If all weights are zero.
         """
         if self.total_weight == 0:
-            raise UserError("no reply has a weight above 0: there is nothing to average")
+            raise AveragingError("no reply has a weight above 0: there is nothing to average")
         averages = {
             name: total / self._weights[name] for name, total in self._sums.items() if self._weights[name] > 0
         }

@@ -208,7 +208,10 @@ class ServerHooks(Strategy):
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
         """Add the section `name` of the current reply to its average."""
-        average.add(section, self.weight(metrics))
+        weight = self.weight(metrics)
+        if self.is_foreign:
+            check_number(weight, f"what {type(self).__name__}.weight returns")
+        average.add(section, weight)
 
     def build_messages(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
         """Return one message with this content for each node of the Grid."""

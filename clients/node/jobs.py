@@ -6,6 +6,7 @@ from flwr.app import Array, ConfigRecord, Context, Message, MetricRecord, Record
 
 from clients.base import Client
 from clients.local.incoming import read_sections
+from clients.local.outside import check_answer, check_measured
 from clients.node.client import make_client, meet
 from clients.node.description import run_describe
 from clients.node.kept_state import keep
@@ -28,18 +29,28 @@ from common.records import (
     to_record,
 )
 
+_WRITERS = ("prelude", "begin_round", "loss", "correct_gradients", "after_step", "end_round")  # of the state
+
+
+class NotFiniteError(Exception):
+    """A client's state has become infinite or NaN."""
+
 
 def run_train(message: Message, context: Context) -> RecordDict:
     """Train one client for one round and keep its state, if that is finite."""
     client = make_client(context, message)
-    sections, metrics = client.train(read_sections(message.content), config_record(message.content))
-    return with_state(client, message, context, sections, metrics)
+    answer = client.train(read_sections(message.content), config_record(message.content))
+    if client.is_foreign:
+        check_answer(client, "conclude" if type(client).train is Client.train else "train", answer)
+    return with_state(client, message, context, *answer)
 
 
 def run_prelude(message: Message, context: Context) -> RecordDict:
     """Return what the server asks for before a round, and keep the client's state."""
     client = make_client(context, message)
     answer = client.answer_prelude(read_sections(message.content), config_record(message.content))
+    if client.is_foreign:
+        check_answer(client, "answer_prelude", answer)
     return with_state(client, message, context, *answer)
 
 
@@ -64,25 +75,36 @@ def with_state(
     ------
     UserError
         As ``Client.check_kept``.
-    FloatingPointError
+    NotFiniteError
         If a value of the state is not finite; nothing is kept then.
     """
     client.check_kept()
     for name, section in client.state.items():
         for key, value in section.items():
             if not is_finite(value):
-                since = finite_since(metrics)
-                raise FloatingPointError(f"the client's state '{name}' is no longer finite in '{key}'{since}")
+                raise NotFiniteError(
+                    f"the client's state '{name}' is no longer finite in '{key}'{_since(client, metrics)}"
+                )
     records = {name: to_record(section, arrays) for name, section in sections.items()}
     reply = new_content({**records, METRICS: new_metrics(metrics)})
     keep(context, client.state, client.client_id, message.content)
     return reply
 
 
+def _since(client: Client, metrics: Mapping[str, int | float]) -> str:
+    """Return when a client's loss became non-finite; if it did not, which of a user's hooks to look at."""
+    if (since := finite_since(metrics)) or not client.is_foreign:
+        return since
+    wrote = [f"{type(client).__name__}.{hook}" for hook in _WRITERS if client.overrides(hook)]
+    return f", though its loss is: see {' and '.join(wrote)}" if wrote else ""
+
+
 def run_evaluate(message: Message, context: Context) -> RecordDict:
     """Evaluate on one client."""
     client = make_client(context, message)
     metrics = client.test(read_sections(message.content), config_record(message.content))
+    if client.is_foreign:
+        check_measured(client, "test", metrics)
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 
@@ -90,6 +112,8 @@ def run_loss(message: Message, context: Context) -> RecordDict:
     """Return the loss of the global model on the client's training data."""
     client = make_client(context, message)
     metrics = client.training_loss(read_sections(message.content), config_record(message.content))
+    if client.is_foreign:
+        check_measured(client, "training_loss", metrics)
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
 

@@ -114,7 +114,7 @@ class Rounds:
         for reply in replies:
             self._note(reply)
         aggregated, _ = self._strategy.aggregate_train(number, replies)
-        return conform(aggregated, arrays)
+        return conform(aggregated, arrays, "it")
 
     def _replies(self, messages: Any) -> list[Message]:
         replies = sorted(self._grid.send_and_receive(list(messages)), key=lambda m: m.metadata.src_node_id)

@@ -180,7 +180,7 @@ def _no_folders_afterwards() -> Iterator[None]:
             "strategies",
             SERVER + "    def weight(self, m):\n        return -1.0",
             "method.name",
-            "weight -1.0",
+            "MyOwn.weight returns must be a finite number, at least 0, not -1.0",
         ),
         ("strategies", SERVER + GENERATOR, "method.name", "cannot be checkpointed: attribute 'g'"),
         ("clients", CLIENT + "    def end_round(self, params):\n        pass", "method.name", "not None"),

@@ -3,13 +3,14 @@
 import itertools
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 import torch
+from flwr.app import Message
 from pydantic import Field
 
 from clients.app import app
@@ -17,9 +18,11 @@ from clients.base import Client
 from clients.local.incoming import Section
 from common.errors import ClientFailureError, UserError
 from common.parameters import Needs
+from common.records import to_payload, to_record, to_tensors
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
+from strategies._aggregation import WeightedAverage
 from strategies.fedavg import FedAvg
 from tests.conftest import small_config
 
@@ -62,6 +65,15 @@ def rebinds(client: Client, params: dict[str, torch.Tensor]) -> dict[str, torch.
 
 def keeps_other(client: Client, params: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     client.state["own"] = {"w": torch.zeros(2)}
+    return {}
+
+
+def returns(value: Any) -> Hook:
+    return lambda self, received, config=None: value
+
+
+def keeps_nothing_finite(client: Client, params: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    client.state["own"] = {"w": torch.tensor([float("nan")])}
     return {}
 
 
@@ -120,6 +132,29 @@ OF_CLIENTS: dict[str, tuple[dict[str, Any], str]] = {
         {"loss": lambda self, params, batch: torch.zeros((), requires_grad=True)},
         r"\.loss returns does not depend on the model's parameters",
     ),
+    "state that is not finite at first": (
+        {"init_state": lambda self: {"own": {"w": torch.tensor([float("inf")])}}},
+        r"Wrong\.init_state returns must be finite, and 'w' of section 'own' is not",
+    ),
+    "no pair": ({"train": returns(None)}, r"Wrong\.train returns must be a pair of .* not None"),
+    "three": ({"train": returns(({}, {}, 0))}, r"Wrong\.train returns must be a pair of sections and"),
+    "no sections": ({"train": returns(([1], {}))}, r"Wrong\.train returns must be a mapping of sections"),
+    "no entry": (
+        {"train": returns(({"arrays": {"classifier.wieght": torch.zeros(1)}}, {}))},
+        r"Wrong\.train returns has 'classifier\.wieght', which is not an entry of the model; did you mean",
+    ),
+    "no metrics": ({"train": returns(({}, None))}, r"Wrong\.train returns as metrics must be a mapping of"),
+    "no count": ({"train": returns(({}, {"a": 1.0}))}, r"Wrong\.train returns as metrics lacks"),
+    "text": (
+        {"train": returns(({}, {"num-examples": 1, "a": "b"}))},
+        r"Wrong\.train returns as metrics must be a mapping of names to numbers, and 'a' is 'b'",
+    ),
+    "no end": ({"conclude": returns(None)}, r"Wrong\.conclude returns must be a pair of .* not None"),
+    "no test": ({"test": returns(None)}, r"Wrong\.test returns must be a mapping of names to numbers, not"),
+    "Flower's fit": (
+        {"fit": lambda self, parameters, config: (parameters, 1, {})},
+        r"Wrong\.fit would never be called: what a run calls is train",
+    ),
     "loss that is not finite": (
         {"loss": lambda self, params, batch: Client.loss(self, params, batch) * float("nan")},
         r"\.loss returns must be finite, and is nan for the initial model",
@@ -136,7 +171,19 @@ OF_CLIENTS: dict[str, tuple[dict[str, Any], str]] = {
 def test_of_a_client_half(case: str, stack: int, tmp_path: Path) -> None:
     hooks, expected = OF_CLIENTS[case]
     with pytest.raises(UserError, match=expected):
+        run(tmp_path, named(Client, hooks), runtime__stack=stack, clients__evaluate_fraction=1.0)
+
+
+@pytest.mark.parametrize("stack", [1, 2])
+def test_a_state_that_becomes_infinite_is_one_line(stack: int, tmp_path: Path) -> None:
+    hooks = {"init_state": lambda self: {"own": {"w": torch.zeros(1)}}, "end_round": keeps_nothing_finite}
+    with pytest.raises(ClientFailureError) as raised:
         run(tmp_path, named(Client, hooks), runtime__stack=stack)
+    lines = str(raised.value).splitlines()
+    assert lines[1] == (
+        "the client's state 'own' is no longer finite in 'w', though its loss is: see Wrong.end_round"
+    )
+    assert lines[2].startswith("Most often a learning rate is too high")
 
 
 COUNT = itertools.count(1)
@@ -148,6 +195,25 @@ def metrics(value: Any) -> dict[str, Hook]:
         return averages["arrays"]
 
     return {"update": update}
+
+
+def averages(replies: Iterable[Message], weight: float) -> None:
+    for reply in replies:
+        WeightedAverage().add(to_payload(reply.content)["arrays"], weight)
+
+
+def averaged(replies: Iterable[Message]) -> torch.Tensor:
+    first, *_ = [to_payload(reply.content)["arrays"] for reply in replies]
+    return first["classifier.weight"]
+
+
+def changes(change: Callable[[torch.Tensor], torch.Tensor]) -> Hook:
+    def aggregate_train(self: FedAvg, number: int, replies: Iterable[Message]) -> Any:
+        arrays, means = FedAvg.aggregate_train(self, number, replies)
+        assert arrays is not None
+        return to_record({name: change(value) for name, value in to_tensors(arrays).items()}), means
+
+    return aggregate_train
 
 
 OF_SERVERS: dict[str, tuple[dict[str, Any], str]] = {
@@ -168,6 +234,27 @@ OF_SERVERS: dict[str, tuple[dict[str, Any], str]] = {
     "no look at replies": (
         {"aggregate_train": lambda self, number, replies: (None, None)},
         "made no model of the 0 replies of round 1: .*aggregate_train must look at all of them",
+    ),
+    "a weight below 0": (
+        {"weight": lambda self, metrics: -1.0},
+        r"Wrong\.weight returns must be a finite number, at least 0, not -1\.0",
+    ),
+    "no weights": ({"weight": lambda self, metrics: 0.0}, r"Wrong\.aggregate_train: no reply has a weight"),
+    "a weight of its own": (
+        {"aggregate_train": lambda self, number, replies: averages(replies, -1.0)},
+        r"Wrong\.aggregate_train: a reply has the weight -1\.0",
+    ),
+    "a model of another shape": (
+        {"aggregate_train": changes(lambda value: value[:1])},
+        r"Wrong\.aggregate_train returns has 'classifier\.weight' of shape \(1, 64\), which is \(10, 64\)",
+    ),
+    "a model of integers": (
+        {"aggregate_train": changes(lambda value: value.long())},
+        r"Wrong\.aggregate_train returns has 'classifier\.weight' as int64: it must be floating-point",
+    ),
+    "a model with more": (
+        {"aggregate_train": lambda self, number, replies: (to_record({"w": averaged(replies)}), None)},
+        r"Wrong\.aggregate_train returns has 'w', which is not an entry of the model",
     ),
     "a column of ours": (metrics({"test_accuracy": 1.0}), "'test_accuracy', which is there already"),
     "no number": (metrics({"gap": "x"}), "round_metrics sets the column 'gap' to 'x': it must be a number"),
