@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from clients.local.optimizers import make_optimizer, set_learning_rate
-from clients.local.training import iterate_training_batches
+from clients.local.training_batches import iterate_training_batches
 from common.rates import base_rate
 from common.records import Tensors
 from models.classifier import as_classifier

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from clients.base import Client
 from clients.local.batches import Batch
-from clients.local.training import seed_steps
+from clients.local.forward_seeds import seed_forward
 from common.records import ARRAYS, Payload, Tensors
 from common.sections import Positive, Value
 from models.heads.parts import part_names
@@ -61,7 +61,7 @@ class FedALA(Client):
     def _trained(self, weights: Tensors, is_first: bool) -> Tensors:
         """Return W after one pass, or after as many as it takes."""
         self.worker.model.train()
-        seed_steps(self, "extra")
+        seed_forward(self, "extra")
         per_pass = self.worker.config.local.steps_per_pass(self.num_examples)
         size = max(1, math.ceil(self.data_share * per_pass))
         losses: list[float] = []

@@ -6,7 +6,7 @@ import torch
 
 from clients.base import Client
 from clients.local.incoming import Section
-from clients.local.training import full_loss
+from clients.local.whole_data import full_loss
 from common.records import ARRAYS, Payload, Tensors
 from common.sections import Value
 

@@ -1,6 +1,6 @@
 """BatchNorm's running statistics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,12 @@ def is_batch_norm(module: nn.Module) -> bool:
 def batch_norm_layers(model: nn.Module) -> list[nn.Module]:
     """Return the BatchNorm layers of `model`."""
     return [module for module in model.modules() if is_batch_norm(module)]
+
+
+def allow_batch_statistics(layers: Iterable[nn.Module], num_samples: int) -> None:
+    """Let layers use the statistics of a training batch, or the running ones for that of a single sample."""
+    for layer in layers:
+        layer.train(num_samples > 1)
 
 
 @torch.no_grad()

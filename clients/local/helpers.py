@@ -8,16 +8,14 @@ import torch
 
 from clients.hooks import Hooks
 from clients.local.batches import Batch
-from clients.local.training import (
-    allow_batch_statistics,
-    checked_loss,
-    full_gradient,
-    iterate_training_batches,
-    mixed_precision,
-    seed_steps,
-    train_locally,
-)
+from clients.local.checked_hooks import checked_loss
+from clients.local.forward_seeds import seed_forward
+from clients.local.training import train_locally
+from clients.local.training_batches import iterate_training_batches
+from clients.local.whole_data import full_gradient
+from common.device import autocast
 from common.records import Tensors
+from models.batch_norm import allow_batch_statistics
 
 
 class Helpers(Hooks):
@@ -40,10 +38,10 @@ class Helpers(Hooks):
         if statistics:
             worker.load(statistics)
         if worker.model.training:
-            allow_batch_statistics(worker.batch_norm_layers, batch)
+            allow_batch_statistics(worker.batch_norm_layers, len(batch))
         with torch.enable_grad():
             leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-            with mixed_precision(worker.device, worker.config.local):
+            with autocast(worker.device, worker.config.local.precision):
                 loss = checked_loss(self, leaves, batch)
             grads = torch.autograd.grad(loss, list(leaves.values()))
         for name, value in (statistics or {}).items():
@@ -54,7 +52,7 @@ class Helpers(Hooks):
     def mean_gradient(self, num_batches: int) -> Tensors:
         """Return the mean gradient of fresh mini-batches at the resident model, without weight decay."""
         self.worker.model.train()
-        seed_steps(self, "extra")
+        seed_forward(self, "extra")
         gradients = [
             self.gradient_at(self.params, batch)
             for batch in itertools.islice(self.extra_batches(), num_batches)

@@ -1,16 +1,20 @@
 """The local training loop, written once for all methods."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager
-from typing import cast
+from collections.abc import Collection
 
 import torch
-from torch import nn
 
 from clients.hooks import Hooks
-from clients.local.attacks import attack_of
-from clients.local.batches import Batch, iterate_batches
+from clients.local.batches import Batch
+from clients.local.checked_hooks import (
+    check_first_loss,
+    check_reaches_parameters,
+    check_trained_names,
+    checked_loss,
+    corrected_gradients,
+)
+from clients.local.forward_seeds import seed_forward, seed_forward_of_step
 from clients.local.metrics import TrainingMetrics
 from clients.local.optimizers import (
     clips_decay,
@@ -19,81 +23,13 @@ from clients.local.optimizers import (
     set_learning_rate,
     weight_decays,
 )
-from clients.local.sampling import iterate_stream
+from clients.local.training_batches import belong_to_the_run, iterate_training_batches
 from common.budget import num_steps
 from common.device import autocast
-from common.errors import UserError
-from common.global_generators import seed_again
-from common.plugin_kinds import LOSS
-from common.plugins import is_from_outside
-from common.randomness import Purpose, torch_seed
 from common.records import Tensors
-from common.returned import call_for_effect, check_like, check_loss, check_names
+from common.returned import call_for_effect
 from common.sections import LocalSection
-from datasets.noise.label_noise import corrupt_labels
-from datasets.transforms import augmented, is_augmented
-from models.measures.evaluation import evaluation_mode
-
-
-def iterate_training_batches(client: Hooks, purpose: str, local: LocalSection) -> Iterator[Batch]:
-    """Yield the mini-batches of a client's budget: shuffled, augmented, normalised, on the device.
-
-    Every source of randomness is keyed by (seed, purpose, round, client), so the result does not depend on
-    which worker runs the job or on what ran there before.
-
-    Parameters
-    ----------
-    client : Hooks
-        Whose data.
-    purpose : str
-        What the batches are for: empty for the round's training. Each purpose draws different batches.
-    local : LocalSection
-        The budget and the batch size.
-    """
-    worker, config = client.worker, client.worker.config
-    if augments := is_augmented(config.augmentation):
-        augment = client.generator("augment", purpose, worker.device)
-    normalizer = client.normalizer(
-        cast(Purpose, f"{purpose}-noise" if purpose else "noise"), client.server_round
-    )
-    attack = attack_of(config, client.client_id)
-    label_noise = config.dataset.label_noise
-    if label_noise > 0:
-        corruption = client.generator("label-noise", purpose, worker.device)
-    memory_format = torch.channels_last if local.channels_last else torch.contiguous_format
-    goes_on = local.sampling != "client" and not purpose  # batches of the run, not of the round
-    first_step = client.first_step if goes_on else 0
-    for index, batch_indices in enumerate(sample_stream(client, purpose, local)):
-        inputs = worker.train.inputs.index_select(0, batch_indices)
-        step_key = (first_step + index, client.client_id)
-        if augments and goes_on:
-            augment.manual_seed(torch_seed(config.seed, "step-augment", *step_key))
-        inputs = (
-            augmented(inputs, normalizer, config.augmentation, augment) if augments else normalizer(inputs)
-        )
-        if inputs.dim() == 4:
-            inputs = inputs.contiguous(memory_format=memory_format)
-        targets = labels = worker.train.targets[batch_indices]
-        if label_noise > 0:
-            if goes_on:
-                corruption.manual_seed(torch_seed(config.seed, "step-label-noise", *step_key))
-            targets = corrupt_labels(labels, label_noise, worker.dataset.num_classes, corruption)
-        if attack:
-            targets = attack.labels(targets, worker.dataset.num_classes)
-        yield Batch(inputs, targets, batch_indices, labels)
-
-
-def sample_stream(
-    client: Hooks, purpose: str, local: LocalSection, shuffle: torch.Generator | None = None
-) -> Iterator[torch.Tensor]:
-    """Return the sample indices of each mini-batch, on the device; see ``iterate_training_batches``.
-
-    `shuffle` is the client's generator for the purpose ``shuffle``, if it has been made already.
-    """
-    if local.sampling != "client" and not purpose:
-        return iterate_stream(client, local)
-    indices = torch.from_numpy(client.indices).to(client.worker.device)
-    return iterate_batches(indices, local, shuffle or client.generator("shuffle", purpose))
+from models.batch_norm import allow_batch_statistics
 
 
 def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None = None) -> tuple[int, float]:
@@ -113,147 +49,125 @@ def train_locally(client: Hooks, purpose: str = "", local: LocalSection | None =
     tuple[int, float]
         Number of optimiser steps, and the mean loss over the samples processed.
     """
-    worker, params = client.worker, client.params
-    local = local or client.budget
-    seed_step = seed_steps(client, purpose)
-    corrects_gradients = client.overrides("correct_gradients")
-    chooses_names = client.overrides("trained_names")
-    reset_optimizer(worker.optimizer, client.learning_rate)
-    rate_varies = not purpose and worker.varies_by_step
-    clip_norm = worker.config.optimizer.clip_norm
-    if rate_varies:
-        rates = client.step_rates(num_steps(local, client.num_examples))
-        client.mean_rate = math.fsum(rates) / len(rates)
-    goes_on = not purpose and local.sampling != "client"
-    if not purpose:
-        load_optimizer_state(worker.optimizer, params, client.starting_optimizer())
-    worker.model.train()
-
-    metrics = TrainingMetrics(
-        worker.config.dataset.label_noise, worker.dataset.num_classes, worker.config.needs_squared_losses
-    )
-    losses: list[torch.Tensor] = []
-    sizes: list[int] = []
-    client.num_steps = 0
-    trained: Collection[str] = params
-    try:
-        for batch in iterate_training_batches(client, purpose, local):
-            if chooses_names and (names := client.trained_names()) is not trained:
-                trained = names
-                _check_trains(client, trained, params)
-                _freeze_all_but(trained, params)
-            if rate_varies:
-                set_learning_rate(worker.optimizer, rates[client.num_steps])
-            if goes_on:
-                seed_step(client.first_step + client.num_steps)
-            allow_batch_statistics(worker.batch_norm_layers, batch)
-            for parameter in worker.parameters.values():
-                parameter.grad = None  # as the optimiser's ``zero_grad``, which costs more than a small step
-            client.logits = None
-            with mixed_precision(worker.device, local):
-                loss = checked_loss(client, params, batch)
-            if client.logits is not None:
-                metrics.add(client.logits, batch.labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if all(parameter.grad is None for parameter in worker.parameters.values()):
-                raise UserError(
-                    f"{loss_returned(client)} does not depend on the model's parameters: compute it from"
-                    " self.forward(params, batch.inputs)"
-                )
-            if corrects_gradients:
-                _replace_gradients(client, params, batch)
-            if clip_norm > 0:
-                metrics.add_clipping(_clip_gradients(params, clip_norm, worker.optimizer))
-            worker.optimizer.step()
-            client.num_steps += 1
-            call_for_effect(client.after_step, params)
-            losses.append(loss.detach())
-            sizes.append(len(batch))
-    finally:
-        worker.has_trained()
-        if chooses_names:
-            _freeze_all_but(params, params)
-
-    client.num_samples = sum(sizes)
-    client.logits = None
-    client.training_metrics = metrics.results()
-    weights = torch.tensor(sizes, dtype=torch.float64)
-    mean_loss = float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
-    if not math.isfinite(mean_loss):
-        client.finite_steps = int(torch.stack(losses).isfinite().cumprod(0).sum())
-        if client.is_first_loss_lost and not purpose:
-            _check_first_loss(client, losses[0])
-    return len(sizes), mean_loss
+    return _Training(client, purpose, local or client.budget).run()
 
 
-def seed_steps(client: Hooks, purpose: str) -> Callable[[int], None]:
-    """Seed the random numbers of the model's forward pass for this client, purpose and round.
+class _Training:
+    """The steps of one local budget; the methods stand in the order in which ``run`` calls them."""
 
-    Our own dropout layers share one generator; anything else draws from the global ones.
-
-    Returns
-    -------
-    callable
-        Seeds them for one local step of the run, whichever round that step is in.
-    """
-    worker, seed = client.worker, client.worker.config.seed
-    if worker.dropout_layers:
-        dropout = client.generator("dropout", purpose, worker.device)
-    for layer in worker.dropout_layers:
-        layer.generator = dropout  # one for all layers: with one each, all would draw the same numbers
-    if worker.runs_outside_code:
-        key = cast(Purpose, f"{purpose}-steps" if purpose else "steps")
-        seed_again(
-            torch_seed(seed, key, client.server_round, client.client_id), worker.device, worker.own_generators
-        )
-        of_run = torch_seed(seed, "steps", 0, client.client_id)  # rounds begin with 1
-
-    def seed_step(step: int) -> None:
-        if worker.dropout_layers:
-            dropout.manual_seed(torch_seed(seed, "step-dropout", step, client.client_id))
-        if worker.runs_outside_code:
-            seed_again((of_run + step) % 2**63, worker.device, worker.own_generators)
-
-    return seed_step
-
-
-def mixed_precision(device: torch.device, local: LocalSection) -> AbstractContextManager[object]:
-    """Return the context for computing a training loss: bfloat16 autocast if it is asked for and safe."""
-    return autocast(device, local.precision)
-
-
-def allow_batch_statistics(batch_norm_layers: Iterable[nn.Module], batch: Batch) -> None:
-    """Let layers use the statistics of the batch, or the running ones for a batch of a single sample."""
-    for layer in batch_norm_layers:
-        layer.train(len(batch) > 1)
-
-
-def _check_first_loss(client: Hooks, loss: torch.Tensor) -> None:
-    """Refuse a loss from outside the project that is not finite before the model has taken a step."""
-    if (client.is_foreign and client.overrides("loss")) or is_from_outside(
-        LOSS, client.worker.config.loss.name
-    ):
-        raise UserError(
-            f"{loss_returned(client)} must be finite, and is {loss.item()} for the initial model, in the"
-            f" first local step of client {client.client_id}"
+    def __init__(self, client: Hooks, purpose: str, local: LocalSection) -> None:
+        worker = client.worker
+        config = worker.config
+        self._client, self._purpose, self._local = client, purpose, local
+        self._worker, self._params = worker, client.params
+        self._is_of_round = not purpose  # otherwise of another model, at one learning rate
+        self._seeds_steps = belong_to_the_run(purpose, local)
+        self._corrects_gradients = client.overrides("correct_gradients")
+        self._chooses_names = client.overrides("trained_names")
+        self._trained: Collection[str] = client.params
+        self._clip_norm = config.optimizer.clip_norm
+        self._rates: list[float] = []  # of each step; empty if all have the one of the optimiser
+        self._losses: list[torch.Tensor] = []
+        self._sizes: list[int] = []
+        self._metrics = TrainingMetrics(
+            config.dataset.label_noise, worker.dataset.num_classes, config.needs_squared_losses
         )
 
+    def run(self) -> tuple[int, float]:
+        """Take all steps; returns as ``train_locally``."""
+        self._begin()
+        try:
+            for batch in iterate_training_batches(self._client, self._purpose, self._local):
+                if self._steps_differ:
+                    self._begin_step()
+                self._compute_gradients(batch)
+                self._take_step(batch)
+        finally:
+            self._worker.has_trained()
+            if self._chooses_names:
+                self._freeze_all_but(self._params)
+        return len(self._sizes), self._conclude()
 
-def _check_trains(client: Hooks, names: Collection[str], params: Tensors) -> None:
-    """Refuse to train a part that the model does not have, such as a body."""
-    check_names(names, client.worker.state, f"what {type(client).__name__}.trained_names returns")
-    if not any(name in params for name in names):
-        config = client.worker.config
-        raise UserError(
-            f"method.name '{config.method.name}' has nothing to train in local step {client.num_steps + 1}:"
-            f" the part of the model trained in it has no parameters in '{config.model.name}'; choose"
-            " another model or method"
-        )
+    def _begin(self) -> None:
+        client, worker = self._client, self._worker
+        seed_forward(client, self._purpose)
+        reset_optimizer(worker.optimizer, client.learning_rate)
+        if self._is_of_round:
+            if worker.varies_by_step:
+                self._rates = client.step_rates(num_steps(self._local, client.num_examples))
+                client.mean_rate = math.fsum(self._rates) / len(self._rates)
+            load_optimizer_state(worker.optimizer, self._params, client.starting_optimizer())
+        self._steps_differ = self._chooses_names or bool(self._rates) or self._seeds_steps
+        worker.model.train()
+        client.num_steps = 0
+
+    def _begin_step(self) -> None:
+        """Set what a step may have of its own: the trained parameters, its learning rate, its seed."""
+        client = self._client
+        if self._chooses_names and (names := client.trained_names()) is not self._trained:
+            self._trained = names
+            check_trained_names(client, names)
+            self._freeze_all_but(names)
+        if self._rates:
+            set_learning_rate(self._worker.optimizer, self._rates[client.num_steps])
+        if self._seeds_steps:
+            seed_forward_of_step(client, client.first_step + client.num_steps)
+
+    def _freeze_all_but(self, names: Collection[str]) -> None:
+        for name, param in self._params.items():
+            param.requires_grad_(name in names)
+
+    def _compute_gradients(self, batch: Batch) -> None:
+        """Run the forward and the backward pass."""
+        client, worker = self._client, self._worker
+        self._sizes.append(size := len(batch))
+        allow_batch_statistics(worker.batch_norm_layers, size)
+        for parameter in worker.parameters.values():
+            parameter.grad = None  # as the optimiser's ``zero_grad``, which costs more than a small step
+        client.logits = None
+        with autocast(worker.device, self._local.precision):
+            loss = checked_loss(client, self._params, batch)
+        if client.logits is not None:
+            self._metrics.add(client.logits, batch.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        check_reaches_parameters(client)
+        self._losses.append(loss.detach())
+
+    def _take_step(self, batch: Batch) -> None:
+        """Change the parameters, by the gradients that the method and clipping make of the loss's."""
+        client, optimizer = self._client, self._worker.optimizer
+        if self._corrects_gradients:
+            _correct_gradients(client, self._params, batch)
+        if self._clip_norm > 0:
+            self._metrics.add_clipping(_clip_gradients(self._params, self._clip_norm, optimizer))
+        optimizer.step()
+        client.num_steps += 1
+        call_for_effect(client.after_step, self._params)
+
+    def _conclude(self) -> float:
+        """Leave what was measured with the client, and return the mean loss."""
+        client = self._client
+        client.num_samples = sum(self._sizes)
+        client.logits = None
+        client.training_metrics = self._metrics.results()
+        losses = torch.stack(self._losses)
+        weights = torch.tensor(self._sizes, dtype=torch.float64)
+        mean_loss = float((losses.double().cpu() * weights).sum() / weights.sum())
+        if not math.isfinite(mean_loss):
+            client.finite_steps = int(losses.isfinite().cumprod(0).sum())
+            if client.is_first_loss_lost and self._is_of_round:
+                check_first_loss(client, losses[0])
+        return mean_loss
 
 
-def _freeze_all_but(names: Collection[str], params: Tensors) -> None:
-    for name, param in params.items():
-        param.requires_grad_(name in names)
+@torch.no_grad()
+def _correct_gradients(client: Hooks, params: Tensors, batch: Batch) -> None:
+    grads = {name: param.grad for name, param in params.items() if param.grad is not None}
+    client.batch = batch
+    keeps_it = client.is_foreign and client.worker.config.optimizer.clip_norm > 0  # clipping writes into it
+    for name, grad in corrected_gradients(client, params, grads).items():
+        is_kept = grad is params[name] or (keeps_it and grad is not grads.get(name))
+        params[name].grad = grad.clone() if is_kept else grad
 
 
 @torch.no_grad()
@@ -274,97 +188,3 @@ def _clip_gradients(params: Tensors, largest: float, optimizer: torch.optim.Opti
     for grad, param, decay in decayed:  # the optimiser adds it again
         grad.sub_(param, alpha=decay)
     return norm > largest
-
-
-@torch.no_grad()
-def _replace_gradients(client: Hooks, params: Tensors, batch: Batch) -> None:
-    grads = {name: param.grad for name, param in params.items() if param.grad is not None}
-    client.batch = batch
-    keeps_it = client.is_foreign and client.worker.config.optimizer.clip_norm > 0  # clipping writes into it
-    for name, grad in corrected_gradients(client, params, grads).items():
-        is_kept = grad is params[name] or (keeps_it and grad is not grads.get(name))
-        params[name].grad = grad.clone() if is_kept else grad
-
-
-def corrected_gradients(client: Hooks, params: Tensors, grads: Tensors) -> Tensors:
-    """Return what ``correct_gradients`` makes of gradients.
-
-    Raises
-    ------
-    UserError
-        If one is missing, is not one of them, or is not like its parameter.
-    """
-    names = list(grads)  # the hook may change the mapping itself
-    corrected = client.correct_gradients(params, grads)
-    what = f"what {type(client).__name__}.correct_gradients returns"
-    missing = "return grads['{name}'] to leave that gradient as it is, zeros for none"
-    check_like(corrected, params, what, missing, names)
-    return corrected
-
-
-def checked_loss(client: Hooks, params: Tensors, batch: Batch) -> torch.Tensor:
-    """Return a client's loss of a mini-batch.
-
-    Raises
-    ------
-    UserError
-        If it is not a scalar tensor with a gradient.
-    """
-    loss = client.loss(params, batch)
-    check_loss(loss, loss_returned(client))
-    return loss
-
-
-def loss_returned(client: Hooks) -> str:
-    """Return what to call the value of a client's loss in messages."""
-    if client.overrides("loss"):
-        return f"what {type(client).__name__}.loss returns"
-    return f"what the loss '{client.worker.config.loss.name}' returns"
-
-
-def full_gradient(client: Hooks) -> Tensors:
-    """Return the gradient of a client's mean loss over all its data, at the resident model's weights.
-
-    Labels are those of training: noisy ones, and flipped ones of an attacker.
-    """
-    params = client.params
-    sums = [torch.zeros_like(value) for value in params.values()]
-    noisy, attack = (
-        client.noisy_labels(client.server_round),
-        attack_of(client.worker.config, client.client_id),
-    )
-
-    def trained_on(labels: torch.Tensor) -> torch.Tensor:
-        targets = noisy(labels)
-        return attack.labels(targets, client.worker.dataset.num_classes) if attack else targets
-
-    for loss in _shares_of_loss(client, trained_on):
-        grads = torch.autograd.grad(loss, list(params.values()))
-        sums = [a + b for a, b in zip(sums, grads, strict=True)]
-    return dict(zip(params, sums, strict=True))
-
-
-@torch.no_grad()
-def full_loss(client: Hooks) -> float:
-    """Return a client's mean loss over all its data, at the resident model's weights.
-
-    Labels are noisy like those of training, the same ones for every model of a round; attackers do not flip
-    them, since they report true losses.
-    """
-    noisy = client.noisy_labels(client.server_round)
-    return math.fsum(float(loss) for loss in _shares_of_loss(client, noisy))
-
-
-def _shares_of_loss(
-    client: Hooks, targets_of: Callable[[torch.Tensor], torch.Tensor]
-) -> Iterator[torch.Tensor]:
-    """Yield the contributions of the batches of all local data to the mean loss, in evaluation mode."""
-    worker = client.worker
-    batch_size = worker.config.evaluate.batch_size
-    normalizer = client.normalizer("measurement", client.server_round)
-    with evaluation_mode(worker.model):
-        for indices in torch.split(torch.from_numpy(client.indices).to(worker.device), batch_size):
-            labels = worker.train.targets[indices]
-            inputs = normalizer(worker.train.inputs.index_select(0, indices))
-            batch = Batch(inputs, targets_of(labels), indices, labels)
-            yield checked_loss(client, client.params, batch) * (len(batch) / client.num_examples)

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from clients._tuned_head import tuned_head
 from clients.base import Client
-from clients.local.training import iterate_training_batches
+from clients.local.training_batches import iterate_training_batches
 from clients.local.worker import Worker
 from models.classifier import as_classifier
 from tests.clients.jobs import small

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clients.base import Client
-from clients.local.training import iterate_training_batches
+from clients.local.training_batches import iterate_training_batches
 from clients.local.worker import Worker
 from common.errors import UserError
 from common.sections import Value

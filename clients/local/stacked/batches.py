@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from clients.hooks import Hooks
 from clients.local.batches import Batch
-from clients.local.training import iterate_training_batches, sample_stream
+from clients.local.training_batches import iterate_samples, iterate_training_batches
 from common.sections import LocalSection
 from datasets.transforms import is_augmented
 
@@ -73,7 +73,9 @@ class StackedBatches:
         else:
             shuffles = Hooks.generators(clients, "shuffle")
             triples = zip(clients, budgets, shuffles, strict=True)
-            self._streams = [sample_stream(client, "", local, shuffle) for client, local, shuffle in triples]
+            self._streams = [
+                iterate_samples(client, "", local, shuffle) for client, local, shuffle in triples
+            ]
 
     def step(self, count: int) -> Iterator[Part]:
         """Yield the parts of the next step, of the first `count` clients."""

@@ -12,8 +12,8 @@ import torch
 
 from clients.local.batches import Batch
 from clients.local.stacked.reasons import NotStackableError
-from clients.local.training import mixed_precision
 from clients.local.worker import Worker
+from common.device import autocast
 from common.records import Tensors
 
 # What differs from client to client in every stack, and what the engine itself sets.
@@ -86,7 +86,7 @@ class StandIn:
         def loss(leaves: Tensors) -> torch.Tensor:
             with (
                 spare_statistics(worker.batch_norm_layers),
-                mixed_precision(worker.device, worker.config.local),
+                autocast(worker.device, worker.config.local.precision),
             ):
                 result: torch.Tensor = self.loss(leaves, batch)  # type: ignore[attr-defined]
             return result

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from clients.hooks import Hooks
 from clients.local.batches import Batch
+from clients.local.checked_hooks import corrected_gradients
 from clients.local.stacked.attributes import Attributes
 from clients.local.stacked.batches import PADDING, Part, StackedBatches
 from clients.local.stacked.masks import StackedDraws
@@ -17,12 +18,13 @@ from clients.local.stacked.measured import StackedMetrics
 from clients.local.stacked.optimizer import StackedOptimizer
 from clients.local.stacked.reasons import NotStackableError
 from clients.local.stacked.stand_in import PaddedBatch
-from clients.local.training import corrected_gradients, mixed_precision
 from common.budget import num_steps
+from common.device import autocast
 from common.randomness import torch_seed
 from common.records import Tensors
 from common.returned import check_names
 from common.sections import LocalSection
+from models.batch_norm import allow_batch_statistics
 
 
 class StackedTraining:
@@ -190,9 +192,8 @@ class StackedTraining:
         if self.worker.dropout_layers:
             self._draws.sizes = part.sizes
             self._draws.clients = rows.tolist() if isinstance(rows, torch.Tensor) else range(len(part.sizes))
-        for layer in self.worker.batch_norm_layers:
-            layer.train(part.sizes[0] > 1)
-        with mixed_precision(self.worker.device, self.worker.config.local):
+        allow_batch_statistics(self.worker.batch_norm_layers, part.sizes[0])
+        with autocast(self.worker.device, self.worker.config.local.precision):
             losses, logits = self._losses(leaves, buffers, part)
         self._metrics.add(part, losses, logits)
         losses.sum().backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,81 @@
+"""What hooks return in a local step, checked."""
+
+from collections.abc import Collection
+
+import torch
+
+from clients.hooks import Hooks
+from clients.local.batches import Batch
+from common.errors import UserError
+from common.plugin_kinds import LOSS
+from common.plugins import is_from_outside
+from common.records import Tensors
+from common.returned import check_like, check_loss, check_names
+
+
+def checked_loss(client: Hooks, params: Tensors, batch: Batch) -> torch.Tensor:
+    """Return a client's loss of a mini-batch.
+
+    Raises
+    ------
+    UserError
+        If it is not a scalar tensor with a gradient.
+    """
+    loss = client.loss(params, batch)
+    check_loss(loss, _loss_returned(client))
+    return loss
+
+
+def check_reaches_parameters(client: Hooks) -> None:
+    """Refuse a loss whose backward pass has left no parameter of the model a gradient."""
+    if all(parameter.grad is None for parameter in client.worker.parameters.values()):
+        raise UserError(
+            f"{_loss_returned(client)} does not depend on the model's parameters: compute it from"
+            " self.forward(params, batch.inputs)"
+        )
+
+
+def check_first_loss(client: Hooks, loss: torch.Tensor) -> None:
+    """Refuse a loss from outside the project that is not finite before the model has taken a step."""
+    if (client.is_foreign and client.overrides("loss")) or is_from_outside(
+        LOSS, client.worker.config.loss.name
+    ):
+        raise UserError(
+            f"{_loss_returned(client)} must be finite, and is {loss.item()} for the initial model, in the"
+            f" first local step of client {client.client_id}"
+        )
+
+
+def _loss_returned(client: Hooks) -> str:
+    """Return what to call the value of a client's loss in messages."""
+    if client.overrides("loss"):
+        return f"what {type(client).__name__}.loss returns"
+    return f"what the loss '{client.worker.config.loss.name}' returns"
+
+
+def check_trained_names(client: Hooks, names: Collection[str]) -> None:
+    """Refuse to train a part that the model does not have, such as a body."""
+    check_names(names, client.worker.state, f"what {type(client).__name__}.trained_names returns")
+    if not any(name in client.params for name in names):
+        config = client.worker.config
+        raise UserError(
+            f"method.name '{config.method.name}' has nothing to train in local step {client.num_steps + 1}:"
+            f" the part of the model trained in it has no parameters in '{config.model.name}'; choose"
+            " another model or method"
+        )
+
+
+def corrected_gradients(client: Hooks, params: Tensors, grads: Tensors) -> Tensors:
+    """Return what ``correct_gradients`` makes of gradients.
+
+    Raises
+    ------
+    UserError
+        If one is missing, is not one of them, or is not like its parameter.
+    """
+    names = list(grads)  # the hook may change the mapping itself
+    corrected = client.correct_gradients(params, grads)
+    what = f"what {type(client).__name__}.correct_gradients returns"
+    missing = "return grads['{name}'] to leave that gradient as it is, zeros for none"
+    check_like(corrected, params, what, missing, names)
+    return corrected
