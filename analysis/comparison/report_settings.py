@@ -11,6 +11,8 @@ from analysis.reading.run_directory import read_summary
 from analysis.reading.runs import Run, differing_keys
 from common.defaults import default_values
 
+EXPERIMENT = "experiment"  # the heading of keys without a section, such as rounds
+
 
 def differences(reported: Reported) -> list[Part]:
     """Return the keys in which the runs differ, or in which a single run differs from the defaults."""
@@ -29,7 +31,11 @@ def differences(reported: Reported) -> list[Part]:
         " what they name.",
         is_remark=True,
     )
-    return [note, Table(["key", "value"], [[key, str(config[key])] for key in keys])]
+    sections: dict[str, list[list[str]]] = {}
+    for key in sorted(keys, key=lambda key: "." in key):  # those without a section first
+        section = key.partition(".")[0] if "." in key else EXPERIMENT
+        sections.setdefault(section, []).append([key, str(config[key])])
+    return [note, *(Table([section, "value"], rows) for section, rows in sections.items())]
 
 
 def environment(reported: Reported) -> list[Part]:
