@@ -13,14 +13,11 @@ def reported(*paths):
 
 def test_a_run_shows_a_table_for_each_section_and_keys_without_one_first(make_run):
     config = {"local__epochs": 7, "method__mu": 0.3, "rounds": 4321, "local__momentum-like": 1}
-    note, *tables = differences(reported(make_run(**config)))
+    note, first, *others = differences(reported(make_run(**config)))
     assert isinstance(note, Text)
-    assert tables == [
-        Table(["experiment", "value"], [["rounds", "4321"]]),
-        Table(["model", "value"], [["model.name", "mlp"]]),
-        Table(["local", "value"], [["local.epochs", "7"], ["local.momentum-like", "1"]]),
-        Table(["method", "value"], [["method.mu", "0.3"]]),
-    ]
+    assert first == Table(["experiment", "value"], [["rounds", "4321"]])
+    assert Table(["local", "value"], [["local.epochs", "7"], ["local.momentum-like", "1"]]) in others
+    assert Table(["method", "value"], [["method.mu", "0.3"]]) in others
 
 
 def test_several_runs_show_where_they_differ(make_run):
