@@ -208,15 +208,21 @@ def _check_unused(config: Config, method: Method, given: Container[str]) -> None
     """Refuse keys that have no effect with the method."""
     values, defaults = config.flat(), default_values()
     for key, why in method.strategy_class.UNUSED.items():
-        if key not in defaults and f"{key.partition('.')[0]}.name" not in defaults:
+        section, _, parameter = key.partition(".")
+        is_own = section == "method" and hasattr(method.strategy_class, parameter.replace("-", "_"))
+        known = [*defaults, *(f"method.{name.replace('_', '-')}" for name in method.declared)]
+        is_of_other = section != "method" and f"{section}.name" in defaults
+        if not (key in defaults or is_own or is_of_other):
             place = f"{method.strategy_class.__name__}.UNUSED"
-            raise UserError(f"{place} has {shown(key)}, which is no key{nearest(key, defaults)}")
+            raise UserError(f"{place} has {shown(key)}, which is no key{nearest(key, known)}")
         if values.get(key) and (key in given or values[key] != defaults.get(key)):
-            raise InapplicableKeyError(
-                key,
-                f"{key} = {values[key]!r} would have no effect with method.name '{config.method.name}',"
-                f" {why}: leave it out",
-            )
+            raise _unused(key, values[key], config.method.name, why)
+
+
+def _unused(key: str, value: Value, method: str, why: str) -> InapplicableKeyError:
+    return InapplicableKeyError(
+        key, f"{key} = {value!r} would have no effect with method.name '{method}', {why}: leave it out"
+    )
 
 
 def run_differences(old: Config, new: Config) -> list[str]:
@@ -255,6 +261,9 @@ def _load_method(name: str, items: Items, _searched: tuple[Path, ...]) -> Method
     if name == "base" or not (strategy_class or client_class):
         raise unknown(CLIENT_HALF, name, [*available_methods(), "flwr:<Strategy>"])
     strategy_class, client_class = strategy_class or FedAvg, client_class or Client
+    for key, value in given.items():
+        if why := strategy_class.UNUSED.get(f"method.{key}"):
+            raise _unused(f"method.{key}", value, name, why)
     of_strategy, of_client = class_parameters(strategy_class), class_parameters(client_class)
     _check_free(strategy_class, of_strategy)
     for key in of_strategy.keys() & of_client.keys():

@@ -73,6 +73,11 @@ SWITCHES = (
         _is("privacy.clipping", "adaptive"),
     ),
     Switch(
+        ("method.weighting",),
+        "privacy.clipping = 'off', since with privacy.* all replies have equal weights",
+        _is("privacy.clipping", "off"),
+    ),
+    Switch(
         ("privacy.delta", "privacy.relation"),
         "privacy.noise-multiplier above 0",
         _set("privacy.noise-multiplier"),

@@ -126,11 +126,14 @@ def once_per_owner(make: Callable[[T], Declared]) -> Callable[[T], Declared]:
 def class_parameters(cls: type) -> Declared:
     """Return the parameters that a class declares: annotated public attributes with a default.
 
-    What a class sets that it derives from, without an annotation or as a ``ClassVar``, is none.
+    What a class sets that it derives from, without an annotation or as a ``ClassVar``, is none; nor is what
+    the server half of a method names in ``UNUSED``.
     """
     declared, hints = Declared(), get_type_hints(cls, include_extras=True)
+    unused = {key.partition("method.")[2].replace("-", "_") for key in getattr(cls, "UNUSED", ())}
     for name, annotation in hints.items():
-        if not name.startswith("_") and hasattr(cls, name) and not _is_constant(cls, name):
+        is_public = not name.startswith("_") and name not in unused
+        if is_public and hasattr(cls, name) and not _is_constant(cls, name):
             declared[name] = (annotation, getattr(cls, name))
     values = {name: value for part in reversed(cls.__mro__) for name, value in vars(part).items()}
     declared.untyped = {

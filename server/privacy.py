@@ -129,7 +129,7 @@ def privacy_remarks(config: Config) -> list[str]:
     privacy = config.privacy
     if privacy.clipping == "off":
         return []
-    remarks = ["privacy: all replies have equal weights, whatever method.weighting says"]
+    remarks = ["privacy: all replies have equal weights"]
     if privacy.noise_multiplier == 0:
         remarks.append("privacy: changes are clipped, but without noise there is no privacy and no epsilon")
     elif privacy.delta >= 1 / config.clients.count:

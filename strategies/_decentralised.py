@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -41,7 +41,9 @@ class Decentralised(FedAvg):
     SECTIONS = frozenset({ARRAYS, "optimizer"})
     TRANSIENT: ClassVar[tuple[str, ...]] = ("topology", "trained", "_clients", "_worker")
 
-    weighting: Literal["uniform"] = "uniform"
+    UNUSED: ClassVar[Mapping[str, str]] = {"method.weighting": "whose workers average as topology.* says"}
+
+    weighting = "uniform"
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)

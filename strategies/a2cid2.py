@@ -46,6 +46,7 @@ class A2CiD2(Decentralised, OnVirtualClock):
     )  # fmt: skip
 
     UNUSED: ClassVar[Mapping[str, str]] = {
+        **Decentralised.UNUSED,
         **dict.fromkeys(
             ("clock.latency", "clock.bandwidth", "clock.bandwidth-spread"),
             "whose workers average while they compute, as often as method.communication-rate says",

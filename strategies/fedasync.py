@@ -1,6 +1,7 @@
 """FedAsync's server half (Xie, Koyejo and Gupta 2019, arXiv:1903.03934, Algorithm 1)."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from flwr.app import Message
 from pydantic import Field
@@ -14,7 +15,9 @@ class FedAsync(Asynchronous):
 
     TRANSIENT = ("_stale",)
 
-    weighting: Literal["uniform"] = "uniform"  # an update has one client
+    UNUSED: ClassVar[Mapping[str, str]] = {"method.weighting": "whose updates have one client each"}
+
+    weighting = "uniform"
     mixing: Annotated[float, Field(gt=0, le=1)] = 0.6
 
     def __init__(self, **parameters: object) -> None:

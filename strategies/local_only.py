@@ -1,11 +1,12 @@
 """The server half of training alone."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar
 
 from strategies.fedavg import FedAvg
 
 
 class LocalOnly(FedAvg):
-    """Averages nothing, so that there are no weights to choose."""
+    """Averages nothing: its clients send no part of the model."""
 
-    weighting: Literal["examples"] = "examples"
+    UNUSED: ClassVar[Mapping[str, str]] = {"method.weighting": "whose clients send no model to average"}

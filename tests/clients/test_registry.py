@@ -58,6 +58,9 @@ def test_a_parameter_without_effect_is_refused(method: str, given: dict[str, Any
         ("a2cid2", "clock.latency", 0.5),
         ("a2cid2", "clock.bandwidth", 2.0),
         ("a2cid2", "topology.weights", "lazy-metropolis"),
+        ("local-only", "method.weighting", "examples"),
+        ("gossip-sgd", "method.weighting", "uniform"),
+        ("a2cid2", "method.weighting", "uniform"),
         ("pfedhn", "model.individual-init", True),
         ("pfedhn", "model.weights", "w.safetensors"),
     ],
@@ -327,6 +330,24 @@ class TestAddedFiles:
         (folders / "strategies" / "added_unused.py").write_text(SERVER_HALF + unused)
         message = error_of(complete, small_config(method__name="added-unused"))
         assert message == "Halves.UNUSED has 'local.epoch', which is no key; did you mean 'local.epochs'?"
+        unused = '    UNUSED = {"method.weightin": "which has none"}\n'
+        (folders / "strategies" / "added_own.py").write_text(SERVER_HALF + unused)
+        message = error_of(complete, small_config(method__name="added-own"))
+        assert message == (
+            "Halves.UNUSED has 'method.weightin', which is no key; did you mean 'method.weighting'?"
+        )
+
+    def test_a_parameter_that_a_method_declares_unused_is_none(self, folders: Path) -> None:
+        unused = '    UNUSED = {"method.weighting": "which has none"}\n'
+        (folders / "strategies" / "added_less.py").write_text(SERVER_HALF + unused)
+        message = error_of(load_method, "added-less", {"weighting": "examples"})
+        assert message.startswith(
+            "method.weighting = 'examples' would have no effect with method.name 'added"
+        )
+        assert message.endswith("', which has none: leave it out")
+        method = load_method("added-less", {})
+        assert "weighting" not in method.declared
+        assert method.make_strategy().weighting == "examples"
 
 
 def test_what_has_no_underscore_is_a_method() -> None:

@@ -17,6 +17,8 @@ from tests.common.configs import make_config
         ("clients.fraction", 0.25, {"participation.name": "periodic"}),
         ("clients.fraction", 0.25, {"participation.name": "schedule"}),
         ("evaluate.every", 5, {"evaluate.count": 2}),
+        ("method.weighting", "examples", {"privacy.clipping": "fixed"}),
+        ("method.weighting", "uniform", {"privacy.clipping": "adaptive"}),
         ("evaluate.every", 5, {"evaluate.every-steps": 4, "local.steps": 2}),
     ],
 )

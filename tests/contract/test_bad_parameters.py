@@ -22,9 +22,12 @@ from tests.conftest import Runner
         ({"method__name": "scaffold", "method__option": 3}, "method.option must be 1 or 2"),
         ({"method__name": "fedavg", "method__mu": 0.1}, "'fedavg' has no parameter 'method.mu'"),
         ({"method__name": "fedadagrad", "method__beta2": 0.5}, "'fedadagrad' has no parameter"),
-        ({"method__name": "fedasync", "method__weighting": "examples"}, "method.weighting must be 'uniform'"),
+        (
+            {"method__name": "fedasync", "method__weighting": "uniform"},
+            "method.weighting = 'uniform' would have no effect with method.name 'fedasync', whose updates",
+        ),
         ({"method__name": "local-only", "method__personal_part": "head"}, "personal-part must be 'all'"),
-        ({"method__name": "local-only", "method__weighting": "uniform"}, "weighting must be 'examples'"),
+        ({"method__name": "local-only", "method__weighting": "examples"}, "no model to average: leave it"),
         (
             {"method__name": "fedrep", "method__personal_share": 1.5},
             "method.personal-share must be less",
