@@ -65,7 +65,7 @@ def launch(options: argparse.Namespace) -> int:
         from runtimes.search.launch import launch_search
 
         return launch_search(experiment, options, experiment_text(options))
-    if experiment.axes or options.comparators or options.seeds:
+    if experiment.axes or options.comparators or options.seeds is not None:
         from runtimes.sweep import launch_sweep
 
         return launch_sweep(experiment, options, experiment_text(options))

@@ -108,12 +108,12 @@ def _configurations(options: argparse.Namespace) -> Iterator[tuple[str, Config]]
     for path in places:
         prefix = f"{path.stem}: " if path and len(places) > 1 else ""
         if path and path.is_dir():
-            if options.only or options.set or options.seeds:
+            if options.only or options.set or options.seeds is not None:
                 raise UserError(f"{path} is a run: --set, --only and --seeds are for experiment files")
             yield from _stored(path, is_only=len(places) == 1)
             continue
         experiment = parse_experiment(read_text(path, "experiment"), str(path)) if path else Experiment()
-        if options.seeds:
+        if options.seeds is not None:
             experiment = experiment.with_seeds(parse_seeds(options.seeds))
         selection = LabelFilter(options.only, experiment.axes)
         for item in _planned(experiment, options, selection):
@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one key")
     parser.add_argument("--only", action="append", default=[], metavar="LABEL[,...]", help="only these runs")
-    parser.add_argument("--seeds", metavar="SEED[,SEED]", default="", help="show the splits of these seeds")
+    parser.add_argument("--seeds", metavar="SEED[,SEED]", help="show the splits of these seeds")
     parser.add_argument(
         "--plugins", metavar="DIR", action="append", default=[], help="folder of your own code"
     )

@@ -119,7 +119,7 @@ def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
         experiment = experiment.with_axis(COMPARATOR_AXIS, {name: {} for name in COMPARATORS}, AS_GIVEN)
         if OWN_ACCURACY not in experiment.metrics:  # only there does the lower bound show
             experiment = replace(experiment, metrics=[*experiment.metrics, OWN_ACCURACY])
-    if options.seeds:
+    if options.seeds is not None:
         experiment = experiment.with_seeds(parse_seeds(options.seeds))
     return experiment
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from analysis.comparison.pivot import Pivot
 from analysis.comparison.sweep_plot import plot_sweep
 from analysis.comparison.sweep_table import Loaded, Rows, axes_pivot, load_finished, run_rows, shown_metrics
-from analysis.reading.runs import is_accuracy, readable
+from analysis.reading.runs import SEED_KEY, is_accuracy, readable, telling_keys
 from analysis.reading.sweep import read_sweep
 from analysis.tables import as_csv, as_latex, as_markdown, print_table
 from common.files import write_atomic
@@ -59,10 +59,16 @@ def title(pivot: Pivot, metric: str) -> str:
     counts = sorted({len(cell.runs) for cell in pivot.cells.values() if cell.runs})
     if counts and counts[-1] > 1:
         number = f"{counts[-1]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        parts.append(f"mean ± sample standard deviation over {number} seeds")
+        parts.append(f"mean ± sample standard deviation over {number} {_repetitions(pivot)}")
     if pivot.has_published:
         parts.append("in parentheses: published, at full budget")
     return "; ".join(parts)
+
+
+def _repetitions(pivot: Pivot) -> str:
+    """Return what the runs of a cell are: seeds, unless they differ in more, such as rounds after a resume."""
+    keys = sorted({key for cell in pivot.cells.values() for key in telling_keys(cell.runs)})
+    return "seeds" if keys in ([], [SEED_KEY]) else f"runs, which differ in {', '.join(keys)}"
 
 
 def _markdown_page(pivots: dict[str, Pivot], loaded: Loaded, header: list[str], rows: Rows) -> str:

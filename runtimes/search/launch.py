@@ -61,7 +61,7 @@ def launch_search(experiment: Experiment, options: argparse.Namespace, text: str
         _print_list(plan, known or sampling.count, directory, console)
         return 0
     check_writable(directory)
-    if options.seeds:
+    if options.seeds is not None:
         parse_seeds(options.seeds)  # before the search, not after it
     _check_stored(plan, directory)
     values = known[0] if known else {key: space.extremes[0] for key, space in plan.search.keys.items()}

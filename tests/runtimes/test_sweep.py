@@ -262,6 +262,7 @@ def test_seeds_are_repetitions(sweep: Sweeper, tmp_path: Path, capsys: Output) -
         (["--rounds-scale", "x"], "argument --rounds-scale: invalid float value: 'x'"),
         (["--rounds-scale", "1e300"], "rounds is too large a number"),
         (["--seeds", "1,2,1"], "--seeds names 1 twice"),
+        (["--seeds", ""], "--seeds takes integers separated by commas, not ''"),
         (["--seeds", "1", "--set", "seed=2"], "--set seed: the axis 'seed' sets it ('seed1')"),
         (["--set", "run.resume=true"], "--set does not take run.resume: use --resume"),
         (["--set", "overrides=run.directory = 'x'"], "--set does not take run.directory: use --run-dir"),

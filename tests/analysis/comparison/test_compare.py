@@ -169,3 +169,25 @@ def test_a_loss_that_diverged_is_short(make_run):
     huge = dataclasses.replace(run, curve=run.curve * 1e300)
 
     assert run_table([huge], "test_loss")[1][0][1:4] == ["6e+299", "-", "6e+299"]
+
+
+@pytest.mark.parametrize(
+    ("other", "columns", "said"),
+    [
+        ({}, "partition.alpha", "over 2 seeds"),
+        ({"rounds": 2}, "partition.alpha", "over 2 runs, which differ in rounds, seed"),  # one was continued
+        ({"partition__alpha": 0.1}, "clients.count", "over 2 runs, which differ in partition.alpha, seed"),
+    ],
+)
+def test_cells_of_runs_that_differ_in_more_than_the_seed_are_not_called_seeds(
+    make_run, capsys, other, columns, said
+):
+    base = {"partition__alpha": 1.0, "rounds": 1}
+    runs = [make_run("a", [0.1, 0.6], **base), make_run("b", [0.1, 0.8], **{**base, "seed": 1, **other})]
+
+    table = ["--rows", "method.name", "--columns", columns, "--markdown"]
+    assert main([*map(str, runs), *table]) == 0
+
+    text = capsys.readouterr().out
+    assert f"mean ± sample standard deviation {said}:" in text
+    assert "| fedavg | 70.00 ± 14.14 |" in text
