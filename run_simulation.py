@@ -103,7 +103,7 @@ def _path(text: str) -> Path:
 
 
 def _run_directory(text: str) -> str:
-    return str(_path(text)) if text else ""
+    return str(_path(text))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -59,8 +59,11 @@ def expanded(path: str | Path, key: str) -> Path:
     Raises
     ------
     UserError
-        If it cannot be a path here: an unknown user's home, a name that is too long, circular links.
+        If it is empty, or cannot be a path here: an unknown user's home, a name that is too long, circular
+        links.
     """
+    if path == "":  # Path("") would be the current folder
+        raise UserError(f"{key}: a path is empty; is a variable of the shell not set?")
     try:
         result = Path(path).expanduser()
         with contextlib.suppress(ValueError):  # a null character: there is no such file

@@ -66,7 +66,7 @@ def title(pivot: Pivot, metric: str) -> str:
 
 
 def _repetitions(pivot: Pivot) -> str:
-    """Return what the runs of a cell are: seeds, unless they differ in more, such as rounds after a resume."""
+    """Return what the runs of a cell are: seeds, unless they also differ in other keys, such as rounds."""
     keys = sorted({key for cell in pivot.cells.values() for key in telling_keys(cell.runs)})
     return "seeds" if keys in ([], [SEED_KEY]) else f"runs, which differ in {', '.join(keys)}"
 

@@ -209,6 +209,13 @@ def test_a_run_directory_that_cannot_be_written(
     assert error.count("\n") == 1
 
 
+def test_an_empty_path_is_not_the_current_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--run-dir", "") == 2
+    assert capsys.readouterr().err == (
+        "error: the command line: a path is empty; is a variable of the shell not set?\n"
+    )
+
+
 def test_a_run_directory_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert call("--run-dir", str(tmp_path / "file")) == 2
