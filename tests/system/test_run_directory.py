@@ -22,6 +22,9 @@ SMALL = (
 )  # fmt: skip
 
 
+METHODS = (("fedavg", 0), ("fedprox", 1))
+
+
 @pytest.fixture(scope="module", params=["fedavg", "fedper"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a method without personal models, and one with them."""
@@ -63,7 +66,7 @@ def test_the_columns_of_every_run_are_there(run: Path) -> None:
 def test_pandas_reads_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.parent.parent)
     names: dict[str, Any] = {}
-    code, _ = blocks()
+    code = next(blocks())
     if "accuracy" not in pd.read_csv(run / "evaluations.csv"):
         code = code.replace('["accuracy"]', '["personal_accuracy"]')
     exec(code, names)
@@ -73,11 +76,27 @@ def test_pandas_reads_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["by_class"].shape == (2, 10)
 
 
+def test_methods_are_compared_by_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Differences 0.1, 0.2, 0.3: t = 0.2 / (0.1 / sqrt(3)), for which p = 1 - t / sqrt(t^2 + 2)."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "sweep").mkdir(parents=True)
+    rows = [
+        f"{name},{seed},{0.5 + better * (seed + 1) / 10}" for seed in (2, 0, 1) for name, better in METHODS
+    ]
+    content = "\n".join(["method,seed,final_test_accuracy", *rows])
+    (tmp_path / "runs" / "sweep" / "table.csv").write_text(content)
+    names: dict[str, Any] = {}
+    exec(list(blocks())[1], names)
+    assert names["difference"] == pytest.approx(0.2)
+    assert names["p_value"] == pytest.approx(1 - (12 / 14) ** 0.5)
+    assert (names["low"], names["high"]) == pytest.approx((-0.0484, 0.4484), abs=1e-4)
+
+
 @pytest.mark.usefixtures("no_pictures")
 def test_runs_are_started_and_read_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    _, code = blocks()
+    *_, code = blocks()
     exec(code.replace("rounds=20", "rounds=1"), names)
     assert list(names["curves"].columns) == ["fedavg", "fedprox"]
     assert names["finals"]["fedavg"] == pytest.approx(names["curves"]["fedavg"].iloc[-1])
