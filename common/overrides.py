@@ -29,11 +29,17 @@ def check_overrides(cls: type[Any], base: type[Any], key: str) -> None:
     Raises
     ------
     UserError
-        If a method's name is close to that of a hook, its arguments differ from those of the call, a required
-        method is missing, a method stands where a value is needed or the other way round, or a value has
-        another type.
+        If a method has a hook's former name (`base`'s ``RENAMED``) or one close to that of a hook, its
+        arguments differ from those of the call, a required method is missing, a method stands where a value
+        is needed or the other way round, or a value has another type.
     """
     own = [part for part in cls.__mro__ if part.__module__ == cls.__module__]
+    for part in own:
+        for name in vars(part).keys() & getattr(base, "RENAMED", {}).keys():
+            raise UserError(
+                f"{key}: {inspect.getfile(part)}: {part.__name__}.{name} would never be called: this hook is"
+                f" named '{base.RENAMED[name]}' now"
+            )
     for part in own:
         for name, value in vars(part).items():
             if not name.startswith("__"):

@@ -62,7 +62,7 @@ def make_parts(config: Config, grid: Grid, say: Say = print) -> Parts:
     apply_privacy(config, strategy, evaluation.model, participation.scheme, has_validation)
     clients = meet_clients(config, grid, dataset, say)
     check_private_state(config, participation.scheme, clients.keeps_state)
-    participation.setup(clients.num_examples, clients.label_counts)
+    participation.take_counts(clients.num_examples, clients.label_counts)
     population = make_population(config, evaluation.model)
     check_sizes(config, strategy, evaluation.model, population, clients)
     facts = run_facts(config, evaluation, clients, population)

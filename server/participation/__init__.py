@@ -46,7 +46,7 @@ class Participation:
     scheme : ParticipationScheme
         The scheme.
     num_examples : numpy.ndarray
-        int64, shape (clients,): training samples by client; ones until ``setup``.
+        int64, shape (clients,): training samples by client; ones until ``take_counts``.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class Participation:
         self._num_clients = config.clients.count
         self.num_examples = np.ones(self._num_clients, dtype=np.int64)
         self._known_losses: dict[int, float] = {}
-        self.scheme.prepare(
+        self.scheme.begin_run(
             Facts(
                 self._num_clients,
                 cohort_size(self._num_clients, config.clients.fraction),
@@ -74,10 +74,10 @@ class Participation:
             )
         )
 
-    def setup(self, num_examples: npt.NDArray[np.int64], label_counts: npt.NDArray[np.int64]) -> None:
-        """Set the clients' numbers of training samples, in total and by class, (clients, classes)."""
+    def take_counts(self, num_examples: npt.NDArray[np.int64], label_counts: npt.NDArray[np.int64]) -> None:
+        """Take the clients' numbers of training samples, in total and by class, (clients, classes)."""
         self.num_examples = num_examples
-        self.scheme.setup(label_counts)
+        self.scheme.take_label_counts(label_counts)
 
     def cohort(
         self,

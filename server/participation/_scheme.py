@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,8 @@ class ParticipationScheme:
     """
 
     # Not annotated, since they are not parameters.
+    RENAMED = MappingProxyType({"prepare": "begin_run", "setup": "take_label_counts"})
+    """Hook that schemes no longer have → its name, for ``common.overrides``."""
     aggregates_uniformly = False
     """Whether by default the method weights the replies of the cohort equally."""
     remembers_losses = False
@@ -100,7 +103,7 @@ class ParticipationScheme:
     looks_at_clients = False
     """Whether a client's data affect who else is drawn, through sizes or losses of the current model."""
     looks_at_labels = False
-    """Whether cohorts depend on the clients' labels (``setup``)."""
+    """Whether cohorts depend on the clients' labels (``take_label_counts``)."""
     keeps_cohort_size = True
     """Whether every cohort has the size that ``clients.fraction`` plans."""
     uses_fraction = True
@@ -110,8 +113,8 @@ class ParticipationScheme:
         for name, value in parameters.items():
             setattr(self, name, value)
 
-    def prepare(self, facts: Facts) -> None:
-        """Make the draws of which there is one per run.
+    def begin_run(self, facts: Facts) -> None:
+        """Take the facts of the run, and make the draws of which there is one per run.
 
         Raises
         ------
@@ -119,8 +122,8 @@ class ParticipationScheme:
             If a parameter does not fit the run.
         """
 
-    def setup(self, label_counts: npt.NDArray[np.int64]) -> None:
-        """Set the clients' numbers of training samples by class: int64, shape (clients, classes)."""
+    def take_label_counts(self, label_counts: npt.NDArray[np.int64]) -> None:
+        """Take the clients' numbers of training samples by class: int64, shape (clients, classes)."""
 
     def select(self, selection: SelectionContext) -> Sequence[int] | npt.NDArray[np.int64]:
         """Return the clients of a round, each once, in any order."""
@@ -143,7 +146,7 @@ class ParticipationScheme:
 
     @property
     def corrects(self) -> bool:
-        """Whether ``weights`` returns factors; known before ``setup``."""
+        """Whether ``weights`` returns factors; known before ``take_label_counts``."""
         correction = getattr(self, "correction", None)
         return self.weights() is not None if correction is None else correction != "none"
 

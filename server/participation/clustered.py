@@ -28,7 +28,7 @@ class Clustered(ParticipationScheme):
     similarity: Literal["labels", "updates"] = "labels"
     correction: Literal["none", "inverse-inclusion"] = "none"
 
-    def prepare(self, facts: Facts) -> None:
+    def begin_run(self, facts: Facts) -> None:
         """Set the number of groups."""
         self._num_clients, self._num_groups = facts.num_clients, facts.cohort_size
         self._groups = np.arange(facts.num_clients) % facts.cohort_size
@@ -36,7 +36,7 @@ class Clustered(ParticipationScheme):
         self.looks_at_labels = self.similarity == "labels"
         self.remembers_updates = not self.looks_at_labels
 
-    def setup(self, label_counts: npt.NDArray[np.int64]) -> None:
+    def take_label_counts(self, label_counts: npt.NDArray[np.int64]) -> None:
         """Find the groups, numbered by their first clients."""
         if not self.looks_at_labels:
             return

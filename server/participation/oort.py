@@ -36,7 +36,7 @@ class Oort(ParticipationScheme):
     pacer_step: Annotated[float, Field(gt=0)] = 1.0
     pacer_window: Annotated[int, Field(ge=1)] = 20
 
-    def prepare(self, facts: Facts) -> None:
+    def begin_run(self, facts: Facts) -> None:
         """Start with no client explored."""
         self._utility = np.zeros(facts.num_clients)
         self._last = np.zeros(facts.num_clients, dtype=np.int64)  # 0: unexplored

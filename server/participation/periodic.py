@@ -21,7 +21,7 @@ class Periodic(ParticipationScheme):
     group_size: Annotated[int, Field(ge=1)] = 1
     period: Annotated[int, Field(ge=1)] = 1
 
-    def prepare(self, facts: Facts) -> None:
+    def begin_run(self, facts: Facts) -> None:
         """Check that the groups are equal."""
         if facts.num_clients % self.group_size:
             raise UserError(

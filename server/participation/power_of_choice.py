@@ -30,7 +30,7 @@ class PowerOfChoice(ParticipationScheme):
     candidates: Annotated[int, Field(ge=0)] = 0
     variant: Literal["pow-d", "cpow-d", "rpow-d"] = "pow-d"
 
-    def prepare(self, facts: Facts) -> None:
+    def begin_run(self, facts: Facts) -> None:
         """Set d: by default twice the size of the cohort, at most the number of clients."""
         self.remembers_losses = self.variant == "rpow-d"
         self._num_candidates = self.candidates or min(2 * facts.cohort_size, facts.num_clients)

@@ -23,7 +23,7 @@ class Schedule(ParticipationScheme):
 
     file: str = ""
 
-    def prepare(self, facts: Facts) -> None:
+    def begin_run(self, facts: Facts) -> None:
         """Read the file."""
         if not self.file:
             raise UserError(

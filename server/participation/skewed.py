@@ -20,7 +20,7 @@ class Skewed(FixedProbabilities):
 
     gamma: Annotated[float, Field(gt=0)] = 1.0
 
-    def prepare(self, facts: Facts) -> None:
+    def begin_run(self, facts: Facts) -> None:
         """Draw p."""
         log_weights = log_dirichlet_weights(np.full(facts.num_clients, self.gamma), facts.generator)
         self._log_p = log_weights - np.logaddexp.reduce(log_weights)

@@ -26,13 +26,13 @@ class Target(FixedProbabilities):
     alpha: Annotated[float, Field(gt=0)] = 1.0
     sharpness: Annotated[float, Field(ge=0)] = 5.0
 
-    def prepare(self, facts: Facts) -> None:
+    def begin_run(self, facts: Facts) -> None:
         """Draw the mixture."""
         log_weights = log_dirichlet_weights(np.full(facts.num_clients, self.alpha), facts.generator)
         self._facts = facts
         self._mixture = np.exp(log_weights - np.logaddexp.reduce(log_weights))
 
-    def setup(self, label_counts: npt.NDArray[np.int64]) -> None:
+    def take_label_counts(self, label_counts: npt.NDArray[np.int64]) -> None:
         """Compute p."""
         labels = label_distributions(label_counts, "target")
         sizes = label_counts.sum(axis=1)

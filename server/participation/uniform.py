@@ -9,7 +9,7 @@ from server.participation._scheme import Facts, FloatArray, ParticipationScheme,
 class Uniform(ParticipationScheme):
     """Draws clients uniformly, without replacement."""
 
-    def prepare(self, facts: Facts) -> None:
+    def begin_run(self, facts: Facts) -> None:
         """Record the number of clients."""
         self._num_clients, self._cohort_size = facts.num_clients, facts.cohort_size
 

@@ -45,6 +45,17 @@ def test_what_is_made_with_parameters_has_to_take_them() -> None:
         check_overrides(Closed, FedAvg, "method.name")
 
 
+@pytest.mark.parametrize(("old", "new"), [("prepare", "begin_run"), ("setup", "take_label_counts")])
+def test_the_former_name_of_a_hook_is_answered_with_its_name(old: str, new: str) -> None:
+    hooks = {old: lambda self, facts: None, "select": lambda self, selection: [0], "__module__": __name__}
+    scheme = type("Old", (ParticipationScheme,), hooks)
+    message = rf"Old\.{old} would never be called: this hook is named '{new}' now"
+    with pytest.raises(UserError, match=message):
+        check_overrides(scheme, ParticipationScheme, "participation.name")
+    assert hasattr(ParticipationScheme, new)
+    assert not hasattr(ParticipationScheme, old)
+
+
 def test_what_has_to_be_there_is_named() -> None:
     class Empty(ParticipationScheme): ...
 

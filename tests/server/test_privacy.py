@@ -240,7 +240,7 @@ def test_one_clients_loss_and_size_change_one_member_of_a_cohort_at_most() -> No
         cohorts = []
         for n, values in ((sizes, losses), (other_sizes, other_losses)):
             scheme = PowerOfChoice(candidates=5)
-            scheme.prepare(Facts(8, 3, 1, np.random.default_rng(trial)))
+            scheme.begin_run(Facts(8, 3, 1, np.random.default_rng(trial)))
             ask = functools.partial(lambda values, clients, _: {c: values[c] for c in clients}, values)
             context = SelectionContext(1, 8, 3, np.random.default_rng(trial), n, {}, ask)
             cohorts.append(set(scheme.select(context)))

@@ -23,7 +23,7 @@ class TestClustered:
                 {f"participation.{key}": value for key, value in parameters.items()},
             )
         )
-        made.setup(self.COUNTS.sum(axis=1), self.COUNTS)
+        made.take_counts(self.COUNTS.sum(axis=1), self.COUNTS)
         return made
 
     def test_every_cohort_has_one_client_of_each_group(self) -> None:
@@ -49,12 +49,12 @@ class TestClustered:
                 {"participation.name": "clustered", "clients.count": 10, "clients.fraction": fraction}, {}
             )
         )
-        made.setup(self.COUNTS.sum(axis=1), self.COUNTS)
+        made.take_counts(self.COUNTS.sum(axis=1), self.COUNTS)
         assert len(made.cohort(1, fraction)) == size
 
     def test_it_needs_labels(self) -> None:
         with pytest.raises(UserError, match="needs data with a label per sample"):
-            self.scheme().setup(np.ones(10, dtype=np.int64), np.zeros((10, 1), dtype=np.int64))
+            self.scheme().take_counts(np.ones(10, dtype=np.int64), np.zeros((10, 1), dtype=np.int64))
 
 
 def test_groups_by_updates() -> None:

@@ -23,7 +23,7 @@ def test_target_calls_clients_with_its_labels() -> None:
     """With a mixture of one client the target is that client's labels; a client without data comes last."""
     counts = np.array([[30, 0, 0], [10, 10, 10], [0, 30, 0], [0, 0, 0], [0, 3, 27]])
     scheme = participation("target", count=5, alpha=1e-6)
-    scheme.setup(counts.sum(axis=1), counts)
+    scheme.take_counts(counts.sum(axis=1), counts)
     probabilities = scheme.scheme.probabilities()
     assert probabilities is not None
     assert probabilities.sum() == pytest.approx(1)
@@ -44,13 +44,13 @@ def test_target_calls_clients_with_its_labels() -> None:
 
 def test_target_needs_labels() -> None:
     with pytest.raises(UserError, match="a label per sample"):
-        participation("target", count=5).setup(np.full(5, 7), np.zeros((5, 0), dtype=np.int64))
+        participation("target", count=5).take_counts(np.full(5, 7), np.zeros((5, 0), dtype=np.int64))
 
 
 def test_target_has_its_correction() -> None:
     counts = np.array([[30, 0], [10, 20], [0, 30], [0, 0]])
     scheme = participation("target", count=4, correction="inverse-inclusion")
-    scheme.setup(counts.sum(axis=1), counts)
+    scheme.take_counts(counts.sum(axis=1), counts)
     inclusion = scheme.scheme.inclusion()
     assert inclusion is not None
     assert inclusion == pytest.approx(scheme.scheme.probabilities(), abs=0.01)  # cohorts of one
