@@ -3,7 +3,7 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -48,6 +48,8 @@ def check_overrides(cls: type[Any], base: type[Any], key: str) -> None:
         name: value for part in reversed(cls.__mro__) if part not in own for name, value in vars(part).items()
     }
     hooks = [name for name, value in known.items() if _function(value) and not name.startswith("_")]
+    for part in own:
+        _check_constants(part, base, known, key)
     for name, value in ((name, value) for part in own for name, value in vars(part).items()):
         function, overridden = _function(value), _function(known.get(name))
         if function is None:
@@ -90,6 +92,21 @@ def _check_kind(part: type[Any], base: Any, name: str, value: Any, key: str) -> 
             first, *others = error.errors()
             what = f"of the type {adapter._type}" if others else complaint(first)
             raise UserError(f"{place} must be {what}, not {shown(value)}") from None
+
+
+def _check_constants(part: type[Any], base: Any, known: Mapping[str, Any], key: str) -> None:
+    """Refuse a value, other than a parameter, whose name is close to that of a value of the base class."""
+    values = [name for name, value in known.items() if _kind(value) == _VALUE and not name.startswith("_")]
+    parameters = {name for name in vars(part).get("__annotations__", {}) if not name.isupper()}
+    for name, value in vars(part).items():
+        is_new = name not in known and name not in parameters and not name.startswith("_")
+        if not is_new or _kind(value) != _VALUE:
+            continue
+        if near := difflib.get_close_matches(name, values, n=1, cutoff=_ALIKE):
+            raise UserError(
+                f"{key}: {inspect.getfile(part)}: {base.__name__} has no '{name}', so it has no effect;"
+                f" did you mean '{near[0]}'? Otherwise start its name with an underscore"
+            )
 
 
 def _kind(value: Any) -> str:

@@ -86,6 +86,11 @@ def test_arguments_of_a_function(function, takes: str, is_right: bool) -> None: 
 @pytest.mark.parametrize(
     ("base", "name", "value", "expected"),
     [
+        (Client, "KEEP", ("own",), "Client has no 'KEEP', so it has no effect; did you mean 'KEEPS'"),
+        (Client, "NEEDS_CLASS", True, "did you mean 'NEEDS_CLASSES'"),
+        (FedAvg, "UNUSD", {}, "did you mean 'UNUSED'"),
+        (FedAvg, "weightings", "uniform", "did you mean 'weighting'"),
+        (ParticipationScheme, "use_fraction", False, "did you mean 'uses_fraction'"),
         (Client, "assumes_sgd", True, r"assumes_sgd is a value, and must be a method \(def\)"),
         (Client, "proximal_weight", 0.1, r"is a value, and must be a property \(@property\)"),
         (Client, "proximal_weight", lambda self: 0.1, r"is a method \(def\), and must be a property"),
@@ -117,6 +122,7 @@ def test_an_attribute_of_another_kind_or_type_is_named(
     ("base", "values"),
     [
         (Client, {"KEEPS": ["own"], "proximal_weight": property(lambda self: 0.1), "NEEDS_CLASSES": True}),
+        (Client, {"mu": 0.1, "_KEEP": (), "need": 1.0, "__annotations__": {"need": float}}),
         (Client, {"KEEPS": {"own": "model"}, "defaults": classmethod(lambda cls, parameters: {})}),
         (FedAvg, {"SECTIONS": {"arrays", "own"}, "REDUCTION": "own", "weighting": "uniform", "_rate": 1}),
     ],
