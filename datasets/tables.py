@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,7 @@ def read_table(path: Path, delimiter: str) -> Table:
     Raises
     ------
     UserError
-        If it is missing, is not text, or has no rows, or rows of different lengths.
+        If it is missing, is not text, or has no rows, rows of different lengths, or another delimiter.
     """
     if not path.exists():
         raise UserError(
@@ -196,6 +197,11 @@ def read_table(path: Path, delimiter: str) -> Table:
     if len(rows) < 2:
         raise UserError(f"{path} needs a line with the names of the columns and at least one row")
     header, *body = rows
+    for other in ",;\t|":
+        if len(header) == 1 and all(any(other in field for field in row) for row in rows):
+            raise UserError(
+                f"the fields of {path} are separated by {other!r}: dataset.delimiter={json.dumps(other)}"
+            )
     if doubled := sorted({name for name in header if header.count(name) > 1}):
         raise UserError(f"{path}: two columns are called '{doubled[0]}'")
     for line, row in zip(lines[1:], body, strict=True):
