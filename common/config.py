@@ -323,6 +323,7 @@ def differences(old: Config, new: Config, depends_on_rounds: bool = False) -> li
     ]
 
 
+@functools.cache
 def _known_keys() -> tuple[set[str], tuple[str, ...]]:
     """Return all fixed dotted keys and the prefixes of the open sections."""
     keys: set[str] = set()
@@ -339,22 +340,25 @@ def _known_keys() -> tuple[set[str], tuple[str, ...]]:
     return keys, tuple(open_prefixes)
 
 
+def is_key(key: str) -> bool:
+    """Return whether there is such a key, or may be: a parameter of what an open section names."""
+    known, open_prefixes = _known_keys()
+    return key in known or (key.startswith(open_prefixes) and key.count(".") == 1)
+
+
 def missing_key(values: Container[str]) -> str:
     """Return the first fixed key that a configuration lacks; a configuration written by a run has all."""
     return next((key for key in sorted(_known_keys()[0]) if key not in values), "")
 
 
 def _check_keys(values: Mapping[str, Value]) -> None:
-    known, open_prefixes = _known_keys()
+    known, _ = _known_keys()
     for key in values:
         if key in RENAMED:
             raise UserError(f"{key} is now {RENAMED[key]}")
-        is_parameter = key.startswith(open_prefixes) and key.count(".") == 1
-        if key not in known and not is_parameter:
-            if key.partition(".")[0] in _TABLES:
-                raise UserError(
-                    f"{key} is not a key of a run: [{key.partition('.')[0]}] is for an experiment file"
-                )
+        if not is_key(key):
+            if (table := key.partition(".")[0]) in _TABLES:
+                raise UserError(f"{key} is not a key of a run: [{table}] is for an experiment file")
             hint = _nearest_key(key, known) or "; run_simulation.py --describe names what there is to set"
             raise UserError(f"unknown key '{key}'{hint}")
         _check_value(key, values[key])

@@ -26,7 +26,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from common.config import missing_key
+from common.config import is_key, missing_key
 from common.config_values import RUN_OPTIONS, settle_budget
 from common.defaults import flatten
 from common.errors import UserError, nearest, shown
@@ -177,6 +177,10 @@ def parse_experiment(text: str, source: str) -> Experiment:
     """
     content = parse_toml_tables(text, source)
     search_table = content.pop("search", None)
+    if content.get("axes") == {}:
+        raise UserError(
+            f"{source}: [axes] is empty: write [axes.NAME.LABEL] and keys below it, or leave it out"
+        )
     tables = {
         name: _table(content.pop(name, {}), f"{source}: [{name}]") for name in ("axes", "cells", "report")
     }
@@ -291,6 +295,11 @@ def _check_axes(axes: Mapping[str, Mapping[str, Overrides]], source: str) -> Non
                 )
             axis_of_label[label] = axis
             for key in settle_budget(overrides):
+                if not is_key(key) and is_key(f"{label}.{key}"):
+                    raise UserError(
+                        f"{source}: [axes.{axis}] sets {label}.{key} without a label:"
+                        f" write [axes.{axis}.LABEL] above it"
+                    )
                 if axis_of_key.setdefault(key, axis) != axis:
                     raise UserError(
                         f"{source}: axes '{axis_of_key[key]}' and '{axis}' both set {key}:"

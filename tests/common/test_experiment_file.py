@@ -80,6 +80,12 @@ def test_another_axis_keeps_cells_and_published_numbers() -> None:
     [
         ("rounds = ", "x.toml is not valid TOML"),
         ("axes = 3", "x.toml: [axes] must be a table, not 3"),
+        ("rounds = 3\n[axes]", "x.toml: [axes] is empty: write [axes.NAME.LABEL] and keys below it"),
+        (
+            "[axes.rate]\noptimizer.learning-rate = 0.1",
+            "x.toml: [axes.rate] sets optimizer.learning-rate without a label: write [axes.rate.LABEL]",
+        ),
+        ("[axes.way]\nlocal.steps = 3", "x.toml: [axes.way] sets local.steps without a label"),
         ("[axes]\nsplit = 3", "x.toml: [axes.split] must be a table, not 3"),
         ("[axes.split]\niid = [3]", "not [3]; values are written as [axes.NAME.LABEL]"),
         ("[axes.split]\niid = 3", "x.toml: [axes.split.iid] must be a table, not 3"),
@@ -112,6 +118,11 @@ def test_the_stored_configuration_of_a_run_is_an_experiment_file_that_may_run_el
     stored = make_config({"run.directory": "there", "rounds": 3}).flat()
     overrides = parse_experiment(to_toml(stored), "config.toml").overrides
     assert overrides == {key: value for key, value in stored.items() if not key.startswith("run.")}
+
+
+def test_a_label_may_have_the_name_of_a_section() -> None:
+    text = "[axes.part.model]\nmodel.name = 'linear'\n[axes.part.local]\nmethod.mu = 3\nrounds = 2"
+    assert [point.name for point in parse_experiment(text, "x.toml").points()] == ["model", "local"]
 
 
 @pytest.mark.parametrize(
