@@ -237,7 +237,8 @@ def load_method(name: str, parameters: Mapping[str, Value]) -> Method:
     Raises
     ------
     UserError
-        Unknown method (with the nearest name), unknown parameter, or a value out of range.
+        Unknown method (with the nearest name), unknown parameter, or a value out of range. Whether a
+        parameter has an effect is checked by ``complete``.
     """
     return _load_method(name, cache_items(parameters), tuple(folders()))
 
@@ -275,7 +276,6 @@ def _load_method(name: str, items: Items, _searched: tuple[Path, ...]) -> Method
     declared = Declared({**of_strategy, **of_client})
     declared.untyped = {**of_strategy.untyped, **of_client.untyped}
     values = parse_parameters("method", name, declared, drop_inherited_defaults("method", given, declared))
-    check_needs("method", declared, values, {**strategy_class.NEEDS, **client_class.NEEDS})
     return Method(
         name,
         strategy_class,

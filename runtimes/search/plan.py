@@ -13,7 +13,6 @@ from common.rounds_scale import scale_rounds
 from common.search.spaces import Range
 from common.sections import Value
 from runtimes.run import configure
-from server.named_parameters import check_parameters
 
 PRUNING = "runtimes.search.pruning:Pruning"
 BUDGETS = ("local.epochs", "local.steps")
@@ -117,9 +116,7 @@ class Plan:
                 config = configure(
                     self._options, {**layers, **WITHOUT_TEST}, self._assignments, directory or "search"
                 )
-                config = complete(config)
-                check_parameters(config)
-                return kept, config
+                return kept, complete(config)
             except InapplicableKeyError as error:
                 if error.key not in kept:
                     raise

@@ -45,11 +45,15 @@ def error_of(function: Any, *arguments: Any) -> str:
     ],
 )
 def test_a_parameter_without_effect_is_refused(method: str, given: dict[str, Any], needed: Any) -> None:
+    def configured(parameters: dict[str, Any]) -> Config:
+        keys = {f"method.{key}": value for key, value in parameters.items()}
+        return Config.from_flat(merge({"method.name": method, **keys}))
+
     key = next(iter(given))
     with pytest.raises(InapplicableKeyError, match="would have no effect: it needs") as raised:
-        load_method(method, given)
+        complete(configured(given))
     assert raised.value.key == f"method.{key}"
-    assert load_method(method, {**given, **needed})
+    complete(configured({**given, **needed}))
 
 
 @pytest.mark.parametrize(

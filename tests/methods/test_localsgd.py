@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from clients.base import Client
 from clients.local.sampling import iterate_stream
 from clients.local.worker import Worker
-from clients.registry import load_method
+from clients.registry import complete
 from common.errors import UserError
 from common.sections import Value
 from tests.conftest import Runner, small_config
@@ -155,11 +155,15 @@ def test_an_outer_optimiser_of_rate_one_without_momentum_is_the_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{"outer-momentum": 0.5}, {"outer-optimizer": "nesterov", "outer-beta2": 0.5}]
+    "keys",
+    [
+        {"method__outer_momentum": 0.5},
+        {"method__outer_optimizer": "nesterov", "method__outer_beta2": 0.5},
+    ],
 )
-def test_rates_of_an_outer_optimiser_that_is_not_there(given: dict[str, Value]) -> None:
+def test_rates_of_an_outer_optimiser_that_is_not_there(keys: dict[str, Value]) -> None:
     with pytest.raises(UserError, match=r"method\.outer-.* would have no effect: it needs"):
-        load_method("localsgd", given)
+        complete(small_config(method__name="localsgd", **keys))
 
 
 WORKERS = {
