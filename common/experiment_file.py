@@ -309,6 +309,15 @@ def _check_axes(axes: Mapping[str, Mapping[str, Overrides]], source: str) -> Non
                     raise UserError(
                         f"{source}: axis '{axis}' sets {key}, which a sweep decides: leave it out"
                     )
+    seeds: dict[Value, str] = {}
+    for label, overrides in axes.get(SEED_AXIS, {}).items():
+        if "seed" in overrides and seeds.setdefault(overrides["seed"], label) != label:
+            first = seeds[overrides["seed"]]
+            if overrides == axes[SEED_AXIS][first]:
+                raise UserError(
+                    f"{source}: '{first}' and '{label}' of the axis '{SEED_AXIS}' are the same seed:"
+                    " a repetition needs a seed of its own"
+                )
     if axes:
         _check_number_of_runs(axes, source)
 

@@ -86,6 +86,7 @@ def test_another_axis_keeps_cells_and_published_numbers() -> None:
             "x.toml: [axes.rate] sets optimizer.learning-rate without a label: write [axes.rate.LABEL]",
         ),
         ("[axes.way]\nlocal.steps = 3", "x.toml: [axes.way] sets local.steps without a label"),
+        ("[axes.seed]\na.seed = 1\nb.seed = 1", "'a' and 'b' of the axis 'seed' are the same seed"),
         ("[axes]\nsplit = 3", "x.toml: [axes.split] must be a table, not 3"),
         ("[axes.split]\niid = [3]", "not [3]; values are written as [axes.NAME.LABEL]"),
         ("[axes.split]\niid = 3", "x.toml: [axes.split.iid] must be a table, not 3"),
