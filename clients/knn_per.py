@@ -12,6 +12,7 @@ from pydantic import Field
 
 from clients.base import Client
 from clients.hooks import Predictor
+from common.errors import UserError
 from common.parameters import Needs
 from common.randomness import numpy_generator
 from common.sections import Positive
@@ -39,6 +40,13 @@ class KnnPer(Client):
     scale: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     fixed_mix: Annotated[float, Field(ge=-1, le=1)] = -1.0
+
+    def validate(self) -> None:
+        """Refuse a weight that is neither one nor the sign that clients choose theirs."""
+        if -1 < self.fixed_mix < 0:
+            raise UserError(
+                f"method.fixed-mix must be -1 (each client chooses) or from 0 to 1, not {self.fixed_mix}"
+            )
 
     def personal_predictor(self) -> Predictor:
         """Build the datastore, choose lam, and return the function from inputs to log-probabilities."""

@@ -27,6 +27,10 @@ from tests.conftest import Runner
             "method.weighting = 'uniform' would have no effect with method.name 'fedasync', whose updates",
         ),
         ({"method__name": "local-only", "method__personal_part": "head"}, "personal-part must be 'all'"),
+        (
+            {"method__name": "knn-per", "method__fixed_mix": -0.5},
+            "fixed-mix must be -1 (each client chooses) or",
+        ),
         ({"method__name": "local-only", "method__weighting": "examples"}, "no model to average: leave it"),
         (
             {"method__name": "fedrep", "method__personal_share": 1.5},
