@@ -114,7 +114,9 @@ def run_label(group: Sequence[Run], keys: Sequence[str]) -> str:
         for key in ordered
         if key in config
     ]
-    return with_seeds(", ".join(parts) or group[0].path.resolve().name, group)
+    directory = group[0].path.resolve().name
+    alone = directory if len(group) == 1 else str(config.get("method.name", directory))  # of all repetitions
+    return with_seeds(", ".join(parts) or alone, group)
 
 
 def published_numbers(groups: Groups) -> dict[str, float]:

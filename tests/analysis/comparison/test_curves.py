@@ -161,3 +161,9 @@ def test_a_plugin_folder_is_named_only_where_nothing_else_differs(make_run):
     assert [label for label, _ in by_configuration(loaded[:2])] == ["plugins=", "plugins=/mine"]
     loaded[1].config["method.name"] = "mine"
     assert [label for label, _ in by_configuration(loaded[:2])] == ["fedavg", "mine"]
+
+
+def test_repetitions_alone_are_named_after_their_method_not_after_the_first(make_run):
+    runs = [load_run(make_run(f"try,seed{seed}", seed=seed), "test_accuracy") for seed in (0, 1)]
+    assert [label for label, _ in by_configuration(runs)] == ["fedavg (2 seeds)"]
+    assert [label for label, _ in by_configuration(runs[:1])] == ["try,seed0"]
