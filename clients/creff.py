@@ -7,8 +7,8 @@ import torch
 
 from clients._class_gradients import class_gradients
 from clients.base import Client
-from clients.local.attacks import attack_of
 from clients.local.incoming import Section
+from clients.local.whole_data import labels_trained_on
 from common.records import ARRAYS, Payload, Tensors
 from models.classifier import as_classifier
 from models.heads.realignment import head_entries
@@ -39,9 +39,7 @@ class CReFF(Client):
         model = as_classifier(worker.model)
         samples = torch.from_numpy(self.indices).to(worker.device)
         inputs = worker.train.inputs.index_select(0, samples)
-        targets = self.noisy_labels(self.server_round)(worker.train.targets[samples])
-        if attack := attack_of(worker.config, self.client_id):
-            targets = attack.labels(targets, worker.dataset.num_classes)
+        targets = labels_trained_on(self)(worker.train.targets[samples])
         normalizer = self.normalizer("measurement", self.server_round)
         features = logits_of(model, inputs, normalizer, worker.config.evaluate.batch_size, model.embed)
         self.gradients = class_gradients(features, targets, model.classifier)

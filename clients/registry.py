@@ -21,7 +21,7 @@ from clients.base import Client
 from clients.local.attacks import Attack
 from clients.local.optimizers import make_optimizer
 from common.chosen import Items, Same, cache_items, chosen_function, chosen_object
-from common.config import Config, differences
+from common.config import Config, differences, is_key
 from common.defaults import default_values, drop_inherited_defaults
 from common.errors import InapplicableKeyError, UserError, nearest, shown
 from common.flower_limits import FIXED, LIMITS
@@ -209,10 +209,9 @@ def _check_unused(config: Config, method: Method, given: Container[str]) -> None
     values, defaults = config.flat(), default_values()
     for key, why in method.strategy_class.UNUSED.items():
         section, _, parameter = key.partition(".")
-        is_own = section == "method" and hasattr(method.strategy_class, parameter.replace("-", "_"))
-        known = [*defaults, *(f"method.{name.replace('_', '-')}" for name in method.declared)]
-        is_of_other = section != "method" and f"{section}.name" in defaults
-        if not (key in defaults or is_own or is_of_other):
+        is_own = hasattr(method.strategy_class, parameter.replace("-", "_"))
+        if not (is_own if section == "method" else is_key(key)):
+            known = [*defaults, *(f"method.{name.replace('_', '-')}" for name in method.declared)]
             place = f"{method.strategy_class.__name__}.UNUSED"
             raise UserError(f"{place} has {shown(key)}, which is no key{nearest(key, known)}")
         if values.get(key) and (key in given or values[key] != defaults.get(key)):

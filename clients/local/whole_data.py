@@ -1,4 +1,4 @@
-"""A client's loss over all its data, and its gradient, at the resident model's weights."""
+"""A client's labels and loss over all its data, and the gradient, at the resident model's weights."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,21 +13,20 @@ from common.records import Tensors
 from models.measures.evaluation import evaluation_mode
 
 
-def full_gradient(client: Hooks) -> Tensors:
-    """Return the gradient of the mean loss.
-
-    Labels are those of training: noisy ones, and flipped ones of an attacker.
-    """
-    params = client.params
-    sums = [torch.zeros_like(value) for value in params.values()]
+def labels_trained_on(client: Hooks) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the function from true labels to those of training: noisy, and flipped by an attacker."""
     noisy = client.noisy_labels(client.server_round)
     attack = attack_of(client.worker.config, client.client_id)
+    if attack is None:
+        return noisy
+    return lambda labels: attack.labels(noisy(labels), client.worker.dataset.num_classes)
 
-    def trained_on(labels: torch.Tensor) -> torch.Tensor:
-        targets = noisy(labels)
-        return attack.labels(targets, client.worker.dataset.num_classes) if attack else targets
 
-    for loss in _shares_of_loss(client, trained_on):
+def full_gradient(client: Hooks) -> Tensors:
+    """Return the gradient of the mean loss, with the labels that the client trains on."""
+    params = client.params
+    sums = [torch.zeros_like(value) for value in params.values()]
+    for loss in _shares_of_loss(client, labels_trained_on(client)):
         grads = torch.autograd.grad(loss, list(params.values()))
         sums = [a + b for a, b in zip(sums, grads, strict=True)]
     return dict(zip(params, sums, strict=True))
