@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from models import available_models, build_model, model_parameters
 from models.architectures.layers import set_dropout_generator
@@ -101,3 +102,22 @@ def test_dropout_draws_from_the_generator_that_training_keys(name):
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
+
+
+@pytest.mark.parametrize("name", ["hsu-cnn", "lenet"])
+def test_pooling_before_relu_is_relu_before_pooling(name):
+    """The papers apply ReLU first; both orders have the same outputs and gradients, to the bit."""
+    model = build(name)
+    images = torch.rand(4, 3, 32, 32)
+
+    def as_published():
+        x = F.max_pool2d(F.relu(model.conv1(images)), 2)
+        x = F.max_pool2d(F.relu(model.conv2(x)), 2)
+        x = F.relu(model.fc1(x.flatten(1)))
+        return model.classifier(F.relu(model.fc2(x)))
+
+    outputs = [model(images), as_published()]
+    gradients = [torch.autograd.grad(output.square().sum(), list(model.parameters())) for output in outputs]
+
+    assert torch.equal(*outputs)
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
