@@ -43,6 +43,8 @@ class ModelCard(BaseModel):
         For tables.
     plugins : str
         Folders in which the model may have been found.
+    kept_by_clients : int
+        Number of arrays that the clients keep to themselves: the run's final model has initial ones.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,6 +66,7 @@ class ModelCard(BaseModel):
     dataset: str
     method: str
     rounds: NonNegative
+    kept_by_clients: NonNegative = 0
 
     @model_validator(mode="after")
     def _check(self) -> "ModelCard":

@@ -1,5 +1,6 @@
 """A run's model with its weights, the normalisation of its inputs, and the names of its classes."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,8 @@ def load_run(directory: str | Path, weights: str | Path = "", round: int | None 
     Raises
     ------
     UserError
-        If the run has not finished, its files are inconsistent, or there is no checkpoint of the round.
+        If the run has not finished, its files are inconsistent, there is no checkpoint of the round, or the
+        clients keep the whole model and no other weights are given.
     """
     directory = expanded(directory, "the run directory")
     card = read_card(directory)
@@ -152,6 +154,8 @@ def load_run(directory: str | Path, weights: str | Path = "", round: int | None 
         weights, card = round_weights(directory, round), card.model_copy(update={"rounds": round})
     _find_plugins(card)
     model = build_model(card.model, card.input_shape, card.outputs, card.parameters, card.seed)
+    if card.kept_by_clients and (round is not None or not weights):
+        _check_kept(card.kept_by_clients, len(model.state_dict()))
     if isinstance(model, TextClassifier):
         model.every_position = card.every_position
     try:
@@ -159,6 +163,17 @@ def load_run(directory: str | Path, weights: str | Path = "", round: int | None 
     except UserError as error:  # its message names a configuration key, which was not used here
         raise UserError(str(error).removeprefix("model.weights: ")) from None
     return RunModel(card, model)
+
+
+def _check_kept(kept: int, num_arrays: int) -> None:
+    """Refuse a global model that has no trained array, and warn of one in which some are not trained."""
+    advice = "for that of a client: --client ID, or weights that 'predict --client ID --weights' wrote"
+    if kept == num_arrays:
+        raise UserError(f"the clients of this run keep the whole model, and the server has none: {advice}")
+    warnings.warn(
+        f"{kept} of the {num_arrays} arrays stay with the clients, and this model has initial ones: {advice}",
+        stacklevel=3,
+    )
 
 
 def _find_plugins(card: ModelCard) -> None:

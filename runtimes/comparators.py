@@ -52,6 +52,8 @@ def derive(
     UserError
         If the comparator is unknown, or the data cannot be pooled.
     """
+    if config.evaluate.test and config.clients.evaluate_fraction == 0:  # only there does the lower bound show
+        config = Config.from_flat(config.flat() | {"clients.evaluate-fraction": 1.0})
     if comparator == AS_GIVEN:
         return config
     if comparator == LOCAL_ONLY:
@@ -98,7 +100,7 @@ def _centralized(
     values |= {
         "clients.count": 1,
         "clients.fraction": 1.0,
-        "clients.evaluate-fraction": 1.0 if config.clients.evaluate_fraction > 0 else 0.0,
+        "clients.evaluate-fraction": 1.0 if config.evaluate.test else 0.0,
         "local.steps": steps_per_round(config, client_sizes),
         "local.epochs": 0,
         "local.world-size": 1,
@@ -118,12 +120,10 @@ def _centralized(
 
 def _local_only(config: Config) -> dict[str, Value]:
     values = _reset(_reset(_whole_model(config), "method"), "privacy") | {"method.name": LOCAL_ONLY}
-    if config.clients.evaluate_fraction == 0:  # the result is visible only in the clients' own accuracy
-        values["clients.evaluate-fraction"] = 1.0
     # No part of the model is sent, so there is nothing to record.
     values |= {"analysis.similarity-rounds": "", "analysis.update-rounds": ""}
-    if config.stop.metric != "train_loss":  # the global model never improves: patience would end the run
-        values["stop.patience"] = 0
+    if config.stop.metric != "train_loss":  # there is no global model
+        values |= {"stop.patience": 0, "stop.target": 0.0}
     return values
 
 

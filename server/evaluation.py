@@ -1,6 +1,6 @@
 """Central evaluation of the global model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from flwr.app import Array, ArrayRecord, RecordDict
@@ -33,21 +33,23 @@ from server.measurer import Candidate, Evaluator, Measurer, Measures, joined
 _OF_SIZES = ("_loss", "_accuracy")  # what is reported of every sub-model
 
 
+def keys_looking_at(config: Config, *splits: str) -> Iterator[str]:
+    """Yield the keys, with their values, that decide by the global model's results on splits of the data."""
+    if config.stop.is_on and config.stop.metric.startswith(splits):
+        yield f"stop.metric '{config.stop.metric}'"
+    if "validation" in splits and step_rule(config.steps).needs_validation:
+        yield f"steps.rule '{config.steps.rule}'"
+
+
 def _check_validation(config: Config, dataset: Dataset) -> None:
     """Refuse what goes by validation data where there are none, held out or of the data set's own."""
     if dataset.validation is not None:
         return
-    looking = {
-        f"stop.metric '{config.stop.metric}'": config.stop.is_on
-        and config.stop.metric.startswith("validation"),
-        f"steps.rule '{config.steps.rule}'": step_rule(config.steps).needs_validation,
-    }
-    for key, looks in looking.items():
-        if looks:
-            raise UserError(
-                f"{key} looks at validation data, which dataset '{dataset.name}' does not bring: set"
-                " dataset.validation-fraction above 0"
-            )
+    for key in keys_looking_at(config, "validation"):
+        raise UserError(
+            f"{key} looks at validation data, which dataset '{dataset.name}' does not bring: set"
+            " dataset.validation-fraction above 0"
+        )
 
 
 class CentralEvaluation:

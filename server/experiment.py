@@ -75,7 +75,7 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
         write_sizes(path / "sizes.csv", parts.population)
         write_topology(path / "topology.csv", config, strategy)
         write_noise_examples(path / "feature_noise.npz", config)
-        for remark in (*dataset.remarks, *start_remarks(config, evaluation, clients, len(dataset.train))):
+        for remark in (*dataset.remarks, *start_remarks(parts)):
             progress.note(remark)
         for remark in size_remarks(evaluation.selections, parts.population):
             progress.note(remark)
@@ -122,7 +122,8 @@ def _finish(
     loop: RoundLoop, run_directory: RunDirectory, partition_hash: Mapping[str, str], diverged: str
 ) -> None:
     final = loop.parts.evaluation.finished(loop.arrays)
-    model_card(loop.config, loop.parts.dataset, loop.server_round).write(run_directory.path)
+    kept = len(loop.parts.clients.personal_names)
+    model_card(loop.config, loop.parts.dataset, loop.server_round, kept).write(run_directory.path)
     summary = {
         "rounds": loop.server_round,
         **loop.observers.best.summary(),

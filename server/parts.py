@@ -27,6 +27,11 @@ class Parts:
     clients: ClientRegistry
     population: Population | None
 
+    @property
+    def has_global_model(self) -> bool:
+        """Whether the server has any part of a model, or the clients keep all of theirs."""
+        return not self.evaluation.model.state_dict().keys() <= set(self.clients.personal_names)
+
 
 @dataclass(frozen=True)
 class Run:

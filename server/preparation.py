@@ -18,7 +18,7 @@ from datasets.partition_scheme import partition_clients
 from datasets.transforms import make_normalizer
 from models.sizes.population import Population
 from server.checkpoints.state_codec import capture_attributes
-from server.evaluation import CentralEvaluation
+from server.evaluation import CentralEvaluation, keys_looking_at
 from server.measurer import Evaluator
 from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
@@ -68,7 +68,20 @@ def make_parts(config: Config, grid: Grid, say: Say = print) -> Parts:
     facts = run_facts(config, evaluation, clients, population)
     ServerHooks.setup(strategy, facts)
     call_for_effect(strategy.setup, facts)
-    return Parts(config, strategy, participation, dataset, evaluation, clients, population)
+    parts = Parts(config, strategy, participation, dataset, evaluation, clients, population)
+    _check_judged(parts)
+    return parts
+
+
+def _check_judged(parts: Parts) -> None:
+    """Refuse what goes by the global model's results where clients keep the whole model."""
+    if parts.has_global_model:
+        return
+    config = parts.config
+    for key in keys_looking_at(config, "test", "validation"):
+        raise UserError(
+            f"{key} looks at the global model, and clients of '{config.method.name}' keep the whole model"
+        )
 
 
 def run_facts(

@@ -245,7 +245,9 @@ class RoundLoop:
             row |= summarise_evaluations(current.evaluations, sizes)
 
     def _evaluate_centrally(self) -> dict[str, float]:
-        """Evaluate the global model, and its variants if the method has any."""
+        """Evaluate the global model, if there is one, and its variants if the method has any."""
+        if not self.parts.has_global_model:
+            return {}
         row = self.parts.evaluation(self.arrays, variants_of(self.strategy, to_tensors(self.arrays)))
         check_loss(row, self.config, self.strategy, self.server_round)
         return row

@@ -8,17 +8,16 @@ from common.config import Config
 from common.device import has_fast_bfloat16, resolve_device
 from common.round_list import RoundList
 from models.batch_norm import batch_norm_layers
-from server.evaluation import CentralEvaluation
 from server.messages.client_registry import ClientRegistry
+from server.parts import Parts
 from server.privacy import privacy_remarks
 from strategies.fedavg import FedAvg
 
 
-def start_remarks(
-    config: Config, evaluation: CentralEvaluation, clients: ClientRegistry, num_samples: int
-) -> Iterator[str]:
+def start_remarks(parts: Parts) -> Iterator[str]:
     """Yield remarks that users should see before the run starts."""
-    num_held = int(clients.num_examples.sum())
+    config, evaluation, clients = parts.config, parts.evaluation, parts.clients
+    num_samples, num_held = len(parts.dataset.train), int(clients.num_examples.sum())
     yield from getattr(evaluation.model, "remarks", ())
     if batch_norm_layers(evaluation.model):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
@@ -41,7 +40,9 @@ def start_remarks(
             "every client has as many training samples as the server's data set: if they all have the same"
             " ones, choose another partition than 'node', to divide them"
         )
-    if clients.personal_names:
+    if not parts.has_global_model:
+        yield "the clients keep the whole model: there is no global one, and so no test accuracy of it"
+    elif clients.personal_names:
         yield (
             f"{len(clients.personal_names)} of the model's {len(evaluation.initial_arrays())} arrays stay"
             " with the clients: test_accuracy is that of a model which has them as they are initially"

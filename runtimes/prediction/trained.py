@@ -13,6 +13,7 @@ from common.config_values import parse_assignment
 from common.errors import UserError
 from common.files import expanded, write_atomic
 from models import RunModel, load_run
+from models.run_model import WEIGHTS
 from runtimes.run import make_grid
 from server.checkpoints.checkpoint import Checkpoint, CheckpointStore
 from server.checkpoints.stored_config import find_stored_config, stored_config
@@ -124,7 +125,7 @@ def client_models(
         If a client fails.
     """
     directory = expanded(options.run_directory, "the command line")
-    model = load_run(directory)
+    model = load_run(directory, directory / WEIGHTS)
     config = configuration_of(directory, options.set)
     if config.partition.name == "node":
         raise UserError(

@@ -13,7 +13,7 @@ from server.checkpoints.checkpoint import ALWAYS, BEST
 from server.records.results import is_better, is_evaluated, judged_columns
 
 # By validation data if there are any: a model selected on its test set would be reported too well.
-_JUDGED_BY = ("validation", "test")
+_JUDGED_BY = ("validation", "test", "personal")
 
 
 class Keeping:

@@ -10,7 +10,7 @@ from models.configured import data_parameters, num_outputs
 from models.model_card import Encoding, ModelCard
 
 
-def model_card(config: Config, dataset: Dataset, rounds: int) -> ModelCard:
+def model_card(config: Config, dataset: Dataset, rounds: int, kept_by_clients: int = 0) -> ModelCard:
     """Return the card of a run's model after `rounds` rounds."""
     name = config.model.name
     parameters = data_parameters(config, dataset.num_tokens)
@@ -33,6 +33,7 @@ def model_card(config: Config, dataset: Dataset, rounds: int) -> ModelCard:
         dataset=config.dataset.name,
         method=config.method.name,
         rounds=rounds,
+        kept_by_clients=kept_by_clients,
     )
 
 

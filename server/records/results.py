@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_SPLITS = ("test", "validation")
+_SPLITS = ("test", "validation", "personal")
 _EVALUATED = ("test_", "validation_", "federated_", "personal_")
 
 
@@ -17,7 +17,7 @@ def results_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_evaluated(row: Mapping[str, Any]) -> bool:
-    """Return whether the global model was evaluated in the round."""
+    """Return whether the global model was evaluated in the round, or the clients' own if there is none."""
     return _split(row) is not None
 
 

@@ -38,8 +38,16 @@ def changed(before: Config, after: Config) -> dict[str, object]:
 
 
 def test_as_given_is_the_same() -> None:
-    config = federated()
+    config = federated(clients__evaluate_fraction=0.5)
     assert derive(config, "as-given", no_sizes) is config
+
+
+@pytest.mark.parametrize("comparator", COMPARATORS)
+def test_clients_evaluate_in_all_of_them_unless_test_data_are_kept_out(comparator: str) -> None:
+    derived = derive(federated(), comparator, no_sizes)
+    assert derived.clients.evaluate_fraction == 1
+    without = {"evaluate__test": False, "dataset__validation_fraction": 0.1}
+    assert derive(federated(**without), comparator, no_sizes).clients.evaluate_fraction == 0
 
 
 def test_centralized_holds_the_union_and_makes_as_many_gradients() -> None:
@@ -47,6 +55,7 @@ def test_centralized_holds_the_union_and_makes_as_many_gradients() -> None:
     assert changed(config, derive(config, "centralized", no_sizes)) == {
         "clients.count": 1,
         "clients.fraction": 1.0,
+        "clients.evaluate-fraction": 1.0,
         "local.steps": 40,
         "partition.name": "iid",
         "partition.classes-per-client": 2,  # the default, which 'iid' does not inherit
@@ -126,9 +135,10 @@ def test_local_only_keeps_everything_but_the_method() -> None:
 
 
 @pytest.mark.parametrize(("metric", "patience"), [("test_accuracy", 0), ("train_loss", 3)])
-def test_local_only_has_no_patience_with_a_model_that_stays_as_it_is(metric: str, patience: int) -> None:
-    config = federated(stop__metric=metric, stop__patience=3)
-    assert derive(config, "local-only", no_sizes).stop.patience == patience
+def test_local_only_does_not_wait_for_a_model_that_it_does_not_have(metric: str, patience: int) -> None:
+    config = federated(stop__metric=metric, stop__patience=3, stop__target=0.9)
+    stop = derive(config, "local-only", no_sizes).stop
+    assert (stop.patience, stop.target) == (patience, 0.9 if patience else 0)
 
 
 @pytest.mark.parametrize("comparator", COMPARATORS)

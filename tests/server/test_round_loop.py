@@ -11,7 +11,7 @@ from flwr.app import Error, Message
 from safetensors.torch import load_file
 
 from clients.local.worker import Worker
-from common.errors import ClientFailureError
+from common.errors import ClientFailureError, UserError
 from common.records import CONFIG, METRICS, Payload, Tensors
 from common.sections import Value
 from runtimes.sequential import SequentialGrid
@@ -194,6 +194,33 @@ class TestPersonalParts:
         summary = json.loads((path / "summary.json").read_text())
         assert summary["stopped"]
         assert summary["final.test_accuracy"] == pytest.approx(rows["test_accuracy"][last], abs=1e-5)
+
+    def test_where_clients_keep_the_whole_model_there_is_no_global_one_to_measure(
+        self, run_small: Runner, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = run_small("run", method__name="local-only", clients__evaluate_fraction=1.0)
+        assert "there is no global one" in capsys.readouterr().out
+        rows = pd.read_csv(path / "metrics.csv").set_index("round")
+        assert not {column for column in rows if column.startswith("test_")} & set(
+            rows.dropna(axis=1, how="all")
+        )
+        summary = json.loads((path / "summary.json").read_text())
+        assert not [key for key in summary if "test_" in key and key.startswith(("final", "best"))]
+        assert summary["best.round"] == rows["personal_accuracy"].idxmax()
+
+    @pytest.mark.parametrize(
+        "looking",
+        [
+            {"stop__patience": 1, "stop__metric": "test_loss"},
+            {"stop__target": 0.9, "stop__metric": "validation_accuracy", "dataset__validation_fraction": 0.1},
+            {"steps__rule": "plateau", "local__steps": 4, "dataset__validation_fraction": 0.1},
+        ],
+    )
+    def test_nothing_may_wait_for_a_global_model_that_is_not_there(
+        self, looking: dict[str, Value], run_small: Runner
+    ) -> None:
+        with pytest.raises(UserError, match="looks at the global model, and clients of 'local-only' keep"):
+            run_small("run", method__name="local-only", **looking)
 
     def test_a_client_that_never_trained_has_the_initial_part(self, run_small: Runner) -> None:
         path = run_small("run", method__name="local-only", rounds=1, clients__fraction=0.2)

@@ -361,3 +361,20 @@ def test_of_a_text_the_prediction_after_its_last_character_counts() -> None:
     given = GivenInputs(["x", "y"], torch.zeros(2, 4), positions=[1, 3])
     rows = list(Predictions.of(cast("RunModel", model), given).rows())
     assert [row[1] for row in rows] == ["prediction", "c", "b"]
+
+
+def test_the_global_model_of_a_personalised_run_is_not_taken_for_a_trained_one(
+    run_small: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = tmp_path / "image.png"
+    Image.new("L", (8, 8)).save(image)
+    in_part = run_small("in-part", method__name="fedper", rounds=1)
+    with pytest.warns(UserWarning, match="2 of the 4 arrays stay with the clients, and this"):
+        load_run(in_part)
+    alone = run_small("alone", method__name="local-only", rounds=1)
+    capsys.readouterr()
+    assert predict(alone, image) == 2
+    assert "keep the whole model, and the server has none: for that of a client" in capsys.readouterr().err
+    weights = tmp_path / "client.safetensors"
+    assert predict(alone, image, "--client", 3, "--weights", weights) == 0
+    load_run(alone, weights=weights)
