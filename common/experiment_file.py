@@ -38,6 +38,8 @@ Overrides = Mapping[str, Value]
 
 SEED_AXIS = "seed"
 DEFAULT_METRICS = ("test_accuracy",)
+# That of the clients' own models on their data, and of the global model on these data in runs without them.
+OWN_ACCURACY = "personal_accuracy|federated_accuracy"
 _SEPARATOR = ","
 _MAX_RUNS, _LONGEST_NAME = 100_000, 200
 _LARGEST = 1e300  # of a published number

@@ -19,7 +19,7 @@ from common.command_line import make_console
 from common.config import Config
 from common.config_values import merge, read_assignments, settle_budget
 from common.errors import ClientFailureError, UserError
-from common.experiment_file import Experiment, LabelFilter, Overrides, Point
+from common.experiment_file import OWN_ACCURACY, Experiment, LabelFilter, Overrides, Point
 from common.files import write_atomic
 from common.number_text import fixed
 from common.request import write_request
@@ -36,7 +36,6 @@ from server.preparation import make_parts
 from server.records.run_directory import check_writable
 
 COMPARATOR_AXIS = "comparator"
-OWN_ACCURACY = "personal_accuracy|federated_accuracy"
 # Sections that a published number depends on, and keys in them that do not affect it.
 _PUBLISHED_SECTIONS = ("dataset.", "model.", "partition.")
 _UNPUBLISHED_KEYS = (

@@ -13,9 +13,10 @@ from analysis.comparison.sweep_plot import plot_sweep
 from analysis.comparison.sweep_report import title
 from analysis.comparison.sweep_table import axes_pivot, load_finished, run_rows, shown_metrics
 from analysis.reading.runs import (
+    HOW_MEASURED,
     SEED_KEY,
     Run,
-    default_metric,
+    default_metrics,
     group_seeds,
     is_accuracy,
     load_run,
@@ -78,7 +79,7 @@ def _compare_sweep(sweep: Sweep, options: argparse.Namespace) -> None:
 
 def _compare_runs(options: argparse.Namespace) -> None:
     """Compare runs by the configuration keys in which they differ; of a sweep, the finished runs only."""
-    metric = options.metric or default_metric(options.directories)
+    metric, *others = [options.metric] if options.metric else default_metrics(options.directories)
     runs: list[Run] = []
     for_each(chosen_runs(options.directories), lambda path: runs.append(load_run(path, metric)))
     runs = without_repeats(runs)
@@ -88,6 +89,8 @@ def _compare_runs(options: argparse.Namespace) -> None:
         _show_pivot(pivot_by_keys(runs, rows or [], columns or []), metric, options)
     else:
         _show_tables(runs, metric, options)
+    for other in others:
+        print(f"some of the runs also have {other}: --metric '{other}' ({HOW_MEASURED})")
     if options.out:
         print(f"curves: {plot_comparison(runs, options.out)}")
 

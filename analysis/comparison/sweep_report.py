@@ -7,9 +7,10 @@ from rich.console import Console
 from analysis.comparison.pivot import Pivot
 from analysis.comparison.sweep_plot import plot_sweep
 from analysis.comparison.sweep_table import Loaded, Rows, axes_pivot, load_finished, run_rows, shown_metrics
-from analysis.reading.runs import SEED_KEY, is_accuracy, readable, telling_keys
+from analysis.reading.runs import HOW_MEASURED, SEED_KEY, is_accuracy, readable, telling_keys
 from analysis.reading.sweep import read_sweep
 from analysis.tables import as_csv, as_latex, as_markdown, print_table
+from common.experiment_file import OWN_ACCURACY
 from common.files import write_atomic
 
 
@@ -44,7 +45,8 @@ def write_report(path: Path, console: Console) -> list[Path]:
     for number, (metric, pivot) in enumerate(pivots.items()):
         print_table(*pivot.table(metric), console, title=title(pivot, metric))
         if lacking := [run.name for run in sweep.runs if run.is_finished and run.name not in loaded[metric]]:
-            console.print(f"without {metric}: {' '.join(lacking)}", markup=False, highlight=False)
+            how = f" ({HOW_MEASURED})" if metric == OWN_ACCURACY else ""
+            console.print(f"without {metric}: {' '.join(lacking)}{how}", markup=False, highlight=False)
         name = "comparison.png" if number == 0 else f"comparison-{metric.partition('|')[0]}.png"
         files.append(plot_sweep(pivot, metric, path / name))
     if waiting := [run.name for run in sweep.runs if not run.is_finished]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analysis.comparison.pivot import Pivot
 from analysis.reading.run_directory import NoDataError
-from analysis.reading.runs import Run, default_metric, load_run, readable
+from analysis.reading.runs import Run, default_metric, default_metrics, load_run, readable
 from analysis.reading.sweep import Sweep, SweepRun
 from common.errors import UserError
 
@@ -15,9 +15,9 @@ Loaded = dict[str, dict[str, Run]]  # metric → name → run
 
 
 def shown_metrics(sweep: Sweep) -> list[str]:
-    """Return the metrics that a sweep's file names; if it names none and no number, the most informative."""
+    """Return the metrics that a sweep's file names; if it names none and no number, the informative ones."""
     if list(sweep.metrics) == ["test_accuracy"] and not any(entry.published for entry in sweep.runs):
-        return [default_metric([sweep.path])]
+        return default_metrics([sweep.path])
     return list(sweep.metrics)
 
 

@@ -12,12 +12,14 @@ import pandas as pd
 
 from analysis.reading.run_directory import NoDataError, read_metrics, read_summary
 from common.errors import UserError, nearest
+from common.experiment_file import OWN_ACCURACY
 from common.number_text import fixed
 from common.sections import lower_is_better
 
 SEED_KEY = "seed"
 # Default metrics of a report; after a bar, the substitute in runs that lack the first.
-_LEADING = ("personal_accuracy|federated_accuracy", "test_accuracy_mean|test_accuracy")
+HOW_MEASURED = "clients measure it with clients.evaluate-fraction above 0"
+_LEADING = (OWN_ACCURACY, "test_accuracy_mean|test_accuracy")
 _WHERE_DATA_ARE = ("dataset.root", "dataset.download")
 
 
@@ -125,7 +127,21 @@ def default_metric(paths: Sequence[Path]) -> str:
     clients' data; with models of several sizes, the mean over the sizes; otherwise ``test_accuracy``, or
     what was measured instead: a loss, validation data.
     """
+    return default_metrics(paths)[0]
+
+
+def default_metrics(paths: Sequence[Path]) -> list[str]:
+    """Return ``default_metric``, and `OWN_ACCURACY` where only some of the runs have measured that."""
     measured = [found for path in paths for found in _measured(path)]
+    metric = _most_informative(measured)
+    if metric not in (OWN_ACCURACY, "personal_accuracy") and any(
+        "personal_accuracy" in columns for columns in measured
+    ):
+        return [metric, OWN_ACCURACY]
+    return [metric]
+
+
+def _most_informative(measured: Sequence[set[str]]) -> str:
     for metric in _LEADING:
         first, _, _ = metric.partition("|")
         if any(first in columns for columns in measured):

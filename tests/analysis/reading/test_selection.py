@@ -7,7 +7,7 @@ import pytest
 
 from analysis.comparison.groups import load_groups, published_numbers
 from analysis.reading.run_directory import NoDataError
-from analysis.reading.runs import data_remark, default_metric, load_run
+from analysis.reading.runs import data_remark, default_metric, default_metrics, load_run
 from analysis.reading.selection import begun_runs, chosen, chosen_runs, unfinished_of
 from common.errors import UserError
 
@@ -107,6 +107,8 @@ def test_what_a_report_is_about(make_run, first, second, metric):
         lines = file.read_text().splitlines()
         file.write_text("\n".join([f"{lines[0]},{column}", *(f"{line},0.5" for line in lines[1:])]) + "\n")
     assert default_metric(runs) == metric
+    others = ["personal_accuracy|federated_accuracy"] if (first, second) == ("personal_accuracy", "x") else []
+    assert default_metrics(runs) == [metric, *others]
 
 
 def test_different_data_are_named(make_run):
