@@ -8,6 +8,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from clients.hooks import Hooks
+from clients.local.attacks import attack_of
 from clients.local.batches import Batch
 from clients.local.training_batches import iterate_samples, iterate_training_batches
 from common.sections import LocalSection
@@ -64,10 +65,11 @@ class StackedBatches:
         self._worker, self._pads = clients[0].worker, pads
         config = self._worker.config
         noise = config.dataset.label_noise > 0 or config.dataset.client_noise > 0
-        # Samples that are changed at random are made as each client makes them by itself.
-        self._is_random = noise or is_augmented(config.augmentation)
+        attacked = any(attack_of(config, client.client_id) for client in clients)
+        # Samples that are changed are made as each client makes them by itself.
+        self._are_changed = noise or attacked or is_augmented(config.augmentation)
         self._streams: list[Iterator[Any]]
-        if self._is_random:
+        if self._are_changed:
             pairs = zip(clients, budgets, strict=True)
             self._streams = [iterate_training_batches(client, "", local) for client, local in pairs]
         else:
@@ -83,7 +85,7 @@ class StackedBatches:
         sizes = [len(batch) for batch in made]
         for rows in self._rows(sizes):
             chosen = range(count) if isinstance(rows, slice) else rows.tolist()
-            part = self._stacked if self._is_random else self._gathered
+            part = self._stacked if self._are_changed else self._gathered
             yield part(rows, [sizes[row] for row in chosen], [made[row] for row in chosen])
 
     def _rows(self, sizes: list[int]) -> list[slice | torch.Tensor]:

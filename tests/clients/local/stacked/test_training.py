@@ -32,6 +32,8 @@ SETTINGS: dict[str, dict[str, Value]] = {
     **{f"loss {name}": {"loss__name": name} for name in ("focal", "hinge", "ldam")},
     "label noise": {"dataset__label_noise": 0.2},
     "client noise": {"dataset__client_noise": 0.1},
+    "flipped labels": {"attack__name": "label-flip", "attack__fraction": 0.5, "augmentation__name": "none"},
+    "nothing that changes samples": {"augmentation__name": "none"},
     "steps that vary": {"schedule__warmup_steps": 3, "local__steps": 2},
     "late clients": {"stragglers__fraction": 0.5},
     "single samples": {"local__batch_size": 1, "local__steps": 2, "model__name": "stage-resnet"},
