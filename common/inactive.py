@@ -52,6 +52,12 @@ def _is_not(key: str, choice: Value) -> Condition:
     return lambda values: values[key] != choice
 
 
+def _has_clock(values: Values) -> bool:
+    """Return whether clients differ in speed, or may."""
+    names = ("spread", "jitter", "seconds-per-step", "latency", "bandwidth")
+    return values["clock.profile"] != "log-normal" or any(values.get(f"clock.{name}") for name in names)
+
+
 def _uses_fraction(scheme: str) -> bool:
     """Return whether a participation scheme, which may be a plug-in, uses ``clients.fraction``."""
     if (found := find(PARTICIPATION, scheme)) is None:
@@ -78,7 +84,7 @@ SWITCHES = (
         _is("privacy.clipping", "off"),
     ),
     Switch(
-        ("privacy.delta", "privacy.relation"),
+        ("privacy.delta", "privacy.relation", "privacy.count-noise"),
         "privacy.noise-multiplier above 0",
         _set("privacy.noise-multiplier"),
     ),
@@ -123,6 +129,36 @@ SWITCHES = (
         _is_not("optimizer.learning-rate-scaling", "none"),
     ),
     Switch(
+        ("optimizer.weight-decay-exclude",),  # of lars and lamb it also says whose rate is not scaled
+        "optimizer.weight-decay above 0",
+        lambda values: (
+            values["optimizer.name"] not in ("sgd", "adamw") or values.get("optimizer.weight-decay")
+        ),
+    ),
+    Switch(
+        ("optimizer.clip-decay",),
+        "optimizer.clip-norm and optimizer.weight-decay above 0",
+        lambda values: (
+            values["optimizer.name"] not in ("sgd", "lars")
+            or (values["optimizer.clip-norm"] and values.get("optimizer.weight-decay"))
+        ),
+    ),
+    Switch(
+        ("participation.penalty", "participation.pacer-step", "participation.pacer-window"),
+        "clients of different speeds, such as clock.spread above 0",
+        lambda values: values["participation.name"] != "oort" or _has_clock(values),
+    ),
+    Switch(
+        ("partition.alpha", "partition.legacy-seed"),
+        "partition.file = '', since the file says who holds what",
+        lambda values: values["partition.name"] != "hetero-fixed" or not values.get("partition.file"),
+    ),
+    Switch(
+        ("partition.all-samples",),
+        "partition.file",
+        lambda values: values["partition.name"] != "hetero-fixed" or values.get("partition.file"),
+    ),
+    Switch(
         ("local.steps-per-epoch", "local.world-size"),
         "local.sampling = 'shuffle'",
         _is("local.sampling", "shuffle"),
@@ -142,6 +178,11 @@ SWITCHES = (
         ("batch-norm.batches", "batch-norm.batch-size", "batch-norm.augmented"),
         "batch-norm.policy = 'recalibrate'",
         _is("batch-norm.policy", "recalibrate"),
+    ),
+    Switch(
+        ("batch-norm.augmented",),
+        "an augmentation.name other than 'none', or augmentation.cutout above 0",
+        lambda values: values["augmentation.name"] != "none" or values["augmentation.cutout"],
     ),
     Switch(
         ("stop.metric",),
@@ -218,6 +259,7 @@ def check_active(values: Values, given: Container[str] = ()) -> None:
 
 
 def set_back(values: Values) -> dict[str, Value]:
-    """Return a configuration with keys without effect reset to their defaults."""
-    defaults = default_values()
-    return {**values, **{key: defaults[key] for key in inactive_keys(values) if key in defaults}}
+    """Return a configuration with keys without effect reset to their defaults, or left out."""
+    defaults, inactive = default_values(), inactive_keys(values)
+    kept = {key: value for key, value in values.items() if key not in inactive or key in defaults}
+    return {**kept, **{key: defaults[key] for key in inactive if key in defaults}}

@@ -6,7 +6,7 @@ from common.config import Config
 from common.config_values import merge
 from common.defaults import default_values
 from common.errors import InapplicableKeyError
-from common.inactive import check_active, given_keys, inactive_keys
+from common.inactive import check_active, given_keys, inactive_keys, set_back
 from common.sections import Value
 from tests.common.configs import make_config
 
@@ -53,11 +53,51 @@ def test_a_scheme_of_ones_own_says_whether_it_uses_the_fraction(uses_fraction: b
     [
         ("schedule.warmup-learning-rate", 0.001, {"schedule.warmup-steps": 3}),
         ("optimizer.reference-batch-size", 8, {"optimizer.learning-rate-scaling": "linear"}),
+        ("optimizer.weight-decay-exclude", "norm-bias", {"optimizer.weight-decay": 0.1}),
+        ("optimizer.weight-decay-exclude", "norm-bias", {"optimizer.name": "lars"}),
+        ("optimizer.clip-decay", True, {"optimizer.clip-norm": 1.0, "optimizer.weight-decay": 0.1}),
     ],
 )
 def test_a_key_needs_another(key: str, value: Value, switch: dict[str, Value]) -> None:
-    assert list(inactive_keys(make_config({key: value}).flat())) == [key]
+    values = make_config({key: value}).flat()
+    assert list(inactive_keys(values)) == [key]
     assert not inactive_keys(make_config({key: value, **switch}).flat())
+    assert set_back(values).get(key) == default_values().get(key)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "feature", "switch"),
+    [
+        ("batch-norm.augmented", True, {"batch-norm.policy": "recalibrate"}, {"augmentation.cutout": 2}),
+        (
+            "batch-norm.augmented",
+            True,
+            {"batch-norm.policy": "recalibrate"},
+            {"augmentation.name": "crop-flip"},
+        ),
+        ("privacy.count-noise", 1.0, {"privacy.clipping": "adaptive"}, {"privacy.noise-multiplier": 0.5}),
+        ("participation.penalty", 1.0, {"participation.name": "oort"}, {"clock.spread": 1.0}),
+        ("participation.pacer-step", 0.5, {"participation.name": "oort"}, {"clock.latency": 1.0}),
+        (
+            "partition.all-samples",
+            False,
+            {"partition.name": "hetero-fixed"},
+            {"partition.file": "partition.npz"},
+        ),
+    ],
+)
+def test_a_key_of_a_feature_needs_another(
+    key: str, value: Value, feature: dict[str, Value], switch: dict[str, Value]
+) -> None:
+    assert list(inactive_keys(make_config({key: value, **feature}).flat())) == [key]
+    assert not inactive_keys(make_config({key: value, **feature, **switch}).flat())
+
+
+@pytest.mark.parametrize(("key", "value"), [("partition.alpha", 0.1), ("partition.legacy-seed", 1)])
+def test_a_partition_of_a_file_has_no_other_parameters(key: str, value: Value) -> None:
+    drawn: dict[str, Value] = {"partition.name": "hetero-fixed", key: value}
+    assert not inactive_keys(make_config(drawn).flat())
+    assert list(inactive_keys(make_config(drawn, {"partition.file": "partition.npz"}).flat())) == [key]
 
 
 @pytest.mark.parametrize(
