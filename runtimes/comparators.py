@@ -6,13 +6,13 @@ round; ``local-only`` trains each client's model on its own data, without averag
 
 from collections.abc import Callable, Mapping, Sequence
 
-from common.cohort import cohort_size
 from common.config import Config
 from common.defaults import default_values
 from common.errors import UserError, nearest
 from common.inactive import set_back
 from common.sections import Value
 from common.step_rules import step_rule
+from server.preparation import arrivals_per_round, clients_per_round
 
 AS_GIVEN = "as-given"
 CENTRALIZED = "centralized"
@@ -67,12 +67,12 @@ def derive(
 
 
 def steps_per_round(config: Config, client_sizes: Callable[[], Sequence[int]]) -> int:
-    """Return the expected number of mini-batch gradients of a round's cohort, at least 1.
+    """Return the expected number of mini-batch gradients of a round's clients, at least 1.
 
     With ``local.steps`` = J these are m J. With ``local.epochs`` = E a client makes E ceil(n_i / B) steps;
     the mean over all clients is taken, which is the expectation if all are equally likely to be sampled.
     """
-    cohort = cohort_size(config.clients.count, config.clients.fraction)
+    cohort = clients_per_round(config)
     if config.local.steps:
         return cohort * config.local.steps
     sizes = client_sizes()
@@ -95,8 +95,9 @@ def _centralized(
     values = _whole_model(config)
     for section, name in (("method", "fedavg"), ("partition", "iid"), ("participation", "uniform")):
         values = _reset(values, section) | {f"{section}.name": name}
-    # With one client there are no stragglers, and nothing to hide from the server.
-    values = _reset(_reset(values, "stragglers"), "privacy")
+    # With one client there are no stragglers, no attackers, and nothing to hide from the server.
+    for section in ("stragglers", "attack", "privacy", "topology"):
+        values = _reset(values, section)
     values |= {
         "clients.count": 1,
         "clients.fraction": 1.0,
@@ -104,8 +105,9 @@ def _centralized(
         "local.steps": steps_per_round(config, client_sizes),
         "local.epochs": 0,
         "local.world-size": 1,
+        "resources.clients-per-node": 1,
     }
-    cohort = cohort_size(config.clients.count, config.clients.fraction)
+    cohort = clients_per_round(config)
     for key in _COUNTED_IN_STEPS:
         values[key] = cohort * int(values[key])
     if (rule := step_rule(config.steps)).decides:
@@ -119,7 +121,12 @@ def _centralized(
 
 
 def _local_only(config: Config) -> dict[str, Value]:
-    values = _reset(_reset(_whole_model(config), "method"), "privacy") | {"method.name": LOCAL_ONLY}
+    values = _whole_model(config)
+    for section in ("method", "privacy", "topology"):
+        values = _reset(values, section)
+    values["method.name"] = LOCAL_ONLY
+    if arrivals := arrivals_per_round(config):
+        values["clients.fraction"] = arrivals / config.clients.count
     # No part of the model is sent, so there is nothing to record.
     values |= {"analysis.similarity-rounds": "", "analysis.update-rounds": ""}
     if config.stop.metric != "train_loss":  # there is no global model

@@ -28,6 +28,7 @@ from server.participation import Participation, weighs_uniformly
 from server.parts import Parts
 from server.privacy import apply_privacy, check_private_state
 from server.sizes import check_sizes, make_population
+from strategies._asynchronous import Asynchronous
 from strategies._hooks import ServerHooks
 from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
@@ -112,6 +113,36 @@ def run_facts(
 def client_sizes(config: Config) -> list[int]:
     """Return the number of training samples of every client."""
     return list(map(int, partition_clients(config, open_dataset(config)).sizes))
+
+
+def arrivals_per_round(config: Config) -> int:
+    """Return how many clients arrive in a round of an asynchronous method; 0 for other methods."""
+    strategy = load_method(config.method.name, config.method.parameters).make_strategy()
+    working = cohort_size(config.clients.count, config.clients.fraction)
+    return strategy.arrivals(working) if isinstance(strategy, Asynchronous) else 0
+
+
+def clients_per_round(config: Config) -> int:
+    """Return how many clients a round has, of cohorts that differ in size the mean, rounded.
+
+    Raises
+    ------
+    UserError
+        If the participation scheme decides that during the run.
+    """
+    if arrivals := arrivals_per_round(config):
+        return arrivals
+    participation, fraction = Participation(config), config.clients.fraction
+    scheme = participation.scheme
+    if scheme.uses_fraction:
+        return cohort_size(config.clients.count, fraction)
+    if scheme.looks_at_labels or scheme.looks_at_clients or scheme.follows_training:
+        raise UserError(
+            f"participation.name '{config.participation.name}' decides during the run how many clients a"
+            " round has, so that nothing can be given as many gradients: choose another one"
+        )
+    sizes = [len(participation.cohort(number, fraction)) for number in range(1, config.rounds + 1)]
+    return cohort_size(sum(sizes), 1 / config.rounds)
 
 
 def keeps_natural_clients(config: Config) -> bool:

@@ -84,6 +84,10 @@ class Asynchronous(OnVirtualClock):
     @property
     def num_arrivals(self) -> int:
         """Number of arrivals per update."""
+        return self.arrivals(self._concurrency)
+
+    def arrivals(self, concurrency: int) -> int:
+        """Return the number of arrivals per update where so many clients work at the same time."""
         return 1
 
     def discount(self, staleness: int) -> float:

@@ -45,10 +45,9 @@ class FedBuff(Asynchronous):
         """Return True: changes are averaged, and older ones discounted."""
         return True
 
-    @property
-    def num_arrivals(self) -> int:
-        """Q."""
-        return self.buffer_size or min(10, self._concurrency)
+    def arrivals(self, concurrency: int) -> int:
+        """Return Q."""
+        return self.buffer_size or min(10, concurrency)
 
     def before_reply(self, reply: Message) -> None:
         """Look up the model from which the client started."""

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -6,9 +7,11 @@ import pytest
 
 from common.config import Config
 from common.errors import UserError
+from common.sections import Value
 from runtimes.comparators import COMPARATORS, derive, steps_per_round
 from runtimes.run import compared
 from server.local_steps import LocalSteps
+from server.named_parameters import check_parameters
 from tests.common.configs import make_config
 
 
@@ -97,6 +100,51 @@ def test_epochs_are_counted_on_the_actual_sizes(
     assert (derived.local.steps, derived.local.epochs) == (expected, 0)
 
 
+@pytest.mark.parametrize(
+    ("keys", "steps", "fraction"),
+    [
+        ({"method.name": "fedasync"}, 1, 0.1),
+        ({"method.name": "fedbuff", "method.buffer-size": 2}, 2, 0.2),
+        ({"method.name": "fedbuff"}, 5, 0.5),  # all that work at the same time
+        (
+            {"participation.name": "periodic", "participation.group-size": 5, "participation.period": 2},
+            5,
+            0.5,
+        ),
+        ({"participation.name": "schedule", "rounds": 3}, 3, 0.5),  # 1, 4 and 5 clients, 10 / 3 on average
+    ],
+)
+def test_a_round_has_the_gradients_of_the_clients_that_are_in_one(
+    keys: dict[str, Value], steps: int, fraction: float, tmp_path: Path
+) -> None:
+    values: dict[str, Value] = {"clients.count": 10, "clients.fraction": 0.5, "local.steps": 4, **keys}
+    if keys.get("participation.name") == "schedule":
+        (tmp_path / "cohorts.json").write_text(json.dumps([[3], [0, 1, 2, 3], [5, 6, 7, 8, 9]]))
+        values["participation.file"] = str(tmp_path / "cohorts.json")
+    config = make_config(values)
+    assert derive(config, "centralized", no_sizes).local.steps == 4 * steps
+    floor = derive(config, "local-only", no_sizes)
+    assert floor.clients.fraction == pytest.approx(fraction, abs=1e-12)
+    assert derive(floor, "local-only", no_sizes) == floor
+
+
+def test_the_bounds_have_no_topology_and_the_ceiling_no_attackers() -> None:
+    given: dict[str, Value] = {
+        "method.name": "gossip-sgd",
+        "clients.fraction": 1.0,
+        "topology.name": "random-regular",
+        "topology.degree": 4,
+        "attack.name": "label-flip",
+        "attack.fraction": 0.9,  # of one client that is one
+        "resources.clients-per-node": 2,
+        "local.steps": 4,
+    }
+    for comparator in ("centralized", "local-only"):
+        derived = derive(make_config(given), comparator, no_sizes)
+        check_parameters(derived)
+        assert (derived.attack.name == "none") == (comparator == "centralized")
+
+
 def test_the_ceiling_has_no_stragglers_and_no_privacy() -> None:
     config = federated(stragglers__fraction=0.5, privacy__clipping="fixed", privacy__noise_multiplier=0.3)
     assert (
@@ -167,7 +215,7 @@ def test_methods_and_partitions_have_one_ceiling() -> None:
 def test_with_sizes_all_train_the_whole_model(comparator: str) -> None:
     sizes = {"model__name": "stage-resnet", "model__exits": "3", "model__sizes": "d1,d2"}
     derived = derive(
-        federated(method__name="scalefl", model__size_assignment="shuffled", **sizes),
+        federated(method__name="heteroprox", model__size_assignment="shuffled", **sizes),
         comparator,
         no_sizes,
     )
