@@ -23,6 +23,8 @@ def start_remarks(parts: Parts) -> Iterator[str]:
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
     elif config.batch_norm.policy != "average":
         yield f"batch-norm.policy = '{config.batch_norm.policy}' has no effect: the model has no BatchNorm"
+    if not (config.clients.evaluate_fraction or clients.is_personalised):
+        yield from _without_client_tests(config)
     yield from _speed_remarks(config)
     yield from privacy_remarks(config)
     made = config.local.step_plan().first_step(config.rounds + 1)
@@ -60,6 +62,19 @@ def weighting_remark(strategy: FedAvg, config: Config) -> str:
 
 def _hold_all(clients: ClientRegistry, num_samples: int) -> bool:
     return bool((torch.as_tensor(clients.num_examples) == num_samples).all())
+
+
+def _without_client_tests(config: Config) -> Iterator[str]:
+    """Yield remarks on settings for the evaluation of clients, where none is evaluated."""
+    for key, value, default in (
+        ("clients.test-data", config.clients.test_data, "class-weighted"),
+        ("evaluate.mask", config.evaluate.mask, "train-counts"),
+    ):
+        if value != default:
+            yield (
+                f"{key} = '{value}' has no effect: no client is evaluated, which takes"
+                " clients.evaluate-fraction above 0"
+            )
 
 
 def _beyond_the_run(config: Config) -> Iterator[str]:

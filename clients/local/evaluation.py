@@ -16,7 +16,7 @@ from datasets.client_data.client_tests import client_class_groups, local_tests
 from models.measures.class_report import ClassReport
 from models.measures.evaluation import Evaluation, evaluate, logits_of, tally
 from models.measures.numbers import evaluate_numbers
-from models.measures.own import counted_means, own_of
+from models.measures.own import Own, counted_means, own_of
 
 
 @dataclass(frozen=True)
@@ -52,40 +52,42 @@ class ClientEvaluationData:
             ``loss`` and ``accuracy``, or regression errors (`NumberSums.results`), what the report adds, and
             the run's own metrics, over the samples; names begin with `prefix`.
         """
+        with _precision(self.worker):
+            results, own = self._measured(predictor)
+        return {f"{prefix}{name}": value for name, value in results.items()} | counted_means(own, prefix)
+
+    def _measured(self, predictor: Predictor) -> tuple[dict[str, float], Own]:
+        """Return the results, and the sums of the run's own metrics."""
         worker = self.worker
-        batch_size = worker.config.evaluate.batch_size
+        batch_size, normalizer = worker.config.evaluate.batch_size, self.make_normalizer()
         if worker.dataset.is_regression:
             numbers = evaluate_numbers(
                 worker.model,
                 self.inputs,
                 self.targets,
-                self.make_normalizer(),
+                normalizer,
                 batch_size,
                 predictor=predictor,
                 metrics=worker.metrics,
             )
-            results, own = numbers.results(), numbers.own
-        elif self.report is None:
-            with _precision(worker):
-                sums = evaluate(
-                    worker.model,
-                    self.inputs,
-                    self.targets,
-                    self.make_normalizer(),
-                    worker.dataset.num_classes,
-                    batch_size,
-                    predictor=predictor,
-                    metrics=worker.metrics,
-                )
+            return numbers.results(), numbers.own
+        if self.report is None:
+            sums = evaluate(
+                worker.model,
+                self.inputs,
+                self.targets,
+                normalizer,
+                worker.dataset.num_classes,
+                batch_size,
+                predictor=predictor,
+                metrics=worker.metrics,
+            )
             loss, accuracy = sums.mean(self.class_weights)
-            results, own = {"loss": loss, "accuracy": accuracy}, sums.own
-        else:
-            with _precision(worker):
-                logits = logits_of(worker.model, self.inputs, self.make_normalizer(), batch_size, predictor)
-            targets = self.targets.to(logits.device)
-            results = self.report.measure(logits, targets, self.class_weights)
-            own = own_of(logits, targets, worker.metrics)
-        return {f"{prefix}{name}": value for name, value in results.items()} | counted_means(own, prefix)
+            return {"loss": loss, "accuracy": accuracy}, sums.own
+        logits = logits_of(worker.model, self.inputs, normalizer, batch_size, predictor)
+        targets = self.targets.to(logits.device)
+        results = self.report.measure(logits, targets, self.class_weights)
+        return results, own_of(logits, targets, worker.metrics)
 
 
 def predictors_of(client: Hooks) -> dict[str, Predictor]:

@@ -113,7 +113,7 @@ def check_course(client: Hooks) -> None:
 def check_warmup(client: Hooks) -> None:
     """Refuse a polynomial decay that would begin after the end of the run."""
     config, total = client.worker.config, client.total_steps
-    epoch = math.ceil(client.num_examples / config.local.batch_size)
+    epoch = config.local.steps_per_pass(client.num_examples)
     warm = config.schedule.warmup_steps or gradual_warmup_steps(config, epoch)
     if warm >= total:
         raise UserError(

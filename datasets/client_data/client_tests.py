@@ -105,6 +105,7 @@ def check_reports(config: Config, dataset: Dataset) -> None:
     for key, is_set in (
         ("analysis.feature-rounds", bool(config.analysis.feature_rounds)),
         ("analysis.sharpness-images", config.analysis.sharpness_images > 0),
+        ("model.outputs", bool(config.model.parameters.get("outputs"))),
     ):
         if dataset.is_regression and is_set:
             raise UserError(f"{key} is for classes, and dataset {dataset.name!r} has numbers: leave it out")

@@ -3,6 +3,7 @@
 import pytest
 
 from clients.base import Client
+from clients.local.sampling import check_course
 from clients.local.worker import Worker
 from common.errors import UserError
 from common.sections import Value
@@ -32,6 +33,15 @@ def test_the_rates_of_a_run_are_those_of_the_rule() -> None:
 def test_a_warm_up_longer_than_the_run_is_refused(run_small: Runner) -> None:
     with pytest.raises(UserError, match=r"the warm-up takes 48 of the 18 local steps of the run"):
         run_small(**{**LARGE_BATCH, "schedule__warmup_epochs": 2.0})
+
+
+def test_a_warm_up_has_the_steps_of_a_pass_without_the_last_smaller_batch() -> None:
+    keys = {**LARGE_BATCH, "local__drop_last": True, "schedule__warmup_epochs": 0.5}
+    client = Client(Worker(small(rounds=3, local__steps=4, **keys)), 0)
+    # 1437 // 256 = 5 steps a pass: W = 0.5 * 4 * 5 = 10 of 12 steps, where with the smaller batch it were 12.
+    client.server_round = 3
+    check_course(client)
+    assert client.step_rates(4) == pytest.approx([0.2 * 9 / 10, 0.2, 0.2, 0.2 / 2])
 
 
 def test_several_warm_ups_are_refused() -> None:

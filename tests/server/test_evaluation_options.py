@@ -125,6 +125,17 @@ def test_sums_are_those_of_bfloat16_logits() -> None:
     assert found["test_loss"] == pytest.approx(float(loss.detach()), rel=1e-6)
 
 
+@pytest.mark.parametrize(("method", "said"), [("fedavg", True), ("fedper", False)])
+def test_settings_for_tests_of_clients_without_any_are_named(
+    method: str, said: bool, run_small: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {"clients__test_data": "training-distribution", "evaluate__groups": "counts"}
+    run_small(rounds=1, method__name=method, evaluate__mask="none", **keys)
+    out = capsys.readouterr().out
+    for setting in ("clients.test-data = 'training-distribution'", "evaluate.mask = 'none'"):
+        assert (f"{setting} has no effect: no client is evaluated" in out) == said
+
+
 @pytest.mark.parametrize(("fast", "said"), [(True, False), (False, True), (None, False)])
 def test_bfloat16_that_a_cpu_emulates_is_named(
     fast: bool | None,

@@ -64,6 +64,7 @@ def test_a_line_is_found_and_a_resumed_run_finds_the_same(
         ({"dataset.label-noise": 0.1}, "dataset.label-noise is for classes"),
         ({"dataset.imbalance-factor": 0.1}, "dataset.imbalance-factor needs a class per sample"),
         ({"analysis.sharpness-images": 8}, "analysis.sharpness-images is for classes"),
+        ({"model.outputs": 3}, "model.outputs is for classes"),
         ({"augmentation.name": "crop-flip"}, "is for images"),
         ({"model.name": "small-cnn"}, "takes images"),
         ({"model.name": "char-lstm"}, "takes text"),
@@ -76,6 +77,18 @@ def test_what_needs_classes_says_so(
     errors = capsys.readouterr().err
     assert text in errors
     assert "Traceback" not in errors
+
+
+def test_clients_evaluate_numbers_in_the_precision_of_the_server(root: Path) -> None:
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        keys = {"partition.name": "iid", "evaluate.precision": precision, "rounds": 1}
+        assert main(["--run-dir", str(root / precision), *options(root, **keys)]) == 0
+        summary = json.loads((root / precision / "summary.json").read_text())
+        # Clients that are not natural ones are tested on all of the test set.
+        assert summary["final.federated_mse"] == pytest.approx(summary["final.test_mse"], rel=1e-9)
+        found[precision] = summary["final.federated_mse"]
+    assert found["bfloat16"] != found["float32"]
 
 
 def test_classes_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
