@@ -39,7 +39,7 @@ class Asynchronous(OnVirtualClock):
         version → the model; the initial model is version 0.
     """
 
-    TRANSIENT: ClassVar[tuple[str, ...]] = ("_speeds", "_clients", "_concurrency", "_num_bytes")
+    TRANSIENT: ClassVar[tuple[str, ...]] = ("_speeds", "_concurrency", "_num_bytes")
     PAST_MODELS = ("versions",)
     NEEDS: ClassVar[Mapping[str, Needs]] = {
         "staleness_exponent": Needs("staleness", ("polynomial",)),
@@ -60,12 +60,11 @@ class Asynchronous(OnVirtualClock):
         self.arrived: dict[int, int] = {}
         self.versions: dict[int, Tensors] = {}
         self._speeds: ClientSpeeds | None = None
-        self._clients: Mapping[int, int] = {}
         self._concurrency = 1
         self._num_bytes = 0
 
     def setup(self, run: RunFacts) -> None:
-        """Take the clients' speeds and ids, and the number of clients that work concurrently.
+        """Take the clients' speeds, and the number of clients that work concurrently.
 
         Raises
         ------
@@ -73,12 +72,12 @@ class Asynchronous(OnVirtualClock):
             If an update needs more clients than there are.
         """
         super().setup(run)
-        self._speeds, self._clients, self._concurrency = run.speeds, run.client_ids, run.cohort_size
+        self._speeds, self._concurrency = run.speeds, run.cohort_size
         self._num_bytes = 2 * run.model_bytes  # both ways
-        if self.num_arrivals > len(self._clients):
+        if self.num_arrivals > self.num_clients:
             raise UserError(
                 f"method.buffer-size is {self.num_arrivals}, and a client counts once per buffer: set it"
-                f" to at most clients.count, which is {len(self._clients)}"
+                f" to at most clients.count, which is {self.num_clients}"
             )
 
     @property
@@ -100,7 +99,7 @@ class Asynchronous(OnVirtualClock):
 
     def num_working(self) -> int:
         """Return how many jobs are in flight."""
-        return min(self._concurrency, len(self._clients))
+        return min(self._concurrency, self.num_clients)
 
     # The clock.
 
@@ -127,7 +126,7 @@ class Asynchronous(OnVirtualClock):
         """Start a job on an idle client, if any; clients that have arrived wait for the next update."""
         assert self._speeds is not None
         busy = {int(client_id) for _, client_id, _ in self.in_flight} | self.arrived.keys()
-        if not (num_idle := len(self._clients) - len(busy)):
+        if not (num_idle := self.num_clients - len(busy)):
             return False
         generator = numpy_generator(self.seed, "clock", self.num_started)
         client_id = nth_left(int(generator.integers(num_idle)), busy)
@@ -141,12 +140,11 @@ class Asynchronous(OnVirtualClock):
 
     def staleness_of(self, reply: Message) -> int:
         """Return the age, in versions, of the model from which a reply's client started."""
-        newest = max(self.versions)
-        return newest - self.arrived[self._clients[reply.metadata.src_node_id]]
+        return max(self.versions) - self.arrived[self.client_of(reply)]
 
     def start_of(self, reply: Message) -> Tensors:
         """Return the model from which a reply's client started."""
-        return self.versions[self.arrived[self._clients[reply.metadata.src_node_id]]]
+        return self.versions[self.arrived[self.client_of(reply)]]
 
     # FedAvg's hooks.
 
@@ -173,7 +171,7 @@ class Asynchronous(OnVirtualClock):
         }
         return [
             Message(
-                contents[self.arrived[self._clients[node_id]]],
+                contents[self.arrived[self.client_ids[node_id]]],
                 dst_node_id=node_id,
                 message_type=MessageType.TRAIN,
             )

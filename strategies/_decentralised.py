@@ -39,7 +39,7 @@ class Decentralised(FedAvg):
     """
 
     SECTIONS = frozenset({ARRAYS, "optimizer"})
-    TRANSIENT: ClassVar[tuple[str, ...]] = ("topology", "trained", "_clients", "_worker")
+    TRANSIENT: ClassVar[tuple[str, ...]] = ("topology", "trained", "_worker")
 
     UNUSED: ClassVar[Mapping[str, str]] = {"method.weighting": "whose workers average as topology.* says"}
 
@@ -51,7 +51,6 @@ class Decentralised(FedAvg):
         self.workers: dict[str, Stack] = {}
         self.trained: dict[str, Stack] = {}
         self.topology: Topology | None = None
-        self._clients: Mapping[int, int] = {}
         self._worker = 0
 
     def check(self, config: Config) -> None:
@@ -76,9 +75,9 @@ class Decentralised(FedAvg):
         return "whose workers send their models to each other"
 
     def setup(self, run: RunFacts) -> None:
-        """Record which node is which client, and the topology."""
+        """Take the topology."""
         super().setup(run)
-        self._clients, self.topology = run.client_ids, run.topology
+        self.topology = run.topology
 
     # Sending each worker its own model.
 
@@ -110,7 +109,7 @@ class Decentralised(FedAvg):
         sections = self.sent() if message_type == MessageType.TRAIN else self._models()
         messages = []
         for node in grid.get_node_ids():
-            worker = self._clients[node]
+            worker = self.client_ids[node]
             own = {
                 section: to_record({name: value[worker] for name, value in stack.items()})
                 for section, stack in sections.items()
@@ -127,7 +126,7 @@ class Decentralised(FedAvg):
 
     def before_reply(self, reply: Message) -> None:
         """Look up the reply's client."""
-        self._worker = self._clients[reply.metadata.src_node_id]
+        self._worker = self.client_of(reply)
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord

@@ -26,7 +26,7 @@ class ServerHooks(Strategy):
     ----------
     global_model : Tensors
         The model at the beginning of the round.
-    num_clients, parameter_names, seed, client_examples
+    num_clients, parameter_names, seed, client_examples, client_ids
         Facts of the run: see ``strategies._run_facts.RunFacts``.
     """
 
@@ -61,6 +61,7 @@ class ServerHooks(Strategy):
         self.seed = 0
         self._label_counts: torch.Tensor | None = torch.zeros(0, 0, dtype=torch.int64)
         self.client_examples = torch.zeros(0, dtype=torch.int64)  # (clients,): n_i
+        self.client_ids: Mapping[int, int] = {}
 
     def check(self, config: Config) -> None:
         """Raise a `UserError` if the method cannot work with this configuration; before any training."""
@@ -119,6 +120,7 @@ class ServerHooks(Strategy):
         """Take the facts of the run, before its first round and again after a resume."""
         self.num_clients, self.parameter_names = run.num_clients, run.parameter_names
         self.seed, self._label_counts, self.client_examples = run.seed, run.label_counts, run.num_examples
+        self.client_ids = run.client_ids
 
     def initial_model(self, model: Tensors, seed: int) -> Tensors:
         """Return the model from which the run starts, given the configured one with its initial weights."""
@@ -223,6 +225,10 @@ class ServerHooks(Strategy):
         return type(self).__module__.partition(".")[0] != "strategies"
 
     # Helpers for hooks.
+
+    def client_of(self, reply: Message) -> int:
+        """Return the id of the client that sent a reply."""
+        return self.client_ids[reply.metadata.src_node_id]
 
     @property
     def label_counts(self) -> torch.Tensor:

@@ -130,7 +130,7 @@ class A2CiD2(Decentralised, OnVirtualClock):
         """Send each worker the model from which its job started; for it, the round is the one after that."""
         began = {worker: number for _, worker, number in self.arrivals}
         for message in super().configure_train(server_round, arrays, config, grid):
-            number = began[self._clients[message.metadata.dst_node_id]] + 1
+            number = began[self.client_ids[message.metadata.dst_node_id]] + 1
             message.content[CONFIG] = ConfigRecord({**config, SERVER_ROUND: number})
             yield message
 

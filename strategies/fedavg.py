@@ -54,6 +54,7 @@ class FedAvg(ServerHooks):
         "seed",
         "_label_counts",
         "client_examples",
+        "client_ids",
         "privacy",
         "round_metrics",
     )

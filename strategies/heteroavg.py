@@ -3,7 +3,6 @@
 arXiv:2308.11464.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -54,7 +53,6 @@ class HeteroAvg(InCo):
         "population",
         "submodels",
         "held",
-        "_clients",
         "_average",
         "_cache",
         "_round",
@@ -78,7 +76,6 @@ class HeteroAvg(InCo):
         self.population: Population | None = None
         self.submodels: SubModels | None = None
         self.held: EntrySelection | None = None
-        self._clients: Mapping[int, int] = {}
         self._average: HolderAverage | None = None
         self._round = 0
         self._cache: tuple[int, dict[str, EntrySelection]] = (0, {})
@@ -97,9 +94,9 @@ class HeteroAvg(InCo):
         return "whose clients have models of several sizes"
 
     def setup(self, run: RunFacts) -> None:
-        """Take the clients' sizes, the entries that each size holds, and the client of each node."""
+        """Take the clients' sizes, and the entries that each size holds."""
         super().setup(run)
-        self.population, self.submodels, self._clients = run.population, run.submodels, run.client_ids
+        self.population, self.submodels = run.population, run.submodels
 
     # Hooks.
 
@@ -177,7 +174,7 @@ class HeteroAvg(InCo):
 
     def _size_of(self, node_id: int, server_round: int) -> str:
         assert self.population is not None
-        return self.population.of_client(self._clients[node_id], server_round)
+        return self.population.of_client(self.client_ids[node_id], server_round)
 
     def _selection_of(self, node_id: int, server_round: int) -> EntrySelection | None:
         if self.population is None:

@@ -13,7 +13,6 @@ from common.records import ARRAYS, Payload, Tensors, to_record, to_tensors
 from common.sections import NonNegative, NonNegativeFloat, Positive, Value
 from strategies._aggregation import WeightedAverage
 from strategies._hypernetwork import Shapes, generated, initial_hypernetwork
-from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
 
@@ -28,7 +27,7 @@ class PFedHN(FedAvg):
     the mean embedding. Buffers are averaged.
     """
 
-    TRANSIENT = ("_clients", "_client", "_changes", "_shapes")
+    TRANSIENT = ("_client", "_changes", "_shapes")
     EXAMPLE: ClassVar[dict[str, Value]] = {
         "model.name": "mlp",
         "method.hidden-size": 8,
@@ -54,7 +53,6 @@ class PFedHN(FedAvg):
         self.hypernetwork: Tensors = {}
         self.embeddings = torch.zeros(0, 0)  # (clients, embedding size)
         self.velocity: Tensors = {}
-        self._clients: Mapping[int, int] = {}
         self._client = 0
         self._changes: dict[int, tuple[float, Tensors]] = {}
         self._shapes: Shapes = {}
@@ -62,11 +60,6 @@ class PFedHN(FedAvg):
     def not_private(self) -> str:
         """Return the reason: there is no mean over the clients."""
         return "which learns from each client's change"
-
-    def setup(self, run: RunFacts) -> None:
-        """Record which node is which client."""
-        super().setup(run)
-        self._clients = run.client_ids
 
     def initial_model(self, model: Tensors, seed: int) -> Tensors:
         """Draw the hypernetwork and the embeddings."""
@@ -95,7 +88,7 @@ class PFedHN(FedAvg):
         messages = []
         for node in grid.get_node_ids():
             with torch.no_grad():
-                own = generated(self.hypernetwork, self.embeddings[self._clients[node]], self._shapes)
+                own = generated(self.hypernetwork, self.embeddings[self.client_ids[node]], self._shapes)
             arrays = to_record({name: own.get(name, x).to(x.dtype) for name, x in model.items()})
             messages.append(
                 Message(RecordDict({**content, ARRAYS: arrays}), dst_node_id=node, message_type=message_type)
@@ -104,7 +97,7 @@ class PFedHN(FedAvg):
 
     def before_reply(self, reply: Message) -> None:
         """Look up the reply's client."""
-        self._client = self._clients[reply.metadata.src_node_id]
+        self._client = self.client_of(reply)
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord

@@ -66,7 +66,7 @@ def test_ratios_in_closed_form() -> None:
 def test_weights_that_a_method_gives_its_clients_are_those_of_the_replies_own_client() -> None:
     """It looks up whose reply it has when it reduces it, which is after the observer has seen it."""
     strategy = AFL()
-    strategy._clients, strategy._weights = {11: 1, 12: 2}, {1: 3.0, 2: 1.0}
+    strategy.client_ids, strategy._weights = {11: 1, 12: 2}, {1: 3.0, 2: 1.0}
     assert drift_of([[2.0, 0], [0, 2.0]], strategy=strategy) == pytest.approx(1.6, abs=1e-12)
 
 
