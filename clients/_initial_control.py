@@ -9,8 +9,6 @@ from common.records import Payload
 class InitialControl(Client):
     """Sends its initial control variate before the first round, if the server asks for it."""
 
-    KEEPS = ("control",)
-
     @property
     def controls_have_decay(self) -> bool:
         """Whether the controls include weight decay, as those computed from a round's steps do."""

@@ -19,6 +19,6 @@ class A2CiD2(LocalSGD):
         "clients.fraction": 1.0,
     }
 
-    IS_SENT_ITS_OWN = True
+    RECEIVES_OWN_MODEL = True
 
     momentum: Literal["keep", "reset"] = "keep"

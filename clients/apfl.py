@@ -25,8 +25,7 @@ class APFL(Client):
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
 
-    KEEPS = ("personal", "mixing")
-    STEPS_STACKS = True
+    AFTER_STEP_IS_ELEMENTWISE = True
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     adaptive: bool = True

@@ -1,23 +1,23 @@
 """The client half of FedAvg: one round, and the other jobs of a client."""
 
-import fnmatch
 import functools
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 import torch
 from flwr.app import Array, ConfigRecord, MessageType
 
 from clients.local.attacks import Attack, attack_of
+from clients.local.checked_hooks import checked_init_state, checked_receives
 from clients.local.evaluation import client_evaluation_data, evaluate_global_model, predictors_of
 from clients.local.helpers import Helpers
-from clients.local.incoming import RefusedMessageError, Section, check_form, check_receives, check_sections
+from clients.local.incoming import check_sections
 from clients.local.numpy_client import ListInterface
 from clients.local.outside import check_writes, versions
 from clients.local.own_start import own_start
 from clients.local.training import train_locally
-from common.errors import UserError, shown
+from common.errors import UserError
 from common.global_generators import seeded_globally
 from common.randomness import numpy_generator, torch_generator, torch_seed
 from common.records import (
@@ -37,14 +37,13 @@ from common.returned import (
     check_entries,
     check_finite,
     check_like,
-    check_returned,
-    check_sections_named,
     check_sent,
 )
 from models.measures.evaluation import evaluate
 from models.measures.numbers import evaluate_numbers
 
-_KEPT = "kept-entries"
+KEPT_ENTRIES = "kept-entries"
+"""The section of a client's state with the entries of the model that it keeps."""
 _PERSONAL = ("personal_names", "personal_model", "personal_predictor", "personal_predictors")
 Result = TypeVar("Result")
 
@@ -58,15 +57,15 @@ class Outcome(NamedTuple):
         Mean over the samples of the steps.
     started : float
         When the round began, by ``time.perf_counter``.
-    state : Tensors
-        The model's parameters and buffers.
+    model : Tensors
+        The trained model's parameters and buffers.
     arrays : Mapping[int, Array]
         The tensors that have been serialised already: ``id`` of the tensor → its serialised form.
     """
 
     loss: float
     started: float
-    state: Tensors
+    model: Tensors
     arrays: Mapping[int, Array] = NOT_MADE
 
 
@@ -94,79 +93,10 @@ class Client(Helpers, ListInterface):
     parameters are annotated class attributes with a default.
     """
 
-    def keeps_state(self) -> bool:
-        """Return whether the client keeps any state between rounds."""
-        return bool(self._kept_sections()) or bool(self._kept_names)
-
-    def _kept_sections(self) -> Collection[str]:
-        kept = self.keeps()
-        check_sections_named(kept, f"what {type(self).__name__}.keeps returns")
-        return kept
-
-    def form_of_state(self) -> Payload:
-        """Return what ``kept_form`` returns, or raise a `UserError` if it is no mapping of sections."""
-        form = self.kept_form()
-        check_returned(form, f"what {type(self).__name__}.kept_form returns")
-        return form
-
-    def expected_sections(self) -> Mapping[str, Section]:
-        """Return what ``receives`` returns, or raise a `UserError` if it is no mapping of sections."""
-        sections = self.receives()
-        check_receives(sections, f"what {type(self).__name__}.receives returns")
-        return sections
-
     @property
     def kept_entries(self) -> Tensors:
         """The entries of the model that the client has kept from its last round."""
-        return self.state.get(_KEPT, {})
-
-    def undeclared_state(self) -> set[str]:
-        """Return the sections of ``state`` that the method has not declared in ``keeps``."""
-        if not self.state:
-            return set()
-        declared = [_KEPT, *self._kept_sections()]
-        return {name for name in self.state if not any(fnmatch.fnmatchcase(name, kept) for kept in declared)}
-
-    def check_kept(self) -> None:
-        """Refuse a state that ``take_state`` would not take back, in a client's first round.
-
-        Raises
-        ------
-        UserError
-            If it is no mapping of sections, has one that is not declared, or one of another form.
-        """
-        name = type(self).__name__
-        if undeclared := sorted(self.undeclared_state()):
-            raise UserError(
-                f"method.name '{self.worker.config.method.name}': its client half keeps the state"
-                f" '{undeclared[0]}' without declaring it: name it in KEEPS, or return it from keeps()"
-            )
-        check_sent(self.state, f"the state of {name}")
-        if not (self.is_foreign and self.state and self._is_new):
-            return
-        for kept, form in self.form_of_state().items():
-            for section in fnmatch.filter(self.state, kept):
-                missing = "keep the form that init_state, or KEEPS, gives it"
-                check_like(self.state[section], form, f"the state '{section}' of {name}", missing)
-
-    def take_state(self, state: Payload) -> None:
-        """Take a state that the server sent, after checking that it has the form of this client's state.
-
-        Raises
-        ------
-        RefusedMessageError
-            If a section is unknown, or if an array of a section with a known form is missing, unknown, or of
-            another shape or dtype.
-        """
-        self.state = state
-        if undeclared := self.undeclared_state():
-            raise RefusedMessageError(
-                f"the message has the state {shown(min(undeclared))}, which no client keeps"
-            )
-        own = {_KEPT: {name: self.worker.state[name] for name in self._kept_names}}
-        for kept, form in {**self.form_of_state(), **own}.items():
-            for name in fnmatch.filter(state, kept):
-                check_form(name, state[name], form)
+        return self.state.get(KEPT_ENTRIES, {})
 
     def is_personalised(self) -> bool:
         """Return whether the client predicts with anything other than the global model."""
@@ -195,7 +125,7 @@ class Client(Helpers, ListInterface):
         started = time.perf_counter()
         self.prepare(received, config)
         self.num_steps, loss = train_locally(self)
-        return self.conclude(Outcome(loss, started, self.worker.state))
+        return self.conclude(Outcome(loss, started, self.worker.model_state))
 
     def prepare(self, received: Payload, config: ConfigRecord) -> None:
         """Do the part of a round that comes before its steps; parameters as in ``train``."""
@@ -215,8 +145,10 @@ class Client(Helpers, ListInterface):
             check_sent(extra, f"what {type(self).__name__}.end_round returns")
         if self.is_foreign:
             check_writes(self, self._versions)
-        if self._kept_names:
-            self.state[_KEPT] = {name: outcome.state[name].detach().clone() for name in self._kept_names}
+        if self.kept_names:
+            self.state[KEPT_ENTRIES] = {
+                name: outcome.model[name].detach().clone() for name in self.kept_names
+            }
         metrics: dict[str, int | float] = {
             "num-examples": self.num_examples,
             "num-steps": self.num_steps,
@@ -229,7 +161,7 @@ class Client(Helpers, ListInterface):
         if self.finite_steps is not None:
             metrics[FINITE_STEPS] = self.finite_steps
         personal = self.personal_names()
-        shared = {name: value for name, value in outcome.state.items() if name not in personal}
+        shared = {name: value for name, value in outcome.model.items() if name not in personal}
         instead = extra.get(ARRAYS, {})
         if unknown := next((name for name in instead if name not in shared), ""):
             raise UserError(
@@ -297,12 +229,12 @@ class Client(Helpers, ListInterface):
                 f"clients of '{name}' do not predict with a model alone, so there is none to extract:"
                 " leave --client out for the global model"
             )
-        if not (self.is_personalised() or self._kept_names or self.IS_SENT_ITS_OWN):
+        if not (self.is_personalised() or self.kept_names or self.RECEIVES_OWN_MODEL):
             raise UserError(
                 f"clients of '{name}' have no personal models: leave --client out for the global model"
             )
         self.worker.load(self._own_entries())
-        return self.worker.state
+        return self.worker.model_state
 
     @_seeded
     def answer_prelude(
@@ -342,15 +274,15 @@ class Client(Helpers, ListInterface):
 
     def _own_entries(self) -> Tensors:
         own = self.personal_model() or {}
-        check_entries(own, self.worker.state, f"what {type(self).__name__}.personal_model returns")
+        check_entries(own, self.worker.model_state, f"what {type(self).__name__}.personal_model returns")
         return own
 
     @functools.cached_property
-    def _kept_names(self) -> list[str]:
+    def kept_names(self) -> list[str]:
         """Entries of the model that the client keeps: personal ones, and local BatchNorm statistics."""
         is_local = self.worker.config.batch_norm.policy == "local"
         kept = {*self.personal_names(), *(self.worker.buffers if is_local else ())}
-        return [name for name in self.worker.state if name in kept] if kept else []
+        return [name for name in self.worker.model_state if name in kept] if kept else []
 
     def _begins_alone(self, job: str) -> bool:
         """Return whether the job starts from the client's own initial weights."""
@@ -364,7 +296,7 @@ class Client(Helpers, ListInterface):
         self.received = received if is_loaded else worker.placed(received)
         model, personal = self.received[ARRAYS], self.personal_names()
         if personal or not is_loaded:  # otherwise another client of the stack has checked it
-            check_sections(job, self.received, worker.state, personal, self.expected_sections())
+            check_sections(job, self.received, worker.model_state, personal, checked_receives(self))
         self.begin(config)
         initial = self.initial(personal) if personal else {}
         if self._begins_alone(job):
@@ -376,9 +308,8 @@ class Client(Helpers, ListInterface):
             worker.load(model)
         if own := self.kept_entries or initial:
             worker.load(own)
-        self._is_new = not self.state
-        if self._is_new:
-            self.state = self.initial_state()
+        if not self.state:
+            self.state = checked_init_state(self)
             if self.is_foreign:  # the model's own tensors would change while it trains
                 check_finite(self.state, f"what {type(self).__name__}.init_state returns")
                 self.state = {

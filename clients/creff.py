@@ -31,7 +31,7 @@ class CReFF(Client):
 
     def receives(self) -> dict[str, Section]:
         """Return the averaged head."""
-        return {"averaged-head": Section(head_entries(self.worker.state))}
+        return {"averaged-head": Section(head_entries(self.worker.model_state))}
 
     def begin_round(self) -> None:
         """Take the gradients, then load the averaged head."""

@@ -20,8 +20,6 @@ class Ditto(Client):
     global model takes on the client. lam = 0 is local training.
     """
 
-    KEEPS = ("personal",)
-
     lam: Annotated[float, Field(ge=0, le=1e6)] = 0.1
     personal_steps: NonNegative = 0
 
@@ -34,7 +32,7 @@ class Ditto(Client):
 
     def init_state(self) -> Payload:
         """Return v_i: the initial model."""
-        return {"personal": self.initial(self.worker.state)}
+        return {"personal": self.initial(self.worker.model_state)}
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Add lam (v - x) to the gradients of the personal model."""

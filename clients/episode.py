@@ -23,7 +23,6 @@ class Episode(Client):
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"method.clip-norm": 1.0, "method.gradient-batches": 1}
-    KEEPS = ("gradient",)
 
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
     gradient_batches: Annotated[int, Field(ge=0)] = 0

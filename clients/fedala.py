@@ -32,8 +32,6 @@ class FedALA(Client):
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
 
-    KEEPS = ("previous", "weights")
-
     adapted_part: str = "head"
     weight_learning_rate: Annotated[float, Field(gt=0)] = 1.0
     data_share: Annotated[float, Field(gt=0, le=1)] = 0.8
@@ -44,7 +42,7 @@ class FedALA(Client):
         """Refuse a part that the model does not have."""
         part_names(self.worker.model, self.adapted_part)
 
-    def kept_form(self) -> Payload:
+    def state_form(self) -> Payload:
         """Return the form of the state: the adapted part's."""
         part = {name: self.params[name] for name in self._adapted_names()}
         return {"previous": part, "weights": part}

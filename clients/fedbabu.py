@@ -46,4 +46,4 @@ class FedBABU(Client):
     def personal_model(self) -> Tensors:
         """Return the fine-tuned model."""
         rate = base_rate(self.worker.config)
-        return self.train_personal(self.worker.state, rate, epochs=self.fine_tuning_epochs)
+        return self.train_personal(self.worker.model_state, rate, epochs=self.fine_tuning_epochs)

@@ -11,8 +11,6 @@ from common.records import Payload, Tensors
 class FedDyn(Client):
     """Minimises f_i(w) - <h_i, w> + (alpha / 2) ||w - x||^2; then h_i <- h_i - alpha (y_i - x)."""
 
-    KEEPS = ("linear",)
-
     alpha: Annotated[float, Field(gt=0, le=1e6)] = 0.01
 
     def init_state(self) -> Payload:

@@ -103,7 +103,7 @@ class FedETF(Client):
         """Return the fine-tuned model; ``etf-dr`` has none."""
         if self.variant == "etf-dr":
             return {}
-        model: Tensors = {name: value.detach().clone() for name, value in self.worker.state.items()}
+        model: Tensors = {name: value.detach().clone() for name, value in self.worker.model_state.items()}
         rate = base_rate(self.worker.config)
         if self.fine_tuning_epochs:
             model = self.train_personal(model, rate, epochs=self.fine_tuning_epochs)

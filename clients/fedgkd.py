@@ -27,7 +27,7 @@ class FedGKD(Client):
 
     def receives(self) -> dict[str, Section]:
         """Return the form of the teacher, which is absent in the first round."""
-        return {"teacher": Section(self.worker.state, needed_for=())}
+        return {"teacher": Section(self.worker.model_state, needed_for=())}
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return both terms."""

@@ -54,8 +54,7 @@ class FedLoGe(Client):
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.head-steps": 20}
-    KEEPS = ("local-head",)
-    STEPS_STACKS = True
+    AFTER_STEP_IS_ELEMENTWISE = True
     NEEDS_ONE_LABEL = True
     NEEDS: ClassVar[Mapping[str, Needs]] = {
         "head_dropout": Needs("head", DROPOUTS),
@@ -80,7 +79,7 @@ class FedLoGe(Client):
 
     def init_state(self) -> Payload:
         """Return phi_k: a newly initialised linear layer, drawn for each client from its own seed."""
-        model_head = head_of_model(self.worker.state)
+        model_head = head_of_model(self.worker.model_state)
         bound = 1 / math.sqrt(model_head["weight"].shape[1])  # as torch initialises weight and bias
         generator = torch_generator(self.worker.config.seed, "local-head", self.client_id)
         head = {
@@ -91,7 +90,9 @@ class FedLoGe(Client):
 
     def receives(self) -> dict[str, Section]:
         """Return psi."""
-        return {"head": Section(head_of_model(self.worker.state), (MessageType.TRAIN, MessageType.EVALUATE))}
+        return {
+            "head": Section(head_of_model(self.worker.model_state), (MessageType.TRAIN, MessageType.EVALUATE))
+        }
 
     def begin_round(self) -> None:
         """Prepare both heads for training, with new optimisers."""

@@ -26,8 +26,7 @@ class FedRoD(Client):
     personal head. It starts at zero, so a client that has never trained predicts as the generic model does.
     """
 
-    KEEPS = ("personal-head",)
-    STEPS_STACKS = True
+    AFTER_STEP_IS_ELEMENTWISE = True
     NEEDS_ONE_LABEL = True
 
     head_aggregation: Literal["examples", "class-wise"] = "examples"

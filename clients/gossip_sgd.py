@@ -24,6 +24,6 @@ class GossipSgd(LocalSGD):
         "optimizer.momentum": 0.9,
     }
 
-    IS_SENT_ITS_OWN = True
+    RECEIVES_OWN_MODEL = True
 
     momentum: Literal["average", "keep", "reset"] = "keep"

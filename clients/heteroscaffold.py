@@ -15,7 +15,7 @@ class HeteroScaffold(Scaffold):
     """
 
     NEEDS_ONE_RATE = True
-    STEPS_STACKS = True
+    AFTER_STEP_IS_ELEMENTWISE = True
 
     def assumes_sgd(self) -> bool:
         """Return False: the correction does not pass through the optimiser."""

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -10,12 +11,9 @@ from clients.local.batches import Batch
 from clients.local.incoming import Section
 from clients.local.job import Job
 from clients.local.losses import Loss, loss_of
-from clients.local.optimizers import parameter_of
 from common.config import Config
-from common.errors import UserError, nearest, shown
 from common.parameters import Needs
 from common.records import Payload, Tensors
-from common.returned import Names, check_like, check_returned_tensors, check_sent
 from common.sections import Value
 from models.classifier import as_classifier, embed_with
 
@@ -52,17 +50,21 @@ class Hooks(Job):
     NEEDS_ONE_RATE: ClassVar[bool] = False
     """Whether the method computes with one learning rate per round, which must not change within it."""
 
-    KEEPS: ClassVar[Names] = ()
-    """The sections of ``state`` that a client keeps for its next round; ``*`` matches any number.
-
-    In a mapping, section → ``"model"`` means that the section's arrays have the form of the model's."""
-
-    IS_SENT_ITS_OWN: ClassVar[bool] = False
+    RECEIVES_OWN_MODEL: ClassVar[bool] = False
     """Whether the server half sends each client its own model, with which the client then predicts."""
 
-    STEPS_STACKS: ClassVar[bool] = False
-    """Whether ``after_step`` is elementwise, its own optimisers included, so that it may be called once for
+    AFTER_STEP_IS_ELEMENTWISE: ClassVar[bool] = False
+    """Whether ``after_step``, its own optimisers included, is elementwise, so that it may be called once for
     the stacked tensors of several clients (``runtime.stack``)."""
+
+    RENAMED = MappingProxyType(
+        {
+            **dict.fromkeys(("KEEPS", "keeps", "kept_form"), "state_form"),
+            "IS_SENT_ITS_OWN": "RECEIVES_OWN_MODEL",
+            "STEPS_STACKS": "AFTER_STEP_IS_ELEMENTWISE",
+        }
+    )
+    """Former name → the one that has replaced it."""
 
     batch: Batch
 
@@ -94,34 +96,14 @@ class Hooks(Job):
         """Return the state of a client that takes part for the first time."""
         return {}
 
-    def initial_state(self) -> Payload:
-        """Return the state of ``init_state``.
+    def state_form(self) -> Payload:
+        """Return tensors with the names, shapes and dtypes of all that ``state`` may hold, by section.
 
-        Raises
-        ------
-        UserError
-            If it is not a mapping of sections.
+        By default those of ``init_state``; ``*`` in a section's name matches any number. Nothing else may be
+        in ``state`` after a round, and a state that the server sends is checked against it. A client that
+        keeps nothing may change its model size between rounds, and needs no messages for checkpoints.
         """
-        state = self.init_state()
-        check_sent(state, f"what {type(self).__name__}.init_state returns")
-        return state
-
-    def keeps(self) -> Collection[str]:
-        """Return the sections of ``state`` that are kept: ``KEEPS``, or if that is empty, ``init_state``'s.
-
-        Nothing else may be in ``state`` after a round. A client that keeps nothing may change its model size
-        between rounds, and needs no messages for checkpoints.
-        """
-        return self.KEEPS or tuple(self.initial_state())
-
-    def kept_form(self) -> Payload:
-        """Return tensors with the names, shapes and dtypes of ``state``, by section (``*``: any number).
-
-        A state that the server sends is checked against it, except for sections that are left out here. The
-        default is ``init_state``, and the model's form for sections that ``KEEPS`` maps to ``"model"``.
-        """
-        models = self.KEEPS if isinstance(self.KEEPS, Mapping) else ()
-        return {**dict.fromkeys(models, self.worker.state), **self.initial_state()}
+        return self.init_state()
 
     def receives(self) -> Mapping[str, Section]:
         """Return the sections that the server half sends in addition to the model; ``*`` matches any number.
@@ -143,29 +125,6 @@ class Hooks(Job):
     def initial_optimizer(self) -> Tensors:
         """Return the optimiser state that the round starts with, as ``optimizer_state`` returns it."""
         return {}
-
-    def starting_optimizer(self) -> Tensors:
-        """Return the state of ``initial_optimizer``.
-
-        Raises
-        ------
-        UserError
-            If it is not what the run's optimiser keeps of some of the parameters.
-        """
-        state = self.initial_optimizer()
-        what = f"what {type(self).__name__}.initial_optimizer returns"
-        check_returned_tensors(state, what)
-        if state and self.is_foreign:
-            form = self.worker.optimizer_form
-            if unknown := next((key for key in state if key not in form), ""):
-                raise UserError(
-                    f"{what} has {shown(unknown)}, which the optimiser does not keep{nearest(unknown, form)}"
-                    " (its keys are '<quantity>/<parameter>')"
-                )
-            given = {parameter_of(key) for key in state}
-            names = [key for key in form if parameter_of(key) in given]
-            check_like(state, form, what, "give all that is kept of a parameter, or nothing", names)
-        return state
 
     def trained_names(self) -> Collection[str]:
         """Return the parameters that the next step trains; the others are frozen."""

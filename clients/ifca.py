@@ -21,7 +21,7 @@ class IFCA(Client):
 
     def receives(self) -> dict[str, Section]:
         """Return the other clusters' models."""
-        return {"cluster-*": Section(self.worker.state, needed_for=())}
+        return {"cluster-*": Section(self.worker.model_state, needed_for=())}
 
     def begin_round(self) -> None:
         """Choose a cluster and start from its model."""

@@ -3,7 +3,6 @@
 arXiv:1905.03817, arXiv:1808.07217.
 """
 
-from collections.abc import Collection
 from typing import Literal
 
 from clients.base import Client
@@ -24,13 +23,9 @@ class LocalSGD(Client):
 
     momentum: Literal["average", "keep", "reset"] = "average"
 
-    def keeps(self) -> Collection[str]:
-        """Return the section of the optimiser's state, with ``momentum`` ``keep``; otherwise nothing."""
-        return (OPTIMIZER,) if self.momentum == "keep" else ()
-
-    def kept_form(self) -> Payload:
-        """Return the form of the optimiser's state, if the worker keeps it."""
-        return {OPTIMIZER: self._optimizer_form(self.state)} if self.keeps() else {}
+    def state_form(self) -> Payload:
+        """Return the form of the optimiser's state, with ``momentum`` ``keep``; otherwise nothing is kept."""
+        return {OPTIMIZER: self._optimizer_form(self.state)} if self.momentum == "keep" else {}
 
     def receives(self) -> dict[str, Section]:
         """Return the form of the averaged optimiser state, which is absent in the first round."""

@@ -22,11 +22,14 @@ class Moon(Client):
     """
 
     DEFAULTS: ClassVar = {"model.projection": 256}
-    KEEPS: ClassVar = {"previous-*": "model"}
     NEEDS_ONE_LABEL = True
     mu: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 0.5
     previous_models: Positive = 1
+
+    def state_form(self) -> Payload:
+        """Return the form of the previous models, which there are after the first round."""
+        return {"previous-*": self.worker.model_state}
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """Return cross-entropy plus mu l_con."""
@@ -46,7 +49,7 @@ class Moon(Client):
         for age in range(self.previous_models - 1, 0, -1):
             if f"previous-{age - 1}" in self.state:
                 self.state[f"previous-{age}"] = self.state[f"previous-{age - 1}"]
-        self.state["previous-0"] = {n: value.detach().clone() for n, value in self.worker.state.items()}
+        self.state["previous-0"] = {n: value.detach().clone() for n, value in self.worker.model_state.items()}
         return {}
 
 

@@ -23,8 +23,6 @@ class PFedMe(Client):
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp", "method.personal-steps": 2}
 
-    KEEPS = ("personal",)
-
     lam: Annotated[float, Field(gt=0)] = 15.0
     personal_steps: Positive = 5
     personal_learning_rate: Annotated[float, Field(gt=0)] = 0.01
@@ -48,7 +46,7 @@ class PFedMe(Client):
 
     def init_state(self) -> Payload:
         """Return the initial model as theta."""
-        return {"personal": self.initial(self.worker.state)}
+        return {"personal": self.initial(self.worker.model_state)}
 
     def begin_round(self) -> None:
         """Look up the weight decay."""

@@ -29,7 +29,7 @@ def check_overrides(cls: type[Any], base: type[Any], key: str) -> None:
     Raises
     ------
     UserError
-        If a method has a hook's former name (`base`'s ``RENAMED``) or one close to that of a hook, its
+        If something has a former name (`base`'s ``RENAMED``), a method has one close to that of a hook, its
         arguments differ from those of the call, a required method is missing, a method stands where a value
         is needed or the other way round, or a value has another type.
     """
@@ -37,8 +37,8 @@ def check_overrides(cls: type[Any], base: type[Any], key: str) -> None:
     for part in own:
         for name in vars(part).keys() & getattr(base, "RENAMED", {}).keys():
             raise UserError(
-                f"{key}: {inspect.getfile(part)}: {part.__name__}.{name} would never be called: this hook is"
-                f" named '{base.RENAMED[name]}' now"
+                f"{key}: {inspect.getfile(part)}: {part.__name__}.{name} has no effect:"
+                f" '{base.RENAMED[name]}' has replaced it"
             )
     for part in own:
         for name, value in vars(part).items():

@@ -27,13 +27,11 @@ _SENT = frozenset(
 def _as_names(value: Collection[str]) -> Collection[str]:
     if isinstance(value, str) or not all(isinstance(name, str) for name in value):
         raise ValueError("a collection of names, such as ('own',)")
-    if isinstance(value, Mapping) and any(form != "model" for form in value.values()):
-        raise ValueError("names, or a mapping of names to 'model'")
     return value
 
 
 Names = Annotated[Collection[str], AfterValidator(_as_names)]
-"""Names that a class declares; in a mapping, each with ``"model"``."""
+"""Names that a class declares."""
 
 
 def check_returned_tensors(value: object, what: str) -> None:
@@ -209,13 +207,6 @@ def check_names(value: object, known: Collection[str], what: str) -> None:
     if unknown := next((name for name in value if name not in known), None):
         hint = nearest(str(unknown), known)
         raise UserError(f"{what} has {shown(unknown)}, which is not an entry of the model{hint}")
-
-
-def check_sections_named(value: object, what: str) -> None:
-    """Refuse anything but a collection of names of sections; errors as in `check_names`."""
-    is_collection = isinstance(value, Collection) and not isinstance(value, str)
-    if not is_collection or any(not isinstance(name, str) for name in value):  # type: ignore[attr-defined]
-        raise UserError(f"{what} must be names of sections, such as ['personal'], not {shown(value)}")
 
 
 def check_entries(value: object, model: Mapping[str, torch.Tensor], what: str) -> None:

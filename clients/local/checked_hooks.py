@@ -1,16 +1,77 @@
-"""What hooks return in a local step, checked."""
+"""What hooks return, checked."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 
 from clients.hooks import Hooks
 from clients.local.batches import Batch
-from common.errors import UserError
+from clients.local.incoming import Section, check_receives
+from clients.local.optimizers import parameter_of
+from common.errors import UserError, nearest, shown
 from common.plugin_kinds import LOSS
 from common.plugins import is_from_outside
-from common.records import Tensors
-from common.returned import check_like, check_loss, check_names
+from common.records import Payload, Tensors
+from common.returned import (
+    check_like,
+    check_loss,
+    check_names,
+    check_returned,
+    check_returned_tensors,
+    check_sent,
+)
+
+
+def checked_init_state(client: Hooks) -> Payload:
+    """Return the state of ``init_state``.
+
+    Raises
+    ------
+    UserError
+        If it is not a mapping of sections.
+    """
+    state = client.init_state()
+    check_sent(state, f"what {type(client).__name__}.init_state returns")
+    return state
+
+
+def checked_state_form(client: Hooks) -> Payload:
+    """Return what ``state_form`` returns; errors as `checked_init_state`."""
+    form = client.state_form()
+    hook = "state_form" if client.overrides("state_form") else "init_state"
+    check_returned(form, f"what {type(client).__name__}.{hook} returns")
+    return form
+
+
+def checked_receives(client: Hooks) -> Mapping[str, Section]:
+    """Return what ``receives`` returns; errors as `checked_init_state`."""
+    sections = client.receives()
+    check_receives(sections, f"what {type(client).__name__}.receives returns")
+    return sections
+
+
+def checked_initial_optimizer(client: Hooks) -> Tensors:
+    """Return the state of ``initial_optimizer``.
+
+    Raises
+    ------
+    UserError
+        If it is not what the run's optimiser keeps of some of the parameters.
+    """
+    state = client.initial_optimizer()
+    what = f"what {type(client).__name__}.initial_optimizer returns"
+    check_returned_tensors(state, what)
+    if state and client.is_foreign:
+        form = client.worker.optimizer_form
+        if unknown := next((key for key in state if key not in form), ""):
+            raise UserError(
+                f"{what} has {shown(unknown)}, which the optimiser does not keep{nearest(unknown, form)}"
+                " (its keys are '<quantity>/<parameter>')"
+            )
+        given = {parameter_of(key) for key in state}
+        names = [key for key in form if parameter_of(key) in given]
+        check_like(state, form, what, "give all that is kept of a parameter, or nothing", names)
+    return state
 
 
 def checked_loss(client: Hooks, params: Tensors, batch: Batch) -> torch.Tensor:
@@ -55,7 +116,7 @@ def _loss_returned(client: Hooks) -> str:
 
 def check_trained_names(client: Hooks, names: Collection[str]) -> None:
     """Refuse to train a part that the model does not have, such as a body."""
-    check_names(names, client.worker.state, f"what {type(client).__name__}.trained_names returns")
+    check_names(names, client.worker.model_state, f"what {type(client).__name__}.trained_names returns")
     if not any(name in client.params for name in names):
         config = client.worker.config
         raise UserError(

@@ -79,7 +79,7 @@ class Helpers(Hooks):
             ``steps`` or ``epochs`` (whichever is above 0), by default the round's budget.
         """
         worker = self.worker
-        kept = {name: value.detach().clone() for name, value in worker.state.items()}
+        kept = {name: value.detach().clone() for name, value in worker.model_state.items()}
         local = self.budget
         if any(budget.values()):
             local = local.model_copy(update={"steps": 0, "epochs": 0, **budget})
@@ -89,7 +89,7 @@ class Helpers(Hooks):
             worker.load(start)
             with torch.enable_grad():
                 train_locally(self, "personal", local)
-            return {name: worker.state[name].detach().clone() for name in start}
+            return {name: worker.model_state[name].detach().clone() for name in start}
         finally:
             worker.load(kept)
             self.num_steps, self.learning_rate, self.is_personal_phase = num_steps, round_rate, False

@@ -41,6 +41,8 @@ class Job:
 
     Attributes
     ----------
+    sections_before : frozenset of str
+        The sections of ``state`` before the job.
     received : Payload
         What the server sent this round; ``global_params`` is its trainable part.
     num_examples : int
@@ -72,6 +74,7 @@ class Job:
         self.worker = worker
         self.client_id = client_id
         self.state: Payload = state if state is not None else {}
+        self.sections_before = frozenset(self.state)
         self.indices: npt.NDArray[np.int64] = worker.client_indices(client_id)
         self.num_examples = len(self.indices)
         self.params: Tensors = {k: v for k, v in worker.parameters.items() if v.requires_grad}
@@ -99,7 +102,7 @@ class Job:
 
     def initial(self, names: Collection[str]) -> Tensors:
         """Return entries of the run's initial model."""
-        return {name: value for name, value in self.worker.initial_state.items() if name in names}
+        return {name: value for name, value in self.worker.initial_model.items() if name in names}
 
     @property
     def global_params(self) -> Tensors:

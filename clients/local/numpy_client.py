@@ -29,7 +29,7 @@ class ListInterface(NumPyClient):
 
     def get_parameters(self, config: dict[str, Any]) -> list[npt.NDArray[Any]]:
         """Return the resident model as a list of arrays."""
-        return [value.detach().cpu().numpy().copy() for value in self.worker.state.values()]
+        return [value.detach().cpu().numpy().copy() for value in self.worker.model_state.values()]
 
     def fit(
         self, parameters: list[npt.NDArray[Any]], config: dict[str, Any]
@@ -48,5 +48,5 @@ class ListInterface(NumPyClient):
         return float(loss), self.num_examples, dict(metrics)
 
     def _named(self, parameters: list[npt.NDArray[Any]]) -> Payload:
-        names = self.worker.state
+        names = self.worker.model_state
         return {ARRAYS: dict(zip(names, map(torch.from_numpy, parameters), strict=True))}

@@ -49,7 +49,7 @@ def check_answer(client: Hooks, job: str, answer: object) -> None:
         raise UserError(f"{what} must be a pair of sections and metrics, not {shown(answer)}")
     sections, metrics = answer
     check_sent(sections, what)
-    check_entries(sections.get(ARRAYS, {}), client.worker.state, what)
+    check_entries(sections.get(ARRAYS, {}), client.worker.model_state, what)
     check_metrics(metrics, "num-examples", f"{what} as metrics")
 
 

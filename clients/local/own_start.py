@@ -20,7 +20,7 @@ def own_start(worker: Worker, client_id: int, sent: Tensors) -> Tensors:
     own = build_configured_model(
         config.model_copy(update={"seed": seed}), *worker.dataset.model_arguments
     ).state_dict()
-    initial = worker.initial_state
+    initial = worker.initial_model
     return {
         name: own[name].to(initial[name]) if torch.equal(value.to(initial[name]), initial[name]) else value
         for name, value in sent.items()

@@ -11,6 +11,7 @@ from clients.local.checked_hooks import (
     check_first_loss,
     check_reaches_parameters,
     check_trained_names,
+    checked_initial_optimizer,
     checked_loss,
     corrected_gradients,
 )
@@ -96,7 +97,7 @@ class _Training:
             if worker.varies_by_step:
                 self._rates = client.step_rates(num_steps(self._local, client.num_examples))
                 client.mean_rate = math.fsum(self._rates) / len(self._rates)
-            load_optimizer_state(worker.optimizer, self._params, client.starting_optimizer())
+            load_optimizer_state(worker.optimizer, self._params, checked_initial_optimizer(client))
         self._steps_differ = self._chooses_names or bool(self._rates) or self._seeds_steps
         worker.model.train()
         client.num_steps = 0

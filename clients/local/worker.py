@@ -3,6 +3,7 @@
 import copy
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from clients.local.optimizers import form_of_state, make_optimizer
 from common.chosen import chosen_function
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
+from common.errors import UserError
 from common.outside_code import clients_run_outside_code
 from common.plugin_kinds import LOSS
 from common.rates import learning_rate, varies_by_step
@@ -31,6 +33,8 @@ from models.sizes.submodels import as_splittable
 
 # With this partition a client holds whatever training data lie in its node's own data directory.
 NODE_PARTITION = "node"
+
+_RENAMED = {"state": "model_state", "initial_state": "initial_model"}
 
 
 class Worker:
@@ -51,6 +55,12 @@ class Worker:
     _copied_as: tuple[int, ...] | None = None
     _trainings = 0
     _rate = -1, 0.0  # the latest round that was asked for, and its learning rate
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer a former name of an attribute with its present one."""
+        if name in _RENAMED:
+            raise UserError(f"worker.{name} is now worker.{_RENAMED[name]}")
+        raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
 
     def __init__(self, config: Config, data_root: str = "") -> None:
         prepare_process(config.resources.threads_per_worker)
@@ -81,7 +91,7 @@ class Worker:
         # Non-persistent buffers (constant tables) are not sent either.
         saved = self.model.state_dict()
         self.buffers: Tensors = {k: v for k, v in self.model.named_buffers() if k in saved}
-        self.initial_state: Tensors = {name: value.detach().clone() for name, value in self.state.items()}
+        self.initial_model: Tensors = {k: v.detach().clone() for k, v in self.model_state.items()}
         self.dropout_layers = dropout_layers(self.model)
         self.own_generators = own_generators(self.model)
         self.runs_outside_code = clients_run_outside_code(self.config) or is_foreign(self.model)
@@ -118,12 +128,12 @@ class Worker:
     def _with_own_model(self) -> "Worker":
         other = copy.copy(self)
         model = copy.deepcopy(self.model)
-        model.load_state_dict(self.initial_state, strict=False)
+        model.load_state_dict(self.initial_model, strict=False)
         other._adopt(model)
         return other
 
     @property
-    def state(self) -> Tensors:
+    def model_state(self) -> Tensors:
         """The model's parameters and buffers by name: the live tensors, not copies."""
         return {**self.parameters, **self.buffers}
 
@@ -156,7 +166,7 @@ class Worker:
     def snapshot(self) -> Tensors:
         """Return read-only copies of the model's entries; the same ones until the model changes."""
         if self._copied_as != (versions := self._versions()):
-            self._copies = {name: value.detach().clone() for name, value in self.state.items()}
+            self._copies = {name: value.detach().clone() for name, value in self.model_state.items()}
             self._copied_as = versions
         return self._copies
 
@@ -194,7 +204,7 @@ class Worker:
         ValueError
             If a name is unknown or a shape differs.
         """
-        state = self.state
+        state = self.model_state
         for name, value in section.items():
             if name not in state or state[name].shape != value.shape:
                 raise ValueError(

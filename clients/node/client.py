@@ -7,6 +7,7 @@ from clients.local.incoming import check_size
 from clients.local.threads import worker_of_thread
 from clients.local.worker import Worker, get_worker
 from clients.node.run_configuration import client_id_of, config_of
+from clients.node.state_checks import keeps_state
 from clients.registry import Method, method_of
 from common.errors import UserError
 from common.flower import RUN_ID
@@ -66,5 +67,5 @@ def client_at(worker: Worker, method: Method, context: Context) -> Client:
 def check_remembers(client: Client, context: Context) -> None:
     """Refuse a job for a client whose node has lost its state."""
     is_kept = context.run_id == RUN_ID or MET in context.state  # nodes of our own Grids live as long as these
-    if not is_kept and client.keeps_state():
+    if not is_kept and keeps_state(client):
         raise ForgottenStateError("the node has been started again and has lost what its client kept")

@@ -3,12 +3,14 @@
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from clients.base import Client
+from clients.local.checked_hooks import checked_receives, checked_state_form
 from clients.local.incoming import NUM_CLIENTS
 from clients.local.outside import check_declared
 from clients.local.sampling import check_course
 from clients.local.sgd_only import require_plain_sgd
 from clients.local.worker import NODE_PARTITION
 from clients.node.client import make_client, meet
+from clients.node.state_checks import keeps_state
 from common.errors import UserError
 from common.records import CONFIG, METRICS, config_record
 from common.returned import call_for_effect, check_flag, check_names
@@ -31,11 +33,13 @@ def run_describe(message: Message, context: Context) -> RecordDict:
             f" '{client.worker.dataset.name}' has one per position: use another method, or other data"
         )
     check_names(
-        client.personal_names(), client.worker.state, f"what {type(client).__name__}.personal_names returns"
+        client.personal_names(),
+        client.worker.model_state,
+        f"what {type(client).__name__}.personal_names returns",
     )
     if client.is_foreign:
-        client.form_of_state()
-        client.expected_sections()
+        checked_state_form(client)
+        checked_receives(client)
         check_declared(client)
     call_for_effect(client.validate)
     if check_flag(client.assumes_sgd(), f"what {type(client).__name__}.assumes_sgd returns"):
@@ -48,14 +52,14 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     description = MetricRecord(
         {
             "client-id": client.client_id,
-            "keeps-state": int(client.keeps_state()),
+            "keeps-state": int(keeps_state(client)),
             "is-personalised": int(client.is_personalised()),
             "num-examples": client.num_examples,
         }
     )
     if client.worker.config.clients.report_labels:
         description["label-counts"] = client.label_counts().tolist()
-    if client.keeps_state():
+    if keeps_state(client):
         meet(context)
     texts = ConfigRecord(
         {

@@ -10,6 +10,7 @@ from clients.local.outside import check_answer, check_measured
 from clients.node.client import make_client, meet
 from clients.node.description import run_describe
 from clients.node.kept_state import keep
+from clients.node.state_checks import check_state, take_state
 from common.flower import new_content, new_metrics
 from common.records import (
     ARRAYS,
@@ -74,11 +75,11 @@ def with_state(
     Raises
     ------
     UserError
-        As ``Client.check_kept``.
+        As ``check_state``.
     NotFiniteError
         If a value of the state is not finite; nothing is kept then.
     """
-    client.check_kept()
+    check_state(client)
     for name, section in client.state.items():
         for key, value in section.items():
             if not is_finite(value):
@@ -132,7 +133,7 @@ def run_get_state(message: Message, context: Context) -> RecordDict:
 def run_set_state(message: Message, context: Context) -> RecordDict:
     """Replace the client's state with that of a checkpoint."""
     client = make_client(context)
-    client.take_state(read_sections(message.content))
+    take_state(client, read_sections(message.content))
     context.state.clear()
     for name, record in message.content.array_records.items():
         context.state[name] = record

@@ -31,7 +31,7 @@ def small(**keys: Value) -> Config:
 
 def global_model(config: Config) -> Tensors:
     """The model that all clients start from, with buffers that are not those of a new model."""
-    state = Worker(config).state
+    state = Worker(config).model_state
     return {
         name: value.detach().clone() + (0.25 if "running" in name else 0) for name, value in state.items()
     }

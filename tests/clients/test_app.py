@@ -65,7 +65,7 @@ class TestApp:
         config = small(method__name="fedper")
         context = make_context(0, 6, config.flat(), 2)
         worker = Worker(config)
-        kept = {name: worker.state[name] + 1 for name in FedPer(worker, 2).personal_names()}
+        kept = {name: worker.model_state[name] + 1 for name in FedPer(worker, 2).personal_names()}
         state = RecordDict({"kept-entries": to_record(kept)})
         self.ask("query.set_state", state, context=context)
         reply = self.ask("query.get_state", RecordDict({"config": ConfigRecord()}), context=context)
@@ -84,7 +84,7 @@ class TestApp:
             client.state["head"] = {"weight": value.clone()}
             return {}
 
-        monkeypatch.setattr(Client, "KEEPS", ("head",))
+        monkeypatch.setattr(Client, "state_form", lambda self: {"head": {"weight": value}})
         monkeypatch.setattr(Client, "end_round", end_round)
         context = make_context(0, 6, self.CONFIG.flat(), 2)
         context.state = RecordDict()  # as of a node that was started again
@@ -105,8 +105,10 @@ class TestApp:
         monkeypatch.setattr(Client, "end_round", end_round)
         reply = self.ask("train", self.content())
         assert reply.error.code == CLIENT_MISCONFIGURED
-        assert "keeps the state 'head-2' without declaring it: name it in KEEPS" in str(reply.error.reason)
-        monkeypatch.setattr(Client, "KEEPS", ("head-*",))
+        assert "keeps the state 'head-2' without declaring it: return it from init_state" in str(
+            reply.error.reason
+        )
+        monkeypatch.setattr(Client, "state_form", lambda self: {"head-*": {"weight": torch.zeros(1)}})
         assert not self.ask("train", self.content()).has_error()
 
     def test_an_exception_is_an_error_reply_with_its_traceback(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ class TestTest:
         config = small(model__name=batch_norm_model)
         worker, model = Worker(config), global_model(config)
         Client(worker, 0).test({"arrays": model}, ROUND)
-        assert equal({name: value.detach() for name, value in worker.state.items()}, model)
+        assert equal({name: value.detach() for name, value in worker.model_state.items()}, model)
 
 
 def test_end_round_may_send_other_entries_of_the_model() -> None:

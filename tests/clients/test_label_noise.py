@@ -158,5 +158,5 @@ def test_losses_are_those_of_noisy_labels_and_of_an_attacker_not_flipped(
     assert full_loss(client) == pytest.approx(loss)
     assert full_loss(client) == full_loss(client)
     query = ConfigRecord({"server-round": 3, "one-batch": False})
-    model = {name: value.clone() for name, value in worker.state.items()}
+    model = {name: value.clone() for name, value in worker.model_state.items()}
     assert client.training_loss({ARRAYS: model}, query)["loss"] == pytest.approx(loss)

@@ -22,7 +22,7 @@ def test_an_epoch_is_sgd_on_the_features(batch_norm_model: str) -> None:
     )
     worker = Worker(config)
     client = Client(worker, 0)
-    before = {name: value.clone() for name, value in worker.state.items()}
+    before = {name: value.clone() for name, value in worker.model_state.items()}
     classifier = as_classifier(worker.model).classifier
     head = {"weight": classifier.weight.detach() * 3, "bias": classifier.bias.detach() + 1}
     tuned = tuned_head(client, head, 2)
@@ -41,4 +41,4 @@ def test_an_epoch_is_sgd_on_the_features(batch_norm_model: str) -> None:
     assert count == 2 * -(-client.num_examples // 16)
     torch.testing.assert_close(tuned["weight"], weight.detach())
     torch.testing.assert_close(tuned["bias"], bias.detach())
-    assert all(torch.equal(value, before[name]) for name, value in worker.state.items())
+    assert all(torch.equal(value, before[name]) for name, value in worker.model_state.items())

@@ -45,15 +45,18 @@ def test_what_is_made_with_parameters_has_to_take_them() -> None:
         check_overrides(Closed, FedAvg, "method.name")
 
 
-@pytest.mark.parametrize(("old", "new"), [("prepare", "begin_run"), ("setup", "take_label_counts")])
-def test_the_former_name_of_a_hook_is_answered_with_its_name(old: str, new: str) -> None:
-    hooks = {old: lambda self, facts: None, "select": lambda self, selection: [0], "__module__": __name__}
-    scheme = type("Old", (ParticipationScheme,), hooks)
-    message = rf"Old\.{old} would never be called: this hook is named '{new}' now"
-    with pytest.raises(UserError, match=message):
-        check_overrides(scheme, ParticipationScheme, "participation.name")
-    assert hasattr(ParticipationScheme, new)
-    assert not hasattr(ParticipationScheme, old)
+RENAMED = [
+    (base, old, new) for base in (ParticipationScheme, Client, FedAvg) for old, new in base.RENAMED.items()
+]
+
+
+@pytest.mark.parametrize(("base", "old", "new"), RENAMED)
+def test_a_former_name_is_answered_with_the_present_one(base: type, old: str, new: str) -> None:
+    value = () if old.isupper() else lambda self, given: None
+    with pytest.raises(UserError, match=rf"Old\.{old} has no effect: '{new}' has replaced it"):
+        check_overrides(type("Old", (base,), {old: value, "__module__": __name__}), base, "key")
+    assert hasattr(base, new)
+    assert not hasattr(base, old)
 
 
 def test_what_has_to_be_there_is_named() -> None:
@@ -86,8 +89,7 @@ def test_arguments_of_a_function(function, takes: str, is_right: bool) -> None: 
 @pytest.mark.parametrize(
     ("base", "name", "value", "expected"),
     [
-        (Client, "KEEP", ("own",), "Client has no 'KEEP', so it has no effect; did you mean 'KEEPS'"),
-        (Client, "NEEDS_CLASS", True, "did you mean 'NEEDS_CLASSES'"),
+        (Client, "NEEDS_CLASS", True, "Client has no 'NEEDS_CLASS', .* did you mean 'NEEDS_CLASSES'"),
         (FedAvg, "UNUSD", {}, "did you mean 'UNUSED'"),
         (FedAvg, "weightings", "uniform", "did you mean 'weighting'"),
         (ParticipationScheme, "use_fraction", False, "did you mean 'uses_fraction'"),
@@ -95,11 +97,10 @@ def test_arguments_of_a_function(function, takes: str, is_right: bool) -> None: 
         (Client, "proximal_weight", 0.1, r"is a value, and must be a property \(@property\)"),
         (Client, "proximal_weight", lambda self: 0.1, r"is a method \(def\), and must be a property"),
         (Client, "defaults", lambda cls, parameters: {}, r"must be a class method \(@classmethod\)"),
-        (Client, "KEEPS", property(lambda self: ("own",)), r"is a property .*, and must be a value"),
+        (Client, "NEEDS_CLASSES", property(lambda self: True), r"is a property .*, and must be a value"),
         (Client, "_loss", lambda self: 0, "_loss replaces what Client itself calls"),
-        (Client, "KEEPS", "own", r"KEEPS must be a collection of names, such as \('own',\), not 'own'"),
-        (Client, "KEEPS", (1, 2), "KEEPS must be a collection of names"),
-        (Client, "KEEPS", {"own": "modle"}, "KEEPS must be names, or a mapping of names to 'model'"),
+        (FedAvg, "SECTIONS", "own", r"SECTIONS must be a collection of names, such as \('own',\), not 'own'"),
+        (FedAvg, "SECTIONS", (1, 2), "SECTIONS must be a collection of names"),
         (Client, "NEEDS_CLASSES", "no", "NEEDS_CLASSES must be a valid boolean, not 'no'"),
         (Client, "DEFAULTS", None, "DEFAULTS must be a valid dictionary, not None"),
         (Client, "NEEDS", {"mu": "form"}, "NEEDS must be an instance of Needs"),
@@ -121,9 +122,9 @@ def test_an_attribute_of_another_kind_or_type_is_named(
 @pytest.mark.parametrize(
     ("base", "values"),
     [
-        (Client, {"KEEPS": ["own"], "proximal_weight": property(lambda self: 0.1), "NEEDS_CLASSES": True}),
-        (Client, {"mu": 0.1, "_KEEP": (), "need": 1.0, "__annotations__": {"need": float}}),
-        (Client, {"KEEPS": {"own": "model"}, "defaults": classmethod(lambda cls, parameters: {})}),
+        (Client, {"proximal_weight": property(lambda self: 0.1), "NEEDS_CLASSES": True}),
+        (Client, {"mu": 0.1, "_NEED": (), "need": 1.0, "__annotations__": {"need": float}}),
+        (Client, {"defaults": classmethod(lambda cls, parameters: {})}),
         (FedAvg, {"SECTIONS": {"arrays", "own"}, "REDUCTION": "own", "weighting": "uniform", "_rate": 1}),
     ],
 )

@@ -45,7 +45,7 @@ class LossWorker(Worker):
         self.model = model
         self.parameters = dict(self.model.named_parameters())
         self.buffers = {}
-        self.initial_state = {name: value.detach().clone() for name, value in self.parameters.items()}
+        self.initial_model = {name: value.detach().clone() for name, value in self.parameters.items()}
         self.dropout_layers = []
         self.own_generators = []
         self.runs_outside_code = True
@@ -96,7 +96,7 @@ class LossFederation:
             self.clients.append(self._make_client(worker, client_id, loss))
         personal = self.clients[0].personal_names()
         self.model = {
-            name: v for name, v in self.clients[0].worker.initial_state.items() if name not in personal
+            name: v for name, v in self.clients[0].worker.initial_model.items() if name not in personal
         }
         strategy = self.method.make_strategy()
         assert isinstance(strategy, FedAvg)

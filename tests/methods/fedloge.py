@@ -61,7 +61,7 @@ def federation(rounds: int = 1, clients: Sequence[int] = (0, 1), **keys: Any) ->
     worker = Worker(config)
     assume_task_identity()
     server = FedLoGeServer(**{k: v for k, v in method.items() if hasattr(FedLoGeServer, k)})
-    model = server.initial_model({name: v.clone() for name, v in worker.state.items()}, config.seed)
+    model = server.initial_model({name: v.clone() for name, v in worker.model_state.items()}, config.seed)
     states: dict[int, Payload] = {}
     for server_round in range(1, rounds + 1):
         messages = []

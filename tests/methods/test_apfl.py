@@ -77,7 +77,7 @@ def test_the_global_model_is_fedavgs_and_alpha_zero_leaves_v() -> None:
     for kind in (APFL, NoMixture):
         assert equal(train(worker, 0, start, client_class=kind).model, plain.model)
     kept = train(worker, 0, start, client_class=NoMixture).state["personal"]
-    initial = {name: worker.initial_state[name] for name in kept}
+    initial = {name: worker.initial_model[name] for name in kept}
     assert equal(kept, initial)
 
 
@@ -91,7 +91,7 @@ def test_a_mixture_of_v_alone_is_local_training_batch_norm_included(batch_norm_m
     mine: Payload = {}
     alone: Payload = {}
     for server_round, factor in ((1, 1), (2, 3)):
-        start = {name: factor * value for name, value in worker.initial_state.items()}
+        start = {name: factor * value for name, value in worker.initial_model.items()}
         found = train(worker, 0, start, server_round, mine, Alone)
         mine, alone = found.state, train(worker, 0, {}, server_round, alone, LocalOnly).state
         assert set(mine["personal"]) == set(alone["kept-entries"])

@@ -51,7 +51,7 @@ def test_dot_regression_is_zero_on_the_frame() -> None:
 def worker_and_model(**keys: Any) -> tuple[Worker, Tensors]:
     config = complete(small(method__name="fedetf", **keys))
     worker = Worker(config)
-    state = {name: value.clone() for name, value in worker.state.items()}
+    state = {name: value.clone() for name, value in worker.model_state.items()}
     return worker, FedETFServer().initial_model(state, config.seed)
 
 
@@ -109,7 +109,7 @@ def test_fine_tuning_in_phases() -> None:
         own = client.personal_model()
         moved[epochs, alternations] = {name for name in own if not torch.equal(own[name], start[name])}
         assert math.isfinite(metrics["personal_loss"])
-        assert all(torch.equal(worker.state[name], start[name]) for name in start)
+        assert all(torch.equal(worker.model_state[name], start[name]) for name in start)
     assert moved[0, 0] == set()
     assert moved[1, 0] == set(model) - frame_names
     assert moved[0, 1] == {"classifier.weight"} | {"projection.linear.weight", "projection.linear.bias"}

@@ -51,7 +51,9 @@ def given(denominator: str, counts: list[int]) -> FedLC:
 
     worker = Worker(small(model__name="linear"))
     client = Given(worker, 0, {}, {"denominator": denominator})
-    client.received = {"arrays": {name: torch.zeros_like(value) for name, value in worker.state.items()}}
+    client.received = {
+        "arrays": {name: torch.zeros_like(value) for name, value in worker.model_state.items()}
+    }
     worker.load(client.received["arrays"])
     client.begin_round()
     return client

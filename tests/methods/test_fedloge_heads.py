@@ -47,14 +47,14 @@ def test_dropout_of_the_frame_in_rounds(head: str) -> None:
     masks = []
     for client_id, server_round in ((0, 1), (1, 1), (0, 2)):
         client = FedLoGe(Worker(small()), client_id, None, {"head": head})
-        client.received = {"head": head_of_model(client.worker.state)}
+        client.received = {"head": head_of_model(client.worker.model_state)}
         client.server_round = server_round
         masks.append(client._draw_mask())
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
     assert set(masks[0].unique().tolist()) == {0.0, 1.0}
     assert masks[0].mean().item() == pytest.approx(0.5, abs=0.1)
-    start = FedLoGeServer(head=head).initial_model(Worker(small()).state, 0)
+    start = FedLoGeServer(head=head).initial_model(Worker(small()).model_state, 0)
     model, _, _ = federation(method__head=head)
     assert torch.equal(model["classifier.weight"], start["classifier.weight"])
     assert (start["classifier.weight"] != 0).all()
@@ -64,7 +64,7 @@ def test_dropout_of_the_frame_in_rounds(head: str) -> None:
 
 
 def test_the_fixed_head_is_the_same_to_the_last_bit_after_any_number_of_rounds() -> None:
-    start = FedLoGeServer().initial_model(Worker(small()).state, 0)
+    start = FedLoGeServer().initial_model(Worker(small()).model_state, 0)
     model, _, _ = federation(rounds=2, optimizer__weight_decay=0.01)
     assert torch.equal(model["classifier.weight"], start["classifier.weight"])
     assert int((model["classifier.weight"] == 0).sum()) == int(0.6 * 64 * 10)
@@ -74,7 +74,7 @@ def test_the_fixed_head_is_the_same_to_the_last_bit_after_any_number_of_rounds()
 
 def test_a_random_bias_of_the_fixed_head_is_that_of_a_linear_layer_and_stays() -> None:
     config = small(optimizer__weight_decay=0.01)
-    start = FedLoGeServer(head_bias="linear-default").initial_model(Worker(config).state, 0)
+    start = FedLoGeServer(head_bias="linear-default").initial_model(Worker(config).model_state, 0)
     bias = start["classifier.bias"]
     assert 0.5 / 8 < bias.abs().max() <= 1 / 8  # 64 features
     assert (bias > 0).any()
@@ -86,7 +86,9 @@ def test_a_random_bias_of_the_fixed_head_is_that_of_a_linear_layer_and_stays() -
     sections, _ = FedLoGe(Worker(config), 0).train(received, ConfigRecord({"server-round": 1}))
     assert torch.equal(sections[ARRAYS]["classifier.weight"], start["classifier.weight"])
     assert torch.equal(sections[ARRAYS]["classifier.bias"], bias)
-    wide = FedLoGeServer(head_bias="linear-default").initial_model(Worker(small(model__hidden=512)).state, 0)
+    wide = FedLoGeServer(head_bias="linear-default").initial_model(
+        Worker(small(model__hidden=512)).model_state, 0
+    )
     assert 0.5 * 512**-0.5 < wide["classifier.bias"].abs().max() <= 512**-0.5
 
 
@@ -118,7 +120,7 @@ def test_the_heads_do_not_touch_the_backbone() -> None:
     assert not same(psi, old_psi)
     assert same(old_phi[0], FedLoGe(Worker(small()), 0).init_state()["local-head"])
     assert not same(phi[0], old_phi[0])
-    start = Worker(small()).state
+    start = Worker(small()).model_state
     torch.testing.assert_close(old_psi["weight"], start["classifier.weight"])
 
 
@@ -139,7 +141,7 @@ def test_any_fixed_head_takes_the_same_path() -> None:
         assert not torch.equal(other["fc1.weight"], model["fc1.weight"])
     dense, *_ = federation(local__steps=2, method__head="dense-etf")
     torch.testing.assert_close(dense["classifier.weight"].norm(dim=1), torch.full((10,), 0.1))
-    start = Worker(small()).state["classifier.weight"]
+    start = Worker(small()).model_state["classifier.weight"]
     assert not torch.equal(other["classifier.weight"], start)
     fixed, *_ = federation(local__steps=2, method__head="dense-random")
     assert torch.equal(fixed["classifier.weight"], start)
@@ -147,7 +149,7 @@ def test_any_fixed_head_takes_the_same_path() -> None:
 
 def test_a_head_of_zeros_gives_the_backbone_no_gradient() -> None:
     worker = Worker(small(model__name="resnet20", local__steps=1))
-    start = {name: value.clone() for name, value in worker.state.items()}
+    start = {name: value.clone() for name, value in worker.model_state.items()}
     start["classifier.weight"] = torch.zeros_like(start["classifier.weight"])
     head = {"weight": torch.zeros(10, 64), "bias": torch.zeros(10)}
     client = FedLoGe(worker, 0)
@@ -164,4 +166,4 @@ def test_a_model_with_too_few_features_is_refused() -> None:
         FedLoGe(worker, 0).validate()
     FedLoGe(worker, 0, parameters={"head": "dense-random"}).validate()
     with pytest.raises(UserError, match="9 features for 10 classes"):
-        FedLoGeServer().initial_model(Worker(small(model__hidden=9)).state, 0)
+        FedLoGeServer().initial_model(Worker(small(model__hidden=9)).model_state, 0)

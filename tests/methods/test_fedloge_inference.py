@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("few_head_steps")
 def test_evaluation_changes_nothing_and_a_new_client_can_predict() -> None:
     worker = Worker(small())
     server = FedLoGeServer()
-    model = server.initial_model({name: v.clone() for name, v in worker.state.items()}, 0)
+    model = server.initial_model({name: v.clone() for name, v in worker.model_state.items()}, 0)
     received = {ARRAYS: model, "head": server.global_head}
     before = {section: {k: v.clone() for k, v in values.items()} for section, values in received.items()}
     client = FedLoGe(worker, 3)
@@ -104,10 +104,10 @@ def test_evaluation_with_batch_norm_writes_to_nothing(batch_norm_model: str, inf
     sent, kept = copies(received), copies(client.state)
     worker.model.train()
     first = client.test(received, ROUND)
-    after = {name: value.clone() for name, value in worker.state.items()}
+    after = {name: value.clone() for name, value in worker.model_state.items()}
     assert equal({name: after[name] for name in sent[ARRAYS]}, sent[ARRAYS])  # running statistics, too
     assert client.test(received, ROUND) == first
-    assert equal(worker.state, after)
+    assert equal(worker.model_state, after)
     for before, now in ((sent, received), (kept, client.state)):
         assert all(equal(before[name], now[name]) for name in before)
     # Whoever else is in a batch has no say.

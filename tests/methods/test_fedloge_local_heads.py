@@ -47,7 +47,7 @@ class AskedFederation:
     def __init__(self) -> None:
         self.grid = SequentialGrid(app, 2, CONFIGURATION.flat())
         self.server = FedLoGeServer(head_steps=5)
-        initial = Worker(CONFIGURATION).state
+        initial = Worker(CONFIGURATION).model_state
         self.model = self.server.initial_model({k: v.clone() for k, v in initial.items()}, 0)
         self.messages: list[RecordDict] = []
         self.server_round = 0

@@ -53,7 +53,7 @@ class TestFedRepWithFewSteps:
         client = FedRep(worker, 0, state, {"personal_share": 0.5})
         sections, metrics = client.train({"arrays": start}, ConfigRecord({"server-round": 1}))
         assert metrics["num-steps"] == 1
-        changed = {name for name, value in worker.state.items() if not torch.equal(value, start[name])}
+        changed = {name for name, value in worker.model_state.items() if not torch.equal(value, start[name])}
         assert changed == set(client.params)
         assert not set(sections["arrays"]) & set(client.personal_names())
 

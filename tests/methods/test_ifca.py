@@ -106,7 +106,7 @@ def test_clients_are_evaluated_with_all_models() -> None:
 def test_local_batch_norm_statistics_stay_the_clients_own(batch_norm_model: str) -> None:
     """Where the policy is ``local``: in the choice of a cluster, in training and in prediction."""
     worker = Worker(small(model__name=batch_norm_model, batch_norm__policy="local"))
-    start = {name: value.clone() for name, value in worker.initial_state.items()}
+    start = {name: value.clone() for name, value in worker.initial_model.items()}
     first = train(worker, 0, start, client_class=ifca.IFCA)
     own = first.state["kept-entries"]
     assert own["bn.num_batches_tracked"] == 5

@@ -215,7 +215,7 @@ def test_one_step_a_round_is_sgd_on_the_union_of_the_batches(run_small: Runner) 
         logits = worker.model(worker.normalizer(worker.train.inputs[union]))
         torch.nn.functional.cross_entropy(logits, worker.train.targets[union]).backward()
         optimizer.step()
-    for name, value in worker.state.items():
+    for name, value in worker.model_state.items():
         torch.testing.assert_close(ours[name], value.detach(), rtol=1e-6, atol=1e-7)
 
 

@@ -8,6 +8,7 @@ from clients.base import Client
 from clients.local.batches import Batch
 from clients.local.worker import Worker
 from clients.moon import Moon, contrastive_loss
+from clients.node.state_checks import keeps_state
 from clients.registry import complete
 from models.classifier import as_classifier
 from tests.clients.jobs import equal, global_model, small, train
@@ -131,5 +132,5 @@ def test_the_projection_is_there_without_asking() -> None:
 
 
 def test_moon_is_fedavg_with_state() -> None:
-    assert Moon(Worker(small()), 0).keeps_state()
-    assert not Client(Worker(small()), 0).keeps_state()
+    assert keeps_state(Moon(Worker(small()), 0))
+    assert not keeps_state(Client(Worker(small()), 0))

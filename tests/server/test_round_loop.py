@@ -125,7 +125,7 @@ def test_a_learning_rate_of_zero_freezes_the_parameters(
     steps: dict[str, Value] = {"local__epochs": 0, "local__steps": 1, "optimizer__weight_decay": 0.1}
     warmup: dict[str, Value] = {"schedule__warmup_steps": 5, "schedule__warmup_learning_rate": 0.0}
     run = {"rounds": 1, "model__name": batch_norm_model, "batch_norm__policy": policy, **steps, **optimizer}
-    initial = Worker(small_config(**run)).initial_state
+    initial = Worker(small_config(**run)).initial_model
     frozen = load_file(run_small("frozen", **run, **warmup) / "model.safetensors")
     trained = load_file(run_small("trained", **run) / "model.safetensors")
     changed = [name for name in initial if not torch.equal(frozen[name], initial[name])]

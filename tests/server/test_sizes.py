@@ -309,11 +309,11 @@ def test_a_worker_keeps_one_model_per_size() -> None:
     assert worker.sized("") is worker
     assert small.train.inputs is worker.train.inputs
     assert small.model is not worker.model
-    assert all(torch.equal(v, worker.initial_state[n]) for n, v in small.initial_state.items())
-    section = to_tensors(to_record(small.state))
+    assert all(torch.equal(v, worker.initial_model[n]) for n, v in small.initial_model.items())
+    section = to_tensors(to_record(small.model_state))
     with torch.no_grad():
         small.parameters["conv1.weight"].add_(1)
-    assert torch.equal(worker.state["conv1.weight"], section["conv1.weight"])
+    assert torch.equal(worker.model_state["conv1.weight"], section["conv1.weight"])
 
 
 @pytest.mark.parametrize("split", ["blocks", "widths", "windows"])

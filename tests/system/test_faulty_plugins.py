@@ -45,12 +45,7 @@ PREPARE = SERVER + "    def prepare(self, sections):\n        return "
 PARTITION = "import numpy as np\ndef partition(targets, num_clients, generator):\n"
 
 WRONG_CLIENTS = [
-    (
-        "keeps(self):\n        pass",
-        "MyOwn.keeps returns must be names of sections, such as ['personal'], not None",
-    ),
-    ("keeps(self):\n        return 'personal'", "MyOwn.keeps returns must be names of sections"),
-    ("kept_form(self):\n        pass", "MyOwn.kept_form returns must be a mapping of sections, not None"),
+    ("state_form(self):\n        pass", "MyOwn.state_form returns must be a mapping of sections, not None"),
     (
         "receives(self):\n        pass",
         "MyOwn.receives returns must be a mapping of names to clients.local.inc",

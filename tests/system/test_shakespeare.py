@@ -122,7 +122,7 @@ def test_a_natural_client_is_evaluated_on_its_own_test_windows(tmp_path: Path) -
     with torch.no_grad():
         logits = worker.model(test.inputs[own].int())
     client = Client(worker, 2)
-    arrays = {name: value.detach().clone() for name, value in worker.state.items()}
+    arrays = {name: value.detach().clone() for name, value in worker.model_state.items()}
     result = client.test({"arrays": arrays}, ConfigRecord({"server-round": 1}))
     accuracy = (logits.argmax(dim=1) == test.targets[own]).double().mean().item()
     assert result["loss"] == pytest.approx(cross_entropy(logits, test.targets[own]).item(), rel=1e-6)

@@ -125,7 +125,7 @@ OF_CLIENTS: dict[str, tuple[dict[str, Any], str]] = {
         r"the state 'own' of Wrong has 'w' as float32 of shape \(2,\): it must be float32 of shape \(1,\)",
     ),
     "other state than the model's": (
-        {"KEEPS": {"own": "model"}, "end_round": keeps_other},
+        {"state_form": lambda self: {"own": self.worker.model_state}, "end_round": keeps_other},
         "the state 'own' of .* lacks 'classifier.weight'",
     ),
     "loss without the model": (

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from clients.base import Client, Outcome
+from clients.local.checked_hooks import checked_initial_optimizer
 from clients.local.optimizers import load_optimizer_state
 from clients.local.stacked.attributes import Signatures
 from clients.local.stacked.optimizer import COUNT
@@ -47,7 +48,7 @@ class Job(Generic[Ticket]):
         self.budget = client.budget
         self.steps = num_steps(self.budget, client.num_examples)
         self.start = client.worker.snapshot()
-        self.optimizer = client.starting_optimizer()
+        self.optimizer = checked_initial_optimizer(client)
         _check_own(type(client))
         with drawing_nothing(client.worker):
             for name in _cached_properties(type(client)):  # they may look at what a stack has not
@@ -104,7 +105,7 @@ def check_unwritten(client: Client, outcome: Outcome) -> None:
     """
     if not client.worker.runs_outside_code or not client.overrides("end_round"):
         return
-    if any(not torch.equal(value, outcome.state[name]) for name, value in client.worker.state.items()):
+    if any(not torch.equal(value, outcome.model[name]) for name, value in client.worker.model_state.items()):
         raise NotStackableError(
             "end_round writes into the model, instead of returning the entries to send as 'arrays'"
         )

@@ -25,7 +25,7 @@ OF_ENGINE = (
 
 # Attributes of a worker that are the same for all clients. The rest belongs to the resident model.
 _SHARED = (
-    "config", "dataset", "device", "train", "model", "normalizer", "metrics", "initial_state", "loss",
+    "config", "dataset", "device", "train", "model", "normalizer", "metrics", "initial_model", "loss",
     "dropout_layers", "batch_norm_layers", "own_generators", "runs_outside_code",
 )  # fmt: skip
 

@@ -54,7 +54,7 @@ class StackedTraining:
             num_steps(budget, client.num_examples)
             for budget, client in zip(self._budgets, self.clients, strict=True)
         ]
-        self.state = state
+        self.model_state = state
         self._leaves: Tensors = {name: state[name].requires_grad_() for name in first.params}
         self._buffers: Tensors = {name: value for name, value in state.items() if name not in first.params}
         self._attributes = Attributes(self.clients)
@@ -178,7 +178,7 @@ class StackedTraining:
         """Freeze what the next step does not train."""
         if self._chooses_names:
             names = self._attributes.plain(lambda client: client.trained_names(), self._leaves)
-            check_names(names, self.state, "what trained_names returns")
+            check_names(names, self.model_state, "what trained_names returns")
             for name, leaf in self._leaves.items():
                 leaf.requires_grad_(name in names)
 
@@ -238,7 +238,7 @@ class StackedTraining:
             leaves[name].grad = grad
 
     def _after_step(self) -> None:
-        if type(self.clients[0]).STEPS_STACKS:
+        if type(self.clients[0]).AFTER_STEP_IS_ELEMENTWISE:
             self._attributes.plain(lambda client: _after_step(client, self._leaves), self._leaves)
             return
         params = {name: leaf.detach() for name, leaf in self._leaves.items()}

@@ -4,6 +4,7 @@ import pytest
 
 from clients.base import Client
 from clients.local.worker import Worker
+from clients.node.state_checks import keeps_state
 from common.config import Config
 from common.records import Tensors
 from tests.clients.jobs import Result, equal, global_model, small, train
@@ -34,7 +35,7 @@ class TestBatchNormPolicy:
         assert equal(other.client.before, self.buffers(start))  # type: ignore[attr-defined]
         assert equal(second.client.before, self.buffers(first.model))  # type: ignore[attr-defined]
         assert second.model["bn.num_batches_tracked"].item() == 10
-        assert first.client.keeps_state()
+        assert keeps_state(first.client)
         assert equal(first.state["kept-entries"], self.buffers(first.model))
 
     def test_what_is_kept_is_a_copy(self, batch_norm_model: str) -> None:
@@ -53,9 +54,9 @@ class TestBatchNormPolicy:
         start, first, _, second = self.rounds(config)
         assert equal(second.client.before, self.buffers(start))  # type: ignore[attr-defined]
         assert first.state == {}
-        assert not first.client.keeps_state()
+        assert not keeps_state(first.client)
 
     def test_without_batch_norm_there_is_nothing_to_keep(self) -> None:
         result = train(Worker(small(batch_norm__policy="local")), 0, global_model(small()))
         assert result.state == {}
-        assert not result.client.keeps_state()
+        assert not keeps_state(result.client)

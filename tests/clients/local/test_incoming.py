@@ -234,7 +234,7 @@ def test_what_a_method_declares_is_enough_to_train_with_and_needed(method: str) 
     )
     context = make_context(1, 6, config.flat(), 3)
     client = make_client(context)
-    shared = {name: x for name, x in client.worker.state.items() if name not in client.personal_names()}
+    shared = {name: x for name, x in client.worker.model_state.items() if name not in client.personal_names()}
     records = RecordDict({"arrays": to_record(shared), "config": ConfigRecord({"server-round": 1})})
     for name, section in client.receives().items():
         if section.needed_for:

@@ -22,9 +22,9 @@ def started(client_id: int, server_round: int, **keys: Value) -> Tensors:
     """Return the model with which a client begins its local steps."""
     worker = Worker(small(**{**OWN, **keys}))
     client = Client(worker, client_id)
-    sent = {name: value.detach().clone() for name, value in worker.initial_state.items()}
+    sent = {name: value.detach().clone() for name, value in worker.initial_model.items()}
     client.prepare({"arrays": sent}, ConfigRecord({"server-round": server_round}))
-    return {name: value.detach().clone() for name, value in client.worker.state.items()}
+    return {name: value.detach().clone() for name, value in client.worker.model_state.items()}
 
 
 def test_every_client_has_weights_of_its_own_in_the_first_round_alone() -> None:
@@ -45,9 +45,9 @@ def test_personal_parts_are_the_clients_own_from_the_start() -> None:
         worker = Worker(small(**OWN))
         client = load_method(method, {}).client_class(worker, 0, {}, {})
         personal = client.personal_names()
-        sent = {name: v.detach().clone() for name, v in worker.initial_state.items() if name not in personal}
+        sent = {name: v.detach().clone() for name, v in worker.initial_model.items() if name not in personal}
         client.prepare({"arrays": sent}, ConfigRecord({"server-round": 1}))
-        kept[method] = {name: value.detach().clone() for name, value in worker.state.items()}
+        kept[method] = {name: value.detach().clone() for name, value in worker.model_state.items()}
     assert equal(kept["local-only"], started(0, 1))
     assert equal(kept["fedper"], started(0, 1))
 
@@ -55,7 +55,7 @@ def test_personal_parts_are_the_clients_own_from_the_start() -> None:
 def test_what_a_method_measures_against_is_the_own_start() -> None:
     """FedProx's penalty, for one, is of the distance to where the client began."""
     client = Client(Worker(small(**OWN)), 0)
-    sent = {name: value.detach().clone() for name, value in client.worker.initial_state.items()}
+    sent = {name: value.detach().clone() for name, value in client.worker.initial_model.items()}
     client.prepare({"arrays": sent}, ConfigRecord({"server-round": 1}))
     assert equal(client.global_params, {name: value.detach() for name, value in client.params.items()})
     assert not equal(client.global_params, {name: sent[name] for name in client.params})
@@ -65,7 +65,7 @@ def test_the_evaluation_of_the_first_round_is_of_the_model_that_was_sent() -> No
     found = []
     for own in (True, False):
         worker = Worker(small(model__name="linear", model__individual_init=own))
-        sent = {name: value.detach().clone() for name, value in worker.initial_state.items()}
+        sent = {name: value.detach().clone() for name, value in worker.initial_model.items()}
         found.append(Client(worker, 0).test({"arrays": sent}, ConfigRecord({"server-round": 1}))["loss"])
     assert found[0] == found[1]
 
@@ -92,7 +92,7 @@ def test_methods_that_average_models_are_not(method: str) -> None:
 
 def test_a_head_that_the_server_has_made_stays() -> None:
     worker = Worker(small(model__individual_init=True))
-    sent = FedLoGe(head_steps=2).initial_model(worker.initial_state, 0)
+    sent = FedLoGe(head_steps=2).initial_model(worker.initial_model, 0)
     own = own_start(worker, 3, sent)
     assert torch.equal(own["classifier.weight"], sent["classifier.weight"])
     assert not torch.equal(own["fc1.weight"], sent["fc1.weight"])

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from clients.base import Client
 from clients.local.batches import Batch, iterate_batches
 from clients.local.worker import Worker
+from clients.node.state_checks import keeps_state
 from common.config import Config
 from common.randomness import torch_generator
 from common.records import Payload, Tensors
@@ -172,7 +173,7 @@ class TestHooks:
         assert calls == ["init_state", "begin_round", *step, *step, "end_round"]
         assert equal(first.model, start)  # zero gradients
         assert first.sections["extra"]["x"].tolist() == [1.0, 1.0]
-        assert first.client.keeps_state()
+        assert keeps_state(first.client)
         calls.clear()
         second = train(worker, 0, start, 2, state=first.state, client_class=Method)
         assert calls[0] == "begin_round"

@@ -62,10 +62,10 @@ class TestWorker:
 
     def test_loading_copies(self) -> None:
         worker = Worker(small())
-        value = torch.full_like(worker.state["fc1.bias"], 2.0)
-        tensor = worker.state["fc1.bias"]
+        value = torch.full_like(worker.model_state["fc1.bias"], 2.0)
+        tensor = worker.model_state["fc1.bias"]
         worker.load({"fc1.bias": value})
-        assert worker.state["fc1.bias"] is tensor
+        assert worker.model_state["fc1.bias"] is tensor
         value.zero_()
         assert tensor.unique().tolist() == [2.0]
 
@@ -85,7 +85,7 @@ class TestWorker:
 
     def test_it_knows_what_it_holds_until_it_is_loaded_or_trained(self) -> None:
         worker = Worker(small())
-        section = {name: value.detach().clone() for name, value in worker.state.items()}
+        section = {name: value.detach().clone() for name, value in worker.model_state.items()}
         assert not worker.holds(section)
         worker.load(section)
         assert worker.holds(section)
@@ -101,9 +101,9 @@ class TestWorker:
         first = worker.snapshot()
         assert worker.snapshot() is first
         with torch.no_grad():
-            worker.state["fc1.bias"].add_(1)
+            worker.model_state["fc1.bias"].add_(1)
         second = worker.snapshot()
         assert torch.equal(second["fc1.bias"], first["fc1.bias"] + 1)
         Client(worker, 0).train({"arrays": global_model(small())}, ConfigRecord({SERVER_ROUND: 1}))
-        assert torch.equal(worker.snapshot()["fc1.bias"], worker.state["fc1.bias"])
+        assert torch.equal(worker.snapshot()["fc1.bias"], worker.model_state["fc1.bias"])
         assert not torch.equal(worker.snapshot()["fc1.bias"], second["fc1.bias"])
