@@ -59,7 +59,7 @@ class WeightedAverage:
                 shape, earlier = tuple(value.shape), tuple(self._sums[name].shape)
                 raise AveragingError(
                     f"'{name}' has the shape {shape} for a reply, and {earlier} for an earlier one: what is"
-                    " averaged (prepare, end_round) has the same for all"
+                    " averaged (transform_reply, end_round) has the same for all"
                 )
             if name in self._bases:  # large counters are not exact in floating point, their differences are
                 value = value.to(torch.int64) - self._bases[name]

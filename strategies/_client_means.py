@@ -20,7 +20,7 @@ class ClientMean(FedAvg):
     Attributes
     ----------
     CHANGES : str
-        The section, of a reply or from ``prepare``, with s_i+ - s_i.
+        The section, of a reply or from ``transform_reply``, with s_i+ - s_i.
     """
 
     TRANSIENT = ("_changes",)

@@ -13,7 +13,7 @@ class FixedHead(FedAvg):
         """Whether the model's own head is averaged like the rest."""
         return False
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Leave out the head, so that its bits are the same in all rounds."""
         if self.trains_head:
             return sections

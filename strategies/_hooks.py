@@ -1,6 +1,7 @@
 """The hooks of a server half that a method may override; the defaults are FedAvg's."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import torch
@@ -49,6 +50,9 @@ class ServerHooks(Strategy):
     """Whether its clients train early exits."""
     REMARK_ON_PRIVACY: ClassVar[str] = ""
     """What users should know about the method with ``privacy.*``."""
+
+    RENAMED = MappingProxyType({"prepare": "transform_reply"})
+    """Former name → the one that has replaced it."""
 
     weighting: Literal["examples", "uniform"] = "examples"
 
@@ -174,8 +178,8 @@ class ServerHooks(Strategy):
         """Return the weight of a client's prelude."""
         return self.weight(metrics)
 
-    def prepare(self, sections: Payload) -> Payload:
-        """Return the sections to average for one reply: its own, or others computed from them.
+    def transform_reply(self, sections: Payload) -> Payload:
+        """Return the sections of one reply that are averaged: its own, or others computed from them.
 
         One of them is ``"arrays"``, the client's model.
         """
@@ -191,8 +195,8 @@ class ServerHooks(Strategy):
     def before_reply(self, reply: Message) -> None:
         """Look up what the weight and the aggregation of a reply need, such as its client.
 
-        Called before a reply, also one of a prelude, is prepared and averaged, and by ``weight_of``: it must
-        not count replies.
+        Called before a reply, also one of a prelude, is transformed and averaged, and by ``weight_of``: it
+        must not count replies.
         """
 
     def trained_from(self, reply: Message, sent: Tensors) -> Tensors:

@@ -45,7 +45,7 @@ class Workers(FedAvg):
         self._rates = []
         return {OPTIMIZER: self.optimizer} if self.optimizer else {}
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Record the precision of the optimiser state."""
         self.optimizer_dtypes = {name: value.dtype for name, value in sections.get(OPTIMIZER, {}).items()}
         return sections

@@ -42,7 +42,7 @@ class AFL(ClientWeights):
         weights: list[float] = self.mixture[cohort].tolist()
         return weights if any(weights) else [1.0] * len(weights)
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Record the client's loss."""
         self.losses[str(self.client)] = float(sections["loss"]["at-start"])
         return {ARRAYS: sections[ARRAYS]}

@@ -132,10 +132,10 @@ class FedAvg(ServerHooks):
             record = metrics_record(reply.content)
             self.before_reply(reply)
             received = to_payload(reply.content)
-            prepared = self.prepare(received)
-            if prepared is not received:
-                self._check_prepared(prepared)
-            for name, section in prepared.items():
+            transformed = self.transform_reply(received)
+            if transformed is not received:
+                self._check_transformed(transformed)
+            for name, section in transformed.items():
                 if name not in sections:
                     sections[name] = self._reduction(name, server_round)
                 self.accumulate(name, sections[name], section, record)
@@ -160,11 +160,11 @@ class FedAvg(ServerHooks):
             if self.global_model[name].is_floating_point() and not value.is_floating_point():
                 raise UserError(f"{what} has '{name}' as {value.dtype}: it must be floating-point numbers")
 
-    def _check_prepared(self, prepared: object) -> None:
-        what = f"what {type(self).__name__}.prepare returns"
-        check_returned(prepared, what)
-        assert isinstance(prepared, Mapping)
-        if ARRAYS not in prepared:
+    def _check_transformed(self, transformed: object) -> None:
+        what = f"what {type(self).__name__}.transform_reply returns"
+        check_returned(transformed, what)
+        assert isinstance(transformed, Mapping)
+        if ARRAYS not in transformed:
             raise UserError(f"{what} lacks the section '{ARRAYS}', the client's model: return that as well")
 
     def _reduction(self, section: str, server_round: int) -> WeightedAverage:

@@ -53,7 +53,7 @@ class FedBuff(Asynchronous):
         """Look up the model from which the client started."""
         self._start_model, self._discount = self.start_of(reply), self.discount(self.staleness_of(reply))
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Return the discounted change in float64; counters are the reply's."""
         start = self._start_model
         changes = {

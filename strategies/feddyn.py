@@ -39,7 +39,7 @@ class FedDyn(ClientMean):
         """Name alpha."""
         yield f"h adds up all changes and is divided by method.alpha = {self.alpha:g}: raise it to damp them."
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Add a section for h, which is averaged with other weights than the model."""
         model = sections[ARRAYS]
         if self.privacy is not None:

@@ -36,7 +36,7 @@ class FedExp(FedAvg):
         """Return the reason: the noise does not cover lengths."""
         return "whose step depends on the length of each client's change"
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Add ||d_i||^2, of which the mean is taken as well."""
         model = sections[ARRAYS]
         squares = [(model[n] - self.global_model[n]).double().square().sum() for n in self.parameter_names]

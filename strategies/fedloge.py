@@ -106,9 +106,9 @@ class FedLoGe(ClassWiseHead, FixedHead):
         """Send psi."""
         return {"head": self.global_head}
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Leave out the model's head, and add psi's rows times the class counts."""
-        return self.scaled(super().prepare(sections), sections["head"])
+        return self.scaled(super().transform_reply(sections), sections["head"])
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
         """Take the averages of the backbone and of psi."""

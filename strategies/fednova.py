@@ -23,7 +23,7 @@ class FedNova(FedAvg):
         """Return True: changes are divided by local work."""
         return True
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Add -d_i to the reply."""
         norm, arrays = sections["effort"]["norm"], sections[ARRAYS]
         change = {n: (arrays[n].double() - self.global_model[n]) / norm for n in self.parameter_names}

@@ -15,7 +15,7 @@ class FedRoD(ClassWiseHead):
     the clients by n_k n_kc; the row of a class that no client of the round has is averaged like the body.
     """
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Add the head's rows times the class counts."""
         model = sections[ARRAYS]
         return self.scaled(sections, head_entries(model))

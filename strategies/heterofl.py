@@ -31,7 +31,7 @@ class HeteroFL(HeteroAvg):
         """Return how: clients name their classes."""
         return "whose clients say which classes they hold"
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Return the model without the classifier's rows of other classes."""
         arrays, own = sections[ARRAYS], sections[CLASSES]["held"]
         if own.all():

@@ -16,7 +16,7 @@ class HeteroNova(HeteroAvg):
 
     SECTIONS = frozenset({ARRAYS, "effort"})
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Return the model, and for every parameter in it the change per unit of work and the work."""
         effort, arrays, start = sections["effort"]["norm"], sections[ARRAYS], self.part(self.global_model)
         names = [name for name in self.parameter_names if name in arrays]

@@ -71,7 +71,7 @@ class IFCA(FedAvg):
         self._chosen = Counter()
         return self.others
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Assign the model to its cluster; the mean over all clusters is not used."""
         number = int(sections["cluster"]["chosen"])
         self._chosen[number] += 1

@@ -29,7 +29,7 @@ class NormBounding(FedAvg):
         """Return the reason: ``privacy.*`` has its own bound."""
         return "which bounds changes itself"
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Scale the change down to the bound."""
         model = sections[ARRAYS]
         changes = {name: (model[name] - self.global_model[name]).double() for name in self.parameter_names}

@@ -36,7 +36,7 @@ class QFFL(FedAvg):
         """Record the client's learning rate."""
         self._rate = float(metrics_record(reply.content)["learning-rate"])  # type: ignore[arg-type]
 
-    def prepare(self, sections: Payload) -> Payload:
+    def transform_reply(self, sections: Payload) -> Payload:
         """Return the model, -Delta_k and h_k; at a learning rate of 0, Delta_k is 0."""
         model, lipschitz = sections[ARRAYS], 1 / self._rate if self._rate > 0 else 1.0
         loss = sections["loss"]["at-start"].double() + _EPSILON

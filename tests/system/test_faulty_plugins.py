@@ -41,7 +41,7 @@ LOSS = (
 GRADIENTS = CLIENT + "    def correct_gradients(self, params, grads):\n        "
 NAMES, OTHER = CLIENT + "    def ", SERVER + "    def "
 LIKE = "'conv1.wieght', which is not an entry of the model; did you mean 'conv1.weight'?"
-PREPARE = SERVER + "    def prepare(self, sections):\n        return "
+TRANSFORM = SERVER + "    def transform_reply(self, sections):\n        return "
 PARTITION = "import numpy as np\ndef partition(targets, num_clients, generator):\n"
 
 WRONG_CLIENTS = [
@@ -225,11 +225,11 @@ def _no_folders_afterwards() -> Iterator[None]:
         ("clients", GRADIENTS + "return dict.fromkeys(grads)", "method.name", "'conv1.weight' is None"),
         (
             "strategies",
-            PREPARE + "None",
+            TRANSFORM + "None",
             "method.name",
-            "MyOwn.prepare returns must be a mapping of sections",
+            "MyOwn.transform_reply returns must be a mapping of sections",
         ),
-        ("strategies", PREPARE + "{}", "method.name", "lacks the section 'arrays', the client's model"),
+        ("strategies", TRANSFORM + "{}", "method.name", "lacks the section 'arrays', the client's model"),
         ("clients", NAMES + "trained_names(self):\n        pass", "method.name", "must be names of entries"),
         ("clients", NAMES + "trained_names(self):\n        return ['conv1.wieght']", "method.name", LIKE),
         ("clients", NAMES + "personal_names(self):\n        return ['conv1.wieght']", "method.name", LIKE),

@@ -279,7 +279,7 @@ OF_SERVERS: dict[str, tuple[dict[str, Any], str]] = {
         r"update returns has 'classifier.weight' of shape \(1, 64\)",
     ),
     "shapes that differ": (
-        {"prepare": lambda self, sent: {**sent, "own": {"w": torch.zeros(next(COUNT))}}},
+        {"transform_reply": lambda self, sent: {**sent, "own": {"w": torch.zeros(next(COUNT))}}},
         r"'w' has the shape \(\d+,\) for a reply, and \(\d+,\) for an earlier one",
     ),
     "nobody": ({"cohort": lambda self, number: []}, "cohort returns is empty: name at least one client"),
