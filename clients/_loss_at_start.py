@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 
 from clients.base import Client
-from clients.local.whole_data import full_loss
+from clients.local.full_batch import full_loss
 from common.records import Payload, Tensors
 from common.sections import Value
 

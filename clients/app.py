@@ -12,7 +12,7 @@ from clients.local.incoming import RefusedMessageError, check_message, read_sect
 from clients.local.outside import check_answer
 from clients.local.stacked.answers import Answers
 from clients.local.stacked.jobs import check_unwritten
-from clients.local.stacked.reasons import NotStackableError, drawing_nothing
+from clients.local.stacked.stackable import NotStackableError, drawing_nothing
 from clients.local.threads import thread_starts, why_not_in_threads
 from clients.local.worker import Worker, get_worker
 from clients.node.bundles import answer_each

@@ -13,9 +13,9 @@ from clients.local.checked_hooks import checked_init_state, checked_receives
 from clients.local.evaluation import client_evaluation_data, evaluate_global_model, predictors_of
 from clients.local.helpers import Helpers
 from clients.local.incoming import check_sections
+from clients.local.individual_init import individual_init
 from clients.local.numpy_client import ListInterface
 from clients.local.outside import check_writes, versions
-from clients.local.own_start import own_start
 from clients.local.training import train_locally
 from common.errors import UserError
 from common.global_generators import seeded_globally
@@ -284,7 +284,7 @@ class Client(Helpers, ListInterface):
         kept = {*self.personal_names(), *(self.worker.buffers if is_local else ())}
         return [name for name in self.worker.model_state if name in kept] if kept else []
 
-    def _begins_alone(self, job: str) -> bool:
+    def _takes_individual_init(self, job: str) -> bool:
         """Return whether the job starts from the client's own initial weights."""
         is_first = self.server_round == 1 and job in (MessageType.TRAIN, PRELUDE)
         return is_first and self.worker.config.model.individual_init
@@ -299,8 +299,8 @@ class Client(Helpers, ListInterface):
             check_sections(job, self.received, worker.model_state, personal, checked_receives(self))
         self.begin(config)
         initial = self.initial(personal) if personal else {}
-        if self._begins_alone(job):
-            started = own_start(worker, self.client_id, {**model, **initial})
+        if self._takes_individual_init(job):
+            started = individual_init(worker, self.client_id, {**model, **initial})
             model, is_loaded = {name: started[name] for name in model}, False
             initial = {name: started[name] for name in initial}
             self.received = {**self.received, ARRAYS: model}

@@ -7,8 +7,8 @@ import torch
 
 from clients._class_gradients import class_gradients
 from clients.base import Client
+from clients.local.full_batch import labels_trained_on
 from clients.local.incoming import Section
-from clients.local.whole_data import labels_trained_on
 from common.records import ARRAYS, Payload, Tensors
 from models.classifier import as_classifier
 from models.heads.realignment import head_entries

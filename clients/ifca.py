@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 
 from clients.base import Client
+from clients.local.full_batch import full_loss
 from clients.local.incoming import Section
-from clients.local.whole_data import full_loss
 from common.records import ARRAYS, Payload, Tensors
 from common.sections import Value
 

@@ -10,9 +10,9 @@ from clients.hooks import Hooks
 from clients.local.batches import Batch
 from clients.local.checked_hooks import checked_loss
 from clients.local.forward_seeds import seed_forward
+from clients.local.full_batch import full_gradient
 from clients.local.training import train_locally
 from clients.local.training_batches import iterate_training_batches
-from clients.local.whole_data import full_gradient
 from common.device import autocast
 from common.records import Tensors
 from models.batch_norm import allow_batch_statistics

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from clients.base import Client
 from clients.local.batches import Batch
+from clients.local.full_batch import full_loss
 from clients.local.training_batches import iterate_training_batches
-from clients.local.whole_data import full_loss
 from clients.local.worker import Worker
 from common.config import Config
 from common.records import ARRAYS

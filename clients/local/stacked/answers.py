@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from clients.base import Client, Outcome
 from clients.local.stacked.jobs import Job, grouped, trained
-from clients.local.stacked.reasons import NotStackableError, check_stackable
+from clients.local.stacked.stackable import NotStackableError, check_stackable
 from common.errors import described
 
 ALONE = (

@@ -11,7 +11,10 @@ import torch
 from torch import nn
 
 from clients.hooks import Hooks
-from clients.local.stacked.lifting import (
+from clients.local.stacked.optimizer import StackedOptimizer
+from clients.local.stacked.stackable import NotStackableError
+from clients.local.stacked.stand_in import OF_ENGINE, OF_ONE_CLIENT, SharedWorker, stand_in_class
+from clients.local.stacked.trees import (
     PLAIN,
     Slot,
     Tree,
@@ -24,9 +27,6 @@ from clients.local.stacked.lifting import (
     placed,
     signature,
 )
-from clients.local.stacked.optimizer import StackedOptimizer
-from clients.local.stacked.reasons import NotStackableError
-from clients.local.stacked.stand_in import OF_ENGINE, OF_ONE_CLIENT, SharedWorker, stand_in_class
 from common.records import Tensors
 
 Rows = slice | torch.Tensor

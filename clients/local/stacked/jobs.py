@@ -12,7 +12,7 @@ from clients.local.checked_hooks import checked_initial_optimizer
 from clients.local.optimizers import load_optimizer_state
 from clients.local.stacked.attributes import Signatures
 from clients.local.stacked.optimizer import COUNT
-from clients.local.stacked.reasons import NotStackableError, drawing_nothing
+from clients.local.stacked.stackable import NotStackableError, drawing_nothing
 from clients.local.stacked.stand_in import StandIn
 from clients.local.stacked.training import StackedTraining
 from common.budget import num_steps

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from clients.local.batches import Batch
-from clients.local.stacked.reasons import NotStackableError
+from clients.local.stacked.stackable import NotStackableError
 from clients.local.worker import Worker
 from common.device import autocast
 from common.records import Tensors

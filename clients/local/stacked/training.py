@@ -13,10 +13,10 @@ from clients.local.batches import Batch
 from clients.local.checked_hooks import corrected_gradients
 from clients.local.stacked.attributes import Attributes
 from clients.local.stacked.batches import PADDING, Part, StackedBatches
-from clients.local.stacked.masks import StackedDraws
-from clients.local.stacked.measured import StackedMetrics
+from clients.local.stacked.dropout import StackedDraws
+from clients.local.stacked.metrics import StackedMetrics
 from clients.local.stacked.optimizer import StackedOptimizer
-from clients.local.stacked.reasons import NotStackableError
+from clients.local.stacked.stackable import NotStackableError
 from clients.local.stacked.stand_in import PaddedBatch
 from common.budget import num_steps
 from common.device import autocast

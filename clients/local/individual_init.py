@@ -8,7 +8,7 @@ from common.records import Tensors
 from models.configured import build_configured_model
 
 
-def own_start(worker: Worker, client_id: int, sent: Tensors) -> Tensors:
+def individual_init(worker: Worker, client_id: int, sent: Tensors) -> Tensors:
     """Return the model from which a client starts the first round, until the first averaging.
 
     Every entry is that of a newly initialised model, a different one for each client (the code of Bao,

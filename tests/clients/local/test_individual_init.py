@@ -5,7 +5,7 @@ import torch
 from flwr.app import ConfigRecord
 
 from clients.base import Client
-from clients.local.own_start import own_start
+from clients.local.individual_init import individual_init
 from clients.local.worker import Worker
 from clients.registry import load_method
 from common.errors import UserError
@@ -52,7 +52,7 @@ def test_personal_parts_are_the_clients_own_from_the_start() -> None:
     assert equal(kept["fedper"], started(0, 1))
 
 
-def test_what_a_method_measures_against_is_the_own_start() -> None:
+def test_what_a_method_measures_against_is_the_individual_start() -> None:
     """FedProx's penalty, for one, is of the distance to where the client began."""
     client = Client(Worker(small(**OWN)), 0)
     sent = {name: value.detach().clone() for name, value in client.worker.initial_model.items()}
@@ -93,7 +93,7 @@ def test_methods_that_average_models_are_not(method: str) -> None:
 def test_a_head_that_the_server_has_made_stays() -> None:
     worker = Worker(small(model__individual_init=True))
     sent = FedLoGe(head_steps=2).initial_model(worker.initial_model, 0)
-    own = own_start(worker, 3, sent)
+    own = individual_init(worker, 3, sent)
     assert torch.equal(own["classifier.weight"], sent["classifier.weight"])
     assert not torch.equal(own["fc1.weight"], sent["fc1.weight"])
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.local.stacked.lifting import Slot, Withheld, filled, has_form, is_filled, merged, signature
+from clients.local.stacked.trees import Slot, Withheld, filled, has_form, is_filled, merged, signature
 
 leaves = st.one_of(
     st.integers(-3, 3),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from clients.local.stacked.reasons import (
+from clients.local.stacked.stackable import (
     NotStackableError,
     check_stackable,
     drawing_nothing,
