@@ -4,37 +4,22 @@ A missing half is FedAvg's. ``flwr:<Class>`` is a strategy that ships with Flowe
 """
 
 import functools
-import inspect
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
-
-import flwr.serverapp.strategy as flower_strategies
-import torch
-from flwr.serverapp.strategy import Strategy
+from typing import Any
 
 import clients
 import strategies
 from clients.base import Client
-from clients.local.attacks import Attack
-from clients.local.optimizers import make_optimizer
-from common.chosen import Items, Same, cache_items, chosen_function, chosen_object
-from common.config import Config, differences, is_key
-from common.defaults import default_values, drop_inherited_defaults
-from common.errors import InapplicableKeyError, UserError, nearest, shown
-from common.flower_limits import FIXED, LIMITS
+from common.chosen import Items, Same, cache_items
+from common.config import Config
+from common.defaults import drop_inherited_defaults
+from common.errors import InapplicableKeyError, UserError
 from common.overrides import check_overrides
-from common.parameters import (
-    Declared,
-    Needs,
-    check_needs,
-    class_parameters,
-    function_parameters,
-    parse_parameters,
-)
-from common.plugin_kinds import ATTACK, AUGMENTATION, CLIENT_HALF, LOSS, OPTIMIZER, SERVER_HALF
+from common.parameters import Declared, Needs, class_parameters, parse_parameters
+from common.plugin_kinds import CLIENT_HALF, SERVER_HALF
 from common.plugins import (
     FLOWER_PREFIX,
     Found,
@@ -49,19 +34,10 @@ from common.plugins import (
 )
 from common.returned import check_flag
 from common.sections import Value
-from common.topologies import topology_function
 from strategies._decentralised import Decentralised
-from strategies._flower import EVERYONE, FlowerStrategy
-from strategies._q_fedavg import QFedAvg
+from strategies._flower import FlowerStrategy
+from strategies._flower_names import flower_class, flower_parameters
 from strategies.fedavg import FedAvg
-
-T = TypeVar("T")
-
-# Those that weight replies, with their default; the others, such as medians, weight all replies equally.
-_WEIGHTING = {
-    **dict.fromkeys(("FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "MultiKrum"), "examples"),
-    "QFedAvg": "uniform",
-}
 
 
 @dataclass(frozen=True)
@@ -79,6 +55,11 @@ class Method:
     def defaults(self) -> Mapping[str, Value]:
         """The method's own defaults for keys of the configuration."""
         return self.client_class.defaults(self.client_parameters)
+
+    @property
+    def is_decentralised(self) -> bool:
+        """Whether clients communicate with each other, over the links of ``topology.*``."""
+        return issubclass(self.strategy_class, Decentralised)
 
     @property
     def depends_on_rounds(self) -> bool:
@@ -126,110 +107,6 @@ def available_methods() -> list[str]:
     return sorted(methods | ({*names(CLIENT_HALF), *names(SERVER_HALF)} - own))
 
 
-def complete(config: Config, given: Container[str] = ()) -> Config:
-    """Fill in the method's own defaults for keys that the configuration does not set (``Client.DEFAULTS``).
-
-    The keys in `given` have been set by a user, whatever their value.
-
-    Raises
-    ------
-    InapplicableKeyError
-        If a key is set that has no effect with the method.
-    UserError
-        If the method, or another part that clients train with, does not exist or has other parameters.
-    """
-    make_optimizer([torch.zeros(1, requires_grad=True)], config.optimizer)
-    declared_for_training(config)
-    method = method_of(config)
-    check_needs("method", method.declared, method.parameters, method.needs, given)
-    _check_topology(config, method, given)
-    _check_unused(config, method, given)
-    values = config.flat()
-    missing = {key: value for key, value in _defaults(method).items() if key not in values}
-    try:
-        return Config.from_flat({**values, **missing}) if missing else config
-    except UserError as error:
-        raise UserError(f"the DEFAULTS of {method.client_class.__name__}: {error}") from None
-
-
-def _defaults(method: Method) -> Mapping[str, Value]:
-    """Return the method's own defaults for keys of the configuration; refuse those that it cannot set."""
-    defaults, name = method.defaults, method.client_class.__name__
-    if not isinstance(defaults, Mapping):
-        raise UserError(
-            f"what {name}.defaults returns must be a mapping of keys to values, not {shown(defaults)}"
-        )
-    for key in defaults:
-        if key in default_values() or str(key).startswith("method."):
-            raise UserError(
-                f"the DEFAULTS of {name} have {shown(key)}, which has a default: a method sets only"
-                " parameters of what a run chooses by name, such as model.projection"
-            )
-    return defaults
-
-
-def declared_for_training(config: Config) -> dict[str, Declared]:
-    """Return the parameters of what clients train with, by the section that names it.
-
-    Raises
-    ------
-    UserError
-        If there is no such thing or parameter, or a value is out of range.
-    """
-    functions = {
-        "optimizer": chosen_function(OPTIMIZER, config.optimizer),
-        "loss": chosen_function(LOSS, config.loss),
-        "augmentation": chosen_function(AUGMENTATION, config.augmentation),
-    }
-    attack = chosen_object(ATTACK, config.attack, Attack)
-    return {
-        "method": method_of(config).declared,
-        "attack": class_parameters(type(attack)),
-        **{section: function_parameters(found.func) for section, found in functions.items()},
-    }
-
-
-def _check_topology(config: Config, method: Method, given: Container[str]) -> None:
-    """Refuse a topology if clients do not communicate with each other, or if its parameters do not exist."""
-    if issubclass(method.strategy_class, Decentralised):
-        topology_function(config.topology)
-        return
-    defaults = default_values()
-    for name, value in config.topology.model_dump(by_alias=True).items():
-        if (key := f"topology.{name}") in given or value != defaults.get(key):
-            raise InapplicableKeyError(
-                key,
-                f"{key} = {value!r} would have no effect: clients of '{config.method.name}' talk to the"
-                " server only; choose a decentralised method such as 'gossip-sgd', or leave it out",
-            )
-
-
-def _check_unused(config: Config, method: Method, given: Container[str]) -> None:
-    """Refuse keys that have no effect with the method."""
-    values, defaults = config.flat(), default_values()
-    for key, why in method.strategy_class.UNUSED.items():
-        section, _, parameter = key.partition(".")
-        is_own = hasattr(method.strategy_class, parameter.replace("-", "_"))
-        if not (is_own if section == "method" else is_key(key)):
-            known = [*defaults, *(f"method.{name.replace('_', '-')}" for name in method.declared)]
-            place = f"{method.strategy_class.__name__}.UNUSED"
-            raise UserError(f"{place} has {shown(key)}, which is no key{nearest(key, known)}")
-        if values.get(key) and (key in given or values[key] != defaults.get(key)):
-            raise _unused(key, values[key], config.method.name, why)
-
-
-def _unused(key: str, value: Value, method: str, why: str) -> InapplicableKeyError:
-    return InapplicableKeyError(
-        key, f"{key} = {value!r} would have no effect with method.name '{method}', {why}: leave it out"
-    )
-
-
-def run_differences(old: Config, new: Config) -> list[str]:
-    """Return the keys in which two configurations differ, of those that affect the result of a run."""
-    method = load_method(new.method.name, new.method.parameters)
-    return differences(old, new, method.depends_on_rounds)
-
-
 def load_method(name: str, parameters: Mapping[str, Value]) -> Method:
     """Find both halves of a method and validate its parameters.
 
@@ -237,7 +114,7 @@ def load_method(name: str, parameters: Mapping[str, Value]) -> Method:
     ------
     UserError
         Unknown method (with the nearest name), unknown parameter, or a value out of range. Whether a
-        parameter has an effect is checked by ``complete``.
+        parameter has an effect is checked by ``clients._configuration.complete``.
     """
     return _load_method(name, cache_items(parameters), tuple(folders()))
 
@@ -263,7 +140,7 @@ def _load_method(name: str, items: Items, _searched: tuple[Path, ...]) -> Method
     strategy_class, client_class = strategy_class or FedAvg, client_class or Client
     for key, value in given.items():
         if why := strategy_class.UNUSED.get(f"method.{key}"):
-            raise _unused(f"method.{key}", value, name, why)
+            raise unused_key(f"method.{key}", value, name, why)
     of_strategy, of_client = class_parameters(strategy_class), class_parameters(client_class)
     _check_free(strategy_class, of_strategy)
     for key in of_strategy.keys() & of_client.keys():
@@ -282,6 +159,13 @@ def _load_method(name: str, items: Items, _searched: tuple[Path, ...]) -> Method
         {key: values[key] for key in of_strategy},
         {key: values[key] for key in of_client},
         declared,
+    )
+
+
+def unused_key(key: str, value: Value, method: str, why: str) -> InapplicableKeyError:
+    """Return the error for a key that has no effect with a method."""
+    return InapplicableKeyError(
+        key, f"{key} = {value!r} would have no effect with method.name '{method}', {why}: leave it out"
     )
 
 
@@ -323,36 +207,6 @@ def _halves_of_object(name: str, found: Found) -> tuple[type[FedAvg] | None, typ
     return strategy_class, client_class
 
 
-def available_flower_strategies() -> list[str]:
-    """List the strategies of Flower that can be used by name, as ``flwr:<Class>``."""
-    return [
-        FLOWER_PREFIX + key
-        for key, cls in vars(flower_strategies).items()
-        if inspect.isclass(cls)
-        and issubclass(cls, Strategy)
-        and cls is not Strategy
-        and _takes_only_values(cls)
-    ]
-
-
-def flower_class(name: str) -> type[Strategy]:
-    """Return the class of ``flwr:<Class>``.
-
-    Raises
-    ------
-    UserError
-        If Flower has none that can be used by name.
-    """
-    class_name = name.removeprefix(FLOWER_PREFIX)
-    if name not in (available := available_flower_strategies()):
-        usable = [other.removeprefix(FLOWER_PREFIX) for other in available]
-        raise UserError(
-            f"method.name: Flower has no strategy '{class_name}' that can be used by name"
-            f"{nearest(class_name, usable)} (available: {', '.join(available)})"
-        )
-    return QFedAvg if class_name == "QFedAvg" else getattr(flower_strategies, class_name)  # type: ignore[no-any-return]
-
-
 def _flower_method(name: str, given: dict[str, Value]) -> Method:
     declared = Declared(flower_parameters(name))
     parameters: dict[str, Any] = {
@@ -365,33 +219,3 @@ def _flower_method(name: str, given: dict[str, Value]) -> Method:
     except (TypeError, ValueError) as error:
         raise UserError(f"'{name}' does not accept these parameters: {error}") from None
     return Method(name, FlowerStrategy, Client, parameters, {}, declared)
-
-
-def flower_parameters(name: str) -> dict[str, tuple[Any, Any]]:
-    """Return the parameters of ``flwr:<Class>`` that users may set: name → (annotation, default)."""
-    cls = flower_class(name)
-    hints = get_type_hints(cls.__init__)
-    declared: dict[str, tuple[Any, Any]] = {
-        key: (
-            LIMITS.get(key, hints.get(key, Any)),
-            ... if parameter.default is parameter.empty else parameter.default,
-        )
-        for key, parameter in inspect.signature(cls).parameters.items()
-        if key not in EVERYONE and key not in FIXED and hints.get(key) in (bool, int, float, str)
-    }
-    if weighting := _WEIGHTING.get(name.removeprefix(FLOWER_PREFIX)):
-        declared["weighting"] = (Literal["examples", "uniform"], weighting)
-    else:
-        declared.pop("weighted_by_key", None)
-    return declared
-
-
-def _takes_only_values(strategy_class: type[Strategy]) -> bool:
-    """Exclude wrappers of strategies, tree boosters, and FedProx, for which Flower has no client half."""
-    name, signature = strategy_class.__name__, inspect.signature(strategy_class).parameters
-    return (
-        "strategy" not in signature
-        and set(EVERYONE) <= set(signature)
-        and "Xgb" not in name
-        and name != "FedProx"
-    )

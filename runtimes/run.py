@@ -88,7 +88,7 @@ def check_tracking(config: Config) -> None:
 
 def compared(config: Config, comparator: str) -> Config:
     """Return the configuration of a comparator of a run, with the run's model."""
-    from clients.registry import complete
+    from clients._configuration import complete
     from runtimes.comparators import derive
     from server.preparation import client_sizes, keeps_natural_clients
 

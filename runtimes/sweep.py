@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from clients._configuration import complete
 from clients.app import app
-from clients.registry import complete
 from common.command_line import make_console
 from common.config import Config
 from common.config_values import merge, read_assignments, settle_budget

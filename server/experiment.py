@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flwr.serverapp import Grid
 
-from clients.registry import complete
+from clients._configuration import complete
 from common.config import Config
 from common.files import expanded
 from datasets.dataset import Dataset

@@ -2,7 +2,8 @@
 
 from collections.abc import Container
 
-from clients.registry import complete, declared_for_training, method_of, run_differences
+from clients._configuration import complete, declared_for_training, run_differences
+from clients.registry import method_of
 from common.clocks import clock_profile
 from common.config import Config
 from common.defaults import drop_inherited_defaults
@@ -17,7 +18,6 @@ from datasets.partition_scheme import PartitionScheme
 from datasets.partitions import parse_arguments, partition_parameters
 from models import model_parameters
 from server.participation import Participation, scheme_class, weighs_uniformly
-from strategies._decentralised import Decentralised
 
 
 def check_parameters(config: Config, given: Container[str] = ()) -> None:
@@ -105,7 +105,7 @@ def _declared(config: Config) -> dict[str, Declared]:
         "schedule": class_parameters(type(schedule_of(config.schedule))),
         "steps": class_parameters(type(step_rule(config.steps))),
     }
-    if issubclass(method_of(config).strategy_class, Decentralised):
+    if method_of(config).is_decentralised:
         declared["topology"] = function_parameters(topology_function(config.topology).func)
     return declared
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from flwr.app import Context
 
+from clients._configuration import complete
 from clients.local.worker import get_worker
-from clients.registry import complete
 from common.config import Config
 from common.errors import UserError
 from common.plugins import use_folders

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from clients.registry import available_flower_strategies, available_methods
+from clients.registry import available_methods
 from common.defaults import PROJECT_ROOT
 from common.files import write_atomic
 from runtimes.describe.evidence import results_page
@@ -19,6 +19,7 @@ from runtimes.describe.keys import (
     value_text,
 )
 from runtimes.describe.things import METHOD, Thing, things
+from strategies._flower_names import available_flower_strategies
 
 DOCS = PROJECT_ROOT / "docs"
 _METHODS = """# Methods

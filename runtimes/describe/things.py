@@ -8,18 +8,13 @@ from types import ModuleType
 from typing import Any
 
 from clients.base import Client
-from clients.registry import (
-    available_flower_strategies,
-    available_methods,
-    flower_class,
-    flower_parameters,
-    load_method,
-)
+from clients.registry import available_methods, load_method
 from common.parameters import Declared, class_parameters, function_parameters
 from common.plugin_kinds import CLIENT_HALF, KINDS, MODEL, SERVER_HALF, Kind
 from common.plugins import FLOWER_PREFIX, find, names
 from models import LIBRARIES, available_models
 from strategies._decentralised import Decentralised
+from strategies._flower_names import available_flower_strategies, flower_class, flower_parameters
 from strategies._virtual_clock import OnVirtualClock
 from strategies.fedavg import FedAvg
 from strategies.heteroavg import HeteroAvg

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Mapping
 
-from clients.registry import complete
+from clients._configuration import complete
 from common.config import Config
 from common.config_values import merge, read_assignments, settle_budget
 from common.errors import InapplicableKeyError, UserError

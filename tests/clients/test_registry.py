@@ -4,76 +4,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from flwr.serverapp import strategy as flower_strategies
 from pydantic import Field
 
 import clients
 import strategies
+from clients._configuration import complete, run_differences
 from clients.base import Client
-from clients.registry import available_methods, complete, load_method, run_differences
+from clients.registry import available_methods, load_method
 from common.config import Config
 from common.config_values import merge
-from common.errors import InapplicableKeyError, UserError, nearest, unknown_name
+from common.errors import nearest, unknown_name
 from common.parameters import class_parameters, function_parameters, parse_parameters
 from common.plugins import available_plugins, find_class, load_plugin
-from strategies._flower import FlowerStrategy
 from strategies.fedavg import FedAvg
 from tests.conftest import small_config
-
-
-def error_of(function: Any, *arguments: Any) -> str:
-    with pytest.raises(UserError) as raised:
-        function(*arguments)
-    message = str(raised.value)
-    assert "\n" not in message
-    return message
-
-
-@pytest.mark.parametrize(
-    ("method", "given", "needed"),
-    [
-        ("fedasync", {"hinge-slope": 2.0}, {"staleness": "hinge"}),
-        ("fedbuff", {"staleness-exponent": 0.3, "staleness": "constant"}, {"staleness": "polynomial"}),
-        ("localsgd", {"outer-tau": 0.1, "outer-optimizer": "momentum"}, {"outer-optimizer": "adam"}),
-        ("heteroavg", {"inco-clip": 0.2}, {"inco": True}),
-        ("per-fedavg", {"delta": 0.1}, {"variant": "hessian-free"}),
-        ("knn-per", {"validation-share": 0.5, "fixed-mix": 0.5}, {"fixed-mix": -1.0}),
-        ("episode-mem", {"clip-by": "step"}, {"clip-norm": 1.0}),
-        ("fedloge", {"paper-bias": "local"}, {"inference": "paper"}),
-        ("fedloge", {"head-steps": 5, "head": "dense-etf"}, {"head": "sse-c"}),
-        ("fedetf", {"alternations": 2, "variant": "etf-dr"}, {"variant": "fedetf"}),
-    ],
-)
-def test_a_parameter_without_effect_is_refused(method: str, given: dict[str, Any], needed: Any) -> None:
-    def configured(parameters: dict[str, Any]) -> Config:
-        keys = {f"method.{key}": value for key, value in parameters.items()}
-        return Config.from_flat(merge({"method.name": method, **keys}))
-
-    key = next(iter(given))
-    with pytest.raises(InapplicableKeyError, match="would have no effect: it needs") as raised:
-        complete(configured(given))
-    assert raised.value.key == f"method.{key}"
-    complete(configured({**given, **needed}))
-
-
-@pytest.mark.parametrize(
-    ("method", "key", "value"),
-    [
-        ("a2cid2", "clock.latency", 0.5),
-        ("a2cid2", "clock.bandwidth", 2.0),
-        ("a2cid2", "topology.weights", "lazy-metropolis"),
-        ("local-only", "method.weighting", "examples"),
-        ("gossip-sgd", "method.weighting", "uniform"),
-        ("a2cid2", "method.weighting", "uniform"),
-        ("pfedhn", "model.individual-init", True),
-        ("pfedhn", "model.weights", "w.safetensors"),
-    ],
-)
-def test_a_key_that_a_method_has_no_use_for_is_refused(method: str, key: str, value: Any) -> None:
-    config = Config.from_flat(merge({"method.name": method, key: value}))
-    with pytest.raises(InapplicableKeyError, match=f"would have no effect with method.name '{method}'") as e:
-        complete(config)
-    assert e.value.key == key
+from tests.refusals import error_of
 
 
 class Base:
@@ -196,69 +141,6 @@ class TestMethods:
         assert not {"base", "app", "hooks", "registry", "local"} & set(names)
         for name in names:
             assert load_method(name, {}).make_strategy() is not None
-
-
-class TestFlowersStrategies:
-    def test_parameters_reach_the_strategy(self) -> None:
-        method = load_method("flwr:FedAdam", {"eta": 0.5, "beta-1": 0.8})
-        strategy = method.make_strategy()
-        assert isinstance(strategy, FlowerStrategy)
-        inner: Any = strategy.inner
-        assert type(inner) is flower_strategies.FedAdam
-        assert (inner.eta, inner.beta_1) == (0.5, 0.8)
-        assert inner.fraction_train == 1.0
-        assert inner.min_available_nodes == 1
-        assert method.client_class is Client
-
-    @pytest.mark.parametrize("name", ["FedAvg", "FedAvgM", "FedYogi", "FedAdagrad", "Krum", "FedMedian"])
-    def test_those_that_take_only_values_are_usable(self, name: str) -> None:
-        strategy = load_method(f"flwr:{name}", {}).make_strategy()
-        assert isinstance(strategy, FlowerStrategy)
-        assert type(strategy.inner) is getattr(flower_strategies, name)
-
-    @pytest.mark.parametrize(
-        "name",
-        [
-            "FedProx",  # its client half is not Flower's, so it would be FedAvg under another name
-            "DifferentialPrivacyServerSideFixedClipping",
-            "FedXgbBagging",
-            "Strategy",
-            "Result",
-            "NoSuch",
-            "",
-        ],
-    )
-    def test_others_are_refused(self, name: str) -> None:
-        message = error_of(load_method, f"flwr:{name}", {})
-        assert f"no strategy '{name}' that can be used by name" in message
-        assert "flwr:FedAdam" in message.split("available:")[1]
-        assert "flwr:FedProx" not in message.split("available:")[1]
-
-    def test_the_nearest_is_named(self) -> None:
-        assert "did you mean 'FedAdam'" in error_of(load_method, "flwr:FedAdma", {})
-
-    @pytest.mark.parametrize(
-        "key", ["etta", "fraction-train", "min-available-nodes", "arrayrecord-key", "train-metrics-aggr-fn"]
-    )
-    def test_unknown_parameters_are_refused(self, key: str) -> None:
-        message = error_of(load_method, "flwr:FedAdam", {key: 1.0})
-        assert f"'flwr:FedAdam' has no parameter 'method.{key}'" in message
-
-    def test_one_without_a_default_is_asked_for(self) -> None:
-        message = error_of(load_method, "flwr:QFedAvg", {})
-        assert message == "'flwr:QFedAvg' needs method.client-learning-rate, which has no default"
-
-    def test_weighting_is_for_those_that_weigh_replies(self) -> None:
-        assert load_method("flwr:FedAdam", {"weighting": "uniform"}).make_strategy().weighting == "uniform"
-        assert "has no parameter 'method.weighting'" in error_of(
-            load_method, "flwr:FedMedian", {"weighting": "uniform"}
-        )
-
-    def test_values_of_a_wrong_type_are_refused(self) -> None:
-        assert (
-            error_of(load_method, "flwr:FedAdam", {"eta": "abc"})
-            == "method.eta must be a valid number, not 'abc'"
-        )
 
 
 SERVER_HALF = """

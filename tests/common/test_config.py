@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.registry import complete
+from clients._configuration import complete
 from common.config import Config
 from common.config_values import parse_toml, to_toml
 from common.defaults import default_values

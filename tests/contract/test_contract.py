@@ -13,7 +13,7 @@ from flwr.app import Message
 from clients.app import app
 from clients.base import Client
 from clients.local.training import train_locally
-from clients.registry import available_flower_strategies, available_methods
+from clients.registry import available_methods
 from common.budget import num_steps
 from common.cohort import cohort_size
 from common.errors import ClientFailureError
@@ -23,6 +23,7 @@ from runtimes.run import make_grid
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
+from strategies._flower_names import available_flower_strategies
 from tests.conftest import Runner, example_of, small_config
 from tests.fake_gpu import fake_gpu
 from tests.rows import untimed

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from clients.app import app
-from clients.registry import available_flower_strategies
 from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from server.experiment import run_experiment
 from server.records.progress import PlainLines
+from strategies._flower_names import available_flower_strategies
 from tests.conftest import Runner, small_config
 
 STRATEGIES = available_flower_strategies()

@@ -8,10 +8,10 @@ import torch
 from flwr.app import ConfigRecord
 from torch.nn import functional as F
 
+from clients._configuration import complete
 from clients.fedetf import FedETF, dot_regression
 from clients.local.batches import Batch
 from clients.local.worker import Worker
-from clients.registry import complete
 from common.errors import UserError
 from common.records import ARRAYS, Tensors
 from models.classifier import as_classifier

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from clients.registry import complete, load_method
+from clients._configuration import complete
+from clients.registry import load_method
 from common.errors import UserError
 from common.records import ARRAYS
 from common.sections import Value

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from clients._configuration import complete
 from clients.base import Client
 from clients.local.sampling import iterate_stream
 from clients.local.worker import Worker
-from clients.registry import complete
 from common.errors import UserError
 from common.sections import Value
 from tests.conftest import Runner, small_config

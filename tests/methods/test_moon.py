@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from clients._configuration import complete
 from clients.base import Client
 from clients.local.batches import Batch
 from clients.local.worker import Worker
 from clients.moon import Moon, contrastive_loss
 from clients.node.state_checks import keeps_state
-from clients.registry import complete
 from models.classifier import as_classifier
 from tests.clients.jobs import equal, global_model, small, train
 

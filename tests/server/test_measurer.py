@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from clients.registry import complete
+from clients._configuration import complete
 from common.config import Config
 from common.records import to_tensors
 from common.sections import Value

@@ -9,10 +9,11 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp.strategy import QFedAvg
 
-from clients.registry import available_flower_strategies, load_method
+from clients.registry import load_method
 from common.errors import UserError
 from common.records import ARRAYS, METRICS, PARTICIPATION_WEIGHT, Tensors, to_tensors
 from strategies._flower import EVERYONE, FlowerStrategy
+from strategies._flower_names import available_flower_strategies
 from strategies._run_facts import RunFacts
 from tests.strategies.messages import NodesOnly, make_reply, record
 

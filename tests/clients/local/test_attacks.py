@@ -150,6 +150,6 @@ def test_every_attack_is_validated_before_anything_runs() -> None:
 
 
 def complete(config: Config) -> Config:
-    from clients.registry import complete
+    from clients._configuration import complete
 
     return complete(config)
