@@ -12,7 +12,8 @@ from common.command_line import check_slips, make_console
 from common.config import Config
 from common.config_values import read_assignments
 from common.errors import UserError
-from common.experiment_file import Experiment, Overrides, naming_file, parse_experiment
+from common.experiment import Experiment, Overrides
+from common.experiment_file import naming_file, parse_experiment
 from common.files import read_text
 from common.plugin_modules import forget_changed
 from common.request import keeping_request

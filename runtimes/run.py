@@ -9,7 +9,7 @@ from common.checkpoint_files import FOLDER, committed_rounds
 from common.config import Config
 from common.config_values import merge
 from common.errors import UserError
-from common.experiment_file import Overrides
+from common.experiment import Overrides
 from common.imports import importing
 from common.inactive import check_active, given_keys, set_back
 from common.plugins import all_folders

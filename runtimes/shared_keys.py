@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from common.config import Config
 from common.errors import InapplicableKeyError
-from common.experiment_file import Overrides, Point
+from common.experiment import Overrides, Point
 from server.named_parameters import check_parameters
 
 Configure = Callable[[Overrides, Overrides], Config]

@@ -17,7 +17,8 @@ from analysis.tables import check_table_file, print_table, write_table
 from common.command_line import Parser
 from common.config import Config
 from common.errors import UserError
-from common.experiment_file import Experiment, LabelFilter, parse_experiment
+from common.experiment import Experiment, LabelFilter
+from common.experiment_file import parse_experiment
 from common.files import expanded, read_text
 from common.plugins import use_folders
 from datasets.configured import open_dataset

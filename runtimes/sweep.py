@@ -19,7 +19,7 @@ from common.command_line import make_console
 from common.config import Config
 from common.config_values import merge, read_assignments, settle_budget
 from common.errors import ClientFailureError, UserError
-from common.experiment_file import OWN_ACCURACY, Experiment, LabelFilter, Overrides, Point
+from common.experiment import OWN_ACCURACY, Experiment, LabelFilter, Overrides, Point
 from common.files import write_atomic
 from common.number_text import fixed
 from common.request import write_request

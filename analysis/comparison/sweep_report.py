@@ -10,7 +10,7 @@ from analysis.comparison.sweep_table import Loaded, Rows, axes_pivot, load_finis
 from analysis.reading.runs import HOW_MEASURED, SEED_KEY, is_accuracy, readable, telling_keys
 from analysis.reading.sweep import read_sweep
 from analysis.tables import as_csv, as_latex, as_markdown, print_table
-from common.experiment_file import OWN_ACCURACY
+from common.experiment import OWN_ACCURACY
 from common.files import write_atomic
 
 

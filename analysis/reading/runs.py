@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.reading.run_directory import NoDataError, read_metrics, read_summary
 from common.errors import UserError, nearest
-from common.experiment_file import OWN_ACCURACY
+from common.experiment import OWN_ACCURACY
 from common.number_text import fixed
 from common.sections import lower_is_better
 

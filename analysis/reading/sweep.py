@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.experiment_file import SEED_AXIS
+from common.experiment import SEED_AXIS
 from common.files import read_json
 from common.sweep_files import SWEEP_FILE
 

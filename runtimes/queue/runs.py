@@ -16,7 +16,8 @@ from common.checkpoint_files import FOLDER, committed_rounds
 from common.config import Config
 from common.config_values import merge, to_toml
 from common.errors import UserError
-from common.experiment_file import Experiment, LabelFilter, Overrides, parse_experiment
+from common.experiment import Experiment, LabelFilter, Overrides
+from common.experiment_file import parse_experiment
 from common.files import read_text
 from common.sweep_files import SWEEP_FILE
 from runtimes.queue.file import Entry, GiveUp, QueueFile

@@ -15,7 +15,8 @@ from common.command_line import make_console
 from common.config import Config
 from common.config_values import to_toml
 from common.errors import ClientFailureError, DivergedError, UserError
-from common.experiment_file import Experiment, parse_experiment
+from common.experiment import Experiment
+from common.experiment_file import parse_experiment
 from common.files import read_json, read_text, write_atomic
 from common.request import write_request
 from common.search.trials import (

@@ -7,7 +7,7 @@ from clients._configuration import complete
 from common.config import Config
 from common.config_values import merge, read_assignments, settle_budget
 from common.errors import InapplicableKeyError, UserError
-from common.experiment_file import Experiment, Overrides
+from common.experiment import Experiment, Overrides
 from common.plugins import all_folders
 from common.rounds_scale import scale_rounds
 from common.search.spaces import Range

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from common.config_values import to_toml
 from common.errors import UserError
-from common.experiment_file import Experiment, LabelFilter, parse_experiment
+from common.experiment import Experiment, LabelFilter
+from common.experiment_file import parse_experiment
 from tests.common.configs import make_config
 
 SWEEP = """

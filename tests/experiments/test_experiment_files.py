@@ -17,7 +17,8 @@ from common.config import Config
 from common.config_values import merge
 from common.defaults import PROJECT_ROOT
 from common.errors import UserError, unknown_name
-from common.experiment_file import Experiment, Point, parse_experiment
+from common.experiment import Experiment, Point
+from common.experiment_file import parse_experiment
 from common.sections import Value
 from datasets import configured
 from datasets.dataset import Dataset, Split
