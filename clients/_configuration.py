@@ -8,7 +8,8 @@ from clients.local.attacks import Attack
 from clients.local.optimizers import make_optimizer
 from clients.registry import Method, load_method, method_of, unused_key
 from common.chosen import chosen_function, chosen_object
-from common.config import Config, differences, is_key
+from common.config import Config, is_key
+from common.config_differences import differences
 from common.defaults import default_values
 from common.errors import InapplicableKeyError, UserError, nearest, shown
 from common.parameters import Declared, check_needs, class_parameters, function_parameters

@@ -6,8 +6,6 @@ the thing named, which declares and limits them.
 """
 
 import functools
-import hashlib
-import json
 import math
 from collections.abc import Container, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
@@ -56,19 +54,9 @@ from common.sections import (
 )
 from common.step_rules import StepRule, step_rule
 
-# The range of float32, in which models are computed; numbers outside it are 0 or infinite.
 _TABLES = ("axes", "cells", "report", "search")  # of experiment files
+# The range of float32, in which models are computed; numbers outside it are 0 or infinite.
 _MIN, _MAX = 1e-38, 3.403e38
-
-
-# Keys that may differ when a run is resumed: they change where and how fast it runs, not its result.
-RESUMABLE_DIFFERENCES = (
-    "rounds", "overrides", "plugins", "observers", "tracking", "device", "dataset.root", "dataset.download",
-)  # fmt: skip
-STACK = "runtime.stack"  # the only key of its section that affects the result, in the last bits
-RESUMABLE_SECTIONS = (
-    "run.", "runtime.", "ray.", "resources.", "failures.", "state.", "checkpoint.", "analysis.",
-)  # fmt: skip
 
 
 class Config(ConfigSection):
@@ -269,33 +257,6 @@ class Config(ConfigSection):
         resources = self.resources.model_copy(update={"gpus_per_client": part})
         return self.model_copy(update={"resources": resources})
 
-    def comparable(self, depends_on_rounds: bool = False) -> dict[str, Value]:
-        """Return the keys that affect the result, which a resumed run must share.
-
-        `depends_on_rounds` is whether the method's result depends on the number of rounds.
-        """
-        ignored = set(RESUMABLE_DIFFERENCES)
-        if depends_on_rounds or self._depends_on_rounds():
-            ignored.remove("rounds")
-        values = {
-            key: value
-            for key, value in self.flat().items()
-            if key not in ignored and not key.startswith(RESUMABLE_SECTIONS)
-        }
-        return {**values, STACK: max(1, self.runtime.stack)}
-
-    def _depends_on_rounds(self) -> bool:
-        """Return whether the total number of rounds affects each single round."""
-        schedule = schedule_of(self.schedule)
-        by_rounds = not (schedule.varies_by_step and self.local.total_steps)
-        return (schedule.depends_on_length and by_rounds) or (
-            step_rule(self.steps).depends_on_length and not self.local.total_steps
-        )
-
-    def sha256(self) -> str:
-        """Hash the keys that affect the result."""
-        return hashlib.sha256(json.dumps(self.comparable(), sort_keys=True).encode()).hexdigest()
-
 
 @functools.lru_cache(maxsize=8)  # asked in every round
 def evenly_spread(num_rounds: int, count: int) -> Container[int]:
@@ -306,21 +267,6 @@ def evenly_spread(num_rounds: int, count: int) -> Container[int]:
     if count >= 2 * num_rounds:  # steps of at most a half: every round
         return range(1, num_rounds + 1)
     return frozenset(1 + round((index + 1) * (num_rounds - 1) / count) for index in range(count))
-
-
-def differences(old: Config, new: Config, depends_on_rounds: bool = False) -> list[str]:
-    """Return the differences of two configurations in the keys of ``comparable``.
-
-    A new one that leaves ``runtime.stack`` to be chosen takes the value of the old one.
-    """
-    before, after = old.comparable(depends_on_rounds), new.comparable(depends_on_rounds)
-    if new.runtime.stack < 1:
-        after[STACK] = before[STACK]
-    return [
-        f"{key} was {before.get(key)!r} and is {after.get(key)!r}"
-        for key in sorted({*before, *after})
-        if before.get(key) != after.get(key)
-    ]
 
 
 @functools.cache

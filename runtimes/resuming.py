@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from common.config import RESUMABLE_DIFFERENCES, RESUMABLE_SECTIONS
+from common.config_differences import RESUMABLE_DIFFERENCES, RESUMABLE_SECTIONS
 from common.errors import UserError
 from common.request import read_request
 from common.sweep_files import SWEEP_FILE

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from common.command_line import make_console
 from common.config import Config
+from common.config_differences import comparable
 from common.config_values import to_toml
 from common.errors import ClientFailureError, DivergedError, UserError
 from common.experiment import Experiment
@@ -109,7 +110,7 @@ def _difference(old: Any, new: Any) -> tuple[str, str]:
 def _description(plan: Plan) -> dict[str, Any]:
     first = {key: space.extremes[0] for key, space in plan.search.keys.items()}
     kept, config = plan.trial(first)
-    base = {key: value for key, value in config.comparable().items() if key not in kept}
+    base = {key: value for key, value in comparable(config).items() if key not in kept}
     return {**plan.search.as_dict(), "base": {**base, "rounds": config.rounds}}
 
 

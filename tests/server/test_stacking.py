@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from common.config import differences
+from common.config_differences import differences
 from common.errors import UserError
 from runtimes.sequential import SequentialGrid
 from server.checkpoints.stored_config import find_stored_config
