@@ -18,20 +18,10 @@ from common.config import Config
 from common.defaults import drop_inherited_defaults
 from common.errors import InapplicableKeyError, UserError
 from common.overrides import check_overrides
+from common.package_modules import available_plugins, find_class
 from common.parameters import Declared, Needs, class_parameters, parse_parameters
 from common.plugin_kinds import CLIENT_HALF, SERVER_HALF
-from common.plugins import (
-    FLOWER_PREFIX,
-    Found,
-    available_plugins,
-    class_of,
-    find,
-    find_class,
-    folders,
-    names,
-    subclass_of,
-    unknown,
-)
+from common.plugins import FLOWER_PREFIX, Found, class_of, find, folders, names, subclass_of, unknown
 from common.returned import check_flag
 from common.sections import Value
 from strategies._decentralised import Decentralised

@@ -11,7 +11,6 @@ import importlib.util
 import inspect
 import itertools
 import os
-import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints, distributions
@@ -22,6 +21,7 @@ from typing import Any, TypeVar
 from common.errors import UnknownNameError, UserError, nearest, unknown_name
 from common.files import expanded
 from common.overrides import check_arguments, check_overrides
+from common.package_modules import find_class, module_names, where
 from common.plugin_kinds import GROUPS, KINDS, PLOT, Kind
 from common.plugin_modules import has_module, import_from, import_module, imported, note_foreign
 
@@ -257,7 +257,7 @@ def _own(kind: Kind) -> list[str]:
 def _listed(package: str, folders: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
     """Return the names in a package; `folders` (paths and modification times) is the cache key."""
     members = _members(importlib.import_module(package))
-    return tuple(sorted({*_modules([path for path, _ in folders]), *members}))
+    return tuple(sorted({*module_names([path for path, _ in folders]), *members}))
 
 
 def _members(package: ModuleType) -> Mapping[str, str]:
@@ -274,13 +274,8 @@ def _own_thing(kind: Kind, name: str) -> Any:
 
 def _in_folders(kind: Kind) -> Iterator[tuple[Path, str]]:
     for folder in folders():
-        for module in _modules([str(folder / kind.folder)]):
+        for module in module_names([str(folder / kind.folder)]):
             yield folder, module
-
-
-def _modules(path: list[str]) -> list[str]:
-    found = (module.name for module in pkgutil.iter_modules(path))
-    return sorted(name for name in found if not name.startswith("_"))
 
 
 @functools.cache
@@ -326,63 +321,3 @@ def _is_importable(module_name: str) -> bool:
         return importlib.util.find_spec(module_name) is not None
     except ModuleNotFoundError:
         return False
-
-
-def where(thing: Any) -> str:
-    """Return the file of a module, or a description of anything else."""
-    return str(getattr(thing, "__file__", None) or thing)
-
-
-# Modules of a package of the project
-
-
-def available_plugins(package: ModuleType, base: type | None = None) -> list[str]:
-    """List the names of a package's modules, in configuration spelling, except those with an underscore.
-
-    With `base`, only the modules that define a subclass of it (or `base` itself).
-    """
-    return [
-        name.replace("_", "-")
-        for name in _modules(list(package.__path__))
-        if base is None or find_class(importlib.import_module(f"{package.__name__}.{name}"), base)
-    ]
-
-
-def load_plugin(package: ModuleType, name: str) -> ModuleType | None:
-    """Import ``<package>/<name>.py``; None if there is no such file, or it is a helper."""
-    module_name = name.replace("-", "_")
-    if module_name.startswith("_") or module_name not in {
-        module.name for module in pkgutil.iter_modules(package.__path__)
-    }:
-        return None
-    return importlib.import_module(f"{package.__name__}.{module_name}")
-
-
-def find_class(module: ModuleType, base: type[T]) -> type[T] | None:
-    """Return the class that `module` itself defines as a subclass of `base`, if there is one.
-
-    Of several, it is the one with the module's name, ``FedProx`` in ``fedprox``, or the one that derives from
-    the others.
-
-    Raises
-    ------
-    UserError
-        If neither rule selects one.
-    """
-    found = [
-        cls
-        for _, cls in inspect.getmembers(module, inspect.isclass)
-        if issubclass(cls, base) and cls.__module__ == module.__name__ and not inspect.isabstract(cls)
-    ]
-    stem = module.__name__.rpartition(".")[2]
-    for cls in found:
-        if cls.__name__.lower() == stem.replace("_", ""):
-            return cls
-    last = [cls for cls in found if not any(cls in other.__mro__[1:] for other in found)]
-    if len(last) > 1:
-        classes = ", ".join(cls.__name__ for cls in last)
-        raise UserError(
-            f"{where(module)} defines several subclasses of {base.__name__} ({classes}): call the one that is"
-            f" meant as the file, {stem.title().replace('_', '')}"
-        )
-    return last[0] if last else None

@@ -18,9 +18,10 @@ import models.architectures
 from common.errors import UnknownNameError, UserError, described, shown
 from common.global_generators import seeded_globally
 from common.memory import physical_bytes, within_memory
+from common.package_modules import available_plugins, load_plugin
 from common.parameters import Declared, function_parameters, once_per_owner, parse_parameters
 from common.plugin_kinds import MODEL
-from common.plugins import available_plugins, find_function, load_plugin, names, unknown
+from common.plugins import find_function, names, unknown
 from common.randomness import torch_seed
 from common.sections import NonNegative, Value
 from models.classifier import FeatureKind, add_projection, as_classifier, normalize_features

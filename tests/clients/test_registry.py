@@ -14,8 +14,8 @@ from clients.registry import available_methods, load_method
 from common.config import Config
 from common.config_values import merge
 from common.errors import nearest, unknown_name
+from common.package_modules import available_plugins, find_class, load_plugin
 from common.parameters import class_parameters, function_parameters, parse_parameters
-from common.plugins import available_plugins, find_class, load_plugin
 from strategies.fedavg import FedAvg
 from tests.conftest import small_config
 from tests.refusals import error_of
