@@ -1,16 +1,14 @@
 """EPISODE's client half (Crawshaw, Bao and Liu 2023, arXiv:2302.07155, Algorithm 1)."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-import torch
-from pydantic import Field
-
+from clients._norm import norm
 from clients.base import Client
 from clients.local.incoming import Section
 from clients.local.optimizers import weight_decays
 from clients.local.sgd_only import require_own_clipping
 from common.records import Payload, Tensors
-from common.sections import Value
+from common.sections import NonNegative, NonNegativeFloat, Value
 
 
 class Episode(Client):
@@ -24,8 +22,8 @@ class Episode(Client):
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"method.clip-norm": 1.0, "method.gradient-batches": 1}
 
-    clip_norm: Annotated[float, Field(ge=0)] = 0.0
-    gradient_batches: Annotated[int, Field(ge=0)] = 0
+    clip_norm: NonNegativeFloat = 0.0
+    gradient_batches: NonNegative = 0
 
     def validate(self) -> None:
         """Refuse options that would change the length of the steps."""
@@ -33,7 +31,7 @@ class Episode(Client):
 
     def init_state(self) -> Payload:
         """Return a gradient of 0, until the server has asked for it."""
-        return {"gradient": {name: value.detach() * 0 for name, value in self.params.items()}}
+        return {"gradient": self.zeros()}
 
     def prelude(self) -> Payload:
         """Return L_i."""
@@ -49,7 +47,7 @@ class Episode(Client):
         own, mean = self.state["gradient"], self.received["gradient"]
         self.correction = {name: mean[name] - own[name] for name in own}
         self._decays = weight_decays(self.worker.optimizer, self.params)
-        self.clips = 0 < self.clip_norm < float(_norm(mean))
+        self.clips = 0 < self.clip_norm < float(norm(mean))
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradients with which the optimiser's step, weight decay included, is the clipped one."""
@@ -58,14 +56,10 @@ class Episode(Client):
             return corrected
         decays = self._decays
         direction = {name: grad + decays[name] * params[name] for name, grad in corrected.items()}
-        scale = self.clip_norm / (1e-10 + _norm(direction))
+        scale = self.clip_norm / (1e-10 + norm(direction))
         return {name: scale * value - decays[name] * params[name] for name, value in direction.items()}
 
     def end_round(self, params: Tensors) -> Payload:
-        """Return whether the steps were clipped."""
+        """Report whether the steps were clipped."""
         self.training_metrics["train_clipped_fraction"] = float(self.clips)
         return {}
-
-
-def _norm(section: Tensors) -> torch.Tensor:
-    return torch.stack([value.double().pow(2).sum() for value in section.values()]).sum().sqrt()

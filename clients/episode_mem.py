@@ -1,17 +1,17 @@
 """EPISODE (arXiv:2302.07155) with remembered gradients; SCAFFOLD with clipping: code of Bao et al. 2024."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
 
 from clients._initial_control import InitialControl
+from clients._norm import norm
 from clients.local.optimizers import weight_decays
 from clients.local.sgd_only import require_own_clipping
 from common.parameters import Needs
 from common.records import Payload, Tensors
-from common.sections import Value
+from common.sections import NonNegativeFloat, Value
 
 
 class EpisodeMem(InitialControl):
@@ -28,7 +28,7 @@ class EpisodeMem(InitialControl):
 
     NEEDS: ClassVar[Mapping[str, Needs]] = {"clip_by": Needs("clip_norm")}
 
-    clip_norm: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: NonNegativeFloat = 0.0
     clip_by: Literal["control", "step"] = "control"
 
     def validate(self) -> None:
@@ -37,7 +37,7 @@ class EpisodeMem(InitialControl):
 
     def init_state(self) -> Payload:
         """Return L_i = 0."""
-        return {"control": self._zeros()}
+        return {"control": self.zeros()}
 
     @property
     def controls_have_decay(self) -> bool:
@@ -49,13 +49,13 @@ class EpisodeMem(InitialControl):
         own, mean = self.state["control"], self.received["control"]
         self.correction = {name: mean[name] - own[name] for name in own}
         self._decays = weight_decays(self.worker.optimizer, self.params)
-        size = _norm(mean)
+        size = norm(mean)
         by_step = torch.as_tensor(self.clip_norm, dtype=size.dtype, device=size.device)
         by_control = torch.where(size > self.clip_norm, -torch.ones_like(size), torch.inf)
         is_by_step = (size == 0) | (self.clip_by == "step")
         threshold = torch.where(is_by_step, by_step, by_control)
         self.threshold = threshold if self.clip_norm else torch.full_like(size, torch.inf)
-        self.total, self.clipped = self._zeros(), torch.zeros_like(size)
+        self.total, self.clipped = self.zeros(), torch.zeros_like(size)
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradients with which the optimiser's step, weight decay included, is the clipped one."""
@@ -64,7 +64,7 @@ class EpisodeMem(InitialControl):
         direction = {
             name: grad + self.correction[name] + decays[name] * params[name] for name, grad in grads.items()
         }
-        size = _norm(direction)
+        size = norm(direction)
         clips = size > self.threshold
         self.clipped = self.clipped + clips
         scale = torch.where(clips, self.clip_norm / (1e-10 + size), torch.ones_like(size))
@@ -79,10 +79,3 @@ class EpisodeMem(InitialControl):
         self.training_metrics["train_clipped_fraction"] = float(self.clipped) / self.num_steps
         self.state["control"] = new = {name: value / self.num_steps for name, value in self.total.items()}
         return {"control": {name: new[name] - old[name] for name in old}}
-
-    def _zeros(self) -> Tensors:
-        return {name: value.detach() * 0 for name, value in self.params.items()}
-
-
-def _norm(section: Tensors) -> torch.Tensor:
-    return torch.stack([value.double().pow(2).sum() for value in section.values()]).sum().sqrt()

@@ -15,7 +15,7 @@ class FedDyn(Client):
 
     def init_state(self) -> Payload:
         """Return h_i = 0."""
-        return {"linear": {name: value.detach() * 0 for name, value in self.params.items()}}
+        return {"linear": self.zeros()}
 
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradient of the dynamically regularised loss."""

@@ -17,7 +17,7 @@ from common.parameters import Needs
 from common.rates import base_rate
 from common.records import Tensors
 from common.sections import NonNegative, Positive, Value
-from models.classifier import as_classifier, embed_with
+from models.classifier import as_classifier
 from models.heads.parts import part_names
 from models.heads.realignment import HEAD, WEIGHT
 from models.heads.sse_c import check_frame
@@ -94,9 +94,7 @@ class FedETF(Client):
             if self._phase == "body":
                 logits = logits + self._log_counts
             return F.cross_entropy(logits, batch.targets)
-        model = as_classifier(self.worker.model)
-        is_own = params is self.params
-        units = model.embed(batch.inputs) if is_own else embed_with(model, params, batch.inputs)
+        units = self.features(params, batch.inputs)
         return dot_regression(units, params[f"{HEAD}{WEIGHT}"], batch.targets)
 
     def personal_model(self) -> Tensors:

@@ -1,16 +1,15 @@
 """FedGKD's client half (Yao et al. 2021, arXiv:2107.00051, Eq. 5): distils from past global models."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 
 from clients._distillation import by_target, divergence, logits_of_teacher
 from clients.base import Client
 from clients.local.batches import Batch
 from clients.local.incoming import Section
 from common.records import ARRAYS, Tensors
-from common.sections import Value
+from common.sections import NonNegativeFloat, Value
 
 
 class FedGKD(Client):
@@ -23,7 +22,7 @@ class FedGKD(Client):
 
     NEEDS_CLASSES = True
 
-    gamma: Annotated[float, Field(ge=0)] = 0.2
+    gamma: NonNegativeFloat = 0.2
 
     def receives(self) -> dict[str, Section]:
         """Return the form of the teacher, which is absent in the first round."""

@@ -19,8 +19,8 @@ from clients.local.optimizers import make_optimizer, set_learning_rate
 from common.parameters import Needs
 from common.randomness import torch_generator
 from common.records import Payload, Tensors
-from common.sections import Value
-from models.classifier import as_classifier, embed_with
+from common.sections import NonNegative, NonNegativeFloat, Value
+from models.classifier import as_classifier
 from models.heads.parts import part_names
 from models.heads.realignment import (
     WEIGHT,
@@ -32,8 +32,6 @@ from models.heads.realignment import (
     realign_globally,
 )
 from models.heads.sse_c import DENSE_FRAMES, DROPOUTS, HeadKind, check_frame
-
-Scale = Annotated[float, Field(ge=0)]
 
 
 class FedLoGe(Client):
@@ -66,9 +64,9 @@ class FedLoGe(Client):
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     inference: Inference = "code"
     paper_bias: BiasOf = "global"
-    global_head_learning_rate_scale: Scale = 1.0
-    local_head_learning_rate_scale: Scale = 1.0
-    fine_tuning_epochs: Annotated[int, Field(ge=0)] = 0
+    global_head_learning_rate_scale: NonNegativeFloat = 1.0
+    local_head_learning_rate_scale: NonNegativeFloat = 1.0
+    fine_tuning_epochs: NonNegative = 0
     kappa: Annotated[float, Field(gt=0, le=1e6)] = 1.7
 
     def validate(self) -> None:
@@ -126,13 +124,11 @@ class FedLoGe(Client):
 
         Its logits are those of which ``train_accuracy`` is.
         """
-        model = as_classifier(self.worker.model)
-        is_own = params is self.params
-        features = model.embed(batch.inputs) if is_own else embed_with(model, params, batch.inputs)
+        features = self.features(params, batch.inputs)
         seen = self._dropped(features, head_of_model(params))
         heads = seen, *((features.detach(), head) for head in self._heads)
         predictions = [logits(head, inputs) for inputs, head in heads]
-        if is_own:
+        if params is self.params:
             self.noted(predictions[0])
         return torch.stack([F.cross_entropy(each, batch.targets) for each in predictions]).sum()
 

@@ -9,7 +9,7 @@ from clients._distillation import by_target, divergence, logits_of_teacher
 from clients.base import Client
 from clients.local.batches import Batch
 from common.records import ARRAYS, Tensors
-from common.sections import Value
+from common.sections import NonNegativeFloat, Value
 
 
 class FedNTD(Client):
@@ -23,7 +23,7 @@ class FedNTD(Client):
 
     NEEDS_CLASSES = True
 
-    beta: Annotated[float, Field(ge=0)] = 1.0
+    beta: NonNegativeFloat = 1.0
     tau: Annotated[float, Field(gt=0)] = 1.0
 
     def loss(self, params: Tensors, batch: Batch) -> torch.Tensor:

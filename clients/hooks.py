@@ -189,14 +189,18 @@ class Hooks(Job):
 
     # Helpers for hooks; `clients.local.helpers` has more.
 
+    def zeros(self) -> Tensors:
+        """Return zeros with the names, shapes and types of ``params``."""
+        return {name: torch.zeros_like(value.detach()) for name, value in self.params.items()}
+
     def forward(self, params: Tensors, inputs: torch.Tensor) -> torch.Tensor:
         """Return the logits of the model with `params`; the resident model runs if they are its own."""
         if params is self.params:
             return self.noted(self.worker.model(inputs))
         return torch.func.functional_call(self.worker.model, params, (inputs,))  # type: ignore[no-any-return]
 
-    def features_and_logits(self, params: Tensors, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the head of the model with `params` takes, (samples, d), and its logits, as `forward`.
+    def features(self, params: Tensors, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what the head of the model with `params` takes, (samples, d).
 
         Raises
         ------
@@ -204,9 +208,13 @@ class Hooks(Job):
             If the model does not show its features (``models.classifier.Classifier``).
         """
         model = as_classifier(self.worker.model)
-        head = model.classifier
+        return model.embed(inputs) if params is self.params else embed_with(model, params, inputs)
+
+    def features_and_logits(self, params: Tensors, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the `features`, and the head's logits of them, as `forward`; errors as `features`."""
+        features = self.features(params, inputs)
+        head = as_classifier(self.worker.model).classifier
         own = {name: params.get(f"classifier.{name}", value) for name, value in head.named_parameters()}
-        features = embed_with(model, params, inputs)
         logits = torch.func.functional_call(head, own, (features,))
         return features, self.noted(logits) if params is self.params else logits
 

@@ -1,7 +1,5 @@
 """Minibatch SGD's client half (Woodworth et al. 2020, arXiv:2002.07839): one large-batch step per round."""
 
-import torch
-
 from clients.base import Client
 from clients.local.optimizers import weight_decays
 from clients.local.sgd_only import require_own_clipping
@@ -22,7 +20,7 @@ class MinibatchSgd(Client):
 
     def begin_round(self) -> None:
         """Reset the mean."""
-        self._sum = {name: torch.zeros_like(value) for name, value in self.params.items()}
+        self._sum = self.zeros()
         self._last = self.step_budget - 1
         self._decays = weight_decays(self.worker.optimizer, self.params)
 

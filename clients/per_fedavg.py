@@ -11,6 +11,7 @@ from pydantic import Field
 from clients.base import Client
 from common.parameters import Needs
 from common.records import Tensors
+from common.sections import NonNegativeFloat
 from models.measures.evaluation import evaluation_mode
 
 
@@ -24,7 +25,7 @@ class PerFedAvg(Client):
 
     NEEDS: ClassVar[Mapping[str, Needs]] = {"delta": Needs("variant", ("hessian-free",))}
 
-    inner_learning_rate: Annotated[float, Field(ge=0)] = 0.01
+    inner_learning_rate: NonNegativeFloat = 0.01
     variant: Literal["first-order", "hessian-free"] = "first-order"
     delta: Annotated[float, Field(gt=0)] = 1e-3
 

@@ -4,10 +4,8 @@ arXiv:2008.06217.
 """
 
 import math
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch.nn import functional as F
 
 from clients._class_gradients import class_gradients
@@ -38,7 +36,7 @@ class RatioLoss(Client):
     alpha: NonNegativeFloat = 1.0
     beta: NonNegativeFloat = 0.1
     auxiliary_samples: Positive = 10
-    largest_ratio: Annotated[float, Field(ge=0)] = 100.0
+    largest_ratio: NonNegativeFloat = 100.0
 
     def validate(self) -> None:
         """Refuse models without a head, and data without an auxiliary set that all clients can access."""

@@ -26,7 +26,7 @@ class Scaffold(InitialControl):
 
     def init_state(self) -> Payload:
         """Return c_i = 0."""
-        return {"control": {name: value.detach() * 0 for name, value in self.params.items()}}
+        return {"control": self.zeros()}
 
     def begin_round(self) -> None:
         """Prepare c - c_i and, for option 1, the gradient at x."""

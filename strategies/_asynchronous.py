@@ -2,17 +2,17 @@
 
 import heapq
 from collections.abc import Iterable, Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
-from pydantic import Field
 
 from common.clock import ClientSpeeds
 from common.errors import UserError
 from common.parameters import Needs
 from common.randomness import numpy_generator
 from common.records import ARRAYS, CONFIG, SERVER_ROUND, Tensors, to_record, to_tensors
+from common.sections import NonNegativeFloat
 from strategies._run_facts import RunFacts
 from strategies._virtual_clock import OnVirtualClock
 
@@ -48,9 +48,9 @@ class Asynchronous(OnVirtualClock):
     }
 
     staleness: Staleness = "polynomial"
-    staleness_exponent: Annotated[float, Field(ge=0)] = 0.5
-    hinge_slope: Annotated[float, Field(ge=0)] = 10.0
-    hinge_bound: Annotated[float, Field(ge=0)] = 4.0
+    staleness_exponent: NonNegativeFloat = 0.5
+    hinge_slope: NonNegativeFloat = 10.0
+    hinge_bound: NonNegativeFloat = 4.0
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)

@@ -18,6 +18,7 @@ from torch import Tensor
 from common.parameters import Needs
 from common.randomness import torch_generator
 from common.records import Tensors
+from common.sections import NonNegativeFloat
 from strategies._inco_targets import inco_targets
 from strategies.fedavg import FedAvg
 
@@ -264,8 +265,8 @@ class InCo(FedAvg):
     inco_granularity: Granularity = "kernel"
     inco_normalise: bool = True
     inco_optimise: bool = True
-    inco_theta_max: Annotated[float, Field(ge=0)] = 5.0
-    inco_clip: Annotated[float, Field(ge=0)] = 0.1
+    inco_theta_max: NonNegativeFloat = 5.0
+    inco_clip: NonNegativeFloat = 0.1
     inco_epsilon: Annotated[float, Field(gt=0)] = 1e-7
     inco_term: Term = "gradient"
 

@@ -1,12 +1,11 @@
 """AFL's server half (Mohri, Sivek and Suresh, ICML 2019, arXiv:1902.00146): minimax over clients."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
-from pydantic import Field
 
 from common.records import ARRAYS, Payload, Tensors
+from common.sections import NonNegativeFloat
 from strategies._client_weights import ClientWeights
 from strategies._run_facts import RunFacts
 
@@ -22,7 +21,7 @@ class AFL(ClientWeights):
 
     SECTIONS = frozenset({ARRAYS, "loss"})
 
-    lambda_learning_rate: Annotated[float, Field(ge=0)] = 0.1
+    lambda_learning_rate: NonNegativeFloat = 0.1
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)

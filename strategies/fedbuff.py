@@ -9,7 +9,7 @@ from flwr.app import Message
 from pydantic import Field
 
 from common.records import ARRAYS, Payload, Tensors
-from common.sections import Value
+from common.sections import NonNegative, Value
 from strategies._asynchronous import Asynchronous
 
 
@@ -30,7 +30,7 @@ class FedBuff(Asynchronous):
         "clock.jitter": 0.5,
     }
 
-    buffer_size: Annotated[int, Field(ge=0)] = 0
+    buffer_size: NonNegative = 0
     server_learning_rate: Annotated[float, Field(gt=0)] = 1.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weighting: Literal["examples", "uniform"] = "uniform"

@@ -1,11 +1,11 @@
 """FedDisco (Ye et al., ICML 2023, arXiv:2305.19229, Eq. 5): weights by size and by label discrepancy."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 
+from common.sections import NonNegativeFloat
 from strategies._client_weights import ClientWeights
 
 Discrepancy = Literal["kl", "l1", "l2"]
@@ -20,8 +20,8 @@ class FedDisco(ClientWeights):
     FedAvg.
     """
 
-    a: Annotated[float, Field(ge=0)] = 0.5
-    b: Annotated[float, Field(ge=0)] = 0.1
+    a: NonNegativeFloat = 0.5
+    b: NonNegativeFloat = 0.1
     discrepancy: Discrepancy = "kl"
 
     def shows_labels(self) -> str:

@@ -1,11 +1,9 @@
 """FedExP (Jhunjhunwala, Wang and Joshi, ICLR 2023, arXiv:2301.09604): a server step by extrapolation."""
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 
 from common.records import ARRAYS, Payload, Tensors
+from common.sections import NonNegativeFloat
 from strategies.fedavg import FedAvg
 
 
@@ -21,7 +19,7 @@ class FedExp(FedAvg):
 
     PAST_MODELS = ("previous",)
 
-    epsilon: Annotated[float, Field(ge=0)] = 0.001
+    epsilon: NonNegativeFloat = 0.001
     evaluate_mean: bool = True
 
     def __init__(self, **parameters: object) -> None:

@@ -40,8 +40,7 @@ class HeteroScaffold(HeteroAvg):
 
     def broadcast(self, server_round: int) -> Payload:
         """Send c, zero at first, in the model's precision."""
-        model = {name: self.global_model[name] for name in self.parameter_names}
-        return {CONTROL: {n: self.control.get(n, torch.zeros_like(x)).to(x.dtype) for n, x in model.items()}}
+        return {CONTROL: self.as_trained(self.control)}
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord

@@ -4,11 +4,9 @@ arXiv:2002.07839.
 """
 
 import math
-from typing import Annotated
-
-from pydantic import Field
 
 from common.records import ARRAYS, Payload, Tensors
+from common.sections import NonNegativeFloat
 from strategies._workers import Workers
 
 
@@ -21,7 +19,7 @@ class MinibatchSgd(Workers):
 
     SECTIONS = frozenset({ARRAYS})
 
-    clip_norm: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: NonNegativeFloat = 0.0
 
     def measures_changes(self) -> bool:
         """Return True: the mean change is clipped."""

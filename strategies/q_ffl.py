@@ -1,11 +1,9 @@
 """q-FFL's server half: q-FedAvg (Li et al., ICLR 2020, arXiv:1905.10497, Algorithm 2)."""
 
-from typing import Annotated
-
 from flwr.app import Message
-from pydantic import Field
 
 from common.records import ARRAYS, Payload, Tensors, metrics_record
+from common.sections import NonNegativeFloat
 from strategies.fedavg import FedAvg
 
 _EPSILON = 1e-10  # added to every loss, as in the authors' code: powers of 0 may be infinite
@@ -22,7 +20,7 @@ class QFFL(FedAvg):
     TRANSIENT = ("_rate",)
     SECTIONS = frozenset({ARRAYS, "loss"})
 
-    q: Annotated[float, Field(ge=0)] = 1.0
+    q: NonNegativeFloat = 1.0
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
