@@ -15,7 +15,7 @@ class InitialControl(Client):
         return True
 
     def receives(self) -> dict[str, Section]:
-        """Return the mean of the controls."""
+        """Return the form of the mean of the controls."""
         return {"control": Section(self.params)}
 
     def prelude(self) -> Payload:

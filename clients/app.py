@@ -11,15 +11,15 @@ from clients.base import Client, Outcome
 from clients.local.incoming import RefusedMessageError, check_message, read_sections
 from clients.local.outside import check_answer
 from clients.local.stacked.answers import Answers
-from clients.local.stacked.jobs import check_unwritten
+from clients.local.stacked.members import check_unwritten
 from clients.local.stacked.stackable import NotStackableError, drawing_nothing
 from clients.local.threads import thread_starts, why_not_in_threads
 from clients.local.worker import Worker, get_worker
 from clients.node.bundles import answer_each
 from clients.node.client import ForgottenStateError, check_remembers, client_at, worker_for
 from clients.node.jobs import JOBS, NotFiniteError, with_state
-from clients.node.kept_state import settle
 from clients.node.run_configuration import parse_run_config
+from clients.node.state_commit import settle
 from clients.registry import Method, method_of
 from common.bundle import BUNDLE
 from common.errors import (

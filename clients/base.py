@@ -9,7 +9,11 @@ import torch
 from flwr.app import Array, ConfigRecord, MessageType
 
 from clients.local.attacks import Attack, attack_of
-from clients.local.checked_hooks import checked_init_state, checked_receives
+from clients.local.checked_hooks import (
+    checked_init_state,
+    checked_personal_model,
+    checked_receives,
+)
 from clients.local.evaluation import client_evaluation_data, evaluate_global_model, predictors_of
 from clients.local.helpers import Helpers
 from clients.local.incoming import check_sections
@@ -34,7 +38,6 @@ from common.records import (
 )
 from common.returned import (
     call_for_effect,
-    check_entries,
     check_finite,
     check_like,
     check_sent,
@@ -133,7 +136,7 @@ class Client(Helpers, ListInterface):
         self._versions = versions(self.received) if self.is_foreign else {}
         call_for_effect(self.begin_round)
         if self.overrides("begin_round"):
-            self.worker.has_trained()
+            self.worker.mark_trained()
 
     def conclude(self, outcome: Outcome) -> tuple[Payload, dict[str, int | float]]:
         """Do the part of a round that comes after its steps; returns as ``train`` does."""
@@ -208,7 +211,7 @@ class Client(Helpers, ListInterface):
         if not self.personal_names():
             metrics |= evaluate_global_model(self, received[ARRAYS])
         if self.is_personalised():
-            self.worker.load(self._own_entries())
+            self.worker.load(checked_personal_model(self))
             for name, predictor in predictors_of(self).items():
                 metrics |= data.measure(predictor, f"personal_{name}_" if name else "personal_")
         return metrics
@@ -233,7 +236,7 @@ class Client(Helpers, ListInterface):
             raise UserError(
                 f"clients of '{name}' have no personal models: leave --client out for the global model"
             )
-        self.worker.load(self._own_entries())
+        self.worker.load(checked_personal_model(self))
         return self.worker.model_state
 
     @_seeded
@@ -272,11 +275,6 @@ class Client(Helpers, ListInterface):
             loss = sums.mean()[0]
         return {"num-examples": self.num_examples, "loss": loss}
 
-    def _own_entries(self) -> Tensors:
-        own = self.personal_model() or {}
-        check_entries(own, self.worker.model_state, f"what {type(self).__name__}.personal_model returns")
-        return own
-
     @functools.cached_property
     def kept_names(self) -> list[str]:
         """Entries of the model that the client keeps: personal ones, and local BatchNorm statistics."""
@@ -297,7 +295,7 @@ class Client(Helpers, ListInterface):
         model, personal = self.received[ARRAYS], self.personal_names()
         if personal or not is_loaded:  # otherwise another client of the stack has checked it
             check_sections(job, self.received, worker.model_state, personal, checked_receives(self))
-        self.begin(config)
+        self.read_config(config)
         initial = self.initial(personal) if personal else {}
         if self._takes_individual_init(job):
             started = individual_init(worker, self.client_id, {**model, **initial})

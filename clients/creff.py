@@ -30,7 +30,7 @@ class CReFF(Client):
         as_classifier(self.worker.model)
 
     def receives(self) -> dict[str, Section]:
-        """Return the averaged head."""
+        """Return the form of the averaged head."""
         return {"averaged-head": Section(head_entries(self.worker.model_state))}
 
     def begin_round(self) -> None:

@@ -39,7 +39,7 @@ class Episode(Client):
         return {"gradient": self.state["gradient"]}
 
     def receives(self) -> dict[str, Section]:
-        """Return G."""
+        """Return the form of G."""
         return {"gradient": Section(self.params)}
 
     def begin_round(self) -> None:

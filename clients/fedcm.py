@@ -29,7 +29,7 @@ class FedCM(Client):
         require_clipped_decay(self.worker, "fedcm")
 
     def receives(self) -> dict[str, Section]:
-        """Return Delta."""
+        """Return the form of Delta."""
         return {"momentum": Section(self.params)}
 
     def begin_round(self) -> None:

@@ -87,7 +87,7 @@ class FedLoGe(Client):
         return {"local-head": {name: value.to(self.worker.device) for name, value in head.items()}}
 
     def receives(self) -> dict[str, Section]:
-        """Return psi."""
+        """Return the form of psi."""
         return {
             "head": Section(head_of_model(self.worker.model_state), (MessageType.TRAIN, MessageType.EVALUATE))
         }

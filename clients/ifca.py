@@ -20,7 +20,7 @@ class IFCA(Client):
     EXAMPLE: ClassVar[dict[str, Value]] = {"model.name": "mlp"}
 
     def receives(self) -> dict[str, Section]:
-        """Return the other clusters' models."""
+        """Return the form of the other clusters' models."""
         return {"cluster-*": Section(self.worker.model_state, needed_for=())}
 
     def begin_round(self) -> None:

@@ -27,7 +27,7 @@ class MimeLite(Client):
         require_no_momentum(self.worker.config.optimizer, self.worker.config.method.name)
 
     def receives(self) -> dict[str, Section]:
-        """Return m."""
+        """Return the form of m."""
         return {"momentum": Section(self.params)}
 
     def begin_round(self) -> None:

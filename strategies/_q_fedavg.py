@@ -10,7 +10,7 @@ from flwr.serverapp.strategy.qfedavg import compute_delta_and_h, get_local_weigh
 
 
 class QFedAvg(FlowerQFedAvg):
-    """x <- x - sum_k w_k Delta_k / sum_k w_k h_k (Li et al. 2020, Algorithm 1, where all w_k are 1).
+    """x <- x - sum_k w_k Delta_k / sum_k w_k h_k (Li et al. 2020, Algorithm 2, where all w_k are 1).
 
     Delta_k = L (x - y_k) F_k^q and h_k = q F_k^(q - 1) ||L (x - y_k)||^2 + L F_k^q, with the loss F_k that
     the client measured and L = 1 / ``client_learning_rate``. A weight w_k, such as that of a participation

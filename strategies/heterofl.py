@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from common.records import ARRAYS, Payload
 from common.sections import Value
+from models.heads.realignment import head_entries
 from models.sizes.submodels import EntrySelection, Indices
 from strategies.heteroavg import HeteroAvg
 
 CLASSES = "classes"
-HEAD = ("classifier.weight", "classifier.bias")
 
 
 class HeteroFL(HeteroAvg):
@@ -38,7 +38,7 @@ class HeteroFL(HeteroAvg):
             return {ARRAYS: arrays}
         rows = own.nonzero().flatten()
         held: dict[str, Indices] = dict.fromkeys(arrays, ()) if self.held is None else dict(self.held.indices)
-        head = {name: arrays[name] for name in HEAD if name in arrays}
+        head = head_entries(arrays)
         for name, value in head.items():
             columns = held[name][1:] or (None,) * (value.ndim - 1)
             held[name] = (rows, *columns)

@@ -13,6 +13,7 @@ from common.plugin_kinds import LOSS
 from common.plugins import is_from_outside
 from common.records import Payload, Tensors
 from common.returned import (
+    check_entries,
     check_like,
     check_loss,
     check_names,
@@ -72,6 +73,19 @@ def checked_initial_optimizer(client: Hooks) -> Tensors:
         names = [key for key in form if parameter_of(key) in given]
         check_like(state, form, what, "give all that is kept of a parameter, or nothing", names)
     return state
+
+
+def checked_personal_model(client: Hooks) -> Tensors:
+    """Return the entries of ``personal_model``, none if there is no such model.
+
+    Raises
+    ------
+    UserError
+        If they are not like entries of the model.
+    """
+    own = client.personal_model() or {}
+    check_entries(own, client.worker.model_state, f"what {type(client).__name__}.personal_model returns")
+    return own
 
 
 def checked_loss(client: Hooks, params: Tensors, batch: Batch) -> torch.Tensor:

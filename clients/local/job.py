@@ -85,14 +85,13 @@ class Job:
         self.learning_rate = self.mean_rate = base_rate(worker.config)
         self.num_steps = 0
         self.num_samples = 0
-        self.finite_steps: int | None = (
-            None  # local steps before the loss was no longer finite, if it was not
-        )
+        # Local steps before the loss was no longer finite, if it was not.
+        self.finite_steps: int | None = None
         self.logits: torch.Tensor | None = None
         self.training_metrics: dict[str, float] = {}
         self.is_personal_phase = False
 
-    def begin(self, config: ConfigRecord) -> None:
+    def read_config(self, config: ConfigRecord) -> None:
         """Read the round, and what the server has decided for it, from a message's config."""
         values = entries(config)
         self.server_round = int(values[SERVER_ROUND])

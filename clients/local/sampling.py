@@ -79,7 +79,7 @@ def steps_per_epoch(config: Config, num_samples: int) -> int:
     return config.local.steps_per_epoch or num_samples // (config.clients.count * config.local.batch_size)
 
 
-def check_course(client: Hooks) -> None:
+def check_sampling_and_schedule(client: Hooks) -> None:
     """Refuse a sampling or schedule of local steps that the data or the method do not allow."""
     config, local = client.worker.config, client.worker.config.local
     if varies_by_step(config) and (client.NEEDS_ONE_RATE or client.assumes_sgd()):

@@ -84,7 +84,7 @@ class _Training:
                 self._compute_gradients(batch)
                 self._take_step(batch)
         finally:
-            self._worker.has_trained()
+            self._worker.mark_trained()
             if self._chooses_names:
                 self._freeze_all_but(self._params)
         return len(self._sizes), self._conclude()

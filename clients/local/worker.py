@@ -170,7 +170,7 @@ class Worker:
             self._copied_as = versions
         return self._copies
 
-    def has_trained(self) -> None:
+    def mark_trained(self) -> None:
         """Mark the model as changed: torch does not count the writes of fused optimisers."""
         self._trainings += 1
 

@@ -6,7 +6,7 @@ from clients.base import Client
 from clients.local.checked_hooks import checked_receives, checked_state_form
 from clients.local.incoming import NUM_CLIENTS
 from clients.local.outside import check_declared
-from clients.local.sampling import check_course
+from clients.local.sampling import check_sampling_and_schedule
 from clients.local.sgd_only import require_plain_sgd
 from clients.local.worker import NODE_PARTITION
 from clients.node.client import make_client, meet
@@ -44,7 +44,7 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     call_for_effect(client.validate)
     if check_flag(client.assumes_sgd(), f"what {type(client).__name__}.assumes_sgd returns"):
         require_plain_sgd(client.worker.config.optimizer, client.worker.config.method.name)
-    check_course(client)
+    check_sampling_and_schedule(client)
     loss = client.worker.config.loss.name
     if loss != "cross-entropy" and client.overrides("loss"):
         name = client.worker.config.method.name

@@ -9,8 +9,8 @@ from clients.local.incoming import read_sections
 from clients.local.outside import check_answer, check_measured
 from clients.node.client import make_client, meet
 from clients.node.description import run_describe
-from clients.node.kept_state import keep
 from clients.node.state_checks import check_state, take_state
+from clients.node.state_commit import keep
 from common.flower import new_content, new_metrics
 from common.records import (
     ARRAYS,

@@ -1,4 +1,4 @@
-"""Tracks which replies were taken: clients keep only their states (``clients.node.kept_state``)."""
+"""Tracks which replies were taken: clients keep only their states (``clients.node.state_commit``)."""
 
 from collections.abc import Collection, Mapping
 

@@ -11,7 +11,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from clients._configuration import complete
 from clients.app import app
 from clients.local.stacked.answers import ALONE
-from clients.local.stacked.jobs import trained
+from clients.local.stacked.members import trained
 from clients.node.run_configuration import forget_run
 from common.config import Config
 from common.flower import new_array_record

@@ -11,7 +11,7 @@ import pytest
 import torch
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 
-from clients.node.kept_state import settle
+from clients.node.state_commit import settle
 from common.records import EXCHANGE, LOST, METRICS, NUMBER, PRELUDE, Tensors, reply_name, to_payload
 from common.sections import Value
 from runtimes.sequential import SequentialGrid

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from clients.base import Client, Outcome
-from clients.local.stacked.jobs import Job, grouped, trained
+from clients.local.stacked.members import Member, grouped, trained
 from clients.local.stacked.stackable import NotStackableError, check_stackable
 from common.errors import described
 
@@ -42,7 +42,7 @@ class Answers(Generic[Ticket, Reply]):
 
     def __call__(self, tickets: Iterable[Ticket]) -> Iterator[Reply]:
         """Yield the replies, in any order."""
-        jobs: list[Job[Ticket]] = []
+        members: list[Member[Ticket]] = []
         stackable: set[int] = set()  # workers
         for ticket in tickets:
             try:
@@ -50,26 +50,26 @@ class Answers(Generic[Ticket, Reply]):
                 if id(client.worker) not in stackable:
                     check_stackable(client.worker)
                     stackable.add(id(client.worker))
-                jobs.append(Job(client, ticket))
+                members.append(Member(client, ticket))
             except Exception as error:
                 self._say_why(error)
                 yield self.alone(ticket)
-        groups = grouped(jobs)
+        groups = grouped(members)
         for group in groups:
             if len(group) > 1:
                 yield from self._stacked(group)
             else:
-                if len(jobs) > 1:
+                if len(members) > 1:
                     self.say(ALONE)
                 yield self.alone(group[0].ticket)
 
-    def _stacked(self, jobs: Sequence[Job[Ticket]]) -> Iterator[Reply]:
+    def _stacked(self, members: Sequence[Member[Ticket]]) -> Iterator[Reply]:
         """Answer as a stack, or one by one if that fails, so that the client at fault has the error."""
-        left = {id(job): job.ticket for job in jobs}
+        left = {id(member): member.ticket for member in members}
         try:
-            for job, outcome in trained(jobs):
-                reply = self.conclude(job.ticket, job.client, outcome)
-                del left[id(job)]
+            for member, outcome in trained(members):
+                reply = self.conclude(member.ticket, member.client, outcome)
+                del left[id(member)]
                 yield reply
         except Exception as error:
             self._say_why(error)

@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from clients.base import Client
-from clients.local.sampling import check_course, dealt, iterate_stream, share_of_process, steps_per_epoch
+from clients.local.sampling import (
+    check_sampling_and_schedule,
+    dealt,
+    iterate_stream,
+    share_of_process,
+    steps_per_epoch,
+)
 from clients.local.worker import Worker
 from common.errors import UserError
 from common.randomness import torch_generator
@@ -63,7 +69,7 @@ def test_a_run_deals_by_process() -> None:
     assert len({sample for batch in batches for step in batch for sample in step}) == 6 * 2 * 16
     assert stream(plain, 1, 1) != batches[1]
     with pytest.raises(UserError, match=r"local\.world-size = 4 .* must divide them"):
-        check_course(Client(Worker(small(**given, local__world_size=4)), 0))
+        check_sampling_and_schedule(Client(Worker(small(**given, local__world_size=4)), 0))
 
 
 def stream(worker: Worker, client_id: int, server_round: int) -> list[list[int]]:
@@ -157,4 +163,4 @@ def test_an_epoch_that_the_data_do_not_fill() -> None:
         Worker(small(local__sampling="shuffle", local__steps_per_epoch=15, partition__name="iid")), 0
     )
     with pytest.raises(UserError, match="deals 1440 samples per epoch"):
-        check_course(client)
+        check_sampling_and_schedule(client)

@@ -93,7 +93,7 @@ class TestWorker:
         worker.load({"fc1.bias": section["fc1.bias"] + 1})
         assert not worker.holds(section)
         worker.load(section)
-        worker.has_trained()
+        worker.mark_trained()
         assert not worker.holds(section)
 
     def test_copies_are_made_again_when_the_model_has_changed(self) -> None:

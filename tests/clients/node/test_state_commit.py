@@ -3,7 +3,7 @@
 import torch
 from flwr.app import ConfigRecord, RecordDict
 
-from clients.node.kept_state import keep, settle
+from clients.node.state_commit import keep, settle
 from common.records import EXCHANGE, LOST, NUMBER, to_tensors
 from runtimes.sequential import make_context
 

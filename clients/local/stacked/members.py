@@ -21,7 +21,7 @@ from common.records import rows_to_arrays
 Ticket = TypeVar("Ticket")
 
 
-class Job(Generic[Ticket]):
+class Member(Generic[Ticket]):
     """One client of a stack, ready to train.
 
     Parameters
@@ -57,40 +57,42 @@ class Job(Generic[Ticket]):
             client._loss  # noqa: B018
 
 
-def grouped(jobs: Iterable[Job[Ticket]]) -> list[list[Job[Ticket]]]:
-    """Group jobs into stacks, in the order of the first job of each."""
-    groups: dict[Any, list[Job[Ticket]]] = {}
+def grouped(members: Iterable[Member[Ticket]]) -> list[list[Member[Ticket]]]:
+    """Group members into stacks, in the order of the first member of each."""
+    groups: dict[Any, list[Member[Ticket]]] = {}
     signatures = Signatures()
-    for job in jobs:
-        groups.setdefault(_signature(job, signatures), []).append(job)
+    for member in members:
+        groups.setdefault(_signature(member, signatures), []).append(member)
     return list(groups.values())
 
 
-def trained(jobs: Sequence[Job[Ticket]]) -> Iterator[tuple[Job[Ticket], Outcome]]:
-    """Train a stack and yield each job with its client's outcome.
+def trained(members: Sequence[Member[Ticket]]) -> Iterator[tuple[Member[Ticket], Outcome]]:
+    """Train a stack and yield each member with its client's outcome.
 
     If the method has an ``end_round``, the client's model and optimiser are the resident ones until the next
-    job is asked for.
+    member is asked for.
     """
     started = time.perf_counter()
-    worker = jobs[0].client.worker
-    jobs = sorted(jobs, key=lambda job: -job.steps)
-    state = {name: _stacked([job.start[name] for job in jobs]) for name in jobs[0].start}
-    training = StackedTraining([job.client for job in jobs], [job.budget for job in jobs], state)
+    worker = members[0].client.worker
+    members = sorted(members, key=lambda member: -member.steps)
+    state = {name: _stacked([member.start[name] for member in members]) for name in members[0].start}
+    training = StackedTraining(
+        [member.client for member in members], [member.budget for member in members], state
+    )
     with drawing_nothing(worker):
-        losses = training.run([job.optimizer for job in jobs])
-    share = (time.perf_counter() - started) / len(jobs)
-    ends = jobs[0].client.overrides("end_round")
+        losses = training.run([member.optimizer for member in members])
+    share = (time.perf_counter() - started) / len(members)
+    ends = members[0].client.overrides("end_round")
     rows = zip(*(value.detach().unbind() for value in state.values()), strict=True)
     sent = zip(*(rows_to_arrays(value.detach()) for value in state.values()), strict=True)
-    for row, (job, loss, values, arrays) in enumerate(zip(jobs, losses, rows, sent, strict=True)):
+    for row, (member, loss, values, arrays) in enumerate(zip(members, losses, rows, sent, strict=True)):
         begun = time.perf_counter() - share
         own = dict(zip(state, values, strict=True))
         if ends:
             worker.load(own)
             worker.optimizer.state.clear()
-            load_optimizer_state(worker.optimizer, job.client.params, training.optimizer_state(row))
-        yield job, Outcome(loss, begun, own, dict(zip(map(id, values), arrays, strict=True)))
+            load_optimizer_state(worker.optimizer, member.client.params, training.optimizer_state(row))
+        yield member, Outcome(loss, begun, own, dict(zip(map(id, values), arrays, strict=True)))
 
 
 def check_unwritten(client: Client, outcome: Outcome) -> None:
@@ -119,9 +121,9 @@ def _stacked(values: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack(list(values))
 
 
-def _signature(job: Job[Any], signatures: Signatures) -> Any:
+def _signature(member: Member[Any], signatures: Signatures) -> Any:
     """Return a value that is equal for clients that may share a stack."""
-    client, kept = job.client, job.optimizer
+    client, kept = member.client, member.optimizer
     counts = {key: float(value) for key, value in kept.items() if key.startswith(COUNT)}
     rates = tuple(client.step_rates(client.step_budget)) if client.worker.varies_by_step else ()
     return signatures.of(client), tuple(kept), tuple(counts.items()), rates
