@@ -11,6 +11,7 @@ from flwr.app import ConfigRecord
 
 from clients.base import Client
 from clients.local.worker import Worker, get_worker
+from common.errors import UserError
 from common.records import SERVER_ROUND, Tensors
 from models import architectures
 from tests.clients.jobs import equal, global_model, small
@@ -73,6 +74,13 @@ class TestWorker:
     def test_what_does_not_fit_is_refused(self, section: Tensors) -> None:
         with pytest.raises(ValueError, match=f"'{next(iter(section))}' of shape .* does not fit model 'mlp'"):
             Worker(small()).load(section)
+
+    @pytest.mark.parametrize(("old", "new"), [("state", "model_state"), ("initial_state", "initial_model")])
+    def test_a_former_name_is_answered_with_the_present_one(self, old: str, new: str) -> None:
+        worker = Worker(small_config())
+        with pytest.raises(UserError, match=rf"worker\.{old} is now worker\.{new}$"):
+            getattr(worker, old)
+        assert getattr(worker, new).keys() == worker.model.state_dict().keys()
 
     def test_a_process_has_one_worker_per_configuration(self) -> None:
         first = get_worker(small())
