@@ -163,21 +163,23 @@ class Client(Helpers, ListInterface):
         }
         if self.finite_steps is not None:
             metrics[FINITE_STEPS] = self.finite_steps
+        return {**extra, ARRAYS: self._sent(outcome.model, extra.get(ARRAYS, {}))}, metrics
+
+    def _sent(self, model: Tensors, instead: Tensors) -> Tensors:
+        """Return the entries of the model that are sent: the trained ones, or those of `instead`."""
         personal = self.personal_names()
-        shared = {name: value for name, value in outcome.model.items() if name not in personal}
-        instead = extra.get(ARRAYS, {})
-        if unknown := next((name for name in instead if name not in shared), ""):
-            raise UserError(
-                f"what {type(self).__name__}.end_round returns as '{ARRAYS}' replaces entries of the model"
-                f" that is sent, but '{unknown}' is not one of them"
-            )
+        shared = {name: value for name, value in model.items() if name not in personal}
         if instead:
             what = f"what {type(self).__name__}.end_round returns as '{ARRAYS}'"
+            if unknown := next((name for name in instead if name not in shared), ""):
+                raise UserError(
+                    f"{what} replaces entries of the model that is sent, but '{unknown}' is not one of them"
+                )
             check_like(instead, shared, what, "", list(instead))
         shared |= instead
         if attack := attack_of(self.worker.config, self.client_id):
             shared |= self._attacked(attack, shared)
-        return {**extra, ARRAYS: shared}, metrics
+        return shared
 
     @torch.no_grad()
     def _attacked(self, attack: Attack, shared: Tensors) -> Tensors:

@@ -60,6 +60,7 @@ class Hooks(Job):
     RENAMED = MappingProxyType(
         {
             **dict.fromkeys(("KEEPS", "keeps", "kept_form"), "state_form"),
+            "leaks": "how_data_leak",
             "IS_SENT_ITS_OWN": "RECEIVES_OWN_MODEL",
             "STEPS_STACKS": "AFTER_STEP_IS_ELEMENTWISE",
         }
@@ -81,8 +82,8 @@ class Hooks(Job):
         return False
 
     @classmethod
-    def leaks(cls, config: Config, has_validation: bool) -> str:
-        """Return how other clients' data would reach the client, as ``FedAvg.leaks``; empty if not."""
+    def how_data_leak(cls, config: Config, has_validation: bool) -> str:
+        """Return how other clients' data would reach the client; empty if they would not."""
         return ""
 
     def personal_names(self) -> Collection[str]:

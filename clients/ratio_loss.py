@@ -48,7 +48,7 @@ class RatioLoss(Client):
             )
 
     @classmethod
-    def leaks(cls, config: Config, has_validation: bool) -> str:
+    def how_data_leak(cls, config: Config, has_validation: bool) -> str:
         """Return the reason if there are no validation data: the auxiliary set has others' samples."""
         if has_validation:
             return ""

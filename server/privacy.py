@@ -104,7 +104,8 @@ def _leaks(
         yield "dataset.feature-noise, which puts an image of one client into all images of another"
     for half in (strategy, method_of(config).client_class):
         name = getattr(half, "__name__", type(half).__name__)
-        if reason := check_text(half.leaks(config, has_validation), f"what {name}.leaks returns"):
+        reason = half.how_data_leak(config, has_validation)
+        if check_text(reason, f"what {name}.how_data_leak returns"):
             yield reason
 
 

@@ -25,7 +25,7 @@ class ClassWiseHead(FedAvg):
         if self.head_aggregation == "class-wise":
             self.SECTIONS = frozenset({*self.SECTIONS, COUNTS})  # type: ignore[misc]
 
-    def shows_labels(self) -> str:
+    def how_labels_leak(self) -> str:
         """Return how: clients send their class counts for the head."""
         return "with method.head-aggregation = 'class-wise'" if COUNTS in self.SECTIONS else ""
 

@@ -70,7 +70,7 @@ class Decentralised(FedAvg):
         """Raise a `UserError` if the method cannot work with these links."""
         topology.links  # noqa: B018 - are checked as they are made
 
-    def not_private(self) -> str:
+    def why_not_private(self) -> str:
         """Return the reason: workers send their models to each other."""
         return "whose workers send their models to each other"
 

@@ -90,7 +90,7 @@ class FlowerStrategy(FedAvg):
         """Return 1, or the metric that ``weighted_by_key`` names."""
         return 1.0 if self.weighting == "uniform" else float(metrics[self.weighted_by_key])  # type: ignore[arg-type]
 
-    def not_private(self) -> str:
+    def why_not_private(self) -> str:
         """Return the reason: the Flower strategy reduces the replies itself."""
         return "which reduces the replies by itself"
 

@@ -51,7 +51,14 @@ class ServerHooks(Strategy):
     REMARK_ON_PRIVACY: ClassVar[str] = ""
     """What users should know about the method with ``privacy.*``."""
 
-    RENAMED = MappingProxyType({"prepare": "transform_reply"})
+    RENAMED = MappingProxyType(
+        {
+            "prepare": "transform_reply",
+            "not_private": "why_not_private",
+            "shows_labels": "how_labels_leak",
+            "leaks": "how_data_leak",
+        }
+    )
     """Former name → the one that has replaced it."""
 
     weighting: Literal["examples", "uniform"] = "examples"
@@ -77,8 +84,8 @@ class ServerHooks(Strategy):
             )
         who = type(self).__name__
         measures = check_flag(self.measures_changes(), f"what {who}.measures_changes returns")
-        not_private = check_text(self.not_private(), f"what {who}.not_private returns")
-        shows_labels = check_text(self.shows_labels(), f"what {who}.shows_labels returns")
+        not_covered = check_text(self.why_not_private(), f"what {who}.why_not_private returns")
+        leak = check_text(self.how_labels_leak(), f"what {who}.how_labels_leak returns")
         is_measured = measures or config.privacy.clipping != "off"
         if config.model.individual_init and is_measured:
             who = f"'{name}'" if measures else "privacy.*"
@@ -87,28 +94,28 @@ class ServerHooks(Strategy):
                 f" global one {who} would take for a step: set it to false, or choose a method that averages"
                 " models, such as 'fedavg'"
             )
-        if config.privacy.clipping != "off" and not_private:
+        if config.privacy.clipping != "off" and not_covered:
             raise UserError(
-                f"privacy.* does not cover '{name}', {not_private}: set privacy.clipping = 'off' or choose"
+                f"privacy.* does not cover '{name}', {not_covered}: set privacy.clipping = 'off' or choose"
                 " another method, such as 'fedavg'"
             )
-        if not config.clients.report_labels and shows_labels:
-            raise UserError(_labels_needed(f"method.name '{name}', {shows_labels}"))
+        if not config.clients.report_labels and leak:
+            raise UserError(_labels_needed(f"method.name '{name}', {leak}"))
 
     def measures_changes(self) -> bool:
         """Return whether the method uses the clients' changes, not only the mean of their models."""
         return False
 
-    def shows_labels(self) -> str:
+    def how_labels_leak(self) -> str:
         """Return how the method reveals the clients' labels to the server; empty if it does not."""
         return ""
 
-    def not_private(self) -> str:
+    def why_not_private(self) -> str:
         """Return why the noise of ``privacy.*`` would not cover what the clients send; empty if it does."""
         extra = sorted({*self.SECTIONS} - {ARRAYS})
         return f"whose clients send '{extra[0]}' in addition to the model" if extra else ""
 
-    def leaks(self, config: Config, has_validation: bool) -> str:
+    def how_data_leak(self, config: Config, has_validation: bool) -> str:
         """Return how, other than by its change, a client's data would reach other clients or the model.
 
         The noise of ``privacy.*`` then has no epsilon; empty if there is no such way. `has_validation` says

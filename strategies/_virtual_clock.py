@@ -38,6 +38,6 @@ class OnVirtualClock(FedAvg):
                 " schedule.warmup-epochs"
             )
 
-    def not_private(self) -> str:
+    def why_not_private(self) -> str:
         """Return the reason: updates mix models of several rounds."""
         return "whose updates mix models of several rounds"

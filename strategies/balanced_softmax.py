@@ -15,11 +15,11 @@ class BalancedSoftmax(FedAvg):
 
     prior: Literal["local", "global"] = "local"
 
-    def shows_labels(self) -> str:
+    def how_labels_leak(self) -> str:
         """Return how: the server sums all clients' counts."""
         return "with method.prior = 'global'" if self.prior == "global" else ""
 
-    def leaks(self, config: Config, has_validation: bool) -> str:
+    def how_data_leak(self, config: Config, has_validation: bool) -> str:
         """Return how: all clients learn these counts."""
         if self.prior == "local":
             return ""

@@ -51,7 +51,7 @@ class CReFF(FedAvg):
         self.features = torch.zeros(0)
         self.seen = torch.zeros(0, dtype=torch.bool)
 
-    def shows_labels(self) -> str:
+    def how_labels_leak(self) -> str:
         """Return how: clients send gradients by class."""
         return "whose clients send gradients for the classes that they hold"
 

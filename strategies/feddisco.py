@@ -24,11 +24,11 @@ class FedDisco(ClientWeights):
     b: NonNegativeFloat = 0.1
     discrepancy: Discrepancy = "kl"
 
-    def shows_labels(self) -> str:
+    def how_labels_leak(self) -> str:
         """Return how: weights are computed from label counts."""
         return "whose weights depend on them"
 
-    def not_private(self) -> str:
+    def why_not_private(self) -> str:
         """Return how: weights are computed from label counts."""
         return "whose weights depend on the clients' labels"
 

@@ -30,7 +30,7 @@ class FedExp(FedAvg):
         """Return True: the step depends on their lengths."""
         return True
 
-    def not_private(self) -> str:
+    def why_not_private(self) -> str:
         """Return the reason: the noise does not cover lengths."""
         return "whose step depends on the length of each client's change"
 

@@ -29,7 +29,7 @@ class GeometricMedian(FedAvg):
         super().__init__(**parameters)
         self._changes: list[tuple[float, torch.Tensor]] = []
 
-    def not_private(self) -> str:
+    def why_not_private(self) -> str:
         """Return the reason: the noise is for means."""
         return "which takes no mean of the clients' models"
 

@@ -89,7 +89,7 @@ class HeteroAvg(InCo):
                 " model.sizes, such as model.name = 'stage-resnet' with model.sizes = '1,2,3,4,5'"
             )
 
-    def not_private(self) -> str:
+    def why_not_private(self) -> str:
         """Return the reason: sensitivities differ by size."""
         return "whose clients have models of several sizes"
 

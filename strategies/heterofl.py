@@ -27,7 +27,7 @@ class HeteroFL(HeteroAvg):
     }
     SECTIONS = frozenset({ARRAYS, CLASSES})
 
-    def shows_labels(self) -> str:
+    def how_labels_leak(self) -> str:
         """Return how: clients name their classes."""
         return "whose clients say which classes they hold"
 

@@ -25,7 +25,7 @@ class NormBounding(FedAvg):
         """Return True: changes are bounded."""
         return True
 
-    def not_private(self) -> str:
+    def why_not_private(self) -> str:
         """Return the reason: ``privacy.*`` has its own bound."""
         return "which bounds changes itself"
 

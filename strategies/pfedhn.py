@@ -57,7 +57,7 @@ class PFedHN(FedAvg):
         self._changes: dict[int, tuple[float, Tensors]] = {}
         self._shapes: Shapes = {}
 
-    def not_private(self) -> str:
+    def why_not_private(self) -> str:
         """Return the reason: there is no mean over the clients."""
         return "which learns from each client's change"
 

@@ -118,7 +118,7 @@ def _row(name: str, traffic: Mapping[str, Traffic], plain: Mapping[str, Traffic]
 def _labels(name: str) -> Iterator[str]:
     """Return how a method reveals labels, with its defaults or with another choice of a parameter."""
     strategy = load_method(name, {}).make_strategy()
-    if reason := strategy.shows_labels():
+    if reason := strategy.how_labels_leak():
         yield reason
         return
     for parameter, (annotation, _) in class_parameters(type(strategy)).items():
@@ -127,7 +127,7 @@ def _labels(name: str) -> Iterator[str]:
                 other = load_method(name, {parameter.replace("_", "-"): choice}).make_strategy()
             except InapplicableKeyError:  # it applies only together with another parameter
                 continue
-            if reason := other.shows_labels():
+            if reason := other.how_labels_leak():
                 yield reason
 
 

@@ -268,7 +268,7 @@ OF_SERVERS: dict[str, tuple[dict[str, Any], str]] = {
         {"broadcast": lambda self, number: {"arrays": self.global_model}},
         "broadcast returns has a section 'arrays', which is the model itself",
     ),
-    "no text": ({"shows_labels": lambda self: True}, "shows_labels returns must be a text"),
+    "no text": ({"how_labels_leak": lambda self: True}, "how_labels_leak returns must be a text"),
     "no truth value": ({"measures_changes": lambda self: None}, "measures_changes returns must be True or"),
     "numbers cut off": (
         {"update": lambda self, means, number: {n: v.long() for n, v in means["arrays"].items()}},
