@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from clients.local.optimizers import form_of_state, make_optimizer
+from clients.local.optimizers import make_optimizer, optimizer_form
 from common.chosen import chosen_function
 from common.config import Config
 from common.device import prepare_process, resolve_device, to_device
@@ -140,7 +140,7 @@ class Worker:
     @functools.cached_property
     def optimizer_form(self) -> Tensors:
         """The names, shapes and dtypes of the optimiser's state after a step; the values mean nothing."""
-        return form_of_state(self.config.optimizer, self.parameters)
+        return optimizer_form(self.config.optimizer, self.parameters)
 
     def client_indices(self, client_id: int) -> npt.NDArray[np.int64]:
         """Return the indices of a client's training samples."""

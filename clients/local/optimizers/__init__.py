@@ -83,7 +83,7 @@ def parameter_of(key: str) -> str:
     return key.partition(_OF)[2]
 
 
-def form_of_state(section: OptimizerSection, params: Tensors) -> Tensors:
+def optimizer_form(section: OptimizerSection, params: Tensors) -> Tensors:
     """Return the form of ``optimizer_state`` after a step: names, shapes, dtypes; the values mean nothing."""
     tried = {
         name: param.detach().clone().requires_grad_(param.requires_grad) for name, param in params.items()
