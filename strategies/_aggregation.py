@@ -43,11 +43,7 @@ class WeightedAverage:
         AveragingError
             If the weight is negative or not finite, or an entry has another shape than before.
         """
-        if not isinstance(weight, Real) or not 0 <= weight < math.inf:
-            raise AveragingError(
-                f"a reply has the weight {shown(weight)}: what a method or a participation scheme returns as"
-                " one must be a finite number, at least 0"
-            )
+        self._add_weight(weight)
         for name, value in section.items():
             if name not in self._sums:
                 self._sums[name] = torch.zeros(value.shape, dtype=torch.float64)
@@ -65,7 +61,18 @@ class WeightedAverage:
                 value = value.to(torch.int64) - self._bases[name]
             add_to(self._sums[name], value, weight)
             self._weights[name] += weight
+
+    def _add_weight(self, weight: float) -> None:
+        if not isinstance(weight, Real) or not 0 <= weight < math.inf:
+            raise AveragingError(
+                f"a reply has the weight {shown(weight)}: what a method or a participation scheme returns as"
+                " one must be a finite number, at least 0"
+            )
         self.total_weight += weight
+
+    def _check_total(self) -> None:
+        if self.total_weight == 0:
+            raise AveragingError("no reply has a weight above 0: there is nothing to average")
 
     def mean(self) -> Tensors:
         """Return the average: floating tensors in float64, integer ones in their dtype.
@@ -75,8 +82,7 @@ class WeightedAverage:
         AveragingError
             If all weights are zero.
         """
-        if self.total_weight == 0:
-            raise AveragingError("no reply has a weight above 0: there is nothing to average")
+        self._check_total()
         averages = {
             name: total / self._weights[name] for name, total in self._sums.items() if self._weights[name] > 0
         }

@@ -30,10 +30,16 @@ class HolderAverage(WeightedAverage):
         self._reference = reference
         self._keeps = keeps
         self._parts: Tensors = {}  # weights of entries that are sent in part
-        self.num_holders: dict[str, int] = {}
 
     def add(self, section: Mapping[str, Tensor], weight: float, held: EntrySelection | None = None) -> None:
-        """Add one reply's section; `held` says which part of the server's entries it is (None: all)."""
+        """Add one reply's section; `held` says which part of the server's entries it is (None: all).
+
+        Raises
+        ------
+        AveragingError
+            If the weight is negative or not finite.
+        """
+        self._add_weight(weight)
         for name, value in section.items():
             indices = () if held is None else held.indices[name]
             if name not in self._sums:
@@ -44,19 +50,16 @@ class HolderAverage(WeightedAverage):
                 self._weights[name] += weight
             else:
                 self._add_part(name, value, weight, indices)
-            self.num_holders[name] = self.num_holders.get(name, 0) + 1
-        self.total_weight += weight
 
     def mean(self) -> Tensors:
         """Return the averages in float64 of the entries that some client sent.
 
         Raises
         ------
-        ValueError
+        AveragingError
             If all weights are zero.
         """
-        if self.total_weight == 0:
-            raise ValueError("no reply has a weight above 0: there is nothing to average")
+        self._check_total()
         averages = {}
         for name, total in self._sums.items():
             if name in self._parts:
