@@ -1,10 +1,9 @@
 """Fine-tuning of a head on a frozen body."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch.nn import functional as F
 
+from clients.base import Client
 from clients.local.optimizers import make_optimizer, set_learning_rate
 from clients.local.training_batches import iterate_training_batches
 from common.rates import base_rate
@@ -13,11 +12,8 @@ from models.classifier import as_classifier
 from models.heads.realignment import logits
 from models.measures.evaluation import evaluation_mode
 
-if TYPE_CHECKING:
-    from clients.base import Client
 
-
-def tuned_head(client: "Client", head: Tensors, epochs: int) -> Tensors:
+def tuned_head(client: Client, head: Tensors, epochs: int) -> Tensors:
     """Return a copy of a head, fine-tuned for a number of epochs on the client's training data.
 
     Uses the optimiser and learning rate of ``optimizer.*``, whatever the schedule; the body is in evaluation
