@@ -12,8 +12,8 @@ from common.config import missing_key
 from common.config_values import RUN_OPTIONS, expanded
 from common.defaults import default_values
 from common.errors import InapplicableKeyError
-from common.plugin_kinds import PARTICIPATION
-from common.plugins import find
+from common.plugin_kinds import MODEL, PARTICIPATION
+from common.plugins import find, project_names
 from common.sections import Value
 
 Values = Mapping[str, Value]
@@ -56,6 +56,11 @@ def _has_clock(values: Values) -> bool:
     """Return whether clients differ in speed, or may."""
     names = ("spread", "jitter", "seconds-per-step", "latency", "bandwidth")
     return values["clock.profile"] != "log-normal" or any(values.get(f"clock.{name}") for name in names)
+
+
+def _is_ours(model: str) -> bool:
+    """Return whether a model is of the project, or one of a library as the project builds it."""
+    return model in project_names(MODEL) or model.partition(":")[0] in ("torchvision", "timm")
 
 
 def _uses_fraction(scheme: str) -> bool:
@@ -174,6 +179,11 @@ SWITCHES = (
         _set("dataset.feature-noise"),
     ),
     Switch(("model.size-assignment", "model.size-file"), "model.sizes", _set("model.sizes")),
+    Switch(
+        ("model.groups",),
+        "model.norm = 'group'",
+        lambda values: not _is_ours(str(values["model.name"])) or values.get("model.norm") == "group",
+    ),
     Switch(
         ("batch-norm.batches", "batch-norm.batch-size", "batch-norm.augmented"),
         "batch-norm.policy = 'recalibrate'",

@@ -23,6 +23,12 @@ def start_remarks(parts: Parts) -> Iterator[str]:
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
     elif config.batch_norm.policy != "average":
         yield f"batch-norm.policy = '{config.batch_norm.policy}' has no effect: the model has no BatchNorm"
+    attack, count = config.attack, config.clients.count
+    if attack.name != "none" and round(attack.fraction * count) == 0:
+        yield (
+            f"attack.name = '{attack.name}' has no effect: attack.fraction = {attack.fraction:g} of {count}"
+            " clients is none"
+        )
     if not (config.clients.evaluate_fraction or clients.is_personalised):
         yield from _without_client_tests(config)
     yield from _speed_remarks(config)

@@ -77,6 +77,8 @@ def test_a_key_needs_another(key: str, value: Value, switch: dict[str, Value]) -
         ),
         ("privacy.count-noise", 1.0, {"privacy.clipping": "adaptive"}, {"privacy.noise-multiplier": 0.5}),
         ("participation.penalty", 1.0, {"participation.name": "oort"}, {"clock.spread": 1.0}),
+        ("model.groups", 8, {"model.name": "resnet20"}, {"model.norm": "group"}),
+        ("model.groups", 8, {"model.name": "torchvision:resnet18"}, {"model.norm": "group"}),
         ("participation.pacer-step", 0.5, {"participation.name": "oort"}, {"clock.latency": 1.0}),
         (
             "partition.all-samples",

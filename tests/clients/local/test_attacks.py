@@ -119,10 +119,13 @@ def sha(path: Path) -> str:
     return str(json.loads((path / "summary.json").read_text())["model_sha256"])
 
 
-def test_a_run_without_attackers_is_that_without_attack(run_small: Runner) -> None:
+def test_a_run_without_attackers_is_that_without_attack(
+    run_small: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain = run_small("plain")
     assert sha(run_small("nobody", attack__name="scaled", attack__fraction=0.0)) == sha(plain)
     assert sha(run_small("some", attack__name="scaled", attack__fraction=0.5)) != sha(plain)
+    assert "attack.fraction = 0 of 6 clients is none" in capsys.readouterr().out
 
 
 def test_all_flipping_signs_is_the_mean_in_the_other_direction(run_small: Runner) -> None:
