@@ -8,6 +8,7 @@ from clients.local.attacks import Attack
 from clients.local.optimizers import make_optimizer
 from clients.registry import Method, load_method, method_of, unused_key
 from common.chosen import chosen_function, chosen_object
+from common.compressions import NONE, Compression, compression_of
 from common.config import Config, is_key
 from common.config_differences import differences
 from common.defaults import default_values
@@ -35,6 +36,7 @@ def complete(config: Config, given: Container[str] = ()) -> Config:
     method = method_of(config)
     check_needs("method", method.declared, method.parameters, method.needs, given)
     _check_topology(config, method, given)
+    _check_compression(config, method)
     _check_unused(config, method, given)
     values = config.flat()
     missing = {key: value for key, value in _defaults(method).items() if key not in values}
@@ -74,9 +76,11 @@ def declared_for_training(config: Config) -> dict[str, Declared]:
         "augmentation": chosen_function(AUGMENTATION, config.augmentation),
     }
     attack = chosen_object(ATTACK, config.attack, Attack)
+    compression = compression_of(config) or Compression()
     return {
         "method": method_of(config).declared,
         "attack": class_parameters(type(attack)),
+        "compression": class_parameters(type(compression)),
         **{section: function_parameters(found.func) for section, found in functions.items()},
     }
 
@@ -94,6 +98,22 @@ def _check_topology(config: Config, method: Method, given: Container[str]) -> No
                 f"{key} = {value!r} would have no effect: clients of '{config.method.name}' talk to the"
                 " server only; choose a decentralised method such as 'gossip-sgd', or leave it out",
             )
+
+
+def _check_compression(config: Config, method: Method) -> None:
+    """Refuse compression where clients send their models to each other, or hold parts of them that change."""
+    name = config.compression.name
+    if name != NONE and method.is_decentralised:
+        raise InapplicableKeyError(
+            "compression.name",
+            f"compression.name '{name}' is for what clients send to the server, and clients of"
+            f" '{config.method.name}' send their models to each other: leave it out",
+        )
+    if config.compression.error_feedback and config.model.sizes:
+        raise UserError(
+            "compression.error-feedback keeps what was left out of each array of the whole model, and with"
+            " model.sizes clients hold parts of it: leave one of them out"
+        )
 
 
 def _check_unused(config: Config, method: Method, given: Container[str]) -> None:

@@ -17,7 +17,7 @@ from clients.local.threads import thread_starts, why_not_in_threads
 from clients.local.worker import Worker, get_worker
 from clients.node.bundles import answer_each
 from clients.node.client import ForgottenStateError, check_remembers, client_at, worker_for
-from clients.node.jobs import JOBS, NotFiniteError, with_state
+from clients.node.jobs import JOBS, NotFiniteError, trained_reply
 from clients.node.run_configuration import parse_run_config
 from clients.node.state_commit import settle
 from clients.registry import Method, method_of
@@ -119,7 +119,7 @@ def answer_together(
             if client.is_foreign:
                 check_answer(client, "conclude", answer)
             check_unwritten(client, outcome)
-            return with_state(client, *job, *answer, outcome.arrays)
+            return trained_reply(client, *job, *answer, outcome.arrays)
 
         return _reply(run, *job)
 

@@ -28,6 +28,7 @@ from common.sections import (
     CheckpointSection,
     ClientsSection,
     ClockSection,
+    CompressionSection,
     ConfigSection,
     DatasetSection,
     EvaluateSection,
@@ -83,6 +84,7 @@ class Config(ConfigSection):
     loss: NamedSection
     augmentation: AugmentationSection
     attack: AttackSection
+    compression: CompressionSection
     dataset: DatasetSection
     partition: NamedSection
     model: ModelSection

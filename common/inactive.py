@@ -116,6 +116,11 @@ SWITCHES = (
         ),
     ),
     Switch(("attack.fraction",), "an attack.name other than 'none'", _is_not("attack.name", "none")),
+    Switch(
+        ("compression.error-feedback",),
+        "a compression.name other than 'none'",
+        _is_not("compression.name", "none"),
+    ),
     Switch(("stragglers.policy",), "stragglers.fraction above 0", _set("stragglers.fraction")),
     Switch(
         ("steps.min", "steps.max", "steps.interval"),

@@ -8,6 +8,7 @@ from common.plugin_kinds import (
     AUGMENTATION,
     CLIENT_HALF,
     CLOCK,
+    COMPRESSION,
     LOSS,
     METRIC,
     MODEL,
@@ -48,6 +49,7 @@ def clients_run_outside_code(config: Config) -> bool:
         (SCHEDULE, config.schedule.name),
         (AUGMENTATION, config.augmentation.name),
         (ATTACK, config.attack.name),
+        (COMPRESSION, config.compression.name),
         *((METRIC, name) for name in comma_list("metrics", config.metrics)),
     ]
     return any(starmap(is_from_outside, of_clients))

@@ -81,6 +81,7 @@ AUGMENTATION = Kind(
     "inputs, generator",
 )
 ATTACK = Kind("attack", "attack.name", "clients.local.attacks", "attacks")
+COMPRESSION = Kind("compression", "compression.name", "common.compressions", "compressions")
 STEP_RULE = Kind("rule for local steps", "steps.rule", "common.step_rules", "step_rules")
 CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds", "num_clients, generator")
 TOPOLOGY = Kind(
@@ -92,5 +93,5 @@ PLOT = Kind("plot", "plots", "analysis.plots", "plots", "plot", "run_dir", is_ch
 
 KINDS = (
     CLIENT_HALF, SERVER_HALF, PARTICIPATION, PARTITION, DATASET, METRIC, MODEL, LOSS, OPTIMIZER, SCHEDULE,
-    AUGMENTATION, ATTACK, STEP_RULE, CLOCK, TOPOLOGY, OBSERVER, PLOT,
+    AUGMENTATION, ATTACK, COMPRESSION, STEP_RULE, CLOCK, TOPOLOGY, OBSERVER, PLOT,
 )  # fmt: skip

@@ -23,7 +23,7 @@ Purpose = Literal[
     "extra-shuffle", "extra-augment", "extra-noise",
     "deal", "shard", "replacement", "step-augment", "step-dropout", "extra-dropout",
     "attack", "attack-update", "head-dropout", "individual-init", "inco-noise",
-    "feature-noise", "clusters", "hypernetwork", "clock", "clock-speed", "clock-jitter",
+    "feature-noise", "clusters", "compression", "hypernetwork", "clock", "clock-speed", "clock-jitter",
     "clock-bandwidth", "sketch", "topology", "gossip",
     "job", "round", "step-rule", "steps", "personal-steps", "extra-steps", "data", "search",
 ]  # fmt: skip

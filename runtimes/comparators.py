@@ -95,10 +95,8 @@ def _centralized(
     values = _whole_model(config)
     for section, name in (("method", "fedavg"), ("partition", "iid"), ("participation", "uniform")):
         values = _reset(values, section) | {f"{section}.name": name}
-    # With one client there are no stragglers, no attackers, and nothing to hide from the server.
-    for section in ("stragglers", "attack", "privacy", "topology"):
-        values = _reset(values, section)
-    values |= {
+    # With one client there are no stragglers, no attackers, and nothing to hide from the server or to send to it.
+    values = _reset(values, "stragglers", "attack", "privacy", "topology", "compression") | {
         "clients.count": 1,
         "clients.fraction": 1.0,
         "clients.evaluate-fraction": 1.0 if config.evaluate.test else 0.0,
@@ -121,9 +119,7 @@ def _centralized(
 
 
 def _local_only(config: Config) -> dict[str, Value]:
-    values = _whole_model(config)
-    for section in ("method", "privacy", "topology"):
-        values = _reset(values, section)
+    values = _reset(_whole_model(config), "method", "privacy", "topology", "compression")
     values["method.name"] = LOCAL_ONLY
     if arrivals := arrivals_per_round(config):
         values["clients.fraction"] = arrivals / config.clients.count
@@ -143,8 +139,8 @@ def _whole_model(config: Config) -> dict[str, Value]:
     return values
 
 
-def _reset(values: Mapping[str, Value], section: str) -> dict[str, Value]:
-    """Reset a section to its defaults, without parameters of what it named."""
-    prefix = f"{section}."
-    kept = {key: value for key, value in values.items() if not key.startswith(prefix)}
-    return kept | {key: value for key, value in default_values().items() if key.startswith(prefix)}
+def _reset(values: Mapping[str, Value], *sections: str) -> dict[str, Value]:
+    """Reset sections to their defaults, without parameters of what they named."""
+    prefixes = tuple(f"{section}." for section in sections)
+    kept = {key: value for key, value in values.items() if not key.startswith(prefixes)}
+    return kept | {key: value for key, value in default_values().items() if key.startswith(prefixes)}

@@ -8,6 +8,7 @@ from flwr.serverapp import Grid
 from clients.registry import load_method
 from common.clock import ClientSpeeds
 from common.cohort import cohort_size
+from common.compressions import NONE
 from common.config import Config
 from common.errors import UserError
 from common.plugins import use_folders
@@ -70,15 +71,18 @@ def make_parts(config: Config, grid: Grid, say: Say = print) -> Parts:
     ServerHooks.setup(strategy, facts)
     call_for_effect(strategy.setup, facts)
     parts = Parts(config, strategy, participation, dataset, evaluation, clients, population)
-    _check_judged(parts)
+    if not parts.has_global_model:
+        _check_without_model(config)
     return parts
 
 
-def _check_judged(parts: Parts) -> None:
-    """Refuse what goes by the global model's results where clients keep the whole model."""
-    if parts.has_global_model:
-        return
-    config = parts.config
+def _check_without_model(config: Config) -> None:
+    """Refuse what goes by the global model's results, or changes it, where clients keep the whole model."""
+    if config.compression.name != NONE:
+        raise UserError(
+            f"compression.name '{config.compression.name}' would have no effect: clients of"
+            f" '{config.method.name}' keep the whole model"
+        )
     for key in keys_looking_at(config, "test", "validation"):
         raise UserError(
             f"{key} looks at the global model, and clients of '{config.method.name}' keep the whole model"

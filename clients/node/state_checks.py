@@ -4,6 +4,7 @@ from fnmatch import fnmatchcase
 
 from clients.base import KEPT_ENTRIES, Client
 from clients.local.checked_hooks import checked_state_form
+from clients.local.compression import LEFT_OUT, form_of_left_out
 from clients.local.incoming import RefusedMessageError, check_form
 from common.errors import UserError, shown
 from common.records import Payload, Tensors
@@ -12,7 +13,7 @@ from common.returned import check_like, check_sent
 
 def keeps_state(client: Client) -> bool:
     """Return whether a client keeps any state between rounds."""
-    return bool(client.kept_names) or bool(checked_state_form(client))
+    return any((client.kept_names, checked_state_form(client), form_of_left_out(client)))
 
 
 def check_state(client: Client) -> None:
@@ -60,7 +61,7 @@ def take_state(client: Client, state: Payload) -> None:
 def _forms(client: Client) -> Payload:
     """Return the form of every section that a client may keep, by name or pattern."""
     own = {name: client.worker.model_state[name] for name in client.kept_names}
-    return {**checked_state_form(client), KEPT_ENTRIES: own}
+    return {**checked_state_form(client), KEPT_ENTRIES: own, LEFT_OUT: form_of_left_out(client)}
 
 
 def _form_of(section: str, forms: Payload) -> Tensors | None:

@@ -80,3 +80,9 @@ class AttackSection(NamedSection):
     """Malicious clients: their attack (``clients/local/attacks``), and their fraction."""
 
     fraction: Annotated[float, Field(ge=0, le=1)]
+
+
+class CompressionSection(NamedSection):
+    """How the changes of models are sent (``common/compressions``), and whether clients keep what is lost."""
+
+    error_feedback: bool

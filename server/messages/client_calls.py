@@ -21,6 +21,7 @@ from common.records import (
 )
 from common.returned import check_clients
 from server.messages.content import NUM_EXAMPLES
+from server.messages.decompression import Decompression
 from server.messages.messenger import num_bytes
 from server.messages.replies import ReplyCheck
 from server.parts import Run
@@ -127,19 +128,20 @@ class ClientCalls:
         sections: Collection[str] | None = None,
     ) -> ReplyCheck:
         """Return the check for the replies to these messages; parameters as in `ReplyCheck`."""
-        tolerate = self._run.parts.config.failures.policy == "drop"
+        config = self._run.parts.config
         sent = {client_id: _model_in(message.content) for client_id, message in messages.items()}
         clients = self._run.parts.clients
         return ReplyCheck(
             list(messages),
             sent,
-            tolerate,
+            config.failures.policy == "drop",
             weights,
             nodes={client_id: message.metadata.dst_node_id for client_id, message in messages.items()},
             required=required,
             most_examples={client_id: int(clients.num_examples[client_id]) for client_id in messages},
             num_working=num_working,
             sections=sections,
+            decompression=Decompression(config, messages),
         )
 
     def _recalibrate(self, messages: Mapping[int, Message]) -> None:

@@ -8,6 +8,7 @@ from flwr.app import Array, Message, MetricRecord
 from common.errors import CLIENT_MISCONFIGURED, ClientFailureError, UserError, one_line
 from common.records import METRICS, PARTICIPATION_WEIGHT, content_bytes, finite_since, metrics_record
 from server.messages.content import NUM_EXAMPLES, ContentCheck
+from server.messages.decompression import Decompression
 
 _LONGEST_REASON = 20_000
 
@@ -43,6 +44,8 @@ class ReplyCheck:
         Number of clients that work concurrently, if that is more than the cohort.
     sections : Collection[str] or None
         The sections that a reply may have in addition to the model; None: any.
+    decompression : Decompression, optional
+        Restores models whose changes are compressed.
 
     Attributes
     ----------
@@ -61,8 +64,9 @@ class ReplyCheck:
         most_examples: Mapping[int, int] | None = None,
         num_working: int = 0,
         sections: Collection[str] | None = None,
+        decompression: Decompression | None = None,
     ) -> None:
-        self._cohort = cohort
+        self._cohort, self._decompression = cohort, decompression
         self.num_working = max(num_working, len(cohort))
         self._content = ContentCheck(references, required, most_examples, sections)
         self._nodes = nodes or {}
@@ -110,7 +114,8 @@ class ReplyCheck:
     def _accept(self, client_id: int, reply: Message) -> Message:
         record = metrics_record(reply.content)
         self.metrics[client_id] = {name: v for name, v in record.items() if isinstance(v, int | float)}
-        self.bytes_up[client_id] = content_bytes(reply.content)
+        saved = self._decompression.bytes_saved.get(client_id, 0) if self._decompression else 0
+        self.bytes_up[client_id] = content_bytes(reply.content) - saved
         if client_id in self._weights:
             record[PARTICIPATION_WEIGHT] = self._weights[client_id]
         return reply
@@ -127,7 +132,8 @@ class ReplyCheck:
             return self._reason(reply)
         if reply.metadata.src_node_id != self._nodes.get(client_id, reply.metadata.src_node_id):
             return f"the reply came from another node, {reply.metadata.src_node_id}"
-        fault = self._content.fault(client_id, reply)
+        unreadable = self._decompression.fault(client_id, reply) if self._decompression else ""
+        fault = unreadable or self._content.fault(client_id, reply)
         metrics = reply.content.get(METRICS)
         return fault + finite_since(metrics) if fault and isinstance(metrics, MetricRecord) else fault
 

@@ -93,6 +93,8 @@ SUBJECTS: dict[str, Sequence[Choice]] = {
         {"privacy.clipping": "adaptive", "privacy.noise-multiplier": 0.5},
         {"attack.name": "gaussian"},
         {"clients.report-labels": False},
+        {"compression.name": "top-k", "compression.fraction": 0.2, "compression.error-feedback": True},
+        {"compression.name": "qsgd", "compression.bits": 5},
     ],
     "evaluation": [
         {"observers": "drift,update-norm", "evaluate.every": 2},
