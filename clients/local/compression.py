@@ -3,9 +3,10 @@
 import torch
 
 from clients.base import Client
-from common.compressions import compression_generator, compression_of
+from common.compressions import Compression, compression_generator, compression_of
 from common.errors import UserError, shown
 from common.records import ARRAYS, Payload, Tensors, is_finite
+from common.returned import check_like
 
 LEFT_OUT = "left-out"
 """The section of a client's state with what its messages have left out of its changes: error feedback."""
@@ -39,17 +40,11 @@ def compressed(client: Client, sections: Payload) -> Payload:
             change += earlier[name].view(-1)
         if not len(change) or not is_finite(change):
             continue
-        key = (config.seed, client.server_round, client.client_id, index)
-        data = compression.encode(change.clone(), compression_generator(*key))
-        what = f"what {type(compression).__name__}"
-        _check(data, torch.uint8, f"{what}.encode returns must be bytes, a tensor uint8 (n,)")
-        sent[name] = data
+        sent[name], lost = _sent(
+            compression, change, (config.seed, client.server_round, client.client_id, index)
+        )
         if compression.error_feedback:
-            arrived = compression.decode(data, len(change), change.dtype, compression_generator(*key))
-            _check(
-                arrived, change.dtype, f"{what}.decode returns must have {len(change)} values", len(change)
-            )
-            left_out[name] = (change - arrived).view(start[name].shape)
+            left_out[name] = lost.view(start[name].shape)
     if compression.error_feedback:
         client.state[LEFT_OUT] = left_out
     return {**sections, ARRAYS: sent}
@@ -63,7 +58,16 @@ def form_of_left_out(client: Client) -> Tensors:
     return {name: value for name, value in client.params.items() if name not in personal}
 
 
-def _check(value: object, dtype: torch.dtype, expected: str, size: int | None = None) -> None:
-    is_right = isinstance(value, torch.Tensor) and value.dtype == dtype and value.ndim == 1
-    if not is_right or (size is not None and value.shape != (size,)):  # type: ignore[attr-defined]
-        raise UserError(f"{expected}, not {shown(value)}")
+def _sent(
+    compression: Compression, change: torch.Tensor, key: tuple[int, int, int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the bytes of a change, and with error feedback what is lost of it."""
+    name = type(compression).__name__
+    data = compression.encode(change.clone(), compression_generator(*key))
+    if not isinstance(data, torch.Tensor) or data.dtype != torch.uint8 or data.ndim != 1:
+        raise UserError(f"what {name}.encode returns must be bytes, a tensor uint8 (n,), not {shown(data)}")
+    if not compression.error_feedback:
+        return data, change
+    arrived = compression.decode(data, len(change), change.dtype, compression_generator(*key))
+    check_like({"change": arrived}, {"change": change}, f"what {name}.decode returns", "return the change")
+    return data, change - arrived

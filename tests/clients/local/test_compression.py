@@ -214,7 +214,7 @@ class Own(Compression):
     ("encoded", "decoded", "message"),
     [
         ("change", "data", "what Own.encode returns must be bytes"),
-        ("change.view(torch.uint8)", "data", "what Own.decode returns must be the change, a tensor of"),
+        ("change.view(torch.uint8)", "data", "what Own.decode returns has .change. as uint8"),
     ],
 )
 def test_a_compression_of_ones_own_that_returns_something_else_is_one_line(
