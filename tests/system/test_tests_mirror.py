@@ -25,6 +25,7 @@ REASONS = {
     "clients/local/test_isolation.py": "what a job computes, whatever ran before it",
     "clients/test_client_noise.py": "noise of the data on clients and in the central evaluation",
     "clients/test_label_noise.py": "label noise in local training",
+    "common/compressions/test_compressions.py": "every compression",
     "common/test_platform.py": "the package itself: systems that it runs on",
     "datasets/images/test_damaged_sources.py": "every reader of images, with any content",
     "datasets/sets/test_csv_and_npz.py": "two data sets that share their table of arrays",
