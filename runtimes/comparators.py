@@ -95,7 +95,7 @@ def _centralized(
     values = _whole_model(config)
     for section, name in (("method", "fedavg"), ("partition", "iid"), ("participation", "uniform")):
         values = _reset(values, section) | {f"{section}.name": name}
-    # With one client there are no stragglers, no attackers, and nothing to hide from the server or to send to it.
+    # One client is neither slow nor malicious, and has nothing to hide from the server, or to send to it.
     values = _reset(values, "stragglers", "attack", "privacy", "topology", "compression") | {
         "clients.count": 1,
         "clients.fraction": 1.0,
