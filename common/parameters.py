@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from common.defaults import default_values
 from common.errors import InapplicableKeyError, UserError, complaint, nearest, shown
 from common.sections import Value
 
@@ -183,6 +184,14 @@ def parse_parameters(
         One line for an unknown parameter (with its nearest name) or a value out of range.
     """
     spellings = {name.replace("_", "-"): name for name in declared}
+    for key, name in spellings.items():
+        default, inherited = declared[name][1], default_values().get(f"{section}.{key}")
+        if default is not ... and inherited is not None and default != inherited:
+            raise UserError(
+                f"'{owner}' declares {section}.{key} with the default {shown(default)}, whose place the"
+                f" {inherited!r} of pyproject.toml would take: declare that as its default, or name it"
+                " otherwise"
+            )
     for key in given:
         if key not in spellings:
             untyped = getattr(declared, "untyped", {})

@@ -10,9 +10,11 @@ from clients.base import Client
 from clients.registry import available_methods, load_method
 from common import plugins
 from common.errors import UserError
+from common.parameters import parse_parameters
 from common.plugin_kinds import KINDS, MODEL, PARTICIPATION, PARTITION, Kind
 from common.plugin_modules import values_of_modules
 from common.plugins import all_folders, find, find_function, find_subclass, folders, names, use_folders
+from common.sections import Value
 from server.participation._scheme import ParticipationScheme
 from strategies.fedavg import FedAvg
 
@@ -91,6 +93,25 @@ class TestNames:
     @pytest.mark.parametrize("name", ["", "_dealing", "../iid", "iid.py", "partitions.iid", "__init__"])
     def test_what_is_no_name(self, name: str) -> None:
         assert "there is no" in message(find_function, PARTITION, name)
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "inherited", "own"),
+    [
+        ("optimizer", "momentum", 0.0, 0.9),
+        ("partition", "alpha", 0.5, 0.1),
+        ("clock", "spread", 0.0, 1.0),
+        ("model", "norm", "batch", "group"),
+    ],
+)
+def test_a_default_that_one_of_every_run_would_replace_is_refused(
+    section: str, name: str, inherited: Value, own: Value
+) -> None:
+    kind = type(inherited)
+    assert parse_parameters(section, "mine", {name: (kind, inherited)}, {name: own}) == {name: own}
+    assert parse_parameters(section, "mine", {f"own_{name}": (kind, own)}, {}) == {f"own_{name}": own}
+    with pytest.raises(UserError, match=rf"'mine' declares {section}\.{name} with the default .*otherwise"):
+        parse_parameters(section, "mine", {name: (kind, own)}, {})
 
 
 class TestFolders:
