@@ -12,7 +12,7 @@ from common.compressions import NONE, Compression, compression_of
 from common.config import Config, is_key
 from common.config_differences import differences
 from common.defaults import default_values
-from common.errors import InapplicableKeyError, UserError, nearest, shown
+from common.errors import NoEffectError, UserError, nearest, shown
 from common.parameters import Declared, check_needs, class_parameters, function_parameters
 from common.plugin_kinds import ATTACK, AUGMENTATION, LOSS, OPTIMIZER
 from common.sections import Value
@@ -26,7 +26,7 @@ def complete(config: Config, given: Container[str] = ()) -> Config:
 
     Raises
     ------
-    InapplicableKeyError
+    NoEffectError
         If a key is set that has no effect with the method.
     UserError
         If the method, or another part that clients train with, does not exist or has other parameters.
@@ -93,7 +93,7 @@ def _check_topology(config: Config, method: Method, given: Container[str]) -> No
     defaults = default_values()
     for name, value in config.topology.model_dump(by_alias=True).items():
         if (key := f"topology.{name}") in given or value != defaults.get(key):
-            raise InapplicableKeyError(
+            raise NoEffectError(
                 key,
                 f"{key} = {value!r} would have no effect: clients of '{config.method.name}' talk to the"
                 " server only; choose a decentralised method such as 'gossip-sgd', or leave it out",

@@ -16,7 +16,7 @@ from clients.base import Client
 from common.chosen import Items, Same, cache_items
 from common.config import Config
 from common.defaults import drop_inherited_defaults
-from common.errors import InapplicableKeyError, UserError
+from common.errors import NoEffectError, UserError
 from common.overrides import check_overrides
 from common.package_modules import available_plugins, find_class
 from common.parameters import Declared, Needs, class_parameters, parse_parameters
@@ -152,9 +152,9 @@ def _load_method(name: str, items: Items, _searched: tuple[Path, ...]) -> Method
     )
 
 
-def unused_key(key: str, value: Value, method: str, why: str) -> InapplicableKeyError:
+def unused_key(key: str, value: Value, method: str, why: str) -> NoEffectError:
     """Return the error for a key that has no effect with a method."""
-    return InapplicableKeyError(
+    return NoEffectError(
         key, f"{key} = {value!r} would have no effect with method.name '{method}', {why}: leave it out"
     )
 

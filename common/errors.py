@@ -43,6 +43,10 @@ class InapplicableKeyError(UserError):
         self.key = key
 
 
+class NoEffectError(InapplicableKeyError):
+    """A key that has no effect in this run: another setting, or the method, leaves it none."""
+
+
 class UnknownNameError(UserError):
     """An unknown name in the configuration."""
 

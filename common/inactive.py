@@ -2,7 +2,7 @@
 
 Each row of ``SWITCHES`` has the condition under which keys have an effect, and the key that decides it. A key
 that a user sets without effect is an error that names both, also if its value is the default; in a stored or
-derived configuration it is reset to its default.
+derived configuration ``server.named_parameters.without_idle_keys`` resets it.
 """
 
 from collections.abc import Callable, Container, Mapping
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from common.config import missing_key
 from common.config_values import RUN_OPTIONS, expanded
 from common.defaults import default_values
-from common.errors import InapplicableKeyError
+from common.errors import NoEffectError
 from common.plugin_kinds import MODEL, PARTICIPATION
 from common.plugins import find, project_names
 from common.sections import Value
@@ -264,17 +264,10 @@ def check_active(values: Values, given: Container[str] = ()) -> None:
 
     Raises
     ------
-    InapplicableKeyError
+    NoEffectError
         One line that names the key and its switch.
     """
     for key, needs in inactive_keys(values, given).items():
-        raise InapplicableKeyError(
+        raise NoEffectError(
             key, f"{key} = {values[key]!r} would have no effect: it needs {needs}; set that, or leave it out"
         )
-
-
-def set_back(values: Values) -> dict[str, Value]:
-    """Return a configuration with keys without effect reset to their defaults, or left out."""
-    defaults, inactive = default_values(), inactive_keys(values)
-    kept = {key: value for key, value in values.items() if key not in inactive or key in defaults}
-    return {**kept, **{key: defaults[key] for key in inactive if key in defaults}}

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from common.defaults import default_values
-from common.errors import InapplicableKeyError, UserError, complaint, nearest, shown
+from common.errors import InapplicableKeyError, NoEffectError, UserError, complaint, nearest, shown
 from common.sections import Value
 
 T = TypeVar("T")
@@ -48,23 +48,31 @@ class Needs:
         The other parameter.
     values : tuple
         Values of the other parameter that meet the condition; empty: all but 0, false and empty text.
+    other_than : tuple
+        Values that do not meet it, instead of those that do.
     """
 
     parameter: str
     values: tuple[Value, ...] = ()
+    other_than: tuple[Value, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.values, tuple):  # a text would be met by each of its parts
-            raise TypeError(f"the values of Needs must be a tuple, such as ('squared',), not {self.values!r}")
+        for values in (self.values, self.other_than):
+            if not isinstance(values, tuple):  # a text would be met by each of its parts
+                raise TypeError(f"the values of Needs must be a tuple, such as ('squared',), not {values!r}")
 
     def are_met(self, parameters: Mapping[str, Any]) -> bool:
         """Return whether the condition holds for these parameters."""
         value = parameters[self.parameter]
+        if self.other_than:
+            return value not in self.other_than
         return value in self.values if self.values else bool(value)
 
     def described(self, section: str) -> str:
         """Return the setting that would meet the condition."""
         key = f"{section}.{self.parameter.replace('_', '-')}"
+        if self.other_than:
+            return f"{key} other than {' and '.join(map(repr, self.other_than))}"
         return f"{key} = {' or '.join(map(repr, self.values))}" if self.values else f"{key} that is not off"
 
 
@@ -92,7 +100,7 @@ def check_needs(
 
     Raises
     ------
-    InapplicableKeyError
+    NoEffectError
         One line that names the key and what it needs.
     UserError
         If `needs` names what is not a parameter.
@@ -105,7 +113,7 @@ def check_needs(
         key = f"{section}.{name.replace('_', '-')}"
         is_set = key in given or parameters[name] != declared[name][1]
         if is_set and not need.are_met(parameters):
-            raise InapplicableKeyError(
+            raise NoEffectError(
                 key,
                 f"{key} = {parameters[name]!r} would have no effect: it needs {need.described(section)}; set"
                 " that, or leave it out",

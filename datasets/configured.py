@@ -4,7 +4,7 @@ import functools
 from dataclasses import replace
 
 from common.config import Config
-from common.errors import InapplicableKeyError, UserError
+from common.errors import NoEffectError, UserError
 from common.global_generators import seeded_globally
 from common.plugin_kinds import LOSS
 from common.plugins import project_names
@@ -40,7 +40,7 @@ def open_dataset(config: Config, data_root: str = "") -> Dataset:
         )
     _check_kind(config, dataset)
     if config.dataset.natural_clients and dataset.train.clients is None:
-        raise InapplicableKeyError(
+        raise NoEffectError(
             "dataset.natural-clients",
             f"dataset.natural-clients = {config.dataset.natural_clients} would have no effect: the data of"
             f" dataset '{dataset.name}' do not come from clients of their own; leave it out",

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from common.config import Config
 from common.defaults import default_values
 from common.errors import UserError, nearest
-from common.inactive import set_back
 from common.sections import Value
 from common.step_rules import step_rule
+from server.named_parameters import without_idle_keys
 from server.preparation import arrivals_per_round, clients_per_round
 
 AS_GIVEN = "as-given"
@@ -57,9 +57,10 @@ def derive(
     if comparator == AS_GIVEN:
         return config
     if comparator == LOCAL_ONLY:
-        return Config.from_flat(set_back(_local_only(config)))
+        return without_idle_keys(Config.from_flat(_local_only(config)))
     if comparator == CENTRALIZED:
-        return Config.from_flat(set_back(_centralized(config, client_sizes, keeps_natural_clients)))
+        pooled = _centralized(config, client_sizes, keeps_natural_clients)
+        return without_idle_keys(Config.from_flat(pooled))
     raise UserError(
         f"there is no comparator '{comparator}'{nearest(comparator, COMPARATORS)}"
         f" (available: {', '.join(COMPARATORS)})"

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from common.command_line import Parser, check_slips
 from common.config import Config
+from common.config_values import expanded as expand_overrides
 from common.config_values import merge, parse_toml, read_assignments, settle_budget
 from common.defaults import PROJECT_ROOT, flatten
 from common.errors import UserError
 from common.experiment_file import parse_experiment
 from common.files import expanded, read_text
-from common.inactive import check_active, given_keys, set_back
+from common.inactive import given_keys
 from common.plugins import all_folders
 from common.reading import parse_toml_tables
 from common.sections import Value
 from runtimes.resuming import check_resumable
-from server.named_parameters import check_parameters
+from server.named_parameters import without_idle_keys
 from server.records.run_directory import check_writable
 
 
@@ -84,12 +85,11 @@ def _checked(given: dict[str, Value], options: argparse.Namespace) -> dict[str, 
     if options.resume and config_file.is_file():
         stored = parse_toml(read_text(config_file), str(config_file))
     folders: dict[str, Value] = {"plugins": all_folders(given.get("plugins", stored.get("plugins", "")))}
-    values = Config.from_flat(merge(stored, given, folders)).flat()
-    set_by_user = given_keys(given)
-    check_active({**set_back(values), **{key: values[key] for key in given if key in values}}, set_by_user)
-    check_parameters(Config.from_flat(set_back(values)), set_by_user)
-    result = set_back(values) if stored else {**given, **folders}
-    return {key: value for key, value in result.items() if not key.startswith("run.") and key != "overrides"}
+    config = without_idle_keys(Config.from_flat(merge(stored, given, folders)), given_keys(given))
+    values = config.flat()
+    names = values if stored else {**expand_overrides(given), **folders}
+    own = {key for key in names if not key.startswith("run.") and key != "overrides"}
+    return {key: value for key, value in values.items() if key in own}
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Value]:

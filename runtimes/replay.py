@@ -11,13 +11,13 @@ from flwr.app import Message
 
 from clients.node.jobs import JOBS
 from common.command_line import Parser
-from common.config import Config
 from common.errors import UserError
 from common.files import expanded
 from common.flower import SERVER_NODE_ID, assume_task_identity
 from common.records import metrics_record, to_record
 from runtimes.command import exit_code
 from runtimes.sequential import make_context
+from server.checkpoints.stored_config import stored_config
 from server.messages.failed_job import FailedJob
 
 
@@ -26,13 +26,13 @@ def replay(directory: Path) -> int:
     if not (directory / "job.json").is_file():
         raise UserError(f"{directory} holds no recorded job; the error message of a failed run names one")
     job = FailedJob.load(directory)
-    config = Config.from_flat(job.run_config)
+    config = stored_config(job.run_config)
     kind = job.job.removesuffix(".default")
     if kind not in JOBS or not 0 <= job.client_id < config.clients.count:
         raise UserError(f"{directory} holds no job of this run: '{job.job}' of client {job.client_id}")
     assume_task_identity()
     node_id = SERVER_NODE_ID + 1 + job.client_id
-    context = make_context(job.client_id, config.clients.count, job.run_config, node_id)
+    context = make_context(job.client_id, config.clients.count, config.flat(), node_id)
     for name, section in job.state.items():
         context.state[name] = to_record(section)
     message = Message(job.content(), dst_node_id=node_id, message_type=job.job)

@@ -11,7 +11,7 @@ from common.config_values import merge
 from common.errors import UserError
 from common.experiment import Overrides
 from common.imports import importing
-from common.inactive import check_active, given_keys, set_back
+from common.inactive import given_keys
 from common.plugins import all_folders
 from common.reading import comma_list
 from common.rounds_scale import scale_rounds
@@ -62,13 +62,10 @@ def configure(
         layers.append({"observers": ",".join(dict.fromkeys([*named, "profile"]))})
     run_layer: Overrides = {"run.directory": run_directory, "run.resume": options.resume}
     folders: Overrides = {"plugins": all_folders(merge(*stored, *layers)["plugins"])}
-    values = Config.from_flat(merge(*stored, *layers, run_layer, folders)).flat()
-    given = given_keys(overrides, assignments)
-    check_active({**set_back(values), **{key: value for key, value in values.items() if key in given}}, given)
-    config = Config.from_flat(set_back(values))
+    config = Config.from_flat(merge(*stored, *layers, run_layer, folders))
     with importing("server.named_parameters"):
-        from server.named_parameters import check_parameters
-    check_parameters(config, given)
+        from server.named_parameters import without_idle_keys
+    config = without_idle_keys(config, given_keys(overrides, assignments))
     if config.clients.count == 0:
         raise UserError(
             "clients.count = 0 takes the connected nodes under Flower's own runtimes, and this one makes"

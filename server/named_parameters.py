@@ -6,7 +6,9 @@ from clients._configuration import complete, declared_for_training, run_differen
 from clients.registry import method_of
 from common.clocks import clock_profile
 from common.config import Config
-from common.defaults import drop_inherited_defaults
+from common.defaults import default_values, drop_inherited_defaults
+from common.errors import NoEffectError
+from common.inactive import check_active
 from common.parameters import Declared, class_parameters, function_parameters, parse_parameters
 from common.plugin_kinds import DATASET
 from common.plugins import find_function
@@ -50,6 +52,40 @@ def check_parameters(config: Config, given: Container[str] = ()) -> None:
         }
         if unknown:
             parse_parameters(key, section.choice, declared, unknown, section.fixed_keys())
+
+
+def without_idle_keys(config: Config, given: Container[str] = ()) -> Config:
+    """Validate a configuration, and reset the keys without effect that no user has set.
+
+    Those of a stored configuration may be ones that an earlier version took without a word.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    given : container of str
+        The keys that a user has set.
+
+    Raises
+    ------
+    NoEffectError
+        If a key that a user has set has no effect.
+    UserError
+        If a name or a parameter is wrong.
+    """
+    values = config.flat()
+    while True:
+        try:
+            check_active(values, given)
+            check_parameters(config, given)
+        except NoEffectError as error:
+            if error.key in given:
+                raise
+            del values[error.key]
+            values |= {key: value for key, value in default_values().items() if key == error.key}
+            config = Config.from_flat(values)
+        else:
+            return config
 
 
 def without_inherited(config: Config) -> dict[str, Value]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from common.errors import InapplicableKeyError, UserError
+from common.errors import NoEffectError, UserError
 from datasets.partition import Partition
 from datasets.partitions._dealing import IndexArray
 from datasets.partitions.dirichlet import partition as dirichlet
@@ -57,7 +57,7 @@ def partition(
             f" {len(targets)} training samples: lower one of them"
         )
     if of == "iid" and alpha != _ALPHA:
-        raise InapplicableKeyError(
+        raise NoEffectError(
             "partition.alpha",
             f"partition.alpha = {alpha} would have no effect: partition.of = 'iid' has no concentration; set"
             " another partition.of, or leave it out",

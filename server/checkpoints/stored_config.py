@@ -11,6 +11,7 @@ from common.errors import UserError
 from common.files import read_text
 from common.sections import Value
 from server.checkpoints.checkpoint import CheckpointStore
+from server.named_parameters import without_idle_keys
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,15 @@ class StoredConfig:
 def stored_config(values: Mapping[str, Value], plugins: str | None = None) -> Config:
     """Validate the configuration that a run stored; keys added since then have their defaults.
 
-    The plug-in folders are those of the run, unless `plugins` is given.
+    Keys that are refused since then because they have no effect are reset. The plug-in folders are those of
+    the run, unless `plugins` is given.
     """
     moved = {} if plugins is None else {"plugins": plugins}
-    return Config.from_flat({**default_values(), **values, **moved})
+    config = Config.from_flat({**default_values(), **values, **moved})
+    try:
+        return without_idle_keys(config)
+    except UserError:  # whoever uses what it names says what is wrong with that
+        return config
 
 
 def find_stored_config(path: Path, plugins: str | None = None) -> StoredConfig | None:
@@ -67,7 +73,8 @@ def find_stored_config(path: Path, plugins: str | None = None) -> StoredConfig |
         problem = str(error) if file.exists() else f"{file} is missing"
     else:
         lost = sorted(set(of_checkpoint or ()) - set(values))
-        if not lost:
+        whole = {**(of_checkpoint or {}), **values}
+        if not lost or stored_config(whole, plugins) == stored_config(values, plugins):
             return StoredConfig(values)
         problem = f"{file} lacks {lost[0]}" + (f" and {len(lost) - 1} more keys" if lost[1:] else "")
     assert of_checkpoint is not None

@@ -7,10 +7,11 @@ import pytest
 
 import run_simulation
 from runtimes import federation
+from runtimes.federation_plan import read_plan
 from runtimes.resuming import check_resumable
 from runtimes.run import how_to_resume
 from server import experiment
-from tests.conftest import small_run
+from tests.conftest import Runner, small_run
 
 Output = pytest.CaptureFixture[str]
 
@@ -87,3 +88,28 @@ def test_a_sweep_that_was_stopped_while_it_was_checked(tmp_path: Path) -> None:
         f"nothing was committed yet: the same command and --run-dir {tmp_path} --resume starts it from the"
         " beginning"
     )
+
+
+@pytest.mark.parametrize("method", ["local-only", "fedasync"])
+def test_a_key_that_an_earlier_version_took_without_effect(
+    method: str, run_small: Runner, tmp_path: Path, capsys: Output, no_pictures: None
+) -> None:
+    """A run that stored it resumes, and its config.toml runs as an experiment file."""
+    run = run_small(rounds=1, method__name=method)
+    config = run / "config.toml"
+    text = config.read_text()
+    name = f'method.name = "{method}"'
+    config.write_text(text.replace(name, f'{name}\nmethod.weighting = "uniform"'))
+    stored = tmp_path / "stored.toml"
+    stored.write_text(config.read_text())
+    plan = read_plan(["--resume", "--run-dir", str(run)], "")
+    assert plan.overrides["method.name"] == method
+    assert "method.weighting" not in plan.overrides
+    plan = read_plan([str(stored), "--run-dir", str(tmp_path / "new")], "")
+    assert "method.weighting" not in plan.overrides
+
+    assert run_simulation.main(["--resume", "--run-dir", str(run), "--set", "rounds=2"]) == 0
+    assert "method.weighting" not in config.read_text()
+    assert run_simulation.main([str(stored), "--run-dir", str(tmp_path / "again")]) == 0
+    assert run_simulation.main([str(stored), "--set", "method.weighting=uniform"]) == 2
+    assert "method.weighting = 'uniform' would have no effect" in capsys.readouterr().err

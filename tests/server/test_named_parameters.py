@@ -2,13 +2,14 @@ import pytest
 
 from common.config import Config
 from common.config_values import merge
-from common.errors import InapplicableKeyError
+from common.errors import InapplicableKeyError, NoEffectError
 from common.sections import Value
 from server.named_parameters import (
     check_parameters,
     defaults_of_named,
     differences,
     resolved,
+    without_idle_keys,
     without_inherited,
 )
 from tests.common.configs import make_config
@@ -68,3 +69,35 @@ def test_a_default_that_is_written_out_makes_no_other_run() -> None:
     assert differences(config, make_config({"method.name": "fedavg"})) == [
         "method.name was 'fedprox' and is 'fedavg'"
     ]
+
+
+IDLE: dict[str, dict[str, Value]] = {
+    "local-only": {"method.name": "local-only", "method.weighting": "examples"},
+    "gossip-sgd": {"method.name": "gossip-sgd", "clients.fraction": 1.0, "method.weighting": "uniform"},
+    "fedasync": {"method.name": "fedasync", "method.weighting": "uniform"},
+    "privacy": {"privacy.clipping": "fixed", "method.weighting": "examples"},
+    "fedper": {"method.name": "fedper", "method.personal-part": "all", "method.weighting": "uniform"},
+    "a need": {"method.name": "localsgd", "method.outer-momentum": 0.5},
+    "a switch": {"attack.fraction": 0.5},
+    "a topology": {"topology.name": "torus"},
+}
+
+
+@pytest.mark.parametrize("values", IDLE.values(), ids=IDLE)
+def test_a_key_without_effect_is_refused_of_a_user_and_reset_in_what_was_stored(
+    values: dict[str, Value],
+) -> None:
+    config = Config.from_flat(merge(values))
+    *others, idle = values
+    with pytest.raises(NoEffectError) as raised:
+        without_idle_keys(config, values)
+    assert raised.value.key == idle
+    rest = make_config({key: values[key] for key in others})
+    assert without_idle_keys(config) == rest
+    assert without_idle_keys(config, others) == rest
+    assert without_idle_keys(rest, others) == rest
+
+
+def test_a_parameter_that_does_not_exist_is_refused_in_what_was_stored() -> None:
+    with pytest.raises(InapplicableKeyError, match="'fedavg' has no parameter"):
+        without_idle_keys(make_config({"method.mu": 0.5}))

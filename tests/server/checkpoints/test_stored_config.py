@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from common.config_values import to_toml
+from common.config_values import parse_toml, to_toml
 from common.errors import UserError
+from server.checkpoints.checkpoint import CheckpointStore
 from server.checkpoints.stored_config import find_stored_config, stored_config
 from tests.common.configs import make_config
 from tests.conftest import Runner
@@ -89,3 +90,19 @@ def test_without_checkpoints_no_part_of_the_file_is_taken_for_the_whole(tmp_path
     found = find_stored_config(tmp_path)
     assert found is not None
     assert found.values["rounds"] == 7
+
+
+def test_a_key_that_was_taken_without_effect_is_not_one_that_the_file_lacks(run_small: Runner) -> None:
+    run = run_small(rounds=1, method__name="local-only")
+    path = run / "config.toml"
+    values = parse_toml(path.read_text(), "")
+    old = {**values, "method.weighting": "examples"}
+    assert stored_config(old) == stored_config(values)
+    store = CheckpointStore(run / "checkpoints")
+    assert store.latest_config() == values
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(CheckpointStore, "latest_config", lambda _: old)
+        path.write_text(to_toml({**values, "rounds": 9}))
+        found = find_stored_config(run)
+    assert found is not None
+    assert (found.values["rounds"], found.remark) == (9, "")
