@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from common.clocks import clock_profile
 from common.config_values import TOO_LARGE, expanded
 from common.defaults import default_values, flatten
-from common.errors import UserError, complaint, nearest, shown
+from common.errors import UserError, complaint, nearest, shown, wrong_value
 from common.plugins import use_folders
 from common.reading import is_text
 from common.renamed_keys import RENAMED
@@ -339,9 +339,9 @@ def _check_value(key: str, value: object) -> None:
 def _describe(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
-    message = complaint(first)
     if first["type"] == "value_error":
-        return message
-    if key == "local.epochs" and isinstance(first["input"], float):
-        message = "a whole number (for a part of an epoch set local.steps instead)"
-    return f"{key} must be {message}, not {shown(first['input'])}"
+        return complaint(first)
+    if key == "local.epochs" and isinstance(first["input"], float) and not first["input"].is_integer():
+        what = "a whole number (for a part of an epoch set local.steps instead)"
+        return f"{key} must be {what}, not {shown(first['input'])}"
+    return wrong_value(key, first)

@@ -11,6 +11,8 @@ from typing import Any
 CLIENT_FAILED, CLIENT_MISCONFIGURED, WORKER_DIED, CLIENT_FORGOT, CLIENT_REFUSED = range(1000, 1005)
 
 
+_ALIKE = 0.6  # as difflib measures it
+
 # What goes by another name in the field, or needs a setting.
 _SHARDS = "; the skew of two shards per client is 'classes' with partition.classes-per-client = 2"
 _HERE = {
@@ -81,21 +83,26 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     A section stands for its name (``dataset`` for ``dataset.name``). For dotted keys, the order of preference
     is: the same last part in another section, initials (``lr`` for ``learning-rate`` of any section), similar
-    keys in the same section, similar keys.
+    keys in the same section, similar keys. A section that two keys share makes them no more similar.
     """
     choices = list(known)
     section, _, last = name.rpartition(".")
+    alike = [key for key in choices if not section or _are_alike(key.rpartition(".")[2], last)]
     groups = [
         [key for key in choices if key == f"{name}.name"],
         [key for key in choices if "." in key and key.rpartition(".")[2] == last],
         [key for key in choices if len(last) > 1 and _initials(key.rpartition(".")[2]) == last],
-        [key for key in choices if section and key.startswith(f"{section}.")],
-        choices,
+        [key for key in alike if section and key.startswith(f"{section}.")],
+        alike,
     ]
-    for group, cutoff in zip(groups, (0.0, 0.0, 0.0, 0.7, 0.5), strict=True):
+    for group, cutoff in zip(groups, (0.0, 0.0, 0.0, 0.0, 0.5), strict=True):
         if matches := difflib.get_close_matches(name, group, n=1, cutoff=cutoff):
             return f"; did you mean '{matches[0]}'?"
     return ""
+
+
+def _are_alike(name: str, other: str) -> bool:
+    return difflib.SequenceMatcher(None, name, other).ratio() >= _ALIKE
 
 
 def _initials(words: str) -> str:
@@ -113,6 +120,15 @@ def unknown_name(key: str, name: str, known: Iterable[str]) -> UnknownNameError:
 def complaint(error: Mapping[str, Any]) -> str:
     """Return what pydantic says of a value, without its fixed beginnings."""
     return str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+
+
+def wrong_value(what: str, error: Mapping[str, Any]) -> str:
+    """Return that a value of the configuration must be another, given what pydantic says of it."""
+    value = error["input"]
+    if error["type"] == "int_type" and type(value) is float and value.is_integer() and abs(value) < 2**63:
+        # TOML has no other way to write an integer: 1e3 is a float.
+        return f"{what} must be an integer, without a point or an exponent: {int(value)}, not {value!r}"
+    return f"{what} must be {complaint(error)}, not {shown(value)}"
 
 
 def shown(value: object, length: int = 80) -> str:

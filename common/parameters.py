@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from common.defaults import default_values
-from common.errors import InapplicableKeyError, NoEffectError, UserError, complaint, nearest, shown
+from common.errors import InapplicableKeyError, NoEffectError, UserError, nearest, wrong_value
 from common.sections import Value
 
 T = TypeVar("T")
@@ -180,7 +180,7 @@ def parse_parameters(
     owner: str,
     declared: Mapping[str, tuple[Any, Any]],
     given: Mapping[str, Value],
-    fixed: Iterable[str] = (),
+    fixed: Iterable[str] = ("name",),
 ) -> dict[str, Any]:
     """Validate `given` (configuration spelling) against `declared` and fill in the defaults.
 
@@ -211,9 +211,10 @@ def parse_parameters(
                     f" '{name}: {kind} = {value!r}'",
                 )
             allowed = ", ".join(f"{section}.{spelling}" for spelling in spellings) or "none"
+            known = [f"{section}.{spelling}" for spelling in (*spellings, *fixed)]
             raise InapplicableKeyError(
                 f"{section}.{key}",
-                f"'{owner}' has no parameter '{section}.{key}'{nearest(key, [*spellings, *fixed])}"
+                f"'{owner}' has no parameter '{section}.{key}'{nearest(f'{section}.{key}', known)}"
                 f" (it has: {allowed})",
             )
     model = (declared if isinstance(declared, Declared) else Declared(declared)).model
@@ -225,5 +226,5 @@ def parse_parameters(
         if first["type"] == "missing":
             raise UserError(f"'{owner}' needs {section}.{key}, which has no default") from None
         what = f"{section}.{key}" if key in given else f"the default of {section}.{key} in '{owner}'"
-        raise UserError(f"{what} must be {complaint(first)}, not {shown(first['input'])}") from None
+        raise UserError(wrong_value(what, first)) from None
     return {name: getattr(validated, name) for name in declared}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, described, nearest
+from common.errors import UserError, described
 from common.files import expanded
 from common.parameters import function_parameters, parse_parameters
 from common.plugin_kinds import DATASET
@@ -118,9 +118,4 @@ def _arguments(
     name: str, declared: Mapping[str, tuple[Any, Any]], given: Mapping[str, Value]
 ) -> dict[str, Any]:
     """Validate a data set's own parameters; hints at misspelt keys include those of all sets."""
-    spellings = {parameter.replace("_", "-") for parameter in declared}
-    fixed = {*DatasetSection.fixed_keys()}
-    for key in given:
-        if key not in spellings and (hint := nearest(key, fixed | spellings)):
-            raise UserError(f"dataset '{name}' has no parameter 'dataset.{key}'{hint}")
-    return parse_parameters("dataset", name, declared, given)
+    return parse_parameters("dataset", name, declared, given, DatasetSection.fixed_keys())

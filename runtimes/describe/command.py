@@ -1,5 +1,6 @@
 """The text of ``--describe``: kinds, the names of a kind, one thing, a section, or one key."""
 
+import difflib
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -52,6 +53,7 @@ def _topic(topic: str) -> str:
     parts += list(_parameters_named(topic))
     if not parts:
         everything = [*known, *(name for names in known.values() for name in names), *fields()]
+        everything += _parameters_near(topic)
         raise UserError(f"--describe: there is no '{topic}'{nearest(topic, everything)}")
     return "\n\n".join(parts)
 
@@ -93,16 +95,9 @@ def _key_line(key: str) -> str:
 def _parameters_named(topic: str) -> Iterator[str]:
     """Describe a key that is a parameter of things chosen by name, such as ``partition.alpha``."""
     section, _, name = topic.partition(".")
-    known = kinds()
-    if topic in fields() or section not in known or not name:
+    if topic in fields() or not name:
         return
-    owners = [
-        thing
-        for owner in known[section]
-        if "<" not in owner
-        for thing in things(owner, section)
-        if name.replace("-", "_") in thing.parameters
-    ]
+    owners = [thing for thing in _things_of(section) if name.replace("-", "_") in thing.parameters]
     if not owners:
         return
     lines = [f"{topic}: a parameter of {', '.join(thing.name for thing in owners)}"]
@@ -120,6 +115,20 @@ def _parameters_named(topic: str) -> Iterator[str]:
     if topic in default_values():
         lines.append(_entry("set in pyproject.toml", default_of(topic), 40))
     yield "\n".join(lines)
+
+
+def _things_of(section: str) -> list[Thing]:
+    """Return the things whose parameters are keys of a section; none if nothing is chosen by it."""
+    names = [name for name in kinds().get(section, ()) if "<" not in name]
+    return [thing for name in names for thing in things(name, section)]
+
+
+def _parameters_near(topic: str) -> set[str]:
+    """Return the parameters, as dotted keys, of the section that a key names or nearly names."""
+    section, dot, _ = topic.partition(".")
+    near = difflib.get_close_matches(section, kinds(), n=1) if dot else []
+    owners = [thing for name in near for thing in _things_of(name)]
+    return {f"{thing.section}.{name.replace('_', '-')}" for thing in owners for name in thing.parameters}
 
 
 def _width() -> int:

@@ -53,6 +53,10 @@ class TestParameters:
             ({"mu": float("nan")}, "method.mu must be a finite number, not nan"),
             ({"local-epochs": 0}, "method.local-epochs must be greater than 0, not 0"),
             ({"local-epochs": 1.5}, "method.local-epochs must be a valid integer, not 1.5"),
+            (
+                {"local-epochs": 2e1},
+                "method.local-epochs must be an integer, without a point or an exponent: 20, not 20.0",
+            ),
             ({"mode": "c"}, "method.mode must be 'a' or 'b', not 'c'"),
             ({"flag": "False"}, "method.flag must be a valid boolean, not 'False'"),
         ],
@@ -62,7 +66,7 @@ class TestParameters:
 
     def test_an_unknown_one_names_the_nearest_and_all(self) -> None:
         message = error_of(parse_parameters, "method", "x", self.DECLARED, {"local-epoch": 1})
-        assert "'x' has no parameter 'method.local-epoch'; did you mean 'local-epochs'?" in message
+        assert "'x' has no parameter 'method.local-epoch'; did you mean 'method.local-epochs'?" in message
         assert "method.mu, method.local-epochs" in message
         assert "(it has: none)" in error_of(parse_parameters, "method", "x", {}, {"mu": 1})
 
@@ -186,7 +190,7 @@ class TestAddedFiles:
         assert method.make_strategy().server_lr == 0.5  # type: ignore[attr-defined]
         message = error_of(load_method, "added-both", {"server-lr": 0})
         assert message == "method.server-lr must be greater than 0, not 0"
-        assert "did you mean 'server-lr'" in error_of(load_method, "added-both", {"serverlr": 1.0})
+        assert "did you mean 'method.server-lr'" in error_of(load_method, "added-both", {"serverlr": 1.0})
         assert "did you mean 'added-both'" in error_of(load_method, "added-bothh", {})
 
     def test_only_a_client_half(self, folders: Path) -> None:

@@ -89,7 +89,7 @@ def test_every_key_reaches_the_optimizer(name: str) -> None:
         ({"name": "adamw", "momentum": 0.9}, "'adamw' has no parameter 'optimizer.momentum'"),
         ({"name": "lars", "nesterov": True}, "'lars' has no parameter 'optimizer.nesterov'"),
         ({"name": "lamb", "clip_norm": 1.0, "clip_decay": True}, "'lamb' has no .*'optimizer.clip-decay'"),
-        ({"lerning_rate": 0.8}, "'optimizer.lerning-rate'; did you mean 'learning-rate'"),
+        ({"lerning_rate": 0.8}, "'optimizer.lerning-rate'; did you mean 'optimizer.learning-rate'"),
         ({"beta1": 0.8}, "'sgd' has no parameter 'optimizer.beta1'"),
         ({"name": "adamw", "beta2": 1.0}, "optimizer.beta2 must be less than 1, not 1.0"),
         ({"nesterov": True}, "optimizer.nesterov needs optimizer.momentum above 0"),

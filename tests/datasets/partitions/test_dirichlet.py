@@ -116,7 +116,7 @@ def test_retried_variants(variant: str) -> None:
 @pytest.mark.parametrize(
     ("num_clients", "parameters", "complaint"),
     [
-        (2, {"alpa": 1.0}, r"no parameter 'partition\.alpa'; did you mean 'alpha'\?"),
+        (2, {"alpa": 1.0}, r"no parameter 'partition\.alpa'; did you mean 'partition\.alpha'\?"),
         (2, {"alpha": 0.0}, "partition.alpha must be greater than 0"),
         (2, {"alpha": -1}, "partition.alpha must be greater than 0"),
         (2, {"alpha": float("nan")}, "partition.alpha must be"),

@@ -100,7 +100,17 @@ def test_a_key_has_its_row_and_its_point_below_the_table() -> None:
     assert "`linear` multiplies it by B / B_ref (Goyal et al. 2017)." in text
 
 
-@pytest.mark.parametrize(("word", "right"), [("mooon", "moon"), ("clients.fractoin", "clients.fraction")])
+@pytest.mark.parametrize(
+    ("word", "right"),
+    [
+        ("mooon", "moon"),
+        ("clients.fractoin", "clients.fraction"),
+        ("partition.alpa", "partition.alpha"),
+        ("partiton.alpa", "partition.alpha"),
+        ("method.nmae", "method.name"),
+        ("method.wieghting", "method.weighting"),
+    ],
+)
 def test_wrong_words_are_answered_with_the_nearest(word: str, right: str) -> None:
     with pytest.raises(UserError, match=f"there is no '{word}'; did you mean '{right}'"):
         describe([word])
@@ -117,11 +127,13 @@ def test_wrong_words_are_answered_with_the_nearest(word: str, right: str) -> Non
         ("lr", ["clients.count", "optimizer.learning-rate"], "optimizer.learning-rate"),
         ("local.batchsize", ["evaluate.batch-size", "local.batch-size"], "local.batch-size"),
         ("rouds", ["rounds", "seed"], "rounds"),
+        ("partition.alpa", ["partition.name", "participation.alpaka"], "participation.alpaka"),
     ],
 )
 def test_nearest_prefers_the_same_last_part_and_section(key: str, known: list[str], right: str) -> None:
     assert nearest(key, known) == f"; did you mean '{right}'?"
     assert nearest("zzz", known) == ""
+    assert nearest(f"{known[0].partition('.')[0]}.zzz", known) == ""
 
 
 def test_types_in_words() -> None:

@@ -246,7 +246,7 @@ def test_whole_numbers_where_the_key_takes_no_others(
     [
         (SEARCH.replace(VALIDATION, ""), (), "set dataset.validation-fraction above 0"),
         (SEARCH.replace(RANGE, "low = -0.5, high = 1.0"), (), "optimizer.learning-rate"),
-        (SEARCH.replace("learning-rate =", "lerning-rate ="), (), "did you mean 'learning-rate'"),
+        (SEARCH.replace("learning-rate =", "lerning-rate ="), (), "did you mean 'optimizer.learning-rate'"),
         (SEARCH.replace("[search]", "[search]\nobjective = 'validation_f1'"), (), "has no 'validation_f1'"),
         (SEARCH, ("--set", "optimizer.learning-rate=0.1"), "[search] searches it"),
         (SEARCH, ("--set", "evaluate.test=true"), "never use the test set"),
