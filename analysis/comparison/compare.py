@@ -143,7 +143,7 @@ def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
             mean_text([run.final for run in group], 4),
             mean_text([run.last_ten for run in group], 4),
             mean_text([run.best for run in group], 4),
-            str(group[0].rounds),
+            " to ".join(map(str, sorted({pick(run.rounds for run in group) for pick in (min, max)}))),
             mean_text([run.seconds for run in group], 1),
         ]
         for group in group_seeds(runs)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from analysis.command import add_picture, add_runs, add_table, check_files, comm
 from analysis.comparison.comparison_plot import plot_comparison
 from analysis.comparison.frequencies import plot_frequencies
 from analysis.comparison.groups import distinct_names, warn_of_data
+from analysis.comparison.lengths import different_lengths
 from analysis.legend import Legend, line_look
 from analysis.plots.participation import effective_number, gini, num_seen, participation_counts
 from analysis.reading.run_directory import NoDataError, read_participation
@@ -60,6 +62,9 @@ def compare_participation(
 
     for_each(run_dirs, load)
     warn_of_data([("", runs)], run_dirs)
+    names = distinct_names([run.path for run in runs])
+    if remark := different_lengths([(name, [run]) for name, run in zip(names, runs, strict=True)]):
+        warnings.warn(f"the final values are {remark}", stacklevel=2)
     header, rows = participation_table(runs, metric)
     print_table(header, rows)
     if file:

@@ -70,6 +70,16 @@ class Pivot:
         return [self.corner, *self.columns], body
 
     @property
+    def groups(self) -> list[tuple[str, list[Run]]]:
+        """Label and runs of each cell that has any; the column's label only if there are several."""
+        return [
+            (f"{row} / {column}" if len(self.columns) > 1 else row, runs)
+            for row in self.rows
+            for column in self.columns
+            if (runs := self.runs(row, column))
+        ]
+
+    @property
     def has_published(self) -> bool:
         """Whether any cell has a published number."""
         cells = (self.cells.get((row, column)) for row in self.rows for column in self.columns)

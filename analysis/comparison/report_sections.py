@@ -15,6 +15,7 @@ from analysis.comparison.comparison_plot import plot_groups
 from analysis.comparison.costs import cost_table, plot_costs, read_costs
 from analysis.comparison.fairness import HEADER, by_group, fairness_rows, plot_fairness
 from analysis.comparison.groups import distinct_names, without_runs
+from analysis.comparison.lengths import different_lengths
 from analysis.comparison.participation import participation_table
 from analysis.comparison.pivot import against
 from analysis.comparison.repetitions import gaps
@@ -130,6 +131,8 @@ def _result(reported: Reported) -> list[Part]:
         parts += _pivots(reported)
     parts.append(Text(f"{_unit(reported.metric)}: {_explanation(reported)}.", is_remark=True))
     parts.append(result_table(reported))
+    if remark := different_lengths(reported.groups):
+        parts.append(Text(f"The final values are {remark}.", is_remark=True))
     return parts
 
 
@@ -173,7 +176,8 @@ def _pivots(reported: Reported) -> list[Part]:
     parts: list[Part] = []
     for metric, runs in load_finished(sweep, [reported.metric, *sweep.metrics]).items():
         pivot = axes_pivot(sweep, runs, metric).finished()
-        parts += [Text(f"{title(pivot, metric).capitalize()}."), Table(*pivot.table(metric))]
+        caption = title(pivot, metric)
+        parts += [Text(f"{caption[0].upper()}{caption[1:]}."), Table(*pivot.table(metric))]
     return parts
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from analysis.comparison.lengths import different_lengths
 from analysis.comparison.pivot import Pivot
 from analysis.comparison.sweep_plot import plot_sweep
 from analysis.comparison.sweep_table import Loaded, Rows, axes_pivot, load_finished, run_rows, shown_metrics
@@ -62,6 +63,8 @@ def title(pivot: Pivot, metric: str) -> str:
     if counts and counts[-1] > 1:
         number = f"{counts[-1]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         parts.append(f"mean ± sample standard deviation over {number} {_repetitions(pivot)}")
+    if remark := different_lengths(pivot.groups):
+        parts.append(remark)
     if pivot.has_published:
         parts.append("in parentheses: published, at full budget")
     return "; ".join(parts)
