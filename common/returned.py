@@ -257,12 +257,27 @@ def check_number(value: object, what: str) -> None:
         raise UserError(f"{what} must be a finite number, at least 0, not {shown(value)}")
 
 
-def check_aggregated(value: object, what: str) -> ArrayRecord | None:
-    """Return the model of a strategy; refuse anything but it and its metrics; errors as in `check_names`."""
+def check_aggregated(value: object, what: str) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    """Return the model and the metrics of a strategy; refuse anything else; errors as in `check_names`."""
     kinds = (ArrayRecord | None, MetricRecord | None)
     if not isinstance(value, tuple) or len(value) != 2 or not all(map(isinstance, value, kinds)):
         raise UserError(f"{what} must be a pair of an ArrayRecord and a MetricRecord, not {shown(value)}")
-    return value[0]  # type: ignore[no-any-return]
+    return value
+
+
+def aggregated_metrics(value: object, what: str) -> dict[str, float]:
+    """Return the metrics of a strategy; refuse all but numbers with names of columns, and None for none."""
+    if value is None:
+        return {}
+    if not isinstance(value, MetricRecord):
+        raise UserError(f"{what} must be a MetricRecord, or None, not {shown(value)}")
+    for name, number in value.items():
+        if not COLUMN.fullmatch(name):
+            text = "a name begins with a letter and has letters, digits and _ . - only"
+            raise UserError(f"{what} has the metric {shown(name)}: {text}")
+        if not isinstance(number, Real):
+            raise UserError(f"{what} has {shown(name)} as {shown(number)}: it must be a single number")
+    return dict(value)  # type: ignore[arg-type]
 
 
 def check_clients(value: object, num_clients: int, what: str) -> None:

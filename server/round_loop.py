@@ -13,7 +13,7 @@ from common.global_generators import seeded_globally
 from common.outside_code import runs_outside_code
 from common.randomness import torch_seed
 from common.records import to_record, to_tensors
-from common.returned import check_aggregated, check_like, check_number
+from common.returned import aggregated_metrics, check_aggregated, check_like, check_number
 from server.checkpoints.checkpoint import Checkpoint
 from server.checkpoints.resumable import PluginCode, RunData, check_fits
 from server.cohorts import Cohorts
@@ -27,7 +27,11 @@ from server.messages.replies import ReplyCheck
 from server.observers import Observers, Round
 from server.observers._columns import check_column
 from server.parts import Run
-from server.records.client_metrics import summarise_evaluations
+from server.records.client_metrics import (
+    aggregated_evaluations,
+    aggregated_training,
+    summarise_evaluations,
+)
 from server.records.training_row import training_row
 from server.stopwatch import Stopwatch
 from server.variants import variants_of
@@ -173,7 +177,7 @@ class RoundLoop:
             sections = self.strategy.SECTIONS
             check = self.calls.check(current.messages, weights, TRAINED, num_working, sections)
         with self.watch.phase("reduce"):  # less what is sent and trained while replies are awaited
-            self._aggregate(current, check)
+            own = self._aggregate(current, check)
             current.metrics, current.worked = check.metrics, current.worked | check.worked
             current.row = {
                 **training_row(current, check, cost),
@@ -182,11 +186,14 @@ class RoundLoop:
                     current.number, cohort, current.messages, check, steps
                 ),
             }
+            self._add_aggregated(current, own)
             current.seconds = self.calls.clock.seconds
         with self.watch.phase("write"):
             self.observers.on_train(current)
 
-    def _aggregate(self, current: Round, check: ReplyCheck) -> None:
+    def _aggregate(self, current: Round, check: ReplyCheck) -> Mapping[str, float]:
+        """Make the new model; return the metrics that a strategy from outside has aggregated itself."""
+
         def aggregate(
             number: int, replies: Iterable[Message]
         ) -> tuple[ArrayRecord | None, MetricRecord | None]:
@@ -201,7 +208,7 @@ class RoundLoop:
         result = self.messenger.send_and_reduce(
             aggregate, current.number, current.messages, check, self.watch
         )
-        arrays = check_aggregated(result, f"what {whose} returns")
+        arrays, metrics = check_aggregated(result, f"what {whose} returns")
         current.aggregated = arrays
         if arrays is None:
             self._stand_still(current, check)
@@ -209,6 +216,19 @@ class RoundLoop:
             self.arrays = conform(arrays, self.arrays, f"what {whose} returns")
             check_model(to_tensors(self.arrays), self.config, self.strategy, current.number)
         current.arrays = self.arrays
+        return (
+            aggregated_metrics(metrics, f"what {whose} returns")
+            if self.strategy.has_own("aggregate_train")
+            else {}
+        )
+
+    def _add_aggregated(self, current: Round, own: Mapping[str, float]) -> None:
+        """Add to the row what a strategy from outside has aggregated of the clients' metrics itself."""
+        whose = f"{type(self.strategy).__name__}.aggregate_train"
+        for name, value in aggregated_training(own, current.metrics).items():
+            if not name.startswith("train_"):
+                check_column(name, value, current.row, whose)
+            current.row[name] = value
 
     def _stand_still(self, current: Round, check: ReplyCheck) -> None:
         """Keep the model if the strategy returned none for a round; allowed only if clients failed in it."""
@@ -241,8 +261,10 @@ class RoundLoop:
                 row |= self._evaluate_centrally()
         if is_evaluated and (fraction := self._evaluation_fraction(current.is_last)):
             cohort = self.parts.participation.cohort(current.number, fraction, "evaluation")
-            current.evaluations, sizes = self.calls.evaluate(current.number, self._shared_arrays(), cohort)
-            row |= summarise_evaluations(current.evaluations, sizes)
+            current.evaluations, sizes, own = self.calls.evaluate(
+                current.number, self._shared_arrays(), cohort
+            )
+            row |= summarise_evaluations(current.evaluations, sizes) | aggregated_evaluations(own)
 
     def _evaluate_centrally(self) -> dict[str, float]:
         """Evaluate the global model, if there is one, and its variants if the method has any."""

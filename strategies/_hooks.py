@@ -44,6 +44,8 @@ class ServerHooks(Strategy):
     """Parameter → what it needs to have an effect; without that, setting it is an error."""
     UNUSED: ClassVar[Mapping[str, str]] = {}
     """Key that has no effect with the method → why; setting it is an error."""
+    COLUMNS: ClassVar[Names] = ()
+    """The columns that the method adds to ``metrics.csv``; ``*`` stands for any text."""
     TAKES_SIZES: ClassVar[bool] = False
     """Whether the method is for clients with models of several sizes."""
     TRAINS_EXITS: ClassVar[bool] = False
@@ -234,6 +236,10 @@ class ServerHooks(Strategy):
     def is_foreign(self) -> bool:
         """Whether the method's class is not one of the project's."""
         return type(self).__module__.partition(".")[0] != "strategies"
+
+    def has_own(self, hook: str) -> bool:
+        """Return whether code from outside the project defines a hook."""
+        return getattr(type(self), hook).__module__.partition(".")[0] != "strategies"
 
     # Helpers for hooks.
 

@@ -19,7 +19,7 @@ from common.records import (
     config_record,
     metrics_record,
 )
-from common.returned import check_clients
+from common.returned import aggregated_metrics, check_clients
 from server.messages.content import NUM_EXAMPLES
 from server.messages.decompression import Decompression
 from server.messages.messenger import num_bytes
@@ -95,13 +95,16 @@ class ClientCalls:
 
     def evaluate(
         self, server_round: int, model: ArrayRecord, cohort: Sequence[int]
-    ) -> tuple[Mapping[int, Mapping[str, float]], dict[int, str]]:
-        """Have clients evaluate; return their metrics, and the size of each one's model."""
+    ) -> tuple[Mapping[int, Mapping[str, float]], dict[int, str], Mapping[str, float]]:
+        """Have clients evaluate; return their metrics, the size of each one's model, and means.
+
+        The means are those that a strategy from outside the project makes itself; otherwise there are none.
+        """
         messages = self.build(self._strategy.configure_evaluate, server_round, model, cohort)
         self._recalibrate(messages)
         check = self.check(messages)
-        self._run.messenger.send_and_reduce(self._aggregate_evaluate, server_round, messages, check)
-        return check.metrics, _sizes(messages)
+        own = self._run.messenger.send_and_reduce(self._aggregate_evaluate, server_round, messages, check)
+        return check.metrics, _sizes(messages), own
 
     def build(
         self,
@@ -153,10 +156,16 @@ class ClientCalls:
                 done.add(id(message.content))
                 self._run.parts.evaluation.recalibrate_models(message.content, sizes[client_id])
 
-    def _aggregate_evaluate(self, server_round: int, replies: Replies) -> None:
+    def _aggregate_evaluate(self, server_round: int, replies: Replies) -> Mapping[str, float]:
         """Pass the clients' metrics to the strategy, except for clients without test data."""
         measured = (reply for reply in replies if len(metrics_record(reply.content)) > 1)
-        self._strategy.aggregate_evaluate(server_round, measured)
+        aggregated = self._strategy.aggregate_evaluate(server_round, measured)
+        deque(replies, maxlen=0)  # a strategy from outside may not have looked at all
+        if not self._strategy.has_own("aggregate_evaluate"):
+            return {}
+        return aggregated_metrics(
+            aggregated, f"what {type(self._strategy).__name__}.aggregate_evaluate returns"
+        )
 
 
 def steps_config(steps: int | None, done: int) -> dict[str, int]:

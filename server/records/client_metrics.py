@@ -82,5 +82,19 @@ def summarise_evaluations(
     return columns
 
 
+def aggregated_evaluations(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the columns for what a strategy has aggregated of the clients' evaluations itself."""
+    return {_column(name): value for name, value in reported(metrics).items()}
+
+
+def aggregated_training(metrics: Mapping[str, float], of_clients: ClientMetrics) -> dict[str, float]:
+    """Return the columns for what a strategy has aggregated of the clients' training itself.
+
+    Means of what the clients report are left out, except for ``train_*``: the row has its own.
+    """
+    known = {name for row in of_clients.values() for name in row}
+    return {name: x for name, x in metrics.items() if name not in known or name.startswith("train_")}
+
+
 def _column(name: str) -> str:
     return name if name.startswith("personal_") else f"federated_{name}"

@@ -1,18 +1,19 @@
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from flwr.app import Error, Message
+from flwr.app import Error, Message, MetricRecord
 from safetensors.torch import load_file
 
 from clients.local.worker import Worker
 from common.errors import ClientFailureError, UserError
-from common.records import CONFIG, METRICS, Payload, Tensors
+from common.records import CONFIG, METRICS, Payload, Tensors, metrics_record
 from common.sections import Value
 from runtimes.sequential import SequentialGrid
 from strategies._run_facts import RunFacts
@@ -279,3 +280,51 @@ def test_a_strategy_may_compute_with_a_model_of_its_own(run_small: Runner) -> No
     ]
     first, second = (pd.read_csv(path / "metrics.csv")["test_loss"].tolist() for path in paths)
     assert first == second
+
+
+class Aggregates(FedAvg):
+    """Means of its own of what clients report: the median accuracy, the range of the losses in training."""
+
+    looks = True
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Any:
+        kept = list(replies)
+        losses = [float(metrics_record(reply.content)["train_loss"]) for reply in kept]  # type: ignore[arg-type]
+        arrays, means = super().aggregate_train(server_round, kept)
+        assert means is not None
+        return arrays, MetricRecord(
+            {**means, "train_loss": max(losses), "loss_range": max(losses) - min(losses)}
+        )
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        if not self.looks:
+            return None
+        found = [metrics_record(reply.content)["accuracy"] for reply in replies]
+        return MetricRecord({"accuracy": float(np.median(found)), "accuracy_max": float(np.max(found))})  # type: ignore[arg-type]
+
+
+class Looks(Aggregates):
+    looks = False
+
+
+def test_what_a_strategy_aggregates_of_the_clients_metrics_is_in_the_row(run_small: Runner) -> None:
+    options = {"rounds": 2, "clients__evaluate_fraction": 1.0, "clients__fraction": 1.0}
+    plain = pd.read_csv(run_small("plain", **options) / "metrics.csv")
+    path = run_small("own", method__name=f"{__name__}:Aggregates", **options)
+    rows, trained = pd.read_csv(path / "metrics.csv"), pd.read_csv(path / "clients.csv")
+    losses = trained.groupby("round")["loss"]
+    assert rows["train_loss"][1:].tolist() == losses.max().tolist()
+    assert rows["loss_range"][1:].tolist() == (losses.max() - losses.min()).tolist()
+    measured = pd.read_csv(path / "evaluations.csv").groupby("round")["accuracy"]
+    assert rows["federated_accuracy"][1:].tolist() == measured.median().tolist()
+    assert rows["federated_accuracy_max"][1:].tolist() == measured.max().tolist()
+    assert rows["seconds"].min() > 0
+    same = [
+        name for name in plain if "seconds" not in name and name not in ("train_loss", "federated_accuracy")
+    ]
+    pd.testing.assert_frame_equal(rows[same], plain[same])
+    assert set(rows) - set(plain) == {"loss_range", "federated_accuracy_max"}
+
+    path = run_small("looks", method__name=f"{__name__}:Looks", **options)
+    unseen = pd.read_csv(path / "metrics.csv")
+    assert unseen["federated_accuracy"].tolist()[1:] == plain["federated_accuracy"].tolist()[1:]

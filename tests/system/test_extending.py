@@ -127,6 +127,8 @@ def test_an_example(
     assert result["config"]["plugins"] == str(tmp_path / "mine")
     if example.folder not in WITHOUT_EFFECT_ON_THE_MODEL:
         assert result["model_sha256"] != plain_hash
+    if "aggregate_evaluate" in "".join(example.files.values()):
+        assert "federated_accuracy_range" in (tmp_path / "run" / "metrics.csv").read_text()
     if example.folder == "metrics":
         assert 0 <= result["final.test_sure"] <= 1
     if example.folder == "observers":

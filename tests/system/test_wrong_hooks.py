@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import pytest
 import torch
-from flwr.app import Message
+from flwr.app import Message, MetricRecord
 from pydantic import Field
 
 from clients.app import app
@@ -216,6 +216,13 @@ def changes(change: Callable[[torch.Tensor], torch.Tensor]) -> Hook:
     return aggregate_train
 
 
+def reporting(own: dict[str, float]) -> Hook:
+    def aggregate_train(self: FedAvg, number: int, replies: Iterable[Message]) -> Any:
+        return FedAvg.aggregate_train(self, number, replies)[0], MetricRecord({**own})
+
+    return aggregate_train
+
+
 OF_SERVERS: dict[str, tuple[dict[str, Any], str]] = {
     "no messages": ({"build_messages": lambda self, content, kind, grid: None}, "messages of .* not None"),
     "contents": (
@@ -255,6 +262,10 @@ OF_SERVERS: dict[str, tuple[dict[str, Any], str]] = {
     "a model with more": (
         {"aggregate_train": lambda self, number, replies: (to_record({"w": averaged(replies)}), None)},
         r"Wrong\.aggregate_train returns has 'w', which is not an entry of the model",
+    ),
+    "a training metric that is a column": (
+        {"aggregate_train": reporting({"clients": 1.0})},
+        "aggregate_train sets the column 'clients', which is there already",
     ),
     "a column of ours": (metrics({"test_accuracy": 1.0}), "'test_accuracy', which is there already"),
     "no number": (metrics({"gap": "x"}), "round_metrics sets the column 'gap' to 'x': it must be a number"),
@@ -298,6 +309,29 @@ def test_of_a_server_half(case: str, tmp_path: Path) -> None:
     hooks, expected = OF_SERVERS[case]
     with pytest.raises(UserError, match=expected):
         run(tmp_path, named(FedAvg, hooks))
+
+
+OF_AGGREGATED_EVALUATIONS: dict[str, tuple[Hook, str]] = {
+    "no record": (
+        lambda self, number, replies: {"spread": 1.0},
+        r"Wrong\.aggregate_evaluate returns must be a MetricRecord, or None, not {'spread': 1\.0}",
+    ),
+    "a list": (
+        lambda self, number, replies: MetricRecord({"spread": [1.0, 2.0]}),
+        r"Wrong\.aggregate_evaluate returns has 'spread' as \[1\.0, 2\.0\]: it must be a single number",
+    ),
+    "no name": (
+        lambda self, number, replies: MetricRecord({"a,b": 1.0}),
+        r"Wrong\.aggregate_evaluate returns has the metric 'a,b': a name begins with a letter",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OF_AGGREGATED_EVALUATIONS)
+def test_of_aggregated_evaluations(case: str, tmp_path: Path) -> None:
+    hook, expected = OF_AGGREGATED_EVALUATIONS[case]
+    with pytest.raises(UserError, match=expected):
+        run(tmp_path, named(FedAvg, {"aggregate_evaluate": hook}), clients__evaluate_fraction=1.0)
 
 
 OF_BOTH: dict[str, tuple[type, dict[str, Any], str]] = {
