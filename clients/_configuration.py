@@ -104,7 +104,7 @@ def _check_compression(config: Config, method: Method) -> None:
     """Refuse compression where clients send their models to each other, or hold parts of them that change."""
     name = config.compression.name
     if name != NONE and method.is_decentralised:
-        raise InapplicableKeyError(
+        raise NoEffectError(
             "compression.name",
             f"compression.name '{name}' is for what clients send to the server, and clients of"
             f" '{config.method.name}' send their models to each other: leave it out",

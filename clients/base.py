@@ -101,9 +101,10 @@ class Client(Helpers, ListInterface):
         """The entries of the model that the client has kept from its last round."""
         return self.state.get(KEPT_ENTRIES, {})
 
-    def is_personalised(self) -> bool:
-        """Return whether the client predicts with anything other than the global model."""
-        return any(map(self.overrides, _PERSONAL))
+    @classmethod
+    def is_personalised(cls) -> bool:
+        """Return whether clients predict with anything other than the global model."""
+        return any(map(cls.overrides, _PERSONAL))
 
     # One round.
 

@@ -179,9 +179,10 @@ class Hooks(Job):
         """Return ``DEFAULTS``, or defaults that depend on the method's parameters."""
         return cls.DEFAULTS
 
-    def overrides(self, hook: str) -> bool:
+    @classmethod
+    def overrides(cls, hook: str) -> bool:
         """Return whether the method overrides a hook."""
-        return getattr(type(self), hook) is not getattr(Hooks, hook)
+        return getattr(cls, hook) is not getattr(Hooks, hook)
 
     @property
     def is_foreign(self) -> bool:

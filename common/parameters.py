@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from common.defaults import default_values
-from common.errors import InapplicableKeyError, NoEffectError, UserError, nearest, wrong_value
+from common.errors import InapplicableKeyError, NoEffectError, UserError, nearest, shown, wrong_value
 from common.sections import Value
 
 T = TypeVar("T")

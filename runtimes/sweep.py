@@ -19,7 +19,14 @@ from common.command_line import make_console
 from common.config import Config
 from common.config_values import merge, read_assignments, settle_budget
 from common.errors import ClientFailureError, UserError
-from common.experiment import OWN_ACCURACY, Experiment, LabelFilter, Overrides, Point
+from common.experiment import (
+    DEFAULT_METRICS,
+    OWN_ACCURACY,
+    Experiment,
+    LabelFilter,
+    Overrides,
+    Point,
+)
 from common.files import write_atomic
 from common.number_text import fixed
 from common.request import write_request
@@ -33,6 +40,7 @@ from runtimes.sweep_state import State, state_of
 from server.interrupt import stop_between_runs
 from server.named_parameters import without_inherited
 from server.preparation import make_parts
+from server.records.columns import check_metrics
 from server.records.run_directory import check_writable
 
 COMPARATOR_AXIS = "comparator"
@@ -78,10 +86,12 @@ class PlannedRun:
 def launch_sweep(experiment: Experiment, options: argparse.Namespace, text: str) -> int:
     """Run a sweep, or list it; return the exit code. `text` is the content of the experiment file."""
     console = make_console()
-    directory = directory_of(options)
+    directory, metrics = directory_of(options), experiment.metrics
     experiment = add_axes(experiment, options)
     selection = LabelFilter(options.only, experiment.axes)
     runs = plan(experiment, options, directory, selection)
+    if list(metrics) != list(DEFAULT_METRICS):  # where nothing is named, the table takes what was measured
+        _check_metrics(metrics, runs, options)
     chosen = {item.same_as or item.name for item in runs if item.point in selection}
     selected = [item for item in runs if item.name in chosen]
     states = {item.name: state_of(item.path, item.config) for item in runs if not item.same_as}
@@ -110,6 +120,14 @@ def launch_sweep(experiment: Experiment, options: argparse.Namespace, text: str)
         count = f"{len(failed)} of {len(selected)} runs failed"
         raise ClientFailureError(f"{count}: {', '.join(failed)}; --resume tries again")
     return 0
+
+
+def _check_metrics(metrics: Sequence[str], runs: Sequence[PlannedRun], options: argparse.Namespace) -> None:
+    """Refuse ``report.metrics`` that no run can have; also those of runs that are not selected now count."""
+    try:
+        check_metrics(metrics, [item.config for item in runs])
+    except UserError as error:
+        raise UserError(f"{options.experiment}: {error}") from None
 
 
 def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:

@@ -39,6 +39,7 @@ class Asynchronous(OnVirtualClock):
         version → the model; the initial model is version 0.
     """
 
+    COLUMNS = ("virtual_seconds", "staleness", "staleness_max")
     TRANSIENT: ClassVar[tuple[str, ...]] = ("_speeds", "_concurrency", "_num_bytes")
     PAST_MODELS = ("versions",)
     NEEDS: ClassVar[Mapping[str, Needs]] = {

@@ -38,6 +38,7 @@ class Decentralised(FedAvg):
         The same after the local steps of the current round.
     """
 
+    COLUMNS: ClassVar[tuple[str, ...]] = ("consensus_distance",)
     SECTIONS = frozenset({ARRAYS, "optimizer"})
     TRANSIENT: ClassVar[tuple[str, ...]] = ("topology", "trained", "_worker")
 

@@ -239,7 +239,8 @@ class ServerHooks(Strategy):
 
     def has_own(self, hook: str) -> bool:
         """Return whether code from outside the project defines a hook."""
-        return getattr(type(self), hook).__module__.partition(".")[0] != "strategies"
+        module: str = getattr(type(self), hook).__module__
+        return module.partition(".")[0] != "strategies"
 
     # Helpers for hooks.
 

@@ -253,6 +253,7 @@ class InCo(FedAvg):
     change of the model, just before adding it. Control variates are not affected.
     """
 
+    COLUMNS = ("inco_theta", "inco_beta_positive", "inco_capped", "inco_clipped")
     NEEDS: ClassVar[Mapping[str, Needs]] = {
         f"inco_{name}": Needs("inco")
         for name in (

@@ -40,6 +40,7 @@ class A2CiD2(Decentralised, OnVirtualClock):
         x~ of all workers, and the models from which their jobs in flight started; `workers` has x.
     """
 
+    COLUMNS = ("peer_bytes", "pair_averagings", "virtual_seconds")
     TRANSIENT = (
         "arrivals", "pairs", "eta", "share", "_before",
         "_num_averagings", "_speeds",

@@ -19,6 +19,7 @@ class AFL(ClientWeights):
     metrics.csv has ``lambda_max``.
     """
 
+    COLUMNS = ("lambda_max",)
     SECTIONS = frozenset({ARRAYS, "loss"})
 
     lambda_learning_rate: NonNegativeFloat = 0.1

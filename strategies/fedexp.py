@@ -17,6 +17,7 @@ class FedExp(FedAvg):
     unless ``evaluate_mean`` is false.
     """
 
+    COLUMNS = ("server_learning_rate",)
     PAST_MODELS = ("previous",)
 
     epsilon: NonNegativeFloat = 0.001

@@ -15,6 +15,8 @@ class GossipSgd(Decentralised):
     communication: x_i <- sum_j w_ij x_j + (y_i - x_i). The mean of the models is the same.
     """
 
+    COLUMNS = ("spectral_gap", "peer_bytes")
+
     order: Literal["adapt-then-combine", "combine-then-adapt"] = "adapt-then-combine"
 
     def averages_globally(self, server_round: int) -> bool:

@@ -25,6 +25,7 @@ class IFCA(FedAvg):
     number of clients that chose each.
     """
 
+    COLUMNS = ("cluster_*_clients",)
     SECTIONS = frozenset({ARRAYS, "cluster"})
 
     clusters: Positive = 2

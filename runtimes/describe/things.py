@@ -179,10 +179,7 @@ def _notes(strategy: type[FedAvg], client: type[Client]) -> list[str]:
         "needs model.sizes": of_sizes,
         "works on the virtual clock (clock.*)": issubclass(strategy, OnVirtualClock),
         "workers exchange models along topology.*": is_decentralised,
-        "clients end with models or predictions of their own": any(
-            getattr(client, hook) is not getattr(Client, hook)
-            for hook in ("personal_names", "personal_model", "personal_predictor", "personal_predictors")
-        ),
+        "clients end with models or predictions of their own": client.is_personalised(),
         "needs one learning rate in a round": client.NEEDS_ONE_RATE,
         "not covered by privacy.*": of_sizes or is_decentralised or strategy.SECTIONS != FedAvg.SECTIONS,
     }

@@ -6,8 +6,9 @@ from common.config import Config
 from common.config_values import merge
 from common.defaults import default_values
 from common.errors import InapplicableKeyError
-from common.inactive import check_active, given_keys, inactive_keys, set_back
+from common.inactive import check_active, given_keys, inactive_keys
 from common.sections import Value
+from server.named_parameters import without_idle_keys
 from tests.common.configs import make_config
 
 
@@ -59,10 +60,10 @@ def test_a_scheme_of_ones_own_says_whether_it_uses_the_fraction(uses_fraction: b
     ],
 )
 def test_a_key_needs_another(key: str, value: Value, switch: dict[str, Value]) -> None:
-    values = make_config({key: value}).flat()
-    assert list(inactive_keys(values)) == [key]
+    config = make_config({key: value})
+    assert list(inactive_keys(config.flat())) == [key]
     assert not inactive_keys(make_config({key: value, **switch}).flat())
-    assert set_back(values).get(key) == default_values().get(key)
+    assert without_idle_keys(config) == make_config()
 
 
 @pytest.mark.parametrize(

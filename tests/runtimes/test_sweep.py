@@ -179,6 +179,11 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
             "run 'scaffold,iid': optimizer.name: there is no 'sdg'",
         ),
         ("optimizer.learning-rate = 0.03", 'model.name = "hsu-cnn"', "run 'scaffold,iid': "),
+        (
+            "[report.published]",
+            '[report]\nmetrics = ["test_acuracy"]\n[report.published]',
+            "toml: report.metrics: no run would have a column 'test_acuracy'; did you mean 'test_accuracy'?",
+        ),
     ],
 )
 def test_every_configuration_is_checked_before_the_first_run(
