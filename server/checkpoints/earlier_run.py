@@ -40,7 +40,7 @@ def find_checkpoint(
             raise UserError(
                 f"{path} has {checkpoint.server_round} rounds already, more than rounds = {config.rounds}"
             )
-    if found := differences(stored_config(values, config.plugins), config):
+    if found := differences(*(stored_config(each, config.plugins) for each in (values, config.flat()))):
         raise UserError(f"cannot resume {path} with another configuration: {'; '.join(found)}")
     return checkpoint, stored.remark
 

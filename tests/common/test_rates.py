@@ -3,7 +3,7 @@
 import pytest
 
 from clients.base import Client
-from clients.local.sampling import check_course
+from clients.local.sampling import check_sampling_and_schedule
 from clients.local.worker import Worker
 from common.errors import UserError
 from common.sections import Value
@@ -40,7 +40,7 @@ def test_a_warm_up_has_the_steps_of_a_pass_without_the_last_smaller_batch() -> N
     client = Client(Worker(small(rounds=3, local__steps=4, **keys)), 0)
     # 1437 // 256 = 5 steps a pass: W = 0.5 * 4 * 5 = 10 of 12 steps, where with the smaller batch it were 12.
     client.server_round = 3
-    check_course(client)
+    check_sampling_and_schedule(client)
     assert client.step_rates(4) == pytest.approx([0.2 * 9 / 10, 0.2, 0.2, 0.2 / 2])
 
 
