@@ -8,6 +8,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from clients.base import Client, Outcome
+from clients.local.compression import compressed
 from clients.local.incoming import RefusedMessageError, check_message, read_sections
 from clients.local.outside import check_answer
 from clients.local.stacked.answers import Answers
@@ -17,7 +18,7 @@ from clients.local.threads import thread_starts, why_not_in_threads
 from clients.local.worker import Worker, get_worker
 from clients.node.bundles import answer_each
 from clients.node.client import ForgottenStateError, check_remembers, client_at, worker_for
-from clients.node.jobs import JOBS, NotFiniteError, trained_reply
+from clients.node.jobs import JOBS, NotFiniteError, with_state
 from clients.node.run_configuration import parse_run_config
 from clients.node.state_commit import settle
 from clients.registry import Method, method_of
@@ -119,7 +120,8 @@ def answer_together(
             if client.is_foreign:
                 check_answer(client, "conclude", answer)
             check_unwritten(client, outcome)
-            return trained_reply(client, *job, *answer, outcome.arrays)
+            sections, metrics = answer
+            return with_state(client, *job, compressed(client, sections), metrics, outcome.arrays)
 
         return _reply(run, *job)
 

@@ -12,6 +12,7 @@ from clients.local.incoming import Section
 from clients.local.job import Job
 from clients.local.losses import Loss, loss_of
 from common.config import Config
+from common.package_modules import is_in
 from common.parameters import Needs
 from common.records import Payload, Tensors
 from common.sections import Value
@@ -187,7 +188,7 @@ class Hooks(Job):
     @property
     def is_foreign(self) -> bool:
         """Whether the method's class is not one of the project's."""
-        return type(self).__module__.partition(".")[0] != "clients"
+        return not is_in(type(self), "clients")
 
     # Helpers for hooks; `clients.local.helpers` has more.
 

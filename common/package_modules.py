@@ -1,4 +1,4 @@
-"""The modules of a package, and the class that a module defines."""
+"""The modules of a package, the class that a module defines, and where things are defined."""
 
 import importlib
 import inspect
@@ -67,6 +67,11 @@ def find_class(module: ModuleType, base: type[T]) -> type[T] | None:
             f" meant as the file, {stem.title().replace('_', '')}"
         )
     return last[0] if last else None
+
+
+def is_in(thing: Any, package: str) -> bool:
+    """Return whether a class or function is defined in a top-level package."""
+    return str(thing.__module__).partition(".")[0] == package
 
 
 def where(thing: Any) -> str:

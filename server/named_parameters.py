@@ -82,7 +82,8 @@ def without_idle_keys(config: Config, given: Container[str] = ()) -> Config:
             if error.key in given:
                 raise
             del values[error.key]
-            values |= {key: value for key, value in default_values().items() if key == error.key}
+            if error.key in (defaults := default_values()):
+                values[error.key] = defaults[error.key]
             config = Config.from_flat(values)
         else:
             return config

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from common.config import Config
+from common.defaults import default_values
 from common.device import has_fast_bfloat16, resolve_device
 from common.round_list import RoundList
 from models.batch_norm import batch_norm_layers
@@ -72,11 +73,9 @@ def _hold_all(clients: ClientRegistry, num_samples: int) -> bool:
 
 def _without_client_tests(config: Config) -> Iterator[str]:
     """Yield remarks on settings for the evaluation of clients, where none is evaluated."""
-    for key, value, default in (
-        ("clients.test-data", config.clients.test_data, "class-weighted"),
-        ("evaluate.mask", config.evaluate.mask, "train-counts"),
-    ):
-        if value != default:
+    values = {"clients.test-data": config.clients.test_data, "evaluate.mask": config.evaluate.mask}
+    for key, value in values.items():
+        if value != default_values()[key]:
             yield (
                 f"{key} = '{value}' has no effect: no client is evaluated, which takes"
                 " clients.evaluate-fraction above 0"

@@ -87,7 +87,7 @@ class Asynchronous(OnVirtualClock):
         return self.arrivals(self._concurrency)
 
     def arrivals(self, concurrency: int) -> int:
-        """Return the number of arrivals per update where so many clients work at the same time."""
+        """Return the number of arrivals per update with this number of concurrent clients."""
         return 1
 
     def discount(self, staleness: int) -> float:

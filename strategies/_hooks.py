@@ -12,6 +12,7 @@ from flwr.serverapp.strategy import Strategy
 from common.config import Config
 from common.errors import UserError
 from common.flower import entries, new_messages
+from common.package_modules import is_in
 from common.parameters import Needs
 from common.records import ARRAYS, PARTICIPATION_WEIGHT, Payload, Tensors, metrics_record
 from common.returned import Names, check_flag, check_number, check_text
@@ -235,12 +236,11 @@ class ServerHooks(Strategy):
     @property
     def is_foreign(self) -> bool:
         """Whether the method's class is not one of the project's."""
-        return type(self).__module__.partition(".")[0] != "strategies"
+        return not is_in(type(self), "strategies")
 
     def has_own(self, hook: str) -> bool:
         """Return whether code from outside the project defines a hook."""
-        module: str = getattr(type(self), hook).__module__
-        return module.partition(".")[0] != "strategies"
+        return not is_in(getattr(type(self), hook), "strategies")
 
     # Helpers for hooks.
 

@@ -126,6 +126,11 @@ def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     return header, rows
 
 
+def _range(numbers: Sequence[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return str(most) if least == most else f"{least} to {most}"
+
+
 def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     """Return header and rows of a table with one row per configuration: mean and deviation over the seeds."""
     keys = [key for key in telling_keys(runs) if key not in (SEED_KEY, _ROUNDS)]
@@ -143,7 +148,7 @@ def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
             mean_text([run.final for run in group], 4),
             mean_text([run.last_ten for run in group], 4),
             mean_text([run.best for run in group], 4),
-            " to ".join(map(str, sorted({pick(run.rounds for run in group) for pick in (min, max)}))),
+            _range([run.rounds for run in group]),
             mean_text([run.seconds for run in group], 1),
         ]
         for group in group_seeds(runs)

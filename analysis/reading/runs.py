@@ -17,8 +17,8 @@ from common.number_text import fixed
 from common.sections import lower_is_better
 
 SEED_KEY = "seed"
-# Default metrics of a report; after a bar, the substitute in runs that lack the first.
 HOW_MEASURED = "clients measure it with clients.evaluate-fraction above 0"
+# Default metrics of a report; after a bar, the substitute in runs that lack the first.
 _LEADING = (OWN_ACCURACY, "test_accuracy_mean|test_accuracy")
 _WHERE_DATA_ARE = ("dataset.root", "dataset.download")
 

@@ -12,6 +12,7 @@ LEFT_OUT = "left-out"
 """The section of a client's state with what its messages have left out of its changes: error feedback."""
 
 
+@torch.no_grad()
 def compressed(client: Client, sections: Payload) -> Payload:
     """Return the sections that a client sends after training, with the changes of trainable arrays as bytes.
 
@@ -62,11 +63,11 @@ def _sent(
     compression: Compression, change: torch.Tensor, key: tuple[int, int, int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the bytes of a change, and with error feedback what is lost of it."""
-    name = type(compression).__name__
-    data = compression.encode(change.clone(), compression_generator(*key))
+    name, takes_back = type(compression).__name__, compression.error_feedback
+    data = compression.encode(change.clone() if takes_back else change, compression_generator(*key))
     if not isinstance(data, torch.Tensor) or data.dtype != torch.uint8 or data.ndim != 1:
         raise UserError(f"what {name}.encode returns must be bytes, a tensor uint8 (n,), not {shown(data)}")
-    if not compression.error_feedback:
+    if not takes_back:
         return data, change
     arrived = compression.decode(data, len(change), change.dtype, compression_generator(*key))
     check_like({"change": arrived}, {"change": change}, f"what {name}.decode returns", "return the change")

@@ -49,17 +49,18 @@ def run_describe(message: Message, context: Context) -> RecordDict:
     if loss != "cross-entropy" and client.overrides("loss"):
         name = client.worker.config.method.name
         raise UserError(f"method.name '{name}' has a loss of its own: loss.name must be 'cross-entropy'")
+    has_state = keeps_state(client)
     description = MetricRecord(
         {
             "client-id": client.client_id,
-            "keeps-state": int(keeps_state(client)),
+            "keeps-state": int(has_state),
             "is-personalised": int(client.is_personalised()),
             "num-examples": client.num_examples,
         }
     )
     if client.worker.config.clients.report_labels:
         description["label-counts"] = client.label_counts().tolist()
-    if keeps_state(client):
+    if has_state:
         meet(context)
     texts = ConfigRecord(
         {

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-import torch
 from flwr.app import Array, ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from clients.base import Client
@@ -45,21 +44,8 @@ def run_train(message: Message, context: Context) -> RecordDict:
     answer = client.train(read_sections(message.content), config_record(message.content))
     if client.is_foreign:
         check_answer(client, "conclude" if type(client).train is Client.train else "train", answer)
-    return trained_reply(client, message, context, *answer)
-
-
-def trained_reply(
-    client: Client,
-    message: Message,
-    context: Context,
-    sections: Payload,
-    metrics: Mapping[str, int | float],
-    arrays: Mapping[int, Array] = NOT_MADE,
-) -> RecordDict:
-    """Return the content of a client's reply after training; parameters and errors as of `with_state`."""
-    with torch.no_grad():
-        sent = compressed(client, sections)
-    return with_state(client, message, context, sent, metrics, arrays)
+    sections, metrics = answer
+    return with_state(client, message, context, compressed(client, sections), metrics)
 
 
 def run_prelude(message: Message, context: Context) -> RecordDict:

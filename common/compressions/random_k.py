@@ -5,20 +5,14 @@ same seed. They are multiplied by d / k, so that the change is right in expectat
 are not (Stich, Cordonnier and Jaggi, NeurIPS 2018, arXiv:1809.07599, Algorithm 1 with rand_k).
 """
 
-import math
-from typing import Annotated
-
 import torch
-from pydantic import Field
 
-from common.compressions import Compression
 from common.compressions._bytes import joined, split
+from common.compressions._some_values import SomeValues
 
 
-class RandomK(Compression):
+class RandomK(SomeValues):
     """k values of each array, at places that client and server draw alike."""
-
-    fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
 
     def encode(self, change: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return the values."""
@@ -32,9 +26,7 @@ class RandomK(Compression):
         """Return the values at the places that are drawn again."""
         places = self._places(size, generator).to(data.device)
         (values,) = split(data, (dtype, len(places)))
-        change = torch.zeros(size, dtype=dtype, device=data.device)
-        change[places] = values
-        return change
+        return self.placed(values, places, size)
 
     def _places(self, size: int, generator: torch.Generator) -> torch.Tensor:
-        return torch.randperm(size, generator=generator)[: math.ceil(self.fraction * size)]
+        return torch.randperm(size, generator=generator)[: self.count(size)]

@@ -5,25 +5,19 @@ with a bit for each value where that is shorter. The others count as 0. With err
 (Stich, Cordonnier and Jaggi, NeurIPS 2018, arXiv:1809.07599, Algorithm 1).
 """
 
-import math
-from typing import Annotated
-
 import torch
-from pydantic import Field
 
-from common.compressions import Compression
 from common.compressions._bytes import joined, num_bytes, packed, split, unpacked
+from common.compressions._some_values import SomeValues
 
 
-class TopK(Compression):
+class TopK(SomeValues):
     """The k largest values of each array, and their places."""
-
-    fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
 
     def encode(self, change: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return places and values, in the order of the array."""
         size = len(change)
-        places = change.abs().topk(self._count(size), sorted=False).indices.sort().values
+        places = change.abs().topk(self.count(size), sorted=False).indices.sort().values
         if not self._sends_bits(size):
             return joined(places.to(torch.int32), change[places])
         chosen = torch.zeros(size, dtype=torch.bool, device=change.device)
@@ -34,7 +28,7 @@ class TopK(Compression):
         self, data: torch.Tensor, size: int, dtype: torch.dtype, generator: torch.Generator
     ) -> torch.Tensor:
         """Return the values at their places."""
-        count = self._count(size)
+        count = self.count(size)
         if self._sends_bits(size):
             bits, values = split(data, (torch.uint8, num_bytes(size)), (dtype, count))
             places = unpacked(bits, size).nonzero()[:, 0]
@@ -43,13 +37,8 @@ class TopK(Compression):
             places = numbers.long()
         if len(places) != count or places[0] < 0 or places[-1] >= size or not (places.diff() > 0).all():
             raise ValueError("places that are not in the array, or not ascending")
-        change = torch.zeros(size, dtype=dtype, device=data.device)
-        change[places] = values
-        return change
-
-    def _count(self, size: int) -> int:
-        return math.ceil(self.fraction * size)
+        return self.placed(values, places, size)
 
     def _sends_bits(self, size: int) -> bool:
         """Return whether a bit for each value is shorter than the places of those that are sent."""
-        return num_bytes(size) < 4 * self._count(size)
+        return num_bytes(size) < 4 * self.count(size)

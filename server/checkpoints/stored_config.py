@@ -59,7 +59,7 @@ def find_stored_config(path: Path, plugins: str | None = None) -> StoredConfig |
     of_checkpoint = CheckpointStore(path / "checkpoints").latest_config()
     try:
         values = _read(file)
-        stored_config(values, plugins)
+        stored = stored_config(values, plugins)
         if of_checkpoint is None and (lost_key := missing_key(values)):
             raise UserError(
                 f"{file} lacks {lost_key}, and there is no checkpoint that would have it: choose another"
@@ -74,7 +74,7 @@ def find_stored_config(path: Path, plugins: str | None = None) -> StoredConfig |
     else:
         lost = sorted(set(of_checkpoint or ()) - set(values))
         whole = {**(of_checkpoint or {}), **values}
-        if not lost or stored_config(whole, plugins) == stored_config(values, plugins):
+        if not lost or stored_config(whole, plugins) == stored:
             return StoredConfig(values)
         problem = f"{file} lacks {lost[0]}" + (f" and {len(lost) - 1} more keys" if lost[1:] else "")
     assert of_checkpoint is not None

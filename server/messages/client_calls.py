@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
+from common.compressions import compression_of
 from common.records import (
     ARRAYS,
     CONFIG,
@@ -132,6 +133,7 @@ class ClientCalls:
     ) -> ReplyCheck:
         """Return the check for the replies to these messages; parameters as in `ReplyCheck`."""
         config = self._run.parts.config
+        compression = compression_of(config)
         sent = {client_id: _model_in(message.content) for client_id, message in messages.items()}
         clients = self._run.parts.clients
         return ReplyCheck(
@@ -144,7 +146,7 @@ class ClientCalls:
             most_examples={client_id: int(clients.num_examples[client_id]) for client_id in messages},
             num_working=num_working,
             sections=sections,
-            decompression=Decompression(config, messages),
+            decompression=Decompression(compression, config.seed, messages) if compression else None,
         )
 
     def _recalibrate(self, messages: Mapping[int, Message]) -> None:

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from flwr.app import Array, ArrayRecord, Message
 
-from common.compressions import compression_generator, compression_of
-from common.config import Config
+from common.compressions import Compression, compression_generator
 from common.errors import one_line
 from common.flower import entries, new_array_record
 from common.records import ARRAYS, SERVER_ROUND, config_record, to_array, to_tensors
@@ -18,8 +17,10 @@ class Decompression:
 
     Parameters
     ----------
-    config : Config
-        The run's configuration.
+    compression : Compression
+        That of the run.
+    seed : int
+        The run's seed.
     messages : Mapping[int, Message]
         client id → the message that is answered, which has x.
 
@@ -29,17 +30,14 @@ class Decompression:
         client id → by how many bytes its changes were shorter than the arrays.
     """
 
-    def __init__(self, config: Config, messages: Mapping[int, Message]) -> None:
-        self._seed, self._messages = config.seed, messages
-        self._compression = compression_of(config)
+    def __init__(self, compression: Compression, seed: int, messages: Mapping[int, Message]) -> None:
+        self._compression, self._seed, self._messages = compression, seed, messages
         self.bytes_saved: dict[int, int] = {}
 
     def fault(self, client_id: int, reply: Message) -> str:
         """Restore the model of a reply; return why that is not possible, or nothing."""
         asked, received = self._messages[client_id].content, reply.content.get(ARRAYS)
         sent = asked.get(ARRAYS)
-        if self._compression is None:
-            return ""
         if not isinstance(sent, ArrayRecord) or not isinstance(received, ArrayRecord):
             return ""
         restored, saved = dict(entries(received)), 0

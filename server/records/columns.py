@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from clients.registry import Method, method_of
 from common.config import Config
 from common.errors import UserError, nearest
+from common.package_modules import is_in
 from common.plugin_kinds import OBSERVER
 from common.plugins import is_from_outside
 from common.reading import comma_list
@@ -74,8 +75,8 @@ class Columns:
         observers = (*comma_list("observers", config.observers), *step_rule(config.steps).needs_observers)
         self._config = config
         self._own = (*_columns_of(method), *(name.replace("-", "_") for name in observers))
-        self._strategy_is_foreign = _is_foreign(method.strategy_class, "strategies")
-        self._client_is_foreign = _is_foreign(method.client_class, "clients")
+        self._strategy_is_foreign = not is_in(method.strategy_class, "strategies")
+        self._client_is_foreign = not is_in(method.client_class, "clients")
         self._any = self._strategy_is_foreign or any(is_from_outside(OBSERVER, name) for name in observers)
         self._has_models = bool(config.model.sizes) or method.strategy_class.variants is not FedAvg.variants
         self._is_personal = method.client_class.is_personalised()
@@ -128,7 +129,3 @@ class Columns:
 def _columns_of(method: Method) -> Iterator[str]:
     for part in method.strategy_class.__mro__:
         yield from vars(part).get("COLUMNS", ())
-
-
-def _is_foreign(cls: type, package: str) -> bool:
-    return cls.__module__.partition(".")[0] != package

@@ -33,8 +33,10 @@ def asked() -> Message:
 
 
 def check() -> ReplyCheck:
-    messages = {7: asked()}
-    return ReplyCheck([7], {7: record(MODEL)}, False, decompression=Decompression(CONFIG, messages))
+    compression = compression_of(CONFIG)
+    assert compression is not None
+    decompression = Decompression(compression, CONFIG.seed, {7: asked()})
+    return ReplyCheck([7], {7: record(MODEL)}, False, decompression=decompression)
 
 
 def test_x_plus_the_change_arrives_and_the_bytes_that_were_sent_are_counted() -> None:
