@@ -152,6 +152,12 @@ def few_objects() -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Have every test draw the same from torch's global generator, whatever ran before it in this process."""
+    torch.manual_seed(20_261_201)  # which no test has for a generator of its own
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_waiting_for_the_disk() -> Iterator[None]:
     """Leave out what only a power cut would show, for all that this process writes: dozens of times a run."""

@@ -249,6 +249,8 @@ def test_what_nohup_or_a_background_shell_ignores_stays_ignored(number: signal.S
 def test_a_dying_node_ends_the_run(helper: Helper) -> None:
     process = helper.start("--set", "act=wait", "--supernodes", "2", "--insecure")
     assert _wait_until((helper.run_directory / "started").exists, 60)
+    log = helper.run_directory / "federation" / "supernode-1.log"
+    assert _wait_until(lambda: "Starting Flower SuperNode" in log.read_text(), 60)  # the other may be first
 
     os.kill(_pid_of_node(helper, 1), signal.SIGKILL)
     output, _ = process.communicate(timeout=60)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from common.flower_fleet import has_own_address
 from common.sections import Value
 from runtimes.flower_environment import FlowerProcesses
+from server.records.run_directory import lock_directory
 from tests.system import disk, network
 from tests.system.federation import Federation, model_of, undisturbed, wait_until
 
@@ -89,6 +91,15 @@ def cut_off(tmp_path: Path) -> Iterator[tuple[Federation, network.Link]]:
         yield federation, link
 
 
+def is_free(run_directory: Path) -> bool:
+    """Return whether no process runs in a run directory."""
+    try:
+        lock_directory(run_directory).close()
+    except UserError:
+        return False
+    return True
+
+
 def failures(run_directory: Path) -> list[int]:
     """Return how many clients were dropped in rounds 1, 2, ..."""
     with (run_directory / "metrics.csv").open() as file:
@@ -102,6 +113,7 @@ def test_a_superlink_that_was_killed_is_started_again_on_its_database(held: Held
     held.held.unlink()
     assert "Connection to the SuperLink is unavailable" in federation.wait("run", 60)
     assert not (federation.folder / "run" / "summary.json").exists()
+    wait_until(lambda: is_free(federation.folder / "run"), SECONDS, "the end of the ServerApp")
 
     federation.start_superlink()  # its nodes, which are still there, find it
     held.resume()
