@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from common.sections import NonNegative
 from models.architectures.images import image_shape
+from models.architectures.max_pool import max_pool
 from models.classifier import Classifier
 
 
@@ -27,8 +28,8 @@ class HsuCnn(Classifier):
 
     def features(self, x: Tensor) -> Tensor:
         """Return the 192 units after ReLU."""
-        x = F.relu(F.max_pool2d(self.conv1(x), 2))  # the numbers of ReLU before pooling, in less time
-        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        x = F.relu(max_pool(self.conv1(x)))  # the numbers of ReLU before pooling, in less time
+        x = F.relu(max_pool(self.conv2(x)))
         x = F.relu(self.fc1(x.flatten(1)))
         return F.relu(self.fc2(x))
 

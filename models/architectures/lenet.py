@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.architectures.images import image_shape
+from models.architectures.max_pool import max_pool
 from models.classifier import Classifier
 
 
@@ -24,8 +25,8 @@ class LeNet(Classifier):
 
     def features(self, x: Tensor) -> Tensor:
         """Return the 84 units after ReLU."""
-        x = F.relu(F.max_pool2d(self.conv1(x), 2))  # the numbers of ReLU before pooling, in less time
-        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        x = F.relu(max_pool(self.conv1(x)))  # the numbers of ReLU before pooling, in less time
+        x = F.relu(max_pool(self.conv2(x)))
         x = F.relu(self.fc1(x.flatten(1)))
         return F.relu(self.fc2(x))
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from common.sections import Positive
 from models.architectures.images import image_shape
 from models.architectures.layers import Dropout, DropoutProbability
+from models.architectures.max_pool import max_pool
 from models.classifier import Classifier
 
 
@@ -37,7 +38,7 @@ class SmallCnn(Classifier):
     def features(self, x: Tensor) -> Tensor:
         """Return the hidden units after ReLU and dropout."""
         x = self.conv2(F.relu(self.conv1(x)))
-        x = self.dropout1(F.relu(F.max_pool2d(x, 2)))  # the numbers of ReLU before pooling, in less time
+        x = self.dropout1(F.relu(max_pool(x)))  # the numbers of ReLU before pooling, in less time
         x = F.relu(self.fc1(x.flatten(1)))
         features: Tensor = self.dropout2(x)
         return features

@@ -6,6 +6,7 @@ single linear layer on top are those of Gu et al., "Why (and When) does Local SG
 SGD?", ICLR 2023.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.architectures.images import image_shape
+from models.architectures.max_pool import max_pool
 from models.architectures.residual import ACTIVATIONS, Activation
 from models.classifier import Classifier
 
@@ -39,7 +41,7 @@ class VGG(Classifier):
     ) -> None:
         super().__init__()
         self.activation = activation
-        self.pool = F.avg_pool2d if pooling == "average" else F.max_pool2d
+        self.pool = functools.partial(F.avg_pool2d, kernel_size=2) if pooling == "average" else max_pool
         inputs, height, width = input_shape
         self.stages = nn.ModuleList()
         for channels in stages:
@@ -61,7 +63,7 @@ class VGG(Classifier):
         for stage in self.stages:
             for conv in stage:  # type: ignore[attr-defined]
                 x = self.activation(conv(x))
-            x = self.pool(x, 2)
+            x = self.pool(x)
         return x.flatten(1)
 
 
