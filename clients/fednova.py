@@ -21,6 +21,10 @@ class FedNova(FedProx):
         """Refuse steps of unknown ||a_i||_1; clipping only affects the contribution of the proximal term."""
         require_plain_sgd(self.worker.config.optimizer, "fednova", allow_clipping=self.mu == 0)
 
+    def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
+        """Return FedProx's gradients; without a penalty there is nothing to compute."""
+        return super().correct_gradients(params, grads) if self.mu > 0 else grads
+
     def end_round(self, params: Tensors) -> Payload:
         """Reply with the norm of the step weights, and the number of steps."""
         values = {"norm": self.step_weight_norm, "steps": float(self.num_steps)}
