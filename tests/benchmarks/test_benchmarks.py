@@ -18,7 +18,10 @@ PROGRAMS = [
 ]
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "ray_workers" else name for name in PROGRAMS],
+)
 def test_it_prints_a_table_of_numbers(
     name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
