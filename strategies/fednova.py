@@ -3,9 +3,13 @@
 arXiv:2007.07481.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from flwr.app import MetricRecord
+from pydantic import Field
 
 from common.records import ARRAYS, Payload, Tensors
+from strategies._aggregation import WeightedAverage
 from strategies.fedavg import FedAvg
 
 
@@ -14,10 +18,20 @@ class FedNova(FedAvg):
 
     ``effective_steps`` is how tau_eff averages: ``norm`` = sum_i p_i ||a_i||_1 (the authors' code), or
     ``steps`` = sum_i p_i tau_i (the paper). With equal work on all clients ``norm`` is FedAvg.
+
+    With ``server_momentum`` beta, as in the authors' code, D being that step: u <- beta u + D / lr and
+    x <- x - lr u, lr being the clients' learning rate of the round.
     """
 
     SECTIONS = frozenset({ARRAYS, "effort"})
+    TRANSIENT = ("_rate",)
     effective_steps: Literal["norm", "steps"] = "norm"
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__(**parameters)
+        self.velocity: Tensors = {}  # -u, in units of gradients
+        self._rate = 0.0
 
     def measures_changes(self) -> bool:
         """Return True: changes are divided by local work."""
@@ -29,7 +43,19 @@ class FedNova(FedAvg):
         change = {n: (arrays[n].double() - self.global_model[n]) / norm for n in self.parameter_names}
         return {**sections, "change": change}
 
+    def accumulate(
+        self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
+    ) -> None:
+        """Record the round's learning rate, which all clients have."""
+        self._rate = float(metrics["learning-rate"])  # type: ignore[arg-type]
+        super().accumulate(name, average, section, metrics)
+
     def update(self, averages: Payload, server_round: int) -> Tensors:
-        """Step by the average direction, scaled by the average work."""
-        tau = averages["effort"][self.effective_steps]
-        return self.stepped(averages, {name: tau * change for name, change in averages["change"].items()})
+        """Step by the average direction, scaled by the average work, or along its momentum."""
+        tau, rate = averages["effort"][self.effective_steps], self._rate
+        step = {name: tau * change for name, change in averages["change"].items()}
+        if self.server_momentum > 0 and rate > 0:  # at a rate of zero nothing has moved
+            beta = self.server_momentum
+            self.velocity = {name: beta * self.velocity.get(name, 0) + d / rate for name, d in step.items()}
+            step = {name: rate * velocity for name, velocity in self.velocity.items()}
+        return self.stepped(averages, step)

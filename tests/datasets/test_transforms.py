@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -40,6 +41,24 @@ def test_crop_flip_equals_per_image_reference(
         expected = _reference_crop_flip(inputs, torch.Generator().manual_seed(seed), padding, horizontal_flip)
         assert actual.dtype == torch.uint8
         assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize(("shape", "padding"), [((64, 3, 32, 32), 4), ((5, 1, 7, 5), 4), ((3, 2, 4, 6), 0)])
+def test_crop_flip_pads_by_reflection_as_niid_bench(shape: tuple[int, ...], padding: int) -> None:
+    """The draws are those of zero padding, and NumPy pads the images."""
+    inputs = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    samples, _, height, width = shape
+    drawn = torch.Generator().manual_seed(3)
+    offsets = torch.randint(0, 2 * padding + 1, (2, samples, 1), generator=drawn)
+    mirrored = torch.randint(0, 2, (samples, 1), generator=drawn)
+    sides = ((0, 0), (0, 0), (padding, padding), (padding, padding))
+    canvas = torch.from_numpy(np.pad(inputs.numpy(), sides, mode="reflect"))
+    actual = crop_flip(inputs, torch.Generator().manual_seed(3), padding=padding, padding_mode="reflect")
+    assert actual.dtype == torch.uint8
+    for index in range(samples):
+        top, left = int(offsets[0, index]), int(offsets[1, index])
+        crop = canvas[index, :, top : top + height, left : left + width]
+        assert torch.equal(actual[index], crop.flip(-1) if mirrored[index] else crop)
 
 
 def test_crop_flip_reaches_every_offset_and_both_orientations() -> None:
