@@ -121,7 +121,11 @@ SWITCHES = (
         "a compression.name other than 'none'",
         _is_not("compression.name", "none"),
     ),
-    Switch(("stragglers.policy",), "stragglers.fraction above 0", _set("stragglers.fraction")),
+    Switch(
+        ("stragglers.policy", "stragglers.smallest-share"),
+        "stragglers.fraction above 0",
+        _set("stragglers.fraction"),
+    ),
     Switch(
         ("steps.min", "steps.max", "steps.interval"),
         "a steps.rule other than 'fixed'",

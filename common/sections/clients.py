@@ -28,6 +28,7 @@ class StragglersSection(ConfigSection):
     """Clients that complete only part of a round's work, and whether their updates are used."""
 
     fraction: Annotated[float, Field(ge=0, le=1)]
+    smallest_share: Annotated[float, Field(ge=0, lt=1)]
     policy: Literal["keep", "drop"]
 
     @model_validator(mode="after")

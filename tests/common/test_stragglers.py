@@ -22,6 +22,14 @@ def test_a_fraction_manages_a_uniform_share() -> None:
     assert partial.mean() == pytest.approx(0.5, abs=0.05)
 
 
+def test_shares_are_uniform_above_the_smallest() -> None:
+    config = make_config({"stragglers.fraction": 1.0, "stragglers.smallest-share": 0.4})
+    values = np.array([work_share(config, 1 + i // 50, i % 50) for i in range(2000)])
+    assert 0.4 < values.min() < 0.41
+    assert values.max() == pytest.approx(1, abs=0.01)
+    assert values.mean() == pytest.approx(0.7, abs=0.02)
+
+
 def test_it_depends_on_seed_round_and_client_alone() -> None:
     config, other = (make_config({"stragglers.fraction": 0.9, "seed": seed}) for seed in (0, 1))
     assert work_share(config, 3, 4) == work_share(config, 3, 4)

@@ -22,6 +22,9 @@ MNIST = (1, 28, 28)
         ("convnext", CIFAR, 10, {"norm": "none"}, 271_534),
         ("lenet", CIFAR, 10, {}, 62_006),
         ("lenet", MNIST, 10, {}, 44_426),
+        # MOON's: 84 to 84 to 256, and a classifier of the 256.
+        ("lenet", CIFAR, 10, {"projection": 256}, 92_626),
+        ("lenet", CIFAR, 100, {"projection": 256}, 115_756),
         ("resnet18", CIFAR, 10, {}, 11_173_962),
         ("resnet18", CIFAR, 100, {}, 11_220_132),
         ("resnet18", CIFAR, 10, {"norm": "group"}, 11_173_962),
@@ -78,6 +81,7 @@ MNIST = (1, 28, 28)
         ("strided-cnn", (3, 64, 64), 2, {}, 164_122),
         ("torchvision:resnet18", CIFAR, 2, {"outputs": 1000}, 11_689_512),
         ("torchvision:resnet18", MNIST, 2, {"outputs": 1000}, 11_683_240),
+        ("torchvision:resnet18", CIFAR, 2, {"outputs": 1000, "norm": "none"}, 11_679_912),
         ("torchvision:resnet50", CIFAR, 1000, {}, 25_557_032),
         ("mlp", (7,), 3, {"hidden": 5}, 40 + 18),
         ("linear", (1, 8, 8), 10, {}, 650),
