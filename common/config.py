@@ -38,6 +38,7 @@ from common.sections import (
     NamedSection,
     OpenSection,
     OptimizerSection,
+    PartitionSection,
     Positive,
     PrivacySection,
     RaySection,
@@ -86,7 +87,7 @@ class Config(ConfigSection):
     attack: AttackSection
     compression: CompressionSection
     dataset: DatasetSection
-    partition: NamedSection
+    partition: PartitionSection
     model: ModelSection
     batch_norm: BatchNormSection
     method: NamedSection

@@ -63,6 +63,13 @@ def _is_ours(model: str) -> bool:
     return model in project_names(MODEL) or model.partition(":")[0] in ("torchvision", "timm")
 
 
+def _partition_has_a_seed(values: Values) -> bool:
+    """Return whether the partition depends on a seed other than ``partition.legacy-seed``."""
+    name = values["partition.name"]
+    own = {"fed-lt": 3407, "hetero-fixed": 0}.get(str(name), -1)
+    return name not in ("natural", "node") and values.get("partition.legacy-seed", own) == -1
+
+
 def _uses_fraction(scheme: str) -> bool:
     """Return whether a participation scheme, which may be a plug-in, uses ``clients.fraction``."""
     if (found := find(PARTICIPATION, scheme)) is None:
@@ -176,6 +183,12 @@ SWITCHES = (
         ("local.steps-per-epoch", "local.world-size"),
         "local.sampling = 'shuffle'",
         _is("local.sampling", "shuffle"),
+    ),
+    Switch(("dataset.validation-seed",), "dataset.validation-fraction", _set("dataset.validation-fraction")),
+    Switch(
+        ("partition.seed",),
+        "a partition.name that draws from it, without a partition.legacy-seed from 0 on",
+        _partition_has_a_seed,
     ),
     Switch(
         ("dataset.imbalance-profile", "dataset.imbalance-seed"),

@@ -235,7 +235,7 @@ def _finished(
         train = train.subset(request.long_tail.indices(train.labels(), dataset.num_classes, request.seed))
     if request.validation_fraction > 0:
         train, validation = hold_out(
-            train, request.validation_fraction, "validation-fraction", "validation", request.seed
+            train, request.validation_fraction, "validation-fraction", "validation", request.split_seed
         )
     held_out = [
         part.inputs.numpy()

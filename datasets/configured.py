@@ -80,6 +80,7 @@ def _open(
         image_size=dataset.image_size,
         download=dataset.download,
         validation_fraction=dataset.validation_fraction,
+        validation_seed=dataset.validation_seed if dataset.validation_seed >= 0 else None,
         seed=seed,
         num_clients=num_clients,
         long_tail=None if is_balanced else tail,

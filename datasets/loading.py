@@ -32,6 +32,7 @@ def load_dataset(
     normalization: Normalization = "dataset",
     numbers: bool | None = None,
     parameters: Mapping[str, Value] | None = None,
+    validation_seed: int | None = None,
 ) -> Dataset:
     """Load a data set: ``load`` of the file ``datasets/sets/<name>.py``, or of a plug-in.
 
@@ -44,7 +45,8 @@ def load_dataset(
         holds ``cifar-10-batches-py``; for ``image-folder`` the one that holds ``train`` and ``test``, or what
         lists of images name; for ``cinic10`` the one that holds ``CINIC-10``; for ``csv`` and ``npz`` the one
         that holds ``train.csv``; for ``shakespeare`` see `datasets.shakespeare.layouts.read_roles`.
-    image_size, download, validation_fraction, seed, num_clients, long_tail, normalization, numbers
+    image_size, download, validation_fraction, validation_seed, seed, num_clients, long_tail, normalization,
+    numbers
         See `datasets.request.Request`.
     parameters : mapping, optional
         The data set's own parameters, spelled as in the configuration (``train-fraction``).
@@ -76,6 +78,7 @@ def load_dataset(
         normalization,
         numbers,
         parameters or {},
+        validation_seed,
     )
     made = _made(name, load, _asked_for(load, request) | arguments)
     if isinstance(made, Dataset):

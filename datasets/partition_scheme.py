@@ -28,7 +28,8 @@ def partition_clients(config: Config, dataset: Dataset) -> Partition:
 
     The arrays are cached and shared within a process: do not write to them.
     """
-    return PartitionScheme.of(config).deal(dataset, dataset.train, numpy_generator(config.seed, "partition"))
+    scheme = PartitionScheme.of(config)
+    return scheme.deal(dataset, dataset.train, scheme.generator())
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,13 @@ class PartitionScheme:
     @classmethod
     def of(cls, config: Config) -> "PartitionScheme":
         """Return the scheme of a run."""
-        given = tuple(sorted(config.partition.parameters.items()))
-        return cls(config.partition.name, given, config.clients.count, config.seed)
+        section = config.partition
+        seed = section.seed if section.seed >= 0 else config.seed
+        return cls(section.name, tuple(sorted(section.parameters.items())), config.clients.count, seed)
+
+    def generator(self) -> np.random.Generator:
+        """Return the generator of the partition, at its beginning."""
+        return numpy_generator(self.seed, "partition")
 
     def arguments(self) -> dict[str, Value]:
         """Return the parameters ``partition.*`` that belong to the scheme."""

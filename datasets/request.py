@@ -27,6 +27,8 @@ class Request:
         Number of natural clients to keep, the largest; None keeps all.
     validation_fraction : float
         Share of the training set to hold out: stratified by class; for text, the end of each client's.
+    validation_seed : int or None
+        Seed of that split; None: the run's.
     image_size : int
         Side to which images are resized (shorter side, then centre crop); 0 keeps their size.
     download : bool
@@ -54,3 +56,9 @@ class Request:
     normalization: Normalization = "dataset"
     numbers: bool | None = None
     parameters: Mapping[str, Value] = field(default_factory=dict)
+    validation_seed: int | None = None
+
+    @property
+    def split_seed(self) -> int:
+        """The seed by which samples are held out for validation."""
+        return self.seed if self.validation_seed is None else self.validation_seed

@@ -22,7 +22,13 @@ from common.sections.clients import (
     StragglersSection,
     TopologySection,
 )
-from common.sections.data import AugmentationSection, BatchNormSection, DatasetSection, ModelSection
+from common.sections.data import (
+    AugmentationSection,
+    BatchNormSection,
+    DatasetSection,
+    ModelSection,
+    PartitionSection,
+)
 from common.sections.evaluation import (
     AnalysisSection,
     EvaluateSection,
@@ -71,6 +77,7 @@ __all__ = [
     "NonNegativeFloat",
     "OpenSection",
     "OptimizerSection",
+    "PartitionSection",
     "PhaseList",
     "Positive",
     "PrivacySection",

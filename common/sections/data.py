@@ -14,6 +14,7 @@ class DatasetSection(NamedSection):
     download: bool
     image_size: Annotated[int, Field(ge=0, le=8192)]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
+    validation_seed: Annotated[int, Field(ge=-1, lt=2**32)]
     natural_clients: NonNegative
     client_noise: Annotated[float, Field(ge=0, le=1000)]
     imbalance_factor: Annotated[float, Field(gt=0, le=1)]
@@ -25,6 +26,12 @@ class DatasetSection(NamedSection):
     feature_noise_overflow: Literal["wrap", "clip"]
     feature_noise_clients: NonNegative
     label_noise: Annotated[float, Field(ge=0, lt=1)]
+
+
+class PartitionSection(NamedSection):
+    """How the training samples are dealt to the clients (``datasets/partitions``)."""
+
+    seed: Annotated[int, Field(ge=-1, lt=2**32)]
 
 
 class AugmentationSection(NamedSection):

@@ -37,12 +37,12 @@ def local_tests(config: Config, dataset: Dataset) -> LocalTests:
     code; otherwise from a generator per client.
     """
     if config.partition.name == "fed-lt":
-        generator = numpy_generator(config.seed, "partition")
-        parameters = PartitionScheme.of(config).arguments()
+        scheme = PartitionScheme.of(config)
+        parameters = scheme.arguments()
         legacy = generator_after(
             dataset.train.targets.numpy(),
             config.clients.count,
-            generator,
+            scheme.generator(),
             float(parameters.get("alpha", PUBLISHED_ALPHA)),
             int(parameters.get("legacy-seed", PUBLISHED_SEED)),
         )

@@ -56,7 +56,7 @@ def finish_images(dataset: Dataset, request: Request) -> Dataset:
         )
     if request.validation_fraction > 0:
         train, validation = hold_out(
-            train, request.validation_fraction, "validation-fraction", "validation", request.seed
+            train, request.validation_fraction, "validation-fraction", "validation", request.split_seed
         )
     mean, std = _statistics(dataset, request.normalization)
     return replace(dataset, train=train, validation=validation, mean=mean, std=std)

@@ -47,7 +47,7 @@ def donors_of(
     if section.feature_noise_clients:
         iid: tuple[tuple[str, Value], ...] = (("heterogeneity", 0.0),)
         scheme = PartitionScheme("feature", iid, section.feature_noise_clients, scheme.seed)
-    partition = scheme.deal(dataset, dataset.train, numpy_generator(scheme.seed, "partition"))
+    partition = scheme.deal(dataset, dataset.train, scheme.generator())
     return scheme, partition, draw_donors(partition, numpy_generator(scheme.seed, "feature-noise", 0))
 
 

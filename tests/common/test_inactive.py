@@ -21,6 +21,9 @@ from tests.common.configs import make_config
         ("method.weighting", "examples", {"privacy.clipping": "fixed"}),
         ("method.weighting", "uniform", {"privacy.clipping": "adaptive"}),
         ("evaluate.every", 5, {"evaluate.every-steps": 4, "local.steps": 2}),
+        ("partition.seed", 3, {"partition.name": "node"}),
+        ("partition.seed", 3, {"partition.name": "hetero-fixed"}),
+        ("partition.seed", 3, {"partition.name": "hetero", "partition.legacy-seed": 0}),
     ],
 )
 def test_a_key_counts_only_while_another_leaves_it_its_say(
@@ -53,6 +56,8 @@ def test_a_scheme_of_ones_own_says_whether_it_uses_the_fraction(uses_fraction: b
     ("key", "value", "switch"),
     [
         ("schedule.warmup-learning-rate", 0.001, {"schedule.warmup-steps": 3}),
+        ("dataset.validation-seed", 42, {"dataset.validation-fraction": 0.1}),
+        ("stragglers.smallest-share", 0.5, {"stragglers.fraction": 0.5}),
         ("optimizer.reference-batch-size", 8, {"optimizer.learning-rate-scaling": "linear"}),
         ("optimizer.weight-decay-exclude", "norm-bias", {"optimizer.weight-decay": 0.1}),
         ("optimizer.weight-decay-exclude", "norm-bias", {"optimizer.name": "lars"}),
