@@ -1,6 +1,5 @@
 """The pictures of a sweep: curves by rounds and by local steps, and final values by label."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from matplotlib.axes import Axes
 
 from analysis.comparison.mean_curve import draw_mean_curve
 from analysis.comparison.pivot import Pivot
+from analysis.comparison.quantity import has_number, is_quantity
 from analysis.legend import MAX_ENTRIES, UNNAMED, Legend
 from analysis.reading.runs import Run, is_accuracy, load_run, mean_and_deviation, readable
 from analysis.style import (
@@ -166,44 +166,47 @@ def _draw(
 
 
 def _draw_final(axes: Axes, pivot: Pivot, columns: Sequence[str], metric: str, looks: _Looks) -> None:
-    """Draw the final values against the rows; lines join them if the labels are an ordered quantity."""
+    """Draw the final values against the rows.
+
+    Lines join them if the labels are an ordered quantity; a row without a number, such as "uniform", is then
+    a horizontal line.
+    """
     scale = 100 if is_accuracy(metric) else 1
-    positions = np.arange(len(pivot.rows))
-    ordered = _is_quantity(pivot.rows)
+    ordered = is_quantity(pivot.rows)
+    places = [row for row in pivot.rows if has_number(row)] if ordered else pivot.rows
+    positions = np.arange(len(places))
+
+    def final(row: str, column: str) -> tuple[float, float]:
+        return mean_and_deviation([run.final * scale for run in pivot.runs(row, column)])
+
     for number, column in enumerate(columns):
-        values = []
-        for row in pivot.rows:
-            runs = pivot.runs(row, column)
-            values.append(mean_and_deviation([run.final * scale for run in runs]))
-        means, deviations = np.array(values).T
+        style = LINE_STYLES[pivot.columns.index(column) % len(LINE_STYLES)]
+        means, deviations = np.array([final(row, column) for row in places]).T
         shift = 0.06 * (number - (len(columns) - 1) / 2)
         axes.errorbar(
             positions + shift,
             means,
             yerr=np.nan_to_num(deviations),
             color="black",
-            linestyle=LINE_STYLES[pivot.columns.index(column) % len(LINE_STYLES)] if ordered else "none",
+            linestyle=style if ordered else "none",
             linewidth=0.8,
             capsize=2,
             zorder=1,
         )
-        colours = [str(looks.line(row, column)["color"]) for row in pivot.rows]
+        colours = [str(looks.line(row, column)["color"]) for row in places]
         axes.scatter(
             positions + shift, means, c=colours, marker=looks.marker(column), s=30, linewidths=1.5, zorder=2
         )
-    long = max(map(len, pivot.rows)) * len(pivot.rows) > 30
-    axes.set_xticks(positions, pivot.rows, rotation=45 if long else 0, ha="right" if long else "center")
+        for row in set(pivot.rows) - set(places):
+            reference, _ = final(row, column)
+            if not np.isnan(reference):
+                colour = looks.line(row, column)["color"]
+                axes.axhline(reference, color=colour, linestyle=style, linewidth=1.2, zorder=0)
+    long = max(map(len, places)) * len(places) > 30
+    axes.set_xticks(positions, places, rotation=45 if long else 0, ha="right" if long else "center")
     axes.set_xlim(-0.5, len(positions) - 0.5)
     axes.grid(axis="y", alpha=0.3)
     label_axes(axes, pivot.corner.partition(" \\ ")[0], f"final {_unit(metric)}")
-
-
-def _is_quantity(labels: Sequence[str]) -> bool:
-    """Return whether the labels hold ordered numbers; the first or last may hold none, such as "iid"."""
-    numbers = [re.findall(r"\d+(?:\.\d+)?", label) for label in labels]
-    inner = [float(found[0]) for found in numbers if found]
-    whole = len(inner) == len(labels) or (len(inner) == len(labels) - 1 and not (numbers[0] and numbers[-1]))
-    return whole and (inner == sorted(inner) or inner == sorted(inner, reverse=True))
 
 
 def _through(run: Run, metric: str) -> Run | None:

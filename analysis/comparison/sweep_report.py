@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from analysis.comparison.heat_map import is_grid, plot_heat_map
 from analysis.comparison.lengths import different_lengths
 from analysis.comparison.pivot import Pivot
 from analysis.comparison.sweep_plot import plot_sweep
@@ -48,8 +49,10 @@ def write_report(path: Path, console: Console) -> list[Path]:
         if lacking := [run.name for run in sweep.runs if run.is_finished and run.name not in loaded[metric]]:
             how = f" ({HOW_MEASURED})" if metric == OWN_ACCURACY else ""
             console.print(f"without {metric}: {' '.join(lacking)}{how}", markup=False, highlight=False)
-        name = "comparison.png" if number == 0 else f"comparison-{metric.partition('|')[0]}.png"
-        files.append(plot_sweep(pivot, metric, path / name))
+        end = "" if number == 0 else f"-{metric.partition('|')[0]}"
+        files.append(plot_sweep(pivot, metric, path / f"comparison{end}.png"))
+        if is_grid(pivot):
+            files.append(plot_heat_map(pivot, metric, path / f"heat-map{end}.png"))
     if waiting := [run.name for run in sweep.runs if not run.is_finished]:
         console.print(f"not finished: {' '.join(waiting)}", markup=False, highlight=False)
     console.print(f"{path}: {', '.join(file.name for file in files)}", markup=False, highlight=False)

@@ -8,10 +8,13 @@ import pandas as pd
 import pytest
 
 from analysis.comparison.compare import main
-from analysis.comparison.sweep_plot import _is_quantity, _Looks, plot_sweep
+from analysis.comparison.pivot import Pivot
+from analysis.comparison.sweep_plot import _draw_final, _Looks, plot_sweep
 from analysis.comparison.sweep_report import write_report
 from analysis.comparison.sweep_table import axes_pivot, load_finished
+from analysis.reading.runs import load_run
 from analysis.reading.sweep import is_sweep, read_sweep
+from analysis.style import new_figure
 from common.errors import UserError
 from tests.analysis.conftest import picture_is_drawn
 
@@ -181,21 +184,6 @@ def test_errors(sweep_dir, tmp_path, capsys):
     assert "no run has finished yet" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        (["iid", "nc50", "nc10", "nc5"], True),
-        (["uniform", "gamma5", "gamma0.5"], True),
-        (["alpha0.1", "alpha1", "iid"], True),
-        (["fedavg", "scaffold"], False),
-        (["resnet10", "resnet50", "resnet18"], False),
-        (["nc1", "iid", "nc5"], False),
-    ],
-)
-def test_lines_join_quantities_only(labels: list[str], expected: bool) -> None:
-    assert _is_quantity(labels) is expected
-
-
 def test_labels_without_a_finished_run_are_not_drawn(sweep_dir):
     sweep = read_sweep(sweep_dir)
     runs = load_finished(sweep, ["test_accuracy"])["test_accuracy"]
@@ -203,6 +191,21 @@ def test_labels_without_a_finished_run_are_not_drawn(sweep_dir):
     shown = axes_pivot(sweep, only, "test_accuracy", ["split"], ["steps"]).finished()
     assert (shown.rows, shown.columns) == (["iid"], ["j4"])
     assert len(shown.runs("iid", "j4")) == 2
+
+
+def test_final_values_are_joined_over_a_quantity_and_the_row_without_a_number_is_a_line(make_run):
+    """As accuracy against gamma, with uniform participation for comparison."""
+    pivot = Pivot("participation")
+    for row, value in (("uniform", 0.5), ("gamma5", 0.4), ("gamma1", 0.3), ("gamma0.1", 0.2)):
+        pivot.at(row, "").runs.append(load_run(make_run(row, [0.1, value]), "test_accuracy"))
+    axes = new_figure(4, 3).subplots()
+
+    _draw_final(axes, pivot, pivot.columns, "test_accuracy", _Looks(pivot, 8.0))
+
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["gamma5", "gamma1", "gamma0.1"]
+    points, reference = (line.get_ydata() for line in axes.lines if line.get_linestyle() != "None")
+    assert list(points) == pytest.approx([40, 30, 20])
+    assert list(reference) == pytest.approx([50, 50])
 
 
 @pytest.mark.parametrize("count", [2, 9, 20])
