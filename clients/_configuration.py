@@ -134,3 +134,9 @@ def run_differences(old: Config, new: Config) -> list[str]:
     """Return the keys in which two configurations differ, of those that affect the result of a run."""
     method = load_method(new.method.name, new.method.parameters)
     return differences(old, new, method.depends_on_rounds)
+
+
+def only_changes_replies(config: Config) -> bool:
+    """Return whether attackers train like honest clients, and send another model than they trained."""
+    attack = type(chosen_object(ATTACK, config.attack, Attack))
+    return attack.model is not Attack.model and attack.labels is Attack.labels

@@ -6,6 +6,7 @@ round; ``local-only`` trains each client's model on its own data, without averag
 
 from collections.abc import Callable, Mapping, Sequence
 
+from clients._configuration import only_changes_replies
 from common.config import Config
 from common.defaults import default_values
 from common.errors import UserError, nearest
@@ -122,10 +123,15 @@ def _centralized(
 def _local_only(config: Config) -> dict[str, Value]:
     values = _reset(_whole_model(config), "method", "privacy", "topology", "compression")
     values["method.name"] = LOCAL_ONLY
+    # No part of the model is sent, so there is nothing to change, to weigh or to record.
+    if only_changes_replies(config):
+        values = _reset(values, "attack")
+    if config.batch_norm.policy == "recalibrate":
+        values = _reset(values, "batch-norm")
+    values.pop("participation.correction", None)
+    values |= {"analysis.similarity-rounds": "", "analysis.update-rounds": ""}
     if arrivals := arrivals_per_round(config):
         values["clients.fraction"] = arrivals / config.clients.count
-    # No part of the model is sent, so there is nothing to record.
-    values |= {"analysis.similarity-rounds": "", "analysis.update-rounds": ""}
     if config.stop.metric != "train_loss":  # there is no global model
         values |= {"stop.patience": 0, "stop.target": 0.0}
     return values

@@ -5,6 +5,7 @@ import copy
 import torch
 from flwr.serverapp import Grid
 
+from clients._configuration import only_changes_replies
 from clients.registry import load_method
 from common.clock import ClientSpeeds
 from common.cohort import cohort_size
@@ -77,16 +78,21 @@ def make_parts(config: Config, grid: Grid, say: Say = print) -> Parts:
 
 
 def _check_without_model(config: Config) -> None:
-    """Refuse what goes by the global model's results, or changes it, where clients keep the whole model."""
-    if config.compression.name != NONE:
+    """Refuse what goes by the global model's results or changes it, where clients keep the whole model."""
+    name = config.method.name
+    idle = {
+        "compression.name": config.compression.name != NONE,
+        "attack.name": only_changes_replies(config),
+        "privacy.clipping": config.privacy.clipping != "off",
+        "batch-norm.policy": config.batch_norm.policy == "recalibrate",
+        "participation.correction": config.participation.parameters.get("correction", "none") != "none",
+    }
+    for key in (key for key, is_set in idle.items() if is_set):
         raise UserError(
-            f"compression.name '{config.compression.name}' would have no effect: clients of"
-            f" '{config.method.name}' keep the whole model"
+            f"{key} = {config.flat()[key]!r} would have no effect: clients of '{name}' keep the whole model"
         )
     for key in keys_looking_at(config, "test", "validation"):
-        raise UserError(
-            f"{key} looks at the global model, and clients of '{config.method.name}' keep the whole model"
-        )
+        raise UserError(f"{key} looks at the global model, and clients of '{name}' keep the whole model")
 
 
 def run_facts(

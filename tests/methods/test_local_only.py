@@ -1,5 +1,10 @@
 """Local training alone, in closed form, in float64."""
 
+import pytest
+
+from common.errors import UserError
+from common.sections import Value
+from tests.conftest import Runner
 from tests.methods.quadratics import LR, Federation, close
 
 
@@ -23,3 +28,35 @@ def test_what_others_hold_has_no_say() -> None:
         alone.run_round()
         among.run_round()
     assert own(among)[0] == own(alone)[0]
+
+
+@pytest.mark.parametrize("method", [{"name": "local-only"}, {"name": "fedper", "personal_part": "all"}])
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"attack__name": "sign-flip"}, "attack.name = 'sign-flip'"),
+        ({"attack__name": "gaussian"}, "attack.name = 'gaussian'"),
+        ({"privacy__clipping": "fixed"}, "privacy.clipping = 'fixed'"),
+        ({"compression__name": "sign"}, "compression.name = 'sign'"),
+        ({"batch_norm__policy": "recalibrate"}, "batch-norm.policy = 'recalibrate'"),
+    ],
+)
+def test_what_would_change_the_sent_model_is_refused(
+    run_small: Runner, method: dict[str, Value], options: dict[str, Value], key: str
+) -> None:
+    chosen = {f"method__{name}": value for name, value in method.items()}
+    with pytest.raises(UserError, match=f"{key} would have no effect: clients of '{method['name']}' keep"):
+        run_small("run", **chosen, **options)
+
+
+def test_nor_are_their_models_weighed(run_small: Runner) -> None:
+    skewed: dict[str, Value] = {
+        "participation__name": "skewed",
+        "participation__correction": "inverse-inclusion",
+    }
+    with pytest.raises(UserError, match="'inverse-inclusion' would have no effect: clients of 'fedper' keep"):
+        run_small("run", method__name="fedper", method__personal_part="all", **skewed)
+
+
+def test_attackers_that_train_on_other_labels_do(run_small: Runner) -> None:
+    run_small("run", method__name="local-only", attack__name="label-flip", rounds=1)

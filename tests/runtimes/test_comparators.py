@@ -164,6 +164,20 @@ def test_skewed_participation_leaves_no_trace() -> None:
     )
 
 
+def test_the_floor_has_nothing_that_changes_or_weighs_what_is_sent() -> None:
+    config = federated(
+        attack__name="sign-flip",
+        batch_norm__policy="recalibrate",
+        participation__name="skewed",
+        participation__correction="inverse-inclusion",
+    )
+    floor = derive(config, "local-only", no_sizes)
+    assert floor.attack.name == "none"
+    assert floor.batch_norm.policy == "average"
+    assert floor.participation.name == "skewed"
+    assert floor.participation.parameters.get("correction", "none") == "none"
+
+
 def test_clients_with_different_noise_cannot_be_pooled() -> None:
     with pytest.raises(UserError, match="each client sees its own noise"):
         derive(federated(dataset__client_noise=0.1), "centralized", no_sizes)
