@@ -89,7 +89,8 @@ def _check_without_model(config: Config) -> None:
     }
     for key in (key for key, is_set in idle.items() if is_set):
         raise UserError(
-            f"{key} = {config.flat()[key]!r} would have no effect: clients of '{name}' keep the whole model"
+            f"{key} = {config.flat()[key]!r} would have no effect: clients of '{name}' keep the whole model;"
+            " leave it out"
         )
     for key in keys_looking_at(config, "test", "validation"):
         raise UserError(f"{key} looks at the global model, and clients of '{name}' keep the whole model")

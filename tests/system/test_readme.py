@@ -29,5 +29,5 @@ def test_the_caption_has_the_command_the_budget_and_the_seeds_of_its_picture() -
     numbers = pd.read_csv(RESULTS)
     shown = numbers[numbers["effect"].str.contains("under Dirichlet 0.5|with two labels per client")]
     assert set(shown["seeds"]) == {1}
-    assert set(shown["budget"]) == {0.08}
-    assert "one seed, 8 % of the budget" in caption
+    assert set(shown["budget"]) == {1}
+    assert "one seed, the full budget" in caption
