@@ -25,6 +25,23 @@ def _milliseconds(work: Callable[[], None]) -> float:
     return (time.process_time() - started) * 1000
 
 
+def _works(model: nn.Module, images: torch.Tensor) -> dict[str, Callable[[], None]]:
+    """Return what is measured: a step of SGD, and a forward pass of evaluation."""
+    targets = torch.zeros(len(images), dtype=torch.int64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), targets).backward()
+        optimizer.step()
+
+    @torch.no_grad()
+    def forward() -> None:
+        model(images)
+
+    return {"step": step, "evaluation": forward}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     made = parser(__doc__)
@@ -33,21 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare_process(1)
     rows: list[tuple[object, ...]] = []
     for name, (build, shape) in CASES.items():
-        model, images = build(), torch.randn(shape)
-        targets = torch.zeros(len(images), dtype=torch.int64)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, fused=True)
+        model = build()
         module = sys.modules[type(model).__module__]
-
-        def step(model=model, images=images, targets=targets, optimizer=optimizer) -> None:  # type: ignore[no-untyped-def]
-            optimizer.zero_grad()
-            F.cross_entropy(model(images), targets).backward()
-            optimizer.step()
-
-        @torch.no_grad()
-        def forward(model=model, images=images) -> None:  # type: ignore[no-untyped-def]
-            model(images)
-
-        for what, work in (("step", step), ("evaluation", forward)):
+        for what, work in _works(model, torch.randn(shape)).items():
             times: list[list[float]] = [[], []]
             for _ in range(1 + (1 if options.tiny else options.turns)):
                 for own, pool in zip(times, (lambda x: F.max_pool2d(x, 2), max_pool.max_pool), strict=True):

@@ -7,19 +7,20 @@ together estimate what a round would take on a quiet one. The estimate is good w
 threads that seldom have a processor at the same time seldom meet there.
 """
 
+import argparse
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 from flwr.app import Message, MessageType
 
-from benchmarks.harness import make_config, parser, run, show
+from benchmarks.harness import make_config, parser, scratch_folder, show
 from common.sections import Value
-from runtimes.local_grid import LocalGrid
-from runtimes.sequential import SequentialGrid
-from runtimes.threads import ThreadsGrid
+from runtimes.run import make_grid
+from server.experiment import run_experiment
+from server.records.progress import NoProgress
 
 CASES: dict[str, dict[str, Value]] = {
     "perceptron, 16 clients, 5 steps of 16": {
@@ -41,18 +42,23 @@ class Round(dict[str, float]):
     """Seconds of a round's training: ``all``, and ``computing`` and ``blocked`` of its busiest thread."""
 
 
-def watched(grid_class: type[SequentialGrid], rounds: list[Round]) -> Callable[..., LocalGrid]:
-    """Return a class of Grid that notes its rounds."""
+def rounds_of(keys: Mapping[str, Value]) -> list[Round]:
+    """Make a run and return its rounds of training but the first, in which the data are opened."""
+    rounds: list[Round] = []
+    config = make_config(**keys, run__directory=str(scratch_folder() / "run"))
+    with make_grid(config) as grid:
+        exchange = grid.exchange
 
-    class Watched(grid_class):  # type: ignore[misc, valid-type]
-        def exchange(self, messages: list[Message]) -> Iterator[Message]:
+        def watched(messages: list[Message]) -> Iterator[Message]:
             started, before = time.perf_counter(), _threads()
-            for count, reply in enumerate(super().exchange(messages), 1):
+            for count, reply in enumerate(exchange(messages), 1):
                 if count == len(messages) and messages[0].metadata.message_type == MessageType.TRAIN:
                     rounds.append(_round(time.perf_counter() - started, before, _threads()))
                 yield reply
 
-    return Watched
+        grid.exchange = watched  # type: ignore[method-assign]
+        run_experiment(config, grid, NoProgress())
+    return rounds[1:]
 
 
 def _threads() -> dict[int, tuple[float, float]]:
@@ -79,34 +85,41 @@ def _round(
     return Round(all=seconds, computing=computing, blocked=max(0.0, seconds - computing - waiting))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the table."""
-    made = parser(__doc__)
-    made.add_argument("--workers", type=int, default=2, help="threads")
+def turns_of(
+    runtime: str, description: str | None, arguments: Sequence[str] | None
+) -> tuple[argparse.Namespace, Iterator[tuple[str, list[Round], list[Round]]]]:
+    """Return the options, and for each case its rounds one after the other and in a runtime, in turns."""
+    made = parser(description)
+    made.add_argument("--workers", type=int, default=2, help=f"workers of the runtime '{runtime}'")
     made.add_argument("--rounds", type=int, default=4, help="rounds per turn, after one that is not counted")
     made.add_argument("--turns", type=int, default=3, help="turns of either runtime")
     options = made.parse_args(arguments)
     if options.tiny:
         options.rounds, options.turns = 1, 1
+
+    def turns() -> Iterator[tuple[str, list[Round], list[Round]]]:
+        for name, overrides in list(CASES.items())[: 1 if options.tiny else None]:
+            common: dict[str, Value] = {
+                "partition__name": "iid", "clients__count": 100, "rounds": options.rounds + 1,
+                "evaluate__every": 10**6, "dataset__root": ".", **overrides,
+            }  # fmt: skip
+            other: dict[str, Value] = {"runtime__name": runtime, "runtime__workers": options.workers}
+            one: list[Round] = []
+            several: list[Round] = []
+            for _ in range(options.turns):
+                one += rounds_of(common)
+                several += rounds_of(common | other)
+            yield name, one, several
+
+    return options, turns()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
+    options, turns = turns_of("threads", __doc__, arguments)
     rows: list[tuple[object, ...]] = []
-    for name, overrides in list(CASES.items())[: 1 if options.tiny else None]:
-        common: dict[str, Value] = {
-            "partition__name": "iid", "clients__count": 100, "rounds": options.rounds + 1,
-            "evaluate__every": 10**6, "dataset__root": ".",
-        }  # fmt: skip
-        one = make_config(**common, **overrides)
-        several = make_config(
-            runtime__name="threads", runtime__workers=options.workers, **common, **overrides
-        )
-        taken: dict[str, list[Round]] = {"one after the other": [], f"{options.workers} threads": []}
-        for _ in range(options.turns):
-            for config, grid_class, rounds in zip(
-                (one, several), (SequentialGrid, ThreadsGrid), taken.values(), strict=True
-            ):
-                turn: list[Round] = []
-                run(config, watched(grid_class, turn))
-                rounds += turn[1:]
-        for runtime, rounds in taken.items():
+    for name, *taken in turns:
+        for runtime, rounds in zip(("one after the other", f"{options.workers} threads"), taken, strict=True):
             columns = (median(each[key] for each in rounds) for key in ("all", "computing", "blocked"))
             rows.append((name, runtime, *(f"{value:.3f}" for value in columns)))
     columns = ("case", "runtime", "seconds", "busiest thread computing", "blocked")

@@ -136,7 +136,17 @@ def run_differences(old: Config, new: Config) -> list[str]:
     return differences(old, new, method.depends_on_rounds)
 
 
-def only_changes_replies(config: Config) -> bool:
-    """Return whether attackers train like honest clients, and send another model than they trained."""
+def idle_without_model(config: Config) -> list[str]:
+    """Return the keys that change or weigh what is sent of the model, so nothing where clients keep it whole.
+
+    An attack on what clients train on counts for their own models, too.
+    """
     attack = type(chosen_object(ATTACK, config.attack, Attack))
-    return attack.model is not Attack.model and attack.labels is Attack.labels
+    changes = {
+        "compression.name": config.compression.name != NONE,
+        "attack.name": attack.model is not Attack.model and attack.labels is Attack.labels,
+        "privacy.clipping": config.privacy.clipping != "off",
+        "batch-norm.policy": config.batch_norm.policy == "recalibrate",
+        "participation.correction": config.participation.parameters.get("correction", "none") != "none",
+    }
+    return [key for key, is_set in changes.items() if is_set]

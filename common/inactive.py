@@ -12,8 +12,9 @@ from common.config import missing_key
 from common.config_values import RUN_OPTIONS, expanded
 from common.defaults import default_values
 from common.errors import NoEffectError
-from common.plugin_kinds import MODEL, PARTICIPATION
-from common.plugins import find, project_names
+from common.parameters import function_parameters
+from common.plugin_kinds import MODEL, PARTICIPATION, PARTITION
+from common.plugins import find, find_function, project_names
 from common.sections import Value
 
 Values = Mapping[str, Value]
@@ -65,9 +66,13 @@ def _is_ours(model: str) -> bool:
 
 def _partition_has_a_seed(values: Values) -> bool:
     """Return whether the partition depends on a seed other than ``partition.legacy-seed``."""
-    name = values["partition.name"]
-    own = {"fed-lt": 3407, "hetero-fixed": 0}.get(str(name), -1)
-    return name not in ("natural", "node") and values.get("partition.legacy-seed", own) == -1
+    name = str(values["partition.name"])
+    if name in ("natural", "node"):
+        return False
+    if find(PARTITION, name) is None:
+        return True  # of a name that is wrong the run says so
+    _, default = function_parameters(find_function(PARTITION, name)).get("legacy_seed", (int, -1))
+    return bool(values.get("partition.legacy-seed", default) == -1)
 
 
 def _uses_fraction(scheme: str) -> bool:

@@ -6,7 +6,7 @@ round; ``local-only`` trains each client's model on its own data, without averag
 
 from collections.abc import Callable, Mapping, Sequence
 
-from clients._configuration import only_changes_replies
+from clients._configuration import idle_without_model
 from common.config import Config
 from common.defaults import default_values
 from common.errors import UserError, nearest
@@ -121,14 +121,14 @@ def _centralized(
 
 
 def _local_only(config: Config) -> dict[str, Value]:
-    values = _reset(_whole_model(config), "method", "privacy", "topology", "compression")
+    values = _reset(_whole_model(config), "method", "topology")
     values["method.name"] = LOCAL_ONLY
     # No part of the model is sent, so there is nothing to change, to weigh or to record.
-    if only_changes_replies(config):
-        values = _reset(values, "attack")
-    if config.batch_norm.policy == "recalibrate":
-        values = _reset(values, "batch-norm")
-    values.pop("participation.correction", None)
+    for key in idle_without_model(config):
+        if (section := key.partition(".")[0]) == "participation":
+            del values[key]  # who takes part is as before
+        else:
+            values = _reset(values, section)
     values |= {"analysis.similarity-rounds": "", "analysis.update-rounds": ""}
     if arrivals := arrivals_per_round(config):
         values["clients.fraction"] = arrivals / config.clients.count

@@ -5,11 +5,10 @@ import copy
 import torch
 from flwr.serverapp import Grid
 
-from clients._configuration import only_changes_replies
+from clients._configuration import idle_without_model
 from clients.registry import load_method
 from common.clock import ClientSpeeds
 from common.cohort import cohort_size
-from common.compressions import NONE
 from common.config import Config
 from common.errors import UserError
 from common.plugins import use_folders
@@ -80,14 +79,7 @@ def make_parts(config: Config, grid: Grid, say: Say = print) -> Parts:
 def _check_without_model(config: Config) -> None:
     """Refuse what goes by the global model's results or changes it, where clients keep the whole model."""
     name = config.method.name
-    idle = {
-        "compression.name": config.compression.name != NONE,
-        "attack.name": only_changes_replies(config),
-        "privacy.clipping": config.privacy.clipping != "off",
-        "batch-norm.policy": config.batch_norm.policy == "recalibrate",
-        "participation.correction": config.participation.parameters.get("correction", "none") != "none",
-    }
-    for key in (key for key, is_set in idle.items() if is_set):
+    for key in idle_without_model(config):
         raise UserError(
             f"{key} = {config.flat()[key]!r} would have no effect: clients of '{name}' keep the whole model;"
             " leave it out"

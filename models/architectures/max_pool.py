@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Pair = tuple[Tensor, Tensor]
+
 
 def max_pool(x: Tensor) -> Tensor:
     """Return ``torch.nn.functional.max_pool2d(x, 2)``: the same bits, and the same gradient.
@@ -24,9 +26,6 @@ def max_pool(x: Tensor) -> Tensor:
         return _larger(_columns(_larger(_rows(x))))
     pooled: Tensor = _MaxPool.apply(x)[0]  # type: ignore[no-untyped-call]
     return pooled
-
-
-Pair = tuple[Tensor, Tensor]
 
 
 class _MaxPool(torch.autograd.Function):
