@@ -2,11 +2,11 @@
 
 from typing import ClassVar
 
-from clients._norm import norm
 from clients.base import Client
 from clients.local.incoming import Section
 from clients.local.optimizers import weight_decays
 from clients.local.sgd_only import require_own_clipping
+from common.norms import norm
 from common.records import Payload, Tensors
 from common.sections import NonNegative, NonNegativeFloat, Value
 

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 import torch
 
 from clients._initial_control import InitialControl
-from clients._norm import norm
 from clients.local.optimizers import weight_decays
 from clients.local.sgd_only import require_own_clipping
+from common.norms import norm
 from common.parameters import Needs
 from common.records import Payload, Tensors
 from common.sections import NonNegativeFloat, Value

@@ -3,9 +3,9 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
-from torch.nn.utils import get_total_norm
 
 from clients.base import Client
+from common.norms import norm
 from common.records import Tensors
 
 
@@ -19,6 +19,5 @@ class FedProx(Client):
     def correct_gradients(self, params: Tensors, grads: Tensors) -> Tensors:
         """Return the gradient of the penalised loss."""
         changes = {name: params[name] - anchor for name, anchor in self.global_params.items()}
-        exact = [change.double() for change in changes.values() if self.form == "norm"]  # float32 underflows
-        length = get_total_norm(exact).clamp_min(1e-30) if exact else 1.0
+        length = norm(changes).clamp_min(1e-30) if self.form == "norm" else 1.0
         return {name: grad + self.mu / length * changes[name] for name, grad in grads.items()}

@@ -1,6 +1,5 @@
 """Shared by decentralised methods: a model per worker, and mixing with the neighbours of ``topology.*``."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
@@ -10,6 +9,7 @@ from flwr.serverapp import Grid
 
 from common.config import Config
 from common.errors import UserError
+from common.norms import squared_norm
 from common.records import ARRAYS, Payload, Tensors, to_record, to_tensors
 from common.topologies import Topology
 from strategies._aggregation import WeightedAverage
@@ -182,10 +182,8 @@ class Decentralised(FedAvg):
 
     def measures(self, models: Stack, server_round: int) -> dict[str, float]:
         """Return the round's columns of metrics.csv; by default the workers' distance from their mean."""
-        squares = sum(
-            float((models[name] - models[name].mean(dim=0)).square().sum()) for name in self.parameter_names
-        )
-        return {"consensus_distance": math.sqrt(squares / self.num_clients)}
+        apart = {name: models[name] - models[name].mean(dim=0) for name in self.parameter_names}
+        return {"consensus_distance": float((squared_norm(apart) / self.num_clients).sqrt())}
 
     @property
     def bytes_of_worker(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 import torch
 
 from common.errors import UserError
+from common.norms import norm
 from common.randomness import torch_generator
 from common.records import ARRAYS, Tensors
 from common.sections import PrivacySection
@@ -142,9 +143,9 @@ class PrivateMean(WeightedAverage):
             for name in self._parameter_names
             if name in section
         }
-        norm = math.hypot(*(float(torch.linalg.vector_norm(value)) for value in change.values()))
-        is_clipped = norm > self._clip_norm
-        super().add(change, self._clip_norm / norm if is_clipped else 1.0)
+        length = float(norm(change))
+        is_clipped = length > self._clip_norm
+        super().add(change, self._clip_norm / length if is_clipped else 1.0)
         self._num_replies += 1
         self._num_clipped += is_clipped
 

@@ -1,7 +1,6 @@
 """FedExP (Jhunjhunwala, Wang and Joshi, ICLR 2023, arXiv:2301.09604): a server step by extrapolation."""
 
-import torch
-
+from common.norms import squared_norm
 from common.records import ARRAYS, Payload, Tensors
 from common.sections import NonNegativeFloat
 from strategies.fedavg import FedAvg
@@ -38,14 +37,13 @@ class FedExp(FedAvg):
     def transform_reply(self, sections: Payload) -> Payload:
         """Add ||d_i||^2, of which the mean is taken as well."""
         model = sections[ARRAYS]
-        squares = [(model[n] - self.global_model[n]).double().square().sum() for n in self.parameter_names]
-        return {**sections, "squared-length": {"": torch.stack(squares).sum()}}
+        change = {name: model[name] - self.global_model[name] for name in self.parameter_names}
+        return {**sections, "squared-length": {"": squared_norm(change)}}
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step beyond the mean."""
         change, mean = self.mean_change(averages), float(averages["squared-length"][""])
-        squared = sum(float(value.square().sum()) for value in change.values())
-        rate = max(1.0, mean / max(2 * (squared + self.epsilon), 1e-300))
+        rate = max(1.0, mean / max(2 * (float(squared_norm(change)) + self.epsilon), 1e-300))
         self.round_metrics = {"server_learning_rate": rate}
         if self.evaluate_mean:
             self.previous = {name: self.global_model[name] for name in self.parameter_names}

@@ -3,8 +3,7 @@
 arXiv:2002.07839.
 """
 
-import math
-
+from common.norms import norm
 from common.records import ARRAYS, Payload, Tensors
 from common.sections import NonNegativeFloat
 from strategies._workers import Workers
@@ -28,7 +27,7 @@ class MinibatchSgd(Workers):
     def outer_step(self, averages: Payload, server_round: int) -> Tensors:
         """Clip the mean of the clients' steps."""
         change = self.mean_change(averages)
-        length = math.sqrt(sum(float(value.square().sum()) for value in change.values()))
+        length = float(norm(change))
         longest = self.learning_rate * self.clip_norm
         if longest == 0 or length <= longest:
             return averages[ARRAYS]

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from common.norms import norm
 from common.records import ARRAYS, Payload
 from common.sections import Value
 from strategies.fedavg import FedAvg
@@ -33,11 +34,11 @@ class NormBounding(FedAvg):
         """Scale the change down to the bound."""
         model = sections[ARRAYS]
         changes = {name: (model[name] - self.global_model[name]).double() for name in self.parameter_names}
-        norm = sum(float(change.square().sum()) for change in changes.values()) ** 0.5
-        if norm <= self.bound:
+        length = float(norm(changes))
+        if length <= self.bound:
             return sections
         bounded = {
-            name: (self.global_model[name] + change * (self.bound / norm)).to(model[name].dtype)
+            name: (self.global_model[name] + change * (self.bound / length)).to(model[name].dtype)
             for name, change in changes.items()
         }
         return {**sections, ARRAYS: {**model, **bounded}}

@@ -8,6 +8,7 @@ from flwr.app import Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from pydantic import Field
 
+from common.norms import norm
 from common.randomness import torch_generator
 from common.records import ARRAYS, Payload, Tensors, to_record, to_tensors
 from common.sections import NonNegative, NonNegativeFloat, Positive, Value
@@ -110,8 +111,8 @@ class PFedHN(FedAvg):
     def update(self, averages: Payload, server_round: int) -> Tensors:
         """Step the hypernetwork and the embeddings."""
         gradients = self._gradients()
-        norm = torch.stack([value.double().norm() for value in gradients.values()]).norm()
-        scale = min(1.0, self.hyper_clip_norm / float(norm + 1e-6)) if self.hyper_clip_norm else 1.0
+        length = float(norm(gradients))
+        scale = min(1.0, self.hyper_clip_norm / (length + 1e-6)) if self.hyper_clip_norm else 1.0
         trained = {**self.hypernetwork, "embeddings": self.embeddings}
         for name, gradient in gradients.items():
             old = self.velocity.get(name, torch.zeros_like(gradient))

@@ -2,6 +2,7 @@
 
 from flwr.app import Message
 
+from common.norms import squared_norm
 from common.records import ARRAYS, Payload, Tensors, metrics_record
 from common.sections import NonNegativeFloat
 from strategies.fedavg import FedAvg
@@ -42,8 +43,7 @@ class QFFL(FedAvg):
             name: lipschitz * (model[name].double() - self.global_model[name])
             for name in self.parameter_names
         }
-        square = sum(value.pow(2).sum() for value in change.values())
-        curvature = self.q * loss ** (self.q - 1) * square + lipschitz * loss**self.q
+        curvature = self.q * loss ** (self.q - 1) * squared_norm(change) + lipschitz * loss**self.q
         scaled = {name: loss**self.q * value for name, value in change.items()}
         return {ARRAYS: model, "change": scaled, "curvature": {"h": curvature}}
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
 from flwr.app import Message
 
 from common.errors import UserError
-from common.records import ARRAYS, Tensors, to_tensors
-from server.observers._observer import Observer, Round, nothing_sent, shared_parameters
+from common.norms import norm
+from common.records import ARRAYS, to_tensors
+from server.observers._observer import Observer, Round, change_of, nothing_sent, shared_parameters
 from server.participation._scheme import Feedback, FloatArray
 from server.participation._sketch import sketch
 from server.parts import Parts
@@ -45,9 +45,8 @@ class Feeds(Observer):
             sent = to_tensors(current.messages[client_id].content.array_records[ARRAYS])
             start = self.parts.strategy.trained_from(reply, sent)
             after = to_tensors(reply.content.array_records[ARRAYS])
-            changes = differences({name: after[name] for name in self._names & after.keys()}, start)
-            norm = float(torch.sqrt(sum((c.square().sum() for c in changes), start=torch.zeros(()).double())))
-            self._changes[client_id] = sketch(changes, self.parts.config.seed), norm
+            change = change_of({name: after[name] for name in self._names & after.keys()}, start)
+            self._changes[client_id] = sketch(change, self.parts.config.seed), float(norm(change))
             yield reply
 
     def on_train(self, current: Round) -> None:
@@ -61,12 +60,3 @@ class Feeds(Observer):
         }
         self._changes = {}
         self.parts.participation.observe(current.number, feedback)
-
-
-def differences(after: Tensors, before: Tensors) -> list[torch.Tensor]:
-    """Return the changes of the floating-point entries, flat and in float64, in the order of their names."""
-    return [
-        (after[name].double() - before[name].double()).flatten()
-        for name in sorted(after)
-        if name in before and after[name].is_floating_point() and after[name].shape == before[name].shape
-    ]

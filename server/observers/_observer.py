@@ -6,6 +6,7 @@ from typing import Any
 
 from flwr.app import Array, Message
 
+from common.records import Tensors
 from server.parts import Parts, Run
 
 
@@ -105,6 +106,15 @@ class Observer:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` returned."""
+
+
+def change_of(after: Tensors, before: Tensors) -> Tensors:
+    """Return the change of the floating-point entries that both have, in float64, in the order of names."""
+    return {
+        name: after[name].double() - before[name].double()
+        for name in sorted(after.keys() & before.keys())
+        if after[name].is_floating_point()
+    }
 
 
 def shared_parameters(parts: Parts) -> set[str]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 
-import torch
 from flwr.app import Message
 
 from common.errors import UserError
-from common.records import ARRAYS, to_tensors
-from server.observers._observer import Observer, Round, nothing_sent, shared_parameters
+from common.norms import squared_norm
+from common.records import ARRAYS, Tensors, to_tensors
+from server.observers._observer import Observer, Round, change_of, nothing_sent, shared_parameters
 from server.parts import Parts, Run
 
 
@@ -47,7 +47,7 @@ class Drift(Observer):
 
     def _reset(self) -> None:
         self._weight = self._squares = 0.0
-        self._total = torch.zeros(())
+        self._total: Tensors = {}
 
     def replies(self, current: Round, replies: Iterable[Message]) -> Iterable[Message]:
         """Add up the changes and their squared lengths as the replies pass."""
@@ -61,20 +61,14 @@ class Drift(Observer):
             before = self.parts.strategy.trained_from(reply, sent)
             after = to_tensors(reply.content.array_records[ARRAYS])
             weight = self.parts.strategy.weight_of(reply)
-            change = torch.cat(
-                [
-                    (after[name].double() - value.double()).flatten()
-                    for name, value in before.items()
-                    if name in self._names and name in after
-                ]
-            )
+            change = change_of({name: after[name] for name in self._names & after.keys()}, before)
             self._weight += weight
-            self._squares += weight * float(change.square().sum())
-            self._total = self._total + weight * change
+            self._squares += weight * float(squared_norm(change))
+            self._total = {name: self._total.get(name, 0) + weight * d for name, d in change.items()}
             yield reply
 
     def on_train(self, current: Round) -> None:
         """Write the ratio; sums over k of w_k, in which p_k = w_k / W, leave one factor W."""
-        if (moved := float(self._total.square().sum())) > 0:
+        if (moved := float(squared_norm(self._total))) > 0:
             current.row["drift"] = self._squares * self._weight / moved
         self._reset()

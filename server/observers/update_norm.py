@@ -1,9 +1,8 @@
 """How far the global model moves in each round."""
 
-import torch
-
+from common.norms import norm
 from common.records import to_tensors
-from server.observers._observer import Observer, Round
+from server.observers._observer import Observer, Round, change_of
 
 
 class UpdateNorm(Observer):
@@ -16,11 +15,4 @@ class UpdateNorm(Observer):
         """Measure the change; a round without a model has none."""
         before = to_tensors(current.start)
         after = to_tensors({name: current.arrays[name] for name in before})
-        changes = [
-            (after[name].double() - value.double()).flatten()
-            for name, value in before.items()
-            if value.is_floating_point()
-        ]
-        current.row["update_norm"] = float(
-            torch.linalg.vector_norm(torch.cat([torch.zeros(0).double(), *changes]))
-        )
+        current.row["update_norm"] = float(norm(change_of(after, before)))

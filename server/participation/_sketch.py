@@ -1,25 +1,25 @@
 """Short sketches of model changes, which approximately keep norms and angles."""
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from common.randomness import numpy_generator
+from common.records import Tensors
 from server.participation._scheme import FloatArray
 
 SKETCH = 128
 
 
-def sketch(changes: Sequence[torch.Tensor], seed: int) -> FloatArray:
+def sketch(change: Tensors, seed: int) -> FloatArray:
     """Return the count sketch of a change: each entry, with a random sign, is added to one of the sums.
 
     Inner products of sketches are unbiased estimates of those of the changes, with a relative error of order
     1 / sqrt(``SKETCH``) (Charikar, Chen and Farach-Colton 2002).
     """
-    flat = torch.cat([change.cpu() for change in changes]).numpy()
+    flat = torch.cat([value.flatten().cpu() for value in change.values()]).numpy()
     places, signs = _hashes(seed, len(flat))
     return np.bincount(places, weights=signs * flat, minlength=SKETCH).astype(np.float64)
 
