@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows.append(
             (method, clients, f"{1000 * seconds:.2f}", f"{1 / seconds:.0f}", f"{clients / seconds:.0f}")
         )
-    columns = ("method", "workers", "ms per round", "rounds per s", "worker-steps per s")
+    columns = ("method", "clients", "ms per round", "rounds per s", "client-steps per s")
     show(f"One local step a round, {rounds} rounds", columns, rows)
 
 

@@ -1,4 +1,4 @@
-"""A2CiD2's client half (Nabli, Belilovsky and Oyallon 2023, arXiv:2306.08289): a worker's local SGD."""
+"""A2CiD2's client half (Nabli, Belilovsky and Oyallon 2023, arXiv:2306.08289): a client's local SGD."""
 
 from typing import ClassVar, Literal
 
@@ -7,7 +7,7 @@ from common.sections import Value
 
 
 class A2CiD2(LocalSGD):
-    """Local steps from the model with which the worker started its job.
+    """Local steps from the model with which the client started its job.
 
     ``momentum`` says whether the optimiser's state is kept or reset. With momentum, it is the optimiser's
     updates that are added to x and x~.

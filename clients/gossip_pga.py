@@ -7,6 +7,6 @@ from common.sections import Value
 
 
 class GossipPga(gossip_sgd.GossipSgd):
-    """A worker of gossip SGD."""
+    """A client of gossip SGD."""
 
     EXAMPLE: ClassVar[dict[str, Value]] = {**gossip_sgd.GossipSgd.EXAMPLE, "method.momentum": "average"}

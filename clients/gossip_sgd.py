@@ -1,4 +1,4 @@
-"""Gossip SGD's client half: a worker of Local SGD, which normally keeps its optimiser.
+"""Gossip SGD's client half: a client of Local SGD, which normally keeps its optimiser.
 
 arXiv:1705.09056, arXiv:1905.03817.
 """
@@ -12,7 +12,7 @@ from common.sections import Value
 class GossipSgd(LocalSGD):
     """Local steps whose optimiser state survives the round.
 
-    ``momentum`` says what happens to the optimiser's state after a round: ``keep``, the worker keeps it;
+    ``momentum`` says what happens to the optimiser's state after a round: ``keep``, the client keeps it;
     ``average``, it is mixed with the neighbours' like the models (Yu, Jin and Yang 2019, decentralised);
     ``reset``.
     """

@@ -1,4 +1,4 @@
-"""Local SGD's client half (Yu et al. 2019; Lin, Stich et al. 2020): workers with their own optimisers.
+"""Local SGD's client half (Yu et al. 2019; Lin, Stich et al. 2020): clients with their own optimisers.
 
 arXiv:1905.03817, arXiv:1808.07217.
 """
@@ -17,7 +17,7 @@ class LocalSGD(Client):
     """Local steps whose optimiser state survives the round.
 
     ``momentum`` says how the optimiser's state (momentum buffers, Adam's moments) is handled when models are
-    averaged: ``average``, it is averaged as well (Yu et al. 2019); ``keep``, each worker continues with its
+    averaged: ``average``, it is averaged as well (Yu et al. 2019); ``keep``, each client continues with its
     own (Gu et al. 2023, code); ``reset``, it is cleared.
     """
 
@@ -42,7 +42,7 @@ class LocalSGD(Client):
         return {key: value for key, value in form.items() if parameter_of(key) in known}
 
     def initial_optimizer(self) -> Tensors:
-        """Return the worker's own optimiser state, or the average."""
+        """Return the client's own optimiser state, or the average."""
         if self.momentum == "reset":
             return {}
         return (self.state if self.momentum == "keep" else self.received).get(OPTIMIZER, {})

@@ -190,7 +190,7 @@ class Config(ConfigSection):
     def evaluates(self, server_round: int) -> bool:
         """Return whether the model is evaluated centrally after a round.
 
-        With ``evaluate.every-steps`` = n, after the rounds that contain a worker's n-th, 2 n-th, ... step;
+        With ``evaluate.every-steps`` = n, after the rounds that contain a client's n-th, 2 n-th, ... step;
         with ``evaluate.count``, after that many evenly spaced rounds; with ``evaluate.every-by-phase``, after
         every n-th round of a phase, where each phase has its own n. The last round of the run and of each
         phase is always evaluated.

@@ -11,7 +11,7 @@ _PHASE = re.compile(r"(\d+)(?::(\d+))?")
 
 @dataclass(frozen=True)
 class Phases:
-    """The local steps of each worker in each round, as a pure function of the round.
+    """The local steps of each client in each round, as a pure function of the round.
 
     A phase ends with the last round that fits into its nominal length, so that phases change between rounds:
     R_1 = s_1 // J_1 and R_i = R_{i-1} + (s_i - s_{i-1}) // J_i rounds are done at its end, where s_i is the
@@ -24,7 +24,7 @@ class Phases:
     last_rounds : tuple of int
         R of each phase except the last, which has no end.
     total_steps : int
-        Local steps of a worker in the whole run: the last round does the remaining ones; 0: no limit.
+        Local steps of a client in the whole run: the last round does the remaining ones; 0: no limit.
     """
 
     steps_per_round: tuple[int, ...]
@@ -90,7 +90,7 @@ class Phases:
         return self.place(server_round) % every[self.phase(server_round)] == 0
 
     def first_step(self, server_round: int) -> int:
-        """Return how many local steps a worker has made before a round."""
+        """Return how many local steps a client has made before a round."""
         before = [min(last, server_round - 1) for last in (0, *self.last_rounds)] + [server_round - 1]
         done = sum(
             (end - start) * steps

@@ -85,7 +85,7 @@ COMPRESSION = Kind("compression", "compression.name", "common.compressions", "co
 STEP_RULE = Kind("rule for local steps", "steps.rule", "common.step_rules", "step_rules")
 CLOCK = Kind("clock profile", "clock.profile", "common.clocks", "clocks", "seconds", "num_clients, generator")
 TOPOLOGY = Kind(
-    "topology", "topology.name", "common.topologies", "topologies", "links", "num_workers, generator"
+    "topology", "topology.name", "common.topologies", "topologies", "links", "num_clients, generator"
 )
 OBSERVER = Kind("observer", "observers", "server.observers", "observers")
 TRACKER = Kind("tracker", "tracking", OBSERVER.package, OBSERVER.folder)  # an observer

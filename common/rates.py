@@ -65,7 +65,7 @@ def step_factors(config: Config, steps: Iterable[int], total_steps: int, gradual
     config : Config
         The run's configuration.
     steps : iterable of int
-        Local steps t of this worker since the start of the run, from 0.
+        Local steps t of this client since the start of the run, from 0.
     total_steps : int
         T, the length of the schedule in local steps.
     gradual : int

@@ -1,7 +1,7 @@
-"""Shared by decentralised methods: a model per worker, and mixing with the neighbours of ``topology.*``."""
+"""Shared by decentralised methods: a model per client, and mixing with the neighbours of ``topology.*``."""
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -17,54 +17,54 @@ from strategies._run_facts import RunFacts
 from strategies.fedavg import FedAvg
 
 Stack = dict[str, torch.Tensor]
-"""The models of all workers: name → tensor with the workers as its first dimension."""
+"""The models of all clients: name → tensor with the clients as its first dimension."""
 
 
 class Decentralised(FedAvg):
-    """Workers with one model each, which they exchange with their neighbours; all weigh the same.
+    """Clients with one model each, which they exchange with their neighbours; all weigh the same.
 
-    The server simulates the network: it keeps the workers' models, sends each worker its own and mixes the
-    replies. A worker whose reply is lost has taken no step. Counters among the buffers are averaged. The
-    global model is the mean of the workers' models. metrics.csv has the ``consensus_distance``,
+    The server simulates the network: it keeps the clients' models, sends each client its own and mixes the
+    replies. A client whose reply is lost has taken no step. Counters among the buffers are averaged. The
+    global model is the mean of the clients' models. metrics.csv has the ``consensus_distance``,
     sqrt(1/n sum_i ||x_i - mean||^2) over the trainable entries (Kong et al. 2021, arXiv:2102.04828), the
     ``spectral_gap`` of the round's W if it has one, and ``peer_bytes``, the traffic on the links of a real
     network.
 
     Attributes
     ----------
-    workers : dict
-        section → `Stack`: the workers' models and other sections; empty before the first round.
+    models : dict
+        section → `Stack`: the clients' models and other sections; empty before the first round.
     trained : dict
         The same after the local steps of the current round.
     """
 
     COLUMNS: ClassVar[tuple[str, ...]] = ("consensus_distance",)
     SECTIONS = frozenset({ARRAYS, "optimizer"})
-    TRANSIENT: ClassVar[tuple[str, ...]] = ("topology", "trained", "_worker")
+    TRANSIENT: ClassVar[tuple[str, ...]] = ("topology", "trained", "_client")
 
-    UNUSED: ClassVar[Mapping[str, str]] = {"method.weighting": "whose workers average as topology.* says"}
+    UNUSED: ClassVar[Mapping[str, str]] = {"method.weighting": "whose clients average as topology.* says"}
 
     weighting = "uniform"
 
     def __init__(self, **parameters: object) -> None:
         super().__init__(**parameters)
         self.weighs_replies = False
-        self.workers: dict[str, Stack] = {}
+        self.models: dict[str, Stack] = {}
         self.trained: dict[str, Stack] = {}
         self.topology: Topology | None = None
-        self._worker = 0
+        self._client = 0
 
     def check(self, config: Config) -> None:
-        """Refuse rounds that leave workers out, and a topology that does not exist."""
+        """Refuse rounds that leave clients out, and a topology that does not exist."""
         super().check(config)
         name = config.method.name
         if config.participation.name != "uniform" or config.clients.fraction != 1:
             raise UserError(
-                f"'{name}' has no server that could choose workers: set clients.fraction = 1.0 and leave"
+                f"'{name}' has no server that could choose clients: set clients.fraction = 1.0 and leave"
                 " participation.name at 'uniform'"
             )
         if config.stragglers.policy == "drop":
-            raise UserError(f"'{name}' leaves out no worker: stragglers.policy must be 'keep'")
+            raise UserError(f"'{name}' leaves out no client: stragglers.policy must be 'keep'")
         self.check_topology(Topology(config.topology, config.clients.count, config.seed), name)
 
     def check_topology(self, topology: Topology, method: str) -> None:
@@ -72,21 +72,25 @@ class Decentralised(FedAvg):
         topology.links  # noqa: B018 - are checked as they are made
 
     def why_not_private(self) -> str:
-        """Return the reason: workers send their models to each other."""
-        return "whose workers send their models to each other"
+        """Return the reason: clients send their models to each other."""
+        return "whose clients send their models to each other"
 
     def setup(self, run: RunFacts) -> None:
         """Take the topology."""
         super().setup(run)
         self.topology = run.topology
 
-    # Sending each worker its own model.
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restore; checkpoints of earlier versions have ``models`` as ``workers``."""
+        super().restore({"models" if name == "workers" else name: value for name, value in state.items()})
+
+    # Sending each client its own model.
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Start a round; in the first one all workers have the same model."""
-        if not self.workers:
+        """Start a round; in the first one all clients have the same model."""
+        if not self.models:
             self.begin(to_tensors(arrays))
         self.trained = {
             section: {name: value.clone() for name, value in stack.items()}
@@ -95,24 +99,24 @@ class Decentralised(FedAvg):
         return super().configure_train(server_round, arrays, config, grid)
 
     def begin(self, model: Tensors) -> None:
-        """Set all workers' models to `model`."""
-        self.workers = {ARRAYS: self._alike(model)}
+        """Set all clients' models to `model`."""
+        self.models = {ARRAYS: self._alike(model)}
 
     def sent(self) -> dict[str, Stack]:
-        """Return the sections from which the workers start this round."""
-        return self.workers
+        """Return the sections from which the clients start this round."""
+        return self.models
 
     def _alike(self, model: Tensors) -> Stack:
         return {name: value.expand(self.num_clients, *value.shape).clone() for name, value in model.items()}
 
     def build_messages(self, content: RecordDict, message_type: str, grid: Grid) -> list[Message]:
-        """Return a message for each node, with its worker's model."""
+        """Return a message for each node, with its client's model."""
         sections = self.sent() if message_type == MessageType.TRAIN else self._models()
         messages = []
         for node in grid.get_node_ids():
-            worker = self.client_ids[node]
+            client = self.client_ids[node]
             own = {
-                section: to_record({name: value[worker] for name, value in stack.items()})
+                section: to_record({name: value[client] for name, value in stack.items()})
                 for section, stack in sections.items()
             }
             messages.append(
@@ -121,28 +125,28 @@ class Decentralised(FedAvg):
         return messages
 
     def _models(self) -> dict[str, Stack]:
-        return {ARRAYS: self.workers[ARRAYS]} if self.workers else {}
+        return {ARRAYS: self.models[ARRAYS]} if self.models else {}
 
     # Receiving the trained models.
 
     def before_reply(self, reply: Message) -> None:
         """Look up the reply's client."""
-        self._worker = self.client_of(reply)
+        self._client = self.client_of(reply)
 
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Store the worker's trained model; its counters are averaged."""
-        if name not in self.trained:  # optimiser state, which no worker had before
+        """Store the client's trained model; its counters are averaged."""
+        if name not in self.trained:  # optimiser state, which no client had before
             self.trained[name] = self._alike({key: torch.zeros_like(x) for key, x in section.items()})
         for key, value in section.items():
-            self.trained[name][key][self._worker] = value
+            self.trained[name][key][self._client] = value
         super().accumulate(name, average, section, metrics)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Mix, also where all replies are lost: the workers are linked with each other all the same."""
+        """Mix, also where all replies are lost: the clients are linked with each other all the same."""
         arrays, metrics = super().aggregate_train(server_round, replies)
         if arrays is None:
             model = self.update({ARRAYS: self.global_model}, server_round)
@@ -152,11 +156,11 @@ class Decentralised(FedAvg):
         return arrays, metrics
 
     def mix(self, server_round: int) -> dict[str, Stack]:
-        """Return the sections from which workers start the next round, floating entries in float64."""
+        """Return the sections from which clients start the next round, floating entries in float64."""
         raise NotImplementedError
 
     def update(self, averages: Payload, server_round: int) -> Tensors:
-        """Mix, and return the mean of the workers' models."""
+        """Mix, and return the mean of the clients' models."""
         mixed = self.mix(server_round)
         model: Tensors = {}
         for section, stack in mixed.items():
@@ -168,7 +172,7 @@ class Decentralised(FedAvg):
                 elif section == ARRAYS:
                     model[name] = value.mean(dim=0)
         self.round_metrics = self.measures(mixed[ARRAYS], server_round)
-        self.workers = {section: self.as_kept(stack, section) for section, stack in mixed.items()}
+        self.models = {section: self.as_kept(stack, section) for section, stack in mixed.items()}
         return averages[ARRAYS] | model
 
     def as_kept(self, stack: Stack, section: str = ARRAYS) -> Stack:
@@ -181,13 +185,13 @@ class Decentralised(FedAvg):
         }
 
     def measures(self, models: Stack, server_round: int) -> dict[str, float]:
-        """Return the round's columns of metrics.csv; by default the workers' distance from their mean."""
+        """Return the round's columns of metrics.csv; by default the clients' distance from their mean."""
         apart = {name: models[name] - models[name].mean(dim=0) for name in self.parameter_names}
         return {"consensus_distance": float((squared_norm(apart) / self.num_clients).sqrt())}
 
     @property
-    def bytes_of_worker(self) -> int:
-        """Bytes that a worker sends over one link."""
+    def bytes_of_client(self) -> int:
+        """Bytes that a client sends over one link."""
         return sum(
             value[0].numel() * value.element_size()
             for stack in self.trained.values()

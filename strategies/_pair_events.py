@@ -13,7 +13,7 @@ from strategies._decentralised import Stack
 class PairEvents:
     """Random pairwise averagings; the n-th depends on the seed, n and the links alone.
 
-    Every link has the same rate, such that a worker takes part in ``rate`` averagings per virtual second on
+    Every link has the same rate, such that a client takes part in ``rate`` averagings per virtual second on
     average.
     """
 
@@ -27,7 +27,7 @@ class PairEvents:
         return float(self._generator(number).exponential(1 / self.rate_of_all))
 
     def pair(self, number: int) -> tuple[int, int]:
-        """Return the two workers of an averaging."""
+        """Return the two clients of an averaging."""
         generator = self._generator(number)
         generator.exponential()
         first, second = self.pairs[generator.integers(len(self.pairs))].tolist()
@@ -56,7 +56,7 @@ class PairEvents:
 
 
 class PairedModels:
-    """The models x and x~ of all workers, updated in place event by event; each worker has its own time.
+    """The models x and x~ of all clients, updated in place event by event; each client has its own time.
 
     Parameters
     ----------
@@ -66,34 +66,34 @@ class PairedModels:
         The rate at which x and x~ mix, per virtual second; the fraction of x_i - x_j that an averaging
         subtracts from x~_i.
     times : list of float
-        The virtual time up to which each worker's models have been mixed.
+        The virtual time up to which each client's models have been mixed.
     """
 
     def __init__(self, x: Stack, other: Stack, eta: float, share: float, times: list[float]) -> None:
         self.x, self.other, self.eta, self.share, self.times = x, other, eta, share, times
 
-    def flow(self, worker: int, time: float) -> None:
-        """Mix x and x~ of a worker up to a time: exp(t eta [[-1, 1], [1, -1]])."""
-        elapsed, self.times[worker] = time - self.times[worker], time
+    def flow(self, client: int, time: float) -> None:
+        """Mix x and x~ of a client up to a time: exp(t eta [[-1, 1], [1, -1]])."""
+        elapsed, self.times[client] = time - self.times[client], time
         moved = -math.expm1(-2 * self.eta * elapsed) / 2  # of the difference, which decays with 2 eta
         for name, x in self.x.items():
-            step = moved * (self.other[name][worker] - x[worker])
-            x[worker] += step
-            self.other[name][worker] -= step
+            step = moved * (self.other[name][client] - x[client])
+            x[client] += step
+            self.other[name][client] -= step
 
-    def add(self, worker: int, change: Tensors, time: float) -> None:
+    def add(self, client: int, change: Tensors, time: float) -> None:
         """Add the change of the local steps to both models."""
-        self.flow(worker, time)
+        self.flow(client, time)
         for name, value in change.items():
-            self.x[name][worker] += value
-            self.other[name][worker] += value
+            self.x[name][client] += value
+            self.other[name][client] += value
 
     def average(self, first: int, second: int, time: float) -> None:
-        """Average two workers' models."""
+        """Average two clients' models."""
         self.flow(first, time)
         self.flow(second, time)
         for name, x in self.x.items():
             difference = x[first] - x[second]
-            for worker, sign in ((first, -1), (second, 1)):
-                x[worker] += sign * difference / 2
-                self.other[name][worker] += sign * self.share * difference
+            for client, sign in ((first, -1), (second, 1)):
+                x[client] += sign * difference / 2
+                self.other[name][client] += sign * self.share * difference

@@ -20,13 +20,13 @@ from strategies._virtual_clock import OnVirtualClock
 
 
 class A2CiD2(Decentralised, OnVirtualClock):
-    """Asynchronous pairwise gossip, with a second model x~ per worker that continuously mixes with x.
+    """Asynchronous pairwise gossip, with a second model x~ per client that continuously mixes with x.
 
-    Between events dx = eta (x~ - x) dt and dx~ = eta (x - x~) dt. A worker's local steps add y - x_start to
+    Between events dx = eta (x~ - x) dt and dx~ = eta (x - x~) dt. A client's local steps add y - x_start to
     its x and x~ when they are done. Neighbours average at the times of a Poisson process: with m = x_i - x_j,
     x_i <- x_i - m / 2 and x~_i <- x~_i - a m, and likewise for j with -m. eta = 1 / (2 sqrt(chi_1 chi_2)) and
     a = sqrt(chi_1 / chi_2) / 2; without ``accelerated`` eta = 0 and a = 1/2, plain asynchronous gossip. A
-    worker averages ``communication_rate`` times per virtual second on average, while it computes. A round
+    client averages ``communication_rate`` times per virtual second on average, while it computes. A round
     ends before the arrival of the first job that was started in it, and has the averagings up to its last
     arrival.
 
@@ -35,9 +35,9 @@ class A2CiD2(Decentralised, OnVirtualClock):
     now, next_pair : float
         Virtual seconds at the end of the last round, and at the next averaging.
     in_flight : list of list
-        A heap of [virtual time of arrival, worker, round in which its job started].
+        A heap of [virtual time of arrival, client, round in which its job started].
     others, begun : Stack
-        x~ of all workers, and the models from which their jobs in flight started; `workers` has x.
+        x~ of all clients, and the models from which their jobs in flight started; `models` has x.
     """
 
     COLUMNS = ("peer_bytes", "pair_averagings", "virtual_seconds")
@@ -50,9 +50,9 @@ class A2CiD2(Decentralised, OnVirtualClock):
         **Decentralised.UNUSED,
         **dict.fromkeys(
             ("clock.latency", "clock.bandwidth", "clock.bandwidth-spread"),
-            "whose workers average while they compute, as often as method.communication-rate says",
+            "whose clients average while they compute, as often as method.communication-rate says",
         ),
-        "topology.weights": "whose workers average in pairs, half and half",
+        "topology.weights": "whose clients average in pairs, half and half",
     }
 
     communication_rate: Annotated[float, Field(gt=0, le=1000)] = 1.0
@@ -65,7 +65,7 @@ class A2CiD2(Decentralised, OnVirtualClock):
         self.in_flight: list[list[float | int]] = []
         self.others: Stack = {}
         self.begun: Stack = {}
-        self.arrivals: list[tuple[float, int, int]] = []  # time, worker, round in which its job started
+        self.arrivals: list[tuple[float, int, int]] = []  # time, client, round in which its job started
         self.pairs: PairEvents | None = None
         self.eta, self.share = 0.0, 0.5
         self._before, self._num_averagings = 0.0, 0
@@ -90,13 +90,13 @@ class A2CiD2(Decentralised, OnVirtualClock):
             self.eta, self.share = 1 / (2 * math.sqrt(chi_1 * chi_2)), math.sqrt(chi_1 / chi_2) / 2
 
     def num_working(self) -> int:
-        """Return the number of workers: all of them always work."""
+        """Return the number of clients: all of them always work."""
         return self.num_clients
 
     # Who arrives.
 
     def cohort(self, server_round: int) -> list[int]:
-        """Advance the clock while jobs of earlier rounds arrive; return their workers, ascending."""
+        """Advance the clock while jobs of earlier rounds arrive; return their clients, ascending."""
         assert self.pairs is not None
         if not self.in_flight:
             self.next_pair = self.pairs.gap(0)
@@ -104,22 +104,22 @@ class A2CiD2(Decentralised, OnVirtualClock):
                 self._start(number, 0.0, 0)
         self._before, self.arrivals = self.now, []
         while self.in_flight[0][2] < server_round:
-            self.now, worker, begun = heapq.heappop(self.in_flight)
-            self.arrivals.append((self.now, int(worker), int(begun)))
-            self._start(int(worker), self.now, server_round)
-        return sorted(worker for _, worker, _ in self.arrivals)
+            self.now, client, begun = heapq.heappop(self.in_flight)
+            self.arrivals.append((self.now, int(client), int(begun)))
+            self._start(int(client), self.now, server_round)
+        return sorted(client for _, client, _ in self.arrivals)
 
-    def _start(self, worker: int, time: float, server_round: int) -> None:
+    def _start(self, client: int, time: float, server_round: int) -> None:
         assert self._speeds is not None
-        steps = self._speeds.planned_steps(worker, server_round + 1, int(self.client_examples[worker]))
-        seconds = self._speeds.job(worker, self.num_started, steps)
-        heapq.heappush(self.in_flight, [time + seconds, worker, server_round])
+        steps = self._speeds.planned_steps(client, server_round + 1, int(self.client_examples[client]))
+        seconds = self._speeds.job(client, self.num_started, steps)
+        heapq.heappush(self.in_flight, [time + seconds, client, server_round])
         self.num_started += 1
 
     def begin(self, model: Tensors) -> None:
         """Set x, x~ and the starting point of all jobs to `model`."""
         super().begin(model)
-        self.others, self.begun = ({k: v.clone() for k, v in self.workers[ARRAYS].items()} for _ in range(2))
+        self.others, self.begun = ({k: v.clone() for k, v in self.models[ARRAYS].items()} for _ in range(2))
 
     def sent(self) -> dict[str, Stack]:
         """Return the models from which the jobs in flight started."""
@@ -128,8 +128,8 @@ class A2CiD2(Decentralised, OnVirtualClock):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send each worker the model from which its job started; for it, the round is the one after that."""
-        began = {worker: number for _, worker, number in self.arrivals}
+        """Send each client the model from which its job started; for it, the round is the one after that."""
+        began = {client: number for _, client, number in self.arrivals}
         for message in super().configure_train(server_round, arrays, config, grid):
             number = began[self.client_ids[message.metadata.dst_node_id]] + 1
             message.content[CONFIG] = ConfigRecord({**config, SERVER_ROUND: number})
@@ -139,21 +139,21 @@ class A2CiD2(Decentralised, OnVirtualClock):
 
     def mix(self, server_round: int) -> dict[str, Stack]:
         """Replay the round's arrivals and averagings in their order, and return x at its end."""
-        x, other = _floating(self.workers[ARRAYS]), _floating(self.others)
+        x, other = _floating(self.models[ARRAYS]), _floating(self.others)
         changes = {
             name: value - self.begun[name].double() for name, value in _floating(self.trained[ARRAYS]).items()
         }
         models = PairedModels(x, other, self.eta, self.share, [self._before] * self.num_clients)
         self._num_averagings = 0
-        for time, worker, _ in self.arrivals:
+        for time, client, _ in self.arrivals:
             self._average_until(time, models)
-            models.add(worker, {name: value[worker] for name, value in changes.items()}, time)
-            began = self.as_kept({name: value[worker] for name, value in x.items()})
-            counters = {n: v[worker] for n, v in self.trained[ARRAYS].items() if not v.is_floating_point()}
+            models.add(client, {name: value[client] for name, value in changes.items()}, time)
+            began = self.as_kept({name: value[client] for name, value in x.items()})
+            counters = {n: v[client] for n, v in self.trained[ARRAYS].items() if not v.is_floating_point()}
             for name, value in (began | counters).items():
-                self.begun[name][worker] = value
-        for worker in range(self.num_clients):
-            models.flow(worker, self.now)
+                self.begun[name][client] = value
+        for client in range(self.num_clients):
+            models.flow(client, self.now)
         self.others |= self.as_kept(other)
         return {ARRAYS: self.trained[ARRAYS] | x}
 
@@ -169,7 +169,7 @@ class A2CiD2(Decentralised, OnVirtualClock):
         """Add the round's virtual time, and the number of averagings and their bytes."""
         return {
             **super().measures(models, server_round),
-            "peer_bytes": 2.0 * self._num_averagings * self.bytes_of_worker,
+            "peer_bytes": 2.0 * self._num_averagings * self.bytes_of_client,
             "pair_averagings": float(self._num_averagings),
             "virtual_seconds": self.now - self._before,
         }

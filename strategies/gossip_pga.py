@@ -7,11 +7,11 @@ from strategies.gossip_sgd import GossipSgd
 
 
 class GossipPga(GossipSgd):
-    """Gossip SGD in which every ``period``-th round (H) ends with the mean over all workers; 0: none does.
+    """Gossip SGD in which every ``period``-th round (H) ends with the mean over all clients; 0: none does.
 
     With H = 1 it is Local SGD; without links it would be Local SGD with H times the local steps. With
     ``combine-then-adapt``, which the paper does not have, such a round takes the mean before the local steps,
-    so workers end it with different models.
+    so clients end it with different models.
     """
 
     EXAMPLE: ClassVar[dict[str, Value]] = {"method.period": 2}

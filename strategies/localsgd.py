@@ -1,4 +1,4 @@
-"""Local SGD's server half: the mean of the workers' models, and outer optimisers.
+"""Local SGD's server half: the mean of the clients' models, and outer optimisers.
 
 arXiv:1905.03817, arXiv:1808.07217.
 """
@@ -10,13 +10,13 @@ from pydantic import Field
 
 from common.parameters import Needs
 from common.records import Payload, Tensors
-from strategies._workers import Workers
+from strategies._equal_clients import EqualClients
 from strategies.fedadam import FedAdam
 from strategies.fedavg import FedAvg
 from strategies.fedavgm import FedAvgM
 
 
-class LocalSGD(Workers):
+class LocalSGD(EqualClients):
     """Local SGD (Yu et al. 2019; Lin, Stich et al. 2020), with an outer optimiser if one is named.
 
     It treats Delta = mean_k y_k - x as a step: ``momentum`` as in FedAvgM, ``nesterov`` as in DiLoCo

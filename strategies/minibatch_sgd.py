@@ -6,10 +6,10 @@ arXiv:2002.07839.
 from common.norms import norm
 from common.records import ARRAYS, Payload, Tensors
 from common.sections import NonNegativeFloat
-from strategies._workers import Workers
+from strategies._equal_clients import EqualClients
 
 
-class MinibatchSgd(Workers):
+class MinibatchSgd(EqualClients):
     """x <- x - lr d, where d is the mean over clients of their mean gradient, weight decay included.
 
     If ||d|| is above ``clip_norm`` (gamma / eta of the paper; 0: no clipping), the step has length

@@ -5,15 +5,15 @@ from typing import Annotated
 from pydantic import Field
 
 from common.records import ARRAYS, Payload, Tensors
-from strategies._workers import Workers
+from strategies._equal_clients import EqualClients
 
 
-class SlowMo(Workers):
+class SlowMo(EqualClients):
     """u <- beta u + (x - mean_k y_k) / lr; x <- x - alpha lr u, with u = 0 at the start.
 
-    beta is ``slow_momentum``, alpha is ``slow_learning_rate``, lr is the workers' learning rate gamma_t. The
+    beta is ``slow_momentum``, alpha is ``slow_learning_rate``, lr is the clients' learning rate gamma_t. The
     paper has one for the whole round; where it changes within it, or stragglers leave out some of its steps,
-    lr is its mean over the steps of all workers, weighted as their models are. u is in units of gradients, so
+    lr is its mean over the steps of all clients, weighted as their models are. u is in units of gradients, so
     its effect shrinks with the learning rate. BMUF is alpha = 1.
     """
 

@@ -48,7 +48,7 @@ def read_costs(run_dir: Path) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``rounds``; ``megabytes`` of 10^6 bytes to and from clients, or for decentralised methods over
-        the links between workers (``peer_bytes``); ``local_steps`` of all clients
+        the links between clients (``peer_bytes``); ``local_steps`` of all clients
         together, from ``clients.csv`` where ``metrics.csv`` does not count them; ``seconds``;
         ``virtual_seconds`` of a run with a virtual clock.
 

@@ -1,4 +1,4 @@
-"""The final values of a sweep over two quantities, such as workers and local steps, as a heat map."""
+"""The final values of a sweep over two quantities, such as clients and local steps, as a heat map."""
 
 from pathlib import Path
 

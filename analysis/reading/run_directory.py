@@ -12,7 +12,7 @@ from common.client_tables import read_counts, read_table
 from common.config_values import parse_toml
 from common.errors import UserError
 from common.files import read_json, read_text
-from common.topologies import MAX_WORKERS
+from common.topologies import MAX_CLIENTS
 
 # Columns that may hold text, and columns without empty cells.
 _TEXTS = frozenset({"layer", "class", "group", "head"})
@@ -63,18 +63,18 @@ def read_clients(run_dir: Path) -> pd.DataFrame:
 
 
 def read_topology(run_dir: Path) -> pd.DataFrame:
-    """Return ``topology.csv`` of a decentralised run: the neighbours each worker receives from, first rounds.
+    """Return ``topology.csv`` of a decentralised run: the neighbours each client receives from, first rounds.
 
     Raises
     ------
     UserError
         If the file is missing, empty or not such a table.
     """
-    table = _read_csv(run_dir, "topology.csv", ["round", "worker", "neighbour"])
-    workers = table[["worker", "neighbour"]]
-    if not workers.isin(range(MAX_WORKERS)).all(axis=None):
+    table = _read_csv(run_dir, "topology.csv", ["round", "client_id", "neighbour"])
+    ids = table[["client_id", "neighbour"]]
+    if not ids.isin(range(MAX_CLIENTS)).all(axis=None):
         raise UserError(
-            f"{run_dir / 'topology.csv'} is damaged: its workers are not numbered 0, 1, 2 and so on"
+            f"{run_dir / 'topology.csv'} is damaged: its clients are not numbered 0, 1, 2 and so on"
         )
     return table
 

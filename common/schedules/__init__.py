@@ -27,7 +27,7 @@ class Schedule:
         return 1.0
 
     def by_step(self, step: int, total_steps: int, warmup_steps: int) -> float:
-        """Return the factor of a worker's local step, counted from 0 and including the warm-up."""
+        """Return the factor of a client's local step, counted from 0 and including the warm-up."""
         return 1.0
 
     @property

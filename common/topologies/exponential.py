@@ -1,6 +1,6 @@
 """The static exponential graph (Ying et al. 2021, arXiv:2110.13363): links at distances 1, 2, 4, ...
 
-Links go one way, and every worker has ceil(log2 n) of them.
+Links go one way, and every client has ceil(log2 n) of them.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from common.topologies import Links
 from common.topologies._shifts import powers_of_two, shifted
 
 
-def links(num_workers: int, generator: np.random.Generator) -> Links:
+def links(num_clients: int, generator: np.random.Generator) -> Links:
     """Return the links of all shifts."""
-    found: Links = np.any([shifted(num_workers, shift) for shift in powers_of_two(num_workers)], axis=0)
+    found: Links = np.any([shifted(num_clients, shift) for shift in powers_of_two(num_clients)], axis=0)
     return found

@@ -1,11 +1,11 @@
-"""A ring: every worker exchanges with the one before and the one after it."""
+"""A ring: every client exchanges with the one before and the one after it."""
 
 import numpy as np
 
 from common.topologies import Links, undirected_links
 
 
-def links(num_workers: int, generator: np.random.Generator) -> Links:
-    """Return the links of a ring; of two workers it is one link."""
-    workers = np.arange(num_workers)
-    return undirected_links(num_workers, np.stack([workers, (workers + 1) % num_workers], axis=1))
+def links(num_clients: int, generator: np.random.Generator) -> Links:
+    """Return the links of a ring; of two clients it is one link."""
+    clients = np.arange(num_clients)
+    return undirected_links(num_clients, np.stack([clients, (clients + 1) % num_clients], axis=1))

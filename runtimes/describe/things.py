@@ -178,7 +178,7 @@ def _notes(strategy: type[FedAvg], client: type[Client]) -> list[str]:
     facts = {
         "needs model.sizes": of_sizes,
         "works on the virtual clock (clock.*)": issubclass(strategy, OnVirtualClock),
-        "workers exchange models along topology.*": is_decentralised,
+        "clients exchange models along topology.*": is_decentralised,
         "clients end with models or predictions of their own": client.is_personalised(),
         "needs one learning rate in a round": client.NEEDS_ONE_RATE,
         "not covered by privacy.*": of_sizes or is_decentralised or strategy.SECTIONS != FedAvg.SECTIONS,

@@ -14,7 +14,7 @@ MAX_LINKS = 100_000  # a plot cannot show more of them
 
 
 def write_topology(path: Path, config: Config, strategy: FedAvg) -> None:
-    """Write ``round,worker,neighbour,weight``: from whom each worker receives, until rounds repeat."""
+    """Write ``round,client_id,neighbour,weight``: from whom each client receives, until rounds repeat."""
     if not isinstance(strategy, Decentralised):
         return
     topology = Topology(config.topology, config.clients.count, config.seed)
@@ -22,9 +22,9 @@ def write_topology(path: Path, config: Config, strategy: FedAvg) -> None:
         return
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["round", "worker", "neighbour", "weight"])
+    writer.writerow(["round", "client_id", "neighbour", "weight"])
     for number in range(1, len(topology.links) + 1):
         weights = topology.mixing(number)
-        for worker, neighbour in zip(*topology.links_of(number).nonzero(), strict=True):
-            writer.writerow([number, worker, neighbour, weights[worker, neighbour]])
+        for client, neighbour in zip(*topology.links_of(number).nonzero(), strict=True):
+            writer.writerow([number, client, neighbour, weights[client, neighbour]])
     write_atomic(path, table.getvalue().encode())

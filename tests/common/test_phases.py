@@ -49,11 +49,11 @@ def test_what_is_no_list_of_phases(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "steps", "rounds", "last"),
+    ("clients", "steps", "rounds", "last"),
     [(2, 4, 13200, 4), (4, 64, 413, 32), (8, 32, 413, 16), (8, 64, 207, 16), (4, 32, 825, 32)],
 )
-def test_equal_budgets_of_the_course(workers: int, steps: int, rounds: int, last: int) -> None:
-    total = 105_600 // workers
+def test_equal_budgets_of_the_course(clients: int, steps: int, rounds: int, last: int) -> None:
+    total = 105_600 // clients
     course = Phases.parse(steps, "", total)
     assert course.num_rounds(total) == rounds
     assert (course.steps(rounds - 1), course.steps(rounds), course.steps(rounds + 1)) == (steps, last, 0)

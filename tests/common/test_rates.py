@@ -50,7 +50,7 @@ def test_several_warm_ups_are_refused() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["lars", "lamb", "adamw"])
-def test_one_worker_that_keeps_its_optimizer_is_one_long_run(optimizer: str, run_small: Runner) -> None:
+def test_one_client_that_keeps_its_optimizer_is_one_long_run(optimizer: str, run_small: Runner) -> None:
     """K = 1: rounds are nothing but pauses, whatever the optimiser."""
     keys = {
         "method__name": "localsgd",

@@ -128,7 +128,7 @@ def by_steps(section: Config, count: int, total: int = 0) -> list[float]:
 
 
 def test_warm_up_by_steps() -> None:
-    # The authors' code for four workers: from 0.1 to 4 x 0.1 in six local steps.
+    # The authors' code for four clients: from 0.1 to 4 x 0.1 in six local steps.
     rates = by_steps(
         configured(
             optimizer__learning_rate=0.4, schedule__warmup_learning_rate=0.1, schedule__warmup_steps=6

@@ -123,16 +123,16 @@ def test_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("0 1\n2 3", "does not connect the 4 workers of clients.count: the model of worker 2 never"),
-        ("0 1\n1 2", "the model of worker 3"),
+        ("0 1\n2 3", "does not connect the 4 clients of clients.count: the model of client 2 never"),
+        ("0 1\n1 2", "the model of client 3"),
         ("", "does not connect"),
-        ("0 1\n1 1", "line 2 of .* links worker 1 to itself"),
-        ("0 1\n1 4", "line 2 of .* names worker 4, but the workers of clients.count = 4 are 0 to 3"),
-        ("0 1 2", "line 1 of .* must be two worker numbers such as '0 1', not '0 1 2'"),
-        ("0 -1", "must be two worker numbers"),
-        ("0 1.0", "must be two worker numbers"),
-        ("a b", "must be two worker numbers"),
-        ("0 99999999999999999999", "must be two worker numbers"),
+        ("0 1\n1 1", "line 2 of .* links client 1 to itself"),
+        ("0 1\n1 4", "line 2 of .* names client 4, but the clients of clients.count = 4 are 0 to 3"),
+        ("0 1 2", "line 1 of .* must be two client numbers such as '0 1', not '0 1 2'"),
+        ("0 -1", "must be two client numbers"),
+        ("0 1.0", "must be two client numbers"),
+        ("a b", "must be two client numbers"),
+        ("0 99999999999999999999", "must be two client numbers"),
     ],
 )
 def test_files_that_say_nothing_of_use(tmp_path: Path, text: str, says: str) -> None:
@@ -162,7 +162,7 @@ def test_whatever_is_in_a_file_is_links_or_one_line(
 @pytest.mark.parametrize(
     ("name", "count", "parameters", "says"),
     [
-        ("ring", 1, {}, "clients.count = 1: a topology takes from 2 to 4096 workers"),
+        ("ring", 1, {}, "clients.count = 1: a topology takes from 2 to 4096 clients"),
         ("complete", 5000, {}, "clients.count = 5000"),
         ("random-regular", 5, {"degree": 3}, "topology.degree = 3 times clients.count = 5 is odd"),
         ("random-regular", 4, {"degree": 4}, "each can have at most 3 neighbours"),
@@ -185,7 +185,7 @@ def test_there_are_no_such_links(name: str, count: int, parameters: dict[str, Va
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("np.eye(n, dtype=bool)", "links worker 0 to itself"),
+        ("np.eye(n, dtype=bool)", "links client 0 to itself"),
         ("np.zeros((n, n))", "must return booleans"),
         ("np.zeros((0, n, n), dtype=bool)", "returned an empty stack of links"),
         ("np.eye(n, k=1, dtype=bool)", "one-way links"),

@@ -63,7 +63,7 @@ _LONG_TAIL: dict[str, Value] = {
     "partition.name": "fed-lt",
     "clients.test-data": "training-distribution",
 }
-_ALL_WORKERS: dict[str, Value] = {"clients.fraction": 1.0, "optimizer.momentum": 0.9}
+_ALL_CLIENTS: dict[str, Value] = {"clients.fraction": 1.0, "optimizer.momentum": 0.9}
 # Every method, with what makes it do all that it can; the others have COMMON alone.
 RUNS: dict[str, dict[str, Value]] = {
     "a2cid2": {"clients.fraction": 1.0, "clock.spread": 0.5},
@@ -103,8 +103,8 @@ RUNS: dict[str, dict[str, Value]] = {
     "fedsim": {},
     "fedyogi": {},
     "geometric-median": {},
-    "gossip-pga": {**_ALL_WORKERS, "method.period": 2, "topology.name": "torus"},
-    "gossip-sgd": {**_ALL_WORKERS, "method.momentum": "average", "method.order": "combine-then-adapt"},
+    "gossip-pga": {**_ALL_CLIENTS, "method.period": 2, "topology.name": "torus"},
+    "gossip-sgd": {**_ALL_CLIENTS, "method.momentum": "average", "method.order": "combine-then-adapt"},
     "heteroavg": {**_SIZES, "method.inco": True},
     "heterofl": _WIDTHS,
     "heteromoon": {**_SIZES, "method.inco": True},

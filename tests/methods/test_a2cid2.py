@@ -61,7 +61,7 @@ def test_on_the_complete_graph_nothing_is_accelerated() -> None:
 def test_averagings_are_a_poisson_process() -> None:
     events = PairEvents(ring(6), 2.0, seed=1)
     gaps = np.array([events.gap(number) for number in range(1500)])
-    assert gaps.mean() == pytest.approx(1 / 6, rel=0.1)  # 6 workers, 2 each, two in each averaging
+    assert gaps.mean() == pytest.approx(1 / 6, rel=0.1)  # 6 clients, 2 each, two in each averaging
     assert gaps.std() == pytest.approx(gaps.mean(), rel=0.1)
     pairs = [events.pair(number) for number in range(1500)]
     counts = pd.Series(pairs).value_counts()
@@ -71,7 +71,7 @@ def test_averagings_are_a_poisson_process() -> None:
 
 @pytest.mark.parametrize("accelerated", [True, False])
 def test_events_by_hand(accelerated: bool) -> None:
-    """The same arrivals and averagings with matrix exponentials on all workers, from event to event."""
+    """The same arrivals and averagings with matrix exponentials on all clients, from event to event."""
     made, strategy = federation(accelerated=accelerated, communication_rate=2.0)
     x, other, begun = np.zeros(4), np.zeros(4), np.zeros(4)
     h, b = np.array(FOUR).T
@@ -80,7 +80,7 @@ def test_events_by_hand(accelerated: bool) -> None:
         num_pairs, next_pair = strategy.num_pairs, strategy.next_pair
         cohort = strategy.cohort(made.server_round + 1)
         next_pair = next_pair or strategy.next_pair
-        events: list[tuple[float, int, int]] = [(time, worker, -1) for time, worker, _ in strategy.arrivals]
+        events: list[tuple[float, int, int]] = [(time, client, -1) for time, client, _ in strategy.arrivals]
         assert strategy.pairs is not None
         while next_pair <= strategy.now:
             events.append((next_pair, *strategy.pairs.pair(num_pairs)))
@@ -103,20 +103,20 @@ def test_events_by_hand(accelerated: bool) -> None:
                     other[j] + strategy.share * difference,
                 )
         assert made.round(cohort) == pytest.approx([x.mean()], abs=1e-12)
-        np.testing.assert_allclose(strategy.workers[ARRAYS]["w"][:, 0].numpy(), x, atol=1e-12)
+        np.testing.assert_allclose(strategy.models[ARRAYS]["w"][:, 0].numpy(), x, atol=1e-12)
         np.testing.assert_allclose(strategy.others["w"][:, 0].numpy(), other, atol=1e-12)
         assert x.mean() == pytest.approx(other.mean(), abs=1e-12)
     assert strategy.num_pairs > 8
 
 
-def test_a_worker_goes_on_from_its_own_counters() -> None:
+def test_a_client_goes_on_from_its_own_counters() -> None:
     """BatchNorm without a momentum divides by them."""
     _, strategy = federation()
     strategy.begin({"w": torch.zeros(1, dtype=torch.float64), "count": torch.tensor(0)})
     counts = [0] * 4
     for number in (1, 2, 3):
-        for worker in strategy.cohort(number):
-            counts[worker] = int(strategy.begun["count"][worker]) + worker + 1
+        for client in strategy.cohort(number):
+            counts[client] = int(strategy.begun["count"][client]) + client + 1
         strategy.trained = {ARRAYS: {**strategy.begun, "count": torch.tensor(counts)}}
         strategy.mix(number)
         assert strategy.begun["count"].tolist() == counts
@@ -127,11 +127,11 @@ def test_without_acceleration_the_second_model_is_the_first() -> None:
     made, strategy = federation(accelerated=False)
     for _ in range(6):
         run_round(made)
-        np.testing.assert_allclose(strategy.others["w"].numpy(), strategy.workers[ARRAYS]["w"].numpy())
+        np.testing.assert_allclose(strategy.others["w"].numpy(), strategy.models[ARRAYS]["w"].numpy())
     assert strategy.eta == 0.0
 
 
-def test_equal_workers_arrive_together_and_fast_ones_more_often() -> None:
+def test_equal_clients_arrive_together_and_fast_ones_more_often() -> None:
     _, strategy = federation({})
     for number in (1, 2, 3):
         assert strategy.cohort(number) == [0, 1, 2, 3]
@@ -160,8 +160,8 @@ def test_acceleration_brings_a_ring_closer_together() -> None:
         for number in range(700):
             time += events.gap(number)
             models.average(*events.pair(number), time)
-        for worker in range(24):
-            models.flow(worker, time)
+        for client in range(24):
+            models.flow(client, time)
         for stack in (models.x, models.other):
             assert stack["w"].mean().item() == pytest.approx(0, abs=1e-12)
         distances.append(models.x["w"].std().item())

@@ -34,13 +34,13 @@ def federation(
 
 def models(made: Federation) -> np.ndarray:
     assert isinstance(made.strategy, Decentralised)
-    return made.strategy.workers[ARRAYS]["w"][:, 0].numpy()
+    return made.strategy.models[ARRAYS]["w"][:, 0].numpy()
 
 
 def begin_at(made: Federation, values: Sequence[float]) -> None:
     assert isinstance(made.strategy, Decentralised)
     made.strategy.begin({"w": torch.zeros(1, dtype=torch.float64)})
-    made.strategy.workers[ARRAYS]["w"][:, 0] = torch.tensor(values, dtype=torch.float64)
+    made.strategy.models[ARRAYS]["w"][:, 0] = torch.tensor(values, dtype=torch.float64)
 
 
 def gradients(x: np.ndarray) -> np.ndarray:
@@ -126,7 +126,7 @@ def test_consensus_contracts_by_the_gap(name: str) -> None:
         assert models(made).mean() == pytest.approx(values.mean(), abs=1e-12)
 
 
-def test_a_lost_reply_is_a_worker_that_made_no_step() -> None:
+def test_a_lost_reply_is_a_client_that_made_no_step() -> None:
     made = federation(FOUR)
     made.round([0, 1, 3])
     y = -0.1 * gradients(np.zeros(4))
@@ -135,7 +135,7 @@ def test_a_lost_reply_is_a_worker_that_made_no_step() -> None:
 
 
 @pytest.mark.parametrize("momentum", ["keep", "average"])
-def test_without_any_reply_the_workers_mix(momentum: str) -> None:
+def test_without_any_reply_the_clients_mix(momentum: str) -> None:
     made = federation(FOUR, momentum=momentum, **{"optimizer.momentum": 0.5})
     made.round()
     x = models(made).copy()
@@ -145,23 +145,32 @@ def test_without_any_reply_the_workers_mix(momentum: str) -> None:
     assert made.strategy.columns(2)["consensus_distance"] == pytest.approx(distance, abs=1e-12)
 
 
+def test_checkpoints_of_earlier_versions_name_the_models_otherwise() -> None:
+    made, resumed = federation(FOUR), federation(FOUR)
+    made.round()
+    state = made.strategy.state()
+    state["workers"] = state.pop("models")
+    resumed.strategy.restore(state)
+    assert resumed.strategy.models is made.strategy.models
+
+
 def test_bytes_of_the_links() -> None:
     made = federation(FOUR)
     made.round()
     assert made.strategy.columns(1)["peer_bytes"] == 4 * 2 * 8  # a float64 over each direction of four links
 
 
-def test_the_virtual_clock_counts_the_links_of_a_worker() -> None:
+def test_the_virtual_clock_counts_the_links_of_a_client() -> None:
     for name, links in (("ring", 4), ("complete", 6), ("one-peer-exponential", 2), ("exponential", 4)):
         made = federation(FOUR, **{"topology.name": name})
         made.round()
-        found = [made.strategy.bytes_on_the_clock(worker, 1, 16) for worker in range(4)]
+        found = [made.strategy.bytes_on_the_clock(client, 1, 16) for client in range(4)]
         assert found == [links * 8] * 4
 
 
 @pytest.mark.parametrize("method", ["gossip-sgd", "gossip-pga", "a2cid2"])
-def test_a_workers_own_model_can_be_taken_out(method: str, run_small: Runner) -> None:
-    """``predict --client``: those of all workers are apart, and their mean is the run's model."""
+def test_a_clients_own_model_can_be_taken_out(method: str, run_small: Runner) -> None:
+    """``predict --client``: those of all clients are apart, and their mean is the run's model."""
     run = run_small(method__name=method, **example_of(method), model__hidden=8, rounds=1)
     config = small_config(run, method__name=method, **example_of(method), model__hidden=8)
     with make_grid(config) as grid:
@@ -191,7 +200,7 @@ def test_a_run_and_its_rows(run_small: Runner) -> None:
         ({"stragglers__fraction": 0.5, "stragglers__policy": "drop"}, "stragglers.policy must be 'keep'"),
         ({"clients__count": 1}, "clients.count = 1: a topology takes"),
         ({"topology__name": "torus", "clients__count": 5}, "topology.rows = 1"),
-        ({"privacy__clipping": "fixed"}, "whose workers send their models to each other"),
+        ({"privacy__clipping": "fixed"}, "whose clients send their models to each other"),
         ({"method__weighting": "examples"}, "method.weighting"),
         ({"model__sizes": "a"}, "model.sizes"),
     ],

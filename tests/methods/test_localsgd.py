@@ -37,10 +37,10 @@ def test_two_quadratics() -> None:
     assert limits == pytest.approx([-16 / 35, -0.5], abs=1e-9)
 
 
-def test_two_workers_of_the_course() -> None:
+def test_two_clients_of_the_course() -> None:
     quadratics = [(1.0, 1.0), (2.0, -1.0)]
     federation = Federation("localsgd", quadratics, [2, 2], counts=[1, 9], local=LR)
-    assert rounds(federation, 2) == pytest.approx([-0.085, -0.146625], abs=1e-12)  # whatever the workers hold
+    assert rounds(federation, 2) == pytest.approx([-0.085, -0.146625], abs=1e-12)  # whatever the clients hold
     parallel = Federation("localsgd", quadratics, [1, 1], local=LR)
     assert rounds(parallel, 2)[-1] == pytest.approx(-0.0925, abs=1e-12)
 
@@ -71,7 +71,7 @@ def test_without_momentum_nothing_is_kept() -> None:
 
 @pytest.mark.parametrize("momentum", ["keep", "average"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_one_worker_is_its_optimiser_bit_for_bit(momentum: str, optimizer: str) -> None:
+def test_one_client_is_its_optimiser_bit_for_bit(momentum: str, optimizer: str) -> None:
     local = {
         "optimizer.learning-rate": 0.1,
         "optimizer.name": optimizer,
@@ -98,7 +98,7 @@ def test_one_worker_is_its_optimiser_bit_for_bit(momentum: str, optimizer: str) 
     assert one.w.tolist() == many.w.tolist() == w.tolist()
 
 
-def test_identical_workers_are_one() -> None:
+def test_identical_clients_are_one() -> None:
     one, five = (
         Federation("localsgd", [(2.0, 0.5)] * k, [4] * k, start=[1.0], local=MOMENTUM) for k in (1, 5)
     )
@@ -219,7 +219,7 @@ def test_one_step_a_round_is_sgd_on_the_union_of_the_batches(run_small: Runner) 
         torch.testing.assert_close(ours[name], value.detach(), rtol=1e-6, atol=1e-7)
 
 
-def test_one_worker_is_the_same_for_any_number_of_local_steps(run_small: Runner) -> None:
+def test_one_client_is_the_same_for_any_number_of_local_steps(run_small: Runner) -> None:
     """With augmentation and dropout, whose draws belong to steps as well."""
     options = {
         **WORKERS, **KEPT_MOMENTUM, "clients__count": 1,
@@ -256,7 +256,7 @@ def test_resume_within_a_phase_and_across_borders(run_small: Runner) -> None:
 
 
 def test_streams_go_on_where_the_server_decides_the_steps(run_small: Runner) -> None:
-    """One worker is its optimiser whatever the rule makes of the rounds."""
+    """One client is its optimiser whatever the rule makes of the rounds."""
     options = {**WORKERS, **KEPT_MOMENTUM, "clients__count": 1, "schedule__name": "cosine-steps"}
     fixed = run_small("fixed", rounds=12, **options, local__total_steps=12)
     ruled = {**options, "steps__rule": "doubling", "steps__min": 1, "steps__max": 4, "local__total_steps": 12}
@@ -305,6 +305,6 @@ def test_bytes_are_those_of_models_and_of_averaged_buffers(
     run_small: Runner, keys: dict[str, str], first: int, later: int, up: int
 ) -> None:
     rows = pd.read_csv(run_small(rounds=3, **{**WORKERS, "optimizer__momentum": 0.9, **keys}) / "metrics.csv")
-    one = 4 * 4 * (64 * 64 + 64 + 64 * 10 + 10)  # four workers, float32, a hidden layer of 64
+    one = 4 * 4 * (64 * 64 + 64 + 64 * 10 + 10)  # four clients, float32, a hidden layer of 64
     assert rows["bytes_down"].tolist()[1:] == [first * one, later * one, later * one]
     assert rows["bytes_up"].tolist()[1:] == [up * one] * 3

@@ -7,8 +7,8 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from clients.registry import load_method
 from common.flower import assume_task_identity
 from common.records import ARRAYS, METRICS, Tensors, to_record, to_tensors
+from strategies._equal_clients import EqualClients
 from strategies._run_facts import RunFacts
-from strategies._workers import Workers
 from tests.methods.quadratics import LR, Federation
 from tests.strategies.messages import NodesOnly
 
@@ -20,16 +20,16 @@ MOMENTUM = {"optimizer.learning-rate": 0.1, "optimizer.momentum": 0.9}
 
 
 def average_into(
-    strategy: Workers, x: Tensors, server_round: int, rate: float, average: list[float]
+    strategy: EqualClients, x: Tensors, server_round: int, rate: float, average: list[float]
 ) -> Tensors:
     """Let a strategy reduce one reply that is the average."""
     return reduced(strategy, x, server_round, [(1, 1, rate, average)])
 
 
 def reduced(
-    strategy: Workers, x: Tensors, server_round: int, replies: list[tuple[int, int, float, list[float]]]
+    strategy: EqualClients, x: Tensors, server_round: int, replies: list[tuple[int, int, float, list[float]]]
 ) -> Tensors:
-    """Let a strategy reduce the replies (examples, steps, mean rate of the steps, model) of its workers."""
+    """Let a strategy reduce the replies (examples, steps, mean rate of the steps, model) of its clients."""
     assume_task_identity()
     nodes = NodesOnly(range(2, 2 + len(replies)))
     messages = strategy.configure_train(server_round, to_record(x), ConfigRecord(), nodes)
@@ -45,7 +45,7 @@ def reduced(
 
 def test_slowmo_in_three_rounds() -> None:
     strategy = load_method("slowmo", {}).make_strategy()
-    assert isinstance(strategy, Workers)
+    assert isinstance(strategy, EqualClients)
     strategy.setup(RunFacts(1, ["w"]))
     x = {"w": torch.tensor([1.0, 2.0], dtype=torch.float64)}
     for server_round, (rate, average, buffer, expected) in enumerate(
@@ -64,12 +64,12 @@ def test_slowmo_in_three_rounds() -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize(("weighting", "rate", "steps"), [("uniform", 0.225, 2.0), ("examples", 0.21, 2.5)])
-def test_the_rate_is_the_mean_over_the_steps_of_all_workers(
+def test_the_rate_is_the_mean_over_the_steps_of_all_clients(
     weighting: str, rate: float, steps: float, order: int
 ) -> None:
     """Steps along d at the rates 0.3, 0.2 and 0.1; a straggler takes the first one only."""
     strategy = load_method("slowmo", {"weighting": weighting}).make_strategy()
-    assert isinstance(strategy, Workers)
+    assert isinstance(strategy, EqualClients)
     strategy.setup(RunFacts(2, ["w"]))
     x, d = {"w": torch.tensor([1.0, 2.0]).double()}, torch.tensor([2.0, -1.0]).double()
     replies = [(3, 3, 0.2, (x["w"] - 0.6 * d).tolist()), (1, 1, 0.3, (x["w"] - 0.3 * d).tolist())]
@@ -81,7 +81,7 @@ def test_the_rate_is_the_mean_over_the_steps_of_all_workers(
 
 def test_equal_rates_are_not_rounded() -> None:
     strategy = load_method("slowmo", {}).make_strategy()
-    assert isinstance(strategy, Workers)
+    assert isinstance(strategy, EqualClients)
     strategy.setup(RunFacts(3, ["w"]))
     x = {"w": torch.zeros(1, dtype=torch.float64)}
     reduced(strategy, x, 1, [(1, steps, 0.1, [1.0]) for steps in (3, 7, 11)])

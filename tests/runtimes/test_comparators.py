@@ -264,7 +264,7 @@ def test_a_wrong_comparator() -> None:
         derive(config, "centralized", no_sizes)
 
 
-def test_the_course_of_local_steps_becomes_that_of_all_workers() -> None:
+def test_the_course_of_local_steps_becomes_that_of_all_clients() -> None:
     course = {"local.steps": 2, "local.epochs": 0, "local.phases": "24:6,48", "local.total-steps": 100}
     course |= {
         "schedule.warmup-steps": 5,
@@ -291,12 +291,12 @@ def test_rules_for_the_local_steps_decide_as_many_for_the_pooled_data(
     rule: str, options: dict[str, object]
 ) -> None:
     course = {"local.steps": 2, "local.epochs": 0, "local.total-steps": 100, "steps.rule": rule, "rounds": 25}
-    workers = {"clients.count": 4, "clients.fraction": 1.0, "steps.min": 1, "steps.max": 16}
-    config = make_config({**course, **workers, **options})  # type: ignore[dict-item]
+    clients = {"clients.count": 4, "clients.fraction": 1.0, "steps.min": 1, "steps.max": 16}
+    config = make_config({**course, **clients, **options})  # type: ignore[dict-item]
     decided = [LocalSteps(each) for each in (config, derive(config, "centralized", no_sizes))]
     for server_round in range(1, 8):
-        of_workers, pooled = (steps.decide(server_round) for steps in decided)
-        assert of_workers is not None
-        assert pooled == 4 * of_workers
-        for steps, count in zip(decided, (of_workers, pooled), strict=True):
+        of_clients, pooled = (steps.decide(server_round) for steps in decided)
+        assert of_clients is not None
+        assert pooled == 4 * of_clients
+        for steps, count in zip(decided, (of_clients, pooled), strict=True):
             steps.observe(count, {"train_loss": 1.0})

@@ -231,7 +231,7 @@ def fail_client_2(client: Client, *arguments: Any, **local: Any) -> tuple[int, f
 def test_a_round_whose_arrivals_all_fail_is_one_of_many(
     method: str, options: dict[str, Any], run_small: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four clients work, and the fastest one always fails: the server's model stays, workers average."""
+    """Four clients work, and the fastest one always fails: the server's model stays, clients average."""
     monkeypatch.setattr("clients.base.train_locally", fail_client_2)
     clients = {"clients__count": 4, "clients__fraction": 1.0, "clock__spread": 1.0, "model__hidden": 4}
     keys = {"method__name": method, "local__epochs": 0, "local__steps": 1, "rounds": 6, **clients, **options}

@@ -45,7 +45,7 @@ def test_costs_add_up(make_run):
     assert "virtual_seconds" not in costs
 
 
-def test_decentralised_workers_communicate_over_their_links(make_run):
+def test_decentralised_clients_communicate_over_their_links(make_run):
     run = make_run()
     table = pd.read_csv(run / "metrics.csv")
     table.assign(peer_bytes=[None, 2e6, 2e6, 3e6, 2e6]).to_csv(run / "metrics.csv", index=False)

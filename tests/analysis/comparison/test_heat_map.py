@@ -13,8 +13,8 @@ from tests.analysis.conftest import picture_is_drawn
 
 @pytest.fixture
 def pivot(make_run):
-    """Workers and local steps; one cell has two seeds, one has no run."""
-    table = Pivot("workers \\ steps")
+    """Clients and local steps; one cell has two seeds, one has no run."""
+    table = Pivot("clients \\ steps")
     for name, finals in {"k2,j4": [0.6, 0.7], "k2,j8": [0.5], "k4,j4": [0.4], "k4,j8": []}.items():
         cell = table.at(*name.split(","))
         for seed, final in enumerate(finals):
@@ -35,5 +35,5 @@ def test_only_two_quantities_make_a_grid(pivot):
     assert is_grid(pivot)
     methods = Pivot("method \\ steps", ["fedavg", "moon"], ["j4", "j8"], pivot.cells)
     assert not is_grid(methods)
-    assert not is_grid(Pivot("workers \\ steps", ["k2", "k4"], ["j4"], pivot.cells))
+    assert not is_grid(Pivot("clients \\ steps", ["k2", "k4"], ["j4"], pivot.cells))
     assert np.isnan(final_values(methods, "test_accuracy")).all()

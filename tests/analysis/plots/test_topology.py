@@ -25,7 +25,7 @@ def test_runs_without_links_and_damaged_ones(make_run):
     write_topology(run_dir / "topology.csv", small_config(), FedAvg())
     with pytest.raises(NoDataError):
         plot(run_dir)
-    for worker in ("-1", "0.5", "1e9", "", "x"):
-        (run_dir / "topology.csv").write_text(f"round,worker,neighbour,weight\n1,{worker},1,0.5\n")
+    for client in ("-1", "0.5", "1e9", "", "x"):
+        (run_dir / "topology.csv").write_text(f"round,client_id,neighbour,weight\n1,{client},1,0.5\n")
         with pytest.raises(UserError, match="damaged"):
             plot(run_dir)

@@ -1,4 +1,4 @@
-"""Shared by Local SGD's server halves: equal workers, and optimisers that are averaged with the models."""
+"""Shared by Local SGD's server halves: equal clients, and optimisers that are averaged with the models."""
 
 import math
 from typing import Literal
@@ -13,8 +13,8 @@ from strategies.fedavg import FedAvg
 OPTIMIZER = "optimizer"
 
 
-class Workers(FedAvg):
-    """x <- (1/K) sum_k y_k; optimiser state is averaged as well if the workers send it."""
+class EqualClients(FedAvg):
+    """x <- (1/K) sum_k y_k; optimiser state is averaged as well if the clients send it."""
 
     SECTIONS = frozenset({ARRAYS, OPTIMIZER})
     TRANSIENT = ("_rates", "optimizer_dtypes")
@@ -31,8 +31,8 @@ class Workers(FedAvg):
     def learning_rate(self) -> float:
         """The learning rate of the round's local steps.
 
-        Where it changes within the round or differs between workers, its mean over all their steps, those of
-        a worker weighted as its model is: divided by it, the mean change of the models is the sum over the
+        Where it changes within the round or differs between clients, its mean over all their steps, those of
+        a client weighted as its model is: divided by it, the mean change of the models is the sum over the
         steps of the mean direction, if that is alike in all of them.
         """
         rates = [rate for _, rate in self._rates]
@@ -53,7 +53,7 @@ class Workers(FedAvg):
     def accumulate(
         self, name: str, average: WeightedAverage, section: Tensors, metrics: MetricRecord
     ) -> None:
-        """Record how many steps the worker took, and at which rate."""
+        """Record how many steps the client took, and at which rate."""
         if name == ARRAYS:
             rate, steps = float(metrics["learning-rate"]), float(metrics["num-steps"])  # type: ignore[arg-type]
             self._rates.append((self.weight(metrics) * steps, rate))
@@ -66,5 +66,5 @@ class Workers(FedAvg):
         return self.outer_step(averages, server_round)
 
     def outer_step(self, averages: Payload, server_round: int) -> Tensors:
-        """Return the next model; by default the mean of the workers' models."""
+        """Return the next model; by default the mean of the clients' models."""
         return averages[ARRAYS]
